@@ -1,0 +1,81 @@
+# Needs python3 (3.11 or newer) and make; everything else goes into .venv.
+#
+#   make run [PORT=8000] [HOST=127.0.0.1]    start the demonstration shop
+#   make test [PYTEST_ARGS="-k name"]        run the tests
+#   make lint                                ruff and mypy
+#   make conformance                         the official conformance suite against a server started for it
+#   make conformance-server [PORT=8000]      only that server
+#   make clean                               remove .venv, caches and the demonstration database
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# HOST is not taken from the environment: some shells export it as the machine's name.
+HOST = 127.0.0.1
+PORT ?= 8000
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Older than requirements.txt or pyproject.toml, or gone because the environment no longer works: install again.
+INSTALLED := $(VENV)/installed
+$(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
+
+.PHONY: help run test lint conformance conformance-server clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+run: $(INSTALLED)
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py load_demo
+	@echo "Site:        http://$(HOST):$(PORT)/  (admin: http://$(HOST):$(PORT)/admin/)"
+	@echo "Claude Code: claude mcp add --transport http shop http://$(HOST):$(PORT)/mcp"
+	@echo "Inspector:   npx @modelcontextprotocol/inspector --cli http://$(HOST):$(PORT)/mcp --transport http --method tools/list"
+	@echo "Stop with Ctrl-C."
+	@exec $(BIN)/python -m daphne --bind $(HOST) --port $(PORT) mcpsite.asgi:application
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict
+
+conformance: $(INSTALLED)
+	@$(BIN)/python -m tests.conformance.run
+
+conformance-server: $(INSTALLED)
+	@$(BIN)/python -m tests.conformance.serve --port $(PORT)
+
+clean:
+	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f db.sqlite3 db.sqlite3-shm db.sqlite3-wal
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@set -e; \
+	for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+		python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "No Python 3.11 or newer on PATH; install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
+		exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing python3-venv"; \
+			apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null; \
+		fi; \
+		if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "$$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+	fi; \
+	echo "Installing into $(VENV) (a minute or two; only when requirements change)"; \
+	$(BIN)/python -c "import pip" 2>/dev/null || $$python -m venv --clear $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+	touch $@

@@ -1,0 +1,32 @@
+"""MCP over Streamable HTTP for Django: declare tools in `mcp.py`, serve them from any node."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import MCPServer
+
+    from mcp_transport.context import Context
+    from mcp_transport.server import completion, prompt, resource, tool
+
+__all__ = ["Context", "MCPServer", "__version__", "completion", "prompt", "resource", "tool"]
+
+__version__ = "0.1.0"
+
+# Resolved on first use, so that the engine can be imported without Django and the package without settings.
+_HOMES = {
+    "Context": "mcp_transport.context",
+    "MCPServer": "mcp.server.mcpserver",
+    "completion": "mcp_transport.server",
+    "prompt": "mcp_transport.server",
+    "resource": "mcp_transport.server",
+    "tool": "mcp_transport.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

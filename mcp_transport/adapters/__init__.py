@@ -1,0 +1,1 @@
+"""Web frameworks' requests and answers, translated; no rules here."""

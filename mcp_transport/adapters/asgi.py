@@ -1,0 +1,88 @@
+"""The endpoint as a raw ASGI application: no middleware, no per-request thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.exceptions import ClientGone
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
+
+__all__ = ["Receive", "Scope", "Send", "serve"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one HTTP request; its client's leaving cancels what waits for it."""
+    body = _Body(receive)
+    request = HTTPRequest(
+        method=scope["method"],
+        headers=Headers.from_asgi(scope["headers"]),
+        peer=(scope.get("client") or ("",))[0],
+        user=scope.get("user"),
+    )
+    work = asyncio.current_task()
+    watch = asyncio.ensure_future(_leave(body, receive, work))
+    try:
+        reply = await endpoint.handle(request, body)
+        await _send(endpoint, reply, send)
+    except ClientGone:
+        return
+    except asyncio.CancelledError:
+        if not watch.done() or work is None:
+            raise  # the server stops
+        work.uncancel()
+    finally:
+        watch.cancel()
+
+
+class _Body:
+    """The request's body, chunk by chunk."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.read = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            more = message.get("more_body", False)
+            if not more:
+                self.read.set()
+            yield message.get("body", b"")
+
+
+async def _leave(body: _Body, receive: Receive, work: asyncio.Task[Any] | None) -> None:
+    """Wait for the client to leave, and cancel the work for it."""
+    await body.read.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if work is not None:
+        work.cancel()
+
+
+async def _send(endpoint: Endpoint, reply: Reply | StreamReply, send: Send) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)})
+    if isinstance(reply, Reply):
+        await send({"type": "http.response.body", "body": reply.body})
+        return
+    try:
+        async for frame in reply.frames:
+            async with asyncio.timeout(endpoint.policy.write_timeout):
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        reply.frames.close()
+
+
+def _encode(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

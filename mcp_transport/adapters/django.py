@@ -1,0 +1,78 @@
+"""The endpoint as an async Django view, for ASGI and, without streams, for WSGI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.request import UnreadablePostError
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+
+from mcp_transport.bootstrap import endpoint
+from mcp_transport.exceptions import ClientGone
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest, Reply
+
+__all__ = ["endpoint_view"]
+
+_CHUNK: Final = 65536
+
+
+# Cross-site requests are refused by their Origin, and a form cannot send application/json.
+@csrf_exempt
+async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
+    """Serve MCP at this URL."""
+    streaming = isinstance(request, ASGIRequest)
+    translated = HTTPRequest(
+        method=request.method or "",
+        headers=_headers(request),
+        peer=request.META.get("REMOTE_ADDR", ""),
+        user=await _user(request),
+        streaming=streaming,
+    )
+    served = endpoint()
+    try:
+        reply = await served.handle(translated, _body(request))
+    except ClientGone:
+        return HttpResponse(status=400)  # nobody reads it
+    finally:
+        if not streaming:
+            await served.stop()  # this loop lives as long as the request
+    if isinstance(reply, Reply):
+        response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
+    else:
+        response = StreamingHttpResponse(reply.frames, status=reply.status)
+    if not any(name == "Content-Type" for name, _ in reply.headers):
+        del response["Content-Type"]
+    for name, value in reply.headers:
+        response[name] = value
+    return response
+
+
+# ATOMIC_REQUESTS refuses async views; a call may outlive its request, so there is no transaction to share.
+endpoint_view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
+# Who may call is the endpoint's business, not LoginRequiredMiddleware's, whose redirect no client understands.
+endpoint_view.login_required = False  # type: ignore[attr-defined]
+
+
+def _headers(request: HttpRequest) -> Headers:
+    if isinstance(request, ASGIRequest):
+        return Headers.from_asgi(request.scope["headers"])  # request.headers folds duplicates
+    return Headers(request.headers.items())
+
+
+async def _user(request: Any) -> Any:
+    return await request.auser() if hasattr(request, "auser") else None
+
+
+async def _body(request: HttpRequest) -> AsyncIterator[bytes]:
+    try:
+        # Not request.body, which has a limit of its own (DATA_UPLOAD_MAX_MEMORY_SIZE).
+        while chunk := request.read(_CHUNK):
+            yield chunk
+    except UnreadablePostError:
+        raise ClientGone from None

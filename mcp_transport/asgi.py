@@ -1,0 +1,42 @@
+"""`application = mount(get_asgi_application())`: the endpoint before Django's handler, the fast way in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from mcp_transport.adapters.asgi import Receive, Scope, Send, serve
+
+__all__ = ["mount"]
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def mount(inner: Application, path: str = "/mcp") -> Application:
+    """Answer `path`, with and without a trailing slash, and the health paths; pass everything else to `inner`.
+
+    Django's middleware does not run for `path`; the Host, Origin and identity of a request are checked all the same.
+    """
+    # Imported here: an asgi.py imports this module before it has set Django up.
+    from mcp_transport.bootstrap import endpoint
+    from mcp_transport.health import report
+
+    paths = {path.rstrip("/"), path.rstrip("/") + "/"}
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await inner(scope, receive, send)
+        elif (local := scope["path"].removeprefix(scope.get("root_path", ""))) in paths:
+            await serve(endpoint(), scope, receive, send)
+        elif (health := await report(local)) is not None:
+            await _send_json(send, *health)
+        else:
+            await inner(scope, receive, send)
+
+    return application
+
+
+async def _send_json(send: Send, status: int, body: object) -> None:
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})

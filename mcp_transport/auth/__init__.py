@@ -1,0 +1,1 @@
+"""From a request to the principal it acts for."""

@@ -1,0 +1,28 @@
+"""The user that Django's own middleware, or Channels', has authenticated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+
+__all__ = ["authenticate"]
+
+
+async def authenticate(request: HTTPRequest) -> Principal:
+    """Return the Django user as a principal; without one the caller is anonymous."""
+    user = request.user
+    if user is None or not user.is_authenticated:
+        return Principal(user=_anonymous())
+    return Principal(issuer="django", subject=str(user.pk), user=user, name=user.get_username())
+
+
+def _anonymous() -> Any:
+    if not apps.is_installed("django.contrib.auth"):
+        return None
+    from django.contrib.auth.models import AnonymousUser  # its module needs the app to be installed
+
+    return AnonymousUser()

@@ -1,0 +1,1 @@
+"""Where sessions, streams and messages between nodes live."""

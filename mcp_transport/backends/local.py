@@ -1,0 +1,188 @@
+"""A backend whose streams, flights and inboxes live in this process; where the records live is a subclass's business."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from mcp_transport.backends.base import Attached, Backend, Closing, Deliver, Entered, Event, Holder
+from mcp_transport.backends.streams import Inboxes, LocalSession, StreamLog
+from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.inbox import Broadcast, NodeMessage
+from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.session import Flight, Session
+
+__all__ = ["LocalBackend"]
+
+# How long a cancellation waits for a request that a load balancer may still be carrying; seconds.
+_CANCEL_KEEP: Final = 30.0
+
+
+class LocalBackend(Backend):
+    """Serves any number of nodes of one process."""
+
+    def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
+        self._policy, self._now = policy, now
+        self._local: OrderedDict[str, tuple[float, LocalSession]] = OrderedDict()
+        self._inboxes = Inboxes()
+
+    # -- what a subclass stores ----------------------------------------------------------------------
+
+    @abstractmethod
+    async def load(self, key: str) -> Session | None:
+        """Read a record that has not expired."""
+
+    @abstractmethod
+    async def save(self, session: Session) -> None:
+        """Write a record, to expire `session_ttl` after its `last_seen` and at its `ends`."""
+
+    @abstractmethod
+    async def remove(self, key: str) -> None:
+        """Delete a record and its tools' state."""
+
+    # -- nodes ---------------------------------------------------------------------------------------
+
+    async def start(self, node: str, deliver: Deliver) -> None:
+        self._inboxes.add(node, deliver)
+
+    async def stop(self, node: str) -> None:
+        self._inboxes.remove(node)
+
+    async def send(self, node: str, message: NodeMessage) -> None:
+        self._inboxes.send(node, message)
+
+    async def broadcast(self, message: Broadcast) -> None:
+        self._inboxes.send_all(message)
+
+    # -- sessions ------------------------------------------------------------------------------------
+
+    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
+        session = await self._load_for(key, principal)
+        if session is None:
+            return None
+        local, now = self._here(key), self._now()
+        local.drop_old(now, self._policy.stream_keep, _CANCEL_KEEP)
+        running = tuple(local.flights[flight.request_id] for flight in flights if flight.request_id in local.flights)
+        cancelled = frozenset(flight.request_id for flight in flights if flight.request_id in local.cancels)
+        for flight in flights if not running else ():
+            local.cancels.pop(flight.request_id, None)
+            local.flights[flight.request_id] = replace(flight, started=now)
+        session = replace(session, last_seen=now, node=node, requests=session.requests + len(flights))
+        await self.save(session)
+        return Entered(session, running, cancelled)
+
+    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0) -> None:
+        if key in self._local:
+            for request_id in request_ids:
+                self._local[key][1].flights.pop(request_id, None)
+        if errors and (session := await self.load(key)) is not None:
+            await self.save(replace(session, errors=session.errors + errors))
+
+    async def update(self, key: str, **changes: Any) -> None:
+        if (session := await self.load(key)) is not None:
+            await self.save(replace(session, **changes))
+
+    async def touch(self, key: str) -> bool:
+        session = await self.load(key)
+        if session is None:
+            return False
+        self._here(key)
+        await self.save(replace(session, last_seen=self._now()))
+        return True
+
+    async def close(self, key: str, principal: str | None) -> Closing | None:
+        session = await self.load(key)
+        if session is None or principal not in (None, session.principal):
+            return None
+        # The record first: from here on every other entry finds nothing.
+        await self.remove(key)
+        _, local = self._local.pop(key, (0.0, LocalSession()))
+        return Closing(session, local.nodes())
+
+    async def get(self, key: str) -> Session | None:
+        return await self.load(key)
+
+    async def flights(self, key: str) -> tuple[Flight, ...]:
+        return tuple(self._local[key][1].flights.values()) if key in self._local else ()
+
+    # -- calls and streams ---------------------------------------------------------------------------
+
+    async def cancel(self, key: str, request_id: RequestId) -> Flight | None:
+        local = self._here(key)
+        flight = local.flights.get(request_id)
+        if flight is None:
+            local.cancels[request_id] = self._now()
+        return flight
+
+    async def append(self, key: str, stream: str, events: Sequence[Event], node: str = "") -> Holder | None:
+        if key not in self._local:
+            return None
+        log = self._log(key, stream)
+        if node and log.epoch == 0:
+            log.take(node)
+        log.append(events, self._now())
+        return log.holder
+
+    async def emit(self, key: str, payload: bytes) -> Holder | None:
+        if await self.load(key) is None:
+            return None
+        log = self._log(key, GET_STREAM)
+        log.append([Event(log.last + 1, payload)], self._now())
+        return log.holder
+
+    async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
+        session = await self._load_for(key, principal)
+        if session is None:
+            return None
+        local = self._here(key)
+        local.drop_old(self._now(), self._policy.stream_keep, _CANCEL_KEEP)
+        if stream != GET_STREAM and stream not in local.logs:
+            raise LookupError(stream)
+        log = self._log(key, stream)
+        cursor = log.delivered if after is None else after
+        if cursor > log.last:
+            raise LookupError(stream)
+        holder, previous = log.take(node)
+        events, lost = log.after(cursor)
+        await self.save(replace(session, last_seen=self._now(), node=node))
+        return Attached(session, holder, previous, events, cursor, log.done_at is not None, lost)
+
+    async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
+        if key not in self._local or stream not in self._local[key][1].logs:
+            return (), 0
+        return self._local[key][1].logs[stream].after(after)
+
+    async def detach(self, key: str, stream: str, epoch: int, delivered: int) -> None:
+        log = self._local[key][1].logs.get(stream) if key in self._local else None
+        if log is not None:
+            log.delivered = max(log.delivered, delivered)
+            if log.holder is not None and log.holder.epoch == epoch:
+                log.holder = None
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    async def _load_for(self, key: str, principal: str) -> Session | None:
+        session = await self.load(key)
+        return session if session is not None and session.principal == principal else None
+
+    def _log(self, key: str, stream: str) -> StreamLog:
+        logs = self._here(key).logs
+        if stream not in logs:
+            logs[stream] = StreamLog(self._policy.stream_max_events, self._policy.stream_max_bytes)
+        return logs[stream]
+
+    def _here(self, key: str) -> LocalSession:
+        """Return the session's part in this process, and drop the parts of sessions long expired."""
+        now = self._now()
+        _, local = self._local.pop(key, (now, None))
+        self._local[key] = (now, local or LocalSession())
+        # Threads of a WSGI server may change the order in between; the next call purges then.
+        with suppress(RuntimeError, StopIteration, KeyError):
+            while (oldest := next(iter(self._local))) and self._local[oldest][0] + self._policy.session_ttl < now:
+                del self._local[oldest]
+        return self._local[key][1]

@@ -1,0 +1,87 @@
+"""The reference backend: everything in one process's memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from mcp_transport.backends.base import Page
+from mcp_transport.backends.local import LocalBackend
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.session import Session
+
+__all__ = ["MemoryBackend"]
+
+
+class MemoryBackend(LocalBackend):
+    """Keeps sessions as long as the process lives."""
+
+    supports_listing = True
+
+    def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
+        super().__init__(policy, now)
+        # Ordered by last use, so that expired sessions, and the idlest of a principal, stand in front.
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._owned: dict[str, OrderedDict[str, None]] = {}
+        self._state: dict[str, dict[str, bytes]] = {}
+
+    async def ping(self) -> None:
+        return None
+
+    async def open(self, session: Session) -> tuple[str, ...]:
+        await self._drop_expired()
+        await self.save(session)
+        owned = self._owned[session.principal]
+        idle = [key for key in owned if key != session.key and not await self.flights(key)]
+        return tuple(idle[: max(0, len(owned) - self._policy.max_sessions_per_principal)])
+
+    async def load(self, key: str) -> Session | None:
+        session = self._sessions.get(key)
+        if session is not None and self._has_expired(session):
+            await self.remove(key)
+            return None
+        return session
+
+    async def save(self, session: Session) -> None:
+        self._sessions[session.key] = session
+        self._sessions.move_to_end(session.key)
+        owned = self._owned.setdefault(session.principal, OrderedDict())
+        owned[session.key] = None
+        owned.move_to_end(session.key)
+
+    async def remove(self, key: str) -> None:
+        session = self._sessions.pop(key, None)
+        self._state.pop(key, None)
+        if session is not None:
+            owned = self._owned[session.principal]
+            owned.pop(key, None)
+            if not owned:
+                del self._owned[session.principal]
+
+    async def sessions(self, offset: int = 0, limit: int = 100) -> Page:
+        await self._drop_expired()
+        newest = list(reversed(self._sessions.values()))
+        return Page(tuple(newest[offset : offset + limit]), len(newest))
+
+    async def read_state(self, key: str) -> dict[str, bytes]:
+        return dict(self._state.get(key, {}))
+
+    async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
+        state = self._state.setdefault(key, {}) if await self.load(key) is not None else {}
+        known = name in state
+        if value is None:
+            state.pop(name, None)
+        else:
+            state[name] = value
+        return known
+
+    def _has_expired(self, session: Session) -> bool:
+        now = self._now()
+        return session.last_seen + self._policy.session_ttl <= now or session.ends <= now
+
+    async def _drop_expired(self) -> None:
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            if not self._has_expired(oldest):
+                return
+            await self.remove(oldest.key)

@@ -1,0 +1,101 @@
+"""Logs, inboxes and flights that live in this process; the memory and the cache backend share them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from mcp_transport.backends.base import Deliver, Event, Holder
+from mcp_transport.protocol.inbox import NodeMessage
+from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.session import Flight
+
+__all__ = ["Inboxes", "LocalSession", "StreamLog"]
+
+
+class StreamLog:
+    """One stream's events, bounded by count and by bytes; the oldest go first."""
+
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._events: deque[Event] = deque()
+        self._bytes = 0
+        self.last = 0
+        self.delivered = 0
+        self.holder: Holder | None = None
+        self.epoch = 0
+        self.done_at: float | None = None
+
+    def append(self, events: Sequence[Event], now: float) -> None:
+        """Add numbered events; a number that is known already is a repeat and is skipped."""
+        for event in events:
+            if event.seq <= self.last:
+                continue
+            self._events.append(event)
+            self._bytes += len(event.payload)
+            self.last = event.seq
+            if event.terminal:
+                self.done_at = now
+        while len(self._events) > self._max_events or (self._bytes > self._max_bytes and len(self._events) > 1):
+            self._bytes -= len(self._events.popleft().payload)
+
+    def after(self, seq: int) -> tuple[tuple[Event, ...], int]:
+        """Return the events after `seq`, and how many of those are no longer held."""
+        first = self._events[0].seq if self._events else self.last + 1
+        lost = max(0, first - seq - 1)
+        if not self._events or self._events[-1].seq <= seq:
+            return (), lost
+        return tuple(event for event in self._events if event.seq > seq), lost
+
+    def take(self, node: str) -> tuple[Holder, Holder | None]:
+        """Make `node` the holder; return it and the previous one."""
+        previous, self.epoch = self.holder, self.epoch + 1
+        self.holder = Holder(node, self.epoch)
+        return self.holder, previous
+
+
+class LocalSession:
+    """What of a session lives in this process: flights, early cancels, logs."""
+
+    def __init__(self) -> None:
+        self.flights: dict[RequestId, Flight] = {}
+        self.cancels: dict[RequestId, float] = {}
+        self.logs: dict[str, StreamLog] = {}
+
+    def nodes(self) -> frozenset[str]:
+        """Return every node that runs a call or holds a stream of the session."""
+        holders = (log.holder for log in self.logs.values())
+        running = {flight.node for flight in self.flights.values()}
+        return frozenset(running | {holder.node for holder in holders if holder})
+
+    def drop_old(self, now: float, keep: float, cancel_keep: float) -> None:
+        """Forget logs of streams that ended `keep` seconds ago, and early cancels nobody came for."""
+        for name in [name for name, log in self.logs.items() if log.done_at is not None and log.done_at + keep < now]:
+            del self.logs[name]
+        for request_id in [item for item, at in self.cancels.items() if at + cancel_keep < now]:
+            del self.cancels[request_id]
+
+
+class Inboxes:
+    """The nodes of this process and how to reach them."""
+
+    def __init__(self) -> None:
+        self._deliver: dict[str, Deliver] = {}
+
+    def add(self, node: str, deliver: Callable[[NodeMessage], None]) -> None:
+        """Register a node."""
+        self._deliver[node] = deliver
+
+    def remove(self, node: str) -> None:
+        """Forget a node."""
+        self._deliver.pop(node, None)
+
+    def send(self, node: str, message: NodeMessage) -> None:
+        """Hand a message to a node, if it is here."""
+        if node in self._deliver:
+            self._deliver[node](message)
+
+    def send_all(self, message: NodeMessage) -> None:
+        """Hand a message to every node."""
+        for deliver in list(self._deliver.values()):
+            deliver(message)

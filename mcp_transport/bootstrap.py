@@ -1,0 +1,112 @@
+"""Builds the process's one endpoint from the settings, at its first use."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from mcp_transport import conf
+from mcp_transport.auth.django_user import authenticate
+from mcp_transport.backends.base import Backend
+from mcp_transport.engine.clock import SystemClock
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.kernel import Kernel
+
+__all__ = ["backend_name", "build_backend", "derived_keys", "endpoint", "served_server"]
+
+_lock = threading.Lock()
+_endpoint: Endpoint | None = None
+
+
+def endpoint() -> Endpoint:
+    """Return the endpoint; clients of stores are made later still, by the first request."""
+    global _endpoint
+    with _lock:
+        if _endpoint is None:
+            _endpoint = Endpoint(
+                Kernel(served_server()),
+                build_backend(),
+                conf.policy(),
+                keys=derived_keys("replies"),
+                authenticate=authenticate,
+            )
+        return _endpoint
+
+
+def served_server() -> Any:
+    """Return the server the settings name, or the project's own, made of every app's `mcp.py`.
+
+    Raises:
+        ImproperlyConfigured: SERVER cannot be imported.
+    """
+    path = conf.get("SERVER")
+    if path is None:
+        from mcp_transport.server import build_server
+
+        return build_server(derived_keys("request-state"))
+    try:
+        return import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['SERVER'] = {path!r} cannot be imported: {error}") from error
+
+
+def backend_name() -> str:
+    """Return the backend's name or dotted path; `auto` becomes `memory` for a cache that is one process's own."""
+    name: str = conf.get("BACKEND")
+    if name != "auto":
+        return name
+    own = ("LocMemCache", "DummyCache")
+    return "memory" if caches.settings[conf.get("CACHE")]["BACKEND"].endswith(own) else "cache"
+
+
+def build_backend() -> Backend:
+    """Build the session backend.
+
+    Raises:
+        ImproperlyConfigured: BACKEND is neither known nor a dotted path to a `Backend`.
+    """
+    name, policy, now = backend_name(), conf.policy(), SystemClock().now
+    if name == "memory":
+        from mcp_transport.backends.memory import MemoryBackend
+
+        return MemoryBackend(policy, now)
+    if name == "cache":
+        from mcp_transport.backends.cache import CacheBackend
+
+        return CacheBackend(policy, now, conf.get("CACHE"))
+    try:
+        backend: Backend = import_string(name)(policy, now)
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"MCP_TRANSPORT['BACKEND'] = {name!r} is neither 'auto', 'memory' or 'cache' nor a class: {error}"
+        ) from error
+    return backend
+
+
+def derived_keys(purpose: str) -> tuple[bytes, ...]:
+    """Derive a ring of 32-byte keys from SECRET_KEY and SECRET_KEY_FALLBACKS, one ring a purpose."""
+    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    label = f"mcp_transport/{purpose}".encode()
+    return tuple(hmac.new(_bytes(secret), label, hashlib.sha256).digest() for secret in dict.fromkeys(secrets))
+
+
+def _bytes(secret: str | bytes) -> bytes:
+    return secret if isinstance(secret, bytes) else secret.encode()
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    """Build anew after `override_settings`, as tests use it."""
+    global _endpoint
+    if setting in {"MCP_TRANSPORT", "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "DEBUG"}:
+        _endpoint = None
+
+
+setting_changed.connect(_forget)

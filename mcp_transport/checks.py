@@ -1,0 +1,196 @@
+"""System checks. Each id is stable, each hint names the setting to change; `docs/reference/checks.md` lists them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+
+from mcp_transport import bootstrap, conf
+
+__all__ = ["CHECKS"]
+
+TRIED_SDK: Final = ((2, 3), (2, 4))
+"""The `mcp` releases this package was tried with: from the first, below the second."""
+
+_LOOPBACK: Final = {"localhost", ".localhost", "127.0.0.1", "[::1]", "testserver"}
+_BUFFERING: Final = {
+    "django.middleware.gzip.GZipMiddleware": "compresses event streams, so that events arrive late or in lumps",
+    "django.middleware.http.ConditionalGetMiddleware": "computes an ETag over answers that must not be cached",
+    "django.middleware.cache.UpdateCacheMiddleware": "stores answers that must not be cached",
+    "django.middleware.cache.FetchFromCacheMiddleware": "serves stored answers in place of live ones",
+}
+_WORKER_VARIABLES: Final = ("WEB_CONCURRENCY", "GRANIAN_WORKERS")
+
+
+def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Refuse unknown keys and values of the wrong type."""
+    configured = getattr(settings, "MCP_TRANSPORT", {})
+    for name in configured if isinstance(configured, dict) else ():
+        if name not in conf.SETTINGS:
+            close = difflib.get_close_matches(str(name).upper(), conf.SETTINGS, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else "docs/reference/settings.md lists the known ones."
+            yield Error(f"MCP_TRANSPORT[{name!r}] is no setting.", hint=hint, id="mcp_transport.E001")
+    for name, problem in conf.problems().items():
+        place = f"MCP_TRANSPORT[{name!r}]" if name else "MCP_TRANSPORT"
+        yield Error(f"{place}: {problem}.", hint=f"Correct {place} in your settings.", id="mcp_transport.E002")
+
+
+def check_parts(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Find out now, not at the first request, that the server or the backend cannot be built."""
+    if conf.get("CACHE") not in settings.CACHES:
+        yield Error(
+            f"MCP_TRANSPORT['CACHE'] names {conf.get('CACHE')!r}, which is no cache.",
+            hint=f"Name one of CACHES: {', '.join(settings.CACHES)}.",
+            id="mcp_transport.E004",
+        )
+        return
+    if list(check_settings()):
+        return
+    for name, build in (("SERVER", bootstrap.served_server), ("BACKEND", bootstrap.build_backend)):
+        try:
+            build()
+        except (ImproperlyConfigured, TypeError, ValueError) as error:
+            hint = f"Correct MCP_TRANSPORT[{name!r}]."
+            yield Error(f"MCP_TRANSPORT[{name!r}] cannot be used: {error}", hint=hint, id="mcp_transport.E003")
+
+
+def check_workers(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of a backend that is one process's own while several serve."""
+    count = _workers()
+    if count > 1 and bootstrap.backend_name() in ("memory", "cache"):
+        kept = "sessions" if bootstrap.backend_name() == "memory" else "streams"
+        yield Warning(
+            f"{count} workers are configured, but {kept} live in one process's memory: a client whose next request "
+            "meets another worker is lost.",
+            hint="Run one worker, or set MCP_TRANSPORT['BACKEND'] to a backend that shares them.",
+            id="mcp_transport.W001",
+        )
+
+
+def check_middleware(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of middleware that breaks streams or takes the view off the event loop."""
+    mount = "use `mcp_transport.asgi.mount`, which answers before any middleware"
+    for path in settings.MIDDLEWARE:
+        if path in _BUFFERING:
+            yield Warning(
+                f"{path} {_BUFFERING[path]}.",
+                hint=f"Take it out of MIDDLEWARE, or {mount}.",
+                id="mcp_transport.W002",
+            )
+        try:
+            middleware = import_string(path)
+        except ImportError:
+            continue  # Django itself says so
+        if not getattr(middleware, "async_capable", False):
+            yield Warning(
+                f"{path} is not async-capable: each request, and each open stream, then occupies a thread.",
+                hint=f"Set `async_capable = True` on it if it is, take it out of MIDDLEWARE, or {mount}.",
+                id="mcp_transport.W003",
+            )
+
+
+def check_slash(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of an endpoint whose URL needs a trailing slash."""
+    try:
+        url = reverse("mcp_transport:endpoint")
+    except (NoReverseMatch, ImproperlyConfigured):
+        return  # served by the ASGI mount alone
+    if url.endswith("/"):
+        yield Warning(
+            f"The endpoint answers at {url} only: APPEND_SLASH turns a POST to {url.rstrip('/')} into a GET.",
+            hint='Write path("mcp", include("mcp_transport.urls")), without a slash: both forms are answered then.',
+            id="mcp_transport.W004",
+        )
+
+
+def check_eviction(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of a cache that throws sessions away when it is full."""
+    if bootstrap.backend_name() != "cache" or conf.get("CACHE") not in settings.CACHES:
+        return
+    alias, options = conf.get("CACHE"), settings.CACHES[conf.get("CACHE")]
+    kind = options["BACKEND"].rsplit(".", 1)[-1]
+    limit = options.get("OPTIONS", {}).get("MAX_ENTRIES", 300)
+    if kind in ("LocMemCache", "DatabaseCache", "FileBasedCache") and limit < 10_000:
+        yield Warning(
+            f"The cache {alias!r} keeps {limit} entries and then throws some away, sessions among them.",
+            hint=f"Set CACHES[{alias!r}]['OPTIONS']['MAX_ENTRIES'] to 10000 or more, or give sessions a cache of their own.",
+            id="mcp_transport.W005",
+        )
+    elif "memcache" in options["BACKEND"].lower():
+        yield Warning(
+            f"The cache {alias!r} is memcached, which throws away what was unused longest when it is full.",
+            hint="Give sessions a cache of their own: MCP_TRANSPORT['CACHE'].",
+            id="mcp_transport.W005",
+        )
+
+
+def check_debug(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of DEBUG on a host that is not this machine."""
+    public = sorted(set(settings.ALLOWED_HOSTS) - _LOOPBACK)
+    if settings.DEBUG and public:
+        yield Warning(
+            f"DEBUG is on while ALLOWED_HOSTS names {', '.join(public)}: an error page would show settings and code.",
+            hint="Set DEBUG = False.",
+            id="mcp_transport.W006",
+        )
+
+
+def check_sdk(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of an `mcp` release this package was not tried with."""
+    version = importlib.metadata.version("mcp")
+    release = tuple(int(part) for part in version.split(".")[:2])
+    low, high = TRIED_SDK
+    if not low <= release < high:
+        yield Warning(
+            f"The MCP SDK is {version}; this package was tried with {_dotted(low)} up to, not including, {_dotted(high)}.",
+            hint=f'Install "mcp>={_dotted(low)},<{_dotted(high)}", or a newer django-mcp-transport.',
+            id="mcp_transport.W007",
+        )
+
+
+def check_declarations(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of declarations that nobody serves."""
+    from mcp_transport.server import declared
+
+    if conf.get("SERVER") and (declared.tools or declared.resources or declared.prompts):
+        yield Warning(
+            "Tools, resources or prompts are declared with mcp_transport's decorators, but MCP_TRANSPORT['SERVER'] "
+            "names another server, and that one is served.",
+            hint="Move them to that server, or take MCP_TRANSPORT['SERVER'] out.",
+            id="mcp_transport.W008",
+        )
+
+
+CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
+    check_settings,
+    check_parts,
+    check_workers,
+    check_middleware,
+    check_slash,
+    check_eviction,
+    check_debug,
+    check_sdk,
+    check_declarations,
+)
+
+
+def _workers() -> int:
+    if (configured := conf.get("WORKERS")) is not None:
+        return int(configured)
+    counts = [os.environ.get(name, "") for name in _WORKER_VARIABLES]
+    return max((int(count) for count in counts if count.isdecimal()), default=1)
+
+
+def _dotted(release: tuple[int, int]) -> str:
+    return ".".join(map(str, release))
+
+

@@ -1,0 +1,175 @@
+"""What a tool, resource or prompt may know and do while it serves a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from mcp.server.mcpserver import Context as SDKContext
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import (
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    CreateMessageResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    ListRootsRequest,
+    ListRootsResult,
+    SamplingMessage,
+    TextContent,
+)
+
+from mcp_transport.kernel import Caller, CallerSession, ask_client, send_log
+
+__all__ = ["Context", "SessionState"]
+
+# Session state is for a cart or a cursor, not for documents: bytes of one value, and values of a session.
+MAX_VALUE_BYTES: Final = 64 * 1024
+MAX_VALUES: Final = 256
+
+
+class Context(SDKContext[Any, Caller]):
+    """The request being served; a parameter annotated with this class receives it.
+
+    Its methods are coroutines. A synchronous tool calls them with `asgiref.sync.async_to_sync`.
+    """
+
+    @property
+    def _caller(self) -> Caller:
+        caller = self.request_context.request
+        if caller is None:
+            raise ToolError("this request did not come over HTTP, so it has no user, headers or session")
+        return caller
+
+    @property
+    def user(self) -> Any:
+        """Return the Django user who calls, or AnonymousUser."""
+        return self._caller.user
+
+    @property
+    def cancelled(self) -> bool:
+        """Tell whether the client gave the request up; long synchronous work should look now and then."""
+        return self._caller.cancelled
+
+    @property
+    def session(self) -> SessionState:  # type: ignore[override]
+        """Return the state kept for this client's session; in 2026-07-28 there is none, and its methods say so."""
+        return SessionState(self._caller.session)
+
+    async def log(self, level: str, data: Any, *, logger_name: str | None = None) -> None:  # type: ignore[override]
+        """Send the client a log message, if it asked for that level."""
+        await send_log(self, level, data, logger_name)
+
+    async def debug(self, data: Any, *, logger_name: str | None = None) -> None:
+        """Send a log message of level debug."""
+        await self.log("debug", data, logger_name=logger_name)
+
+    async def info(self, data: Any, *, logger_name: str | None = None) -> None:
+        """Send a log message of level info."""
+        await self.log("info", data, logger_name=logger_name)
+
+    async def notice(self, data: Any, *, logger_name: str | None = None) -> None:
+        """Send a log message of level notice."""
+        await self.log("notice", data, logger_name=logger_name)
+
+    async def warning(self, data: Any, *, logger_name: str | None = None) -> None:
+        """Send a log message of level warning."""
+        await self.log("warning", data, logger_name=logger_name)
+
+    async def error(self, data: Any, *, logger_name: str | None = None) -> None:
+        """Send a log message of level error."""
+        await self.log("error", data, logger_name=logger_name)
+
+    async def elicit_form(self, message: str, schema: dict[str, Any]) -> ElicitResult:
+        """Ask the user by a form given as JSON Schema; `elicit` does the same with a pydantic model.
+
+        Raises:
+            MCPError: the client cannot be asked, or did not answer in time.
+        """
+        params = ElicitRequestFormParams(message=message, requested_schema=schema)
+        return await ask_client(self, ElicitRequest(params=params), ElicitResult)
+
+    async def sample(
+        self, messages: str | Sequence[SamplingMessage], *, max_tokens: int, **options: Any
+    ) -> CreateMessageResult:
+        """Have the client's model write an answer; `options` are the other members of sampling/createMessage.
+
+        Raises:
+            MCPError: the client cannot be asked, or did not answer in time.
+        """
+        if isinstance(messages, str):
+            messages = [SamplingMessage(role="user", content=TextContent(type="text", text=messages))]
+        params = CreateMessageRequestParams(messages=list(messages), max_tokens=max_tokens, **options)
+        return await ask_client(self, CreateMessageRequest(params=params), CreateMessageResult)
+
+    async def list_roots(self) -> ListRootsResult:
+        """Ask the client for the folders it works in.
+
+        Raises:
+            MCPError: the client cannot be asked, or did not answer in time.
+        """
+        return await ask_client(self, ListRootsRequest(), ListRootsResult)
+
+
+class SessionState:
+    """JSON values by name, kept with the session on whichever node serves it, and gone with it."""
+
+    def __init__(self, session: CallerSession | None) -> None:
+        self._session = session
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether there is a session."""
+        return self._session is not None
+
+    @property
+    def short_id(self) -> str:
+        """Return the session's name in logs and in the admin; it opens nothing."""
+        return self._required().short_id
+
+    async def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or `default`."""
+        stored = await self._required().read()
+        return orjson.loads(stored[name]) if name in stored else default
+
+    async def set(self, name: str, value: Any) -> None:
+        """Store a JSON-serialisable value.
+
+        Raises:
+            ToolError: it is no JSON, or too large.
+        """
+        session = self._required()
+        try:
+            encoded = orjson.dumps(value)
+        except TypeError as error:
+            raise ToolError(f"session state {name!r} must be JSON-serialisable: {error}") from error
+        if len(encoded) > MAX_VALUE_BYTES:
+            raise ToolError(f"session state {name!r} may hold {MAX_VALUE_BYTES} bytes, got {len(encoded)}")
+        stored = await session.read()
+        if name not in stored and len(stored) >= MAX_VALUES:
+            raise ToolError(f"a session may hold {MAX_VALUES} values")
+        await session.write(name, encoded)
+
+    async def delete(self, name: str) -> bool:
+        """Drop a value; return whether there was one."""
+        return await self._required().write(name, None)
+
+    async def keys(self) -> list[str]:
+        """Return the names of the stored values."""
+        return sorted(await self._required().read())
+
+    async def clear(self) -> None:
+        """Drop every value."""
+        session = self._required()
+        for name in await session.read():
+            await session.write(name, None)
+
+    def _required(self) -> CallerSession:
+        if self._session is None:
+            raise ToolError(
+                "there is no session to keep state in: in 2026-07-28 every request stands alone. Return an explicit "
+                "handle from one tool and take it as an argument of the next"
+            )
+        return self._session

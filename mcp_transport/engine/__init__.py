@@ -1,0 +1,1 @@
+"""What happens to a request: orchestration on an event loop, without any web framework."""

@@ -1,0 +1,40 @@
+"""Time, as the engine sees it; tests put a clock in its place that they move by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock", "wait"]
+
+
+class Clock(Protocol):
+    """A wall clock and a deadline."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        """Return a context that raises TimeoutError when it lasts longer; None sets no limit."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        return asyncio.timeout(seconds)
+
+
+async def wait(clock: Clock, event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait until `event` is set, `seconds` at most; return whether it is set."""
+    if not event.is_set():
+        try:
+            async with clock.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            pass
+    return event.is_set()

@@ -1,0 +1,41 @@
+"""JSON to values and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.errors import PARSE_ERROR
+
+__all__ = ["decode", "encode", "encode_notification"]
+
+
+def decode(body: bytes) -> Any:
+    """Read a request body; orjson refuses bad UTF-8 and a nesting over 1024 levels by itself.
+
+    Raises:
+        ProtocolError: 400 / -32700.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        reason = "it is empty" if not body.strip() else str(error)
+        raise ProtocolError(400, PARSE_ERROR, f"Parse error: the body must be JSON in UTF-8, but {reason}") from None
+
+
+def encode(message: Any) -> bytes:
+    """Write one message, without line breaks."""
+    try:
+        return orjson.dumps(message)
+    except TypeError:
+        # Integers beyond 64 bits and lone surrogates: the standard library writes both, only slower.
+        return json.dumps(message, separators=(",", ":")).encode()
+
+
+def encode_notification(method: str, params: Mapping[str, Any] | None) -> bytes:
+    """Write a notification."""
+    return encode({"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})})

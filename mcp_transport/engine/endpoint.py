@@ -1,0 +1,182 @@
+"""The endpoint: an HTTP request in, an answer out, whatever the web framework."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.engine import sessionful, sessionless
+from mcp_transport.engine.clock import Clock, SystemClock
+from mcp_transport.engine.codec import decode
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.reply import accepted, rejection
+from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
+from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
+from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
+from mcp_transport.protocol.inbound import (
+    Ignored,
+    Opening,
+    Sessionful,
+    Sessionless,
+    check_before_authentication,
+    check_before_body,
+    classify,
+    too_large,
+)
+from mcp_transport.protocol.origin import cors_headers, origin_is_allowed, preflight_headers
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.principal import ANONYMOUS, Principal
+
+__all__ = ["Authenticate", "Endpoint"]
+
+logger = logging.getLogger(__name__)
+
+Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
+
+
+async def _nobody(request: HTTPRequest) -> Principal:
+    return ANONYMOUS
+
+
+class Endpoint:
+    """One MCP endpoint of a process; it has a node on each event loop that serves it.
+
+    `keys` is a ring of secrets: the first one signs, all of them verify.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        backend: Backend,
+        policy: Policy,
+        *,
+        keys: Sequence[bytes],
+        authenticate: Authenticate = _nobody,
+        clock: Clock | None = None,
+    ) -> None:
+        self.kernel, self.backend, self.policy = kernel, backend, policy
+        self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
+        self._nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Node]] = WeakKeyDictionary()
+        kernel.bus.publish_to = backend.broadcast
+
+    async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
+        """Answer one request; `body` is read only as far as the rules before it allow.
+
+        Raises:
+            ClientGone: the client left before it had sent its request.
+        """
+        value: Any = None
+        try:
+            check_before_authentication(request, self.policy)
+            if request.method == "OPTIONS":
+                return self._preflight(request)
+            principal = await self._authenticate(request)
+            check_before_body(request, self.policy)
+            if request.method != "POST":
+                reply: Reply | StreamReply = await self._handle_session(request, principal)
+            else:
+                content = await self._read(body)
+                value = decode(content)
+                reply = await self._handle_post(request, value, content, principal)
+        except ProtocolError as error:
+            logger.info("%s refused with %d: %s", request.method, error.status, error.message)
+            reply = rejection(error, value)
+        except BackendError as error:
+            logger.warning("%s answered with 503: %s", request.method, error)
+            unavailable = "the session store does not answer; try again"
+            reply = rejection(
+                ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),)), value
+            )
+        except ClientGone:
+            raise
+        except Exception:
+            logger.exception("%s failed", request.method)
+            reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
+        return self._with_cors(request, reply)
+
+    async def _handle_post(
+        self, request: HTTPRequest, value: Any, content: bytes, principal: Principal
+    ) -> Reply | StreamReply:
+        work = classify(request, value, self.policy)
+        if isinstance(work, Ignored):
+            return accepted()
+        node = await self.node()
+        match work:
+            case Sessionless(message):
+                return await sessionless.serve(node, request, message, principal)
+            case Opening(message):
+                return await sessionful.open_session(node, request, message, principal)
+            case Sessionful():
+                return await sessionful.post(node, request, work, hashlib.sha256(content).digest(), principal)
+
+    async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
+        handle = sessionful.get if request.method == "GET" else sessionful.delete
+        return await handle(await self.node(), request, principal)
+
+    async def _read(self, body: AsyncIterable[bytes]) -> bytes:
+        """Collect the body. Raises: ProtocolError with 413 at the first byte too many, 408 when it stops coming."""
+        chunks, size = [], 0
+        try:
+            async with self._clock.timeout(self.policy.body_timeout):
+                async for chunk in body:
+                    size += len(chunk)
+                    if size > self.policy.max_request_bytes:
+                        raise too_large(self.policy)
+                    chunks.append(chunk)
+        except TimeoutError:
+            seconds = self.policy.body_timeout
+            raise ProtocolError(408, INVALID_REQUEST, f"the body did not arrive within {seconds:g} seconds") from None
+        return b"".join(chunks)
+
+    def _preflight(self, request: HTTPRequest) -> Reply:
+        asked = request.headers.get("access-control-request-headers")
+        return Reply(status=204, headers=preflight_headers(request.headers.get("origin"), asked))
+
+    def _with_cors(self, request: HTTPRequest, reply: Reply | StreamReply) -> Reply | StreamReply:
+        origin, host = request.headers.get("origin"), request.headers.get("host", "")
+        if not origin or not origin_is_allowed(origin, host, self.policy.allowed_hosts, self.policy.allowed_origins):
+            return reply
+        return replace(reply, headers=(*reply.headers, *cors_headers(origin)))
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    async def node(self) -> Node:
+        """Return the running loop's node; the first request on a loop starts it."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._nodes:
+            self._nodes[loop] = asyncio.ensure_future(self._start_node())
+        starting = self._nodes[loop]
+        try:
+            return await asyncio.shield(starting)
+        except Exception:
+            self._nodes.pop(loop, None)  # the next request tries again
+            raise
+
+    async def _start_node(self) -> Node:
+        node = Node(self.backend, self.kernel, self.policy, self._clock, self._keys)
+        await node.start()
+        return node
+
+    async def stop(self) -> None:
+        """Stop the running loop's node, if it has one."""
+        starting = self._nodes.pop(asyncio.get_running_loop(), None)
+        if starting is not None:
+            await (await starting).stop()
+
+    async def why_not_ready(self) -> str:
+        """Say why no traffic should be sent here; an empty string means that it should."""
+        starting = self._nodes.get(asyncio.get_running_loop())
+        if starting is not None and starting.done() and starting.result().lifecycle.draining:
+            return "draining"
+        try:
+            await self.backend.ping()
+        except BackendError as error:
+            return str(error)
+        return ""

@@ -1,0 +1,198 @@
+"""A node: one event loop that runs calls, holds sockets and has an inbox."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.engine.call import Call
+from mcp_transport.engine.clock import Clock, wait
+from mcp_transport.engine.codec import encode_notification
+from mcp_transport.engine.lifecycle import Lifecycle
+from mcp_transport.engine.stream import OpenStream
+from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Lifespan, Outlet
+from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.inbox import (
+    Broadcast,
+    CancelCall,
+    Closed,
+    NodeMessage,
+    ReplyArrived,
+    Superseded,
+    Wake,
+)
+from mcp_transport.protocol.jsonrpc import Request, RequestId, is_request_id
+from mcp_transport.protocol.policy import Policy
+
+__all__ = ["Node"]
+
+logger = logging.getLogger(__name__)
+
+
+class Node:
+    """Everything of the endpoint that belongs to one loop; nothing here is needed to serve a session elsewhere."""
+
+    def __init__(self, backend: Backend, kernel: Kernel, policy: Policy, clock: Clock, keys: Sequence[bytes]) -> None:
+        # Made at the first request, thus after any fork: two workers never share an id.
+        self.id = secrets.token_hex(6)
+        self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
+        self.lifecycle = Lifecycle()
+        self.calls: dict[tuple[str, RequestId], Call] = {}
+        self.streams: dict[tuple[str, str], OpenStream] = {}
+        self._keys = keys
+        self._replies: dict[str, asyncio.Future[ReplyArrived]] = {}
+        self._asked = 0
+        self._loop = asyncio.get_running_loop()
+        self._lifespan: Lifespan | None = None
+
+    async def start(self) -> None:
+        """Join the other nodes and enter the server's lifespan."""
+        await self.backend.start(self.id, self._receive_anywhere)
+        self._lifespan = await self.kernel.enter_lifespan(self.lifecycle.spawn)
+        logger.info("node %s started", self.id)
+
+    async def stop(self) -> None:
+        """End streams so that their clients come back, cancel calls, leave."""
+        self.lifecycle.draining = True
+        self.kernel.end_listening()
+        for stream in list(self.streams.values()):
+            stream.end()
+        if self._lifespan is not None:
+            await self._lifespan.leave()
+        await self.lifecycle.stop()
+        await self.backend.stop(self.id)
+        logger.info("node %s stopped", self.id)
+
+    @property
+    def lifespan_state(self) -> Any:
+        """Return what the server's lifespan yielded."""
+        return self._lifespan.state if self._lifespan is not None else None
+
+    def exchange(self, facts: Facts, outlet: Outlet, caller: Caller, request: Request | None = None) -> Exchange:
+        """Build what the kernel needs to run one request or, without one, a notification."""
+        return Exchange(
+            facts=facts,
+            outlet=outlet,
+            caller=caller,
+            lifespan=self.lifespan_state,
+            request_id=request.id if request is not None else None,
+            progress_token=_progress_token(request),
+        )
+
+    # -- the inbox -----------------------------------------------------------------------------------
+
+    def _receive_anywhere(self, message: NodeMessage) -> None:
+        """Take a message from any thread."""
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            self.receive(message)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.receive, message)
+
+    def receive(self, message: NodeMessage) -> None:
+        """Do what a message asks for."""
+        match message:
+            case Wake(key, stream):
+                if (open_stream := self.streams.get((key, stream))) is not None:
+                    open_stream.wake()
+            case Superseded(key, stream, epoch):
+                open_stream = self.streams.get((key, stream))
+                if open_stream is not None and open_stream.epoch < epoch:
+                    self.release(open_stream)
+                    open_stream.end()
+            case CancelCall(key, request_id):
+                if (call := self.calls.get((key, request_id))) is not None:
+                    call.cancel()
+            case ReplyArrived(request_id):
+                waiting = self._replies.get(request_id)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(message)
+            case Closed(key):
+                self._end_session(key)
+            case Broadcast():
+                self.kernel.bus.deliver(message)
+                self.lifecycle.spawn(self._tell_sessions(message))
+
+    def _end_session(self, key: str) -> None:
+        for call in [call for (owner, _), call in self.calls.items() if owner == key]:
+            call.cancel()
+        for stream in [stream for (owner, _), stream in self.streams.items() if owner == key]:
+            self.release(stream)
+            stream.end()
+
+    async def _tell_sessions(self, message: Broadcast) -> None:
+        """Put a change on the GET stream of each session here that is to be told (2025 revisions)."""
+        params = {"uri": message.uri} if message.uri else None
+        for key in {key for key, _ in self.streams}:
+            session = await self.backend.get(key)
+            if session is not None and (not message.uri or message.uri in session.subscriptions):
+                await self.emit(key, message.method, params)
+
+    async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
+        """Put a notification on a session's GET stream, wherever its socket is."""
+        holder = await self.backend.emit(key, encode_notification(method, params))
+        if holder is not None:
+            await self.backend.send(holder.node, Wake(key, GET_STREAM))
+
+    # -- streams held here ---------------------------------------------------------------------------
+
+    def hold(self, stream: OpenStream, epoch: int) -> None:
+        """Make `stream` the one its writer and the inbox reach."""
+        stream.epoch = epoch
+        self.streams[stream.key, stream.stream] = stream
+
+    def release(self, stream: OpenStream) -> None:
+        """Forget a stream, unless another response holds it by now."""
+        if self.streams.get((stream.key, stream.stream)) is stream:
+            del self.streams[stream.key, stream.stream]
+
+    def let_go(self, stream: OpenStream) -> None:
+        """Note that a stream's socket is gone: what was delivered, and that nobody holds it."""
+        self.release(stream)
+        stream.end()
+        self.lifecycle.spawn(self.backend.detach(stream.key, stream.stream, stream.epoch, stream.cursor))
+
+    # -- requests to clients -------------------------------------------------------------------------
+
+    def mint_request_id(self, owner: str) -> str:
+        """Name a request to a client: this node, a counter, and a proof that it was sent to `owner`."""
+        self._asked += 1
+        name = f"{self.id}.{self._asked}"
+        return f"{name}.{_proof(self._keys[0], owner, name)}"
+
+    def node_of_request(self, request_id: RequestId, owner: str) -> str | None:
+        """Return the node that sent a request to `owner`, or None when none did."""
+        name, _, proof = str(request_id).rpartition(".")
+        known = any(hmac.compare_digest(_proof(key, owner, name).encode(), proof.encode()) for key in self._keys)
+        return name.partition(".")[0] if known else None
+
+    async def wait_for_reply(self, request_id: str, seconds: float) -> ReplyArrived:
+        """Wait for the client's reply. Raises: TimeoutError."""
+        arrived = asyncio.Event()
+        reply: asyncio.Future[ReplyArrived] = self._loop.create_future()
+        reply.add_done_callback(lambda _: arrived.set())
+        self._replies[request_id] = reply
+        try:
+            if not await wait(self.clock, arrived, seconds):
+                raise TimeoutError
+            return reply.result()
+        finally:
+            del self._replies[request_id]
+
+def _proof(key: bytes, owner: str, name: str) -> str:
+    return hmac.new(key, f"{owner}\n{name}".encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def _progress_token(request: Request | None) -> RequestId | None:
+    meta = ((request.params if request is not None else None) or {}).get("_meta")
+    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    return token if is_request_id(token) else None

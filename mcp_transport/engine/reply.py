@@ -1,0 +1,38 @@
+"""Complete answers, built in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_transport.engine.codec import encode
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol import sse
+from mcp_transport.protocol.errors import error_body
+from mcp_transport.protocol.headers import Accepts
+from mcp_transport.protocol.http import HeaderList, Reply
+from mcp_transport.protocol.jsonrpc import is_request_id
+
+__all__ = ["accepted", "answer", "rejection"]
+
+_JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+
+
+def accepted() -> Reply:
+    """Build 202 without a body, for notifications and responses."""
+    return Reply(status=202)
+
+
+def answer(message: Any, accepts: Accepts, *, status: int = 200, headers: HeaderList = ()) -> Reply:
+    """Build the answer to requests as one JSON document, or as one event for a client that takes only those."""
+    if accepts.json or status != 200:
+        return Reply(status=status, headers=(*_JSON, *headers), body=encode(message))
+    return Reply(status=status, headers=(*sse.HEADERS, *headers), body=sse.event(encode(message)))
+
+
+def rejection(error: ProtocolError, value: Any = None) -> Reply:
+    """Build the answer to a request that broke a rule; `value` is its decoded body, for the id."""
+    request_id = value.get("id") if isinstance(value, dict) and "method" in value else None
+    body = error_body(
+        error.code, error.message, request_id=request_id if is_request_id(request_id) else None, data=error.data
+    )
+    return Reply(status=error.status, headers=(*_JSON, *error.headers), body=encode(body))

@@ -1,0 +1,54 @@
+"""A session as the handlers that run in it may use it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.protocol.session import short_id
+
+__all__ = ["SessionHandle"]
+
+# A client that subscribes without end must not grow its record without end.
+_MAX_SUBSCRIPTIONS: Final = 1000
+
+
+class SessionHandle:
+    """Reads and changes one session by way of the backend."""
+
+    def __init__(self, backend: Backend, key: str) -> None:
+        self._backend, self._key = backend, key
+
+    @property
+    def short_id(self) -> str:
+        """Return the name the session has in logs."""
+        return short_id(self._key)
+
+    async def read(self) -> dict[str, bytes]:
+        """Return everything the session's tools stored."""
+        return await self._backend.read_state(self._key)
+
+    async def write(self, name: str, value: bytes | None) -> bool:
+        """Store or drop one value; return whether it was there before."""
+        return await self._backend.write_state(self._key, name, value)
+
+    async def set_log_level(self, level: str) -> None:
+        """Set the least severe level of notifications/message the client wants."""
+        await self._backend.update(self._key, log_level=level)
+
+    async def subscribe(self, uri: str, *, wanted: bool) -> None:
+        """Note that the client wants, or no longer wants, to hear of changes to a resource.
+
+        Raises: ValueError when it wants to hear of too many.
+        """
+        session = await self._backend.get(self._key)
+        if session is None:
+            return
+        uris = dict.fromkeys(session.subscriptions)
+        if wanted:
+            uris[uri] = None
+        else:
+            uris.pop(uri, None)
+        if len(uris) > _MAX_SUBSCRIPTIONS:
+            raise ValueError(f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources")
+        await self._backend.update(self._key, subscriptions=tuple(uris))

@@ -1,0 +1,91 @@
+"""Requests that stand alone (2026-07-28): one POST, one answer, nothing kept, no round trip to any store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_transport.engine.call import Call
+from mcp_transport.engine.clock import wait
+from mcp_transport.engine.codec import encode, encode_notification
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.reply import answer
+from mcp_transport.engine.stream import Frames, Pipe
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import Caller, NoChannel, Outcome
+from mcp_transport.protocol import sse
+from mcp_transport.protocol.errors import INVALID_REQUEST, sessionless_status
+from mcp_transport.protocol.headers import Accepts
+from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.versions import sessionless
+
+__all__ = ["serve"]
+
+
+class _Outlet:
+    """Notifications go to the answer's own stream; a server must not ask anything on it."""
+
+    can_request = False
+
+    def __init__(self, pipe: Pipe, can_stream: bool) -> None:
+        self._pipe, self._can_stream = pipe, can_stream
+        self.has_spoken = False
+        self.touched = asyncio.Event()
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        if self._can_stream:
+            self.has_spoken = True
+            self.touched.set()
+            await self._pipe.put(sse.event(encode_notification(method, params)))
+
+    async def request(self, method: str, params: Mapping[str, Any] | None, timeout: float | None) -> dict[str, Any]:
+        raise NoChannel(method)
+
+    async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Drop it: at this revision changes reach clients through subscriptions/listen alone."""
+
+    async def close_stream(self) -> None:
+        """Do nothing: there is no resumption at this revision."""
+
+
+async def serve(node: Node, request: HTTPRequest, message: Request, principal: Principal) -> Reply | StreamReply:
+    """Answer one request, as JSON if it is done in time and silent, else as a stream.
+
+    Raises:
+        ProtocolError: 400 from the envelope's checks; 406 when the method's answer is a stream and none can be sent.
+    """
+    accepts = Accepts.parse(request.headers)
+    can_stream = accepts.sse and request.streaming
+    if message.method == "subscriptions/listen" and not can_stream:
+        raise ProtocolError(406, INVALID_REQUEST, "subscriptions/listen answers with text/event-stream")
+    facts = node.kernel.open_envelope(message, request.headers, sessionless(node.policy.versions))
+    pipe = Pipe(node.clock, node.policy.keepalive)
+    outlet = _Outlet(pipe, can_stream)
+    caller = Caller(headers=request.headers, user=principal.user, principal=principal.binding)
+    call = Call(node, message, node.exchange(facts, outlet, caller, message))
+
+    def done(call: Call) -> None:
+        pipe.end(sse.event(encode(call.outcome.body(message.id))) if call.outcome is not None else b"")
+        outlet.touched.set()
+
+    call.start(done)
+    try:
+        # 2026-07-28, streamable-http: a status other than 200 is only possible before the stream begins.
+        await wait(node.clock, outlet.touched, node.policy.sse_after if can_stream else None)
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    if call.outcome is not None and not outlet.has_spoken:
+        return answer(call.outcome.body(message.id), accepts, status=_status(call.outcome))
+    return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(pipe.frames(), on_close=call.cancel))
+
+
+def _status(outcome: Outcome) -> int:
+    if outcome.error is None:
+        return 200
+    return 400 if outcome.malformed else sessionless_status(outcome.error["code"])
+
+

@@ -1,0 +1,177 @@
+"""One open response that is written as its events come.
+
+A `Pipe` carries a sessionless answer: what it holds is all there is, so a slow client slows its handler.
+An `OpenStream` carries a stream of a session: the log is the truth, so a slow client is served from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final
+
+from mcp_transport.backends.base import Backend, Event
+from mcp_transport.engine.clock import Clock, wait
+from mcp_transport.engine.codec import encode_notification
+from mcp_transport.protocol import sse
+from mcp_transport.protocol.cursor import Cursor
+
+__all__ = ["Frames", "OpenStream", "Pipe"]
+
+# Frames that wait for the socket of a sessionless answer before its handler has to wait too.
+_PIPE_ROOM: Final = 16
+
+
+class Frames:
+    """An iterator of frames that says once that it is over: read to its end, closed, or never begun."""
+
+    def __init__(self, frames: AsyncIterator[bytes], on_close: Callable[[], None]) -> None:
+        self._frames, self._on_close = frames, on_close
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+
+    def __aiter__(self) -> Frames:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._frames)
+        except BaseException:
+            self._close()
+            raise
+
+    def close(self) -> None:
+        """Say that nobody reads any more; any thread may, since Django closes responses in one."""
+        self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._on_close()
+
+
+class Pipe:
+    """Frames from a handler to its client's socket, with room for a few."""
+
+    def __init__(self, clock: Clock, keepalive: float) -> None:
+        self._clock, self._keepalive = clock, keepalive
+        self._waiting: deque[bytes] = deque()
+        self._ready, self._room = asyncio.Event(), asyncio.Event()
+        self._ended = False
+
+    async def put(self, frame: bytes) -> None:
+        """Add a frame; wait while the client is too slow."""
+        self._waiting.append(frame)
+        self._ready.set()
+        while len(self._waiting) > _PIPE_ROOM and not self._ended:
+            self._room.clear()
+            await self._room.wait()
+
+    def end(self, frame: bytes = b"") -> None:
+        """Add the last frame."""
+        if frame:
+            self._waiting.append(frame)
+        self._ended = True
+        self._ready.set()
+        self._room.set()
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Yield frames as they come, and a comment whenever none came for the keep-alive time."""
+        while True:
+            while self._waiting:
+                yield self._waiting.popleft()
+                self._room.set()
+            if self._ended:
+                return
+            self._ready.clear()
+            if not await wait(self._clock, self._ready, self._keepalive):
+                yield sse.COMMENT
+
+
+class OpenStream:
+    """The response that holds one stream of a session, on this node."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Clock,
+        *,
+        key: str,
+        stream: str,
+        cursor: int,
+        keepalive: float,
+        queue: int,
+        opening: bytes = sse.COMMENT,
+        events: Iterable[Event] = (),
+        lost: int = 0,
+    ) -> None:
+        self._backend, self._clock = backend, clock
+        self.key, self.stream, self.cursor = key, stream, cursor
+        self.epoch = 0
+        self._keepalive, self._limit = keepalive, queue
+        self._opening = opening
+        self._queue: deque[Event] = deque(events)
+        self._lost = lost
+        self._behind = False
+        self.missed = False
+        """Was an event refused that may not be in the log yet?"""
+        self._ended = False
+        self._wake = asyncio.Event()
+
+    def offer(self, event: Event) -> None:
+        """Take an event for the socket; one too many, and the client is served from the log instead."""
+        if len(self._queue) < self._limit:
+            self._queue.append(event)
+        else:
+            self._behind = self.missed = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look into the log: something new may be there."""
+        self._behind, self.missed = True, False
+        self._wake.set()
+
+    def end(self) -> None:
+        """Close the socket; the stream itself goes on and can be resumed."""
+        self._ended = True
+        self._wake.set()
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Yield the opening, then every event after the cursor once and in order, with keep-alives between."""
+        yield self._opening
+        while True:
+            self._wake.clear()
+            for event in await self._next_events():
+                if self._lost:
+                    yield self._loss_notice()
+                self.cursor = event.seq
+                if event.payload:
+                    yield sse.event(event.payload, str(Cursor(self.stream, event.seq)))
+                if event.terminal:
+                    return
+            if self._ended:
+                return
+            if not self._queue and not await wait(self._clock, self._wake, self._keepalive):
+                if not await self._backend.touch(self.key):
+                    return
+                self._behind = True  # a lost wake-up costs one tick
+                yield sse.COMMENT
+
+    async def _next_events(self) -> list[Event]:
+        """Return what follows the cursor without a hole: from the queue, or from the log when that has one."""
+        events = [event for event in self._queue if event.seq > self.cursor]
+        self._queue.clear()
+        if self._behind or (events and events[0].seq != self.cursor + 1 and not self._lost):
+            self._behind = False
+            logged, self._lost = await self._backend.read(self.key, self.stream, self.cursor)
+            known = logged[-1].seq if logged else self.cursor
+            events = [*logged, *(event for event in events if event.seq > known)]
+        return events
+
+    def _loss_notice(self) -> bytes:
+        """Tell the client, without an id, that the log was not long enough."""
+        text = f"{self._lost} messages of this stream are lost: the client was away for longer than they are kept"
+        self._lost = 0
+        params = {"level": "warning", "logger": "mcp_transport", "data": text}
+        return sse.event(encode_notification("notifications/message", params))

@@ -1,0 +1,47 @@
+"""Every error this package raises, in one tree: whose fault it is decides the branch.
+
+MCPTransportError
+ +-- ProtocolError       the peer's fault: answered with an HTTP status and a JSON-RPC code
+ +-- BackendError        the store's fault: answered with 503, never with 404
+ +-- DefinitionError     the developer's fault: raised where a tool, resource or prompt is declared
+ +-- ClientGone          nobody's fault: the client left before its request was read
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["BackendError", "ClientGone", "DefinitionError", "MCPTransportError", "ProtocolError"]
+
+
+class MCPTransportError(Exception):
+    """The root of this package's errors."""
+
+
+class ProtocolError(MCPTransportError):
+    """A request that breaks a rule of the protocol, with the answer it gets.
+
+    `status` is the HTTP status, `code` the JSON-RPC code, `message` what was expected and what came.
+    """
+
+    def __init__(
+        self, status: int, code: int, message: str, *, data: Any = None, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.data = data
+        self.headers = headers
+
+
+class BackendError(MCPTransportError):
+    """The session backend did not answer; the client may try again."""
+
+
+class DefinitionError(MCPTransportError, TypeError):
+    """A tool, resource or prompt that cannot be served as it is declared."""
+
+
+class ClientGone(MCPTransportError):
+    """The client closed the connection before its request was read."""

@@ -1,0 +1,46 @@
+"""Health endpoints: `path("", include("mcp_transport.health"))`. None of them goes through `/mcp`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+from django.views.decorators.cache import never_cache
+
+from mcp_transport.bootstrap import endpoint
+
+__all__ = ["healthz", "readyz", "report", "urlpatterns"]
+
+
+async def report(path: str) -> tuple[int, dict[str, Any]] | None:
+    """Return status and body for a health path, or None for any other path."""
+    if path == "/healthz":
+        return 200, {"status": "ok"}
+    if path not in ("/readyz", "/health"):
+        return None
+    reason = await endpoint().why_not_ready()
+    return (503, {"status": "unavailable", "reason": reason}) if reason else (200, {"status": "ok"})
+
+
+@never_cache
+async def healthz(request: HttpRequest) -> JsonResponse:
+    """Say that the process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+@never_cache
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """Say whether traffic should be sent here: the backend answers and the node is not draining."""
+    status, body = await report("/readyz") or (500, {})
+    return JsonResponse(body, status=status)
+
+
+for _view in (healthz, readyz):
+    _view.login_required = False  # type: ignore[attr-defined]  # LoginRequiredMiddleware must let probes pass
+
+urlpatterns = [
+    path("healthz", healthz, name="mcp-healthz"),
+    path("readyz", readyz, name="mcp-readyz"),
+    path("health", readyz, name="mcp-health"),
+]

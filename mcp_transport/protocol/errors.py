@@ -1,0 +1,64 @@
+"""JSON-RPC error codes and the HTTP status each one is sent with (2026-07-28, schema and streamable-http)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mcp_transport.exceptions import ProtocolError
+
+__all__ = [
+    "HEADER_MISMATCH",
+    "INTERNAL_ERROR",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
+    "METHOD_NOT_FOUND",
+    "MISSING_CLIENT_CAPABILITY",
+    "PARSE_ERROR",
+    "REQUEST_CANCELLED",
+    "REQUEST_TIMEOUT",
+    "UNSUPPORTED_VERSION",
+    "error_body",
+    "invalid_request",
+    "sessionless_status",
+]
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+HEADER_MISMATCH: Final = -32020
+MISSING_CLIENT_CAPABILITY: Final = -32021
+UNSUPPORTED_VERSION: Final = -32022
+REQUEST_CANCELLED: Final = -32800  # outside JSON-RPC's reserved range; the code LSP uses for the same
+REQUEST_TIMEOUT: Final = -32001  # what the official SDKs raise for a reply that did not come
+
+# Statuses that 2026-07-28 pins for an error found while a request runs. Anything else is unpinned and
+# answered with 200, as an ordinary JSON-RPC error is (basic/transports/streamable-http).
+_SESSIONLESS_STATUS: Final = {
+    METHOD_NOT_FOUND: 404,
+    HEADER_MISMATCH: 400,
+    MISSING_CLIENT_CAPABILITY: 400,
+    UNSUPPORTED_VERSION: 400,
+}
+
+
+def sessionless_status(code: int) -> int:
+    """Return the HTTP status for an error `code` of a request that reached the kernel (2026-07-28)."""
+    return _SESSIONLESS_STATUS.get(code, 200)
+
+
+def error_body(code: int, message: str, *, request_id: str | int | None = None, data: Any = None) -> dict[str, Any]:
+    """Build a JSON-RPC error; without a readable id the member is left out, never null (schema 2025-11-25)."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    body: dict[str, Any] = {"jsonrpc": "2.0", "error": error}
+    if request_id is not None:
+        body["id"] = request_id
+    return body
+
+
+def invalid_request(message: str) -> ProtocolError:
+    """Build the refusal of a request whose shape is wrong: 400 / -32600."""
+    return ProtocolError(400, INVALID_REQUEST, f"Invalid request: {message}")

@@ -1,0 +1,45 @@
+"""A framework's request and our answer, as values; adapters translate to and from these."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_transport.protocol.headers import Headers
+
+__all__ = ["HTTPRequest", "Reply", "StreamReply"]
+
+HeaderList = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPRequest:
+    """An HTTP request without its body, which is read only when the rules before it hold."""
+
+    method: str
+    headers: Headers
+    peer: str = ""
+    """The client's address, for operators."""
+    user: Any = None
+    """The user the framework authenticated, if it did."""
+    streaming: bool = True
+    """Can the framework send an answer piece by piece? WSGI and buffered Lambda cannot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A complete answer."""
+
+    status: int
+    headers: HeaderList = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReply:
+    """An answer that is written as its frames come; closing the iterator says that the client left."""
+
+    status: int
+    headers: HeaderList
+    frames: AsyncIterator[bytes]

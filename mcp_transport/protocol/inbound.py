@@ -1,0 +1,283 @@
+"""The ladder: what an HTTP request asks for, or the first rule it breaks.
+
+Each rung is a small function; the tuples give their order. The rungs before the body are cheap and run
+before a byte of it is read; the rungs after it decide the era and what the message is.
+Order and statuses: 2025-11-25 basic/transports; 2026-07-28 streamable-http and basic, "Versioning".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.batch import parse_batch
+from mcp_transport.protocol.errors import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    UNSUPPORTED_VERSION,
+    invalid_request,
+)
+from mcp_transport.protocol.headers import Accepts
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message
+from mcp_transport.protocol.origin import host_is_allowed, origin_is_allowed
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.versions import REVISIONS, sessionful, sessionless
+
+__all__ = [
+    "Ignored",
+    "Opening",
+    "Sessionful",
+    "Sessionless",
+    "Work",
+    "check_before_authentication",
+    "check_before_body",
+    "check_version",
+    "classify",
+    "required_session_id",
+]
+
+VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
+VERSION_HEADER: Final = "mcp-protocol-version"
+SESSION_HEADER: Final = "mcp-session-id"
+_SINGLE: Final = (VERSION_HEADER, SESSION_HEADER, "mcp-method", "mcp-name", "last-event-id", "origin", "content-type")
+_PLAIN: Final = (*_SINGLE, "accept")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An `initialize` that opens a session."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Sessionful:
+    """Messages of a session, in one POST; `batch` says that they came as an array."""
+
+    messages: tuple[Message, ...]
+    batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sessionless:
+    """A request that stands alone (2026-07-28)."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A notification that 2026-07-28 asks nothing to be done for: accepted and dropped."""
+
+
+Work = Opening | Sessionful | Sessionless | Ignored
+
+
+# -- before the body ---------------------------------------------------------------------------------
+
+
+def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
+    # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
+    for name, value in request.headers.pairs():
+        if name in _PLAIN or name.startswith("mcp-param-"):
+            if not all(" " <= char <= "~" or char == "\t" for char in value):
+                raise ProtocolError(400, _header_code(request), f"{name} header must be visible ASCII")
+
+
+def _headers_are_single(request: HTTPRequest, policy: Policy) -> None:
+    # First-copy and last-copy readers would disagree about a duplicate.
+    for name in _SINGLE:
+        if len(request.headers.lines(name)) > 1:
+            raise ProtocolError(400, _header_code(request), f"{name} header must appear once, got it twice or more")
+
+
+def _host_is_ours(request: HTTPRequest, policy: Policy) -> None:
+    if not host_is_allowed(request.headers.get("host", ""), policy.allowed_hosts):
+        raise ProtocolError(400, INVALID_REQUEST, "Host header names a host this server is not known by")
+
+
+def _origin_is_known(request: HTTPRequest, policy: Policy) -> None:
+    origin = request.headers.get("origin")
+    host = request.headers.get("host", "")
+    if origin and not origin_is_allowed(origin, host, policy.allowed_hosts, policy.allowed_origins):
+        raise ProtocolError(403, INVALID_REQUEST, "Origin is not allowed to call this server")
+
+
+def _method_is_served(request: HTTPRequest, policy: Policy) -> None:
+    streams = request.streaming and bool(sessionful(policy.versions))
+    served = ["POST", "OPTIONS", *(["GET"] if streams else []), *(["DELETE"] if sessionful(policy.versions) else [])]
+    if request.method not in served:
+        raise ProtocolError(
+            405,
+            INVALID_REQUEST,
+            f"{request.method} is not served here: use {', '.join(served)}",
+            headers=(("Allow", ", ".join(served)),),
+        )
+
+
+def _body_is_json(request: HTTPRequest, policy: Policy) -> None:
+    if request.method != "POST":
+        return
+    media, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    if media.strip() != "application/json":
+        raise ProtocolError(415, INVALID_REQUEST, "Content-Type must be application/json")
+    _, named, charset = parameters.replace(" ", "").partition("charset=")
+    if named and charset.strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+        raise ProtocolError(415, INVALID_REQUEST, "the body must be UTF-8")
+
+
+def _answer_is_acceptable(request: HTTPRequest, policy: Policy) -> None:
+    accepts = Accepts.parse(request.headers)
+    if request.method == "POST" and not (accepts.json or (accepts.sse and request.streaming)):
+        raise ProtocolError(406, INVALID_REQUEST, "Accept must list application/json and text/event-stream")
+    if request.method == "GET" and not accepts.sse:
+        raise ProtocolError(406, INVALID_REQUEST, "Accept must list text/event-stream")
+
+
+def _length_is_within(request: HTTPRequest, policy: Policy) -> None:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared[:20]) > policy.max_request_bytes:
+        raise too_large(policy)
+
+
+_BEFORE_AUTHENTICATION: Final = (_headers_are_plain, _headers_are_single, _host_is_ours, _origin_is_known)
+_BEFORE_BODY: Final = (_method_is_served, _body_is_json, _answer_is_acceptable, _length_is_within)
+
+
+def check_before_authentication(request: HTTPRequest, policy: Policy) -> None:
+    """Apply the rules that need no identity.
+
+    Raises:
+        ProtocolError: 400 for a header that is not plain, doubled or a foreign Host; 403 for a foreign Origin.
+    """
+    for rule in _BEFORE_AUTHENTICATION:
+        rule(request, policy)
+
+
+def check_before_body(request: HTTPRequest, policy: Policy) -> None:
+    """Apply the rules that need no body.
+
+    Raises:
+        ProtocolError: 405, 415, 406 or 413.
+    """
+    for rule in _BEFORE_BODY:
+        rule(request, policy)
+
+
+def too_large(policy: Policy) -> ProtocolError:
+    """Build the refusal of a body over the limit: 413."""
+    return ProtocolError(413, INVALID_REQUEST, f"the body may hold {policy.max_request_bytes} bytes, it holds more")
+
+
+def _header_code(request: HTTPRequest) -> int:
+    modern = any(value in sessionless(tuple(REVISIONS)) for value in request.headers.lines(VERSION_HEADER))
+    return HEADER_MISMATCH if modern else INVALID_REQUEST
+
+
+# -- after the body ----------------------------------------------------------------------------------
+
+
+def classify(request: HTTPRequest, value: object, policy: Policy) -> Work:
+    """Decide the era of a decoded POST body and what it asks for.
+
+    The era is claimed by `_meta`, whatever the method; only without a claim the header speaks
+    (2026-07-28, basic, "Versioning").
+
+    Raises:
+        ProtocolError: 400 with -32600, -32602, -32020 or -32022.
+    """
+    header = request.headers.get(VERSION_HEADER)
+    modern_header = header in sessionless(tuple(REVISIONS))
+    if isinstance(value, list):
+        return _classify_array(value, header, modern_header, policy)
+    message = parse_message(value)
+    if isinstance(message, Request) and _claims_sessionless(message):
+        return _serve_sessionless(message, policy)
+    if modern_header:
+        return _classify_unclaimed(message, policy)
+    return _classify_sessionful(message, policy)
+
+
+def _classify_array(values: list[object], header: str | None, modern_header: bool, policy: Policy) -> Work:
+    allowed = [name for name in sessionful(policy.versions) if REVISIONS[name].batches]
+    if modern_header or not allowed or (header is not None and header not in allowed):
+        raise invalid_request("the body must be a single message; batches exist in 2025-03-26 only")
+    return Sessionful(parse_batch(values, policy.max_batch), batch=True)
+
+
+def _claims_sessionless(message: Request) -> bool:
+    meta = (message.params or {}).get("_meta")
+    return isinstance(meta, Mapping) and VERSION_META in meta
+
+
+def _serve_sessionless(message: Request, policy: Policy) -> Work:
+    if not sessionless(policy.versions):
+        # A client that probes must fall back to `initialize`: no code of 2026-07-28 here.
+        raise invalid_request(f"this server speaks {', '.join(policy.versions)}: begin with initialize")
+    return Sessionless(message)
+
+
+def _classify_unclaimed(message: Message, policy: Policy) -> Work:
+    """Judge a message whose header names 2026-07-28 while its `_meta` does not."""
+    if isinstance(message, Response):
+        raise invalid_request("a client must not post responses in 2026-07-28")
+    if isinstance(message, Notification):
+        return Ignored()
+    if message.method == "initialize":
+        raise ProtocolError(
+            400, HEADER_MISMATCH, "MCP-Protocol-Version names 2026-07-28, which has no initialize: use server/discover"
+        )
+    raise ProtocolError(
+        400, INVALID_PARAMS, f"Invalid params: params._meta must be an object that carries {VERSION_META!r}"
+    )
+
+
+def _classify_sessionful(message: Message, policy: Policy) -> Work:
+    opening = isinstance(message, Request) and message.method == "initialize"
+    if not sessionful(policy.versions):
+        requested = (message.params or {}).get("protocolVersion") if isinstance(message, Request) else None
+        raise ProtocolError(
+            400,
+            UNSUPPORTED_VERSION,
+            "Unsupported protocol version: this server has no sessions",
+            data={"supported": list(policy.versions), "requested": requested if isinstance(requested, str) else ""},
+        )
+    if isinstance(message, Request) and opening:
+        return Opening(message)
+    return Sessionful((message,))
+
+
+# -- sessions ----------------------------------------------------------------------------------------
+
+
+def required_session_id(request: HTTPRequest) -> str:
+    """Read the session id.
+
+    Raises:
+        ProtocolError: 400 / -32600 when it is missing (2025-03-26, "Session Management", item 3).
+    """
+    session_id = request.headers.get(SESSION_HEADER, "")
+    if not session_id:
+        raise ProtocolError(
+            400, INVALID_REQUEST, "Mcp-Session-Id header is missing: send initialize first, then the id it returned"
+        )
+    return session_id
+
+
+def check_version(request: HTTPRequest, policy: Policy) -> None:
+    """Judge the version header of a session's request; without one the session's own version holds.
+
+    Raises:
+        ProtocolError: 400 / -32600 when it names no revision served in sessions (2025-06-18, "Protocol
+            Version Header"). Codes of 2026-07-28 would tell a client the wrong era.
+    """
+    served = sessionful(policy.versions)
+    version = request.headers.get(VERSION_HEADER)
+    if version is not None and version not in served:
+        raise ProtocolError(
+            400, INVALID_REQUEST, f"MCP-Protocol-Version {version[:40]!r} is not served in sessions: use {', '.join(served)}"
+        )

@@ -1,0 +1,63 @@
+"""What one node tells another, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_transport.protocol.jsonrpc import RequestId
+
+__all__ = ["Broadcast", "CancelCall", "Closed", "NodeMessage", "ReplyArrived", "Superseded", "Wake"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A stream you hold has new events in its log."""
+
+    key: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """Another response holds the stream since `epoch`: end yours."""
+
+    key: str
+    stream: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelCall:
+    """The client gave up a request you run."""
+
+    key: str
+    request_id: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyArrived:
+    """The client answered a request you sent it."""
+
+    request_id: str
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The session ended: stop its calls, end its streams."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Something changed on the server: a notification's method and, for a resource, its URI."""
+
+    method: str
+    uri: str = ""
+
+
+NodeMessage = Wake | Superseded | CancelCall | ReplyArrived | Closed | Broadcast

@@ -1,0 +1,105 @@
+"""JSON-RPC 2.0 messages as MCP narrows them: an id is a string or an integer, never null (basic, "Requests")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from mcp_transport.protocol.errors import invalid_request
+
+__all__ = ["Message", "Notification", "Request", "RequestId", "Response", "is_request_id", "parse_message"]
+
+RequestId = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message that is owed an answer."""
+
+    id: RequestId
+    method: str
+    params: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A message that gets no answer."""
+
+    method: str
+    params: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The peer's answer to a request of ours; exactly one of `result` and `error` is set."""
+
+    id: RequestId
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+
+
+Message = Request | Notification | Response
+
+
+def is_request_id(value: object) -> TypeGuard[RequestId]:
+    """Tell whether `value` may identify a request; `true` is not the integer 1."""
+    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def parse_message(value: object) -> Message:
+    """Read one decoded JSON value as a JSON-RPC message.
+
+    Raises:
+        ProtocolError: 400 / -32600, naming the member that is wrong.
+    """
+    if not isinstance(value, dict):
+        raise invalid_request(f"a JSON-RPC message must be an object, got {_kind(value)}")
+    if value.get("jsonrpc") != "2.0":
+        raise invalid_request('a JSON-RPC message must carry "jsonrpc": "2.0"')
+    if "method" in value:
+        return _parse_call(value)
+    if "result" in value or "error" in value:
+        return _parse_response(value)
+    raise invalid_request('a JSON-RPC message must carry "method", "result" or "error"')
+
+
+def _parse_call(value: dict[str, Any]) -> Request | Notification:
+    method, params = value["method"], value.get("params")
+    if not isinstance(method, str) or not method:
+        raise invalid_request(f'"method" must be a non-empty string, got {_kind(method)}')
+    if "params" in value and not isinstance(params, dict):
+        raise invalid_request(f'"params" must be an object, got {_kind(params)}')
+    if "result" in value or "error" in value:
+        raise invalid_request('a message with "method" must not carry "result" or "error"')
+    if "id" not in value:
+        return Notification(method, params)
+    return Request(_parse_id(value["id"]), method, params)
+
+
+def _parse_response(value: dict[str, Any]) -> Response:
+    if "id" not in value:
+        raise invalid_request('a response must carry the "id" of the request it answers')
+    request_id = _parse_id(value["id"])
+    if ("result" in value) == ("error" in value):
+        raise invalid_request('a response must carry either "result" or "error", not both')
+    member = "result" if "result" in value else "error"
+    if not isinstance(value[member], dict):
+        raise invalid_request(f'"{member}" must be an object, got {_kind(value[member])}')
+    error = value.get("error")
+    if error is not None and not (is_request_id(error.get("code")) and isinstance(error.get("message"), str)):
+        raise invalid_request('"error" must carry an integer "code" and a string "message"')
+    return Response(request_id, value.get("result"), error)
+
+
+def _parse_id(value: object) -> RequestId:
+    if not is_request_id(value):
+        raise invalid_request(f'"id" must be a string or an integer, got {_kind(value)}')
+    return value
+
+
+_KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), "null")

@@ -1,0 +1,33 @@
+"""Everything an operator may decide, as one value that the engine is constructed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcp_transport.protocol.versions import REVISIONS
+
+__all__ = ["Policy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Limits, times and lists; durations are seconds unless the name says otherwise."""
+
+    versions: tuple[str, ...] = tuple(REVISIONS)
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    allowed_origins: tuple[str, ...] = ()
+    session_ttl: float = 3600.0
+    session_max_age: float = 7 * 86400.0
+    max_sessions_per_principal: int = 10_000
+    max_request_bytes: int = 4 * 1024 * 1024  # the official SDK's limit
+    max_batch: int = 100
+    body_timeout: float = 30.0
+    sse_after: float = 1.0
+    keepalive: float = 15.0  # below the 60 s after which nginx and ALB close a silent connection
+    retry_ms: int = 1000
+    client_reply_timeout: float = 300.0
+    write_timeout: float = 30.0
+    stream_max_events: int = 1000
+    stream_max_bytes: int = 8 * 1024 * 1024
+    stream_keep: float = 300.0
+    stream_queue: int = 256

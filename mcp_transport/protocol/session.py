@@ -1,0 +1,63 @@
+"""A session's record: what the kernel needs to serve a request, and what an operator wants to see."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp_transport.protocol.jsonrpc import RequestId
+
+__all__ = ["Flight", "Session", "session_key", "short_id"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A conversation that began with `initialize`; times are seconds since the epoch."""
+
+    key: str
+    """The hashed id (`session_key`); the id itself is stored nowhere."""
+    protocol_version: str
+    principal: str = ""
+    """`Principal.binding` of the opener: nobody else may enter."""
+    client_info: Mapping[str, Any] = field(default_factory=dict)
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    initialized: bool = False
+    log_level: str = ""
+    subscriptions: tuple[str, ...] = ()
+    """URIs named by resources/subscribe."""
+    user: str = ""
+    address: str = ""
+    user_agent: str = ""
+    node: str = ""
+    """The node that served the last request."""
+    created: float = 0.0
+    last_seen: float = 0.0
+    ends: float = 0.0
+    """The absolute end, however busy the session is."""
+    requests: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """A request that a node is running."""
+
+    request_id: RequestId
+    digest: bytes
+    """Of the POST's body: tells a client's retry from a second use of the id."""
+    node: str
+    stream: str
+    started: float = 0.0
+
+
+def session_key(session_id: str) -> str:
+    """Hash a session id into the name it is stored and logged under: 26 characters, 130 bits."""
+    return base64.b32encode(hashlib.sha256(session_id.encode()).digest()).decode()[:26]
+
+
+def short_id(key: str) -> str:
+    """Return what stands for a session in a log line."""
+    return key[:10].lower()

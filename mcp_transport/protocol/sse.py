@@ -1,0 +1,36 @@
+"""Server-sent event framing (WHATWG HTML, 9.2): bytes of a frame from its parts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["COMMENT", "HEADERS", "event", "priming_event", "retry"]
+
+# A comment line keeps proxies from closing a silent stream; clients skip it (2026-07-28, streamable-http).
+COMMENT: Final = b": keep-alive\n\n"
+
+HEADERS: Final = (
+    ("Content-Type", "text/event-stream; charset=utf-8"),
+    ("Cache-Control", "no-cache, no-transform"),
+    ("X-Accel-Buffering", "no"),  # 2026-07-28, streamable-http: nginx must not collect events
+)
+
+
+def event(payload: bytes, event_id: str | None = None) -> bytes:
+    """Frame one JSON message; JSON as we encode it holds no line break, so one data line carries it."""
+    if event_id is None:
+        return b"event: message\ndata: " + payload + b"\n\n"
+    return b"event: message\nid: " + event_id.encode() + b"\ndata: " + payload + b"\n\n"
+
+
+def priming_event(event_id: str, retry_ms: int) -> bytes:
+    """Frame the first event of a stream: an id to resume from, a delay in milliseconds, no data.
+
+    2025-11-25, basic/transports, "Sending Messages", item 6.
+    """
+    return f"id: {event_id}\nretry: {retry_ms}\ndata: \n\n".encode()
+
+
+def retry(retry_ms: int) -> bytes:
+    """Frame the delay, in milliseconds, after which a client shall come back."""
+    return f"retry: {retry_ms}\n\n".encode()

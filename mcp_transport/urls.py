@@ -1,0 +1,11 @@
+"""`path("mcp", include("mcp_transport.urls"))`: the endpoint with and without a trailing slash."""
+
+from __future__ import annotations
+
+from django.urls import re_path
+
+from mcp_transport.adapters.django import endpoint_view
+
+app_name = "mcp_transport"
+
+urlpatterns = [re_path(r"^/?$", endpoint_view, name="endpoint")]

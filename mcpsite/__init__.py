@@ -1,0 +1,1 @@
+"""The demonstration project: a small shop that serves MCP beside the Django admin."""

