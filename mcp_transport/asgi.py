@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from mcp_transport.adapters.asgi import Receive, Scope, Send, serve
 
 __all__ = ["mount"]
 
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def mount(inner: Application, path: str = "/mcp") -> Application:

@@ -93,7 +93,7 @@ def check_middleware(**kwargs: Any) -> Iterator[CheckMessage]:
         if not getattr(middleware, "async_capable", False):
             yield Warning(
                 f"{path} is not async-capable: each request, and each open stream, then occupies a thread.",
-                hint=f"Set `async_capable = True` on it if it is, take it out of MIDDLEWARE, or {mount}.",
+                hint=f"Take it out of MIDDLEWARE, or {mount}.",
                 id="mcp_transport.W003",
             )
 
@@ -122,7 +122,7 @@ def check_eviction(**kwargs: Any) -> Iterator[CheckMessage]:
     if kind in ("LocMemCache", "DatabaseCache", "FileBasedCache") and limit < 10_000:
         yield Warning(
             f"The cache {alias!r} keeps {limit} entries and then throws some away, sessions among them.",
-            hint=f"Set CACHES[{alias!r}]['OPTIONS']['MAX_ENTRIES'] to 10000 or more, or give sessions a cache of their own.",
+            hint=f"Set CACHES[{alias!r}]['OPTIONS']['MAX_ENTRIES'] to 10000 or more, or use another cache.",
             id="mcp_transport.W005",
         )
     elif "memcache" in options["BACKEND"].lower():
@@ -151,7 +151,7 @@ def check_sdk(**kwargs: Any) -> Iterator[CheckMessage]:
     low, high = TRIED_SDK
     if not low <= release < high:
         yield Warning(
-            f"The MCP SDK is {version}; this package was tried with {_dotted(low)} up to, not including, {_dotted(high)}.",
+            f"The MCP SDK is {version}; this package was tried with {_dotted(low)} up to {_dotted(high)}.",
             hint=f'Install "mcp>={_dotted(low)},<{_dotted(high)}", or a newer django-mcp-transport.',
             id="mcp_transport.W007",
         )
@@ -192,5 +192,3 @@ def _workers() -> int:
 
 def _dotted(release: tuple[int, int]) -> str:
     return ".".join(map(str, release))
-
-

@@ -46,10 +46,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_HINTS": Setting(
         {},
         dict,
-        "How long clients of 2026-07-28 may keep lists and resources: a method to `(milliseconds, 'public' or 'private')`.",
+        "How long clients of 2026-07-28 may keep lists: a method to `(milliseconds, 'public' or 'private')`.",
     ),
     "SERVER": Setting(
-        None, str | None, "Dotted path of an SDK `MCPServer`, low-level `Server` or FastMCP 4 server to serve instead."
+        None,
+        str | None,
+        "Dotted path of an SDK `MCPServer`, low-level `Server` or FastMCP 4 server to serve instead.",
     ),
     "BACKEND": Setting(
         "auto", str, "Where sessions live: `memory`, `cache`, a dotted path, or `auto` by the kind of cache."
@@ -70,7 +72,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "MAX_REQUEST_BYTES": _from_policy("max_request_bytes", int, "The largest body of a request.", 1),
     "MAX_BATCH": _from_policy("max_batch", int, "The most messages in a batch (2025-03-26).", 1),
-    "BODY_TIMEOUT_SECONDS": _from_policy("body_timeout", float, "How long a body may take to arrive (ASGI mount).", 0.001),
+    "BODY_TIMEOUT_SECONDS": _from_policy(
+        "body_timeout", float, "How long a body may take to arrive (ASGI mount).", 0.001
+    ),
     "SSE_AFTER_SECONDS": _from_policy(
         "sse_after", float, "How long a silent call may take before its answer becomes a stream.", 0
     ),

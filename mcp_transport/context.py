@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -49,16 +49,26 @@ class Context(SDKContext[Any, Caller]):
         return self._caller.user
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """Return the request's headers by lower-case name; they are the client's word, never proof of who it is."""
+        return self._caller.headers
+
+    @property
+    def protocol_version(self) -> str:
+        """Return the protocol revision of this request."""
+        return self.request_context.protocol_version
+
+    @property
     def cancelled(self) -> bool:
         """Tell whether the client gave the request up; long synchronous work should look now and then."""
         return self._caller.cancelled
 
     @property
-    def session(self) -> SessionState:  # type: ignore[override]
+    def session(self) -> SessionState:
         """Return the state kept for this client's session; in 2026-07-28 there is none, and its methods say so."""
         return SessionState(self._caller.session)
 
-    async def log(self, level: str, data: Any, *, logger_name: str | None = None) -> None:  # type: ignore[override]
+    async def log(self, level: str, data: Any, *, logger_name: str | None = None) -> None:
         """Send the client a log message, if it asked for that level."""
         await send_log(self, level, data, logger_name)
 

@@ -39,6 +39,7 @@ from mcp_types import (
     ServerRequest,
     SetLevelRequestParams,
     SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
 from pydantic import BaseModel, ValidationError
@@ -134,8 +135,8 @@ class Outlet(Protocol):
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the request's own stream."""
 
-    async def request(self, method: str, params: Mapping[str, Any] | None, timeout: float | None) -> dict[str, Any]:
-        """Send a request on the request's own stream and wait for the reply, `timeout` seconds at most.
+    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
+        """Send a request on the request's own stream and wait for the reply, `seconds` at most.
 
         Raises: ClientError, TimeoutError.
         """
@@ -215,7 +216,9 @@ class Exchange:
             raise NoChannel(method)
         needed = _NEEDED_CAPABILITY.get(method)
         if needed is not None and (self.facts.capabilities or {}).get(needed) is None:
-            raise MCPError(METHOD_NOT_FOUND, f"the client did not declare the {needed} capability that {method} needs")
+            raise MCPError(
+                METHOD_NOT_FOUND, f"the client did not declare the {needed} capability that {method} needs"
+            )
         timeout = (opts or {}).get("timeout")
         try:
             return await self.outlet.request(method, params, timeout)
@@ -282,8 +285,9 @@ class EventBus:
         """Hand a change to the listen streams of the running loop."""
         event = event_from_wire(message.method, {"uri": message.uri})
         listeners = self._listeners.get(asyncio.get_running_loop(), {})
-        for listener in list(listeners.values()) if event is not None else ():
-            listener(event)
+        if event is not None:
+            for listener in list(listeners.values()):
+                listener(event)
 
 
 class Lifespan:
@@ -334,7 +338,7 @@ class Kernel:
         server._subscriptions = self.bus
         entry = self.server.get_request_handler("subscriptions/listen")
         if entry is not None and isinstance(entry.handler, ListenHandler):
-            self.server.add_request_handler("subscriptions/listen", entry.params_type, self._listen)
+            self.server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self._listen)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -372,7 +376,12 @@ class Kernel:
         params = request.params or {}
         arguments = params.get("arguments") or {}
         name, lookup = params.get("name"), self.server.get_tool_input_schema
-        if request.method != "tools/call" or lookup is None or not isinstance(name, str) or not isinstance(arguments, dict):
+        if (
+            request.method != "tools/call"
+            or lookup is None
+            or not isinstance(name, str)
+            or not isinstance(arguments, dict)
+        ):
             return
         schema = lookup(name)
         if schema is None:
@@ -448,7 +457,7 @@ def sessionful_features(server: MCPServer[Any]) -> None:
 async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_name: str | None) -> None:
     """Send notifications/message on the request's stream, if this client asked for that level.
 
-    The SDK's own methods warn of deprecation at every call; the rule is the same (2026-07-28, server/utilities/logging).
+    The SDK's own methods warn of deprecation at every call; the rule is the same (2026-07-28, server/utilities).
     """
     request = context.request_context
     if level not in allowed_log_levels(request.protocol_version, request.meta):
@@ -496,7 +505,9 @@ def _lowlevel(server: Any) -> Server[Any]:
     for attribute in ("_lowlevel_server", "_mcp_server"):  # MCPServer, FastMCP 4
         server = getattr(server, attribute, server)
     if not isinstance(server, Server):
-        raise TypeError(f"expected an MCPServer, a low-level Server or a FastMCP 4 server, got {type(server).__name__}")
+        raise TypeError(
+            f"expected an MCPServer, a low-level Server or a FastMCP 4 server, got {type(server).__name__}"
+        )
     return server
 
 

@@ -59,7 +59,7 @@ def contains_queryset(value: Any) -> bool:
 
 
 def to_wire(value: Any) -> Any:
-    """Replace model instances and querysets by plain data, within lists and dicts too; run it where queries are allowed."""
+    """Replace model instances and querysets by plain data, in lists and dicts too; run it where queries are allowed."""
     if isinstance(value, models.Model):
         return _values(value)
     if isinstance(value, models.Manager):
@@ -85,7 +85,10 @@ def _schema(model: type[models.Model]) -> type[BaseModel]:
     for field in _served_fields(model):
         kind = _type_of(field)
         description = str(field.help_text) or None
-        fields[field.attname] = (kind | None if field.null and kind is not Any else kind, Field(description=description))
+        fields[field.attname] = (
+            kind | None if field.null and kind is not Any else kind,
+            Field(description=description),
+        )
     return create_model(model.__name__, __doc__=model.__doc__, **fields)
 
 

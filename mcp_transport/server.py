@@ -108,9 +108,7 @@ def prompt(
     description: str | None = None,
     icons: list[Icon] | None = None,
 ) -> Callable[[_FunctionT], _FunctionT]: ...
-def prompt(
-    function: _FunctionT | None = None, /, **options: Any
-) -> _FunctionT | Callable[[_FunctionT], _FunctionT]:
+def prompt(function: _FunctionT | None = None, /, **options: Any) -> _FunctionT | Callable[[_FunctionT], _FunctionT]:
     """Declare a function as a prompt; it returns a string or a list of messages.
 
     Raises:
@@ -173,18 +171,21 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
         website_url=conf.get("WEBSITE_URL"),
         tools=list(declared.tools.values()),
         cache_hints=hints,
-        request_state_security=RequestStateSecurity(
-            keys=request_state_keys, bind_principal=lambda ctx: ctx.request.principal or None if ctx.request else None
-        ),
+        request_state_security=RequestStateSecurity(keys=request_state_keys, bind_principal=_bound_principal),
     )
     for made in declared.prompts.values():
         server.add_prompt(made)
     for uri, (function, options) in declared.resources.items():
         server.resource(uri, **options)(function)
     if declared.completion is not None:
-        server.completion()(declared.completion)
+        server.completion()(declared.completion)  # type: ignore[no-untyped-call]
     sessionful_features(server)
     return server
+
+
+def _bound_principal(ctx: Any) -> str | None:
+    """Seal multi round-trip state to its caller; an anonymous one binds nothing."""
+    return ctx.request.principal or None
 
 
 def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -209,7 +210,9 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
     if "return" in hints:
         hints["return"] = wire_annotation(hints["return"])
     signature = inspect.signature(function)
-    parameters = [item.replace(annotation=hints.get(item.name, item.annotation)) for item in signature.parameters.values()]
+    parameters = [
+        item.replace(annotation=hints.get(item.name, item.annotation)) for item in signature.parameters.values()
+    ]
     returns = hints.get("return", inspect.Signature.empty)
     run.__signature__ = signature.replace(parameters=parameters, return_annotation=returns)  # type: ignore[attr-defined]
     run.__annotations__ = hints

@@ -1,4 +1,4 @@
-"""WSGI entry point; prefer ASGI, which keeps long MCP streams off worker threads."""
+"""WSGI entry point: the admin works as under ASGI, but MCP answers with JSON only, for WSGI cannot hold streams."""
 
 import os
 

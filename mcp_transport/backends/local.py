@@ -1,4 +1,4 @@
-"""A backend whose streams, flights and inboxes live in this process; where the records live is a subclass's business."""
+"""A backend whose streams, flights and inboxes live in this process; a subclass decides where the records live."""
 
 from __future__ import annotations
 

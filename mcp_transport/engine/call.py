@@ -131,7 +131,9 @@ class Writer:
 class SessionOutlet:
     """Where the messages of a session's request go."""
 
-    def __init__(self, node: Node, writer: Writer, *, owner: str, log_level: str, can_stream: bool, polling: bool) -> None:
+    def __init__(
+        self, node: Node, writer: Writer, *, owner: str, log_level: str, can_stream: bool, polling: bool
+    ) -> None:
         self._node, self._writer = node, writer
         self._owner, self._polling = owner, polling
         self.log_level = log_level
@@ -148,14 +150,18 @@ class SessionOutlet:
         level = (params or {}).get("level")
         return level in _LOG_LEVELS and _LOG_LEVELS.index(level) < _LOG_LEVELS.index(self.log_level)
 
-    async def request(self, method: str, params: Mapping[str, Any] | None, timeout: float | None) -> dict[str, Any]:
+    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         """Ask the client on the request's stream and wait for its reply."""
         request_id = self._node.mint_request_id(self._owner)
-        message = {"jsonrpc": "2.0", "id": request_id, "method": method, **({} if params is None else {"params": params})}
+        message = {
+            "jsonrpc": "2.0",
+            "id": request_id,
+            "method": method,
+            **({} if params is None else {"params": params}),
+        }
         self._writer.write(encode(message))
-        seconds = self._node.policy.client_reply_timeout if timeout is None else timeout
         try:
-            reply = await self._node.wait_for_reply(request_id, seconds)
+            reply = await self._node.wait_for_reply(request_id, seconds or self._node.policy.client_reply_timeout)
         except (TimeoutError, asyncio.CancelledError):
             # 2025-11-25, basic/lifecycle, "Timeouts": tell the other side that nobody waits any more.
             cancelled = {"requestId": request_id, "reason": "no longer needed"}

@@ -91,9 +91,7 @@ class Endpoint:
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
             unavailable = "the session store does not answer; try again"
-            reply = rejection(
-                ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),)), value
-            )
+            reply = rejection(ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),)), value)
         except ClientGone:
             raise
         except Exception:

@@ -105,22 +105,28 @@ class Node:
                 if (open_stream := self.streams.get((key, stream))) is not None:
                     open_stream.wake()
             case Superseded(key, stream, epoch):
-                open_stream = self.streams.get((key, stream))
-                if open_stream is not None and open_stream.epoch < epoch:
-                    self.release(open_stream)
-                    open_stream.end()
+                self._give_way(key, stream, epoch)
             case CancelCall(key, request_id):
                 if (call := self.calls.get((key, request_id))) is not None:
                     call.cancel()
-            case ReplyArrived(request_id):
-                waiting = self._replies.get(request_id)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(message)
+            case ReplyArrived():
+                self._take_reply(message)
             case Closed(key):
                 self._end_session(key)
             case Broadcast():
                 self.kernel.bus.deliver(message)
                 self.lifecycle.spawn(self._tell_sessions(message))
+
+    def _give_way(self, key: str, stream: str, epoch: int) -> None:
+        open_stream = self.streams.get((key, stream))
+        if open_stream is not None and open_stream.epoch < epoch:
+            self.release(open_stream)
+            open_stream.end()
+
+    def _take_reply(self, reply: ReplyArrived) -> None:
+        waiting = self._replies.get(reply.request_id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
 
     def _end_session(self, key: str) -> None:
         for call in [call for (owner, _), call in self.calls.items() if owner == key]:
@@ -187,6 +193,7 @@ class Node:
             return reply.result()
         finally:
             del self._replies[request_id]
+
 
 def _proof(key: bytes, owner: str, name: str) -> str:
     return hmac.new(key, f"{owner}\n{name}".encode(), hashlib.sha256).hexdigest()[:24]

@@ -208,7 +208,9 @@ async def _take_notification(visit: Visit, notification: Notification) -> None:
 async def _cancel(visit: Visit, notification: Notification) -> None:
     request_id = (notification.params or {}).get("requestId")
     if not is_request_id(request_id):
-        raise ProtocolError(400, INVALID_PARAMS, "notifications/cancelled must name a requestId, a string or an integer")
+        raise ProtocolError(
+            400, INVALID_PARAMS, "notifications/cancelled must name a requestId, a string or an integer"
+        )
     flight = await visit.node.backend.cancel(visit.session.key, request_id)
     if flight is not None:
         await visit.node.backend.send(flight.node, CancelCall(visit.session.key, request_id))
@@ -217,9 +219,7 @@ async def _cancel(visit: Visit, notification: Notification) -> None:
 class _Post:
     """The requests of one POST, run side by side, answered together."""
 
-    def __init__(
-        self, visit: Visit, stream: str, requests: Sequence[Request], entered: Entered, batch: bool
-    ) -> None:
+    def __init__(self, visit: Visit, stream: str, requests: Sequence[Request], entered: Entered, batch: bool) -> None:
         self._visit, self._node, self._batch = visit, visit.node, batch
         self._writer = Writer(visit.node, visit.session.key, stream, tuple(request.id for request in requests))
         outlet = SessionOutlet(
@@ -281,7 +281,9 @@ class _Post:
 
     def _stream(self) -> StreamReply:
         policy, writer = self._node.policy, self._writer
-        opening = sse.priming_event(str(Cursor(writer.stream, 0)), policy.retry_ms) if self._visit.polling else sse.COMMENT
+        opening = (
+            sse.priming_event(str(Cursor(writer.stream, 0)), policy.retry_ms) if self._visit.polling else sse.COMMENT
+        )
         stream = OpenStream(
             self._node.backend,
             self._node.clock,

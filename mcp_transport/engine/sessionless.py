@@ -41,7 +41,7 @@ class _Outlet:
             self.touched.set()
             await self._pipe.put(sse.event(encode_notification(method, params)))
 
-    async def request(self, method: str, params: Mapping[str, Any] | None, timeout: float | None) -> dict[str, Any]:
+    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         raise NoChannel(method)
 
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
@@ -87,5 +87,3 @@ def _status(outcome: Outcome) -> int:
     if outcome.error is None:
         return 200
     return 400 if outcome.malformed else sessionless_status(outcome.error["code"])
-
-

@@ -62,7 +62,8 @@ class Accepts:
         wanted = {media for media, quality in ranges if quality > 0}
         refused = {media for media, quality in ranges if quality <= 0}
         return cls(
-            json="application/json" not in refused and not wanted.isdisjoint({"application/json", "application/*", "*/*"}),
+            json="application/json" not in refused
+            and not wanted.isdisjoint({"application/json", "application/*", "*/*"}),
             sse="text/event-stream" not in refused and not wanted.isdisjoint({"text/event-stream", "text/*", "*/*"}),
         )
 

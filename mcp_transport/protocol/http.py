@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mcp_transport.protocol.headers import Headers
 
-__all__ = ["HTTPRequest", "Reply", "StreamReply"]
+__all__ = ["FrameSource", "HTTPRequest", "Reply", "StreamReply"]
 
 HeaderList = tuple[tuple[str, str], ...]
 
@@ -36,10 +36,17 @@ class Reply:
     body: bytes = b""
 
 
+class FrameSource(Protocol):
+    """Frames as they come; whoever reads them closes the source, read to its end or not."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReply:
-    """An answer that is written as its frames come; closing the iterator says that the client left."""
+    """An answer that is written as its frames come; closing them says that the client left."""
 
     status: int
     headers: HeaderList
-    frames: AsyncIterator[bytes]
+    frames: FrameSource

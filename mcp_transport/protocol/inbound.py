@@ -83,9 +83,9 @@ Work = Opening | Sessionful | Sessionless | Ignored
 def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
     # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
     for name, value in request.headers.pairs():
-        if name in _PLAIN or name.startswith("mcp-param-"):
-            if not all(" " <= char <= "~" or char == "\t" for char in value):
-                raise ProtocolError(400, _header_code(request), f"{name} header must be visible ASCII")
+        matters = name in _PLAIN or name.startswith("mcp-param-")
+        if matters and not all(" " <= char <= "~" or char == "\t" for char in value):
+            raise ProtocolError(400, _header_code(request), f"{name} header must be visible ASCII")
 
 
 def _headers_are_single(request: HTTPRequest, policy: Policy) -> None:
@@ -229,7 +229,9 @@ def _classify_unclaimed(message: Message, policy: Policy) -> Work:
         return Ignored()
     if message.method == "initialize":
         raise ProtocolError(
-            400, HEADER_MISMATCH, "MCP-Protocol-Version names 2026-07-28, which has no initialize: use server/discover"
+            400,
+            HEADER_MISMATCH,
+            "MCP-Protocol-Version names 2026-07-28, which has no initialize: use server/discover",
         )
     raise ProtocolError(
         400, INVALID_PARAMS, f"Invalid params: params._meta must be an object that carries {VERSION_META!r}"
@@ -279,5 +281,7 @@ def check_version(request: HTTPRequest, policy: Policy) -> None:
     version = request.headers.get(VERSION_HEADER)
     if version is not None and version not in served:
         raise ProtocolError(
-            400, INVALID_REQUEST, f"MCP-Protocol-Version {version[:40]!r} is not served in sessions: use {', '.join(served)}"
+            400,
+            INVALID_REQUEST,
+            f"MCP-Protocol-Version {version[:40]!r} is not served in sessions: use {', '.join(served)}",
         )

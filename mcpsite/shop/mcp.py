@@ -76,9 +76,7 @@ async def restock_report(
             await ctx.warning(f"{product.sku} is sold out")
         if product.stock < target:
             report.append(
-                RestockLine(
-                    sku=product.sku, name=product.name, stock=product.stock, buy=target - product.stock
-                )
+                RestockLine(sku=product.sku, name=product.name, stock=product.stock, buy=target - product.stock)
             )
         await ctx.report_progress(done, len(products), product.sku)
     return report

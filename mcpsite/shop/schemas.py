@@ -77,9 +77,7 @@ class Cart(BaseModel):
         """Price the quantities kept in the session."""
         products = Product.objects.filter(sku__in=quantities)
         lines = [
-            CartLine(
-                sku=product.sku, name=product.name, quantity=quantities[product.sku], unit_price=product.price
-            )
+            CartLine(sku=product.sku, name=product.name, quantity=quantities[product.sku], unit_price=product.price)
             for product in products
         ]
         return cls(lines=lines, total=sum((line.unit_price * line.quantity for line in lines), Decimal(0)))

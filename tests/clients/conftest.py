@@ -5,6 +5,7 @@ MCP_TEST_URL    test the server at this URL instead of starting one
 CI              a client that cannot be installed fails the tests instead of skipping them
 """
 
+# ruff: noqa: S603 (the commands are this project's own)
 from __future__ import annotations
 
 import os
@@ -63,10 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "DJANGO_SETTINGS_MODULE": "mcpsite.settings",
         "MCPSITE_DATABASE": str(folder / "db.sqlite3"),
     }
-    for command in ["migrate", "--verbosity=0"], ["load_demo"]:
-        subprocess.run(
-            [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True, capture_output=True
-        )
+    for words in ["migrate", "--verbosity=0"], ["load_demo"]:
+        command = [sys.executable, "manage.py", *words]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     log = folder / "daphne.log"
     # The socket listens before the server starts: no port is guessed, and the first request waits its turn.
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:

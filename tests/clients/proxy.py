@@ -73,9 +73,7 @@ class CuttingProxy:
             server_writer.transport.abort()
             writer.close()
 
-    async def _requests(
-        self, client: asyncio.StreamReader, server: asyncio.StreamWriter, sent: bytearray
-    ) -> None:
+    async def _requests(self, client: asyncio.StreamReader, server: asyncio.StreamWriter, sent: bytearray) -> None:
         while chunk := await client.read(65536):
             sent += chunk
             server.write(chunk)

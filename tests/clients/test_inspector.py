@@ -9,7 +9,6 @@ for the answer of a stream that was cut, so there is no test of that.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import tempfile
@@ -25,7 +24,8 @@ from tests.clients.proxy import CuttingProxy
 
 pytestmark = pytest.mark.npm
 
-TOOL_ERROR = 5  # the exit status when the result says isError
+FAILED = 1  # the exit status when a request was answered with an error
+TOOL_ERROR = 5  # and when the result of a tool says isError
 
 Command = Callable[..., Awaitable[Any]]
 
@@ -55,8 +55,8 @@ def cli(node_project: NodeProject, environment: dict[str, str]) -> Command:
 
     async def run(url: str, method: str, *options: str, status: int = 0) -> Any:
         words = *program, url, "--method", method, "--format", "json", *options
-        answer, _complaints = await finished(*words, env=environment, status=status)
-        return json.loads(answer)["result"]
+        answer = json.loads(await finished(*words, env=environment, status=status))
+        return answer["error" if status == FAILED else "result"]
 
     return run
 
@@ -70,9 +70,7 @@ class TestCli:
     async def test_lists_and_reads(self, cli: Command, server: str, era: str) -> None:
         tools = await cli(server, "tools/list", "--protocol-era", era)
         assert {"search_products", "place_order"} <= {tool["name"] for tool in tools["tools"]}
-        read = await cli(
-            server, "resources/read", "--uri", "shop://products/mug-blue", "--protocol-era", era
-        )
+        read = await cli(server, "resources/read", "--uri", "shop://products/mug-blue", "--protocol-era", era)
         assert json.loads(read["contents"][0]["text"])["sku"] == "mug-blue"
         templates = await cli(server, "resources/templates/list", "--protocol-era", era)
         assert [found["uriTemplate"] for found in templates["resourceTemplates"]] == ["shop://products/{sku}"]
@@ -89,10 +87,8 @@ class TestCli:
 
     async def test_calls_a_tool_many_times_at_once(self, cli: Command, server: str, era: str) -> None:
         load = ["--load", "--load-requests", "100", "--load-concurrency", "20"]
-        summary = await cli(
-            server, "tools/call", "--tool-name", "search_products", *load, "--protocol-era", era
-        )
-        assert summary["requests"] == summary["succeeded"] == 100
+        summary = await cli(server, "tools/call", "--tool-name", "search_products", *load, "--protocol-era", era)
+        assert summary["requests"] == summary["ok"] == 100
 
     async def test_resumes_a_cut_stream(self, cli: Command, server: str) -> None:
         count = ["--tool-name", "count_slowly", "--tool-arg", f"steps={STEPS}", "delay_ms=50"]
@@ -103,37 +99,51 @@ class TestCli:
         assert len(proxy.resumptions) == 1
         assert proxy.tool_calls == 1
 
-    async def test_is_not_asked_what_it_cannot_answer(self, cli: Command, server: str) -> None:
+    async def test_is_told_why_it_cannot_order(self, cli: Command, server: str, era: str) -> None:
         order = ["--tool-name", "place_order", "--tool-args-json", json.dumps(ORDER[1])]
-        refused = await cli(server, "tools/call", *order, status=TOOL_ERROR)
-        assert refused["isError"]
+        refusal = await cli(server, "tools/call", *order, "--protocol-era", era, status=FAILED)
+        assert "elicitation" in refusal["message"]
 
 
 @pytest.fixture
 async def mcpdo(
     node_project: NodeProject, environment: dict[str, str], server: str, era: str
 ) -> AsyncIterator[Command]:
-    """Return a function that runs `mcpdo @shop COMMAND ...` on a connection that stays open."""
+    """Return a function that runs `mcpdo @shop COMMAND ...` on one connection, which a daemon keeps open."""
     program = *node_project.command("node_modules/.bin/mcpdo"), "--format", "json"
 
     async def run(*words: str, status: int = 0) -> Any:
-        answer, _complaints = await finished(*program, *words, env=environment, status=status)
-        return json.loads(answer)
+        return json.loads(await finished(*program, *words, env=environment, status=status))
 
-    async def on_shop(*words: str, status: int = 0) -> Any:
+    async def run_on_shop(*words: str, status: int = 0) -> Any:
         return await run("@shop", *words, status=status)
 
     config = Path(environment["HOME"]) / "mcp.json"
     config.write_text(json.dumps({"mcpServers": {"shop": {"type": "streamable-http", "url": server}}}))
     try:
         await run("connect", "shop", "--config", str(config), "--era", era)
-        on_shop.run = run
-        yield on_shop
+        yield run_on_shop
     finally:
         await run("daemon", "stop")
 
 
 class TestMcpdo:
+    async def test_lists_and_calls(self, mcpdo: Command, era: str) -> None:
+        shown = await mcpdo("connections/show")
+        assert shown["serverInfo"]["name"] == "shop"
+        assert shown["protocolEra"] == era
+        tools = await mcpdo("tools/list")
+        assert {"search_products", "place_order"} <= {tool["name"] for tool in tools["tools"]}
+        counted = await mcpdo("tools/call", "count_slowly", json.dumps({"steps": STEPS, "delay_ms": 5}))
+        assert counted["content"][0]["text"] == f"Counted to {STEPS}."
+
+    @pytest.mark.parametrize("era", ["legacy"])
+    async def test_keeps_state_in_the_session(self, mcpdo: Command) -> None:
+        for sku in "mug-blue", "tea-green":
+            await mcpdo("tools/call", "cart_add", json.dumps({"sku": sku}))
+        cart = await mcpdo("tools/call", "cart_show")
+        assert {line["sku"] for line in cart["structuredContent"]["lines"]} == {"mug-blue", "tea-green"}
+
     @pytest.mark.parametrize("agreed", [True, False])
     async def test_answers_an_elicitation(self, mcpdo: Command, agreed: bool) -> None:
         tool, arguments = ORDER

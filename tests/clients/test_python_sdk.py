@@ -1,4 +1,9 @@
-"""The official Python SDK's client, 2.x, in both eras."""
+"""The official Python SDK's client, 2.x, in both eras.
+
+It resumes a stream that was cut once. When the resumed stream is cut as well, it asks from where it asked
+before instead of from the last event it got (2.3.0 and 1.30.0: `_handle_reconnection` passes on the old
+`last_event_id` after an exception), so it sees events twice, and gives up after the second such cut.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,14 @@ from tests.clients.contract import Drive, SessionfulContract, SessionlessContrac
 pytestmark = pytest.mark.npm
 
 
-class TestClientByDefault(SessionfulContract):
+class TypeScriptContract(SessionfulContract):
+    """What the Python clients cannot do, see `test_python_sdk.py`."""
+
+    async def test_resumes_a_stream_cut_again_and_again(self, client: Drive, server: str) -> None:
+        await self.count_through_cuts(client, server, 0, 2, 1)
+
+
+class TestClientByDefault(TypeScriptContract):
     """Unlike the Python client, this one keeps to sessions unless it is told otherwise."""
 
     @pytest.fixture
@@ -24,7 +31,7 @@ class TestClientNegotiating(SessionlessContract):
         return driver(*node_project.command("typescript_client.mjs"), mode="auto")
 
 
-class TestSdk1x(SessionfulContract):
+class TestSdk1x(TypeScriptContract):
     @pytest.fixture
     def client(self, node_project: NodeProject) -> Drive:
         return driver(*node_project.command("typescript_sdk.mjs"))

@@ -165,9 +165,7 @@ def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
 
 def main() -> int:
     """Run the suite as the command line says, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="the MCP endpoint of a server that is already running")
     parser.add_argument("--spec", choices=SPECS, help="one specification version, default all")
     parser.add_argument("--server", choices=SERVERS, help="one server, default both")

@@ -175,6 +175,4 @@ def test_messages_of_json_and_of_an_event_stream() -> None:
     message = {"jsonrpc": "2.0", "id": 1, "result": {}}
     text = json.dumps(message)
     assert probe.messages(text) == [message]
-    assert probe.messages(f": hello\r\nid: 1\r\ndata:\r\n\r\nevent: message\r\ndata: {text}\r\n\r\n") == [
-        message
-    ]
+    assert probe.messages(f": hello\r\nid: 1\r\ndata:\r\n\r\nevent: message\r\ndata: {text}\r\n\r\n") == [message]

@@ -19,9 +19,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("name", models.CharField(max_length=120)),
                 ("email", models.EmailField(max_length=254, unique=True)),
@@ -35,15 +33,11 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 (
                     "sku",
-                    models.SlugField(
-                        help_text="Such as mug-blue.", max_length=32, unique=True, verbose_name="SKU"
-                    ),
+                    models.SlugField(help_text="Such as mug-blue.", max_length=32, unique=True, verbose_name="SKU"),
                 ),
                 ("name", models.CharField(max_length=120)),
                 ("description", models.TextField(blank=True)),
@@ -66,9 +60,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 (
                     "number",
@@ -109,9 +101,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("quantity", models.PositiveIntegerField(default=1)),
                 ("unit_price", models.DecimalField(decimal_places=2, max_digits=10)),
@@ -134,9 +124,7 @@ class Migration(migrations.Migration):
                 "ordering": ("pk",),
                 "constraints": [
                     models.UniqueConstraint(fields=("order", "product"), name="one_line_per_product"),
-                    models.CheckConstraint(
-                        condition=models.Q(("quantity__gte", 1)), name="quantity_at_least_one"
-                    ),
+                    models.CheckConstraint(condition=models.Q(("quantity__gte", 1)), name="quantity_at_least_one"),
                 ],
             },
         ),

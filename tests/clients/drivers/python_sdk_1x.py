@@ -49,9 +49,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
             "server": hello.serverInfo.name,
             "tools": [tool.name for tool in (await session.list_tools()).tools],
             "resources": [str(found.uri) for found in (await session.list_resources()).resources],
-            "templates": [
-                found.uriTemplate for found in (await session.list_resource_templates()).resourceTemplates
-            ],
+            "templates": [found.uriTemplate for found in (await session.list_resource_templates()).resourceTemplates],
             "prompts": [found.name for found in (await session.list_prompts()).prompts],
             "resource": resource.contents[0].text,
             "prompt": prompt.messages[0].content.text,

@@ -116,8 +116,6 @@ def load_orders(products: dict[str, Product], customers: dict[str, Customer]) ->
         )
         if created:
             OrderLine.objects.bulk_create(
-                OrderLine(
-                    order=order, product=products[sku], quantity=quantity, unit_price=products[sku].price
-                )
+                OrderLine(order=order, product=products[sku], quantity=quantity, unit_price=products[sku].price)
                 for sku, quantity in quantities.items()
             )

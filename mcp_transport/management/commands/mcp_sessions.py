@@ -1,0 +1,101 @@
+"""List sessions, show one, end some, from the shell."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import asdict
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from mcp_transport import bootstrap
+from mcp_transport.backends.base import Backend
+from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.inbox import Closed
+from mcp_transport.protocol.session import Session, short_id
+
+_ROW = "{:10}  {:24}  {:10}  {:16}  {:19}  {:>8}  {:>6}"
+
+
+class Command(BaseCommand):
+    """Works on the session backend that the settings name."""
+
+    help = "List the MCP sessions, show one, or end some."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help="list sessions, last seen first")
+        listing.add_argument("--limit", type=int, default=100)
+        listing.add_argument("--json", action="store_true")
+        show = verbs.add_parser("show", help="print what is known of a session")
+        show.add_argument("id", help="the short id that `list` prints")
+        end = verbs.add_parser("end", help="end sessions: their clients have to begin anew")
+        end.add_argument("ids", nargs="+", metavar="id")
+
+    def handle(self, *args: Any, verb: str, **options: Any) -> None:
+        backend = bootstrap.build_backend()
+        if not (backend.supports_listing and backend.shares_sessions):
+            raise CommandError(
+                f"The {bootstrap.backend_name()!r} backend keeps sessions where no other process sees them. "
+                "Use a cache that processes share: MCP_TRANSPORT['CACHE']."
+            )
+        try:
+            async_to_sync(getattr(self, f"_{verb}"))(backend, **options)
+        except BackendError as error:
+            raise CommandError(str(error)) from error
+
+    async def _list(self, backend: Backend, *, limit: int, **options: Any) -> None:
+        page = await backend.sessions(0, limit)
+        if options["json"]:
+            self.stdout.write(json.dumps([_public(session) for session in page.sessions], indent=2))
+            return
+        self.stdout.write(_ROW.format("id", "client", "protocol", "user", "last seen", "requests", "errors"))
+        for session in page.sessions:
+            self.stdout.write(_row(session))
+        self.stdout.write(f"{len(page.sessions)} of {page.total} sessions")
+
+    async def _show(self, backend: Backend, *, id: str, **options: Any) -> None:
+        self.stdout.write(json.dumps(_public(await _find(backend, id)), indent=2))
+
+    async def _end(self, backend: Backend, *, ids: list[str], **options: Any) -> None:
+        for session in [await _find(backend, id) for id in ids]:
+            closing = await backend.close(session.key, None)
+            for node in closing.nodes if closing is not None else ():
+                await backend.send(node, Closed(session.key))
+            self.stdout.write(f"ended {short_id(session.key)}")
+
+
+async def _find(backend: Backend, name: str) -> Session:
+    page = await backend.sessions(0, 1_000_000)
+    found = [session for session in page.sessions if session.key.lower().startswith(name.lower())]
+    if len(found) != 1:
+        raise CommandError(
+            f"{'No session' if not found else 'More than one session'} has an id that begins with {name!r}."
+        )
+    return found[0]
+
+
+def _public(session: Session) -> dict[str, Any]:
+    """Return a session's record under its short id, with times for people."""
+    members = {"id": short_id(session.key), **asdict(session)}
+    del members["key"]
+    return members | {name: _time(members[name]) for name in ("created", "last_seen", "ends")}
+
+
+def _row(session: Session) -> str:
+    client = f"{session.client_info.get('name', '')} {session.client_info.get('version', '')}"
+    return _ROW.format(
+        short_id(session.key),
+        client[:24],
+        session.protocol_version,
+        (session.user or "-")[:16],
+        _time(session.last_seen)[:19],
+        session.requests,
+        session.errors,
+    )
+
+
+def _time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

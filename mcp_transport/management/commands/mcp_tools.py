@@ -1,0 +1,154 @@
+"""List the tools, show one's schema, call one from the shell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from mcp_transport import bootstrap
+from mcp_transport.auth.django_user import authenticate
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.engine.clock import SystemClock
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest, Reply
+from mcp_transport.protocol.policy import Policy
+
+_VERSION = "2026-07-28"
+
+
+class Command(BaseCommand):
+    """Serves single requests in this process, without a server."""
+
+    help = "List the MCP tools this project serves, show one's schema, or call one."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True)
+        listing = verbs.add_parser("list", help="list the tools")
+        listing.add_argument("--json", action="store_true", help="print the whole of tools/list")
+        show = verbs.add_parser("show", help="print a tool's description and schemas")
+        show.add_argument("name")
+        call = verbs.add_parser("call", help="call a tool and print its result")
+        call.add_argument("name")
+        call.add_argument(
+            "pairs", nargs="*", metavar="key=value", help="arguments; a value that is JSON is read as such"
+        )
+        call.add_argument("--arguments", help="all arguments as one JSON object")
+        call.add_argument("--user", help="the name of the user to call as")
+        call.add_argument("--json", action="store_true", help="print the whole result")
+
+    def handle(self, *args: Any, verb: str, **options: Any) -> None:
+        getattr(self, f"_{verb}")(**options)
+
+    def _list(self, **options: Any) -> None:
+        tools = _result("tools/list", {})["tools"]
+        if options["json"]:
+            self.stdout.write(json.dumps(tools, indent=2))
+            return
+        width = max((len(tool["name"]) for tool in tools), default=0)
+        for tool in tools:
+            summary = (tool.get("description") or "").strip().partition("\n")[0]
+            self.stdout.write(f"{tool['name']:{width}}  {summary}".rstrip())
+
+    def _show(self, *, name: str, **options: Any) -> None:
+        tools = {tool["name"]: tool for tool in _result("tools/list", {})["tools"]}
+        if name not in tools:
+            raise CommandError(f"There is no tool {name!r}. Known: {', '.join(tools) or 'none'}.")
+        self.stdout.write(json.dumps(tools[name], indent=2))
+
+    def _call(self, *, name: str, user: str | None, **options: Any) -> None:
+        params = {"name": name, "arguments": _arguments(options["pairs"], options["arguments"])}
+        result = _result("tools/call", params, _find_user(user) if user else None)
+        if options["json"]:
+            self.stdout.write(json.dumps(result, indent=2))
+        else:
+            for line in _lines(result):
+                self.stdout.write(line)
+        if result.get("isError"):
+            raise CommandError(f"The tool {name!r} reported an error.")
+
+
+def _arguments(pairs: list[str], document: str | None) -> dict[str, Any]:
+    try:
+        arguments = json.loads(document or "{}")
+    except ValueError as error:
+        raise CommandError(f"--arguments must be a JSON object: {error}") from error
+    if not isinstance(arguments, dict):
+        raise CommandError("--arguments must be a JSON object.")
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise CommandError(f"Expected key=value, got {pair!r}.")
+        arguments[name] = _value(value)
+    return arguments
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _find_user(name: str) -> Any:
+    model = get_user_model()
+    try:
+        return model._default_manager.get_by_natural_key(name)
+    except model.DoesNotExist:
+        raise CommandError(f"There is no user {name!r}.") from None
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    """Render a result for people: texts as they are, everything else by its kind."""
+    if result.get("resultType") == "input_required":
+        asked = [request["params"].get("message", request["method"]) for request in result["inputRequests"].values()]
+        return ["The tool asks for input, which this command cannot give:", *asked]
+    return [
+        block["text"]
+        if block["type"] == "text"
+        else f"[{block['type']}: {block.get('mimeType', block.get('uri', ''))}]"
+        for block in result.get("content", [])
+    ]
+
+
+@async_to_sync
+async def _result(method: str, params: dict[str, Any], user: Any = None) -> dict[str, Any]:
+    """Send one request through an endpoint of this process. Raises: CommandError with the server's message."""
+    policy = Policy(allowed_hosts=("localhost",))
+    endpoint = Endpoint(
+        Kernel(bootstrap.served_server()),
+        MemoryBackend(policy, SystemClock().now),
+        policy,
+        keys=bootstrap.derived_keys("replies"),
+        authenticate=authenticate,
+    )
+    meta = {"io.modelcontextprotocol/protocolVersion": _VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    headers = {
+        "host": "localhost",
+        "content-type": "application/json",
+        "accept": "application/json",
+        "mcp-protocol-version": _VERSION,
+        "mcp-method": method,
+        **({"mcp-name": params["name"]} if "name" in params else {}),
+    }
+    request = HTTPRequest(method="POST", headers=Headers(headers.items()), user=user, streaming=False)
+    try:
+        reply = await endpoint.handle(request, _chunks(json.dumps(message).encode()))
+    finally:
+        await endpoint.stop()
+    body = json.loads(reply.body) if isinstance(reply, Reply) else {}
+    if "result" not in body:
+        raise CommandError(body["error"]["message"])
+    result: dict[str, Any] = body["result"]
+    return result
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,43 @@
+"""A clock that tests move by hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class FakeClock:
+    """Stands still until `advance` is called; deadlines that are then past expire."""
+
+    def __init__(self, start: float = 1_000_000.0) -> None:
+        self._now = start
+        self._deadlines: list[tuple[float, asyncio.Timeout]] = []
+        self.armed = asyncio.Event()
+        """Set whenever something begins to wait with a deadline; clear it to wait for the next."""
+
+    def now(self) -> float:
+        return self._now
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        timeout = asyncio.timeout(None)
+        if seconds is not None:
+            self._deadlines.append((self._now + seconds, timeout))
+            self.armed.set()
+        return timeout
+
+    async def advance(self, seconds: float) -> None:
+        """Move on, and let whatever expired run."""
+        self._now += seconds
+        due = [timeout for deadline, timeout in self._deadlines if deadline <= self._now]
+        self._deadlines = [item for item in self._deadlines if item[0] > self._now]
+        for timeout in due:
+            try:
+                timeout.reschedule(asyncio.get_running_loop().time())
+            except RuntimeError:
+                continue  # what it guarded is over
+        await settle()
+
+
+async def settle() -> None:
+    """Let every task that can run go as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)

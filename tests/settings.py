@@ -1,0 +1,23 @@
+"""Settings of the test run: the smallest project that has a database, users and an app with tools."""
+
+from __future__ import annotations
+
+SECRET_KEY = "a-key-for-tests-only-which-protects-nothing-at-all"
+DEBUG = False
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.sessions",
+    "mcp_transport",
+    "mcpsite.shop",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+ROOT_URLCONF = "tests.urls"
+USE_TZ = True
+MCP_TRANSPORT = {"NAME": "tests", "VERSION": "1.0"}

@@ -1,0 +1,7 @@
+"""The URLs of the test run."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+urlpatterns = [path("mcp", include("mcp_transport.urls")), path("", include("mcp_transport.health"))]
