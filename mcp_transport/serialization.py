@@ -59,7 +59,7 @@ def contains_queryset(value: Any) -> bool:
 
 
 def to_wire(value: Any) -> Any:
-    """Replace model instances and querysets by plain data, in lists and dicts too; run it where queries are allowed."""
+    """Replace model instances and querysets by plain data, also in lists and dicts; querysets are read."""
     if isinstance(value, models.Model):
         return _values(value)
     if isinstance(value, models.Manager):

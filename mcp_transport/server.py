@@ -20,6 +20,7 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.types import Audio, Image
 from mcp_types import CallToolResult, ContentBlock, Icon, InputRequiredResult, ToolAnnotations
+from pydantic.errors import PydanticUserError
 
 from mcp_transport import conf
 from mcp_transport.context import Context
@@ -89,7 +90,8 @@ def tool(
 
     def declare(function: _FunctionT) -> _FunctionT:
         made = _made(function, Tool.from_function, annotations=annotations, **options)
-        _refuse_unserialisable(function, made)
+        if options.get("structured_output") is not False:
+            _refuse_unserialisable(function, made)
         if input_schema is not None:
             made.parameters = input_schema
         _add(declared.tools, made.name, made, "tool")
@@ -210,6 +212,7 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
     if "return" in hints:
         hints["return"] = wire_annotation(hints["return"])
     signature = inspect.signature(function)
+    _refuse_unnamed_parameters(function, signature)
     parameters = [
         item.replace(annotation=hints.get(item.name, item.annotation)) for item in signature.parameters.values()
     ]
@@ -217,6 +220,15 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
     run.__signature__ = signature.replace(parameters=parameters, return_annotation=returns)  # type: ignore[attr-defined]
     run.__annotations__ = hints
     return run
+
+
+def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:
+    unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    for parameter in signature.parameters.values():
+        if parameter.kind in unnamed:
+            raise DefinitionError(
+                f"{_where(function)}: the parameter {str(parameter)!r} cannot be passed by name; arguments come by name"
+            )
 
 
 def _in_thread(work: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
@@ -229,12 +241,12 @@ def _in_thread(work: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
         finally:
             close_old_connections()
 
-    return sync_to_async(run, thread_sensitive=False, executor=_threads())()
+    return sync_to_async(run, thread_sensitive=False, executor=_threads(conf.get("TOOL_THREADS")))()
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(conf.get("TOOL_THREADS"), thread_name_prefix="mcp-tool")
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="mcp-tool")
 
 
 def _made(function: Callable[..., Any], make: Callable[..., Any], **options: Any) -> Any:
@@ -245,7 +257,7 @@ def _made(function: Callable[..., Any], make: Callable[..., Any], **options: Any
         return make(adapt(function), **options)
     except DefinitionError:
         raise
-    except (InvalidSignature, ValueError, TypeError) as error:
+    except (InvalidSignature, PydanticUserError, ValueError, TypeError) as error:
         raise DefinitionError(f"{_where(function)}: {error}") from error
 
 

@@ -197,4 +197,4 @@ class Backend(ABC):
 
     @abstractmethod
     async def detach(self, key: str, stream: str, epoch: int, delivered: int) -> None:
-        """Note that the holder of `epoch` let the socket go after event `delivered`."""
+        """Note that the holder of `epoch` let the socket go after event `delivered`; it stays the last one known."""

@@ -59,8 +59,10 @@ class CacheBackend(LocalBackend):
         return ()
 
     async def load(self, key: str) -> Session | None:
-        raw = await self._in_thread(lambda cache: cache.get(f"mcp:{key}"))
-        session = None if raw is None else _decode(raw)
+        names = f"mcp:{key}", f"mcp:{key}:closed"
+        found = await self._in_thread(lambda cache: cache.get_many(names))
+        # A write that was under way when the session ended may have brought the record back: the mark decides.
+        session = _decode(found[names[0]]) if names[0] in found and names[1] not in found else None
         return session if session is not None and session.ends > self._now() else None
 
     async def save(self, session: Session) -> None:
@@ -69,6 +71,7 @@ class CacheBackend(LocalBackend):
 
     async def remove(self, key: str) -> None:
         def drop(cache: BaseCache) -> None:
+            cache.set(f"mcp:{key}:closed", True, self._policy.session_ttl)
             cache.delete_many([f"mcp:{key}", f"mcp:{key}:d"])
             self._index(cache, key, None)
 

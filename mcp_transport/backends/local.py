@@ -141,7 +141,9 @@ class LocalBackend(Backend):
             return None
         local = self._here(key)
         local.drop_old(self._now(), self._policy.stream_keep, _CANCEL_KEEP)
-        if stream != GET_STREAM and stream not in local.logs:
+        # The stream of a call that has said nothing so far has no log yet.
+        known = {GET_STREAM, *local.logs, *(flight.stream for flight in local.flights.values())}
+        if stream not in known:
             raise LookupError(stream)
         log = self._log(key, stream)
         cursor = log.delivered if after is None else after
@@ -161,8 +163,6 @@ class LocalBackend(Backend):
         log = self._local[key][1].logs.get(stream) if key in self._local else None
         if log is not None:
             log.delivered = max(log.delivered, delivered)
-            if log.holder is not None and log.holder.epoch == epoch:
-                log.holder = None
 
     # -- inside --------------------------------------------------------------------------------------
 

@@ -61,7 +61,8 @@ class Writer:
         self._node, self.key, self.stream = node, key, stream
         self._request_ids = request_ids
         self._seq = 0
-        self._logged = False
+        self.is_logged = False
+        self._flush_is_due = False
         self._flushing = asyncio.Lock()
         self.unwritten: list[Event] = []
         self.has_spoken = False
@@ -80,7 +81,8 @@ class Writer:
         self.unwritten.append(event)
         if (open_stream := self._node.streams.get((self.key, self.stream))) is not None:
             open_stream.offer(event)
-        if self._logged:
+        if self.is_logged and not self._flush_is_due:
+            self._flush_is_due = True  # one flush takes along whatever else this tick writes
             self._node.lifecycle.spawn(self.flush())
         self.has_spoken = self.has_spoken or not answer
         if terminal or not answer:
@@ -88,12 +90,13 @@ class Writer:
 
     def keep_log(self, holder: str = "") -> None:
         """Log from now on, beginning with what was written so far; `holder` is the node with the socket."""
-        self._logged = True
+        self.is_logged = True
         self._node.lifecycle.spawn(self.flush(holder))
 
     async def flush(self, holder: str = "") -> None:
         """Bring the log up to date and wake a socket that another node holds."""
         async with self._flushing:
+            self._flush_is_due = False
             events, self.unwritten = self.unwritten, []
             try:
                 held_by = await self._node.backend.append(self.key, self.stream, events, holder)
@@ -114,13 +117,13 @@ class Writer:
         if open_stream is not None:
             await self.flush()
             open_stream.end()
-        elif not self._logged:
+        elif not self.is_logged:
             self.opens_closed = self.has_spoken = True
             self.touched.set()
 
     async def finish(self, errors: int) -> None:
         """Take the requests off the session's books, after their answers are in the log."""
-        if self._logged:
+        if self.is_logged:
             await self.flush()
         try:
             await self._node.backend.leave(self.key, self._request_ids, errors)

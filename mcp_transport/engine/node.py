@@ -22,6 +22,7 @@ from mcp_transport.protocol.inbox import (
     Broadcast,
     CancelCall,
     Closed,
+    Joined,
     NodeMessage,
     ReplyArrived,
     Superseded,
@@ -46,6 +47,8 @@ class Node:
         self.calls: dict[tuple[str, RequestId], Call] = {}
         self.streams: dict[tuple[str, str], OpenStream] = {}
         self._keys = keys
+        # Sessions whose GET stream was here last: what changes is kept for their client's return.
+        self._absent: dict[str, float] = {}
         self._replies: dict[str, asyncio.Future[ReplyArrived]] = {}
         self._asked = 0
         self._loop = asyncio.get_running_loop()
@@ -55,7 +58,7 @@ class Node:
         """Join the other nodes and enter the server's lifespan."""
         await self.backend.start(self.id, self._receive_anywhere)
         self._lifespan = await self.kernel.enter_lifespan(self.lifecycle.spawn)
-        logger.info("node %s started", self.id)
+        logger.debug("node %s started", self.id)
 
     async def stop(self) -> None:
         """End streams so that their clients come back, cancel calls, leave."""
@@ -67,7 +70,7 @@ class Node:
             await self._lifespan.leave()
         await self.lifecycle.stop()
         await self.backend.stop(self.id)
-        logger.info("node %s stopped", self.id)
+        logger.debug("node %s stopped", self.id)
 
     @property
     def lifespan_state(self) -> Any:
@@ -102,13 +105,13 @@ class Node:
         """Do what a message asks for."""
         match message:
             case Wake(key, stream):
-                if (open_stream := self.streams.get((key, stream))) is not None:
-                    open_stream.wake()
+                self._wake(key, stream)
             case Superseded(key, stream, epoch):
                 self._give_way(key, stream, epoch)
             case CancelCall(key, request_id):
-                if (call := self.calls.get((key, request_id))) is not None:
-                    call.cancel()
+                self._cancel(key, request_id)
+            case Joined(key, request_id):
+                self._log_call(key, request_id)
             case ReplyArrived():
                 self._take_reply(message)
             case Closed(key):
@@ -117,7 +120,22 @@ class Node:
                 self.kernel.bus.deliver(message)
                 self.lifecycle.spawn(self._tell_sessions(message))
 
+    def _wake(self, key: str, stream: str) -> None:
+        if (open_stream := self.streams.get((key, stream))) is not None:
+            open_stream.wake()
+
+    def _cancel(self, key: str, request_id: RequestId) -> None:
+        if (call := self.calls.get((key, request_id))) is not None:
+            call.cancel()
+
+    def _log_call(self, key: str, request_id: RequestId) -> None:
+        call = self.calls.get((key, request_id))
+        if call is not None and call.writer is not None:
+            call.writer.keep_log()
+
     def _give_way(self, key: str, stream: str, epoch: int) -> None:
+        if (key, GET_STREAM) not in self.streams and stream == GET_STREAM:
+            self._absent.pop(key, None)
         open_stream = self.streams.get((key, stream))
         if open_stream is not None and open_stream.epoch < epoch:
             self.release(open_stream)
@@ -129,6 +147,7 @@ class Node:
             waiting.set_result(reply)
 
     def _end_session(self, key: str) -> None:
+        self._absent.pop(key, None)
         for call in [call for (owner, _), call in self.calls.items() if owner == key]:
             call.cancel()
         for stream in [stream for (owner, _), stream in self.streams.items() if owner == key]:
@@ -138,7 +157,10 @@ class Node:
     async def _tell_sessions(self, message: Broadcast) -> None:
         """Put a change on the GET stream of each session here that is to be told (2025 revisions)."""
         params = {"uri": message.uri} if message.uri else None
-        for key in {key for key, _ in self.streams}:
+        now = self.clock.now()
+        self._absent = {key: until for key, until in self._absent.items() if until > now}
+        held = {key for key, stream in self.streams if stream == GET_STREAM}
+        for key in held | set(self._absent):
             session = await self.backend.get(key)
             if session is not None and (not message.uri or message.uri in session.subscriptions):
                 await self.emit(key, message.method, params)
@@ -155,6 +177,8 @@ class Node:
         """Make `stream` the one its writer and the inbox reach."""
         stream.epoch = epoch
         self.streams[stream.key, stream.stream] = stream
+        if stream.stream == GET_STREAM:
+            self._absent.pop(stream.key, None)
 
     def release(self, stream: OpenStream) -> None:
         """Forget a stream, unless another response holds it by now."""
@@ -163,6 +187,8 @@ class Node:
 
     def let_go(self, stream: OpenStream) -> None:
         """Note that a stream's socket is gone: what was delivered, and that nobody holds it."""
+        if stream.stream == GET_STREAM and self.streams.get((stream.key, stream.stream)) is stream:
+            self._absent[stream.key] = self.clock.now() + self.policy.stream_keep
         self.release(stream)
         stream.end()
         self.lifecycle.spawn(self.backend.detach(stream.key, stream.stream, stream.epoch, stream.cursor))

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Broadcast", "CancelCall", "Closed", "NodeMessage", "ReplyArrived", "Superseded", "Wake"]
+__all__ = ["Broadcast", "CancelCall", "Closed", "Joined", "NodeMessage", "ReplyArrived", "Superseded", "Wake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,14 @@ class Superseded:
 @dataclass(frozen=True, slots=True)
 class CancelCall:
     """The client gave up a request you run."""
+
+    key: str
+    request_id: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A client sent a POST again whose request you run: from now on its stream must be logged."""
 
     key: str
     request_id: RequestId
@@ -60,4 +68,4 @@ class Broadcast:
     uri: str = ""
 
 
-NodeMessage = Wake | Superseded | CancelCall | ReplyArrived | Closed | Broadcast
+NodeMessage = Wake | Superseded | CancelCall | Joined | ReplyArrived | Closed | Broadcast

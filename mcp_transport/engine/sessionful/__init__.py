@@ -1,0 +1,10 @@
+"""Conversations that live in a session (2025-03-26 to 2025-11-25): POST, GET and DELETE, on any node."""
+
+from __future__ import annotations
+
+from mcp_transport.engine.sessionful.closing import close_session, delete
+from mcp_transport.engine.sessionful.opening import open_session
+from mcp_transport.engine.sessionful.post import post
+from mcp_transport.engine.sessionful.streams import get
+
+__all__ = ["close_session", "delete", "get", "open_session", "post"]

@@ -1,0 +1,41 @@
+"""DELETE: a session ends."""
+
+from __future__ import annotations
+
+import logging
+
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.sessionful.visit import not_found
+from mcp_transport.protocol.http import HTTPRequest, Reply
+from mcp_transport.protocol.inbound import check_version, required_session_id
+from mcp_transport.protocol.inbox import Closed
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.session import session_key, short_id
+
+__all__ = ["close_session", "delete"]
+
+logger = logging.getLogger(__name__)
+
+
+async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Reply:
+    """End the session: its calls, its streams, everywhere.
+
+    Raises:
+        ProtocolError: 400 for a missing session id, 404 for an unknown session.
+    """
+    key = session_key(required_session_id(request))
+    check_version(request, node.policy)
+    if not await close_session(node, key, principal.binding):
+        raise not_found()
+    return Reply(status=204)
+
+
+async def close_session(node: Node, key: str, principal: str | None) -> bool:
+    """End a session and tell every node that has a part of it; return whether there was one for `principal`."""
+    closing = await node.backend.close(key, principal)
+    if closing is None:
+        return False
+    for name in closing.nodes:
+        await node.backend.send(name, Closed(key))
+    logger.info("session %s closed", short_id(key))
+    return True

@@ -1,0 +1,68 @@
+"""`initialize`: a session begins."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import replace
+
+from mcp_transport.engine.call import SessionOutlet, Writer
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.reply import answer
+from mcp_transport.engine.sessionful.closing import close_session
+from mcp_transport.engine.sessionful.visit import Visit
+from mcp_transport.protocol.headers import Accepts
+from mcp_transport.protocol.http import HTTPRequest, Reply
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.session import Session, session_key, short_id
+from mcp_transport.protocol.versions import negotiate
+
+__all__ = ["open_session"]
+
+logger = logging.getLogger(__name__)
+
+
+async def open_session(node: Node, request: HTTPRequest, message: Request, principal: Principal) -> Reply:
+    """Answer `initialize` and, if it succeeded, open a session for its principal.
+
+    Raises:
+        BackendError: the session could not be stored.
+    """
+    session_id = secrets.token_urlsafe(32)
+    params = dict(message.params or {})
+    version = negotiate(params.get("protocolVersion"), node.policy.versions)
+    if isinstance(params.get("protocolVersion"), str):
+        params["protocolVersion"] = version
+    now = node.clock.now()
+    session = Session(
+        key=session_key(session_id),
+        protocol_version=version,
+        principal=principal.binding,
+        user=principal.name,
+        address=request.peer,
+        user_agent=request.headers.get("user-agent", "")[:200],
+        node=node.id,
+        created=now,
+        last_seen=now,
+        ends=now + node.policy.session_max_age,
+    )
+    visit = Visit(node, request, principal, session, session_id)
+    writer = Writer(node, session.key, "", ())
+    outlet = SessionOutlet(node, writer, owner="", log_level="", can_stream=False, polling=False)
+    exchange = node.exchange(visit.facts(), outlet, visit.caller(), message)
+    outcome, client = await node.kernel.initialize(exchange, params)
+    accepts = Accepts.parse(request.headers)
+    if outcome.error is not None:
+        return answer(outcome.body(message.id), accepts)
+    await _store(visit, client["clientInfo"], client["capabilities"])
+    return answer(outcome.body(message.id), accepts, headers=(("Mcp-Session-Id", session_id),))
+
+
+async def _store(visit: Visit, client_info: dict[str, object], capabilities: dict[str, object]) -> None:
+    node = visit.node
+    session = replace(visit.session, client_info=client_info, capabilities=capabilities)
+    for key in await node.backend.open(session):
+        logger.info("session %s makes room for a new one of the same principal", short_id(key))
+        await close_session(node, key, None)
+    logger.info("session %s opened by %s", short_id(session.key), client_info.get("name", ""))

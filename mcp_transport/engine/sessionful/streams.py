@@ -1,0 +1,85 @@
+"""GET: the session's own stream, or one that was cut."""
+
+from __future__ import annotations
+
+import logging
+
+from mcp_transport.backends.base import Attached
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.sessionful.visit import not_found
+from mcp_transport.engine.stream import Frames, OpenStream
+from mcp_transport.protocol import sse
+from mcp_transport.protocol.cursor import GET_STREAM, Cursor
+from mcp_transport.protocol.errors import (
+    invalid_request,
+)
+from mcp_transport.protocol.http import HTTPRequest, StreamReply
+from mcp_transport.protocol.inbound import check_version, required_session_id
+from mcp_transport.protocol.inbox import Superseded
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.session import session_key, short_id
+from mcp_transport.protocol.versions import REVISIONS
+
+__all__ = ["attach", "get", "hold"]
+
+logger = logging.getLogger(__name__)
+
+
+async def get(node: Node, request: HTTPRequest, principal: Principal) -> StreamReply:
+    """Open the session's GET stream, or resume any stream of the session after `Last-Event-ID`.
+
+    Raises:
+        ProtocolError: 400 for a missing session id or an event id that leads nowhere; 404 for an unknown session.
+    """
+    key = session_key(required_session_id(request))
+    check_version(request, node.policy)
+    last_event_id = request.headers.get("last-event-id")
+    cursor = Cursor.parse(last_event_id) if last_event_id else None
+    return await attach(node, key, principal, cursor)
+
+
+async def attach(node: Node, key: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
+    """Take over the stream `cursor` names, or the GET stream, from whoever holds it.
+
+    Raises:
+        ProtocolError: 400 for an event nobody knows, 404 for an unknown session.
+    """
+    stream, after = (cursor.stream, cursor.seq) if cursor else (GET_STREAM, None)
+    try:
+        attached = await node.backend.attach(key, principal.binding, stream, after, node.id)
+    except LookupError:
+        raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
+    if attached is None:
+        raise not_found()
+    if attached.previous is not None:
+        logger.info("stream %s of session %s is taken over", stream, short_id(key))
+        await node.backend.send(attached.previous.node, Superseded(key, stream, attached.holder.epoch))
+    return hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
+
+
+def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
+    policy = node.policy
+    polling = REVISIONS[attached.session.protocol_version].polling
+    open_stream = OpenStream(
+        node.backend,
+        node.clock,
+        key=key,
+        stream=stream,
+        cursor=attached.cursor,
+        keepalive=policy.keepalive,
+        queue=policy.stream_queue,
+        opening=sse.priming_event(str(Cursor(stream, attached.cursor)), policy.retry_ms) if polling else sse.COMMENT,
+        events=attached.events,
+        lost=attached.lost,
+    )
+    if attached.ended:
+        open_stream.end()
+    return open_stream
+
+
+def hold(node: Node, stream: OpenStream, epoch: int) -> StreamReply:
+    """Answer with a stream that this node holds from now on, until its socket is gone."""
+    node.hold(stream, epoch)
+    return StreamReply(
+        status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=lambda: node.let_go(stream))
+    )

@@ -1,0 +1,72 @@
+"""A POST that its session admitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.session_handle import SessionHandle
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import Caller, Facts
+from mcp_transport.protocol.errors import (
+    INVALID_REQUEST,
+)
+from mcp_transport.protocol.headers import Accepts
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.session import Session
+from mcp_transport.protocol.versions import REVISIONS
+
+__all__ = ["Visit", "not_found"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One POST to a session that admitted it."""
+
+    node: Node
+    request: HTTPRequest
+    principal: Principal
+    session: Session
+    session_id: str
+
+    @property
+    def accepts(self) -> Accepts:
+        """Return which answers the client takes; without streaming, JSON is all there is."""
+        accepts = Accepts.parse(self.request.headers)
+        return accepts if self.request.streaming else Accepts(json=accepts.json, sse=False)
+
+    @property
+    def owner(self) -> str:
+        """Return what proves that a reply comes from the client that was asked."""
+        return f"{self.session.key}\n{self.session.principal}"
+
+    @property
+    def polling(self) -> bool:
+        """Tell whether the client knows priming events and polling."""
+        return REVISIONS[self.session.protocol_version].polling
+
+    def caller(self) -> Caller:
+        """Describe the caller to a handler."""
+        return Caller(
+            headers=self.request.headers,
+            user=self.principal.user,
+            principal=self.principal.binding,
+            session=SessionHandle(self.node.backend, self.session.key),
+        )
+
+    def facts(self) -> Facts:
+        """Describe the client to the kernel."""
+        return Facts(
+            protocol_version=self.session.protocol_version,
+            client_info=self.session.client_info,
+            capabilities=self.session.capabilities,
+            session_id=self.session_id,
+        )
+
+
+def not_found() -> ProtocolError:
+    """Build 404, the same for a session that never was, that ended, and that is another principal's."""
+    return ProtocolError(
+        404, INVALID_REQUEST, "Session not found: it ended, expired or never was; send initialize without an id"
+    )

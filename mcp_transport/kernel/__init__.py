@@ -1,0 +1,33 @@
+"""The one door to the official SDK's provisional seams.
+
+The SDK serves one request without a loop of its own when it is given a connection built from facts and a
+dispatch context. Those seams may move in a minor release, so nothing outside this package imports them, and
+`tests/test_kernel.py` fails loudly when one moves.
+"""
+
+from __future__ import annotations
+
+from mcp_transport.kernel.events import EventBus
+from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
+from mcp_transport.kernel.handlers import adopt_context, ask_client, send_log, sessionful_features
+from mcp_transport.kernel.lifespan import Lifespan
+from mcp_transport.kernel.serving import Kernel
+from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet
+
+__all__ = [
+    "Caller",
+    "CallerSession",
+    "ClientError",
+    "EventBus",
+    "Exchange",
+    "Facts",
+    "Kernel",
+    "Lifespan",
+    "NoChannel",
+    "Outcome",
+    "Outlet",
+    "adopt_context",
+    "ask_client",
+    "send_log",
+    "sessionful_features",
+]

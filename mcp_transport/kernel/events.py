@@ -1,0 +1,52 @@
+"""Changes on the server, from whoever announces them to the listen streams of every node."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable
+from weakref import WeakKeyDictionary
+
+from mcp.server.subscriptions import ServerEvent
+from mcp.shared.subscriptions import ResourceUpdated, event_from_wire, event_to_notification
+
+from mcp_transport.protocol.inbox import Broadcast
+
+__all__ = ["EventBus"]
+
+
+class EventBus:
+    """The SDK's `SubscriptionBus` over messages between nodes."""
+
+    def __init__(self) -> None:
+        self.publish_to: Callable[[Broadcast], Awaitable[None]] | None = None
+        # By loop, since each loop of a process is a node of its own and gets its own copy of a message.
+        self._listeners: WeakKeyDictionary[AbstractEventLoop, dict[object, Callable[[ServerEvent], None]]]
+        self._listeners = WeakKeyDictionary()
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Tell every node."""
+        uri = event.uri if isinstance(event, ResourceUpdated) else ""
+        message = Broadcast(event_to_notification(event, {}).method, uri)
+        if self.publish_to is None:
+            self.deliver(message)
+        else:
+            await self.publish_to(message)
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        """Register a listen stream of the running loop; return how to take it back."""
+        token, listeners = object(), self._listeners.setdefault(asyncio.get_running_loop(), {})
+        listeners[token] = listener
+
+        def unsubscribe() -> None:
+            listeners.pop(token, None)
+
+        return unsubscribe
+
+    def deliver(self, message: Broadcast) -> None:
+        """Hand a change to the listen streams of the running loop."""
+        event = event_from_wire(message.method, {"uri": message.uri})
+        listeners = self._listeners.get(asyncio.get_running_loop(), {})
+        if event is not None:
+            for listener in list(listeners.values()):
+                listener(event)

@@ -1,0 +1,120 @@
+"""One message under way, as the SDK wants to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
+from mcp.shared.transport_context import TransportContext
+
+from mcp_transport.kernel.values import Caller, Facts, Outlet
+from mcp_transport.protocol.errors import (
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    REQUEST_TIMEOUT,
+)
+from mcp_transport.protocol.jsonrpc import RequestId
+
+__all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel"]
+
+# What a client must have declared to be sent a request (2025-11-25, basic/lifecycle, "Operation").
+_NEEDED_CAPABILITY: Final = {
+    "sampling/createMessage": "sampling",
+    "elicitation/create": "elicitation",
+    "roots/list": "roots",
+}
+
+
+class ClientError(MCPError):
+    """The client answered a request of ours with an error."""
+
+
+class NoChannel(MCPError):
+    """There is no stream that could carry a request to the client."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            INVALID_REQUEST,
+            f"{method} cannot be sent: the client takes no stream, or speaks 2026-07-28, where a server asks by "
+            "returning an InputRequiredResult",
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Exchange:
+    """One request or notification under way: the SDK's dispatch context and its standalone channel."""
+
+    facts: Facts
+    outlet: Outlet
+    caller: Caller
+    lifespan: Any = None
+    """What the server's lifespan yielded."""
+    request_id: RequestId | None = None
+    progress_token: RequestId | None = None
+    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def can_send_request(self) -> bool:
+        return self.request_id is not None and self.outlet.can_request
+
+    @property
+    def transport(self) -> TransportContext:
+        return TransportContext(
+            kind="streamable-http", can_send_request=self.can_send_request, headers=self.caller.headers
+        )
+
+    @property
+    def message_metadata(self) -> ServerMessageMetadata:
+        return ServerMessageMetadata(
+            request_context=self.caller,
+            close_sse_stream=self.outlet.close_stream,
+            can_send_request=self.can_send_request,
+        )
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        if not self.can_send_request:
+            raise NoChannel(method)
+        needed = _NEEDED_CAPABILITY.get(method)
+        if needed is not None and (self.facts.capabilities or {}).get(needed) is None:
+            raise MCPError(
+                METHOD_NOT_FOUND, f"the client did not declare the {needed} capability that {method} needs"
+            )
+        timeout = (opts or {}).get("timeout")
+        try:
+            return await self.outlet.request(method, params, timeout)
+        except TimeoutError:
+            raise MCPError(REQUEST_TIMEOUT, f"the client did not answer {method} in time") from None
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        await self.outlet.notify(method, params)
+
+    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        if self.progress_token is None:
+            return
+        optional = {"total": total, "message": message}
+        params = {"progressToken": self.progress_token, "progress": progress}
+        await self.notify(
+            "notifications/progress", params | {name: value for name, value in optional.items() if value is not None}
+        )
+
+
+class StandaloneChannel:
+    """What a handler sends without naming its request: requests go on its stream all the same (SEP-2260)."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        return await self._exchange.send_raw_request(method, params, opts)
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        await self._exchange.outlet.emit(method, params)

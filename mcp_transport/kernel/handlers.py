@@ -1,0 +1,94 @@
+"""What handlers are given beyond what the SDK gives them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from mcp.server.connection import allowed_log_levels
+from mcp.server.lowlevel.server import Server
+from mcp.server.mcpserver import Context as SDKContext
+from mcp.server.mcpserver import MCPServer
+from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
+from mcp_types import (
+    EmptyResult,
+    LoggingMessageNotification,
+    LoggingMessageNotificationParams,
+    ServerRequest,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
+from pydantic import BaseModel
+
+from mcp_transport.protocol.errors import (
+    INVALID_PARAMS,
+)
+
+__all__ = ["adopt_context", "ask_client", "lowlevel", "send_log", "sessionful_features"]
+
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+_ContextT = TypeVar("_ContextT", bound="SDKContext[Any, Any]")
+
+
+def sessionful_features(server: MCPServer[Any]) -> None:
+    """Teach a server what 2025 sessions ask of it: log level and resource subscriptions."""
+    target = lowlevel(server)
+
+    async def set_level(ctx: Any, params: SetLevelRequestParams) -> EmptyResult:
+        await ctx.request.session.set_log_level(params.level)
+        return EmptyResult()
+
+    async def subscribe(ctx: Any, params: SubscribeRequestParams) -> EmptyResult:
+        try:
+            await ctx.request.session.subscribe(str(params.uri), wanted=True)
+        except ValueError as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from None
+        return EmptyResult()
+
+    async def unsubscribe(ctx: Any, params: UnsubscribeRequestParams) -> EmptyResult:
+        await ctx.request.session.subscribe(str(params.uri), wanted=False)
+        return EmptyResult()
+
+    target.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
+    target.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
+    target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+
+
+async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_name: str | None) -> None:
+    """Send notifications/message on the request's stream, if this client asked for that level.
+
+    The SDK's own methods warn of deprecation at every call; the rule is the same (2026-07-28, server/utilities).
+    """
+    request = context.request_context
+    if level not in allowed_log_levels(request.protocol_version, request.meta):
+        return
+    params = LoggingMessageNotificationParams.model_validate({"level": level, "data": data, "logger": logger_name})
+    await request.session.send_notification(LoggingMessageNotification(params=params), request.request_id)
+
+
+async def ask_client(context: SDKContext[Any, Any], question: ServerRequest, answer: type[_ModelT]) -> _ModelT:
+    """Send a request to the client on the stream of the request being served; return its validated answer."""
+    related = ServerMessageMetadata(related_request_id=context.request_context.request_id)
+    return await context.request_context.session.send_request(question, answer, metadata=related)
+
+
+def adopt_context(context: SDKContext[Any, Any], kind: type[_ContextT]) -> _ContextT:
+    """Build a context of another class over the same request."""
+    return kind(
+        request_context=context._request_context,
+        mcp_server=context._mcp_server,
+        input_params=context._input_params,
+        subscriptions=context._subscriptions,
+    )
+
+
+def lowlevel(server: Any) -> Server[Any]:
+    """Return the SDK server inside an `MCPServer` or a FastMCP 4 server. Raises: TypeError for anything else."""
+    for attribute in ("_lowlevel_server", "_mcp_server"):  # MCPServer, FastMCP 4
+        server = getattr(server, attribute, server)
+    if not isinstance(server, Server):
+        raise TypeError(
+            f"expected an MCPServer, a low-level Server or a FastMCP 4 server, got {type(server).__name__}"
+        )
+    return server

@@ -1,0 +1,46 @@
+"""An SDK server's lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from mcp.server.lowlevel.server import Server
+
+__all__ = ["Lifespan"]
+
+logger = logging.getLogger(__name__)
+
+
+class Lifespan:
+    """The server's lifespan on one loop, in a task of its own since it must be left where it was entered."""
+
+    def __init__(self, server: Server[Any]) -> None:
+        self._server = server
+        self._end = asyncio.Event()
+        self.entered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[None] | None = None
+
+    async def live(self) -> None:
+        """Enter, wait for `leave`, and leave."""
+        try:
+            async with self._server.lifespan(self._server) as state:
+                self.entered.set_result(state)
+                await self._end.wait()
+        except Exception as error:
+            if self.entered.done():
+                logger.exception("the server's lifespan ended badly")
+            else:
+                self.entered.set_exception(error)
+
+    @property
+    def state(self) -> Any:
+        """Return what the lifespan yielded."""
+        return self.entered.result()
+
+    async def leave(self) -> None:
+        """Leave, and wait until it is left."""
+        self._end.set()
+        if self.task is not None:
+            await asyncio.wait([self.task])

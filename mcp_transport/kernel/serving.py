@@ -1,0 +1,193 @@
+"""Single requests, served with an SDK server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from mcp.server.connection import Connection
+from mcp.server.lowlevel.server import NotificationOptions
+from mcp.server.mcpserver import MCPServer
+from mcp.server.runner import ServerRunner, aclose_shielded
+from mcp.server.subscriptions import ListenHandler
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import (
+    InboundLadderRejection,
+    classify_inbound_request,
+    validate_mcp_param_headers,
+)
+from mcp_types import (
+    SubscriptionsListenRequestParams,
+)
+from pydantic import ValidationError
+
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel.events import EventBus
+from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
+from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.lifespan import Lifespan
+from mcp_transport.kernel.values import Facts, Outcome
+from mcp_transport.protocol.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+)
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.jsonrpc import Notification, Request
+
+__all__ = ["Kernel"]
+
+logger = logging.getLogger(__name__)
+
+
+# Listen streams cost a task and a buffer each; who may open how many is admission's business, not the SDK's.
+_MAX_LISTEN_STREAMS: Final = 100_000
+
+
+class Kernel:
+    """Serves single requests with an SDK server, which may be an `MCPServer`, a low-level `Server` or a FastMCP 4."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = lowlevel(server)
+        self.bus = EventBus()
+        self._listen = ListenHandler(self.bus, max_subscriptions=_MAX_LISTEN_STREAMS)
+        if isinstance(server, MCPServer):
+            self._take_over_subscriptions(server)
+
+    def _take_over_subscriptions(self, server: MCPServer[Any]) -> None:
+        """Have `ctx.notify_*` and `subscriptions/listen` reach every node."""
+        server._subscriptions = self.bus
+        entry = self.server.get_request_handler("subscriptions/listen")
+        if entry is not None and isinstance(entry.handler, ListenHandler):
+            self.server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self._listen)
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    async def enter_lifespan(self, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> Lifespan:
+        """Enter the server's lifespan for the running loop."""
+        lifespan = Lifespan(self.server)
+        lifespan.task = spawn(lifespan.live())
+        await lifespan.entered
+        return lifespan
+
+    def end_listening(self) -> None:
+        """Let every listen stream send its final result and end."""
+        self._listen.close()
+
+    # -- the envelope of 2026-07-28 ------------------------------------------------------------------
+
+    def open_envelope(self, request: Request, headers: Headers, versions: Sequence[str]) -> Facts:
+        """Check a sessionless request's envelope and headers, and read the client's facts from it.
+
+        Raises:
+            ProtocolError: 400 with -32602, -32020 or -32022 (2026-07-28, basic and streamable-http).
+        """
+        body = {"method": request.method, "params": request.params}
+        verdict = classify_inbound_request(body, headers=headers, supported_modern_versions=versions)
+        if isinstance(verdict, InboundLadderRejection):
+            raise _rejection(verdict)
+        self._check_param_headers(request, headers)
+        return Facts(
+            protocol_version=verdict.protocol_version,
+            client_info=verdict.client_info,
+            capabilities=verdict.client_capabilities,
+        )
+
+    def _check_param_headers(self, request: Request, headers: Headers) -> None:
+        params = request.params or {}
+        arguments = params.get("arguments") or {}
+        name, lookup = params.get("name"), self.server.get_tool_input_schema
+        if (
+            request.method != "tools/call"
+            or lookup is None
+            or not isinstance(name, str)
+            or not isinstance(arguments, dict)
+        ):
+            return
+        schema = lookup(name)
+        if schema is None:
+            return
+        rejection = validate_mcp_param_headers(schema, arguments, _LineView(headers))
+        if rejection is not None:
+            raise _rejection(rejection)
+
+    # -- one message ---------------------------------------------------------------------------------
+
+    async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> tuple[Outcome, Mapping[str, Any]]:
+        """Answer `initialize`; return the outcome and the client's validated parameters."""
+        options = self.server.create_initialization_options(NotificationOptions(True, True, True))
+        connection = Connection.for_loop(StandaloneChannel(exchange))
+        runner = ServerRunner(self.server, connection, exchange.lifespan, init_options=options)
+        outcome = await self._run(runner, exchange, "initialize", params)
+        accepted = connection.client_params
+        return outcome, accepted.model_dump(by_alias=True, mode="json", exclude_none=True) if accepted else {}
+
+    async def serve(self, exchange: Exchange, request: Request) -> Outcome:
+        """Run the handler of one request to its end."""
+        runner = ServerRunner(self.server, _connection(exchange), exchange.lifespan)
+        return await self._run(runner, exchange, request.method, request.params)
+
+    async def notify(self, exchange: Exchange, notification: Notification) -> None:
+        """Run the handler of one notification, if there is one."""
+        runner = ServerRunner(self.server, _connection(exchange), exchange.lifespan)
+        try:
+            await runner.on_notify(exchange, notification.method, notification.params)
+        finally:
+            await aclose_shielded(runner.connection)
+
+    async def _run(
+        self, runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
+    ) -> Outcome:
+        try:
+            return Outcome(result=await runner.on_request(exchange, method, params))
+        except MCPError as error:
+            return Outcome(error=error.error.model_dump(mode="json", exclude_none=True))
+        except ValidationError as error:
+            return Outcome(error={"code": INVALID_PARAMS, "message": _describe(method, error)}, malformed=True)
+        except Exception:
+            logger.exception("the handler of %s failed", method)
+            return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+        finally:
+            await aclose_shielded(runner.connection)
+
+
+class _LineView(Mapping[str, str]):
+    """All header lines under their own names, duplicates included, as the SDK's check wants to see them."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+    def items(self) -> Any:
+        return self._headers.pairs()
+
+
+def _connection(exchange: Exchange) -> Connection:
+    facts = exchange.facts
+    connection = Connection.from_envelope(
+        facts.protocol_version, facts.client_info, facts.capabilities, outbound=StandaloneChannel(exchange)
+    )
+    connection.session_id = facts.session_id
+    return connection
+
+
+def _rejection(verdict: InboundLadderRejection) -> ProtocolError:
+    return ProtocolError(400, verdict.code, verdict.message, data=verdict.data)
+
+
+def _describe(method: str, error: ValidationError) -> str:
+    """Say which parameters are wrong and how, without repeating their values."""
+    problems = [
+        f"{'.'.join(str(part) for part in item['loc']) or 'params'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_context=False, include_input=False)[:3]
+    ]
+    return f"Invalid params for {method}: {'; '.join(problems)}"

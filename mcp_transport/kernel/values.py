@@ -1,0 +1,86 @@
+"""What the engine and the kernel tell each other about a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mcp_transport.protocol.jsonrpc import RequestId
+
+__all__ = ["Caller", "CallerSession", "Facts", "Outcome", "Outlet"]
+
+
+class CallerSession(Protocol):
+    """What a handler may do with the session it was called in."""
+
+    @property
+    def short_id(self) -> str: ...
+    async def read(self) -> dict[str, bytes]: ...
+    async def write(self, name: str, value: bytes | None) -> bool: ...
+    async def set_log_level(self, level: str) -> None: ...
+    async def subscribe(self, uri: str, *, wanted: bool) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Caller:
+    """Who called, as a handler may see it; the SDK hands it on as `ctx.request_context.request`."""
+
+    headers: Mapping[str, str]
+    user: Any
+    principal: str
+    session: CallerSession | None = None
+    cancelled: bool = False
+
+
+class Outlet(Protocol):
+    """Where a running request's messages to its client go."""
+
+    @property
+    def can_request(self) -> bool:
+        """Can a request to the client be carried, and its reply come back?"""
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Send a notification on the request's own stream."""
+
+    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
+        """Send a request on the request's own stream and wait for the reply, `seconds` at most.
+
+        Raises: ClientError, TimeoutError.
+        """
+
+    async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Send a notification on the session's GET stream."""
+
+    async def close_stream(self) -> None:
+        """Close the socket; the client comes back for the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of the client when a request comes in: by its session, or by its own envelope."""
+
+    protocol_version: str
+    client_info: Mapping[str, Any] | None = None
+    capabilities: Mapping[str, Any] | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: with a result, or with an error and the HTTP status it suggests."""
+
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    malformed: bool = False
+    """The parameters did not even have the method's shape."""
+
+    def body(self, request_id: RequestId) -> dict[str, Any]:
+        """Build the JSON-RPC response."""
+        member = {"error": self.error} if self.error is not None else {"result": self.result}
+        return {"jsonrpc": "2.0", "id": request_id, **member}
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether an operator would count this as an error."""
+        return self.error is not None or bool(self.result and self.result.get("isError"))
