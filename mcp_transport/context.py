@@ -66,7 +66,7 @@ class Context(SDKContext[Any, Caller]):
     @property
     def session(self) -> SessionState:
         """Return the state kept for this client's session; in 2026-07-28 there is none, and its methods say so."""
-        return SessionState(self._caller.session)
+        return SessionState(self._caller.own_session)
 
     async def log(self, level: str, data: Any, *, logger_name: str | None = None) -> None:
         """Send the client a log message, if it asked for that level."""

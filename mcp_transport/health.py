@@ -8,6 +8,7 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
+from mcp_transport.adapters.django import for_machines
 from mcp_transport.bootstrap import endpoint
 
 __all__ = ["healthz", "readyz", "report", "urlpatterns"]
@@ -23,21 +24,20 @@ async def report(path: str) -> tuple[int, dict[str, Any]] | None:
     return (503, {"status": "unavailable", "reason": reason}) if reason else (200, {"status": "ok"})
 
 
+@for_machines
 @never_cache
 async def healthz(request: HttpRequest) -> JsonResponse:
     """Say that the process answers."""
     return JsonResponse({"status": "ok"})
 
 
+@for_machines
 @never_cache
 async def readyz(request: HttpRequest) -> JsonResponse:
     """Say whether traffic should be sent here: the backend answers and the node is not draining."""
     status, body = await report("/readyz") or (500, {})
     return JsonResponse(body, status=status)
 
-
-for _view in (healthz, readyz):
-    _view.login_required = False  # type: ignore[attr-defined]  # LoginRequiredMiddleware must let probes pass
 
 urlpatterns = [
     path("healthz", healthz, name="mcp-healthz"),

@@ -15,7 +15,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from pydantic import BaseModel, Field, create_model
 
-__all__ = ["contains_queryset", "to_wire", "wire_annotation"]
+__all__ = ["reads_database", "to_wire", "wire_annotation"]
 
 # Django's internal type of a field -> the Python type of its values.
 _TYPES: Final[dict[str, Any]] = {
@@ -53,9 +53,15 @@ def wire_annotation(annotation: Any) -> Any:
     return list[replaced[0]] if origin in _LISTS else origin[replaced]  # type: ignore[valid-type]
 
 
-def contains_queryset(value: Any) -> bool:
-    """Tell whether reading `value` would query the database."""
-    return isinstance(value, models.QuerySet | models.Manager)
+def reads_database(value: Any) -> bool:
+    """Tell whether `to_wire` would query the database: for a queryset, or for fields that were deferred."""
+    if isinstance(value, models.QuerySet | models.Manager):
+        return True
+    if isinstance(value, models.Model):
+        return bool(value.get_deferred_fields())
+    if isinstance(value, dict):
+        return any(map(reads_database, value.values()))
+    return isinstance(value, list | tuple) and any(map(reads_database, value))
 
 
 def to_wire(value: Any) -> Any:
@@ -66,10 +72,12 @@ def to_wire(value: Any) -> Any:
         value = value.all()
     if isinstance(value, models.QuerySet):
         return [to_wire(item) for item in value]
-    if isinstance(value, list | tuple) and any(isinstance(item, models.Model) for item in value):
-        return [to_wire(item) for item in value]
-    if isinstance(value, dict) and any(isinstance(item, models.Model) for item in value.values()):
-        return {name: to_wire(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [to_wire(item) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if isinstance(value, dict):
+        members = {name: to_wire(item) for name, item in value.items()}
+        return members if any(members[name] is not value[name] for name in value) else value
     return value
 
 
@@ -109,12 +117,7 @@ def _served_fields(model: type[models.Model]) -> list[models.Field[Any, Any]]:
 
 
 def _values(instance: models.Model) -> dict[str, Any]:
-    deferred = instance.get_deferred_fields()
-    return {
-        field.attname: _value(instance, field)
-        for field in _served_fields(type(instance))
-        if field.attname not in deferred
-    }
+    return {field.attname: _value(instance, field) for field in _served_fields(type(instance))}
 
 
 def _value(instance: models.Model, field: models.Field[Any, Any]) -> Any:

@@ -25,8 +25,8 @@ from pydantic.errors import PydanticUserError
 from mcp_transport import conf
 from mcp_transport.context import Context
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.kernel import adopt_context, sessionful_features
-from mcp_transport.serialization import contains_queryset, to_wire, wire_annotation
+from mcp_transport.kernel import adopt_context, refuse_unknown_tools, sessionful_features
+from mcp_transport.serialization import reads_database, to_wire, wire_annotation
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -182,6 +182,7 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
     if declared.completion is not None:
         server.completion()(declared.completion)  # type: ignore[no-untyped-call]
     sessionful_features(server)
+    refuse_unknown_tools(server)
     return server
 
 
@@ -207,7 +208,7 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
         if not is_async:
             return await _in_thread(lambda: to_wire(function(*args, **kwargs)))
         result = await function(*args, **kwargs)
-        return await _in_thread(lambda: to_wire(result)) if contains_queryset(result) else to_wire(result)
+        return await _in_thread(lambda: to_wire(result)) if reads_database(result) else to_wire(result)
 
     if "return" in hints:
         hints["return"] = wire_annotation(hints["return"])
@@ -227,7 +228,7 @@ def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.
     for parameter in signature.parameters.values():
         if parameter.kind in unnamed:
             raise DefinitionError(
-                f"{_where(function)}: the parameter {str(parameter)!r} cannot be passed by name; arguments come by name"
+                f"{_where(function)}: the parameter {str(parameter)!r} cannot be passed by name, as arguments are"
             )
 
 

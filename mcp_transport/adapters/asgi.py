@@ -24,9 +24,12 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
     request = HTTPRequest(
         method=scope["method"],
         headers=Headers.from_asgi(scope["headers"]),
+        path=scope["path"],
         peer=(scope.get("client") or ("",))[0],
         user=scope.get("user"),
     )
+    if request.method != "POST":
+        body.read.set()  # nobody reads the empty one
     work = asyncio.current_task()
     watch = asyncio.ensure_future(_leave(body, receive, work))
     try:
@@ -48,6 +51,7 @@ class _Body:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.read = asyncio.Event()
+        """Set when the next message can only say that the client left."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         more = True

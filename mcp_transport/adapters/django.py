@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
 
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
@@ -17,19 +17,33 @@ from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply
 
-__all__ = ["endpoint_view"]
+__all__ = ["endpoint_view", "for_machines"]
+
+_ViewT = TypeVar("_ViewT", bound=Callable[..., Any])
 
 _CHUNK: Final = 65536
 
 
-# Cross-site requests are refused by their Origin, and a form cannot send application/json.
-@csrf_exempt
+def for_machines(view: _ViewT) -> _ViewT:
+    """Take a view out of what Django does around views for people.
+
+    CSRF: cross-site requests are refused by their Origin, and a form cannot send application/json.
+    Login: a redirect to a login page means nothing to a client; who may call is the endpoint's business.
+    Transactions: ATOMIC_REQUESTS refuses async views, and a call may outlive its request.
+    """
+    view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
+    view.login_required = False  # type: ignore[attr-defined]
+    return csrf_exempt(view)
+
+
+@for_machines
 async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     """Serve MCP at this URL."""
     streaming = isinstance(request, ASGIRequest)
     translated = HTTPRequest(
         method=request.method or "",
         headers=_headers(request),
+        path=request.path,
         peer=request.META.get("REMOTE_ADDR", ""),
         user=await _user(request),
         streaming=streaming,
@@ -51,12 +65,6 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     for name, value in reply.headers:
         response[name] = value
     return response
-
-
-# ATOMIC_REQUESTS refuses async views; a call may outlive its request, so there is no transaction to share.
-endpoint_view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
-# Who may call is the endpoint's business, not LoginRequiredMiddleware's, whose redirect no client understands.
-endpoint_view.login_required = False  # type: ignore[attr-defined]
 
 
 def _headers(request: HttpRequest) -> Headers:

@@ -11,6 +11,7 @@ from mcp_transport.backends.base import Event
 from mcp_transport.engine.codec import encode, encode_notification
 from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel import ClientError, Exchange, Outcome
+from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.inbox import Wake
 from mcp_transport.protocol.jsonrpc import Request, RequestId
 from mcp_transport.protocol.session import short_id
@@ -32,6 +33,8 @@ class Call:
         self.request, self.exchange, self.writer = request, exchange, writer
         self.outcome: Outcome | None = None
         """None while it runs, and for good when it was cancelled."""
+        self.payload = b""
+        """The outcome as a JSON-RPC response."""
         self._node = node
         self._task: asyncio.Task[None] | None = None
 
@@ -41,7 +44,14 @@ class Call:
         self._task.add_done_callback(lambda _: done(self))
 
     async def _run(self) -> None:
-        self.outcome = await self._node.kernel.serve(self.exchange, self.request)
+        outcome = await self._node.kernel.serve(self.exchange, self.request)
+        try:
+            self.payload = encode(outcome.body(self.request.id))
+        except (TypeError, ValueError, RecursionError):
+            logger.exception("the result of %s cannot be written as JSON", self.request.method)
+            outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+            self.payload = encode(outcome.body(self.request.id))
+        self.outcome = outcome
 
     def cancel(self) -> None:
         """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import PARSE_ERROR
 
-__all__ = ["decode", "encode", "encode_notification"]
+__all__ = ["decode", "encode", "encode_notification", "encoded_size"]
 
 
 def decode(body: bytes) -> Any:
@@ -34,6 +35,14 @@ def encode(message: Any) -> bytes:
     except TypeError:
         # Integers beyond 64 bits and lone surrogates: the standard library writes both, only slower.
         return json.dumps(message, separators=(",", ":")).encode()
+
+
+def encoded_size(*values: Any) -> int:
+    """Return how many bytes values take as JSON, or more than fit anywhere for what is nested too deep to write."""
+    try:
+        return sum(len(orjson.dumps(value)) for value in values)
+    except TypeError:
+        return sys.maxsize
 
 
 def encode_notification(method: str, params: Mapping[str, Any] | None) -> bytes:

@@ -106,9 +106,10 @@ class Endpoint:
         if isinstance(work, Ignored):
             return accepted()
         node = await self.node()
+        if isinstance(work, Sessionless):
+            return await sessionless.serve(node, request, work.request, principal)
+        await node.join()
         match work:
-            case Sessionless(message):
-                return await sessionless.serve(node, request, message, principal)
             case Opening(message):
                 return await sessionful.open_session(node, request, message, principal)
             case Sessionful():
@@ -116,7 +117,9 @@ class Endpoint:
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
-        return await handle(await self.node(), request, principal)
+        node = await self.node()
+        await node.join()
+        return await handle(node, request, principal)
 
     async def _read(self, body: AsyncIterable[bytes]) -> bytes:
         """Collect the body. Raises: ProtocolError with 413 at the first byte too many, 408 when it stops coming."""

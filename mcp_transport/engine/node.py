@@ -16,6 +16,7 @@ from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.lifecycle import Lifecycle
 from mcp_transport.engine.stream import OpenStream
+from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Lifespan, Outlet
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.inbox import (
@@ -51,14 +52,24 @@ class Node:
         self._absent: dict[str, float] = {}
         self._replies: dict[str, asyncio.Future[ReplyArrived]] = {}
         self._asked = 0
+        self._joined = False
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 
     async def start(self) -> None:
-        """Join the other nodes and enter the server's lifespan."""
-        await self.backend.start(self.id, self._receive_anywhere)
+        """Enter the server's lifespan and join the other nodes, if the store answers; if not, `join` tries again."""
         self._lifespan = await self.kernel.enter_lifespan(self.lifecycle.spawn)
-        logger.debug("node %s started", self.id)
+        try:
+            await self.join()
+        except BackendError as error:
+            logger.warning("node %s serves sessionless requests only, so far: %s", self.id, error)
+
+    async def join(self) -> None:
+        """Join the other nodes, once. Raises: BackendError."""
+        if not self._joined:
+            await self.backend.start(self.id, self._receive_anywhere)
+            self._joined = True
+            logger.debug("node %s joined", self.id)
 
     async def stop(self) -> None:
         """End streams so that their clients come back, cancel calls, leave."""

@@ -22,11 +22,11 @@ def accepted() -> Reply:
     return Reply(status=202)
 
 
-def answer(message: Any, accepts: Accepts, *, status: int = 200, headers: HeaderList = ()) -> Reply:
+def answer(payload: bytes, accepts: Accepts, *, status: int = 200, headers: HeaderList = ()) -> Reply:
     """Build the answer to requests as one JSON document, or as one event for a client that takes only those."""
     if accepts.json or status != 200:
-        return Reply(status=status, headers=(*_JSON, *headers), body=encode(message))
-    return Reply(status=status, headers=(*sse.HEADERS, *headers), body=sse.event(encode(message)))
+        return Reply(status=status, headers=(*_JSON, *headers), body=payload)
+    return Reply(status=status, headers=(*sse.HEADERS, *headers), body=sse.event(payload))
 
 
 def rejection(error: ProtocolError, value: Any = None) -> Reply:

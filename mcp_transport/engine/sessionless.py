@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import wait
-from mcp_transport.engine.codec import encode, encode_notification
+from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import answer
 from mcp_transport.engine.stream import Frames, Pipe
@@ -64,11 +64,11 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     facts = node.kernel.open_envelope(message, request.headers, sessionless(node.policy.versions))
     pipe = Pipe(node.clock, node.policy.keepalive)
     outlet = _Outlet(pipe, can_stream)
-    caller = Caller(headers=request.headers, user=principal.user, principal=principal.binding)
+    caller = Caller(request, principal)
     call = Call(node, message, node.exchange(facts, outlet, caller, message))
 
     def done(call: Call) -> None:
-        pipe.end(sse.event(encode(call.outcome.body(message.id))) if call.outcome is not None else b"")
+        pipe.end(sse.event(call.payload) if call.outcome is not None else b"")
         outlet.touched.set()
 
     call.start(done)
@@ -79,7 +79,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
         call.cancel()
         raise
     if call.outcome is not None and not outlet.has_spoken:
-        return answer(call.outcome.body(message.id), accepts, status=_status(call.outcome))
+        return answer(call.payload, accepts, status=_status(call.outcome))
     return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(pipe.frames(), on_close=call.cancel))
 
 

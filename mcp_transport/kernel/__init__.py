@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
-from mcp_transport.kernel.handlers import adopt_context, ask_client, send_log, sessionful_features
+from mcp_transport.kernel.handlers import (
+    adopt_context,
+    ask_client,
+    refuse_unknown_tools,
+    send_log,
+    sessionful_features,
+)
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.serving import Kernel
 from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet
@@ -28,6 +34,7 @@ __all__ = [
     "Outlet",
     "adopt_context",
     "ask_client",
+    "refuse_unknown_tools",
     "send_log",
     "sessionful_features",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import anyio
 from mcp.shared.dispatcher import CallOptions
@@ -13,6 +13,7 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 
 from mcp_transport.kernel.values import Caller, Facts, Outlet
+from mcp_transport.protocol.capabilities import missing_capabilities
 from mcp_transport.protocol.errors import (
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -21,13 +22,6 @@ from mcp_transport.protocol.errors import (
 from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel"]
-
-# What a client must have declared to be sent a request (2025-11-25, basic/lifecycle, "Operation").
-_NEEDED_CAPABILITY: Final = {
-    "sampling/createMessage": "sampling",
-    "elicitation/create": "elicitation",
-    "roots/list": "roots",
-}
 
 
 class ClientError(MCPError):
@@ -40,8 +34,8 @@ class NoChannel(MCPError):
     def __init__(self, method: str) -> None:
         super().__init__(
             INVALID_REQUEST,
-            f"{method} cannot be sent: the client takes no stream, or speaks 2026-07-28, where a server asks by "
-            "returning an InputRequiredResult",
+            f"{method} cannot be sent: the answer to this request is one JSON document, or the client speaks "
+            "2026-07-28, where a server asks by returning an InputRequiredResult",
         )
 
 
@@ -81,8 +75,8 @@ class Exchange:
     ) -> dict[str, Any]:
         if not self.can_send_request:
             raise NoChannel(method)
-        needed = _NEEDED_CAPABILITY.get(method)
-        if needed is not None and (self.facts.capabilities or {}).get(needed) is None:
+        if missing := missing_capabilities(method, params, self.facts.capabilities):
+            needed = ", ".join(missing)
             raise MCPError(
                 METHOD_NOT_FOUND, f"the client did not declare the {needed} capability that {method} needs"
             )

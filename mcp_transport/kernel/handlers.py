@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from mcp.server.connection import allowed_log_levels
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver import MCPServer
@@ -25,7 +26,7 @@ from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
 )
 
-__all__ = ["adopt_context", "ask_client", "lowlevel", "send_log", "sessionful_features"]
+__all__ = ["adopt_context", "ask_client", "lowlevel", "refuse_unknown_tools", "send_log", "sessionful_features"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _ContextT = TypeVar("_ContextT", bound="SDKContext[Any, Any]")
@@ -36,23 +37,40 @@ def sessionful_features(server: MCPServer[Any]) -> None:
     target = lowlevel(server)
 
     async def set_level(ctx: Any, params: SetLevelRequestParams) -> EmptyResult:
-        await ctx.request.session.set_log_level(params.level)
+        await ctx.request.own_session.set_log_level(params.level)
         return EmptyResult()
 
     async def subscribe(ctx: Any, params: SubscribeRequestParams) -> EmptyResult:
         try:
-            await ctx.request.session.subscribe(str(params.uri), wanted=True)
+            await ctx.request.own_session.subscribe(str(params.uri), wanted=True)
         except ValueError as error:
             raise MCPError(INVALID_PARAMS, str(error)) from None
         return EmptyResult()
 
     async def unsubscribe(ctx: Any, params: UnsubscribeRequestParams) -> EmptyResult:
-        await ctx.request.session.subscribe(str(params.uri), wanted=False)
+        await ctx.request.own_session.subscribe(str(params.uri), wanted=False)
         return EmptyResult()
 
     target.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
     target.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
     target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+
+
+def refuse_unknown_tools(server: MCPServer[Any]) -> None:
+    """Have a call of an unknown tool answered with -32602 (2025-06-18, server/tools, "Error Handling").
+
+    The SDK's own answer is a tool result, which a model takes for the tool's word.
+    """
+    target = lowlevel(server)
+
+    async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        name = (ctx.params or {}).get("name")
+        known = target.get_tool_input_schema
+        if ctx.method == "tools/call" and isinstance(name, str) and known is not None and known(name) is None:
+            raise MCPError(INVALID_PARAMS, f"Unknown tool: {name[:128]}")
+        return await call_next(ctx)
+
+    target.middleware.append(refuse)
 
 
 async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_name: str | None) -> None:

@@ -29,9 +29,11 @@ from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.values import Facts, Outcome
+from mcp_transport.protocol.capabilities import missing_capabilities
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    MISSING_CLIENT_CAPABILITY,
 )
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Notification, Request
@@ -114,14 +116,13 @@ class Kernel:
 
     # -- one message ---------------------------------------------------------------------------------
 
-    async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> tuple[Outcome, Mapping[str, Any]]:
-        """Answer `initialize`; return the outcome and the client's validated parameters."""
+    async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
+        """Answer `initialize`; a result says that `params` were valid."""
         options = self.server.create_initialization_options(NotificationOptions(True, True, True))
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = ServerRunner(self.server, connection, exchange.lifespan, init_options=options)
         outcome = await self._run(runner, exchange, "initialize", params)
-        accepted = connection.client_params
-        return outcome, accepted.model_dump(by_alias=True, mode="json", exclude_none=True) if accepted else {}
+        return outcome
 
     async def serve(self, exchange: Exchange, request: Request) -> Outcome:
         """Run the handler of one request to its end."""
@@ -140,7 +141,7 @@ class Kernel:
         self, runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
     ) -> Outcome:
         try:
-            return Outcome(result=await runner.on_request(exchange, method, params))
+            return _may_ask(exchange, await runner.on_request(exchange, method, params))
         except MCPError as error:
             return Outcome(error=error.error.model_dump(mode="json", exclude_none=True))
         except ValidationError as error:
@@ -150,6 +151,20 @@ class Kernel:
             return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
         finally:
             await aclose_shielded(runner.connection)
+
+
+def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
+    """Turn a question the client cannot answer into the error that says so (2026-07-28, patterns/mrtr)."""
+    if result.get("resultType") != "input_required":
+        return Outcome(result=result)
+    required: dict[str, Any] = {}
+    for question in (result.get("inputRequests") or {}).values():
+        required |= missing_capabilities(question["method"], question.get("params"), exchange.facts.capabilities)
+    if not required:
+        return Outcome(result=result)
+    message = f"this request needs the client capabilities {', '.join(sorted(required))}"
+    data = {"requiredCapabilities": required}
+    return Outcome(error={"code": MISSING_CLIENT_CAPABILITY, "message": message, "data": data})
 
 
 class _LineView(Mapping[str, str]):

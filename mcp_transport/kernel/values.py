@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from starlette.requests import Request
+
+from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.principal import Principal
 
 __all__ = ["Caller", "CallerSession", "Facts", "Outcome", "Outlet"]
 
@@ -22,15 +26,33 @@ class CallerSession(Protocol):
     async def subscribe(self, uri: str, *, wanted: bool) -> None: ...
 
 
-@dataclass(slots=True, kw_only=True)
-class Caller:
-    """Who called, as a handler may see it; the SDK hands it on as `ctx.request_context.request`."""
+class Caller(Request):
+    """Who called, as a handler may see it; the SDK hands it on as `ctx.request_context.request`.
 
-    headers: Mapping[str, str]
-    user: Any
-    principal: str
-    session: CallerSession | None = None
-    cancelled: bool = False
+    It is a Starlette request, without a body, since that is what the SDK's own transport hands on: a server
+    written for that one finds what it looks for.
+    """
+
+    def __init__(self, request: HTTPRequest, principal: Principal, session: CallerSession | None = None) -> None:
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.pairs()]
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "scheme": "http",
+            "path": request.path,
+            "root_path": "",
+            "query_string": b"",
+            "headers": headers,
+            "client": (request.peer, 0),
+            "server": None,
+            "user": principal.user,
+            "state": {},
+        }
+        super().__init__(scope)
+        self.principal = principal.binding
+        """The binding of the principal, empty for an anonymous one."""
+        self.own_session = session
+        self.cancelled = False
 
 
 class Outlet(Protocol):

@@ -58,14 +58,16 @@ class Accepts:
     @classmethod
     def parse(cls, headers: Headers) -> Accepts:
         """Read the Accept header; a quality of 0 refuses a type (RFC 9110, 12.5.1)."""
-        ranges = [_parse_range(item) for line in headers.lines("accept") for item in line.split(",")]
-        wanted = {media for media, quality in ranges if quality > 0}
-        refused = {media for media, quality in ranges if quality <= 0}
-        return cls(
-            json="application/json" not in refused
-            and not wanted.isdisjoint({"application/json", "application/*", "*/*"}),
-            sse="text/event-stream" not in refused and not wanted.isdisjoint({"text/event-stream", "text/*", "*/*"}),
-        )
+        ranges = dict(_parse_range(item) for line in headers.lines("accept") for item in line.split(","))
+        return cls(json=_is_accepted("application/json", ranges), sse=_is_accepted("text/event-stream", ranges))
+
+
+def _is_accepted(media: str, ranges: Mapping[str, float]) -> bool:
+    """Judge a type by the narrowest range that holds it."""
+    for known in (media, f"{media.partition('/')[0]}/*", "*/*"):
+        if known in ranges:
+            return ranges[known] > 0
+    return False
 
 
 def _parse_range(item: str) -> tuple[str, float]:

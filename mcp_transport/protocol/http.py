@@ -19,6 +19,7 @@ class HTTPRequest:
 
     method: str
     headers: Headers
+    path: str = "/"
     peer: str = ""
     """The client's address, for operators."""
     user: Any = None

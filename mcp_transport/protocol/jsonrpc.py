@@ -87,7 +87,7 @@ def _parse_response(value: dict[str, Any]) -> Response:
     if not isinstance(value[member], dict):
         raise invalid_request(f'"{member}" must be an object, got {_kind(value[member])}')
     error = value.get("error")
-    if error is not None and not (is_request_id(error.get("code")) and isinstance(error.get("message"), str)):
+    if error is not None and not (type(error.get("code")) is int and isinstance(error.get("message"), str)):
         raise invalid_request('"error" must carry an integer "code" and a string "message"')
     return Response(request_id, value.get("result"), error)
 

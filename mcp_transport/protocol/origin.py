@@ -7,13 +7,14 @@ the specification; it is answered because browser clients exist.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 __all__ = ["cors_headers", "host_is_allowed", "origin_is_allowed", "preflight_headers"]
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::[0-9]+)?")  # what Django takes for a host
 _METHODS: Final = "GET, POST, DELETE, OPTIONS"
 _REQUEST_HEADERS: Final = (
     "Content-Type, Accept, Authorization, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name"
@@ -35,8 +36,8 @@ def origin_is_allowed(origin: str, host: str, allowed_hosts: Sequence[str], allo
     """
     if "*" in allowed_origins or origin.lower() in {item.lower().rstrip("/") for item in allowed_origins}:
         return True
-    parts = urlsplit(origin.lower())
-    if parts.scheme not in {"http", "https"} or parts.netloc != host.lower():
+    scheme, _, authority = origin.lower().partition("://")
+    if scheme not in {"http", "https"} or authority != host.lower():
         return False
     named = [pattern for pattern in allowed_hosts if pattern != "*"]
     return _host_name(host) in _LOOPBACK or host_is_allowed(host, named)
@@ -71,8 +72,8 @@ def preflight_headers(origin: str | None, requested: str | None) -> tuple[tuple[
 
 
 def _host_name(host: str) -> str:
-    name, bracket, _ = host.lower().partition("]")
-    return name + bracket if bracket else name.split(":")[0].rstrip(".")
+    match = _HOST.fullmatch(host.lower())
+    return match[1].removesuffix(".") if match is not None else ""
 
 
 def _matches(name: str, pattern: str) -> bool:

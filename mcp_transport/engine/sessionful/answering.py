@@ -39,6 +39,7 @@ class Answering:
             can_stream=visit.accepts.sse,
             polling=visit.polling,
         )
+        self._first_id = requests[0].id
         facts = visit.facts()
         self._calls = [
             Call(visit.node, request, visit.node.exchange(facts, outlet, visit.caller(), request), self._writer)
@@ -46,7 +47,7 @@ class Answering:
             if request.id not in entered.cancelled
         ]
         self._running = len(self._calls)
-        self._answers: list[object] = []
+        self._answers: list[bytes] = []
         self._errors = 0
 
     async def run(self) -> Reply | StreamReply:
@@ -68,17 +69,17 @@ class Answering:
         if not self._visit.request.streaming:
             await self._writer.finished.wait()  # the loop ends with this request
         if not self._answers:
-            return answer(error_body(REQUEST_CANCELLED, "the request was cancelled"), accepts)
-        return answer(self._answers if self._batch else self._answers[0], accepts)
+            cancelled = error_body(REQUEST_CANCELLED, "the request was cancelled", request_id=self._first_id)
+            return answer(encode(cancelled), accepts)
+        return answer(b"[" + b",".join(self._answers) + b"]" if self._batch else self._answers[0], accepts)
 
     def _done(self, call: Call) -> None:
         self._node.calls.pop((self._visit.session.key, call.request.id), None)
         self._running -= 1
         if call.outcome is not None:
-            body = call.outcome.body(call.request.id)
-            self._answers.append(body)
+            self._answers.append(call.payload)
             self._errors += call.outcome.failed
-            self._writer.write(encode(body), terminal=not self._running, answer=True)
+            self._writer.write(call.payload, terminal=not self._running, answer=True)
         elif not self._running:
             self._writer.write(b"", terminal=True, answer=True)
         if not self._running:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import replace
+from typing import Final
 
 from mcp_transport.engine.call import SessionOutlet, Writer
+from mcp_transport.engine.codec import encode, encoded_size
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import answer
 from mcp_transport.engine.sessionful.closing import close_session
 from mcp_transport.engine.sessionful.visit import Visit
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.jsonrpc import Request
@@ -19,6 +23,9 @@ from mcp_transport.protocol.session import Session, session_key, short_id
 from mcp_transport.protocol.versions import negotiate
 
 __all__ = ["open_session"]
+
+# What a client says of itself is stored with its session and read with every request.
+_MAX_CLIENT_BYTES: Final = 16 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +58,20 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     writer = Writer(node, session.key, "", ())
     outlet = SessionOutlet(node, writer, owner="", log_level="", can_stream=False, polling=False)
     exchange = node.exchange(visit.facts(), outlet, visit.caller(), message)
-    outcome, client = await node.kernel.initialize(exchange, params)
+    outcome = await node.kernel.initialize(exchange, params)
     accepts = Accepts.parse(request.headers)
     if outcome.error is not None:
-        return answer(outcome.body(message.id), accepts)
-    await _store(visit, client["clientInfo"], client["capabilities"])
-    return answer(outcome.body(message.id), accepts, headers=(("Mcp-Session-Id", session_id),))
+        return answer(encode(outcome.body(message.id)), accepts)
+    await _store(visit, params["clientInfo"], params["capabilities"])
+    return answer(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
 
 
 async def _store(visit: Visit, client_info: dict[str, object], capabilities: dict[str, object]) -> None:
     node = visit.node
+    if encoded_size(client_info, capabilities) > _MAX_CLIENT_BYTES:
+        raise ProtocolError(
+            400, INVALID_PARAMS, f"clientInfo and capabilities may hold {_MAX_CLIENT_BYTES} bytes together"
+        )
     session = replace(visit.session, client_info=client_info, capabilities=capabilities)
     for key in await node.backend.open(session):
         logger.info("session %s makes room for a new one of the same principal", short_id(key))

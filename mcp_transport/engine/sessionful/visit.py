@@ -48,12 +48,7 @@ class Visit:
 
     def caller(self) -> Caller:
         """Describe the caller to a handler."""
-        return Caller(
-            headers=self.request.headers,
-            user=self.principal.user,
-            principal=self.principal.binding,
-            session=SessionHandle(self.node.backend, self.session.key),
-        )
+        return Caller(self.request, self.principal, SessionHandle(self.node.backend, self.session.key))
 
     def facts(self) -> Facts:
         """Describe the client to the kernel."""

@@ -1,0 +1,226 @@
+"""The SDK's provisional seams, each used once for real: an upgrade that moves one fails here, and by name."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from mcp.server.lowlevel.server import Server
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.runner import ServerRunner, aclose_shielded
+from mcp.server.subscriptions import ListenHandler
+from mcp.shared.dispatcher import DispatchContext
+from mcp_types import ListToolsResult, Tool
+
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, adopt_context
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.inbox import Broadcast
+from mcp_transport.protocol.jsonrpc import Notification, Request
+from mcp_transport.protocol.principal import Principal
+
+
+class Recorder:
+    """An outlet that remembers."""
+
+    can_request = True
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Mapping[str, Any] | None]] = []
+        self.emitted: list[str] = []
+        self.closed = False
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        self.sent.append((method, params))
+
+    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
+        self.sent.append((method, params))
+        return {"action": "accept", "content": {"name": "Ann"}}
+
+    async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
+        self.emitted.append(method)
+
+    async def close_stream(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_is_ours() -> Iterator[None]:
+    """Keep MCPServer from configuring the root logger."""
+    guard = logging.NullHandler()
+    logging.getLogger().addHandler(guard)
+    yield
+    logging.getLogger().removeHandler(guard)
+
+
+def exchange(outlet: Recorder, version: str = "2025-11-25", **capabilities: Any) -> Exchange:
+    request = HTTPRequest(method="POST", headers=Headers([("user-agent", "x")]))
+    facts = Facts(protocol_version=version, client_info={"name": "c", "version": "1"}, capabilities=capabilities)
+    caller = Caller(request, Principal("test", "ann", user="ann"))
+    return Exchange(facts=facts, outlet=outlet, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p")
+
+
+def test_exchange_has_what_a_dispatch_context_has() -> None:
+    wanted = {name for name in vars(DispatchContext) if not name.startswith("_")}
+    wanted |= {"send_raw_request", "notify"}
+    assert wanted <= {name for name in dir(Exchange) if not name.startswith("_")} | set(Exchange.__slots__)
+
+
+def test_the_runner_is_built_and_closed_as_the_kernel_does_it() -> None:
+    runner = inspect.signature(ServerRunner)
+    assert [*runner.parameters][:3] == ["server", "connection", "lifespan_state"]
+    assert "init_options" in runner.parameters
+    assert [*inspect.signature(aclose_shielded).parameters] == ["connection"]
+
+
+async def test_a_call_gets_context_progress_questions_and_its_request() -> None:
+    server: MCPServer[Any] = MCPServer("seams")
+    seen: dict[str, Any] = {}
+
+    class Own(Context[Any, Any]):
+        """A context class of our own."""
+
+    @server.tool()
+    async def everything(ctx: Context) -> str:
+        """Use each seam."""
+        own = adopt_context(ctx, Own)
+        seen.update(caller=own.request_context.request, lifespan=own.request_context.lifespan_context)
+        await own.report_progress(1, 2)
+        await own.close_sse_stream()
+        await ctx.request_context.session.send_tool_list_changed()
+        return "done"
+
+    outlet = Recorder()
+    running = exchange(outlet)
+    outcome = await Kernel(server).serve(running, Request(7, "tools/call", {"name": "everything"}))
+    assert outcome.result is not None and outcome.result["content"][0]["text"] == "done"
+    assert outlet.sent == [("notifications/progress", {"progressToken": "p", "progress": 1, "total": 2})]
+    assert outlet.emitted == ["notifications/tools/list_changed"]
+    assert outlet.closed
+    assert seen["caller"] is running.caller and seen["lifespan"] == {"k": 1}
+    assert seen["caller"].headers["user-agent"] == "x" and seen["caller"].user == "ann"
+
+
+async def test_initialize_declares_what_the_transport_delivers() -> None:
+    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+    outcome = await Kernel(MCPServer("seams")).initialize(exchange(Recorder()), params)
+    assert outcome.result is not None
+    assert outcome.result["protocolVersion"] == "2025-06-18"
+    assert outcome.result["capabilities"]["tools"] == {"listChanged": True}
+
+
+async def test_errors_say_what_was_wrong_and_never_what_was_sent() -> None:
+    kernel = Kernel(MCPServer("seams"))
+    outcome = await kernel.serve(exchange(Recorder()), Request(7, "tools/call", {"name": {"secret": 1}}))
+    assert outcome.error is not None and outcome.malformed and outcome.error["code"] == -32602
+    assert "name" in outcome.error["message"] and "secret" not in outcome.error["message"]
+    outcome = await kernel.serve(exchange(Recorder()), Request(7, "no/such", None))
+    assert outcome.error is not None and outcome.error["code"] == -32601
+
+
+async def test_a_question_needs_the_capability_the_client_declared() -> None:
+    asked = exchange(Recorder(), elicitation={})
+    assert (await asked.send_raw_request("elicitation/create", {}))["action"] == "accept"
+    with pytest.raises(Exception, match="did not declare the sampling capability"):
+        await asked.send_raw_request("sampling/createMessage", {})
+
+
+async def test_the_envelope_is_checked_by_the_sdk() -> None:
+    kernel = Kernel(MCPServer("seams"))
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"roots": {}},
+    }
+    request = Request(1, "tools/list", {"_meta": meta})
+    lines = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")]
+    facts = kernel.open_envelope(request, Headers(lines), ["2026-07-28"])
+    assert facts.protocol_version == "2026-07-28" and facts.capabilities == {"roots": {}}
+    with pytest.raises(ProtocolError) as refused:
+        kernel.open_envelope(request, Headers(lines[:1]), ["2026-07-28"])
+    assert (refused.value.status, refused.value.code) == (400, -32020)
+    with pytest.raises(ProtocolError) as refused:
+        kernel.open_envelope(request, Headers(lines), ["2027-01-01"])
+    assert refused.value.code == -32022 and refused.value.data["supported"] == ["2027-01-01"]
+
+
+async def test_announcements_of_an_mcpserver_reach_the_bus() -> None:
+    server: MCPServer[Any] = MCPServer("seams")
+    kernel = Kernel(server)
+    told: list[Broadcast] = []
+
+    async def publish(message: Broadcast) -> None:
+        told.append(message)
+
+    kernel.bus.publish_to = publish
+
+    @server.tool()
+    async def change(ctx: Context) -> str:
+        """Announce."""
+        await ctx.notify_tools_changed()
+        await ctx.notify_resource_updated("test://a")
+        return ""
+
+    await kernel.serve(exchange(Recorder()), Request(7, "tools/call", {"name": "change"}))
+    assert told == [
+        Broadcast("notifications/tools/list_changed"),
+        Broadcast("notifications/resources/updated", "test://a"),
+    ]
+    entry = kernel.server.get_request_handler("subscriptions/listen")
+    assert entry is not None and isinstance(entry.handler, ListenHandler)
+
+
+async def test_the_lifespan_is_entered_and_left_in_one_task() -> None:
+    tasks: list[Any] = []
+
+    @asynccontextmanager
+    async def lifespan(server: Server[Any]) -> Any:
+        tasks.append(asyncio.current_task())
+        yield "state"
+        tasks.append(asyncio.current_task())
+
+    kernel = Kernel(Server("seams", lifespan=lifespan))
+    entered = await kernel.enter_lifespan(asyncio.get_running_loop().create_task)
+    assert entered.state == "state"
+    await entered.leave()
+    assert len(tasks) == 2 and tasks[0] is tasks[1] is not asyncio.current_task()
+
+
+async def test_a_lifespan_that_fails_says_so() -> None:
+    @asynccontextmanager
+    async def lifespan(server: Server[Any]) -> Any:
+        raise RuntimeError("no database")
+        yield
+
+    with pytest.raises(RuntimeError, match="no database"):
+        await Kernel(Server("seams", lifespan=lifespan)).enter_lifespan(asyncio.get_running_loop().create_task)
+
+
+async def test_a_lowlevel_server_is_served_as_it_is() -> None:
+    async def list_tools(ctx: Any, params: Any) -> ListToolsResult:
+        return ListToolsResult(tools=[Tool(name="low", input_schema={"type": "object"})])
+
+    server = Server("low", on_list_tools=list_tools)
+    outcome = await Kernel(server).serve(exchange(Recorder()), Request(7, "tools/list", None))
+    assert outcome.result is not None and outcome.result["tools"][0]["name"] == "low"
+    with pytest.raises(TypeError, match="expected an MCPServer"):
+        Kernel(object())
+
+
+async def test_a_notification_reaches_its_handler() -> None:
+    from mcp_types import NotificationParams
+
+    server = Server("notes")
+    heard: list[str] = []
+
+    async def hear(ctx: Any, params: NotificationParams) -> None:
+        heard.append(ctx.method)
+
+    server.add_notification_handler("notifications/roots/list_changed", NotificationParams, hear)
+    await Kernel(server).notify(exchange(Recorder()), Notification("notifications/roots/list_changed", None))
+    assert heard == ["notifications/roots/list_changed"]
