@@ -19,7 +19,7 @@ def missing_capabilities(
     params, declared = params or {}, declared or {}
     match method:
         case "elicitation/create":
-            name, detail = "elicitation", "url" if params.get("mode") == "url" else ""
+            name, detail = "elicitation", _elicitation_mode(params, declared.get("elicitation"))
         case "sampling/createMessage":
             name, detail = "sampling", "tools" if params.get("tools") or params.get("toolChoice") else ""
         case "roots/list":
@@ -30,3 +30,10 @@ def missing_capabilities(
     if has is not None and (not detail or (isinstance(has, Mapping) and has.get(detail) is not None)):
         return {}
     return {name: {detail: {}} if detail else {}}
+
+
+def _elicitation_mode(params: Mapping[str, Any], has: Any) -> str:
+    """Return the mode that must be declared by name; forms need no name unless the client names only URLs."""
+    if params.get("mode") == "url":
+        return "url"
+    return "form" if isinstance(has, Mapping) and "url" in has else ""

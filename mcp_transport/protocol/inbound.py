@@ -85,14 +85,16 @@ def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
     for name, value in request.headers.pairs():
         matters = name in _PLAIN or name.startswith("mcp-param-")
         if matters and not all(" " <= char <= "~" or char == "\t" for char in value):
-            raise ProtocolError(400, _header_code(request), f"{name} header must be visible ASCII")
+            raise ProtocolError(400, _header_code(request, policy), f"{name} header must be visible ASCII")
 
 
 def _headers_are_single(request: HTTPRequest, policy: Policy) -> None:
     # First-copy and last-copy readers would disagree about a duplicate.
     for name in _SINGLE:
         if len(request.headers.lines(name)) > 1:
-            raise ProtocolError(400, _header_code(request), f"{name} header must appear once, got it twice or more")
+            raise ProtocolError(
+                400, _header_code(request, policy), f"{name} header must appear once, got it twice or more"
+            )
 
 
 def _host_is_ours(request: HTTPRequest, policy: Policy) -> None:
@@ -125,8 +127,8 @@ def _body_is_json(request: HTTPRequest, policy: Policy) -> None:
     media, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     if media.strip() != "application/json":
         raise ProtocolError(415, INVALID_REQUEST, "Content-Type must be application/json")
-    _, named, charset = parameters.replace(" ", "").partition("charset=")
-    if named and charset.strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+    given = dict(item.strip().partition("=")[::2] for item in parameters.split(";"))
+    if given.get("charset", "utf-8").strip('"') not in {"utf-8", "utf8", "us-ascii"}:
         raise ProtocolError(415, INVALID_REQUEST, "the body must be UTF-8")
 
 
@@ -173,9 +175,9 @@ def too_large(policy: Policy) -> ProtocolError:
     return ProtocolError(413, INVALID_REQUEST, f"the body may hold {policy.max_request_bytes} bytes, it holds more")
 
 
-def _header_code(request: HTTPRequest) -> int:
-    modern = any(value in sessionless(tuple(REVISIONS)) for value in request.headers.lines(VERSION_HEADER))
-    return HEADER_MISMATCH if modern else INVALID_REQUEST
+def _header_code(request: HTTPRequest, policy: Policy) -> int:
+    named = set(request.headers.lines(VERSION_HEADER))
+    return INVALID_REQUEST if named.isdisjoint(sessionless(policy.versions)) else HEADER_MISMATCH
 
 
 # -- after the body ----------------------------------------------------------------------------------
@@ -191,20 +193,21 @@ def classify(request: HTTPRequest, value: object, policy: Policy) -> Work:
         ProtocolError: 400 with -32600, -32602, -32020 or -32022.
     """
     header = request.headers.get(VERSION_HEADER)
-    modern_header = header in sessionless(tuple(REVISIONS))
     if isinstance(value, list):
-        return _classify_array(value, header, modern_header, policy)
+        return _classify_array(value, header, policy)
     message = parse_message(value)
     if isinstance(message, Request) and _claims_sessionless(message):
         return _serve_sessionless(message, policy)
-    if modern_header:
-        return _classify_unclaimed(message, policy)
-    return _classify_sessionful(message, policy)
+    if isinstance(message, Request) and message.method == "initialize":
+        return _classify_initialize(message, header, policy)
+    if header in sessionless(policy.versions) or not sessionful(policy.versions):
+        return _classify_unclaimed(message)
+    return Sessionful((message,))
 
 
-def _classify_array(values: list[object], header: str | None, modern_header: bool, policy: Policy) -> Work:
+def _classify_array(values: list[object], header: str | None, policy: Policy) -> Work:
     allowed = [name for name in sessionful(policy.versions) if REVISIONS[name].batches]
-    if modern_header or not allowed or (header is not None and header not in allowed):
+    if not allowed or (header is not None and header not in allowed):
         raise invalid_request("the body must be a single message; batches exist in 2025-03-26 only")
     return Sessionful(parse_batch(values, policy.max_batch), batch=True)
 
@@ -221,36 +224,31 @@ def _serve_sessionless(message: Request, policy: Policy) -> Work:
     return Sessionless(message)
 
 
-def _classify_unclaimed(message: Message, policy: Policy) -> Work:
-    """Judge a message whose header names 2026-07-28 while its `_meta` does not."""
-    if isinstance(message, Response):
-        raise invalid_request("a client must not post responses in 2026-07-28")
-    if isinstance(message, Notification):
-        return Ignored()
-    if message.method == "initialize":
+def _classify_initialize(message: Request, header: str | None, policy: Policy) -> Work:
+    if header in sessionless(policy.versions):
         raise ProtocolError(
-            400,
-            HEADER_MISMATCH,
-            "MCP-Protocol-Version names 2026-07-28, which has no initialize: use server/discover",
+            400, HEADER_MISMATCH, f"MCP-Protocol-Version names {header}, which has no initialize: use server/discover"
         )
-    raise ProtocolError(
-        400, INVALID_PARAMS, f"Invalid params: params._meta must be an object that carries {VERSION_META!r}"
-    )
-
-
-def _classify_sessionful(message: Message, policy: Policy) -> Work:
-    opening = isinstance(message, Request) and message.method == "initialize"
     if not sessionful(policy.versions):
-        requested = (message.params or {}).get("protocolVersion") if isinstance(message, Request) else None
+        requested = (message.params or {}).get("protocolVersion")
         raise ProtocolError(
             400,
             UNSUPPORTED_VERSION,
             "Unsupported protocol version: this server has no sessions",
             data={"supported": list(policy.versions), "requested": requested if isinstance(requested, str) else ""},
         )
-    if isinstance(message, Request) and opening:
-        return Opening(message)
-    return Sessionful((message,))
+    return Opening(message)
+
+
+def _classify_unclaimed(message: Message) -> Work:
+    """Judge a message that should stand alone while its `_meta` does not say so."""
+    if isinstance(message, Response):
+        raise invalid_request("a client must not post responses in 2026-07-28")
+    if isinstance(message, Notification):
+        return Ignored()
+    raise ProtocolError(
+        400, INVALID_PARAMS, f"Invalid params: params._meta must be an object that carries {VERSION_META!r}"
+    )
 
 
 # -- sessions ----------------------------------------------------------------------------------------
@@ -283,5 +281,5 @@ def check_version(request: HTTPRequest, policy: Policy) -> None:
         raise ProtocolError(
             400,
             INVALID_REQUEST,
-            f"MCP-Protocol-Version {version[:40]!r} is not served in sessions: use {', '.join(served)}",
+            f"MCP-Protocol-Version {version[:40]!r} is not served in sessions",
         )
