@@ -15,6 +15,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from mcp_transport import bootstrap, conf
+from mcp_transport.kernel import lowlevel
 
 __all__ = ["CHECKS"]
 
@@ -46,6 +47,8 @@ def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_parts(**kwargs: Any) -> Iterator[CheckMessage]:
     """Find out now, not at the first request, that the server or the backend cannot be built."""
+    if conf.problems():
+        return
     if conf.get("CACHE") not in settings.CACHES:
         yield Error(
             f"MCP_TRANSPORT['CACHE'] names {conf.get('CACHE')!r}, which is no cache.",
@@ -53,9 +56,7 @@ def check_parts(**kwargs: Any) -> Iterator[CheckMessage]:
             id="mcp_transport.E004",
         )
         return
-    if list(check_settings()):
-        return
-    for name, build in (("SERVER", bootstrap.served_server), ("BACKEND", bootstrap.build_backend)):
+    for name, build in (("SERVER", _lowlevel_server), ("BACKEND", bootstrap.build_backend)):
         try:
             build()
         except (ImproperlyConfigured, TypeError, ValueError) as error:
@@ -65,6 +66,8 @@ def check_parts(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_workers(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of a backend that is one process's own while several serve."""
+    if _is_unusable():
+        return
     count = _workers()
     if count > 1 and bootstrap.backend_name() in ("memory", "cache"):
         kept = "sessions" if bootstrap.backend_name() == "memory" else "streams"
@@ -114,7 +117,7 @@ def check_slash(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_eviction(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of a cache that throws sessions away when it is full."""
-    if bootstrap.backend_name() != "cache" or conf.get("CACHE") not in settings.CACHES:
+    if _is_unusable() or bootstrap.backend_name() != "cache":
         return
     alias, options = conf.get("CACHE"), settings.CACHES[conf.get("CACHE")]
     kind = options["BACKEND"].rsplit(".", 1)[-1]
@@ -125,7 +128,7 @@ def check_eviction(**kwargs: Any) -> Iterator[CheckMessage]:
             hint=f"Set CACHES[{alias!r}]['OPTIONS']['MAX_ENTRIES'] to 10000 or more, or use another cache.",
             id="mcp_transport.W005",
         )
-    elif "memcache" in options["BACKEND"].lower():
+    elif "memcached" in options["BACKEND"].lower():
         yield Warning(
             f"The cache {alias!r} is memcached, which throws away what was unused longest when it is full.",
             hint="Give sessions a cache of their own: MCP_TRANSPORT['CACHE'].",
@@ -181,6 +184,15 @@ CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_sdk,
     check_declarations,
 )
+
+
+def _is_unusable() -> bool:
+    """Tell whether the settings are so wrong that other checks cannot read them."""
+    return bool(conf.problems()) or conf.get("CACHE") not in settings.CACHES
+
+
+def _lowlevel_server() -> object:
+    return lowlevel(bootstrap.served_server())
 
 
 def _workers() -> int:

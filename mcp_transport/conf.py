@@ -119,8 +119,8 @@ def problems() -> dict[str, str]:
 
 
 def _configured() -> Mapping[str, Any]:
-    configured: Mapping[str, Any] = getattr(settings, "MCP_TRANSPORT", {})
-    return configured
+    configured = getattr(settings, "MCP_TRANSPORT", {})
+    return configured if isinstance(configured, Mapping) else {}  # the checks say so
 
 
 def _problem(setting: Setting, value: Any) -> str:

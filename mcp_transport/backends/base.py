@@ -196,5 +196,5 @@ class Backend(ABC):
         """Return the logged events after `after`, and how many before them are lost."""
 
     @abstractmethod
-    async def detach(self, key: str, stream: str, epoch: int, delivered: int) -> None:
-        """Note that the holder of `epoch` let the socket go after event `delivered`; it stays the last one known."""
+    async def mark(self, key: str, stream: str, delivered: int) -> None:
+        """Note that everything up to event `delivered` was handed to a socket."""

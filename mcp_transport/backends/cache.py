@@ -18,7 +18,7 @@ from django.core.cache import BaseCache, caches
 from django.db import close_old_connections
 
 from mcp_transport.backends.base import Page
-from mcp_transport.backends.local import LocalBackend
+from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Session
@@ -44,7 +44,8 @@ class CacheBackend(LocalBackend):
         # each thread of a small pool keeps a client of its own for the life of the process.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="mcp-cache")
         self._own = threading.local()
-        self._state_lock = threading.Lock()
+        # Two writes of one process never meet; two of different processes may, and the later one wins.
+        self._writing = threading.Lock()
 
     @property
     def shares_sessions(self) -> bool:  # type: ignore[override]
@@ -54,45 +55,56 @@ class CacheBackend(LocalBackend):
         await self._in_thread(lambda cache: cache.get("mcp:ping"))
 
     async def open(self, session: Session) -> tuple[str, ...]:
-        await self.save(session)
-        await self._in_thread(lambda cache: self._index(cache, session.key, session.last_seen))
+        def store(cache: BaseCache) -> None:
+            self._write(cache, session)
+            self._index(cache, session.key, session.last_seen)
+
+        await self._in_thread(store)
         return ()
 
     async def load(self, key: str) -> Session | None:
-        names = f"mcp:{key}", f"mcp:{key}:closed"
-        found = await self._in_thread(lambda cache: cache.get_many(names))
-        # A write that was under way when the session ended may have brought the record back: the mark decides.
-        session = _decode(found[names[0]]) if names[0] in found and names[1] not in found else None
-        return session if session is not None and session.ends > self._now() else None
+        return await self._in_thread(lambda cache: self._read(cache, [key]).get(key))
 
-    async def save(self, session: Session) -> None:
-        lifetime = min(self._policy.session_ttl, session.ends - self._now())
-        await self._in_thread(lambda cache: cache.set(f"mcp:{session.key}", _encode(session), lifetime))
+    async def modify(self, key: str, change: Change) -> Session | None:
+        def replace(cache: BaseCache) -> Session | None:
+            with self._writing:
+                session = self._read(cache, [key]).get(key)
+                changed = change(session) if session is not None else None
+                if changed is not None:
+                    self._write(cache, changed)
+                return changed
+
+        return await self._in_thread(replace)
 
     async def remove(self, key: str) -> None:
         def drop(cache: BaseCache) -> None:
-            cache.set(f"mcp:{key}:closed", True, self._policy.session_ttl)
-            cache.delete_many([f"mcp:{key}", f"mcp:{key}:d"])
-            self._index(cache, key, None)
+            with self._writing:
+                cache.set(f"mcp:{key}:closed", True, self._policy.session_ttl)
+                cache.delete_many([f"mcp:{key}", f"mcp:{key}:d"])
+                self._index(cache, key, None)
 
         await self._in_thread(drop)
 
     async def sessions(self, offset: int = 0, limit: int = 100) -> Page:
-        def collect(cache: BaseCache) -> list[str]:
+        def collect(cache: BaseCache) -> list[Session]:
             shards = cache.get_many([_shard_name(number) for number in range(_SHARDS)])
-            keys = [key for shard in shards.values() for key in shard]
-            return [raw for raw in cache.get_many([f"mcp:{key}" for key in keys]).values() if raw is not None]
+            return list(self._read(cache, [key for shard in shards.values() for key in shard]).values())
 
-        found = sorted(map(_decode, await self._in_thread(collect)), key=lambda item: -item.last_seen)
+        found = sorted(await self._in_thread(collect), key=lambda item: -item.last_seen)
         return Page(tuple(found[offset : offset + limit]), len(found))
 
     async def read_state(self, key: str) -> dict[str, bytes]:
-        stored: dict[str, bytes] = await self._in_thread(lambda cache: cache.get(f"mcp:{key}:d", {}))
-        return stored
+        def read(cache: BaseCache) -> dict[str, bytes]:
+            stored: dict[str, bytes] = cache.get(f"mcp:{key}:d", {}) if self._read(cache, [key]) else {}
+            return stored
+
+        return await self._in_thread(read)
 
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         def write(cache: BaseCache) -> bool:
-            with self._state_lock:
+            with self._writing:
+                if not self._read(cache, [key]):
+                    return False
                 state: dict[str, bytes] = cache.get(f"mcp:{key}:d", {})
                 known = name in state
                 if value is None:
@@ -103,6 +115,18 @@ class CacheBackend(LocalBackend):
                 return known
 
         return await self._in_thread(write)
+
+    def _read(self, cache: BaseCache, keys: list[str]) -> dict[str, Session]:
+        """Return the live sessions among `keys`."""
+        found = cache.get_many([name for key in keys for name in (f"mcp:{key}", f"mcp:{key}:closed")])
+        # Another process's write that was under way when a session ended may have brought its record back: the
+        # mark decides.
+        open_keys = [key for key in keys if f"mcp:{key}" in found and f"mcp:{key}:closed" not in found]
+        sessions = {key: _decode(found[f"mcp:{key}"]) for key in open_keys}
+        return {key: session for key, session in sessions.items() if self.remaining(session) > 0}
+
+    def _write(self, cache: BaseCache, session: Session) -> None:
+        cache.set(f"mcp:{session.key}", _encode(session), self.remaining(session))
 
     def _index(self, cache: BaseCache, key: str, last_seen: float | None) -> None:
         """Add a session to its shard of the index, or take it out, and drop what has expired."""

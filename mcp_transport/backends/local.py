@@ -17,7 +17,9 @@ from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Flight, Session
 
-__all__ = ["LocalBackend"]
+__all__ = ["Change", "LocalBackend"]
+
+Change = Callable[[Session], Session | None]
 
 # How long a cancellation waits for a request that a load balancer may still be carrying; seconds.
 _CANCEL_KEEP: Final = 30.0
@@ -38,8 +40,11 @@ class LocalBackend(Backend):
         """Read a record that has not expired."""
 
     @abstractmethod
-    async def save(self, session: Session) -> None:
-        """Write a record, to expire `session_ttl` after its `last_seen` and at its `ends`."""
+    async def modify(self, key: str, change: Change) -> Session | None:
+        """Replace a live record by what `change` makes of it, at once; return that, or None when there is none.
+
+        `change` returns None to leave the record alone.
+        """
 
     @abstractmethod
     async def remove(self, key: str) -> None:
@@ -62,9 +67,10 @@ class LocalBackend(Backend):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
-        session = await self._load_for(key, principal)
+        session = await self.modify(key, self._use(principal, node, len(flights)))
         if session is None:
             return None
+        # From here to the end nothing waits: of two requests with one id, one comes first.
         local, now = self._here(key), self._now()
         local.drop_old(now, self._policy.stream_keep, _CANCEL_KEEP)
         running = tuple(local.flights[flight.request_id] for flight in flights if flight.request_id in local.flights)
@@ -72,36 +78,32 @@ class LocalBackend(Backend):
         for flight in flights if not running else ():
             local.cancels.pop(flight.request_id, None)
             local.flights[flight.request_id] = replace(flight, started=now)
-        session = replace(session, last_seen=now, node=node, requests=session.requests + len(flights))
-        await self.save(session)
         return Entered(session, running, cancelled)
 
     async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0) -> None:
         if key in self._local:
             for request_id in request_ids:
                 self._local[key][1].flights.pop(request_id, None)
-        if errors and (session := await self.load(key)) is not None:
-            await self.save(replace(session, errors=session.errors + errors))
+        if errors:
+            await self.modify(key, lambda session: replace(session, errors=session.errors + errors))
 
     async def update(self, key: str, **changes: Any) -> None:
-        if (session := await self.load(key)) is not None:
-            await self.save(replace(session, **changes))
+        await self.modify(key, lambda session: replace(session, **changes))
 
     async def touch(self, key: str) -> bool:
-        session = await self.load(key)
-        if session is None:
-            return False
-        self._here(key)
-        await self.save(replace(session, last_seen=self._now()))
-        return True
+        session = await self.modify(key, lambda session: replace(session, last_seen=self._now()))
+        if session is not None:
+            self._here(key)
+        return session is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
         session = await self.load(key)
         if session is None or principal not in (None, session.principal):
             return None
+        _, local = self._local.get(key, (0.0, LocalSession()))
         # The record first: from here on every other entry finds nothing.
         await self.remove(key)
-        _, local = self._local.pop(key, (0.0, LocalSession()))
+        self.forget(key)
         return Closing(session, local.nodes())
 
     async def get(self, key: str) -> Session | None:
@@ -113,6 +115,8 @@ class LocalBackend(Backend):
     # -- calls and streams ---------------------------------------------------------------------------
 
     async def cancel(self, key: str, request_id: RequestId) -> Flight | None:
+        if await self.load(key) is None:
+            return None
         local = self._here(key)
         flight = local.flights.get(request_id)
         if flight is None:
@@ -136,22 +140,21 @@ class LocalBackend(Backend):
         return log.holder
 
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
-        session = await self._load_for(key, principal)
+        session = await self.modify(key, self._use(principal, node))
         if session is None:
             return None
         local = self._here(key)
         local.drop_old(self._now(), self._policy.stream_keep, _CANCEL_KEEP)
-        # The stream of a call that has said nothing so far has no log yet.
-        known = {GET_STREAM, *local.logs, *(flight.stream for flight in local.flights.values())}
-        if stream not in known:
+        # A running call's log may not be there yet, or be behind what its client has seen.
+        running = {flight.stream for flight in local.flights.values()}
+        if stream not in {GET_STREAM, *local.logs, *running}:
             raise LookupError(stream)
         log = self._log(key, stream)
         cursor = log.delivered if after is None else after
-        if cursor > log.last:
+        if cursor > log.last and stream not in running:
             raise LookupError(stream)
         holder, previous = log.take(node)
         events, lost = log.after(cursor)
-        await self.save(replace(session, last_seen=self._now(), node=node))
         return Attached(session, holder, previous, events, cursor, log.done_at is not None, lost)
 
     async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
@@ -159,16 +162,30 @@ class LocalBackend(Backend):
             return (), 0
         return self._local[key][1].logs[stream].after(after)
 
-    async def detach(self, key: str, stream: str, epoch: int, delivered: int) -> None:
+    async def mark(self, key: str, stream: str, delivered: int) -> None:
         log = self._local[key][1].logs.get(stream) if key in self._local else None
         if log is not None:
             log.delivered = max(log.delivered, delivered)
 
+    def remaining(self, session: Session) -> float:
+        """Return how many seconds a session has to live if nobody uses it."""
+        return min(session.last_seen + self._policy.session_ttl, session.ends) - self._now()
+
+    def forget(self, key: str) -> None:
+        """Drop what this process has of a session that is over."""
+        self._local.pop(key, None)
+
     # -- inside --------------------------------------------------------------------------------------
 
-    async def _load_for(self, key: str, principal: str) -> Session | None:
-        session = await self.load(key)
-        return session if session is not None and session.principal == principal else None
+    def _use(self, principal: str, node: str, requests: int = 0) -> Change:
+        """Note that `principal` uses its session, on `node`; another principal's is left alone."""
+
+        def change(session: Session) -> Session | None:
+            if session.principal != principal:
+                return None
+            return replace(session, last_seen=self._now(), node=node, requests=session.requests + requests)
+
+        return change
 
     def _log(self, key: str, stream: str) -> StreamLog:
         logs = self._here(key).logs

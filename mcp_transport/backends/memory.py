@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 
 from mcp_transport.backends.base import Page
-from mcp_transport.backends.local import LocalBackend
+from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Session
 
@@ -23,6 +24,7 @@ class MemoryBackend(LocalBackend):
         # Ordered by last use, so that expired sessions, and the idlest of a principal, stand in front.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._owned: dict[str, OrderedDict[str, None]] = {}
+        self._ends: list[tuple[float, str]] = []  # a heap: who reaches the absolute end next
         self._state: dict[str, dict[str, bytes]] = {}
 
     async def ping(self) -> None:
@@ -30,28 +32,39 @@ class MemoryBackend(LocalBackend):
 
     async def open(self, session: Session) -> tuple[str, ...]:
         await self._drop_expired()
-        await self.save(session)
+        self._save(session)
+        heapq.heappush(self._ends, (session.ends, session.key))
         owned = self._owned[session.principal]
         idle = [key for key in owned if key != session.key and not await self.flights(key)]
         return tuple(idle[: max(0, len(owned) - self._policy.max_sessions_per_principal)])
 
     async def load(self, key: str) -> Session | None:
         session = self._sessions.get(key)
-        if session is not None and self._has_expired(session):
+        if session is not None and self.remaining(session) <= 0:
             await self.remove(key)
             return None
         return session
 
-    async def save(self, session: Session) -> None:
+    async def modify(self, key: str, change: Change) -> Session | None:
+        session = await self.load(key)
+        changed = change(session) if session is not None else None
+        if changed is not None:
+            self._save(changed)
+        return changed
+
+    def _save(self, session: Session) -> None:
+        known = self._sessions.get(session.key)
         self._sessions[session.key] = session
-        self._sessions.move_to_end(session.key)
         owned = self._owned.setdefault(session.principal, OrderedDict())
         owned[session.key] = None
-        owned.move_to_end(session.key)
+        if known is not None and known.last_seen != session.last_seen:
+            self._sessions.move_to_end(session.key)
+            owned.move_to_end(session.key)
 
     async def remove(self, key: str) -> None:
         session = self._sessions.pop(key, None)
         self._state.pop(key, None)
+        self.forget(key)
         if session is not None:
             owned = self._owned[session.principal]
             owned.pop(key, None)
@@ -64,7 +77,7 @@ class MemoryBackend(LocalBackend):
         return Page(tuple(newest[offset : offset + limit]), len(newest))
 
     async def read_state(self, key: str) -> dict[str, bytes]:
-        return dict(self._state.get(key, {}))
+        return dict(self._state.get(key, {})) if await self.load(key) is not None else {}
 
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         state = self._state.setdefault(key, {}) if await self.load(key) is not None else {}
@@ -75,13 +88,11 @@ class MemoryBackend(LocalBackend):
             state[name] = value
         return known
 
-    def _has_expired(self, session: Session) -> bool:
-        now = self._now()
-        return session.last_seen + self._policy.session_ttl <= now or session.ends <= now
-
     async def _drop_expired(self) -> None:
+        while self._ends and self._ends[0][0] <= self._now():
+            await self.remove(heapq.heappop(self._ends)[1])
         while self._sessions:
             oldest = next(iter(self._sessions.values()))
-            if not self._has_expired(oldest):
+            if self.remaining(oldest) > 0:
                 return
             await self.remove(oldest.key)

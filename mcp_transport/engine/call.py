@@ -7,14 +7,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_transport.backends.base import Event
+from mcp_transport.backends.base import Event, Holder
 from mcp_transport.engine.codec import encode, encode_notification
-from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel import ClientError, Exchange, Outcome
 from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.inbox import Wake
 from mcp_transport.protocol.jsonrpc import Request, RequestId
-from mcp_transport.protocol.session import short_id
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -40,8 +38,13 @@ class Call:
 
     def start(self, done: Callable[[Call], None]) -> None:
         """Begin; `done` is called once, at the end."""
+        self._node.running.add(self)
         self._task = self._node.lifecycle.spawn(self._run())
-        self._task.add_done_callback(lambda _: done(self))
+        self._task.add_done_callback(lambda _: self._end(done))
+
+    def _end(self, done: Callable[[Call], None]) -> None:
+        self._node.running.discard(self)
+        done(self)
 
     async def _run(self) -> None:
         outcome = await self._node.kernel.serve(self.exchange, self.request)
@@ -52,6 +55,13 @@ class Call:
             outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
+
+    def abandon(self) -> None:
+        """Stop the handler because its node stops, and tell the client that its call is lost."""
+        lost = "the server stopped before the call ended; whether it took effect is not known"
+        self.outcome = Outcome(error={"code": INTERNAL_ERROR, "message": lost})
+        self.payload = encode(self.outcome.body(self.request.id))
+        self.cancel()
 
     def cancel(self) -> None:
         """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain."""
@@ -104,19 +114,23 @@ class Writer:
         self._node.lifecycle.spawn(self.flush(holder))
 
     async def flush(self, holder: str = "") -> None:
-        """Bring the log up to date and wake a socket that another node holds."""
+        """Bring the log up to date, however long the store is away, and wake a socket that another node holds."""
         async with self._flushing:
             self._flush_is_due = False
-            events, self.unwritten = self.unwritten, []
-            try:
-                held_by = await self._node.backend.append(self.key, self.stream, events, holder)
-            except BackendError:
-                logger.warning("stream %s of session %s: the log is behind", self.stream, short_id(self.key))
-                self.unwritten = [*events, *self.unwritten][-self._node.policy.stream_max_events :]
-                return
+            batch: list[Event] = []
+
+            async def append() -> Holder | None:
+                batch.extend(self.unwritten)
+                self.unwritten.clear()
+                del batch[: -self._node.policy.stream_max_events]
+                return await self._node.backend.append(self.key, self.stream, batch, holder)
+
+            held_by = await self._node.insist(append)
+        if held_by is not None:
+            self._node.settle_holder(self.key, self.stream, held_by)
         open_stream = self._node.streams.get((self.key, self.stream))
         # A resumed socket may have come between the event and its log entry.
-        if open_stream is not None and (open_stream.missed or open_stream.epoch > 1):
+        if open_stream is not None and (open_stream.missed or open_stream.resumed):
             open_stream.wake()
         if held_by is not None and held_by.node != self._node.id:
             await self._node.backend.send(held_by.node, Wake(self.key, self.stream))
@@ -125,7 +139,6 @@ class Writer:
         """End the response that holds the stream; one that is not open yet opens to end at once."""
         open_stream = self._node.streams.get((self.key, self.stream))
         if open_stream is not None:
-            await self.flush()
             open_stream.end()
         elif not self.is_logged:
             self.opens_closed = self.has_spoken = True
@@ -133,10 +146,10 @@ class Writer:
 
     async def finish(self, errors: int) -> None:
         """Take the requests off the session's books, after their answers are in the log."""
-        if self.is_logged:
-            await self.flush()
         try:
-            await self._node.backend.leave(self.key, self._request_ids, errors)
+            if self.is_logged:
+                await self.flush()
+            await self._node.insist(lambda: self._node.backend.leave(self.key, self._request_ids, errors))
         finally:
             self.finished.set()
 

@@ -17,6 +17,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._residents: set[asyncio.Task[None]] = set()
         self.draining = False
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -26,8 +27,21 @@ class Lifecycle:
         task.add_done_callback(self._forget)
         return task
 
+    def spawn_resident(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` that is meant to last as long as the node."""
+        task = self.spawn(work)
+        self._residents.add(task)
+        return task
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until everything but the residents is done, `seconds` at most."""
+        passing = self._tasks - self._residents - {asyncio.current_task()}
+        if passing:
+            await asyncio.wait(passing, timeout=seconds)
+
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._residents.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a task of the engine failed", exc_info=error)
 

@@ -7,10 +7,11 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
-from mcp_transport.backends.base import Backend
+from mcp_transport.backends.base import Backend, Holder
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
@@ -34,6 +35,14 @@ from mcp_transport.protocol.policy import Policy
 
 __all__ = ["Node"]
 
+_T = TypeVar("_T")
+
+# Seconds that answers have to reach the log when the node stops.
+_LAST_WORDS: Final = 5.0
+
+# Seconds between two tries to reach a store that is away.
+_PAUSE: Final = 2.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,6 +54,7 @@ class Node:
         self.id = secrets.token_hex(6)
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
         self.lifecycle = Lifecycle()
+        self.running: set[Call] = set()
         self.calls: dict[tuple[str, RequestId], Call] = {}
         self.streams: dict[tuple[str, str], OpenStream] = {}
         self._keys = keys
@@ -58,7 +68,7 @@ class Node:
 
     async def start(self) -> None:
         """Enter the server's lifespan and join the other nodes, if the store answers; if not, `join` tries again."""
-        self._lifespan = await self.kernel.enter_lifespan(self.lifecycle.spawn)
+        self._lifespan = await self.kernel.enter_lifespan(self.lifecycle.spawn_resident)
         try:
             await self.join()
         except BackendError as error:
@@ -72,15 +82,21 @@ class Node:
             logger.debug("node %s joined", self.id)
 
     async def stop(self) -> None:
-        """End streams so that their clients come back, cancel calls, leave."""
+        """End listen and GET streams so that their clients come back, end calls with an error, leave."""
         self.lifecycle.draining = True
         self.kernel.end_listening()
-        for stream in list(self.streams.values()):
-            stream.end()
+        for call in list(self.running):
+            if call.request.method != "subscriptions/listen":
+                call.abandon()
+        for (_, name), stream in list(self.streams.items()):
+            if name == GET_STREAM:
+                stream.end()
+        await self.lifecycle.settle(_LAST_WORDS)
         if self._lifespan is not None:
             await self._lifespan.leave()
         await self.lifecycle.stop()
-        await self.backend.stop(self.id)
+        with suppress(BackendError):
+            await self.backend.stop(self.id)
         logger.debug("node %s stopped", self.id)
 
     @property
@@ -98,6 +114,18 @@ class Node:
             request_id=request.id if request is not None else None,
             progress_token=_progress_token(request),
         )
+
+    async def insist(self, work: Callable[[], Awaitable[_T]]) -> _T | None:
+        """Do what belongs into the store, again and again while it is away, until nobody can want it any more."""
+        give_up = self.clock.now() + self.policy.stream_keep
+        while True:
+            try:
+                return await work()
+            except BackendError as error:
+                if self.clock.now() >= give_up:
+                    logger.error("gave up: %s", error)
+                    return None
+            await wait(self.clock, asyncio.Event(), _PAUSE)
 
     # -- the inbox -----------------------------------------------------------------------------------
 
@@ -144,6 +172,14 @@ class Node:
         if call is not None and call.writer is not None:
             call.writer.keep_log()
 
+    def settle_holder(self, key: str, stream: str, holder: Holder) -> None:
+        """Take the store's word for who holds a stream that this node writes."""
+        open_stream = self.streams.get((key, stream))
+        if open_stream is not None and open_stream.epoch == 0 and holder.node == self.id:
+            open_stream.epoch = holder.epoch
+        elif holder.node != self.id:
+            self._give_way(key, stream, holder.epoch)
+
     def _give_way(self, key: str, stream: str, epoch: int) -> None:
         if (key, GET_STREAM) not in self.streams and stream == GET_STREAM:
             self._absent.pop(key, None)
@@ -185,8 +221,13 @@ class Node:
     # -- streams held here ---------------------------------------------------------------------------
 
     def hold(self, stream: OpenStream, epoch: int) -> None:
-        """Make `stream` the one its writer and the inbox reach."""
+        """Make `stream` the one its writer and the inbox reach; one that it follows on this node ends.
+
+        Epoch 0 says that the store does not know of it yet.
+        """
         stream.epoch = epoch
+        if (older := self.streams.get((stream.key, stream.stream))) is not None:
+            older.end()
         self.streams[stream.key, stream.stream] = stream
         if stream.stream == GET_STREAM:
             self._absent.pop(stream.key, None)
@@ -197,12 +238,22 @@ class Node:
             del self.streams[stream.key, stream.stream]
 
     def let_go(self, stream: OpenStream) -> None:
-        """Note that a stream's socket is gone: what was delivered, and that nobody holds it."""
+        """Note that a stream's socket is gone."""
         if stream.stream == GET_STREAM and self.streams.get((stream.key, stream.stream)) is stream:
             self._absent[stream.key] = self.clock.now() + self.policy.stream_keep
         self.release(stream)
         stream.end()
-        self.lifecycle.spawn(self.backend.detach(stream.key, stream.stream, stream.epoch, stream.cursor))
+
+    def mark(self, stream: OpenStream) -> None:
+        """Have a GET stream's next holder begin where this one is: its client may come back without an event id."""
+        self.lifecycle.spawn(self.mark_held(stream.key))
+
+    async def mark_held(self, key: str) -> None:
+        """Note how far a session's GET stream was delivered here, if it is held here."""
+        stream = self.streams.get((key, GET_STREAM))
+        if stream is not None:
+            with suppress(BackendError):
+                await self.backend.mark(key, GET_STREAM, stream.cursor)
 
     # -- requests to clients -------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Final
 from mcp_transport.backends.base import Backend, Event
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
+from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
 
@@ -105,14 +106,18 @@ class OpenStream:
         opening: bytes = sse.COMMENT,
         events: Iterable[Event] = (),
         lost: int = 0,
+        delivered: Callable[[OpenStream], None] = lambda _: None,
     ) -> None:
         self._backend, self._clock = backend, clock
         self.key, self.stream, self.cursor = key, stream, cursor
         self.epoch = 0
+        self.resumed = False
+        """Did it begin with what the log held, instead of with the call?"""
         self._keepalive, self._limit = keepalive, queue
         self._opening = opening
         self._queue: deque[Event] = deque(events)
         self._lost = lost
+        self._delivered = delivered
         self._behind = False
         self.missed = False
         """Was an event refused that may not be in the log yet?"""
@@ -146,6 +151,7 @@ class OpenStream:
                 if self._lost:
                     yield self._loss_notice()
                 self.cursor = event.seq
+                self._delivered(self)
                 if event.payload:
                     yield sse.event(event.payload, str(Cursor(self.stream, event.seq)))
                 if event.terminal:
@@ -153,21 +159,41 @@ class OpenStream:
             if self._ended:
                 return
             if not self._queue and not await wait(self._clock, self._wake, self._keepalive):
-                if not await self._backend.touch(self.key):
+                if not await self._session_lives():
                     return
                 self._behind = True  # a lost wake-up costs one tick
                 yield sse.COMMENT
 
     async def _next_events(self) -> list[Event]:
-        """Return what follows the cursor without a hole: from the queue, or from the log when that has one."""
-        events = [event for event in self._queue if event.seq > self.cursor]
+        """Return what follows the cursor without a hole: from the queue and, when that has one, from the log."""
+        known = {event.seq: event for event in self._queue}
         self._queue.clear()
-        if self._behind or (events and events[0].seq != self.cursor + 1 and not self._lost):
+        if self._behind or (known and min(known) > self.cursor + 1 + self._lost):
             self._behind = False
-            logged, self._lost = await self._backend.read(self.key, self.stream, self.cursor)
-            known = logged[-1].seq if logged else self.cursor
-            events = [*logged, *(event for event in events if event.seq > known)]
+            self.missed = True  # before the log is read: what is logged meanwhile wakes us
+            for event in await self._read_log():
+                known.setdefault(event.seq, event)
+        ready, expected = [], self.cursor + 1 + self._lost
+        while expected in known:
+            ready.append(known[expected])
+            expected += 1
+        # What lies beyond a hole is dropped here; it will be in the log.
+        self.missed = any(seq > expected for seq in known)
+        return ready
+
+    async def _read_log(self) -> tuple[Event, ...]:
+        try:
+            events, self._lost = await self._backend.read(self.key, self.stream, self.cursor)
+        except BackendError:
+            return ()
         return events
+
+    async def _session_lives(self) -> bool:
+        """Slide the session's end; while the store is away, take it for alive."""
+        try:
+            return await self._backend.touch(self.key)
+        except BackendError:
+            return True
 
     def _loss_notice(self) -> bytes:
         """Tell the client, without an id, that the log was not long enough."""

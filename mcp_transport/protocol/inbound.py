@@ -278,8 +278,5 @@ def check_version(request: HTTPRequest, policy: Policy) -> None:
     served = sessionful(policy.versions)
     version = request.headers.get(VERSION_HEADER)
     if version is not None and version not in served:
-        raise ProtocolError(
-            400,
-            INVALID_REQUEST,
-            f"MCP-Protocol-Version {version[:40]!r} is not served in sessions",
-        )
+        problem = f"MCP-Protocol-Version {version[:40]!r} is not served in sessions: use {', '.join(served)}"
+        raise ProtocolError(400, INVALID_REQUEST, problem)

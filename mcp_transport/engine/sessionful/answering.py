@@ -112,4 +112,4 @@ class Answering:
         writer.keep_log(holder=self._node.id)
         if writer.opens_closed:
             stream.end()
-        return hold(self._node, stream, epoch=1)
+        return hold(self._node, stream, epoch=0)

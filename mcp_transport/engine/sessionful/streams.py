@@ -45,6 +45,8 @@ async def attach(node: Node, key: str, principal: Principal, cursor: Cursor | No
         ProtocolError: 400 for an event nobody knows, 404 for an unknown session.
     """
     stream, after = (cursor.stream, cursor.seq) if cursor else (GET_STREAM, None)
+    if cursor is None:
+        await node.mark_held(key)
     try:
         attached = await node.backend.attach(key, principal.binding, stream, after, node.id)
     except LookupError:
@@ -71,7 +73,9 @@ def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStrea
         opening=sse.priming_event(str(Cursor(stream, attached.cursor)), policy.retry_ms) if polling else sse.COMMENT,
         events=attached.events,
         lost=attached.lost,
+        **({"delivered": node.mark} if stream == GET_STREAM else {}),
     )
+    open_stream.resumed = True
     if attached.ended:
         open_stream.end()
     return open_stream
