@@ -27,7 +27,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
-        elif (local := scope["path"].removeprefix(scope.get("root_path", ""))) in paths:
+        elif (local := _local_path(scope)) in paths:
             await serve(endpoint(), scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)
@@ -35,6 +35,12 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
             await inner(scope, receive, send)
 
     return application
+
+
+def _local_path(scope: Scope) -> str:
+    """Return the path below the application's root; some servers leave the root in the path, some do not."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 async def _send_json(send: Send, status: int, body: object) -> None:

@@ -16,11 +16,13 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.auth.django_user import authenticate
 from mcp_transport.backends.base import Backend
+from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.clock import SystemClock
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.policy import Policy
 
-__all__ = ["backend_name", "build_backend", "derived_keys", "endpoint", "served_server"]
+__all__ = ["backend_name", "build_backend", "derived_keys", "endpoint", "private_endpoint", "served_server"]
 
 _lock = threading.Lock()
 _endpoint: Endpoint | None = None
@@ -39,6 +41,13 @@ def endpoint() -> Endpoint:
                 authenticate=authenticate,
             )
         return _endpoint
+
+
+def private_endpoint() -> Endpoint:
+    """Build an endpoint for this process alone, which answers to the host `localhost`; commands call tools by it."""
+    policy = Policy(allowed_hosts=("localhost",))
+    backend = MemoryBackend(policy, SystemClock().now)
+    return Endpoint(Kernel(served_server()), backend, policy, keys=derived_keys("replies"), authenticate=authenticate)
 
 
 def served_server() -> Any:
@@ -75,8 +84,6 @@ def build_backend() -> Backend:
     """
     name, policy, now = backend_name(), conf.policy(), SystemClock().now
     if name == "memory":
-        from mcp_transport.backends.memory import MemoryBackend
-
         return MemoryBackend(policy, now)
     if name == "cache":
         from mcp_transport.backends.cache import CacheBackend

@@ -6,6 +6,8 @@ from django.urls import re_path
 
 from mcp_transport.adapters.django import endpoint_view
 
+__all__ = ["urlpatterns"]
+
 app_name = "mcp_transport"
 
 # The group keeps Django's check urls.W002 quiet, which takes a leading slash for a mistake.

@@ -13,12 +13,12 @@ import pytest
 from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.runner import ServerRunner, aclose_shielded
-from mcp.server.subscriptions import ListenHandler
 from mcp.shared.dispatcher import DispatchContext
 from mcp_types import ListToolsResult, Tool
 
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, adopt_context
+from mcp_transport.kernel.events import Listening
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.inbox import Broadcast
@@ -172,7 +172,7 @@ async def test_announcements_of_an_mcpserver_reach_the_bus() -> None:
         Broadcast("notifications/resources/updated", "test://a"),
     ]
     entry = kernel.server.get_request_handler("subscriptions/listen")
-    assert entry is not None and isinstance(entry.handler, ListenHandler)
+    assert entry is not None and isinstance(entry.handler, Listening)
 
 
 async def test_the_lifespan_is_entered_and_left_in_one_task() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 
 __all__ = ["Receive", "Scope", "Send", "serve"]
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -75,15 +78,24 @@ async def _leave(body: _Body, receive: Receive, work: asyncio.Task[Any] | None) 
 
 
 async def _send(endpoint: Endpoint, reply: Reply | StreamReply, send: Send) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)})
+    async def put(message: MutableMapping[str, Any]) -> None:
+        async with asyncio.timeout(endpoint.policy.write_timeout):
+            await send(message)
+
+    start = {"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)}
     if isinstance(reply, Reply):
-        await send({"type": "http.response.body", "body": reply.body})
+        await put(start)
+        await put({"type": "http.response.body", "body": reply.body})
         return
     try:
+        await put(start)
         async for frame in reply.frames:
-            async with asyncio.timeout(endpoint.policy.write_timeout):
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await put({"type": "http.response.body", "body": frame, "more_body": True})
+        await put({"type": "http.response.body", "body": b""})
+    except TimeoutError:
+        # Left unfinished, so that the server closes the connection; the stream can be resumed.
+        logger.info("a client takes nothing any more; its connection is given up")
+        raise ClientGone from None
     finally:
         reply.frames.close()
 

@@ -70,7 +70,11 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
 def _headers(request: HttpRequest) -> Headers:
     if isinstance(request, ASGIRequest):
         return Headers.from_asgi(request.scope["headers"])  # request.headers folds duplicates
-    return Headers(request.headers.items())
+    lines = list(request.headers.items())
+    if "Host" not in request.headers:
+        # As Django's get_host: HTTP/1.0 and Django's test client name no host but the server's own.
+        lines.append(("Host", request.META.get("SERVER_NAME", "")))
+    return Headers(lines)
 
 
 async def _user(request: Any) -> Any:

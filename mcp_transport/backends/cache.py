@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -45,7 +45,7 @@ class CacheBackend(LocalBackend):
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="mcp-cache")
         self._own = threading.local()
         # Two writes of one process never meet; two of different processes may, and the later one wins.
-        self._writing = threading.Lock()
+        self._locks = [threading.Lock() for _ in range(_SHARDS)]
 
     @property
     def shares_sessions(self) -> bool:  # type: ignore[override]
@@ -56,8 +56,9 @@ class CacheBackend(LocalBackend):
 
     async def open(self, session: Session) -> tuple[str, ...]:
         def store(cache: BaseCache) -> None:
-            self._write(cache, session)
-            self._index(cache, session.key, session.last_seen)
+            with self._lock(session.key):
+                self._write(cache, session)
+                self._index(cache, session.key, session.last_seen)
 
         await self._in_thread(store)
         return ()
@@ -67,7 +68,7 @@ class CacheBackend(LocalBackend):
 
     async def modify(self, key: str, change: Change) -> Session | None:
         def replace(cache: BaseCache) -> Session | None:
-            with self._writing:
+            with self._lock(key):
                 session = self._read(cache, [key]).get(key)
                 changed = change(session) if session is not None else None
                 if changed is not None:
@@ -78,7 +79,7 @@ class CacheBackend(LocalBackend):
 
     async def remove(self, key: str) -> None:
         def drop(cache: BaseCache) -> None:
-            with self._writing:
+            with self._lock(key):
                 cache.set(f"mcp:{key}:closed", True, self._policy.session_ttl)
                 cache.delete_many([f"mcp:{key}", f"mcp:{key}:d"])
                 self._index(cache, key, None)
@@ -102,7 +103,7 @@ class CacheBackend(LocalBackend):
 
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         def write(cache: BaseCache) -> bool:
-            with self._writing:
+            with self._lock(key):
                 if not self._read(cache, [key]):
                     return False
                 state: dict[str, bytes] = cache.get(f"mcp:{key}:d", {})
@@ -123,14 +124,17 @@ class CacheBackend(LocalBackend):
         # mark decides.
         open_keys = [key for key in keys if f"mcp:{key}" in found and f"mcp:{key}:closed" not in found]
         sessions = {key: _decode(found[f"mcp:{key}"]) for key in open_keys}
-        return {key: session for key, session in sessions.items() if self.remaining(session) > 0}
+        return {key: session for key, session in sessions.items() if session and self.remaining(session) > 0}
 
     def _write(self, cache: BaseCache, session: Session) -> None:
         cache.set(f"mcp:{session.key}", _encode(session), self.remaining(session))
 
+    def _lock(self, key: str) -> threading.Lock:
+        return self._locks[_shard(key)]
+
     def _index(self, cache: BaseCache, key: str, last_seen: float | None) -> None:
         """Add a session to its shard of the index, or take it out, and drop what has expired."""
-        shard_name = _shard_name(int(key[:2], 36) % _SHARDS)
+        shard_name = _shard_name(_shard(key))
         oldest = self._now() - self._policy.session_max_age
         shard = {known: seen for known, seen in cache.get(shard_name, {}).items() if seen > oldest}
         if last_seen is None:
@@ -155,6 +159,10 @@ class CacheBackend(LocalBackend):
             close_old_connections()
 
 
+def _shard(key: str) -> int:
+    return int(key[:2], 36) % _SHARDS
+
+
 def _shard_name(number: int) -> str:
     return f"mcp:sessions:{number}"
 
@@ -163,6 +171,11 @@ def _encode(session: Session) -> bytes:
     return orjson.dumps(asdict(session))
 
 
-def _decode(raw: Any) -> Session:
-    members = orjson.loads(raw)
-    return Session(**{**members, "subscriptions": tuple(members["subscriptions"])})
+def _decode(raw: Any) -> Session | None:
+    """Read a record; members that another release has added are left out, and what is no record is no session."""
+    try:
+        members = orjson.loads(raw)
+        known = {field.name: members[field.name] for field in fields(Session) if field.name in members}
+        return Session(**{**known, "subscriptions": tuple(known.get("subscriptions", ()))})
+    except (orjson.JSONDecodeError, TypeError, AttributeError):
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -32,6 +32,9 @@ class LocalBackend(Backend):
         self._policy, self._now = policy, now
         self._local: OrderedDict[str, tuple[float, LocalSession]] = OrderedDict()
         self._inboxes = Inboxes()
+        # Sessions whose record is being written right now, and those of them that were closed meanwhile.
+        self._writing_now: Counter[str] = Counter()
+        self._closed_meanwhile: set[str] = set()
 
     # -- what a subclass stores ----------------------------------------------------------------------
 
@@ -67,7 +70,7 @@ class LocalBackend(Backend):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
-        session = await self.modify(key, self._use(principal, node, len(flights)))
+        session = await self._use(key, self._used_by(principal, node, len(flights)))
         if session is None:
             return None
         # From here to the end nothing waits: of two requests with one id, one comes first.
@@ -91,7 +94,7 @@ class LocalBackend(Backend):
         await self.modify(key, lambda session: replace(session, **changes))
 
     async def touch(self, key: str) -> bool:
-        session = await self.modify(key, lambda session: replace(session, last_seen=self._now()))
+        session = await self._use(key, lambda session: replace(session, last_seen=self._now()))
         if session is not None:
             self._here(key)
         return session is not None
@@ -104,6 +107,8 @@ class LocalBackend(Backend):
         # The record first: from here on every other entry finds nothing.
         await self.remove(key)
         self.forget(key)
+        if self._writing_now[key]:
+            self._closed_meanwhile.add(key)
         return Closing(session, local.nodes())
 
     async def get(self, key: str) -> Session | None:
@@ -140,7 +145,7 @@ class LocalBackend(Backend):
         return log.holder
 
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
-        session = await self.modify(key, self._use(principal, node))
+        session = await self._use(key, self._used_by(principal, node))
         if session is None:
             return None
         local = self._here(key)
@@ -177,7 +182,19 @@ class LocalBackend(Backend):
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _use(self, principal: str, node: str, requests: int = 0) -> Change:
+    async def _use(self, key: str, change: Change) -> Session | None:
+        """Modify a record, and find it gone if the session was closed before the caller could go on."""
+        self._writing_now[key] += 1
+        try:
+            session = await self.modify(key, change)
+            return None if key in self._closed_meanwhile else session
+        finally:
+            self._writing_now[key] -= 1
+            if not self._writing_now[key]:
+                del self._writing_now[key]
+                self._closed_meanwhile.discard(key)
+
+    def _used_by(self, principal: str, node: str, requests: int = 0) -> Change:
         """Note that `principal` uses its session, on `node`; another principal's is left alone."""
 
         def change(session: Session) -> Session | None:

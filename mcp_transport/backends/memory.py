@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -24,7 +23,7 @@ class MemoryBackend(LocalBackend):
         # Ordered by last use, so that expired sessions, and the idlest of a principal, stand in front.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._owned: dict[str, OrderedDict[str, None]] = {}
-        self._ends: list[tuple[float, str]] = []  # a heap: who reaches the absolute end next
+        self._born: OrderedDict[str, None] = OrderedDict()  # and by birth: who reaches the absolute end next
         self._state: dict[str, dict[str, bytes]] = {}
 
     async def ping(self) -> None:
@@ -33,7 +32,7 @@ class MemoryBackend(LocalBackend):
     async def open(self, session: Session) -> tuple[str, ...]:
         await self._drop_expired()
         self._save(session)
-        heapq.heappush(self._ends, (session.ends, session.key))
+        self._born[session.key] = None
         owned = self._owned[session.principal]
         idle = [key for key in owned if key != session.key and not await self.flights(key)]
         return tuple(idle[: max(0, len(owned) - self._policy.max_sessions_per_principal)])
@@ -64,6 +63,7 @@ class MemoryBackend(LocalBackend):
     async def remove(self, key: str) -> None:
         session = self._sessions.pop(key, None)
         self._state.pop(key, None)
+        self._born.pop(key, None)
         self.forget(key)
         if session is not None:
             owned = self._owned[session.principal]
@@ -89,10 +89,6 @@ class MemoryBackend(LocalBackend):
         return known
 
     async def _drop_expired(self) -> None:
-        while self._ends and self._ends[0][0] <= self._now():
-            await self.remove(heapq.heappop(self._ends)[1])
-        while self._sessions:
-            oldest = next(iter(self._sessions.values()))
-            if self.remaining(oldest) > 0:
-                return
-            await self.remove(oldest.key)
+        for order in (self._born, self._sessions):
+            while order and self.remaining(self._sessions[oldest := next(iter(order))]) <= 0:
+                await self.remove(oldest)

@@ -19,7 +19,7 @@ class Clock(Protocol):
         """Return a context that raises TimeoutError when it lasts longer; None sets no limit."""
 
 
-class SystemClock:
+class SystemClock(Clock):
     """The machine's clock."""
 
     def now(self) -> float:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -151,14 +152,10 @@ class Endpoint:
     async def node(self) -> Node:
         """Return the running loop's node; the first request on a loop starts it."""
         loop = asyncio.get_running_loop()
-        if loop not in self._nodes:
-            self._nodes[loop] = asyncio.ensure_future(self._start_node())
-        starting = self._nodes[loop]
-        try:
-            return await asyncio.shield(starting)
-        except Exception:
-            self._nodes.pop(loop, None)  # the next request tries again
-            raise
+        starting = self._nodes.get(loop)
+        if starting is None or _has_failed(starting):
+            starting = self._nodes[loop] = asyncio.ensure_future(self._start_node())
+        return await asyncio.shield(starting)
 
     async def _start_node(self) -> Node:
         node = Node(self.backend, self.kernel, self.policy, self._clock, self._keys)
@@ -167,17 +164,25 @@ class Endpoint:
 
     async def stop(self) -> None:
         """Stop the running loop's node, if it has one."""
-        starting = self._nodes.pop(asyncio.get_running_loop(), None)
-        if starting is not None:
+        loop = asyncio.get_running_loop()
+        starting = self._nodes.get(loop)
+        if starting is None:
+            return
+        with suppress(Exception):  # a start that failed has been answered for by its request
             await (await starting).stop()
+        self._nodes.pop(loop, None)
 
     async def why_not_ready(self) -> str:
         """Say why no traffic should be sent here; an empty string means that it should."""
         starting = self._nodes.get(asyncio.get_running_loop())
-        if starting is not None and starting.done() and starting.result().lifecycle.draining:
+        if starting is not None and starting.done() and not _has_failed(starting) and starting.result().is_draining:
             return "draining"
         try:
             await self.backend.ping()
         except BackendError as error:
             return str(error)
         return ""
+
+
+def _has_failed(starting: asyncio.Future[Node]) -> bool:
+    return starting.done() and (starting.cancelled() or starting.exception() is not None)

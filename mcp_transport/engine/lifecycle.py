@@ -18,7 +18,6 @@ class Lifecycle:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._residents: set[asyncio.Task[None]] = set()
-        self.draining = False
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in a task of its own; a failure is logged."""

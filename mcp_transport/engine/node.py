@@ -54,6 +54,7 @@ class Node:
         self.id = secrets.token_hex(6)
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
         self.lifecycle = Lifecycle()
+        self.is_draining = False
         self.running: set[Call] = set()
         self.calls: dict[tuple[str, RequestId], Call] = {}
         self.streams: dict[tuple[str, str], OpenStream] = {}
@@ -83,7 +84,7 @@ class Node:
 
     async def stop(self) -> None:
         """End listen and GET streams so that their clients come back, end calls with an error, leave."""
-        self.lifecycle.draining = True
+        self.is_draining = True
         self.kernel.end_listening()
         for call in list(self.running):
             if call.request.method != "subscriptions/listen":

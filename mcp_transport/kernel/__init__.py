@@ -12,6 +12,7 @@ from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
 from mcp_transport.kernel.handlers import (
     adopt_context,
     ask_client,
+    lowlevel,
     refuse_unknown_tools,
     send_log,
     sessionful_features,
@@ -34,6 +35,7 @@ __all__ = [
     "Outlet",
     "adopt_context",
     "ask_client",
+    "lowlevel",
     "refuse_unknown_tools",
     "send_log",
     "sessionful_features",

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from mcp.server.subscriptions import ServerEvent
+from mcp.server.context import ServerRequestContext
+from mcp.server.subscriptions import ListenHandler, ServerEvent
 from mcp.shared.subscriptions import ResourceUpdated, event_from_wire, event_to_notification
+from mcp_types import SubscriptionsListenRequestParams, SubscriptionsListenResult
 
 from mcp_transport.protocol.inbox import Broadcast
 
-__all__ = ["EventBus"]
+__all__ = ["EventBus", "Listening"]
+
+
+# Listen streams cost a task and a buffer each; who may open how many is admission's business, not the SDK's.
+_MAX_LISTEN_STREAMS: Final = 100_000
 
 
 class EventBus:
@@ -50,3 +57,28 @@ class EventBus:
         if event is not None:
             for listener in list(listeners.values()):
                 listener(event)
+
+
+class Listening:
+    """`subscriptions/listen`, by the SDK's handler; each loop has its own, since a stream belongs to its loop."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        self._handlers: WeakKeyDictionary[AbstractEventLoop, ListenHandler] = WeakKeyDictionary()
+
+    @property
+    def here(self) -> ListenHandler:
+        """Return the running loop's handler."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._handlers:
+            self._handlers[loop] = ListenHandler(self._bus, max_subscriptions=_MAX_LISTEN_STREAMS)
+        return self._handlers[loop]
+
+    async def __call__(
+        self, ctx: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
+        return await self.here(ctx, params)
+
+    def close(self) -> None:
+        """Let every stream of the running loop send its final result and end."""
+        self.here.close()

@@ -54,16 +54,19 @@ class Exchange:
 
     @property
     def can_send_request(self) -> bool:
+        """Tell whether a request to the client can be carried, and its reply come back."""
         return self.request_id is not None and self.outlet.can_request
 
     @property
     def transport(self) -> TransportContext:
+        """Describe the transport."""
         return TransportContext(
             kind="streamable-http", can_send_request=self.can_send_request, headers=self.caller.headers
         )
 
     @property
     def message_metadata(self) -> ServerMessageMetadata:
+        """Return what handlers get of the HTTP request, and how they close its stream."""
         return ServerMessageMetadata(
             request_context=self.caller,
             close_sse_stream=self.outlet.close_stream,
@@ -73,6 +76,7 @@ class Exchange:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
+        """Ask the client on the request's own stream. Raises: MCPError."""
         if not self.can_send_request:
             raise NoChannel(method)
         if missing := missing_capabilities(method, params, self.facts.capabilities):
@@ -87,9 +91,11 @@ class Exchange:
             raise MCPError(REQUEST_TIMEOUT, f"the client did not answer {method} in time") from None
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Send a notification on the request's own stream."""
         await self.outlet.notify(method, params)
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        """Report progress, if the client asked for it."""
         if self.progress_token is None:
             return
         optional = {"total": total, "message": message}
@@ -108,7 +114,9 @@ class StandaloneChannel:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
+        """Ask the client on the stream of the request being served. Raises: MCPError."""
         return await self._exchange.send_raw_request(method, params, opts)
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Send a notification on the session's GET stream."""
         await self._exchange.outlet.emit(method, params)

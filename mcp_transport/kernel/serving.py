@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from mcp.server.connection import Connection
 from mcp.server.lowlevel.server import NotificationOptions
@@ -24,7 +24,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel.events import EventBus
+from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
@@ -43,17 +43,13 @@ __all__ = ["Kernel"]
 logger = logging.getLogger(__name__)
 
 
-# Listen streams cost a task and a buffer each; who may open how many is admission's business, not the SDK's.
-_MAX_LISTEN_STREAMS: Final = 100_000
-
-
 class Kernel:
     """Serves single requests with an SDK server, which may be an `MCPServer`, a low-level `Server` or a FastMCP 4."""
 
     def __init__(self, server: Any) -> None:
         self.server = lowlevel(server)
         self.bus = EventBus()
-        self._listen = ListenHandler(self.bus, max_subscriptions=_MAX_LISTEN_STREAMS)
+        self.listening = Listening(self.bus)
         if isinstance(server, MCPServer):
             self._take_over_subscriptions(server)
 
@@ -61,8 +57,8 @@ class Kernel:
         """Have `ctx.notify_*` and `subscriptions/listen` reach every node."""
         server._subscriptions = self.bus
         entry = self.server.get_request_handler("subscriptions/listen")
-        if entry is not None and isinstance(entry.handler, ListenHandler):
-            self.server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self._listen)
+        if entry is not None and isinstance(entry.handler, ListenHandler | Listening):
+            self.server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self.listening)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -75,7 +71,7 @@ class Kernel:
 
     def end_listening(self) -> None:
         """Let every listen stream send its final result and end."""
-        self._listen.close()
+        self.listening.close()
 
     # -- the envelope of 2026-07-28 ------------------------------------------------------------------
 

@@ -19,11 +19,20 @@ class CallerSession(Protocol):
     """What a handler may do with the session it was called in."""
 
     @property
-    def short_id(self) -> str: ...
-    async def read(self) -> dict[str, bytes]: ...
-    async def write(self, name: str, value: bytes | None) -> bool: ...
-    async def set_log_level(self, level: str) -> None: ...
-    async def subscribe(self, uri: str, *, wanted: bool) -> None: ...
+    def short_id(self) -> str:
+        """Return the name the session has in logs."""
+
+    async def read(self) -> dict[str, bytes]:
+        """Return everything the session's tools stored."""
+
+    async def write(self, name: str, value: bytes | None) -> bool:
+        """Store or, with None, drop one value; return whether it was there before."""
+
+    async def set_log_level(self, level: str) -> None:
+        """Set the least severe level of notifications/message the client wants."""
+
+    async def subscribe(self, uri: str, *, wanted: bool) -> None:
+        """Note that the client wants, or no longer wants, to hear of changes to a resource."""
 
 
 class Caller(Request):

@@ -41,7 +41,9 @@ class FrameSource(Protocol):
     """Frames as they come; whoever reads them closes the source, read to its end or not."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
-    def close(self) -> None: ...
+
+    def close(self) -> None:
+        """Say that nobody reads any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

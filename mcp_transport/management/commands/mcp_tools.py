@@ -11,16 +11,13 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import bootstrap
-from mcp_transport.auth.django_user import authenticate
-from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.engine.clock import SystemClock
-from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply
-from mcp_transport.protocol.policy import Policy
 
 _VERSION = "2026-07-28"
+
+# Declared so that a tool's question comes back as its result, to be printed.
+_CAPABILITIES: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
 
 
 class Command(BaseCommand):
@@ -107,7 +104,8 @@ def _find_user(name: str) -> Any:
 def _lines(result: dict[str, Any]) -> list[str]:
     """Render a result for people: texts as they are, everything else by its kind."""
     if result.get("resultType") == "input_required":
-        asked = [request["params"].get("message", request["method"]) for request in result["inputRequests"].values()]
+        questions = result.get("inputRequests", {}).values()
+        asked = [question.get("params", {}).get("message", question["method"]) for question in questions]
         return ["The tool asks for input, which this command cannot give:", *asked]
     return [
         block["text"]
@@ -120,15 +118,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
 @async_to_sync
 async def _result(method: str, params: dict[str, Any], user: Any = None) -> dict[str, Any]:
     """Send one request through an endpoint of this process. Raises: CommandError with the server's message."""
-    policy = Policy(allowed_hosts=("localhost",))
-    endpoint = Endpoint(
-        Kernel(bootstrap.served_server()),
-        MemoryBackend(policy, SystemClock().now),
-        policy,
-        keys=bootstrap.derived_keys("replies"),
-        authenticate=authenticate,
-    )
-    meta = {"io.modelcontextprotocol/protocolVersion": _VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
+    endpoint = bootstrap.private_endpoint()
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": _VERSION,
+        "io.modelcontextprotocol/clientCapabilities": _CAPABILITIES,
+    }
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
     headers = {
         "host": "localhost",
