@@ -44,7 +44,8 @@ class Frames:
 
     def close(self) -> None:
         """Say that nobody reads any more; any thread may, since Django closes responses in one."""
-        self._loop.call_soon_threadsafe(self._close)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._close)
 
     def _close(self) -> None:
         if not self._closed:
@@ -79,6 +80,8 @@ class Pipe:
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Yield frames as they come, and a comment whenever none came for the keep-alive time."""
+        if not self._waiting and not self._ended:
+            yield sse.COMMENT  # so that the headers leave at once, whatever a server or proxy collects
         while True:
             while self._waiting:
                 yield self._waiting.popleft()
