@@ -25,7 +25,7 @@ from pydantic.errors import PydanticUserError
 from mcp_transport import conf
 from mcp_transport.context import Context
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.kernel import adopt_context, refuse_unknown_tools, sessionful_features
+from mcp_transport.kernel import adopt_context, name_missing_resources, refuse_unknown_tools, sessionful_features
 from mcp_transport.serialization import reads_database, to_wire, wire_annotation
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
@@ -183,6 +183,7 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
         server.completion()(declared.completion)  # type: ignore[no-untyped-call]
     sessionful_features(server)
     refuse_unknown_tools(server)
+    name_missing_resources(server)
     return server
 
 

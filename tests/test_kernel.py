@@ -17,7 +17,7 @@ from mcp.shared.dispatcher import DispatchContext
 from mcp_types import ListToolsResult, Tool
 
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, adopt_context
+from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, adopt_context, name_missing_resources, refuse_unknown_tools
 from mcp_transport.kernel.events import Listening
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
@@ -224,3 +224,23 @@ async def test_a_notification_reaches_its_handler() -> None:
     server.add_notification_handler("notifications/roots/list_changed", NotificationParams, hear)
     await Kernel(server).notify(exchange(Recorder()), Notification("notifications/roots/list_changed", None))
     assert heard == ["notifications/roots/list_changed"]
+
+
+@pytest.mark.parametrize(("version", "code"), [("2025-03-26", -32002), ("2025-11-25", -32002), ("2026-07-28", -32602)])
+async def test_a_missing_resource_has_the_code_of_its_era(version: str, code: int) -> None:
+    server: MCPServer[Any] = MCPServer("seams")
+    name_missing_resources(server)
+    params: dict[str, Any] = {"uri": "test://none"}
+    if version == "2026-07-28":
+        prefix = "io.modelcontextprotocol/"
+        params["_meta"] = {f"{prefix}protocolVersion": version, f"{prefix}clientCapabilities": {}}
+    outcome = await Kernel(server).serve(exchange(Recorder(), version), Request(7, "resources/read", params))
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.error["data"]) == (code, {"uri": "test://none"})
+
+
+async def test_an_unknown_tool_is_a_protocol_error() -> None:
+    server: MCPServer[Any] = MCPServer("seams")
+    refuse_unknown_tools(server)
+    outcome = await Kernel(server).serve(exchange(Recorder()), Request(7, "tools/call", {"name": "none"}))
+    assert outcome.error is not None and outcome.error["code"] == -32602

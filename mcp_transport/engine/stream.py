@@ -122,6 +122,8 @@ class OpenStream:
         self._lost = lost
         self._delivered = delivered
         self._behind = False
+        self._newest = cursor
+        """The newest event that was offered, taken or not."""
         self.missed = False
         """Was an event refused that may not be in the log yet?"""
         self._ended = False
@@ -129,6 +131,7 @@ class OpenStream:
 
     def offer(self, event: Event) -> None:
         """Take an event for the socket; one too many, and the client is served from the log instead."""
+        self._newest = event.seq
         if len(self._queue) < self._limit:
             self._queue.append(event)
         else:
@@ -180,8 +183,8 @@ class OpenStream:
         while expected in known:
             ready.append(known[expected])
             expected += 1
-        # What lies beyond a hole is dropped here; it will be in the log.
-        self.missed = any(seq > expected for seq in known)
+        # What was refused, and what lies beyond a hole, is not here; it will be in the log.
+        self.missed = self._newest >= expected
         return ready
 
     async def _read_log(self) -> tuple[Event, ...]:

@@ -24,9 +24,19 @@ from pydantic import BaseModel
 
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
+    RESOURCE_NOT_FOUND,
 )
+from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["adopt_context", "ask_client", "lowlevel", "refuse_unknown_tools", "send_log", "sessionful_features"]
+__all__ = [
+    "adopt_context",
+    "ask_client",
+    "lowlevel",
+    "name_missing_resources",
+    "refuse_unknown_tools",
+    "send_log",
+    "sessionful_features",
+]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _ContextT = TypeVar("_ContextT", bound="SDKContext[Any, Any]")
@@ -71,6 +81,24 @@ def refuse_unknown_tools(server: MCPServer[Any]) -> None:
         return await call_next(ctx)
 
     target.middleware.append(refuse)
+
+
+def name_missing_resources(server: MCPServer[Any]) -> None:
+    """Have a missing resource answered in a session with -32002 (2025-11-25, server/resources, "Error Handling").
+
+    The SDK answers with the code of 2026-07-28 in both eras.
+    """
+
+    async def rename(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        try:
+            return await call_next(ctx)
+        except MCPError as error:
+            missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
+            if missing and ctx.method == "resources/read" and REVISIONS[ctx.protocol_version].sessionful:
+                raise MCPError(RESOURCE_NOT_FOUND, error.message, error.data) from None
+            raise
+
+    lowlevel(server).middleware.append(rename)
 
 
 async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_name: str | None) -> None:

@@ -43,7 +43,16 @@ __all__ = [
 VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 VERSION_HEADER: Final = "mcp-protocol-version"
 SESSION_HEADER: Final = "mcp-session-id"
-_SINGLE: Final = (VERSION_HEADER, SESSION_HEADER, "mcp-method", "mcp-name", "last-event-id", "origin", "content-type")
+_SINGLE: Final = (
+    VERSION_HEADER,
+    SESSION_HEADER,
+    "mcp-method",
+    "mcp-name",
+    "last-event-id",
+    "origin",
+    "host",
+    "content-type",
+)
 _PLAIN: Final = (*_SINGLE, "accept")
 
 

@@ -17,7 +17,7 @@ from tests.clients.proxy import CuttingProxy
 Report = dict[str, Any]
 Drive = Callable[..., Awaitable[Report]]
 
-RUN_SECONDS = 60
+RUN_SECONDS = 30
 STEPS = 8
 COUNT = ("count_slowly", {"steps": STEPS, "delay_ms": 50})
 ORDER = ("place_order", {"sku": "mug-blue", "email": "ada@example.com", "quantity": 2})
@@ -37,7 +37,7 @@ def driver(*command: str, mode: str = "") -> Drive:
 
 
 async def finished(*command: str, env: dict[str, str] | None = None, status: int = 0) -> str:
-    """Run a client, which has a minute and ends with this exit status; return what it printed or complained."""
+    """Run a client, which must end in time and with this exit status; return what it printed or complained."""
     process = await asyncio.create_subprocess_exec(
         *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -1,16 +1,18 @@
 """The Inspector's command lines: `--cli`, one connection for each command, and `mcpdo`, which keeps one open.
 
-What they cannot do: both declare `progress: false`, so neither asks for progress nor shows it. `--cli`
-declares no elicitation and so cannot answer one; `mcpdo`, of the same package, does. Both run on
-@modelcontextprotocol/client, and `--cli` resumes a cut stream with it; a log message, which it always asks
-for, then takes the place of progress as the event to cut after. Without a session `--cli` waits for ever
-for the answer of a stream that was cut, so there is no test of that.
+What they cannot do: neither asks for progress nor shows it (2.12.0 creates its client with `progress: false`).
+`--cli` declares no elicitation and so cannot answer one, and knows no subscriptions; `mcpdo`, of the same
+package, does both. `--cli` runs on @modelcontextprotocol/client and resumes a cut stream as that does; a log
+message, which it always asks for, takes the place of progress as the event to cut after. Without a session it
+waits for ever for the answer of a stream that was cut, so there is no test of that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import NodeProject
-from tests.clients.contract import ORDER, STEPS, finished
+from tests.clients.conftest import DRIVERS, NodeProject
+from tests.clients.contract import ORDER, RUN_SECONDS, STEPS, YES, driver, finished
 from tests.clients.proxy import CuttingProxy
 
 pytestmark = pytest.mark.npm
@@ -38,7 +40,8 @@ def era(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def environment() -> Any:
     """Return an environment whose home is new, so that nothing of the user's is read or written."""
-    with tempfile.TemporaryDirectory(prefix="mcp") as home:  # short: mcpdo keeps a Unix socket in it
+    # A short path, as mcpdo keeps a Unix socket in it; its daemon may still be tidying up when the test is over.
+    with tempfile.TemporaryDirectory(prefix="mcp", ignore_cleanup_errors=True) as home:
         yield {
             **os.environ,
             "HOME": home,
@@ -155,3 +158,26 @@ class TestMcpdo:
             "elicitation/respond", pending["elicitationId"], *answer, status=0 if agreed else TOOL_ERROR
         )
         assert order["isError"] is not agreed
+
+    async def test_hears_of_a_change(
+        self, mcpdo: Command, node_project: NodeProject, environment: dict[str, str], server: str
+    ) -> None:
+        resource = "shop://products/mug-blue"
+        watcher = await asyncio.create_subprocess_exec(
+            *node_project.command("node_modules/.bin/mcpdo"),
+            *["--format", "json", "@shop", "resources/subscribe", resource],
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert watcher.stdout is not None
+        buy = driver(sys.executable, str(DRIVERS / "python_sdk.py"), mode="auto")
+        try:
+            async with asyncio.timeout(RUN_SECONDS):
+                told = json.loads(await watcher.stdout.readuntil(b"}\n"))
+                assert told["type"] == "subscribed"
+                await buy(server, ORDER, answer=YES)
+                told = json.loads(await watcher.stdout.readuntil(b"}\n"))
+                assert told == {"type": "resources/updated", "uri": resource}
+        finally:
+            watcher.terminate()
+            await watcher.communicate()

@@ -1,0 +1,144 @@
+"""WSGI: JSON answers only, and nothing of a request outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from mcp_transport.engine.node import Node
+from tests.adapters.client import INITIALIZE, Session, alone, call, fresh, post, rpc, text
+from tests.adapters.conftest import Connect
+from tests.adapters.inprocess import Synchronous
+from tests.adapters.refusals import ECHO
+from tests.adapters.servers import WSGI
+from tests.adapters.wire import HOST, Carrier, Request
+
+InProcess = Callable[[str], Carrier]
+
+
+@pytest.fixture
+def wsgi(in_process: InProcess) -> Carrier:
+    return in_process("wsgi")
+
+
+async def test_progress_and_logs_are_dropped(wsgi: Carrier) -> None:
+    session = await Session.open(wsgi)
+    for request in (session.call("chatter"), call("chatter")):
+        answer = await wsgi.send(request)
+        assert (answer.status, answer.header("content-type")) == (200, "application/json")
+        assert await answer.text() == "said"
+
+
+async def test_get_is_not_served(wsgi: Carrier) -> None:
+    session = await Session.open(wsgi)
+    for request in (session.get(), session.get("abc-1"), Request(method="GET", headers=(HOST,))):
+        answer = await wsgi.send(request)
+        assert (answer.status, answer.header("allow")) == (405, "POST, OPTIONS, DELETE")
+        assert (await answer.json())["error"]["code"] == -32600
+
+
+async def test_elicitation_is_refused_clearly(wsgi: Carrier) -> None:
+    session = await Session.open(wsgi)
+    outcome = await (await wsgi.send(session.call("ask"))).outcome()
+    assert outcome["error"]["code"] == -32600
+    assert "elicitation/create cannot be sent: the answer" in outcome["error"]["message"]
+
+
+@pytest.mark.parametrize("request_", [ECHO, Session("unknown").call("echo", text="x")])
+async def test_client_that_takes_streams_alone_is_refused(wsgi: Carrier, request_: Request) -> None:
+    assert (await wsgi.send(request_.setting("Accept", "text/event-stream"))).status == 406
+
+
+async def test_client_that_takes_json_alone_is_served(wsgi: Carrier) -> None:
+    assert await text(wsgi, ECHO.setting("Accept", "application/json")) == "x"
+
+
+async def test_listening_is_refused(wsgi: Carrier) -> None:
+    answer = await wsgi.send(alone("subscriptions/listen", {"notifications": {"toolsListChanged": True}}))
+    assert answer.status == 406
+
+
+async def test_session_is_served_by_several_threads_at_a_time(wsgi: Carrier) -> None:
+    session = await Session.open(wsgi)
+    requests = [session.call("add", a=number, b=1) for number in range(12)]
+    assert await asyncio.gather(*(text(wsgi, item) for item in requests)) == [str(n + 1) for n in range(12)]
+    assert (await wsgi.send(session.delete())).status == 204
+    assert (await wsgi.send(requests[0])).status == 404
+
+
+async def test_sessions_opened_by_several_threads_are_apart(wsgi: Carrier) -> None:
+    answers = await asyncio.gather(*(wsgi.send(post(INITIALIZE)) for _ in range(8)))
+    assert len({answer.header("mcp-session-id") for answer in answers}) == 8
+
+
+async def test_batch_is_answered_as_an_array(wsgi: Carrier) -> None:
+    params = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}}
+    opened = await wsgi.send(post(rpc("initialize", params)))
+    batch = [rpc("ping", id=1), rpc("ping", id=2), rpc("notifications/initialized", id=None)]
+    answer = await wsgi.send(post(batch, ("Mcp-Session-Id", opened.header("mcp-session-id") or "")))
+    assert sorted(item["id"] for item in await answer.json()) == [1, 2]
+
+
+async def test_call_is_cancelled_from_another_thread(wsgi: Carrier) -> None:
+    session, name = await Session.open(wsgi), fresh()
+    waiting = asyncio.ensure_future(wsgi.send(session.call("silent", name=name)))
+    await wsgi.send(call("journal", name=name, until="started"))
+    assert (await wsgi.send(session.notify("notifications/cancelled", {"requestId": 1}))).status == 202
+    answer = await waiting
+    assert (answer.status, (await answer.json())["error"]["code"]) == (200, -32800)
+    seen = await (await wsgi.send(call("journal", name=name, until="cancelled"))).outcome()
+    assert seen["result"]["structuredContent"]["result"] == ["cancelled", "started"]
+
+
+async def test_deleting_a_session_ends_its_calls_in_other_threads(wsgi: Carrier) -> None:
+    session, name = await Session.open(wsgi), fresh()
+    waiting = asyncio.ensure_future(wsgi.send(session.call("silent", name=name)))
+    await wsgi.send(call("journal", name=name, until="started"))
+    assert (await wsgi.send(session.delete())).status == 204
+    await waiting
+    seen = await (await wsgi.send(call("journal", name=name, until="cancelled"))).outcome()
+    assert seen["result"]["structuredContent"]["result"] == ["cancelled", "started"]
+
+
+async def test_nothing_of_a_request_is_left(wsgi: Carrier, caplog: pytest.LogCaptureFixture) -> None:
+    async def visit() -> None:
+        session = await Session.open(wsgi)
+        for request in (session.call("echo", text="x"), session.call("add", a=1, b=1), call("chatter"), ECHO):
+            assert (await wsgi.send(request)).status == 200
+        assert (await wsgi.send(session.notify("notifications/roots/list_changed"))).status == 202
+        assert (await wsgi.send(session.delete())).status == 204
+
+    await visit()
+    threads, nodes = _threads(), _nodes()
+    with caplog.at_level(logging.WARNING, logger="asyncio"):
+        for _ in range(5):
+            await visit()
+        left = [node for node in _nodes() if not any(node is known for known in nodes)]
+    assert not left
+    assert _threads() <= threads
+    assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+
+
+def _threads() -> set[str]:
+    """Name the threads, save those of the two pools: this test's and the tools', which have a size."""
+    names = {thread.name for thread in threading.enumerate()}
+    return {name for name in names if not name.startswith((Synchronous.THREADS, "mcp-tool"))}
+
+
+def _nodes() -> list[Node]:
+    gc.collect()
+    return [found for found in gc.get_objects() if type(found) is Node]
+
+
+@pytest.mark.parametrize("server", WSGI)
+async def test_servers_keep_a_session_from_thread_to_thread(connect: Connect, server: str) -> None:
+    carrier = connect(server, "wsgi")
+    session = await Session.open(carrier)
+    assert await text(carrier, session.call("remember", value="tea")) == "kept"
+    requests = [session.call("recall") for _ in range(6)]
+    assert await asyncio.gather(*(text(carrier, item) for item in requests)) == ["tea"] * 6

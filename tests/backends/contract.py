@@ -1,0 +1,323 @@
+"""The contract of `mcp_transport.backends.base.Backend`, as tests; a subclass says how a backend is built.
+
+class TestMine(BackendContract):
+    @pytest.fixture
+    def backend(self, clock): return MyBackend(POLICY, clock)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from mcp_transport.backends.base import Backend, Closing, Page
+from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
+from tests.backends.contract_requests import RequestContract
+from tests.backends.contract_streams import StreamContract
+from tests.backends.parts import (
+    ANN,
+    BOB,
+    KEY,
+    OTHER_KEY,
+    POLICY,
+    STREAM,
+    THIRD_KEY,
+    UNKNOWN_KEY,
+    HandClock,
+    events,
+    flight,
+    session,
+)
+
+
+async def assert_refuses_everything(backend: Backend, key: str, principal: str = ANN) -> None:
+    """Assert that to `principal` the session does not exist, in any operation."""
+    assert await backend.get(key) is None
+    assert await backend.enter(key, principal, "n1", [flight(77)]) is None
+    assert await backend.touch(key) is False
+    assert await backend.attach(key, principal, "g", None, "n1") is None
+    assert await backend.attach(key, principal, STREAM, 0, "n1") is None
+    assert await backend.emit(key, b"{}") is None
+    assert await backend.append(key, "bb", events(1)) is None
+    assert await backend.read_state(key) == {}
+    assert await backend.write_state(key, "a", b"1") is False
+    assert await backend.read_state(key) == {}
+    await backend.update(key, initialized=True)
+    await backend.leave(key, [77], errors=1)
+    assert await backend.get(key) is None
+    assert await backend.flights(key) == ()
+    assert await backend.close(key, principal) is None
+    assert await backend.close(key, None) is None
+
+
+class BackendContract(RequestContract, StreamContract):
+    """Sessions, tools' state, listing, nodes; requests in flight and streams come from the bases."""
+
+    @pytest.fixture
+    def clock(self) -> HandClock:
+        return HandClock()
+
+    @pytest.fixture
+    def backend(self, clock: HandClock) -> Backend:
+        raise NotImplementedError
+
+    async def test_ping_returns_when_the_store_answers(self, backend: Backend) -> None:
+        await backend.ping()
+
+    # -- records -------------------------------------------------------------------------------------
+
+    async def test_a_record_comes_back_as_it_was_stored(self, backend: Backend, clock: HandClock) -> None:
+        stored = session(clock)
+        assert await backend.open(stored) == ()
+        assert await backend.get(KEY) == stored
+
+    async def test_an_unknown_session_refuses_everything(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await assert_refuses_everything(backend, UNKNOWN_KEY)
+
+    async def test_entering_notes_when_where_and_how_many(self, backend: Backend, clock: HandClock) -> None:
+        stored = session(clock)
+        await backend.open(stored)
+        clock.advance(10)
+        entered = await backend.enter(KEY, ANN, "n2", [flight(1), flight(2)])
+        assert entered is not None
+        assert entered.session == replace(stored, last_seen=clock(), node="n2", requests=2)
+        assert (entered.running, entered.cancelled) == ((), frozenset())
+        assert await backend.get(KEY) == entered.session
+
+    async def test_update_changes_what_it_names_and_nothing_else(self, backend: Backend, clock: HandClock) -> None:
+        stored = session(clock)
+        await backend.open(stored)
+        await backend.update(KEY, initialized=True, subscriptions=("test://c",), log_level="")
+        assert await backend.get(KEY) == replace(stored, initialized=True, subscriptions=("test://c",), log_level="")
+
+    async def test_leaving_counts_errors(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.enter(KEY, ANN, "n1", [flight(1), flight(2), flight(3)])
+        await backend.leave(KEY, [1, 2], errors=2)
+        await backend.leave(KEY, [3])
+        await backend.leave(KEY, [3, "never"], errors=1)
+        found = await backend.get(KEY)
+        assert found is not None
+        assert (found.requests, found.errors) == (3, 3)
+
+    # -- whose it is ---------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(("owner", "caller"), [(ANN, BOB), (ANN, ""), ("", ANN)])
+    async def test_to_another_principal_a_session_does_not_exist(
+        self, backend: Backend, clock: HandClock, owner: str, caller: str
+    ) -> None:
+        stored = session(clock, principal=owner)
+        await backend.open(stored)
+        clock.advance(POLICY.session_ttl - 1)
+        assert await backend.enter(KEY, caller, "n1", [flight(1)]) is None
+        assert await backend.attach(KEY, caller, "g", None, "n1") is None
+        assert await backend.close(KEY, caller) is None
+        assert await backend.flights(KEY) == ()
+        assert await backend.get(KEY) == stored
+        assert await backend.emit(KEY, b"{}") is None  # nobody took the GET stream
+        clock.advance(2)
+        assert await backend.get(KEY) is None  # nothing that others did kept it alive
+
+    async def test_a_session_answers_its_own_principal(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.open(session(clock, OTHER_KEY, principal=""))
+        assert await backend.enter(KEY, ANN, "n1")
+        assert await backend.enter(OTHER_KEY, "", "n1")
+
+    # -- its end -------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("use", ["enter", "touch", "attach"])
+    async def test_use_slides_the_end(self, backend: Backend, clock: HandClock, use: str) -> None:
+        await backend.open(session(clock))
+        for _ in range(3):
+            clock.advance(POLICY.session_ttl - 1)
+            match use:
+                case "enter":
+                    assert await backend.enter(KEY, ANN, "n1")
+                case "touch":
+                    assert await backend.touch(KEY)
+                case "attach":
+                    assert await backend.attach(KEY, ANN, "g", None, "n1")
+        found = await backend.get(KEY)
+        assert found is not None
+        assert found.last_seen == clock()
+        clock.advance(POLICY.session_ttl + 1)
+        assert await backend.get(KEY) is None
+
+    async def test_what_nobody_asked_for_does_not_slide_the_end(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        clock.advance(POLICY.session_ttl - 1)
+        await backend.update(KEY, initialized=True)
+        await backend.leave(KEY, [1], errors=1)
+        await backend.emit(KEY, b"{}")
+        await backend.write_state(KEY, "a", b"1")
+        assert await backend.get(KEY)
+        clock.advance(2)
+        assert await backend.get(KEY) is None
+
+    async def test_use_does_not_move_the_absolute_end(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        for _ in range(20):
+            clock.advance(49)
+            assert await backend.touch(KEY)
+        clock.advance(19)
+        assert await backend.enter(KEY, ANN, "n1")
+        clock.advance(2)
+        await assert_refuses_everything(backend, KEY)
+
+    async def test_an_expired_session_refuses_everything(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.write_state(KEY, "a", b"1")
+        await backend.append(KEY, STREAM, events(1))
+        clock.advance(POLICY.session_ttl + 1)
+        assert await backend.read_state(KEY) == {}
+        await assert_refuses_everything(backend, KEY)
+
+    async def test_closing_returns_the_record_and_the_nodes_to_tell(self, backend: Backend, clock: HandClock) -> None:
+        stored = session(clock)
+        await backend.open(stored)
+        await backend.enter(KEY, ANN, "n1", [flight(1, node="n1"), flight(2, node="n1")])
+        await backend.append(KEY, STREAM, events(1), node="n2")
+        await backend.attach(KEY, ANN, "g", None, "n3")
+        closing = await backend.close(KEY, ANN)
+        assert closing is not None
+        assert closing.session == replace(stored, node="n3", requests=2)
+        assert closing.nodes == {"n1", "n2", "n3"}
+
+    @pytest.mark.parametrize("principal", [ANN, None])
+    async def test_a_closed_session_refuses_everything(
+        self, backend: Backend, clock: HandClock, principal: str | None
+    ) -> None:
+        stored = session(clock)
+        await backend.open(stored)
+        await backend.write_state(KEY, "a", b"1")
+        await backend.emit(KEY, b"{}")
+        assert await backend.close(KEY, principal) == Closing(stored, frozenset())
+        await assert_refuses_everything(backend, KEY)
+
+    async def test_what_comes_late_does_not_bring_a_closed_session_back(
+        self, backend: Backend, clock: HandClock
+    ) -> None:
+        await backend.open(session(clock))
+        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.append(KEY, STREAM, events(1), node="n1")
+        await backend.close(KEY, ANN)
+        assert await backend.cancel(KEY, 1) is None
+        await backend.append(KEY, STREAM, events(2, end=True))
+        await backend.mark(KEY, STREAM, 2)
+        await backend.leave(KEY, [1], errors=1)
+        assert await backend.read(KEY, STREAM, 0) == ((), 0)
+        await assert_refuses_everything(backend, KEY)
+
+    async def test_closing_and_using_at_once_leaves_it_closed(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await asyncio.gather(
+            *(backend.touch(KEY) for _ in range(5)),
+            backend.close(KEY, ANN),
+            *(backend.enter(KEY, ANN, "n1", [flight(number)]) for number in range(5)),
+        )
+        await assert_refuses_everything(backend, KEY)
+
+    async def test_closing_one_session_leaves_the_others(self, backend: Backend, clock: HandClock) -> None:
+        for key in (KEY, OTHER_KEY):
+            await backend.open(session(clock, key))
+            await backend.write_state(key, "a", key.encode())
+            await backend.emit(key, b"{}")
+        await backend.close(KEY, ANN)
+        assert await backend.read_state(OTHER_KEY) == {"a": OTHER_KEY.encode()}
+        assert await backend.read(OTHER_KEY, "g", 0) != ((), 0)
+
+    # -- the state that tools keep -------------------------------------------------------------------
+
+    async def test_state_is_stored_replaced_and_dropped_by_name(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.open(session(clock, OTHER_KEY))
+        assert await backend.read_state(KEY) == {}
+        assert await backend.write_state(KEY, "a", b"1") is False
+        assert await backend.write_state(KEY, "b", b"\x00\xff") is False
+        assert await backend.write_state(KEY, "a", b"2") is True
+        assert await backend.read_state(KEY) == {"a": b"2", "b": b"\x00\xff"}
+        assert await backend.read_state(OTHER_KEY) == {}
+        assert await backend.write_state(KEY, "a", None) is True
+        assert await backend.write_state(KEY, "a", None) is False
+        assert await backend.read_state(KEY) == {"b": b"\x00\xff"}
+
+    async def test_state_that_was_read_is_a_copy(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.write_state(KEY, "a", b"1")
+        (await backend.read_state(KEY)).clear()
+        assert await backend.read_state(KEY) == {"a": b"1"}
+
+    async def test_writes_at_once_are_all_kept(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await asyncio.gather(*(backend.write_state(KEY, f"n{number}", b"x") for number in range(20)))
+        assert len(await backend.read_state(KEY)) == 20
+
+    async def test_state_lives_as_long_as_its_session(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.write_state(KEY, "a", b"1")
+        for _ in range(5):
+            clock.advance(POLICY.session_ttl - 1)
+            await backend.touch(KEY)
+        assert await backend.read_state(KEY) == {"a": b"1"}
+
+    # -- listing -------------------------------------------------------------------------------------
+
+    async def test_sessions_are_listed_last_seen_first_page_by_page(self, backend: Backend, clock: HandClock) -> None:
+        if not backend.supports_listing:
+            with pytest.raises(NotImplementedError, match=type(backend).__name__):
+                await backend.sessions()
+            return
+        assert await backend.sessions() == Page((), 0)
+        for key, principal in ((KEY, ANN), (OTHER_KEY, BOB), (THIRD_KEY, "")):
+            await backend.open(session(clock, key, principal))
+            clock.advance(1)
+        await backend.touch(KEY)
+        await backend.update(OTHER_KEY, initialized=True)  # a change is no use: the order stays
+        page = await backend.sessions()
+        assert ([item.key for item in page.sessions], page.total) == ([KEY, THIRD_KEY, OTHER_KEY], 3)
+        assert page.sessions[0] == await backend.get(KEY)
+        second = await backend.sessions(offset=1, limit=1)
+        assert ([item.key for item in second.sessions], second.total) == ([THIRD_KEY], 3)
+        assert await backend.sessions(offset=3) == Page((), 3)
+
+    async def test_only_live_sessions_are_listed(self, backend: Backend, clock: HandClock) -> None:
+        if not backend.supports_listing:
+            pytest.skip("this backend lists nothing")
+        short = session(clock, KEY, ends=clock() + 90)
+        await backend.open(short)
+        await backend.open(session(clock, OTHER_KEY))
+        await backend.open(session(clock, THIRD_KEY))
+        await backend.close(THIRD_KEY, None)
+        clock.advance(80)
+        await backend.touch(OTHER_KEY)
+        await backend.touch(KEY)  # the last one used, and the first one to end
+        clock.advance(11)
+        page = await backend.sessions()
+        assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 1)
+
+    # -- nodes ---------------------------------------------------------------------------------------
+
+    async def test_messages_reach_the_node_they_are_for(self, backend: Backend) -> None:
+        inboxes: dict[str, list[NodeMessage]] = {"n1": [], "n2": []}
+        for node, inbox in inboxes.items():
+            await backend.start(node, inbox.append)
+        await backend.send("n1", Wake(KEY, STREAM))
+        await backend.send("n2", Closed(KEY))
+        await backend.send("gone", Closed(KEY))
+        assert inboxes == {"n1": [Wake(KEY, STREAM)], "n2": [Closed(KEY)]}
+
+    async def test_a_broadcast_reaches_every_node_that_has_not_left(self, backend: Backend) -> None:
+        inboxes: dict[str, list[NodeMessage]] = {"n1": [], "n2": [], "n3": []}
+        for node, inbox in inboxes.items():
+            await backend.start(node, inbox.append)
+        await backend.stop("n2")
+        await backend.stop("never-came")
+        message = Broadcast("notifications/resources/updated", "test://a")
+        await backend.broadcast(message)
+        await backend.send("n2", Closed(KEY))
+        assert inboxes == {"n1": [message], "n2": [], "n3": [message]}

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from mcp_transport.backends.base import Backend
+
+REQUIRED = {
+    "start",
+    "stop",
+    "ping",
+    "send",
+    "broadcast",
+    "open",
+    "enter",
+    "leave",
+    "update",
+    "touch",
+    "close",
+    "get",
+    "flights",
+    "read_state",
+    "write_state",
+    "cancel",
+    "append",
+    "emit",
+    "attach",
+    "read",
+    "mark",
+}
+
+
+def test_a_backend_has_to_write_every_operation_but_the_listing() -> None:
+    assert Backend.__abstractmethods__ == REQUIRED
+    with pytest.raises(TypeError, match="abstract"):
+        Backend()  # type: ignore[abstract]
+
+
+def test_every_operation_is_awaited() -> None:
+    assert all(inspect.iscoroutinefunction(getattr(Backend, name)) for name in REQUIRED)
+
+
+def test_a_backend_can_do_nothing_special_unless_it_says_so() -> None:
+    assert (Backend.supports_listing, Backend.shares_sessions, Backend.shares_streams) == (False, False, False)
+
+
+async def test_a_backend_that_cannot_list_says_what_to_do() -> None:
+    class Silent(Backend):
+        """Nothing but the listing it inherits."""
+
+    Silent.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+    with pytest.raises(NotImplementedError, match="Silent cannot list sessions"):
+        await Silent().sessions()  # type: ignore[abstract]

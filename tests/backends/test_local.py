@@ -1,0 +1,90 @@
+"""A backend as a third party writes it: records in a dict of JSON, everything else from `LocalBackend`."""
+
+from __future__ import annotations
+
+import json
+from abc import ABCMeta
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from mcp_transport import bootstrap
+from mcp_transport.backends.local import Change, LocalBackend
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.session import Session
+from tests.backends.contract import BackendContract
+from tests.backends.parts import POLICY, HandClock
+
+
+class ShelfBackend(LocalBackend):
+    """Keeps JSON under a key; lists nothing."""
+
+    def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
+        super().__init__(policy, now)
+        self.records: dict[str, str] = {}
+        self.states: dict[str, dict[str, bytes]] = {}
+
+    async def ping(self) -> None:
+        return None
+
+    async def open(self, session: Session) -> tuple[str, ...]:
+        self._write(session)
+        return ()
+
+    async def load(self, key: str) -> Session | None:
+        if key not in self.records:
+            return None
+        members = json.loads(self.records[key])
+        session = Session(**{**members, "subscriptions": tuple(members["subscriptions"])})
+        return session if self.remaining(session) > 0 else None
+
+    async def modify(self, key: str, change: Change) -> Session | None:
+        session = await self.load(key)
+        changed = change(session) if session is not None else None
+        if changed is not None:
+            self._write(changed)
+        return changed
+
+    def _write(self, session: Session) -> None:
+        self.records[session.key] = json.dumps(asdict(session))
+
+    async def remove(self, key: str) -> None:
+        self.records.pop(key, None)
+        self.states.pop(key, None)
+
+    async def read_state(self, key: str) -> dict[str, bytes]:
+        return dict(self.states.get(key, {})) if await self.load(key) else {}
+
+    async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
+        if not await self.load(key):
+            return False
+        state = self.states.setdefault(key, {})
+        known = name in state
+        if value is None:
+            state.pop(name, None)
+        else:
+            state[name] = value
+        return known
+
+
+class TestThirdParty(BackendContract):
+    @pytest.fixture
+    def backend(self, clock: HandClock) -> ShelfBackend:
+        return ShelfBackend(POLICY, clock)
+
+
+def test_a_backend_of_a_third_party_is_named_by_its_path(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "tests.backends.test_local.ShelfBackend", "SESSION_TTL_SECONDS": 7}
+    backend = bootstrap.build_backend()
+    assert type(backend) is ShelfBackend
+    assert backend._policy.session_ttl == 7
+
+
+@pytest.mark.parametrize("missing", ["load", "modify", "remove", "ping", "open", "read_state", "write_state"])
+def test_a_subclass_has_to_say_where_records_live(missing: str) -> None:
+    members = {name: member for name, member in vars(ShelfBackend).items() if name not in (missing, "__dict__")}
+    incomplete = ABCMeta("Incomplete", (LocalBackend,), members)
+    with pytest.raises(TypeError, match=f"abstract method '?{missing}'?"):
+        incomplete(POLICY, HandClock())

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+
+from mcp_transport.backends.memory import MemoryBackend
+from tests.backends.contract import BackendContract
+from tests.backends.parts import (
+    ANN,
+    BOB,
+    KEY,
+    OTHER_KEY,
+    POLICY,
+    STREAM,
+    THIRD_KEY,
+    UNKNOWN_KEY,
+    HandClock,
+    events,
+    flight,
+    session,
+)
+
+FOURTH_KEY = UNKNOWN_KEY
+
+
+class TestMemory(BackendContract):
+    @pytest.fixture
+    def backend(self, clock: HandClock) -> MemoryBackend:
+        return MemoryBackend(POLICY, clock)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def backend(clock: HandClock) -> MemoryBackend:
+    return MemoryBackend(POLICY, clock)
+
+
+def left_behind(backend: MemoryBackend) -> dict[str, object]:
+    """Return what the backend still holds, by the name of the member that holds it."""
+    containers = {**vars(backend), "_inboxes": backend._inboxes._deliver}
+    return {name: held for name, held in containers.items() if isinstance(held, dict | list | set | deque) and held}
+
+
+async def use(backend: MemoryBackend, key: str) -> None:
+    """Leave a trace of every kind in a session."""
+    await backend.enter(key, ANN, "n1", [flight(1)])
+    await backend.cancel(key, 2)
+    await backend.write_state(key, "a", b"1")
+    await backend.append(key, STREAM, events(1, end=True), node="n1")
+    await backend.attach(key, ANN, "g", None, "n1")
+    await backend.emit(key, b"{}")
+
+
+def test_it_says_that_it_is_one_process_own() -> None:
+    backend = MemoryBackend(POLICY, HandClock())
+    assert (backend.supports_listing, backend.shares_sessions, backend.shares_streams) == (True, False, False)
+
+
+async def test_nothing_is_left_of_closed_sessions(backend: MemoryBackend, clock: HandClock) -> None:
+    await backend.start("n1", lambda message: None)
+    for key in (KEY, OTHER_KEY):
+        await backend.open(session(clock, key))
+        await use(backend, key)
+    await backend.close(KEY, ANN)
+    await backend.close(OTHER_KEY, None)
+    await backend.stop("n1")
+    assert left_behind(backend) == {}
+
+
+async def test_nothing_is_left_by_what_comes_after_the_close(backend: MemoryBackend, clock: HandClock) -> None:
+    await backend.open(session(clock))
+    await use(backend, KEY)
+    await backend.close(KEY, ANN)
+    await backend.leave(KEY, [1], errors=1)
+    await backend.append(KEY, STREAM, events(2))
+    await backend.mark(KEY, STREAM, 2)
+    await backend.emit(KEY, b"{}")
+    await backend.touch(KEY)
+    await backend.enter(KEY, ANN, "n1", [flight(3)])
+    await backend.attach(KEY, ANN, "g", None, "n1")
+    await backend.write_state(KEY, "a", b"1")
+    await backend.update(KEY, initialized=True)
+    await backend.cancel(KEY, 3)
+    assert left_behind(backend) == {}
+
+
+async def test_opening_and_closing_again_and_again_takes_no_memory(backend: MemoryBackend, clock: HandClock) -> None:
+    await backend.open(session(clock))
+    for _ in range(200):
+        await backend.open(session(clock, OTHER_KEY))
+        await backend.close(OTHER_KEY, ANN)
+        clock.advance(0.1)
+    held = [value for value in left_behind(backend).values() if isinstance(value, dict | list | set | deque)]
+    assert max(len(value) for value in held) < 20
+
+
+async def test_probing_for_unknown_sessions_leaves_nothing(backend: MemoryBackend) -> None:
+    for number in range(50):
+        key = f"{UNKNOWN_KEY[:20]}{number:06}"
+        await backend.enter(key, ANN, "n1", [flight(1)])
+        await backend.attach(key, ANN, "g", None, "n1")
+        await backend.cancel(key, 1)
+        await backend.touch(key)
+        await backend.emit(key, b"{}")
+        await backend.append(key, STREAM, events(1), node="n1")
+        await backend.write_state(key, "a", b"1")
+    assert left_behind(backend) == {}
+
+
+async def test_what_expired_goes_when_another_session_is_used(backend: MemoryBackend, clock: HandClock) -> None:
+    await backend.open(session(clock))
+    await use(backend, KEY)
+    await backend.open(session(clock, OTHER_KEY))
+    clock.advance(POLICY.session_ttl + 1)
+    await backend.open(session(clock, THIRD_KEY, BOB))
+    await backend.enter(THIRD_KEY, BOB, "n1")
+    assert backend._state == {}
+    assert list(backend._sessions) == [THIRD_KEY]
+    assert backend._owned == {BOB: {THIRD_KEY: None}}
+    assert list(backend._local) == [THIRD_KEY]
+
+
+async def test_a_session_at_its_absolute_end_goes_behind_ones_that_live(
+    backend: MemoryBackend, clock: HandClock
+) -> None:
+    await backend.open(session(clock, KEY, ends=clock() + 10))
+    await backend.open(session(clock, OTHER_KEY))
+    await backend.touch(OTHER_KEY)
+    await backend.touch(KEY)
+    clock.advance(10)
+    await backend.open(session(clock, THIRD_KEY))
+    assert KEY not in backend._sessions
+    assert KEY not in backend._owned[ANN]
+
+
+async def test_streams_that_are_over_and_early_cancellations_go_in_time(
+    backend: MemoryBackend, clock: HandClock
+) -> None:
+    await backend.open(session(clock))
+    await use(backend, KEY)
+    clock.advance(POLICY.stream_keep + 1)
+    await backend.enter(KEY, ANN, "n1")
+    _, local = backend._local[KEY]
+    assert set(local.logs) == {"g"}
+    assert local.cancels == {}
+
+
+async def test_over_the_cap_a_principals_idlest_session_makes_room(backend: MemoryBackend, clock: HandClock) -> None:
+    for key in (KEY, OTHER_KEY, THIRD_KEY):
+        assert await backend.open(session(clock, key)) == ()
+        clock.advance(1)
+    await backend.touch(KEY)
+    assert await backend.open(session(clock, FOURTH_KEY)) == (OTHER_KEY,)
+
+
+async def test_a_change_of_its_record_does_not_make_a_session_less_idle(
+    backend: MemoryBackend, clock: HandClock
+) -> None:
+    for key in (KEY, OTHER_KEY, THIRD_KEY):
+        await backend.open(session(clock, key))
+        clock.advance(1)
+    await backend.update(KEY, initialized=True)
+    assert await backend.open(session(clock, FOURTH_KEY)) == (KEY,)
+
+
+async def test_a_session_with_a_running_call_does_not_make_room(backend: MemoryBackend, clock: HandClock) -> None:
+    for key in (KEY, OTHER_KEY, THIRD_KEY):
+        await backend.open(session(clock, key))
+        await backend.enter(key, ANN, "n1", [flight(1)])
+        clock.advance(1)
+    await backend.leave(THIRD_KEY, [1])
+    assert await backend.open(session(clock, FOURTH_KEY)) == (THIRD_KEY,)
+
+
+async def test_when_all_are_busy_nobody_makes_room(backend: MemoryBackend, clock: HandClock) -> None:
+    for key in (KEY, OTHER_KEY, THIRD_KEY):
+        await backend.open(session(clock, key))
+        await backend.enter(key, ANN, "n1", [flight(1)])
+    assert await backend.open(session(clock, FOURTH_KEY)) == ()
+
+
+async def test_principals_and_expired_sessions_do_not_count_for_each_other(
+    backend: MemoryBackend, clock: HandClock
+) -> None:
+    for key in (KEY, OTHER_KEY, THIRD_KEY):
+        await backend.open(session(clock, key))
+    assert await backend.open(session(clock, FOURTH_KEY, BOB)) == ()
+    clock.advance(POLICY.session_ttl)
+    assert await backend.open(session(clock, FOURTH_KEY)) == ()

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mcp_transport.exceptions import BackendError, MCPTransportError, ProtocolError
+from mcp_transport.protocol import errors
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("PARSE_ERROR", -32700),
+        ("INVALID_REQUEST", -32600),
+        ("METHOD_NOT_FOUND", -32601),
+        ("INVALID_PARAMS", -32602),
+        ("INTERNAL_ERROR", -32603),
+        ("HEADER_MISMATCH", -32020),
+        ("MISSING_CLIENT_CAPABILITY", -32021),
+        ("UNSUPPORTED_VERSION", -32022),
+    ],
+)
+def test_codes_are_those_of_the_specification(name: str, code: int) -> None:
+    assert getattr(errors, name) == code
+
+
+def test_codes_of_our_own_keep_out_of_the_range_that_2026_07_28_reserves() -> None:
+    own = [errors.REQUEST_CANCELLED, errors.REQUEST_TIMEOUT]
+    assert not [code for code in own if -32099 <= code <= -32020]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (-32601, 404),
+        (-32020, 400),
+        (-32021, 400),
+        (-32022, 400),
+        (-32602, 200),
+        (-32603, 200),
+        (-32600, 200),
+        (-32700, 200),
+        (-32002, 200),
+        (1, 200),
+        (0, 200),
+    ],
+)
+def test_2026_07_28_pins_some_statuses_and_leaves_the_rest_at_200(code: int, status: int) -> None:
+    assert errors.sessionless_status(code) == status
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({}, {"jsonrpc": "2.0", "error": {"code": 1, "message": "m"}}),
+        ({"request_id": None}, {"jsonrpc": "2.0", "error": {"code": 1, "message": "m"}}),
+        ({"request_id": 0}, {"jsonrpc": "2.0", "id": 0, "error": {"code": 1, "message": "m"}}),
+        ({"request_id": ""}, {"jsonrpc": "2.0", "id": "", "error": {"code": 1, "message": "m"}}),
+        ({"data": {"a": 1}}, {"jsonrpc": "2.0", "error": {"code": 1, "message": "m", "data": {"a": 1}}}),
+        ({"data": []}, {"jsonrpc": "2.0", "error": {"code": 1, "message": "m", "data": []}}),
+    ],
+)
+def test_an_error_carries_a_readable_id_or_none_at_all_never_null(
+    extra: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert errors.error_body(1, "m", **extra) == expected
+
+
+def test_an_invalid_request_is_400() -> None:
+    error = errors.invalid_request("why")
+    assert (error.status, error.code, error.data, error.headers) == (400, -32600, None, ())
+    assert "why" in error.message
+    assert str(error) == error.message
+
+
+def test_the_peers_fault_and_the_stores_fault_are_different_branches_of_one_tree() -> None:
+    assert issubclass(ProtocolError, MCPTransportError)
+    assert issubclass(BackendError, MCPTransportError)
+    assert not issubclass(BackendError, ProtocolError)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pickle
+import typing
+
+import pytest
+
+from mcp_transport.protocol.inbox import (
+    Broadcast,
+    CancelCall,
+    Closed,
+    Joined,
+    NodeMessage,
+    ReplyArrived,
+    Superseded,
+    Wake,
+)
+
+MESSAGES: list[NodeMessage] = [
+    Wake("K", "g"),
+    Superseded("K", "g", 2),
+    CancelCall("K", 1),
+    CancelCall("K", "1"),
+    Joined("K", 1),
+    ReplyArrived("r", {"a": 1}, None),
+    ReplyArrived("r", None, {"code": 1, "message": "no"}),
+    Closed("K"),
+    Broadcast("notifications/tools/list_changed"),
+    Broadcast("notifications/resources/updated", "shop://1"),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=repr)
+def test_a_message_survives_the_way_to_another_process(message: NodeMessage) -> None:
+    assert pickle.loads(pickle.dumps(message)) == message  # noqa: S301 - what we pickled ourselves
+
+
+def test_messages_with_different_contents_differ() -> None:
+    assert len({repr(message) for message in MESSAGES}) == len(MESSAGES)
+    assert all(one != other for one in MESSAGES for other in MESSAGES if one is not other)
+
+
+def test_every_kind_of_message_is_tried_here() -> None:
+    assert {type(message) for message in MESSAGES} == set(typing.get_args(NodeMessage))

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_transport.protocol.origin import cors_headers, host_is_allowed, origin_is_allowed, preflight_headers
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("example.com", ["example.com"]),
+        ("example.com:8000", ["example.com"]),
+        ("EXAMPLE.com", ["example.com"]),
+        ("example.com", ["Example.COM"]),
+        ("example.com.", ["example.com"]),
+        ("example.com.:443", ["example.com"]),
+        ("example.com", [".example.com"]),
+        ("api.example.com", [".example.com"]),
+        ("a.b.example.com:1", [".Example.com"]),
+        ("anything.test", ["*"]),
+        ("localhost", ["other", "localhost"]),
+        ("127.0.0.1:8000", ["127.0.0.1"]),
+        ("[::1]", ["[::1]"]),
+        ("[::1]:8000", ["[::1]"]),
+        ("[2001:DB8::A]:443", ["[2001:db8::a]"]),
+    ],
+)
+def test_a_host_that_a_pattern_names_is_allowed(host: str, allowed: list[str]) -> None:
+    assert host_is_allowed(host, allowed)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("example.com", []),
+        ("", ["*"]),
+        ("", [""]),
+        ("evil.com", ["example.com"]),
+        ("api.example.com", ["example.com"]),
+        ("evilexample.com", [".example.com"]),
+        ("example.com.evil.com", [".example.com", "example.com"]),
+        ("example.org", [".example.com"]),
+        ("example.com", ["*.example.com"]),
+        ("example.com:8000", ["example.com:8000"]),
+        ("::1", ["[::1]"]),
+        ("[::2]", ["[::1]"]),
+        ("[::1].evil.com", ["example.com"]),
+        ("evil.com:localhost", ["localhost"]),
+        ("localhost@evil.com", ["localhost"]),
+    ],
+)
+def test_any_other_host_is_refused(host: str, allowed: list[str]) -> None:
+    assert not host_is_allowed(host, allowed)
+
+
+@pytest.mark.parametrize("allowed", [LOOPBACK, ("*",)])
+@pytest.mark.parametrize(
+    "host", ["localhost:evil", "localhost:80:80", "[::1]evil", "[::1]:x", "[::1", "a b", "a/b", "a@b", " "]
+)
+def test_a_malformed_host_is_refused(host: str, allowed: tuple[str, ...]) -> None:
+    assert not host_is_allowed(host, allowed)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "hosts"),
+    [
+        ("http://localhost:8000", "localhost:8000", LOOPBACK),
+        ("https://localhost", "localhost", LOOPBACK),
+        ("HTTP://LocalHost:8000", "localhost:8000", LOOPBACK),
+        ("http://[::1]:8000", "[::1]:8000", LOOPBACK),
+        ("https://shop.example.com", "shop.example.com", ("shop.example.com",)),
+        ("https://shop.example.com", "SHOP.example.com", (".example.com",)),
+        ("https://shop.example.com:8443", "shop.example.com:8443", ("*", ".example.com")),
+        ("http://localhost:8000", "localhost:8000", ("*",)),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000", ("*",)),
+        ("http://[::1]:8000", "[::1]:8000", ("*",)),
+    ],
+)
+def test_the_servers_own_pages_may_call(origin: str, host: str, hosts: tuple[str, ...]) -> None:
+    assert origin_is_allowed(origin, host, hosts, ())
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "hosts"),
+    [
+        ("http://evil.com", "localhost:8000", LOOPBACK),
+        ("http://localhost:9000", "localhost:8000", LOOPBACK),
+        ("http://localhost", "localhost:8000", LOOPBACK),
+        ("http://localhost:8000.evil.com", "localhost:8000", LOOPBACK),
+        ("http://localhost:8000@evil.com", "localhost:8000", LOOPBACK),
+        ("http://user@localhost:8000", "localhost:8000", LOOPBACK),
+        ("ftp://localhost:8000", "localhost:8000", LOOPBACK),
+        ("chrome-extension://localhost", "localhost", LOOPBACK),
+        ("localhost:8000", "localhost:8000", LOOPBACK),
+        ("//localhost:8000", "localhost:8000", LOOPBACK),
+        ("null", "localhost:8000", LOOPBACK),
+        ("null", "null", ("*",)),
+        ("http://", "", ("*",)),
+        ("http://[", "localhost:8000", LOOPBACK),
+        ("http://[::1", "[::1]", LOOPBACK),
+        ("http://api.example.com", "shop.example.com", (".example.com",)),
+    ],
+)
+def test_a_foreign_or_unreadable_origin_may_not_call(origin: str, host: str, hosts: tuple[str, ...]) -> None:
+    assert not origin_is_allowed(origin, host, hosts, ())
+
+
+@pytest.mark.parametrize("host", ["evil.com", "evil.com:8000", "localhost.evil.com", "192.168.0.7", "[2001:db8::1]"])
+def test_under_a_wildcard_a_rebound_name_does_not_make_a_page_our_own(host: str) -> None:
+    assert host_is_allowed(host, ("*",))
+    assert not origin_is_allowed(f"http://{host}", host, ("*",), ())
+
+
+@pytest.mark.parametrize(
+    ("origin", "listed", "expected"),
+    [
+        ("https://app.test", "https://app.test", True),
+        ("https://APP.test", "https://app.test", True),
+        ("https://app.test", "HTTPS://App.Test/", True),
+        ("https://app.test:443", "https://app.test", False),
+        ("http://app.test", "https://app.test", False),
+        ("https://app.test.evil.com", "https://app.test", False),
+        ("https://x.app.test", "https://app.test", False),
+        ("https://anything.test", "*", True),
+        ("null", "*", True),
+        ("null", "null", True),
+        ("null", "https://app.test", False),
+    ],
+)
+def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expected: bool) -> None:
+    assert origin_is_allowed(origin, "localhost", LOOPBACK, (listed,)) is expected
+
+
+@given(st.text(), st.text(), st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
+def test_every_text_is_allowed_or_not(origin: str, host: str, hosts: list[str], origins: list[str]) -> None:
+    assert host_is_allowed(host, hosts) in (True, False)
+    assert origin_is_allowed(origin, host, hosts, origins) in (True, False)
+
+
+@given(st.text())
+def test_no_origin_is_our_own_where_only_the_wildcard_names_hosts(name: str) -> None:
+    host = f"{name}.evil.test"
+    assert not origin_is_allowed(f"https://{host}", host, ("*",), ())
+
+
+def test_an_allowed_page_sees_the_headers_it_needs() -> None:
+    headers = dict(cors_headers("https://app.test"))
+    assert headers["Access-Control-Allow-Origin"] == "https://app.test"
+    assert headers["Vary"] == "Origin"
+    exposed = {name.strip().lower() for name in headers["Access-Control-Expose-Headers"].split(",")}
+    assert {"mcp-session-id", "www-authenticate"} <= exposed
+
+
+@pytest.mark.parametrize("origin", [None, ""])
+def test_without_an_origin_there_is_no_cors(origin: str | None) -> None:
+    assert cors_headers(origin) == ()
+    headers = dict(preflight_headers(origin, "Mcp-Param-Region"))
+    assert set(headers) == {"Allow"}
+    assert {"GET", "POST", "DELETE", "OPTIONS"} == set(headers["Allow"].split(", "))
+
+
+def test_a_preflight_names_methods_and_headers_and_no_wildcard() -> None:
+    headers = dict(preflight_headers("https://app.test", None))
+    assert {"GET", "POST", "DELETE"} <= set(headers["Access-Control-Allow-Methods"].split(", "))
+    names = {name.strip().lower() for name in headers["Access-Control-Allow-Headers"].split(",")}
+    protocol = {"mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"}
+    assert protocol | {"content-type", "accept", "authorization"} <= names
+    assert "*" not in "".join(headers.values())
+    assert headers["Access-Control-Allow-Origin"] == "https://app.test"
+
+
+def test_a_preflight_allows_the_parameter_headers_it_is_asked_for_and_no_other_names() -> None:
+    asked = "content-type, Mcp-Param-Region,MCP-PARAM-Tier , x-other, mcp-parameter"
+    allowed = dict(preflight_headers("https://app.test", asked))["Access-Control-Allow-Headers"]
+    names = {name.strip().lower() for name in allowed.split(",")}
+    assert {"mcp-param-region", "mcp-param-tier"} <= names
+    assert names.isdisjoint({"x-other", "mcp-parameter"})
