@@ -17,7 +17,15 @@ from mcp.shared.dispatcher import DispatchContext
 from mcp_types import ListToolsResult, Tool
 
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, adopt_context, name_missing_resources, refuse_unknown_tools
+from mcp_transport.kernel import (
+    Caller,
+    Exchange,
+    Facts,
+    Kernel,
+    adopt_context,
+    name_missing_resources,
+    refuse_unknown_tools,
+)
 from mcp_transport.kernel.events import Listening
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
@@ -226,7 +234,9 @@ async def test_a_notification_reaches_its_handler() -> None:
     assert heard == ["notifications/roots/list_changed"]
 
 
-@pytest.mark.parametrize(("version", "code"), [("2025-03-26", -32002), ("2025-11-25", -32002), ("2026-07-28", -32602)])
+@pytest.mark.parametrize(
+    ("version", "code"), [("2025-03-26", -32002), ("2025-11-25", -32002), ("2026-07-28", -32602)]
+)
 async def test_a_missing_resource_has_the_code_of_its_era(version: str, code: int) -> None:
     server: MCPServer[Any] = MCPServer("seams")
     name_missing_resources(server)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
+from tests.clock import FakeClock, settle
 
 BOTH = "application/json, text/event-stream"
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
 }
+PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 ALL_CAPABILITIES = {"elicitation": {}, "sampling": {}, "roots": {}}
 
 
@@ -88,6 +90,10 @@ class Answer:
                 return frame.message
         return None
 
+    async def text(self) -> str:
+        """Return the text of the tool's result that ends the stream."""
+        return text_of((await self.messages())[-1])
+
     async def messages(self) -> list[dict[str, Any]]:
         """Return everything until the stream ends."""
         found = []
@@ -111,8 +117,9 @@ async def send(
     extra_lines: list[tuple[str, str]] | None = None,
     user: Any = None,
     streaming: bool = True,
+    chunks: AsyncIterator[bytes] | None = None,
 ) -> Answer:
-    """Send one HTTP request; a header given as None is left out."""
+    """Send one HTTP request; a header given as None is left out, `chunks` replace the body."""
     defaults: dict[str, str | None] = {"host": "localhost", "accept": BOTH}
     if method == "POST":
         defaults["content-type"] = "application/json"
@@ -121,10 +128,10 @@ async def send(
     request = HTTPRequest(method=method, headers=Headers(lines), peer="127.0.0.1", user=user, streaming=streaming)
     content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def whole() -> AsyncIterator[bytes]:
         yield content
 
-    reply = await endpoint.handle(request, chunks())
+    reply = await endpoint.handle(request, chunks or whole())
     answered = {name.lower(): value for name, value in reply.headers}
     if isinstance(reply, Reply):
         return Answer(reply.status, answered, body=reply.body)
@@ -158,21 +165,31 @@ class SessionClient:
 
     async def post(self, body: Any, **options: Any) -> Answer:
         headers = {**self.headers, **options.pop("headers", {})}
-        return await send(options.pop("endpoint", self.endpoint), body=body, headers=headers, user=self.user, **options)
+        return await send(
+            options.pop("endpoint", self.endpoint), body=body, headers=headers, user=self.user, **options
+        )
 
-    async def request(self, method: str, params: dict[str, Any] | None = None, id: Any = None, **options: Any) -> Answer:
+    async def request(
+        self, method: str, params: dict[str, Any] | None = None, id: Any = None, **options: Any
+    ) -> Answer:
         if id is None:
             self._ids += 1
             id = self._ids
         return await self.post(request(method, params, id=id), **options)
 
-    async def call(self, tool: str, arguments: dict[str, Any] | None = None, id: Any = None, **options: Any) -> Answer:
+    async def call(
+        self, tool: str, arguments: dict[str, Any] | None = None, id: Any = None, **options: Any
+    ) -> Answer:
         """Call a tool, asking for progress."""
         meta = {"progressToken": "p"}
-        return await self.request("tools/call", {"name": tool, "arguments": arguments or {}, "_meta": meta}, id, **options)
+        return await self.request(
+            "tools/call", {"name": tool, "arguments": arguments or {}, "_meta": meta}, id, **options
+        )
 
     async def notify(self, method: str, params: dict[str, Any] | None = None, **options: Any) -> Answer:
-        return await self.post({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}, **options)
+        return await self.post(
+            {"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}, **options
+        )
 
     async def reply(self, to: Any, result: dict[str, Any], **options: Any) -> Answer:
         return await self.post({"jsonrpc": "2.0", "id": to, "result": result}, **options)
@@ -183,7 +200,9 @@ class SessionClient:
 
     async def delete(self, **options: Any) -> Answer:
         headers = {**self.headers, **options.pop("headers", {})}
-        return await send(options.pop("endpoint", self.endpoint), "DELETE", headers=headers, user=self.user, **options)
+        return await send(
+            options.pop("endpoint", self.endpoint), "DELETE", headers=headers, user=self.user, **options
+        )
 
 
 def request(method: str, params: dict[str, Any] | None = None, id: Any = 1) -> dict[str, Any]:
@@ -207,3 +226,41 @@ async def send_sessionless(
     defaults = {"mcp-protocol-version": "2026-07-28", "mcp-method": method, "mcp-name": named}
     body = request(method, params, id=id)
     return await send(endpoint, body=body, headers={**defaults, **(headers or {})}, **options)
+
+
+# -- waiting ------------------------------------------------------------------------------------------
+
+_ResultT = TypeVar("_ResultT")
+
+
+def text_of(message: Any) -> str:
+    """Return the first text of a tool's result."""
+    text: str = message["result"]["content"][0]["text"]
+    return text
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let everything run until `condition` holds; bounded."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await settle()
+
+
+async def later(clock: FakeClock, seconds: float, work: Awaitable[_ResultT]) -> _ResultT:
+    """Begin `work`, move the clock on as soon as something waits with a deadline, return what it gave."""
+    clock.armed.clear()
+    task = asyncio.ensure_future(work)
+    async with asyncio.timeout(5):
+        await clock.armed.wait()
+    await clock.advance(seconds)
+    async with asyncio.timeout(5):
+        return await task
+
+
+async def silent(clock: FakeClock, entered: asyncio.Event, work: Awaitable[_ResultT]) -> _ResultT:
+    """Send a call whose tool sets `entered` and then says nothing; return its answer, a stream by then."""
+    task = asyncio.ensure_future(work)
+    async with asyncio.timeout(5):
+        await entered.wait()
+        await clock.advance(1.0)
+        return await task

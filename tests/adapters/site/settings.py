@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-SECRET_KEY = "a-key-for-tests-only-which-protects-nothing-at-all"  # noqa: S105
+SECRET_KEY = "a-key-for-tests-only-which-protects-nothing-at-all"
 DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 USE_TZ = True

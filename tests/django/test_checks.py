@@ -1,0 +1,333 @@
+"""Every system check: when it speaks, when it keeps silent, and that its hint says what to change."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from django.urls import include, path
+
+from mcp_transport import checks, tool
+from mcp_transport.server import Declarations
+
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+FILE = "django.core.cache.backends.filebased.FileBasedCache"
+DATABASE = "django.core.cache.backends.db.DatabaseCache"
+MEMCACHED = "django.core.cache.backends.memcached.PyMemcacheCache"
+REDIS = "django.core.cache.backends.redis.RedisCache"
+
+
+def found(number: str) -> list[CheckMessage]:
+    """Return this package's messages with that id; the checks run as `manage.py check` runs them."""
+    return [message for message in run_checks() if message.id == f"mcp_transport.{number}"]
+
+
+def one(number: str) -> CheckMessage:
+    [message] = found(number)
+    assert message.level == (40 if number.startswith("E") else 30)
+    return message
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Configure a cache of some kind; a folder of its own does for any."""
+
+    def configure(kind: str, **options: Any) -> dict[str, Any]:
+        return {"default": {"BACKEND": kind, "LOCATION": str(tmp_path / "cache"), **options}}
+
+    return configure
+
+
+def test_good_project_hears_nothing(settings: Any) -> None:
+    del settings.MCP_TRANSPORT
+    assert [message for message in run_checks() if (message.id or "").startswith("mcp_transport")] == []
+
+
+def test_checks_are_registered_once_and_have_hints(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"NAMES": 1, "NAME": 1}
+    messages = [message for message in run_checks() if (message.id or "").startswith("mcp_transport")]
+    assert [message.id for message in messages] == ["mcp_transport.E001", "mcp_transport.E002"]
+    assert all(message.hint for message in messages)
+
+
+# -- settings ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ALLOWED_ORIGIN", "Did you mean 'ALLOWED_ORIGINS'?"),
+        ("allowed_origins", "Did you mean 'ALLOWED_ORIGINS'?"),
+        ("SESSION_TTL", "Did you mean 'SESSION_TTL_SECONDS'?"),
+        ("FROBNICATE", "docs/reference/settings.md lists the known ones."),
+        (7, "docs/reference/settings.md lists the known ones."),
+    ],
+)
+def test_unknown_setting_is_an_error(name: Any, hint: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {name: 1}
+    message = one("E001")
+    assert (message.msg, message.hint) == (f"MCP_TRANSPORT[{name!r}] is no setting.", hint)
+
+
+def test_wrong_value_is_an_error(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"NAME": 1, "MAX_BATCH": 0, "TITLE": "right"}
+    first, second = found("E002")
+    assert (first.msg, first.hint) == (
+        "MCP_TRANSPORT['NAME']: expected a string, got 1.",
+        "Correct MCP_TRANSPORT['NAME'] in your settings.",
+    )
+    assert second.msg == "MCP_TRANSPORT['MAX_BATCH']: expected 1 or more, got 0."
+
+
+@pytest.mark.parametrize("value", [["NAME"], None, "NAME"])
+def test_settings_that_are_no_dict_are_an_error_and_no_crash(value: Any, settings: Any) -> None:
+    settings.MCP_TRANSPORT = value
+    message = one("E002")
+    assert "MCP_TRANSPORT must be a dict" in message.msg
+    assert message.hint == "Correct MCP_TRANSPORT in your settings."
+
+
+# -- parts that cannot be built --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"SERVER": "no.such.module"}, "SERVER"),
+        ({"SERVER": "django.conf.settings"}, "SERVER"),
+        ({"BACKEND": "redis"}, "BACKEND"),
+        ({"BACKEND": "no.such.Backend"}, "BACKEND"),
+        ({"BACKEND": "tests.django.test_checks.one"}, "BACKEND"),
+        ({"CACHE_HINTS": {"tools/list": ("soon", "public")}}, "SERVER"),
+        ({"CACHE_HINTS": {"tools/list": (1, "everybody")}}, "SERVER"),
+        ({"CACHE_HINTS": {"tools/call": (1, "public")}}, "SERVER"),
+    ],
+)
+def test_part_that_cannot_be_built_is_an_error(values: dict[str, Any], name: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = values
+    message = one("E003")
+    assert message.msg.startswith(f"MCP_TRANSPORT['{name}'] cannot be used: ")
+    assert message.hint == f"Correct MCP_TRANSPORT[{name!r}]."
+
+
+def test_unknown_cache_is_an_error(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"CACHE": "sessions"}
+    settings.CACHES = {"default": {"BACKEND": LOCMEM}, "other": {"BACKEND": LOCMEM}}
+    message = one("E004")
+    assert "'sessions', which is no cache" in message.msg
+    assert message.hint == "Name one of CACHES: default, other."
+    settings.CACHES = {"default": {"BACKEND": LOCMEM}, "sessions": {"BACKEND": LOCMEM}}
+    assert not found("E004")
+
+
+@pytest.mark.parametrize("value", [7, None])
+def test_cache_of_the_wrong_type_is_an_error_and_no_crash(value: Any, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"CACHE": value}
+    assert one("E002").msg.startswith("MCP_TRANSPORT['CACHE']: expected a string")
+
+
+# -- several workers ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WEB_CONCURRENCY", "GRANIAN_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(LOCMEM, "sessions"), (REDIS, "streams"), (FILE, "streams")])
+def test_several_workers_without_shared_streams_are_warned_of(
+    kind: str, kept: str, cached: Any, settings: Any
+) -> None:
+    settings.MCP_TRANSPORT = {"WORKERS": 2}
+    settings.CACHES = cached(kind, OPTIONS={"MAX_ENTRIES": 10_000} if kind != REDIS else {})
+    message = one("W001")
+    assert message.msg.startswith(f"2 workers are configured, but {kept} live in one process's memory")
+    assert "MCP_TRANSPORT['BACKEND']" in str(message.hint)
+
+
+@pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "GRANIAN_WORKERS"])
+def test_workers_are_read_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    monkeypatch.setenv(name, "4")
+    assert one("W001").msg.startswith("4 workers")
+    settings.MCP_TRANSPORT = {"WORKERS": 1}  # the setting has the last word
+    assert not found("W001")
+
+
+@pytest.mark.parametrize("values", [{}, {"WORKERS": 1}, {"WORKERS": 4, "BACKEND": "shop.Shared"}])
+def test_one_worker_or_a_backend_of_ones_own_is_fine(values: dict[str, Any], settings: Any) -> None:
+    settings.MCP_TRANSPORT = values
+    assert not found("W001")
+
+
+def test_words_in_the_environment_are_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "auto")
+    assert not found("W001")
+
+
+# -- middleware --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "django.middleware.gzip.GZipMiddleware",
+        "django.middleware.http.ConditionalGetMiddleware",
+        "django.middleware.cache.UpdateCacheMiddleware",
+        "django.middleware.cache.FetchFromCacheMiddleware",
+    ],
+)
+def test_middleware_that_breaks_streams_is_warned_of(name: str, settings: Any) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, name]
+    message = one("W002")
+    assert message.msg.startswith(f"{name} ")
+    assert "MIDDLEWARE" in str(message.hint)
+    assert "mcp_transport.asgi.mount" in str(message.hint)
+
+
+def sync_only(get_response: Any) -> Any:
+    """Middleware written before Django was async."""
+    return get_response
+
+
+def both(get_response: Any) -> Any:
+    """Middleware for both worlds."""
+    return get_response
+
+
+both.async_capable = True  # type: ignore[attr-defined]
+
+
+def test_middleware_that_is_not_async_is_warned_of(settings: Any) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.sync_only", f"{__name__}.both"]
+    message = one("W003")
+    assert message.msg.startswith(f"{__name__}.sync_only is not async-capable")
+    assert "MIDDLEWARE" in str(message.hint)
+
+
+def test_djangos_own_middleware_is_fine(settings: Any) -> None:
+    settings.MIDDLEWARE = [
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ]
+    assert not found("W002")
+    assert not found("W003")
+
+
+def test_middleware_that_cannot_be_imported_is_djangos_business(settings: Any) -> None:
+    settings.MIDDLEWARE = ["no.such.Middleware"]
+    assert not found("W003")
+
+
+# -- the URL -------------------------------------------------------------------------------------------------
+
+
+class Slashed:
+    urlpatterns = (path("mcp/", include("mcp_transport.urls")),)
+
+
+class Bare:
+    urlpatterns = (path("mcp", include("mcp_transport.urls")),)
+
+
+class Mounted:
+    urlpatterns = ()
+
+
+def test_url_with_a_slash_is_warned_of(settings: Any) -> None:
+    settings.ROOT_URLCONF = Slashed
+    message = one("W004")
+    assert "answers at /mcp/ only" in message.msg
+    assert 'path("mcp", include("mcp_transport.urls"))' in str(message.hint)
+
+
+@pytest.mark.parametrize("urls", [Bare, Mounted])
+def test_url_without_a_slash_or_no_url_is_fine(urls: Any, settings: Any) -> None:
+    settings.ROOT_URLCONF = urls
+    assert not found("W004")
+
+
+# -- caches that forget ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [LOCMEM, FILE, DATABASE])
+def test_small_cache_is_warned_of(kind: str, cached: Any, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "cache"}
+    settings.CACHES = cached(kind)
+    message = one("W005")
+    assert "'default' keeps 300 entries" in message.msg
+    assert "CACHES['default']['OPTIONS']['MAX_ENTRIES']" in str(message.hint)
+    settings.CACHES = cached(kind, OPTIONS={"MAX_ENTRIES": 9_999})
+    assert "9999" in one("W005").msg
+    settings.CACHES = cached(kind, OPTIONS={"MAX_ENTRIES": 10_000})
+    assert not found("W005")
+
+
+def test_memcached_is_warned_of(cached: Any, settings: Any) -> None:
+    settings.CACHES = cached(MEMCACHED)
+    [message] = checks.check_eviction()  # by itself: Django's own checks would need the client's package
+    assert (message.id, "memcached" in message.msg) == ("mcp_transport.W005", True)
+    assert "MCP_TRANSPORT['CACHE']" in str(message.hint)
+
+
+def test_cache_that_is_not_used_or_keeps_all_is_fine(cached: Any, settings: Any) -> None:
+    settings.CACHES = cached(LOCMEM)
+    assert not found("W005")  # the memory backend
+    settings.CACHES = cached(REDIS)
+    assert not found("W005")
+
+
+# -- the rest ------------------------------------------------------------------------------------------------
+
+
+def test_debug_on_a_public_host_is_warned_of(settings: Any) -> None:
+    settings.DEBUG, settings.ALLOWED_HOSTS = True, ["localhost", "shop.example", "*"]
+    message = one("W006")
+    assert "ALLOWED_HOSTS names *, shop.example" in message.msg
+    assert message.hint == "Set DEBUG = False."
+
+
+@pytest.mark.parametrize(
+    ("debug", "hosts"), [(False, ["shop.example"]), (True, []), (True, ["localhost", "127.0.0.1"])]
+)
+def test_debug_at_home_is_fine(debug: bool, hosts: list[str], settings: Any) -> None:
+    settings.DEBUG, settings.ALLOWED_HOSTS = debug, hosts
+    assert not found("W006")
+
+
+@pytest.mark.parametrize(
+    ("version", "warned"), [("2.2.9", True), ("2.3.0", False), ("2.3.9rc1", False), ("2.4.0", True), ("3.0", True)]
+)
+def test_sdk_that_was_not_tried_is_warned_of(version: str, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "mcp" else real(name))
+    assert len(found("W007")) == warned
+    if warned:
+        assert f"The MCP SDK is {version}" in one("W007").msg
+        assert '"mcp>=2.3,<2.4"' in str(one("W007").hint)
+
+
+def test_declarations_that_nobody_serves_are_warned_of(declarations: Declarations, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"SERVER": "tests.django.servers.high_level"}
+    assert not found("W008")
+    tool(name="lost")(lambda: 1)
+    message = one("W008")
+    assert "MCP_TRANSPORT['SERVER'] names another server" in message.msg
+    assert "MCP_TRANSPORT['SERVER']" in str(message.hint)
+    settings.MCP_TRANSPORT = {}
+    assert not found("W008")
+
+
+def test_each_id_has_a_test_here() -> None:
+    tested = set(re.findall(r'(?:one|found)\("([EW]\d{3})"\)', Path(__file__).read_text()))
+    assert tested == set(re.findall(r"mcp_transport\.([EW]\d{3})", Path(checks.__file__).read_text()))

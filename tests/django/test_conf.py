@@ -1,0 +1,256 @@
+"""Each setting: its default, what it refuses, and that a changed one is seen."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from typing import Any
+
+import pytest
+
+from mcp_transport import conf, tool
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.versions import REVISIONS
+from tests.django.calls import call, result_of, returned
+from tests.engine.client import send
+
+DEFAULTS = {
+    "NAME": "django",
+    "VERSION": "",
+    "TITLE": None,
+    "INSTRUCTIONS": None,
+    "WEBSITE_URL": None,
+    "CACHE_HINTS": {},
+    "SERVER": None,
+    "BACKEND": "auto",
+    "CACHE": "default",
+    "WORKERS": None,
+    "TOOL_THREADS": 32,
+    "PROTOCOL_VERSIONS": ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"),
+    "ALLOWED_ORIGINS": (),
+    "SESSION_TTL_SECONDS": 3600,
+    "SESSION_MAX_AGE_SECONDS": 604_800,
+    "MAX_SESSIONS_PER_PRINCIPAL": 10_000,
+    "MAX_REQUEST_BYTES": 4_194_304,
+    "MAX_BATCH": 100,
+    "BODY_TIMEOUT_SECONDS": 30,
+    "SSE_AFTER_SECONDS": 1,
+    "KEEPALIVE_SECONDS": 15,
+    "RETRY_MILLISECONDS": 1000,
+    "CLIENT_REPLY_TIMEOUT_SECONDS": 300,
+    "WRITE_TIMEOUT_SECONDS": 30,
+    "STREAM_MAX_EVENTS": 1000,
+    "STREAM_MAX_BYTES": 8_388_608,
+    "STREAM_KEEP_SECONDS": 300,
+    "STREAM_QUEUE": 256,
+}
+MINIMUMS = {
+    "WORKERS": 1,
+    "TOOL_THREADS": 1,
+    "SESSION_TTL_SECONDS": 1,
+    "SESSION_MAX_AGE_SECONDS": 1,
+    "MAX_SESSIONS_PER_PRINCIPAL": 1,
+    "MAX_REQUEST_BYTES": 1,
+    "MAX_BATCH": 1,
+    "BODY_TIMEOUT_SECONDS": 0.001,
+    "SSE_AFTER_SECONDS": 0,
+    "KEEPALIVE_SECONDS": 0.001,
+    "RETRY_MILLISECONDS": 0,
+    "CLIENT_REPLY_TIMEOUT_SECONDS": 0.001,
+    "WRITE_TIMEOUT_SECONDS": 0.001,
+    "STREAM_MAX_EVENTS": 1,
+    "STREAM_MAX_BYTES": 1,
+    "STREAM_KEEP_SECONDS": 0,
+    "STREAM_QUEUE": 1,
+}
+# Something of each kind that is right, as a project would write it, and things that are not.
+RIGHT: dict[str, list[Any]] = {
+    "NAME": ["shop"],
+    "VERSION": ["1.0"],
+    "TITLE": ["The shop", None],
+    "INSTRUCTIONS": ["Search first.", None],
+    "WEBSITE_URL": ["https://shop.example", None],
+    "CACHE_HINTS": [{"tools/list": (60_000, "public")}],
+    "SERVER": ["shop.mcp.server", None],
+    "BACKEND": ["memory", "cache", "auto", "shop.sessions.Backend"],
+    "CACHE": ["sessions"],
+    "PROTOCOL_VERSIONS": [["2025-11-25"], ("2025-11-25", "2026-07-28")],
+    "ALLOWED_ORIGINS": [["https://app.example"], (), ["*"]],
+}
+
+
+def wrong_values(name: str) -> list[Any]:
+    kind = conf.SETTINGS[name].kind
+    wrong: dict[Any, list[Any]] = {
+        str: [1, None, b"bytes"],
+        str | None: [1, b"bytes"],
+        dict: [[], "text", None],
+        list: ["text", [1], {"a"}, None],
+        int: ["1", 1.5, True, None],
+        int | None: ["1", 1.5, True],
+        float: ["1", True, None],
+    }
+    return wrong[kind]
+
+
+@pytest.mark.parametrize("name", conf.SETTINGS)
+def test_default_is_the_documented_one(name: str, settings: Any) -> None:
+    del settings.MCP_TRANSPORT
+    value = conf.get(name)
+    assert value == DEFAULTS[name]
+    assert conf.problems() == {}
+
+
+def test_no_setting_is_left_out_here() -> None:
+    assert set(DEFAULTS) == set(conf.SETTINGS)
+    assert set(MINIMUMS) == {name for name, setting in conf.SETTINGS.items() if setting.minimum is not None}
+
+
+@pytest.mark.parametrize("name", conf.SETTINGS)
+def test_right_value_is_accepted(name: str, settings: Any) -> None:
+    for value in RIGHT.get(name, [MINIMUMS.get(name), 5]):
+        settings.MCP_TRANSPORT = {name: value}
+        assert conf.problems() == {}
+        assert conf.get(name) == value
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in conf.SETTINGS for value in wrong_values(name)])
+def test_value_of_another_type_is_refused(name: str, value: Any, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {name: value}
+    assert list(conf.problems()) == [name]
+    assert conf.problems()[name].startswith("expected ")
+    assert repr(value) in conf.problems()[name]
+
+
+@pytest.mark.parametrize(("name", "minimum"), MINIMUMS.items())
+def test_value_below_the_minimum_is_refused(name: str, minimum: float, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {name: minimum}
+    assert conf.problems() == {}
+    settings.MCP_TRANSPORT = {name: minimum - 1}
+    assert conf.problems() == {name: f"expected {minimum:g} or more, got {minimum - 1!r}"}
+
+
+@pytest.mark.parametrize("value", [[], ["2024-11-05"], ["2025-11-25", "1.0"]])
+def test_versions_must_be_known_ones(value: list[str], settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"PROTOCOL_VERSIONS": value}
+    assert "2025-03-26, 2025-06-18, 2025-11-25, 2026-07-28" in conf.problems()["PROTOCOL_VERSIONS"]
+
+
+def test_settings_must_be_a_dict(settings: Any) -> None:
+    settings.MCP_TRANSPORT = ["NAME"]
+    assert conf.problems() == {"": "MCP_TRANSPORT must be a dict, got list"}
+
+
+# -- the policy made of them -------------------------------------------------------------------------
+
+
+def test_policy_without_settings_has_the_engines_defaults(settings: Any) -> None:
+    del settings.MCP_TRANSPORT
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    assert conf.policy() == dataclasses.replace(Policy(), allowed_hosts=("shop.example",))
+
+
+def test_every_member_of_the_policy_can_be_set() -> None:
+    members = {field.name for field in dataclasses.fields(Policy)}
+    set_by_name = {setting.policy for setting in conf.SETTINGS.values() if setting.policy}
+    assert members - set_by_name == {"allowed_hosts"}  # Django's own ALLOWED_HOSTS
+
+
+@pytest.mark.parametrize("name", [name for name, setting in conf.SETTINGS.items() if setting.policy])
+def test_setting_reaches_the_policy(name: str, settings: Any) -> None:
+    value = {"PROTOCOL_VERSIONS": ["2025-06-18"], "ALLOWED_ORIGINS": ["https://app.example"]}.get(name, 7)
+    settings.MCP_TRANSPORT = {name: value}
+    assert getattr(conf.policy(), conf.SETTINGS[name].policy) == (tuple(value) if isinstance(value, list) else value)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "debug", "allowed"),
+    [
+        (["shop.example"], False, ("shop.example",)),
+        (["shop.example"], True, ("shop.example",)),
+        ([], True, (".localhost", "127.0.0.1", "[::1]")),
+        ([], False, ()),
+    ],
+)
+def test_hosts_are_allowed_as_django_allows_them(hosts: list[str], debug: bool, allowed: Any, settings: Any) -> None:
+    settings.ALLOWED_HOSTS, settings.DEBUG = hosts, debug
+    assert conf.policy().allowed_hosts == allowed
+
+
+# -- a changed setting is seen by the next request ---------------------------------------------------
+
+
+async def test_descriptions_reach_the_client(settings: Any, serve: Any) -> None:
+    described = {
+        "NAME": "bookshop",
+        "VERSION": "4.2",
+        "TITLE": "Books",
+        "WEBSITE_URL": "https://books.example",
+        "INSTRUCTIONS": "Search before you buy.",
+        "CACHE_HINTS": {"tools/list": (60_000, "public")},
+    }
+    settings.MCP_TRANSPORT = described
+    discovered = await result_of(serve(), "server/discover")
+    assert discovered["instructions"] == "Search before you buy."
+    assert discovered["_meta"]["io.modelcontextprotocol/serverInfo"] == {
+        "name": "bookshop",
+        "version": "4.2",
+        "title": "Books",
+        "websiteUrl": "https://books.example",
+    }
+    tools = await result_of(serve(), "tools/list")
+    assert (tools["ttlMs"], tools["cacheScope"]) == (60_000, "public")
+
+
+async def test_override_reaches_an_endpoint_already_in_use(settings: Any, serve: Any) -> None:
+    before = await send(serve(), raw=b" " * 100)
+    settings.MCP_TRANSPORT = {"MAX_REQUEST_BYTES": 99}
+    after = await send(serve(), raw=b" " * 100)
+    assert (before.status, after.status) == (400, 413)
+
+
+async def test_versions_reach_the_endpoint(settings: Any, serve: Any) -> None:
+    assert (await result_of(serve(), "server/discover"))["supportedVersions"] == ["2026-07-28"]
+    settings.MCP_TRANSPORT = {"PROTOCOL_VERSIONS": [name for name in REVISIONS if name != "2026-07-28"]}
+    answer = await send(serve(), body={"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    assert answer.status == 400
+
+
+async def test_origins_reach_the_endpoint(settings: Any, serve: Any) -> None:
+    page = {"origin": "https://app.example"}
+    refused = await send(serve(), "OPTIONS", headers=page)
+    settings.MCP_TRANSPORT = {"ALLOWED_ORIGINS": ["https://app.example"]}
+    allowed = await send(serve(), "OPTIONS", headers=page)
+    assert (refused.status, allowed.status) == (403, 204)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_tool_threads_bounds_synchronous_tools(
+    threads: int, settings: Any, declarations: Any, serve: Any
+) -> None:
+    settings.MCP_TRANSPORT = {"TOOL_THREADS": threads}
+    meeting = threading.Barrier(2)
+
+    @tool
+    def meet() -> bool:
+        """Wait for another call to come; with one thread, none can."""
+        try:
+            meeting.wait(0.2 if threads == 1 else 5)
+        except threading.BrokenBarrierError:
+            return False
+        return True
+
+    endpoint = serve()
+    both = await asyncio.gather(returned(endpoint, "meet"), returned(endpoint, "meet"))
+    assert both == [threads == 2] * 2
+
+
+async def test_tool_call_needs_no_setting(settings: Any, declarations: Any, serve: Any) -> None:
+    del settings.MCP_TRANSPORT
+
+    @tool
+    def hello() -> str:
+        return "hello"
+
+    assert (await call(serve(), "hello"))["content"] == [{"type": "text", "text": "hello"}]

@@ -1,0 +1,148 @@
+"""Running tools: what becomes of their errors, and on which thread with which database connections they run."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connections
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
+
+from mcp_transport import tool
+from tests.django.calls import call, error_of, failure, returned
+
+pytestmark = pytest.mark.usefixtures("declarations")
+
+
+# -- errors of running tools -------------------------------------------------------------------------
+
+
+async def test_tool_error_is_shown_to_the_model(serve):
+    @tool
+    def refuse():
+        raise ToolError("Sold out.")
+
+    assert (await failure(serve(), "refuse")).endswith(": Sold out.")
+
+
+async def test_protocol_error_is_answered_as_such(serve):
+    @tool
+    def refuse():
+        raise MCPError(-31000, "Not today", {"when": "tomorrow"})
+
+    error = await error_of(serve(), "tools/call", {"name": "refuse", "arguments": {}})
+    assert error == {"code": -31000, "message": "Not today", "data": {"when": "tomorrow"}}
+
+
+async def test_unexpected_error_is_not_shown(serve):
+    @tool
+    def broken():
+        raise RuntimeError("password=hunter2")
+
+    result = await call(serve(), "broken")
+    assert result["isError"]
+    assert "hunter2" not in str(result)
+
+
+async def test_arguments_are_checked_before_the_function_runs(serve):
+    @tool
+    def area(width: int) -> int:
+        raise AssertionError("it ran")
+
+    assert "width" in await failure(serve(), "area", {"width": "wide"})
+
+
+# -- where functions run -----------------------------------------------------------------------------
+
+
+async def test_async_tool_runs_on_the_loop(serve):
+    @tool
+    async def where() -> bool:
+        return threading.current_thread() is threading.main_thread() and asyncio.get_running_loop() is loop
+
+    loop = asyncio.get_running_loop()
+    assert await returned(serve(), "where") is True
+
+
+async def test_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(serve):
+    started, release = threading.Event(), threading.Event()
+
+    @tool
+    def wait() -> str:
+        started.set()
+        assert release.wait(5)
+        return threading.current_thread().name
+
+    @tool
+    async def let_go() -> None:
+        release.set()
+
+    endpoint = serve()
+    waiting = asyncio.ensure_future(returned(endpoint, "wait"))
+    await returned(endpoint, "let_go")
+    async with asyncio.timeout(5):
+        assert (await waiting).startswith("mcp-tool")
+    assert started.is_set()
+
+
+@pytest.fixture
+def file_database(tmp_path: Path, monkeypatch, django_db_blocker) -> Iterator[str]:
+    """A database whose connections can be closed, which those in memory cannot."""
+    entry = {**connections.settings["default"], "NAME": str(tmp_path / "file.sqlite3")}
+    monkeypatch.setitem(connections.settings, "file", entry)
+    with django_db_blocker.unblock():
+        yield "file"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_sync_tool_leaves_no_database_connection_open(fails, file_database, serve):
+    used = []
+
+    @tool
+    def query() -> int:
+        connection = connections[file_database]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        used.append((connection, connection.connection))
+        if fails:
+            raise ToolError("after the query")
+        return 1
+
+    result = await call(serve(), "query")
+    assert result.get("isError", False) is fails
+    [(wrapper, opened)] = used
+    assert opened is not None
+    assert wrapper.connection is None
+
+
+async def test_sync_tool_does_not_meet_an_outdated_connection(file_database, settings, serve):
+    settings.MCP_TRANSPORT = {"TOOL_THREADS": 1}
+    connections.settings[file_database]["CONN_MAX_AGE"] = None  # kept between calls, as projects may have it
+    opened = []
+
+    @tool
+    def query() -> int:
+        connection = connections[file_database]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        opened.append(connection.connection)
+        wrappers.add(connection)
+        return 1
+
+    @tool
+    def rest() -> int:
+        return 0
+
+    wrappers = set()
+    await returned(serve(), "query")
+    await returned(serve(), "query")
+    assert opened[1] is opened[0]
+    [wrapper] = wrappers
+    wrapper.close_at = 0  # its time is over
+    await returned(serve(), "query")
+    assert opened[2] is not opened[0]
+    wrapper.close_at = 0
+    await returned(serve(), "rest")
+    assert wrapper.connection is None

@@ -1,0 +1,145 @@
+"""Values that tools keep for a session: from call to call, within limits, and not at all without a session."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mcp_transport import Context, tool
+from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES
+from tests.django.calls import failure, opened, text_of
+
+
+@pytest.fixture
+def tools(declarations: Any) -> None:
+    """Declare a tool for each thing that can be done with the state."""
+
+    @tool
+    async def put(name: str, value: Any, ctx: Context) -> None:
+        await ctx.session.set(name, value)
+
+    @tool
+    async def take(name: str, ctx: Context) -> Any:
+        return {"value": await ctx.session.get(name, "nothing")}
+
+    @tool
+    async def drop(name: str, ctx: Context) -> bool:
+        return await ctx.session.delete(name)
+
+    @tool
+    async def names(ctx: Context) -> list[str]:
+        return await ctx.session.keys()
+
+    @tool
+    async def clear(ctx: Context) -> None:
+        await ctx.session.clear()
+
+    @tool
+    async def fill(count: int, size: int, ctx: Context) -> None:
+        for number in range(count):
+            await ctx.session.set(f"n{number}", "x" * (size - 2))
+
+    @tool
+    async def put_object(ctx: Context) -> None:
+        await ctx.session.set("object", object())
+
+    @tool
+    async def name_of_session(ctx: Context) -> str:
+        return ctx.session.short_id
+
+
+@pytest.fixture
+async def state(tools: None, serve: Any) -> Any:
+    """Return a function that opens a session and returns another, which calls a tool in it."""
+
+    async def session(user: Any = None) -> Any:
+        client = await opened(serve(), user)
+
+        async def use(tool_name: str, /, **arguments: Any) -> Any:
+            result = (await client.call(tool_name, arguments)).json["result"]
+            if result.get("isError"):
+                return result["content"][0]["text"]
+            content = result.get("structuredContent")
+            if content is None:
+                content = json.loads(result["content"][0]["text"])
+            return content["result"] if set(content) == {"result"} else content
+
+        return use
+
+    return session
+
+
+@pytest.mark.parametrize("value", [1, "é", None, True, [1, {"a": None}], {"a": [1.5]}])
+async def test_state_lives_from_call_to_call(value, state):
+    use = await state()
+    await use("put", name="cart", value=value)
+    assert await use("take", name="cart") == {"value": value}
+
+
+async def test_state_is_the_sessions_own(state):
+    first, second = await state(), await state()
+    await first("put", name="cart", value=1)
+    assert await second("take", name="cart") == {"value": "nothing"}
+
+
+async def test_state_is_listed_dropped_and_cleared(state):
+    use = await state()
+    for name in ("b", "a", "c"):
+        await use("put", name=name, value=1)
+    assert await use("names") == ["a", "b", "c"]
+    assert await use("drop", name="b") is True
+    assert await use("drop", name="b") is False
+    assert await use("names") == ["a", "c"]
+    await use("clear")
+    assert await use("names") == []
+
+
+async def test_state_has_room_for_so_many_values(state):
+    use = await state()
+    await use("fill", count=MAX_VALUES, size=4)
+    assert f"a session may hold {MAX_VALUES} values" in await use("put", name="one more", value=1)
+    await use("put", name="n0", value="replaced")
+    assert await use("take", name="n0") == {"value": "replaced"}
+    await use("drop", name="n1")
+    await use("put", name="one more", value=1)
+    assert len(await use("names")) == MAX_VALUES
+
+
+async def test_value_has_room_for_so_many_bytes(state):
+    use = await state()
+    await use("fill", count=1, size=MAX_VALUE_BYTES)
+    assert await use("names") == ["n0"]
+    refusal = await use("fill", count=1, size=MAX_VALUE_BYTES + 1)
+    assert f"may hold {MAX_VALUE_BYTES} bytes, got {MAX_VALUE_BYTES + 1}" in refusal
+
+
+async def test_value_must_be_json(state):
+    use = await state()
+    assert "session state 'object' must be JSON-serialisable" in await use("put_object")
+    assert await use("names") == []
+
+
+async def test_session_has_a_name_for_logs_that_is_not_its_id(state, serve):
+    use = await state()
+    short = await use("name_of_session")
+    assert len(short) == 10
+    assert short == await use("name_of_session")
+    client = await opened(serve())
+    assert text_of(await client.call("name_of_session")) not in client.session_id
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("put", {"name": "a", "value": 1}),
+        ("take", {"name": "a"}),
+        ("drop", {"name": "a"}),
+        ("names", {}),
+        ("clear", {}),
+        ("name_of_session", {}),
+    ],
+)
+async def test_without_a_session_the_error_points_to_handles(name, arguments, state, serve):
+    text = await failure(serve(), name, arguments)
+    assert "in 2026-07-28 every request stands alone" in text
+    assert "Return an explicit handle from one tool and take it as an argument of the next" in text

@@ -1,0 +1,320 @@
+"""The documentation says what the code does: names, defaults and codes agree, links lead somewhere, examples run."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import re
+import subprocess
+import sys
+import types
+from argparse import ArgumentParser, _SubParsersAction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import load_command_class
+
+from mcp_transport import checks, conf, exceptions, server
+from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES, Context, SessionState
+from mcp_transport.protocol import errors
+from mcpsite.shop import models
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+
+
+def table(page: str, first: str) -> list[list[str]]:
+    """Return the rows of the table whose first heading is `first`, cells without the backticks around them."""
+    text = (DOCS / page).read_text()
+    [rows] = re.findall(rf"^\| {first} \|.*\n\|[-|: ]+\n((?:\|.*\n?)+)", text, re.M)
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows.splitlines()]
+    return [[re.sub(r"^`([^`]*)`$", r"\1", cell) for cell in row] for row in cells]
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_documented_in_order() -> None:
+    assert [row[0] for row in table("reference/settings.md", "Name")] == list(conf.SETTINGS)
+
+
+@pytest.mark.parametrize("row", table("reference/settings.md", "Name"), ids=lambda row: row[0])
+def test_setting_is_documented_as_it_is(row: list[str]) -> None:
+    name, kind, default, help = row
+    setting = conf.SETTINGS[name]
+    minimum = f", {setting.minimum:g} or more" if setting.minimum is not None else ""
+    assert kind == conf._name(setting.kind) + minimum
+    documented = ast.literal_eval(default)
+    assert documented == (list(setting.default) if isinstance(setting.default, tuple) else setting.default)
+    assert help == setting.help
+
+
+@every_page
+def test_settings_that_are_named_exist(page: Path) -> None:
+    configured = [
+        key.value
+        for block in python_blocks(page)
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Assign)
+        and any(getattr(target, "id", "") == "MCP_TRANSPORT" for target in node.targets)
+        for key in node.value.keys  # type: ignore[attr-defined]
+    ]
+    assert set(configured) <= set(conf.SETTINGS)
+
+
+# -- checks, commands, errors, context ---------------------------------------------------------------------
+
+
+def test_every_check_is_documented() -> None:
+    ids = re.findall(r'id="(mcp_transport\.[EW]\d{3})"', Path(checks.__file__).read_text())
+    assert [row[0] for row in table("reference/checks.md", "Id")] == sorted(set(ids))
+
+
+@every_page
+def test_checks_that_are_named_exist(page: Path) -> None:
+    known = set(re.findall(r"mcp_transport\.[EW]\d{3}", Path(checks.__file__).read_text()))
+    assert set(re.findall(r"mcp_transport\.[EW]\d{3}", page.read_text())) <= known
+
+
+def commands() -> dict[str, set[str]]:
+    """Return each command's words: verbs, and their options behind them."""
+    found = {}
+    for path in (ROOT / "mcp_transport/management/commands").glob("mcp_*.py"):
+        parser = load_command_class("mcp_transport", path.stem).create_parser("manage.py", path.stem)
+        words = set()
+        for action in parser._actions:
+            if isinstance(action, _SubParsersAction):
+                for verb, subparser in action.choices.items():
+                    words |= {verb} | {f"{verb} {option}" for option in own_options(subparser)}
+        found[path.stem] = words
+    return found
+
+
+def own_options(parser: ArgumentParser) -> set[str]:
+    common = {action.dest for action in ArgumentParser()._actions}
+    django = {"version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks"}
+    return {
+        action.option_strings[0]
+        for action in parser._actions
+        if action.option_strings and action.dest not in common | django
+    }
+
+
+def test_every_command_is_documented_with_every_verb_and_option() -> None:
+    text = (DOCS / "reference/commands.md").read_text()
+    sections = dict(re.findall(r"^## `manage.py (\w+)`\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    assert set(sections) == set(commands())
+    for command, words in commands().items():
+        documented = set()
+        for row in re.findall(r"^\| `([^`]+)` \|", sections[command], re.M):
+            verb = row.split()[0]
+            documented |= {verb} | {f"{verb} {option}" for option in re.findall(r"--\w+", row)}
+        assert documented == words
+
+
+@every_page
+def test_commands_that_are_shown_exist(page: Path) -> None:
+    known = commands()
+    for command, verb in re.findall(r"manage\.py (mcp_\w+)(?: ([a-z]+))?", page.read_text()):
+        assert command in known
+        assert not verb or verb in known[command]
+
+
+def test_every_code_is_documented_under_its_name() -> None:
+    documented = {name: int(code) for code, name, *_ in table("reference/errors.md", "Code")}
+    assert documented == {name: getattr(errors, name) for name in errors.__all__ if name.isupper()}
+
+
+def test_pinned_statuses_are_documented() -> None:
+    statuses = {int(code): status for code, _, status, _ in table("reference/errors.md", "Code")}
+    for code, status in errors._SESSIONLESS_STATUS.items():
+        assert str(status) in statuses[code]
+
+
+def test_every_exception_is_documented() -> None:
+    documented = {row[0] for row in table("reference/errors.md", r"Exception \| Whose fault")}
+    assert documented == set(exceptions.__all__) - {"MCPTransportError"}
+
+
+def test_every_member_of_the_context_is_documented() -> None:
+    text = (DOCS / "reference/context.md").read_text()
+    for name in vars(Context):
+        if not name.startswith(("_", "model_")):  # the class is a pydantic model
+            assert f"`{name}" in text, name
+    for name in vars(SessionState):
+        if not name.startswith("_"):
+            assert f"session.{name}" in text, name
+
+
+def test_members_of_the_context_that_are_documented_exist() -> None:
+    for page, first in (("reference/context.md", "Member"), ("reference/context.md", "Method")):
+        text = (DOCS / page).read_text()
+        for cell in re.findall(r"^\| ((?:`[^|]*?`,? ?)+)", text, re.M):
+            for name in re.findall(r"`(?:await )?(?:session\.)?(\w+)[(`]", cell):
+                assert hasattr(Context, name) or hasattr(SessionState, name), (first, name)
+
+
+def test_limits_of_the_session_are_documented() -> None:
+    text = (DOCS / "reference/context.md").read_text()
+    assert f"{MAX_VALUE_BYTES} bytes each, {MAX_VALUES} values at most" in text
+
+
+def test_options_of_the_tool_decorator_are_documented() -> None:
+    import inspect
+    import typing
+
+    [_, with_options] = typing.get_overloads(server.tool)
+    documented = {name for row in table("howto/declare-tools.md", "Option") for name in re.findall(r"\w+", row[0])}
+    assert documented == set(inspect.signature(with_options).parameters)
+
+
+def test_number_of_checks_in_the_changelog() -> None:
+    assert f"{len(table('reference/checks.md', 'Id'))} system checks" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# -- links -----------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", (DOCS / "index.md").read_text())}
+    assert {page for page in PAGES if page.is_relative_to(DOCS)} - linked == {DOCS / "index.md"}
+
+
+@every_page
+def test_page_tells_nothing_of_the_machine_it_was_written_on(page: Path) -> None:
+    assert not re.search(r"/(tmp|work|root|home)/", page.read_text())
+
+
+def test_decisions_are_short_and_numbered() -> None:
+    decisions = sorted((DOCS / "adr").glob("*.md"))
+    for number, page in enumerate(decisions, start=1):
+        text = page.read_text()
+        assert page.name.startswith(f"{number:04}-")
+        assert text.startswith(f"# {number}. ")
+        assert len(text.splitlines()) <= 15
+        assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Cost"))
+
+
+# -- examples --------------------------------------------------------------------------------------------
+
+
+@every_page
+def test_python_compiles(page: Path) -> None:
+    for block in python_blocks(page):
+        compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The package that the examples import models from."""
+    package = types.ModuleType("shop")
+    package.models = models  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", package)
+    monkeypatch.setitem(sys.modules, "shop.models", models)
+    return package
+
+
+def run(blocks: list[str], name: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": name}
+    for block in blocks:
+        exec(compile(block, name, "exec"), namespace)  # noqa: S102
+    return namespace
+
+
+def test_declarations_of_the_how_to_can_be_declared(shop: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "declared", server.Declarations())
+    run(python_blocks(DOCS / "howto/declare-tools.md"), "shop.mcp")
+    declared = server.declared
+    assert list(declared.tools) == ["get_product", "sold_out", "restock", "count_words", "delete_product", "take_one"]
+    assert list(declared.resources) == ["shop://hours", "shop://products/{sku}"]
+    assert list(declared.prompts) == ["praise", "dialogue"]
+    assert declared.completion is not None
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_servers_of_the_how_to_are_served(number: int, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    block = python_blocks(DOCS / "howto/serve-an-existing-server.md")[number]
+    module = types.ModuleType("documented_server")
+    module.__dict__.update(run([block], module.__name__))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    settings.MCP_TRANSPORT = {"SERVER": "documented_server.server"}
+    out = io.StringIO()
+    from django.core.management import call_command
+
+    call_command("mcp_tools", "call", "greet", "name=Ann", stdout=out)
+    assert out.getvalue().startswith("Hello Ann")
+
+
+def carry_out(folder: Path, *tests: str) -> None:
+    """Run example tests in a project of their own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        *tests,
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_example_tests_pass(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/__init__.py").touch()
+    (tmp_path / "shop/mcp.py").write_text(
+        "from mcp_transport import Context, tool\n\n\n"
+        "@tool\ndef add(a: int, b: int) -> int:\n    return a + b\n\n\n"
+        "@tool\ndef whoami(ctx: Context) -> str:\n    return ctx.user.get_username()\n"
+    )
+    (tmp_path / "docs_settings.py").write_text(
+        "from tests.settings import *\n\nINSTALLED_APPS = [*INSTALLED_APPS[:-1], 'shop']\n"
+    )
+    (tmp_path / "test_examples.py").write_text("\n".join(python_blocks(DOCS / "howto/test-your-tools.md")))
+    carry_out(tmp_path, "--ds=docs_settings", str(tmp_path / "test_examples.py"))
+
+
+@pytest.mark.slow
+def test_backend_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/__init__.py").touch()
+    _, backend, tests = python_blocks(DOCS / "howto/write-a-backend.md")
+    (tmp_path / "shop/sessions.py").write_text(backend)
+    (tmp_path / "test_sessions.py").write_text(tests)
+    carry_out(tmp_path, "-p", "tests.backends.conftest", str(tmp_path / "test_sessions.py"))
