@@ -71,6 +71,9 @@ BODIES = [
     Bad("a call with a result", 400, -32600, body={**CALL, "result": {}}),
     Bad("an integer id beyond 64 bits", 400, -32600, raw=with_id(b"18446744073709551616")),
     Bad("a negative id beyond 64 bits", 400, -32600, raw=with_id(b"-9223372036854775809")),
+    Bad("an integer argument beyond 64 bits", 400, -32600, raw=with_argument(b"18446744073709551616")),
+    Bad("a negative argument beyond 64 bits", 400, -32600, raw=with_argument(b"[1, -9223372036854775809]")),
+    Bad("an integer of a thousand digits", 400, -32600, raw=with_argument(b"1" * 300)),
     *[
         Bad(f"the id {id!r}", 400, -32600, body={**CALL, "id": id})
         for id in (None, True, False, 1.5, 1e300, {}, {"a": 1}, [], [1])
