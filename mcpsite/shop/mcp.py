@@ -8,7 +8,6 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
-    MISSING_REQUIRED_CLIENT_CAPABILITY,
     Completion,
     CompletionArgument,
     CompletionContext,
@@ -123,12 +122,6 @@ def _confirmed_by_retry(ctx: Context, question: str) -> bool | InputRequiredResu
     The question travels sealed in the request state: an answer to another offer, such as one
     whose price has changed since, counts as no answer and the user is asked again.
     """
-    if ctx.client_capabilities is None or ctx.client_capabilities.elicitation is None:
-        raise MCPError(
-            MISSING_REQUIRED_CLIENT_CAPABILITY,
-            "an order needs the client's elicitation capability: the user must agree to it",
-            {"requiredCapabilities": {"elicitation": {}}},
-        )
     answer = (ctx.input_responses or {}).get("confirmation")
     if not isinstance(answer, ElicitResult) or ctx.request_state != question:
         form = ElicitRequestFormParams(message=question, requested_schema=Confirmation.model_json_schema())
