@@ -82,10 +82,8 @@ async def _send(endpoint: Endpoint, reply: Reply | StreamReply, send: Send) -> N
         async with asyncio.timeout(endpoint.policy.write_timeout):
             await send(message)
 
-    start: dict[str, Any] = {"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)}
+    start = {"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)}
     if isinstance(reply, Reply):
-        if reply.status != 204:
-            start["headers"].append((b"content-length", str(len(reply.body)).encode()))
         await put(start)
         await put({"type": "http.response.body", "body": reply.body})
         return

@@ -98,7 +98,7 @@ class Endpoint:
         except Exception:
             logger.exception("%s failed", request.method)
             reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
-        return self._with_cors(request, reply)
+        return self._with_cors(request, _with_length(reply))
 
     async def _handle_post(
         self, request: HTTPRequest, value: Any, content: bytes, principal: Principal
@@ -182,6 +182,13 @@ class Endpoint:
         except BackendError as error:
             return str(error)
         return ""
+
+
+def _with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
+    """Say how long a complete answer is, so that no server has to chunk it; 204 must not (RFC 9110, 8.6)."""
+    if isinstance(reply, StreamReply) or reply.status == 204:
+        return reply
+    return replace(reply, headers=(*reply.headers, ("Content-Length", str(len(reply.body)))))
 
 
 def _has_failed(starting: asyncio.Future[Node]) -> bool:
