@@ -25,7 +25,15 @@ from pydantic.errors import PydanticUserError
 from mcp_transport import conf
 from mcp_transport.context import Context
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.kernel import adopt_context, name_missing_resources, refuse_unknown_tools, sessionful_features
+from mcp_transport.kernel import (
+    adopt_context,
+    header_annotation_fault,
+    name_missing_resources,
+    refuse_cursors,
+    refuse_unknown_prompts,
+    refuse_unknown_tools,
+    sessionful_features,
+)
 from mcp_transport.serialization import reads_database, to_wire, wire_annotation
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
@@ -94,6 +102,8 @@ def tool(
             _refuse_unserialisable(function, made)
         if input_schema is not None:
             made.parameters = input_schema
+        if fault := header_annotation_fault(made.parameters):
+            raise DefinitionError(f"{_where(function)}: invalid x-mcp-header annotation: {fault}")
         _add(declared.tools, made.name, made, "tool")
         return function
 
@@ -181,9 +191,14 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
         server.resource(uri, **options)(function)
     if declared.completion is not None:
         server.completion()(declared.completion)  # type: ignore[no-untyped-call]
-    sessionful_features(server)
-    refuse_unknown_tools(server)
-    name_missing_resources(server)
+    for improve in (
+        sessionful_features,
+        refuse_unknown_tools,
+        refuse_unknown_prompts,
+        refuse_cursors,
+        name_missing_resources,
+    ):
+        improve(server)
     return server
 
 

@@ -47,7 +47,10 @@ class Call:
         done(self)
 
     async def _run(self) -> None:
-        outcome = await self._node.kernel.serve(self.exchange, self.request)
+        try:
+            outcome = await self._node.kernel.serve(self.exchange, self.request)
+        finally:
+            self.exchange.ended = True
         try:
             self.payload = encode(outcome.body(self.request.id))
         except (TypeError, ValueError, RecursionError):

@@ -143,7 +143,9 @@ class Endpoint:
 
     def _with_cors(self, request: HTTPRequest, reply: Reply | StreamReply) -> Reply | StreamReply:
         origin, host = request.headers.get("origin"), request.headers.get("host", "")
-        if not origin or not origin_is_allowed(origin, host, self.policy.allowed_hosts, self.policy.allowed_origins):
+        if not origin or len(request.headers.lines("origin")) > 1:
+            return reply
+        if not origin_is_allowed(origin, host, self.policy.allowed_hosts, self.policy.allowed_origins):
             return reply
         return replace(reply, headers=(*reply.headers, *cors_headers(origin)))
 

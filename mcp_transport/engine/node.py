@@ -114,6 +114,7 @@ class Node:
             lifespan=self.lifespan_state,
             request_id=request.id if request is not None else None,
             progress_token=_progress_token(request),
+            meta=_meta(request),
         )
 
     async def insist(self, work: Callable[[], Awaitable[_T]]) -> _T | None:
@@ -289,6 +290,10 @@ def _proof(key: bytes, owner: str, name: str) -> str:
 
 
 def _progress_token(request: Request | None) -> RequestId | None:
-    meta = ((request.params if request is not None else None) or {}).get("_meta")
-    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    token = _meta(request).get("progressToken")
     return token if is_request_id(token) else None
+
+
+def _meta(request: Request | None) -> Mapping[str, Any]:
+    meta = ((request.params if request is not None else None) or {}).get("_meta")
+    return meta if isinstance(meta, Mapping) else {}

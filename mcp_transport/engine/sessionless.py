@@ -65,7 +65,9 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     pipe = Pipe(node.clock, node.policy.keepalive)
     outlet = _Outlet(pipe, can_stream)
     caller = Caller(request, principal)
-    call = Call(node, message, node.exchange(facts, outlet, caller, message))
+    exchange = node.exchange(facts, outlet, caller, message)
+    await node.kernel.check_param_headers(exchange, message, request.headers)
+    call = Call(node, message, exchange)
 
     def done(call: Call) -> None:
         pipe.end(sse.event(call.payload) if call.outcome is not None else b"")

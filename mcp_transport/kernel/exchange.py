@@ -50,12 +50,17 @@ class Exchange:
     """What the server's lifespan yielded."""
     request_id: RequestId | None = None
     progress_token: RequestId | None = None
+    meta: Mapping[str, Any] | None = None
+    """The request's `_meta`."""
     cancel_requested: anyio.Event = field(default_factory=anyio.Event)
+    ended: bool = False
+    """Has the handler returned? Nothing may follow the answer (2026-07-28, streamable-http)."""
+    _progress: float | None = None
 
     @property
     def can_send_request(self) -> bool:
         """Tell whether a request to the client can be carried, and its reply come back."""
-        return self.request_id is not None and self.outlet.can_request
+        return self.request_id is not None and self.outlet.can_request and not self.ended
 
     @property
     def transport(self) -> TransportContext:
@@ -92,12 +97,14 @@ class Exchange:
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the request's own stream."""
-        await self.outlet.notify(method, params)
+        if not self.ended:
+            await self.outlet.notify(method, params)
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Report progress, if the client asked for it."""
-        if self.progress_token is None:
-            return
+        """Report progress, if the client asked for it and there is any."""
+        if self.progress_token is None or (self._progress is not None and progress <= self._progress):
+            return  # it MUST increase (2025-11-25, basic/utilities/progress)
+        self._progress = progress
         optional = {"total": total, "message": message}
         params = {"progressToken": self.progress_token, "progress": progress}
         await self.notify(

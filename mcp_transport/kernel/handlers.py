@@ -10,6 +10,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     EmptyResult,
@@ -31,8 +32,11 @@ from mcp_transport.protocol.versions import REVISIONS
 __all__ = [
     "adopt_context",
     "ask_client",
+    "header_annotation_fault",
     "lowlevel",
     "name_missing_resources",
+    "refuse_cursors",
+    "refuse_unknown_prompts",
     "refuse_unknown_tools",
     "send_log",
     "sessionful_features",
@@ -81,6 +85,51 @@ def refuse_unknown_tools(server: MCPServer[Any]) -> None:
         return await call_next(ctx)
 
     target.middleware.append(refuse)
+
+
+def refuse_unknown_prompts(server: MCPServer[Any]) -> None:
+    """Have a prompt that does not exist, or that lacks an argument, answered with -32602 (server/prompts).
+
+    The SDK takes both for a failure of the server.
+    """
+
+    async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        name = (ctx.params or {}).get("name")
+        if ctx.method == "prompts/get" and isinstance(name, str):
+            prompts = {prompt.name: prompt for prompt in await server.list_prompts()}
+            if name not in prompts:
+                raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name[:128]}")
+            given = (ctx.params or {}).get("arguments") or {}
+            missing = [
+                item.name for item in prompts[name].arguments or () if item.required and item.name not in given
+            ]
+            if missing:
+                raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} needs {', '.join(missing)}")
+        return await call_next(ctx)
+
+    lowlevel(server).middleware.append(refuse)
+
+
+def refuse_cursors(server: MCPServer[Any]) -> None:
+    """Have a cursor answered with -32602: these lists come whole, so none was ever given out."""
+
+    async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method.endswith("/list") and (ctx.params or {}).get("cursor"):
+            raise MCPError(INVALID_PARAMS, "Invalid cursor: this list has one page")
+        return await call_next(ctx)
+
+    lowlevel(server).middleware.append(refuse)
+
+
+def header_annotation_fault(schema: dict[str, Any]) -> str:
+    """Say what is wrong with a schema's x-mcp-header annotations, if anything (2026-07-28, server/tools).
+
+    `_` is a legal character that front-ends drop with the whole header.
+    """
+    if (reason := find_invalid_x_mcp_header(schema)) is not None:
+        return reason
+    doubtful = [token for token in x_mcp_header_map(schema).values() if "_" in token]
+    return f"{doubtful[0]!r} holds '_', and proxies drop such headers" if doubtful else ""
 
 
 def name_missing_resources(server: MCPServer[Any]) -> None:

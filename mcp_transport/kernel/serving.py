@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from mcp.server.connection import Connection
 from mcp.server.lowlevel.server import NotificationOptions
@@ -19,6 +20,8 @@ from mcp.shared.inbound import (
     validate_mcp_param_headers,
 )
 from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    PROTOCOL_VERSION_META_KEY,
     SubscriptionsListenRequestParams,
 )
 from pydantic import ValidationError
@@ -29,16 +32,23 @@ from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.values import Facts, Outcome
-from mcp_transport.protocol.capabilities import missing_capabilities
+from mcp_transport.protocol.capabilities import all_missing_capabilities
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY,
+    UNSUPPORTED_VERSION,
+    sessionless_code,
 )
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Notification, Request
+from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["Kernel"]
+
+# A list that does not end is the server's fault, and must not become the client's wait.
+_MAX_PAGES: Final = 100
 
 logger = logging.getLogger(__name__)
 
@@ -81,34 +91,49 @@ class Kernel:
         Raises:
             ProtocolError: 400 with -32602, -32020 or -32022 (2026-07-28, basic and streamable-http).
         """
+        _check_served_version(request, headers, versions)
         body = {"method": request.method, "params": request.params}
         verdict = classify_inbound_request(body, headers=headers, supported_modern_versions=versions)
         if isinstance(verdict, InboundLadderRejection):
             raise _rejection(verdict)
-        self._check_param_headers(request, headers)
         return Facts(
             protocol_version=verdict.protocol_version,
             client_info=verdict.client_info,
             capabilities=verdict.client_capabilities,
         )
 
-    def _check_param_headers(self, request: Request, headers: Headers) -> None:
+    async def check_param_headers(self, exchange: Exchange, request: Request, headers: Headers) -> None:
+        """Compare a tool call's Mcp-Param-* headers with its arguments.
+
+        Raises:
+            ProtocolError: 400 / -32020 (2026-07-28, streamable-http, "Custom headers").
+        """
         params = request.params or {}
-        arguments = params.get("arguments") or {}
-        name, lookup = params.get("name"), self.server.get_tool_input_schema
-        if (
-            request.method != "tools/call"
-            or lookup is None
-            or not isinstance(name, str)
-            or not isinstance(arguments, dict)
-        ):
+        name, arguments = params.get("name"), params.get("arguments") or {}
+        if request.method != "tools/call" or not isinstance(name, str) or not isinstance(arguments, dict):
             return
-        schema = lookup(name)
-        if schema is None:
+        if not arguments and not any(header.startswith("mcp-param-") for header in headers):
             return
-        rejection = validate_mcp_param_headers(schema, arguments, _LineView(headers))
+        schema = await self._input_schema(exchange, name)
+        rejection = validate_mcp_param_headers(schema, arguments, _LineView(headers)) if schema is not None else None
         if rejection is not None:
             raise _rejection(rejection)
+
+    async def _input_schema(self, exchange: Exchange, name: str) -> Any:
+        """Look a tool's schema up; a server without a way to do that is asked for its list."""
+        if self.server.get_tool_input_schema is not None:
+            return self.server.get_tool_input_schema(name)
+        cursor, meta = None, (exchange.meta or {})
+        for _ in range(_MAX_PAGES):
+            params = {"_meta": meta, **({"cursor": cursor} if cursor else {})}
+            outcome = await self.serve(replace(exchange, progress_token=None), Request(0, "tools/list", params))
+            tools = (outcome.result or {}).get("tools", [])
+            if found := [tool["inputSchema"] for tool in tools if tool["name"] == name]:
+                return found[0]
+            cursor = (outcome.result or {}).get("nextCursor")
+            if not cursor:
+                break
+        return None
 
     # -- one message ---------------------------------------------------------------------------------
 
@@ -122,6 +147,10 @@ class Kernel:
 
     async def serve(self, exchange: Exchange, request: Request) -> Outcome:
         """Run the handler of one request to its end."""
+        sessionful = REVISIONS[exchange.facts.protocol_version].sessionful
+        if not sessionful and self.server.get_request_handler(request.method) is None:
+            # Before its parameters are looked at (2026-07-28, streamable-http: 404).
+            return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         runner = ServerRunner(self.server, _connection(exchange), exchange.lifespan)
         return await self._run(runner, exchange, request.method, request.params)
 
@@ -139,7 +168,10 @@ class Kernel:
         try:
             return _may_ask(exchange, await runner.on_request(exchange, method, params))
         except MCPError as error:
-            return Outcome(error=error.error.model_dump(mode="json", exclude_none=True))
+            fields = error.error.model_dump(mode="json", exclude_none=True)
+            if not REVISIONS[exchange.facts.protocol_version].sessionful:
+                fields["code"] = sessionless_code(fields["code"])
+            return Outcome(error=fields)
         except ValidationError as error:
             return Outcome(error={"code": INVALID_PARAMS, "message": _describe(method, error)}, malformed=True)
         except Exception:
@@ -149,13 +181,26 @@ class Kernel:
             await aclose_shielded(runner.connection)
 
 
+def _check_served_version(request: Request, headers: Headers, versions: Sequence[str]) -> None:
+    """Refuse another revision before its headers are judged: those of a future one may be others.
+
+    Raises: ProtocolError with 400 / -32022.
+    """
+    meta = (request.params or {}).get("_meta", {})
+    version = meta.get(PROTOCOL_VERSION_META_KEY)
+    agreed = isinstance(version, str) and headers.get("mcp-protocol-version") == version
+    if agreed and CLIENT_CAPABILITIES_META_KEY in meta and version not in versions:
+        data = {"supported": list(versions), "requested": version}
+        raise ProtocolError(400, UNSUPPORTED_VERSION, "Unsupported protocol version", data=data)
+
+
 def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
     """Turn a question the client cannot answer into the error that says so (2026-07-28, patterns/mrtr)."""
     if result.get("resultType") != "input_required":
         return Outcome(result=result)
-    required: dict[str, Any] = {}
-    for question in (result.get("inputRequests") or {}).values():
-        required |= missing_capabilities(question["method"], question.get("params"), exchange.facts.capabilities)
+    questions = (result.get("inputRequests") or {}).values()
+    asked = [(question["method"], question.get("params")) for question in questions]
+    required = all_missing_capabilities(asked, exchange.facts.capabilities)
     if not required:
         return Outcome(result=result)
     message = f"this request needs the client capabilities {', '.join(sorted(required))}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["missing_capabilities"]
+__all__ = ["all_missing_capabilities", "missing_capabilities"]
 
 
 def missing_capabilities(
@@ -30,6 +30,24 @@ def missing_capabilities(
     if has is not None and (not detail or (isinstance(has, Mapping) and has.get(detail) is not None)):
         return {}
     return {name: {detail: {}} if detail else {}}
+
+
+def all_missing_capabilities(
+    questions: Iterable[tuple[str, Mapping[str, Any] | None]], declared: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what a client lacks for several requests, each a method and its parameters, taken together."""
+    questions = list(questions)
+    missing: dict[str, Any] = {}
+    for method, params in questions:
+        for name, part in missing_capabilities(method, params, declared).items():
+            missing[name] = {**missing.get(name, {}), **part}
+    if "url" in missing.get("elicitation", {}):
+        # A client that adds only this would lose the forms, which `{}` alone had stood for.
+        forms = any(
+            method == "elicitation/create" and (params or {}).get("mode") != "url" for method, params in questions
+        )
+        missing["elicitation"] |= {"form": {}} if forms else {}
+    return missing
 
 
 def _elicitation_mode(params: Mapping[str, Any], has: Any) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "UNSUPPORTED_VERSION",
     "error_body",
     "invalid_request",
+    "sessionless_code",
     "sessionless_status",
 ]
 
@@ -48,6 +49,15 @@ _SESSIONLESS_STATUS: Final = {
 def sessionless_status(code: int) -> int:
     """Return the HTTP status for an error `code` of a request that reached the kernel (2026-07-28)."""
     return _SESSIONLESS_STATUS.get(code, 200)
+
+
+def sessionless_code(code: int) -> int:
+    """Return the code to send in 2026-07-28, which forbids some codes of older revisions, and undefined ones."""
+    if code == RESOURCE_NOT_FOUND:
+        return INVALID_PARAMS
+    reserved = -32099 <= code <= -32020  # basic, "Error codes"
+    defined = code in (HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION)
+    return INTERNAL_ERROR if reserved and not defined else code
 
 
 def error_body(code: int, message: str, *, request_id: str | int | None = None, data: Any = None) -> dict[str, Any]:

@@ -49,7 +49,6 @@ _SINGLE: Final = (
     "mcp-method",
     "mcp-name",
     "last-event-id",
-    "origin",
     "host",
     "content-type",
 )
@@ -112,9 +111,9 @@ def _host_is_ours(request: HTTPRequest, policy: Policy) -> None:
 
 
 def _origin_is_known(request: HTTPRequest, policy: Policy) -> None:
-    origin = request.headers.get("origin")
-    host = request.headers.get("host", "")
-    if origin and not origin_is_allowed(origin, host, policy.allowed_hosts, policy.allowed_origins):
+    origins, host = request.headers.lines("origin"), request.headers.get("host", "")
+    known = [origin_is_allowed(item, host, policy.allowed_hosts, policy.allowed_origins) for item in origins]
+    if len(origins) > 1 or not all(known):
         raise ProtocolError(403, INVALID_REQUEST, "Origin is not allowed to call this server")
 
 
@@ -155,7 +154,7 @@ def _length_is_within(request: HTTPRequest, policy: Policy) -> None:
         raise too_large(policy)
 
 
-_BEFORE_AUTHENTICATION: Final = (_headers_are_plain, _headers_are_single, _host_is_ours, _origin_is_known)
+_BEFORE_AUTHENTICATION: Final = (_origin_is_known, _headers_are_plain, _headers_are_single, _host_is_ours)
 _BEFORE_BODY: Final = (_method_is_served, _body_is_json, _answer_is_acceptable, _length_is_within)
 
 
@@ -205,7 +204,7 @@ def classify(request: HTTPRequest, value: object, policy: Policy) -> Work:
     if isinstance(value, list):
         return _classify_array(value, header, policy)
     message = parse_message(value)
-    if isinstance(message, Request) and _claims_sessionless(message):
+    if not isinstance(message, Response) and _claims_sessionless(message):
         return _serve_sessionless(message, policy)
     if isinstance(message, Request) and message.method == "initialize":
         return _classify_initialize(message, header, policy)
@@ -221,16 +220,16 @@ def _classify_array(values: list[object], header: str | None, policy: Policy) ->
     return Sessionful(parse_batch(values, policy.max_batch), batch=True)
 
 
-def _claims_sessionless(message: Request) -> bool:
+def _claims_sessionless(message: Request | Notification) -> bool:
     meta = (message.params or {}).get("_meta")
     return isinstance(meta, Mapping) and VERSION_META in meta
 
 
-def _serve_sessionless(message: Request, policy: Policy) -> Work:
+def _serve_sessionless(message: Request | Notification, policy: Policy) -> Work:
     if not sessionless(policy.versions):
         # A client that probes must fall back to `initialize`: no code of 2026-07-28 here.
         raise invalid_request(f"this server speaks {', '.join(policy.versions)}: begin with initialize")
-    return Sessionless(message)
+    return Sessionless(message) if isinstance(message, Request) else Ignored()
 
 
 def _classify_initialize(message: Request, header: str | None, policy: Policy) -> Work:

@@ -283,3 +283,14 @@ def test_duplicate_name_is_refused(declarations):
 def test_definition_errors_are_type_errors_of_this_package():
     assert issubclass(DefinitionError, MCPTransportError)
     assert issubclass(DefinitionError, TypeError)
+
+
+@pytest.mark.parametrize(("kind", "token"), [("number", "Region"), ("string", "Bad Name"), ("string", "My_Region")])
+def test_header_annotation_nobody_can_follow_is_refused(kind: str, token: str) -> None:
+    def call(a: str = "") -> str:
+        """Call."""
+        return a
+
+    schema = {"type": "object", "properties": {"a": {"type": kind, "x-mcp-header": token}}}
+    with pytest.raises(DefinitionError, match="x-mcp-header"):
+        tool(input_schema=schema)(call)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.protocol.capabilities import missing_capabilities
+from mcp_transport.protocol.capabilities import all_missing_capabilities, missing_capabilities
 
 FORM, URL = {"mode": "form"}, {"mode": "url"}
 
@@ -51,3 +51,16 @@ def test_what_a_client_did_not_declare_is_named_as_it_would_declare_it(
     method: str, params: dict[str, Any] | None, declared: dict[str, Any] | None, missing: dict[str, Any]
 ) -> None:
     assert missing_capabilities(method, params, declared) == missing
+
+
+def test_several_questions_name_everything_a_client_lacks() -> None:
+    form = ("elicitation/create", {"mode": "form"})
+    url = ("elicitation/create", {"mode": "url"})
+    roots = ("roots/list", None)
+    assert all_missing_capabilities([url, form], {}) == {"elicitation": {"url": {}, "form": {}}}
+    assert all_missing_capabilities([form, url, roots], {"elicitation": {}}) == {
+        "elicitation": {"url": {}, "form": {}},
+        "roots": {},
+    }
+    assert all_missing_capabilities([url], {}) == {"elicitation": {"url": {}}}
+    assert all_missing_capabilities([form, roots], {"elicitation": {}, "roots": {}}) == {}

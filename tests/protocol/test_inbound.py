@@ -65,10 +65,10 @@ Break = Callable[[Exchange], Exchange]
 
 # What breaks each rung, the status it gives, and words of its message, from the ground up.
 RUNGS: dict[str, tuple[Break, int, str]] = {
+    "origin": (lambda sent: sent.having(origin="http://evil.com"), 403, "Origin"),
     "plain headers": (lambda sent: sent.having(mcp_name="caf\xe9"), 400, "mcp-name header must be visible ASCII"),
     "single headers": (lambda sent: sent.having(mcp_method=("a", "a")), 400, "mcp-method header must appear once"),
     "host": (lambda sent: sent.having(host="evil.com"), 400, "Host header"),
-    "origin": (lambda sent: sent.having(origin="http://evil.com"), 403, "Origin"),
     "media type": (lambda sent: sent.having(content_type="text/plain"), 415, "Content-Type"),
     "accept": (lambda sent: sent.having(accept="text/html"), 406, "Accept"),
     "length": (lambda sent: sent.having(content_length="1001"), 413, "1000 bytes"),
@@ -160,9 +160,14 @@ def test_parameter_headers_matter_and_other_headers_do_not() -> None:
     assert Exchange().having(user_agent="caf\xe9", mcp_param_city="a\tb ~").climb()
 
 
+@pytest.mark.parametrize("lines", [("http://localhost:8000",) * 2, ("",), ("http://\xe9vil.example",), ("null",)])
+def test_an_origin_that_is_no_origin_of_ours_is_forbidden_whatever_else_is_wrong(lines: tuple[str, ...]) -> None:
+    assert refusal(Exchange().having(origin=lines, host="evil.com")).status == 403
+
+
 @pytest.mark.parametrize(
     "name",
-    ["mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name", "last-event-id", "origin", "content-type"],
+    ["mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name", "last-event-id", "host", "content-type"],
 )
 def test_headers_that_steer_a_request_appear_once(name: str) -> None:
     error = refusal(replace(Exchange(), headers={name: ("application/json", "application/json")}))

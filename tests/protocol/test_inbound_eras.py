@@ -154,8 +154,8 @@ def test_a_meta_that_claims_nothing_belongs_to_a_session(meta: object) -> None:
     assert isinstance(judge(body), Sessionful)
 
 
-def test_the_claim_of_a_notification_or_outside_of_meta_is_none() -> None:
-    assert isinstance(judge({**note(), "params": {"_meta": {CLAIM: NEW}}}), Sessionful)
+def test_a_claim_counts_in_a_notification_too_and_only_within_meta() -> None:
+    assert isinstance(judge({**note(), "params": {"_meta": {CLAIM: NEW}}}), Ignored)
     assert isinstance(judge(request("tools/list", **{CLAIM: NEW})), Sessionful)
 
 
