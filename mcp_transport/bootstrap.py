@@ -47,7 +47,14 @@ def private_endpoint() -> Endpoint:
     """Build an endpoint for this process alone, which answers to the host `localhost`; commands call tools by it."""
     policy = Policy(allowed_hosts=("localhost",))
     backend = MemoryBackend(policy, SystemClock().now)
-    return Endpoint(Kernel(served_server()), backend, policy, keys=derived_keys("replies"), authenticate=authenticate)
+    # A kernel that announces nothing leaves the listeners of the live endpoint alone.
+    return Endpoint(
+        Kernel(served_server(), announces=False),
+        backend,
+        policy,
+        keys=derived_keys("replies"),
+        authenticate=authenticate,
+    )
 
 
 def served_server() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -150,7 +151,7 @@ def check_debug(**kwargs: Any) -> Iterator[CheckMessage]:
 def check_sdk(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of an `mcp` release this package was not tried with."""
     version = importlib.metadata.version("mcp")
-    release = tuple(int(part) for part in version.split(".")[:2])
+    release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     low, high = TRIED_SDK
     if not low <= release < high:
         yield Warning(

@@ -138,6 +138,10 @@ class Backend(ABC):
         """Change members of a session's record."""
 
     @abstractmethod
+    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int) -> bool:
+        """Add a URI to the session's subscriptions, or take it out; return whether it fits under `limit`."""
+
+    @abstractmethod
     async def touch(self, key: str) -> bool:
         """Slide the session's end; return whether it still lives."""
 
@@ -193,7 +197,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
-        """Return the logged events after `after`, and how many before them are lost."""
+        """Return the logged events after `after`, and how many before them are lost.
+
+        Raises: LookupError when nothing can come any more: the stream is unknown, or over at `after`.
+        """
 
     @abstractmethod
     async def mark(self, key: str, stream: str, delivered: int) -> None:

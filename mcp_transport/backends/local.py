@@ -23,6 +23,7 @@ Change = Callable[[Session], Session | None]
 
 # How long a cancellation waits for a request that a load balancer may still be carrying; seconds.
 _CANCEL_KEEP: Final = 30.0
+_MAX_CANCELS: Final = 100
 
 
 class LocalBackend(Backend):
@@ -93,10 +94,22 @@ class LocalBackend(Backend):
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
 
+    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int) -> bool:
+        fits = True
+
+        def change(session: Session) -> Session | None:
+            nonlocal fits
+            uris = [known for known in session.subscriptions if known != uri] + [uri] * wanted
+            fits = len(uris) <= limit
+            return replace(session, subscriptions=tuple(uris)) if fits else None
+
+        await self.modify(key, change)
+        return fits
+
     async def touch(self, key: str) -> bool:
         session = await self._use(key, lambda session: replace(session, last_seen=self._now()))
         if session is not None:
-            self._here(key)
+            self._here(key).drop_old(self._now(), self._policy.stream_keep, _CANCEL_KEEP)
         return session is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
@@ -124,7 +137,7 @@ class LocalBackend(Backend):
             return None
         local = self._here(key)
         flight = local.flights.get(request_id)
-        if flight is None:
+        if flight is None and len(local.cancels) < _MAX_CANCELS:
             local.cancels[request_id] = self._now()
         return flight
 
@@ -163,9 +176,15 @@ class LocalBackend(Backend):
         return Attached(session, holder, previous, events, cursor, log.done_at is not None, lost)
 
     async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
-        if key not in self._local or stream not in self._local[key][1].logs:
-            return (), 0
-        return self._local[key][1].logs[stream].after(after)
+        _, local = self._local.get(key, (0.0, LocalSession()))
+        if stream in local.logs:
+            log = local.logs[stream]
+            if log.done_at is not None and after >= log.last:
+                raise LookupError(stream)
+            return log.after(after)
+        if stream != GET_STREAM and stream not in {flight.stream for flight in local.flights.values()}:
+            raise LookupError(stream)
+        return (), 0
 
     async def mark(self, key: str, stream: str, delivered: int) -> None:
         log = self._local[key][1].logs.get(stream) if key in self._local else None

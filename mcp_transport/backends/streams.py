@@ -27,10 +27,14 @@ class StreamLog:
         self.done_at: float | None = None
 
     def append(self, events: Sequence[Event], now: float) -> None:
-        """Add numbered events; a number that is known already is a repeat and is skipped."""
+        """Add numbered events; a repeat is skipped, and before a gap everything counts as lost."""
         for event in events:
             if event.seq <= self.last:
                 continue
+            if event.seq > self.last + 1:
+                # What lies between never came: all before it counts as lost, so that a reader is told.
+                self._events.clear()
+                self._bytes = 0
             self._events.append(event)
             self._bytes += len(event.payload)
             self.last = event.seq

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_transport.backends.base import Event, Holder
 from mcp_transport.engine.codec import encode, encode_notification
+from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel import ClientError, Exchange, Outcome
 from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.inbox import Wake
@@ -136,7 +138,8 @@ class Writer:
         if open_stream is not None and (open_stream.missed or open_stream.resumed):
             open_stream.wake()
         if held_by is not None and held_by.node != self._node.id:
-            await self._node.backend.send(held_by.node, Wake(self.key, self.stream))
+            with suppress(BackendError):  # the holder looks by itself at its next keep-alive
+                await self._node.backend.send(held_by.node, Wake(self.key, self.stream))
 
     async def close_socket(self) -> None:
         """End the response that holds the stream; one that is not open yet opens to end at once."""

@@ -16,7 +16,7 @@ from mcp_transport.protocol.errors import PARSE_ERROR, invalid_request
 __all__ = ["decode", "encode", "encode_notification", "encoded_size"]
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 # Digits that are neither a fraction nor an exponent, nor followed by one.
 _LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
 

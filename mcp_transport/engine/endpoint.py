@@ -9,7 +9,6 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.engine import sessionful, sessionless
@@ -64,7 +63,7 @@ class Endpoint:
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
-        self._nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Node]] = WeakKeyDictionary()
+        self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         kernel.bus.publish_to = backend.broadcast
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
@@ -107,6 +106,7 @@ class Endpoint:
         if isinstance(work, Ignored):
             return accepted()
         node = await self.node()
+        _refuse_while_draining(node)
         if isinstance(work, Sessionless):
             return await sessionless.serve(node, request, work.request, principal)
         await node.join()
@@ -119,6 +119,7 @@ class Endpoint:
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
         node = await self.node()
+        _refuse_while_draining(node)
         await node.join()
         return await handle(node, request, principal)
 
@@ -156,12 +157,17 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
         if starting is None or _has_failed(starting):
+            self._nodes = {known: node for known, node in self._nodes.items() if not known.is_closed()}
             starting = self._nodes[loop] = asyncio.ensure_future(self._start_node())
         return await asyncio.shield(starting)
 
     async def _start_node(self) -> Node:
         node = Node(self.backend, self.kernel, self.policy, self._clock, self._keys)
-        await node.start()
+        try:
+            await node.start()
+        except BaseException:
+            await node.stop()
+            raise
         return node
 
     async def stop(self) -> None:
@@ -184,6 +190,12 @@ class Endpoint:
         except BackendError as error:
             return str(error)
         return ""
+
+
+def _refuse_while_draining(node: Node) -> None:
+    if node.is_draining:
+        draining = "this server is stopping; another one will answer"
+        raise ProtocolError(503, INTERNAL_ERROR, draining, headers=(("Retry-After", "1"),))
 
 
 def _with_length(reply: Reply | StreamReply) -> Reply | StreamReply:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Lifecycle"]
 
 logger = logging.getLogger(__name__)
+
+# Seconds that a cancelled task has to end.
+_PATIENCE: Final = 5.0
 
 
 class Lifecycle:
@@ -50,4 +53,6 @@ class Lifecycle:
         for task in running:
             task.cancel()
         if running:
-            await asyncio.wait(running)
+            _, stuck = await asyncio.wait(running, timeout=_PATIENCE)
+            for task in stuck:
+                logger.error("a task does not end although it is cancelled: %r", task)

@@ -32,6 +32,7 @@ from mcp_transport.protocol.inbox import (
 )
 from mcp_transport.protocol.jsonrpc import Request, RequestId, is_request_id
 from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.session import short_id
 
 __all__ = ["Node"]
 
@@ -63,7 +64,7 @@ class Node:
         self._absent: dict[str, float] = {}
         self._replies: dict[str, asyncio.Future[ReplyArrived]] = {}
         self._asked = 0
-        self._joined = False
+        self._joined, self._joining = False, asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 
@@ -77,10 +78,13 @@ class Node:
 
     async def join(self) -> None:
         """Join the other nodes, once. Raises: BackendError."""
-        if not self._joined:
-            await self.backend.start(self.id, self._receive_anywhere)
-            self._joined = True
-            logger.debug("node %s joined", self.id)
+        if self._joined:
+            return
+        async with self._joining:
+            if not self._joined:
+                await self.backend.start(self.id, self._receive_anywhere)
+                self._joined = True
+                logger.debug("node %s joined", self.id)
 
     async def stop(self) -> None:
         """End listen and GET streams so that their clients come back, end calls with an error, leave."""
@@ -96,8 +100,9 @@ class Node:
         if self._lifespan is not None:
             await self._lifespan.leave()
         await self.lifecycle.stop()
-        with suppress(BackendError):
-            await self.backend.stop(self.id)
+        if self._joined:
+            with suppress(BackendError):
+                await self.backend.stop(self.id)
         logger.debug("node %s stopped", self.id)
 
     @property
@@ -139,8 +144,9 @@ class Node:
             here = False
         if here:
             self.receive(message)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.receive, message)
+        else:
+            with suppress(RuntimeError):  # that loop has just closed
+                self._loop.call_soon_threadsafe(self.receive, message)
 
     def receive(self, message: NodeMessage) -> None:
         """Do what a message asks for."""
@@ -210,9 +216,12 @@ class Node:
         self._absent = {key: until for key, until in self._absent.items() if until > now}
         held = {key for key, stream in self.streams if stream == GET_STREAM}
         for key in held | set(self._absent):
-            session = await self.backend.get(key)
-            if session is not None and (not message.uri or message.uri in session.subscriptions):
-                await self.emit(key, message.method, params)
+            try:
+                session = await self.backend.get(key)
+                if session is not None and (not message.uri or message.uri in session.subscriptions):
+                    await self.emit(key, message.method, params)
+            except BackendError as error:
+                logger.warning("session %s is not told of a change: %s", short_id(key), error)
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""
@@ -242,7 +251,10 @@ class Node:
     def let_go(self, stream: OpenStream) -> None:
         """Note that a stream's socket is gone."""
         if stream.stream == GET_STREAM and self.streams.get((stream.key, stream.stream)) is stream:
-            self._absent[stream.key] = self.clock.now() + self.policy.stream_keep
+            now = self.clock.now()
+            while self._absent and self._absent[oldest := next(iter(self._absent))] <= now:
+                del self._absent[oldest]
+            self._absent[stream.key] = now + self.policy.stream_keep
         self.release(stream)
         stream.end()
 

@@ -11,6 +11,7 @@ __all__ = ["SessionHandle"]
 
 # A client that subscribes without end must not grow its record without end.
 _MAX_SUBSCRIPTIONS: Final = 1000
+_MAX_URI: Final = 2048
 
 
 class SessionHandle:
@@ -41,14 +42,7 @@ class SessionHandle:
 
         Raises: ValueError when it wants to hear of too many.
         """
-        session = await self._backend.get(self._key)
-        if session is None:
-            return
-        uris = dict.fromkeys(session.subscriptions)
-        if wanted:
-            uris[uri] = None
-        else:
-            uris.pop(uri, None)
-        if len(uris) > _MAX_SUBSCRIPTIONS:
+        if len(uri) > _MAX_URI:
+            raise ValueError(f"a URI may have {_MAX_URI} characters")
+        if not await self._backend.subscribe(self._key, uri, wanted, _MAX_SUBSCRIPTIONS):
             raise ValueError(f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources")
-        await self._backend.update(self._key, subscriptions=tuple(uris))

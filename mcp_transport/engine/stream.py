@@ -153,7 +153,11 @@ class OpenStream:
         yield self._opening
         while True:
             self._wake.clear()
-            for event in await self._next_events():
+            try:
+                events = await self._next_events()
+            except LookupError:
+                return
+            for event in events:
                 if self._lost:
                     yield self._loss_notice()
                 self.cursor = event.seq

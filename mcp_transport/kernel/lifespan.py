@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
 from mcp.server.lowlevel.server import Server
 
 __all__ = ["Lifespan"]
 
 logger = logging.getLogger(__name__)
+
+# Seconds that a server's own clean-up may take.
+_PATIENCE: Final = 10.0
 
 
 class Lifespan:
@@ -33,6 +36,9 @@ class Lifespan:
                 logger.exception("the server's lifespan ended badly")
             else:
                 self.entered.set_exception(error)
+        finally:
+            if not self.entered.done():
+                self.entered.set_exception(RuntimeError("the lifespan was cancelled before it began"))
 
     @property
     def state(self) -> Any:
@@ -43,4 +49,4 @@ class Lifespan:
         """Leave, and wait until it is left."""
         self._end.set()
         if self.task is not None:
-            await asyncio.wait([self.task])
+            await asyncio.wait([self.task], timeout=_PATIENCE)

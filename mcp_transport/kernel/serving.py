@@ -56,11 +56,11 @@ logger = logging.getLogger(__name__)
 class Kernel:
     """Serves single requests with an SDK server, which may be an `MCPServer`, a low-level `Server` or a FastMCP 4."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, *, announces: bool = True) -> None:
         self.server = lowlevel(server)
         self.bus = EventBus()
         self.listening = Listening(self.bus)
-        if isinstance(server, MCPServer):
+        if announces and isinstance(server, MCPServer):
             self._take_over_subscriptions(server)
 
     def _take_over_subscriptions(self, server: MCPServer[Any]) -> None:

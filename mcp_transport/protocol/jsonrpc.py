@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from mcp_transport.protocol.errors import invalid_request
 
 __all__ = ["Message", "Notification", "Request", "RequestId", "Response", "is_request_id", "parse_message"]
 
 RequestId = str | int
+
+# Ids and progress tokens are stored, and repeated in every message of a call.
+_MAX_ID: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ Message = Request | Notification | Response
 
 def is_request_id(value: object) -> TypeGuard[RequestId]:
     """Tell whether `value` may identify a request; `true` is not the integer 1."""
-    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+    if isinstance(value, str):
+        return len(value) <= _MAX_ID
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def parse_message(value: object) -> Message:
@@ -94,7 +99,9 @@ def _parse_response(value: dict[str, Any]) -> Response:
 
 def _parse_id(value: object) -> RequestId:
     if not is_request_id(value):
-        raise invalid_request(f'"id" must be a string or an integer, got {_kind(value)}')
+        raise invalid_request(
+            f'"id" must be an integer or a string of up to {_MAX_ID} characters, got {_kind(value)}'
+        )
     return value
 
 

@@ -210,7 +210,8 @@ class BackendContract(RequestContract, StreamContract):
         await backend.append(KEY, STREAM, events(2, end=True))
         await backend.mark(KEY, STREAM, 2)
         await backend.leave(KEY, [1], errors=1)
-        assert await backend.read(KEY, STREAM, 0) == ((), 0)
+        with pytest.raises(LookupError):
+            await backend.read(KEY, STREAM, 0)
         await assert_refuses_everything(backend, KEY)
 
     async def test_closing_and_using_at_once_leaves_it_closed(self, backend: Backend, clock: HandClock) -> None:

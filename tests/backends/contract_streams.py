@@ -56,7 +56,37 @@ class StreamContract:
         await opened.append(OTHER_KEY, STREAM, events(1, 2, 3))
         found = [(await opened.read(*place, 0))[0] for place in ((KEY, STREAM), (KEY, "bb"), (OTHER_KEY, STREAM))]
         assert [len(item) for item in found] == [1, 2, 3]
-        assert await opened.read(OTHER_KEY, "bb", 0) == ((), 0)
+        with pytest.raises(LookupError):
+            await opened.read(OTHER_KEY, "bb", 0)
+
+    async def test_reading_tells_when_nothing_can_come_any_more(self, opened: Backend) -> None:
+        await opened.enter(KEY, ANN, "n1", [flight(1)])
+        assert await opened.read(KEY, STREAM, 0) == ((), 0), "the call runs, its log is yet to come"
+        await opened.append(KEY, STREAM, events(1, 2, end=True))
+        assert await opened.read(KEY, STREAM, 1) == (tuple(events(2, end=True)), 0)
+        for over in (2, 3):
+            with pytest.raises(LookupError):
+                await opened.read(KEY, STREAM, over)
+
+    async def test_what_lies_before_a_gap_counts_as_lost(self, opened: Backend) -> None:
+        await opened.append(KEY, STREAM, events(1, 2))
+        await opened.append(KEY, STREAM, events(4))
+        assert await opened.read(KEY, STREAM, 1) == (tuple(events(4)), 2)
+
+    async def test_subscriptions_are_kept_under_a_limit_and_once(self, opened: Backend) -> None:
+        before = await opened.get(KEY)
+        assert before is not None
+        known, limit = list(before.subscriptions), len(before.subscriptions) + 2
+        for uri in ("a", "b", "a"):
+            assert await opened.subscribe(KEY, uri, True, limit)
+        assert not await opened.subscribe(KEY, "c", True, limit)
+        stored = await opened.get(KEY)
+        assert stored is not None
+        assert sorted(stored.subscriptions) == sorted([*known, "a", "b"])
+        assert await opened.subscribe(KEY, "a", False, limit)
+        stored = await opened.get(KEY)
+        assert stored is not None
+        assert sorted(stored.subscriptions) == sorted([*known, "b"])
 
     async def test_the_oldest_events_go_by_count_and_are_counted(self, opened: Backend) -> None:
         assert POLICY.stream_max_events == 5

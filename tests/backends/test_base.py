@@ -16,6 +16,7 @@ REQUIRED = {
     "enter",
     "leave",
     "update",
+    "subscribe",
     "touch",
     "close",
     "get",

@@ -152,7 +152,7 @@ async def test_a_forged_reply_is_refused(client, position):
     assert await answer.text() == "decline None"
 
 
-@pytest.mark.parametrize("id", ["", "1", 1, 0, -1, 2**53, "a.1.b", "é", "." * 1000])
+@pytest.mark.parametrize("id", ["", "1", 1, 0, -1, 2**53, "a.1.b", "é", "." * 256])
 async def test_a_reply_to_a_request_never_made_is_refused(client, id):
     refused = await client.reply(id, ACCEPT)
     assert (refused.status, refused.error_code) == (400, -32600)

@@ -70,7 +70,7 @@ class Answering:
             await self._writer.finished.wait()  # the loop ends with this request
         if not self._answers:
             cancelled = error_body(REQUEST_CANCELLED, "the request was cancelled", request_id=self._first_id)
-            return answer(encode(cancelled), accepts)
+            return answer(encode([cancelled] if self._batch else cancelled), accepts)
         return answer(b"[" + b",".join(self._answers) + b"]" if self._batch else self._answers[0], accepts)
 
     def _done(self, call: Call) -> None:

@@ -76,4 +76,4 @@ async def _store(visit: Visit, client_info: dict[str, object], capabilities: dic
     for key in await node.backend.open(session):
         logger.info("session %s makes room for a new one of the same principal", short_id(key))
         await close_session(node, key, None)
-    logger.info("session %s opened by %s", short_id(session.key), client_info.get("name", ""))
+    logger.info("session %s opened by %.80r", short_id(session.key), client_info.get("name", ""))

@@ -59,8 +59,12 @@ async def post(
 
 async def _give_up(node: Node, key: str, stream: str, requests: Sequence[Request]) -> None:
     """Take requests off the session's books, but not those that another POST runs under the same ids."""
-    own = {flight.request_id for flight in await node.backend.flights(key) if flight.stream == stream}
-    await node.backend.leave(key, [item.id for item in requests if item.id in own])
+
+    async def leave() -> None:
+        own = {flight.request_id for flight in await node.backend.flights(key) if flight.stream == stream}
+        await node.backend.leave(key, [item.id for item in requests if item.id in own])
+
+    await node.insist(leave)
 
 
 async def _take_what_needs_no_answer(visit: Visit, work: Sessionful) -> None:
