@@ -142,8 +142,7 @@ class Kernel:
         options = self.server.create_initialization_options(NotificationOptions(True, True, True))
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = ServerRunner(self.server, connection, exchange.lifespan, init_options=options)
-        outcome = await self._run(runner, exchange, "initialize", params)
-        return outcome
+        return await self._run(runner, exchange, "initialize", params)
 
     async def serve(self, exchange: Exchange, request: Request) -> Outcome:
         """Run the handler of one request to its end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -94,7 +94,7 @@ class Facts:
     protocol_version: str
     client_info: Mapping[str, Any] | None = None
     capabilities: Mapping[str, Any] | None = None
-    session_id: str | None = None
+    session_id: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.session_handle import SessionHandle
@@ -28,7 +28,7 @@ class Visit:
     request: HTTPRequest
     principal: Principal
     session: Session
-    session_id: str
+    session_id: str = field(repr=False)
 
     @property
     def accepts(self) -> Accepts:
