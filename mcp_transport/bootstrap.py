@@ -14,7 +14,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from mcp_transport import conf
-from mcp_transport.auth.django_user import authenticate
+from mcp_transport.auth.django_user import authenticate, recall
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.clock import SystemClock
@@ -38,7 +38,10 @@ def endpoint() -> Endpoint:
                 build_backend(),
                 conf.policy(),
                 keys=derived_keys("replies"),
+                session_keys=derived_keys("session-id"),
                 authenticate=authenticate,
+                recall=recall,
+                minds_signals=True,
             )
         return _endpoint
 
@@ -75,12 +78,23 @@ def served_server() -> Any:
 
 
 def backend_name() -> str:
-    """Return the backend's name or dotted path; `auto` becomes `memory` for a cache that is one process's own."""
+    """Return the backend's name or dotted path; `auto` becomes what the kind of cache can do."""
     name: str = conf.get("BACKEND")
     if name != "auto":
         return name
-    own = ("LocMemCache", "DummyCache")
-    return "memory" if caches.settings[conf.get("CACHE")]["BACKEND"].endswith(own) else "cache"
+    kind = caches.settings[conf.get("CACHE")]["BACKEND"]
+    if kind.endswith(("LocMemCache", "DummyCache")):
+        return "memory"
+    return "redis" if _is_redis() else "cache"
+
+
+def _is_redis() -> bool:
+    """Tell whether the cache is Redis, and the package to reach it as such is installed."""
+    try:
+        from mcp_transport.backends.redis.connection import is_redis
+    except ImportError:
+        return False
+    return is_redis(caches.settings[conf.get("CACHE")])
 
 
 def build_backend() -> Backend:
@@ -96,11 +110,15 @@ def build_backend() -> Backend:
         from mcp_transport.backends.cache import CacheBackend
 
         return CacheBackend(policy, now, conf.get("CACHE"))
+    if name == "redis":
+        from mcp_transport.backends.redis import RedisBackend
+
+        return RedisBackend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER"))
     try:
         backend: Backend = import_string(name)(policy, now)
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['BACKEND'] = {name!r} is neither 'auto', 'memory' or 'cache' nor a class: {error}"
+            f"MCP_TRANSPORT['BACKEND'] = {name!r} is neither auto, memory, cache or redis nor a class: {error}"
         ) from error
     return backend
 

@@ -54,9 +54,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "Dotted path of an SDK `MCPServer`, low-level `Server` or FastMCP 4 server to serve instead.",
     ),
     "BACKEND": Setting(
-        "auto", str, "Where sessions live: `memory`, `cache`, a dotted path, or `auto` by the kind of cache."
+        "auto", str, "Where sessions live: `memory`, `cache`, `redis`, a dotted path, or `auto` by the kind of cache."
     ),
-    "CACHE": Setting("default", str, "The alias of the Django cache that the `cache` backend uses."),
+    "REDIS_CLUSTER": Setting(
+        None, bool | None, "Is the Redis of the cache a Cluster? None finds out from the cache's own options."
+    ),
+    "CACHE": Setting("default", str, "The alias of the Django cache that the `cache` and `redis` backends use."),
     "WORKERS": Setting(
         None, int | None, "How many processes serve the endpoint; only system checks read it.", minimum=1
     ),
@@ -90,6 +93,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "STREAM_MAX_BYTES": _from_policy("stream_max_bytes", int, "How many bytes of a stream can be replayed.", 1),
     "STREAM_KEEP_SECONDS": _from_policy("stream_keep", float, "How long a finished stream can be replayed.", 0),
     "STREAM_QUEUE": _from_policy("stream_queue", int, "How many events wait for a slow socket in memory.", 1),
+    "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as living (`redis`).", 0.5),
+    "DRAIN_SECONDS": _from_policy("drain", float, "How long calls may go on after SIGTERM.", 0),
+    "REHYDRATE": _from_policy(
+        "rehydrate", bool, "Shall a session be rebuilt from its id when the store has lost it (`redis`)?"
+    ),
 }
 
 

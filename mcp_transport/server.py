@@ -20,6 +20,7 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.types import Audio, Image
 from mcp_types import CallToolResult, ContentBlock, Icon, InputRequiredResult, ToolAnnotations
+from pydantic import Field
 from pydantic.errors import PydanticUserError
 
 from mcp_transport import conf
@@ -54,6 +55,12 @@ class Declarations:
 declared = Declarations()
 
 
+class DeclaredTool(Tool):
+    """A tool, and what this package alone knows of it."""
+
+    durable: bool = Field(default=False, exclude=True)
+
+
 @overload
 def tool(function: _FunctionT, /) -> _FunctionT: ...
 @overload
@@ -70,6 +77,7 @@ def tool(
     meta: dict[str, Any] | None = None,
     structured_output: bool | None = None,
     input_schema: dict[str, Any] | None = None,
+    durable: bool = False,
 ) -> Callable[[_FunctionT], _FunctionT]: ...
 def tool(
     function: _FunctionT | None = None,
@@ -80,12 +88,14 @@ def tool(
     idempotent: bool | None = None,
     open_world: bool | None = None,
     input_schema: dict[str, Any] | None = None,
+    durable: bool = False,
     **options: Any,
 ) -> _FunctionT | Callable[[_FunctionT], _FunctionT]:
     """Declare a function as a tool; its type hints become the schema, its docstring the description.
 
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
-    (2025-06-18, schema, ToolAnnotations). `input_schema` is published in place of the derived one.
+    (2025-06-18, schema, ToolAnnotations). `input_schema` is published in place of the derived one. A `durable` tool
+    is run again by another node if the one that runs it is lost: it must bear being run twice.
     The decorated function stays what it is.
 
     Raises:
@@ -97,7 +107,8 @@ def tool(
     annotations = hints if hints.model_dump(exclude_none=True) else None
 
     def declare(function: _FunctionT) -> _FunctionT:
-        made = _made(function, Tool.from_function, annotations=annotations, **options)
+        made = _made(function, DeclaredTool.from_function, annotations=annotations, **options)
+        made.durable = durable
         if options.get("structured_output") is not False:
             _refuse_unserialisable(function, made)
         if input_schema is not None:

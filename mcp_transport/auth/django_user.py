@@ -9,7 +9,7 @@ from django.apps import apps
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 
-__all__ = ["authenticate"]
+__all__ = ["authenticate", "recall"]
 
 
 async def authenticate(request: HTTPRequest) -> Principal:
@@ -18,6 +18,17 @@ async def authenticate(request: HTTPRequest) -> Principal:
     if user is None or not user.is_authenticated:
         return Principal(user=_anonymous())
     return Principal(issuer="django", subject=str(user.pk), user=user, name=user.get_username())
+
+
+async def recall(binding: str, name: str) -> Principal:
+    """Return the principal of a session whose request is not there any more; a user who is gone is anonymous."""
+    issuer, _, subject = binding.partition("\n")
+    if issuer != "django":
+        return Principal(issuer=issuer, subject=subject, user=_anonymous(), name=name)
+    from django.contrib.auth import get_user_model
+
+    user = await get_user_model()._default_manager.filter(pk=subject, is_active=True).afirst()
+    return Principal(issuer=issuer, subject=subject, user=user or _anonymous(), name=name)
 
 
 def _anonymous() -> Any:

@@ -20,7 +20,19 @@ from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
 
-__all__ = ["Attached", "Backend", "Closing", "Deliver", "Entered", "Event", "Holder", "Page"]
+__all__ = [
+    "Appended",
+    "Attached",
+    "Backend",
+    "Claimed",
+    "Closing",
+    "Deliver",
+    "Entered",
+    "Event",
+    "Holder",
+    "NodeRecord",
+    "Page",
+]
 
 Deliver = Callable[[NodeMessage], None]
 
@@ -53,6 +65,27 @@ class Entered:
 
 
 @dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a writer's events."""
+
+    holder: Holder | None = None
+    """Who has the stream's socket."""
+    fenced: bool = False
+    """Nothing was stored: another node writes this stream by now."""
+    missing: int = 0
+    """Nothing was stored: the log lacks events from this number on, and the writer may still have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A stream whose writer died, taken over: its unfinished requests, and the number to go on from."""
+
+    session: Session
+    flights: tuple[Flight, ...]
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attached:
     """A stream taken over: what the client has not seen, and from where to go on."""
 
@@ -66,6 +99,10 @@ class Attached:
     """Is the stream over, with or without something left to send?"""
     lost: int = 0
     """How many events the log no longer holds."""
+    writer: str = ""
+    """The node that runs the stream's calls, while it is not over."""
+    heard: str = ""
+    """The last broadcast that was put on a GET stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +111,17 @@ class Closing:
 
     session: Session
     nodes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A living node: where it runs, how many POSTs it is serving, and whether it sends clients elsewhere."""
+
+    name: str
+    host: str
+    pid: int
+    calls: int = 0
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +141,63 @@ class Backend(ABC):
     """Do other processes see a session?"""
     shares_streams: bool = False
     """Do other processes see a stream's log, and get messages sent to their nodes?"""
+    restores_sessions: bool = False
+    """Can a session be rebuilt from what its id says, after the store has lost it?"""
 
     # -- nodes ---------------------------------------------------------------------------------------
 
     @abstractmethod
     async def start(self, node: str, deliver: Deliver) -> None:
-        """Join as `node`; messages for it are handed to `deliver`, which does not wait."""
+        """Join as `node`; messages for it are handed to `deliver`, which does not wait. Raises: BackendError."""
 
     @abstractmethod
     async def stop(self, node: str) -> None:
-        """Leave."""
+        """Leave, and tell nobody of a store that does not answer."""
+
+    async def retire(self, node: str) -> None:
+        """Let the others know that `node` is about to be stopped."""
+        return None
+
+    async def nodes(self) -> tuple[NodeRecord, ...]:
+        """Return the living nodes, as far as other processes can see them."""
+        return ()
+
+    def is_in_doubt(self, node: str) -> bool:
+        """Tell whether others may have taken `node` for dead, and its streams over, without its knowing."""
+        return False
+
+    async def disconnect(self) -> None:
+        """Close what the running loop has open to the store; the next operation opens it again."""
+        return None
 
     @abstractmethod
     async def ping(self) -> None:
         """Return when the store answers. Raises: BackendError."""
 
     @abstractmethod
-    async def send(self, node: str, message: NodeMessage) -> None:
-        """Deliver `message` to `node`; a node that is gone gets nothing."""
+    async def send(self, node: str, message: NodeMessage) -> bool:
+        """Deliver `message` to `node`; return False for a node that is gone.
+
+        Raises: BackendError, also when the node has more messages waiting than it may.
+        """
 
     @abstractmethod
     async def broadcast(self, message: Broadcast) -> None:
-        """Deliver `message` to every node."""
+        """Number `message`, keep it for a while for sessions that no node holds, deliver it to every node."""
+
+    @abstractmethod
+    async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
+        """Return the broadcasts after the one with the number `after` that are still kept, in order."""
 
     # -- sessions ------------------------------------------------------------------------------------
 
     @abstractmethod
     async def open(self, session: Session) -> tuple[str, ...]:
         """Store a new session; return the keys of idle ones that had to make room (cap per principal)."""
+
+    async def restore(self, session: Session) -> bool:
+        """Store a session again that the store has lost, unless it was closed or has expired; return whether."""
+        return False
 
     @abstractmethod
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
@@ -130,8 +207,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0) -> None:
-        """Forget flights that ended, `errors` of them badly."""
+    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> bool:
+        """Forget flights that ended, `errors` of them badly; return whether one of them was known.
+
+        Naming a `stream` leaves alone what another POST runs under the same ids.
+        """
 
     @abstractmethod
     async def update(self, key: str, **changes: Any) -> None:
@@ -142,8 +222,8 @@ class Backend(ABC):
         """Add a URI to the session's subscriptions, or take it out; return whether it fits under `limit`."""
 
     @abstractmethod
-    async def touch(self, key: str) -> bool:
-        """Slide the session's end; return whether it still lives."""
+    async def touch(self, key: str, stream: str = "") -> bool:
+        """Slide the session's end, and that of an open `stream`'s log; return whether the session still lives."""
 
     @abstractmethod
     async def close(self, key: str, principal: str | None) -> Closing | None:
@@ -174,19 +254,34 @@ class Backend(ABC):
     # -- calls and streams ---------------------------------------------------------------------------
 
     @abstractmethod
-    async def cancel(self, key: str, request_id: RequestId) -> Flight | None:
+    async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
         """Find the node that runs a request, or remember the cancellation for a request yet to come."""
 
     @abstractmethod
-    async def append(self, key: str, stream: str, events: Sequence[Event], node: str = "") -> Holder | None:
-        """Add a writer's numbered events to a stream's log; return who holds its socket.
+    async def append(
+        self,
+        key: str,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        writer: str = "",
+        holder: str = "",
+        refills: bool = False,
+        leaving: Sequence[RequestId] = (),
+        errors: int = 0,
+    ) -> Appended | None:
+        """Add a writer's numbered events to a stream's log; return None for a session that is over.
 
-        The first call creates the stream; naming a `node` makes it the first holder.
+        The first call creates the stream; naming a `holder` makes that node the first one. A writer that `refills`
+        is told of a hole instead of having it counted as lost. `leaving` and `errors` are as for `leave`.
         """
 
     @abstractmethod
-    async def emit(self, key: str, payload: bytes) -> Holder | None:
-        """Number a message and add it to the session's GET stream; return who holds its socket."""
+    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Holder | None:
+        """Number a message and add it to the session's GET stream; return who holds its socket.
+
+        A `broadcast` is added once, and only if the session wants it.
+        """
 
     @abstractmethod
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
@@ -205,3 +300,14 @@ class Backend(ABC):
     @abstractmethod
     async def mark(self, key: str, stream: str, delivered: int) -> None:
         """Note that everything up to event `delivered` was handed to a socket."""
+
+    async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
+        """Have `node` write a stream whose `writer` died; return None if it lives, or another node was first.
+
+        The old writer is fenced from here on.
+        """
+        return None
+
+    async def watch(self, node: str, key: str, stream: str) -> None:
+        """Have a stream's calls found after `node`'s death, even if they were begun a moment before."""
+        return None

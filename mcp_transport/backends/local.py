@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import Attached, Backend, Closing, Deliver, Entered, Event, Holder
-from mcp_transport.backends.streams import Inboxes, LocalSession, StreamLog
+from mcp_transport.backends.base import Appended, Attached, Backend, Closing, Deliver, Entered, Event, Holder
+from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -25,6 +25,9 @@ Change = Callable[[Session], Session | None]
 _CANCEL_KEEP: Final = 30.0
 _MAX_CANCELS: Final = 100
 
+# Broadcasts that are kept for sessions no node holds.
+_MAX_BROADCASTS: Final = 1000
+
 
 class LocalBackend(Backend):
     """Serves any number of nodes of one process."""
@@ -32,7 +35,7 @@ class LocalBackend(Backend):
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         self._policy, self._now = policy, now
         self._local: OrderedDict[str, tuple[float, LocalSession]] = OrderedDict()
-        self._inboxes = Inboxes()
+        self._inboxes, self._bus = Inboxes(), Bus(_MAX_BROADCASTS)
         # Sessions whose record is being written right now, and those of them that were closed meanwhile.
         self._writing_now: Counter[str] = Counter()
         self._closed_meanwhile: set[str] = set()
@@ -62,11 +65,14 @@ class LocalBackend(Backend):
     async def stop(self, node: str) -> None:
         self._inboxes.remove(node)
 
-    async def send(self, node: str, message: NodeMessage) -> None:
-        self._inboxes.send(node, message)
+    async def send(self, node: str, message: NodeMessage) -> bool:
+        return self._inboxes.send(node, message)
 
     async def broadcast(self, message: Broadcast) -> None:
-        self._inboxes.send_all(message)
+        self._inboxes.send_all(self._bus.add(message, self._now(), self._policy.stream_keep))
+
+    async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
+        return self._bus.after(after)
 
     # -- sessions ------------------------------------------------------------------------------------
 
@@ -84,12 +90,14 @@ class LocalBackend(Backend):
             local.flights[flight.request_id] = replace(flight, started=now)
         return Entered(session, running, cancelled)
 
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0) -> None:
-        if key in self._local:
-            for request_id in request_ids:
-                self._local[key][1].flights.pop(request_id, None)
+    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> bool:
+        flights = self._local[key][1].flights if key in self._local else {}
+        ended = [item for item in request_ids if item in flights and stream in ("", flights[item].stream)]
+        for request_id in ended:
+            del flights[request_id]
         if errors:
             await self.modify(key, lambda session: replace(session, errors=session.errors + errors))
+        return bool(ended)
 
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
@@ -106,7 +114,7 @@ class LocalBackend(Backend):
         await self.modify(key, change)
         return fits
 
-    async def touch(self, key: str) -> bool:
+    async def touch(self, key: str, stream: str = "") -> bool:
         session = await self._use(key, lambda session: replace(session, last_seen=self._now()))
         if session is not None:
             self._here(key).drop_old(self._now(), self._policy.stream_keep, _CANCEL_KEEP)
@@ -132,8 +140,9 @@ class LocalBackend(Backend):
 
     # -- calls and streams ---------------------------------------------------------------------------
 
-    async def cancel(self, key: str, request_id: RequestId) -> Flight | None:
-        if await self.load(key) is None:
+    async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
+        session = await self.load(key)
+        if session is None or session.principal != principal:
             return None
         local = self._here(key)
         flight = local.flights.get(request_id)
@@ -141,19 +150,40 @@ class LocalBackend(Backend):
             local.cancels[request_id] = self._now()
         return flight
 
-    async def append(self, key: str, stream: str, events: Sequence[Event], node: str = "") -> Holder | None:
-        if key not in self._local:
+    async def append(
+        self,
+        key: str,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        writer: str = "",
+        holder: str = "",
+        refills: bool = False,
+        leaving: Sequence[RequestId] = (),
+        errors: int = 0,
+    ) -> Appended | None:
+        # Nothing here outlives the writer, so nobody takes its streams over, and nothing it logged is lost.
+        if key not in self._local or await self.load(key) is None:
             return None
         log = self._log(key, stream)
-        if node and log.epoch == 0:
-            log.take(node)
+        if holder and log.epoch == 0:
+            log.take(holder)
         log.append(events, self._now())
-        return log.holder
+        if leaving:
+            await self.leave(key, leaving, errors)
+        return Appended(log.holder)
 
-    async def emit(self, key: str, payload: bytes) -> Holder | None:
-        if await self.load(key) is None:
+    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Holder | None:
+        session = await self.load(key)
+        if session is None:
             return None
         log = self._log(key, GET_STREAM)
+        if broadcast is not None:
+            if broadcast.number <= log.heard:
+                return None
+            log.heard = broadcast.number
+            if broadcast.uri and broadcast.uri not in session.subscriptions:
+                return None
         log.append([Event(log.last + 1, payload)], self._now())
         return log.holder
 
@@ -173,7 +203,8 @@ class LocalBackend(Backend):
             raise LookupError(stream)
         holder, previous = log.take(node)
         events, lost = log.after(cursor)
-        return Attached(session, holder, previous, events, cursor, log.done_at is not None, lost)
+        ended = log.done_at is not None
+        return Attached(session, holder, previous, events, cursor, ended, lost, heard=log.heard)
 
     async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
         _, local = self._local.get(key, (0.0, LocalSession()))
@@ -224,16 +255,18 @@ class LocalBackend(Backend):
         return change
 
     def _log(self, key: str, stream: str) -> StreamLog:
-        logs = self._here(key).logs
+        local = self._here(key)
+        logs = local.logs
         if stream not in logs:
             logs[stream] = StreamLog(self._policy.stream_max_events, self._policy.stream_max_bytes)
+            logs[stream].heard = local.begun
         return logs[stream]
 
     def _here(self, key: str) -> LocalSession:
         """Return the session's part in this process, and drop the parts of sessions long expired."""
         now = self._now()
         _, local = self._local.pop(key, (now, None))
-        self._local[key] = (now, local or LocalSession())
+        self._local[key] = (now, local or LocalSession(self._bus.last))
         # Threads of a WSGI server may change the order in between; the next call purges then.
         with suppress(RuntimeError, StopIteration, KeyError):
             while (oldest := next(iter(self._local))) and self._local[oldest][0] + self._policy.session_ttl < now:

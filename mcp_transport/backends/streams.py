@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mcp_transport.backends.base import Deliver, Event, Holder
-from mcp_transport.protocol.inbox import NodeMessage
+from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight
 
-__all__ = ["Inboxes", "LocalSession", "StreamLog"]
+__all__ = ["Bus", "Inboxes", "LocalSession", "StreamLog"]
 
 
 class StreamLog:
@@ -24,6 +25,7 @@ class StreamLog:
         self.delivered = 0
         self.holder: Holder | None = None
         self.epoch = 0
+        self.heard = ""
         self.done_at: float | None = None
 
     def append(self, events: Sequence[Event], now: float) -> None:
@@ -61,7 +63,9 @@ class StreamLog:
 class LocalSession:
     """What of a session lives in this process: flights, early cancels, logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: str = "") -> None:
+        self.begun = begun
+        """The last broadcast before the session was first seen here."""
         self.flights: dict[RequestId, Flight] = {}
         self.cancels: dict[RequestId, float] = {}
         self.logs: dict[str, StreamLog] = {}
@@ -80,6 +84,32 @@ class LocalSession:
             del self.cancels[request_id]
 
 
+class Bus:
+    """The last broadcasts, numbered so that later ones compare greater as text."""
+
+    def __init__(self, limit: int) -> None:
+        self._kept: deque[tuple[float, Broadcast]] = deque(maxlen=limit)
+        self._count = 0
+
+    @property
+    def last(self) -> str:
+        """Return the number of the newest broadcast."""
+        return f"{self._count:012d}"
+
+    def add(self, message: Broadcast, now: float, keep: float) -> Broadcast:
+        """Number a broadcast, and forget those older than `keep` seconds."""
+        self._count += 1
+        numbered = replace(message, number=self.last)
+        self._kept.append((now, numbered))
+        while self._kept[0][0] + keep < now:
+            self._kept.popleft()
+        return numbered
+
+    def after(self, number: str) -> tuple[Broadcast, ...]:
+        """Return what followed a number."""
+        return tuple(message for _, message in self._kept if message.number > number)
+
+
 class Inboxes:
     """The nodes of this process and how to reach them."""
 
@@ -94,10 +124,12 @@ class Inboxes:
         """Forget a node."""
         self._deliver.pop(node, None)
 
-    def send(self, node: str, message: NodeMessage) -> None:
-        """Hand a message to a node, if it is here."""
-        if node in self._deliver:
-            self._deliver[node](message)
+    def send(self, node: str, message: NodeMessage) -> bool:
+        """Hand a message to a node; return whether it is here."""
+        if node not in self._deliver:
+            return False
+        self._deliver[node](message)
+        return True
 
     def send_all(self, message: NodeMessage) -> None:
         """Hand a message to every node."""

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mcp_transport.backends.base import Backend
@@ -15,7 +16,9 @@ from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.node import Node
+from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.reply import accepted, rejection
+from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
@@ -30,6 +33,7 @@ from mcp_transport.protocol.inbound import (
     classify,
     too_large,
 )
+from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.origin import cors_headers, origin_is_allowed, preflight_headers
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import ANONYMOUS, Principal
@@ -45,10 +49,17 @@ async def _nobody(request: HTTPRequest) -> Principal:
     return ANONYMOUS
 
 
+async def _remembered(binding: str, name: str) -> Principal:
+    issuer, _, subject = binding.partition("\n")
+    return Principal(issuer=issuer, subject=subject, name=name)
+
+
 class Endpoint:
     """One MCP endpoint of a process; it has a node on each event loop that serves it.
 
-    `keys` is a ring of secrets: the first one signs, all of them verify.
+    `keys` is a ring of secrets for requests to clients, `session_keys` one for session ids: the first one signs or
+    seals, all of them verify or open. `recall` finds a principal again for calls that are run again. An endpoint that
+    `minds_signals` takes leave at SIGTERM before the server does what it does by itself.
     """
 
     def __init__(
@@ -58,13 +69,19 @@ class Endpoint:
         policy: Policy,
         *,
         keys: Sequence[bytes],
+        session_keys: Sequence[bytes] = (),
         authenticate: Authenticate = _nobody,
+        recall: sessionful.Recall = _remembered,
+        observer: Observer | None = None,
+        minds_signals: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
+        self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
+        self._minds_signals = minds_signals
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
-        kernel.bus.publish_to = backend.broadcast
+        kernel.bus.publish_to = self._broadcast
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
         """Answer one request; `body` is read only as far as the rules before it allow.
@@ -105,8 +122,7 @@ class Endpoint:
         work = classify(request, value, self.policy)
         if isinstance(work, Ignored):
             return accepted()
-        node = await self.node()
-        _refuse_while_draining(node)
+        node = await self._serving(request)
         if isinstance(work, Sessionless):
             return await sessionless.serve(node, request, work.request, principal)
         await node.join()
@@ -118,10 +134,21 @@ class Endpoint:
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
-        node = await self.node()
-        _refuse_while_draining(node)
+        node = await self._serving(request)
+        if node.is_draining and request.method == "GET":
+            raise _stopping()
         await node.join()
         return await handle(node, request, principal)
+
+    async def _serving(self, request: HTTPRequest) -> Node:
+        """Return the node that serves a request. Raises: ProtocolError with 503 while it stops."""
+        node = await self.node()
+        if node.is_stopping:
+            raise _stopping()
+        if request.streaming and self._minds_signals:
+            self._minds_signals = False
+            leave_before_sigterm(partial(self.stop, self.policy.drain))
+        return node
 
     async def _read(self, body: AsyncIterable[bytes]) -> bytes:
         """Collect the body. Raises: ProtocolError with 413 at the first byte too many, 408 when it stops coming."""
@@ -150,6 +177,14 @@ class Endpoint:
             return reply
         return replace(reply, headers=(*reply.headers, *cors_headers(origin)))
 
+    async def _broadcast(self, message: Broadcast) -> None:
+        """Tell every node of a change, or, while the store is away, at least this one."""
+        try:
+            await self.backend.broadcast(message)
+        except BackendError as error:
+            logger.warning("only this node is told of a change: %s", error)
+            self.kernel.bus.deliver(message)
+
     # -- life ----------------------------------------------------------------------------------------
 
     async def node(self) -> Node:
@@ -162,7 +197,16 @@ class Endpoint:
         return await asyncio.shield(starting)
 
     async def _start_node(self) -> Node:
-        node = Node(self.backend, self.kernel, self.policy, self._clock, self._keys)
+        node = Node(
+            self.backend,
+            self.kernel,
+            self.policy,
+            self._clock,
+            self._keys,
+            session_keys=self._session_keys,
+            observer=self.observer,
+            rescue=partial(sessionful.rescue, recall=self._recall),
+        )
         try:
             await node.start()
         except BaseException:
@@ -170,15 +214,21 @@ class Endpoint:
             raise
         return node
 
-    async def stop(self) -> None:
-        """Stop the running loop's node, if it has one."""
+    async def stop(self, patience: float = 0.0) -> None:
+        """Stop the running loop's node, if it has one; its calls have `patience` seconds to end."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
         if starting is None:
             return
         with suppress(Exception):  # a start that failed has been answered for by its request
-            await (await starting).stop()
+            await (await starting).stop(patience)
         self._nodes.pop(loop, None)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Return the nodes that have started, each on a loop of its own."""
+        known = [starting for loop, starting in list(self._nodes.items()) if not loop.is_closed()]
+        return tuple(starting.result() for starting in known if starting.done() and not _has_failed(starting))
 
     async def why_not_ready(self) -> str:
         """Say why no traffic should be sent here; an empty string means that it should."""
@@ -192,10 +242,9 @@ class Endpoint:
         return ""
 
 
-def _refuse_while_draining(node: Node) -> None:
-    if node.is_draining:
-        draining = "this server is stopping; another one will answer"
-        raise ProtocolError(503, INTERNAL_ERROR, draining, headers=(("Retry-After", "1"),))
+def _stopping() -> ProtocolError:
+    stopping = "this server is stopping; another one will answer"
+    return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"),))
 
 
 def _with_length(reply: Reply | StreamReply) -> Reply | StreamReply:

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
+import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from mcp_transport.backends.base import Backend, Holder
+from mcp_transport.backends.base import Backend, Event, Holder
+from mcp_transport.engine.announcements import Announcements
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import Clock, wait
-from mcp_transport.engine.codec import encode_notification
+from mcp_transport.engine.codec import encode, encode_notification
 from mcp_transport.engine.lifecycle import Lifecycle
+from mcp_transport.engine.observer import Happening, Observer
+from mcp_transport.engine.questions import Questions
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Lifespan, Outlet
 from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.inbox import (
     Broadcast,
     CancelCall,
     Closed,
+    Drain,
     Joined,
+    LeaseLapsed,
+    NodeLost,
     NodeMessage,
+    Orphaned,
     ReplyArrived,
     Superseded,
     Wake,
 )
 from mcp_transport.protocol.jsonrpc import Request, RequestId, is_request_id
 from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import short_id
+from mcp_transport.protocol.session import Session
 
-__all__ = ["Node"]
+__all__ = ["Node", "Rescue"]
 
 _T = TypeVar("_T")
+
+Rescue = Callable[["Node", str, str, str], Coroutine[Any, Any, None]]
+"""Takes a stream over from a writer that may be dead: the node, the session's key, the stream, the writer."""
 
 # Seconds that answers have to reach the log when the node stops.
 _LAST_WORDS: Final = 5.0
@@ -44,26 +54,42 @@ _LAST_WORDS: Final = 5.0
 # Seconds between two tries to reach a store that is away.
 _PAUSE: Final = 2.0
 
+# How often, in seconds, the store is told how far a GET stream was delivered.
+_MARK_EVERY: Final = 1.0
+
+# Clients of a node that drains come back spread over this many milliseconds.
+_JITTER_MS: Final = 2000
+
 logger = logging.getLogger(__name__)
 
 
 class Node:
     """Everything of the endpoint that belongs to one loop; nothing here is needed to serve a session elsewhere."""
 
-    def __init__(self, backend: Backend, kernel: Kernel, policy: Policy, clock: Clock, keys: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        kernel: Kernel,
+        policy: Policy,
+        clock: Clock,
+        keys: Sequence[bytes],
+        *,
+        session_keys: Sequence[bytes],
+        observer: Observer,
+        rescue: Rescue,
+    ) -> None:
         # Made at the first request, thus after any fork: two workers never share an id.
         self.id = secrets.token_hex(6)
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
+        self.session_keys, self.observer, self._rescue = session_keys, observer, rescue
         self.lifecycle = Lifecycle()
-        self.is_draining = False
+        self.questions = Questions(self.id, clock, keys)
+        self.announcements = Announcements(self)
+        self.is_draining = self.is_stopping = False
         self.running: set[Call] = set()
         self.calls: dict[tuple[str, RequestId], Call] = {}
         self.streams: dict[tuple[str, str], OpenStream] = {}
-        self._keys = keys
-        # Sessions whose GET stream was here last: what changes is kept for their client's return.
-        self._absent: dict[str, float] = {}
-        self._replies: dict[str, asyncio.Future[ReplyArrived]] = {}
-        self._asked = 0
+        self._unmarked: set[str] = set()
         self._joined, self._joining = False, asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
@@ -86,23 +112,35 @@ class Node:
                 self._joined = True
                 logger.debug("node %s joined", self.id)
 
-    async def stop(self) -> None:
-        """End listen and GET streams so that their clients come back, end calls with an error, leave."""
+    async def retire(self) -> None:
+        """Send clients elsewhere: readiness turns red, listen and GET streams end; what still comes is served."""
+        if self.is_draining:
+            return
         self.is_draining = True
         self.kernel.end_listening()
-        for call in list(self.running):
-            if call.request.method != "subscriptions/listen":
-                call.abandon()
         for (_, name), stream in list(self.streams.items()):
             if name == GET_STREAM:
-                stream.end()
+                stream.end(retry_ms=self.policy.retry_ms + random.randrange(_JITTER_MS))  # noqa: S311 (no secret)
+        self.observer.happened(Happening.DRAINED, node=self.id, calls=len(self.running))
+        with suppress(BackendError):
+            await self.backend.retire(self.id)
+
+    async def stop(self, patience: float = 0.0) -> None:
+        """Take no more requests, give calls `patience` seconds to end and the rest an error, leave."""
+        await self.retire()
+        self.is_stopping = True
+        calls = {call for call in self.running if call.request.method != "subscriptions/listen"}
+        if calls and patience:
+            await asyncio.wait([asyncio.ensure_future(call.over.wait()) for call in calls], timeout=patience)
+        for call in calls & self.running:
+            call.abandon()
         await self.lifecycle.settle(_LAST_WORDS)
         if self._lifespan is not None:
             await self._lifespan.leave()
         await self.lifecycle.stop()
         if self._joined:
-            with suppress(BackendError):
-                await self.backend.stop(self.id)
+            await self.backend.stop(self.id)
+        await self.backend.disconnect()
         logger.debug("node %s stopped", self.id)
 
     @property
@@ -157,15 +195,57 @@ class Node:
                 self._give_way(key, stream, epoch)
             case CancelCall(key, request_id):
                 self._cancel(key, request_id)
-            case Joined(key, request_id):
-                self._log_call(key, request_id)
+            case Joined(key, request_id, stream):
+                self._log_call(key, request_id, stream)
             case ReplyArrived():
-                self._take_reply(message)
+                self.questions.take(message)
             case Closed(key):
                 self._end_session(key)
             case Broadcast():
                 self.kernel.bus.deliver(message)
-                self.lifecycle.spawn(self._tell_sessions(message))
+                self.lifecycle.spawn(self.announcements.tell(message))
+            case _:
+                self._receive_of_nodes(message)
+
+    def _receive_of_nodes(self, message: NodeMessage) -> None:
+        match message:
+            case NodeLost(name):
+                self.observer.happened(Happening.NODE_LOST, node=name)
+                for (key, stream), held in list(self.streams.items()):
+                    if held.writer == name:
+                        self.rescue(key, stream, name)
+            case Orphaned(key, stream, writer):
+                self.rescue(key, stream, writer)
+            case LeaseLapsed():
+                self.lifecycle.spawn(self._check_calls())
+            case Drain():
+                self.lifecycle.spawn(self.retire())
+
+    def rescue(self, key: str, stream: str, writer: str) -> None:
+        """Take a stream over if its writer is dead."""
+        self.lifecycle.spawn(self._rescue(self, key, stream, writer))
+
+    async def _check_calls(self) -> None:
+        """Stop the calls that another node has taken over while this one stood still."""
+        for call in list(self.running):
+            if call.writer is not None:
+                await call.writer.check()
+
+    def is_in_doubt(self) -> bool:
+        """Tell whether this node may have been taken for dead without its knowing."""
+        return self.backend.is_in_doubt(self.id)
+
+    async def tell(self, node: str, message: NodeMessage) -> None:
+        """Send a message whose loss costs no more than a while; a failure is not the caller's."""
+        with suppress(BackendError):
+            await self.backend.send(node, message)
+
+    async def restore(self, session: Session) -> bool:
+        """Store a session again that the store has lost. Raises: BackendError."""
+        restored = await self.backend.restore(session)
+        if restored:
+            self.observer.happened(Happening.REHYDRATED, session.key)
+        return restored
 
     def _wake(self, key: str, stream: str) -> None:
         if (open_stream := self.streams.get((key, stream))) is not None:
@@ -175,10 +255,22 @@ class Node:
         if (call := self.calls.get((key, request_id))) is not None:
             call.cancel()
 
-    def _log_call(self, key: str, request_id: RequestId) -> None:
+    def _log_call(self, key: str, request_id: RequestId, stream: str) -> None:
         call = self.calls.get((key, request_id))
-        if call is not None and call.writer is not None:
+        if call is not None and call.writer is not None and call.writer.stream == stream:
             call.writer.keep_log()
+        else:
+            self.lifecycle.spawn(self._end_forgotten(key, request_id, stream))
+
+    async def _end_forgotten(self, key: str, request_id: RequestId, stream: str) -> None:
+        """End a stream whose call was over when its client asked for it again, so that nobody waits for it."""
+        error = error_body(INTERNAL_ERROR, "the answer went to another connection", request_id=request_id)
+        last = Event(1, encode(error), terminal=True)  # skipped if the log has events
+        appended = await self.insist(
+            lambda: self.backend.append(key, stream, [last], writer=self.id, leaving=[request_id])
+        )
+        if appended is not None and appended.holder is not None:
+            await self.tell(appended.holder.node, Wake(key, stream))
 
     def settle_holder(self, key: str, stream: str, holder: Holder) -> None:
         """Take the store's word for who holds a stream that this node writes."""
@@ -189,45 +281,24 @@ class Node:
             self._give_way(key, stream, holder.epoch)
 
     def _give_way(self, key: str, stream: str, epoch: int) -> None:
-        if (key, GET_STREAM) not in self.streams and stream == GET_STREAM:
-            self._absent.pop(key, None)
         open_stream = self.streams.get((key, stream))
         if open_stream is not None and open_stream.epoch < epoch:
+            self.observer.happened(Happening.SUPERSEDED, key, stream=stream)
             self.release(open_stream)
             open_stream.end()
 
-    def _take_reply(self, reply: ReplyArrived) -> None:
-        waiting = self._replies.get(reply.request_id)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(reply)
-
     def _end_session(self, key: str) -> None:
-        self._absent.pop(key, None)
         for call in [call for (owner, _), call in self.calls.items() if owner == key]:
             call.cancel()
         for stream in [stream for (owner, _), stream in self.streams.items() if owner == key]:
             self.release(stream)
             stream.end()
 
-    async def _tell_sessions(self, message: Broadcast) -> None:
-        """Put a change on the GET stream of each session here that is to be told (2025 revisions)."""
-        params = {"uri": message.uri} if message.uri else None
-        now = self.clock.now()
-        self._absent = {key: until for key, until in self._absent.items() if until > now}
-        held = {key for key, stream in self.streams if stream == GET_STREAM}
-        for key in held | set(self._absent):
-            try:
-                session = await self.backend.get(key)
-                if session is not None and (not message.uri or message.uri in session.subscriptions):
-                    await self.emit(key, message.method, params)
-            except BackendError as error:
-                logger.warning("session %s is not told of a change: %s", short_id(key), error)
-
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""
         holder = await self.backend.emit(key, encode_notification(method, params))
         if holder is not None:
-            await self.backend.send(holder.node, Wake(key, GET_STREAM))
+            await self.tell(holder.node, Wake(key, GET_STREAM))
 
     # -- streams held here ---------------------------------------------------------------------------
 
@@ -240,8 +311,6 @@ class Node:
         if (older := self.streams.get((stream.key, stream.stream))) is not None:
             older.end()
         self.streams[stream.key, stream.stream] = stream
-        if stream.stream == GET_STREAM:
-            self._absent.pop(stream.key, None)
 
     def release(self, stream: OpenStream) -> None:
         """Forget a stream, unless another response holds it by now."""
@@ -250,55 +319,31 @@ class Node:
 
     def let_go(self, stream: OpenStream) -> None:
         """Note that a stream's socket is gone."""
-        if stream.stream == GET_STREAM and self.streams.get((stream.key, stream.stream)) is stream:
-            now = self.clock.now()
-            while self._absent and self._absent[oldest := next(iter(self._absent))] <= now:
-                del self._absent[oldest]
-            self._absent[stream.key] = now + self.policy.stream_keep
+        if stream.key in self._unmarked and stream.stream == GET_STREAM:
+            self.lifecycle.spawn(self._mark(stream))
         self.release(stream)
         stream.end()
 
     def mark(self, stream: OpenStream) -> None:
         """Have a GET stream's next holder begin where this one is: its client may come back without an event id."""
-        self.lifecycle.spawn(self.mark_held(stream.key))
+        if stream.key not in self._unmarked:
+            self._unmarked.add(stream.key)
+            self.lifecycle.spawn(self._mark_later(stream))
+
+    async def _mark_later(self, stream: OpenStream) -> None:
+        await wait(self.clock, stream.ended, _MARK_EVERY)
+        await self._mark(stream)
 
     async def mark_held(self, key: str) -> None:
         """Note how far a session's GET stream was delivered here, if it is held here."""
-        stream = self.streams.get((key, GET_STREAM))
-        if stream is not None:
+        if key in self._unmarked and (stream := self.streams.get((key, GET_STREAM))) is not None:
+            await self._mark(stream)
+
+    async def _mark(self, stream: OpenStream) -> None:
+        if stream.key in self._unmarked:
+            self._unmarked.discard(stream.key)
             with suppress(BackendError):
-                await self.backend.mark(key, GET_STREAM, stream.cursor)
-
-    # -- requests to clients -------------------------------------------------------------------------
-
-    def mint_request_id(self, owner: str) -> str:
-        """Name a request to a client: this node, a counter, and a proof that it was sent to `owner`."""
-        self._asked += 1
-        name = f"{self.id}.{self._asked}"
-        return f"{name}.{_proof(self._keys[0], owner, name)}"
-
-    def node_of_request(self, request_id: RequestId, owner: str) -> str | None:
-        """Return the node that sent a request to `owner`, or None when none did."""
-        name, _, proof = str(request_id).rpartition(".")
-        known = any(hmac.compare_digest(_proof(key, owner, name).encode(), proof.encode()) for key in self._keys)
-        return name.partition(".")[0] if known else None
-
-    async def wait_for_reply(self, request_id: str, seconds: float) -> ReplyArrived:
-        """Wait for the client's reply. Raises: TimeoutError."""
-        arrived = asyncio.Event()
-        reply: asyncio.Future[ReplyArrived] = self._loop.create_future()
-        reply.add_done_callback(lambda _: arrived.set())
-        self._replies[request_id] = reply
-        try:
-            if not await wait(self.clock, arrived, seconds):
-                raise TimeoutError
-            return reply.result()
-        finally:
-            del self._replies[request_id]
-
-
-def _proof(key: bytes, owner: str, name: str) -> str:
-    return hmac.new(key, f"{owner}\n{name}".encode(), hashlib.sha256).hexdigest()[:24]
+                await self.backend.mark(stream.key, GET_STREAM, stream.cursor)
 
 
 def _progress_token(request: Request | None) -> RequestId | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Final
 
 from mcp_transport.backends.base import Backend, Event
@@ -114,6 +114,10 @@ class OpenStream:
         self._backend, self._clock = backend, clock
         self.key, self.stream, self.cursor = key, stream, cursor
         self.epoch = 0
+        self.writer = ""
+        """The other node that writes it, if one does."""
+        self.heard = ""
+        """The last broadcast that was put on it, for a GET stream."""
         self.resumed = False
         """Did it begin with what the log held, instead of with the call?"""
         self._keepalive, self._limit = keepalive, queue
@@ -126,7 +130,8 @@ class OpenStream:
         """The newest event that was offered, taken or not."""
         self.missed = False
         """Was an event refused that may not be in the log yet?"""
-        self._ended = False
+        self._farewell: list[bytes] = []
+        self.ended = asyncio.Event()
         self._wake = asyncio.Event()
 
     def offer(self, event: Event) -> None:
@@ -143,9 +148,11 @@ class OpenStream:
         self._behind, self.missed = True, False
         self._wake.set()
 
-    def end(self) -> None:
-        """Close the socket; the stream itself goes on and can be resumed."""
-        self._ended = True
+    def end(self, *, retry_ms: int | None = None) -> None:
+        """Close the socket; the stream itself goes on and can be resumed, after `retry_ms` if that is said."""
+        if retry_ms is not None:
+            self._farewell = [sse.retry(retry_ms)]
+        self.ended.set()
         self._wake.set()
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -158,15 +165,13 @@ class OpenStream:
             except LookupError:
                 return
             for event in events:
-                if self._lost:
-                    yield self._loss_notice()
-                self.cursor = event.seq
-                self._delivered(self)
-                if event.payload:
-                    yield sse.event(event.payload, str(Cursor(self.stream, event.seq)))
+                for frame in self._frames_of(event):
+                    yield frame
                 if event.terminal:
                     return
-            if self._ended:
+            if self.ended.is_set():
+                for frame in self._farewell:
+                    yield frame
                 return
             if not self._queue and not await wait(self._clock, self._wake, self._keepalive):
                 if not await self._session_lives():
@@ -174,19 +179,32 @@ class OpenStream:
                 self._behind = True  # a lost wake-up costs one tick
                 yield sse.COMMENT
 
+    def _frames_of(self, event: Event) -> Iterator[bytes]:
+        if self._lost:
+            yield self._loss_notice()
+        self.cursor = event.seq
+        self._delivered(self)
+        if event.payload:
+            yield sse.event(event.payload, str(Cursor(self.stream, event.seq)))
+
     async def _next_events(self) -> list[Event]:
         """Return what follows the cursor without a hole: from the queue and, when that has one, from the log."""
-        known = {event.seq: event for event in self._queue}
+        queued = list(self._queue)
         self._queue.clear()
-        if self._behind or (known and min(known) > self.cursor + 1 + self._lost):
+        ready: list[Event] = []
+        expected = self.cursor + 1 + self._lost
+        if self._behind or (queued and queued[0].seq > expected):
             self._behind = False
             self.missed = True  # before the log is read: what is logged meanwhile wakes us
-            for event in await self._read_log():
-                known.setdefault(event.seq, event)
-        ready, expected = [], self.cursor + 1 + self._lost
-        while expected in known:
-            ready.append(known[expected])
-            expected += 1
+            # The log has no holes; between two writers its numbers jump.
+            ready = [event for event in await self._read_log() if event.seq > self.cursor]
+            expected = ready[-1].seq + 1 if ready else self.cursor + 1 + self._lost
+            queued += self._queue
+            self._queue.clear()
+        for event in queued:
+            if event.seq == expected:
+                ready.append(event)
+                expected += 1
         # What was refused, and what lies beyond a hole, is not here; it will be in the log.
         self.missed = self._newest >= expected
         return ready
@@ -201,7 +219,7 @@ class OpenStream:
     async def _session_lives(self) -> bool:
         """Slide the session's end; while the store is away, take it for alive."""
         try:
-            return await self._backend.touch(self.key)
+            return await self._backend.touch(self.key, self.stream)
         except BackendError:
             return True
 

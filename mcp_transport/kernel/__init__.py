@@ -23,7 +23,7 @@ from mcp_transport.kernel.handlers import (
 )
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.serving import Kernel
-from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet
+from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet, Traits
 
 __all__ = [
     "Caller",
@@ -37,6 +37,7 @@ __all__ = [
     "NoChannel",
     "Outcome",
     "Outlet",
+    "Traits",
     "adopt_context",
     "ask_client",
     "header_annotation_fault",

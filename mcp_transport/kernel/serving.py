@@ -31,7 +31,7 @@ from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
-from mcp_transport.kernel.values import Facts, Outcome
+from mcp_transport.kernel.values import Facts, Outcome, Traits
 from mcp_transport.protocol.capabilities import all_missing_capabilities
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
@@ -58,6 +58,7 @@ class Kernel:
 
     def __init__(self, server: Any, *, announces: bool = True) -> None:
         self.server = lowlevel(server)
+        self._tools = server._tool_manager if isinstance(server, MCPServer) else None
         self.bus = EventBus()
         self.listening = Listening(self.bus)
         if announces and isinstance(server, MCPServer):
@@ -134,6 +135,19 @@ class Kernel:
             if not cursor:
                 break
         return None
+
+    def traits(self, request: Request) -> Traits:
+        """Return whether a request may be run twice; a tool says so by its hints (2025-06-18, ToolAnnotations)."""
+        if request.method != "tools/call":
+            return Traits(safe=True)
+        name = (request.params or {}).get("name")
+        tool = self._tools.get_tool(name) if self._tools is not None and isinstance(name, str) else None
+        if tool is None:
+            return Traits(safe=False)
+        hints = tool.annotations
+        safe = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+        durable = getattr(tool, "durable", False)
+        return Traits(safe or durable, durable)
 
     # -- one message ---------------------------------------------------------------------------------
 

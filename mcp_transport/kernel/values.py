@@ -12,7 +12,7 @@ from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.principal import Principal
 
-__all__ = ["Caller", "CallerSession", "Facts", "Outcome", "Outlet"]
+__all__ = ["Caller", "CallerSession", "Facts", "Outcome", "Outlet", "Traits"]
 
 
 class CallerSession(Protocol):
@@ -95,6 +95,16 @@ class Facts:
     client_info: Mapping[str, Any] | None = None
     capabilities: Mapping[str, Any] | None = None
     session_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a server says of a request it serves, for the case that the node is lost which runs it."""
+
+    safe: bool
+    """May a client send it again without fear that it takes effect twice?"""
+    durable: bool = False
+    """Shall another node run it again by itself?"""
 
 
 @dataclass(frozen=True, slots=True)

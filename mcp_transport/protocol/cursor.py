@@ -1,7 +1,7 @@
 """Event ids: `<stream>-<sequence number>`, minted by the stream's writer without asking anybody.
 
 The id names its stream, so a `Last-Event-ID` leads to the stream to resume (2025-11-25, basic/transports,
-"Resumability"). Sequence numbers of a stream are contiguous: a hole is seen, never guessed.
+"Resumability"). Sequence numbers of a stream's writer are contiguous: a hole is seen, never guessed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,16 @@ from typing import Final
 
 from mcp_transport.protocol.errors import invalid_request
 
-__all__ = ["GET_STREAM", "Cursor"]
+__all__ = ["GET_STREAM", "WRITER_SPAN", "Cursor"]
 
 GET_STREAM: Final = "g"
 """The name of a session's one GET stream."""
+
+WRITER_SPAN: Final = 10**9
+"""A writer that takes a stream over numbers from the next multiple of this on, plus one.
+
+What the dead one had sent without logging it has other numbers then, so no id is used twice.
+"""
 
 _FORM = re.compile(r"([0-9a-z]{1,32})-(0|[1-9][0-9]{0,14})")
 

@@ -20,6 +20,7 @@ __all__ = [
     "UNSUPPORTED_VERSION",
     "error_body",
     "invalid_request",
+    "lost_call",
     "sessionless_code",
     "sessionless_status",
 ]
@@ -58,6 +59,16 @@ def sessionless_code(code: int) -> int:
     reserved = -32099 <= code <= -32020  # basic, "Error codes"
     defined = code in (HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION)
     return INTERNAL_ERROR if reserved and not defined else code
+
+
+def lost_call(reason: str, safe: bool) -> dict[str, Any]:
+    """Build the error of a call whose node went away, and say whether to send it again."""
+    unknown = "whether it took effect is not known, so look before sending it again"
+    return {
+        "code": INTERNAL_ERROR,
+        "message": f"{reason} before the call ended; {'it is safe to send it again' if safe else unknown}",
+        "data": {"retryable": safe},
+    }
 
 
 def error_body(code: int, message: str, *, request_id: str | int | None = None, data: Any = None) -> dict[str, Any]:

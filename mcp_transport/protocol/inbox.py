@@ -8,7 +8,20 @@ from typing import Any
 
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Broadcast", "CancelCall", "Closed", "Joined", "NodeMessage", "ReplyArrived", "Superseded", "Wake"]
+__all__ = [
+    "Broadcast",
+    "CancelCall",
+    "Closed",
+    "Drain",
+    "Joined",
+    "LeaseLapsed",
+    "NodeLost",
+    "NodeMessage",
+    "Orphaned",
+    "ReplyArrived",
+    "Superseded",
+    "Wake",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,7 @@ class Joined:
 
     key: str
     request_id: RequestId
+    stream: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,46 @@ class Broadcast:
 
     method: str
     uri: str = ""
+    number: str = ""
+    """Given by the store; later ones compare greater."""
 
 
-NodeMessage = Wake | Superseded | CancelCall | Joined | ReplyArrived | Closed | Broadcast
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node's lease is over: whoever holds streams that it wrote shall take them over."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Orphaned:
+    """A stream's `writer` is dead: take it over."""
+
+    key: str
+    stream: str
+    writer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLapsed:
+    """Your own lease was over for a while: others may have taken your streams over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Send no new clients here: you are about to be stopped."""
+
+
+NodeMessage = (
+    Wake
+    | Superseded
+    | CancelCall
+    | Joined
+    | ReplyArrived
+    | Closed
+    | Broadcast
+    | NodeLost
+    | Orphaned
+    | LeaseLapsed
+    | Drain
+)

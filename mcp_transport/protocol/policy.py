@@ -31,3 +31,6 @@ class Policy:
     stream_max_bytes: int = 8 * 1024 * 1024
     stream_keep: float = 300.0
     stream_queue: int = 256
+    lease: float = 10.0
+    drain: float = 20.0  # below the 30 s after which Kubernetes kills
+    rehydrate: bool = True

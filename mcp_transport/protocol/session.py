@@ -51,6 +51,10 @@ class Flight:
     node: str
     stream: str
     started: float = 0.0
+    safe: bool = False
+    """May a client send it again after its node died, without fear that it takes effect twice?"""
+    body: bytes = b""
+    """The request itself, where it is to be run again after its node died."""
 
 
 def session_key(session_id: str) -> str:

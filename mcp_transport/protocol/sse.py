@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["COMMENT", "HEADERS", "event", "priming_event"]
+__all__ = ["COMMENT", "HEADERS", "event", "priming_event", "retry"]
 
 # A comment line keeps proxies from closing a silent stream; clients skip it (2026-07-28, streamable-http).
 COMMENT: Final = b": keep-alive\n\n"
@@ -29,3 +29,8 @@ def priming_event(event_id: str, retry_ms: int) -> bytes:
     2025-11-25, basic/transports, "Sending Messages", item 6.
     """
     return f"id: {event_id}\nretry: {retry_ms}\ndata: \n\n".encode()
+
+
+def retry(milliseconds: int) -> bytes:
+    """Frame only the delay before a client shall come back, which is no event (WHATWG HTML, 9.2.6)."""
+    return f"retry: {milliseconds}\n\n".encode()

@@ -181,7 +181,7 @@ class BackendContract(RequestContract, StreamContract):
         stored = session(clock)
         await backend.open(stored)
         await backend.enter(KEY, ANN, "n1", [flight(1, node="n1"), flight(2, node="n1")])
-        await backend.append(KEY, STREAM, events(1), node="n2")
+        await backend.append(KEY, STREAM, events(1), holder="n2")
         await backend.attach(KEY, ANN, "g", None, "n3")
         closing = await backend.close(KEY, ANN)
         assert closing is not None
@@ -204,9 +204,9 @@ class BackendContract(RequestContract, StreamContract):
     ) -> None:
         await backend.open(session(clock))
         await backend.enter(KEY, ANN, "n1", [flight(1)])
-        await backend.append(KEY, STREAM, events(1), node="n1")
+        await backend.append(KEY, STREAM, events(1), holder="n1")
         await backend.close(KEY, ANN)
-        assert await backend.cancel(KEY, 1) is None
+        assert await backend.cancel(KEY, ANN, 1) is None
         await backend.append(KEY, STREAM, events(2, end=True))
         await backend.mark(KEY, STREAM, 2)
         await backend.leave(KEY, [1], errors=1)
@@ -321,4 +321,6 @@ class BackendContract(RequestContract, StreamContract):
         message = Broadcast("notifications/resources/updated", "test://a")
         await backend.broadcast(message)
         await backend.send("n2", Closed(KEY))
-        assert inboxes == {"n1": [message], "n2": [], "n3": [message]}
+        told = [[(item.method, item.uri) for item in inbox] for inbox in inboxes.values()]
+        assert told == [[(message.method, message.uri)], [], [(message.method, message.uri)]]
+        assert await backend.broadcasts("") == tuple(inboxes["n1"]) == tuple(inboxes["n3"])

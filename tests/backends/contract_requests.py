@@ -62,7 +62,7 @@ class RequestContract:
     async def test_cancelling_finds_the_node_that_runs_the_request(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         await backend.enter(KEY, ANN, "n7", [flight(1, node="n7")])
-        found = await backend.cancel(KEY, 1)
+        found = await backend.cancel(KEY, ANN, 1)
         assert found is not None
         assert (found.node, found.stream) == ("n7", STREAM)
         await backend.leave(KEY, [1])
@@ -75,7 +75,7 @@ class RequestContract:
     ) -> None:
         await backend.open(session(clock))
         await backend.open(session(clock, OTHER_KEY))
-        assert await backend.cancel(KEY, 1) is None
+        assert await backend.cancel(KEY, ANN, 1) is None
         clock.advance(29)
         other = await backend.enter(OTHER_KEY, ANN, "n1", [flight(1)])
         entered = await backend.enter(KEY, ANN, "n1", [flight(1), flight("1"), flight(2)])
@@ -89,7 +89,7 @@ class RequestContract:
 
     async def test_a_cancellation_nobody_came_for_is_forgotten(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.cancel(KEY, 1)
+        await backend.cancel(KEY, ANN, 1)
         clock.advance(31)
         entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
         assert entered is not None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Attached, Backend, Event, Holder
+from mcp_transport.backends.base import Appended, Attached, Backend, Event, Holder
 from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, events, flight, session
 
 
@@ -113,12 +113,12 @@ class StreamContract:
     # -- holders -------------------------------------------------------------------------------------
 
     async def test_a_new_stream_has_no_holder_unless_the_writer_names_one(self, opened: Backend) -> None:
-        assert await opened.append(KEY, STREAM, events(1)) is None
-        assert await opened.append(KEY, "bb", events(1), node="n1") == Holder("n1", 1)
-        assert await opened.append(KEY, "bb", events(2)) == Holder("n1", 1)
+        assert await opened.append(KEY, STREAM, events(1)) == Appended()
+        assert await opened.append(KEY, "bb", events(1), holder="n1") == Appended(Holder("n1", 1))
+        assert await opened.append(KEY, "bb", events(2)) == Appended(Holder("n1", 1))
 
     async def test_each_take_over_raises_the_epoch_and_tells_who_held_before(self, opened: Backend) -> None:
-        await opened.append(KEY, STREAM, events(1), node="n1")
+        await opened.append(KEY, STREAM, events(1), holder="n1")
         second = await attach(opened, node="n2")
         third = await attach(opened, node="n2")
         assert (second.previous, second.holder) == (Holder("n1", 1), Holder("n2", 2))
@@ -130,11 +130,11 @@ class StreamContract:
         assert (first.ended, first.lost) == (False, 0)
 
     async def test_the_writer_learns_of_a_new_holder_with_its_next_event(self, opened: Backend) -> None:
-        await opened.append(KEY, STREAM, events(1), node="n1")
+        await opened.append(KEY, STREAM, events(1), holder="n1")
         taken = await attach(opened, node="n2")
-        assert await opened.append(KEY, STREAM, events(2)) == taken.holder
+        assert await opened.append(KEY, STREAM, events(2)) == Appended(taken.holder)
         # The writer's own node is the first holder only, however often it is named.
-        assert await opened.append(KEY, STREAM, events(3), node="n1") == taken.holder
+        assert await opened.append(KEY, STREAM, events(3), holder="n1") == Appended(taken.holder)
 
     async def test_take_overs_at_once_have_epochs_of_their_own(self, opened: Backend) -> None:
         found = await asyncio.gather(*(attach(opened, "g", None, node=f"n{number}") for number in range(5)))
@@ -143,9 +143,9 @@ class StreamContract:
         assert await opened.emit(KEY, b"{}") == last
 
     async def test_a_stranger_takes_no_stream(self, opened: Backend) -> None:
-        await opened.append(KEY, STREAM, events(1), node="n1")
+        await opened.append(KEY, STREAM, events(1), holder="n1")
         assert await opened.attach(KEY, BOB, STREAM, 0, "n9") is None
-        assert await opened.append(KEY, STREAM, events(2)) == Holder("n1", 1)
+        assert await opened.append(KEY, STREAM, events(2)) == Appended(Holder("n1", 1))
 
     async def test_attaching_returns_the_session_as_used_now(self, opened: Backend, clock: HandClock) -> None:
         before = await opened.get(KEY)
@@ -167,10 +167,10 @@ class StreamContract:
 
     @pytest.mark.parametrize("stream", [STREAM, "g"])
     async def test_a_cursor_beyond_the_end_is_unknown_and_takes_nothing(self, opened: Backend, stream: str) -> None:
-        await opened.append(KEY, stream, events(1), node="n1")
+        await opened.append(KEY, stream, events(1), holder="n1")
         with pytest.raises(LookupError):
             await opened.attach(KEY, ANN, stream, 2, "n2")
-        assert await opened.append(KEY, stream, events(2)) == Holder("n1", 1)
+        assert await opened.append(KEY, stream, events(2)) == Appended(Holder("n1", 1))
 
     @pytest.mark.parametrize("after", [None, 0, 1])
     async def test_a_stream_that_never_was_is_unknown(
@@ -187,14 +187,14 @@ class StreamContract:
         await opened.enter(KEY, ANN, "n1", [flight(2, stream="cc")])
         attached = await attach(opened, "cc", 0, node="n2")
         assert (attached.events, attached.ended) == ((), False)
-        assert await opened.append(KEY, "cc", events(1), node="n1") == attached.holder
+        assert await opened.append(KEY, "cc", events(1), holder="n1") == Appended(attached.holder)
 
     async def test_a_client_may_be_ahead_of_the_log_of_a_request_in_flight(self, opened: Backend) -> None:
         # The writer's events go to the socket first and to the log behind.
         await opened.enter(KEY, ANN, "n1", [flight(2, stream="cc")])
         attached = await attach(opened, "cc", 2, node="n2")
         assert (attached.events, attached.cursor, attached.lost, attached.ended) == ((), 2, 0, False)
-        await opened.append(KEY, "cc", events(1, 2, 3), node="n1")
+        await opened.append(KEY, "cc", events(1, 2, 3), holder="n1")
         assert await opened.read(KEY, "cc", 2) == (tuple(events(3)), 0)
 
     async def test_without_a_cursor_it_goes_on_after_what_was_delivered(self, opened: Backend) -> None:

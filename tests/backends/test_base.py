@@ -12,6 +12,7 @@ REQUIRED = {
     "ping",
     "send",
     "broadcast",
+    "broadcasts",
     "open",
     "enter",
     "leave",

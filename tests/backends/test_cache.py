@@ -220,7 +220,7 @@ async def test_what_needs_no_record_goes_on_without_the_cache(
 ) -> None:
     await broken.enter(KEY, ANN, "n1", [flight(1)])
     failing()
-    assert await broken.append(KEY, STREAM, events(1), node="n1")
+    assert await broken.append(KEY, STREAM, events(1), holder="n1")
     assert await broken.read(KEY, STREAM, 0) == (tuple(events(1)), 0)
     await broken.mark(KEY, STREAM, 1)
     await broken.leave(KEY, [1])

@@ -49,9 +49,9 @@ def left_behind(backend: MemoryBackend) -> dict[str, object]:
 async def use(backend: MemoryBackend, key: str) -> None:
     """Leave a trace of every kind in a session."""
     await backend.enter(key, ANN, "n1", [flight(1)])
-    await backend.cancel(key, 2)
+    await backend.cancel(key, ANN, 2)
     await backend.write_state(key, "a", b"1")
-    await backend.append(key, STREAM, events(1, end=True), node="n1")
+    await backend.append(key, STREAM, events(1, end=True), holder="n1")
     await backend.attach(key, ANN, "g", None, "n1")
     await backend.emit(key, b"{}")
 
@@ -85,7 +85,7 @@ async def test_nothing_is_left_by_what_comes_after_the_close(backend: MemoryBack
     await backend.attach(KEY, ANN, "g", None, "n1")
     await backend.write_state(KEY, "a", b"1")
     await backend.update(KEY, initialized=True)
-    await backend.cancel(KEY, 3)
+    await backend.cancel(KEY, ANN, 3)
     assert left_behind(backend) == {}
 
 
@@ -104,10 +104,10 @@ async def test_probing_for_unknown_sessions_leaves_nothing(backend: MemoryBacken
         key = f"{UNKNOWN_KEY[:20]}{number:06}"
         await backend.enter(key, ANN, "n1", [flight(1)])
         await backend.attach(key, ANN, "g", None, "n1")
-        await backend.cancel(key, 1)
+        await backend.cancel(key, ANN, 1)
         await backend.touch(key)
         await backend.emit(key, b"{}")
-        await backend.append(key, STREAM, events(1), node="n1")
+        await backend.append(key, STREAM, events(1), holder="n1")
         await backend.write_state(key, "a", b"1")
     assert left_behind(backend) == {}
 

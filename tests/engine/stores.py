@@ -54,7 +54,7 @@ async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
         "flights": flights,
         "calls": list(node.calls),
         "streams": list(node.streams),
-        "replies": list(node._replies),
+        "replies": list(node.questions.waiting),
         "listeners": list(endpoint.kernel.listening.here._streams),
         "tasks": node.lifecycle._tasks - node.lifecycle._residents,
     }

@@ -90,7 +90,8 @@ async def test_an_event_id_beyond_the_end_of_a_running_stream_ends_with_it(clien
 
 
 async def test_a_node_that_stops_takes_nothing_new(endpoint, client):
-    (await endpoint.node()).is_draining = True
+    node = await endpoint.node()
+    node.is_draining = node.is_stopping = True
     answers = [
         await client.request("ping"),
         await client.get(),
@@ -122,12 +123,12 @@ async def test_one_session_that_cannot_be_told_does_not_silence_the_others(build
         await streams[-1].frame()
     emit, failed = store.emit, []
 
-    async def emit_once_in_vain(key: str, payload: bytes) -> Any:
+    async def emit_once_in_vain(key: str, *message: Any) -> Any:
         if not failed:
             failed.append(key)
             store.away = {"emit"}
         try:
-            return await emit(key, payload)
+            return await emit(key, *message)
         finally:
             store.away = set()
 

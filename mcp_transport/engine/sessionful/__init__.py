@@ -5,6 +5,7 @@ from __future__ import annotations
 from mcp_transport.engine.sessionful.closing import close_session, delete
 from mcp_transport.engine.sessionful.opening import open_session
 from mcp_transport.engine.sessionful.post import post
+from mcp_transport.engine.sessionful.rescue import Recall, rescue
 from mcp_transport.engine.sessionful.streams import get
 
-__all__ = ["close_session", "delete", "get", "open_session", "post"]
+__all__ = ["Recall", "close_session", "delete", "get", "open_session", "post", "rescue"]

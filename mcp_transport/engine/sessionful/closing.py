@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
+from mcp_transport.backends.base import Closing
 from mcp_transport.engine.node import Node
+from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.visit import not_found
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.inbound import check_version, required_session_id
@@ -23,19 +26,18 @@ async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Repl
     Raises:
         ProtocolError: 400 for a missing session id, 404 for an unknown session.
     """
-    key = session_key(required_session_id(request))
+    session_id = required_session_id(request)
     check_version(request, node.policy)
-    if not await close_session(node, key, principal.binding):
+    key = session_key(session_id)
+    if not await admitted(node, session_id, principal, lambda: close_session(node, key, principal.binding)):
         raise not_found()
     return Reply(status=204)
 
 
-async def close_session(node: Node, key: str, principal: str | None) -> bool:
-    """End a session and tell every node that has a part of it; return whether there was one for `principal`."""
+async def close_session(node: Node, key: str, principal: str | None) -> Closing | None:
+    """End a session and tell every node that has a part of it; return None if there is none for `principal`."""
     closing = await node.backend.close(key, principal)
-    if closing is None:
-        return False
-    for name in closing.nodes:
-        await node.backend.send(name, Closed(key))
-    logger.info("session %s closed", short_id(key))
-    return True
+    if closing is not None:
+        await asyncio.gather(*(node.tell(name, Closed(key)) for name in closing.nodes))
+        logger.info("session %s closed", short_id(key))
+    return closing

@@ -4,45 +4,69 @@ from __future__ import annotations
 
 import asyncio
 
-from mcp_transport.engine.call import SessionOutlet, Writer
+from mcp_transport.engine.call import SessionOutlet
+from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.visit import Visit
+from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     invalid_request,
 )
 from mcp_transport.protocol.inbox import CancelCall, ReplyArrived
-from mcp_transport.protocol.jsonrpc import Notification, Response, is_request_id
+from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Response, is_request_id
+from mcp_transport.protocol.principal import Principal
 
-__all__ = ["take_notification", "take_reply"]
+__all__ = ["hasten", "take_notification", "take_reply"]
 
 
-async def take_reply(visit: Visit, reply: Response) -> None:
-    """Send a reply to the node that waits for it.
+async def hasten(node: Node, key: str, principal: Principal, message: Message | None) -> object:
+    """Begin what a message asks for before the session has admitted it; return None if that cannot be.
+
+    A reply proves by itself whom it comes from, and a cancellation names its principal to the store.
+    """
+    if isinstance(message, Response):
+        asker = node.questions.asker(message.id, f"{key}\n{principal.binding}")
+        return None if asker is None else await _send_reply(node, asker, message)
+    if isinstance(message, Notification) and message.method == "notifications/cancelled":
+        request_id = (message.params or {}).get("requestId")
+        if is_request_id(request_id):
+            return await _cancel(node, key, principal.binding, request_id)
+    return None
+
+
+async def take_reply(visit: Visit, reply: Response, early: object) -> None:
+    """Send a reply to the node that waits for it, unless that was done `early`.
 
     Raises:
         ProtocolError: 400 / -32600 for a reply to a request that was never made in this session.
     """
-    node_id = visit.node.node_of_request(reply.id, visit.owner)
-    if node_id is None:
+    asker = visit.node.questions.asker(reply.id, visit.owner)
+    if asker is None:
         raise invalid_request("the response answers no request that this server sent in this session")
-    await visit.node.backend.send(node_id, ReplyArrived(str(reply.id), reply.result, reply.error))
+    if early is None:
+        await _send_reply(visit.node, asker, reply)
 
 
-async def take_notification(visit: Visit, notification: Notification) -> None:
-    """Act on a notification.
+async def take_notification(visit: Visit, notification: Notification, early: object) -> None:
+    """Act on a notification, unless that was done `early`.
 
     Raises:
         ProtocolError: 400 / -32602 for a cancellation that names no request.
     """
     node = visit.node
     if notification.method == "notifications/cancelled":
-        await _cancel(visit, notification)
+        request_id = (notification.params or {}).get("requestId")
+        if not is_request_id(request_id):
+            wanted = "notifications/cancelled must name a requestId, a string or an integer"
+            raise ProtocolError(400, INVALID_PARAMS, wanted)
+        if early is None:
+            await _cancel(node, visit.session.key, visit.session.principal, request_id)
         return
     if notification.method == "notifications/initialized":
         await node.backend.update(visit.session.key, initialized=True)
     outlet = SessionOutlet(
-        node, Writer(node, visit.session.key, "", ()), owner="", log_level="", can_stream=False, polling=False
+        node, Writer(node, visit.session, "", ()), owner="", log_level="", can_stream=False, polling=False
     )
     handled = node.lifecycle.spawn(
         node.kernel.notify(node.exchange(visit.facts(), outlet, visit.caller()), notification)
@@ -51,12 +75,13 @@ async def take_notification(visit: Visit, notification: Notification) -> None:
         await asyncio.wait([handled])  # the loop ends with this request
 
 
-async def _cancel(visit: Visit, notification: Notification) -> None:
-    request_id = (notification.params or {}).get("requestId")
-    if not is_request_id(request_id):
-        raise ProtocolError(
-            400, INVALID_PARAMS, "notifications/cancelled must name a requestId, a string or an integer"
-        )
-    flight = await visit.node.backend.cancel(visit.session.key, request_id)
+async def _send_reply(node: Node, asker: str, reply: Response) -> bool:
+    await node.backend.send(asker, ReplyArrived(str(reply.id), reply.result, reply.error))
+    return True
+
+
+async def _cancel(node: Node, key: str, principal: str, request_id: RequestId) -> bool:
+    flight = await node.backend.cancel(key, principal, request_id)
     if flight is not None:
-        await visit.node.backend.send(flight.node, CancelCall(visit.session.key, request_id))
+        await node.tell(flight.node, CancelCall(key, request_id))
+    return True

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from mcp_transport.engine.call import SessionOutlet, Writer
+from mcp_transport.engine.call import SessionOutlet
 from mcp_transport.engine.codec import encode, encoded_size
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import answer
+from mcp_transport.engine.session_id import seal
 from mcp_transport.engine.sessionful.closing import close_session
 from mcp_transport.engine.sessionful.visit import Visit
+from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.headers import Accepts
@@ -36,14 +37,13 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     Raises:
         BackendError: the session could not be stored.
     """
-    session_id = secrets.token_urlsafe(32)
     params = dict(message.params or {})
     version = negotiate(params.get("protocolVersion"), node.policy.versions)
     if isinstance(params.get("protocolVersion"), str):
         params["protocolVersion"] = version
     now = node.clock.now()
     session = Session(
-        key=session_key(session_id),
+        key="",
         protocol_version=version,
         principal=principal.binding,
         user=principal.name,
@@ -54,8 +54,10 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
         last_seen=now,
         ends=now + node.policy.session_max_age,
     )
+    session_id = _mint(node, session, params)
+    session = replace(session, key=session_key(session_id))
     visit = Visit(node, request, principal, session, session_id)
-    writer = Writer(node, session.key, "", ())
+    writer = Writer(node, session, "", ())
     outlet = SessionOutlet(node, writer, owner="", log_level="", can_stream=False, polling=False)
     exchange = node.exchange(visit.facts(), outlet, visit.caller(), message)
     outcome = await node.kernel.initialize(exchange, params)
@@ -64,6 +66,14 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
         return answer(encode(outcome.body(message.id)), accepts)
     await _store(visit, params["clientInfo"], params["capabilities"])
     return answer(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
+
+
+def _mint(node: Node, session: Session, params: dict[str, Any]) -> str:
+    """Make the session's id: one that says what the session is, where the store can be told again."""
+    info, capabilities = params.get("clientInfo"), params.get("capabilities")
+    if not node.backend.restores_sessions or not isinstance(info, dict) or not isinstance(capabilities, dict):
+        return seal(session, ())
+    return seal(replace(session, client_info=info, capabilities=capabilities), node.session_keys)
 
 
 async def _store(visit: Visit, client_info: dict[str, object], capabilities: dict[str, object]) -> None:

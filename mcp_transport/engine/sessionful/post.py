@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
+from mcp_transport.backends.base import Entered
+from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import accepted
+from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.answering import Answering
-from mcp_transport.engine.sessionful.messages import take_notification, take_reply
+from mcp_transport.engine.sessionful.messages import hasten, take_notification, take_reply
 from mcp_transport.engine.sessionful.streams import attach
 from mcp_transport.engine.sessionful.visit import Visit, not_found
+from mcp_transport.engine.writer import Writer
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import (
     invalid_request,
@@ -39,42 +45,80 @@ async def post(
     check_version(request, node.policy)
     key, stream = session_key(session_id), secrets.token_hex(8)
     requests = [message for message in work.messages if isinstance(message, Request)]
-    flights = [Flight(request_id=item.id, digest=digest, node=node.id, stream=stream) for item in requests]
+    flights = [_flight(node, item, digest, stream) for item in requests]
+    entering = asyncio.ensure_future(_enter(node, session_id, principal, flights, work))
     try:
-        entered = await node.backend.enter(key, principal.binding, node.id, flights)
+        entered, early = await asyncio.shield(entering)
         if entered is None:
             raise not_found()
         visit = Visit(node, request, principal, entered.session, session_id)
         if entered.running:
             return await _join(visit, entered.running, digest)
-        await _take_what_needs_no_answer(visit, work)
+        await _take_what_needs_no_answer(visit, work, early)
+        if any(flight.body for flight in flights):
+            await node.backend.watch(node.id, key, stream)
     except BaseException:
         # Also when the client left meanwhile: requests that do not run must not stay on the books.
-        node.lifecycle.spawn(_give_up(node, key, stream, requests))
+        node.lifecycle.spawn(_give_up(node, key, stream, flights, entering))
         raise
     if not requests:
         return accepted()
-    return await Answering(visit, stream, requests, entered, work.batch).run()
+    writer = Writer(node, visit.session, stream, tuple(item.id for item in requests))
+    wanted = [item for item in requests if item.id not in entered.cancelled]
+    return await Answering(visit, writer, wanted, batch=work.batch).run()
 
 
-async def _give_up(node: Node, key: str, stream: str, requests: Sequence[Request]) -> None:
+def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
+    traits = node.kernel.traits(request)
+    return Flight(
+        request_id=request.id,
+        digest=digest,
+        node=node.id,
+        stream=stream,
+        safe=traits.safe,
+        body=encode(_body(request)) if traits.durable and node.backend.shares_streams else b"",
+    )
+
+
+def _body(request: Request) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request.id, "method": request.method, "params": request.params or {}}
+
+
+async def _enter(
+    node: Node, session_id: str, principal: Principal, flights: Sequence[Flight], work: Sessionful
+) -> tuple[Entered | None, object]:
+    """Ask for admission and, in the same round trip, begin what a single message asks for."""
+    key = session_key(session_id)
+
+    async def enter() -> Entered | None:
+        return await node.backend.enter(key, principal.binding, node.id, flights)
+
+    entered = admitted(node, session_id, principal, enter)
+    only = work.messages[0] if len(work.messages) == 1 else None
+    return await asyncio.gather(entered, hasten(node, key, principal, only))
+
+
+async def _give_up(
+    node: Node, key: str, stream: str, flights: Sequence[Flight], entering: asyncio.Future[Any]
+) -> None:
     """Take requests off the session's books, but not those that another POST runs under the same ids."""
+    ids = [flight.request_id for flight in flights]
+    while flights:
+        was_under_way = not entering.done()
+        await node.insist(lambda: node.backend.leave(key, ids, stream=stream))
+        if not was_under_way:
+            return
+        await asyncio.wait([entering])  # it may have come after that
 
-    async def leave() -> None:
-        own = {flight.request_id for flight in await node.backend.flights(key) if flight.stream == stream}
-        await node.backend.leave(key, [item.id for item in requests if item.id in own])
 
-    await node.insist(leave)
-
-
-async def _take_what_needs_no_answer(visit: Visit, work: Sessionful) -> None:
+async def _take_what_needs_no_answer(visit: Visit, work: Sessionful, early: object) -> None:
     if work.batch and not REVISIONS[visit.session.protocol_version].batches:
         raise invalid_request(f"batches do not exist in {visit.session.protocol_version}: send one message a POST")
     for message in work.messages:
         if isinstance(message, Response):
-            await take_reply(visit, message)
+            await take_reply(visit, message, early)
         elif isinstance(message, Notification):
-            await take_notification(visit, message)
+            await take_notification(visit, message, early)
 
 
 async def _join(visit: Visit, running: Sequence[Flight], digest: bytes) -> StreamReply:
@@ -82,5 +126,9 @@ async def _join(visit: Visit, running: Sequence[Flight], digest: bytes) -> Strea
     if any(flight.digest != digest for flight in running) or not visit.accepts.sse:
         raise invalid_request("a request with this id is in flight: an id must not be used twice in a session")
     key, first = visit.session.key, running[0]
-    await visit.node.backend.send(first.node, Joined(key, first.request_id))
-    return await attach(visit.node, key, visit.principal, Cursor(first.stream, 0))
+    joined = Joined(key, first.request_id, first.stream)
+    _, reply = await asyncio.gather(
+        visit.node.tell(first.node, joined),
+        attach(visit.node, visit.session_id, visit.principal, Cursor(first.stream, 0)),
+    )
+    return reply

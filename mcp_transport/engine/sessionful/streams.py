@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 from mcp_transport.backends.base import Attached
 from mcp_transport.engine.node import Node
+from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.visit import not_found
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.protocol import sse
@@ -17,12 +17,10 @@ from mcp_transport.protocol.http import HTTPRequest, StreamReply
 from mcp_transport.protocol.inbound import check_version, required_session_id
 from mcp_transport.protocol.inbox import Superseded
 from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import session_key, short_id
+from mcp_transport.protocol.session import session_key
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["attach", "get", "hold"]
-
-logger = logging.getLogger(__name__)
 
 
 async def get(node: Node, request: HTTPRequest, principal: Principal) -> StreamReply:
@@ -31,32 +29,43 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> StreamR
     Raises:
         ProtocolError: 400 for a missing session id or an event id that leads nowhere; 404 for an unknown session.
     """
-    key = session_key(required_session_id(request))
+    session_id = required_session_id(request)
     check_version(request, node.policy)
     last_event_id = request.headers.get("last-event-id")
     cursor = Cursor.parse(last_event_id) if last_event_id else None
-    return await attach(node, key, principal, cursor)
+    return await attach(node, session_id, principal, cursor)
 
 
-async def attach(node: Node, key: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
+async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
     """Take over the stream `cursor` names, or the GET stream, from whoever holds it.
 
     Raises:
         ProtocolError: 400 for an event nobody knows, 404 for an unknown session.
     """
+    key = session_key(session_id)
     stream, after = (cursor.stream, cursor.seq) if cursor else (GET_STREAM, None)
     if cursor is None:
         await node.mark_held(key)
+
+    async def take() -> Attached | None:
+        return await node.backend.attach(key, principal.binding, stream, after, node.id)
+
     try:
-        attached = await node.backend.attach(key, principal.binding, stream, after, node.id)
+        attached = await admitted(node, session_id, principal, take)
     except LookupError:
         raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
     if attached is None:
         raise not_found()
     if attached.previous is not None:
-        logger.info("stream %s of session %s is taken over", stream, short_id(key))
-        await node.backend.send(attached.previous.node, Superseded(key, stream, attached.holder.epoch))
-    return hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
+        node.observer.happened(Happening.TAKEN_OVER, key, stream=stream)
+        superseded = Superseded(key, stream, attached.holder.epoch)
+        node.lifecycle.spawn(node.tell(attached.previous.node, superseded))
+    reply = hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
+    if attached.writer not in ("", node.id):
+        node.rescue(key, stream, attached.writer)
+    if stream == GET_STREAM:
+        node.lifecycle.spawn(node.announcements.catch_up(key, attached.heard))
+    return reply
 
 
 def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
@@ -76,6 +85,9 @@ def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStrea
         **({"delivered": node.mark} if stream == GET_STREAM else {}),
     )
     open_stream.resumed = True
+    open_stream.writer, open_stream.heard = attached.writer, attached.heard
+    if attached.lost:
+        node.observer.happened(Happening.LOST, key, stream=stream, events=attached.lost)
     if attached.ended:
         open_stream.end()
     return open_stream

@@ -56,7 +56,7 @@ class Visit:
             protocol_version=self.session.protocol_version,
             client_info=self.session.client_info,
             capabilities=self.session.capabilities,
-            session_id=self.session_id,
+            session_id=self.session_id or None,
         )
 
 

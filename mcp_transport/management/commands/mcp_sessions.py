@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -42,9 +43,15 @@ class Command(BaseCommand):
                 "Use a cache that processes share: MCP_TRANSPORT['CACHE']."
             )
         try:
-            async_to_sync(getattr(self, f"_{verb}"))(backend, **options)
+            async_to_sync(self._run)(verb, backend, **options)
         except BackendError as error:
             raise CommandError(str(error)) from error
+
+    async def _run(self, verb: str, backend: Backend, **options: Any) -> None:
+        try:
+            await getattr(self, f"_{verb}")(backend, **options)
+        finally:
+            await backend.disconnect()
 
     async def _list(self, backend: Backend, *, limit: int, **options: Any) -> None:
         page = await backend.sessions(0, limit)
@@ -63,7 +70,8 @@ class Command(BaseCommand):
         for session in [await _find(backend, id) for id in ids]:
             closing = await backend.close(session.key, None)
             for node in closing.nodes if closing is not None else ():
-                await backend.send(node, Closed(session.key))
+                with suppress(BackendError):  # the session is over whether a node hears of it or not
+                    await backend.send(node, Closed(session.key))
             self.stdout.write(f"ended {short_id(session.key)}")
 
 

@@ -1,0 +1,7 @@
+"""The Redis backend: any node serves any session, with nothing shared but Redis (7 and newer, or Valkey)."""
+
+from __future__ import annotations
+
+from mcp_transport.backends.redis.backend import RedisBackend
+
+__all__ = ["RedisBackend"]

@@ -1,0 +1,129 @@
+"""What a Django cache alias says of Redis, in django-redis' words or in those of Django's own cache backend."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+__all__ = [
+    "describe",
+    "is_django_redis",
+    "is_redis",
+    "key_prefix",
+    "locations",
+    "misconfigured",
+    "options",
+    "says_cluster",
+    "says_shards",
+    "sentinels",
+    "startup_nodes",
+]
+
+_DJANGO: Final = "django.core.cache.backends.redis.RedisCache"
+_DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
+_SHARDS: Final = "django_redis.client.sharded.ShardClient"
+
+
+def key_prefix(cache: Mapping[str, Any]) -> str:
+    """Return what every key begins with: the alias' KEY_PREFIX and a colon, or nothing."""
+    prefix = cache.get("KEY_PREFIX")
+    return f"{prefix}:" if prefix else ""
+
+
+def is_redis(cache: Mapping[str, Any]) -> bool:
+    """Return whether the alias is a Redis cache: django-redis', Django's own, or one made from them."""
+    return bool({_DJANGO, _DJANGO_REDIS} & set(_lineage(cache.get("BACKEND", ""))))
+
+
+def is_django_redis(cache: Mapping[str, Any]) -> bool:
+    """Return whether the alias is django-redis', whose options have names of their own."""
+    return _DJANGO_REDIS in _lineage(cache.get("BACKEND", ""))
+
+
+def describe(cache: Mapping[str, Any]) -> str:
+    """Return where the store is, for log lines and errors: without user, password and options."""
+    asked = sentinels(cache)
+    nodes = startup_nodes(cache)
+    if nodes and asked is None:
+        return ", ".join(f"{host}:{port}" for host, port in nodes)
+    place = ", ".join(_without_secrets(url) for url in locations(cache)) or "no address"
+    if asked is None:
+        return place
+    return f"{place} behind Sentinel at {', '.join(f'{host}:{port}' for host, port in asked)}"
+
+
+def misconfigured(cache: Mapping[str, Any], what: str) -> ImproperlyConfigured:
+    """Return the error that says what is wrong with the alias, and which alias it is."""
+    return ImproperlyConfigured(f"The cache alias of MCP_TRANSPORT (Redis at {describe(cache)}): {what}.")
+
+
+def options(cache: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the alias' OPTIONS."""
+    return cache.get("OPTIONS") or {}
+
+
+def locations(cache: Mapping[str, Any]) -> list[str]:
+    """Return the addresses, the primary's first."""
+    location = cache.get("LOCATION") or ()
+    if isinstance(location, str):
+        location = re.split("," if is_django_redis(cache) else "[;,]", location)
+    return [url.strip() for url in location if url.strip()]
+
+
+def sentinels(cache: Mapping[str, Any]) -> list[tuple[str, int]] | None:
+    """Return the sentinels' addresses, if it has them: django-redis' list, or a Sentinel for Django's pool."""
+    if options(cache).get("SENTINELS"):
+        return [(host, port) for host, port in options(cache)["SENTINELS"]]
+    manager = options(cache).get("sentinel_manager")
+    if manager is None:
+        return None
+    known = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
+    return [(kwargs["host"], kwargs["port"]) for kwargs in known]
+
+
+def startup_nodes(cache: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Return the nodes that are given as such to the client of a Cluster."""
+    nodes = (options(cache).get("REDIS_CLIENT_KWARGS") or {}).get("startup_nodes") or ()
+    return [(node["host"], node["port"]) if isinstance(node, Mapping) else (node.host, node.port) for node in nodes]
+
+
+def says_cluster(cache: Mapping[str, Any]) -> bool:
+    """Return whether a class in the alias is one for a Cluster: neither backend has a word for it of its own."""
+    names = ("REDIS_CLIENT_CLASS", "CLIENT_CLASS", "CONNECTION_FACTORY", "CONNECTION_POOL_CLASS", "pool_class")
+    classes = [cache.get("BACKEND", ""), *(options(cache).get(name) or "" for name in names)]
+    ancestors = (name.rpartition(".")[2] for found in classes for name in _lineage(found))
+    # ClusterCommands is an ancestor of every client.
+    return any("Cluster" in name and not name.endswith("Commands") for name in ancestors)
+
+
+def says_shards(cache: Mapping[str, Any]) -> bool:
+    """Return whether the alias spreads its keys over its servers."""
+    return _SHARDS in _lineage(options(cache).get("CLIENT_CLASS") or "") and len(locations(cache)) > 1
+
+
+def _lineage(named: str | type) -> tuple[str, ...]:
+    """Return the dotted names of a class and its ancestors; of one that cannot be imported, its own."""
+    try:
+        kind: Any = import_string(named) if isinstance(named, str) else named
+    except ImportError:
+        return (str(named),)
+    return tuple(f"{ancestor.__module__}.{ancestor.__qualname__}" for ancestor in inspect.getmro(kind))
+
+
+def _without_secrets(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "localhost", parts.port or 6379
+    except ValueError:
+        return "(unreadable)"
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    if parts.scheme not in ("redis", "rediss") or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return "(unreadable)"  # such as a password with an unescaped ? or /
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}{parts.path}"

@@ -1,0 +1,158 @@
+"""Records, flights, events and messages between nodes, as they stand in Redis.
+
+Times are whole milliseconds there, and seconds as floats here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import orjson
+
+from mcp_transport.backends.base import Event
+from mcp_transport.protocol import inbox
+from mcp_transport.protocol.inbox import NodeMessage
+from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.session import Flight, Session
+
+__all__ = [
+    "decode_events",
+    "decode_flight",
+    "decode_id",
+    "decode_message",
+    "decode_parts",
+    "decode_session",
+    "encode_changes",
+    "encode_event",
+    "encode_flight",
+    "encode_id",
+    "encode_members",
+    "encode_message",
+    "milliseconds",
+    "pairs",
+]
+
+# What never changes in a session's life is kept as one value.
+_FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
+_MESSAGES: Final = {kind.__name__: kind for kind in inbox.NodeMessage.__args__}
+
+
+def milliseconds(seconds: float) -> int:
+    """Convert seconds to whole milliseconds."""
+    return round(seconds * 1000)
+
+
+def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    """Read a flat list of names and values, which is how scripts return a hash."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def encode_members(session: Session) -> list[Any]:
+    """Write a record's members, without the times, as a flat list of names and values."""
+    fixed = orjson.dumps({name: getattr(session, name) for name in _FIXED})
+    changing = encode_changes(
+        {
+            "initialized": session.initialized,
+            "log_level": session.log_level,
+            "subscriptions": session.subscriptions,
+            "node": session.node,
+            "requests": session.requests,
+            "errors": session.errors,
+        }
+    )
+    return ["principal", session.principal, "about", fixed, *changing]
+
+
+def encode_changes(changes: dict[str, Any]) -> list[Any]:
+    """Write members that change, as a flat list of names and values."""
+    flat: list[Any] = []
+    for name, value in changes.items():
+        if name == "subscriptions":
+            value = orjson.dumps(list(value))
+        flat += [name, int(value) if isinstance(value, bool) else value]
+    return flat
+
+
+def decode_session(key: str, flat: Sequence[bytes]) -> Session:
+    """Read a record."""
+    members = {name.decode(): value for name, value in pairs(flat)}
+    return Session(
+        key=key,
+        principal=members["principal"].decode(),
+        initialized=members["initialized"] == b"1",
+        log_level=members["log_level"].decode(),
+        subscriptions=tuple(orjson.loads(members["subscriptions"])),
+        node=members["node"].decode(),
+        requests=int(members["requests"]),
+        errors=int(members["errors"]),
+        created=int(members["created"]) / 1000,
+        last_seen=int(members["last_seen"]) / 1000,
+        ends=int(members["ends"]) / 1000,
+        **orjson.loads(members["about"]),
+    )
+
+
+def encode_id(request_id: RequestId) -> bytes:
+    """Write a request id; 1 and "1" are two ids (JSON-RPC 2.0, 4)."""
+    return orjson.dumps(request_id)
+
+
+def decode_id(raw: bytes) -> RequestId:
+    """Read a request id."""
+    request_id: RequestId = orjson.loads(raw)
+    return request_id
+
+
+def encode_flight(flight: Flight) -> bytes:
+    """Write a flight, without the time, which the store adds after the stream."""
+    head = f"{flight.node} {flight.stream} {flight.digest.hex()} {flight.safe:d} "
+    return head.encode() + flight.body
+
+
+def decode_flight(request_id: bytes, value: bytes) -> Flight:
+    """Read a flight."""
+    node, stream, started, digest, safe, body = value.split(b" ", 5)
+    return Flight(
+        request_id=decode_id(request_id),
+        node=node.decode(),
+        stream=stream.decode(),
+        started=int(started) / 1000,
+        digest=bytes.fromhex(digest.decode()),
+        safe=safe == b"1",
+        body=body,
+    )
+
+
+def decode_parts(flights: Sequence[bytes], streams: Sequence[bytes]) -> tuple[frozenset[str], list[str]]:
+    """Return the nodes that run a session's calls or hold its streams, and the streams' names."""
+    named = {name.decode(): orjson.loads(value) for name, value in pairs(streams) if name != b"!"}
+    nodes = {value.split(b" ", 1)[0].decode() for value in flights}
+    holders = {stream["holder"] for stream in named.values()}
+    return frozenset(nodes | holders - {""}), list(named)
+
+
+def encode_event(event: Event) -> bytes:
+    """Write an event; the first byte tells whether the stream goes on."""
+    return (b"." if event.terminal else b"+") + event.payload
+
+
+def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
+    """Read events from a flat list of numbers and values."""
+    return tuple(Event(int(number), value[1:], value[:1] == b".") for number, value in pairs(flat))
+
+
+def encode_message(message: NodeMessage) -> bytes:
+    """Write a message to a node."""
+    return orjson.dumps([type(message).__name__, asdict(message)])
+
+
+def decode_message(raw: bytes) -> NodeMessage | None:
+    """Read a message; one that a newer release has introduced is None."""
+    kind, members = orjson.loads(raw)
+    try:
+        message: NodeMessage = _MESSAGES[kind](**members)
+    except (KeyError, TypeError):
+        return None
+    return message

@@ -1,0 +1,62 @@
+"""The names of everything that is kept in Redis; what stands between braces decides on which slot of a cluster.
+
+All keys of one session have one slot, so that a script can change them together.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Final
+
+__all__ = ["Keys"]
+
+_SUFFIXES: Final = {"flights": "r", "streams": "t", "cancels": "c", "state": "d"}
+
+
+class Keys:
+    """Builds key names; `prefix` keeps the projects apart that share one Redis."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = f"{prefix}mcp:"
+        self.nodes = f"{self._prefix}nodes"
+        self.bus = f"{self._prefix}bus"
+        self.born = f"{self._prefix}born"
+        self.sessions = f"{self._prefix}sessions"
+
+    def of_session(self, key: str, *parts: str) -> list[str]:
+        """Name a session's record and the named parts beside it."""
+        record = f"{self._prefix}{{{key}}}"
+        return [record, *(f"{record}:{_SUFFIXES[part]}" for part in parts)]
+
+    def log(self, key: str, stream: str) -> str:
+        """Name the log of one stream."""
+        return f"{self._prefix}{{{key}}}:l:{stream}"
+
+    def owned(self, principal: str) -> str:
+        """Name the index of a principal's sessions."""
+        digest = base64.b32encode(hashlib.sha256(principal.encode()).digest()).decode()[:26]
+        return f"{self._prefix}{{{digest}}}:s"
+
+    def lease(self, node: str) -> str:
+        """Name what exists as long as a node lives."""
+        return self._of_node(node, "lease")
+
+    def inbox(self, node: str) -> str:
+        """Name the messages that wait for a node."""
+        return self._of_node(node, "q")
+
+    def waiting(self, node: str) -> str:
+        """Name the count of bytes in a node's inbox."""
+        return self._of_node(node, "b")
+
+    def own(self, node: str) -> str:
+        """Name the streams whose calls a node runs."""
+        return self._of_node(node, "own")
+
+    def sweep(self, node: str) -> str:
+        """Name the lock on what a dead node has left."""
+        return self._of_node(node, "sweep")
+
+    def _of_node(self, node: str, part: str) -> str:
+        return f"{self._prefix}{{in:{node}}}:{part}"

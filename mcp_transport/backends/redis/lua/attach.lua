@@ -1,0 +1,23 @@
+-- Take a stream over: the socket is at `node` from now on.
+-- KEYS record, flights, streams, cancels, state, log  ARGV ttl, principal, stream, after ("" = as delivered), node
+local time = open_at(KEYS[1], ARGV[1], ARGV[2])
+if not time then return nil end
+local name, running = ARGV[3], runner(KEYS[2], ARGV[3])
+local log = table.remove(KEYS)
+redis.call('HSET', KEYS[1], 'node', ARGV[5])
+slide(KEYS, ARGV[1], time)
+local stream = load_stream(KEYS[3], name, time)
+if not stream and name ~= 'g' and not running then return {} end
+stream = stream or new_stream(running or '')
+local cursor = ARGV[4] == '' and stream.delivered or tonumber(ARGV[4])
+if cursor > stream.last and not running then return {} end
+local held_by, held_since = stream.holder, stream.epoch
+stream.holder, stream.epoch = ARGV[5], stream.epoch + 1
+save_stream(KEYS[3], name, stream)
+if not stream.kept_until then live_with(KEYS[1], log) end
+local events, lost = events_after(stream, log, cursor)
+live_with(KEYS[1], KEYS[3])
+return {
+  redis.call('HGETALL', KEYS[1]), stream.epoch, held_by, held_since, tostring(cursor), stream.kept_until and 1 or 0, lost,
+  stream.kept_until and '' or running or stream.writer, stream.heard or '', events,
+}

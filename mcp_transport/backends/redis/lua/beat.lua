@@ -1,0 +1,6 @@
+-- Renew a node's lease; return whether it had lapsed.
+-- KEYS lease, inbox, bytes waiting, own  ARGV value, lease, keep
+local lapsed = redis.call('EXISTS', KEYS[1]) == 0
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+for at = 2, 4 do redis.call('PEXPIRE', KEYS[at], ARGV[3]) end
+return lapsed and 1 or 0

@@ -1,0 +1,10 @@
+-- Store a new session, or again one that was lost; a session that is known, or was closed, is left alone.
+-- KEYS record  ARGV ttl, created ("" = now), lifetime, field, value, ...
+if redis.call('EXISTS', KEYS[1]) == 1 then return nil end
+local time = now()
+local created = ARGV[2] == '' and time or tonumber(ARGV[2])
+local ends = created + ARGV[3]
+if time >= ends then return nil end
+redis.call('HSET', KEYS[1], 'created', created, 'last_seen', time, 'ends', ends, unpack(ARGV, 4))
+redis.call('PEXPIRE', KEYS[1], math.min(tonumber(ARGV[1]), ends - time))
+return time

@@ -1,0 +1,136 @@
+-- What every script may call; it stands before each of them. Times are milliseconds of Redis's own clock.
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Return the time if the session is open, to `principal` or (nil) to anybody; else nil.
+local function open_at(record, ttl, principal)
+  local known = redis.call('HMGET', record, 'principal', 'last_seen', 'ends')
+  if not known[2] or (principal and known[1] ~= principal) then return nil end
+  local time = now()
+  if time >= math.min(known[2] + ttl, tonumber(known[3])) then return nil end
+  return time
+end
+
+-- Note that the session is used, and let `keys` live as long as it.
+local function slide(keys, ttl, time)
+  redis.call('HSET', keys[1], 'last_seen', time)
+  local left = math.max(1, math.min(tonumber(ttl), redis.call('HGET', keys[1], 'ends') - time))
+  for _, key in ipairs(keys) do redis.call('PEXPIRE', key, left) end
+end
+
+-- Give what was stored beside the record the rest of its life.
+local function live_with(record, key)
+  redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', record)))
+end
+
+-- A flight is "node stream started digest safe body"; the first two are all that scripts look at.
+local function flight_parts(value)
+  return string.match(value, '^(%S+) (%S+) (.*)$')
+end
+
+-- Return the node that runs calls of `stream`, or nil.
+local function runner(flights, stream)
+  for _, value in ipairs(redis.call('HVALS', flights)) do
+    local node, name = flight_parts(value)
+    if name == stream then return node end
+  end
+  return nil
+end
+
+-- A stream: writer, holder, epoch, runs of numbers in its log, last number, bytes, delivered, heard and, once it
+-- is over, until when it is kept.
+local function load_stream(streams, name, time)
+  local known = redis.call('HGET', streams, name)
+  if not known then return nil end
+  local stream = cjson.decode(known)
+  stream.runs = stream.runs or {}
+  if stream.kept_until and stream.kept_until < time then return nil end
+  return stream
+end
+
+local function new_stream(writer)
+  return {writer = writer, holder = '', epoch = 0, runs = {}, last = 0, bytes = 0, delivered = 0}
+end
+
+local function save_stream(streams, name, stream)
+  -- An empty table would be written as an object.
+  if #stream.runs == 0 then stream.runs = nil end
+  redis.call('HSET', streams, name, cjson.encode(stream))
+  stream.runs = stream.runs or {}
+end
+
+-- Forget streams that are kept no longer; looked at now and then only, since it reads them all.
+local NEXT_LOOK = '!'
+
+local function drop_old_streams(streams, keep, time)
+  if time < tonumber(redis.call('HGET', streams, NEXT_LOOK) or '0') then return end
+  local all = redis.call('HGETALL', streams)
+  for at = 1, #all, 2 do
+    if all[at] ~= NEXT_LOOK then
+      local kept_until = cjson.decode(all[at + 1]).kept_until
+      if kept_until and kept_until < time then redis.call('HDEL', streams, all[at]) end
+    end
+  end
+  redis.call('HSET', streams, NEXT_LOOK, math.floor(time + keep / 4))
+end
+
+-- Add one event to a stream's log; a number that is known is skipped, what lies before a hole is lost.
+local function add_event(stream, log, number, value)
+  if number <= stream.last then return end
+  local run = stream.runs[#stream.runs]
+  if run and number == run[2] + 1 then
+    run[2] = number
+  elseif number == stream.last + 1 then
+    table.insert(stream.runs, {number, number})
+  else
+    redis.call('DEL', log)
+    stream.runs, stream.bytes = {{number, number}}, 0
+  end
+  redis.call('HSET', log, number, value)
+  stream.bytes = stream.bytes + #value - 1
+  stream.last = number
+end
+
+-- Drop the oldest events of a log that is over its bounds.
+local function trim(stream, log, max_events, max_bytes)
+  while redis.call('HLEN', log) > max_events or (stream.bytes > max_bytes and stream.runs[1][1] < stream.last) do
+    local run = stream.runs[1]
+    stream.bytes = stream.bytes - redis.call('HSTRLEN', log, run[1]) + 1
+    redis.call('HDEL', log, run[1])
+    run[1] = run[1] + 1
+    if run[1] > run[2] then table.remove(stream.runs, 1) end
+  end
+end
+
+-- Return the events after a number, flat, and how many of them are no longer held.
+-- Each writer numbers from a multiple of 10^9 on: between two writers nothing is missing.
+local SPAN = 1000000000
+
+local function missing_between(expected, number)
+  if math.floor(expected / SPAN) == math.floor(number / SPAN) then return number - expected end
+  return number % SPAN - 1
+end
+
+local function events_after(stream, log, after)
+  local events, lost, expected = {}, 0, after + 1
+  for _, run in ipairs(stream.runs) do
+    if run[2] > after then
+      local first = math.max(run[1], after + 1)
+      lost = lost + missing_between(expected, first)
+      for number = first, run[2] do
+        local value = redis.call('HGET', log, number)
+        if value then
+          table.insert(events, tostring(number))
+          table.insert(events, value)
+        else
+          lost = lost + 1
+        end
+      end
+      expected = run[2] + 1
+    end
+  end
+  return events, lost
+end

@@ -1,0 +1,13 @@
+-- Return the events after a number, or that none can come any more.
+-- KEYS record, flights, streams, log  ARGV ttl, stream, after
+local time = open_at(KEYS[1], ARGV[1])
+if not time then return nil end
+local stream = load_stream(KEYS[3], ARGV[2], time)
+if not stream then
+  if ARGV[2] ~= 'g' and not runner(KEYS[2], ARGV[2]) then return nil end
+  return {0, {}}
+end
+local after = tonumber(ARGV[3])
+if stream.kept_until and after >= stream.last then return nil end
+local events, lost = events_after(stream, KEYS[4], after)
+return {lost, events}

@@ -1,0 +1,67 @@
+"""What an operator is told of what happens between nodes: a log line and a count each time."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from enum import StrEnum
+from typing import Final
+
+from mcp_transport.protocol.session import short_id
+
+__all__ = ["Happening", "Observer"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_DETAIL: Final = 80
+
+
+class Happening(StrEnum):
+    """Something that happened to a session, a stream, a call or a node; the names are those of the counters."""
+
+    TAKEN_OVER = "taken_over"
+    SUPERSEDED = "superseded"
+    FENCED = "fenced"
+    ABANDONED = "abandoned"
+    RERUN = "rerun"
+    LOST = "lost"
+    REFILLED = "refilled"
+    REHYDRATED = "rehydrated"
+    NODE_LOST = "node_lost"
+    DRAINED = "drained"
+
+
+_LINES: Final = {
+    Happening.TAKEN_OVER: (logging.INFO, "a stream goes on at another socket"),
+    Happening.SUPERSEDED: (logging.INFO, "a socket gave way to a newer one"),
+    Happening.FENCED: (logging.WARNING, "calls were stopped: another node answers for them"),
+    Happening.ABANDONED: (logging.WARNING, "calls ended without a result: their node stopped or was lost"),
+    Happening.RERUN: (logging.WARNING, "calls of a lost node run again"),
+    Happening.LOST: (logging.WARNING, "messages of a stream are lost"),
+    Happening.REFILLED: (logging.INFO, "the store had lost messages of a stream, and got them again"),
+    Happening.REHYDRATED: (logging.INFO, "a session was rebuilt from its id"),
+    Happening.NODE_LOST: (logging.WARNING, "a node did not renew its lease"),
+    Happening.DRAINED: (logging.INFO, "a node takes no new clients"),
+}
+
+
+class Observer:
+    """Logs and counts what happens; `counts` has every name from the beginning."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter(dict.fromkeys(Happening, 0))
+
+    def happened(self, happening: Happening, key: str = "", **details: object) -> None:
+        """Log one line, with the session's short name in place of its `key`, and count."""
+        self.counts[happening] += 1
+        level, text = _LINES[happening]
+        session = {"session": short_id(key)} if key else {}
+        words = [f"{name}={_word(value)}" for name, value in {**session, **details}.items()]
+        logger.log(level, "%s", " ".join([f"{happening}: {text}", *words]))
+
+
+def _word(value: object) -> str:
+    """Write a value that may come from a client: cut, and quoted unless it is one plain word."""
+    text = str(value)
+    text = text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}..."
+    return text if text.isascii() and text.isprintable() and not set(text) & set(" \"'=") and text else ascii(text)

@@ -1,0 +1,64 @@
+"""What becomes of calls whose node died: their clients are told, or they are run again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from mcp_transport.engine.codec import decode, encode
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.sessionful.answering import Answering
+from mcp_transport.engine.sessionful.visit import Visit
+from mcp_transport.engine.writer import Writer
+from mcp_transport.protocol.errors import lost_call
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.jsonrpc import Request, parse_message
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.session import Flight, Session
+
+__all__ = ["Recall", "rescue"]
+
+logger = logging.getLogger(__name__)
+
+Recall = Callable[[str, str], Awaitable[Principal]]
+"""Finds a principal again by the binding and the name that are stored with its session."""
+
+
+async def rescue(node: Node, key: str, stream: str, writer: str, recall: Recall) -> None:
+    """Take a stream over whose writer died: end its calls with an error, run the durable ones again."""
+    claimed = await node.insist(lambda: node.backend.claim(key, stream, writer, node.id))
+    if claimed is None:
+        return
+    if (held := node.streams.get((key, stream))) is not None:
+        held.writer = ""
+    ids = tuple(flight.request_id for flight in claimed.flights)
+    successor = Writer(node, claimed.session, stream, ids, first=claimed.next)
+    successor.keep_log()
+    lost = [flight for flight in claimed.flights if not flight.body]
+    again = [flight for flight in claimed.flights if flight.body]
+    for flight in lost[: None if again else -1]:
+        successor.write(_answer(flight), answer=True)
+    if again:
+        await _run_again(node, claimed.session, successor, again, recall)
+    else:
+        successor.end(_answer(lost[-1]) if lost else b"", len(lost))
+    if lost:
+        node.observer.happened(Happening.ABANDONED, key, stream=stream, calls=len(lost), node=writer)
+
+
+def _answer(flight: Flight) -> bytes:
+    error = lost_call("the server that ran it was lost", flight.safe)
+    return encode({"jsonrpc": "2.0", "id": flight.request_id, "error": error})
+
+
+async def _run_again(node: Node, session: Session, writer: Writer, flights: list[Flight], recall: Recall) -> None:
+    """Run durable calls once more, as if the client had sent them; there is no request to take headers from."""
+    messages = [parse_message(decode(flight.body)) for flight in flights]
+    requests = [message for message in messages if isinstance(message, Request)]
+    headers = Headers([("accept", "application/json, text/event-stream")])
+    request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address)
+    principal = await recall(session.principal, session.user)
+    node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
+    Answering(Visit(node, request, principal, session, ""), writer, requests).start()

@@ -1,0 +1,56 @@
+"""SIGTERM: the node takes leave before the server stops, whatever the server does by itself.
+
+Daphne has no lifespan, and uvicorn ends it only after the last open stream; so the signal is the only word that
+every server passes on in time. The server's own handler is called afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["leave_before_sigterm"]
+
+logger = logging.getLogger(__name__)
+
+
+def leave_before_sigterm(leave: Callable[[], Awaitable[None]]) -> None:
+    """Have the running loop do `leave` at SIGTERM, then what was to be done before; a second one does that at once.
+
+    Nothing is changed off the main thread, where Python takes no signals, nor where a server handles the signal
+    in its event loop, which knows no handler to go on with: such servers have a lifespan to end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
+    if signal.SIGTERM in getattr(loop, "_signal_handlers", {}):
+        return
+
+    def go_on() -> None:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        if callable(before):
+            before(signal.SIGTERM, None)
+        else:
+            signal.raise_signal(signal.SIGTERM)
+
+    async def leave_then_go_on() -> None:
+        try:
+            await leave()
+        except Exception:
+            logger.exception("the node could not take leave")
+        go_on()
+
+    def handle(number: int, frame: FrameType | None) -> Any:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        if loop.is_closed() or not loop.is_running():
+            go_on()
+        else:
+            loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(leave_then_go_on())))
+
+    tasks: list[asyncio.Task[None]] = []
+    signal.signal(signal.SIGTERM, handle)

@@ -1,0 +1,76 @@
+"""Numbers for Prometheus: `path("", include("mcp_transport.metrics"))` serves `/metrics`.
+
+Each process answers for itself, so scrape every worker on a port of its own: prometheus-client's multiprocess mode
+(`PROMETHEUS_MULTIPROC_DIR`) adds up what is counted in its files, and these numbers are read when they are asked for.
+Without prometheus-client, the extra `metrics`, everything else works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
+from django.urls import path
+from django.views.decorators.cache import never_cache
+
+from mcp_transport.adapters.django import for_machines
+from mcp_transport.bootstrap import endpoint
+from mcp_transport.engine.endpoint import Endpoint
+
+try:
+    from prometheus_client import REGISTRY, core, exposition, registry
+except ImportError:
+    _is_installed = False
+else:
+    _is_installed = True
+
+__all__ = ["EndpointCollector", "metrics", "urlpatterns"]
+
+_MISSING: Final = 'There are no metrics: install "django-mcp-transport[metrics]", which brings prometheus-client.\n'
+
+
+class EndpointCollector:
+    """Reads this process's numbers at each scrape; it is registered in prometheus-client's own registry."""
+
+    def describe(self) -> Iterator[core.Metric]:
+        """Name the metrics, before there is an endpoint."""
+        return _families(None)
+
+    def collect(self) -> Iterator[core.Metric]:
+        """Read the numbers."""
+        return _families(endpoint())
+
+
+def _families(served: Endpoint | None) -> Iterator[core.Metric]:
+    """Yield each metric; one by tool would have the observer count it, and be yielded here."""
+    events = core.CounterMetricFamily(
+        "mcp_transport_events", "What happened to sessions, streams, calls and nodes.", labels=["event"]
+    )
+    for event, count in served.observer.counts.items() if served else ():
+        events.add_metric([event], count)
+    yield events
+    nodes = served.nodes if served else ()
+    gauges = {
+        "streams": ("Streams of sessions whose socket is open.", sum(len(node.streams) for node in nodes)),
+        "calls": ("Requests being run.", sum(len(node.running) for node in nodes)),
+        "draining": ("Is the process about to stop?", any(node.is_draining for node in nodes)),
+    }
+    for name, (help, value) in gauges.items():
+        yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
+
+
+@for_machines
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Write what is registered with prometheus-client; not async, since a project's own collectors may block."""
+    if not _is_installed:
+        return HttpResponseNotFound(_MISSING, content_type="text/plain; charset=utf-8")
+    write, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
+    return HttpResponse(write(REGISTRY), content_type=content_type)
+
+
+if _is_installed:
+    REGISTRY.register(cast("registry.Collector", EndpointCollector()))
+
+urlpatterns = [path("metrics", metrics, name="mcp-metrics")]

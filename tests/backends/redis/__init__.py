@@ -1,0 +1,1 @@
+"""Tests of the Redis backend, on real servers that the tests start themselves."""

@@ -1,0 +1,19 @@
+"""The Redis backend keeps the contract of all backends."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_transport.backends.redis import RedisBackend
+from tests.backends.contract import BackendContract
+from tests.backends.parts import HandClock
+
+
+class TestRedis(BackendContract):
+    @pytest.fixture
+    def clock(self, clock: HandClock) -> HandClock:
+        return clock
+
+    @pytest.fixture
+    def backend(self, backend: RedisBackend) -> RedisBackend:
+        return backend

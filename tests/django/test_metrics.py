@@ -1,0 +1,238 @@
+"""What Prometheus reads: the endpoint's own numbers at the time of the scrape, and what documents them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import AsyncClient, Client
+from django.urls import include, path, reverse
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge, Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from mcp_transport import bootstrap, metrics, tool
+from mcp_transport.engine.observer import _LINES, Happening
+from mcp_transport.metrics import EndpointCollector
+from mcp_transport.server import Declarations
+from tests.clock import settle
+from tests.django.calls import opened
+from tests.test_docs import table
+
+ROOT = Path(__file__).parents[2]
+OURS = ["mcp_transport_events", "mcp_transport_streams", "mcp_transport_calls", "mcp_transport_draining"]
+
+urlpatterns = [path("mcp", include("mcp_transport.urls")), path("", include("mcp_transport.metrics"))]
+
+
+@pytest.fixture(autouse=True)
+def urls(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+
+
+async def scraped(accept: str = "", parse: Any = read_text) -> dict[str, Metric]:
+    response = await AsyncClient().get("/metrics", headers={"accept": accept})
+    assert response.status_code == 200
+    return {family.name: family for family in parse(response.content.decode())}
+
+
+async def gauges() -> tuple[float, ...]:
+    families = await scraped()
+    return tuple(families[f"mcp_transport_{name}"].samples[0].value for name in ("streams", "calls", "draining"))
+
+
+# -- the numbers -----------------------------------------------------------------------------------------
+
+
+async def test_every_event_is_there_before_it_happened() -> None:
+    samples = (await scraped())["mcp_transport_events"].samples
+    assert [(sample.name, sample.labels, sample.value) for sample in samples] == [
+        ("mcp_transport_events_total", {"event": str(event)}, 0) for event in Happening
+    ]
+
+
+async def test_what_the_observer_counted_is_what_is_scraped(serve: Any) -> None:
+    observer = serve().observer
+    for _ in range(3):
+        observer.happened(Happening.REHYDRATED, "A" * 26)
+    observer.happened(Happening.NODE_LOST, node="n1")
+    samples = (await scraped())["mcp_transport_events"].samples
+    assert {sample.labels["event"]: sample.value for sample in samples if sample.value} == {
+        "rehydrated": 3,
+        "node_lost": 1,
+    }
+
+
+async def test_idle_process_has_nothing_open(serve: Any) -> None:
+    assert await gauges() == (0, 0, 0)
+    await serve().node()
+    assert await gauges() == (0, 0, 0)
+
+
+async def test_open_streams_are_counted_until_their_clients_leave(serve: Any) -> None:
+    clients = [await opened(serve()) for _ in range(2)]
+    answers = [await client.get() for client in clients]
+    assert await gauges() == (2, 0, 0)
+    for answer in answers:
+        answer.close()
+    await settle()
+    assert await gauges() == (0, 0, 0)
+
+
+async def test_running_calls_are_counted_until_they_end(serve: Any, declarations: Declarations) -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def wait() -> str:
+        entered.set()
+        await leave.wait()
+        return "done"
+
+    client = await opened(serve())
+    asking = asyncio.ensure_future(client.call("wait"))
+    async with asyncio.timeout(5):
+        await entered.wait()
+        assert (await gauges())[1] == 1
+        leave.set()
+        await asking
+    assert (await gauges())[1] == 0
+
+
+async def test_draining_process_says_so(serve: Any) -> None:
+    (await serve().node()).is_draining = True
+    assert await gauges() == (0, 0, 1)
+
+
+async def test_nodes_of_all_loops_are_added_up(serve: Any) -> None:
+    client = await opened(serve())
+    await client.get()
+    [node] = serve().nodes
+    serve()._nodes[other := asyncio.new_event_loop()] = serve()._nodes[asyncio.get_running_loop()]
+    assert serve().nodes == (node, node)
+    assert (await gauges())[0] == 2
+    other.close()
+    assert serve().nodes == (node,)
+    assert (await gauges())[0] == 1
+
+
+async def test_node_that_could_not_start_counts_as_none(serve: Any) -> None:
+    failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    serve()._nodes[asyncio.get_running_loop()] = failed
+    assert serve().nodes == ()
+    failed.set_exception(RuntimeError("no lifespan"))
+    assert serve().nodes == ()
+    del serve()._nodes[asyncio.get_running_loop()]
+
+
+# -- the view --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "parse"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8", read_text),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "text/plain; version=0.0.4; charset=utf-8", read_text),
+        (
+            "application/openmetrics-text;version=1.0.0",
+            "application/openmetrics-text; version=1.0.0",
+            read_openmetrics,
+        ),
+    ],
+)
+async def test_format_is_the_one_that_is_asked_for(accept: str, content_type: str, parse: Any) -> None:
+    response = await AsyncClient().get("/metrics", headers={"accept": accept})
+    assert response["Content-Type"].startswith(content_type)
+    assert "no-store" in response["Cache-Control"]
+    assert set(OURS) <= set(await scraped(accept, parse))
+
+
+def test_wsgi_serves_them_too() -> None:
+    assert b"mcp_transport_draining 0.0\n" in Client().get("/metrics").content
+
+
+async def test_numbers_of_the_project_are_served_with_ours() -> None:
+    gauge = Gauge("shop_orders", "Orders that wait.")
+    try:
+        assert {"shop_orders", *OURS} <= set(await scraped())
+    finally:
+        REGISTRY.unregister(gauge)
+
+
+def test_url_has_a_name() -> None:
+    assert reverse("mcp-metrics") == "/metrics"
+
+
+@pytest.fixture
+def registry() -> Iterator[CollectorRegistry]:
+    yield CollectorRegistry(auto_describe=True)
+
+
+def test_registering_builds_no_endpoint_and_twice_is_refused(registry: Any) -> None:
+    registry.register(EndpointCollector())
+    assert bootstrap._endpoint is None
+    with pytest.raises(ValueError, match="mcp_transport_"):
+        registry.register(EndpointCollector())
+
+
+def test_scrape_can_name_what_it_wants(registry: Any) -> None:
+    registry.register(EndpointCollector())
+    [family] = registry.restricted_registry(["mcp_transport_draining"]).collect()
+    assert family.name == "mcp_transport_draining"
+
+
+# -- without prometheus-client ---------------------------------------------------------------------------
+
+WITHOUT = """
+import sys
+sys.modules["prometheus_client"] = None
+import django
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+django.setup()
+settings.ROOT_URLCONF = "tests.django.urls_without_metrics"
+from django.urls import include, path
+import types
+module = types.ModuleType(settings.ROOT_URLCONF)
+module.urlpatterns = [path("", include("mcp_transport.metrics")), path("", include("mcp_transport.health"))]
+sys.modules[settings.ROOT_URLCONF] = module
+answer = Client().get("/metrics")
+print(answer.status_code, answer["Content-Type"], answer.content.decode().strip())
+print(Client().get("/readyz").status_code)
+"""
+
+
+def test_without_prometheus_client_the_answer_says_what_is_missing() -> None:
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", "-c", WITHOUT],
+        cwd=ROOT,
+        env={"DJANGO_SETTINGS_MODULE": "tests.settings", "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    missing = 'There are no metrics: install "django-mcp-transport[metrics]", which brings prometheus-client.'
+    assert done.stdout.splitlines() == [f"404 text/plain; charset=utf-8 {missing}", "200"], done.stderr
+
+
+# -- the page about them ---------------------------------------------------------------------------------
+
+
+def test_every_metric_is_documented_as_it_is() -> None:
+    documented = [(row[0].removesuffix("_total"), row[1]) for row in table("howto/metrics.md", "Metric")]
+    assert documented == [(family.name, family.type) for family in metrics._families(None)]
+
+
+def test_every_event_is_documented_with_its_level() -> None:
+    documented = [(row[0], row[1]) for row in table("howto/metrics.md", "Event")]
+    assert documented == [(name, logging.getLevelName(level)) for name, (level, _) in _LINES.items()]
+
+
+def test_line_that_is_shown_is_what_is_logged() -> None:
+    assert f"\nrehydrated: {_LINES[Happening.REHYDRATED][1]} session=" in (ROOT / "docs/howto/metrics.md").read_text()

@@ -1,0 +1,110 @@
+"""What the engine reports: one line and one count, and nothing that would let a reader into a session."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mcp_transport.engine.observer import _LINES, Happening, Observer
+from mcp_transport.protocol.session import session_key, short_id
+
+ID = "an-id-that-a-client-sends"
+KEY = session_key(ID)
+
+
+@pytest.fixture(autouse=True)
+def everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "mcp_transport")
+
+
+every_happening = pytest.mark.parametrize("happening", Happening)
+
+
+@every_happening
+def test_each_happening_is_one_line_and_one_count(happening: Happening, caplog: pytest.LogCaptureFixture) -> None:
+    observer = Observer()
+    observer.happened(happening, KEY, stream="s1", node="n2")
+    level, text = _LINES[happening]
+    assert [(line.name, line.levelno, line.getMessage()) for line in caplog.records] == [
+        ("mcp_transport.engine.observer", level, f"{happening}: {text} session={short_id(KEY)} stream=s1 node=n2")
+    ]
+    assert observer.counts == {**dict.fromkeys(Happening, 0), happening: 1}
+
+
+def test_names_are_the_ones_that_are_promised() -> None:
+    names = "taken_over superseded fenced abandoned rerun lost refilled rehydrated node_lost drained"
+    assert list(Observer().counts) == names.split() == [*Happening] == [*_LINES]
+
+
+def test_every_name_is_counted_from_the_beginning() -> None:
+    assert list(Observer().counts.values()) == [0] * len(Happening)
+
+
+def test_observers_count_for_themselves() -> None:
+    first, second = Observer(), Observer()
+    for _ in range(3):
+        first.happened(Happening.LOST)
+    second.happened(Happening.LOST)
+    assert (first.counts["lost"], second.counts["lost"]) == (3, 1)
+
+
+def test_what_costs_a_client_something_is_a_warning() -> None:
+    warnings = {happening for happening, (level, _) in _LINES.items() if level == logging.WARNING}
+    assert warnings == {"fenced", "abandoned", "rerun", "lost", "node_lost"}
+    assert {level for level, _ in _LINES.values()} == {logging.INFO, logging.WARNING}
+
+
+def test_neither_the_key_nor_the_id_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    Observer().happened(Happening.REHYDRATED, KEY)
+    assert KEY not in caplog.text and KEY.lower() not in caplog.text and ID not in caplog.text
+    assert short_id(KEY) in caplog.text
+
+
+def test_what_belongs_to_no_session_names_none(caplog: pytest.LogCaptureFixture) -> None:
+    Observer().happened(Happening.DRAINED, seconds=2.5, calls=0)
+    assert caplog.messages == ["drained: a node takes no new clients seconds=2.5 calls=0"]
+
+
+def test_it_is_counted_whatever_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "mcp_transport")
+    observer = Observer()
+    observer.happened(Happening.LOST, KEY)
+    assert not caplog.records and observer.counts["lost"] == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("plain", "plain"),
+        (7, "7"),
+        (None, "None"),
+        ("100%s", "100%s"),
+        ("", "''"),
+        ("two words", "'two words'"),
+        ("a=b", "'a=b'"),
+        ('a"b', "'a\"b'"),
+        ("a'b", '"a\'b"'),
+        ("line\nforged: a session", "'line\\nforged: a session'"),
+        ("\x1b[31m", "'\\x1b[31m'"),
+        ("snow\N{SNOWMAN}", "'snow\\u2603'"),
+        ("a\ud800", "'a\\ud800'"),
+        ("x" * 80, "x" * 80),
+        ("x" * 81, "x" * 80 + "..."),
+    ],
+)
+def test_details_cannot_forge_a_line(value: object, written: str, caplog: pytest.LogCaptureFixture) -> None:
+    Observer().happened(Happening.LOST, request=value)
+    assert caplog.messages == [f"lost: messages of a stream are lost request={written}"]
+
+
+@given(text=st.text(st.characters(exclude_categories=())))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_detail_is_the_line_stays_one(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.clear()
+    Observer().happened(Happening.LOST, KEY, request=text)
+    [message] = caplog.messages
+    assert message.isascii() and message.isprintable()
+    assert len(message) < 1000
