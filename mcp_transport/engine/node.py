@@ -37,7 +37,7 @@ from mcp_transport.protocol.inbox import (
     Superseded,
     Wake,
 )
-from mcp_transport.protocol.jsonrpc import Request, RequestId, is_request_id
+from mcp_transport.protocol.jsonrpc import Request, RequestId
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Session
 
@@ -156,8 +156,8 @@ class Node:
             caller=caller,
             lifespan=self.lifespan_state,
             request_id=request.id if request is not None else None,
-            progress_token=_progress_token(request),
-            meta=_meta(request),
+            progress_token=request.progress_token if request is not None else None,
+            meta=request.meta if request is not None else {},
         )
 
     async def insist(self, work: Callable[[], Awaitable[_T]]) -> _T | None:
@@ -344,13 +344,3 @@ class Node:
             self._unmarked.discard(stream.key)
             with suppress(BackendError):
                 await self.backend.mark(stream.key, GET_STREAM, stream.cursor)
-
-
-def _progress_token(request: Request | None) -> RequestId | None:
-    token = _meta(request).get("progressToken")
-    return token if is_request_id(token) else None
-
-
-def _meta(request: Request | None) -> Mapping[str, Any]:
-    meta = ((request.params if request is not None else None) or {}).get("_meta")
-    return meta if isinstance(meta, Mapping) else {}

@@ -24,6 +24,18 @@ class Request:
     method: str
     params: Mapping[str, Any] | None
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Return what stands in `_meta`."""
+        meta = (self.params or {}).get("_meta")
+        return meta if isinstance(meta, Mapping) else {}
+
+    @property
+    def progress_token(self) -> RequestId | None:
+        """Return what progress notifications shall name, if the client wants any."""
+        token = self.meta.get("progressToken")
+        return token if is_request_id(token) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Notification:

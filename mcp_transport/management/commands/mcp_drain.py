@@ -37,7 +37,7 @@ class Command(BaseCommand):
             help="Seconds that load balancers have to notice (default %(default)s).",
         )
         parser.add_argument(
-            "--timeout", type=float, default=15.0, help="Seconds after which it returns anyway (default %(default)s)."
+            "--timeout", type=float, default=15.0, help="seconds after which it returns anyway (default %(default)s)"
         )
 
     def handle(self, *args: Any, wait: float, timeout: float, **options: Any) -> None:
@@ -48,20 +48,20 @@ class Command(BaseCommand):
                 "SIGTERM alone drains them; use the redis backend to drain before it."
             )
         try:
-            async_to_sync(self._drain)(backend, wait, timeout)
+            async_to_sync(self._drain)(backend, wait, max(wait, timeout))
         except BackendError as error:
             raise CommandError(str(error)) from error
 
-    async def _drain(self, backend: Backend, wait: float, timeout: float) -> None:
+    async def _drain(self, backend: Backend, wait: float, limit: float) -> None:
         try:
             began = time.monotonic()
             nodes = await _nodes_here(backend)
             for node in nodes:
                 await backend.send(node.name, Drain())
             while not _are_drained(nodes) or time.monotonic() - began < wait:
-                if time.monotonic() - began >= max(wait, timeout):
+                if time.monotonic() - began >= limit:
                     calls = sum(node.calls for node in nodes)
-                    self.stderr.write(f"{len(nodes)} nodes are not drained after {timeout:g} s; {calls} calls run")
+                    self.stderr.write(f"{len(nodes)} nodes are not drained after {limit:g} s; {calls} calls run")
                     return
                 await asyncio.sleep(_LOOK_EVERY)
                 nodes = await _nodes_here(backend)

@@ -1,0 +1,153 @@
+"""Sessions, their listing, and the state that tools keep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from mcp_transport.backends.base import Closing, Entered, Page
+from mcp_transport.backends.redis import codec
+from mcp_transport.backends.redis.codec import milliseconds
+from mcp_transport.backends.redis.store import BESIDE, RedisStore
+from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.session import Flight, Session
+
+__all__ = ["RedisSessions"]
+
+# How long a cancellation waits for a request that a load balancer may still be carrying; milliseconds.
+_CANCEL_KEEP: Final = 30_000
+
+
+class RedisSessions(RedisStore):
+    """Opens, admits to, changes, lists and closes sessions."""
+
+    # -- sessions ------------------------------------------------------------------------------------
+
+    async def open(self, session: Session) -> tuple[str, ...]:
+        _, over, _ = await asyncio.gather(
+            self._store(session, created=""),
+            self._index(self._keys.owned(session.principal), session, self._policy.max_sessions_per_principal),
+            self._index(self._keys.sessions, session),
+        )
+        if not over[0]:
+            return ()
+        # The index is as old as the last beat: what it takes for idle is looked at.
+        candidates = [key.decode() for key in over[1] if key.decode() != session.key]
+        found = await asyncio.gather(*(self._look(key) for key in candidates))
+        idle = [key for key, (known, flights) in zip(candidates, found, strict=True) if known and not flights]
+        gone = [key for key, (known, _) in zip(candidates, found, strict=True) if not known]
+        if gone:
+            await self._pipeline().execute("ZREM", self._keys.owned(session.principal), *gone)
+        return tuple(idle[: max(0, over[0] - len(gone))])
+
+    async def restore(self, session: Session) -> bool:
+        if not self.restores_sessions:
+            return False
+        born, now = await self._pipeline().run(self._scripts["born"], [self._keys.born], [])
+        created = milliseconds(session.created)
+        # What began before this store was emptied was lost with it; what began a moment ago cannot have expired.
+        # Anything else expired because nobody used it.
+        if created >= born and now >= created + self._ttl:
+            return False
+        stored, *_ = await asyncio.gather(
+            self._store(session, created=created),
+            self._index(self._keys.owned(session.principal), session),
+            self._index(self._keys.sessions, session),
+        )
+        return stored is not None
+
+    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
+        words = [word for item in flights for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
+        arguments = [principal, node, _CANCEL_KEEP, self._keep, *words]
+        found = await self._run("enter", key, BESIDE, arguments)
+        if found is None:
+            return None
+        record, running, cancelled = found
+        session = self._seen(codec.decode_session(key, record))
+        if flights and not running and (member := self._members.get(node)) is not None:
+            member.streams.update((key, item.stream) for item in flights)
+        return Entered(
+            session,
+            tuple(codec.decode_flight(*item) for item in codec.pairs(running)),
+            frozenset(codec.decode_id(item) for item in cancelled),
+        )
+
+    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> bool:
+        self._over(key, stream)
+        arguments = [stream, errors, *map(codec.encode_id, request_ids)]
+        keys = self._keys.of_session(key, "flights")
+        return bool(await self._pipeline().run(self._scripts["leave"], keys, arguments))
+
+    async def update(self, key: str, **changes: Any) -> None:
+        await self._run("update", key, (), codec.encode_changes(changes))
+
+    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int) -> bool:
+        return bool(await self._run("subscribe", key, (), [uri, int(wanted), limit]))
+
+    async def touch(self, key: str, stream: str = "") -> bool:
+        found = await self._run("touch", key, BESIDE, [stream], log=stream or GET_STREAM)
+        if found is not None:
+            self._note_use(key, found[0].decode(), found[1])
+        return found is not None
+
+    async def close(self, key: str, principal: str | None) -> Closing | None:
+        arguments = [int(principal is None), principal or "", int(self.restores_sessions)]
+        found = await self._run("close", key, BESIDE, arguments)
+        if found is None:
+            return None
+        session = codec.decode_session(key, found[0])
+        nodes, streams = codec.decode_parts(found[1], found[2])
+        execute = self._pipeline().execute
+        with suppress(BackendError):  # what is left of it expires by itself
+            await asyncio.gather(
+                execute("ZREM", self._keys.owned(session.principal), key),
+                execute("ZREM", self._keys.sessions, key),
+                *(execute("UNLINK", self._keys.log(key, stream)) for stream in streams),
+            )
+        return Closing(session, nodes)
+
+    async def get(self, key: str) -> Session | None:
+        return (await self._look(key))[0]
+
+    async def flights(self, key: str) -> tuple[Flight, ...]:
+        return (await self._look(key))[1]
+
+    async def sessions(self, offset: int = 0, limit: int = 100) -> Page:
+        await self._write_use()
+        while True:
+            arguments = [self._ttl, offset, limit]
+            keys, total = await self._pipeline().run(self._scripts["page"], [self._keys.sessions], arguments)
+            found = [(key, await self.get(key.decode())) for key in keys]
+            gone = [key for key, session in found if session is None]
+            if not gone:
+                return Page(tuple(session for _, session in found if session is not None), total)
+            await self._pipeline().execute("ZREM", self._keys.sessions, *gone)
+
+    # -- the state that tools keep -------------------------------------------------------------------
+
+    async def read_state(self, key: str) -> dict[str, bytes]:
+        found = await self._run("read_state", key, ("state",), [])
+        return {name.decode(): value for name, value in codec.pairs(found)}
+
+    async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
+        arguments: list[Any] = [name] if value is None else [name, value]
+        return bool(await self._run("write_state", key, ("state",), arguments))
+
+    async def _look(self, key: str) -> tuple[Session | None, tuple[Flight, ...]]:
+        found = await self._run("get", key, ("flights",), [])
+        if found is None:
+            return None, ()
+        flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
+        return codec.decode_session(key, found[0]), flights
+
+    async def _store(self, session: Session, *, created: int | str) -> Any:
+        lifetime = milliseconds(session.ends - session.created)
+        return await self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
+
+    async def _index(self, index: str, session: Session, limit: int = 0) -> Any:
+        arguments = [session.key, milliseconds(self._policy.session_max_age), limit]
+        return await self._pipeline().run(self._scripts["index"], [index], arguments)

@@ -1,0 +1,87 @@
+"""What everything in Redis goes through: a client for each event loop, scripts, and the indexes of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.redis.codec import milliseconds
+from mcp_transport.backends.redis.connection import connect, describe, key_prefix
+from mcp_transport.backends.redis.keys import Keys
+from mcp_transport.backends.redis.membership import Membership
+from mcp_transport.backends.redis.pipeline import Pipeline
+from mcp_transport.backends.redis.scripts import load_scripts
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.session import Session
+
+__all__ = ["BESIDE", "RedisStore"]
+
+BESIDE: Final = ("flights", "streams", "cancels", "state")
+"""The parts of a session that stand beside its record and live as long."""
+
+
+class RedisStore(Backend):
+    """The ground of the backend; `cache` is the Django cache alias that says where Redis is."""
+
+    def __init__(self, policy: Policy, cache: Mapping[str, Any], *, cluster: bool | None = None) -> None:
+        self._policy, self._cache, self._cluster = policy, cache, cluster
+        self._name = describe(cache)
+        self._keys = Keys(key_prefix(cache))
+        self._scripts = load_scripts()
+        self._ttl = milliseconds(policy.session_ttl)
+        self._keep = milliseconds(policy.stream_keep)
+        self.restores_sessions = policy.rehydrate
+        # Clients belong to an event loop; a process may serve from several.
+        self._pipelines: dict[asyncio.AbstractEventLoop, Pipeline] = {}
+        self._members: dict[str, Membership] = {}
+        # When sessions were last used here, by index and key.
+        self._used: dict[tuple[str, str], int] = {}
+
+    # -- nodes ---------------------------------------------------------------------------------------
+
+    async def disconnect(self) -> None:
+        pipeline = self._pipelines.pop(asyncio.get_running_loop(), None)
+        if pipeline is not None:
+            await pipeline.close()
+
+    # -- for the parts of the backend ----------------------------------------------------------------
+
+    def _pipeline(self) -> Pipeline:
+        loop = asyncio.get_running_loop()
+        if loop not in self._pipelines:
+            self._pipelines = {known: item for known, item in self._pipelines.items() if not known.is_closed()}
+            self._pipelines[loop] = Pipeline(connect(self._cache, cluster=self._cluster), self._name)
+        return self._pipelines[loop]
+
+    async def _run(
+        self, script: str, key: str, parts: Sequence[str], arguments: Sequence[Any], *, log: str = ""
+    ) -> Any:
+        """Run a script on a session: its record, the named parts beside it and, at the end, a stream's log."""
+        keys = self._keys.of_session(key, *parts)
+        if log:
+            keys.append(self._keys.log(key, log))
+        return await self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments])
+
+    def _seen(self, session: Session) -> Session:
+        self._note_use(session.key, session.principal, milliseconds(session.last_seen))
+        return session
+
+    def _note_use(self, key: str, principal: str, seen: int) -> None:
+        """Have the indexes learn with the next beat that a session was used."""
+        self._used[self._keys.owned(principal), key] = self._used[self._keys.sessions, key] = seen
+
+    async def _write_use(self) -> None:
+        """Write to the indexes when sessions were last used here. Raises: BackendError."""
+        used = list(self._used.items())
+        self._used.clear()
+        by_index: dict[str, list[Any]] = {}
+        for (index, key), seen in used:
+            by_index.setdefault(index, []).extend((seen, key))
+        execute = self._pipeline().execute
+        await asyncio.gather(*(execute("ZADD", index, *members) for index, members in by_index.items()))
+
+    def _over(self, key: str, stream: str) -> None:
+        for member in self._members.values():
+            member.streams.discard((key, stream))

@@ -1,0 +1,123 @@
+"""Running calls, and the logs of streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mcp_transport.backends.base import Appended, Attached, Claimed, Event, Holder
+from mcp_transport.backends.redis import codec
+from mcp_transport.backends.redis.codec import milliseconds
+from mcp_transport.backends.redis.store import BESIDE, RedisStore
+from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.inbox import Broadcast
+from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.session import Flight
+
+__all__ = ["RedisStreams"]
+
+_MAX_CANCELS: Final = 100
+
+
+class RedisStreams(RedisStore):
+    """Appends to, reads and hands over streams."""
+
+    # -- calls and streams ---------------------------------------------------------------------------
+
+    async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
+        name = codec.encode_id(request_id)
+        found = await self._run("cancel", key, ("flights", "cancels"), [principal, name, _MAX_CANCELS])
+        return codec.decode_flight(name, found) if found is not None else None
+
+    async def append(
+        self,
+        key: str,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        writer: str = "",
+        holder: str = "",
+        refills: bool = False,
+        leaving: Sequence[RequestId] = (),
+        errors: int = 0,
+    ) -> Appended | None:
+        policy = self._policy
+        ids = [codec.encode_id(request_id) for request_id in leaving]
+        words = [word for event in events for word in (event.seq, codec.encode_event(event))]
+        bounds = [self._keep, policy.stream_max_events, policy.stream_max_bytes]
+        arguments = [*bounds, stream, writer, holder, int(refills), errors, len(ids), *ids, *words]
+        found = await self._run("append", key, ("flights", "streams"), arguments, log=stream)
+        if found is None:
+            self._over(key, stream)
+            return None
+        match found:
+            case [b"fenced"]:
+                self._over(key, stream)
+                return Appended(fenced=True)
+            case [b"hole", missing]:
+                return Appended(missing=missing)
+        if leaving:
+            self._over(key, stream)
+        return Appended(_holder(found[1], found[2]))
+
+    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Holder | None:
+        number, uri = (broadcast.number, broadcast.uri) if broadcast is not None else ("", "")
+        bounds = [self._policy.stream_max_events, self._policy.stream_max_bytes]
+        arguments = [*bounds, codec.encode_event(Event(0, payload)), number, uri]
+        found = await self._run("emit", key, ("streams",), arguments, log=GET_STREAM)
+        return _holder(*found) if found is not None else None
+
+    async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
+        arguments = [principal, stream, "" if after is None else after, node]
+        found = await self._run("attach", key, BESIDE, arguments, log=stream)
+        if found is None:
+            return None
+        if not found:
+            raise LookupError(stream)
+        record, epoch, held_by, held_since, cursor, ended, lost, writer, heard, events = found
+        session = self._seen(codec.decode_session(key, record))
+        return Attached(
+            session,
+            Holder(node, epoch),
+            _holder(held_by, held_since),
+            codec.decode_events(events),
+            int(cursor),
+            bool(ended),
+            lost,
+            writer.decode(),
+            heard.decode() or f"{milliseconds(session.created):015d}-00000",
+        )
+
+    async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
+        found = await self._run("read", key, ("flights", "streams"), [stream, after], log=stream)
+        if found is None:
+            raise LookupError(stream)
+        lost, events = found
+        return codec.decode_events(events), lost
+
+    async def mark(self, key: str, stream: str, delivered: int) -> None:
+        keys = self._keys.of_session(key, "streams")
+        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered])
+
+    async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
+        pipeline = self._pipeline()
+        if await pipeline.execute("EXISTS", self._keys.lease(writer)):
+            return None
+        found = await self._run("claim", key, ("flights", "streams"), [stream, writer, node])
+        if found is not None and (member := self._members.get(node)) is not None:
+            await member.note(key, stream)
+            member.streams.add((key, stream))
+        await pipeline.execute("HDEL", self._keys.own(writer), f"{key} {stream}")
+        if found is None:
+            return None
+        record, flights, following = found
+        taken = tuple(codec.decode_flight(*item) for item in codec.pairs(flights))
+        return Claimed(codec.decode_session(key, record), taken, following)
+
+    async def watch(self, node: str, key: str, stream: str) -> None:
+        if (member := self._members.get(node)) is not None:
+            await member.note(key, stream)
+
+
+def _holder(node: bytes, epoch: int) -> Holder | None:
+    return Holder(node.decode(), epoch) if node else None
