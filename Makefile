@@ -1,9 +1,12 @@
-# Needs python3 (3.11 or newer) and make; everything else goes into .venv.
+# Needs python3 (3.11 or newer) and make; everything else goes into .venv, but for redis-server and nginx, which
+# several processes need: root on Debian and Ubuntu gets them installed.
 #
 #   make run [PORT=8000] [HOST=127.0.0.1]    start the demonstration shop
+#   make cluster [PORT=8000]                 the shop on three nodes, with Redis behind them and nginx in front
 #   make test [PYTEST_ARGS="-k name"]        run the tests
 #   make lint                                ruff and mypy
 #   make conformance                         the official conformance suite against a server started for it
+#   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-server [PORT=8000]      only that server
 #   make clean                               remove .venv, caches and the demonstration database
 
@@ -22,7 +25,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 
-.PHONY: help run test lint conformance conformance-server clean
+# What several processes need, and pip does not install.
+SERVERS := redis-server nginx
+
+.PHONY: help run cluster servers test lint conformance conformance-cluster conformance-server clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,7 +42,23 @@ run: $(INSTALLED)
 	@echo "Stop with Ctrl-C."
 	@exec $(BIN)/python -m daphne --bind $(HOST) --port $(PORT) mcpsite.asgi:application
 
+cluster: $(INSTALLED) servers
+	@exec $(BIN)/python -m tests.cluster --port $(PORT)
+
+servers:
+	@PATH="$$PATH:/usr/local/sbin:/usr/sbin"; missing=; \
+	for program in $(SERVERS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing$$missing"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null && exit 0; \
+	fi; \
+	echo "Missing:$$missing; on Debian and Ubuntu: sudo apt-get install$$missing" >&2; \
+	exit 1
+
 test: $(INSTALLED)
+	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
@@ -47,11 +69,15 @@ lint: $(INSTALLED)
 conformance: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.run
 
+conformance-cluster: $(INSTALLED) servers
+	@$(BIN)/python -m tests.conformance.run --cluster
+
 conformance-server: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.serve --port $(PORT)
 
 clean:
 	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .cluster
 	rm -f db.sqlite3 db.sqlite3-shm db.sqlite3-wal
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,10 +1,12 @@
 """Run the official MCP conformance suite.
 
-    python -m tests.conformance.run [--url URL] [--spec VERSION] [--server NAME] [--through NAME]
+    python -m tests.conformance.run [--url URL | --cluster] [--spec VERSION] [--server NAME] [--through NAME]
 
 Without --url the fixture is served by daphne and by uvicorn, through Django's view and through the mounted
-application, and the suite runs against each. Every scenario must pass: warnings, skipped checks and hollow
-passes (see summary.py) fail the run. Exit status: 0 all passed, 1 not all passed, 2 the suite could not run.
+application, and the suite runs against each. With --cluster it is served by three nodes at once, two of daphne and
+one of uvicorn, which share a Redis and get the requests in turn from nginx, with no stickiness. Every scenario must
+pass: warnings, skipped checks and hollow passes (see summary.py) fail the run. Exit status: 0 all passed, 1 not all
+passed, 2 the suite could not run.
 
 Environment:
   CONF_CACHE  where the suite (and Node, when the one on PATH is too old) is installed,
@@ -27,16 +29,20 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from tests.cluster.arrangement import Arrangement
+from tests.cluster.processes import StartError
 from tests.conformance import probe, summary
-from tests.conformance.serve import APPLICATIONS, ROOT, SERVERS, command, environment
+from tests.conformance.serve import APPLICATIONS, ROOT, SERVERS, SETTINGS, command, environment
 
 SUITE = "0.2.0-alpha.12"
 NODE = "24.21.0"
 NODE_AT_LEAST = 22
+NODES = ("daphne", "daphne", "uvicorn")
 SPECS = ("2025-06-18", "2025-11-25", "2026-07-28")
 START_SECONDS = 30
 STOP_SECONDS = 10
@@ -115,6 +121,23 @@ def served(server: str, through: str, log: Path) -> Iterator[str]:
             process.wait()
 
 
+@contextmanager
+def clustered(through: str, folder: Path) -> Iterator[str]:
+    """Serve the fixture by several nodes behind nginx and yield the URL of their MCP endpoint."""
+    application = f"tests.conformance.fixture.asgi:{through}"
+    try:
+        arrangement = Arrangement(NODES, settings=SETTINGS, application=application, folder=folder).start()
+    except StartError as error:
+        raise CannotRunError(str(error)) from error
+    try:
+        yield f"http://localhost:{arrangement.nginx.port}/mcp"
+        turns = Counter(arrangement.nginx.turns)
+        shares = ", ".join(f"{node.server} {turns[f'127.0.0.1:{node.port}']}" for node in arrangement.nodes)
+        print(f"requests by node: {shares}\n", flush=True)
+    finally:
+        arrangement.stop()
+
+
 def run_spec(suite: list[str], url: str, spec: str, timeout_ms: int, out: Path) -> list[summary.Verdict]:
     """Run the scenarios of one specification version and print a line for each."""
     results = out / spec
@@ -141,32 +164,43 @@ def run_spec(suite: list[str], url: str, spec: str, timeout_ms: int, out: Path) 
     return verdicts
 
 
-def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
-    """Run every specification version asked for against every server asked for."""
-    suite = installed()
-    specs = [options.spec] if options.spec else SPECS
-    verdicts: list[summary.Verdict] = []
+def servings(options: argparse.Namespace, out: Path) -> Iterator[tuple[str, Path, AbstractContextManager[str]]]:
+    """Yield what is to be tested: its name, the folder for its logs, and how to have it served."""
     if options.url:
         await_answer(options.url)
-        for spec in specs:
-            print(f"== {spec}, {options.url}", flush=True)
-            verdicts += run_spec(suite, options.url, spec, options.timeout_ms, out)
-        return verdicts
-    for through in [options.through] if options.through else APPLICATIONS:
-        for server in [options.server] if options.server else SERVERS:
-            here = out / f"{through}-{server}"
-            here.mkdir()
-            with served(server, through, here / "server.log") as url:
-                for spec in specs:
-                    print(f"== {spec}, {through} served by {server}", flush=True)
-                    verdicts += run_spec(suite, url, spec, options.timeout_ms, here)
+        yield options.url, out, nullcontext(options.url)
+        return
+    applications = [options.through] if options.through else APPLICATIONS
+    servers = [options.server] if options.server else SERVERS
+    for through in applications:
+        if options.cluster:
+            folder = out / f"{through}-cluster"
+            yield f"{through} served by {len(NODES)} nodes", folder, clustered(through, folder)
+            continue
+        for server in servers:
+            folder = out / f"{through}-{server}"
+            yield f"{through} served by {server}", folder, served(server, through, folder / "server.log")
+
+
+def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
+    """Run every specification version asked for against everything that is to be tested."""
+    suite = installed()
+    verdicts: list[summary.Verdict] = []
+    for name, folder, serving in servings(options, out):
+        folder.mkdir(exist_ok=True)
+        with serving as url:
+            for spec in [options.spec] if options.spec else SPECS:
+                print(f"== {spec}, {name}", flush=True)
+                verdicts += run_spec(suite, url, spec, options.timeout_ms, folder)
     return verdicts
 
 
 def main() -> int:
     """Run the suite as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="the MCP endpoint of a server that is already running")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--url", help="the MCP endpoint of a server that is already running")
+    where.add_argument("--cluster", action="store_true", help="three nodes behind nginx, sharing a Redis")
     parser.add_argument("--spec", choices=SPECS, help="one specification version, default all")
     parser.add_argument("--server", choices=SERVERS, help="one server, default both")
     parser.add_argument("--through", choices=APPLICATIONS, help="one application, default both")

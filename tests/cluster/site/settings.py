@@ -6,6 +6,7 @@ import json
 import os
 
 SECRET_KEY = os.environ.get("SITE_SECRET_KEY", "a secret of these tests alone, and long enough for Django's check")
+SECRET_KEY_FALLBACKS = json.loads(os.environ.get("SITE_SECRET_KEY_FALLBACKS", "[]"))
 DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "mcp_transport", "tests.cluster.site"]

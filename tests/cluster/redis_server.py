@@ -1,0 +1,94 @@
+"""A redis-server of one's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.cluster.processes import LOOPBACK, START_SECONDS, TICK_SECONDS, Process, program
+
+SLOTS = 16_384
+
+
+class RedisServer(Process):
+    """Redis without snapshots: what it held is gone after a restart, unless it writes an append-only file."""
+
+    role = "redis"
+
+    def __init__(
+        self,
+        *,
+        aof: bool = False,
+        replica_of: RedisServer | None = None,
+        cluster: bool = False,
+        password: str = "",
+        options: Sequence[str] = (),
+        name: str = "",
+        port: int = 0,
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__(name, port, folder)
+        self.aof, self.replica_of, self.cluster = aof, replica_of, cluster
+        self.password = password
+        self.options = [*options]
+        """More of redis-server's own, such as `["--maxmemory", "10mb"]`."""
+
+    @property
+    def url(self) -> str:
+        """What REDIS_URL is to be."""
+        return f"redis://{f':{self.password}@' if self.password else ''}{LOOPBACK}:{self.port}/0"
+
+    def command(self) -> list[str]:
+        line = [program("redis-server"), "--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.folder)]
+        line += ["--save", "", "--appendonly", "yes" if self.aof else "no", "--repl-diskless-sync-delay", "0"]
+        if self.password:
+            line += ["--requirepass", self.password, "--masterauth", self.password]
+        if self.replica_of is not None:
+            line += ["--replicaof", LOOPBACK, str(self.replica_of.port)]
+        if self.cluster:
+            line += ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+        return line + self.options
+
+    def is_ready(self) -> bool:
+        if "Ready to accept connections" not in self.fresh_log:  # an answer might come from somebody else's Redis
+            return False
+        return self.replica_of is None or self.ask("INFO", "replication")["master_link_status"] == "up"
+
+    def connect(self) -> redis.Redis:
+        """Return a client that blocks; close it, or use it in a `with` block."""
+        return redis.Redis(
+            host=LOOPBACK,
+            port=self.port,
+            password=self.password or None,
+            decode_responses=True,
+            socket_timeout=5,
+        )
+
+    def ask(self, *command: str | int) -> Any:
+        """Send one command on a connection of its own and return the answer."""
+        with self.connect() as client:
+            return client.execute_command(*command)
+
+
+def form_cluster(servers: Sequence[RedisServer]) -> None:
+    """Make one cluster of running servers that were made with `cluster=True`, and wait until all agree."""
+    share = SLOTS // len(servers) + 1
+    for number, server in enumerate(servers):
+        server.ask("CLUSTER ADDSLOTSRANGE", number * share, min((number + 1) * share, SLOTS) - 1)
+        server.ask("CLUSTER SET-CONFIG-EPOCH", number + 1)
+    for server in servers[1:]:
+        server.ask("CLUSTER MEET", LOOPBACK, servers[0].port)
+    deadline = time.monotonic() + START_SECONDS
+    for server in servers:
+        while not _knows_all(server, len(servers)):
+            assert time.monotonic() < deadline, f"no cluster came of it:\n{server.log}"
+            time.sleep(TICK_SECONDS)
+
+
+def _knows_all(server: RedisServer, count: int) -> bool:
+    info = server.ask("CLUSTER INFO")
+    return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == count

@@ -1,0 +1,116 @@
+"""`make cluster` says what it runs, notes deaths, and takes everything with it when it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.client import Client
+from tests.cluster.processes import LOOPBACK, ROOT, free_port, is_free
+
+pytestmark = pytest.mark.slow
+SECONDS = 60
+
+
+@dataclass
+class Command:
+    """The running command and what it wrote down."""
+
+    process: asyncio.subprocess.Process
+    home: Path
+    port: int
+
+    @property
+    def written(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.home / ".cluster.json").read_text())
+        return content
+
+    async def printed(self, end: str) -> str:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(SECONDS):
+            return (await self.process.stdout.readuntil(end.encode())).decode()
+
+    async def ended(self) -> tuple[int | None, str]:
+        async with asyncio.timeout(SECONDS):
+            rest, _ = await self.process.communicate()
+        return self.process.returncode, rest.decode()
+
+
+@asynccontextmanager
+async def command(home: Path, port: int) -> AsyncIterator[Command]:
+    line = [sys.executable, "-m", "tests.cluster", "--port", str(port), "--home", str(home)]
+    process = await asyncio.create_subprocess_exec(
+        *line, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        yield Command(process, home, port)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await Command(process, home, port).ended()
+
+
+def exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_everything_runs_until_the_signal_and_nothing_after_it(number: signal.Signals, tmp_path: Path) -> None:
+    async with command(tmp_path, free_port()) as cluster:
+        introduction = await cluster.printed("Stop with Ctrl-C.\n")
+        written = cluster.written
+        processes = written["processes"]
+        assert [process["role"] for process in processes] == ["redis", "node", "node", "node", "nginx"]
+        assert written["url"] == f"http://{LOOPBACK}:{cluster.port}/mcp"
+        assert written["url"] in introduction
+        for process in processes:
+            assert f"{process['name']:8} {LOOPBACK}:{process['port']:<6} pid {process['pid']}" in introduction
+            assert exists(process["pid"])
+            socket.create_connection((LOOPBACK, process["port"]), timeout=10).close()
+
+        victim = next(process for process in processes if process["role"] == "node")
+        os.kill(victim["pid"], signal.SIGKILL)
+        assert f"{victim['name']} (pid {victim['pid']}) was ended by SIGKILL" in await cluster.printed("go on.\n")
+        async with Client(cluster.port) as client:
+            for _ in range(3):
+                assert await (await client.call_alone("whoami")).text()
+
+        cluster.process.send_signal(number)
+        assert await cluster.ended() == (0, "Stopping.\n")
+    assert not any(exists(process["pid"]) for process in processes)
+    assert all(is_free(process["port"]) for process in processes)
+    assert not (tmp_path / ".cluster.json").exists()
+
+
+async def test_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, port := free_port())):
+        async with command(tmp_path, port) as cluster:
+            status, printed = await cluster.ended()
+    assert status == 1
+    assert f"Port {port} is taken" in printed
+    assert not (tmp_path / ".cluster.json").exists()
+
+
+async def test_processes_left_over_are_named(tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as left:
+        entry = {"role": "node", "name": "node-1", "port": left.getsockname()[1], "pid": 4_000_000}
+        (tmp_path / ".cluster.json").write_text(json.dumps({"url": "", "processes": [entry]}))
+        async with command(tmp_path, free_port()) as cluster:
+            status, printed = await cluster.ended()
+    assert status == 1
+    assert "kill 4000000" in printed
