@@ -8,6 +8,7 @@
 #   make conformance                         the official conformance suite against a server started for it
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-server [PORT=8000]      only that server
+#   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
 #   make clean                               remove .venv, caches and the demonstration database
 
 SHELL := /bin/sh
@@ -18,6 +19,7 @@ MAKEFLAGS += --no-print-directory
 HOST = 127.0.0.1
 PORT ?= 8000
 PYTEST_ARGS ?=
+SECONDS ?= 600
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +30,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 # What several processes need, and pip does not install.
 SERVERS := redis-server nginx
 
-.PHONY: help run cluster servers test lint conformance conformance-cluster conformance-server clean
+.PHONY: help run cluster servers test lint conformance conformance-cluster conformance-server soak clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -74,6 +76,9 @@ conformance-cluster: $(INSTALLED) servers
 
 conformance-server: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.serve --port $(PORT)
+
+soak: $(INSTALLED) servers
+	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

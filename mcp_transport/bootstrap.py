@@ -111,6 +111,11 @@ def build_backend() -> Backend:
 
         return CacheBackend(policy, now, conf.get("CACHE"))
     if name == "redis":
+        if not _is_redis():
+            raise ImproperlyConfigured(
+                f"BACKEND 'redis' needs a cache that is Redis, but CACHES[{conf.get('CACHE')!r}] is not, "
+                "or redis-py is not installed: pip install 'django-mcp-transport[redis]'"
+            )
         from mcp_transport.backends.redis import RedisBackend
 
         return RedisBackend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER"))

@@ -149,8 +149,17 @@ def _matches(kind: Any, value: Any) -> bool:
     return isinstance(value, kind)
 
 
+_NAMES: Final = {
+    list: "a list of strings",
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    dict: "a dict",
+    bool: "True or False",
+}
+
+
 def _name(kind: Any) -> str:
-    names = {list: "a list of strings", str: "a string", int: "an integer", float: "a number", dict: "a dict"}
     if isinstance(kind, types.UnionType):
         return " or ".join(_name(member) for member in typing.get_args(kind))
-    return names.get(kind, "None")
+    return _NAMES.get(kind, "None")

@@ -55,7 +55,13 @@ RULES = (
     # The SDK and what its seams are made of: it hands a Starlette request to handlers.
     Rule("mcp_transport.kernel", ("mcp", "mcp_types", "pydantic", "anyio", "starlette", "mcp_transport.protocol")),
     Rule("mcp_transport.backends.cache", ("mcp_transport.protocol", "django", "orjson")),
+    # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
+    Rule("mcp_transport.backends.redis.alias", ("django",)),
+    Rule("mcp_transport.backends.redis.codec", ("mcp_transport.protocol", "orjson")),
+    Rule("mcp_transport.backends.redis", ("mcp_transport.protocol", "redis", "orjson")),
     Rule("mcp_transport.backends", ("mcp_transport.protocol", "orjson")),
+    # The one module that seals: session ids.
+    Rule("mcp_transport.engine.session_id", ("mcp_transport.protocol", "cryptography", "orjson")),
     Rule(
         "mcp_transport.engine",
         ("mcp_transport.protocol", "mcp_transport.kernel", "mcp_transport.backends.base", "orjson"),
@@ -69,7 +75,9 @@ RULES = (
 SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel", "mcp.shared")
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
 SDK_READERS = ("mcp_transport", "mcp_transport.server", "mcp_transport.context")
-CONCRETE_BACKENDS = tuple(f"mcp_transport.backends.{name}" for name in ("memory", "cache", "local", "streams"))
+CONCRETE_BACKENDS = tuple(
+    f"mcp_transport.backends.{name}" for name in ("memory", "cache", "redis", "local", "streams")
+)
 LAYERS = ("protocol", "kernel", "backends", "engine", "adapters")
 
 

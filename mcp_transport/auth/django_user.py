@@ -27,7 +27,10 @@ async def recall(binding: str, name: str) -> Principal:
         return Principal(issuer=issuer, subject=subject, user=_anonymous(), name=name)
     from django.contrib.auth import get_user_model
 
-    user = await get_user_model()._default_manager.filter(pk=subject, is_active=True).afirst()
+    try:
+        user = await get_user_model()._default_manager.filter(pk=subject, is_active=True).afirst()
+    except (TypeError, ValueError):
+        user = None  # what is no primary key is nobody's
     return Principal(issuer=issuer, subject=subject, user=user or _anonymous(), name=name)
 
 

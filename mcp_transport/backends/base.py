@@ -189,6 +189,10 @@ class Backend(ABC):
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
         """Return the broadcasts after the one with the number `after` that are still kept, in order."""
 
+    @abstractmethod
+    async def last_broadcast(self) -> str:
+        """Return the number of the newest broadcast, or an empty string when there is none."""
+
     # -- sessions ------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -207,8 +211,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> bool:
-        """Forget flights that ended, `errors` of them badly; return whether one of them was known.
+    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
+        """Forget flights that ended, `errors` of them badly.
 
         Naming a `stream` leaves alone what another POST runs under the same ids.
         """
@@ -307,6 +311,10 @@ class Backend(ABC):
         The old writer is fenced from here on.
         """
         return None
+
+    async def writer(self, key: str, stream: str) -> str:
+        """Return the node that writes a stream, or an empty string when that is not known."""
+        return ""
 
     async def watch(self, node: str, key: str, stream: str) -> None:
         """Have a stream's calls found after `node`'s death, even if they were begun a moment before."""

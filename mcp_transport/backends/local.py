@@ -71,6 +71,9 @@ class LocalBackend(Backend):
     async def broadcast(self, message: Broadcast) -> None:
         self._inboxes.send_all(self._bus.add(message, self._now(), self._policy.stream_keep))
 
+    async def last_broadcast(self) -> str:
+        return self._bus.last
+
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
         return self._bus.after(after)
 
@@ -90,14 +93,13 @@ class LocalBackend(Backend):
             local.flights[flight.request_id] = replace(flight, started=now)
         return Entered(session, running, cancelled)
 
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> bool:
+    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
         flights = self._local[key][1].flights if key in self._local else {}
         ended = [item for item in request_ids if item in flights and stream in ("", flights[item].stream)]
         for request_id in ended:
             del flights[request_id]
         if errors:
             await self.modify(key, lambda session: replace(session, errors=session.errors + errors))
-        return bool(ended)
 
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))

@@ -33,13 +33,25 @@ class Announcements:
         self._one_by_one = asyncio.Lock()
         # Sessions that have not heard everything yet, and whether more has come since they were looked after.
         self._behind: dict[str, bool] = {}
+        self._last = ""
 
-    async def tell(self, message: Broadcast) -> None:
-        """Tell every session held here."""
+    async def begin(self) -> None:
+        """Leave out what was broadcast before the node joined. Raises: BackendError."""
+        self._last = await self._node.backend.last_broadcast()
+
+    async def make_up(self) -> None:
+        """Tell the sessions and the listen streams here what the store has and they have not heard.
+
+        A broadcast's message is a wake-up only: two of them may arrive in another order than the store's.
+        """
         async with self._one_by_one:
-            held = [key for key, stream in self._node.streams if stream == GET_STREAM]
-            self._behind.update(dict.fromkeys(self._behind.keys() & set(held), True))
-            await asyncio.gather(*(self._tell(key, message) for key in held if key not in self._behind))
+            missed = await self._node.insist(lambda: self._node.backend.broadcasts(self._last)) or ()
+            for message in missed:
+                self._last = message.number
+                self._node.kernel.bus.deliver(message)
+                held = [key for key, stream in self._node.streams if stream == GET_STREAM]
+                self._behind.update(dict.fromkeys(self._behind.keys() & set(held), True))
+                await asyncio.gather(*(self._tell(key, message) for key in held if key not in self._behind))
 
     async def _tell(self, key: str, message: Broadcast) -> None:
         try:
@@ -76,4 +88,4 @@ class Announcements:
         if (stream := self._node.streams.get((key, GET_STREAM))) is not None:
             stream.heard = message.number
         if holder is not None:
-            await self._node.tell(holder.node, Wake(key, GET_STREAM))
+            self._node.tell(holder.node, Wake(key, GET_STREAM))

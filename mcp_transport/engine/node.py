@@ -6,23 +6,26 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
-from mcp_transport.backends.base import Backend, Event, Holder
+from mcp_transport.backends.base import Backend, Holder
 from mcp_transport.engine.announcements import Announcements
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import Clock, wait
-from mcp_transport.engine.codec import encode, encode_notification
+from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.lifecycle import Lifecycle
+from mcp_transport.engine.marks import Marks
 from mcp_transport.engine.observer import Happening, Observer
 from mcp_transport.engine.questions import Questions
+from mcp_transport.engine.recovery import come_back
 from mcp_transport.engine.stream import OpenStream
+from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Lifespan, Outlet
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.inbox import (
     Broadcast,
     CancelCall,
@@ -45,17 +48,14 @@ __all__ = ["Node", "Rescue"]
 
 _T = TypeVar("_T")
 
-Rescue = Callable[["Node", str, str, str], Coroutine[Any, Any, None]]
-"""Takes a stream over from a writer that may be dead: the node, the session's key, the stream, the writer."""
+Rescue = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, Any, None]]
+"""Takes a stream over: the node, the session's key, the stream, its writer, and a request that waits for it."""
 
 # Seconds that answers have to reach the log when the node stops.
 _LAST_WORDS: Final = 5.0
 
 # Seconds between two tries to reach a store that is away.
 _PAUSE: Final = 2.0
-
-# How often, in seconds, the store is told how far a GET stream was delivered.
-_MARK_EVERY: Final = 1.0
 
 # Clients of a node that drains come back spread over this many milliseconds.
 _JITTER_MS: Final = 2000
@@ -84,12 +84,16 @@ class Node:
         self.session_keys, self.observer, self._rescue = session_keys, observer, rescue
         self.lifecycle = Lifecycle()
         self.questions = Questions(self.id, clock, keys)
-        self.announcements = Announcements(self)
+        self.announcements, self.marks = Announcements(self), Marks(self)
         self.is_draining = self.is_stopping = False
         self.running: set[Call] = set()
         self.calls: dict[tuple[str, RequestId], Call] = {}
+        self.writers: dict[tuple[str, str], Writer] = {}
         self.streams: dict[tuple[str, str], OpenStream] = {}
-        self._unmarked: set[str] = set()
+        self._lost: deque[str] = deque(maxlen=100)
+        self.is_checking = False
+        # Streams that are just being taken over, and what came for them meanwhile.
+        self._expected: list[tuple[str, str, list[NodeMessage]]] = []
         self._joined, self._joining = False, asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
@@ -110,6 +114,7 @@ class Node:
             if not self._joined:
                 await self.backend.start(self.id, self._receive_anywhere)
                 self._joined = True
+                await self.announcements.begin()
                 logger.debug("node %s joined", self.id)
 
     async def retire(self) -> None:
@@ -127,8 +132,8 @@ class Node:
 
     async def stop(self, patience: float = 0.0) -> None:
         """Take no more requests, give calls `patience` seconds to end and the rest an error, leave."""
-        await self.retire()
         self.is_stopping = True
+        await self.retire()
         calls = {call for call in self.running if call.request.method != "subscriptions/listen"}
         if calls and patience:
             await asyncio.wait([asyncio.ensure_future(call.over.wait()) for call in calls], timeout=patience)
@@ -186,57 +191,73 @@ class Node:
             with suppress(RuntimeError):  # that loop has just closed
                 self._loop.call_soon_threadsafe(self.receive, message)
 
+    @contextmanager
+    def expecting(self, key: str, stream: str) -> Iterator[list[NodeMessage]]:
+        """Collect what arrives for a stream between the store's word that it is here and its being here."""
+        expected = (key, stream, list[NodeMessage]())
+        self._expected.append(expected)
+        try:
+            yield expected[2]
+        finally:
+            self._expected.remove(expected)
+
     def receive(self, message: NodeMessage) -> None:
         """Do what a message asks for."""
+        if self._expected and isinstance(message, Wake | Superseded | Closed | Joined):
+            self._keep(message)
         match message:
             case Wake(key, stream):
                 self._wake(key, stream)
             case Superseded(key, stream, epoch):
-                self._give_way(key, stream, epoch)
+                self.give_way(key, stream, epoch)
             case CancelCall(key, request_id):
                 self._cancel(key, request_id)
-            case Joined(key, request_id, stream):
-                self._log_call(key, request_id, stream)
+            case Joined(key, stream, request_id):
+                self._log_call(key, stream, request_id)
             case ReplyArrived():
                 self.questions.take(message)
             case Closed(key):
-                self._end_session(key)
+                self.end_session(key)
             case Broadcast():
-                self.kernel.bus.deliver(message)
-                self.lifecycle.spawn(self.announcements.tell(message))
+                self.lifecycle.spawn(self.announcements.make_up())
             case _:
                 self._receive_of_nodes(message)
+
+    def _keep(self, message: Wake | Superseded | Closed | Joined) -> None:
+        for key, stream, held in self._expected:
+            if message.key == key and getattr(message, "stream", stream) == stream:
+                held.append(message)
 
     def _receive_of_nodes(self, message: NodeMessage) -> None:
         match message:
             case NodeLost(name):
-                self.observer.happened(Happening.NODE_LOST, node=name)
+                if name not in self._lost:
+                    self._lost.append(name)
+                    self.observer.happened(Happening.NODE_LOST, node=name)
                 for (key, stream), held in list(self.streams.items()):
                     if held.writer == name:
                         self.rescue(key, stream, name)
             case Orphaned(key, stream, writer):
                 self.rescue(key, stream, writer)
             case LeaseLapsed():
-                self.lifecycle.spawn(self._check_calls())
+                self.is_checking = True  # until it is known what others have taken over
+                self.lifecycle.spawn(come_back(self))
             case Drain():
                 self.lifecycle.spawn(self.retire())
 
-    def rescue(self, key: str, stream: str, writer: str) -> None:
-        """Take a stream over if its writer is dead."""
-        self.lifecycle.spawn(self._rescue(self, key, stream, writer))
-
-    async def _check_calls(self) -> None:
-        """Stop the calls that another node has taken over while this one stood still."""
-        for call in list(self.running):
-            if call.writer is not None:
-                await call.writer.check()
+    def rescue(self, key: str, stream: str, writer: str, asked: RequestId | None = None) -> None:
+        """Take a stream over if its writer is dead or has forgotten it; `asked` is a request that waits for it."""
+        self.lifecycle.spawn(self._rescue(self, key, stream, writer, asked))
 
     def is_in_doubt(self) -> bool:
         """Tell whether this node may have been taken for dead without its knowing."""
-        return self.backend.is_in_doubt(self.id)
+        return self.is_checking or self.backend.is_in_doubt(self.id)
 
-    async def tell(self, node: str, message: NodeMessage) -> None:
-        """Send a message whose loss costs no more than a while; a failure is not the caller's."""
+    def tell(self, node: str, message: NodeMessage) -> None:
+        """Send a message behind; its loss costs no more than a while."""
+        self.lifecycle.spawn(self._send(node, message))
+
+    async def _send(self, node: str, message: NodeMessage) -> None:
         with suppress(BackendError):
             await self.backend.send(node, message)
 
@@ -255,22 +276,12 @@ class Node:
         if (call := self.calls.get((key, request_id))) is not None:
             call.cancel()
 
-    def _log_call(self, key: str, request_id: RequestId, stream: str) -> None:
-        call = self.calls.get((key, request_id))
-        if call is not None and call.writer is not None and call.writer.stream == stream:
-            call.writer.keep_log()
-        else:
-            self.lifecycle.spawn(self._end_forgotten(key, request_id, stream))
-
-    async def _end_forgotten(self, key: str, request_id: RequestId, stream: str) -> None:
-        """End a stream whose call was over when its client asked for it again, so that nobody waits for it."""
-        error = error_body(INTERNAL_ERROR, "the answer went to another connection", request_id=request_id)
-        last = Event(1, encode(error), terminal=True)  # skipped if the log has events
-        appended = await self.insist(
-            lambda: self.backend.append(key, stream, [last], writer=self.id, leaving=[request_id])
-        )
-        if appended is not None and appended.holder is not None:
-            await self.tell(appended.holder.node, Wake(key, stream))
+    def _log_call(self, key: str, stream: str, request_id: RequestId | None) -> None:
+        if (writer := self.writers.get((key, stream))) is not None:
+            writer.keep_log()
+        elif (key, stream) not in {expected[:2] for expected in self._expected}:
+            # Its call is over, and either was not logged or the store has lost its end: nobody shall wait for it.
+            self.rescue(key, stream, self.id, request_id)
 
     def settle_holder(self, key: str, stream: str, holder: Holder) -> None:
         """Take the store's word for who holds a stream that this node writes."""
@@ -278,16 +289,20 @@ class Node:
         if open_stream is not None and open_stream.epoch == 0 and holder.node == self.id:
             open_stream.epoch = holder.epoch
         elif holder.node != self.id:
-            self._give_way(key, stream, holder.epoch)
+            self.give_way(key, stream, holder.epoch)
 
-    def _give_way(self, key: str, stream: str, epoch: int) -> None:
+    def give_way(self, key: str, stream: str, epoch: int) -> None:
+        """End the socket of a stream that another one holds since `epoch`."""
         open_stream = self.streams.get((key, stream))
         if open_stream is not None and open_stream.epoch < epoch:
             self.observer.happened(Happening.SUPERSEDED, key, stream=stream)
             self.release(open_stream)
             open_stream.end()
 
-    def _end_session(self, key: str) -> None:
+    def end_session(self, key: str) -> None:
+        """Stop a session's calls and end its streams here."""
+        for writer in [writer for (owner, _), writer in self.writers.items() if owner == key]:
+            writer.stop()
         for call in [call for (owner, _), call in self.calls.items() if owner == key]:
             call.cancel()
         for stream in [stream for (owner, _), stream in self.streams.items() if owner == key]:
@@ -298,7 +313,7 @@ class Node:
         """Put a notification on a session's GET stream, wherever its socket is."""
         holder = await self.backend.emit(key, encode_notification(method, params))
         if holder is not None:
-            await self.tell(holder.node, Wake(key, GET_STREAM))
+            self.tell(holder.node, Wake(key, GET_STREAM))
 
     # -- streams held here ---------------------------------------------------------------------------
 
@@ -319,28 +334,6 @@ class Node:
 
     def let_go(self, stream: OpenStream) -> None:
         """Note that a stream's socket is gone."""
-        if stream.key in self._unmarked and stream.stream == GET_STREAM:
-            self.lifecycle.spawn(self._mark(stream))
+        self.marks.settle_soon(stream)
         self.release(stream)
         stream.end()
-
-    def mark(self, stream: OpenStream) -> None:
-        """Have a GET stream's next holder begin where this one is: its client may come back without an event id."""
-        if stream.key not in self._unmarked:
-            self._unmarked.add(stream.key)
-            self.lifecycle.spawn(self._mark_later(stream))
-
-    async def _mark_later(self, stream: OpenStream) -> None:
-        await wait(self.clock, stream.ended, _MARK_EVERY)
-        await self._mark(stream)
-
-    async def mark_held(self, key: str) -> None:
-        """Note how far a session's GET stream was delivered here, if it is held here."""
-        if key in self._unmarked and (stream := self.streams.get((key, GET_STREAM))) is not None:
-            await self._mark(stream)
-
-    async def _mark(self, stream: OpenStream) -> None:
-        if stream.key in self._unmarked:
-            self._unmarked.discard(stream.key)
-            with suppress(BackendError):
-                await self.backend.mark(stream.key, GET_STREAM, stream.cursor)

@@ -12,11 +12,14 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["leave_before_sigterm"]
 
 logger = logging.getLogger(__name__)
+
+# Seconds in which a proxy sees 503 on connections it keeps open, before the server drops them.
+_LINGER: Final = 0.5
 
 
 def leave_before_sigterm(leave: Callable[[], Awaitable[None]]) -> None:
@@ -43,6 +46,7 @@ def leave_before_sigterm(leave: Callable[[], Awaitable[None]]) -> None:
             await leave()
         except Exception:
             logger.exception("the node could not take leave")
+        await asyncio.sleep(_LINGER)
         go_on()
 
     def handle(number: int, frame: FrameType | None) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 from mcp_transport.backends.base import Backend, Event
@@ -17,6 +17,7 @@ from mcp_transport.engine.codec import encode_notification
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
+from mcp_transport.protocol.session import Session
 
 __all__ = ["Frames", "OpenStream", "Pipe"]
 
@@ -93,6 +94,10 @@ class Pipe:
                 yield sse.COMMENT
 
 
+async def _is_over() -> bool:
+    return False
+
+
 class OpenStream:
     """The response that holds one stream of a session, on this node."""
 
@@ -116,15 +121,21 @@ class OpenStream:
         self.epoch = 0
         self.writer = ""
         """The other node that writes it, if one does."""
+        self.session: Session | None = None
         self.heard = ""
         """The last broadcast that was put on it, for a GET stream."""
         self.resumed = False
         """Did it begin with what the log held, instead of with the call?"""
         self._keepalive, self._limit = keepalive, queue
         self._opening = opening
-        self._queue: deque[Event] = deque(events)
+        self._first = list(events)
+        self._queue: deque[Event] = deque()
         self._lost = lost
         self._delivered = delivered
+        self.revive: Callable[[], Awaitable[bool]] = _is_over
+        """Asked, when the session is not in the store any more, whether it can be stored again."""
+        self.told_loss: Callable[..., None] = lambda **_: None
+        """Called with `events`, how many were lost, whenever the client is told so."""
         self._behind = False
         self._newest = cursor
         """The newest event that was offered, taken or not."""
@@ -189,15 +200,19 @@ class OpenStream:
 
     async def _next_events(self) -> list[Event]:
         """Return what follows the cursor without a hole: from the queue and, when that has one, from the log."""
+        # What the log had at the beginning has no holes, nor has what is read from it: between two writers its
+        # numbers jump.
+        ready, self._first = self._first, []
+        if ready:
+            self._wake.set()  # and now look for more
+            return ready
         queued = list(self._queue)
         self._queue.clear()
-        ready: list[Event] = []
         expected = self.cursor + 1 + self._lost
         if self._behind or (queued and queued[0].seq > expected):
             self._behind = False
             self.missed = True  # before the log is read: what is logged meanwhile wakes us
-            # The log has no holes; between two writers its numbers jump.
-            ready = [event for event in await self._read_log() if event.seq > self.cursor]
+            ready = list(await self._read_log())
             expected = ready[-1].seq + 1 if ready else self.cursor + 1 + self._lost
             queued += self._queue
             self._queue.clear()
@@ -219,13 +234,14 @@ class OpenStream:
     async def _session_lives(self) -> bool:
         """Slide the session's end; while the store is away, take it for alive."""
         try:
-            return await self._backend.touch(self.key, self.stream)
+            return await self._backend.touch(self.key, self.stream) or await self.revive()
         except BackendError:
             return True
 
     def _loss_notice(self) -> bytes:
         """Tell the client, without an id, that the log was not long enough."""
         text = f"{self._lost} messages of this stream are lost: the client was away for longer than they are kept"
+        self.told_loss(events=self._lost)
         self._lost = 0
         params = {"level": "warning", "logger": "mcp_transport", "data": text}
         return sse.event(encode_notification("notifications/message", params))

@@ -12,7 +12,7 @@ from mcp_transport.backends.base import Appended, Event
 from mcp_transport.engine.observer import Happening
 from mcp_transport.protocol.inbox import Wake
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Session
+from mcp_transport.protocol.session import Flight, Session
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -30,11 +30,15 @@ class Writer:
     """
 
     def __init__(
-        self, node: Node, session: Session, stream: str, request_ids: tuple[RequestId, ...], *, first: int = 1
+        self, node: Node, session: Session, stream: str, flights: Sequence[Flight] = (), *, first: int = 1
     ) -> None:
         self._node, self._session = node, session
         self.key, self.stream = session.key, stream
-        self.request_ids, self._errors = request_ids, 0
+        self._flights = flights
+        self.request_ids = tuple(flight.request_id for flight in flights)
+        # Answers that are not in the log yet, and how many of them are errors.
+        self._leaving: list[RequestId] = []
+        self._errors = 0
         self._seq = self._stored = first - 1
         self._recent: deque[Event] = deque()
         self._recent_bytes = 0
@@ -51,22 +55,31 @@ class Writer:
         """Shall the socket close as soon as it has told the client where to resume?"""
         self.touched = asyncio.Event()
         """Set when it has spoken, and at the end."""
+        if flights:
+            node.writers[self.key, stream] = self
 
     @property
     def unwritten(self) -> list[Event]:
         """Return the events that are not in the log yet, as far as it would keep them."""
         return [event for event in self._recent if event.seq > self._stored]
 
-    def write(self, payload: bytes, *, answer: bool = False) -> None:
-        """Add a message."""
+    def write(self, payload: bytes) -> None:
+        """Add a message that is no answer."""
+        self.has_spoken = True
+        self.touched.set()
         self._add(Event(self._seq + 1, payload))
-        self.has_spoken = self.has_spoken or not answer
-        if not answer:
-            self.touched.set()
 
-    def end(self, payload: bytes, errors: int) -> None:
-        """Add the last message, or with an empty one end without an answer; `errors` of the requests failed."""
-        self._ended, self._errors = True, errors
+    def answer(self, request_id: RequestId, payload: bytes, *, failed: bool) -> None:
+        """Add the answer to one of several requests."""
+        self._leaving.append(request_id)
+        self._errors += failed
+        self._add(Event(self._seq + 1, payload))
+
+    def end(self, payload: bytes, *, failed: bool = False) -> None:
+        """Add the last answer, or with an empty one end without."""
+        self._leaving = list(self.request_ids)
+        self._errors += failed
+        self._ended = True
         self._add(Event(self._seq + 1, payload, terminal=True))
         self.touched.set()
 
@@ -100,6 +113,8 @@ class Writer:
         async with self._flushing:
             self._flush_is_due = False
             appended = await self._node.insist(lambda: self._append(holder)) if not self.is_stopped else None
+            if self._ended and not self.unwritten:
+                self._node.writers.pop((self.key, self.stream), None)
         if appended is None:
             return
         if appended.holder is not None:
@@ -110,14 +125,13 @@ class Writer:
             self._held_back = False
             open_stream.wake()
         if appended.holder is not None and appended.holder.node != self._node.id:
-            await self._node.tell(appended.holder.node, Wake(self.key, self.stream))
+            self._node.tell(appended.holder.node, Wake(self.key, self.stream))
 
     async def _append(self, holder: str) -> Appended | None:
         """Append what is not stored; return None when this stream is no longer to be written here."""
         refills = True
         while True:
-            batch = self.unwritten
-            leaving: Sequence[RequestId] = self.request_ids if self._ended else ()
+            batch, leaving, errors = self.unwritten, tuple(self._leaving), self._errors
             appended = await self._node.backend.append(
                 self.key,
                 self.stream,
@@ -126,28 +140,31 @@ class Writer:
                 holder=holder,
                 refills=refills,
                 leaving=leaving,
-                errors=self._errors if leaving else 0,
+                errors=errors,
             )
             if appended is None:
-                if not await self._node.restore(self._session):
-                    self._stop()
+                if not await self._restore():
                     return None
                 self._stored, refills = 0, False
             elif appended.fenced:
                 self._node.observer.happened(Happening.FENCED, self.key, stream=self.stream)
-                self._stop()
+                self.stop()
                 return None
             elif appended.missing:
                 # The store lost its last writes: it gets again what is still in memory, and counts the rest as lost.
                 self._stored, refills = appended.missing - 1, False
-                self._node.observer.happened(Happening.REFILLED, self.key, stream=self.stream)
+                if self._recent and self._recent[0].seq <= appended.missing:
+                    self._node.observer.happened(Happening.REFILLED, self.key, stream=self.stream)
             else:
                 self._stored = batch[-1].seq if batch else self._stored
+                self._leaving = self._leaving[len(leaving) :]
+                self._errors -= errors
                 return appended
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Stop the handlers: the session is over, or another node answers for it."""
         self.is_stopped = True
+        self._node.writers.pop((self.key, self.stream), None)
         for call in [call for call in self._node.running if call.writer is self]:
             call.cancel()
         open_stream = self._node.streams.get((self.key, self.stream))
@@ -167,19 +184,35 @@ class Writer:
     async def leave(self) -> None:
         """Take the requests off the session's books, when their answers need no log."""
         await self._node.insist(self._leave)
+        self._node.writers.pop((self.key, self.stream), None)
 
-    async def leave_if_mine(self) -> bool:
-        """Take the requests off the books; return False if another node has taken them over. Raises: BackendError."""
-        return await self._leave()
+    async def confirm(self) -> None:
+        """Stop if another node writes the stream by now. Raises: BackendError."""
+        writer = await self._node.backend.writer(self.key, self.stream)
+        if writer not in ("", self._node.id) and not self.is_stopped:
+            self._node.observer.happened(Happening.FENCED, self.key, stream=self.stream)
+            self.stop()
 
     async def check(self) -> None:
-        """Stop if another node has taken the requests over."""
-        flights = await self._node.insist(lambda: self._node.backend.flights(self.key))
-        mine = [flight for flight in flights or () if flight.stream == self.stream and flight.node == self._node.id]
-        if flights is not None and not mine and not self.is_stopped and not self._ended:
-            self._node.observer.happened(Happening.FENCED, self.key, stream=self.stream)
-            self._stop()
+        """Stop as `confirm` does; store again what a store that was emptied does not know. Raises: BackendError."""
+        await self.confirm()
+        flights = await self._node.backend.flights(self.key)
+        if self.is_stopped or self._ended or self.stream in {flight.stream for flight in flights}:
+            return
+        if await self._restore() and self.is_logged:
+            self._node.lifecycle.spawn(self.flush())
 
-    async def _leave(self) -> bool:
+    async def _restore(self) -> bool:
+        """Put session and requests into the store that has lost them; stop if the session is over."""
+        backend, session = self._node.backend, self._session
+        if await backend.get(self.key) is None and not await self._node.restore(session):
+            self.stop()
+            return False
+        self._stored = 0
+        left = [flight for flight in self._flights if flight.request_id not in self._leaving]
+        await backend.enter(self.key, session.principal, self._node.id, left)
+        return True
+
+    async def _leave(self) -> None:
         ids, backend = self.request_ids, self._node.backend
-        return await backend.leave(self.key, ids, self._errors, stream=self.stream)
+        await backend.leave(self.key, ids, self._errors, stream=self.stream)

@@ -51,11 +51,11 @@ class CancelCall:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A client sent a POST again whose request you run: from now on its stream must be logged."""
+    """Somebody reads a stream you write, perhaps since a request was sent again: log it, or end it if it is over."""
 
     key: str
-    request_id: RequestId
     stream: str
+    request_id: RequestId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ async def cart_clear(ctx: Context) -> Cart:
 # Long calls: kill the connection in the middle and resume it.
 
 
-@tool(title="Count slowly", read_only=True)
+@tool(title="Count slowly", read_only=True, durable=True)
 async def count_slowly(
     ctx: Context,
     steps: Annotated[int, Field(description="How far to count.", ge=1, le=100_000)],

@@ -13,6 +13,7 @@ REQUIRED = {
     "send",
     "broadcast",
     "broadcasts",
+    "last_broadcast",
     "open",
     "enter",
     "leave",

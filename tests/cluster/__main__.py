@@ -126,14 +126,14 @@ def run(port: int, home: Path) -> None:
     arrangement = Arrangement(
         settings=SETTINGS, application=APPLICATION, environment=environment, port=port, folder=folder
     )
-    with arrangement:
-        try:
+    try:
+        with arrangement:
             write_file(file, arrangement)
             introduce(arrangement, file)
             watch(arrangement, interruption)
             print("Stopping.", flush=True)
-        finally:
-            file.unlink(missing_ok=True)
+    finally:
+        file.unlink(missing_ok=True)  # last: as long as it is there, another start refuses to collide
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ def programs() -> None:
 @pytest.fixture(scope="session")
 def site(programs: None) -> Iterator[Site]:
     """Run a daphne node and a uvicorn node on one Redis, for all tests: nobody kills, pauses or empties anything."""
-    with Site() as site:
+    with Site(mcp={"DRAIN_SECONDS": 1}) as site:
         yield site
 
 

@@ -7,12 +7,16 @@ import itertools
 import json
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from mcp_transport.protocol.cursor import Cursor
+from mcp_transport.protocol.session import session_key
 from tests.adapters.wire import PATIENCE
+from tests.cluster.answer import Answer, Event
 from tests.cluster.client import Client
 from tests.cluster.node import Node
 from tests.cluster.processes import LOOPBACK, start_all, stop_all
@@ -44,6 +48,7 @@ class Site:
         self.folder = Path(self._temporary.name)
         self._names = itertools.count(1)
         common = {"SITE_FOLDER": str(self.folder), "SITE_MCP": json.dumps(mcp or {})}
+        servers = servers or ("daphne", "uvicorn")
         own = [*variables, *({} for _ in servers)]
         self.nodes = [
             Node(
@@ -53,7 +58,7 @@ class Site:
                 environment={**common, **own[number]},
                 name=f"site-{number}",
             )
-            for number, server in enumerate(servers or ("daphne", "uvicorn"))
+            for number, server in enumerate(servers)
         ]
 
     def __enter__(self) -> Self:
@@ -63,6 +68,8 @@ class Site:
             for node in self.nodes:
                 node.variables["REDIS_URL"] = self.redis.url
             start_all(self.nodes)
+            for node in self.nodes:
+                _make_join(node.port)
         except BaseException:
             self.stop()
             raise
@@ -110,6 +117,24 @@ class Site:
         """Wait until a call was cancelled."""
         await until(lambda: bool(self.pids(name, "cancelled")))
 
+    # -- what Redis holds ----------------------------------------------------------------------------
+
+    def calls_in_flight(self, client: Client) -> int:
+        """Return how many calls are on the books of a client's session."""
+        return int(self.redis.ask("HLEN", f"{self._record(client)}:r"))
+
+    def stream(self, client: Client, name: str = "g") -> dict[str, Any]:
+        """Return what is noted of one stream of a client's session."""
+        found = self.redis.ask("HGET", f"{self._record(client)}:t", name)
+        return dict(json.loads(found)) if found else {}
+
+    def record_exists(self, client: Client) -> bool:
+        """Tell whether Redis knows a client's session."""
+        return bool(self.redis.ask("EXISTS", self._record(client)))
+
+    def _record(self, client: Client) -> str:
+        return f"mcp:{{{session_key(client.session_id)}}}"
+
     # -- what operators see --------------------------------------------------------------------------
 
     def count(self, event: str, number: int | None = None) -> int:
@@ -122,12 +147,60 @@ class Site:
         return "\n".join(node.log for node in self.nodes)
 
 
+async def take(answer: Answer, count: int) -> list[Event]:
+    """Read so many events that carry a message."""
+    events: list[Event] = []
+    while len(events) < count:
+        event = await answer.next_event()
+        assert event is not None, f"the stream ended after {events}"
+        events += [event] if event.data else []
+    return events
+
+
+async def rest(answer: Answer) -> list[Event]:
+    """Read all events that carry a message, to the end of the stream."""
+    events: list[Event] = []
+    while (event := await answer.next_event()) is not None:
+        events += [event] if event.data else []
+    assert not answer.broken
+    return events
+
+
+def numbers(events: Sequence[Event]) -> list[int]:
+    """Return the sequence numbers of events, all of one stream."""
+    places = [Cursor.parse(event.id or "") for event in events]
+    assert len({place.stream for place in places}) <= 1, places
+    return [place.seq for place in places]
+
+
+def texts(events: Sequence[Event]) -> list[str]:
+    """Return what log messages say."""
+    return [event.message["params"]["data"] for event in events]
+
+
+def result_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a tool's result."""
+    assert "result" in message, message
+    return str(message["result"]["content"][0]["text"])
+
+
 async def until(condition: Callable[[], object], within: float = PATIENCE) -> None:
     """Wait until a condition holds that only another process can make true."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         await asyncio.sleep(TICK)
+
+
+def _make_join(port: int) -> None:
+    """Have a node join the others, which it does with its first request of a session."""
+    request = urllib.request.Request(f"http://{LOOPBACK}:{port}/mcp", method="DELETE")
+    request.add_header("Mcp-Session-Id", "unknown")
+    try:
+        _opener.open(request, timeout=PATIENCE)
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        assert refused.code == 404, refused
 
 
 def _counted(port: int, event: str) -> int:

@@ -13,6 +13,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, InputRequiredResul
 from mcp_transport import Context, bootstrap, server, tool
 from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.backends.redis import RedisBackend
 from tests.django import servers
 from tests.django.calls import call, error_of, listed, opened, result_of
 from tests.engine.client import send, send_sessionless
@@ -23,7 +24,7 @@ KINDS = {
     "dummy.DummyCache": "memory",
     "filebased.FileBasedCache": "cache",
     "db.DatabaseCache": "cache",
-    "redis.RedisCache": "cache",
+    "redis.RedisCache": "redis",
     "memcached.PyMemcacheCache": "cache",
 }
 
@@ -32,7 +33,7 @@ class OwnBackend(MemoryBackend):
     """A project's own backend."""
 
 
-def caches(kind: str, location: str = "somewhere") -> dict[str, Any]:
+def caches(kind: str, location: str = "redis://somewhere") -> dict[str, Any]:
     return {"default": {"BACKEND": f"django.core.cache.backends.{kind}", "LOCATION": location}}
 
 
@@ -43,13 +44,14 @@ def caches(kind: str, location: str = "somewhere") -> dict[str, Any]:
 def test_auto_backend_goes_by_the_kind_of_cache(kind: str, name: str, settings: Any) -> None:
     settings.CACHES = caches(kind)
     assert bootstrap.backend_name() == name
-    assert type(bootstrap.build_backend()) is {"memory": MemoryBackend, "cache": CacheBackend}[name]
+    backends = {"memory": MemoryBackend, "cache": CacheBackend, "redis": RedisBackend}
+    assert type(bootstrap.build_backend()) is backends[name]
 
 
 def test_auto_backend_looks_at_the_cache_that_is_named(settings: Any) -> None:
     settings.CACHES = {**caches("locmem.LocMemCache"), "sessions": caches("redis.RedisCache")["default"]}
     settings.MCP_TRANSPORT = {"CACHE": "sessions"}
-    assert bootstrap.backend_name() == "cache"
+    assert bootstrap.backend_name() == "redis"
 
 
 @pytest.mark.parametrize(("name", "kind"), [("memory", MemoryBackend), ("cache", CacheBackend)])
@@ -70,7 +72,9 @@ async def test_backend_of_the_projects_own_serves_sessions(settings: Any, serve:
 @pytest.mark.parametrize("name", ["redis", "no.such.Backend", "tests.django.test_bootstrap.NoBackend"])
 def test_backend_that_is_not_there_is_the_operators_fault(name: str, settings: Any) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": name}
-    with pytest.raises(ImproperlyConfigured, match="neither 'auto', 'memory' or 'cache' nor a class"):
+    otherwise = "neither auto, memory, cache or redis nor a class"
+    expected = "needs a cache that is Redis" if name == "redis" else otherwise
+    with pytest.raises(ImproperlyConfigured, match=expected):
         bootstrap.build_backend()
 
 

@@ -140,12 +140,12 @@ def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize(("kind", "kept"), [(LOCMEM, "sessions"), (REDIS, "streams"), (FILE, "streams")])
+@pytest.mark.parametrize(("kind", "kept"), [(LOCMEM, "sessions"), (FILE, "streams")])
 def test_several_workers_without_shared_streams_are_warned_of(
     kind: str, kept: str, cached: Any, settings: Any
 ) -> None:
     settings.MCP_TRANSPORT = {"WORKERS": 2}
-    settings.CACHES = cached(kind, OPTIONS={"MAX_ENTRIES": 10_000} if kind != REDIS else {})
+    settings.CACHES = cached(kind, OPTIONS={"MAX_ENTRIES": 10_000})
     message = one("W001")
     assert message.msg.startswith(f"2 workers are configured, but {kept} live in one process's memory")
     assert "MCP_TRANSPORT['BACKEND']" in str(message.hint)

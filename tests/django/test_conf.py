@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import threading
 from typing import Any
 
@@ -24,6 +25,7 @@ DEFAULTS = {
     "CACHE_HINTS": {},
     "SERVER": None,
     "BACKEND": "auto",
+    "REDIS_CLUSTER": None,
     "CACHE": "default",
     "WORKERS": None,
     "TOOL_THREADS": 32,
@@ -44,6 +46,9 @@ DEFAULTS = {
     "STREAM_MAX_BYTES": 8_388_608,
     "STREAM_KEEP_SECONDS": 300,
     "STREAM_QUEUE": 256,
+    "LEASE_SECONDS": 10,
+    "DRAIN_SECONDS": 20,
+    "REHYDRATE": True,
 }
 MINIMUMS = {
     "WORKERS": 1,
@@ -63,6 +68,8 @@ MINIMUMS = {
     "STREAM_MAX_BYTES": 1,
     "STREAM_KEEP_SECONDS": 0,
     "STREAM_QUEUE": 1,
+    "LEASE_SECONDS": 0.5,
+    "DRAIN_SECONDS": 0,
 }
 # Something of each kind that is right, as a project would write it, and things that are not.
 RIGHT: dict[str, list[Any]] = {
@@ -73,10 +80,12 @@ RIGHT: dict[str, list[Any]] = {
     "WEBSITE_URL": ["https://shop.example", None],
     "CACHE_HINTS": [{"tools/list": (60_000, "public")}],
     "SERVER": ["shop.mcp.server", None],
-    "BACKEND": ["memory", "cache", "auto", "shop.sessions.Backend"],
+    "BACKEND": ["memory", "cache", "redis", "auto", "shop.sessions.Backend"],
+    "REDIS_CLUSTER": [True, False, None],
     "CACHE": ["sessions"],
     "PROTOCOL_VERSIONS": [["2025-11-25"], ("2025-11-25", "2026-07-28")],
     "ALLOWED_ORIGINS": [["https://app.example"], (), ["*"]],
+    "REHYDRATE": [True, False],
 }
 
 
@@ -90,6 +99,8 @@ def wrong_values(name: str) -> list[Any]:
         int: ["1", 1.5, True, None],
         int | None: ["1", 1.5, True],
         float: ["1", True, None],
+        bool: ["yes", 1, None],
+        bool | None: ["yes", 1],
     }
     return wrong[kind]
 
@@ -119,7 +130,7 @@ def test_right_value_is_accepted(name: str, settings: Any) -> None:
 def test_value_of_another_type_is_refused(name: str, value: Any, settings: Any) -> None:
     settings.MCP_TRANSPORT = {name: value}
     assert list(conf.problems()) == [name]
-    assert conf.problems()[name].startswith("expected ")
+    assert re.match(r"expected (a |an |True )", conf.problems()[name])
     assert repr(value) in conf.problems()[name]
 
 
@@ -159,7 +170,8 @@ def test_every_member_of_the_policy_can_be_set() -> None:
 
 @pytest.mark.parametrize("name", [name for name, setting in conf.SETTINGS.items() if setting.policy])
 def test_setting_reaches_the_policy(name: str, settings: Any) -> None:
-    value = {"PROTOCOL_VERSIONS": ["2025-06-18"], "ALLOWED_ORIGINS": ["https://app.example"]}.get(name, 7)
+    lists = {"PROTOCOL_VERSIONS": ["2025-06-18"], "ALLOWED_ORIGINS": ["https://app.example"]}
+    value = {**lists, "REHYDRATE": False}.get(name, 7)
     settings.MCP_TRANSPORT = {name: value}
     assert getattr(conf.policy(), conf.SETTINGS[name].policy) == (tuple(value) if isinstance(value, list) else value)
 

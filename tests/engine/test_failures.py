@@ -62,7 +62,7 @@ async def test_a_store_outage_is_503_and_never_404(build_endpoint, endpoint, clo
 
 @pytest.mark.parametrize(
     ("entry", "operation"),
-    [("cancel", "cancel"), ("reply", "send"), ("initialized", "update"), ("request", "enter"), ("DELETE", "close")],
+    [("cancel", "cancel"), ("reply", "send"), ("request", "enter"), ("DELETE", "close")],
 )
 async def test_an_outage_in_the_middle_of_a_request_is_503_too(build_endpoint, endpoint, clock, entry, operation):
     store = FlakyBackend(endpoint.policy, clock.now)

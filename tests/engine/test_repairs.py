@@ -64,9 +64,9 @@ async def test_a_post_that_could_not_be_admitted_whole_is_not_joined_by_its_retr
 async def test_a_slow_client_of_a_stream_that_is_forgotten_comes_to_an_end(build_endpoint, clock, gate):
     client = SessionClient(build_endpoint(stream_queue=4, stream_keep=60))
     await client.open()
-    gate.open.set()
-    answer = await client.call("count", {"steps": 30})
+    answer = await client.call("burst", {"steps": 30})
     await answer.frame()
+    gate.open.set()
     await gate.wait(gate.left)
     await settle()
     await clock.advance(100)
@@ -136,7 +136,7 @@ async def test_one_session_that_cannot_be_told_does_not_silence_the_others(build
     await send_sessionless(endpoint, "tools/call", {"name": "announce", "arguments": {}})
     await settle()
     told = [client for client, stream in zip(clients, streams, strict=True) if await has_message(stream)]
-    assert len(told) == 2
+    assert len(told) == 3, "the one that could not be told at once is told when the store answers again"
 
 
 async def has_message(stream: Any) -> bool:

@@ -87,6 +87,7 @@ async def test_initialize_with_a_version_header_of_2026_is_a_mismatch(endpoint):
 
 async def test_the_record_knows_the_client(endpoint):
     client = await opened(endpoint, user="ann")
+    await settle()  # that it is initialized is noted behind
     session = await record(client)
     assert (session.client_info["name"], session.user, session.initialized) == ("test", "ann", True)
     assert (session.address, set(session.capabilities)) == ("127.0.0.1", {"elicitation", "sampling", "roots"})

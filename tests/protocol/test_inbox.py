@@ -25,7 +25,7 @@ MESSAGES: list[NodeMessage] = [
     Superseded("K", "g", 2),
     CancelCall("K", 1),
     CancelCall("K", "1"),
-    Joined("K", 1, "aa"),
+    Joined("K", "aa", 1),
     NodeLost("n1"),
     Orphaned("K", "aa", "n1"),
     LeaseLapsed(),

@@ -91,6 +91,10 @@ class RedisBackend(RedisSessions, RedisStreams):
         # A node that cannot be told finds the broadcast when one of its streams is opened again.
         await asyncio.gather(*sent, return_exceptions=True)
 
+    async def last_broadcast(self) -> str:
+        found = await self._pipeline().execute("XREVRANGE", self._keys.bus, "+", "-", "COUNT", 1)
+        return _number(found[0][0]) if found else ""
+
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
         start = f"({_short(after)}" if after else "-"
         found = await self._pipeline().execute("XRANGE", self._keys.bus, start, "+")

@@ -36,6 +36,9 @@ _TAKE_BYTES: Final = 1024 * 1024
 # How long what a dead node left is kept for the sweep; milliseconds.
 _KEEP: Final = 3_600_000
 
+# How long messages wait for a node that seems gone; milliseconds.
+_KEEP_FOR_GONE: Final = 60_000
+
 # Seconds between two tries to reach a Redis that is away.
 _PAUSE: Final = 0.5
 
@@ -64,7 +67,7 @@ class Membership:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._last_id, self._untaken, self._untaken_bytes = "0-0", 0, 0
-        self._beaten_at = self._loop.time()
+        self._beaten_at = self._patient_until = self._loop.time()
         self._doubt = self._draining = False
         # Streams whose calls run here: as they are, and as the sweep after our death would find them.
         self.streams: set[tuple[str, str]] = set()
@@ -77,9 +80,10 @@ class Membership:
 
     async def stop(self) -> None:
         """Drop the lease, and everything that the others would otherwise wait for."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again and again: a client that is just connecting may take the cancellation for its own timeout.
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=0.1)
         await self._inbox.aclose()
         keys, node = self._keys, self.node
         mine = [keys.lease(node), keys.inbox(node), keys.waiting(node), keys.own(node)]
@@ -92,6 +96,16 @@ class Membership:
         """Say with the lease that the node is about to be stopped. Raises: BackendError."""
         self._draining = True
         await self._beat()
+
+    def may_judge(self) -> bool:
+        """Tell whether this node has seen the store for long enough to take another one for dead."""
+        return self._loop.time() >= self._patient_until
+
+    async def be_patient(self, *, anew: bool = False) -> None:
+        """Wait until this node may take another one for dead; `anew`, since the store has just come back."""
+        if anew:
+            self._patient_until = self._loop.time() + self._lease
+        await asyncio.sleep(max(0.0, self._patient_until - self._loop.time()))
 
     def is_in_doubt(self) -> bool:
         """Tell whether this process stood still for so long that its lease may be over."""
@@ -174,8 +188,11 @@ class Membership:
         if lapsed and not first:
             self.receive(LeaseLapsed())
         self._doubt = False
+        if lapsed:
+            # Perhaps the store was away, or emptied, for everybody: the others have a lease's time to come back.
+            self._patient_until = self._beaten_at + self._lease
         for name in dead:
-            if name.decode() != node:
+            if name.decode() != node and self.may_judge():
                 await self._sweep(name.decode())
 
     async def _note_streams(self) -> None:
@@ -205,7 +222,7 @@ class Membership:
             await asyncio.gather(
                 execute("ZREM", keys.nodes, dead), execute("DEL", keys.inbox(dead), keys.waiting(dead))
             )
-        logger.warning("node %s is lost with %d calls on its books", dead, len(left))
+        logger.info("node %s left %d streams to take over", dead, len(left))
         for item in left:
             key, stream = item.decode().split(" ")
             self.receive(Orphaned(key, stream, dead))
@@ -225,7 +242,7 @@ async def send(
 
     Raises: BackendError, also when too much waits there.
     """
-    arguments = [encode_message(message), _MAX_MESSAGES, _MAX_BYTES]
+    arguments = [encode_message(message), _MAX_MESSAGES, _MAX_BYTES, _KEEP_FOR_GONE]
     mine = [keys.lease(node), keys.inbox(node), keys.waiting(node)]
     taken = await pipeline.run(scripts["send"], mine, arguments)
     if taken < 0:

@@ -24,6 +24,7 @@ class Pipeline:
         self._client, self._name = client, name
         self._waiting: list[tuple[_Command, asyncio.Future[Any]]] = []
         self._sending: set[asyncio.Task[None]] = set()
+        self._posted: set[asyncio.Future[Any]] = set()
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a script, by its digest if Redis knows it. Raises: BackendError."""
@@ -41,8 +42,17 @@ class Pipeline:
         self._waiting.append((command, answer))
         return await answer
 
+    def post(self, *command: Any) -> None:
+        """Send one command behind, whatever becomes of it."""
+        answer = asyncio.ensure_future(self.execute(*command))
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._posted.add(answer)
+        answer.add_done_callback(self._posted.discard)
+
     async def close(self) -> None:
         """Wait for what is under way, then close the connections."""
+        if self._posted:
+            await asyncio.wait(self._posted)
         if self._waiting:
             await asyncio.sleep(0)  # the tick that sends them
         if self._sending:

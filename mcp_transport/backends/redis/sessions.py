@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from mcp_transport.backends.base import Closing, Entered, Page
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.store import BESIDE, RedisStore
-from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
@@ -21,6 +19,9 @@ __all__ = ["RedisSessions"]
 # How long a cancellation waits for a request that a load balancer may still be carrying; milliseconds.
 _CANCEL_KEEP: Final = 30_000
 
+# How far apart the clocks of a Cluster's servers may be; milliseconds. Ids hold whole seconds, too.
+_SKEW: Final = 2000
+
 
 class RedisSessions(RedisStore):
     """Opens, admits to, changes, lists and closes sessions."""
@@ -28,7 +29,8 @@ class RedisSessions(RedisStore):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def open(self, session: Session) -> tuple[str, ...]:
-        _, over, _ = await asyncio.gather(
+        _, _, over, _ = await asyncio.gather(
+            self._born(),
             self._store(session, created=""),
             self._index(self._keys.owned(session.principal), session, self._policy.max_sessions_per_principal),
             self._index(self._keys.sessions, session),
@@ -47,18 +49,19 @@ class RedisSessions(RedisStore):
     async def restore(self, session: Session) -> bool:
         if not self.restores_sessions:
             return False
-        born, now = await self._pipeline().run(self._scripts["born"], [self._keys.born], [])
+        born, now = await self._born()
         created = milliseconds(session.created)
         # What began before this store was emptied was lost with it; what began a moment ago cannot have expired.
         # Anything else expired because nobody used it.
-        if created >= born and now >= created + self._ttl:
+        if created + _SKEW >= born and now >= created + self._ttl:
             return False
-        stored, *_ = await asyncio.gather(
-            self._store(session, created=created),
-            self._index(self._keys.owned(session.principal), session),
-            self._index(self._keys.sessions, session),
+        if await self._store(session, created=created) is None:
+            # Closed; or another node was faster, and then it lives.
+            return await self.get(session.key) is not None
+        await asyncio.gather(
+            self._index(self._keys.owned(session.principal), session), self._index(self._keys.sessions, session)
         )
-        return stored is not None
+        return True
 
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
         words = [word for item in flights for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
@@ -76,11 +79,11 @@ class RedisSessions(RedisStore):
             frozenset(codec.decode_id(item) for item in cancelled),
         )
 
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> bool:
+    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
         self._over(key, stream)
         arguments = [stream, errors, *map(codec.encode_id, request_ids)]
         keys = self._keys.of_session(key, "flights")
-        return bool(await self._pipeline().run(self._scripts["leave"], keys, arguments))
+        await self._pipeline().run(self._scripts["leave"], keys, arguments)
 
     async def update(self, key: str, **changes: Any) -> None:
         await self._run("update", key, (), codec.encode_changes(changes))
@@ -101,13 +104,11 @@ class RedisSessions(RedisStore):
             return None
         session = codec.decode_session(key, found[0])
         nodes, streams = codec.decode_parts(found[1], found[2])
-        execute = self._pipeline().execute
-        with suppress(BackendError):  # what is left of it expires by itself
-            await asyncio.gather(
-                execute("ZREM", self._keys.owned(session.principal), key),
-                execute("ZREM", self._keys.sessions, key),
-                *(execute("UNLINK", self._keys.log(key, stream)) for stream in streams),
-            )
+        # Behind, since what is left of it expires by itself.
+        self._pipeline().post("ZREM", self._keys.owned(session.principal), key)
+        self._pipeline().post("ZREM", self._keys.sessions, key)
+        for stream in streams:
+            self._pipeline().post("UNLINK", self._keys.log(key, stream))
         return Closing(session, nodes)
 
     async def get(self, key: str) -> Session | None:
@@ -137,6 +138,11 @@ class RedisSessions(RedisStore):
         arguments: list[Any] = [name] if value is None else [name, value]
         return bool(await self._run("write_state", key, ("state",), arguments))
 
+    async def _born(self) -> tuple[int, int]:
+        """Return since when the store has not been emptied, and the time; both in milliseconds."""
+        born, now = await self._pipeline().run(self._scripts["born"], [self._keys.born], [])
+        return born, now
+
     async def _look(self, key: str) -> tuple[Session | None, tuple[Flight, ...]]:
         found = await self._run("get", key, ("flights",), [])
         if found is None:
@@ -149,5 +155,6 @@ class RedisSessions(RedisStore):
         return await self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
 
     async def _index(self, index: str, session: Session, limit: int = 0) -> Any:
-        arguments = [session.key, milliseconds(self._policy.session_max_age), limit]
+        # Their use is noted with a beat, which is less than a lease late.
+        arguments = [session.key, self._ttl + milliseconds(self._policy.lease), limit]
         return await self._pipeline().run(self._scripts["index"], [index], arguments)

@@ -80,7 +80,7 @@ class RedisStore(Backend):
         for (index, key), seen in used:
             by_index.setdefault(index, []).extend((seen, key))
         execute = self._pipeline().execute
-        await asyncio.gather(*(execute("ZADD", index, *members) for index, members in by_index.items()))
+        await asyncio.gather(*(execute("ZADD", index, "XX", *members) for index, members in by_index.items()))
 
     def _over(self, key: str, stream: str) -> None:
         for member in self._members.values():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
+
+import orjson
 
 from mcp_transport.backends.base import Appended, Attached, Claimed, Event, Holder
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
+from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.store import BESIDE, RedisStore
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.inbox import Broadcast
@@ -100,19 +104,42 @@ class RedisStreams(RedisStore):
         await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered])
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
-        pipeline = self._pipeline()
-        if await pipeline.execute("EXISTS", self._keys.lease(writer)):
+        pipeline, member = self._pipeline(), self._members.get(node)
+        if writer != node and not await self._is_dead(writer, member):
             return None
-        found = await self._run("claim", key, ("flights", "streams"), [stream, writer, node])
-        if found is not None and (member := self._members.get(node)) is not None:
+        if member is not None:
+            # First, so that whoever looks after this node's death finds what it had taken over.
             await member.note(key, stream)
-            member.streams.add((key, stream))
-        await pipeline.execute("HDEL", self._keys.own(writer), f"{key} {stream}")
+        found = await self._run("claim", key, ("flights", "streams"), [stream, writer, node])
+        if writer != node:
+            pipeline.post("HDEL", self._keys.own(writer), f"{key} {stream}")
         if found is None:
             return None
+        if member is not None:
+            member.streams.add((key, stream))
         record, flights, following = found
         taken = tuple(codec.decode_flight(*item) for item in codec.pairs(flights))
         return Claimed(codec.decode_session(key, record), taken, following)
+
+    async def _is_dead(self, node: str, judge: Membership | None) -> bool:
+        """Tell whether a node's lease is over, and not because the store was away or emptied for everybody."""
+        lease, execute = self._keys.lease(node), self._pipeline().execute
+        if judge is None:
+            return not await execute("EXISTS", lease)
+        while True:
+            own, other = await asyncio.gather(
+                execute("EXISTS", self._keys.lease(judge.node)), execute("EXISTS", lease)
+            )
+            if other:
+                return False
+            if own and judge.may_judge():
+                return True
+            await judge.be_patient(anew=not own)
+
+    async def writer(self, key: str, stream: str) -> str:
+        _, streams = self._keys.of_session(key, "streams")
+        found = await self._pipeline().execute("HGET", streams, stream)
+        return str(orjson.loads(found)["writer"]) if found else ""
 
     async def watch(self, node: str, key: str, stream: str) -> None:
         if (member := self._members.get(node)) is not None:

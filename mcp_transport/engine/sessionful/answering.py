@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from mcp_transport.engine.call import Call, SessionOutlet
 from mcp_transport.engine.clock import wait
 from mcp_transport.engine.codec import encode
+from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.reply import answer
 from mcp_transport.engine.sessionful.streams import hold
 from mcp_transport.engine.sessionful.visit import Visit
@@ -44,7 +46,6 @@ class Answering:
         ]
         self._running = len(self._calls)
         self._answers: list[bytes] = []
-        self._errors = 0
 
     def start(self) -> None:
         """Start the calls."""
@@ -52,7 +53,7 @@ class Answering:
             self._node.calls[self._visit.session.key, call.request.id] = call
             call.start(self._done)
         if not self._calls:
-            self._writer.end(b"", 0)
+            self._writer.end(b"")
 
     async def run(self) -> Reply | StreamReply:
         """Start the calls; answer with JSON when all are done in time and said nothing else, else with a stream.
@@ -84,18 +85,18 @@ class Answering:
         self._running -= 1
         if call.outcome is not None:
             self._answers.append(call.payload)
-            self._errors += call.outcome.failed
+        failed = call.outcome is not None and call.outcome.failed
         if not self._running:
-            self._writer.end(call.payload, self._errors)
+            self._writer.end(call.payload, failed=failed)
         elif call.outcome is not None:
-            self._writer.write(call.payload, answer=True)
+            self._writer.answer(call.request.id, call.payload, failed=failed)
 
     async def _leave(self) -> None:
         """Take the requests off the books, behind the answer."""
         if self._node.is_in_doubt():
-            if not await self._writer.leave_if_mine():
+            await self._writer.confirm()
+            if self._writer.is_stopped:
                 raise _given_up()
-            return
         leaving = self._node.lifecycle.spawn(self._writer.leave())
         if not self._visit.request.streaming:
             await asyncio.wait([leaving])  # the loop ends with this request
@@ -116,7 +117,10 @@ class Answering:
             queue=policy.stream_queue,
             opening=opening,
             events=() if self._node.is_in_doubt() else writer.unwritten,
+            lost=writer.unwritten[0].seq - 1 if writer.unwritten else 0,
         )
+        stream.session = self._visit.session
+        stream.told_loss = partial(self._node.observer.happened, Happening.LOST, writer.key, stream=writer.stream)
         stream.resumed = self._node.is_in_doubt()  # then the log has the last word
         if taken_over:
             stream.end()

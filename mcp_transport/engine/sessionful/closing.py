@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from mcp_transport.backends.base import Closing
@@ -38,6 +37,7 @@ async def close_session(node: Node, key: str, principal: str | None) -> Closing 
     """End a session and tell every node that has a part of it; return None if there is none for `principal`."""
     closing = await node.backend.close(key, principal)
     if closing is not None:
-        await asyncio.gather(*(node.tell(name, Closed(key)) for name in closing.nodes))
+        for name in closing.nodes:
+            node.tell(name, Closed(key))
         logger.info("session %s closed", short_id(key))
     return closing

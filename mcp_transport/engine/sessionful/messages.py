@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from mcp_transport.engine.call import SessionOutlet
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
-from mcp_transport.exceptions import ProtocolError
+from mcp_transport.exceptions import BackendError, ProtocolError
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     invalid_request,
@@ -64,15 +65,22 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
             await _cancel(node, visit.session.key, visit.session.principal, request_id)
         return
     if notification.method == "notifications/initialized":
-        await node.backend.update(visit.session.key, initialized=True)
+        noted = node.lifecycle.spawn(_note_initialized(node, visit.session.key))
+        if not visit.request.streaming:
+            await asyncio.wait([noted])
     outlet = SessionOutlet(
-        node, Writer(node, visit.session, "", ()), owner="", log_level="", can_stream=False, polling=False
+        node, Writer(node, visit.session, ""), owner="", log_level="", can_stream=False, polling=False
     )
     handled = node.lifecycle.spawn(
         node.kernel.notify(node.exchange(visit.facts(), outlet, visit.caller()), notification)
     )
     if not visit.request.streaming:
         await asyncio.wait([handled])  # the loop ends with this request
+
+
+async def _note_initialized(node: Node, key: str) -> None:
+    with suppress(BackendError):  # it is for an operator's eyes
+        await node.backend.update(key, initialized=True)
 
 
 async def _send_reply(node: Node, asker: str, reply: Response) -> bool:
@@ -83,5 +91,5 @@ async def _send_reply(node: Node, asker: str, reply: Response) -> bool:
 async def _cancel(node: Node, key: str, principal: str, request_id: RequestId) -> bool:
     flight = await node.backend.cancel(key, principal, request_id)
     if flight is not None:
-        await node.tell(flight.node, CancelCall(key, request_id))
+        node.tell(flight.node, CancelCall(key, request_id))
     return True

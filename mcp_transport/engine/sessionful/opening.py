@@ -57,7 +57,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     session_id = _mint(node, session, params)
     session = replace(session, key=session_key(session_id))
     visit = Visit(node, request, principal, session, session_id)
-    writer = Writer(node, session, "", ())
+    writer = Writer(node, session, "")
     outlet = SessionOutlet(node, writer, owner="", log_level="", can_stream=False, polling=False)
     exchange = node.exchange(visit.facts(), outlet, visit.caller(), message)
     outcome = await node.kernel.initialize(exchange, params)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from mcp_transport.backends.base import Entered
+from mcp_transport.backends.base import Entered, Event
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import accepted
@@ -18,12 +19,10 @@ from mcp_transport.engine.sessionful.streams import attach
 from mcp_transport.engine.sessionful.visit import Visit, not_found
 from mcp_transport.engine.writer import Writer
 from mcp_transport.protocol.cursor import Cursor
-from mcp_transport.protocol.errors import (
-    invalid_request,
-)
+from mcp_transport.protocol.errors import invalid_request, lost_call
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id
-from mcp_transport.protocol.inbox import Joined
+from mcp_transport.protocol.inbox import Joined, Wake
 from mcp_transport.protocol.jsonrpc import Notification, Request, Response
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Flight, session_key
@@ -46,24 +45,31 @@ async def post(
     key, stream = session_key(session_id), secrets.token_hex(8)
     requests = [message for message in work.messages if isinstance(message, Request)]
     flights = [_flight(node, item, digest, stream) for item in requests]
-    entering = asyncio.ensure_future(_enter(node, session_id, principal, flights, work))
-    try:
-        entered, early = await asyncio.shield(entering)
-        if entered is None:
-            raise not_found()
-        visit = Visit(node, request, principal, entered.session, session_id)
-        if entered.running:
-            return await _join(visit, entered.running, digest)
-        await _take_what_needs_no_answer(visit, work, early)
-        if any(flight.body for flight in flights):
-            await node.backend.watch(node.id, key, stream)
-    except BaseException:
-        # Also when the client left meanwhile: requests that do not run must not stay on the books.
-        node.lifecycle.spawn(_give_up(node, key, stream, flights, entering))
-        raise
-    if not requests:
-        return accepted()
-    writer = Writer(node, visit.session, stream, tuple(item.id for item in requests))
+    with node.expecting(key, stream) as arrived:
+        entering = asyncio.ensure_future(_enter(node, session_id, principal, flights, work))
+        entering.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            entered, early = await asyncio.shield(entering)
+            if entered is None:
+                raise not_found()
+            visit = Visit(node, request, principal, entered.session, session_id)
+            if entered.running:
+                with suppress(LookupError):
+                    return await _join(visit, entered.running, digest)
+                # The other one is over by now, and left nothing to join.
+                return await post(node, request, work, digest, principal)
+            await _take_what_needs_no_answer(visit, work, early)
+            if any(flight.body for flight in flights):
+                await node.backend.watch(node.id, key, stream)
+        except BaseException:
+            # Also when the client left meanwhile: requests that do not run must not stay on the books.
+            node.lifecycle.spawn(_give_up(node, key, stream, flights, entering))
+            raise
+        if not requests:
+            return accepted()
+        writer = Writer(node, visit.session, stream, flights)
+    for message in arrived:
+        node.receive(message)
     wanted = [item for item in requests if item.id not in entered.cancelled]
     return await Answering(visit, writer, wanted, batch=work.batch).run()
 
@@ -106,9 +112,22 @@ async def _give_up(
     while flights:
         was_under_way = not entering.done()
         await node.insist(lambda: node.backend.leave(key, ids, stream=stream))
+        await node.insist(lambda: _end_joined(node, key, stream, flights))
         if not was_under_way:
             return
         await asyncio.wait([entering])  # it may have come after that
+
+
+async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[Flight]) -> None:
+    """Give an end to whoever joined requests that never ran."""
+    if not await node.backend.writer(key, stream):
+        return
+    error = lost_call("its first connection broke", True)
+    bodies = [{"jsonrpc": "2.0", "id": flight.request_id, "error": error} for flight in flights]
+    events = [Event(number, encode(body), number == len(bodies)) for number, body in enumerate(bodies, 1)]
+    appended = await node.backend.append(key, stream, events, writer=node.id)
+    if appended is not None and appended.holder is not None:
+        node.tell(appended.holder.node, Wake(key, stream))
 
 
 async def _take_what_needs_no_answer(visit: Visit, work: Sessionful, early: object) -> None:
@@ -126,9 +145,6 @@ async def _join(visit: Visit, running: Sequence[Flight], digest: bytes) -> Strea
     if any(flight.digest != digest for flight in running) or not visit.accepts.sse:
         raise invalid_request("a request with this id is in flight: an id must not be used twice in a session")
     key, first = visit.session.key, running[0]
-    joined = Joined(key, first.request_id, first.stream)
-    _, reply = await asyncio.gather(
-        visit.node.tell(first.node, joined),
-        attach(visit.node, visit.session_id, visit.principal, Cursor(first.stream, 0)),
-    )
-    return reply
+    joined = Joined(key, first.stream, first.request_id)
+    visit.node.tell(first.node, joined)
+    return await attach(visit.node, visit.session_id, visit.principal, Cursor(first.stream, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.node import Node
@@ -14,7 +15,7 @@ from mcp_transport.engine.writer import Writer
 from mcp_transport.protocol.errors import lost_call
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.jsonrpc import Request, parse_message
+from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Flight, Session
 
@@ -26,24 +27,30 @@ Recall = Callable[[str, str], Awaitable[Principal]]
 """Finds a principal again by the binding and the name that are stored with its session."""
 
 
-async def rescue(node: Node, key: str, stream: str, writer: str, recall: Recall) -> None:
-    """Take a stream over whose writer died: end its calls with an error, run the durable ones again."""
+async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestId | None, recall: Recall) -> None:
+    """Take a stream over whose writer died or forgot it: end its calls with an error, run the durable ones again."""
     claimed = await node.insist(lambda: node.backend.claim(key, stream, writer, node.id))
     if claimed is None:
         return
     if (held := node.streams.get((key, stream))) is not None:
         held.writer = ""
-    ids = tuple(flight.request_id for flight in claimed.flights)
-    successor = Writer(node, claimed.session, stream, ids, first=claimed.next)
+    flights = [replace(flight, node=node.id) for flight in claimed.flights]
+    if not flights and asked is not None:
+        flights = [Flight(request_id=asked, digest=b"", node=node.id, stream=stream)]
+    successor = Writer(node, claimed.session, stream, flights, first=claimed.next)
     successor.keep_log()
-    lost = [flight for flight in claimed.flights if not flight.body]
-    again = [flight for flight in claimed.flights if flight.body]
-    for flight in lost[: None if again else -1]:
-        successor.write(_answer(flight), answer=True)
+    lost = [flight for flight in flights if not flight.body]
+    again = [flight for flight in flights if flight.body]
     if again:
-        await _run_again(node, claimed.session, successor, again, recall)
-    else:
-        successor.end(_answer(lost[-1]) if lost else b"", len(lost))
+        try:
+            await _run_again(node, claimed.session, successor, again, recall)
+        except Exception:
+            logger.exception("calls of a lost node cannot be run again")
+            lost, again = flights, []
+    for flight in lost[: None if again else -1]:
+        successor.answer(flight.request_id, _answer(flight), failed=True)
+    if not again:
+        successor.end(_answer(lost[-1]) if lost else b"", failed=bool(lost))
     if lost:
         node.observer.happened(Happening.ABANDONED, key, stream=stream, calls=len(lost), node=writer)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mcp_transport.backends.base import Attached
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.recovery import hold_again
 from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.visit import not_found
 from mcp_transport.engine.stream import Frames, OpenStream
@@ -15,7 +18,7 @@ from mcp_transport.protocol.errors import (
 )
 from mcp_transport.protocol.http import HTTPRequest, StreamReply
 from mcp_transport.protocol.inbound import check_version, required_session_id
-from mcp_transport.protocol.inbox import Superseded
+from mcp_transport.protocol.inbox import Joined, Superseded
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key
 from mcp_transport.protocol.versions import REVISIONS
@@ -33,39 +36,50 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> StreamR
     check_version(request, node.policy)
     last_event_id = request.headers.get("last-event-id")
     cursor = Cursor.parse(last_event_id) if last_event_id else None
-    return await attach(node, session_id, principal, cursor)
+    try:
+        return await attach(node, session_id, principal, cursor)
+    except LookupError:
+        raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
 
 
 async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
     """Take over the stream `cursor` names, or the GET stream, from whoever holds it.
 
     Raises:
-        ProtocolError: 400 for an event nobody knows, 404 for an unknown session.
+        LookupError: nobody knows the event.
+        ProtocolError: 404 for an unknown session.
     """
     key = session_key(session_id)
     stream, after = (cursor.stream, cursor.seq) if cursor else (GET_STREAM, None)
     if cursor is None:
-        await node.mark_held(key)
+        await node.marks.settle(key)
 
     async def take() -> Attached | None:
         return await node.backend.attach(key, principal.binding, stream, after, node.id)
 
-    try:
+    with node.expecting(key, stream) as arrived:
         attached = await admitted(node, session_id, principal, take)
-    except LookupError:
-        raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
-    if attached is None:
-        raise not_found()
+        if attached is None:
+            raise not_found()
+        reply = hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
+    for message in arrived:
+        node.receive(message)
+    _tell_others(node, key, stream, attached)
+    return reply
+
+
+def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
     if attached.previous is not None:
         node.observer.happened(Happening.TAKEN_OVER, key, stream=stream)
         superseded = Superseded(key, stream, attached.holder.epoch)
-        node.lifecycle.spawn(node.tell(attached.previous.node, superseded))
-    reply = hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
-    if attached.writer not in ("", node.id):
-        node.rescue(key, stream, attached.writer)
+        node.tell(attached.previous.node, superseded)
+    if attached.writer:
+        # Is it alive, and does it know of the stream?
+        if attached.writer != node.id:
+            node.rescue(key, stream, attached.writer)
+        node.tell(attached.writer, Joined(key, stream))
     if stream == GET_STREAM:
         node.lifecycle.spawn(node.announcements.catch_up(key, attached.heard))
-    return reply
 
 
 def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
@@ -82,12 +96,12 @@ def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStrea
         opening=sse.priming_event(str(Cursor(stream, attached.cursor)), policy.retry_ms) if polling else sse.COMMENT,
         events=attached.events,
         lost=attached.lost,
-        **({"delivered": node.mark} if stream == GET_STREAM else {}),
+        **({"delivered": node.marks.delivered} if stream == GET_STREAM else {}),
     )
     open_stream.resumed = True
+    open_stream.session = attached.session
     open_stream.writer, open_stream.heard = attached.writer, attached.heard
-    if attached.lost:
-        node.observer.happened(Happening.LOST, key, stream=stream, events=attached.lost)
+    open_stream.told_loss = partial(node.observer.happened, Happening.LOST, key, stream=stream)
     if attached.ended:
         open_stream.end()
     return open_stream
@@ -95,6 +109,7 @@ def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStrea
 
 def hold(node: Node, stream: OpenStream, epoch: int) -> StreamReply:
     """Answer with a stream that this node holds from now on, until its socket is gone."""
+    stream.revive = partial(hold_again, node, stream)
     node.hold(stream, epoch)
     return StreamReply(
         status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=lambda: node.let_go(stream))

@@ -130,6 +130,13 @@ async def whisper(ctx: Context, text: str) -> str:
 
 
 @tool
+async def say(ctx: Context, level: str, text: str) -> str:
+    """Send a log message on the call's stream."""
+    await ctx.log(level, text)
+    return "said"
+
+
+@tool
 async def announce(ctx: Context, uri: str = "test://watched") -> str:
     """Tell everybody that the tools and one resource changed."""
     await ctx.notify_tools_changed()

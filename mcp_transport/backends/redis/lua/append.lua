@@ -8,7 +8,7 @@ local name, writer, ids = ARGV[5], ARGV[6], tonumber(ARGV[10])
 local stream = load_stream(KEYS[3], name, time)
 if not stream then
   drop_old_streams(KEYS[3], tonumber(ARGV[2]), time)
-  stream = new_stream(writer)
+  stream = name == 'g' and new_get_stream(KEYS[1]) or new_stream(writer)
 end
 if writer ~= '' and stream.writer ~= '' and stream.writer ~= writer then return {'fenced'} end
 local first = 11 + ids

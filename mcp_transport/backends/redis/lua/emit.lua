@@ -2,7 +2,7 @@
 -- KEYS record, streams, log  ARGV ttl, max_events, max_bytes, value, broadcast, uri
 local time = open_at(KEYS[1], ARGV[1])
 if not time then return nil end
-local stream = load_stream(KEYS[2], 'g', time) or new_stream('')
+local stream = load_stream(KEYS[2], 'g', time) or new_get_stream(KEYS[1])
 if ARGV[5] ~= '' then
   if ARGV[5] <= (stream.heard or '') then return nil end
   stream.heard = ARGV[5]

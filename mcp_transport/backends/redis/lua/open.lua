@@ -6,5 +6,9 @@ local created = ARGV[2] == '' and time or tonumber(ARGV[2])
 local ends = created + ARGV[3]
 if time >= ends then return nil end
 redis.call('HSET', KEYS[1], 'created', created, 'last_seen', time, 'ends', ends, unpack(ARGV, 4))
+if ARGV[2] ~= '' then
+  -- Its GET stream goes on beyond every number it can have had; tens of seconds fit into cjson's 14 digits.
+  redis.call('HSET', KEYS[1], 'base', (math.floor((time - created) / 10000) + 1) * SPAN)
+end
 redis.call('PEXPIRE', KEYS[1], math.min(tonumber(ARGV[1]), ends - time))
 return time

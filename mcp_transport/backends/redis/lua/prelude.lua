@@ -1,5 +1,8 @@
 -- What every script may call; it stands before each of them. Times are milliseconds of Redis's own clock.
 
+-- Each writer of a stream numbers from a multiple of this on.
+local SPAN = 1000000000
+
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -55,6 +58,14 @@ local function new_stream(writer)
   return {writer = writer, holder = '', epoch = 0, runs = {}, last = 0, bytes = 0, delivered = 0}
 end
 
+-- The GET stream of a session that was rebuilt does not begin at zero.
+local function new_get_stream(record)
+  local stream = new_stream('')
+  stream.last = tonumber(redis.call('HGET', record, 'base') or '0')
+  stream.delivered = stream.last
+  return stream
+end
+
 local function save_stream(streams, name, stream)
   -- An empty table would be written as an object.
   if #stream.runs == 0 then stream.runs = nil end
@@ -106,9 +117,7 @@ local function trim(stream, log, max_events, max_bytes)
 end
 
 -- Return the events after a number, flat, and how many of them are no longer held.
--- Each writer numbers from a multiple of 10^9 on: between two writers nothing is missing.
-local SPAN = 1000000000
-
+-- Between two writers nothing is missing.
 local function missing_between(expected, number)
   if math.floor(expected / SPAN) == math.floor(number / SPAN) then return number - expected end
   return number % SPAN - 1

@@ -1,0 +1,53 @@
+"""How far GET streams were delivered: their clients may come back without an event id."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from mcp_transport.engine.clock import wait
+from mcp_transport.engine.stream import OpenStream
+from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.cursor import GET_STREAM
+
+if TYPE_CHECKING:
+    from mcp_transport.engine.node import Node
+
+__all__ = ["Marks"]
+
+# How often, in seconds, the store is told.
+_EVERY: Final = 1.0
+
+
+class Marks:
+    """Tells the store how far the GET streams held by one node were delivered, not with every event."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._due: set[str] = set()
+
+    def delivered(self, stream: OpenStream) -> None:
+        """Note that a stream went on."""
+        if stream.key not in self._due:
+            self._due.add(stream.key)
+            self._node.lifecycle.spawn(self._settle_later(stream))
+
+    def settle_soon(self, stream: OpenStream) -> None:
+        """Tell the store now, since the stream's socket is gone."""
+        if stream.stream == GET_STREAM and stream.key in self._due:
+            self._node.lifecycle.spawn(self._settle(stream))
+
+    async def settle(self, key: str) -> None:
+        """Tell the store how far a session's GET stream was delivered here, if it is held here."""
+        if (stream := self._node.streams.get((key, GET_STREAM))) is not None:
+            await self._settle(stream)
+
+    async def _settle_later(self, stream: OpenStream) -> None:
+        await wait(self._node.clock, stream.ended, _EVERY)
+        await self._settle(stream)
+
+    async def _settle(self, stream: OpenStream) -> None:
+        if stream.key in self._due:
+            self._due.discard(stream.key)
+            with suppress(BackendError):
+                await self._node.backend.mark(stream.key, GET_STREAM, stream.cursor)

@@ -1,0 +1,48 @@
+"""A node that comes back: it stood still, or the store was away or emptied; others may have gone on without it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mcp_transport.engine.stream import OpenStream
+
+if TYPE_CHECKING:
+    from mcp_transport.engine.node import Node
+
+__all__ = ["come_back", "hold_again"]
+
+
+async def come_back(node: Node) -> None:
+    """Stop the calls that others have taken over, tell the store what it has lost, make up for what was missed."""
+    try:
+        writers = list(node.writers.values())
+        await node.insist(lambda: asyncio.gather(*(writer.check() for writer in writers)))
+    finally:
+        node.is_checking = False
+    streams = list(node.streams.values())
+    await node.insist(lambda: asyncio.gather(*(hold_again(node, stream) for stream in streams)))
+    await node.announcements.make_up()
+
+
+async def hold_again(node: Node, stream: OpenStream) -> bool:
+    """Tell a store that was emptied who holds a stream, or give way; return False if its session is over.
+
+    Raises: BackendError.
+    """
+    key, name, session = stream.key, stream.stream, stream.session
+    if session is None or (await node.backend.get(key) is None and not await node.restore(session)):
+        node.end_session(key)
+        return False
+    if (writer := node.writers.get((key, name))) is not None:
+        await writer.check()
+    appended = await node.backend.append(key, name, (), holder=node.id)
+    if appended is None or appended.holder is None:
+        return appended is not None
+    if appended.holder.node == node.id:
+        stream.epoch = appended.holder.epoch
+        stream.wake()
+    elif node.streams.get((key, name)) is stream:
+        stream.epoch = 0
+        node.give_way(key, name, appended.holder.epoch)
+    return True

@@ -1,0 +1,151 @@
+"""What an operation costs: the commands a backend sends, by round trip, and what of it the server saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mcp_transport.backends.redis.pipeline import Pipeline
+from mcp_transport.backends.redis.scripts import load_scripts
+from mcp_transport.engine.endpoint import Endpoint
+from tests.clock import settle
+
+_T = TypeVar("_T")
+_NAMES = {script.digest: name for name, script in load_scripts().items()}
+_SETUP = ("client", "select", "echo", "xrevrange", "xread")
+"""What opens a connection, what the meter asks for itself, and the wait for messages."""
+
+
+_FAR = 0.005
+"""Seconds that a trip takes longer than it has to: nobody returns meanwhile by chance who does not wait for it."""
+
+
+def _word(command: Sequence[Any]) -> str:
+    """Name a command: a script by its file's name, in capitals as in the design."""
+    name = str(command[0]).lower()
+    return _NAMES[str(command[1])].upper() if name == "evalsha" else name
+
+
+@dataclass
+class Trip:
+    """Commands that went to the server together."""
+
+    words: tuple[str, ...]
+    alone: bool
+    """Was nothing else under way when it began?"""
+    returned: bool = False
+
+
+@dataclass
+class Cost:
+    """Round trips that an answer waited for, one after the other, and those beside and behind it."""
+
+    blocking: list[tuple[str, ...]] = field(default_factory=list)
+    behind: list[tuple[str, ...]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [" > ".join("+".join(words) for words in trips) or "-" for trips in (self.blocking, self.behind)]
+        return f"{len(self.blocking)} blocking: {parts[0]:24} {len(self.behind)} behind: {parts[1]}"
+
+    @property
+    def words(self) -> Counter[str]:
+        return Counter(word for trip in (*self.blocking, *self.behind) for word in trip)
+
+
+class Monitor:
+    """What the server is asked, by anybody; scripts' own commands are left out."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    async def open(self, port: int) -> None:
+        """Begin to listen."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        self._echo_reader, self._echo_writer = await asyncio.open_connection("127.0.0.1", port)
+        self._writer.write(b"MONITOR\r\n")
+        await self._reader.readline()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for writer in (self._writer, self._echo_writer):
+            writer.close()
+            await writer.wait_closed()
+
+    async def take(self) -> Counter[str]:
+        """Return what was asked since the last look."""
+        self._echo_writer.write(b"ECHO the-end\r\n")
+        found: Counter[str] = Counter()
+        async with asyncio.timeout(5):
+            while b'"ECHO" "the-end"' not in (line := await self._reader.readline()):
+                head, _, rest = line.partition(b"] ")
+                command = [word.decode() for word in rest.split(b'"')[1:4:2]]
+                if not head.endswith(b"lua") and command[0].lower() not in _SETUP:
+                    found[_word(command)] += 1
+        await self._echo_reader.readexactly(len(b"$7\r\nthe-end\r\n"))
+        return found
+
+
+class Meter:
+    """Measures one operation after the other on endpoints that share a Redis."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], monitor: Monitor) -> None:
+        self._endpoints, self._monitor = endpoints, monitor
+        self.trips: list[Trip] = []
+
+    def install(self, monkeypatch: Any) -> None:
+        """Count every exchange with the server."""
+        exchange = Pipeline._exchange
+
+        async def counted(pipeline: Pipeline, commands: list[tuple[Any, ...]]) -> list[Any]:
+            alone = all(trip.returned for trip in self.trips)
+            self.trips.append(trip := Trip(tuple(_word(command) for command in commands), alone))
+            answers = await exchange(pipeline, commands)
+            await asyncio.sleep(_FAR)
+            trip.returned = True
+            return answers
+
+        monkeypatch.setattr(Pipeline, "_exchange", counted)
+
+    async def of(self, work: Awaitable[_T]) -> tuple[_T, Cost]:
+        """Do something; return what came of it, and what that cost."""
+        await self.quiet()
+        self.trips.clear()
+        await self._monitor.take()
+        result = await work
+        begun = list(self.trips)
+        awaited = [trip.returned and trip.alone for trip in begun]
+        blocking = [trip.words for trip, was in zip(begun, awaited, strict=True) if was]
+        behind = [trip.words for trip, was in zip(begun, awaited, strict=True) if not was]
+        await self.quiet()
+        cost = Cost(blocking, behind + [trip.words for trip in self.trips[len(begun) :]])
+        assert await self._monitor.take() == cost.words, "the server saw something else"
+        return result, cost
+
+    async def rest(self) -> Cost:
+        """Return what was done since the last measurement, behind everybody's back."""
+        before = len(self.trips)
+        await self.quiet()
+        return Cost([], [trip.words for trip in self.trips[before:]])
+
+    async def quiet(self) -> None:
+        """Wait until nothing is under way: no task, no command, no message between nodes."""
+        async with asyncio.timeout(5):
+            while not await self._is_quiet():
+                await settle()
+
+    async def _is_quiet(self) -> bool:
+        before = len(self.trips)
+        for endpoint in self._endpoints:
+            node, backend = await endpoint.node(), endpoint.backend
+            await settle()
+            if not all(trip.returned for trip in self.trips):
+                return False
+            member = backend._members[node.id]
+            newest = await member._inbox.xrevrange(backend._keys.inbox(node.id), count=1)
+            if newest and newest[0][0].decode() != member._last_id:
+                return False
+        await settle()
+        return len(self.trips) == before

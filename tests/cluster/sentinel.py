@@ -1,0 +1,52 @@
+"""A redis-sentinel that watches over one master and promotes its replica."""
+
+from __future__ import annotations
+
+from tests.cluster.processes import LOOPBACK
+from tests.cluster.redis_server import RedisServer
+
+SERVICE = "primary"
+CONFIGURATION = """\
+sentinel monitor {service} {host} {port} 1
+sentinel down-after-milliseconds {service} 400
+sentinel failover-timeout {service} 5000
+"""
+
+
+class Sentinel(RedisServer):
+    """One sentinel, whose word is enough."""
+
+    role = "sentinel"
+
+    def __init__(self, master: RedisServer) -> None:
+        super().__init__()
+        self.master = master
+
+    def command(self) -> list[str]:
+        configuration = self.folder / "sentinel.conf"
+        configuration.write_text(CONFIGURATION.format(service=SERVICE, host=LOOPBACK, port=self.master.port))
+        program, *_ = super().command()
+        options = ["--sentinel", "--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.folder)]
+        return [program, str(configuration), *options]
+
+    def is_ready(self) -> bool:
+        if not self._is_up():
+            return False
+        known = self.ask("SENTINEL", "REPLICAS", SERVICE)
+        return bool(known) and "s_down" not in str(known[0])
+
+    def _is_up(self) -> bool:
+        return "Running mode=sentinel" in self.fresh_log and "+monitor" in self.fresh_log
+
+    @property
+    def cache(self) -> dict[str, object]:
+        """The cache alias of a site that asks it for the master."""
+        return {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": f"redis://{SERVICE}/0",
+            "OPTIONS": {
+                "CLIENT_CLASS": "django_redis.client.SentinelClient",
+                "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool",
+                "SENTINELS": [[LOOPBACK, self.port]],
+            },
+        }

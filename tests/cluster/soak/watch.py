@@ -1,0 +1,79 @@
+"""What is looked at from outside while a soak runs: Redis, and the memory of the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.cluster.arrangement import Arrangement
+
+_EVERY_SECONDS = 3.0
+LATE_SECONDS = 8.0
+_CHANGED = "notifications/tools/list_changed"
+
+
+def resident_kib(pid: int) -> int:
+    """Return how much memory a process has in use."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+class Watch:
+    """Collects figures until it is cancelled; while Redis is away it has none."""
+
+    def __init__(self, arrangement: Arrangement) -> None:
+        self._arrangement = arrangement
+        self.announced: set[str] = set()
+        """The numbers of all announcements that Redis took: milliseconds and a count."""
+        self.resident: dict[str, list[int]] = defaultdict(list)
+        """Memory of each process of a node, in KiB, oldest first."""
+        self.most_keys = 0
+
+    async def run(self) -> None:
+        """Look every few seconds."""
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    def look(self) -> None:
+        """Look once."""
+        for node in self._arrangement.nodes:
+            if node.alive:
+                self.resident[f"{node.name} {node.server} {node.pid}"].append(resident_kib(node.pid))
+        try:
+            with self._arrangement.redis.connect() as client:
+                self.most_keys = max(self.most_keys, client.dbsize())
+                entries: Any = client.xrange("mcp:bus")
+                self.announced |= {number for number, members in entries if members["method"] == _CHANGED}
+        except redis.RedisError:
+            pass
+
+    def announced_between(self, begin: float, end: float) -> list[float]:
+        """Return when there were announcements between two times."""
+        times = [int(number.partition("-")[0]) / 1000 for number in self.announced]
+        return sorted(when for when in times if begin <= when < end)
+
+
+def missing(announced: list[float], heard: list[float]) -> list[float]:
+    """Return which announcements were probably not heard, by the times alone."""
+    found, heard = [], list(heard)
+    for when in reversed(announced):
+        while heard and heard[-1] > when + LATE_SECONDS:
+            heard.pop()
+        if heard and heard[-1] >= when - 0.1:
+            heard.pop()
+        else:
+            found.append(when)
+    return found[::-1]
+
+
+def keys_and_bytes(arrangement: Arrangement) -> tuple[list[str], int]:
+    """Return the keys in Redis, and the memory of what it holds."""
+    with arrangement.redis.connect() as client:
+        memory: Any = client.info("memory")
+        keys: Any = client.keys("*")
+    return sorted(keys), memory["used_memory"]

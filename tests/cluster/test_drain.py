@@ -1,0 +1,136 @@
+"""SIGTERM, and `mcp_drain` before it: nodes are stopped under load, and no call fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.client import Client
+from tests.cluster.load import Load
+from tests.cluster.nginx import Nginx
+from tests.cluster.node import Node
+from tests.cluster.stage import Stage, assert_lost, events_of, numbers, some_events, until
+
+DRAIN = 2.0
+EXIT = DRAIN + 2.0
+CLIENTS = 4
+
+every_server = pytest.mark.parametrize("number", [0, 1], ids=["daphne", "uvicorn"])
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Stage]:
+    settings = {"LEASE_SECONDS": 2.0, "DRAIN_SECONDS": DRAIN, "SSE_AFTER_SECONDS": 0.2, "RETRY_MILLISECONDS": 100}
+    with Stage(["daphne", "uvicorn", "daphne"], **settings) as stage:
+        stage.open("load")
+        yield stage
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Stage:
+    shared.mend()
+    return shared
+
+
+@pytest.fixture(scope="module")
+def nginx(shared: Stage) -> Iterator[Nginx]:
+    with Nginx(shared.ports) as nginx:
+        yield nginx
+
+
+async def exits(node: Node, within: float) -> None:
+    """Wait for the end of a process."""
+    assert await asyncio.to_thread(node.wait, within), f"{node.name} runs on:\n{node.fresh_log[-2000:]}"
+
+
+@every_server
+async def test_streams_end_and_calls_go_on_to_their_end(stage: Stage, number: int) -> None:
+    node, name = stage.nodes[number], f"drained-{number}"
+    async with Client(node.port) as client:
+        await client.initialize()
+        stream = await client.get()
+        calls = [await client.call("count", {"name": name}), await client.call("silent", {"name": name})]
+        await some_events(calls[0], 3)
+        began = time.monotonic()
+        node.terminate()
+        assert await events_of(stream) == []
+        assert not stream.broken
+        assert stream.retry is not None and stream.retry >= 100
+        assert not stage.is_ready(node)
+        assert stage.happenings(node)["drained"] == 1
+        refused = await client.call("add", {"a": 1, "b": 2})
+        assert refused.status == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await client.get()).status == 503
+        stage.open(name)
+        for call in calls:
+            assert "result" in await call.outcome()
+        await exits(node, EXIT - (time.monotonic() - began))
+        assert "drained: " in node.fresh_log
+
+
+@every_server
+async def test_calls_of_every_kind_end_before_the_process(stage: Stage, number: int) -> None:
+    node, name = stage.nodes[number], f"kinds-{number}"
+    async with Client(node.port) as client, Client(node.port, headers={"Accept": "application/json"}) as plain:
+        await client.initialize()
+        await plain.initialize()
+        json_call = asyncio.ensure_future(plain.call("silent", {"name": name}))
+        thread = await client.call("blocking", {"name": name})
+        alone = asyncio.ensure_future(client.call_alone("silent", {"name": name}))
+        await stage.await_pids(name, count=3)
+        node.terminate()
+        await until(lambda: not stage.is_ready(node), "readiness is red")
+        stage.open(name)
+        for answer in (await json_call, thread, await alone):
+            assert await answer.text() == f"done on {node.pid}"
+        await exits(node, EXIT)
+
+
+@every_server
+async def test_calls_that_last_longer_are_told_and_the_news_can_be_had_elsewhere(stage: Stage, number: int) -> None:
+    node, other = stage.nodes[number], stage.nodes[1 - number]
+    async with Client(node.port, other.port) as client:
+        await client.initialize()
+        answer = await client.call("count", {"name": f"long-{number}"})
+        safe = await client.call("count_safely", {"name": f"long-{number}"})
+        seen = await some_events(answer, 3)
+        began = time.monotonic()
+        node.terminate()
+        [last] = await events_of(answer)
+        assert_lost(last.message, retryable=False)
+        assert_lost((await events_of(safe))[-1].message, retryable=True)
+        await exits(node, EXIT - (time.monotonic() - began))
+        assert time.monotonic() - began > DRAIN
+        resumed = await client.get(seen[0].id, other.port)
+        events = await events_of(resumed)
+        assert numbers(events) == [2, 3, 4]
+        assert events[-1] == last
+        assert len(stage.pids(f"long-{number}", "cancelled")) == 2
+        assert "abandoned: " in node.fresh_log
+
+
+@every_server
+async def test_under_load_no_call_fails(stage: Stage, nginx: Nginx, number: int) -> None:
+    node = stage.nodes[number]
+    async with Load(nginx.port, CLIENTS) as load:
+        await load.more(30)
+        began = time.monotonic()
+        node.terminate()
+        await exits(node, EXIT)
+        assert time.monotonic() - began < EXIT
+        await load.more(30)
+
+
+async def test_a_rolling_restart_loses_no_call_and_no_event(stage: Stage, nginx: Nginx) -> None:
+    async with Load(nginx.port, CLIENTS) as load:
+        for node in stage.nodes:
+            await load.more(30)
+            node.terminate()
+            await exits(node, EXIT)
+            await asyncio.to_thread(node.start)
+        await load.more(60)
+    assert load.calls > 150

@@ -1,0 +1,96 @@
+"""`manage.py mcp_drain`, as a preStop hook runs it, before SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.adapters.wire import PATIENCE
+from tests.cluster.client import Client
+from tests.cluster.processes import ROOT
+from tests.cluster.stage import Stage, events_of, some_events, until
+
+DRAIN = 2.0
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    # Nodes of their own for each test: a node that drains never takes clients again.
+    with Stage(LEASE_SECONDS=2.0, DRAIN_SECONDS=DRAIN, SSE_AFTER_SECONDS=0.2) as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def draining(stage: Stage, *options: str) -> AsyncIterator[Process]:
+    """Run the command beside the nodes."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "django", "mcp_drain", *options),
+        cwd=ROOT,
+        env=stage.nodes[0].environment(),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def said(process: Process) -> tuple[str, str]:
+    """Wait for its end; return what it printed, and to where."""
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode(), err.decode()
+
+
+async def test_clients_go_elsewhere_while_posts_are_served_then_sigterm_ends_it(stage: Stage) -> None:
+    async with Client(*stage.ports) as client:
+        await client.initialize()
+        stream = await client.get()
+        call = await client.call("count", {"name": "prestop"})
+        await some_events(call, 3)
+        async with draining(stage, "--wait", "0.1", "--timeout", "30") as command:
+            assert await events_of(stream) == []
+            assert stream.retry is not None
+            assert not stream.broken
+            for node in stage.nodes:
+                await until(lambda node=node: not stage.is_ready(node), "readiness is red")
+                assert await (await client.call("add", {"a": 1, "b": 2}, port=node.port)).text() == "3"
+                assert (await client.get(port=node.port)).status == 503
+                assert await (await client.call_alone("add", {"a": 1, "b": 2}, port=node.port)).text() == "3"
+            assert command.returncode is None  # a call runs
+            stage.open("prestop")
+            assert (await call.text()).startswith("counted")
+            out, _ = await said(command)
+            assert "drained 2 nodes" in out
+        began = time.monotonic()
+        for node in stage.nodes:
+            node.terminate()
+        for node in stage.nodes:
+            assert await asyncio.to_thread(node.wait, DRAIN)
+            assert "drained: " in node.fresh_log
+        assert time.monotonic() - began < DRAIN
+
+
+async def test_a_call_without_end_is_not_waited_for(stage: Stage) -> None:
+    async with Client(*stage.ports) as client:
+        await client.initialize()
+        call = await client.call("count", {"name": "endless"})
+        await some_events(call, 3)
+        await until(lambda: stage.flights(client), "the call is on the books")
+        began = time.monotonic()
+        async with draining(stage, "--wait", "0.1", "--timeout", "2") as command:
+            out, err = await said(command)
+        assert time.monotonic() - began < 6.0
+        assert "not drained" in out + err
+        stage.open("endless")
+        assert (await call.text()).startswith("counted")

@@ -1,0 +1,122 @@
+"""A session is its opener's: to anybody else, at every entry of every node, it does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.cluster.answer import Answer
+from tests.cluster.client import Client
+from tests.cluster.fixtures import Site, numbers, rest, result_of, take
+
+Pair = tuple[int, int]
+Entry = Callable[[Client, int, str, str], Awaitable[Answer]]
+
+OTHERS = ["eve", ""]
+"""Another user, and nobody."""
+
+# What ann has: a stream of a running call, and a question that waits for its answer.
+ENTRIES: dict[str, Entry] = {
+    "request": lambda one, port, stream, asked: one.call("add", {"a": 1, "b": 1}, id=1, port=port),
+    "running-request": lambda one, port, stream, asked: one.call("count", {"name": "call"}, id="running", port=port),
+    "list": lambda one, port, stream, asked: one.request("tools/list", id=1, port=port),
+    "ping": lambda one, port, stream, asked: one.request("ping", id=1, port=port),
+    "notification": lambda one, port, stream, asked: one.notify("notifications/initialized", port=port),
+    "cancel": lambda one, port, stream, asked: one.notify(
+        "notifications/cancelled", {"requestId": "running"}, port=port
+    ),
+    "early-cancel": lambda one, port, stream, asked: one.notify(
+        "notifications/cancelled", {"requestId": "later"}, port=port
+    ),
+    "reply": lambda one, port, stream, asked: one.reply(asked, {"action": "decline"}, port=port),
+    "get": lambda one, port, stream, asked: one.get(port=port),
+    "resumed-get": lambda one, port, stream, asked: one.get("g-0", port=port),
+    "resumed-post": lambda one, port, stream, asked: one.get(stream, port=port),
+    "delete": lambda one, port, stream, asked: one.delete(port=port),
+}
+
+
+async def said(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+    """Return everything an answer says, but the time of day."""
+    return (
+        answer.status,
+        {name: value for name, value in answer.headers.items() if name != "date"},
+        await answer.read(),
+    )
+
+
+def unknown_id(known: str) -> str:
+    """Return an id of the same form that no node has made."""
+    return known[:-6] + ("AAAAAA" if known[-6:] != "AAAAAA" else "BBBBBB")
+
+
+@pytest.mark.parametrize("user", OTHERS, ids=["another", "nobody"])
+@pytest.mark.parametrize("entry", ENTRIES)
+async def test_another_principal_is_told_what_an_unknown_id_is_told(
+    site: Site, pair: Pair, entry: str, user: str
+) -> None:
+    enter, name = ENTRIES[entry], site.new_name()
+    async with site.client("ann") as ann, site.client(user) as other:
+        await ann.initialize()
+        running = await ann.call("count", {"name": name}, id="running", port=pair[0])
+        await take(running, 1)
+        asking = await ann.call("ask", port=pair[0])
+        (question,) = await take(asking, 1)
+        get = await ann.get(port=pair[0])
+        for port in pair:
+            answers = []
+            for session_id in (ann.session_id, unknown_id(ann.session_id)):
+                other.session_id = session_id
+                answers.append(
+                    await said(await enter(other, port, running.last_event_id or "", question.message["id"]))
+                )
+            assert answers[0] == answers[1]
+            assert answers[0][0] == 404
+        await _assert_untouched(site, ann, name, running, asking, get, question.message["id"], pair)
+
+
+async def _assert_untouched(
+    site: Site, ann: Client, name: str, running: Answer, asking: Answer, get: Answer, asked: str, pair: Pair
+) -> None:
+    """Look whether everything goes on for the owner, at both nodes."""
+    await (await ann.call("whisper", {"text": "still here"}, port=pair[1])).text()
+    assert numbers(await take(get, 1)) == [1]
+    later = await ann.call("count", {"name": f"{name}l", "steps": 1}, id="later", port=pair[1])
+    assert (await ann.reply(asked, {"action": "accept", "content": {"name": "ann"}}, port=pair[1])).status == 202
+    assert await asking.text() == "accept ann"
+    for call in (name, f"{name}l"):
+        site.let_go(call)
+    events = await rest(running)
+    assert numbers(events) == [2, 3, 4]
+    assert "counted" in result_of(events[-1].message)
+    assert "counted" in await later.text()
+    assert len(site.pids(name)) == 1
+
+
+async def test_owner_is_recognised_by_who_it_is(site: Site, pair: Pair) -> None:
+    """Another connection, another client object: the same user has the same session."""
+    async with site.client("ann") as one, site.client("ann") as two:
+        await one.initialize(port=pair[0])
+        two.session_id = one.session_id
+        assert await (await two.call("add", {"a": 1, "b": 1}, port=pair[1])).text() == "2"
+
+
+async def test_session_of_nobody_is_no_users(site: Site, client: Client, pair: Pair) -> None:
+    async with site.client("ann") as ann:
+        ann.session_id = client.session_id
+        for port in pair:
+            assert (await ann.call("add", {"a": 1, "b": 1}, port=port)).status == 404
+            assert (await ann.get(port=port)).status == 404
+            assert (await ann.delete(port=port)).status == 404
+    assert await (await client.call("add", {"a": 1, "b": 1}, port=pair[1])).text() == "2"
+
+
+async def test_tools_state_of_two_principals_is_apart(site: Site, pair: Pair) -> None:
+    async with site.client("ann") as ann, site.client("eve") as eve:
+        for client, port in zip((ann, eve), pair, strict=True):
+            await client.initialize(port=port)
+            value = client.headers["X-User"]
+            await (await client.call("remember", {"name": "me", "value": value}, port=port)).text()
+        for client, port in zip((ann, eve), reversed(pair), strict=True):
+            assert await (await client.call("recall", {"name": "me"}, port=port)).text() == client.headers["X-User"]
