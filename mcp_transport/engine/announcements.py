@@ -60,14 +60,15 @@ class Announcements:
             logger.warning("session %s is told of a change later: %s", short_id(key), error)
             stream = self._node.streams.get((key, GET_STREAM))
             if stream is not None:
-                self._node.lifecycle.spawn(self.catch_up(key, stream.heard))
+                self.catch_up(key, stream.heard)
 
-    async def catch_up(self, key: str, heard: str) -> None:
-        """Tell a session what was broadcast after `heard`, before anything newer."""
-        if key in self._behind:
-            self._behind[key] = True
-            return
+    def catch_up(self, key: str, heard: str) -> None:
+        """Tell a session, behind, what was broadcast after `heard`; nothing newer comes before that."""
+        if key not in self._behind:
+            self._node.lifecycle.spawn(self._catch_up(key, heard))
         self._behind[key] = True
+
+    async def _catch_up(self, key: str, heard: str) -> None:
         try:
             while self._behind[key]:
                 self._behind[key] = False

@@ -79,7 +79,7 @@ def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
             node.rescue(key, stream, attached.writer)
         node.tell(attached.writer, Joined(key, stream))
     if stream == GET_STREAM:
-        node.lifecycle.spawn(node.announcements.catch_up(key, attached.heard))
+        node.announcements.catch_up(key, attached.heard)
 
 
 def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:

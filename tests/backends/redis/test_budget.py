@@ -227,7 +227,7 @@ async def test_what_was_delivered_is_marked_once_a_second(client, nodes, clock, 
 async def test_a_stream_is_resumed_elsewhere(client, call, meter, table, there):
     _, cost = await meter.of(client.get(f"{call_stream(client)}-1", **there))
     # The old socket's node lets go, and the writer, which may have forgotten the call, says that it is still there.
-    table.row("resume of a running call, held by another node", cost, 1, 3)
+    table.row("resume of a running call, held by another node", cost, 1, 4)
 
 
 def call_stream(client: SessionClient) -> str:
@@ -290,8 +290,8 @@ async def test_an_announcement(client, nodes, meter, table, there):
     _, cost = await meter.of(work)
     cost.behind += (await meter.rest()).behind
     assert {(await message)["method"] for message in reading} == {"notifications/tools/list_changed"}
-    # To whom it goes is known only then; each session that is held takes an EMIT, and its holder a READ.
-    table.row("announcement, two nodes, two sessions held elsewhere", cost, 2, 2)
+    # Each node reads the bus; each session that is held takes an EMIT, and its holder a READ.
+    table.row("announcement, two nodes, two sessions held elsewhere", cost, 2, 3)
 
 
 async def test_an_idle_node_listens_and_renews_its_lease(server, clock, gate):
