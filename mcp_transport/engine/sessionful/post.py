@@ -68,7 +68,7 @@ async def post(
         if not requests:
             return accepted()
         writer = Writer(node, visit.session, stream, flights)
-    for message in arrived:
+    for message in tuple(arrived):
         node.receive(message)
     wanted = [item for item in requests if item.id not in entered.cancelled]
     return await Answering(visit, writer, wanted, batch=work.batch).run()

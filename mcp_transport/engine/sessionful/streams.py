@@ -62,7 +62,7 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
         if attached is None:
             raise not_found()
         reply = hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
-    for message in arrived:
+    for message in tuple(arrived):
         node.receive(message)
     _tell_others(node, key, stream, attached)
     return reply
