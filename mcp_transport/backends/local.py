@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mcp_transport.backends.base import Appended, Attached, Backend, Closing, Deliver, Entered, Event, Holder
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
+from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -165,7 +166,7 @@ class LocalBackend(Backend):
         errors: int = 0,
     ) -> Appended | None:
         # Nothing here outlives the writer, so nobody takes its streams over, and nothing it logged is lost.
-        if key not in self._local or await self.load(key) is None:
+        if key not in self._local or await self._is_over(key):
             return None
         log = self._log(key, stream)
         if holder and log.epoch == 0:
@@ -231,6 +232,13 @@ class LocalBackend(Backend):
     def forget(self, key: str) -> None:
         """Drop what this process has of a session that is over."""
         self._local.pop(key, None)
+
+    async def _is_over(self, key: str) -> bool:
+        """Tell whether a record is gone; while it cannot be read, the stream here goes on."""
+        try:
+            return await self.load(key) is None
+        except BackendError:
+            return False
 
     # -- inside --------------------------------------------------------------------------------------
 
