@@ -79,7 +79,7 @@ class Endpoint:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
-        self._minds_signals = minds_signals
+        self._minds_signals, self._is_leaving = minds_signals, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         kernel.bus.publish_to = self._broadcast
 
@@ -142,12 +142,14 @@ class Endpoint:
 
     async def _serving(self, request: HTTPRequest) -> Node:
         """Return the node that serves a request. Raises: ProtocolError with 503 while it stops."""
+        if self._is_leaving:
+            raise _stopping()
         node = await self.node()
         if node.is_stopping:
             raise _stopping()
         if request.streaming and self._minds_signals:
             self._minds_signals = False
-            leave_before_sigterm(partial(self.stop, self.policy.drain))
+            leave_before_sigterm(self._take_leave)
         return node
 
     async def _read(self, body: AsyncIterable[bytes]) -> bytes:
@@ -214,6 +216,11 @@ class Endpoint:
             raise
         return node
 
+    async def _take_leave(self) -> None:
+        """Stop for good: a request that still comes must not start another node."""
+        self._is_leaving = True
+        await self.stop(self.policy.drain)
+
     async def stop(self, patience: float = 0.0) -> None:
         """Stop the running loop's node, if it has one; its calls have `patience` seconds to end."""
         loop = asyncio.get_running_loop()
@@ -232,6 +239,8 @@ class Endpoint:
 
     async def why_not_ready(self) -> str:
         """Say why no traffic should be sent here; an empty string means that it should."""
+        if self._is_leaving:
+            return "draining"
         starting = self._nodes.get(asyncio.get_running_loop())
         if starting is not None and starting.done() and not _has_failed(starting) and starting.result().is_draining:
             return "draining"

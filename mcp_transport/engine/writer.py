@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
 
 __all__ = ["Writer"]
-
-logger = logging.getLogger(__name__)
 
 
 class Writer:
