@@ -30,6 +30,7 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
         path=scope["path"],
         peer=(scope.get("client") or ("",))[0],
         user=scope.get("user"),
+        http_version=scope.get("http_version", ""),
     )
     if request.method != "POST":
         body.read.set()  # nobody reads the empty one

@@ -136,17 +136,17 @@ class Endpoint:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
         node = await self._serving(request)
         if node.is_draining and request.method == "GET":
-            raise _stopping()
+            raise _stopping(request)
         await node.join()
         return await handle(node, request, principal)
 
     async def _serving(self, request: HTTPRequest) -> Node:
         """Return the node that serves a request. Raises: ProtocolError with 503 while it stops."""
         if self._is_leaving:
-            raise _stopping()
+            raise _stopping(request)
         node = await self.node()
         if node.is_stopping:
-            raise _stopping()
+            raise _stopping(request)
         if request.streaming and self._minds_signals:
             self._minds_signals = False
             leave_before_sigterm(self._take_leave)
@@ -251,9 +251,11 @@ class Endpoint:
         return ""
 
 
-def _stopping() -> ProtocolError:
+def _stopping(request: HTTPRequest) -> ProtocolError:
+    """Send a client elsewhere; a proxy must not write its next request into a connection that is about to close."""
     stopping = "this server is stopping; another one will answer"
-    return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"),))
+    close = (("Connection", "close"),) if request.http_version == "1.1" else ()  # RFC 9113, 8.2.2: not in HTTP/2
+    return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"), *close))
 
 
 def _with_length(reply: Reply | StreamReply) -> Reply | StreamReply:

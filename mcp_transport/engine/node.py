@@ -312,6 +312,8 @@ class Node:
 
     def end_session(self, key: str) -> None:
         """Stop a session's calls and end its streams here."""
+        for writer in [writer for (owner, _), writer in self.writers.items() if owner == key]:
+            writer.forget_log()
         for call in [call for (owner, _), call in self.calls.items() if owner == key]:
             call.cancel()
         for stream in [stream for (owner, _), stream in self.streams.items() if owner == key]:

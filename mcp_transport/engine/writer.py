@@ -45,6 +45,7 @@ class Writer:
         self._ended = False
         self.is_stopped = False
         """Is the session over, or does another node answer for it?"""
+        self._has_log = True
         self._held_back = False
         self.has_spoken = False
         """Was there a message besides the answers?"""
@@ -109,8 +110,9 @@ class Writer:
         """Bring the log up to date, however long the store is away, and wake a socket that another node holds."""
         async with self._flushing:
             self._flush_is_due = False
-            appended = await self._node.insist(lambda: self._append(holder)) if not self.is_stopped else None
-            if self._ended and not self.unwritten:
+            wanted = self._has_log and not self.is_stopped
+            appended = await self._node.insist(lambda: self._append(holder)) if wanted else None
+            if self._ended and (not self.unwritten or not self._has_log):
                 self._node.writers.pop((self.key, self.stream), None)
         if appended is None:
             return
@@ -169,6 +171,10 @@ class Writer:
             self._node.release(open_stream)
             open_stream.end()
 
+    def forget_log(self) -> None:
+        """Note that the session is over, and its log with it; what waits for its answer here still gets it."""
+        self._has_log = False
+
     async def close_socket(self) -> None:
         """End the response that holds the stream; one that is not open yet opens to end at once."""
         open_stream = self._node.streams.get((self.key, self.stream))
@@ -180,7 +186,8 @@ class Writer:
 
     async def leave(self) -> None:
         """Take the requests off the session's books, when their answers need no log."""
-        await self._node.insist(self._leave)
+        if self._has_log:
+            await self._node.insist(self._leave)
         self._node.writers.pop((self.key, self.stream), None)
 
     async def confirm(self) -> None:

@@ -24,6 +24,8 @@ class HTTPRequest:
     """The client's address, for operators."""
     user: Any = None
     """The user the framework authenticated, if it did."""
+    http_version: str = ""
+    """Of the connection that it came by, such as 1.1, where that is known."""
     streaming: bool = True
     """Can the framework send an answer piece by piece? WSGI and buffered Lambda cannot."""
 

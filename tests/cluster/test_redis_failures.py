@@ -132,9 +132,6 @@ async def test_an_answer_as_json_does_not_wait_for_it(stage: Stage) -> None:
         await until(lambda: not stage.flights(client), "the books are empty")
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a keep-alive tick ends the streams of a session that is about to be restored"
-)
 async def test_emptied_in_mid_call_it_gets_everything_again(stage: Stage) -> None:
     other = stage.nodes[1]
     async with Client(*stage.ports) as client:

@@ -117,6 +117,7 @@ async def send(
     extra_lines: list[tuple[str, str]] | None = None,
     user: Any = None,
     streaming: bool = True,
+    http_version: str = "1.1",
     chunks: AsyncIterator[bytes] | None = None,
 ) -> Answer:
     """Send one HTTP request; a header given as None is left out, `chunks` replace the body."""
@@ -125,7 +126,14 @@ async def send(
         defaults["content-type"] = "application/json"
     merged = {name.lower(): value for name, value in {**defaults, **(headers or {})}.items()}
     lines = [(name, value) for name, value in merged.items() if value is not None] + (extra_lines or [])
-    request = HTTPRequest(method=method, headers=Headers(lines), peer="127.0.0.1", user=user, streaming=streaming)
+    request = HTTPRequest(
+        method=method,
+        headers=Headers(lines),
+        peer="127.0.0.1",
+        user=user,
+        streaming=streaming,
+        http_version=http_version,
+    )
     content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
 
     async def whole() -> AsyncIterator[bytes]:

@@ -101,6 +101,14 @@ async def test_a_node_that_stops_takes_nothing_new(endpoint, client):
     assert [(answer.status, answer.headers.get("retry-after")) for answer in answers] == [(503, "1")] * 4
 
 
+@pytest.mark.parametrize(("version", "connection"), [("1.1", "close"), ("1.0", None), ("2", None), ("", None)])
+async def test_a_node_that_stops_has_a_proxy_drop_the_connection(endpoint, version, connection):
+    node = await endpoint.node()
+    node.is_draining = node.is_stopping = True
+    answer = await send_sessionless(endpoint, "tools/list", http_version=version)
+    assert answer.headers.get("connection") == connection
+
+
 async def test_a_lifespan_that_is_cancelled_is_an_error_and_no_hang():
     @asynccontextmanager
     async def lifespan(server: Server[Any]) -> Any:

@@ -45,11 +45,11 @@ from mcp_transport.backends.redis import alias
 from mcp_transport.backends.redis.alias import describe, is_redis, key_prefix
 
 __all__ = [
-    "SETUP_ERRORS",
     "STORE_ERRORS",
     "connect",
     "describe",
     "is_redis",
+    "is_setup_error",
     "is_store_error",
     "key_prefix",
     "recover",
@@ -69,13 +69,16 @@ STORE_ERRORS: Final[tuple[type[Exception], ...]] = (
 )
 
 # Nothing but an operator's hand mends these. Some are STORE_ERRORS as well, as redis-py has it: look here first.
-SETUP_ERRORS: Final[tuple[type[Exception], ...]] = (
+_SETUP_ERRORS: Final[tuple[type[Exception], ...]] = (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
     NoPermissionError,
     MovedError,  # a Cluster that is not known as one
 )
+
+# What NOPERM is called inside a script.
+_FORBIDDEN: Final = "The user executing the script can't run this command"
 
 # Refusals of the store that redis-py has no class for; before 6.0, some of them only in a Cluster's client.
 _REFUSALS: Final = ("BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "MISCONF ", "NOREPLICAS ", "TRYAGAIN ", "UNBLOCKED ")
@@ -104,6 +107,11 @@ _TAKEN_BY_CLUSTERS: Final = ("address_remap", "dynamic_startup_nodes", "require_
 def is_store_error(error: BaseException) -> bool:
     """Return whether the store failed, rather than what was asked of it: the STORE_ERRORS, and some replies."""
     return isinstance(error, STORE_ERRORS) or (isinstance(error, ResponseError) and str(error).startswith(_REFUSALS))
+
+
+def is_setup_error(error: BaseException) -> bool:
+    """Return whether nothing but an operator's hand mends it."""
+    return isinstance(error, _SETUP_ERRORS) or str(error).startswith(_FORBIDDEN)
 
 
 def connect(

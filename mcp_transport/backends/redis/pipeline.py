@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from mcp_transport.backends.redis.connection import SETUP_ERRORS, is_store_error, recover
+from mcp_transport.backends.redis.connection import is_setup_error, is_store_error, recover
 from mcp_transport.backends.redis.scripts import Script
 from mcp_transport.exceptions import BackendError
 
@@ -95,10 +95,10 @@ class Pipeline:
         return answers
 
     def _translated(self, error: Exception) -> Exception:
-        if not is_store_error(error):
+        if not (is_store_error(error) or is_setup_error(error)):
             return error
         # What an operator's hand alone mends is said in full; these texts hold no secrets.
-        why = f"{type(error).__name__}: {error}" if isinstance(error, SETUP_ERRORS) else type(error).__name__
+        why = f"{type(error).__name__}: {error}" if is_setup_error(error) else type(error).__name__
         failure = BackendError(f"Redis at {self._name} did not answer: {why}")
         failure.__cause__ = error
         return failure

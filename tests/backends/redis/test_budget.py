@@ -26,7 +26,6 @@ from tests.engine.client import ALL_CAPABILITIES, SessionClient, request, send, 
 from tests.engine.tools import KEYS, Gate, build_tools
 
 POLICY = Policy(lease=3600.0)  # no beat comes between
-to_be_mended = pytest.mark.xfail(strict=True, reason="takes more round trips than the design allows")
 
 
 class Table(dict[str, Cost]):
@@ -267,12 +266,11 @@ async def test_delete_elsewhere(client, meter, table, there):
     table.row("DELETE on another node than the GET stream", cost, 1, 1)
 
 
-@to_be_mended
 async def test_delete_elsewhere_in_mid_call(client, call, gate, meter, table, there):
     answer, cost = await meter.of(client.delete(**there))
     assert answer.status == 204
     await gate.wait(gate.left)
-    table.row("DELETE on another node, and the end of the call", cost, 1, 2)
+    table.row("DELETE on another node, and the end of the call", cost, 1, 1)
 
 
 async def test_a_silent_call_becomes_a_stream(client, gate, clock, meter, table):

@@ -12,7 +12,9 @@ import pytest
 import redis
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from mcp_transport.backends.redis.connection import SETUP_ERRORS, STORE_ERRORS, is_store_error
+from mcp_transport.backends.redis.connection import STORE_ERRORS, is_setup_error, is_store_error
+from mcp_transport.backends.redis.pipeline import Pipeline
+from mcp_transport.exceptions import BackendError
 from tests.backends.redis.aliases import QUICK, client, django, until
 from tests.backends.redis.servers import RedisServer, free_port
 
@@ -183,15 +185,22 @@ async def test_what_an_operator_must_mend_is_told_apart() -> None:
         for options in ({}, {"password": "wrong"}, {"username": "nobody", "password": "secret"}):
             async with client(django(started.url, **options, **QUICK)) as connected:
                 found = await errors_of(connected)
-                assert all(isinstance(error, SETUP_ERRORS) for error in found), found
+                assert all(is_setup_error(error) for error in found), found
                 assert "secret" not in str(found)
         async with client(django(started.url, username="bob", password="word", **QUICK)) as connected:
             found = await errors_of(connected)  # neither these keys nor scripts are bob's
-            assert all(isinstance(error, SETUP_ERRORS) for error in found), found
+            assert all(is_setup_error(error) for error in found), found
             assert not any(is_store_error(error) for error in found)
         async with client(django(f"{started.url}/99", password="secret", **QUICK)) as connected:
             with pytest.raises(ResponseError, match="DB index is out of range"):
                 await connected.ping()
+
+
+async def test_a_right_that_is_missing_inside_a_script_is_told_in_full() -> None:
+    with RedisServer("user bob on >word ~* +@all -hset") as started:
+        async with client(django(started.url, username="bob", password="word", **QUICK)) as connected:
+            with pytest.raises(BackendError, match="can't run this command"):
+                await Pipeline(connected, "here").execute("EVAL", "return redis.call('HSET', 'a', 'b', 'c')", 0)
 
 
 async def test_a_cluster_that_is_not_known_as_one_is_to_be_mended_too() -> None:
@@ -216,4 +225,4 @@ async def test_a_fault_of_what_was_asked_is_no_fault_of_the_store(connected: Any
         error = await outcome(attempt)
         assert isinstance(error, ResponseError)
         assert not is_store_error(error)
-        assert not isinstance(error, SETUP_ERRORS)
+        assert not is_setup_error(error)
