@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Final
+
+from mcp_transport.engine.ports import close_ports
 
 __all__ = ["leave_before_sigterm"]
 
@@ -47,7 +48,7 @@ def leave_before_sigterm(leave: Callable[[], Awaitable[None]]) -> None:
             await leave()
         except Exception:
             logger.exception("the node could not take leave")
-        _close_ports()
+        await close_ports(getattr(before, "__self__", None))
         await asyncio.sleep(_LINGER)
         go_on()
 
@@ -60,14 +61,3 @@ def leave_before_sigterm(leave: Callable[[], Awaitable[None]]) -> None:
 
     tasks: list[asyncio.Task[None]] = []
     signal.signal(signal.SIGTERM, handle)
-
-
-def _close_ports() -> None:
-    """Accept no more connections where the server would cut those that it has just accepted: daphne, by Twisted.
-
-    A refused connection is one that a proxy may try elsewhere, whatever the request. Uvicorn does so by itself.
-    """
-    reactor = sys.modules.get("twisted.internet.reactor")
-    for reader in reactor.getReaders() if reactor is not None else ():
-        if hasattr(reader, "stopListening"):
-            reader.stopListening()

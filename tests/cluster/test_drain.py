@@ -39,6 +39,7 @@ def stage(shared: Stage) -> Stage:
 def nginx(shared: Stage) -> Iterator[Nginx]:
     with Nginx(shared.ports) as nginx:
         yield nginx
+        print(nginx.log)  # pytest shows it when a test failed
 
 
 async def exits(node: Node, within: float) -> None:
