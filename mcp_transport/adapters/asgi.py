@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import ClientGone
@@ -21,6 +21,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+# Seconds before anybody looks whether the client leaves: most answers are out by then.
+_AT_ONCE: Final = 0.05
+
+
 async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request; its client's leaving cancels what waits for it."""
     body = _Body(receive)
@@ -34,19 +38,18 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
     )
     if request.method != "POST":
         body.read.set()  # nobody reads the empty one
-    work = asyncio.current_task()
-    watch = asyncio.ensure_future(_leave(body, receive, work))
+    leaving = _Leaving(body, receive)
     try:
         reply = await endpoint.handle(request, body)
         await _send(endpoint, reply, send)
     except ClientGone:
         return
     except asyncio.CancelledError:
-        if not watch.done() or work is None:
+        if not leaving.seen:
             raise  # the server stops
-        work.uncancel()
+        leaving.work.uncancel()
     finally:
-        watch.cancel()
+        leaving.cancel()
 
 
 class _Body:
@@ -69,24 +72,44 @@ class _Body:
             yield message.get("body", b"")
 
 
-async def _leave(body: _Body, receive: Receive, work: asyncio.Task[Any] | None) -> None:
-    """Wait for the client to leave, and cancel the work for it."""
-    await body.read.wait()
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    if work is not None:
-        work.cancel()
+class _Leaving:
+    """Watches for the client to leave, and then cancels the work for it: the task that makes one of these."""
+
+    def __init__(self, body: _Body, receive: Receive) -> None:
+        self._body, self._receive = body, receive
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "ASGI applications run in tasks"  # noqa: S101
+        self.work = task
+        self.seen = False
+        self._watch: asyncio.Task[None] | None = None
+        self._begin = loop.call_later(_AT_ONCE, self._start)
+
+    def _start(self) -> None:
+        self._watch = asyncio.ensure_future(self._wait())
+
+    async def _wait(self) -> None:
+        await self._body.read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.seen = True
+        self.work.cancel()
+
+    def cancel(self) -> None:
+        """Watch no longer."""
+        self._begin.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
 
 
 async def _send(endpoint: Endpoint, reply: Reply | StreamReply, send: Send) -> None:
-    async def put(message: MutableMapping[str, Any]) -> None:
+    async def put(*messages: MutableMapping[str, Any]) -> None:
         async with asyncio.timeout(endpoint.policy.write_timeout):
-            await send(message)
+            for message in messages:
+                await send(message)
 
     start = {"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)}
     if isinstance(reply, Reply):
-        await put(start)
-        await put({"type": "http.response.body", "body": reply.body})
+        await put(start, {"type": "http.response.body", "body": reply.body})
         return
     try:
         await put(start)

@@ -262,7 +262,8 @@ def _with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
     """Say how long a complete answer is, so that no server has to chunk it; 204 must not (RFC 9110, 8.6)."""
     if isinstance(reply, StreamReply) or reply.status == 204:
         return reply
-    return replace(reply, headers=(*reply.headers, ("Content-Length", str(len(reply.body)))))
+    headers = (*reply.headers, ("Content-Length", str(len(reply.body))))
+    return Reply(status=reply.status, headers=headers, body=reply.body)
 
 
 def _has_failed(starting: asyncio.Future[Node]) -> bool:

@@ -7,12 +7,13 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from mcp_transport.backends.base import Backend, Holder
 from mcp_transport.engine.announcements import Announcements
+from mcp_transport.engine.arrivals import Arrivals
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
@@ -53,6 +54,9 @@ Rescue = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, Any,
 
 # Seconds that answers have to reach the log when the node stops.
 _LAST_WORDS: Final = 5.0
+
+# Seconds that a store has to be told that the node is gone; the end of its lease says so, too.
+_GOODBYE: Final = 2.0
 
 # Seconds between two tries to reach a store that is away.
 _PAUSE: Final = 2.0
@@ -95,8 +99,7 @@ class Node:
         self.streams: dict[tuple[str, str], OpenStream] = {}
         self._lost: deque[str] = deque(maxlen=100)
         self.is_checking = False
-        # Streams that are just being taken over, and what came for them meanwhile.
-        self._expected: list[tuple[str, str, list[NodeMessage]]] = []
+        self.arrivals = Arrivals()
         self._joined, self._joining = False, asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
@@ -130,14 +133,13 @@ class Node:
             if name == GET_STREAM:
                 stream.end(retry_ms=self.policy.retry_ms + random.randrange(_JITTER_MS))  # noqa: S311 (no secret)
         self.observer.happened(Happening.DRAINED, node=self.id, calls=len(self.running))
-        with suppress(BackendError):
-            await self.backend.retire(self.id)
+        self.lifecycle.spawn(_quietly(self.backend.retire(self.id)))
 
     async def stop(self, patience: float = 0.0) -> None:
         """Take no more requests, give calls `patience` seconds to end and the rest an error, leave."""
         self.is_stopping = True
-        await self.retire()
         give_up = self._loop.time() + patience
+        await self.retire()
         while self._is_busy() and self._loop.time() < give_up:  # noqa: ASYNC110 (many things are waited for)
             await asyncio.sleep(_LOOK_EVERY)
         for call in list(self.running):
@@ -147,16 +149,18 @@ class Node:
         if self._lifespan is not None:
             await self._lifespan.leave()
         await self.lifecycle.stop()
-        if self._joined:
-            await self.backend.stop(self.id)
-        await self.backend.disconnect()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE):
+                if self._joined:
+                    await self.backend.stop(self.id)
+                await self.backend.disconnect()
         logger.debug("node %s stopped", self.id)
 
     def _is_busy(self) -> bool:
         """Tell whether requests are being let in, run, answered or written down."""
         running = any(call.request.method != "subscriptions/listen" for call in self.running)
         answering = any(name != GET_STREAM for _, name in self.streams)
-        return running or answering or bool(self._expected) or bool(self.writers)
+        return running or answering or bool(self.arrivals) or bool(self.writers)
 
     @property
     def lifespan_state(self) -> Any:
@@ -201,21 +205,9 @@ class Node:
             with suppress(RuntimeError):  # that loop has just closed
                 self._loop.call_soon_threadsafe(self.receive, message)
 
-    @contextmanager
-    def expecting(self, key: str, stream: str) -> Iterator[list[NodeMessage]]:
-        """Collect what arrives for a stream between the store's word that it is here and its being here."""
-        expected = (key, stream, list[NodeMessage]())
-        self._expected.append(expected)
-        try:
-            yield expected[2]
-        finally:
-            # By identity: two that expect the same may have the same contents.
-            self._expected = [other for other in self._expected if other is not expected]
-
     def receive(self, message: NodeMessage) -> None:
         """Do what a message asks for."""
-        if self._expected and isinstance(message, Wake | Superseded | Closed | Joined):
-            self._keep(message)
+        self.arrivals.keep(message)
         match message:
             case Wake(key, stream):
                 self._wake(key, stream)
@@ -233,11 +225,6 @@ class Node:
                 self.lifecycle.spawn(self.announcements.make_up())
             case _:
                 self._receive_of_nodes(message)
-
-    def _keep(self, message: Wake | Superseded | Closed | Joined) -> None:
-        for key, stream, held in self._expected:
-            if message.key == key and getattr(message, "stream", stream) == stream:
-                held.append(message)
 
     def _receive_of_nodes(self, message: NodeMessage) -> None:
         match message:
@@ -266,11 +253,7 @@ class Node:
 
     def tell(self, node: str, message: NodeMessage) -> None:
         """Send a message behind; its loss costs no more than a while."""
-        self.lifecycle.spawn(self._send(node, message))
-
-    async def _send(self, node: str, message: NodeMessage) -> None:
-        with suppress(BackendError):
-            await self.backend.send(node, message)
+        self.lifecycle.spawn(_quietly(self.backend.send(node, message)))
 
     async def restore(self, session: Session) -> bool:
         """Store a session again that the store has lost. Raises: BackendError."""
@@ -290,7 +273,7 @@ class Node:
     def _log_call(self, key: str, stream: str, request_id: RequestId | None) -> None:
         if (writer := self.writers.get((key, stream))) is not None:
             writer.keep_log()
-        elif (key, stream) not in {expected[:2] for expected in self._expected}:
+        elif (key, stream) not in self.arrivals:
             # Its call is over, and either was not logged or the store has lost its end: nobody shall wait for it.
             self.rescue(key, stream, self.id, request_id)
 
@@ -348,3 +331,8 @@ class Node:
         self.marks.settle_soon(stream)
         self.release(stream)
         stream.end()
+
+
+async def _quietly(word: Awaitable[object]) -> None:
+    with suppress(BackendError):
+        await word

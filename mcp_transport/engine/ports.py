@@ -44,11 +44,8 @@ def _ports_of_twisted() -> Iterator[tuple[int, Callable[[], None]]]:
 
 
 def _close_port(port: Any) -> None:
-    from twisted.internet.error import ConnectionDone
-    from twisted.python.failure import Failure
-
     port.stopReading()
-    port.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    port.connectionLost(None)
 
 
 def _ports_of_uvicorn(server: Any) -> Iterator[tuple[int, Callable[[], None]]]:

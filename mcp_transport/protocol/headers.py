@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, TypeVar, overload
 
 __all__ = ["Accepts", "Headers"]
 
-_BLANKS = " \t"
+_BLANKS: Final = " \t"
+
+_DefaultT = TypeVar("_DefaultT")
 
 
 class Headers(Mapping[str, str]):
@@ -17,21 +21,38 @@ class Headers(Mapping[str, str]):
     routing header is an error that a folded mapping would hide. Values are Latin-1, as ASGI has them.
     """
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_lines", "repeated")
 
     def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
-        self._lines: dict[str, list[str]] = {}
+        self._lines: dict[str, tuple[str, ...]] = {}
+        self.repeated: set[str] = set()
+        """The names that more than one line has."""
+        known = self._lines
         for name, value in lines:
+            name = name.lower()
             # Some servers keep blanks around values (uvicorn with httptools); RFC 9110 5.5 excludes them.
-            self._lines.setdefault(name.lower(), []).append(value.strip(_BLANKS))
+            line: tuple[str, ...] = (value.strip(_BLANKS),)
+            if name in known:
+                self.repeated.add(name)
+                line = known[name] + line
+            known[name] = line
 
     @classmethod
     def from_asgi(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
         """Read the header list of an ASGI scope."""
-        return cls((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
+        return cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
 
     def __getitem__(self, name: str) -> str:
         return self._lines[name.lower()][0]
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, /, default: str | _DefaultT) -> str | _DefaultT: ...
+    def get(self, name: str, /, default: object = None) -> object:
+        """Return the first line of that name."""
+        lines = self._lines.get(name.lower())
+        return lines[0] if lines is not None else default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)
@@ -41,7 +62,7 @@ class Headers(Mapping[str, str]):
 
     def lines(self, name: str) -> tuple[str, ...]:
         """Return every line of that name, in order."""
-        return tuple(self._lines.get(name.lower(), ()))
+        return self._lines.get(name.lower(), ())
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return all lines as (name, value) pairs."""
@@ -58,8 +79,13 @@ class Accepts:
     @classmethod
     def parse(cls, headers: Headers) -> Accepts:
         """Read the Accept header; a quality of 0 refuses a type (RFC 9110, 12.5.1)."""
-        ranges = dict(_parse_range(item) for line in headers.lines("accept") for item in line.split(","))
-        return cls(json=_is_accepted("application/json", ranges), sse=_is_accepted("text/event-stream", ranges))
+        return _accepts(headers.lines("accept"))
+
+
+@lru_cache(maxsize=256)  # a client sends the same one each time
+def _accepts(lines: tuple[str, ...]) -> Accepts:
+    ranges = dict(_parse_range(item) for line in lines for item in line.split(","))
+    return Accepts(json=_is_accepted("application/json", ranges), sse=_is_accepted("text/event-stream", ranges))
 
 
 def _is_accepted(media: str, ranges: Mapping[str, float]) -> bool:

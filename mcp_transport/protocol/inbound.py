@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from mcp_transport.exceptions import ProtocolError
@@ -52,7 +53,7 @@ _SINGLE: Final = (
     "host",
     "content-type",
 )
-_PLAIN: Final = (*_SINGLE, "accept")
+_PLAIN: Final = frozenset({*_SINGLE, "accept"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,14 @@ def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
     # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
     for name, value in request.headers.pairs():
         matters = name in _PLAIN or name.startswith("mcp-param-")
-        if matters and not all(" " <= char <= "~" or char == "\t" for char in value):
+        if matters and not (value.isascii() and value.replace("\t", " ").isprintable()):
             raise ProtocolError(400, _header_code(request, policy), f"{name} header must be visible ASCII")
 
 
 def _headers_are_single(request: HTTPRequest, policy: Policy) -> None:
     # First-copy and last-copy readers would disagree about a duplicate.
-    for name in _SINGLE:
-        if len(request.headers.lines(name)) > 1:
+    for name in _SINGLE if request.headers.repeated else ():
+        if name in request.headers.repeated:
             raise ProtocolError(
                 400, _header_code(request, policy), f"{name} header must appear once, got it twice or more"
             )
@@ -112,14 +113,15 @@ def _host_is_ours(request: HTTPRequest, policy: Policy) -> None:
 
 def _origin_is_known(request: HTTPRequest, policy: Policy) -> None:
     origins, host = request.headers.lines("origin"), request.headers.get("host", "")
+    if not origins:
+        return
     known = [origin_is_allowed(item, host, policy.allowed_hosts, policy.allowed_origins) for item in origins]
     if len(origins) > 1 or not all(known):
         raise ProtocolError(403, INVALID_REQUEST, "Origin is not allowed to call this server")
 
 
 def _method_is_served(request: HTTPRequest, policy: Policy) -> None:
-    streams = request.streaming and bool(sessionful(policy.versions))
-    served = ["POST", "OPTIONS", *(["GET"] if streams else []), *(["DELETE"] if sessionful(policy.versions) else [])]
+    served = _served_methods(policy.versions, request.streaming)
     if request.method not in served:
         raise ProtocolError(
             405,
@@ -132,12 +134,8 @@ def _method_is_served(request: HTTPRequest, policy: Policy) -> None:
 def _body_is_json(request: HTTPRequest, policy: Policy) -> None:
     if request.method != "POST":
         return
-    media, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    if media.strip() != "application/json":
-        raise ProtocolError(415, INVALID_REQUEST, "Content-Type must be application/json")
-    given = dict(item.strip().partition("=")[::2] for item in parameters.split(";"))
-    if given.get("charset", "utf-8").strip('"') not in {"utf-8", "utf8", "us-ascii"}:
-        raise ProtocolError(415, INVALID_REQUEST, "the body must be UTF-8")
+    if fault := _content_type_fault(request.headers.get("content-type", "")):
+        raise ProtocolError(415, INVALID_REQUEST, fault)
 
 
 def _answer_is_acceptable(request: HTTPRequest, policy: Policy) -> None:
@@ -156,6 +154,23 @@ def _length_is_within(request: HTTPRequest, policy: Policy) -> None:
 
 _BEFORE_AUTHENTICATION: Final = (_origin_is_known, _headers_are_plain, _headers_are_single, _host_is_ours)
 _BEFORE_BODY: Final = (_method_is_served, _body_is_json, _answer_is_acceptable, _length_is_within)
+
+
+@lru_cache(maxsize=256)  # a client sends the same one each time
+def _content_type_fault(content_type: str) -> str:
+    media, _, parameters = content_type.lower().partition(";")
+    if media.strip() != "application/json":
+        return "Content-Type must be application/json"
+    given = dict(item.strip().partition("=")[::2] for item in parameters.split(";"))
+    if given.get("charset", "utf-8").strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+        return "the body must be UTF-8"
+    return ""
+
+
+@lru_cache
+def _served_methods(versions: tuple[str, ...], streaming: bool) -> tuple[str, ...]:
+    kept = bool(sessionful(versions))
+    return ("POST", "OPTIONS", *(("GET",) if kept and streaming else ()), *(("DELETE",) if kept else ()))
 
 
 def check_before_authentication(request: HTTPRequest, policy: Policy) -> None:

@@ -8,7 +8,7 @@ the specification; it is answered because browser clients exist.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["cors_headers", "host_is_allowed", "origin_is_allowed", "preflight_headers"]
@@ -22,13 +22,16 @@ _REQUEST_HEADERS: Final = (
 _EXPOSED: Final = "Mcp-Session-Id, WWW-Authenticate, Retry-After"
 
 
-def host_is_allowed(host: str, allowed: Sequence[str]) -> bool:
+@lru_cache(maxsize=256)  # each request names one, mostly the same
+def host_is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
     """Tell whether a Host header matches `allowed`, read as Django's ALLOWED_HOSTS are read."""
     name = _host_name(host)
     return bool(name) and any(_matches(name, pattern.lower()) for pattern in allowed)
 
 
-def origin_is_allowed(origin: str, host: str, allowed_hosts: Sequence[str], allowed_origins: Sequence[str]) -> bool:
+def origin_is_allowed(
+    origin: str, host: str, allowed_hosts: tuple[str, ...], allowed_origins: tuple[str, ...]
+) -> bool:
     """Tell whether a page of `origin` may call: it is listed, or it is the server's own.
 
     The server's own origin is only believed when its host is named in `allowed_hosts`: under "*" a rebound
@@ -39,7 +42,7 @@ def origin_is_allowed(origin: str, host: str, allowed_hosts: Sequence[str], allo
     scheme, _, authority = origin.lower().partition("://")
     if scheme not in {"http", "https"} or authority != host.lower():
         return False
-    named = [pattern for pattern in allowed_hosts if pattern != "*"]
+    named = tuple(pattern for pattern in allowed_hosts if pattern != "*")
     return _host_name(host) in _LOOPBACK or host_is_allowed(host, named)
 
 

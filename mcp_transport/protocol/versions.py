@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["REVISIONS", "Revision", "negotiate", "sessionful", "sessionless"]
@@ -33,17 +33,19 @@ REVISIONS: Final = {
 }
 
 
-def sessionful(names: Sequence[str]) -> tuple[str, ...]:
+@lru_cache  # of the few settings there are
+def sessionful(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the revisions of `names` that live in a session, oldest first."""
     return tuple(sorted(name for name in names if REVISIONS[name].sessionful))
 
 
-def sessionless(names: Sequence[str]) -> tuple[str, ...]:
+@lru_cache
+def sessionless(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the revisions of `names` in which every request stands alone, oldest first."""
     return tuple(sorted(name for name in names if not REVISIONS[name].sessionful))
 
 
-def negotiate(requested: object, supported: Sequence[str]) -> str:
+def negotiate(requested: object, supported: tuple[str, ...]) -> str:
     """Pick the version an `initialize` is answered with: the requested one, else the newest supported.
 
     An unsupported request is not an error (2025-11-25, basic/lifecycle, "Version Negotiation").

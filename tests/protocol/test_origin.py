@@ -12,48 +12,48 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 @pytest.mark.parametrize(
     ("host", "allowed"),
     [
-        ("example.com", ["example.com"]),
-        ("example.com:8000", ["example.com"]),
-        ("EXAMPLE.com", ["example.com"]),
-        ("example.com", ["Example.COM"]),
-        ("example.com.", ["example.com"]),
-        ("example.com.:443", ["example.com"]),
-        ("example.com", [".example.com"]),
-        ("api.example.com", [".example.com"]),
-        ("a.b.example.com:1", [".Example.com"]),
-        ("anything.test", ["*"]),
-        ("localhost", ["other", "localhost"]),
-        ("127.0.0.1:8000", ["127.0.0.1"]),
-        ("[::1]", ["[::1]"]),
-        ("[::1]:8000", ["[::1]"]),
-        ("[2001:DB8::A]:443", ["[2001:db8::a]"]),
+        ("example.com", ("example.com",)),
+        ("example.com:8000", ("example.com",)),
+        ("EXAMPLE.com", ("example.com",)),
+        ("example.com", ("Example.COM",)),
+        ("example.com.", ("example.com",)),
+        ("example.com.:443", ("example.com",)),
+        ("example.com", (".example.com",)),
+        ("api.example.com", (".example.com",)),
+        ("a.b.example.com:1", (".Example.com",)),
+        ("anything.test", ("*",)),
+        ("localhost", ("other", "localhost")),
+        ("127.0.0.1:8000", ("127.0.0.1",)),
+        ("[::1]", ("[::1]",)),
+        ("[::1]:8000", ("[::1]",)),
+        ("[2001:DB8::A]:443", ("[2001:db8::a]",)),
     ],
 )
-def test_a_host_that_a_pattern_names_is_allowed(host: str, allowed: list[str]) -> None:
+def test_a_host_that_a_pattern_names_is_allowed(host: str, allowed: tuple[str, ...]) -> None:
     assert host_is_allowed(host, allowed)
 
 
 @pytest.mark.parametrize(
     ("host", "allowed"),
     [
-        ("example.com", []),
-        ("", ["*"]),
-        ("", [""]),
-        ("evil.com", ["example.com"]),
-        ("api.example.com", ["example.com"]),
-        ("evilexample.com", [".example.com"]),
-        ("example.com.evil.com", [".example.com", "example.com"]),
-        ("example.org", [".example.com"]),
-        ("example.com", ["*.example.com"]),
-        ("example.com:8000", ["example.com:8000"]),
-        ("::1", ["[::1]"]),
-        ("[::2]", ["[::1]"]),
-        ("[::1].evil.com", ["example.com"]),
-        ("evil.com:localhost", ["localhost"]),
-        ("localhost@evil.com", ["localhost"]),
+        ("example.com", ()),
+        ("", ("*",)),
+        ("", ("",)),
+        ("evil.com", ("example.com",)),
+        ("api.example.com", ("example.com",)),
+        ("evilexample.com", (".example.com",)),
+        ("example.com.evil.com", (".example.com", "example.com")),
+        ("example.org", (".example.com",)),
+        ("example.com", ("*.example.com",)),
+        ("example.com:8000", ("example.com:8000",)),
+        ("::1", ("[::1]",)),
+        ("[::2]", ("[::1]",)),
+        ("[::1].evil.com", ("example.com",)),
+        ("evil.com:localhost", ("localhost",)),
+        ("localhost@evil.com", ("localhost",)),
     ],
 )
-def test_any_other_host_is_refused(host: str, allowed: list[str]) -> None:
+def test_any_other_host_is_refused(host: str, allowed: tuple[str, ...]) -> None:
     assert not host_is_allowed(host, allowed)
 
 
@@ -135,8 +135,13 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
     assert origin_is_allowed(origin, "localhost", LOOPBACK, (listed,)) is expected
 
 
-@given(st.text(), st.text(), st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
-def test_every_text_is_allowed_or_not(origin: str, host: str, hosts: list[str], origins: list[str]) -> None:
+some_names = st.lists(st.text(), max_size=3).map(tuple)
+
+
+@given(st.text(), st.text(), some_names, some_names)
+def test_every_text_is_allowed_or_not(
+    origin: str, host: str, hosts: tuple[str, ...], origins: tuple[str, ...]
+) -> None:
     assert host_is_allowed(host, hosts) in (True, False)
     assert origin_is_allowed(origin, host, hosts, origins) in (True, False)
 

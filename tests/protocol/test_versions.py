@@ -42,9 +42,9 @@ def test_each_era_lists_its_revisions_oldest_first(names: tuple[str, ...]) -> No
 
 
 def test_an_era_that_is_not_served_is_empty() -> None:
-    assert sessionful(["2026-07-28"]) == ()
-    assert sessionless(["2025-11-25"]) == ()
-    assert sessionful([]) == sessionless([]) == ()
+    assert sessionful(("2026-07-28",)) == ()
+    assert sessionless(("2025-11-25",)) == ()
+    assert sessionful(()) == sessionless(()) == ()
 
 
 @pytest.mark.parametrize("requested", IN_SESSIONS)

@@ -45,7 +45,7 @@ async def post(
     key, stream = session_key(session_id), secrets.token_hex(8)
     requests = [message for message in work.messages if isinstance(message, Request)]
     flights = [_flight(node, item, digest, stream) for item in requests]
-    with node.expecting(key, stream) as arrived:
+    with node.arrivals.expected(key, stream) as arrived:
         entering = asyncio.ensure_future(_enter(node, session_id, principal, flights, work))
         entering.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:

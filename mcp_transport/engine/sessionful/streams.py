@@ -57,7 +57,7 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
     async def take() -> Attached | None:
         return await node.backend.attach(key, principal.binding, stream, after, node.id)
 
-    with node.expecting(key, stream) as arrived:
+    with node.arrivals.expected(key, stream) as arrived:
         attached = await admitted(node, session_id, principal, take)
         if attached is None:
             raise not_found()

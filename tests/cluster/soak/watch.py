@@ -17,9 +17,9 @@ _CHANGED = "notifications/tools/list_changed"
 
 
 def resident_kib(pid: int) -> int:
-    """Return how much memory a process has in use."""
+    """Return how much memory a process has in use; one that has just ended has none."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
 
 
 class Watch:
