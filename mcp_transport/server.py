@@ -28,11 +28,8 @@ from mcp_transport.context import Context
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import (
     adopt_context,
+    conform,
     header_annotation_fault,
-    name_missing_resources,
-    refuse_cursors,
-    refuse_unknown_prompts,
-    refuse_unknown_tools,
     sessionful_features,
 )
 from mcp_transport.serialization import reads_database, to_wire, wire_annotation
@@ -202,14 +199,8 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
         server.resource(uri, **options)(function)
     if declared.completion is not None:
         server.completion()(declared.completion)  # type: ignore[no-untyped-call]
-    for improve in (
-        sessionful_features,
-        refuse_unknown_tools,
-        refuse_unknown_prompts,
-        refuse_cursors,
-        name_missing_resources,
-    ):
-        improve(server)
+    sessionful_features(server)
+    conform(server)
     return server
 
 

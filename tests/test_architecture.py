@@ -53,7 +53,10 @@ RULES = (
         ),
     ),
     # The SDK and what its seams are made of: it hands a Starlette request to handlers.
-    Rule("mcp_transport.kernel", ("mcp", "mcp_types", "pydantic", "anyio", "starlette", "mcp_transport.protocol")),
+    Rule(
+        "mcp_transport.kernel",
+        ("mcp", "mcp_types", "pydantic", "anyio", "starlette", "opentelemetry", "mcp_transport.protocol"),
+    ),
     Rule("mcp_transport.backends.cache", ("mcp_transport.protocol", "django", "orjson")),
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
     Rule("mcp_transport.backends.redis.alias", ("django",)),

@@ -23,8 +23,7 @@ from mcp_transport.kernel import (
     Facts,
     Kernel,
     adopt_context,
-    name_missing_resources,
-    refuse_unknown_tools,
+    conform,
 )
 from mcp_transport.kernel.events import Listening
 from mcp_transport.protocol.headers import Headers
@@ -239,7 +238,7 @@ async def test_a_notification_reaches_its_handler() -> None:
 )
 async def test_a_missing_resource_has_the_code_of_its_era(version: str, code: int) -> None:
     server: MCPServer[Any] = MCPServer("seams")
-    name_missing_resources(server)
+    conform(server)
     params: dict[str, Any] = {"uri": "test://none"}
     if version == "2026-07-28":
         prefix = "io.modelcontextprotocol/"
@@ -251,6 +250,6 @@ async def test_a_missing_resource_has_the_code_of_its_era(version: str, code: in
 
 async def test_an_unknown_tool_is_a_protocol_error() -> None:
     server: MCPServer[Any] = MCPServer("seams")
-    refuse_unknown_tools(server)
+    conform(server)
     outcome = await Kernel(server).serve(exchange(Recorder()), Request(7, "tools/call", {"name": "none"}))
     assert outcome.error is not None and outcome.error["code"] == -32602

@@ -193,7 +193,9 @@ class Endpoint:
         """Return the running loop's node; the first request on a loop starts it."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
-        if starting is None or _has_failed(starting):
+        if starting is not None and starting.done() and not _has_failed(starting):
+            return starting.result()
+        if starting is None or starting.done():
             self._nodes = {known: node for known, node in self._nodes.items() if not known.is_closed()}
             starting = self._nodes[loop] = asyncio.ensure_future(self._start_node())
         return await asyncio.shield(starting)

@@ -12,12 +12,9 @@ from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
 from mcp_transport.kernel.handlers import (
     adopt_context,
     ask_client,
+    conform,
     header_annotation_fault,
     lowlevel,
-    name_missing_resources,
-    refuse_cursors,
-    refuse_unknown_prompts,
-    refuse_unknown_tools,
     send_log,
     sessionful_features,
 )
@@ -40,12 +37,9 @@ __all__ = [
     "Traits",
     "adopt_context",
     "ask_client",
+    "conform",
     "header_annotation_fault",
     "lowlevel",
-    "name_missing_resources",
-    "refuse_cursors",
-    "refuse_unknown_prompts",
-    "refuse_unknown_tools",
     "send_log",
     "sessionful_features",
 ]

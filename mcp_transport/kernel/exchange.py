@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -52,10 +52,17 @@ class Exchange:
     progress_token: RequestId | None = None
     meta: Mapping[str, Any] | None = None
     """The request's `_meta`."""
-    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
     ended: bool = False
     """Has the handler returned? Nothing may follow the answer (2026-07-28, streamable-http)."""
     _progress: float | None = None
+    _cancel_requested: anyio.Event | None = None
+
+    @property
+    def cancel_requested(self) -> anyio.Event:
+        """Return what is set when the client cancels; few handlers look."""
+        if self._cancel_requested is None:
+            self._cancel_requested = anyio.Event()
+        return self._cancel_requested
 
     @property
     def can_send_request(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from mcp.server.connection import allowed_log_levels
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver import MCPServer
@@ -32,12 +32,9 @@ from mcp_transport.protocol.versions import REVISIONS
 __all__ = [
     "adopt_context",
     "ask_client",
+    "conform",
     "header_annotation_fault",
     "lowlevel",
-    "name_missing_resources",
-    "refuse_cursors",
-    "refuse_unknown_prompts",
-    "refuse_unknown_tools",
     "send_log",
     "sessionful_features",
 ]
@@ -70,8 +67,25 @@ def sessionful_features(server: MCPServer[Any]) -> None:
     target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
 
 
-def refuse_unknown_tools(server: MCPServer[Any]) -> None:
-    """Have a call of an unknown tool answered with -32602 (2025-06-18, server/tools, "Error Handling").
+def conform(server: MCPServer[Any]) -> None:
+    """Have a server answer as the specification says where the SDK does otherwise, with one look at the method."""
+    lists = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
+    rules: dict[str, ServerMiddleware[Any]] = {
+        "tools/call": _refuse_unknown_tools(server),
+        "prompts/get": _refuse_unknown_prompts(server),
+        "resources/read": _name_missing_resources,
+        **dict.fromkeys(lists, _refuse_cursors),
+    }
+
+    async def judge(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        rule = rules.get(ctx.method)
+        return await (call_next(ctx) if rule is None else rule(ctx, call_next))
+
+    lowlevel(server).middleware.append(judge)
+
+
+def _refuse_unknown_tools(server: MCPServer[Any]) -> ServerMiddleware[Any]:
+    """Answer a call of an unknown tool with -32602 (2025-06-18, server/tools, "Error Handling").
 
     The SDK's own answer is a tool result, which a model takes for the tool's word.
     """
@@ -80,22 +94,22 @@ def refuse_unknown_tools(server: MCPServer[Any]) -> None:
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         name = (ctx.params or {}).get("name")
         known = target.get_tool_input_schema
-        if ctx.method == "tools/call" and isinstance(name, str) and known is not None and known(name) is None:
+        if isinstance(name, str) and known is not None and known(name) is None:
             raise MCPError(INVALID_PARAMS, f"Unknown tool: {name[:128]}")
         return await call_next(ctx)
 
-    target.middleware.append(refuse)
+    return refuse
 
 
-def refuse_unknown_prompts(server: MCPServer[Any]) -> None:
-    """Have a prompt that does not exist, or that lacks an argument, answered with -32602 (server/prompts).
+def _refuse_unknown_prompts(server: MCPServer[Any]) -> ServerMiddleware[Any]:
+    """Answer for a prompt that does not exist, or that lacks an argument, with -32602 (server/prompts).
 
     The SDK takes both for a failure of the server.
     """
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         name = (ctx.params or {}).get("name")
-        if ctx.method == "prompts/get" and isinstance(name, str):
+        if isinstance(name, str):
             prompts = {prompt.name: prompt for prompt in await server.list_prompts()}
             if name not in prompts:
                 raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name[:128]}")
@@ -107,18 +121,28 @@ def refuse_unknown_prompts(server: MCPServer[Any]) -> None:
                 raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} needs {', '.join(missing)}")
         return await call_next(ctx)
 
-    lowlevel(server).middleware.append(refuse)
+    return refuse
 
 
-def refuse_cursors(server: MCPServer[Any]) -> None:
-    """Have a cursor answered with -32602: these lists come whole, so none was ever given out."""
+async def _refuse_cursors(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Answer a cursor with -32602: these lists come whole, so none was ever given out."""
+    if (ctx.params or {}).get("cursor"):
+        raise MCPError(INVALID_PARAMS, "Invalid cursor: this list has one page")
+    return await call_next(ctx)
 
-    async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        if ctx.method.endswith("/list") and (ctx.params or {}).get("cursor"):
-            raise MCPError(INVALID_PARAMS, "Invalid cursor: this list has one page")
+
+async def _name_missing_resources(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Answer for a missing resource in a session with -32002 (2025-11-25, server/resources, "Error Handling").
+
+    The SDK answers with the code of 2026-07-28 in both eras.
+    """
+    try:
         return await call_next(ctx)
-
-    lowlevel(server).middleware.append(refuse)
+    except MCPError as error:
+        missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
+        if missing and REVISIONS[ctx.protocol_version].sessionful:
+            raise MCPError(RESOURCE_NOT_FOUND, error.message, error.data) from None
+        raise
 
 
 def header_annotation_fault(schema: dict[str, Any]) -> str:
@@ -130,24 +154,6 @@ def header_annotation_fault(schema: dict[str, Any]) -> str:
         return reason
     doubtful = [token for token in x_mcp_header_map(schema).values() if "_" in token]
     return f"{doubtful[0]!r} holds '_', and proxies drop such headers" if doubtful else ""
-
-
-def name_missing_resources(server: MCPServer[Any]) -> None:
-    """Have a missing resource answered in a session with -32002 (2025-11-25, server/resources, "Error Handling").
-
-    The SDK answers with the code of 2026-07-28 in both eras.
-    """
-
-    async def rename(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        try:
-            return await call_next(ctx)
-        except MCPError as error:
-            missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
-            if missing and ctx.method == "resources/read" and REVISIONS[ctx.protocol_version].sessionful:
-                raise MCPError(RESOURCE_NOT_FOUND, error.message, error.data) from None
-            raise
-
-    lowlevel(server).middleware.append(rename)
 
 
 async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_name: str | None) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
+from mcp.server.context import CallNext
 from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner, aclose_shielded
@@ -17,13 +20,16 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import (
     InboundLadderRejection,
     classify_inbound_request,
+    find_invalid_x_mcp_header,
     validate_mcp_param_headers,
+    x_mcp_header_map,
 )
 from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     PROTOCOL_VERSION_META_KEY,
     SubscriptionsListenRequestParams,
 )
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
 from mcp_transport.exceptions import ProtocolError
@@ -59,6 +65,7 @@ class Kernel:
     def __init__(self, server: Any, *, announces: bool = True) -> None:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
+        self._header_parameters: dict[str, tuple[Any, bool]] = {}
         self.bus = EventBus()
         self.listening = Listening(self.bus)
         if announces and isinstance(server, MCPServer):
@@ -116,9 +123,19 @@ class Kernel:
         if not arguments and not any(header.startswith("mcp-param-") for header in headers):
             return
         schema = await self._input_schema(exchange, name)
-        rejection = validate_mcp_param_headers(schema, arguments, _LineView(headers)) if schema is not None else None
+        if schema is None or not self._has_header_parameters(name, schema):
+            return
+        rejection = validate_mcp_param_headers(schema, arguments, _LineView(headers))
         if rejection is not None:
             raise _rejection(rejection)
+
+    def _has_header_parameters(self, name: str, schema: Any) -> bool:
+        """Tell whether a tool takes any argument from a header; a schema is looked through once."""
+        known = self._header_parameters.get(name)
+        if known is None or known[0] is not schema:
+            has_any = find_invalid_x_mcp_header(schema) is None and bool(x_mcp_header_map(schema))
+            known = self._header_parameters[name] = (schema, has_any)
+        return known[1]
 
     async def _input_schema(self, exchange: Exchange, name: str) -> Any:
         """Look a tool's schema up; a server without a way to do that is asked for its list."""
@@ -155,7 +172,9 @@ class Kernel:
         """Answer `initialize`; a result says that `params` were valid."""
         options = self.server.create_initialization_options(NotificationOptions(True, True, True))
         connection = Connection.for_loop(StandaloneChannel(exchange))
-        runner = ServerRunner(self.server, connection, exchange.lifespan, init_options=options)
+        runner = _Runner(
+            self.server, connection, exchange.lifespan, init_options=options, traced=_is_traced(exchange)
+        )
         return await self._run(runner, exchange, "initialize", params)
 
     async def serve(self, exchange: Exchange, request: Request) -> Outcome:
@@ -164,7 +183,7 @@ class Kernel:
         if not sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        runner = ServerRunner(self.server, _connection(exchange), exchange.lifespan)
+        runner = _Runner(self.server, _connection(exchange), exchange.lifespan, traced=_is_traced(exchange))
         return await self._run(runner, exchange, request.method, request.params)
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
@@ -173,7 +192,7 @@ class Kernel:
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
         finally:
-            await aclose_shielded(runner.connection)
+            await _close(runner.connection)
 
     async def _run(
         self, runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
@@ -191,7 +210,32 @@ class Kernel:
             logger.exception("the handler of %s failed", method)
             return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
         finally:
-            await aclose_shielded(runner.connection)
+            await _close(runner.connection)
+
+
+@dataclass
+class _Runner(ServerRunner[Any]):
+    """The SDK's runner, without spans that nobody collects."""
+
+    traced: bool = True
+
+    def _compose_server_middleware(self, inner: CallNext) -> CallNext:
+        call = inner
+        for middleware in reversed(self.server.middleware):
+            if self.traced or not isinstance(middleware, OpenTelemetryMiddleware):
+                call = partial(middleware, call_next=call)
+        return call
+
+
+def _is_traced(exchange: Exchange) -> bool:
+    """Tell whether a span would reach anybody: a collector of ours, or whoever called with a trace of his own."""
+    return "traceparent" in (exchange.meta or ()) or not isinstance(get_tracer_provider(), ProxyTracerProvider)
+
+
+async def _close(connection: Connection) -> None:
+    """Do what handlers left to be done at the end, which is mostly nothing."""
+    if connection.exit_stack._exit_callbacks:  # type: ignore[attr-defined]
+        await aclose_shielded(connection)
 
 
 def _check_served_version(request: Request, headers: Headers, versions: Sequence[str]) -> None:

@@ -43,7 +43,6 @@ class Caller(Request):
     """
 
     def __init__(self, request: HTTPRequest, principal: Principal, session: CallerSession | None = None) -> None:
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.pairs()]
         scope = {
             "type": "http",
             "method": request.method,
@@ -51,7 +50,7 @@ class Caller(Request):
             "path": request.path,
             "root_path": "",
             "query_string": b"",
-            "headers": headers,
+            "headers": request.headers.raw,
             "client": (request.peer, 0),
             "server": None,
             "user": principal.user,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar, overload
@@ -21,10 +21,11 @@ class Headers(Mapping[str, str]):
     routing header is an error that a folded mapping would hide. Values are Latin-1, as ASGI has them.
     """
 
-    __slots__ = ("_lines", "repeated")
+    __slots__ = ("_lines", "_raw", "repeated")
 
     def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
         self._lines: dict[str, tuple[str, ...]] = {}
+        self._raw: list[tuple[bytes, bytes]] | None = None
         self.repeated: set[str] = set()
         """The names that more than one line has."""
         known = self._lines
@@ -38,9 +39,11 @@ class Headers(Mapping[str, str]):
             known[name] = line
 
     @classmethod
-    def from_asgi(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    def from_asgi(cls, raw: Collection[tuple[bytes, bytes]]) -> Headers:
         """Read the header list of an ASGI scope."""
-        return cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+        headers = cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+        headers._raw = list(raw)
+        return headers
 
     def __getitem__(self, name: str) -> str:
         return self._lines[name.lower()][0]
@@ -63,6 +66,13 @@ class Headers(Mapping[str, str]):
     def lines(self, name: str) -> tuple[str, ...]:
         """Return every line of that name, in order."""
         return self._lines.get(name.lower(), ())
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """Return the header list as an ASGI scope has it."""
+        if self._raw is None:
+            self._raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.pairs()]
+        return self._raw
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return all lines as (name, value) pairs."""

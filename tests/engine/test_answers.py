@@ -14,7 +14,7 @@ from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
 
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import Kernel, refuse_cursors, refuse_unknown_prompts
+from mcp_transport.kernel import Kernel, conform
 from mcp_transport.protocol.policy import Policy
 from tests.clock import FakeClock, settle
 from tests.engine.client import SessionClient, send, send_sessionless
@@ -34,8 +34,7 @@ async def server() -> MCPServer[Any]:
     logging.getLogger().addHandler(guard)
     server: MCPServer[Any] = MCPServer("answers")
     logging.getLogger().removeHandler(guard)
-    refuse_unknown_prompts(server)
-    refuse_cursors(server)
+    conform(server)
     return server
 
 
