@@ -32,9 +32,14 @@ __all__ = [
     "Holder",
     "NodeRecord",
     "Page",
+    "UnknownStream",
 ]
 
 Deliver = Callable[[NodeMessage], None]
+
+
+class UnknownStream(LookupError):
+    """Raised for a stream that the store does not know, or has lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +303,7 @@ class Backend(ABC):
     async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
         """Return the logged events after `after`, and how many before them are lost.
 
-        Raises: LookupError when nothing can come any more: the stream is unknown, or over at `after`.
+        Raises: UnknownStream; LookupError when nothing can come any more, since the stream is over at `after`.
         """
 
     @abstractmethod

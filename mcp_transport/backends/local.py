@@ -9,7 +9,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import Appended, Attached, Backend, Closing, Deliver, Entered, Event, Holder
+from mcp_transport.backends.base import (
+    Appended,
+    Attached,
+    Backend,
+    Closing,
+    Deliver,
+    Entered,
+    Event,
+    Holder,
+    UnknownStream,
+)
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
@@ -217,7 +227,7 @@ class LocalBackend(Backend):
                 raise LookupError(stream)
             return log.after(after)
         if stream != GET_STREAM and stream not in {flight.stream for flight in local.flights.values()}:
-            raise LookupError(stream)
+            raise UnknownStream(stream)
         return (), 0
 
     async def mark(self, key: str, stream: str, delivered: int) -> None:

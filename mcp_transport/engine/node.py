@@ -247,6 +247,12 @@ class Node:
         """Take a stream over if its writer is dead or has forgotten it; `asked` is a request that waits for it."""
         self.lifecycle.spawn(self._rescue(self, key, stream, writer, asked))
 
+    def ask_after(self, key: str, stream: str, writer: str) -> None:
+        """Make sure that a stream's writer is alive and knows of it; another one ends or goes on with it if not."""
+        if writer != self.id:
+            self.rescue(key, stream, writer)
+        self.tell(writer, Joined(key, stream))
+
     def is_in_doubt(self) -> bool:
         """Tell whether this node may have been taken for dead without its knowing."""
         return self.is_checking or self.backend.is_in_doubt(self.id)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mcp_transport.engine.stream import OpenStream
+from mcp_transport.protocol.cursor import GET_STREAM
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -26,7 +27,7 @@ async def come_back(node: Node) -> None:
 
 
 async def hold_again(node: Node, stream: OpenStream) -> bool:
-    """Tell a store that was emptied who holds a stream, or give way; return False if its session is over.
+    """Tell a store that was emptied who holds a stream, or give way; return False if it is over.
 
     Raises: BackendError.
     """
@@ -36,7 +37,11 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
         return False
     if (writer := node.writers.get((key, name))) is not None:
         await writer.check()
+    elif name != GET_STREAM and not stream.writer:
+        return False  # its call is over, and nobody will write it any more
     appended = await node.backend.append(key, name, (), holder=node.id)
+    if stream.writer:
+        node.ask_after(key, name, stream.writer)
     if appended is None or appended.holder is None:
         return appended is not None
     if appended.holder.node == node.id:

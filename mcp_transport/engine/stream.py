@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
-from mcp_transport.backends.base import Backend, Event
+from mcp_transport.backends.base import Backend, Event, UnknownStream
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.exceptions import BackendError
@@ -133,7 +133,7 @@ class OpenStream:
         self._lost = lost
         self._delivered = delivered
         self.revive: Callable[[], Awaitable[bool]] = _is_over
-        """Asked, when the session is not in the store any more, whether it can be stored again."""
+        """Asked, when session or stream are not in the store any more, whether they can be stored again."""
         self.told_loss: Callable[..., None] = lambda **_: None
         """Called with `events`, how many were lost, whenever the client is told so."""
         self._behind = False
@@ -172,7 +172,7 @@ class OpenStream:
         while True:
             self._wake.clear()
             try:
-                events = await self._next_events()
+                events = await self._news()
             except LookupError:
                 return
             for event in events:
@@ -197,6 +197,15 @@ class OpenStream:
         self._delivered(self)
         if event.payload:
             yield sse.event(event.payload, str(Cursor(self.stream, event.seq)))
+
+    async def _news(self) -> list[Event]:
+        """Return what comes next. Raises: LookupError when nothing can."""
+        try:
+            return await self._next_events()
+        except UnknownStream:
+            if await self._is_revived():
+                return []
+            raise
 
     async def _next_events(self) -> list[Event]:
         """Return what follows the cursor without a hole: from the queue and, when that has one, from the log."""
@@ -235,6 +244,13 @@ class OpenStream:
         """Slide the session's end; while the store is away, take it for alive."""
         try:
             return await self._backend.touch(self.key, self.stream) or await self.revive()
+        except BackendError:
+            return True
+
+    async def _is_revived(self) -> bool:
+        """Have a store that lost the stream know it again; one that is away will be asked later."""
+        try:
+            return await self.revive()
         except BackendError:
             return True
 

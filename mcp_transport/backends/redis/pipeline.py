@@ -3,89 +3,146 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
 
+from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 
 from mcp_transport.backends.redis.connection import is_setup_error, is_store_error, recover
 from mcp_transport.backends.redis.scripts import Script
 from mcp_transport.exceptions import BackendError
 
+try:
+    from mcp_transport.backends.redis.wire import Wire
+except ImportError:  # hiredis is not installed
+    Wire = None  # type: ignore[assignment, misc]
+
 __all__ = ["Pipeline"]
 
+# Seconds that a command nobody waits for may wait for others to go with: every packet wakes two processes.
+_BEHIND: Final = 0.001
+
 _Command = tuple[Any, ...]
+_Batch = list[tuple[_Command, "asyncio.Future[Any]"]]
 
 
 class Pipeline:
-    """Collects what one event loop asks of Redis, and sends it once a tick as one pipeline."""
+    """Collects what one event loop asks of Redis, and sends it once a tick."""
 
     def __init__(self, client: Any, name: str) -> None:
         self._client, self._name = client, name
-        self._waiting: list[tuple[_Command, asyncio.Future[Any]]] = []
-        self._sending: set[asyncio.Task[None]] = set()
-        self._posted: set[asyncio.Future[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: _Batch = []
+        self._due: asyncio.Handle | None = None
+        self._is_due_soon = False
+        self._wire: Wire | None = None
+        self._shares_connection = Wire is not None and not isinstance(client, RedisCluster)
+        self._backlog: _Batch = []
+        self._tasks: set[asyncio.Future[Any]] = set()
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run a script, by its digest if Redis knows it. Raises: BackendError."""
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, behind: bool = False
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a script, by its digest if Redis knows it. Raises, when awaited: BackendError."""
+        rest = (len(keys), *keys, *arguments)
+        return self._known(script, rest, self.execute("EVALSHA", script.digest, *rest, behind=behind))
+
+    async def _known(self, script: Script, rest: Sequence[Any], answer: asyncio.Future[Any]) -> Any:
         try:
-            return await self.execute("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            return await answer
         except NoScriptError:
             # After a restart or on a new master: sending the source makes the digest known again.
-            return await self.execute("EVAL", script.source, len(keys), *keys, *arguments)
+            return await self.execute("EVAL", script.source, *rest)
 
-    async def execute(self, *command: Any) -> Any:
-        """Send one command. Raises: BackendError."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._send_soon)
+    def execute(self, *command: Any, behind: bool = False) -> asyncio.Future[Any]:
+        """Send one command, or `behind`, with the next one that is sent. Raises, when awaited: BackendError."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((command, answer))
-        return await answer
+        if behind and self._due is None:
+            self._due = self._loop.call_later(_BEHIND, self._flush)
+        elif not behind and not self._is_due_soon:
+            if self._due is not None:
+                self._due.cancel()
+            self._due, self._is_due_soon = self._loop.call_soon(self._flush), True
+        return answer
 
     def post(self, *command: Any) -> None:
         """Send one command behind, whatever becomes of it."""
-        answer = asyncio.ensure_future(self.execute(*command))
+        answer = self.execute(*command, behind=True)
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._posted.add(answer)
-        answer.add_done_callback(self._posted.discard)
+        self._keep(answer)
 
     async def close(self) -> None:
         """Wait for what is under way, then close the connections."""
-        if self._posted:
-            await asyncio.wait(self._posted)
         if self._waiting:
-            await asyncio.sleep(0)  # the tick that sends them
-        if self._sending:
-            await asyncio.wait(self._sending)
+            self._flush()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._wire is not None:
+            await self._wire.drained.wait()
+            await self._wire.close()
         await self._client.aclose()
 
-    def _send_soon(self) -> None:
-        batch, self._waiting = self._waiting, []
-        task = asyncio.get_running_loop().create_task(self._send(batch))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+    def _keep(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, batch: list[tuple[_Command, asyncio.Future[Any]]]) -> None:
+    def _flush(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+        batch, self._waiting, self._due, self._is_due_soon = self._waiting, [], None, False
+        self._transmit(batch)
+
+    def _transmit(self, batch: _Batch) -> None:
+        """Send commands together, and have each answer settled."""
+        if not self._shares_connection:
+            self._keep(self._loop.create_task(self._exchange(batch)))
+        elif self._wire is not None and not self._wire.is_broken and not self._backlog:
+            self._send(self._wire, batch)
+        else:
+            if not self._backlog:
+                self._keep(self._loop.create_task(self._connect()))
+            self._backlog += batch
+
+    def _send(self, wire: Wire, batch: _Batch) -> None:
+        wire.send([command for command, _ in batch], [partial(self._settle, answer) for _, answer in batch])
+
+    async def _connect(self) -> None:
+        """Open a wire for what waits for one."""
+        broken, self._wire = self._wire, None
         try:
-            answers = await self._exchange([command for command, _ in batch])
-        except Exception as error:
-            answers = [error] * len(batch)
-        except BaseException:
-            for _, answer in batch:
-                answer.cancel()
-            raise
-        failed = any(isinstance(value, BaseException) and is_store_error(value) for value in answers)
-        for (_, answer), value in zip(batch, answers, strict=True):
-            if answer.done():
-                continue  # its caller was cancelled
-            if isinstance(value, Exception):
-                answer.set_exception(self._translated(value))
-            else:
-                answer.set_result(value)
-        if failed:
+            if broken is not None:
+                await broken.close()
+            self._wire = wire = await Wire.open(self._client)
+        except BaseException as error:
+            self._fail(self._take_backlog(), error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._send(wire, self._take_backlog())
+
+    def _take_backlog(self) -> _Batch:
+        batch, self._backlog = self._backlog, []
+        return batch
+
+    async def _exchange(self, batch: _Batch) -> None:
+        """Have redis-py's pipeline do it, which knows where in a Cluster each key lives."""
+        try:
+            values = await self._execute([command for command, _ in batch])
+        except BaseException as error:
+            self._fail(batch, error)
+            if not isinstance(error, Exception):
+                raise
+            values = [error]
+        else:
+            for (_, answer), value in zip(batch, values, strict=True):
+                self._settle(answer, value)
+        if any(isinstance(value, BaseException) and is_store_error(value) for value in values):
             await recover(self._client)
 
-    async def _exchange(self, commands: list[_Command]) -> list[Any]:
+    async def _execute(self, commands: list[_Command]) -> list[Any]:
         if len(commands) == 1:
             return [await self._client.execute_command(*commands[0])]
         pipeline = self._client.pipeline(transaction=False)
@@ -93,6 +150,21 @@ class Pipeline:
             pipeline.execute_command(*command)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
+
+    def _fail(self, batch: _Batch, error: BaseException) -> None:
+        for _, answer in batch:
+            if isinstance(error, Exception):
+                self._settle(answer, error)
+            else:
+                answer.cancel()
+
+    def _settle(self, answer: asyncio.Future[Any], value: Any) -> None:
+        if answer.done():
+            return  # its caller was cancelled
+        if isinstance(value, Exception):
+            answer.set_exception(self._translated(value))
+        else:
+            answer.set_result(value)
 
     def _translated(self, error: Exception) -> Exception:
         if not (is_store_error(error) or is_setup_error(error)):

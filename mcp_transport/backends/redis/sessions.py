@@ -83,7 +83,7 @@ class RedisSessions(RedisStore):
         self._over(key, stream)
         arguments = [stream, errors, *map(codec.encode_id, request_ids)]
         keys = self._keys.of_session(key, "flights")
-        await self._pipeline().run(self._scripts["leave"], keys, arguments)
+        await self._pipeline().run(self._scripts["leave"], keys, arguments, behind=True)
 
     async def update(self, key: str, **changes: Any) -> None:
         await self._run("update", key, (), codec.encode_changes(changes))

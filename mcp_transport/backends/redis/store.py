@@ -56,13 +56,20 @@ class RedisStore(Backend):
         return self._pipelines[loop]
 
     async def _run(
-        self, script: str, key: str, parts: Sequence[str], arguments: Sequence[Any], *, log: str = ""
+        self,
+        script: str,
+        key: str,
+        parts: Sequence[str],
+        arguments: Sequence[Any],
+        *,
+        log: str = "",
+        behind: bool = False,
     ) -> Any:
         """Run a script on a session: its record, the named parts beside it and, at the end, a stream's log."""
         keys = self._keys.of_session(key, *parts)
         if log:
             keys.append(self._keys.log(key, log))
-        return await self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments])
+        return await self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments], behind=behind)
 
     def _seen(self, session: Session) -> Session:
         self._note_use(session.key, session.principal, milliseconds(session.last_seen))

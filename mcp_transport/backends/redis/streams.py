@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from mcp_transport.backends.base import Appended, Attached, Claimed, Event, Holder
+from mcp_transport.backends.base import Appended, Attached, Claimed, Event, Holder, UnknownStream
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership
@@ -50,7 +50,7 @@ class RedisStreams(RedisStore):
         words = [word for event in events for word in (event.seq, codec.encode_event(event))]
         bounds = [self._keep, policy.stream_max_events, policy.stream_max_bytes]
         arguments = [*bounds, stream, writer, holder, int(refills), errors, len(ids), *ids, *words]
-        found = await self._run("append", key, ("flights", "streams"), arguments, log=stream)
+        found = await self._run("append", key, ("flights", "streams"), arguments, log=stream, behind=True)
         if found is None:
             self._over(key, stream)
             return None
@@ -95,13 +95,15 @@ class RedisStreams(RedisStore):
     async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
         found = await self._run("read", key, ("flights", "streams"), [stream, after], log=stream)
         if found is None:
+            raise UnknownStream(stream)
+        if not found:
             raise LookupError(stream)
         lost, events = found
         return codec.decode_events(events), lost
 
     async def mark(self, key: str, stream: str, delivered: int) -> None:
         keys = self._keys.of_session(key, "streams")
-        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered])
+        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered], behind=True)
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
         pipeline, member = self._pipeline(), self._members.get(node)

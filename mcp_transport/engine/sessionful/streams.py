@@ -18,7 +18,7 @@ from mcp_transport.protocol.errors import (
 )
 from mcp_transport.protocol.http import HTTPRequest, StreamReply
 from mcp_transport.protocol.inbound import check_version, required_session_id
-from mcp_transport.protocol.inbox import Joined, Superseded
+from mcp_transport.protocol.inbox import Superseded
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key
 from mcp_transport.protocol.versions import REVISIONS
@@ -74,10 +74,7 @@ def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
         superseded = Superseded(key, stream, attached.holder.epoch)
         node.tell(attached.previous.node, superseded)
     if attached.writer:
-        # Is it alive, and does it know of the stream?
-        if attached.writer != node.id:
-            node.rescue(key, stream, attached.writer)
-        node.tell(attached.writer, Joined(key, stream))
+        node.ask_after(key, stream, attached.writer)
     if stream == GET_STREAM:
         node.announcements.catch_up(key, attached.heard)
 

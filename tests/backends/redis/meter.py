@@ -94,20 +94,34 @@ class Meter:
     def __init__(self, endpoints: Sequence[Endpoint], monitor: Monitor) -> None:
         self._endpoints, self._monitor = endpoints, monitor
         self.trips: list[Trip] = []
+        self._delaying: set[asyncio.Task[None]] = set()
 
     def install(self, monkeypatch: Any) -> None:
         """Count every exchange with the server."""
-        exchange = Pipeline._exchange
+        transmit = Pipeline._transmit
 
-        async def counted(pipeline: Pipeline, commands: list[tuple[Any, ...]]) -> list[Any]:
+        def counted(pipeline: Pipeline, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
             alone = all(trip.returned for trip in self.trips)
-            self.trips.append(trip := Trip(tuple(_word(command) for command in commands), alone))
-            answers = await exchange(pipeline, commands)
+            self.trips.append(trip := Trip(tuple(_word(command) for command, _ in batch), alone))
+            loop = asyncio.get_running_loop()
+            answers = [loop.create_future() for _ in batch]
+            self._delaying.add(task := loop.create_task(delayed(trip, answers, [answer for _, answer in batch])))
+            task.add_done_callback(self._delaying.discard)
+            transmit(pipeline, [(command, answer) for (command, _), answer in zip(batch, answers, strict=True)])
+
+        async def delayed(trip: Trip, answers: list[asyncio.Future[Any]], awaited: list[asyncio.Future[Any]]) -> None:
+            found = await asyncio.gather(*answers, return_exceptions=True)
             await asyncio.sleep(_FAR)
             trip.returned = True
-            return answers
+            for value, future in zip(found, awaited, strict=True):
+                if future.done():
+                    continue
+                if isinstance(value, Exception):
+                    future.set_exception(value)
+                else:
+                    future.set_result(value)
 
-        monkeypatch.setattr(Pipeline, "_exchange", counted)
+        monkeypatch.setattr(Pipeline, "_transmit", counted)
 
     async def of(self, work: Awaitable[_T]) -> tuple[_T, Cost]:
         """Do something; return what came of it, and what that cost."""
@@ -142,6 +156,8 @@ class Meter:
             node, backend = await endpoint.node(), endpoint.backend
             await settle()
             if not all(trip.returned for trip in self.trips):
+                return False
+            if backend._pipeline()._waiting:
                 return False
             member = backend._members[node.id]
             newest = await member._inbox.xrevrange(backend._keys.inbox(node.id), count=1)

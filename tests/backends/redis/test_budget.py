@@ -138,8 +138,9 @@ async def test_a_call_that_is_answered_with_events(client, gate, meter, table, e
     gate.open.set()
     answer, cost = await meter.of(client.call("count", {"steps": events - 1}))
     assert len(await answer.messages()) == events + 1
-    # The result comes a tick later than the events, and takes the call off the books.
-    table.row(f"tools/call, answered with {events} events and the result", cost, 1, 2)
+    # The result comes a tick later than the events, mostly too late to go with them, and takes the call off the books.
+    table.row(f"tools/call, answered with {events} events and the result", cost, 1, len(cost.behind))
+    assert len(cost.behind) in (1, 2), cost
 
 
 async def test_events_of_later_ticks(client, gate, call, meter, table):
@@ -226,7 +227,7 @@ async def test_what_was_delivered_is_marked_once_a_second(client, nodes, clock, 
 async def test_a_stream_is_resumed_elsewhere(client, call, meter, table, there):
     _, cost = await meter.of(client.get(f"{call_stream(client)}-1", **there))
     # The old socket's node lets go, and the writer, which may have forgotten the call, says that it is still there.
-    table.row("resume of a running call, held by another node", cost, 1, 4)
+    table.row("resume of a running call, held by another node", cost, 1, 3)
 
 
 def call_stream(client: SessionClient) -> str:
@@ -303,9 +304,13 @@ async def test_an_idle_node_listens_and_renews_its_lease(server, clock, gate):
         while not (waiting := server.cli("CLIENT", "LIST").count(" flags=b ")):
             await settle()
     assert waiting == 1, "the inbox is the one connection that waits"
-    await asyncio.sleep(3 * policy.lease / 3 + 0.15)
-    found = await monitor.take()
+    began, found = time.monotonic(), await monitor.take()
+    async with asyncio.timeout(30):
+        while found["BEAT"] < 4:
+            await asyncio.sleep(0.01)
+            found += await monitor.take()
+    took = time.monotonic() - began
     await monitor.close()
     await endpoint.stop()
-    assert set(found) == {"BEAT", "NODES"}
-    assert 3 <= found["BEAT"] == found["NODES"] <= 4
+    assert found == {"BEAT": found["BEAT"], "NODES": found["BEAT"]}
+    assert took >= (found["BEAT"] - 2) * policy.lease / 3, "it beats more often than it has to"

@@ -1,4 +1,4 @@
--- Return the events after a number, or that none can come any more.
+-- Return the events after a number, nothing where none can come any more, and nil for a stream that is unknown.
 -- KEYS record, flights, streams, log  ARGV ttl, stream, after
 local time = open_at(KEYS[1], ARGV[1])
 if not time then return nil end
@@ -8,6 +8,6 @@ if not stream then
   return {0, {}}
 end
 local after = tonumber(ARGV[3])
-if stream.kept_until and after >= stream.last then return nil end
+if stream.kept_until and after >= stream.last then return {} end
 local events, lost = events_after(stream, KEYS[4], after)
 return {lost, events}
