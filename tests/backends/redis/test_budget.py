@@ -138,7 +138,7 @@ async def test_a_call_that_is_answered_with_events(client, gate, meter, table, e
     gate.open.set()
     answer, cost = await meter.of(client.call("count", {"steps": events - 1}))
     assert len(await answer.messages()) == events + 1
-    # The result comes a tick later than the events, mostly too late to go with them, and takes the call off the books.
+    # The result comes a tick later than the events, mostly too late to go with them, and empties the books.
     table.row(f"tools/call, answered with {events} events and the result", cost, 1, len(cost.behind))
     assert len(cost.behind) in (1, 2), cost
 
