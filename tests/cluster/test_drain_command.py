@@ -16,7 +16,7 @@ from tests.cluster.client import Client
 from tests.cluster.processes import ROOT
 from tests.cluster.stage import Stage, events_of, some_events, until
 
-DRAIN = 2.0
+DRAIN = 5.0
 
 
 @pytest.fixture
