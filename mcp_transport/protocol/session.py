@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -57,6 +58,7 @@ class Flight:
     """The request itself, where it is to be run again after its node died."""
 
 
+@lru_cache(maxsize=4096)  # a client sends its id with each request
 def session_key(session_id: str) -> str:
     """Hash a session id into the name it is stored and logged under: 26 characters, 130 bits."""
     return base64.b32encode(hashlib.sha256(session_id.encode()).digest()).decode()[:26]

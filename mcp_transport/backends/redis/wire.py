@@ -50,13 +50,13 @@ class Wire(asyncio.Protocol):
         """Tell whether commands need another wire."""
         return self._broken is not None or self._transport.is_closing()
 
-    def send(self, commands: Sequence[Sequence[Any]], settles: Sequence[Settle]) -> None:
+    def send(self, commands: Sequence[tuple[Any, ...]], settles: Sequence[Settle]) -> None:
         """Send commands together; each answer goes to the one at its place."""
         if not self._awaited:
             self._heard = self._loop.time()
         self._awaited.extend(zip((command[0] for command in commands), settles, strict=True))
         self.drained.clear()
-        self._transport.writelines(self._connection.pack_commands(commands))
+        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
         if self._watch is None:
             self._watch = self._loop.call_later(self._patience, self._look)
 

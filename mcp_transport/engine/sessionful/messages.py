@@ -21,7 +21,7 @@ from mcp_transport.protocol.principal import Principal
 __all__ = ["hasten", "take_notification", "take_reply"]
 
 
-async def hasten(node: Node, key: str, principal: Principal, message: Message | None) -> object:
+async def hasten(node: Node, key: str, principal: Principal, message: Message) -> object:
     """Begin what a message asks for before the session has admitted it; return None if that cannot be.
 
     A reply proves by itself whom it comes from, and a cancellation names its principal to the store.

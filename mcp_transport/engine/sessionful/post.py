@@ -100,8 +100,9 @@ async def _enter(
         return await node.backend.enter(key, principal.binding, node.id, flights)
 
     entered = admitted(node, session_id, principal, enter)
-    only = work.messages[0] if len(work.messages) == 1 else None
-    return await asyncio.gather(entered, hasten(node, key, principal, only))
+    if len(work.messages) > 1 or flights:
+        return await entered, None
+    return await asyncio.gather(entered, hasten(node, key, principal, work.messages[0]))
 
 
 async def _give_up(
