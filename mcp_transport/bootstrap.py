@@ -41,7 +41,7 @@ def endpoint() -> Endpoint:
                 session_keys=derived_keys("session-id"),
                 authenticate=authenticate,
                 recall=recall,
-                minds_signals=True,
+                owns_process=True,
             )
         return _endpoint
 

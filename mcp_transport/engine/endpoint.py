@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
@@ -59,7 +60,8 @@ class Endpoint:
 
     `keys` is a ring of secrets for requests to clients, `session_keys` one for session ids: the first one signs or
     seals, all of them verify or open. `recall` finds a principal again for calls that are run again. An endpoint that
-    `minds_signals` takes leave at SIGTERM before the server does what it does by itself.
+    `owns_process` takes leave at SIGTERM before the server does what it does by itself, and has the garbage collector
+    look no more at what was there before it.
     """
 
     def __init__(
@@ -73,13 +75,13 @@ class Endpoint:
         authenticate: Authenticate = _nobody,
         recall: sessionful.Recall = _remembered,
         observer: Observer | None = None,
-        minds_signals: bool = False,
+        owns_process: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
-        self._minds_signals, self._is_leaving = minds_signals, False
+        self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         kernel.bus.publish_to = self._broadcast
 
@@ -147,9 +149,12 @@ class Endpoint:
         node = await self.node()
         if node.is_stopping:
             raise _stopping(request)
-        if request.streaming and self._minds_signals:
-            self._minds_signals = False
+        if request.streaming and self._owns_process and not self._has_settled:
+            self._has_settled = True
             leave_before_sigterm(self._take_leave)
+            # Code, schemas and settings live as long as the process; to look through them takes tens of milliseconds.
+            gc.collect()
+            gc.freeze()
         return node
 
     async def _read(self, body: AsyncIterable[bytes]) -> bytes:

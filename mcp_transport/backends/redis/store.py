@@ -36,8 +36,8 @@ class RedisStore(Backend):
         # Clients belong to an event loop; a process may serve from several.
         self._pipelines: dict[asyncio.AbstractEventLoop, Pipeline] = {}
         self._members: dict[str, Membership] = {}
-        # When sessions were last used here, by index and key.
-        self._used: dict[tuple[str, str], int] = {}
+        # When sessions were last used here, by key, and by whom.
+        self._used: dict[str, tuple[str, int]] = {}
 
     # -- nodes ---------------------------------------------------------------------------------------
 
@@ -77,15 +77,16 @@ class RedisStore(Backend):
 
     def _note_use(self, key: str, principal: str, seen: int) -> None:
         """Have the indexes learn with the next beat that a session was used."""
-        self._used[self._keys.owned(principal), key] = self._used[self._keys.sessions, key] = seen
+        self._used[key] = (principal, seen)
 
     async def _write_use(self) -> None:
         """Write to the indexes when sessions were last used here. Raises: BackendError."""
         used = list(self._used.items())
         self._used.clear()
         by_index: dict[str, list[Any]] = {}
-        for (index, key), seen in used:
-            by_index.setdefault(index, []).extend((seen, key))
+        for key, (principal, seen) in used:
+            for index in (self._keys.owned(principal), self._keys.sessions):
+                by_index.setdefault(index, []).extend((seen, key))
         execute = self._pipeline().execute
         await asyncio.gather(*(execute("ZADD", index, "XX", *members) for index, members in by_index.items()))
 
