@@ -9,6 +9,8 @@
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-server [PORT=8000]      only that server
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
+#   make bench                               measure everything beside its peers: two hours on a quiet machine
+#   make bench-quick                         the same in one short round
 #   make clean                               remove .venv, caches and the demonstration database
 
 SHELL := /bin/sh
@@ -30,7 +32,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 # What several processes need, and pip does not install.
 SERVERS := redis-server nginx
 
-.PHONY: help run cluster servers test lint conformance conformance-cluster conformance-server soak clean
+.PHONY: help run cluster servers test lint conformance conformance-cluster conformance-server soak bench bench-quick clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -80,9 +82,16 @@ conformance-server: $(INSTALLED)
 soak: $(INSTALLED) servers
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+bench: $(INSTALLED) servers
+	@$(BIN)/python -m tests.bench --output .bench/results
+	@$(BIN)/python -m tests.bench.report .bench/results
+
+bench-quick: $(INSTALLED) servers
+	@$(BIN)/python -m tests.bench --quick
+
 clean:
 	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf .cluster
+	rm -rf .cluster .bench
 	rm -f db.sqlite3 db.sqlite3-shm db.sqlite3-wal
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -300,10 +300,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
+    async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
         """Return the logged events after `after`, and how many before them are lost.
 
-        Raises: UnknownStream; LookupError when nothing can come any more, since the stream is over at `after`.
+        Raises: UnknownStream; LookupError when nothing can come any more, since the stream is over at `after`, or
+            another response has taken it after `epoch`.
         """
 
     @abstractmethod

@@ -219,11 +219,11 @@ class LocalBackend(Backend):
         ended = log.done_at is not None
         return Attached(session, holder, previous, events, cursor, ended, lost, heard=log.heard)
 
-    async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
+    async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
         _, local = self._local.get(key, (0.0, LocalSession()))
         if stream in local.logs:
             log = local.logs[stream]
-            if log.done_at is not None and after >= log.last:
+            if (log.done_at is not None and after >= log.last) or 0 < epoch < log.epoch:
                 raise LookupError(stream)
             return log.after(after)
         if stream != GET_STREAM and stream not in {flight.stream for flight in local.flights.values()}:

@@ -175,11 +175,10 @@ class OpenStream:
                 events = await self._news()
             except LookupError:
                 return
-            for event in events:
-                for frame in self._frames_of(event):
-                    yield frame
-                if event.terminal:
-                    return
+            if chunk := b"".join(frame for event in events for frame in self._frames_of(event)):
+                yield chunk  # one write for all that is ready
+            if events and events[-1].terminal:
+                return
             if self.ended.is_set():
                 for frame in self._farewell:
                     yield frame
@@ -235,7 +234,7 @@ class OpenStream:
 
     async def _read_log(self) -> tuple[Event, ...]:
         try:
-            events, self._lost = await self._backend.read(self.key, self.stream, self.cursor)
+            events, self._lost = await self._backend.read(self.key, self.stream, self.cursor, epoch=self.epoch)
         except BackendError:
             return ()
         return events

@@ -68,6 +68,16 @@ class StreamContract:
             with pytest.raises(LookupError):
                 await opened.read(KEY, STREAM, over)
 
+    async def test_reading_tells_when_another_response_has_the_stream(self, opened: Backend) -> None:
+        await opened.enter(KEY, ANN, "n1", [flight(1)])
+        await opened.append(KEY, STREAM, events(1), holder="n1")
+        assert await opened.read(KEY, STREAM, 0, epoch=1) == (tuple(events(1)), 0)
+        attached = await opened.attach(KEY, ANN, STREAM, 0, "n2")
+        assert attached is not None and attached.holder.epoch == 2
+        with pytest.raises(LookupError):
+            await opened.read(KEY, STREAM, 0, epoch=1)
+        assert await opened.read(KEY, STREAM, 0, epoch=2) == (tuple(events(1)), 0)
+
     async def test_what_lies_before_a_gap_counts_as_lost(self, opened: Backend) -> None:
         await opened.append(KEY, STREAM, events(1, 2))
         await opened.append(KEY, STREAM, events(4))

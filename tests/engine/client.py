@@ -64,6 +64,7 @@ class Answer:
     body: bytes = b""
     stream: StreamReply | None = None
     _frames: AsyncIterator[bytes] | None = field(default=None, repr=False)
+    _ready: list[bytes] = field(default_factory=list, repr=False)
 
     @property
     def json(self) -> Any:
@@ -79,9 +80,11 @@ class Answer:
         assert self.stream is not None, f"a complete answer, not a stream: {self.status} {self.body!r}"
         if self._frames is None:
             self._frames = aiter(self.stream.frames)
-        async with asyncio.timeout(5):
-            raw = await anext(self._frames, None)
-        return parse_frame(raw) if raw is not None else None
+        if not self._ready:
+            async with asyncio.timeout(5):
+                chunk = await anext(self._frames, b"")
+            self._ready = [piece + b"\n\n" for piece in chunk.split(b"\n\n") if piece]
+        return parse_frame(self._ready.pop(0)) if self._ready else None
 
     async def message(self) -> dict[str, Any] | None:
         """Return the next JSON-RPC message, skipping comments and priming events; None at the end."""

@@ -92,8 +92,8 @@ class RedisStreams(RedisStore):
             heard.decode() or f"{milliseconds(session.created):015d}-00000",
         )
 
-    async def read(self, key: str, stream: str, after: int) -> tuple[tuple[Event, ...], int]:
-        found = await self._run("read", key, ("flights", "streams"), [stream, after], log=stream)
+    async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
+        found = await self._run("read", key, ("flights", "streams"), [stream, after, epoch], log=stream)
         if found is None:
             raise UnknownStream(stream)
         if not found:
