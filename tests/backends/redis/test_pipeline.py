@@ -1,0 +1,195 @@
+"""Commands on their shared connection: in order, each with its own answer, whatever becomes of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from mcp_transport.backends.redis import pipeline as pipelines
+from mcp_transport.backends.redis.connection import connect
+from mcp_transport.backends.redis.pipeline import Pipeline
+from mcp_transport.backends.redis.scripts import Script
+from mcp_transport.exceptions import BackendError
+from tests.backends.redis.aliases import django, until
+from tests.backends.redis.servers import RedisServer
+
+WITHIN = 0.3
+OPTIONS = {"socket_timeout": WITHIN, "socket_connect_timeout": WITHIN}
+WAYS = ["shared connection", "redis-py"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "redis-py":
+        monkeypatch.setattr(pipelines, "Wire", None)
+    return str(request.param)
+
+
+@asynccontextmanager
+async def pipeline_to(server: RedisServer, **options: Any) -> AsyncIterator[Pipeline]:
+    pipeline = Pipeline(connect(django(server.url, **(OPTIONS | options))), "here")
+    try:
+        yield pipeline
+    finally:
+        async with asyncio.timeout(5):
+            await pipeline.close()
+
+
+async def connections(server: RedisServer) -> int:
+    """Return how many clients the server has, besides who asks."""
+    return server.cli("CLIENT", "LIST").count("name=mcp")
+
+
+async def served(pipeline: Pipeline) -> bool:
+    try:
+        return bool(await pipeline.execute("PING"))
+    except BackendError:
+        return False
+
+
+async def test_each_command_has_its_own_answer(server: RedisServer, way: str) -> None:
+    async with pipeline_to(server) as pipeline:
+        await pipeline.execute("FLUSHALL")
+        answers = [pipeline.execute("INCR", "n", behind=bool(number % 2)) for number in range(100)]
+        assert await asyncio.gather(*answers) == list(range(1, 101))
+        assert (await pipeline.execute("XRANGE", "none", "-", "+")) == []
+        await pipeline.execute("XADD", "stream", "1-1", "name", "value")
+        assert await pipeline.execute("XRANGE", "stream", "-", "+") == [(b"1-1", {b"name": b"value"})]
+
+
+async def test_all_that_are_under_way_share_one_connection(server: RedisServer) -> None:
+    async with pipeline_to(server) as pipeline:
+        first = pipeline.execute("PING")
+        more = [pipeline.execute("ECHO", str(number)) for number in range(50)]
+        await asyncio.gather(first, *more)
+        assert await connections(server) == 1
+
+
+async def test_what_nobody_waits_for_goes_with_the_next(server: RedisServer, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pipelines, "_BEHIND", 3600.0)
+    async with pipeline_to(server) as pipeline:
+        behind = pipeline.execute("ECHO", "behind", behind=True)
+        assert not behind.done()
+        assert await pipeline.execute("ECHO", "now") == b"now"
+        assert await behind == b"behind"
+
+
+async def test_what_nobody_waits_for_goes_alone_after_a_moment(server: RedisServer) -> None:
+    async with pipeline_to(server) as pipeline, asyncio.timeout(5):
+        assert await pipeline.execute("ECHO", "behind", behind=True) == b"behind"
+
+
+async def test_what_stays_behind_is_sent_before_the_end(server: RedisServer, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pipelines, "_BEHIND", 3600.0)
+    async with pipeline_to(server) as pipeline:
+        pipeline.post("SET", "last", "words")
+    assert server.cli("GET", "last").strip() == "words"
+    await until(lambda: _none(server))
+
+
+async def _none(server: RedisServer) -> bool:
+    return await connections(server) == 0
+
+
+async def test_an_error_is_the_answer_of_one_command_alone(server: RedisServer, way: str) -> None:
+    async with pipeline_to(server) as pipeline:
+        good, bad, also = (pipeline.execute(*words) for words in (("PING",), ("NOPE",), ("PING",)))
+        assert (await good, await also) == (True, True)
+        with pytest.raises(Exception, match="unknown command"):
+            await bad
+
+
+async def test_a_script_that_is_not_known_is_sent_in_full(server: RedisServer, way: str) -> None:
+    script = Script("return {KEYS[1], ARGV[1]}", "f" * 40)
+    async with pipeline_to(server) as pipeline:
+        assert await pipeline.run(script, ["key"], ["value"]) == [b"key", b"value"]
+
+
+async def test_a_caller_who_leaves_takes_nobody_elses_answer(server: RedisServer, way: str) -> None:
+    async with pipeline_to(server) as pipeline:
+        leaving = asyncio.ensure_future(pipeline.execute("ECHO", "left"))
+        staying = pipeline.execute("ECHO", "stayed")
+        leaving.cancel()
+        assert await staying == b"stayed"
+
+
+async def broken_by(pipeline: Pipeline, blow: Callable[[], Awaitable[Any]]) -> None:
+    """Have a command under way when the connection breaks."""
+    await pipeline.execute("PING")
+    waiting = asyncio.ensure_future(pipeline.execute("BLPOP", "never", 0))
+    await asyncio.sleep(0)
+    await blow()
+    with pytest.raises(BackendError):
+        async with asyncio.timeout(5):
+            await waiting
+
+
+async def test_after_a_cut_connection_the_next_command_is_served(server: RedisServer) -> None:
+    async with pipeline_to(server, socket_timeout=5.0) as pipeline:
+
+        async def cut() -> None:
+            await until(lambda: _blocked(server))
+            server.cli("CLIENT", "KILL", "TYPE", "normal")
+
+        await broken_by(pipeline, cut)
+        assert await served(pipeline)
+        assert await connections(server) == 1
+
+
+async def _blocked(server: RedisServer) -> bool:
+    return " flags=b " in server.cli("CLIENT", "LIST")
+
+
+async def test_a_server_that_owes_an_answer_for_too_long_is_given_up(server: RedisServer) -> None:
+    async with pipeline_to(server) as pipeline:
+        await pipeline.execute("PING")
+        began = asyncio.get_running_loop().time()
+        owed = [pipeline.execute("BLPOP", "never", 2), pipeline.execute("PING")]
+        for answer in owed:
+            with pytest.raises(BackendError, match="TimeoutError"):
+                await answer
+        assert WITHIN <= asyncio.get_running_loop().time() - began < 10 * WITHIN
+        await until(lambda: served(pipeline))
+
+
+async def test_a_server_that_comes_back_is_found_again(way: str) -> None:
+    with RedisServer() as server:
+        async with pipeline_to(server) as pipeline:
+            assert await served(pipeline)
+            server.stop()
+            await until(lambda: _refused(pipeline))
+            answers = await asyncio.gather(*(pipeline.execute("PING") for _ in range(10)), return_exceptions=True)
+            assert all(isinstance(answer, BackendError) for answer in answers)
+            server.start()
+            await until(lambda: served(pipeline))
+
+
+async def _refused(pipeline: Pipeline) -> bool:
+    return not await served(pipeline)
+
+
+async def test_a_master_that_became_a_replica_is_left(server: RedisServer) -> None:
+    async with pipeline_to(server) as pipeline:
+        await pipeline.execute("SET", "a", "1")
+        before = pipeline._wire
+        server.cli("REPLICAOF", "127.0.0.1", "1")
+        try:
+            with pytest.raises(BackendError, match="ReadOnlyError"):
+                await pipeline.execute("SET", "a", "2")
+        finally:
+            server.cli("REPLICAOF", "NO", "ONE")
+        assert await pipeline.execute("SET", "a", "3")
+        assert pipeline._wire is not before
+
+
+async def test_many_that_come_while_it_connects_are_all_served(server: RedisServer, way: str) -> None:
+    async with pipeline_to(server) as pipeline:
+        answers = []
+        for number in range(50):
+            answers.append(pipeline.execute("ECHO", str(number)))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*answers) == [str(number).encode() for number in range(50)]
