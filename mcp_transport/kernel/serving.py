@@ -183,16 +183,19 @@ class Kernel:
         if not sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        runner = _Runner(self.server, _connection(exchange), exchange.lifespan, traced=_is_traced(exchange))
+        runner = self._runner(exchange)
         return await self._run(runner, exchange, request.method, request.params)
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
         """Run the handler of one notification, if there is one."""
-        runner = ServerRunner(self.server, _connection(exchange), exchange.lifespan)
+        runner = self._runner(exchange)
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
         finally:
             await _close(runner.connection)
+
+    def _runner(self, exchange: Exchange) -> _Runner:
+        return _Runner(self.server, _connection(exchange), exchange.lifespan, traced=_is_traced(exchange))
 
     async def _run(
         self, runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["Keys"]
@@ -35,8 +36,7 @@ class Keys:
 
     def owned(self, principal: str) -> str:
         """Name the index of a principal's sessions."""
-        digest = base64.b32encode(hashlib.sha256(principal.encode()).digest()).decode()[:26]
-        return f"{self._prefix}{{{digest}}}:s"
+        return f"{self._prefix}{{{_digest(principal)}}}:s"
 
     def lease(self, node: str) -> str:
         """Name what exists as long as a node lives."""
@@ -60,3 +60,8 @@ class Keys:
 
     def _of_node(self, node: str, part: str) -> str:
         return f"{self._prefix}{{in:{node}}}:{part}"
+
+
+@lru_cache(maxsize=1024)  # a principal opens many sessions
+def _digest(principal: str) -> str:
+    return base64.b32encode(hashlib.sha256(principal.encode()).digest()).decode()[:26]
