@@ -55,13 +55,13 @@ RULES = (
     # The SDK and what its seams are made of: it hands a Starlette request to handlers.
     Rule(
         "mcp_transport.kernel",
-        ("mcp", "mcp_types", "pydantic", "anyio", "starlette", "opentelemetry", "mcp_transport.protocol"),
+        ("mcp", "mcp_types", "pydantic", "anyio", "starlette", "opentelemetry", "orjson", "mcp_transport.protocol"),
     ),
     Rule("mcp_transport.backends.cache", ("mcp_transport.protocol", "django", "orjson")),
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
     Rule("mcp_transport.backends.redis.alias", ("django",)),
     Rule("mcp_transport.backends.redis.codec", ("mcp_transport.protocol", "orjson")),
-    Rule("mcp_transport.backends.redis", ("mcp_transport.protocol", "redis", "orjson")),
+    Rule("mcp_transport.backends.redis", ("mcp_transport.protocol", "redis", "hiredis", "orjson")),
     Rule("mcp_transport.backends", ("mcp_transport.protocol", "orjson")),
     # The one module that seals: session ids.
     Rule("mcp_transport.engine.session_id", ("mcp_transport.protocol", "cryptography", "orjson")),

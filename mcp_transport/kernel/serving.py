@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
+import orjson
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
 from mcp.server.context import CallNext
@@ -27,6 +28,8 @@ from mcp.shared.inbound import (
 from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     PROTOCOL_VERSION_META_KEY,
+    ClientCapabilities,
+    InitializeRequestParams,
     SubscriptionsListenRequestParams,
 )
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
@@ -290,11 +293,23 @@ class _LineView(Mapping[str, str]):
 
 def _connection(exchange: Exchange) -> Connection:
     facts = exchange.facts
-    connection = Connection.from_envelope(
-        facts.protocol_version, facts.client_info, facts.capabilities, outbound=StandaloneChannel(exchange)
+    params, capabilities = _client(facts.protocol_version, orjson.dumps([facts.client_info, facts.capabilities]))
+    connection = Connection(
+        StandaloneChannel(exchange),
+        protocol_version=facts.protocol_version,
+        session_id=facts.session_id,
+        client_params=params,
     )
-    connection.session_id = facts.session_id
+    connection.client_capabilities = capabilities
+    connection.initialized.set()
     return connection
+
+
+@lru_cache(maxsize=1024)  # a client says the same of itself each time
+def _client(version: str, about: bytes) -> tuple[InitializeRequestParams | None, ClientCapabilities | None]:
+    """Read what a client says of itself, as the SDK reads an envelope."""
+    connection = Connection.from_envelope(version, *orjson.loads(about))
+    return connection.client_params, connection.client_capabilities
 
 
 def _rejection(verdict: InboundLadderRejection) -> ProtocolError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
@@ -14,12 +15,12 @@ from mcp_transport.backends.redis.connection import is_setup_error, is_store_err
 from mcp_transport.backends.redis.scripts import Script
 from mcp_transport.exceptions import BackendError
 
-try:
+if TYPE_CHECKING:
     from mcp_transport.backends.redis.wire import Wire
-except ImportError:  # hiredis is not installed
-    Wire = None  # type: ignore[assignment, misc]
 
 __all__ = ["Pipeline"]
+
+_HAS_HIREDIS: Final = find_spec("hiredis") is not None
 
 # Seconds that a command nobody waits for may wait for others to go with: every packet wakes two processes.
 _BEHIND: Final = 0.001
@@ -38,7 +39,7 @@ class Pipeline:
         self._due: asyncio.Handle | None = None
         self._is_due_soon = False
         self._wire: Wire | None = None
-        self._shares_connection = Wire is not None and not isinstance(client, RedisCluster)
+        self._shares_connection = _HAS_HIREDIS and not isinstance(client, RedisCluster)
         self._backlog: _Batch = []
         self._tasks: set[asyncio.Future[Any]] = set()
 
@@ -111,6 +112,8 @@ class Pipeline:
 
     async def _connect(self) -> None:
         """Open a wire for what waits for one."""
+        from mcp_transport.backends.redis.wire import Wire  # which needs hiredis
+
         broken, self._wire = self._wire, None
         try:
             if broken is not None:

@@ -43,7 +43,8 @@ class Wire(asyncio.Protocol):
     @classmethod
     async def open(cls, client: Redis) -> Wire:
         """Connect, as the client's pool does it. Raises: RedisError, OSError."""
-        return cls(client, await client.connection_pool.get_connection())  # type: ignore[no-untyped-call]
+        pool: Any = client.connection_pool
+        return cls(client, await pool.get_connection())
 
     @property
     def is_broken(self) -> bool:

@@ -25,7 +25,7 @@ WAYS = ["shared connection", "redis-py"]
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "redis-py":
-        monkeypatch.setattr(pipelines, "Wire", None)
+        monkeypatch.setattr(pipelines, "_HAS_HIREDIS", False)
     return str(request.param)
 
 
