@@ -33,9 +33,12 @@ class MemoryBackend(LocalBackend):
         await self._drop_expired()
         self._save(session)
         self._born[session.key] = None
-        owned = self._owned[session.principal]
-        idle = [key for key in owned if key != session.key and not await self.flights(key)]
-        return tuple(idle[: max(0, len(owned) - self._policy.max_sessions_per_principal)])
+        owned, idle = self._owned[session.principal], list[str]()
+        too_many = len(owned) - self._policy.max_sessions_per_principal
+        for key in owned if too_many > 0 else ():
+            if len(idle) < too_many and key != session.key and not await self.flights(key):
+                idle.append(key)
+        return tuple(idle)
 
     async def load(self, key: str) -> Session | None:
         session = self._sessions.get(key)
