@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from mcp_transport.backends.base import Backend
@@ -152,9 +152,7 @@ class Endpoint:
         if request.streaming and self._owns_process and not self._has_settled:
             self._has_settled = True
             leave_before_sigterm(self._take_leave)
-            # Code, schemas and settings live as long as the process; to look through them takes tens of milliseconds.
-            gc.collect()
-            gc.freeze()
+            _spare_collector()
         return node
 
     async def _read(self, body: AsyncIterable[bytes]) -> bytes:
@@ -263,6 +261,16 @@ def _stopping(request: HTTPRequest) -> ProtocolError:
     stopping = "this server is stopping; another one will answer"
     close = (("Connection", "close"),) if request.http_version == "1.1" else ()  # RFC 9113, 8.2.2: not in HTTP/2
     return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"), *close))
+
+
+@cache
+def _spare_collector() -> None:
+    """Take code, schemas and settings out of the garbage collector's sight, once a process: they live as long as it.
+
+    To look through them takes tens of milliseconds, in which nobody is served.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
