@@ -113,5 +113,7 @@ class Wire(asyncio.Protocol):
         self._broken = self._broken or ConnectionError("closed")
         if self._watch is not None:
             self._watch.cancel()
-        await self._connection.disconnect()
-        await self._pool.release(self._connection)
+        try:
+            await self._connection.disconnect()
+        finally:
+            await self._pool.release(self._connection)
