@@ -32,10 +32,19 @@ __all__ = [
     "Holder",
     "NodeRecord",
     "Page",
+    "TakenOver",
     "UnknownStream",
 ]
 
 Deliver = Callable[[NodeMessage], None]
+
+
+class TakenOver(LookupError):
+    """Raised for a stream that another response holds, since `epoch`."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"taken over in epoch {epoch}")
+        self.epoch = epoch
 
 
 class UnknownStream(LookupError):
@@ -303,8 +312,8 @@ class Backend(ABC):
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
         """Return the logged events after `after`, and how many before them are lost.
 
-        Raises: UnknownStream; LookupError when nothing can come any more, since the stream is over at `after`, or
-            another response has taken it after `epoch`.
+        Raises: UnknownStream; TakenOver when another response has the stream since a later epoch than `epoch`, if
+            that is given; LookupError when nothing can come any more, since the stream is over at `after`.
         """
 
     @abstractmethod

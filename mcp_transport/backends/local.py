@@ -18,6 +18,7 @@ from mcp_transport.backends.base import (
     Entered,
     Event,
     Holder,
+    TakenOver,
     UnknownStream,
 )
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
@@ -223,7 +224,9 @@ class LocalBackend(Backend):
         _, local = self._local.get(key, (0.0, LocalSession()))
         if stream in local.logs:
             log = local.logs[stream]
-            if (log.done_at is not None and after >= log.last) or 0 < epoch < log.epoch:
+            if 0 < epoch < log.epoch:
+                raise TakenOver(log.epoch)
+            if log.done_at is not None and after >= log.last:
                 raise LookupError(stream)
             return log.after(after)
         if stream != GET_STREAM and stream not in {flight.stream for flight in local.flights.values()}:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
-from mcp_transport.backends.base import Backend, Event, UnknownStream
+from mcp_transport.backends.base import Backend, Event, TakenOver, UnknownStream
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.exceptions import BackendError
@@ -134,6 +134,8 @@ class OpenStream:
         self._delivered = delivered
         self.revive: Callable[[], Awaitable[bool]] = _is_over
         """Asked, when session or stream are not in the store any more, whether they can be stored again."""
+        self.give_way: Callable[[int], None] = lambda _: None
+        """Called with the epoch since which another response has the stream."""
         self.told_loss: Callable[..., None] = lambda **_: None
         """Called with `events`, how many were lost, whenever the client is told so."""
         self._behind = False
@@ -201,6 +203,9 @@ class OpenStream:
         """Return what comes next. Raises: LookupError when nothing can."""
         try:
             return await self._next_events()
+        except TakenOver as error:
+            self.give_way(error.epoch)
+            raise
         except UnknownStream:
             if await self._is_revived():
                 return []

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Appended, Attached, Backend, Event, Holder
+from mcp_transport.backends.base import Appended, Attached, Backend, Event, Holder, TakenOver
 from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, events, flight, session
 
 
@@ -74,8 +74,9 @@ class StreamContract:
         assert await opened.read(KEY, STREAM, 0, epoch=1) == (tuple(events(1)), 0)
         attached = await opened.attach(KEY, ANN, STREAM, 0, "n2")
         assert attached is not None and attached.holder.epoch == 2
-        with pytest.raises(LookupError):
+        with pytest.raises(TakenOver) as caught:
             await opened.read(KEY, STREAM, 0, epoch=1)
+        assert caught.value.epoch == 2
         assert await opened.read(KEY, STREAM, 0, epoch=2) == (tuple(events(1)), 0)
 
     async def test_what_lies_before_a_gap_counts_as_lost(self, opened: Backend) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from mcp_transport.backends.base import Appended, Attached, Claimed, Event, Holder, UnknownStream
+from mcp_transport.backends.base import Appended, Attached, Claimed, Event, Holder, TakenOver, UnknownStream
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership
@@ -96,8 +96,11 @@ class RedisStreams(RedisStore):
         found = await self._run("read", key, ("flights", "streams"), [stream, after, epoch], log=stream)
         if found is None:
             raise UnknownStream(stream)
-        if not found:
-            raise LookupError(stream)
+        match found:
+            case []:
+                raise LookupError(stream)
+            case [later]:
+                raise TakenOver(later)
         lost, events = found
         return codec.decode_events(events), lost
 

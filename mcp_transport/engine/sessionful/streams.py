@@ -107,6 +107,7 @@ def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStrea
 def hold(node: Node, stream: OpenStream, epoch: int) -> StreamReply:
     """Answer with a stream that this node holds from now on, until its socket is gone."""
     stream.revive = partial(hold_again, node, stream)
+    stream.give_way = partial(node.give_way, stream.key, stream.stream)
     node.hold(stream, epoch)
     return StreamReply(
         status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=lambda: node.let_go(stream))
