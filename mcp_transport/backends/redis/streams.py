@@ -50,7 +50,7 @@ class RedisStreams(RedisStore):
         words = [word for event in events for word in (event.seq, codec.encode_event(event))]
         bounds = [self._keep, policy.stream_max_events, policy.stream_max_bytes]
         arguments = [*bounds, stream, writer, holder, int(refills), errors, len(ids), *ids, *words]
-        found = await self._run("append", key, ("flights", "streams"), arguments, log=stream, behind=True)
+        found = await self._run("append", key, ("flights", "streams"), arguments, log=stream)
         if found is None:
             self._over(key, stream)
             return None
