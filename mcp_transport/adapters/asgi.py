@@ -24,9 +24,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 # Seconds before anybody looks whether the client leaves: most answers are out by then.
 _AT_ONCE: Final = 0.05
 
-# Bytes that a server takes without waiting for its client, as asyncio's transports do.
-_FITS: Final = 32 * 1024
-
 
 async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request; its client's leaving cancels what waits for it."""
@@ -112,12 +109,7 @@ async def _send(endpoint: Endpoint, reply: Reply | StreamReply, send: Send) -> N
 
     start = {"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)}
     if isinstance(reply, Reply):
-        body = {"type": "http.response.body", "body": reply.body}
-        if len(reply.body) > _FITS:
-            await put(start, body)
-        else:
-            await send(start)
-            await send(body)
+        await put(start, {"type": "http.response.body", "body": reply.body})
         return
     try:
         await put(start)
