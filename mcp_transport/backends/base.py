@@ -317,8 +317,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def mark(self, key: str, stream: str, delivered: int) -> None:
-        """Note that everything up to event `delivered` was handed to a socket."""
+    async def mark(self, key: str, stream: str, delivered: int, heard: str = "") -> None:
+        """Note that everything up to event `delivered`, and broadcast `heard`, was handed to a socket.
+
+        A store that has lost the newest events goes on behind them, so that no number is used twice.
+        """
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
         """Have `node` write a stream whose `writer` died; return None if it lives, or another node was first.

@@ -233,10 +233,11 @@ class LocalBackend(Backend):
             raise UnknownStream(stream)
         return (), 0
 
-    async def mark(self, key: str, stream: str, delivered: int) -> None:
+    async def mark(self, key: str, stream: str, delivered: int, heard: str = "") -> None:
         log = self._local[key][1].logs.get(stream) if key in self._local else None
         if log is not None:
-            log.delivered = max(log.delivered, delivered)
+            log.delivered, log.last = max(log.delivered, delivered), max(log.last, delivered)
+            log.heard = max(log.heard, heard)
 
     def remaining(self, session: Session) -> float:
         """Return how many seconds a session has to live if nobody uses it."""

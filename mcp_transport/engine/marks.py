@@ -50,4 +50,4 @@ class Marks:
         if stream.key in self._due:
             self._due.discard(stream.key)
             with suppress(BackendError):
-                await self._node.backend.mark(stream.key, GET_STREAM, stream.cursor)
+                await self._node.backend.mark(stream.key, GET_STREAM, stream.cursor, stream.told)

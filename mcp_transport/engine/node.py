@@ -38,6 +38,7 @@ from mcp_transport.protocol.inbox import (
     NodeMessage,
     Orphaned,
     ReplyArrived,
+    StoreReturned,
     Superseded,
     Wake,
 )
@@ -239,6 +240,8 @@ class Node:
                 self.rescue(key, stream, writer)
             case LeaseLapsed():
                 self.is_checking = True  # until it is known what others have taken over
+                self.lifecycle.spawn(come_back(self))
+            case StoreReturned():
                 self.lifecycle.spawn(come_back(self))
             case Drain():
                 self.lifecycle.spawn(self.retire())

@@ -40,6 +40,8 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
     elif name != GET_STREAM and not stream.writer:
         return False  # its call is over, and nobody will write it any more
     appended = await node.backend.append(key, name, (), holder=node.id)
+    if name == GET_STREAM:
+        await node.backend.mark(key, name, stream.cursor, stream.told)
     if stream.writer:
         node.ask_after(key, name, stream.writer)
     if appended is None or appended.holder is None:

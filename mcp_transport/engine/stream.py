@@ -124,6 +124,8 @@ class OpenStream:
         self.session: Session | None = None
         self.heard = ""
         """The last broadcast that was put on it, for a GET stream."""
+        self.told = ""
+        """The last broadcast that was handed to the socket."""
         self.resumed = False
         """Did it begin with what the log held, instead of with the call?"""
         self._keepalive, self._limit = keepalive, queue
@@ -238,10 +240,13 @@ class OpenStream:
         return ready
 
     async def _read_log(self) -> tuple[Event, ...]:
+        heard = self.heard
         try:
             events, self._lost = await self._backend.read(self.key, self.stream, self.cursor, epoch=self.epoch)
         except BackendError:
             return ()
+        if events:
+            self.told = heard  # what was put on it before the log was read is among them
         return events
 
     async def _session_lives(self) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "NodeMessage",
     "Orphaned",
     "ReplyArrived",
+    "StoreReturned",
     "Superseded",
     "Wake",
 ]
@@ -106,6 +107,11 @@ class LeaseLapsed:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreReturned:
+    """The store was away for a while: it may have lost what it was told last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Send no new clients here: you are about to be stopped."""
 
@@ -121,5 +127,6 @@ NodeMessage = (
     | NodeLost
     | Orphaned
     | LeaseLapsed
+    | StoreReturned
     | Drain
 )

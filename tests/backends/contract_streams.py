@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mcp_transport.backends.base import Appended, Attached, Backend, Event, Holder, TakenOver
+from mcp_transport.protocol.inbox import Broadcast
 from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, events, flight, session
 
 
@@ -235,6 +236,16 @@ class StreamContract:
         await opened.mark(KEY, STREAM, 1)
         assert numbers((await attach(opened, "g", None)).events) == [1]
         assert numbers((await attach(opened, STREAM, None)).events) == [2]
+
+    async def test_a_mark_tells_a_store_what_it_has_lost(self, opened: Backend) -> None:
+        await opened.emit(KEY, b"{}")
+        await opened.mark(KEY, "g", 3, "900000000000000-00000")
+        await opened.emit(
+            KEY, b"heard", Broadcast("notifications/tools/list_changed", number="800000000000000-00000")
+        )
+        await opened.emit(KEY, b"{}")
+        attached = await attach(opened, "g", 3)
+        assert (numbers(attached.events), attached.lost, attached.heard) == ([4], 0, "900000000000000-00000")
 
     async def test_a_mark_on_what_is_not_there_is_no_error(self, opened: Backend) -> None:
         await opened.mark(KEY, "never", 1)

@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import redis
 
+from mcp_transport.protocol.session import session_key
 from tests.cluster.answer import Answer
 from tests.cluster.client import Client
 from tests.cluster.redis_server import RedisServer
@@ -130,6 +132,44 @@ async def test_an_answer_as_json_does_not_wait_for_it(stage: Stage) -> None:
         assert await (await answer).text() == f"done on {stage.nodes[0].pid}"
         stage.redis.start()
         await until(lambda: not stage.flights(client), "the books are empty")
+
+
+async def test_without_its_last_second_nothing_is_swallowed_or_repeated(stage: Stage) -> None:
+    """The store loses what a GET stream has delivered, but not the announcement of which a part of it came."""
+    node, other = stage.nodes
+    async with Client(*stage.ports) as client:
+        await client.initialize()
+        stream = await client.get(port=node.port)
+        await client.call("whisper", {"text": "kept"}, port=other.port)
+        await some_events(stream, 1)
+        streams, log = (f"mcp:{{{session_key(client.session_id)}}}:{part}" for part in ("t", "l:g"))
+
+        async def told(delivered: int) -> None:
+            words = f'"delivered":{delivered}'
+            await until(lambda: words in (stage.redis.ask("HGET", streams, "g") or ""), "the store is told")
+
+        with redis.Redis(port=stage.redis.port) as store:
+            before = {key: store.dump(key) for key in (streams, log)}
+            await client.call("announce", port=other.port)
+            await client.call("whisper", {"text": "lost"}, port=other.port)
+            *_, last = await some_events(stream, 2)
+            await told(3)
+            for key, value in before.items():
+                store.restore(key, 60_000, value, replace=True)
+        stage.redis.kill()
+        stage.redis.start()
+        await told(3)
+        await served(client, other.port)
+        await client.call("whisper", {"text": "new"}, port=other.port)
+        [event] = await some_events(stream, 1)
+        assert event.message["params"]["data"] == "new"
+        await told(4)
+        stream.cut()
+        fresh = await client.get(port=other.port)
+        await client.call("whisper", {"text": "newer"}, port=node.port)
+        assert [one.message["params"]["data"] for one in await some_events(fresh, 1)] == ["newer"]
+        resumed = await client.get(last.id, port=node.port)
+        assert [one.message["params"]["data"] for one in await some_events(resumed, 2)] == ["new", "newer"]
 
 
 async def test_emptied_in_mid_call_it_gets_everything_again(stage: Stage) -> None:

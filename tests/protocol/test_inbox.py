@@ -16,6 +16,7 @@ from mcp_transport.protocol.inbox import (
     NodeMessage,
     Orphaned,
     ReplyArrived,
+    StoreReturned,
     Superseded,
     Wake,
 )
@@ -29,6 +30,7 @@ MESSAGES: list[NodeMessage] = [
     NodeLost("n1"),
     Orphaned("K", "aa", "n1"),
     LeaseLapsed(),
+    StoreReturned(),
     Drain(),
     ReplyArrived("r", {"a": 1}, None),
     ReplyArrived("r", None, {"code": 1, "message": "no"}),

@@ -19,7 +19,7 @@ from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import Script
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.inbox import LeaseLapsed, NodeLost, NodeMessage, Orphaned
+from mcp_transport.protocol.inbox import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
 
 __all__ = ["Membership", "send"]
 
@@ -132,12 +132,13 @@ class Membership:
         while True:
             try:
                 await self._beat()
+                if away:
+                    logger.info("node %s sees Redis again", self.node)
+                    self.receive(StoreReturned())
+                    away = False
                 until = self._beaten_at + self._lease / 3
                 while (left := until - self._loop.time()) > 0:
                     await self._read(left)
-                if away:
-                    logger.info("node %s sees Redis again", self.node)
-                away = False
             except Exception as error:
                 if not isinstance(error, BackendError) and not is_store_error(error):
                     raise

@@ -104,9 +104,9 @@ class RedisStreams(RedisStore):
         lost, events = found
         return codec.decode_events(events), lost
 
-    async def mark(self, key: str, stream: str, delivered: int) -> None:
+    async def mark(self, key: str, stream: str, delivered: int, heard: str = "") -> None:
         keys = self._keys.of_session(key, "streams")
-        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered], behind=True)
+        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered, heard], behind=True)
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
         pipeline, member = self._pipeline(), self._members.get(node)

@@ -97,7 +97,7 @@ def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStrea
     )
     open_stream.resumed = True
     open_stream.session = attached.session
-    open_stream.writer, open_stream.heard = attached.writer, attached.heard
+    open_stream.writer, open_stream.heard, open_stream.told = attached.writer, attached.heard, attached.heard
     open_stream.told_loss = partial(node.observer.happened, Happening.LOST, key, stream=stream)
     if attached.ended:
         open_stream.end()
