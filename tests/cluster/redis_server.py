@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+import redis.asyncio
 
 from tests.cluster.processes import LOOPBACK, START_SECONDS, TICK_SECONDS, Process, program
 
@@ -66,6 +67,12 @@ class RedisServer(Process):
             password=self.password or None,
             decode_responses=True,
             socket_timeout=5,
+        )
+
+    def connect_async(self) -> redis.asyncio.Redis:
+        """Return a client for a loop; use it in an `async with` block."""
+        return redis.asyncio.Redis(
+            host=LOOPBACK, port=self.port, password=self.password or None, decode_responses=True
         )
 
     def ask(self, *command: str | int) -> Any:

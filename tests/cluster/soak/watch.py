@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,31 @@ class Watch:
         self._arrangement = arrangement
         self.announced: set[str] = set()
         """The numbers of all announcements that Redis took: milliseconds and a count."""
+        self._looks: Counter[str] = Counter()
         self.resident: dict[str, list[int]] = defaultdict(list)
         """Memory of each process of a node, in KiB, oldest first."""
         self.most_keys = 0
 
     async def run(self) -> None:
-        """Look every few seconds."""
+        """Look every few seconds, and at announcements as they come."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            while True:
+                await asyncio.to_thread(self.look)
+                await asyncio.sleep(_EVERY_SECONDS)
+
+    async def _listen(self) -> None:
+        """Note announcements at once: some are heard, and lost when Redis is killed within the same second."""
+        last = "$"
         while True:
-            await asyncio.to_thread(self.look)
-            await asyncio.sleep(_EVERY_SECONDS)
+            try:
+                async with self._arrangement.redis.connect_async() as client:
+                    while True:
+                        for _, entries in await client.xread({"mcp:bus": last}, block=1000) or ():
+                            last = entries[-1][0]
+                            self.announced |= _changes(entries)
+            except (redis.RedisError, OSError):
+                await asyncio.sleep(0.01)
 
     def look(self) -> None:
         """Look once."""
@@ -47,15 +64,28 @@ class Watch:
         try:
             with self._arrangement.redis.connect() as client:
                 self.most_keys = max(self.most_keys, client.dbsize())
-                entries: Any = client.xrange("mcp:bus")
-                self.announced |= {number for number, members in entries if members["method"] == _CHANGED}
+                found = _changes(client.xrange("mcp:bus"))
+                self.announced |= found
+                self._looks.update(found)
         except redis.RedisError:
             pass
 
     def announced_between(self, begin: float, end: float) -> list[float]:
         """Return when there were announcements between two times."""
-        times = [int(number.partition("-")[0]) / 1000 for number in self.announced]
-        return sorted(when for when in times if begin <= when < end)
+        return _between(self.announced, begin, end)
+
+    def kept_between(self, begin: float, end: float) -> list[float]:
+        """Return when there were announcements between two times that Redis has not lost again."""
+        return _between((number for number, looks in self._looks.items() if looks > 1), begin, end)
+
+
+def _changes(entries: Any) -> set[str]:
+    return {number for number, members in entries if members["method"] == _CHANGED}
+
+
+def _between(numbers: Iterable[str], begin: float, end: float) -> list[float]:
+    times = [int(number.partition("-")[0]) / 1000 for number in numbers]
+    return sorted(when for when in times if begin <= when < end)
 
 
 def missing(announced: list[float], heard: list[float]) -> list[float]:
