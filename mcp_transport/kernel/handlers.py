@@ -81,6 +81,7 @@ def conform(server: MCPServer[Any]) -> None:
         rule = rules.get(ctx.method)
         return await (call_next(ctx) if rule is None else rule(ctx, call_next))
 
+    judge.passes_plain_calls = True  # type: ignore[attr-defined]
     lowlevel(server).middleware.append(judge)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
-from mcp.server.context import CallNext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner, aclose_shielded
@@ -30,12 +30,14 @@ from mcp_types import (
     PROTOCOL_VERSION_META_KEY,
     ClientCapabilities,
     InitializeRequestParams,
+    InputRequiredResult,
     SubscriptionsListenRequestParams,
 )
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
 from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel.calling import PlainCalls
 from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.handlers import lowlevel
@@ -68,6 +70,7 @@ class Kernel:
     def __init__(self, server: Any, *, announces: bool = True) -> None:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
+        self._plain = PlainCalls(server)
         self._header_parameters: dict[str, tuple[Any, bool]] = {}
         self.bus = EventBus()
         self.listening = Listening(self.bus)
@@ -186,8 +189,17 @@ class Kernel:
         if not sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
+        if (tool := self._plain.tool(request)) is not None and not _is_traced(exchange):
+            return await _outcome(exchange, request.method, self._call_plainly(tool, exchange, request))
+        return await self._run(self._runner(exchange), exchange, request.method, request.params)
+
+    async def _call_plainly(self, tool: Any, exchange: Exchange, request: Request) -> dict[str, Any]:
+        result = await self._plain.call(tool, exchange.facts.protocol_version, request.params or {})
+        if isinstance(result, dict):
+            return result
         runner = self._runner(exchange)
-        return await self._run(runner, exchange, request.method, request.params)
+        runner.answer = result  # a question goes through what the SDK puts around calls
+        return await runner.on_request(exchange, request.method, request.params)
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
         """Run the handler of one notification, if there is one."""
@@ -204,19 +216,25 @@ class Kernel:
         self, runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
     ) -> Outcome:
         try:
-            return _may_ask(exchange, await runner.on_request(exchange, method, params))
-        except MCPError as error:
-            fields = error.error.model_dump(mode="json", exclude_none=True)
-            if not REVISIONS[exchange.facts.protocol_version].sessionful:
-                fields["code"] = sessionless_code(fields["code"])
-            return Outcome(error=fields)
-        except ValidationError as error:
-            return Outcome(error={"code": INVALID_PARAMS, "message": _describe(method, error)}, malformed=True)
-        except Exception:
-            logger.exception("the handler of %s failed", method)
-            return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+            return await _outcome(exchange, method, runner.on_request(exchange, method, params))
         finally:
             await _close(runner.connection)
+
+
+async def _outcome(exchange: Exchange, method: str, work: Awaitable[dict[str, Any]]) -> Outcome:
+    """Wait for a result, and turn what is raised instead into the error that says so."""
+    try:
+        return _may_ask(exchange, await work)
+    except MCPError as error:
+        fields = error.error.model_dump(mode="json", exclude_none=True)
+        if not REVISIONS[exchange.facts.protocol_version].sessionful:
+            fields["code"] = sessionless_code(fields["code"])
+        return Outcome(error=fields)
+    except ValidationError as error:
+        return Outcome(error={"code": INVALID_PARAMS, "message": _describe(method, error)}, malformed=True)
+    except Exception:
+        logger.exception("the handler of %s failed", method)
+        return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
 
 @dataclass
@@ -224,14 +242,19 @@ class _Runner(ServerRunner[Any]):
     """The SDK's runner, without spans that nobody collects."""
 
     traced: bool = True
+    answer: InputRequiredResult | None = None
+    """What the handler has answered already."""
 
     def _compose_server_middleware(self, inner: CallNext) -> CallNext:
-        call = inner
+        call = inner if self.answer is None else self._answered
         for middleware in reversed(self.server.middleware):
             # Not isinstance: this class is a Protocol's, which is slow to ask.
             if self.traced or type(middleware) is not OpenTelemetryMiddleware:
                 call = partial(middleware, call_next=call)
         return call
+
+    async def _answered(self, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
+        return self._serialize(ctx.method, ctx.protocol_version, self.answer)
 
 
 def _is_traced(exchange: Exchange) -> bool:

@@ -1,0 +1,157 @@
+"""Calls of tools that want nothing but their arguments: the SDK's own steps, without what it builds for the others.
+
+Session, connection, contexts and the models of request and result cost more than such a tool's call itself
+(docs/adr/0020). Arguments, errors and conversion stay the SDK's; anything out of the ordinary goes its whole way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from types import NoneType
+from typing import Any, Final
+
+from mcp.server._otel import OpenTelemetryMiddleware
+from mcp.server.connection import Connection
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.request_state import RequestStateBoundary
+from mcp.server.runner import ServerRunner
+from mcp.shared.exceptions import MCPError
+from mcp_types import CallToolRequestParams, CallToolResult, InputRequiredResult, TextContent
+from mcp_types.methods import validate_client_request
+from pydantic import ValidationError
+
+from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.protocol.jsonrpc import Request
+
+__all__ = ["PlainCalls"]
+
+_METHOD: Final = "tools/call"
+_PLAIN: Final = frozenset({"name", "arguments", "_meta"})
+
+logger = logging.getLogger(__name__)
+
+
+class PlainCalls:
+    """Calls the tools of an `MCPServer` that take neither a context nor anything that is resolved for them."""
+
+    def __init__(self, server: Any) -> None:
+        own = server if type(server) is MCPServer else None
+        self._tools, self._handler = (own._tool_manager, own._handle_call_tool) if own else (None, None)
+        self._lowlevel = lowlevel(server)
+        self._envelope = lru_cache(self._make_envelope)
+
+    def tool(self, request: Request) -> Tool | None:
+        """Return the tool a request calls, if the SDK's whole way would make no difference."""
+        params = request.params
+        if request.method != _METHOD or self._tools is None or not _is_plain(params or {}) or self._is_changed():
+            return None
+        tool = self._tools.get_tool((params or {})["name"])
+        if tool is None or type(tool).run is not Tool.run or tool.context_kwarg or tool.resolved_params:
+            return None
+        return tool
+
+    def _is_changed(self) -> bool:
+        """Tell whether a project has put something of its own around calls."""
+        entry = self._lowlevel.get_request_handler(_METHOD)
+        return (
+            entry is None
+            or entry.handler != self._handler
+            or entry.params_type is not CallToolRequestParams
+            or _METHOD in self._lowlevel.cache_hints
+            or any(not _passes_plain_calls(middleware) for middleware in self._lowlevel.middleware)
+        )
+
+    async def call(self, tool: Tool, version: str, params: Mapping[str, Any]) -> dict[str, Any] | InputRequiredResult:
+        """Call a tool that `tool` returned; return its result as it goes to the client, a question as it is.
+
+        Raises: MCPError, ValidationError.
+        """
+        if "_meta" in params:
+            validate_client_request(_METHOD, version, params)
+        try:
+            returned = await tool.run(params.get("arguments") or {}, _NO_CONTEXT)
+            result = _converted(tool, returned)
+        except MCPError:
+            raise
+        except Exception as error:
+            _log(tool.name, error)
+            return self._serialize(version, CallToolResult(content=[_text(str(error))], is_error=True))
+        if isinstance(returned, InputRequiredResult):
+            return returned
+        if isinstance(returned, CallToolResult):
+            return self._serialize(version, returned)  # the tool's own, with whatever it put there
+        return self._on_the_wire(version, result)
+
+    def _on_the_wire(self, version: str, result: CallToolResult) -> dict[str, Any]:
+        """Write a converted value as the SDK does; texts and an object need no look at the revision's schema."""
+        texts, structured = [_plain_text(block) for block in result.content], result.structured_content
+        if None in texts or not isinstance(structured, dict | NoneType):
+            return self._serialize(version, result)
+        wire = {**self._envelope(version), "content": texts}
+        if structured is None:
+            wire.pop("structuredContent", None)
+        elif "structuredContent" in wire:
+            wire["structuredContent"] = structured
+        return wire
+
+    def _make_envelope(self, version: str) -> dict[str, Any]:
+        """Return what of a result is the same each time at a revision: its members, and who serves it."""
+        return self._serialize(version, CallToolResult(content=[], structured_content={}))
+
+    def _serialize(self, version: str, result: Any) -> dict[str, Any]:
+        runner = ServerRunner(self._lowlevel, Connection.from_envelope(version, None, None), None)
+        return runner._serialize(_METHOD, version, result)
+
+
+def _is_plain(params: Mapping[str, Any]) -> bool:
+    """Tell whether parameters have nothing that only some calls have; what is wrong in them is the SDK's to say."""
+    return (
+        params.keys() <= _PLAIN
+        and isinstance(params.get("name"), str)
+        and isinstance(params.get("arguments", params), dict)
+        and isinstance(meta := params.get("_meta", params), dict)
+        and meta.get("progressToken", "") is not None
+    )
+
+
+_PASSING: Final = (OpenTelemetryMiddleware, RequestStateBoundary)
+
+# What a tool is given that asks for no context.
+_NO_CONTEXT: Final[Any] = None
+
+
+def _converted(tool: Tool, returned: Any) -> Any:
+    try:
+        return tool.fn_metadata.convert_result(returned)
+    except Exception as error:
+        raise UnexpectedToolError(f"Error executing tool {tool.name}") from error
+
+
+def _text(text: str) -> TextContent:
+    return TextContent(type="text", text=text)
+
+
+def _plain_text(block: Any) -> dict[str, str] | None:
+    if type(block) is not TextContent or block.annotations is not None or block.meta is not None:
+        return None
+    return {"type": "text", "text": block.text}
+
+
+def _passes_plain_calls(middleware: Any) -> bool:
+    """Tell whether a middleware does nothing to an untraced call of a known tool that is answered with a result."""
+    return type(middleware) in _PASSING or getattr(middleware, "passes_plain_calls", False)
+
+
+def _log(name: str, error: Exception) -> None:
+    """Log a failure as the SDK does: what the tool meant to say in one line, a crash with its traceback."""
+    if not isinstance(error, ToolError) or isinstance(error, UnexpectedToolError):
+        logger.exception("the tool %r raised an unexpected exception", name)
+    elif isinstance(error.__cause__, ValidationError):
+        fields = sorted({".".join(map(str, item["loc"])) for item in error.__cause__.errors()})
+        logger.info("the tool %r was called with wrong arguments: %r", name, fields)
+    else:
+        logger.info("the tool %r failed: %r", name, str(error))

@@ -1,0 +1,323 @@
+"""Calls of plain tools answer what the SDK's whole way answers; anything out of the ordinary goes that way."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from mcp.server.mcpserver import Context, Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Resolve
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    Annotations,
+    CallToolResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ImageContent,
+    InputRequiredResult,
+    TextContent,
+)
+from opentelemetry import trace
+from pydantic import BaseModel, Field
+
+from mcp_transport.kernel import Kernel, Outcome, conform
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.versions import REVISIONS
+from tests.test_kernel import Recorder, exchange
+
+INFO = {"name": "c", "version": "1"}
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Item(BaseModel):
+    item_name: str = Field(alias="itemName", default="x")
+    price: float | None = None
+    tags: dict[str, Any] = {"nothing": None, "when": datetime(2026, 1, 2, tzinfo=UTC)}
+
+
+class Row(TypedDict):
+    a: int
+    b: str | None
+
+
+@dataclass
+class Point:
+    x: int = 1
+    y: list[int | None] = dataclass_field(default_factory=lambda: [1, None])
+
+
+RETURNS: dict[str, tuple[Any, Any]] = {
+    "int": (int, 5),
+    "str": (str, "häh\n\u2028"),
+    "float": (float, 0.1),
+    "none": (None, None),
+    "optional": (int | None, None),
+    "bool": (bool, True),
+    "list": (list[int], [1, 2]),
+    "empty list": (list[int], []),
+    "texts": (list[str], ["a", "b"]),
+    "dict": (dict[str, Any], {"a": None, "b": {"c": None}, "d": datetime(2026, 1, 2, tzinfo=UTC)}),
+    "uuid": (uuid.UUID, uuid.UUID(int=7)),
+    "colour": (Colour, Colour.RED),
+    "bytes": (bytes, b"abc"),
+    "model": (Item, Item()),
+    "models": (list[Item], [Item(itemName="y", price=1.5)]),
+    "typed dict": (Row, {"a": 1, "b": None}),
+    "dataclass": (Point, Point()),
+    "wrong": (int, "not a number"),
+    "block": (TextContent, TextContent(type="text", text="t")),
+    "annotated block": (
+        TextContent,
+        TextContent(type="text", text="t", annotations=Annotations(priority=0.5), _meta={"a": 1}),
+    ),
+    "blocks": (list[Any], [TextContent(type="text", text="t"), ImageContent(type="image", data="", mime_type="i/p")]),
+    "image": (Image, Image(data=b"png", format="png")),
+    "unannotated": (Any, {"a": 1}),
+    "own": (CallToolResult, CallToolResult(content=[], structured_content={"at": datetime(2026, 1, 2, tzinfo=UTC)})),
+    "own error": (CallToolResult, CallToolResult(content=[TextContent(type="text", text="no")], is_error=True)),
+    "own, with meta": (CallToolResult, CallToolResult(content=[], _meta={"a": 1})),
+    "own, that has to fit": (
+        Annotated[CallToolResult, Row],
+        CallToolResult(content=[], structured_content={"a": "x"}),
+    ),
+}
+RAISES: dict[str, Exception] = {
+    "tool error": ToolError("so not"),
+    "crash": ValueError("secret"),
+    "protocol error": MCPError(-32099, "mine", {"a": 1}),
+}
+ARGUMENTS: list[Any] = [
+    {"a": 1},
+    {"a": "1", "b": "[1, 2]", "c": "true"},
+    {"a": 1, "b": [None], "c": None, "extra": 1},
+    {},
+    {"a": "x"},
+    {"a": None},
+    {"b": []},
+    [],
+    None,
+    "text",
+]
+META: list[Any] = [
+    {},
+    {"progressToken": "t", "com.example/own": [1]},
+    {"progressToken": []},
+    {"progressToken": None},
+    {"io.modelcontextprotocol/logLevel": "loud"},
+    None,
+    [],
+]
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_is_ours() -> Iterator[None]:
+    guard = logging.NullHandler()
+    logging.getLogger().addHandler(guard)
+    yield
+    logging.getLogger().removeHandler(guard)
+
+
+def returning(value: Any, annotation: Any) -> Callable[[], Any]:
+    def run() -> Any:
+        return value
+
+    if annotation is not Any:
+        run.__annotations__ = {"return": annotation}
+    return run
+
+
+def raising(error: Exception) -> Callable[[], Any]:
+    async def run() -> int:
+        raise error
+
+    return run
+
+
+async def with_arguments(a: int, b: list[int | None] | None = None, c: bool | None = False) -> list[Any]:
+    return [a, b, c]
+
+
+@pytest.fixture
+def server() -> MCPServer[Any]:
+    server: MCPServer[Any] = MCPServer("plain", version="3")
+    for name, (annotation, value) in RETURNS.items():
+        server.add_tool(returning(value, annotation), name=name)
+    for name, error in RAISES.items():
+        server.add_tool(raising(error), name=name)
+    server.add_tool(with_arguments, name="arguments")
+    conform(server)
+    return server
+
+
+async def both_ways(server: MCPServer[Any], version: str, params: Any) -> tuple[bool, Outcome, Outcome]:
+    """Serve a call as it comes, and again the SDK's whole way; tell whether the first went another."""
+    kernel, request = Kernel(server), Request(7, "tools/call", params)
+    is_plain = kernel._plain.tool(request) is not None
+    outcome = await kernel.serve(exchange(Recorder(), version), request)
+    kernel._plain.tool = lambda _: None  # type: ignore[method-assign]
+    return is_plain, outcome, await kernel.serve(exchange(Recorder(), version), request)
+
+
+def envelope(version: str, **meta: Any) -> dict[str, Any]:
+    """Return what 2026-07-28 wants in `_meta`."""
+    if REVISIONS[version].sessionful:
+        return meta
+    own = {"protocolVersion": version, "clientInfo": INFO, "clientCapabilities": {}}
+    return {f"io.modelcontextprotocol/{name}": value for name, value in own.items()} | meta
+
+
+@pytest.mark.parametrize("version", REVISIONS)
+@pytest.mark.parametrize("name", [*RETURNS, *RAISES])
+async def test_results_and_errors_are_the_same(server: MCPServer[Any], name: str, version: str) -> None:
+    params = {"name": name, "_meta": envelope(version)}
+    is_plain, outcome, whole = await both_ways(server, version, params)
+    assert is_plain
+    assert outcome == whole
+    assert list(outcome.result or ()) == list(whole.result or ()) or set(outcome.result or ()) == set(
+        whole.result or ()
+    )
+
+
+@pytest.mark.parametrize("version", REVISIONS)
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+async def test_arguments_are_judged_the_same(server: MCPServer[Any], arguments: Any, version: str) -> None:
+    params = {"name": "arguments", "arguments": arguments, "_meta": envelope(version)}
+    _, outcome, whole = await both_ways(server, version, params)
+    assert outcome == whole
+
+
+@pytest.mark.parametrize("version", REVISIONS)
+@pytest.mark.parametrize("meta", META, ids=str)
+async def test_meta_is_judged_the_same(server: MCPServer[Any], meta: Any, version: str) -> None:
+    params = {"name": "int", "_meta": envelope(version, **meta) if isinstance(meta, dict) else meta}
+    _, outcome, whole = await both_ways(server, version, params)
+    assert outcome == whole
+
+
+@pytest.mark.parametrize("version", REVISIONS)
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"name": 5}, {"name": "unknown"}, {"name": "int", "requestState": "x"}, {"name": "int", "task": {"ttl": 1}}],
+    ids=str,
+)
+async def test_what_is_out_of_the_ordinary_goes_the_whole_way(
+    server: MCPServer[Any], params: dict[str, Any], version: str
+) -> None:
+    is_plain, outcome, whole = await both_ways(server, version, params | {"_meta": envelope(version)})
+    assert not is_plain
+    assert outcome == whole
+
+
+async def test_a_question_is_sealed_like_any_other(server: MCPServer[Any]) -> None:
+    asked = ElicitRequest(
+        params=ElicitRequestFormParams(message="?", requested_schema={"type": "object", "properties": {}})
+    )
+    question = InputRequiredResult(input_requests={"q": asked}, request_state="not for the client's eyes")
+    server.add_tool(returning(question, Any), name="question")
+    kernel, request = Kernel(server), Request(7, "tools/call", {"name": "question", "_meta": envelope("2026-07-28")})
+    assert kernel._plain.tool(request) is not None
+    outcome = await kernel.serve(exchange(Recorder(), "2026-07-28", elicitation={}), request)
+    assert outcome.result is not None
+    assert outcome.result["resultType"] == "input_required"
+    assert outcome.result["inputRequests"]["q"]["method"] == "elicitation/create"
+    assert outcome.result["requestState"] not in ("", question.request_state)
+
+
+async def resolved() -> int:
+    return 1
+
+
+def call_of(name: str) -> Request:
+    return Request(7, "tools/call", {"name": name})
+
+
+async def test_tools_that_want_more_go_the_whole_way(server: MCPServer[Any]) -> None:
+    async def wants_context(ctx: Context) -> int:
+        return 1
+
+    async def wants_resolved(value: Annotated[int, Resolve(resolved)]) -> int:
+        return value
+
+    for tool in (wants_context, wants_resolved):
+        server.add_tool(tool)
+        assert Kernel(server)._plain.tool(call_of(tool.__name__)) is None
+    assert Kernel(server)._plain.tool(call_of("int")) is not None
+
+
+def add_middleware(server: MCPServer[Any]) -> None:
+    async def middleware(ctx: Any, call_next: Any) -> Any:
+        return await call_next(ctx)
+
+    server._lowlevel_server.middleware.append(middleware)
+
+
+def replace_handler(server: MCPServer[Any]) -> None:
+    entry = server._lowlevel_server.get_request_handler("tools/call")
+    assert entry is not None
+    server._lowlevel_server.add_request_handler("tools/call", entry.params_type, returning({}, Any))
+
+
+def override_run(server: MCPServer[Any]) -> None:
+    tool = server._tool_manager.get_tool("int")
+    assert tool is not None
+
+    class Own(type(tool)):  # type: ignore[misc]
+        async def run(self, *args: Any, **kwargs: Any) -> Any:
+            return await super().run(*args, **kwargs)
+
+    server._tool_manager._tools["int"] = Own(**{name: getattr(tool, name) for name in type(tool).model_fields})
+
+
+def become_a_class_of_its_own(server: MCPServer[Any]) -> None:
+    server.__class__ = type("Own", (MCPServer,), {})
+
+
+@pytest.mark.parametrize("change", [add_middleware, replace_handler, override_run, become_a_class_of_its_own])
+async def test_what_a_project_put_around_calls_is_not_left_out(
+    server: MCPServer[Any], change: Callable[[MCPServer[Any]], None]
+) -> None:
+    kernel = Kernel(server)
+    assert kernel._plain.tool(call_of("int")) is not None
+    change(server)
+    assert (Kernel(server) if change is become_a_class_of_its_own else kernel)._plain.tool(call_of("int")) is None
+
+
+async def test_a_traced_call_has_its_span(server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    spans: list[str] = []
+
+    class Provider(trace.NoOpTracerProvider):
+        def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+            return trace.NoOpTracer()
+
+    monkeypatch.setattr("mcp_transport.kernel.serving.get_tracer_provider", Provider)
+    kernel = Kernel(server)
+    monkeypatch.setattr(kernel._plain, "call", lambda *_: spans.append("plain"))
+    outcome = await kernel.serve(exchange(Recorder()), call_of("int"))
+    assert outcome.result is not None and not spans
+
+
+async def test_a_crash_is_logged_and_its_text_stays_here(
+    server: MCPServer[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    outcome = await Kernel(server).serve(exchange(Recorder()), call_of("crash"))
+    assert outcome.failed and "secret" not in str(outcome.result)
+    [crash] = [record for record in caplog.records if record.exc_info]
+    assert "'crash'" in crash.getMessage()
+    assert "secret" in caplog.text
+    request = Request(7, "tools/call", {"name": "arguments", "arguments": {"a": "private"}})
+    caplog.clear()
+    assert (await Kernel(server).serve(exchange(Recorder()), request)).failed
+    assert "'arguments' was called with wrong arguments: ['a']" in caplog.text
+    assert "private" not in caplog.text
