@@ -40,7 +40,8 @@ class PlainCalls:
 
     def __init__(self, server: Any) -> None:
         own = server if type(server) is MCPServer else None
-        self._tools, self._handler = (own._tool_manager, own._handle_call_tool) if own else (None, None)
+        self._tools = own._tool_manager if own is not None else None
+        self._handler: Any = own._handle_call_tool if own is not None else None
         self._lowlevel = lowlevel(server)
         self._envelope = lru_cache(self._make_envelope)
 
