@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from math import inf
 from typing import Any, Final
 
 from mcp_transport.engine.endpoint import Endpoint
@@ -27,7 +28,6 @@ _AT_ONCE: Final = 0.05
 
 async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request; its client's leaving cancels what waits for it."""
-    body = _Body(receive)
     request = HTTPRequest(
         method=scope["method"],
         headers=Headers.from_asgi(scope["headers"]),
@@ -36,90 +36,111 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
         user=scope.get("user"),
         http_version=scope.get("http_version", ""),
     )
+    policy = endpoint.policy
+    watch = _Watch(receive, policy.body_timeout, policy.write_timeout)
     if request.method != "POST":
-        body.read.set()  # nobody reads the empty one
-    leaving = _Leaving(body, receive)
+        watch.body_is_read.set()  # nobody reads the empty one
     try:
-        reply = await endpoint.handle(request, body)
-        await _send(endpoint, reply, send)
+        reply = await endpoint.handle(request, watch.body())
+        await _send(watch, reply, send)
     except ClientGone:
         return
     except asyncio.CancelledError:
-        if not leaving.seen:
+        if not watch.left and not watch.is_late:
             raise  # the server stops
-        leaving.work.uncancel()
+        watch.work.uncancel()
+        if watch.is_late:
+            # Left unfinished, so that the server closes the connection; the stream can be resumed.
+            logger.info("a client takes nothing any more; its connection is given up")
     finally:
-        leaving.cancel()
+        watch.cancel()
 
 
-class _Body:
-    """The request's body, chunk by chunk."""
+class _Watch:
+    """Cancels the task that makes it, and serves a request, when the client leaves or keeps it waiting too long.
 
-    def __init__(self, receive: Receive) -> None:
+    One timer for all of that, since most requests are over before it goes off.
+    """
+
+    def __init__(self, receive: Receive, body_timeout: float, write_timeout: float) -> None:
         self._receive = receive
-        self.read = asyncio.Event()
+        self._body_timeout, self._write_timeout = body_timeout, write_timeout
+        self._loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "ASGI applications run in tasks"  # noqa: S101
+        self.work = task
+        self.body_is_read = asyncio.Event()
         """Set when the next message can only say that the client left."""
+        self.left = self.is_late = False
+        self._deadline = inf
+        self._leaving: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(_AT_ONCE, self._begin)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def _begin(self) -> None:
+        self._leaving = asyncio.ensure_future(self._await_leaving())
+        self._look()
+
+    async def _await_leaving(self) -> None:
+        await self.body_is_read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        self.work.cancel()
+
+    def _look(self) -> None:
+        # A deadline that is set after this look is later than the next one.
+        left = min(self._deadline - self._loop.time(), self._body_timeout, self._write_timeout)
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self.is_late = True
+            self.work.cancel()
+
+    def cancel(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the body, chunk by chunk. Raises: ClientGone; TimeoutError when it stops coming."""
+        self._deadline = self._loop.time() + self._body_timeout
         more = True
         while more:
-            message = await self._receive()
+            try:
+                message = await self._receive()
+            except asyncio.CancelledError:
+                if not self.is_late:
+                    raise
+                self.work.uncancel()
+                self.is_late, self._deadline = False, inf
+                self._look()  # there is an answer to be written yet
+                raise TimeoutError from None
             if message["type"] == "http.disconnect":
                 raise ClientGone
             more = message.get("more_body", False)
             if not more:
-                self.read.set()
+                self._deadline = inf
+                self.body_is_read.set()
             yield message.get("body", b"")
 
-
-class _Leaving:
-    """Watches for the client to leave, and then cancels the work for it: the task that makes one of these."""
-
-    def __init__(self, body: _Body, receive: Receive) -> None:
-        self._body, self._receive = body, receive
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None, "ASGI applications run in tasks"  # noqa: S101
-        self.work = task
-        self.seen = False
-        self._watch: asyncio.Task[None] | None = None
-        self._begin = loop.call_later(_AT_ONCE, self._start)
-
-    def _start(self) -> None:
-        self._watch = asyncio.ensure_future(self._wait())
-
-    async def _wait(self) -> None:
-        await self._body.read.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.seen = True
-        self.work.cancel()
-
-    def cancel(self) -> None:
-        """Watch no longer."""
-        self._begin.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
+    async def write(self, send: Send, *messages: MutableMapping[str, Any]) -> None:
+        """Send messages, which the client has to take in time."""
+        self._deadline = self._loop.time() + self._write_timeout
+        for message in messages:
+            await send(message)
+        self._deadline = inf
 
 
-async def _send(endpoint: Endpoint, reply: Reply | StreamReply, send: Send) -> None:
-    async def put(*messages: MutableMapping[str, Any]) -> None:
-        async with asyncio.timeout(endpoint.policy.write_timeout):
-            for message in messages:
-                await send(message)
-
+async def _send(watch: _Watch, reply: Reply | StreamReply, send: Send) -> None:
     start = {"type": "http.response.start", "status": reply.status, "headers": _encode(reply.headers)}
     if isinstance(reply, Reply):
-        await put(start, {"type": "http.response.body", "body": reply.body})
+        await watch.write(send, start, {"type": "http.response.body", "body": reply.body})
         return
     try:
-        await put(start)
+        await watch.write(send, start)
         async for frame in reply.frames:
-            await put({"type": "http.response.body", "body": frame, "more_body": True})
-        await put({"type": "http.response.body", "body": b""})
-    except TimeoutError:
-        # Left unfinished, so that the server closes the connection; the stream can be resumed.
-        logger.info("a client takes nothing any more; its connection is given up")
-        raise ClientGone from None
+            await watch.write(send, {"type": "http.response.body", "body": frame, "more_body": True})
+        await watch.write(send, {"type": "http.response.body", "body": b""})
     finally:
         reply.frames.close()
 

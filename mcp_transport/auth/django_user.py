@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
+from django.apps.registry import Apps
 
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
 
 __all__ = ["authenticate", "recall"]
 
@@ -35,8 +40,14 @@ async def recall(binding: str, name: str) -> Principal:
 
 
 def _anonymous() -> Any:
+    kind = _anonymous_kind(apps)
+    return kind() if kind is not None else None
+
+
+@lru_cache
+def _anonymous_kind(apps: Apps) -> type[AnonymousUser] | None:
     if not apps.is_installed("django.contrib.auth"):
         return None
     from django.contrib.auth.models import AnonymousUser  # its module needs the app to be installed
 
-    return AnonymousUser()
+    return AnonymousUser

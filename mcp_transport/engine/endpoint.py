@@ -86,7 +86,7 @@ class Endpoint:
         kernel.bus.publish_to = self._broadcast
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
-        """Answer one request; `body` is read only as far as the rules before it allow.
+        """Answer one request; `body` is read only as far as the rules before it allow, and may raise TimeoutError.
 
         Raises:
             ClientGone: the client left before it had sent its request.
@@ -159,12 +159,11 @@ class Endpoint:
         """Collect the body. Raises: ProtocolError with 413 at the first byte too many, 408 when it stops coming."""
         chunks, size = [], 0
         try:
-            async with self._clock.timeout(self.policy.body_timeout):
-                async for chunk in body:
-                    size += len(chunk)
-                    if size > self.policy.max_request_bytes:
-                        raise too_large(self.policy)
-                    chunks.append(chunk)
+            async for chunk in body:
+                size += len(chunk)
+                if size > self.policy.max_request_bytes:
+                    raise too_large(self.policy)
+                chunks.append(chunk)
         except TimeoutError:
             seconds = self.policy.body_timeout
             raise ProtocolError(408, INVALID_REQUEST, f"the body did not arrive within {seconds:g} seconds") from None

@@ -28,21 +28,24 @@ class Headers(Mapping[str, str]):
         self._raw: list[tuple[bytes, bytes]] | None = None
         self.repeated: set[str] = set()
         """The names that more than one line has."""
-        known = self._lines
         for name, value in lines:
-            name = name.lower()
-            # Some servers keep blanks around values (uvicorn with httptools); RFC 9110 5.5 excludes them.
-            line: tuple[str, ...] = (value.strip(_BLANKS),)
-            if name in known:
-                self.repeated.add(name)
-                line = known[name] + line
-            known[name] = line
+            self._add(name.lower(), value)
+
+    def _add(self, name: str, value: str) -> None:
+        # Some servers keep blanks around values (uvicorn with httptools); RFC 9110 5.5 excludes them.
+        line: tuple[str, ...] = (value.strip(_BLANKS),)
+        if name in self._lines:
+            self.repeated.add(name)
+            line = self._lines[name] + line
+        self._lines[name] = line
 
     @classmethod
     def from_asgi(cls, raw: Collection[tuple[bytes, bytes]]) -> Headers:
         """Read the header list of an ASGI scope."""
-        headers = cls([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
+        headers = cls(())
         headers._raw = list(raw)
+        for name, value in raw:
+            headers._add(_name(name), value.decode("latin-1"))
         return headers
 
     def __getitem__(self, name: str) -> str:
@@ -77,6 +80,11 @@ class Headers(Mapping[str, str]):
     def pairs(self) -> list[tuple[str, str]]:
         """Return all lines as (name, value) pairs."""
         return [(name, value) for name, values in self._lines.items() for value in values]
+
+
+@lru_cache(maxsize=512)  # clients send the same ones each time
+def _name(raw: bytes) -> str:
+    return raw.decode("latin-1").lower()
 
 
 @dataclass(frozen=True, slots=True)

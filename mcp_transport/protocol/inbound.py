@@ -91,10 +91,12 @@ Work = Opening | Sessionful | Sessionless | Ignored
 
 def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
     # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
-    for name, value in request.headers.pairs():
-        matters = name in _PLAIN or name.startswith("mcp-param-")
-        if matters and not (value.isascii() and value.replace("\t", " ").isprintable()):
-            raise ProtocolError(400, _header_code(request, policy), f"{name} header must be visible ASCII")
+    for name in request.headers:
+        if name not in _PLAIN and not name.startswith("mcp-param-"):
+            continue
+        for value in request.headers.lines(name):
+            if not (value.isascii() and (value.isprintable() or value.replace("\t", " ").isprintable())):
+                raise ProtocolError(400, _header_code(request, policy), f"{name} header must be visible ASCII")
 
 
 def _headers_are_single(request: HTTPRequest, policy: Policy) -> None:
