@@ -25,7 +25,8 @@ class FakeClock:
         return timeout
 
     async def advance(self, seconds: float) -> None:
-        """Move on, and let whatever expired run."""
+        """Let everything run as far as it can, move on, and let whatever expired run."""
+        await settle()
         self._now += seconds
         due = [timeout for deadline, timeout in self._deadlines if deadline <= self._now]
         self._deadlines = [item for item in self._deadlines if item[0] > self._now]

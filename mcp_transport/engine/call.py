@@ -92,7 +92,10 @@ class SessionOutlet:
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the request's stream, unless the client wants one JSON document or fewer logs."""
         if self.can_request and not self._is_too_detailed(method, params):
+            is_first = not self._writer.has_spoken
             self._writer.write(encode_notification(method, params))
+            if is_first:
+                await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
 
     def _is_too_detailed(self, method: str, params: Mapping[str, Any] | None) -> bool:
         if method != "notifications/message" or not self.log_level:

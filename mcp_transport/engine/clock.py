@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "wait"]
+__all__ = ["Clock", "SystemClock", "soon", "wait"]
 
 
 class Clock(Protocol):
@@ -27,6 +27,13 @@ class SystemClock(Clock):
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)
+
+
+async def soon(event: asyncio.Event) -> bool:
+    """Let what can run do so before a timer is worth its while; return whether `event` is set then."""
+    for _ in range(2):  # a task, and then what is called at its end
+        await asyncio.sleep(0)
+    return event.is_set()
 
 
 async def wait(clock: Clock, event: asyncio.Event, seconds: float | None) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_transport.engine.call import Call
-from mcp_transport.engine.clock import wait
+from mcp_transport.engine.clock import soon, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import answer
@@ -37,9 +37,11 @@ class _Outlet:
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         if self._can_stream:
-            self.has_spoken = True
+            is_first, self.has_spoken = not self.has_spoken, True
             self.touched.set()
             await self._pipe.put(sse.event(encode_notification(method, params)))
+            if is_first:
+                await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
 
     async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         raise NoChannel(method)
@@ -76,7 +78,8 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     call.start(done)
     try:
         # 2026-07-28, streamable-http: a status other than 200 is only possible before the stream begins.
-        await wait(node.clock, outlet.touched, node.policy.sse_after if can_stream else None)
+        if not await soon(outlet.touched):
+            await wait(node.clock, outlet.touched, node.policy.sse_after if can_stream else None)
     except asyncio.CancelledError:
         call.cancel()
         raise

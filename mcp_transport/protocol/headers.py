@@ -71,6 +71,12 @@ class Headers(Mapping[str, str]):
         return self._lines.get(name.lower(), ())
 
     @property
+    def are_plain(self) -> bool:
+        """Tell whether all values are visible ASCII; those nobody reads need not be."""
+        text = "".join(["".join(values) for values in self._lines.values()])
+        return text.isascii() and text.isprintable()
+
+    @property
     def raw(self) -> list[tuple[bytes, bytes]]:
         """Return the header list as an ASGI scope has it."""
         if self._raw is None:

@@ -91,6 +91,8 @@ Work = Opening | Sessionful | Sessionless | Ignored
 
 def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
     # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
+    if request.headers.are_plain:
+        return
     for name in request.headers:
         if name not in _PLAIN and not name.startswith("mcp-param-"):
             continue

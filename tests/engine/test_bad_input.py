@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.client import ENVELOPE, Answer, SessionClient, later, request, send, silent
+from tests.engine.client import ENVELOPE, Answer, SessionClient, request, send, silent
 from tests.engine.stores import left_behind
 
 VERSION = "mcp-protocol-version"
@@ -234,16 +233,16 @@ async def test_another_sessions_event_id_is_refused(client, gate):
 class Body:
     """A body in chunks that counts how many were asked for."""
 
-    def __init__(self, *chunks: bytes, then_waits: bool = False) -> None:
-        self._chunks, self._then_waits = chunks, then_waits
+    def __init__(self, *chunks: bytes, then_stops: bool = False) -> None:
+        self._chunks, self._then_stops = chunks, then_stops
         self.asked = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._chunks:
             self.asked += 1
             yield chunk
-        if self._then_waits:
-            await asyncio.Event().wait()
+        if self._then_stops:
+            raise TimeoutError  # as the adapter does
 
 
 @pytest.mark.parametrize(("declared", "asked"), [(None, 3), ("50", 3), ("1000", 0), ("101", 0), ("9" * 30, 0)])
@@ -264,9 +263,9 @@ async def test_a_body_of_exactly_the_limit_is_read(build_endpoint):
 
 
 @pytest.mark.parametrize("chunks", [(), (b'{"jsonrpc"',), (json.dumps(MODERN_CALL).encode(),)])
-async def test_a_body_that_stops_arriving_is_given_up(endpoint, clock, gate, chunks):
-    body = Body(*chunks, then_waits=True)
-    answer = await later(clock, 30, send(endpoint, headers=MODERN, chunks=body))
+async def test_a_body_that_stops_arriving_is_given_up(endpoint, gate, chunks):
+    body = Body(*chunks, then_stops=True)
+    answer = await send(endpoint, headers=MODERN, chunks=body)
     assert_refused(answer, Bad("", 408, -32600))
     assert gate.runs == 0
     assert await left_behind(endpoint) == {}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mcp_transport.engine.call import Call, SessionOutlet
-from mcp_transport.engine.clock import wait
+from mcp_transport.engine.clock import soon, wait
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.reply import answer
@@ -64,7 +64,8 @@ class Answering:
         self.start()
         accepts, clock = self._visit.accepts, self._node.clock
         try:
-            await wait(clock, self._writer.touched, self._node.policy.sse_after if accepts.sse else None)
+            if not await soon(self._writer.touched):
+                await wait(clock, self._writer.touched, self._node.policy.sse_after if accepts.sse else None)
         except asyncio.CancelledError:
             # 2025-11-25, basic/transports: a disconnect is no cancellation. The client may send the POST again.
             self._writer.keep_log()
