@@ -33,7 +33,9 @@ async def soon(event: asyncio.Event) -> bool:
     """Let what can run do so before a timer is worth its while; return whether `event` is set then."""
     for _ in range(2):  # a task, and then what is called at its end
         await asyncio.sleep(0)
-    return event.is_set()
+        if event.is_set():
+            return True
+    return False
 
 
 async def wait(clock: Clock, event: asyncio.Event, seconds: float | None) -> bool:

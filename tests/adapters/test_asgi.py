@@ -76,6 +76,15 @@ async def test_body_that_stalls_is_answered_with_408(in_process: InProcess, arri
         await visit.end()
 
 
+async def test_client_that_neither_sends_nor_reads_is_given_up(in_process: InProcess) -> None:
+    in_process("mounted")
+    async with configured(BODY_TIMEOUT_SECONDS=_SHORT, WRITE_TIMEOUT_SECONDS=_SHORT):
+        visit = Visit(application("mounted"), scope_of(ECHO), body=())
+        visit.stuck_at = 0
+        await ended(visit)
+        assert visit.sent == 1
+
+
 @pytest.mark.parametrize("arrived", [[], [ECHO.body[:9]]])
 async def test_client_that_leaves_within_its_body_gets_nothing(in_process: InProcess, arrived: list[bytes]) -> None:
     in_process("mounted")

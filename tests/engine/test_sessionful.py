@@ -229,6 +229,14 @@ async def test_the_first_notification_begins_the_stream_without_the_clock(client
     assert await answer.text() == "counted"
 
 
+async def test_the_first_notification_leaves_before_a_handler_that_never_waits_goes_on(client, gate):
+    answer = await client.call("count", {"steps": 10})
+    assert (await answer.message())["params"]["progress"] == 1
+    assert gate.written == 0
+    gate.open.set()
+    assert await answer.text() == "counted"
+
+
 async def test_a_client_that_takes_only_json_gets_json_however_long_it_takes(client, clock, gate):
     task = asyncio.ensure_future(client.call("count", {"steps": 3}, headers={"accept": "application/json"}))
     await gate.wait(gate.entered)

@@ -68,6 +68,14 @@ async def test_the_first_notification_begins_the_stream_without_the_clock(endpoi
     assert (last[0]["params"]["progressToken"], text_of(last[1])) == (7, "counted")
 
 
+async def test_the_first_notification_leaves_before_a_handler_that_never_waits_goes_on(endpoint, gate):
+    answer = await send_sessionless(endpoint, "tools/call", tool("count", steps=10), meta={"progressToken": 7})
+    assert (await answer.message())["params"]["progress"] == 1
+    assert gate.written == 0
+    gate.open.set()
+    assert len(await answer.messages()) == 11
+
+
 async def test_a_client_that_takes_only_json_gets_json_however_long_it_takes(endpoint, clock, gate):
     only_json = {"accept": "application/json"}
     task = asyncio.ensure_future(send_sessionless(endpoint, "tools/call", tool("blocked"), headers=only_json))
