@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -33,6 +34,13 @@ SETTINGS = {
 }
 GROWTH_BYTES = 512 * 1024
 OF_NODES = ("mcp:nodes", "mcp:born", "mcp:bus", "mcp:{in:")
+# A tool that needs Redis while it is away fails, and the SDK logs how: that is as it should be.
+TOOL_WITHOUT_REDIS = re.compile(
+    r"^Traceback .*\n(?: .*\n)+mcp_transport\.exceptions\.BackendError: .*\n"
+    r"\nThe above exception was the direct cause of the following exception:\n"
+    r"\nTraceback .*\n(?: .*\n)+mcp\.server\.mcpserver\.exceptions\.UnexpectedToolError: .*\n",
+    re.MULTILINE,
+)
 IN_LOGS = ("Traceback", "a task of the engine failed", "a task does not end", "gave up")
 
 
@@ -123,7 +131,9 @@ def _compare_store(arrangement: Arrangement, base: tuple[list[str], int], ledger
 
 def _read_logs(arrangement: Arrangement, ledger: Ledger) -> None:
     for node in arrangement.nodes:
-        lines = node.log.splitlines()
+        log, failed = TOOL_WITHOUT_REDIS.subn("", node.log)
+        lines = log.splitlines()
+        ledger.counts["log: a tool failed without Redis"] += failed
         for happening in ("taken_over", "superseded", "fenced", "abandoned", "rerun", "lost", "refilled"):
             ledger.counts[f"log: {happening}"] += sum(line.startswith(f"{happening}:") for line in lines)
         for happening in ("rehydrated", "node_lost", "drained"):
