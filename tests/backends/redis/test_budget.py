@@ -138,9 +138,10 @@ async def test_a_call_that_is_answered_with_events(client, gate, meter, table, e
     gate.open.set()
     answer, cost = await meter.of(client.call("count", {"steps": events - 1}))
     assert len(await answer.messages()) == events + 1
-    # The result comes a tick later than the events, mostly too late to go with them, and empties the books.
+    # One for each tick: the first event leaves in one of its own, and the result comes mostly too late to go with
+    # the others; it empties the books.
     table.row(f"tools/call, answered with {events} events and the result", cost, 1, len(cost.behind))
-    assert len(cost.behind) in (1, 2), cost
+    assert 1 <= len(cost.behind) <= (2 if events == 1 else 3), cost
 
 
 async def test_events_of_later_ticks(client, gate, call, meter, table):
