@@ -27,6 +27,7 @@ __all__ = [
     "Claimed",
     "Closing",
     "Deliver",
+    "Emitted",
     "Entered",
     "Event",
     "Holder",
@@ -66,6 +67,14 @@ class Holder:
 
     node: str
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A message that was put on a GET stream: its number, and who holds the socket, if anybody does."""
+
+    seq: int
+    holder: Holder | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +304,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Holder | None:
-        """Number a message and add it to the session's GET stream; return who holds its socket.
+    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
+        """Number a message and add it to the session's GET stream; return None if it was not added.
 
         A `broadcast` is added once, and only if the session wants it.
         """

@@ -15,9 +15,9 @@ from mcp_transport.backends.base import (
     Backend,
     Closing,
     Deliver,
+    Emitted,
     Entered,
     Event,
-    Holder,
     TakenOver,
     UnknownStream,
 )
@@ -187,7 +187,7 @@ class LocalBackend(Backend):
             await self.leave(key, leaving, errors)
         return Appended(log.holder)
 
-    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Holder | None:
+    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
         session = await self.load(key)
         if session is None:
             return None
@@ -199,7 +199,7 @@ class LocalBackend(Backend):
             if broadcast.uri and broadcast.uri not in session.subscriptions:
                 return None
         log.append([Event(log.last + 1, payload)], self._now())
-        return log.holder
+        return Emitted(log.last, log.holder)
 
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
         session = await self._use(key, self._used_by(principal, node))

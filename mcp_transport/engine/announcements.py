@@ -85,8 +85,8 @@ class Announcements:
 
     async def _emit(self, key: str, message: Broadcast) -> None:
         params = {"uri": message.uri} if message.uri else None
-        holder = await self._node.backend.emit(key, encode_notification(message.method, params), message)
+        emitted = await self._node.backend.emit(key, encode_notification(message.method, params), message)
         if (stream := self._node.streams.get((key, GET_STREAM))) is not None:
-            stream.heard = message.number
-        if holder is not None:
-            self._node.tell(holder.node, Wake(key, GET_STREAM))
+            stream.note_broadcast(message.number, emitted.seq if emitted is not None else 0)
+        if emitted is not None and emitted.holder is not None:
+            self._node.tell(emitted.holder.node, Wake(key, GET_STREAM))

@@ -314,9 +314,9 @@ class Node:
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""
-        holder = await self.backend.emit(key, encode_notification(method, params))
-        if holder is not None:
-            self.tell(holder.node, Wake(key, GET_STREAM))
+        emitted = await self.backend.emit(key, encode_notification(method, params))
+        if emitted is not None and emitted.holder is not None:
+            self.tell(emitted.holder.node, Wake(key, GET_STREAM))
 
     # -- streams held here ---------------------------------------------------------------------------
 

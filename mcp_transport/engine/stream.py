@@ -115,17 +115,18 @@ class OpenStream:
         events: Iterable[Event] = (),
         lost: int = 0,
         delivered: Callable[[OpenStream], None] = lambda _: None,
+        heard: str = "",
     ) -> None:
+        """Hold a stream whose client has seen `cursor`; for a GET stream, `heard` was the last broadcast on it."""
         self._backend, self._clock = backend, clock
         self.key, self.stream, self.cursor = key, stream, cursor
         self.epoch = 0
         self.writer = ""
         """The other node that writes it, if one does."""
         self.session: Session | None = None
-        self.heard = ""
-        """The last broadcast that was put on it, for a GET stream."""
-        self.told = ""
-        """The last broadcast that was handed to the socket."""
+        self.heard = self._told = heard
+        # Broadcasts that were put on it, each after its number, and may not have reached the socket.
+        self._on_the_way: deque[tuple[int, str]] = deque()
         self.resumed = False
         """Did it begin with what the log held, instead of with the call?"""
         self._keepalive, self._limit = keepalive, queue
@@ -148,6 +149,18 @@ class OpenStream:
         self._farewell: list[bytes] = []
         self.ended = asyncio.Event()
         self._wake = asyncio.Event()
+
+    def note_broadcast(self, number: str, seq: int) -> None:
+        """Note that a broadcast was put on the stream as event `seq`; 0 if the session did not want it."""
+        self.heard = number
+        self._on_the_way.append((seq, number))
+
+    @property
+    def told(self) -> str:
+        """Return the last broadcast that was handed to the socket."""
+        while self._on_the_way and self._on_the_way[0][0] <= self.cursor:
+            self._told = self._on_the_way.popleft()[1]
+        return self._told
 
     def offer(self, event: Event) -> None:
         """Take an event for the socket; one too many, and the client is served from the log instead."""
@@ -240,13 +253,10 @@ class OpenStream:
         return ready
 
     async def _read_log(self) -> tuple[Event, ...]:
-        heard = self.heard
         try:
             events, self._lost = await self._backend.read(self.key, self.stream, self.cursor, epoch=self.epoch)
         except BackendError:
             return ()
-        if events:
-            self.told = heard  # what was put on it before the log was read is among them
         return events
 
     async def _session_lives(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Backend, Closing, Page
+from mcp_transport.backends.base import Backend, Closing, Emitted, Page
 from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
 from tests.backends.contract_requests import RequestContract
 from tests.backends.contract_streams import StreamContract
@@ -117,7 +117,7 @@ class BackendContract(RequestContract, StreamContract):
         assert await backend.close(KEY, caller) is None
         assert await backend.flights(KEY) == ()
         assert await backend.get(KEY) == stored
-        assert await backend.emit(KEY, b"{}") is None  # nobody took the GET stream
+        assert await backend.emit(KEY, b"{}") == Emitted(1, None)  # nobody took the GET stream
         clock.advance(2)
         assert await backend.get(KEY) is None  # nothing that others did kept it alive
 

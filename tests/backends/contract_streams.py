@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Appended, Attached, Backend, Event, Holder, TakenOver
+from mcp_transport.backends.base import Appended, Attached, Backend, Emitted, Event, Holder, TakenOver
 from mcp_transport.protocol.inbox import Broadcast
 from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, events, flight, session
 
@@ -152,7 +152,7 @@ class StreamContract:
         found = await asyncio.gather(*(attach(opened, "g", None, node=f"n{number}") for number in range(5)))
         assert sorted(item.holder.epoch for item in found) == [1, 2, 3, 4, 5]
         last = max((item.holder for item in found), key=lambda holder: holder.epoch)
-        assert await opened.emit(KEY, b"{}") == last
+        assert await opened.emit(KEY, b"{}") == Emitted(1, last)
 
     async def test_a_stranger_takes_no_stream(self, opened: Backend) -> None:
         await opened.append(KEY, STREAM, events(1), holder="n1")
@@ -220,7 +220,7 @@ class StreamContract:
     async def test_a_mark_changes_no_holder(self, opened: Backend) -> None:
         first = await attach(opened, "g", None)
         await opened.mark(KEY, "g", 0)
-        assert await opened.emit(KEY, b"{}") == first.holder
+        assert await opened.emit(KEY, b"{}") == Emitted(1, first.holder)
         assert (await attach(opened, "g", None, node="n2")).previous == first.holder
 
     async def test_a_mark_that_comes_late_does_not_go_back(self, opened: Backend) -> None:
@@ -289,10 +289,10 @@ class StreamContract:
     # -- the GET stream ------------------------------------------------------------------------------
 
     async def test_messages_for_the_get_stream_are_numbered_from_one(self, opened: Backend) -> None:
-        assert await opened.emit(KEY, b"a") is None
+        assert await opened.emit(KEY, b"a") == Emitted(1, None)
         taken = await attach(opened, "g", None)
         assert taken.events == (Event(1, b"a"),)
-        assert await opened.emit(KEY, b"b") == taken.holder
+        assert await opened.emit(KEY, b"b") == Emitted(2, taken.holder)
         assert await opened.read(KEY, "g", 0) == ((Event(1, b"a"), Event(2, b"b")), 0)
 
     async def test_messages_at_once_get_numbers_without_holes(self, opened: Backend) -> None:

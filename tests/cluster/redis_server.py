@@ -9,6 +9,8 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from tests.cluster.processes import LOOPBACK, START_SECONDS, TICK_SECONDS, Process, program
 
@@ -70,9 +72,13 @@ class RedisServer(Process):
         )
 
     def connect_async(self) -> redis.asyncio.Redis:
-        """Return a client for a loop; use it in an `async with` block."""
+        """Return a client for a loop, which tries nothing again; use it in an `async with` block."""
         return redis.asyncio.Redis(
-            host=LOOPBACK, port=self.port, password=self.password or None, decode_responses=True
+            host=LOOPBACK,
+            port=self.port,
+            password=self.password or None,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
         )
 
     def ask(self, *command: str | int) -> Any:

@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from mcp_transport.backends.base import Appended, Attached, Claimed, Event, Holder, TakenOver, UnknownStream
+from mcp_transport.backends.base import Appended, Attached, Claimed, Emitted, Event, Holder, TakenOver, UnknownStream
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership
@@ -64,12 +64,15 @@ class RedisStreams(RedisStore):
             self._over(key, stream)
         return Appended(_holder(found[1], found[2]))
 
-    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Holder | None:
+    async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
         number, uri = (broadcast.number, broadcast.uri) if broadcast is not None else ("", "")
         bounds = [self._policy.stream_max_events, self._policy.stream_max_bytes]
         arguments = [*bounds, codec.encode_event(Event(0, payload)), number, uri]
         found = await self._run("emit", key, ("streams",), arguments, log=GET_STREAM)
-        return _holder(*found) if found is not None else None
+        if found is None:
+            return None
+        node, epoch, seq = found
+        return Emitted(seq, _holder(node, epoch))
 
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
         arguments = [principal, stream, "" if after is None else after, node]

@@ -93,11 +93,12 @@ def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStrea
         opening=sse.priming_event(str(Cursor(stream, attached.cursor)), policy.retry_ms) if polling else sse.COMMENT,
         events=attached.events,
         lost=attached.lost,
+        heard=attached.heard,
         **({"delivered": node.marks.delivered} if stream == GET_STREAM else {}),
     )
     open_stream.resumed = True
     open_stream.session = attached.session
-    open_stream.writer, open_stream.heard, open_stream.told = attached.writer, attached.heard, attached.heard
+    open_stream.writer = attached.writer
     open_stream.told_loss = partial(node.observer.happened, Happening.LOST, key, stream=stream)
     if attached.ended:
         open_stream.end()

@@ -18,7 +18,7 @@ from tests.cluster.redis_server import RedisServer
 from tests.cluster.soak.customer import Customer
 from tests.cluster.soak.ledger import Ledger
 from tests.cluster.soak.nemesis import Nemesis
-from tests.cluster.soak.watch import Watch, keys_and_bytes, missing
+from tests.cluster.soak.watch import Watch, keys_and_bytes, missing, surplus
 
 SITE = "tests.cluster.site"
 LEASE, TTL, KEEP, DRAIN = 2.0, 30.0, 20.0, 2.0
@@ -107,9 +107,14 @@ async def _compare_announcements(customers: Sequence[Customer], watch: Watch, le
         least, most = watch.kept_between(answered, now), watch.announced_between(sent, now)
         ledger.counts["announcements heard"] += len(heard)
         if not len(least) <= len(heard) <= len(most):
-            when = [f"{ledger.now - (now - then):.1f}" for then in missing(least, heard)]
-            counts = f"{len(heard)} announcements of {len(least)} to {len(most)}"
-            ledger.violation(f"{customer.name} heard {counts}, not those at {when}", customer.story)
+            lacking, beyond, opened = (
+                [f"{ledger.now - (now - then):.1f}" for then in times]
+                for times in (missing(least, heard), surplus(most, heard), [sent, answered])
+            )
+            counts = f"{len(heard)} announcements of {len(least)} to {len(most)}, opened within {opened}"
+            ledger.violation(
+                f"{customer.name} heard {counts}, not those at {lacking}, others at {beyond}", customer.story
+            )
 
 
 def _compare_store(arrangement: Arrangement, base: tuple[list[str], int], ledger: Ledger) -> None:

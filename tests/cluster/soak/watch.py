@@ -101,6 +101,19 @@ def missing(announced: list[float], heard: list[float]) -> list[float]:
     return found[::-1]
 
 
+def surplus(announced: list[float], heard: list[float]) -> list[float]:
+    """Return which of what was heard was probably not announced, or not then, by the times alone."""
+    found, waiting = [], list(announced)
+    for when in heard:
+        while waiting and waiting[0] < when - LATE_SECONDS:
+            waiting.pop(0)
+        if waiting and waiting[0] <= when + 0.1:
+            waiting.pop(0)
+        else:
+            found.append(when)
+    return found
+
+
 def keys_and_bytes(arrangement: Arrangement) -> tuple[list[str], int]:
     """Return the keys in Redis, and the memory of what it holds."""
     with arrangement.redis.connect() as client:

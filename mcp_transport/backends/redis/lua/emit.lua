@@ -20,4 +20,4 @@ if wanted then
 end
 save_stream(KEYS[2], 'g', stream)
 live_with(KEYS[1], KEYS[2])
-return wanted and {stream.holder, stream.epoch} or nil
+return wanted and {stream.holder, stream.epoch, stream.last} or nil
