@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from pydantic import BaseModel, Field
 from mcp_transport.kernel import Kernel, Outcome, conform
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
-from tests.test_kernel import Recorder, exchange
+from tests.test_kernel import Recorder, _root_logger_is_ours, exchange  # noqa: F401 (a fixture)
 
 INFO = {"name": "c", "version": "1"}
 
@@ -120,14 +120,6 @@ META: list[Any] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _root_logger_is_ours() -> Iterator[None]:
-    guard = logging.NullHandler()
-    logging.getLogger().addHandler(guard)
-    yield
-    logging.getLogger().removeHandler(guard)
-
-
 def returning(value: Any, annotation: Any) -> Callable[[], Any]:
     def run() -> Any:
         return value
@@ -184,9 +176,6 @@ async def test_results_and_errors_are_the_same(server: MCPServer[Any], name: str
     is_plain, outcome, whole = await both_ways(server, version, params)
     assert is_plain
     assert outcome == whole
-    assert list(outcome.result or ()) == list(whole.result or ()) or set(outcome.result or ()) == set(
-        whole.result or ()
-    )
 
 
 @pytest.mark.parametrize("version", REVISIONS)
@@ -293,8 +282,8 @@ async def test_what_a_project_put_around_calls_is_not_left_out(
     assert (Kernel(server) if change is become_a_class_of_its_own else kernel)._plain.tool(call_of("int")) is None
 
 
-async def test_a_traced_call_has_its_span(server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    spans: list[str] = []
+async def test_a_traced_call_goes_the_whole_way(server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: list[str] = []
 
     class Provider(trace.NoOpTracerProvider):
         def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
@@ -302,9 +291,9 @@ async def test_a_traced_call_has_its_span(server: MCPServer[Any], monkeypatch: p
 
     monkeypatch.setattr("mcp_transport.kernel.serving.get_tracer_provider", Provider)
     kernel = Kernel(server)
-    monkeypatch.setattr(kernel._plain, "call", lambda *_: spans.append("plain"))
+    monkeypatch.setattr(kernel._plain, "call", lambda *_: plain.append("called"))
     outcome = await kernel.serve(exchange(Recorder()), call_of("int"))
-    assert outcome.result is not None and not spans
+    assert outcome.result is not None and not plain
 
 
 async def test_a_crash_is_logged_and_its_text_stays_here(

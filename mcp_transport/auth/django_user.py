@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.apps.registry import Apps
 
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
@@ -40,12 +39,12 @@ async def recall(binding: str, name: str) -> Principal:
 
 
 def _anonymous() -> Any:
-    kind = _anonymous_kind(apps)
+    kind = _anonymous_kind()
     return kind() if kind is not None else None
 
 
-@lru_cache
-def _anonymous_kind(apps: Apps) -> type[AnonymousUser] | None:
+@cache
+def _anonymous_kind() -> type[AnonymousUser] | None:
     if not apps.is_installed("django.contrib.auth"):
         return None
     from django.contrib.auth.models import AnonymousUser  # its module needs the app to be installed

@@ -31,6 +31,10 @@ __all__ = ["PlainCalls"]
 
 _METHOD: Final = "tools/call"
 _PLAIN: Final = frozenset({"name", "arguments", "_meta"})
+_PASSING: Final = (OpenTelemetryMiddleware, RequestStateBoundary)
+
+# What a tool is given that asks for no context.
+_NO_CONTEXT: Final[Any] = None
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +84,9 @@ class PlainCalls:
             raise
         except Exception as error:
             _log(tool.name, error)
-            return self._serialize(version, CallToolResult(content=[_text(str(error))], is_error=True))
+            return self._serialize(
+                version, CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
+            )
         if isinstance(returned, InputRequiredResult):
             return returned
         if isinstance(returned, CallToolResult):
@@ -119,21 +125,11 @@ def _is_plain(params: Mapping[str, Any]) -> bool:
     )
 
 
-_PASSING: Final = (OpenTelemetryMiddleware, RequestStateBoundary)
-
-# What a tool is given that asks for no context.
-_NO_CONTEXT: Final[Any] = None
-
-
 def _converted(tool: Tool, returned: Any) -> Any:
     try:
         return tool.fn_metadata.convert_result(returned)
     except Exception as error:
         raise UnexpectedToolError(f"Error executing tool {tool.name}") from error
-
-
-def _text(text: str) -> TextContent:
-    return TextContent(type="text", text=text)
 
 
 def _plain_text(block: Any) -> dict[str, str] | None:

@@ -181,7 +181,7 @@ class Kernel:
         runner = _Runner(
             self.server, connection, exchange.lifespan, init_options=options, traced=_is_traced(exchange)
         )
-        return await self._run(runner, exchange, "initialize", params)
+        return await _outcome(exchange, "initialize", _result(runner, exchange, "initialize", params))
 
     async def serve(self, exchange: Exchange, request: Request) -> Outcome:
         """Run the handler of one request to its end."""
@@ -191,7 +191,8 @@ class Kernel:
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         if (tool := self._plain.tool(request)) is not None and not _is_traced(exchange):
             return await _outcome(exchange, request.method, self._call_plainly(tool, exchange, request))
-        return await self._run(self._runner(exchange), exchange, request.method, request.params)
+        work = _result(self._runner(exchange), exchange, request.method, request.params)
+        return await _outcome(exchange, request.method, work)
 
     async def _call_plainly(self, tool: Any, exchange: Exchange, request: Request) -> dict[str, Any]:
         result = await self._plain.call(tool, exchange.facts.protocol_version, request.params or {})
@@ -199,7 +200,7 @@ class Kernel:
             return result
         runner = self._runner(exchange)
         runner.answer = result  # a question goes through what the SDK puts around calls
-        return await runner.on_request(exchange, request.method, request.params)
+        return await _result(runner, exchange, request.method, request.params)
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
         """Run the handler of one notification, if there is one."""
@@ -212,13 +213,14 @@ class Kernel:
     def _runner(self, exchange: Exchange) -> _Runner:
         return _Runner(self.server, _connection(exchange), exchange.lifespan, traced=_is_traced(exchange))
 
-    async def _run(
-        self, runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
-    ) -> Outcome:
-        try:
-            return await _outcome(exchange, method, runner.on_request(exchange, method, params))
-        finally:
-            await _close(runner.connection)
+
+async def _result(
+    runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    try:
+        return await runner.on_request(exchange, method, params)
+    finally:
+        await _close(runner.connection)
 
 
 async def _outcome(exchange: Exchange, method: str, work: Awaitable[dict[str, Any]]) -> Outcome:

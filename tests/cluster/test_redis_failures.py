@@ -14,6 +14,7 @@ import redis
 from mcp_transport.protocol.session import session_key
 from tests.cluster.answer import Answer, Event
 from tests.cluster.client import Client
+from tests.cluster.node import Node
 from tests.cluster.redis_server import RedisServer
 from tests.cluster.stage import Stage, events_of, numbers, some_events, until
 
@@ -156,6 +157,15 @@ async def forgotten(stage: Stage, client: Client, delivered: int) -> AsyncIterat
     await served(client, stage.nodes[1].port)
 
 
+async def hearing(client: Client, node: Node, other: Node) -> tuple[Answer, Event]:
+    """Open a session whose GET stream is at one node, and have a message come there from the other."""
+    await client.initialize()
+    stream = await client.get(port=node.port)
+    await client.call("whisper", {"text": "kept"}, port=other.port)
+    [first] = await some_events(stream, 1)
+    return stream, first
+
+
 def texts(events: Sequence[Event]) -> list[str]:
     return [event.message["params"].get("data", event.message["method"]) for event in events]
 
@@ -164,10 +174,7 @@ async def test_without_its_last_second_nothing_is_swallowed_or_repeated(stage: S
     """The store loses what a GET stream has delivered, but not the announcement of which a part of it came."""
     node, other = stage.nodes
     async with Client(*stage.ports) as client:
-        await client.initialize()
-        stream = await client.get(port=node.port)
-        await client.call("whisper", {"text": "kept"}, port=other.port)
-        await some_events(stream, 1)
+        stream, _ = await hearing(client, node, other)
         async with forgotten(stage, client, 3):
             await client.call("announce", port=other.port)
             await client.call("whisper", {"text": "lost"}, port=other.port)
@@ -183,10 +190,7 @@ async def test_without_its_last_second_nothing_is_swallowed_or_repeated(stage: S
 async def test_without_its_last_second_what_was_made_up_for_is_not_told_again(stage: Stage) -> None:
     node, other = stage.nodes
     async with Client(*stage.ports) as client:
-        await client.initialize()
-        stream = await client.get(port=node.port)
-        await client.call("whisper", {"text": "kept"}, port=other.port)
-        [first] = await some_events(stream, 1)
+        stream, first = await hearing(client, node, other)
         stream.cut()
         for _ in range(2):
             await client.call("announce", port=other.port)
