@@ -15,7 +15,9 @@ from mcp_transport.protocol.errors import PARSE_ERROR, invalid_request
 
 __all__ = ["decode", "encode", "encode_notification", "encoded_size"]
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
+# With all digits alike, a long number is found without a regular expression.
+_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * 19
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 # Digits that are neither a fraction nor an exponent, nor followed by one.
 _LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
@@ -33,7 +35,7 @@ def decode(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         reason = "it is empty" if not body.strip() else str(error)
         raise ProtocolError(400, PARSE_ERROR, f"Parse error: the body must be JSON in UTF-8, but {reason}") from None
-    if _LONG_NUMBER.search(body) and _holds_too_large_integer(body):
+    if _LONG_NUMBER in body.translate(_ALIKE) and _holds_too_large_integer(body):
         raise invalid_request("integers must fit into 64 bits; send larger ones as strings")
     return value
 
