@@ -78,20 +78,20 @@ def encode_changes(changes: dict[str, Any]) -> list[Any]:
 
 def decode_session(key: str, flat: Sequence[bytes]) -> Session:
     """Read a record."""
-    members = {name.decode(): value for name, value in pairs(flat)}
+    members = dict(pairs(flat))
     return Session(
         key=key,
-        principal=members["principal"].decode(),
-        initialized=members["initialized"] == b"1",
-        log_level=members["log_level"].decode(),
-        subscriptions=tuple(orjson.loads(members["subscriptions"])),
-        node=members["node"].decode(),
-        requests=int(members["requests"]),
-        errors=int(members["errors"]),
-        created=int(members["created"]) / 1000,
-        last_seen=int(members["last_seen"]) / 1000,
-        ends=int(members["ends"]) / 1000,
-        **_about(members["about"]),
+        principal=members[b"principal"].decode(),
+        initialized=members[b"initialized"] == b"1",
+        log_level=members[b"log_level"].decode(),
+        subscriptions=tuple(orjson.loads(members[b"subscriptions"])),
+        node=members[b"node"].decode(),
+        requests=int(members[b"requests"]),
+        errors=int(members[b"errors"]),
+        created=int(members[b"created"]) / 1000,
+        last_seen=int(members[b"last_seen"]) / 1000,
+        ends=int(members[b"ends"]) / 1000,
+        **_about(members[b"about"]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +35,7 @@ class Pipeline:
     def __init__(self, client: Any, name: str) -> None:
         self._client, self._name = client, name
         self._loop = asyncio.get_running_loop()
+        self._sources: dict[str, str] = {}
         self._waiting: _Batch = []
         self._due: asyncio.Handle | None = None
         self._is_due_soon = False
@@ -45,21 +46,18 @@ class Pipeline:
 
     def run(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, behind: bool = False
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> asyncio.Future[Any]:
         """Run a script, by its digest if Redis knows it. Raises, when awaited: BackendError."""
-        rest = (len(keys), *keys, *arguments)
-        return self._known(script, rest, self.execute("EVALSHA", script.digest, *rest, behind=behind))
-
-    async def _known(self, script: Script, rest: Sequence[Any], answer: asyncio.Future[Any]) -> Any:
-        try:
-            return await answer
-        except NoScriptError:
-            # After a restart or on a new master: sending the source makes the digest known again.
-            return await self.execute("EVAL", script.source, *rest)
+        self._sources[script.digest] = script.source
+        return self.execute("EVALSHA", script.digest, len(keys), *keys, *arguments, behind=behind)
 
     def execute(self, *command: Any, behind: bool = False) -> asyncio.Future[Any]:
         """Send one command, or `behind`, with the next one that is sent. Raises, when awaited: BackendError."""
         answer: asyncio.Future[Any] = self._loop.create_future()
+        self._enqueue(command, answer, behind)
+        return answer
+
+    def _enqueue(self, command: _Command, answer: asyncio.Future[Any], behind: bool = False) -> None:
         self._waiting.append((command, answer))
         if behind and self._due is None:
             self._due = self._loop.call_later(_BEHIND, self._flush)
@@ -67,7 +65,6 @@ class Pipeline:
             if self._due is not None:
                 self._due.cancel()
             self._due, self._is_due_soon = self._loop.call_soon(self._flush), True
-        return answer
 
     def post(self, *command: Any) -> None:
         """Send one command behind, whatever becomes of it."""
@@ -108,7 +105,7 @@ class Pipeline:
             self._backlog += batch
 
     def _send(self, wire: Wire, batch: _Batch) -> None:
-        wire.send([command for command, _ in batch], [partial(self._settle, answer) for _, answer in batch])
+        wire.send([command for command, _ in batch], [partial(self._settle, *item) for item in batch])
 
     async def _connect(self) -> None:
         """Open a wire for what waits for one."""
@@ -140,8 +137,8 @@ class Pipeline:
                 raise
             values = [error]
         else:
-            for (_, answer), value in zip(batch, values, strict=True):
-                self._settle(answer, value)
+            for (command, answer), value in zip(batch, values, strict=True):
+                self._settle(command, answer, value)
         if any(isinstance(value, BaseException) and is_store_error(value) for value in values):
             await recover(self._client)
 
@@ -155,16 +152,19 @@ class Pipeline:
         return answers
 
     def _fail(self, batch: _Batch, error: BaseException) -> None:
-        for _, answer in batch:
+        for command, answer in batch:
             if isinstance(error, Exception):
-                self._settle(answer, error)
+                self._settle(command, answer, error)
             else:
                 answer.cancel()
 
-    def _settle(self, answer: asyncio.Future[Any], value: Any) -> None:
+    def _settle(self, command: _Command, answer: asyncio.Future[Any], value: Any) -> None:
         if answer.done():
             return  # its caller was cancelled
-        if isinstance(value, Exception):
+        if isinstance(value, NoScriptError) and command[0] == "EVALSHA":
+            # After a restart or on a new master: sending the source makes the digest known again.
+            self._enqueue(("EVAL", self._sources[command[1]], *command[2:]), answer)
+        elif isinstance(value, Exception):
             answer.set_exception(self._translated(value))
         else:
             answer.set_result(value)

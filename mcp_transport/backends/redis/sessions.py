@@ -138,10 +138,9 @@ class RedisSessions(RedisStore):
         arguments: list[Any] = [name] if value is None else [name, value]
         return bool(await self._run("write_state", key, ("state",), arguments))
 
-    async def _born(self) -> tuple[int, int]:
-        """Return since when the store has not been emptied, and the time; both in milliseconds."""
-        born, now = await self._pipeline().run(self._scripts["born"], [self._keys.born], [])
-        return born, now
+    def _born(self) -> asyncio.Future[Any]:
+        """Ask since when the store has not been emptied, and for the time; both in milliseconds."""
+        return self._pipeline().run(self._scripts["born"], [self._keys.born], [])
 
     async def _look(self, key: str) -> tuple[Session | None, tuple[Flight, ...]]:
         found = await self._run("get", key, ("flights",), [])
@@ -150,11 +149,11 @@ class RedisSessions(RedisStore):
         flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
         return codec.decode_session(key, found[0]), flights
 
-    async def _store(self, session: Session, *, created: int | str) -> Any:
+    def _store(self, session: Session, *, created: int | str) -> asyncio.Future[Any]:
         lifetime = milliseconds(session.ends - session.created)
-        return await self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
+        return self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
 
-    async def _index(self, index: str, session: Session, limit: int = 0) -> Any:
+    def _index(self, index: str, session: Session, limit: int = 0) -> asyncio.Future[Any]:
         # Their use is noted with a beat, which is less than a lease late.
         arguments = [session.key, self._ttl + milliseconds(self._policy.lease), limit]
-        return await self._pipeline().run(self._scripts["index"], [index], arguments)
+        return self._pipeline().run(self._scripts["index"], [index], arguments)

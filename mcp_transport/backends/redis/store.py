@@ -55,7 +55,7 @@ class RedisStore(Backend):
             self._pipelines[loop] = Pipeline(connect(self._cache, cluster=self._cluster), self._name)
         return self._pipelines[loop]
 
-    async def _run(
+    def _run(
         self,
         script: str,
         key: str,
@@ -64,12 +64,12 @@ class RedisStore(Backend):
         *,
         log: str = "",
         behind: bool = False,
-    ) -> Any:
+    ) -> asyncio.Future[Any]:
         """Run a script on a session: its record, the named parts beside it and, at the end, a stream's log."""
         keys = self._keys.of_session(key, *parts)
         if log:
             keys.append(self._keys.log(key, log))
-        return await self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments], behind=behind)
+        return self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments], behind=behind)
 
     def _seen(self, session: Session) -> Session:
         self._note_use(session.key, session.principal, milliseconds(session.last_seen))
