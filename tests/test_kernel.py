@@ -22,8 +22,10 @@ from mcp_transport.kernel import (
     Exchange,
     Facts,
     Kernel,
+    Outcome,
     adopt_context,
     conform,
+    open_envelope,
 )
 from mcp_transport.kernel.events import Listening
 from mcp_transport.protocol.headers import Headers
@@ -73,6 +75,10 @@ def exchange(outlet: Recorder, version: str = "2025-11-25", **capabilities: Any)
     return Exchange(facts=facts, outlet=outlet, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p")
 
 
+async def served(kernel: Kernel, exchange: Exchange, request: Request) -> Outcome:
+    return await kernel.serve(request, exchange.facts.protocol_version, lambda: exchange)
+
+
 def test_exchange_has_what_a_dispatch_context_has() -> None:
     wanted = {name for name in vars(DispatchContext) if not name.startswith("_")}
     wanted |= {"send_raw_request", "notify"}
@@ -105,7 +111,7 @@ async def test_a_call_gets_context_progress_questions_and_its_request() -> None:
 
     outlet = Recorder()
     running = exchange(outlet)
-    outcome = await Kernel(server).serve(running, Request(7, "tools/call", {"name": "everything"}))
+    outcome = await served(Kernel(server), running, Request(7, "tools/call", {"name": "everything"}))
     assert outcome.result is not None and outcome.result["content"][0]["text"] == "done"
     assert outlet.sent == [("notifications/progress", {"progressToken": "p", "progress": 1, "total": 2})]
     assert outlet.emitted == ["notifications/tools/list_changed"]
@@ -124,10 +130,10 @@ async def test_initialize_declares_what_the_transport_delivers() -> None:
 
 async def test_errors_say_what_was_wrong_and_never_what_was_sent() -> None:
     kernel = Kernel(MCPServer("seams"))
-    outcome = await kernel.serve(exchange(Recorder()), Request(7, "tools/call", {"name": {"secret": 1}}))
+    outcome = await served(kernel, exchange(Recorder()), Request(7, "tools/call", {"name": {"secret": 1}}))
     assert outcome.error is not None and outcome.malformed and outcome.error["code"] == -32602
     assert "name" in outcome.error["message"] and "secret" not in outcome.error["message"]
-    outcome = await kernel.serve(exchange(Recorder()), Request(7, "no/such", None))
+    outcome = await served(kernel, exchange(Recorder()), Request(7, "no/such", None))
     assert outcome.error is not None and outcome.error["code"] == -32601
 
 
@@ -139,20 +145,19 @@ async def test_a_question_needs_the_capability_the_client_declared() -> None:
 
 
 async def test_the_envelope_is_checked_by_the_sdk() -> None:
-    kernel = Kernel(MCPServer("seams"))
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {"roots": {}},
     }
     request = Request(1, "tools/list", {"_meta": meta})
     lines = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")]
-    facts = kernel.open_envelope(request, Headers(lines), ["2026-07-28"])
+    facts = open_envelope(request, Headers(lines), ["2026-07-28"])
     assert facts.protocol_version == "2026-07-28" and facts.capabilities == {"roots": {}}
     with pytest.raises(ProtocolError) as refused:
-        kernel.open_envelope(request, Headers(lines[:1]), ["2026-07-28"])
+        open_envelope(request, Headers(lines[:1]), ["2026-07-28"])
     assert (refused.value.status, refused.value.code) == (400, -32020)
     with pytest.raises(ProtocolError) as refused:
-        kernel.open_envelope(request, Headers(lines), ["2027-01-01"])
+        open_envelope(request, Headers(lines), ["2027-01-01"])
     assert refused.value.code == -32022 and refused.value.data["supported"] == ["2027-01-01"]
 
 
@@ -173,7 +178,7 @@ async def test_announcements_of_an_mcpserver_reach_the_bus() -> None:
         await ctx.notify_resource_updated("test://a")
         return ""
 
-    await kernel.serve(exchange(Recorder()), Request(7, "tools/call", {"name": "change"}))
+    await served(kernel, exchange(Recorder()), Request(7, "tools/call", {"name": "change"}))
     assert told == [
         Broadcast("notifications/tools/list_changed"),
         Broadcast("notifications/resources/updated", "test://a"),
@@ -213,7 +218,7 @@ async def test_a_lowlevel_server_is_served_as_it_is() -> None:
         return ListToolsResult(tools=[Tool(name="low", input_schema={"type": "object"})])
 
     server = Server("low", on_list_tools=list_tools)
-    outcome = await Kernel(server).serve(exchange(Recorder()), Request(7, "tools/list", None))
+    outcome = await served(Kernel(server), exchange(Recorder()), Request(7, "tools/list", None))
     assert outcome.result is not None and outcome.result["tools"][0]["name"] == "low"
     with pytest.raises(TypeError, match="expected an MCPServer"):
         Kernel(object())
@@ -243,7 +248,7 @@ async def test_a_missing_resource_has_the_code_of_its_era(version: str, code: in
     if version == "2026-07-28":
         prefix = "io.modelcontextprotocol/"
         params["_meta"] = {f"{prefix}protocolVersion": version, f"{prefix}clientCapabilities": {}}
-    outcome = await Kernel(server).serve(exchange(Recorder(), version), Request(7, "resources/read", params))
+    outcome = await served(Kernel(server), exchange(Recorder(), version), Request(7, "resources/read", params))
     assert outcome.error is not None
     assert (outcome.error["code"], outcome.error["data"]) == (code, {"uri": "test://none"})
 
@@ -251,5 +256,5 @@ async def test_a_missing_resource_has_the_code_of_its_era(version: str, code: in
 async def test_an_unknown_tool_is_a_protocol_error() -> None:
     server: MCPServer[Any] = MCPServer("seams")
     conform(server)
-    outcome = await Kernel(server).serve(exchange(Recorder()), Request(7, "tools/call", {"name": "none"}))
+    outcome = await served(Kernel(server), exchange(Recorder()), Request(7, "tools/call", {"name": "none"}))
     assert outcome.error is not None and outcome.error["code"] == -32602

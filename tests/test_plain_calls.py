@@ -26,18 +26,23 @@ from mcp_types import (
     TextContent,
 )
 from opentelemetry import trace
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from mcp_transport.kernel import Kernel, Outcome, conform
+from mcp_transport.kernel.calling import _scalar_text
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
-from tests.test_kernel import Recorder, _root_logger_is_ours, exchange  # noqa: F401 (a fixture)
+from tests.test_kernel import Recorder, _root_logger_is_ours, exchange, served  # noqa: F401 (a fixture)
 
 INFO = {"name": "c", "version": "1"}
 
 
 class Colour(enum.Enum):
     RED = "red"
+
+
+class Text(str):
+    """A text that is more than one."""
 
 
 class Item(BaseModel):
@@ -64,6 +69,18 @@ RETURNS: dict[str, tuple[Any, Any]] = {
     "none": (None, None),
     "optional": (int | None, None),
     "bool": (bool, True),
+    "greatest": (int, 2**63 - 1),
+    "too great": (int, 2**63),
+    "bool for int": (int, True),
+    "text for int": (int, "5"),
+    "no text": (str, ""),
+    "half a character": (str, "\ud800"),
+    "bounded": (Annotated[int, Field(gt=3)], 1),
+    "described": (Annotated[int, Field(description="d")], 5),
+    "under another name": (Annotated[int, Field(serialization_alias="x")], 5),
+    "left out": (Annotated[int, Field(exclude=True)], 5),
+    "changed": (Annotated[str, AfterValidator(str.upper)], "a"),
+    "text of its own": (Text, Text("t")),
     "list": (list[int], [1, 2]),
     "empty list": (list[int], []),
     "texts": (list[str], ["a", "b"]),
@@ -115,6 +132,8 @@ META: list[Any] = [
     {"progressToken": []},
     {"progressToken": None},
     {"io.modelcontextprotocol/logLevel": "loud"},
+    {"com.example/long": "x" * 5000},
+    {"progressToken": True},
     None,
     [],
 ]
@@ -156,9 +175,9 @@ async def both_ways(server: MCPServer[Any], version: str, params: Any) -> tuple[
     """Serve a call as it comes, and again the SDK's whole way; tell whether the first went another."""
     kernel, request = Kernel(server), Request(7, "tools/call", params)
     is_plain = kernel._plain.tool(request) is not None
-    outcome = await kernel.serve(exchange(Recorder(), version), request)
+    outcome = await served(kernel, exchange(Recorder(), version), request)
     kernel._plain.tool = lambda _: None  # type: ignore[method-assign]
-    return is_plain, outcome, await kernel.serve(exchange(Recorder(), version), request)
+    return is_plain, outcome, await served(kernel, exchange(Recorder(), version), request)
 
 
 def envelope(version: str, **meta: Any) -> dict[str, Any]:
@@ -176,6 +195,16 @@ async def test_results_and_errors_are_the_same(server: MCPServer[Any], name: str
     is_plain, outcome, whole = await both_ways(server, version, params)
     assert is_plain
     assert outcome == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "is_scalar"),
+    [(name, name in {"int", "bool", "greatest", "no text"}) for name in RETURNS],
+)
+def test_what_is_no_more_than_its_type_is_not_converted(server: MCPServer[Any], name: str, is_scalar: bool) -> None:
+    tool = server._tool_manager.get_tool(name)
+    assert tool is not None
+    assert (_scalar_text(tool, RETURNS[name][1]) is not None) is is_scalar
 
 
 @pytest.mark.parametrize("version", REVISIONS)
@@ -216,7 +245,7 @@ async def test_a_question_is_sealed_like_any_other(server: MCPServer[Any]) -> No
     server.add_tool(returning(question, Any), name="question")
     kernel, request = Kernel(server), Request(7, "tools/call", {"name": "question", "_meta": envelope("2026-07-28")})
     assert kernel._plain.tool(request) is not None
-    outcome = await kernel.serve(exchange(Recorder(), "2026-07-28", elicitation={}), request)
+    outcome = await served(kernel, exchange(Recorder(), "2026-07-28", elicitation={}), request)
     assert outcome.result is not None
     assert outcome.result["resultType"] == "input_required"
     assert outcome.result["inputRequests"]["q"]["method"] == "elicitation/create"
@@ -292,7 +321,7 @@ async def test_a_traced_call_goes_the_whole_way(server: MCPServer[Any], monkeypa
     monkeypatch.setattr("mcp_transport.kernel.serving.get_tracer_provider", Provider)
     kernel = Kernel(server)
     monkeypatch.setattr(kernel._plain, "call", lambda *_: plain.append("called"))
-    outcome = await kernel.serve(exchange(Recorder()), call_of("int"))
+    outcome = await served(kernel, exchange(Recorder()), call_of("int"))
     assert outcome.result is not None and not plain
 
 
@@ -300,13 +329,13 @@ async def test_a_crash_is_logged_and_its_text_stays_here(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    outcome = await Kernel(server).serve(exchange(Recorder()), call_of("crash"))
+    outcome = await served(Kernel(server), exchange(Recorder()), call_of("crash"))
     assert outcome.failed and "secret" not in str(outcome.result)
     [crash] = [record for record in caplog.records if record.exc_info]
     assert "'crash'" in crash.getMessage()
     assert "secret" in caplog.text
     request = Request(7, "tools/call", {"name": "arguments", "arguments": {"a": "private"}})
     caplog.clear()
-    assert (await Kernel(server).serve(exchange(Recorder()), request)).failed
+    assert (await served(Kernel(server), exchange(Recorder()), request)).failed
     assert "'arguments' was called with wrong arguments: ['a']" in caplog.text
     assert "private" not in caplog.text

@@ -27,32 +27,49 @@ _LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical",
 class Call:
     """A request under way; it runs in a task of its node, whatever becomes of the socket it came on."""
 
-    def __init__(self, node: Node, request: Request, exchange: Exchange, writer: Writer | None = None) -> None:
-        self.request, self.exchange, self.writer = request, exchange, writer
+    def __init__(
+        self,
+        node: Node,
+        request: Request,
+        version: str,
+        exchange: Callable[[Request], Exchange],
+        writer: Writer | None = None,
+    ) -> None:
+        self.request, self.writer = request, writer
+        self._version, self._build_exchange = version, exchange
+        self._exchange: Exchange | None = None
         self.outcome: Outcome | None = None
         """None while it runs, and for good when it was cancelled."""
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._node = node
-        self.over = asyncio.Event()
+        self.is_over = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self, done: Callable[[Call], None]) -> None:
         """Begin; `done` is called once, at the end."""
         self._node.running.add(self)
-        self._task = self._node.lifecycle.spawn(self._run())
-        self._task.add_done_callback(lambda _: self._end(done))
+        self._task = self._node.lifecycle.spawn(self._run(done))
+        self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
 
     def _end(self, done: Callable[[Call], None]) -> None:
-        self._node.running.discard(self)
-        self.over.set()
-        done(self)
+        if not self.is_over:
+            self._node.running.discard(self)
+            self.is_over = True
+            done(self)
 
-    async def _run(self) -> None:
+    async def _run(self, done: Callable[[Call], None]) -> None:
         try:
-            outcome = await self._node.kernel.serve(self.exchange, self.request)
+            await self._serve()
         finally:
-            self.exchange.ended = True
+            self._end(done)
+
+    async def _serve(self) -> None:
+        try:
+            outcome = await self._node.kernel.serve(self.request, self._version, self.exchange)
+        finally:
+            if self._exchange is not None:
+                self._exchange.ended = True
         try:
             self.payload = encode(outcome.body(self.request.id))
         except (TypeError, ValueError, RecursionError):
@@ -60,6 +77,12 @@ class Call:
             outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
+
+    def exchange(self) -> Exchange:
+        """Return what the kernel hands to handlers that want to see more than their arguments."""
+        if self._exchange is None:
+            self._exchange = self._build_exchange(self.request)
+        return self._exchange
 
     def abandon(self) -> None:
         """Stop the handler because its node stops, and tell the client that its call is lost."""
@@ -72,8 +95,9 @@ class Call:
 
     def cancel(self) -> None:
         """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain."""
-        self.exchange.caller.cancelled = True
-        self.exchange.cancel_requested.set()
+        if self._exchange is not None:
+            self._exchange.caller.cancelled = True
+            self._exchange.cancel_requested.set()
         if self._task is not None:
             self._task.cancel()
 

@@ -13,7 +13,7 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import answer
 from mcp_transport.engine.stream import Frames, Pipe
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel import Caller, NoChannel, Outcome
+from mcp_transport.kernel import Caller, NoChannel, Outcome, open_envelope
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import INVALID_REQUEST, sessionless_status
 from mcp_transport.protocol.headers import Accepts
@@ -63,13 +63,12 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     can_stream = accepts.sse and request.streaming
     if message.method == "subscriptions/listen" and not can_stream:
         raise ProtocolError(406, INVALID_REQUEST, "subscriptions/listen answers with text/event-stream")
-    facts = node.kernel.open_envelope(message, request.headers, sessionless(node.policy.versions))
+    facts = open_envelope(message, request.headers, sessionless(node.policy.versions))
     pipe = Pipe(node.clock, node.policy.keepalive)
     outlet = _Outlet(pipe, can_stream)
-    caller = Caller(request, principal)
-    exchange = node.exchange(facts, outlet, caller, message)
-    await node.kernel.check_param_headers(exchange, message, request.headers)
-    call = Call(node, message, exchange)
+    version = facts.protocol_version
+    call = Call(node, message, version, lambda _: node.exchange(facts, outlet, Caller(request, principal), message))
+    await node.kernel.check_param_headers(message, request.headers, version, call.exchange)
 
     def done(call: Call) -> None:
         pipe.end(sse.event(call.payload) if call.outcome is not None else b"")

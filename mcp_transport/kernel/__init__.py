@@ -7,6 +7,7 @@ dispatch context. Those seams may move in a minor release, so nothing outside th
 
 from __future__ import annotations
 
+from mcp_transport.kernel.envelope import open_envelope
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
 from mcp_transport.kernel.handlers import (
@@ -40,6 +41,7 @@ __all__ = [
     "conform",
     "header_annotation_fault",
     "lowlevel",
+    "open_envelope",
     "send_log",
     "sessionful_features",
 ]

@@ -7,11 +7,12 @@ Session, connection, contexts and the models of request and result cost more tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import NoneType
 from typing import Any, Final
 
+import orjson
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
 from mcp.server.mcpserver import MCPServer
@@ -22,16 +23,19 @@ from mcp.server.runner import ServerRunner
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolRequestParams, CallToolResult, InputRequiredResult, TextContent
 from mcp_types.methods import validate_client_request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.remembering import remembered
 from mcp_transport.protocol.jsonrpc import Request
 
-__all__ = ["PlainCalls"]
+__all__ = ["PlainCalls", "passes_plain_calls"]
 
 _METHOD: Final = "tools/call"
 _PLAIN: Final = frozenset({"name", "arguments", "_meta"})
 _PASSING: Final = (OpenTelemetryMiddleware, RequestStateBoundary)
+
+_SCALARS: Final = (str, int, bool)
 
 # What a tool is given that asks for no context.
 _NO_CONTEXT: Final[Any] = None
@@ -67,7 +71,7 @@ class PlainCalls:
             or entry.handler != self._handler
             or entry.params_type is not CallToolRequestParams
             or _METHOD in self._lowlevel.cache_hints
-            or any(not _passes_plain_calls(middleware) for middleware in self._lowlevel.middleware)
+            or not all(map(passes_plain_calls, self._lowlevel.middleware))
         )
 
     async def call(self, tool: Tool, version: str, params: Mapping[str, Any]) -> dict[str, Any] | InputRequiredResult:
@@ -76,9 +80,11 @@ class PlainCalls:
         Raises: MCPError, ValidationError.
         """
         if "_meta" in params:
-            validate_client_request(_METHOD, version, params)
+            _check_meta(version, params["_meta"])
         try:
             returned = await tool.run(params.get("arguments") or {}, _NO_CONTEXT)
+            if (text := _scalar_text(tool, returned)) is not None:
+                return self._wire(version, [{"type": "text", "text": text}], {"result": returned})
             result = _converted(tool, returned)
         except MCPError:
             raise
@@ -98,6 +104,9 @@ class PlainCalls:
         texts, structured = [_plain_text(block) for block in result.content], result.structured_content
         if None in texts or not isinstance(structured, dict | NoneType):
             return self._serialize(version, result)
+        return self._wire(version, texts, structured)
+
+    def _wire(self, version: str, texts: Sequence[Any], structured: dict[str, Any] | None) -> dict[str, Any]:
         wire = {**self._envelope(version), "content": texts}
         if structured is None:
             wire.pop("structuredContent", None)
@@ -125,6 +134,47 @@ def _is_plain(params: Mapping[str, Any]) -> bool:
     )
 
 
+def _check_meta(version: str, meta: Mapping[str, Any]) -> None:
+    """Check `_meta` as the SDK checks requests; but for its token, a client sends the same one each time.
+
+    Raises: ValidationError.
+    """
+    if type(meta.get("progressToken")) in (str, int):
+        meta = {name: value for name, value in meta.items() if name != "progressToken"}
+    _check_written_meta(version, orjson.dumps(meta))
+
+
+@remembered
+def _check_written_meta(version: str, meta: bytes) -> None:
+    validate_client_request(_METHOD, version, {"name": "", "_meta": orjson.loads(meta)})
+
+
+def _scalar_text(tool: Tool, returned: Any) -> str | None:
+    """Return the text of a result that is of the very type its tool declares, and has no other form than its own."""
+    kind, metadata = type(returned), tool.fn_metadata
+    if kind not in _SCALARS or not metadata.wrap_output or metadata.output_schema is None:
+        return None
+    if metadata.output_model is None or _wrapped_scalar(metadata.output_model) is not kind:
+        return None
+    if kind is str:
+        return returned if returned.isascii() else None  # half a character is no text, which is the SDK's to say
+    return orjson.dumps(returned).decode() if -(2**63) <= returned < 2**63 else None
+
+
+@lru_cache(maxsize=1024)
+def _wrapped_scalar(model: type[BaseModel]) -> type | None:
+    """Return the type of a model's one member, `result`, if nothing is asked of it but to be of that type."""
+    for kind in _SCALARS:
+        if _core_fields(model) == _core_fields(create_model("Wrapped", result=kind)):
+            return kind
+    return None
+
+
+def _core_fields(model: type[BaseModel]) -> Any:
+    schema: Any = model.__pydantic_core_schema__
+    return model.__bases__, model.model_config, schema["type"], schema.get("schema", {}).get("fields")
+
+
 def _converted(tool: Tool, returned: Any) -> Any:
     try:
         return tool.fn_metadata.convert_result(returned)
@@ -138,8 +188,11 @@ def _plain_text(block: Any) -> dict[str, str] | None:
     return {"type": "text", "text": block.text}
 
 
-def _passes_plain_calls(middleware: Any) -> bool:
-    """Tell whether a middleware does nothing to an untraced call of a known tool that is answered with a result."""
+def passes_plain_calls(middleware: Any) -> bool:
+    """Tell whether a middleware does nothing to an untraced call of a known tool that is answered with a result.
+
+    It does nothing to notifications either.
+    """
     return type(middleware) in _PASSING or getattr(middleware, "passes_plain_calls", False)
 
 

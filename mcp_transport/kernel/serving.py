@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -18,16 +18,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
-from mcp.shared.inbound import (
-    InboundLadderRejection,
-    classify_inbound_request,
-    find_invalid_x_mcp_header,
-    validate_mcp_param_headers,
-    x_mcp_header_map,
-)
 from mcp_types import (
-    CLIENT_CAPABILITIES_META_KEY,
-    PROTOCOL_VERSION_META_KEY,
     ClientCapabilities,
     InitializeRequestParams,
     InputRequiredResult,
@@ -36,20 +27,20 @@ from mcp_types import (
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
-from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel.calling import PlainCalls
+from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
+from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
-from mcp_transport.kernel.values import Facts, Outcome, Traits
+from mcp_transport.kernel.remembering import remembered
+from mcp_transport.kernel.values import Outcome, Traits
 from mcp_transport.protocol.capabilities import all_missing_capabilities
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY,
-    UNSUPPORTED_VERSION,
     sessionless_code,
 )
 from mcp_transport.protocol.headers import Headers
@@ -71,7 +62,7 @@ class Kernel:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
         self._plain = PlainCalls(server)
-        self._header_parameters: dict[str, tuple[Any, bool]] = {}
+        self._header_parameters = HeaderParameters()
         self.bus = EventBus()
         self.listening = Listening(self.bus)
         if announces and isinstance(server, MCPServer):
@@ -97,27 +88,12 @@ class Kernel:
         """Let every listen stream send its final result and end."""
         self.listening.close()
 
-    # -- the envelope of 2026-07-28 ------------------------------------------------------------------
+    # -- the headers of 2026-07-28 --------------------------------------------------------------------
 
-    def open_envelope(self, request: Request, headers: Headers, versions: Sequence[str]) -> Facts:
-        """Check a sessionless request's envelope and headers, and read the client's facts from it.
-
-        Raises:
-            ProtocolError: 400 with -32602, -32020 or -32022 (2026-07-28, basic and streamable-http).
-        """
-        _check_served_version(request, headers, versions)
-        body = {"method": request.method, "params": request.params}
-        verdict = classify_inbound_request(body, headers=headers, supported_modern_versions=versions)
-        if isinstance(verdict, InboundLadderRejection):
-            raise _rejection(verdict)
-        return Facts(
-            protocol_version=verdict.protocol_version,
-            client_info=verdict.client_info,
-            capabilities=verdict.client_capabilities,
-        )
-
-    async def check_param_headers(self, exchange: Exchange, request: Request, headers: Headers) -> None:
-        """Compare a tool call's Mcp-Param-* headers with its arguments.
+    async def check_param_headers(
+        self, request: Request, headers: Headers, version: str, exchange: Callable[[], Exchange]
+    ) -> None:
+        """Compare a tool call's Mcp-Param-* headers with its arguments; `exchange` is as for `serve`.
 
         Raises:
             ProtocolError: 400 / -32020 (2026-07-28, streamable-http, "Custom headers").
@@ -128,29 +104,18 @@ class Kernel:
             return
         if not arguments and not any(header.startswith("mcp-param-") for header in headers):
             return
-        schema = await self._input_schema(exchange, name)
-        if schema is None or not self._has_header_parameters(name, schema):
-            return
-        rejection = validate_mcp_param_headers(schema, arguments, _LineView(headers))
-        if rejection is not None:
-            raise _rejection(rejection)
+        schema = await self._input_schema(name, version, exchange)
+        if schema is not None:
+            self._header_parameters.check(name, schema, arguments, headers)
 
-    def _has_header_parameters(self, name: str, schema: Any) -> bool:
-        """Tell whether a tool takes any argument from a header; a schema is looked through once."""
-        known = self._header_parameters.get(name)
-        if known is None or known[0] is not schema:
-            has_any = find_invalid_x_mcp_header(schema) is None and bool(x_mcp_header_map(schema))
-            known = self._header_parameters[name] = (schema, has_any)
-        return known[1]
-
-    async def _input_schema(self, exchange: Exchange, name: str) -> Any:
+    async def _input_schema(self, name: str, version: str, exchange: Callable[[], Exchange]) -> Any:
         """Look a tool's schema up; a server without a way to do that is asked for its list."""
         if self.server.get_tool_input_schema is not None:
             return self.server.get_tool_input_schema(name)
-        cursor, meta = None, (exchange.meta or {})
+        cursor, asking = None, replace(exchange(), progress_token=None)
         for _ in range(_MAX_PAGES):
-            params = {"_meta": meta, **({"cursor": cursor} if cursor else {})}
-            outcome = await self.serve(replace(exchange, progress_token=None), Request(0, "tools/list", params))
+            params = {"_meta": asking.meta or {}, **({"cursor": cursor} if cursor else {})}
+            outcome = await self.serve(Request(0, "tools/list", params), version, lambda: asking)
             tools = (outcome.result or {}).get("tools", [])
             if found := [tool["inputSchema"] for tool in tools if tool["name"] == name]:
                 return found[0]
@@ -179,28 +144,40 @@ class Kernel:
         options = self.server.create_initialization_options(NotificationOptions(True, True, True))
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = _Runner(
-            self.server, connection, exchange.lifespan, init_options=options, traced=_is_traced(exchange)
+            self.server, connection, exchange.lifespan, init_options=options, traced=_is_traced(exchange.meta)
         )
-        return await _outcome(exchange, "initialize", _result(runner, exchange, "initialize", params))
+        version = exchange.facts.protocol_version
+        return await _outcome("initialize", version, _answered(runner, exchange, "initialize", params))
 
-    async def serve(self, exchange: Exchange, request: Request) -> Outcome:
-        """Run the handler of one request to its end."""
-        sessionful = REVISIONS[exchange.facts.protocol_version].sessionful
-        if not sessionful and self.server.get_request_handler(request.method) is None:
+    async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
+        """Run the handler of one request to its end; `exchange` builds what most handlers want to see of it."""
+        if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        if (tool := self._plain.tool(request)) is not None and not _is_traced(exchange):
-            return await _outcome(exchange, request.method, self._call_plainly(tool, exchange, request))
-        work = _result(self._runner(exchange), exchange, request.method, request.params)
-        return await _outcome(exchange, request.method, work)
+        if (tool := self._plain.tool(request)) is not None and not _is_traced(request.meta):
+            return await _outcome(request.method, version, self._call_plainly(tool, request, version, exchange))
+        return await _outcome(request.method, version, self._call(exchange(), request))
 
-    async def _call_plainly(self, tool: Any, exchange: Exchange, request: Request) -> dict[str, Any]:
-        result = await self._plain.call(tool, exchange.facts.protocol_version, request.params or {})
-        if isinstance(result, dict):
-            return result
+    async def _call_plainly(
+        self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
+    ) -> Outcome:
+        result = await self._plain.call(tool, version, request.params or {})
+        # A question goes through what the SDK puts around calls.
+        return Outcome(result=result) if isinstance(result, dict) else await self._call(exchange(), request, result)
+
+    async def _call(self, exchange: Exchange, request: Request, answer: InputRequiredResult | None = None) -> Outcome:
         runner = self._runner(exchange)
-        runner.answer = result  # a question goes through what the SDK puts around calls
-        return await _result(runner, exchange, request.method, request.params)
+        runner.answer = answer
+        return await _answered(runner, exchange, request.method, request.params)
+
+    def hears(self, notification: Notification) -> bool:
+        """Tell whether anybody would notice a notification: a handler, a middleware, or the log where it is odd."""
+        return bool(
+            notification.params
+            or self.server.get_notification_handler(notification.method) is not None
+            or not all(map(passes_plain_calls, self.server.middleware))
+            or _is_traced(None)
+        )
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
         """Run the handler of one notification, if there is one."""
@@ -211,25 +188,25 @@ class Kernel:
             await _close(runner.connection)
 
     def _runner(self, exchange: Exchange) -> _Runner:
-        return _Runner(self.server, _connection(exchange), exchange.lifespan, traced=_is_traced(exchange))
+        return _Runner(self.server, _connection(exchange), exchange.lifespan, traced=_is_traced(exchange.meta))
 
 
-async def _result(
+async def _answered(
     runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
-) -> dict[str, Any]:
+) -> Outcome:
     try:
-        return await runner.on_request(exchange, method, params)
+        return _may_ask(exchange, await runner.on_request(exchange, method, params))
     finally:
         await _close(runner.connection)
 
 
-async def _outcome(exchange: Exchange, method: str, work: Awaitable[dict[str, Any]]) -> Outcome:
-    """Wait for a result, and turn what is raised instead into the error that says so."""
+async def _outcome(method: str, version: str, work: Awaitable[Outcome]) -> Outcome:
+    """Wait for an outcome, and turn what is raised instead into the error that says so."""
     try:
-        return _may_ask(exchange, await work)
+        return await work
     except MCPError as error:
         fields = error.error.model_dump(mode="json", exclude_none=True)
-        if not REVISIONS[exchange.facts.protocol_version].sessionful:
+        if not REVISIONS[version].sessionful:
             fields["code"] = sessionless_code(fields["code"])
         return Outcome(error=fields)
     except ValidationError as error:
@@ -259,28 +236,15 @@ class _Runner(ServerRunner[Any]):
         return self._serialize(ctx.method, ctx.protocol_version, self.answer)
 
 
-def _is_traced(exchange: Exchange) -> bool:
+def _is_traced(meta: Mapping[str, Any] | None) -> bool:
     """Tell whether a span would reach anybody: a collector of ours, or whoever called with a trace of his own."""
-    return "traceparent" in (exchange.meta or ()) or not isinstance(get_tracer_provider(), ProxyTracerProvider)
+    return "traceparent" in (meta or ()) or not isinstance(get_tracer_provider(), ProxyTracerProvider)
 
 
 async def _close(connection: Connection) -> None:
     """Do what handlers left to be done at the end, which is mostly nothing."""
     if connection.exit_stack._exit_callbacks:  # type: ignore[attr-defined]
         await aclose_shielded(connection)
-
-
-def _check_served_version(request: Request, headers: Headers, versions: Sequence[str]) -> None:
-    """Refuse another revision before its headers are judged: those of a future one may be others.
-
-    Raises: ProtocolError with 400 / -32022.
-    """
-    meta = (request.params or {}).get("_meta", {})
-    version = meta.get(PROTOCOL_VERSION_META_KEY)
-    agreed = isinstance(version, str) and headers.get("mcp-protocol-version") == version
-    if agreed and CLIENT_CAPABILITIES_META_KEY in meta and version not in versions:
-        data = {"supported": list(versions), "requested": version}
-        raise ProtocolError(400, UNSUPPORTED_VERSION, "Unsupported protocol version", data=data)
 
 
 def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
@@ -297,25 +261,6 @@ def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
     return Outcome(error={"code": MISSING_CLIENT_CAPABILITY, "message": message, "data": data})
 
 
-class _LineView(Mapping[str, str]):
-    """All header lines under their own names, duplicates included, as the SDK's check wants to see them."""
-
-    def __init__(self, headers: Headers) -> None:
-        self._headers = headers
-
-    def __getitem__(self, name: str) -> str:
-        return self._headers[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._headers)
-
-    def __len__(self) -> int:
-        return len(self._headers)
-
-    def items(self) -> Any:
-        return self._headers.pairs()
-
-
 def _connection(exchange: Exchange) -> Connection:
     facts = exchange.facts
     params, capabilities = _client(facts.protocol_version, orjson.dumps([facts.client_info, facts.capabilities]))
@@ -330,15 +275,11 @@ def _connection(exchange: Exchange) -> Connection:
     return connection
 
 
-@lru_cache(maxsize=1024)  # a client says the same of itself each time
+@remembered
 def _client(version: str, about: bytes) -> tuple[InitializeRequestParams | None, ClientCapabilities | None]:
     """Read what a client says of itself, as the SDK reads an envelope."""
     connection = Connection.from_envelope(version, *orjson.loads(about))
     return connection.client_params, connection.client_capabilities
-
-
-def _rejection(verdict: InboundLadderRejection) -> ProtocolError:
-    return ProtocolError(400, verdict.code, verdict.message, data=verdict.data)
 
 
 def _describe(method: str, error: ValidationError) -> str:

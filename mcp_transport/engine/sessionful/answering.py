@@ -16,6 +16,7 @@ from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import Exchange
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, error_body
@@ -31,6 +32,13 @@ class Answering:
     def __init__(self, visit: Visit, writer: Writer, requests: Sequence[Request], *, batch: bool = False) -> None:
         self._visit, self._node, self._batch = visit, visit.node, batch
         self._writer = writer
+        version = visit.session.protocol_version
+        self._calls = [Call(visit.node, request, version, self._exchange, writer) for request in requests]
+        self._running = len(self._calls)
+        self._answers: list[bytes] = []
+
+    def _exchange(self, request: Request) -> Exchange:
+        visit = self._visit
         outlet = SessionOutlet(
             visit.node,
             self._writer,
@@ -39,13 +47,7 @@ class Answering:
             can_stream=visit.accepts.sse,
             polling=visit.polling,
         )
-        facts = visit.facts()
-        self._calls = [
-            Call(visit.node, request, visit.node.exchange(facts, outlet, visit.caller(), request), self._writer)
-            for request in requests
-        ]
-        self._running = len(self._calls)
-        self._answers: list[bytes] = []
+        return visit.node.exchange(visit.facts(), outlet, visit.caller(), request)
 
     def start(self) -> None:
         """Start the calls."""

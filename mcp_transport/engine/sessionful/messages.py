@@ -18,7 +18,14 @@ from mcp_transport.protocol.inbox import CancelCall, ReplyArrived
 from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Response, is_request_id
 from mcp_transport.protocol.principal import Principal
 
-__all__ = ["hasten", "take_notification", "take_reply"]
+__all__ = ["hasten", "is_hasty", "take_notification", "take_reply"]
+
+
+def is_hasty(message: Message) -> bool:
+    """Tell whether `hasten` may do something for a message."""
+    return isinstance(message, Response) or (
+        isinstance(message, Notification) and message.method == "notifications/cancelled"
+    )
 
 
 async def hasten(node: Node, key: str, principal: Principal, message: Message) -> object:
@@ -68,6 +75,8 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
         noted = node.lifecycle.spawn(_note_initialized(node, visit.session.key))
         if not visit.request.streaming:
             await asyncio.wait([noted])
+    if not node.kernel.hears(notification):
+        return
     outlet = SessionOutlet(
         node, Writer(node, visit.session, ""), owner="", log_level="", can_stream=False, polling=False
     )
