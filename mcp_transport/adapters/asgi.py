@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from functools import lru_cache
 from math import inf
 from typing import Any, Final
 
@@ -146,4 +147,9 @@ async def _send(watch: _Watch, reply: Reply | StreamReply, send: Send) -> None:
 
 
 def _encode(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return [_encode_line(*line) for line in headers]
+
+
+@lru_cache(maxsize=1024)  # most answers have the same ones
+def _encode_line(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.lower().encode("latin-1"), value.encode("latin-1")

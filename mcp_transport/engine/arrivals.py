@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from mcp_transport.protocol.inbox import Closed, Joined, NodeMessage, Superseded, Wake
 
 __all__ = ["Arrivals"]
@@ -14,29 +11,39 @@ class Arrivals:
     """Collects what arrives for a stream between the store's word that it is here and its being here."""
 
     def __init__(self) -> None:
-        self._expected: list[tuple[str, str, list[NodeMessage]]] = []
+        self._expected: set[Expected] = set()
 
     def __bool__(self) -> bool:
         return bool(self._expected)
 
     def __contains__(self, stream: tuple[str, str]) -> bool:
-        return any(expected[:2] == stream for expected in self._expected)
+        return any((expected.key, expected.stream) == stream for expected in self._expected)
 
-    @contextmanager
-    def expected(self, key: str, stream: str) -> Iterator[list[NodeMessage]]:
-        """Keep the stream's messages, from now to the end of the block."""
-        expected = (key, stream, list[NodeMessage]())
-        self._expected.append(expected)
-        try:
-            yield expected[2]
-        finally:
-            # By identity: two that expect the same may have the same contents.
-            self._expected = [other for other in self._expected if other is not expected]
+    def expected(self, key: str, stream: str) -> Expected:
+        """Keep the stream's messages, for the length of a `with` block."""
+        return Expected(self._expected, key, stream)
 
     def keep(self, message: NodeMessage) -> None:
         """Keep a message for each that expects it."""
         if not self._expected or not isinstance(message, Wake | Superseded | Closed | Joined):
             return
-        for key, stream, held in self._expected:
-            if message.key == key and getattr(message, "stream", stream) == stream:
-                held.append(message)
+        for expected in self._expected:
+            if message.key == expected.key and getattr(message, "stream", expected.stream) == expected.stream:
+                expected.arrived.append(message)
+
+
+class Expected:
+    """One stream that is expected, and what has arrived for it."""
+
+    __slots__ = ("_all", "arrived", "key", "stream")
+
+    def __init__(self, everything: set[Expected], key: str, stream: str) -> None:
+        self._all, self.key, self.stream = everything, key, stream
+        self.arrived: list[NodeMessage] = []
+
+    def __enter__(self) -> list[NodeMessage]:
+        self._all.add(self)
+        return self.arrived
+
+    def __exit__(self, *_: object) -> None:
+        self._all.discard(self)

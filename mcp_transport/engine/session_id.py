@@ -13,6 +13,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -52,7 +53,7 @@ def seal(session: Session, keys: Sequence[bytes]) -> str:
     for content in _contents(session) if keys else ():
         if len(content) <= _MAX_CONTENT:
             nonce = secrets.token_bytes(_NONCE_BYTES)
-            return _MARK + _encode(nonce + AESGCM(keys[0]).encrypt(nonce, content, _LABEL))
+            return _MARK + _encode(nonce + _cipher(keys[0]).encrypt(nonce, content, _LABEL))
     return secrets.token_urlsafe(32)
 
 
@@ -125,10 +126,15 @@ def _decrypt(sealed: bytes, keys: Sequence[bytes]) -> bytes:
     nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
     for key in keys if ciphertext else ():
         try:
-            return AESGCM(key).decrypt(nonce, ciphertext, _LABEL)
+            return _cipher(key).decrypt(nonce, ciphertext, _LABEL)
         except InvalidTag:
             continue
     return b""
+
+
+@lru_cache(maxsize=16)
+def _cipher(key: bytes) -> AESGCM:
+    return AESGCM(key)
 
 
 def _encode(content: bytes) -> str:

@@ -44,8 +44,12 @@ class Headers(Mapping[str, str]):
         """Read the header list of an ASGI scope."""
         headers = cls(())
         headers._raw = list(raw)
-        for name, value in raw:
-            headers._add(_name(name), value.decode("latin-1"))
+        known, add = headers._lines, headers._add
+        for raw_name, value in raw:
+            if (name := _name(raw_name)) in known:
+                add(name, value.decode("latin-1"))
+            else:
+                known[name] = (value.decode("latin-1").strip(_BLANKS),)
         return headers
 
     def __getitem__(self, name: str) -> str:
@@ -57,7 +61,7 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, /, default: str | _DefaultT) -> str | _DefaultT: ...
     def get(self, name: str, /, default: object = None) -> object:
         """Return the first line of that name."""
-        lines = self._lines.get(name.lower())
+        lines = self._lines.get(name) or self._lines.get(name.lower())
         return lines[0] if lines is not None else default
 
     def __iter__(self) -> Iterator[str]:

@@ -61,7 +61,7 @@ class Flight:
 @lru_cache(maxsize=4096)  # a client sends its id with each request
 def session_key(session_id: str) -> str:
     """Hash a session id into the name it is stored and logged under: 26 characters, 130 bits."""
-    return base64.b32encode(hashlib.sha256(session_id.encode()).digest()).decode()[:26]
+    return base64.b32encode(hashlib.sha256(session_id.encode()).digest()[:20]).decode()[:26]
 
 
 def short_id(key: str) -> str:

@@ -41,10 +41,15 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     version = negotiate(params.get("protocolVersion"), node.policy.versions)
     if isinstance(params.get("protocolVersion"), str):
         params["protocolVersion"] = version
+    info: Any = params.get("clientInfo")
+    capabilities: Any = params.get("capabilities")
+    says_who = isinstance(info, dict) and isinstance(capabilities, dict)  # if not, the kernel refuses it
     now = node.clock.now()
     session = Session(
         key="",
         protocol_version=version,
+        client_info=info if says_who else {},
+        capabilities=capabilities if says_who else {},
         principal=principal.binding,
         user=principal.name,
         address=request.peer,
@@ -54,7 +59,8 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
         last_seen=now,
         ends=now + node.policy.session_max_age,
     )
-    session_id = _mint(node, session, params)
+    # An id says what the session is, where the store can be told again.
+    session_id = seal(session, node.session_keys if node.backend.restores_sessions and says_who else ())
     session = replace(session, key=session_key(session_id))
     visit = Visit(node, request, principal, session, session_id)
     writer = Writer(node, session, "")
@@ -64,26 +70,16 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     accepts = Accepts.parse(request.headers)
     if outcome.error is not None:
         return answer(encode(outcome.body(message.id)), accepts)
-    await _store(visit, params["clientInfo"], params["capabilities"])
+    await _store(node, session)
     return answer(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
 
 
-def _mint(node: Node, session: Session, params: dict[str, Any]) -> str:
-    """Make the session's id: one that says what the session is, where the store can be told again."""
-    info, capabilities = params.get("clientInfo"), params.get("capabilities")
-    if not node.backend.restores_sessions or not isinstance(info, dict) or not isinstance(capabilities, dict):
-        return seal(session, ())
-    return seal(replace(session, client_info=info, capabilities=capabilities), node.session_keys)
-
-
-async def _store(visit: Visit, client_info: dict[str, object], capabilities: dict[str, object]) -> None:
-    node = visit.node
-    if encoded_size(client_info, capabilities) > _MAX_CLIENT_BYTES:
+async def _store(node: Node, session: Session) -> None:
+    if encoded_size(session.client_info, session.capabilities) > _MAX_CLIENT_BYTES:
         raise ProtocolError(
             400, INVALID_PARAMS, f"clientInfo and capabilities may hold {_MAX_CLIENT_BYTES} bytes together"
         )
-    session = replace(visit.session, client_info=client_info, capabilities=capabilities)
     for key in await node.backend.open(session):
         logger.info("session %s makes room for a new one of the same principal", short_id(key))
         await close_session(node, key, None)
-    logger.info("session %s opened by %.80r", short_id(session.key), client_info.get("name", ""))
+    logger.info("session %s opened by %.80r", short_id(session.key), session.client_info.get("name", ""))
