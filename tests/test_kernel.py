@@ -14,7 +14,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.shared.dispatcher import DispatchContext
-from mcp_types import ListToolsResult, Tool
+from mcp_types import ListToolsResult, NotificationParams, Tool
 
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import (
@@ -126,6 +126,28 @@ async def test_initialize_declares_what_the_transport_delivers() -> None:
     assert outcome.result is not None
     assert outcome.result["protocolVersion"] == "2025-06-18"
     assert outcome.result["capabilities"]["tools"] == {"listChanged": True}
+
+
+async def test_a_notification_is_heard_by_a_handler_a_middleware_or_the_log() -> None:
+    server: MCPServer[Any] = MCPServer("seams")
+    conform(server)
+    kernel, initialized = Kernel(server), Notification("notifications/initialized", None)
+    assert not kernel.hears(initialized)
+    assert kernel.hears(Notification("notifications/initialized", {"odd": True}))
+    heard: list[str] = []
+
+    async def handler(ctx: Any, params: Any) -> None:
+        heard.append(ctx.method)
+
+    async def middleware(ctx: Any, call_next: Any) -> Any:
+        return await call_next(ctx)
+
+    kernel.server.add_notification_handler("notifications/initialized", NotificationParams, handler)
+    assert kernel.hears(initialized) and not kernel.hears(Notification("notifications/roots/list_changed", None))
+    await kernel.notify(exchange(Recorder()), initialized)
+    assert heard == ["notifications/initialized"]
+    kernel.server.middleware.append(middleware)
+    assert kernel.hears(Notification("notifications/roots/list_changed", None))
 
 
 async def test_errors_say_what_was_wrong_and_never_what_was_sent() -> None:

@@ -191,7 +191,7 @@ def _plain_text(block: Any) -> dict[str, str] | None:
 def passes_plain_calls(middleware: Any) -> bool:
     """Tell whether a middleware does nothing to an untraced call of a known tool that is answered with a result.
 
-    It does nothing to notifications either.
+    It does nothing to `initialize` and to notifications either.
     """
     return type(middleware) in _PASSING or getattr(middleware, "passes_plain_calls", False)
 

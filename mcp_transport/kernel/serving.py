@@ -31,6 +31,7 @@ from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
+from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.remembering import remembered
@@ -62,7 +63,7 @@ class Kernel:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
         self._plain = PlainCalls(server)
-        self._header_parameters = HeaderParameters()
+        self._header_parameters, self._greetings = HeaderParameters(), Greetings()
         self.bus = EventBus()
         self.listening = Listening(self.bus)
         if announces and isinstance(server, MCPServer):
@@ -142,12 +143,20 @@ class Kernel:
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
         """Answer `initialize`; a result says that `params` were valid."""
         options = self.server.create_initialization_options(NotificationOptions(True, True, True))
+        traced = _is_traced(exchange.meta)
+        is_plain = not traced and self._has_no_middleware_of_its_own()
+        if is_plain and (known := self._greetings.find(options, params)) is not None:
+            return Outcome(result=known)
         connection = Connection.for_loop(StandaloneChannel(exchange))
-        runner = _Runner(
-            self.server, connection, exchange.lifespan, init_options=options, traced=_is_traced(exchange.meta)
-        )
+        runner = _Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
         version = exchange.facts.protocol_version
-        return await _outcome("initialize", version, _answered(runner, exchange, "initialize", params))
+        outcome = await _outcome("initialize", version, _answered(runner, exchange, "initialize", params))
+        if is_plain and outcome.result is not None:
+            self._greetings.keep(params, outcome.result)
+        return outcome
+
+    def _has_no_middleware_of_its_own(self) -> bool:
+        return all(map(passes_plain_calls, self.server.middleware))
 
     async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
         """Run the handler of one request to its end; `exchange` builds what most handlers want to see of it."""
@@ -175,7 +184,7 @@ class Kernel:
         return bool(
             notification.params
             or self.server.get_notification_handler(notification.method) is not None
-            or not all(map(passes_plain_calls, self.server.middleware))
+            or not self._has_no_middleware_of_its_own()
             or _is_traced(None)
         )
 
