@@ -183,6 +183,7 @@ class LocalBackend(Backend):
         if holder and log.epoch == 0:
             log.take(holder)
         log.append(events, self._now())
+        self._here(key).note_end(stream)
         if leaving:
             await self.leave(key, leaving, errors)
         return Appended(log.holder)

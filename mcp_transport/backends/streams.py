@@ -69,6 +69,12 @@ class LocalSession:
         self.flights: dict[RequestId, Flight] = {}
         self.cancels: dict[RequestId, float] = {}
         self.logs: dict[str, StreamLog] = {}
+        self._ended: deque[tuple[float, str]] = deque()
+
+    def note_end(self, name: str) -> None:
+        """Note that a stream may have ended."""
+        if (ended := self.logs[name].done_at) is not None:
+            self._ended.append((ended, name))
 
     def nodes(self) -> frozenset[str]:
         """Return every node that runs a call or holds a stream of the session."""
@@ -78,8 +84,8 @@ class LocalSession:
 
     def drop_old(self, now: float, keep: float, cancel_keep: float) -> None:
         """Forget logs of streams that ended `keep` seconds ago, and early cancels nobody came for."""
-        for name in [name for name, log in self.logs.items() if log.done_at is not None and log.done_at + keep < now]:
-            del self.logs[name]
+        while self._ended and self._ended[0][0] + keep < now:
+            self.logs.pop(self._ended.popleft()[1], None)
         for request_id in [item for item, at in self.cancels.items() if at + cancel_keep < now]:
             del self.cancels[request_id]
 
