@@ -19,6 +19,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import (
     Annotations,
     CallToolResult,
+    ClientCapabilities,
+    ElicitationCapability,
     ElicitRequest,
     ElicitRequestFormParams,
     ImageContent,
@@ -28,7 +30,7 @@ from mcp_types import (
 from opentelemetry import trace
 from pydantic import AfterValidator, BaseModel, Field
 
-from mcp_transport.kernel import Kernel, Outcome, conform
+from mcp_transport.kernel import Kernel, Outcome, conform, send_log
 from mcp_transport.kernel.calling import _scalar_text
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
@@ -261,16 +263,79 @@ def call_of(name: str) -> Request:
 
 
 async def test_tools_that_want_more_go_the_whole_way(server: MCPServer[Any]) -> None:
-    async def wants_context(ctx: Context) -> int:
-        return 1
-
     async def wants_resolved(value: Annotated[int, Resolve(resolved)]) -> int:
         return value
 
-    for tool in (wants_context, wants_resolved):
-        server.add_tool(tool)
-        assert Kernel(server)._plain.tool(call_of(tool.__name__)) is None
+    server.add_tool(wants_resolved)
+    assert Kernel(server)._plain.tool(call_of("wants_resolved")) is None
     assert Kernel(server)._plain.tool(call_of("int")) is not None
+
+
+async def tells_all(ctx: Context, a: int = 0) -> dict[str, Any]:
+    """Use what a context has; return what it says."""
+    session, request = ctx.request_context.session, ctx.request_context
+    await ctx.report_progress(1, 2, "half")
+    await send_log(ctx, "error", "so it goes", "l")
+    await session.send_tool_list_changed()
+    await ctx.close_sse_stream()
+    client = session.client_params
+    return {
+        "a": a,
+        "id": ctx.request_id,
+        "client": client.model_dump(mode="json") if client is not None else None,
+        "capable": session.check_client_capability(ClientCapabilities(elicitation=ElicitationCapability())),
+        "version": request.protocol_version,
+        "method": request.method,
+        "params": dict(request.params or {}),
+        "meta": request.meta,
+        "lifespan": request.lifespan_context,
+        "server": ctx.mcp_server.name,
+        "agent": request.request.headers["user-agent"],
+        "answers": ctx.input_responses,
+        "state": ctx.request_state,
+        "has a bus": ctx._subscriptions is not None,
+    }
+
+
+async def asks(ctx: Context) -> str:
+    """Ask the client."""
+    answer = await ctx.elicit("name?", Name)
+    return str(answer.action)
+
+
+class Name(BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize("version", REVISIONS)
+@pytest.mark.parametrize("meta", META, ids=str)
+@pytest.mark.parametrize("name", ["tells_all", "asks"])
+async def test_a_context_is_the_same(server: MCPServer[Any], name: str, meta: Any, version: str) -> None:
+    server.add_tool(tells_all)
+    server.add_tool(asks)
+    params = {"name": name, "_meta": envelope(version, **meta) if isinstance(meta, dict) else meta}
+    outlets, outcomes = [Recorder(), Recorder()], []
+    for outlet, is_plain in zip(outlets, (True, False), strict=True):
+        kernel, running = Kernel(server), exchange(outlet, version, elicitation={})
+        if not is_plain:
+            kernel._plain.tool = lambda _: None  # type: ignore[method-assign]
+        outcomes.append(await served(kernel, running, Request(7, "tools/call", params)))
+    assert outcomes[0] == outcomes[1]
+    assert vars(outlets[0]) == vars(outlets[1])
+    if meta == {} and name == "tells_all":
+        assert not outcomes[0].failed and outlets[0].sent
+
+
+async def test_what_a_context_leaves_to_be_done_is_done(server: MCPServer[Any]) -> None:
+    done: list[str] = []
+
+    async def leaves(ctx: Context) -> int:
+        ctx.request_context.session._connection.exit_stack.callback(done.append, "done")
+        raise ToolError("no")
+
+    server.add_tool(leaves)
+    assert (await served(Kernel(server), exchange(Recorder()), call_of("leaves"))).failed
+    assert done == ["done"]
 
 
 def add_middleware(server: MCPServer[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Calls of tools that want nothing but their arguments: the SDK's own steps, without what it builds for the others.
+"""Calls of tools that want their arguments and perhaps a context: the SDK's own steps, without what others need.
 
 Session, connection, contexts and the models of request and result cost more than such a tool's call itself
 (docs/adr/0020). Arguments, errors and conversion stay the SDK's; anything out of the ordinary goes its whole way.
@@ -15,21 +15,25 @@ from typing import Any, Final
 import orjson
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.request_state import RequestStateBoundary
-from mcp.server.runner import ServerRunner
+from mcp.server.runner import ServerRunner, _extract_meta
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolRequestParams, CallToolResult, InputRequiredResult, TextContent
 from mcp_types.methods import validate_client_request
 from pydantic import BaseModel, ValidationError, create_model
 
+from mcp_transport.kernel.exchange import Exchange
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.remembering import remembered
 from mcp_transport.protocol.jsonrpc import Request
 
 __all__ = ["PlainCalls", "passes_plain_calls"]
+
+Within = tuple[ServerRunner[Any], Exchange]
+"""What a context is made of."""
 
 _METHOD: Final = "tools/call"
 _PLAIN: Final = frozenset({"name", "arguments", "_meta"})
@@ -44,10 +48,10 @@ logger = logging.getLogger(__name__)
 
 
 class PlainCalls:
-    """Calls the tools of an `MCPServer` that take neither a context nor anything that is resolved for them."""
+    """Calls the tools of an `MCPServer` that take nothing that is resolved for them."""
 
     def __init__(self, server: Any) -> None:
-        own = server if type(server) is MCPServer else None
+        own = self._own = server if type(server) is MCPServer else None
         self._tools = own._tool_manager if own is not None else None
         self._handler: Any = own._handle_call_tool if own is not None else None
         self._lowlevel = lowlevel(server)
@@ -59,7 +63,7 @@ class PlainCalls:
         if request.method != _METHOD or self._tools is None or not _is_plain(params or {}) or self._is_changed():
             return None
         tool = self._tools.get_tool((params or {})["name"])
-        if tool is None or type(tool).run is not Tool.run or tool.context_kwarg or tool.resolved_params:
+        if tool is None or type(tool).run is not Tool.run or tool.resolved_params:
             return None
         return tool
 
@@ -74,15 +78,20 @@ class PlainCalls:
             or not all(map(passes_plain_calls, self._lowlevel.middleware))
         )
 
-    async def call(self, tool: Tool, version: str, params: Mapping[str, Any]) -> dict[str, Any] | InputRequiredResult:
+    async def call(
+        self, tool: Tool, version: str, params: Mapping[str, Any], within: Within | None = None
+    ) -> dict[str, Any] | InputRequiredResult:
         """Call a tool that `tool` returned; return its result as it goes to the client, a question as it is.
+
+        A tool that wants a context has to be told what it is called `within`.
 
         Raises: MCPError, ValidationError.
         """
         if "_meta" in params:
             _check_meta(version, params["_meta"])
+        context = self._context(*within, version, params) if within is not None else _NO_CONTEXT
         try:
-            returned = await tool.run(params.get("arguments") or {}, _NO_CONTEXT)
+            returned = await tool.run(params.get("arguments") or {}, context)
             if (text := _scalar_text(tool, returned)) is not None:
                 return self._wire(version, [{"type": "text", "text": text}], {"result": returned})
             result = _converted(tool, returned)
@@ -98,6 +107,18 @@ class PlainCalls:
         if isinstance(returned, CallToolResult):
             return self._serialize(version, returned)  # the tool's own, with whatever it put there
         return self._on_the_wire(version, result)
+
+    def _context(
+        self, runner: ServerRunner[Any], exchange: Exchange, version: str, params: Mapping[str, Any]
+    ) -> Context[Any, Any]:
+        """Build the context that the SDK's own handler gives to a tool."""
+        assert self._own is not None, "only its tools are called plainly"  # noqa: S101
+        return Context(
+            request_context=runner._make_context(exchange, _METHOD, params, _extract_meta(params), version),
+            mcp_server=self._own,
+            input_params=CallToolRequestParams.model_validate(params, by_name=False),
+            subscriptions=self._own._subscriptions,
+        )
 
     def _on_the_wire(self, version: str, result: CallToolResult) -> dict[str, Any]:
         """Write a converted value as the SDK does; texts and an object need no look at the revision's schema."""

@@ -170,7 +170,15 @@ class Kernel:
     async def _call_plainly(
         self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
     ) -> Outcome:
-        result = await self._plain.call(tool, version, request.params or {})
+        params = request.params or {}
+        if tool.context_kwarg is None:
+            result = await self._plain.call(tool, version, params)
+        else:
+            runner = self._runner(exchange())
+            try:
+                result = await self._plain.call(tool, version, params, (runner, exchange()))
+            finally:
+                await _close(runner.connection)
         # A question goes through what the SDK puts around calls.
         return Outcome(result=result) if isinstance(result, dict) else await self._call(exchange(), request, result)
 
