@@ -162,12 +162,12 @@ def _check_meta(version: str, meta: Mapping[str, Any]) -> None:
     """
     if type(meta.get("progressToken")) in (str, int):
         meta = {name: value for name, value in meta.items() if name != "progressToken"}
-    _check_written_meta(version, orjson.dumps(meta))
+    _check_words(version, meta)
 
 
 @remembered
-def _check_written_meta(version: str, meta: bytes) -> None:
-    validate_client_request(_METHOD, version, {"name": "", "_meta": orjson.loads(meta)})
+def _check_words(version: str, meta: Mapping[str, Any]) -> None:
+    validate_client_request(_METHOD, version, {"name": "", "_meta": meta})
 
 
 def _scalar_text(tool: Tool, returned: Any) -> str | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
 from mcp.server.models import InitializationOptions
+
+from mcp_transport.kernel.remembering import in_short
 
 __all__ = ["Greetings"]
 
-# How many are kept, of how many bytes of a client's words at most; there are fewer kinds of clients.
+# There are fewer kinds of clients.
 _MOST: Final = 256
-_LONGEST: Final = 4096
 
 
 class Greetings:
@@ -26,12 +26,12 @@ class Greetings:
         """Return the result that the same words had when the server said the same of itself."""
         if options != self._options:
             self._options, self._known = options, {}
-        return self._known.get(orjson.dumps(params))
+        words = in_short(params)
+        return self._known.get(words) if words is not None else None
 
     def keep(self, params: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Keep a result for the options that were last looked for, and for words that are not long."""
-        words = orjson.dumps(params)
         if len(self._known) >= _MOST:
             self._known.clear()
-        if len(words) <= _LONGEST:
+        if (words := in_short(params)) is not None:
             self._known[words] = result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["remembered"]
+import orjson
+
+__all__ = ["in_short", "remembered"]
 
 _T = TypeVar("_T")
 
@@ -14,12 +16,25 @@ _T = TypeVar("_T")
 _LONGEST: Final = 4096
 
 
-def remembered(read: Callable[[str, bytes], _T]) -> Callable[[str, bytes], _T]:
-    """Keep what `read` makes of a revision and some JSON, unless that is long."""
-    known = lru_cache(maxsize=1024)(read)
+def in_short(value: Any) -> bytes | None:
+    """Write JSON, or nothing for what is long, or nested too deep to be written."""
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        return None
+    return written if len(written) <= _LONGEST else None
+
+
+def remembered(read: Callable[[str, Any], _T]) -> Callable[[str, Any], _T]:
+    """Keep what `read` makes of a revision and of a JSON value, if that is short."""
+
+    @lru_cache(maxsize=1024)
+    def read_once(version: str, written: bytes) -> _T:
+        return read(version, orjson.loads(written))
 
     @wraps(read)
-    def recall(version: str, written: bytes) -> _T:
-        return (known if len(written) <= _LONGEST else read)(version, written)
+    def recall(version: str, value: Any) -> _T:
+        written = in_short(value)
+        return read(version, value) if written is None else read_once(version, written)
 
     return recall

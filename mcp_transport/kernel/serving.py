@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-import orjson
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -280,7 +279,7 @@ def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
 
 def _connection(exchange: Exchange) -> Connection:
     facts = exchange.facts
-    params, capabilities = _client(facts.protocol_version, orjson.dumps([facts.client_info, facts.capabilities]))
+    params, capabilities = _client(facts.protocol_version, [facts.client_info, facts.capabilities])
     connection = Connection(
         StandaloneChannel(exchange),
         protocol_version=facts.protocol_version,
@@ -293,9 +292,9 @@ def _connection(exchange: Exchange) -> Connection:
 
 
 @remembered
-def _client(version: str, about: bytes) -> tuple[InitializeRequestParams | None, ClientCapabilities | None]:
+def _client(version: str, about: Sequence[Any]) -> tuple[InitializeRequestParams | None, ClientCapabilities | None]:
     """Read what a client says of itself, as the SDK reads an envelope."""
-    connection = Connection.from_envelope(version, *orjson.loads(about))
+    connection = Connection.from_envelope(version, *about)
     return connection.client_params, connection.client_capabilities
 
 
