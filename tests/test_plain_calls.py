@@ -28,10 +28,10 @@ from mcp_types import (
     TextContent,
 )
 from opentelemetry import trace
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field, model_serializer
 
 from mcp_transport.kernel import Kernel, Outcome, conform, send_log
-from mcp_transport.kernel.calling import _scalar_text
+from mcp_transport.kernel.calling import _scalar_text, _wrapped_scalar
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
 from tests.test_kernel import Recorder, _root_logger_is_ours, exchange, served  # noqa: F401 (a fixture)
@@ -207,6 +207,44 @@ def test_what_is_no_more_than_its_type_is_not_converted(server: MCPServer[Any], 
     tool = server._tool_manager.get_tool(name)
     assert tool is not None
     assert (_scalar_text(tool, RETURNS[name][1]) is not None) is is_scalar
+
+
+class Computed(BaseModel):
+    result: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def more(self) -> int:
+        return 1
+
+
+class Serialised(BaseModel):
+    result: int
+
+    @model_serializer
+    def serialise(self) -> int:
+        return 1
+
+
+class Checked(BaseModel):
+    result: int
+
+    def model_post_init(self, context: Any, /) -> None:
+        self.result = 1
+
+
+class Configured(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"a": 1}, str_to_upper=True)
+    result: str
+
+
+class Inherited(Computed):
+    pass
+
+
+@pytest.mark.parametrize("model", [Computed, Serialised, Checked, Configured, Inherited, Row, dict[str, int], None])
+def test_a_model_that_does_more_is_no_mere_wrapper(model: Any) -> None:
+    assert _wrapped_scalar(model) is None
 
 
 @pytest.mark.parametrize("version", REVISIONS)

@@ -179,11 +179,10 @@ class LocalBackend(Backend):
         # Nothing here outlives the writer, so nobody takes its streams over, and nothing it logged is lost.
         if key not in self._local or await self._is_over(key):
             return None
-        log = self._log(key, stream)
+        log, local = self._log(key, stream), self._here(key)
         if holder and log.epoch == 0:
             log.take(holder)
-        log.append(events, self._now())
-        self._here(key).note_end(stream)
+        local.append(stream, events, self._now())
         if leaving:
             await self.leave(key, leaving, errors)
         return Appended(log.holder)

@@ -71,10 +71,13 @@ class LocalSession:
         self.logs: dict[str, StreamLog] = {}
         self._ended: deque[tuple[float, str]] = deque()
 
-    def note_end(self, name: str) -> None:
-        """Note that a stream may have ended."""
-        if (ended := self.logs[name].done_at) is not None:
-            self._ended.append((ended, name))
+    def append(self, name: str, events: Sequence[Event], now: float) -> None:
+        """Add events to one of the logs, which may be its end."""
+        log = self.logs[name]
+        has_ended = log.done_at is not None
+        log.append(events, now)
+        if log.done_at is not None and not has_ended:
+            self._ended.append((now, name))
 
     def nodes(self) -> frozenset[str]:
         """Return every node that runs a call or holds a stream of the session."""

@@ -32,18 +32,18 @@ class Call:
         node: Node,
         request: Request,
         version: str,
-        exchange: Callable[[Request], Exchange],
+        build_exchange: Callable[[Request], Exchange],
         writer: Writer | None = None,
     ) -> None:
         self.request, self.writer = request, writer
-        self._version, self._build_exchange = version, exchange
+        self._version, self._build_exchange = version, build_exchange
         self._exchange: Exchange | None = None
         self.outcome: Outcome | None = None
         """None while it runs, and for good when it was cancelled."""
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._node = node
-        self.is_over = False
+        self._is_over = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self, done: Callable[[Call], None]) -> None:
@@ -53,9 +53,9 @@ class Call:
         self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
 
     def _end(self, done: Callable[[Call], None]) -> None:
-        if not self.is_over:
+        if not self._is_over:
             self._node.running.discard(self)
-            self.is_over = True
+            self._is_over = True
             done(self)
 
     async def _run(self, done: Callable[[Call], None]) -> None:

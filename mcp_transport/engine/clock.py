@@ -31,7 +31,7 @@ class SystemClock(Clock):
 
 async def soon(event: asyncio.Event) -> bool:
     """Let what can run do so before a timer is worth its while; return whether `event` is set then."""
-    for _ in range(2):  # a task, and then what is called at its end
+    for _ in range(2):  # a task, and what it leads to
         await asyncio.sleep(0)
         if event.is_set():
             return True

@@ -18,6 +18,7 @@ from mcp.server.connection import Connection
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.server.request_state import RequestStateBoundary
 from mcp.server.runner import ServerRunner, _extract_meta
 from mcp.shared.exceptions import MCPError
@@ -32,7 +33,7 @@ from mcp_transport.protocol.jsonrpc import Request
 
 __all__ = ["PlainCalls", "passes_plain_calls"]
 
-Within = tuple[ServerRunner[Any], Exchange]
+_Within = tuple[ServerRunner[Any], Exchange]
 """What a context is made of."""
 
 _METHOD: Final = "tools/call"
@@ -40,6 +41,9 @@ _PLAIN: Final = frozenset({"name", "arguments", "_meta"})
 _PASSING: Final = (OpenTelemetryMiddleware, RequestStateBoundary)
 
 _SCALARS: Final = (str, int, bool)
+
+# What two models differ in that are made of the same members.
+_OF_ONE_MODEL: Final = ("cls", "ref", "metadata")
 
 # What a tool is given that asks for no context.
 _NO_CONTEXT: Final[Any] = None
@@ -79,7 +83,7 @@ class PlainCalls:
         )
 
     async def call(
-        self, tool: Tool, version: str, params: Mapping[str, Any], within: Within | None = None
+        self, tool: Tool, version: str, params: Mapping[str, Any], within: _Within | None = None
     ) -> dict[str, Any] | InputRequiredResult:
         """Call a tool that `tool` returned; return its result as it goes to the client, a question as it is.
 
@@ -173,9 +177,9 @@ def _check_words(version: str, meta: Mapping[str, Any]) -> None:
 def _scalar_text(tool: Tool, returned: Any) -> str | None:
     """Return the text of a result that is of the very type its tool declares, and has no other form than its own."""
     kind, metadata = type(returned), tool.fn_metadata
-    if kind not in _SCALARS or not metadata.wrap_output or metadata.output_schema is None:
+    if kind not in _SCALARS or type(metadata) is not FuncMetadata or not metadata.wrap_output:
         return None
-    if metadata.output_model is None or _wrapped_scalar(metadata.output_model) is not kind:
+    if metadata.output_schema is None or _wrapped_scalar(metadata.output_model) is not kind:
         return None
     if kind is str:
         return returned if returned.isascii() else None  # half a character is no text, which is the SDK's to say
@@ -183,17 +187,19 @@ def _scalar_text(tool: Tool, returned: Any) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _wrapped_scalar(model: type[BaseModel]) -> type | None:
+def _wrapped_scalar(model: Any) -> type | None:
     """Return the type of a model's one member, `result`, if nothing is asked of it but to be of that type."""
+    if not isinstance(model, type) or model.__bases__ != (BaseModel,):
+        return None
     for kind in _SCALARS:
-        if _core_fields(model) == _core_fields(create_model("Wrapped", result=kind)):
+        if _core_schema(model) == _core_schema(create_model(model.__name__, result=kind)):
             return kind
     return None
 
 
-def _core_fields(model: type[BaseModel]) -> Any:
-    schema: Any = model.__pydantic_core_schema__
-    return model.__bases__, model.model_config, schema["type"], schema.get("schema", {}).get("fields")
+def _core_schema(model: Any) -> dict[str, Any]:
+    """Return what decides how a model validates and serialises."""
+    return {name: value for name, value in model.__pydantic_core_schema__.items() if name not in _OF_ONE_MODEL}
 
 
 def _converted(tool: Tool, returned: Any) -> Any:

@@ -29,9 +29,10 @@ class Greetings:
         words = in_short(params)
         return self._known.get(words) if words is not None else None
 
-    def keep(self, params: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Keep a result for the options that were last looked for, and for words that are not long."""
+    def keep(self, options: InitializationOptions, params: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Keep a result for short words, if the server says the same of itself still."""
+        if options != self._options or (words := in_short(params)) is None:
+            return
         if len(self._known) >= _MOST:
             self._known.clear()
-        if (words := in_short(params)) is not None:
-            self._known[words] = result
+        self._known[words] = result

@@ -12,8 +12,9 @@ __all__ = ["in_short", "remembered"]
 
 _T = TypeVar("_T")
 
-# Bytes of the longest words that are kept, so that nobody fills the memory with them.
-_LONGEST: Final = 4096
+# How many words are kept, of how many bytes: models made of such bytes may take a hundred times as many.
+_MOST: Final = 128
+_LONGEST: Final = 2048
 
 
 def in_short(value: Any) -> bytes | None:
@@ -28,7 +29,7 @@ def in_short(value: Any) -> bytes | None:
 def remembered(read: Callable[[str, Any], _T]) -> Callable[[str, Any], _T]:
     """Keep what `read` makes of a revision and of a JSON value, if that is short."""
 
-    @lru_cache(maxsize=1024)
+    @lru_cache(maxsize=_MOST)
     def read_once(version: str, written: bytes) -> _T:
         return read(version, orjson.loads(written))
 

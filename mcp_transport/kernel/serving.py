@@ -52,6 +52,9 @@ __all__ = ["Kernel"]
 # A list that does not end is the server's fault, and must not become the client's wait.
 _MAX_PAGES: Final = 100
 
+# Notifications that say everything by their name.
+_BARE: Final = ("notifications/initialized", "notifications/roots/list_changed")
+
 logger = logging.getLogger(__name__)
 
 
@@ -151,20 +154,23 @@ class Kernel:
         version = exchange.facts.protocol_version
         outcome = await _outcome("initialize", version, _answered(runner, exchange, "initialize", params))
         if is_plain and outcome.result is not None:
-            self._greetings.keep(params, outcome.result)
+            self._greetings.keep(options, params, outcome.result)
         return outcome
 
     def _has_no_middleware_of_its_own(self) -> bool:
         return all(map(passes_plain_calls, self.server.middleware))
 
     async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
-        """Run the handler of one request to its end; `exchange` builds what most handlers want to see of it."""
+        """Run the handler of one request to its end.
+
+        `exchange` returns what most handlers want to see of it, and the same each time.
+        """
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         if (tool := self._plain.tool(request)) is not None and not _is_traced(request.meta):
             return await _outcome(request.method, version, self._call_plainly(tool, request, version, exchange))
-        return await _outcome(request.method, version, self._call(exchange(), request))
+        return await _outcome(request.method, version, self._call(request, exchange))
 
     async def _call_plainly(
         self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
@@ -179,17 +185,20 @@ class Kernel:
             finally:
                 await _close(runner.connection)
         # A question goes through what the SDK puts around calls.
-        return Outcome(result=result) if isinstance(result, dict) else await self._call(exchange(), request, result)
+        return Outcome(result=result) if isinstance(result, dict) else await self._call(request, exchange, result)
 
-    async def _call(self, exchange: Exchange, request: Request, answer: InputRequiredResult | None = None) -> Outcome:
-        runner = self._runner(exchange)
+    async def _call(
+        self, request: Request, exchange: Callable[[], Exchange], answer: InputRequiredResult | None = None
+    ) -> Outcome:
+        runner = self._runner(exchange())
         runner.answer = answer
-        return await _answered(runner, exchange, request.method, request.params)
+        return await _answered(runner, exchange(), request.method, request.params)
 
     def hears(self, notification: Notification) -> bool:
-        """Tell whether anybody would notice a notification: a handler, a middleware, or the log where it is odd."""
+        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log."""
         return bool(
             notification.params
+            or notification.method not in _BARE
             or self.server.get_notification_handler(notification.method) is not None
             or not self._has_no_middleware_of_its_own()
             or _is_traced(None)

@@ -72,7 +72,7 @@ def test_only_what_is_over_for_long_enough_is_dropped() -> None:
     local = LocalSession()
     for name, ended in (("old", 10.0), ("new", 15.0), ("open", None)):
         local.logs[name] = StreamLog(5, 100)
-        local.logs[name].append(events(1, end=ended is not None), now=ended or 0.0)
+        local.append(name, events(1, end=ended is not None), now=ended or 0.0)
     local.cancels = {1: 10.0, 2: 15.0}
     local.drop_old(now=18.0, keep=5.0, cancel_keep=7.0)
     assert set(local.logs) == {"new", "open"}

@@ -74,14 +74,19 @@ class Pipeline:
 
     async def close(self) -> None:
         """Wait for what is under way, then close the connections."""
-        if self._waiting:
-            self._flush()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._waiting or self._tasks or self._is_answering():
+            if self._waiting:
+                self._flush()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            if self._wire is not None:
+                await self._wire.drained.wait()
         if self._wire is not None:
-            await self._wire.drained.wait()
             await self._wire.close()
         await self._client.aclose()
+
+    def _is_answering(self) -> bool:
+        return self._wire is not None and not self._wire.drained.is_set()
 
     def _keep(self, task: asyncio.Future[Any]) -> None:
         self._tasks.add(task)

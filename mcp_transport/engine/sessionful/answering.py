@@ -32,9 +32,8 @@ class Answering:
     def __init__(self, visit: Visit, writer: Writer, requests: Sequence[Request], *, batch: bool = False) -> None:
         self._visit, self._node, self._batch = visit, visit.node, batch
         self._writer = writer
-        version = visit.session.protocol_version
-        self._calls = [Call(visit.node, request, version, self._exchange, writer) for request in requests]
-        self._running = len(self._calls)
+        self._requests = requests
+        self._running = len(requests)
         self._answers: list[bytes] = []
 
     def _exchange(self, request: Request) -> Exchange:
@@ -51,10 +50,12 @@ class Answering:
 
     def start(self) -> None:
         """Start the calls."""
-        for call in self._calls:
-            self._node.calls[self._visit.session.key, call.request.id] = call
+        session = self._visit.session
+        for request in self._requests:
+            call = Call(self._node, request, session.protocol_version, self._exchange, self._writer)
+            self._node.calls[session.key, request.id] = call
             call.start(self._done)
-        if not self._calls:
+        if not self._requests:
             self._writer.end(b"")
 
     async def run(self) -> Reply | StreamReply:

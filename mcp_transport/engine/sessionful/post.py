@@ -111,9 +111,8 @@ async def _outlasting(task: asyncio.Future[_T]) -> _T:
     over: asyncio.Future[None] = task.get_loop().create_future()
 
     def end(task: asyncio.Future[_T]) -> None:
-        if over.done():
-            _ = task.cancelled() or task.exception()  # nobody is left to be told
-        else:
+        _ = task.cancelled() or task.exception()  # nobody may be left to be told
+        if not over.done():
             over.set_result(None)
 
     task.add_done_callback(end)

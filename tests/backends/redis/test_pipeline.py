@@ -109,6 +109,14 @@ async def test_a_script_that_is_not_known_is_sent_in_full(server: RedisServer, w
         assert await pipeline.run(script, ["key"], ["value"]) == [b"key", b"value"]
 
 
+async def test_a_script_that_is_not_known_is_run_before_the_end(server: RedisServer, way: str) -> None:
+    script = Script("return redis.call('INCR', KEYS[1])", "e" * 40)
+    async with pipeline_to(server) as pipeline:
+        await pipeline.execute("DEL", "runs")
+        answer = pipeline.run(script, ["runs"], [], behind=True)
+    assert await answer == 1
+
+
 async def test_a_caller_who_leaves_takes_nobody_elses_answer(server: RedisServer, way: str) -> None:
     async with pipeline_to(server) as pipeline:
         leaving = asyncio.ensure_future(pipeline.execute("ECHO", "left"))
