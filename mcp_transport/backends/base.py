@@ -189,9 +189,8 @@ class Backend(ABC):
         """Tell whether others may have taken `node` for dead, and its streams over, without its knowing."""
         return False
 
-    async def disconnect(self) -> None:
+    async def disconnect(self) -> None:  # noqa: B027 (most have nothing to close)
         """Close what the running loop has open to the store; the next operation opens it again."""
-        return None
 
     @abstractmethod
     async def ping(self) -> None:
@@ -232,6 +231,9 @@ class Backend(ABC):
 
         Return None for a session that is unknown, ended, expired, or another principal's.
         """
+
+    async def settled(self) -> None:  # noqa: B027 (most have nothing under way)
+        """Return when nothing that was begun and cancelled can take effect any more."""
 
     @abstractmethod
     async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:

@@ -228,6 +228,7 @@ async def test_subscribers_hear_of_a_resource_until_they_unsubscribe(client):
     assert changes[1]["params"]["uri"] == "test://watched"
     await client.request("resources/unsubscribe", {"uri": "test://watched"})
     await client.call("announce")
+    await settle()  # changes are told behind the call that announced them
     await client.call("whisper", {"text": "end"})
     rest = [(await stream.message())["method"] for _ in range(2)]
     assert rest == ["notifications/tools/list_changed", "notifications/message"]

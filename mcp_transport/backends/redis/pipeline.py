@@ -72,6 +72,11 @@ class Pipeline:
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._keep(answer)
 
+    async def settled(self) -> None:
+        """Return when no command can be overtaken any more by one that is sent now."""
+        if not self._shares_connection and self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def close(self) -> None:
         """Wait for what is under way, then close the connections."""
         while self._waiting or self._tasks or self._is_answering():

@@ -79,6 +79,9 @@ class RedisSessions(RedisStore):
             frozenset(codec.decode_id(item) for item in cancelled),
         )
 
+    async def settled(self) -> None:
+        await self._pipeline().settled()
+
     async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
         self._over(key, stream)
         arguments = [stream, errors, *map(codec.encode_id, request_ids)]

@@ -48,9 +48,8 @@ async def post(
     requests = [message for message in work.messages if isinstance(message, Request)]
     flights = [_flight(node, item, digest, stream) for item in requests]
     with node.arrivals.expected(key, stream) as arrived:
-        entering = asyncio.ensure_future(_enter(node, session_id, principal, flights, work))
         try:
-            entered, early = await _outlasting(entering)
+            entered, early = await _enter(node, session_id, principal, flights, work)
             if entered is None:
                 raise not_found()
             visit = Visit(node, request, principal, entered.session, session_id)
@@ -64,7 +63,7 @@ async def post(
                 await node.backend.watch(node.id, key, stream)
         except BaseException:
             # Also when the client left meanwhile: requests that do not run must not stay on the books.
-            node.lifecycle.spawn(_give_up(node, key, stream, flights, entering))
+            node.lifecycle.spawn(_give_up(node, key, stream, flights))
             raise
         if not requests:
             return accepted()
@@ -103,35 +102,23 @@ async def _enter(
     entered = admitted(node, session_id, principal, enter)
     if len(work.messages) > 1 or not is_hasty(work.messages[0]):
         return await entered, None
-    return await asyncio.gather(entered, hasten(node, key, principal, work.messages[0]))
+    # What is begun early goes on when the client leaves: nobody sends a reply or a cancellation twice.
+    return await _outlasting(asyncio.gather(entered, hasten(node, key, principal, work.messages[0])))
 
 
-async def _outlasting(task: asyncio.Future[_T]) -> _T:
-    """Wait for a task that goes on when the client leaves; as asyncio.shield, at a third of its cost."""
-    over: asyncio.Future[None] = task.get_loop().create_future()
-
-    def end(task: asyncio.Future[_T]) -> None:
-        _ = task.cancelled() or task.exception()  # nobody may be left to be told
-        if not over.done():
-            over.set_result(None)
-
-    task.add_done_callback(end)
-    await over
-    return task.result()
+async def _outlasting(work: asyncio.Future[_T]) -> _T:
+    """Wait for what goes on when the client leaves; as asyncio.shield, without a word of a failure then."""
+    work.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(work)
 
 
-async def _give_up(
-    node: Node, key: str, stream: str, flights: Sequence[Flight], entering: asyncio.Future[Any]
-) -> None:
+async def _give_up(node: Node, key: str, stream: str, flights: Sequence[Flight]) -> None:
     """Take requests off the session's books, but not those that another POST runs under the same ids."""
     ids = [flight.request_id for flight in flights]
-    while flights:
-        was_under_way = not entering.done()
+    if ids:
+        await node.backend.settled()  # they may be under way to the books
         await node.insist(lambda: node.backend.leave(key, ids, stream=stream))
         await node.insist(lambda: _end_joined(node, key, stream, flights))
-        if not was_under_way:
-            return
-        await asyncio.wait([entering])  # it may have come after that
 
 
 async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[Flight]) -> None:

@@ -117,6 +117,23 @@ async def test_a_script_that_is_not_known_is_run_before_the_end(server: RedisSer
     assert await answer == 1
 
 
+async def test_what_was_cancelled_under_way_is_not_overtaken(server: RedisServer, way: str) -> None:
+    async with pipeline_to(server, socket_timeout=5.0) as pipeline:
+        await pipeline.execute("DEL", "late", "line")
+        await pipeline.execute("PING")
+        first = pipeline.execute("BLPOP", "late", 5)
+        second = pipeline.execute("RPUSH", "line", "first")
+        await asyncio.sleep(0)  # sent
+        for command in (first, second):
+            command.cancel()
+        waiting = asyncio.ensure_future(pipeline.settled())
+        await until(lambda: _blocked(server))
+        server.cli("RPUSH", "late", "now")
+        await waiting
+        await pipeline.execute("RPUSH", "line", "second")
+        assert server.cli("LRANGE", "line", "0", "-1").split() == ["first", "second"]
+
+
 async def test_a_caller_who_leaves_takes_nobody_elses_answer(server: RedisServer, way: str) -> None:
     async with pipeline_to(server) as pipeline:
         leaving = asyncio.ensure_future(pipeline.execute("ECHO", "left"))
