@@ -76,22 +76,22 @@ def encode_changes(changes: dict[str, Any]) -> list[Any]:
     return flat
 
 
-def decode_session(key: str, flat: Sequence[bytes]) -> Session:
-    """Read a record."""
-    members = dict(pairs(flat))
+def decode_session(key: str, members: Sequence[bytes]) -> Session:
+    """Read a record, as `read_record` of the prelude returns it."""
+    principal, initialized, log_level, uris, node, requests, errors, created, last_seen, ends, about = members
     return Session(
         key=key,
-        principal=members[b"principal"].decode(),
-        initialized=members[b"initialized"] == b"1",
-        log_level=members[b"log_level"].decode(),
-        subscriptions=tuple(orjson.loads(members[b"subscriptions"])),
-        node=members[b"node"].decode(),
-        requests=int(members[b"requests"]),
-        errors=int(members[b"errors"]),
-        created=int(members[b"created"]) / 1000,
-        last_seen=int(members[b"last_seen"]) / 1000,
-        ends=int(members[b"ends"]) / 1000,
-        **_about(members[b"about"]),
+        principal=principal.decode(),
+        initialized=initialized == b"1",
+        log_level=log_level.decode(),
+        subscriptions=tuple(orjson.loads(uris)),
+        node=node.decode(),
+        requests=int(requests),
+        errors=int(errors),
+        created=int(created) / 1000,
+        last_seen=int(last_seen) / 1000,
+        ends=int(ends) / 1000,
+        **_about(about),
     )
 
 

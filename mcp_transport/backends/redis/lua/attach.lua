@@ -18,6 +18,6 @@ if not stream.kept_until then live_with(KEYS[1], log) end
 local events, lost = events_after(stream, log, cursor)
 live_with(KEYS[1], KEYS[3])
 return {
-  redis.call('HGETALL', KEYS[1]), stream.epoch, held_by, held_since, tostring(cursor), stream.kept_until and 1 or 0, lost,
+  read_record(KEYS[1]), stream.epoch, held_by, held_since, tostring(cursor), stream.kept_until and 1 or 0, lost,
   stream.kept_until and '' or running or stream.writer, stream.heard or '', events,
 }

@@ -20,4 +20,4 @@ stream.writer = ARGV[4]
 stream.last = (math.floor(stream.last / SPAN) + 1) * SPAN
 save_stream(KEYS[3], ARGV[2], stream)
 live_with(KEYS[1], KEYS[3])
-return {redis.call('HGETALL', KEYS[1]), flights, stream.last + 1}
+return {read_record(KEYS[1]), flights, stream.last + 1}

@@ -2,7 +2,7 @@
 -- KEYS record, flights, streams, cancels, state  ARGV ttl, by anybody, principal, leave a mark
 local time = open_at(KEYS[1], ARGV[1], ARGV[2] == '0' and ARGV[3] or nil)
 if not time then return nil end
-local found = {redis.call('HGETALL', KEYS[1]), redis.call('HVALS', KEYS[2]), redis.call('HGETALL', KEYS[3])}
+local found = {read_record(KEYS[1]), redis.call('HVALS', KEYS[2]), redis.call('HGETALL', KEYS[3])}
 local ends = redis.call('HGET', KEYS[1], 'ends')
 redis.call('DEL', unpack(KEYS))
 if ARGV[4] == '1' then

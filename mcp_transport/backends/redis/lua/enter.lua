@@ -24,4 +24,4 @@ redis.call('HSET', KEYS[1], 'node', ARGV[3])
 if #ARGV > 5 then redis.call('HINCRBY', KEYS[1], 'requests', (#ARGV - 5) / 2) end
 slide(KEYS, ARGV[1], time)
 if redis.call('EXISTS', KEYS[3]) == 1 then drop_old_streams(KEYS[3], tonumber(ARGV[5]), time) end
-return {redis.call('HGETALL', KEYS[1]), running, cancelled}
+return {read_record(KEYS[1]), running, cancelled}

@@ -17,6 +17,14 @@ local function open_at(record, ttl, principal)
   return time
 end
 
+-- Return the members of a record in the order in which `codec.decode_session` reads them.
+local function read_record(record)
+  return redis.call(
+    'HMGET', record, 'principal', 'initialized', 'log_level', 'subscriptions', 'node', 'requests', 'errors',
+    'created', 'last_seen', 'ends', 'about'
+  )
+end
+
 -- Note that the session is used, and let `keys` live as long as it.
 local function slide(keys, ttl, time)
   redis.call('HSET', keys[1], 'last_seen', time)
