@@ -1,7 +1,10 @@
--- Admit a POST and register its requests, unless one of their ids is taken.
+-- Admit a POST and register its requests, unless one of their ids is taken. Each call in a session comes through
+-- here: nothing is asked of Redis twice.
 -- KEYS record, flights, streams, cancels, state
 -- ARGV ttl, principal, node, cancel_keep, stream_keep, then id and flight of each request
-local time = open_at(KEYS[1], ARGV[1], ARGV[2])
+local record = read_record(KEYS[1])
+local NODE, REQUESTS, LAST_SEEN, ENDS = 5, 6, 9, 10
+local time = time_if_open(record[1], record[LAST_SEEN], record[ENDS], ARGV[1], ARGV[2])
 if not time then return nil end
 local running, cancelled = {}, {}
 for at = 6, #ARGV, 2 do
@@ -11,17 +14,27 @@ for at = 6, #ARGV, 2 do
     table.insert(running, known)
   end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. (time - ARGV[4]))
+local may_be_cancelled = redis.call('EXISTS', KEYS[4]) == 1
+if may_be_cancelled then
+  redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. (time - ARGV[4]))
+end
 for at = 6, #ARGV, 2 do
-  if redis.call('ZSCORE', KEYS[4], ARGV[at]) then table.insert(cancelled, ARGV[at]) end
+  if may_be_cancelled and redis.call('ZSCORE', KEYS[4], ARGV[at]) then table.insert(cancelled, ARGV[at]) end
   if #running == 0 then
-    redis.call('ZREM', KEYS[4], ARGV[at])
+    if may_be_cancelled then redis.call('ZREM', KEYS[4], ARGV[at]) end
     local node, stream, rest = flight_parts(ARGV[at + 1])
     redis.call('HSET', KEYS[2], ARGV[at], node .. ' ' .. stream .. ' ' .. time .. ' ' .. rest)
   end
 end
-redis.call('HSET', KEYS[1], 'node', ARGV[3])
-if #ARGV > 5 then redis.call('HINCRBY', KEYS[1], 'requests', (#ARGV - 5) / 2) end
-slide(KEYS, ARGV[1], time)
+record[NODE], record[LAST_SEEN] = ARGV[3], time
+record[REQUESTS] = record[REQUESTS] + (#ARGV - 5) / 2
+redis.call('HSET', KEYS[1], 'node', ARGV[3], 'last_seen', time, 'requests', record[REQUESTS])
+-- A thousandth of its life is not worth a command for each key.
+local left = time_left(record[ENDS], ARGV[1], time)
+if left - redis.call('PTTL', KEYS[1]) > left / 1000 then
+  expire(KEYS, left)
+elseif #ARGV > 5 then
+  redis.call('PEXPIRE', KEYS[2], left) -- it may be new
+end
 if redis.call('EXISTS', KEYS[3]) == 1 then drop_old_streams(KEYS[3], tonumber(ARGV[5]), time) end
-return {read_record(KEYS[1]), running, cancelled}
+return {record, running, cancelled}

@@ -8,13 +8,17 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Return the time if the session is open, to `principal` or (nil) to anybody; else nil.
+-- Return the time if a session with these members is open, to `principal` or (nil) to anybody; else nil.
+local function time_if_open(owner, last_seen, ends, ttl, principal)
+  if not last_seen or (principal and owner ~= principal) then return nil end
+  local time = now()
+  if time >= math.min(last_seen + ttl, tonumber(ends)) then return nil end
+  return time
+end
+
 local function open_at(record, ttl, principal)
   local known = redis.call('HMGET', record, 'principal', 'last_seen', 'ends')
-  if not known[2] or (principal and known[1] ~= principal) then return nil end
-  local time = now()
-  if time >= math.min(known[2] + ttl, tonumber(known[3])) then return nil end
-  return time
+  return time_if_open(known[1], known[2], known[3], ttl, principal)
 end
 
 -- Return the members of a record in the order in which `codec.decode_session` reads them.
@@ -25,11 +29,18 @@ local function read_record(record)
   )
 end
 
+local function time_left(ends, ttl, time)
+  return math.max(1, math.min(tonumber(ttl), ends - time))
+end
+
+local function expire(keys, left)
+  for _, key in ipairs(keys) do redis.call('PEXPIRE', key, left) end
+end
+
 -- Note that the session is used, and let `keys` live as long as it.
 local function slide(keys, ttl, time)
   redis.call('HSET', keys[1], 'last_seen', time)
-  local left = math.max(1, math.min(tonumber(ttl), redis.call('HGET', keys[1], 'ends') - time))
-  for _, key in ipairs(keys) do redis.call('PEXPIRE', key, left) end
+  expire(keys, time_left(redis.call('HGET', keys[1], 'ends'), ttl, time))
 end
 
 -- Give what was stored beside the record the rest of its life.
