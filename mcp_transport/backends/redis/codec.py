@@ -76,7 +76,7 @@ def encode_changes(changes: dict[str, Any]) -> list[Any]:
     return flat
 
 
-def decode_session(key: str, members: Sequence[bytes]) -> Session:
+def decode_session(key: str, members: Sequence[Any]) -> Session:
     """Read a record, as `read_record` of the prelude returns it."""
     principal, initialized, log_level, uris, node, requests, errors, created, last_seen, ends, about = members
     return Session(

@@ -74,7 +74,11 @@ class Pipeline:
 
     async def settled(self) -> None:
         """Return when no command can be overtaken any more by one that is sent now."""
-        if not self._shares_connection and self._tasks:
+        if self._shares_connection:
+            return  # on which they stay in order
+        if self._waiting:
+            self._flush()
+        if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def close(self) -> None:

@@ -117,17 +117,18 @@ async def test_a_script_that_is_not_known_is_run_before_the_end(server: RedisSer
     assert await answer == 1
 
 
-async def test_what_was_cancelled_under_way_is_not_overtaken(server: RedisServer, way: str) -> None:
+async def test_what_was_cancelled_is_not_overtaken(server: RedisServer, way: str) -> None:
     async with pipeline_to(server, socket_timeout=5.0) as pipeline:
-        await pipeline.execute("DEL", "late", "line")
-        await pipeline.execute("PING")
-        first = pipeline.execute("BLPOP", "late", 5)
-        second = pipeline.execute("RPUSH", "line", "first")
-        await asyncio.sleep(0)  # sent
-        for command in (first, second):
-            command.cancel()
-        waiting = asyncio.ensure_future(pipeline.settled())
+        await pipeline.execute("DEL", "early", "late", "line")
+        under_way = pipeline.execute("BLPOP", "early", 5)
         await until(lambda: _blocked(server))
+        for command in (("BLPOP", "late", 5), ("RPUSH", "line", "first")):
+            pipeline.execute(*command).cancel()  # before it is sent
+        waiting = asyncio.ensure_future(pipeline.settled())
+        await asyncio.sleep(0)
+        server.cli("RPUSH", "early", "now")
+        await under_way
+        assert waiting.done() is (way == "shared connection")
         server.cli("RPUSH", "late", "now")
         await waiting
         await pipeline.execute("RPUSH", "line", "second")

@@ -3,8 +3,7 @@
 -- KEYS record, flights, streams, cancels, state
 -- ARGV ttl, principal, node, cancel_keep, stream_keep, then id and flight of each request
 local record = read_record(KEYS[1])
-local NODE, REQUESTS, LAST_SEEN, ENDS = 5, 6, 9, 10
-local time = time_if_open(record[1], record[LAST_SEEN], record[ENDS], ARGV[1], ARGV[2])
+local time = time_if_open(record[PRINCIPAL], record[LAST_SEEN], record[ENDS], ARGV[1], ARGV[2])
 if not time then return nil end
 local running, cancelled = {}, {}
 for at = 6, #ARGV, 2 do

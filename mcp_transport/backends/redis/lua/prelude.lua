@@ -29,6 +29,9 @@ local function read_record(record)
   )
 end
 
+-- Where some of them stand in it.
+local PRINCIPAL, NODE, REQUESTS, LAST_SEEN, ENDS = 1, 5, 6, 9, 10
+
 local function time_left(ends, ttl, time)
   return math.max(1, math.min(tonumber(ttl), ends - time))
 end
