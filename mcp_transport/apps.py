@@ -17,8 +17,9 @@ class MCPTransportConfig(AppConfig):
     verbose_name = _("Model Context Protocol")
 
     def ready(self) -> None:
-        from mcp_transport import checks
+        from mcp_transport import checks, logs
 
+        logs.install()
         for check in checks.CHECKS:
             register(check, Tags.compatibility)
         autodiscover_modules("mcp")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from mcp_transport.adapters.asgi import Receive, Scope, Send, serve
@@ -14,13 +14,14 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def mount(inner: Application, path: str = "/mcp") -> Application:
-    """Answer `path`, with and without a trailing slash, and the health paths; pass everything else to `inner`.
+    """Answer `path`, with and without a trailing slash, health and metadata paths; pass everything else to `inner`.
 
     Django's middleware does not run for `path`; the Host, Origin and identity of a request are checked all the same.
     """
     # Imported here: an asgi.py imports this module before it has set Django up.
     from mcp_transport.bootstrap import endpoint
     from mcp_transport.health import report
+    from mcp_transport.well_known import metadata
 
     paths = {path.rstrip("/"), path.rstrip("/") + "/"}
 
@@ -31,6 +32,8 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
             await serve(endpoint(), scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)
+        elif local.startswith("/.well-known/") and (reply := metadata(scope["method"], local)) is not None:
+            await _send(send, reply.status, reply.headers, reply.body)
         else:
             await inner(scope, receive, send)
 
@@ -44,6 +47,13 @@ def _local_path(scope: Scope) -> str:
 
 
 async def _send_json(send: Send, status: int, body: object) -> None:
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+    headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+    await _send(send, status, headers, json.dumps(body).encode())
+
+
+async def _send(send: Send, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+    lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if status != 204:  # RFC 9110, 8.6
+        lines.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -14,18 +15,33 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from mcp_transport import conf
-from mcp_transport.auth.django_user import authenticate, recall
+from mcp_transport.auth.configured import build_gate
+from mcp_transport.auth.gate import Gate
+from mcp_transport.auth.resource import Resource
+from mcp_transport.auth.user import UserAuthenticator
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.clock import SystemClock
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import Kernel
+from mcp_transport.engine.observer import Observer
+from mcp_transport.kernel import Kernel, Rule
 from mcp_transport.protocol.policy import Policy
+from mcp_transport.signals import SignalAuditor
 
-__all__ = ["backend_name", "build_backend", "derived_keys", "endpoint", "private_endpoint", "served_server"]
+__all__ = [
+    "backend_name",
+    "build_backend",
+    "derived_keys",
+    "endpoint",
+    "gate",
+    "private_endpoint",
+    "served_access",
+    "served_server",
+]
 
 _lock = threading.Lock()
 _endpoint: Endpoint | None = None
+_gate: Gate | None = None
 
 
 def endpoint() -> Endpoint:
@@ -33,30 +49,49 @@ def endpoint() -> Endpoint:
     global _endpoint
     with _lock:
         if _endpoint is None:
+            guard = _built_gate()
             _endpoint = Endpoint(
-                Kernel(served_server()),
+                Kernel(served_server(), access=served_access()),
                 build_backend(),
                 conf.policy(),
                 keys=derived_keys("replies"),
                 session_keys=derived_keys("session-id"),
-                authenticate=authenticate,
-                recall=recall,
+                authenticate=guard.authenticate,
+                recall=guard.recall,
+                step_up=guard.step_up,
+                observer=Observer(SignalAuditor()),
                 owns_process=True,
             )
         return _endpoint
 
 
-def private_endpoint() -> Endpoint:
-    """Build an endpoint for this process alone, which answers to the host `localhost`; commands call tools by it."""
+def gate() -> Gate:
+    """Return the gate that the endpoint's requests pass."""
+    with _lock:
+        return _built_gate()
+
+
+def _built_gate() -> Gate:
+    global _gate
+    if _gate is None:
+        _gate = build_gate()
+    return _gate
+
+
+def private_endpoint(*, restricted: bool = False) -> Endpoint:
+    """Build an endpoint for this process alone, which answers to the host `localhost`; commands call tools by it.
+
+    A `restricted` one lets a user do what they may, any other one everything.
+    """
     policy = Policy(allowed_hosts=("localhost",))
     backend = MemoryBackend(policy, SystemClock().now)
     # A kernel that announces nothing leaves the listeners of the live endpoint alone.
     return Endpoint(
-        Kernel(served_server(), announces=False),
+        Kernel(served_server(), access=served_access() if restricted else {}, announces=False),
         backend,
         policy,
         keys=derived_keys("replies"),
-        authenticate=authenticate,
+        authenticate=Gate([UserAuthenticator()], is_open=True, resource=Resource()).authenticate,
     )
 
 
@@ -75,6 +110,15 @@ def served_server() -> Any:
         return import_string(path)
     except ImportError as error:
         raise ImproperlyConfigured(f"MCP_TRANSPORT['SERVER'] = {path!r} cannot be imported: {error}") from error
+
+
+def served_access() -> Mapping[tuple[str, str], Rule]:
+    """Return the rules of what the apps' `mcp.py` declare; another server has its own."""
+    if conf.get("SERVER") is not None:
+        return {}
+    from mcp_transport.server import declared
+
+    return declared.access
 
 
 def backend_name() -> str:
@@ -141,9 +185,9 @@ def _bytes(secret: str | bytes) -> bytes:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     """Build anew after `override_settings`, as tests use it."""
-    global _endpoint
+    global _endpoint, _gate
     if setting in {"MCP_TRANSPORT", "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "DEBUG"}:
-        _endpoint = None
+        _endpoint = _gate = None
 
 
 setting_changed.connect(_forget)

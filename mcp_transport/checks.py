@@ -8,14 +8,16 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
 from mcp_transport import bootstrap, conf
+from mcp_transport.auth.configured import build_gate
 from mcp_transport.kernel import lowlevel
 
 __all__ = ["CHECKS"]
@@ -57,7 +59,12 @@ def check_parts(**kwargs: Any) -> Iterator[CheckMessage]:
             id="mcp_transport.E004",
         )
         return
-    for name, build in (("SERVER", _lowlevel_server), ("BACKEND", bootstrap.build_backend)):
+    parts: dict[str, Callable[[], object]] = {
+        "SERVER": _lowlevel_server,
+        "BACKEND": bootstrap.build_backend,
+        "AUTHENTICATORS": build_gate,
+    }
+    for name, build in parts.items():
         try:
             build()
         except (ImproperlyConfigured, TypeError, ValueError) as error:
@@ -148,6 +155,65 @@ def check_debug(**kwargs: Any) -> Iterator[CheckMessage]:
         )
 
 
+def check_open_doors(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of a public host on which anybody may call tools."""
+    if conf.problems():
+        return
+    public = sorted(set(settings.ALLOWED_HOSTS) - _LOOPBACK)
+    if public and None in conf.get("AUTHENTICATORS"):
+        yield Warning(
+            f"ALLOWED_HOSTS names {', '.join(public)}, and MCP_TRANSPORT['AUTHENTICATORS'] lets in callers without "
+            "credentials: anybody may call tools.",
+            hint="Take None out of MCP_TRANSPORT['AUTHENTICATORS'] and name how callers prove who they are; "
+            "docs/howto/authentication.md shows how. Silence this where everything is meant for everybody.",
+            id="mcp_transport.W009",
+        )
+
+
+def check_resource(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Refuse a RESOURCE_URL that is none; warn where clients cannot find which authorization server to ask."""
+    if conf.problems():
+        return
+    url = conf.get("RESOURCE_URL")
+    if url and (fault := _url_fault(url)):
+        yield Error(
+            f"MCP_TRANSPORT['RESOURCE_URL'] = {url!r} {fault}.",
+            hint="Write the endpoint's URL as clients know it, like https://api.example.com/mcp.",
+            id="mcp_transport.E005",
+        )
+        return
+    try:
+        resource, _ = build_gate().resource, reverse("mcp_transport:endpoint")
+    except (NoReverseMatch, ImproperlyConfigured):
+        return  # said elsewhere, or served by the ASGI mount, which answers there by itself
+    if resource.has_metadata and not any(map(_is_routed, resource.metadata_paths)):
+        yield Warning(
+            f"Nothing answers at {resource.metadata_paths[0]}, where clients look for their authorization server.",
+            hint='Add path("", include("mcp_transport.well_known")) to the root URLconf.',
+            id="mcp_transport.W010",
+        )
+
+
+def _url_fault(url: str) -> str:
+    """Say what is wrong with a resource's URL, if anything (RFC 8707, 2)."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        return "is no absolute URL"
+    if parts.query or "#" in url:
+        return "has a query or a fragment"
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        return "is not https"
+    return ""
+
+
+def _is_routed(path: str) -> bool:
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True
+
+
 def check_sdk(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of an `mcp` release this package was not tried with."""
     version = importlib.metadata.version("mcp")
@@ -182,6 +248,8 @@ CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_slash,
     check_eviction,
     check_debug,
+    check_open_doors,
+    check_resource,
     check_sdk,
     check_declarations,
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,6 +64,21 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         None, int | None, "How many processes serve the endpoint; only system checks read it.", minimum=1
     ),
     "TOOL_THREADS": Setting(32, int, "How many synchronous tools run at a time in a process.", minimum=1),
+    "AUTHENTICATORS": Setting(
+        ("user", None),
+        Sequence,
+        "How callers prove who they are: names, dotted paths or dicts of BACKEND and OPTIONS; None lets anybody in.",
+    ),
+    "RESOURCE_URL": Setting("", str, "The URL of the endpoint as clients know it, to which tokens are bound."),
+    "AUTHORIZATION_SERVERS": Setting(
+        None, list | None, "The issuers that clients are sent to; None asks the authenticators."
+    ),
+    "REQUIRED_SCOPES": Setting((), list, "The scopes that every request needs."),
+    "IMPLIED_SCOPES": Setting({}, dict, "Broader scopes, and the list of those that each of them covers."),
+    "AUDIT_ARGUMENTS": Setting(False, bool, "Shall the signal `tool_called` carry what tools are called with?"),
+    "LOG_EXCEPTION_TEXTS": Setting(
+        None, bool | None, "Shall logs quote what tools raise, which may hold arguments? None: while DEBUG is on."
+    ),
     "PROTOCOL_VERSIONS": _from_policy("versions", list, "The protocol revisions to serve."),
     "ALLOWED_ORIGINS": _from_policy(
         "allowed_origins", list, "Origins of web pages that may call, besides the server's own."
@@ -133,7 +148,9 @@ def _configured() -> Mapping[str, Any]:
 
 def _problem(setting: Setting, value: Any) -> str:
     if not _matches(setting.kind, value):
-        return f"expected {_name(setting.kind)}, got {value!r}"
+        # Lists of dicts hold options, and these may hold secrets.
+        given = type(value).__name__ if setting.kind is Sequence else repr(value)
+        return f"expected {_name(setting.kind)}, got {given}"
     if setting.minimum is not None and value is not None and value < setting.minimum:
         return f"expected {setting.minimum:g} or more, got {value!r}"
     return ""
@@ -144,12 +161,15 @@ def _matches(kind: Any, value: Any) -> bool:
         return any(_matches(member, value) for member in typing.get_args(kind))
     if kind is list:
         return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if kind is Sequence:
+        return isinstance(value, list | tuple)
     if kind in (int, float):
         return isinstance(value, int | kind) and not isinstance(value, bool)
     return isinstance(value, kind)
 
 
 _NAMES: Final = {
+    Sequence: "a list",
     list: "a list of strings",
     str: "a string",
     int: "an integer",

@@ -22,6 +22,7 @@ from mcp_types import (
 )
 
 from mcp_transport.kernel import Caller, CallerSession, ask_client, send_log
+from mcp_transport.protocol.principal import Principal
 
 __all__ = ["Context", "SessionState"]
 
@@ -47,6 +48,11 @@ class Context(SDKContext[Any, Caller]):
     def user(self) -> Any:
         """Return the Django user who calls, or AnonymousUser."""
         return self._caller.user
+
+    @property
+    def principal(self) -> Principal:
+        """Return who calls: issuer, subject, scopes and, if there is one, user."""
+        return self._caller.principal
 
     @property
     def headers(self) -> Mapping[str, str]:

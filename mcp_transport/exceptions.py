@@ -3,6 +3,7 @@
 MCPTransportError
  +-- ProtocolError       the peer's fault: answered with an HTTP status and a JSON-RPC code
  +-- BackendError        the store's fault: answered with 503, never with 404
+ +-- InvalidCredentials  the caller's fault: answered with 401
  +-- DefinitionError     the developer's fault: raised where a tool, resource or prompt is declared
  +-- ClientGone          nobody's fault: the client left before its request was read
 """
@@ -11,7 +12,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BackendError", "ClientGone", "DefinitionError", "MCPTransportError", "ProtocolError"]
+__all__ = [
+    "BackendError",
+    "ClientGone",
+    "DefinitionError",
+    "InvalidCredentials",
+    "MCPTransportError",
+    "ProtocolError",
+]
 
 
 class MCPTransportError(Exception):
@@ -33,10 +41,16 @@ class ProtocolError(MCPTransportError):
         self.message = message
         self.data = data
         self.headers = headers
+        self.principal: Any = None
+        """Whom it refuses, where that was known already; an auditor is told."""
 
 
 class BackendError(MCPTransportError):
     """The session backend did not answer; the client may try again."""
+
+
+class InvalidCredentials(MCPTransportError):
+    """Credentials that are wrong, and why: an operator reads that in the log, the caller learns no more than 401."""
 
 
 class DefinitionError(MCPTransportError, TypeError):

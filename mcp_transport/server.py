@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 import typing
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from asgiref.sync import sync_to_async
-from django.db import close_old_connections
 from mcp.server.caching import CacheHint
-from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver import MCPServer, RequestStateSecurity
 from mcp.server.mcpserver.exceptions import InvalidSignature
 from mcp.server.mcpserver.prompts import Prompt
@@ -24,15 +19,15 @@ from pydantic import Field
 from pydantic.errors import PydanticUserError
 
 from mcp_transport import conf
-from mcp_transport.context import Context
+from mcp_transport.auth.access import Visible, rule
 from mcp_transport.exceptions import DefinitionError
+from mcp_transport.functions import adapt, where
 from mcp_transport.kernel import (
-    adopt_context,
+    Rule,
     conform,
     header_annotation_fault,
     sessionful_features,
 )
-from mcp_transport.serialization import reads_database, to_wire, wire_annotation
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -47,6 +42,7 @@ class Declarations:
         self.prompts: dict[str, Prompt] = {}
         self.resources: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
         self.completion: Callable[..., Any] | None = None
+        self.access: dict[tuple[str, str], Rule] = {}
 
 
 declared = Declarations()
@@ -75,6 +71,9 @@ def tool(
     structured_output: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    permission: str | Sequence[str] = (),
+    scopes: Sequence[str] = (),
+    visible: Visible | None = None,
 ) -> Callable[[_FunctionT], _FunctionT]: ...
 def tool(
     function: _FunctionT | None = None,
@@ -86,6 +85,9 @@ def tool(
     open_world: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    permission: str | Sequence[str] = (),
+    scopes: Sequence[str] = (),
+    visible: Visible | None = None,
     **options: Any,
 ) -> _FunctionT | Callable[[_FunctionT], _FunctionT]:
     """Declare a function as a tool; its type hints become the schema, its docstring the description.
@@ -93,7 +95,8 @@ def tool(
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
     (2025-06-18, schema, ToolAnnotations). `input_schema` is published in place of the derived one. A `durable` tool
     is run again by another node if the one that runs it is lost: it must bear being run twice.
-    The decorated function stays what it is.
+    For a caller without `permission`, or to whom it is not `visible`, the tool does not exist; one whose credentials
+    lack `scopes` is told which to get. The decorated function stays what it is.
 
     Raises:
         DefinitionError: the function cannot be served, and why.
@@ -102,6 +105,7 @@ def tool(
         read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=open_world
     )
     annotations = hints if hints.model_dump(exclude_none=True) else None
+    access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
         made = _made(function, DeclaredTool.from_function, annotations=annotations, **options)
@@ -111,8 +115,9 @@ def tool(
         if input_schema is not None:
             made.parameters = input_schema
         if fault := header_annotation_fault(made.parameters):
-            raise DefinitionError(f"{_where(function)}: invalid x-mcp-header annotation: {fault}")
+            raise DefinitionError(f"{where(function)}: invalid x-mcp-header annotation: {fault}")
         _add(declared.tools, made.name, made, "tool")
+        _restrict("tool", made.name, access)
         return function
 
     return declare if function is None else declare(function)
@@ -127,32 +132,57 @@ def prompt(
     title: str | None = None,
     description: str | None = None,
     icons: list[Icon] | None = None,
+    permission: str | Sequence[str] = (),
+    scopes: Sequence[str] = (),
+    visible: Visible | None = None,
 ) -> Callable[[_FunctionT], _FunctionT]: ...
-def prompt(function: _FunctionT | None = None, /, **options: Any) -> _FunctionT | Callable[[_FunctionT], _FunctionT]:
+def prompt(
+    function: _FunctionT | None = None,
+    /,
+    *,
+    permission: str | Sequence[str] = (),
+    scopes: Sequence[str] = (),
+    visible: Visible | None = None,
+    **options: Any,
+) -> _FunctionT | Callable[[_FunctionT], _FunctionT]:
     """Declare a function as a prompt; it returns a string or a list of messages.
+
+    `permission`, `scopes` and `visible` are as for tools.
 
     Raises:
         DefinitionError: the function cannot be served, and why.
     """
 
+    access = rule(permission, scopes, visible)
+
     def declare(function: _FunctionT) -> _FunctionT:
         made = _made(function, Prompt.from_function, **options)
         _add(declared.prompts, made.name, made, "prompt")
+        _restrict("prompt", made.name, access)
         return function
 
     return declare if function is None else declare(function)
 
 
-def resource(uri: str, **options: Any) -> Callable[[_FunctionT], _FunctionT]:
+def resource(
+    uri: str,
+    *,
+    permission: str | Sequence[str] = (),
+    scopes: Sequence[str] = (),
+    visible: Visible | None = None,
+    **options: Any,
+) -> Callable[[_FunctionT], _FunctionT]:
     """Declare a function as the resource at `uri`, or as a template when `uri` has variables.
 
-    `options` are name, title, description, mime_type, icons, annotations and meta.
+    `permission`, `scopes` and `visible` are as for tools, `options` are name, title, description, mime_type, icons,
+    annotations and meta.
 
     Raises:
         DefinitionError: the function cannot be served, and why.
     """
     if not isinstance(uri, str):
         raise DefinitionError("@resource needs a URI: write @resource('shop://products')")
+    access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
         options.setdefault("name", function.__name__)
@@ -161,6 +191,7 @@ def resource(uri: str, **options: Any) -> Callable[[_FunctionT], _FunctionT]:
         # A throw-away server checks the URI against the function's parameters, here where the mistake is.
         _made(function, lambda _, **__: _quiet_server("check").resource(uri, **options)(adapted))
         _add(declared.resources, uri, (adapted, options), "resource")
+        _restrict("resource", uri, access)
         return function
 
     return declare
@@ -175,7 +206,7 @@ def completion(function: _FunctionT) -> _FunctionT:
         DefinitionError: there is one already.
     """
     if declared.completion is not None:
-        raise DefinitionError(f"@completion is declared already, by {_where(declared.completion)}")
+        raise DefinitionError(f"@completion is declared already, by {where(declared.completion)}")
     declared.completion = adapt(function)
     return function
 
@@ -206,66 +237,7 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
 
 def _bound_principal(ctx: Any) -> str | None:
     """Seal multi round-trip state to its caller; an anonymous one binds nothing."""
-    return ctx.request.principal or None
-
-
-def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Wrap a declared function for the SDK: threads, Django's connections, our context, Django's types."""
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise DefinitionError(f"{_where(function)}: the annotation {error.name!r} cannot be resolved") from error
-    contexts = [name for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, SDKContext)]
-    is_async = inspect.iscoroutinefunction(function)
-
-    @functools.wraps(function)
-    async def run(*args: Any, **kwargs: Any) -> Any:
-        for name in contexts:
-            if isinstance(kwargs.get(name), SDKContext):
-                kwargs[name] = adopt_context(kwargs[name], Context)
-        if not is_async:
-            return await _in_thread(lambda: to_wire(function(*args, **kwargs)))
-        result = await function(*args, **kwargs)
-        return await _in_thread(lambda: to_wire(result)) if reads_database(result) else to_wire(result)
-
-    if "return" in hints:
-        hints["return"] = wire_annotation(hints["return"])
-    signature = inspect.signature(function)
-    _refuse_unnamed_parameters(function, signature)
-    parameters = [
-        item.replace(annotation=hints.get(item.name, item.annotation)) for item in signature.parameters.values()
-    ]
-    returns = hints.get("return", inspect.Signature.empty)
-    run.__signature__ = signature.replace(parameters=parameters, return_annotation=returns)  # type: ignore[attr-defined]
-    run.__annotations__ = hints
-    return run
-
-
-def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:
-    unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    for parameter in signature.parameters.values():
-        if parameter.kind in unnamed:
-            raise DefinitionError(
-                f"{_where(function)}: the parameter {str(parameter)!r} cannot be passed by name, as arguments are"
-            )
-
-
-def _in_thread(work: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-    """Run synchronous work off the loop, with fresh database connections before and none left open after."""
-
-    def run() -> Any:
-        close_old_connections()
-        try:
-            return work()
-        finally:
-            close_old_connections()
-
-    return sync_to_async(run, thread_sensitive=False, executor=_threads(conf.get("TOOL_THREADS")))()
-
-
-@functools.cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="mcp-tool")
+    return ctx.request.principal.binding or None
 
 
 def _made(function: Callable[..., Any], make: Callable[..., Any], **options: Any) -> Any:
@@ -277,7 +249,7 @@ def _made(function: Callable[..., Any], make: Callable[..., Any], **options: Any
     except DefinitionError:
         raise
     except (InvalidSignature, PydanticUserError, ValueError, TypeError) as error:
-        raise DefinitionError(f"{_where(function)}: {error}") from error
+        raise DefinitionError(f"{where(function)}: {error}") from error
 
 
 _RENDERED = (CallToolResult, InputRequiredResult, Image, Audio, *typing.get_args(ContentBlock))
@@ -289,7 +261,7 @@ def _refuse_unserialisable(function: Callable[..., Any], made: Tool) -> None:
     if made.output_schema is not None or made.fn_metadata.output_model is not None or _is_rendered(returned):
         return
     raise DefinitionError(
-        f"{_where(function)}: the return type {returned!r} has no JSON form. Return a pydantic model, a dataclass, a "
+        f"{where(function)}: the return type {returned!r} has no JSON form. Return a pydantic model, a dataclass, a "
         "Django model, plain data or content blocks, or leave the annotation out"
     )
 
@@ -309,8 +281,9 @@ def _add(known: dict[str, Any], name: str, made: Any, kind: str) -> None:
     known[name] = made
 
 
-def _where(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+def _restrict(kind: str, name: str, access: Rule | None) -> None:
+    if access is not None:
+        declared.access[kind, name] = access
 
 
 def _quiet_server(name: str, **options: Any) -> MCPServer[Any]:

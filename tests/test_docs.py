@@ -93,8 +93,9 @@ def test_checks_that_are_named_exist(page: Path) -> None:
 def commands() -> dict[str, set[str]]:
     """Return each command's words: verbs, and their options behind them; or, without verbs, options alone."""
     found = {}
-    for path in (ROOT / "mcp_transport/management/commands").glob("mcp_*.py"):
-        parser = load_command_class("mcp_transport", path.stem).create_parser("manage.py", path.stem)
+    for path in (ROOT / "mcp_transport").rglob("management/commands/mcp_*.py"):
+        app = ".".join(path.relative_to(ROOT).parts[:-3])
+        parser = load_command_class(app, path.stem).create_parser("manage.py", path.stem)
         words = set()
         for action in parser._actions:
             if isinstance(action, _SubParsersAction):

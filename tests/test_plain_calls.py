@@ -429,8 +429,9 @@ async def test_a_traced_call_goes_the_whole_way(server: MCPServer[Any], monkeypa
 
 
 async def test_a_crash_is_logged_and_its_text_stays_here(
-    server: MCPServer[Any], caplog: pytest.LogCaptureFixture
+    server: MCPServer[Any], caplog: pytest.LogCaptureFixture, settings: Any
 ) -> None:
+    settings.MCP_TRANSPORT = {"LOG_EXCEPTION_TEXTS": True}
     caplog.set_level(logging.INFO)
     outcome = await served(Kernel(server), exchange(Recorder()), call_of("crash"))
     assert outcome.failed and "secret" not in str(outcome.result)

@@ -35,6 +35,7 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
         path=scope["path"],
         peer=(scope.get("client") or ("",))[0],
         user=scope.get("user"),
+        scheme=scope.get("scheme", ""),
         http_version=scope.get("http_version", ""),
     )
     policy = endpoint.policy

@@ -46,6 +46,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         path=request.path,
         peer=request.META.get("REMOTE_ADDR", ""),
         user=await _user(request),
+        scheme=request.scheme or "",
         http_version=getattr(request, "scope", {}).get("http_version", ""),
         streaming=streaming,
     )

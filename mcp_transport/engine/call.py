@@ -11,6 +11,7 @@ from mcp_transport.engine.codec import encode, encode_notification
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome
+from mcp_transport.protocol.audit import ToolCalled
 from mcp_transport.protocol.errors import INTERNAL_ERROR, lost_call
 from mcp_transport.protocol.jsonrpc import Request
 
@@ -44,11 +45,15 @@ class Call:
         """The outcome as a JSON-RPC response."""
         self._node = node
         self._is_over = False
+        self._began: float | None = None
+        """When it began, if an auditor wants to know."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self, done: Callable[[Call], None]) -> None:
         """Begin; `done` is called once, at the end."""
         self._node.running.add(self)
+        if self.request.method == "tools/call" and not self.request.hidden and self._node.observer.audits(ToolCalled):
+            self._began = self._node.clock.now()
         self._task = self._node.lifecycle.spawn(self._run(done))
         self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
 
@@ -57,6 +62,26 @@ class Call:
             self._node.running.discard(self)
             self._is_over = True
             done(self)
+            if self._began is not None:
+                self._audit(self._began)
+
+    def _audit(self, began: float) -> None:
+        """Tell an auditor, behind the answer."""
+        observer, caller, params = self._node.observer, self.exchange().caller, self.request.params or {}
+        keeps = observer.auditor is not None and observer.auditor.keeps_arguments
+        now = self._node.clock.now()
+        observer.audit(
+            ToolCalled(
+                when=now,
+                principal=caller.principal,
+                tool=str(params.get("name", ""))[:200],
+                outcome="cancelled" if self.outcome is None else "error" if self.outcome.failed else "ok",
+                seconds=max(0.0, now - began),
+                session=caller.own_session.short_id if caller.own_session is not None else "",
+                address=caller.address,
+                arguments=params.get("arguments") if keeps else None,
+            )
+        )
 
     async def _run(self, done: Callable[[Call], None]) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import hashlib
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -22,6 +22,7 @@ from mcp_transport.engine.reply import accepted, rejection
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.audit import AccessDenied
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.inbound import (
@@ -35,6 +36,7 @@ from mcp_transport.protocol.inbound import (
     too_large,
 )
 from mcp_transport.protocol.inbox import Broadcast
+from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.origin import cors_headers, origin_is_allowed, preflight_headers
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import ANONYMOUS, Principal
@@ -44,15 +46,20 @@ __all__ = ["Authenticate", "Endpoint"]
 logger = logging.getLogger(__name__)
 
 Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
+StepUp = Callable[[frozenset[str]], ProtocolError]
+"""Builds the answer to an operation that needs scopes its credentials do not have."""
 
 
 async def _nobody(request: HTTPRequest) -> Principal:
     return ANONYMOUS
 
 
+def _forbidden(needed: frozenset[str]) -> ProtocolError:
+    return ProtocolError(403, INVALID_REQUEST, f"the credentials lack a scope: this needs {' '.join(sorted(needed))}")
+
+
 async def _remembered(binding: str, name: str) -> Principal:
-    issuer, _, subject = binding.partition("\n")
-    return Principal(issuer=issuer, subject=subject, name=name)
+    return Principal.of(binding, name)
 
 
 class Endpoint:
@@ -74,12 +81,14 @@ class Endpoint:
         session_keys: Sequence[bytes] = (),
         authenticate: Authenticate = _nobody,
         recall: sessionful.Recall = _remembered,
+        step_up: StepUp = _forbidden,
         observer: Observer | None = None,
         owns_process: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
+        self._step_up = step_up
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
         self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
@@ -92,6 +101,7 @@ class Endpoint:
             ClientGone: the client left before it had sent its request.
         """
         value: Any = None
+        principal = ANONYMOUS
         try:
             check_before_authentication(request, self.policy)
             if request.method == "OPTIONS":
@@ -106,6 +116,8 @@ class Endpoint:
                 reply = await self._handle_post(request, value, content, principal)
         except ProtocolError as error:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
+            if error.status in (401, 403):
+                self._denied(request, error.principal or principal, error.message, value)
             reply = rejection(error, value)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
@@ -124,6 +136,8 @@ class Endpoint:
         work = classify(request, value, self.policy)
         if isinstance(work, Ignored):
             return accepted()
+        if self.kernel.access and isinstance(work, Sessionless | Sessionful):
+            work = await self._authorized(request, work, principal)
         node = await self._serving(request)
         if isinstance(work, Sessionless):
             return await sessionless.serve(node, request, work.request, principal)
@@ -133,6 +147,43 @@ class Endpoint:
                 return await sessionful.open_session(node, request, message, principal)
             case Sessionful():
                 return await sessionful.post(node, request, work, hashlib.sha256(content).digest(), principal)
+
+    def _denied(self, request: HTTPRequest, principal: Principal, reason: str, asked: Any) -> None:
+        """Tell an auditor of a refusal; `asked` is the message, as far as there is one."""
+        if not self.observer.audits(AccessDenied):
+            return
+        message = asked if isinstance(asked, dict) else {}
+        params = message.get("params") or {}
+        self.observer.audit(
+            AccessDenied(
+                when=self._clock.now(),
+                reason=reason,
+                principal=principal,
+                address=request.peer,
+                operation=str(message.get("method", request.method))[:200],
+                name=str(params.get("name", params.get("uri", "")))[:200] if isinstance(params, Mapping) else "",
+            )
+        )
+
+    async def _authorized(
+        self, request: HTTPRequest, work: Sessionless | Sessionful, principal: Principal
+    ) -> Sessionless | Sessionful:
+        """Judge what the messages ask for. Raises: ProtocolError with 403 for scopes that the principal lacks."""
+        access = self.kernel.access
+        messages = (work.request,) if isinstance(work, Sessionless) else work.messages
+        judged = [await access.judged(item, principal) if isinstance(item, Request) else item for item in messages]
+        for item in judged:
+            if isinstance(item, Request) and item.hidden:
+                asked = {"method": item.method, "params": item.params}
+                self._denied(request, principal, "it may not be used by this caller", asked)
+        wanted = [access.scopes(item) for item in judged if isinstance(item, Request) and not item.hidden]
+        needed = frozenset[str]().union(*wanted)
+        if not principal.has_scopes(needed):
+            raise self._step_up(needed)
+        if isinstance(work, Sessionful):
+            return replace(work, messages=tuple(judged))
+        (only,) = judged
+        return Sessionless(only) if isinstance(only, Request) else work
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete

@@ -1,15 +1,16 @@
-"""What an operator is told of what happens between nodes: a log line and a count each time."""
+"""What an operator is told of what happens: between nodes a log line and a count each time, the rest for an audit."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
+from mcp_transport.protocol.audit import AuditEvent
 from mcp_transport.protocol.session import short_id
 
-__all__ = ["Happening", "Observer"]
+__all__ = ["Auditor", "Happening", "Observer"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +46,35 @@ _LINES: Final = {
 }
 
 
+class Auditor(Protocol):
+    """Whoever keeps a record of who does what."""
+
+    @property
+    def keeps_arguments(self) -> bool:
+        """Tell whether events shall carry what tools are called with."""
+
+    def wants(self, kind: type[AuditEvent]) -> bool:
+        """Tell whether anybody listens to a kind of event; it is asked with each call."""
+
+    def record(self, event: AuditEvent) -> None:
+        """Take an event; it neither waits nor fails."""
+
+
 class Observer:
     """Logs and counts what happens; `counts` has every name from the beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, auditor: Auditor | None = None) -> None:
+        self.auditor = auditor
         self.counts: Counter[str] = Counter(dict.fromkeys(Happening, 0))
+
+    def audits(self, kind: type[AuditEvent]) -> bool:
+        """Tell whether anybody wants to know of a kind of event."""
+        return self.auditor is not None and self.auditor.wants(kind)
+
+    def audit(self, event: AuditEvent) -> None:
+        """Hand an event to whoever wants to know of its kind."""
+        if self.auditor is not None and self.auditor.wants(type(event)):
+            self.auditor.record(event)
 
     def happened(self, happening: Happening, key: str = "", **details: object) -> None:
         """Log one line, with the session's short name in place of its `key`, and count."""

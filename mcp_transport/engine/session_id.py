@@ -64,11 +64,13 @@ def unseal(session_id: str, keys: Sequence[bytes], principal_binding: str, now: 
     content = _decrypt(_decode(session_id[len(_MARK) :]), keys)
     try:
         created, ends, owner = _HEADER.unpack_from(content)
+        if not hmac.compare_digest(owner, _digest(principal_binding)):
+            return None  # before anything is read that takes longer than an unknown id does
         version, client_info, capabilities = _unpack(content[_HEADER.size :])
         is_sessionful = REVISIONS[version].sessionful
     except (struct.error, zlib.error, LookupError, TypeError, ValueError):
         return None
-    if not is_sessionful or now >= ends or not hmac.compare_digest(owner, _digest(principal_binding)):
+    if not is_sessionful or now >= ends:
         return None
     return Session(
         key=session_key(session_id),

@@ -7,6 +7,7 @@ dispatch context. Those seams may move in a minor release, so nothing outside th
 
 from __future__ import annotations
 
+from mcp_transport.kernel.access import Rule
 from mcp_transport.kernel.envelope import open_envelope
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
@@ -35,6 +36,7 @@ __all__ = [
     "NoChannel",
     "Outcome",
     "Outlet",
+    "Rule",
     "Traits",
     "adopt_context",
     "ask_client",

@@ -26,6 +26,7 @@ from mcp_types import (
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
+from mcp_transport.kernel.access import Access, Rule, refuse_hidden
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
@@ -61,10 +62,12 @@ logger = logging.getLogger(__name__)
 class Kernel:
     """Serves single requests with an SDK server, which may be an `MCPServer`, a low-level `Server` or a FastMCP 4."""
 
-    def __init__(self, server: Any, *, announces: bool = True) -> None:
+    def __init__(
+        self, server: Any, *, access: Mapping[tuple[str, str], Rule] | None = None, announces: bool = True
+    ) -> None:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
-        self._plain = PlainCalls(server)
+        self.access, self._plain = Access(server, access or {}), PlainCalls(server)
         self._header_parameters, self._greetings = HeaderParameters(), Greetings()
         self.bus = EventBus()
         self.listening = Listening(self.bus)
@@ -105,6 +108,8 @@ class Kernel:
         name, arguments = params.get("name"), params.get("arguments") or {}
         if request.method != "tools/call" or not isinstance(name, str) or not isinstance(arguments, dict):
             return
+        if request.hidden:
+            return  # what is wrong with the headers would tell that there is a tool
         if not arguments and not any(header.startswith("mcp-param-") for header in headers):
             return
         schema = await self._input_schema(name, version, exchange)
@@ -168,6 +173,8 @@ class Kernel:
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
+        if request.hidden:
+            return await _outcome(request.method, version, _hide(request, version))
         if (tool := self._plain.tool(request)) is not None and not _is_traced(request.meta):
             return await _outcome(request.method, version, self._call_plainly(tool, request, version, exchange))
         return await _outcome(request.method, version, self._call(request, exchange))
@@ -259,6 +266,10 @@ class _Runner(ServerRunner[Any]):
 
     async def _answered(self, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
         return self._serialize(ctx.method, ctx.protocol_version, self.answer)
+
+
+async def _hide(request: Request, version: str) -> Outcome:
+    return Outcome(result=refuse_hidden(request, version))
 
 
 def _is_traced(meta: Mapping[str, Any] | None) -> bool:

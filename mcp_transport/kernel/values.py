@@ -57,8 +57,7 @@ class Caller(Request):
             "state": {},
         }
         super().__init__(scope)
-        self.principal = principal.binding
-        """The binding of the principal, empty for an anonymous one."""
+        self.principal, self.address = principal, request.peer
         self.own_session = session
         self.cancelled = False
 

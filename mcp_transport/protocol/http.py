@@ -24,6 +24,8 @@ class HTTPRequest:
     """The client's address, for operators."""
     user: Any = None
     """The user the framework authenticated, if it did."""
+    scheme: str = ""
+    """What the framework takes the connection for, `http` or `https`."""
     http_version: str = ""
     """Of the connection that it came by, such as 1.1, where that is known."""
     streaming: bool = True

@@ -52,6 +52,7 @@ _SINGLE: Final = (
     "last-event-id",
     "host",
     "content-type",
+    "authorization",
 )
 _PLAIN: Final = frozenset({*_SINGLE, "accept"})
 

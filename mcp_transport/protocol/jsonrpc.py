@@ -23,6 +23,8 @@ class Request:
     id: RequestId
     method: str
     params: Mapping[str, Any] | None
+    hidden: bool = False
+    """Does it ask for something that its caller may not use, and shall not know of?"""
 
     @property
     def meta(self) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,11 +23,23 @@ class Principal:
     """The framework's user object, handed to tools as it is."""
     name: str = ""
     """What an operator calls this caller."""
+    scopes: Set[str] | None = frozenset()
+    """What the credential was granted; None where scopes do not limit it, as with a login of a person."""
+
+    @classmethod
+    def of(cls, binding: str, name: str = "", user: Any = None) -> Principal:
+        """Return whom a `binding` stands for; it has no credentials any more, and so no scopes."""
+        issuer, _, subject = binding.partition("\n")
+        return cls(issuer=issuer, subject=subject, user=user, name=name)
 
     @property
     def binding(self) -> str:
         """Return what is stored with a session to recognise its owner; empty for an anonymous caller."""
         return f"{self.issuer}\n{self.subject}" if self.subject else ""
+
+    def has_scopes(self, needed: Set[str]) -> bool:
+        """Tell whether the credential covers `needed`."""
+        return self.scopes is None or self.scopes >= needed
 
 
 ANONYMOUS: Final = Principal()

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mcp_transport import bootstrap, server
+from mcp_transport import bootstrap, functions, server
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.server import Declarations
 
@@ -32,13 +32,13 @@ def fresh_tool_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Django never closes connections to a database in memory; a thread that kept one would meet pytest-django's
     refusal in a later test without a database.
     """
-    make, made = server._threads, set[ThreadPoolExecutor]()
+    make, made = functions._threads, set[ThreadPoolExecutor]()
 
     def threads(count: int) -> ThreadPoolExecutor:
         made.add(make(count))
         return make(count)
 
-    monkeypatch.setattr(server, "_threads", threads)
+    monkeypatch.setattr(functions, "_threads", threads)
     yield
     for pool in made:
         everybody = Barrier(pool._max_workers)

@@ -331,3 +331,87 @@ def test_declarations_that_nobody_serves_are_warned_of(declarations: Declaration
 def test_each_id_has_a_test_here() -> None:
     tested = set(re.findall(r'(?:one|found)\("([EW]\d{3})"\)', Path(__file__).read_text()))
     assert tested == set(re.findall(r"mcp_transport\.([EW]\d{3})", Path(checks.__file__).read_text()))
+
+
+# -- who gets in ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hosts", "authenticators", "speaks"),
+    [
+        (["api.example.com"], ["user", None], True),
+        (["api.example.com"], [None], True),
+        (["*"], ["user", None], True),
+        (["api.example.com"], ["user"], False),
+        (["api.example.com"], [], False),
+        (["localhost", "127.0.0.1"], ["user", None], False),
+    ],
+)
+def test_public_host_that_lets_anybody_in_is_warned_of(
+    hosts: list[str], authenticators: list[Any], speaks: bool, settings: Any
+) -> None:
+    settings.ALLOWED_HOSTS, settings.MCP_TRANSPORT = hosts, {"AUTHENTICATORS": authenticators}
+    assert bool(found("W009")) == speaks
+    if speaks:
+        assert "AUTHENTICATORS" in str(one("W009").hint)
+
+
+def test_the_default_is_warned_of_on_a_public_host(settings: Any) -> None:
+    settings.ALLOWED_HOSTS, settings.MCP_TRANSPORT = ["api.example.com"], {}
+    assert "anybody may call tools" in one("W009").msg
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("frobnicate", "'frobnicate' is neither user, session, jwt"),
+        ("mcp_transport.nowhere.Authenticator", "is neither"),
+        ({"BACKEND": "user", "OPTIONS": {"WRONG": 1}}, "'user': "),
+        ({"OPTIONS": {}}, "must be a name"),
+        (7, "got int"),
+        ("builtins.dict", "is no Authenticator"),
+    ],
+    ids=repr,
+)
+def test_authenticator_that_cannot_be_built_is_refused(entry: Any, problem: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": [entry]}
+    message = one("E003")
+    assert problem in message.msg
+    assert "AUTHENTICATORS" in str(message.hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("https://api.example.com/mcp", ""),
+        ("http://127.0.0.1:8000/mcp", ""),
+        ("http://localhost/mcp", ""),
+        ("", ""),
+        ("api.example.com/mcp", "no absolute URL"),
+        ("https:///mcp", "no absolute URL"),
+        ("http://api.example.com/mcp", "not https"),
+        ("https://api.example.com/mcp?a=1", "a query"),
+        ("https://api.example.com/mcp#a", "fragment"),
+    ],
+)
+def test_resource_url_is_one_that_tokens_can_be_bound_to(url: str, fault: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"RESOURCE_URL": url}
+    assert bool(found("E005")) == bool(fault)
+    if fault:
+        assert fault in one("E005").msg
+
+
+def test_metadata_that_nobody_serves_are_warned_of(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {
+        "RESOURCE_URL": "https://api.example.com/mcp",
+        "AUTHORIZATION_SERVERS": ["https://auth.example.com"],
+    }
+    settings.ROOT_URLCONF = (path("mcp", include("mcp_transport.urls")),)
+    assert "/.well-known/oauth-protected-resource/mcp" in one("W010").msg
+    settings.ROOT_URLCONF = (
+        path("mcp", include("mcp_transport.urls")),
+        path("", include("mcp_transport.well_known")),
+    )
+    assert found("W010") == []
+    settings.ROOT_URLCONF = ()
+    assert found("W010") == []

@@ -53,7 +53,7 @@ def build_tools(gate: Gate, **options: Any) -> MCPServer[Any]:
     """Build a server whose tools a test can steer through `gate`."""
     guard = logging.NullHandler()
     logging.getLogger().addHandler(guard)
-    sealing = RequestStateSecurity(keys=list(KEYS), bind_principal=lambda ctx: ctx.request.principal or None)
+    sealing = RequestStateSecurity(keys=list(KEYS), bind_principal=lambda ctx: ctx.request.principal.binding or None)
     server: MCPServer[Any] = MCPServer("engine-tests", version="1", request_state_security=sealing, **options)
     logging.getLogger().removeHandler(guard)
     sessionful_features(server)

@@ -8,6 +8,7 @@ from mcp_transport.backends.base import Closing
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.visit import not_found
+from mcp_transport.protocol.audit import SessionClosed
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.inbound import check_version, required_session_id
 from mcp_transport.protocol.inbox import Closed
@@ -28,16 +29,25 @@ async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Repl
     session_id = required_session_id(request)
     check_version(request, node.policy)
     key = session_key(session_id)
-    if not await admitted(node, session_id, principal, lambda: close_session(node, key, principal.binding)):
+
+    async def close() -> Closing | None:
+        return await close_session(node, key, principal.binding, reason="client")
+
+    if not await admitted(node, session_id, principal, close):
         raise not_found()
     return Reply(status=204)
 
 
-async def close_session(node: Node, key: str, principal: str | None) -> Closing | None:
+async def close_session(node: Node, key: str, principal: str | None, *, reason: str) -> Closing | None:
     """End a session and tell every node that has a part of it; return None if there is none for `principal`."""
     closing = await node.backend.close(key, principal)
     if closing is not None:
         for name in closing.nodes:
             node.tell(name, Closed(key))
         logger.info("session %s closed", short_id(key))
+        if node.observer.audits(SessionClosed):
+            owner = Principal.of(closing.session.principal, closing.session.user)
+            node.observer.audit(
+                SessionClosed(when=node.clock.now(), principal=owner, session=short_id(key), reason=reason)
+            )
     return closing

@@ -15,6 +15,7 @@ from mcp_transport.engine.sessionful.closing import close_session
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.audit import SessionOpened
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply
@@ -71,7 +72,19 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     if outcome.error is not None:
         return answer(encode(outcome.body(message.id)), accepts)
     await _store(node, session)
+    if node.observer.audits(SessionOpened):
+        node.observer.audit(_opened(session, principal))
     return answer(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
+
+
+def _opened(session: Session, principal: Principal) -> SessionOpened:
+    return SessionOpened(
+        when=session.created,
+        principal=principal,
+        session=short_id(session.key),
+        address=session.address,
+        client=str(session.client_info.get("name", ""))[:200],
+    )
 
 
 async def _store(node: Node, session: Session) -> None:
@@ -81,5 +94,5 @@ async def _store(node: Node, session: Session) -> None:
         )
     for key in await node.backend.open(session):
         logger.info("session %s makes room for a new one of the same principal", short_id(key))
-        await close_session(node, key, None)
+        await close_session(node, key, None, reason="limit")
     logger.info("session %s opened by %.80r", short_id(session.key), session.client_info.get("name", ""))

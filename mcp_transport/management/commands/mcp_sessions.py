@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mcp_transport import bootstrap
+from mcp_transport import bootstrap, signals
 from mcp_transport.backends.base import Backend
 from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.audit import SessionClosed
 from mcp_transport.protocol.inbox import Closed
+from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Session, short_id
 
 _ROW = "{:10}  {:24}  {:10}  {:16}  {:19}  {:>8}  {:>6}"
@@ -69,6 +72,11 @@ class Command(BaseCommand):
     async def _end(self, backend: Backend, *, ids: list[str], **options: Any) -> None:
         for session in [await _find(backend, id) for id in ids]:
             closing = await backend.close(session.key, None)
+            if closing is not None:
+                owner = Principal.of(session.principal, session.user)
+                signals.announce(
+                    SessionClosed(when=time.time(), principal=owner, session=short_id(session.key), reason="staff")
+                )
             for node in closing.nodes if closing is not None else ():
                 with suppress(BackendError):  # the session is over whether a node hears of it or not
                     await backend.send(node, Closed(session.key))

@@ -118,7 +118,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
 @async_to_sync
 async def _result(method: str, params: dict[str, Any], user: Any = None) -> dict[str, Any]:
     """Send one request through an endpoint of this process. Raises: CommandError, saying what the server says."""
-    endpoint = bootstrap.private_endpoint()
+    endpoint = bootstrap.private_endpoint(restricted=user is not None)
     meta = {
         "io.modelcontextprotocol/protocolVersion": _VERSION,
         "io.modelcontextprotocol/clientCapabilities": _CAPABILITIES,

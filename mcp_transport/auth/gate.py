@@ -1,0 +1,90 @@
+"""The gate: every request passes it, as somebody, as nobody, or not at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+
+from django.db import Error as DatabaseError
+
+from mcp_transport.auth.authenticator import Authenticator, unavailable
+from mcp_transport.auth.resource import Resource
+from mcp_transport.auth.user import anonymous_user
+from mcp_transport.exceptions import InvalidCredentials, ProtocolError
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+
+__all__ = ["Gate"]
+
+logger = logging.getLogger(__name__)
+
+
+class Gate:
+    """Finds out whom a request acts for, by the first authenticator that knows its credentials."""
+
+    def __init__(
+        self,
+        authenticators: Sequence[Authenticator],
+        *,
+        is_open: bool,
+        resource: Resource,
+        implied: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """An open gate lets requests without credentials pass; `implied` are the scopes that a broader one covers."""
+        self.authenticators, self.is_open, self.resource = tuple(authenticators), is_open, resource
+        self._required = frozenset(resource.scopes)
+        self._implied = {scope: frozenset(narrower) for scope, narrower in (implied or {}).items()}
+
+    async def authenticate(self, request: HTTPRequest) -> Principal:
+        """Return whom a request acts for.
+
+        Raises:
+            ProtocolError: 401 without valid credentials, 403 without the scopes that every request needs.
+        """
+        try:
+            for authenticator in self.authenticators:
+                if (principal := await authenticator.authenticate(request)) is not None:
+                    return self._admitted(principal)
+        except InvalidCredentials as error:
+            logger.info("credentials from %s refused: %s", request.peer, error)
+            raise self.resource.unauthorized(refused=True) from None
+        except DatabaseError as error:
+            logger.warning("credentials from %s cannot be judged: %s", request.peer, type(error).__name__)
+            raise unavailable("the database does not answer") from error
+        if request.headers.get("authorization"):
+            # Wrong credentials never make an anonymous caller of anybody.
+            logger.info("credentials from %s refused: no authenticator knows their kind", request.peer)
+            raise self.resource.unauthorized(refused=True)
+        if not self.is_open or self._required:
+            raise self.resource.unauthorized(refused=False)
+        return Principal(user=anonymous_user())
+
+    async def recall(self, binding: str, name: str) -> Principal:
+        """Return the principal of a session whose request is not there any more; one who is gone is nobody's user."""
+        issuer, _, subject = binding.partition("\n")
+        for authenticator in self.authenticators if subject else ():
+            if (principal := await authenticator.recall(issuer, subject)) is not None:
+                return self._with_implied(principal)
+        return Principal.of(binding, name, anonymous_user())
+
+    def step_up(self, needed: Set[str]) -> ProtocolError:
+        """Build the answer to an operation that needs more scopes than its credentials have."""
+        return self.resource.forbidden(needed)
+
+    def _admitted(self, principal: Principal) -> Principal:
+        principal = self._with_implied(principal)
+        if not principal.has_scopes(self._required):
+            refusal = self.step_up(frozenset())
+            refusal.principal = principal
+            raise refusal
+        return principal
+
+    def _with_implied(self, principal: Principal) -> Principal:
+        if not self._implied or not principal.scopes:
+            return principal
+        granted, found = set[str](), set(principal.scopes)
+        while found:  # a scope may imply others that do so, too
+            granted |= found
+            found = {narrower for scope in found for narrower in self._implied.get(scope, ())} - granted
+        return replace(principal, scopes=frozenset(granted))

@@ -1,0 +1,172 @@
+"""Access tokens that are signed: JSON Web Tokens (RFC 7519, RFC 9068), verified without asking anybody."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import jwt
+from django.core.exceptions import ImproperlyConfigured
+from jwt.exceptions import InvalidSubjectError
+from jwt.utils import base64url_decode
+
+from mcp_transport.auth.authenticator import Authenticator, bearer_token
+from mcp_transport.auth.claims import MAX_TOKEN_LENGTH, Audience, ClaimReader, UserLookup, text_claim
+from mcp_transport.auth.jwks import ASYMMETRIC, SYMMETRIC, FetchedKeys, KeySet, SharedSecret, StaticKeys
+from mcp_transport.exceptions import InvalidCredentials
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+
+__all__ = ["JWTAuthenticator"]
+
+_SHAPE: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*")
+_TYPES: Final = ("jwt", "at+jwt")  # RFC 9068, 4; many issuers write JWT, or nothing
+_REQUIRED: Final = ["iss", "sub", "aud", "exp"]
+
+# What an operator reads; the texts of PyJWT may contain values of the token.
+_REASONS: Final = (
+    (jwt.ExpiredSignatureError, "the token has expired"),
+    (jwt.ImmatureSignatureError, "the token is not valid yet"),
+    (jwt.InvalidAlgorithmError, "the token's algorithm is not allowed"),
+    (InvalidSubjectError, "the token's sub is no text"),
+)
+
+
+class JWTAuthenticator(Authenticator):
+    """Takes the JSON Web Tokens of one issuer that are made out for this resource."""
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        audience: str | Sequence[str] | None = None,
+        jwks_url: str = "",
+        jwks_cache_seconds: float = 3600,
+        keys: str | Sequence[str] | Mapping[str, Any] = (),
+        secret: str = "",
+        algorithms: str | Sequence[str] = (),
+        leeway: float = 10,
+        scope_claim: str = "scope",
+        user_claim: str = "",
+        user_field: str = "username",
+        user: UserLookup | str | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the options; the keys come from `jwks_url`, or are `keys`, or there is a `secret`.
+
+        Raises:
+            ImproperlyConfigured: the options do not fit each other, or would let in what they should not.
+        """
+        given = [name for name, value in (("JWKS_URL", jwks_url), ("KEYS", keys), ("SECRET", secret)) if value]
+        if len(given) != 1:
+            raise ImproperlyConfigured(
+                f"jwt: set one of JWKS_URL, KEYS and SECRET; set are {' and '.join(given) or 'none'}"
+            )
+        self._algorithms = _checked_algorithms(algorithms, is_secret=bool(secret))
+        self._keys: KeySet
+        if jwks_url:
+            self._keys = FetchedKeys(jwks_url, cache_seconds=jwks_cache_seconds, now=now)
+        elif keys:
+            self._keys = StaticKeys(keys, self._algorithms)
+        else:
+            self._keys = SharedSecret(secret, self._algorithms)
+        self._audience, self._leeway = Audience(audience), leeway
+        self._reader = ClaimReader(
+            issuer, scope_claim=scope_claim, user_claim=user_claim, user_field=user_field, user=user
+        )
+
+    @property
+    def authorization_servers(self) -> tuple[str, ...]:
+        return (self._reader.issuer,)
+
+    async def authenticate(self, request: HTTPRequest) -> Principal | None:
+        token = bearer_token(request)
+        if token is None or (shape := _SHAPE.fullmatch(token)) is None:
+            return None
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise InvalidCredentials("the token is too long")
+        header, claims = _object(shape[1]), _object(shape[2])
+        if header is None or claims is None or claims.get("iss") != self._reader.issuer:
+            return None  # another authenticator may know it
+        algorithm = self._checked_algorithm(header)
+        keys = await self._keys.candidates(_checked_kid(header), algorithm)
+        if not keys:
+            raise InvalidCredentials("the token's key is not known")
+        verified = self._verified(token, keys)
+        if verified["aud"] not in self._audience:
+            raise InvalidCredentials("the token is made out for another audience")
+        if not (subject := text_claim(verified, "sub")):
+            raise InvalidCredentials("the token's sub is no text")
+        return await self._reader.principal(verified, subject)
+
+    async def recall(self, issuer: str, subject: str) -> Principal | None:
+        return await self._reader.recall(issuer, subject, {"sub": subject})
+
+    def _checked_algorithm(self, header: Mapping[str, Any]) -> str:
+        """Return the algorithm that a header names, of those allowed (RFC 8725, 3.1)."""
+        if "crit" in header:
+            raise InvalidCredentials("the token needs an extension that is not known")  # RFC 7515, 4.1.11
+        kind = header.get("typ", "JWT")
+        if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in _TYPES:
+            raise InvalidCredentials("the token is no access token: its typ is another")  # RFC 8725, 3.11
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
+            raise InvalidCredentials("the token's algorithm is not allowed")
+        return algorithm
+
+    def _verified(self, token: str, keys: Sequence[Any]) -> dict[str, Any]:
+        """Return the claims of a token that one of the keys has signed, and that is valid now."""
+        for key in keys:
+            try:
+                return jwt.decode(
+                    token,
+                    key,
+                    algorithms=self._algorithms,
+                    issuer=self._reader.issuer,
+                    leeway=self._leeway,
+                    # PyJWT knows no slash at the end that makes no difference.
+                    options={"require": _REQUIRED, "verify_aud": False},
+                )
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.MissingRequiredClaimError as error:
+                raise InvalidCredentials(f"the token has no {error.claim}") from None
+            except jwt.PyJWTError as error:
+                reasons = (text for kind, text in _REASONS if isinstance(error, kind))
+                raise InvalidCredentials(next(reasons, "the token is malformed")) from None
+        raise InvalidCredentials("the token's signature is wrong")
+
+
+def _checked_algorithms(given: str | Sequence[str], *, is_secret: bool) -> tuple[str, ...]:
+    """Return the algorithms to allow: never one for a secret where keys are public (RFC 8725, 2.1), never `none`."""
+    known = SYMMETRIC if is_secret else ASYMMETRIC
+    algorithms = (given,) if isinstance(given, str) and given else tuple(given)
+    if not algorithms:
+        return ("HS256",) if is_secret else ("RS256", "ES256")
+    if not set(algorithms) <= set(known):
+        raise ImproperlyConfigured(
+            f"jwt: with {'SECRET' if is_secret else 'public keys'}, ALGORITHMS may be {', '.join(sorted(known))}; "
+            f"got {', '.join(map(repr, algorithms))}"
+        )
+    return algorithms
+
+
+def _checked_kid(header: Mapping[str, Any]) -> str | None:
+    kid = header.get("kid")
+    if "kid" in header and not isinstance(kid, str):
+        raise InvalidCredentials("the token's kid is no text")
+    return kid
+
+
+def _object(part: str) -> dict[str, Any] | None:
+    """Read a part of a token, as PyJWT will; None if it is no JSON object."""
+    try:
+        value = json.loads(base64url_decode(part))
+    except ValueError:
+        return None
+    except RecursionError:
+        raise InvalidCredentials("the token is nested too deeply") from None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,1 @@
+"""Parts that a project opts into, as Django apps of their own."""

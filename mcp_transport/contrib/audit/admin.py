@@ -1,0 +1,36 @@
+"""The record in the Django admin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from mcp_transport.contrib.audit.models import AuditEntry
+
+__all__ = ["AuditEntryAdmin"]
+
+if TYPE_CHECKING:
+    _Admin = admin.ModelAdmin[AuditEntry]
+else:
+    _Admin = admin.ModelAdmin  # which cannot be subscripted at run time
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(_Admin):
+    """Shows entries; nobody adds or changes any, and whoever has Django's permission may delete them."""
+
+    date_hierarchy = "when"
+    list_display = ("when", "event", "user", "operation", "name", "outcome", "seconds", "session", "address")
+    list_filter = ("event", "outcome", "when")
+    search_fields = ("user", "subject", "session", "name")
+    search_help_text = _("User name, subject, session or tool")
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
+        return False

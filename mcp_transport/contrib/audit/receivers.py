@@ -1,0 +1,31 @@
+"""What listens to the signals."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mcp_transport import signals
+from mcp_transport.contrib.audit.models import AuditEntry
+from mcp_transport.protocol.audit import AuditEvent
+
+__all__ = ["connect", "disconnect"]
+
+_UID: Final = "mcp_transport.contrib.audit"
+
+_SIGNALS: Final = (signals.session_opened, signals.session_closed, signals.tool_called, signals.access_denied)
+
+
+def connect() -> None:
+    """Record from now on; to do it twice makes no difference."""
+    for signal in _SIGNALS:
+        signal.connect(_record, dispatch_uid=_UID)
+
+
+def disconnect() -> None:
+    """Record nothing any more; tests need it."""
+    for signal in _SIGNALS:
+        signal.disconnect(dispatch_uid=_UID)
+
+
+def _record(event: AuditEvent, **kwargs: Any) -> None:
+    AuditEntry.objects.record(event)

@@ -1,0 +1,1 @@
+"""Personal access tokens: `INSTALLED_APPS += ["mcp_transport.contrib.tokens"]`."""

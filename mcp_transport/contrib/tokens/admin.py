@@ -1,0 +1,123 @@
+"""Personal access tokens in the Django admin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from mcp_transport.contrib.tokens.models import PersonalToken
+
+__all__ = ["PersonalTokenAdmin", "PersonalTokenForm"]
+
+if TYPE_CHECKING:
+    _Admin = admin.ModelAdmin[PersonalToken]
+    _Form = forms.ModelForm[PersonalToken]
+else:  # these cannot be subscripted at run time
+    _Admin = admin.ModelAdmin
+    _Form = forms.ModelForm
+
+
+class PersonalTokenForm(_Form):
+    """Asks for a token; `issuer` is whoever asks."""
+
+    issuer: Any = None
+
+    def clean_user(self) -> Any:
+        """Refuse a user for whom the issuer may not act. Raises: ValidationError."""
+        user = self.cleaned_data["user"]
+        if not _may_issue(self.issuer, user):
+            raise ValidationError(_("You may not issue tokens for this user."))
+        return user
+
+
+def _may_issue(issuer: Any, user: Any) -> bool:
+    if issuer.is_superuser or issuer == user:
+        return True
+    return not user.is_superuser and bool(issuer.has_perm("mcp_tokens.issue_for_others"))
+
+
+@admin.register(PersonalToken)
+class PersonalTokenAdmin(_Admin):
+    """Issues tokens, shows what is known of them, and revokes them.
+
+    Who may add tokens may add their own; for others it takes the permission `issue_for_others`, and for a superuser
+    another superuser: a token acts for its user.
+    """
+
+    list_display = ("hint", "name", "user", "scopes", "created", "expires", "last_used", "state")
+    list_display_links = ("hint", "name")
+    list_filter = (("revoked", admin.EmptyFieldListFilter), "created", "expires", "last_used")
+    list_select_related = ("user",)
+    raw_id_fields = ("user",)
+    form = PersonalTokenForm
+    actions = ("revoke",)
+
+    _asked = ("user", "name", "scopes", "expires")
+    _shown = ("hint", "name", "user", "scopes", "created", "expires", "last_used", "revoked", "state")
+
+    @admin.display(description=_("state"))
+    def state(self, token: PersonalToken) -> str:
+        """Show whether the token is accepted now."""
+        return str(token.state.label)
+
+    @admin.action(description=_("Revoke selected tokens"), permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[PersonalToken]) -> None:
+        """Accept the selected tokens no longer."""
+        tokens = list(queryset.filter(revoked=None))
+        for token in tokens:
+            token.revoke()
+            self.log_change(request, token, [{"changed": {"fields": ["revoked"]}}])
+        done = ngettext("%(count)d token was revoked.", "%(count)d tokens were revoked.", len(tokens))
+        self.message_user(request, done % {"count": len(tokens)})
+
+    def get_form(
+        self, request: HttpRequest, obj: PersonalToken | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        made = super().get_form(request, obj, change, **kwargs)
+        return type(made.__name__, (made,), {"issuer": request.user})
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"user": request.user.pk, **super().get_changeform_initial_data(request)}
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("hint", "name", f"user__{get_user_model().USERNAME_FIELD}")
+
+    def get_fields(self, request: HttpRequest, obj: PersonalToken | None = None) -> tuple[str, ...]:
+        return self._shown if obj else self._asked
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PersonalToken | None = None) -> tuple[str, ...]:
+        return tuple(name for name in self._shown if name != "name") if obj else ()
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the form without the buttons that lead elsewhere than to the secret."""
+        hidden = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **hidden})
+
+    def save_model(self, request: HttpRequest, obj: PersonalToken, form: Any, change: bool) -> None:
+        if not change:
+            obj.fresh_secret = obj.draw_secret()
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: PersonalToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        # Not a message of django.contrib.messages, which waits in a cookie or in the session for the next page.
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("The token was issued"),
+            "opts": self.opts,
+            "token": obj,  # not its secret by itself: at DEBUG, Django logs contexts
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/mcp_tokens/personaltoken/issued.html", context)

@@ -1,0 +1,56 @@
+"""The metadata of RFC 9728: `path("", include("mcp_transport.well_known"))`, at the root of the site.
+
+Clients that were answered with 401 find there which authorization servers to ask; without any, there is nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from mcp_transport.adapters.django import for_machines
+from mcp_transport.auth.resource import WELL_KNOWN
+from mcp_transport.bootstrap import gate
+from mcp_transport.protocol.http import Reply
+
+__all__ = ["metadata", "protected_resource", "urlpatterns"]
+
+# Nothing in it is secret, and pages that connect to servers have to read it.
+_CORS: Final = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
+    ("Access-Control-Allow-Headers", "*"),
+)
+
+
+def metadata(method: str, path: str) -> Reply | None:
+    """Return the answer to a request for the metadata; None for any other path, and where there is none."""
+    resource = gate().resource
+    if not resource.has_metadata or path not in resource.metadata_paths:
+        return None
+    if method == "OPTIONS":
+        return Reply(status=204, headers=_CORS)
+    if method not in ("GET", "HEAD"):
+        return Reply(status=405, headers=(("Allow", "GET, HEAD, OPTIONS"), *_CORS))
+    body = json.dumps(resource.metadata()).encode()
+    # Servers leave the body out of answers to HEAD, and need it for its length.
+    headers = (("Content-Type", "application/json"), ("Cache-Control", "public, max-age=300"), *_CORS)
+    return Reply(status=200, headers=headers, body=body)
+
+
+@for_machines
+async def protected_resource(request: HttpRequest, endpoint: str = "") -> HttpResponse:
+    """Say which authorization servers the endpoint trusts."""
+    reply = metadata(request.method or "", request.path) or Reply(status=404)
+    return HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
+
+
+_PATH: Final = WELL_KNOWN.lstrip("/")
+
+urlpatterns = [
+    path(_PATH, protected_resource, name="mcp-protected-resource"),
+    path(f"{_PATH}/<path:endpoint>", protected_resource, name="mcp-protected-resource-of"),
+]

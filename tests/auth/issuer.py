@@ -1,0 +1,203 @@
+"""An authorization server that tests command: its keys, its tokens, and what it answers, does not answer, or when."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import HealthCheck, settings
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+
+ISSUER = "https://auth.example"
+RESOURCE = "https://mcp.example/mcp"
+unhurried = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+"""Hypothesis without deadlines: a slow machine is no fault of a rule."""
+PATIENCE = 10.0
+"""How long a test waits for what must happen; none does when all is well."""
+
+
+@cache
+def private_key(name: str) -> Any:
+    """Return a key by its name: its type, and what tells it from others of that type."""
+    kind = name.partition("-")[0]
+    if kind == "rsa":
+        return rsa.generate_private_key(65537, 1024 if name == "rsa-weak" else 2048)
+    if kind == "ed":
+        return ed25519.Ed25519PrivateKey.generate()
+    return ec.generate_private_key({"ec": ec.SECP256R1(), "ec384": ec.SECP384R1()}[kind])
+
+
+def jwk(name: str, **members: Any) -> dict[str, Any]:
+    """Return the public key of a name as a JSON Web Key; a member that is None is left out."""
+    kinds: dict[str, Any] = {"rsa": RSAAlgorithm, "ed": OKPAlgorithm}
+    made = kinds.get(name.partition("-")[0], ECAlgorithm).to_jwk(private_key(name).public_key(), as_dict=True)
+    made.pop("key_ops", None)
+    return {key: value for key, value in {"kid": name, **made, **members}.items() if value is not None}
+
+
+def pem(name: str) -> str:
+    """Return the public key of a name in PEM."""
+    public: bytes = private_key(name).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return public.decode()
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Return what a good token claims; a claim that is None is left out."""
+    now = int(time.time())
+    good = {"iss": ISSUER, "sub": "ann-1", "aud": RESOURCE, "iat": now, "exp": now + 300, "scope": "read write"}
+    return {name: value for name, value in {**good, **changes}.items() if value is not None}
+
+
+def token(
+    *, key: str = "rsa-1", algorithm: str | None = None, headers: dict[str, Any] | None = None, **changes: Any
+) -> str:
+    """Sign a token with the key of a name; a header that is None is left out."""
+    algorithms = {"rsa": "RS256", "ec": "ES256", "ec384": "ES384", "ed": "EdDSA"}
+    merged = {"kid": key, "typ": "at+jwt", **(headers or {})}
+    typ = merged.pop("typ")
+    given = {name: value for name, value in merged.items() if value is not None}
+    return jwt.PyJWS().encode(  # which looks at no claim
+        json.dumps(claims(**changes)).encode(),
+        private_key(key),
+        algorithm or algorithms[key.partition("-")[0]],
+        {"typ": typ or "", **given},
+    )
+
+
+def part(value: Any) -> str:
+    """Encode JSON, or bytes as they are, as a part of a token."""
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def by_hand(header: Any, payload: Any, secret: bytes | None = None) -> str:
+    """Build a token that no library makes, unsigned or with HMAC and any secret."""
+    signed = f"{part(header)}.{part(payload)}"
+    return f"{signed}.{part(hmac.new(secret, signed.encode(), hashlib.sha256).digest()) if secret else ''}"
+
+
+def request(credentials: str | None, *, scheme: str = "Bearer") -> HTTPRequest:
+    """Build a request with a token, or without."""
+    lines = [] if credentials is None else [("authorization", f"{scheme} {credentials}")]
+    return HTTPRequest(method="POST", headers=Headers(lines))
+
+
+class AuthServer(ThreadingHTTPServer):
+    """Serves a key set and introspection, and remembers who asked."""
+
+    daemon_threads = False
+    block_on_close = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.keys: list[Any] = [jwk("rsa-1"), jwk("ec-1")]
+        self.answers: dict[str, Any] = {}
+        """What introspection says of a token; of others, that they are not active."""
+        self.status = 200
+        self.body: bytes | None = None
+        """Instead of what would be right."""
+        self.headers: dict[str, str] = {}
+        self.stalls_in_body = False
+        """Shall a held answer have begun already?"""
+        self.asked: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._free = threading.Event()
+        self._free.set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def jwks_url(self) -> str:
+        return f"{self.url}/jwks"
+
+    def hold(self) -> None:
+        """Answer nobody from now on."""
+        self._free.clear()
+
+    def release(self) -> None:
+        """Answer all who wait, and who come."""
+        self._free.set()
+
+    def wait_until_asked(self, times: int = 1) -> None:
+        """Wait, in a thread, until so many requests have come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.asked) >= times, PATIENCE)
+
+    def note(self, **seen: Any) -> None:
+        with self._changed:
+            self.asked.append(seen)
+            self._changed.notify_all()
+
+    def wait_until_free(self) -> None:
+        self._free.wait(PATIENCE)
+
+    def answer(self, path: str, form: dict[str, list[str]]) -> Any:
+        if path == "/jwks":
+            return {"keys": self.keys}
+        return self.answers.get(form.get("token", [""])[0], {"active": False})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: AuthServer
+
+    def do_GET(self) -> None:
+        text = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+        form = parse_qs(text, strict_parsing=bool(text))
+        server = self.server
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        server.note(path=self.path, method=self.command, headers=headers, form=form)
+        body = server.body if server.body is not None else json.dumps(server.answer(self.path, form)).encode()
+        try:
+            if server.stalls_in_body:
+                self._begin(len(body) + 1)
+                self.wfile.write(body[:1])
+            server.wait_until_free()
+            if not server.stalls_in_body:
+                self._begin(len(body))
+                self.wfile.write(body)
+        except OSError:
+            self.close_connection = True  # whoever asked has left
+
+    do_POST = do_GET
+
+    def _begin(self, length: int) -> None:
+        self.send_response(self.server.status)
+        for name, value in {"Content-Type": "application/json", **self.server.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def auth_server() -> Iterator[AuthServer]:
+    """Run a server on a free port."""
+    with AuthServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.release()
+            server.shutdown()
+            thread.join()

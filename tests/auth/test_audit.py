@@ -1,0 +1,464 @@
+"""The record in the database: an entry for each event, whatever clients send, and an admin that only shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import Permission, User
+from django.core import checks
+from django.core.management import call_command
+from django.db import DatabaseError
+from django.test import Client
+
+from mcp_transport import bootstrap, signals, tool
+from mcp_transport.contrib.audit import receivers
+from mcp_transport.contrib.audit.apps import AuditConfig
+from mcp_transport.contrib.audit.models import AuditEntries, AuditEntry, Event, Outcome
+from mcp_transport.contrib.audit.values import MAX_ARGUMENT_BYTES, values_of, words, written
+from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
+from mcp_transport.protocol.principal import ANONYMOUS, Principal
+from mcp_transport.protocol.session import session_key
+from tests.auth.listeners import BADGE, SECRET, SIGNALS, AnnsClient, recording
+from tests.engine.client import send_sessionless
+
+ANN = Principal("https://auth.example.com", "7", name="ann")
+WHEN = 1_750_000_000.25
+LIST = "/admin/mcp_audit/auditentry/"
+
+OPENED = SessionOpened(when=WHEN, principal=ANN, session="k3v5qzt2ab", address="192.0.2.1", client="desk")
+CLOSED = SessionClosed(when=WHEN, principal=ANN, session="k3v5qzt2ab", reason="limit")
+CALLED = ToolCalled(
+    when=WHEN,
+    principal=ANN,
+    tool="restock",
+    outcome="error",
+    seconds=0.123456789,
+    session="k3v5qzt2ab",
+    address="192.0.2.1",
+    arguments={"sku": "mug-blue", "number": [1, 2.5, None, True]},
+)
+DENIED = AccessDenied(
+    when=WHEN, principal=ANONYMOUS, reason="no scope", address="192.0.2.1", operation="tools/call", name="delete"
+)
+
+
+def called(arguments: Any = None, principal: Principal = ANN, tool: str = "restock") -> ToolCalled:
+    return ToolCalled(when=WHEN, principal=principal, tool=tool, outcome="ok", seconds=0.5, arguments=arguments)
+
+
+def stored(event: AuditEvent) -> AuditEntry:
+    """Return what the database has of an event, read anew."""
+    return AuditEntry.objects.get(pk=AuditEntry.objects.record(event).pk)
+
+
+# -- what is stored of an event --------------------------------------------------------------------------
+
+WHO = {"issuer": "https://auth.example.com", "subject": "7", "user": "ann"}
+EMPTY = {
+    **dict.fromkeys(("user", "issuer", "subject", "address", "session", "client"), ""),
+    **dict.fromkeys(("operation", "name", "outcome", "reason"), ""),
+    "seconds": None,
+    "arguments": None,
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (OPENED, {**WHO, "session": "k3v5qzt2ab", "address": "192.0.2.1", "client": "desk"}),
+        (CLOSED, {**WHO, "session": "k3v5qzt2ab", "outcome": "limit"}),
+        (
+            CALLED,
+            {
+                **WHO,
+                "session": "k3v5qzt2ab",
+                "address": "192.0.2.1",
+                "operation": "tools/call",
+                "name": "restock",
+                "outcome": "error",
+                "seconds": 0.123457,
+                "arguments": {"sku": "mug-blue", "number": [1, 2.5, None, True]},
+            },
+        ),
+        (DENIED, {"address": "192.0.2.1", "operation": "tools/call", "name": "delete", "reason": "no scope"}),
+    ],
+    ids=lambda item: type(item).__name__,
+)
+def test_every_event_becomes_an_entry(event: AuditEvent, told: dict[str, Any]) -> None:
+    values = AuditEntry.objects.filter(pk=stored(event).pk).values().get()
+    kind = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
+    assert values.pop("id")
+    assert values == {**EMPTY, **told, "event": kind, "when": datetime.fromtimestamp(WHEN, UTC)}
+
+
+def test_fields_of_the_events_are_documented() -> None:
+    kinds = (SessionOpened, SessionClosed, ToolCalled, AccessDenied)
+    text = (Path(__file__).parents[2] / "docs/howto/audit.md").read_text()
+    [rows] = re.findall(r"^\| Field \| `SessionOpened` .*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M)
+    documented = {cells[1].strip("` "): cells[2:6] for cells in (row.split("|") for row in rows.splitlines())}
+    known = {field.name: None for kind in kinds for field in fields(kind)}
+    assert set(documented) == set(known)
+    for name, cells in documented.items():
+        has = [any(field.name == name for field in fields(kind)) for kind in kinds]
+        assert [cell.strip() == "yes" for cell in cells] == has, name
+
+
+def test_kinds_and_outcomes_are_those_of_the_engine() -> None:
+    assert [values_of(event)["event"] for event in (OPENED, CLOSED, CALLED, DENIED)] == Event.values
+    assert {"ok", "error", "cancelled", "client", "limit", "staff"} == set(Outcome.values)
+
+
+@pytest.mark.django_db
+def test_entry_is_called_by_what_it_tells() -> None:
+    assert str(stored(CALLED)) == "2025-06-15 15:06:40+00:00 tool_called ann restock"
+    assert str(stored(CLOSED)) == "2025-06-15 15:06:40+00:00 session_closed ann k3v5qzt2ab"
+
+
+def test_time_is_naive_where_the_project_has_it_so(settings: Any) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Berlin"
+    assert values_of(CALLED)["when"] == datetime(2025, 6, 15, 17, 6, 40, 250_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a tool's name", "a tool's name"),
+        ("Größe 長さ 🙂", "Größe 長さ 🙂"),
+        ("", ""),
+        ("a\x00b", r"a\x00b"),
+        ("a\ud800b", r"a\ud800b"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("a\u202eb", r"a\u202eb"),
+        ("n" * 20, "n" * 20),
+        ("n" * 21, "n" * 19 + "…"),
+        ("\x00" * 9, r"\x00\x00\x00\x00\x00"[:19] + "…"),
+        ("n" * 19 + "\x00", "n" * 19 + "…"),
+    ],
+)
+def test_words_are_one_line_and_short(text: str, kept: str) -> None:
+    assert words(text, 20) == kept
+    assert len(kept) <= 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (None, None),
+        ({}, {}),
+        ({"a": "Größe 🙂\n\t"}, {"a": "Größe 🙂\n\t"}),
+        ({"a\x00": ["b\x00", {"c": "\ud800d"}]}, {r"a\x00": [r"b\x00", {"c": r"\ud800d"}]}),
+        ({"a": (1, 2)}, {"a": [1, 2]}),
+        ("no object", "no object"),
+        ({"a": 2**64 - 1, "b": -0.5, "c": 1e300}, {"a": 2**64 - 1, "b": -0.5, "c": 1e300}),
+    ],
+)
+def test_arguments_are_kept_as_json_takes_them(arguments: Any, kept: Any) -> None:
+    assert written(arguments) == kept
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"a": float("nan")},
+        {"a": float("inf")},
+        {"a": {1, 2}},
+        {"a": object()},
+        {"a": b"bytes"},
+        {("a", "b"): 1},
+        {"a": 10**5000},
+        nested(51),
+        nested(100_000),
+    ],
+    ids=lambda item: str(type(item)),
+)
+def test_what_json_cannot_hold_becomes_a_note(arguments: Any) -> None:
+    assert written(arguments) == "not recorded: they cannot be stored as JSON"
+
+
+def test_nesting_has_a_limit_that_databases_keep() -> None:
+    assert written(nested(50)) == nested(50)
+
+
+def test_long_arguments_become_a_note() -> None:
+    frame = len('{"a": ""}')
+    fits = {"a": "n" * (MAX_ARGUMENT_BYTES - frame)}
+    assert written(fits) == fits
+    assert written({"a": "n" * (MAX_ARGUMENT_BYTES - frame + 1)}) == f"not recorded: {MAX_ARGUMENT_BYTES + 1} bytes"
+    assert "not recorded" in written({"a": "ö" * (MAX_ARGUMENT_BYTES // 2)})
+
+
+HOSTILE = "<script>alert(1)</script>\x00\ud800\u202e'\"; DROP TABLE --" + "n" * 5000
+
+
+@pytest.mark.django_db
+def test_nothing_that_a_client_sends_is_too_much() -> None:
+    someone = Principal(issuer=HOSTILE, subject=HOSTILE, name=HOSTILE)
+    events: list[AuditEvent] = [
+        SessionOpened(when=WHEN, principal=someone, session=HOSTILE, address=HOSTILE, client=HOSTILE),
+        SessionClosed(when=WHEN, principal=someone, session=HOSTILE, reason=HOSTILE),
+        called({HOSTILE: HOSTILE}, someone, HOSTILE),
+        AccessDenied(when=WHEN, principal=someone, reason=HOSTILE, address=HOSTILE, operation=HOSTILE, name=HOSTILE),
+    ]
+    for event in events:
+        entry = stored(event)
+        entry.full_clean(exclude=["outcome"])
+        for field in AuditEntry._meta.concrete_fields:
+            if field.max_length is not None:
+                assert len(getattr(entry, field.name)) <= field.max_length
+        assert entry.user.startswith(r"<script>alert(1)</script>\x00\ud800\u202e")
+    assert AuditEntry.objects.count() == 4
+
+
+# -- from the engine to the database ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(declarations: Any, settings: Any) -> Iterator[None]:
+    @tool
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @tool(visible=lambda principal: False)
+    def secret() -> str:
+        raise AssertionError("it ran")
+
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": [BADGE], "AUDIT_ARGUMENTS": True}
+    with recording():
+        yield
+
+
+@async_to_sync
+async def visit() -> str:
+    """Open a session, call, be refused, leave, and come back with wrong credentials; return the session's id."""
+    endpoint = bootstrap.endpoint()
+    client = AnnsClient(endpoint)
+    await client.open()
+    await client.call("add", {"a": 1, "b": 2})
+    await client.call("secret", {"a": 1})
+    await client.delete()
+    wrong = {"authorization": "Bearer stolen-token"}
+    assert (await send_sessionless(endpoint, "tools/list", headers=wrong)).status == 401
+    await endpoint.stop()
+    signals.settle()
+    return client.session_id
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_visit_is_recorded_in_its_order_without_any_secret(served: None) -> None:
+    session_id = visit()
+    entries = list(AuditEntry.objects.order_by("pk"))
+    short = session_key(session_id)[:10].lower()
+    assert [(entry.event, entry.user, entry.session, entry.name, entry.outcome) for entry in entries] == [
+        ("session_opened", "ann", short, "", ""),
+        ("tool_called", "ann", short, "add", "ok"),
+        ("access_denied", "ann", "", "secret", ""),
+        ("session_closed", "ann", short, "", "client"),
+        ("access_denied", "", "", "", ""),
+    ]
+    assert [entry.arguments for entry in entries] == [None, {"a": 1, "b": 2}, None, None, None]
+    everything = json.dumps(list(AuditEntry.objects.values()), default=str)
+    for secret in (SECRET, "stolen-token", session_id, session_key(session_id)):
+        assert secret.lower() not in everything.lower()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_fails_harms_no_request(
+    served: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any) -> None:
+        raise DatabaseError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditEntries, "record", fail)
+        visit()
+    assert caplog.text.count("DatabaseError: disk full") == 5
+    visit()
+    assert AuditEntry.objects.count() == 5
+
+
+def test_the_app_listens_once_and_to_everything() -> None:
+    before = [len(signal.receivers) for signal in SIGNALS]
+    app = AuditConfig.create("mcp_transport.contrib.audit")
+    try:
+        app.ready()
+        app.ready()
+        assert [len(signal.receivers) for signal in SIGNALS] == [number + 1 for number in before]
+    finally:
+        receivers.disconnect()
+    assert [len(signal.receivers) for signal in SIGNALS] == before
+
+
+@pytest.mark.django_db
+def test_migrations_are_complete() -> None:
+    call_command("makemigrations", "mcp_audit", check=True, dry_run=True, stdout=StringIO())
+
+
+def test_system_checks_find_nothing_wrong() -> None:
+    assert not [message for message in checks.run_checks() if "mcp_audit" in str(message.obj)]
+
+
+# -- the admin -------------------------------------------------------------------------------------------
+
+
+def page(response: Any) -> str:
+    assert response.status_code == 200, response
+    text: str = response.content.decode()
+    return text
+
+
+def rows(response: Any) -> list[str]:
+    """Return the names in the list's rows."""
+    return re.findall(r'class="field-name">([^<]*)<', page(response))
+
+
+@pytest.fixture
+def admin_user(db: None) -> User:
+    """A superuser without a password, which takes no time to hash."""
+    return User.objects.create_user("admin", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def entry(db: None) -> AuditEntry:
+    return stored(CALLED)
+
+
+@pytest.fixture
+def staff(db: None, client: Client) -> Any:
+    """Return a client of a member of staff who has the permissions that are named."""
+
+    def log_in(*codenames: str) -> Client:
+        user = User.objects.create_user("staff", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+def test_list_shows_who_did_what(admin_client: Client, entry: AuditEntry) -> None:
+    stored(DENIED)
+    text = page(admin_client.get(LIST))
+    for told in ("ann", "restock", "error", "k3v5qzt2ab", "192.0.2.1", "tool called", "access denied"):
+        assert told in text
+    assert rows(admin_client.get(LIST)) == ["delete", "restock"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=ann", 2),
+        ("q=subject-of-bob", 1),
+        ("q=k3v5qzt2ab", 1),
+        ("q=restock", 1),
+        ("q=nothing", 0),
+        ("event__exact=tool_called", 2),
+        ("event__exact=session_closed", 0),
+        ("outcome__exact=error", 1),
+        ("outcome__exact=cancelled", 0),
+        ("when__year=2025", 3),
+        ("when__year=2024", 0),
+        ("when__gte=2025-06-16+00:00:00%2B00:00", 0),
+    ],
+)
+def test_list_is_searched_and_filtered(query: str, found: int, admin_client: Client, entry: AuditEntry) -> None:
+    stored(DENIED)
+    stored(called(principal=Principal("badges", "subject-of-bob", name="joann"), tool="add"))
+    assert len(rows(admin_client.get(f"{LIST}?{query}"))) == found
+
+
+def test_list_needs_no_query_an_entry(
+    admin_client: Client, entry: AuditEntry, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(20):
+        stored(CALLED)
+    with django_assert_max_num_queries(7):
+        assert len(rows(admin_client.get(LIST))) == 21
+
+
+def test_entry_is_shown_and_has_nothing_to_fill_in(admin_client: Client, entry: AuditEntry) -> None:
+    text = page(admin_client.get(f"{LIST}{entry.pk}/change/"))
+    assert "mug-blue" in text
+    assert "https://auth.example.com" in text
+    assert not re.findall(r'name="(?:_save\w*|_continue|user|event|arguments)"', text)
+
+
+def test_not_even_a_superuser_adds_or_changes(admin_client: Client, entry: AuditEntry) -> None:
+    before = AuditEntry.objects.values().get()
+    sent = {"event": "tool_called", "user": "bob", "when_0": "2025-01-01", "when_1": "00:00:00"}
+    assert admin_client.get(f"{LIST}add/").status_code == 403
+    assert admin_client.post(f"{LIST}add/", sent).status_code == 403
+    assert admin_client.post(f"{LIST}{entry.pk}/change/", sent).status_code == 403
+    assert AuditEntry.objects.values().get() == before
+
+
+def delete_selected(client: Client, entry: AuditEntry) -> None:
+    client.post(LIST, {"action": "delete_selected", "_selected_action": [str(entry.pk)], "post": "yes"})
+
+
+@pytest.mark.parametrize("permission", ["view", "add", "change"])
+def test_whoever_may_not_delete_does_not(permission: str, staff: Any, entry: AuditEntry) -> None:
+    client = staff("view_auditentry", f"{permission}_auditentry")
+    assert rows(client.get(LIST)) == ["restock"]
+    assert "delete_selected" not in page(client.get(LIST))
+    delete_selected(client, entry)
+    assert client.post(f"{LIST}{entry.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert client.post(f"{LIST}{entry.pk}/change/", {"user": "bob"}).status_code == 403
+    assert client.get(f"{LIST}add/").status_code == 403
+    assert AuditEntry.objects.count() == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_whoever_may_delete_does(at_once: bool, staff: Any, entry: AuditEntry) -> None:
+    client = staff("view_auditentry", "delete_auditentry")
+    assert "delete_selected" in page(client.get(LIST))
+    if at_once:
+        delete_selected(client, entry)
+    else:
+        assert client.post(f"{LIST}{entry.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not AuditEntry.objects.exists()
+
+
+def test_staff_without_permissions_see_nothing(staff: Any, entry: AuditEntry) -> None:
+    client = staff()
+    assert client.get(LIST).status_code == 403
+    assert client.get(f"{LIST}{entry.pk}/change/").status_code == 403
+    assert "mcp_audit" not in page(client.get("/admin/"))
+
+
+def test_nobody_else_gets_in(client: Client, entry: AuditEntry) -> None:
+    client.force_login(User.objects.create_user("ann"))
+    assert client.get(LIST).status_code == 302
+
+
+def test_what_clients_say_is_shown_escaped(admin_client: Client) -> None:
+    script = "<script>alert(1)</script>"
+    someone = Principal(issuer=script, subject=script, name=script)
+    shown = [
+        stored(called({script: script}, someone, script)),
+        stored(SessionOpened(when=WHEN, principal=someone, session="k3v5qzt2ab", address=script, client=script)),
+        stored(AccessDenied(when=WHEN, principal=someone, reason=script, operation=script, name=script)),
+    ]
+    urls = [LIST, f"{LIST}?q={script}"]
+    for entry in shown:
+        urls += [f"{LIST}{entry.pk}/{view}/" for view in ("change", "delete", "history")]
+    for url in urls:
+        text = page(admin_client.get(url))
+        assert script not in text
+        assert "&lt;script&gt;" in text, url

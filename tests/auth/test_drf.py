@@ -1,0 +1,478 @@
+"""Authentication classes of Django REST framework: its own, and those of the packages made for it."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import logging
+import sys
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied, SuspiciousOperation
+from django.utils import timezone
+from knox.models import AuthToken
+from oauth2_provider.models import AccessToken, Application
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.authtoken.models import Token
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated
+from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
+from rest_framework_simplejwt.tokens import RefreshToken
+
+from mcp_transport.auth.configured import build_gate
+from mcp_transport.auth.drf import DRFAuthenticator
+from mcp_transport.exceptions import InvalidCredentials, ProtocolError
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+
+DRF_TOKEN = "rest_framework.authentication.TokenAuthentication"
+BASIC = "rest_framework.authentication.BasicAuthentication"
+SESSION = "rest_framework.authentication.SessionAuthentication"
+SIMPLE_JWT = "rest_framework_simplejwt.authentication.JWTAuthentication"
+STATELESS = "rest_framework_simplejwt.authentication.JWTStatelessUserAuthentication"
+KNOX = "knox.auth.TokenAuthentication"
+TOOLKIT = "oauth2_provider.contrib.rest_framework.OAuth2Authentication"
+OWN = f"{__name__}.Own"
+
+HOUR = timedelta(hours=1)
+
+
+class Own(BaseAuthentication):
+    """A class that answers what a test tells it to."""
+
+    answer: Any = None
+
+    def authenticate(self, request: Any) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def request_with(*authorizations: str, **more: Any) -> HTTPRequest:
+    lines = [("Host", "testserver"), ("Content-Type", "application/json"), ("Content-Length", "100")]
+    lines += [("Authorization", value) for value in authorizations]
+    return HTTPRequest(method="POST", headers=Headers(lines), path="/mcp", peer="192.0.2.1", **more)
+
+
+@async_to_sync
+async def authenticate(classes: str | list[str], *authorizations: str, **more: Any) -> Principal | None:
+    authenticator = DRFAuthenticator(classes=[classes] if isinstance(classes, str) else classes)
+    return await authenticator.authenticate(request_with(*authorizations, **more))
+
+
+@async_to_sync
+async def recall(issuer: str, subject: str) -> Principal | None:
+    return await DRFAuthenticator(classes=[DRF_TOKEN]).recall(issuer, subject)
+
+
+@async_to_sync
+async def pass_gate(*authorizations: str) -> Principal:
+    return await build_gate().authenticate(request_with(*authorizations))
+
+
+@pytest.fixture
+def ann(transactional_db: None, settings: Any) -> User:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the others are slow on purpose
+    return User.objects.create_user("ann", password="a password")
+
+
+def basic(name: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+
+
+def drf_token(user: User) -> str:
+    return f"Token {Token.objects.create(user=user).key}"
+
+
+def knox_token(user: User) -> str:
+    return f"Token {AuthToken.objects.create(user)[1]}"
+
+
+def simple_token(user: User) -> str:
+    return f"Bearer {SimpleAccessToken.for_user(user)}"
+
+
+def toolkit_token(user: User | None, *, scope: str = "read", text: str = "a-token", **more: Any) -> str:
+    application, _ = Application.objects.get_or_create(
+        client_id="robot",
+        name="Robot",
+        client_type=Application.CLIENT_CONFIDENTIAL,
+        authorization_grant_type=Application.GRANT_CLIENT_CREDENTIALS,
+    )
+    values = {"application": application, "expires": timezone.now() + HOUR, **more}
+    AccessToken.objects.create(user=user, token=text, scope=scope, **values)
+    return f"Bearer {text}"
+
+
+KINDS = {
+    DRF_TOKEN: drf_token,
+    BASIC: lambda user: basic("ann", "a password"),
+    KNOX: knox_token,
+    SIMPLE_JWT: simple_token,
+    STATELESS: simple_token,
+    TOOLKIT: toolkit_token,
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+# -- who it is -------------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_valid_credentials_are_taken(kind: str, ann: User) -> None:
+    principal = authenticate(kind, KINDS[kind](ann))
+    assert principal is not None
+    assert (principal.issuer, principal.subject) == ("django", str(ann.pk))
+    assert principal.user.is_authenticated
+    if kind != STATELESS:  # which knows no more of a user than its token says
+        assert (principal.user, principal.name) == (ann, "ann")
+
+
+@every_kind
+def test_request_without_credentials_is_nobodys(kind: str, ann: User) -> None:
+    assert authenticate(kind) is None
+
+
+@every_kind
+def test_other_schemes_are_left_to_others(kind: str, ann: User) -> None:
+    assert authenticate(kind, "Digest abc") is None
+    assert authenticate(kind, "") is None
+
+
+WRONG = {
+    DRF_TOKEN: ["Token unknown", "Token", "Token a b", "Token \xff"],
+    BASIC: [basic("ann", "wrong"), basic("bob", "a password"), "Basic", "Basic a b", "Basic %%%"],
+    KNOX: ["Token unknown", "Token", "Token a b"],
+    SIMPLE_JWT: ["Bearer unknown", "Bearer a.b.c", "Bearer a b c"],
+    STATELESS: ["Bearer unknown", "Bearer a.b.c"],
+}
+
+
+@pytest.mark.parametrize(("kind", "wrong"), [(kind, value) for kind, values in WRONG.items() for value in values])
+def test_wrong_credentials_are_refused(kind: str, wrong: str, ann: User) -> None:
+    with pytest.raises(InvalidCredentials, match=rf"^{kind.rpartition('.')[2]} refused them: [a-z_, ]+$"):
+        authenticate(kind, wrong)
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "token", ["\xff", "\xe9t\xe9", "a\tb", "a\x00b", "\ud7ff".encode().decode("latin-1"), "a" * 9000]
+)
+def test_credentials_that_are_no_text_are_refused(token: str, kind: str, ann: User) -> None:
+    scheme = DRFAuthenticator(classes=[kind]).scheme
+    try:
+        assert authenticate(kind, f"{scheme} {token}") is None
+    except InvalidCredentials as error:
+        assert token not in str(error)
+
+
+@every_kind
+def test_inactive_user_is_refused(kind: str, ann: User) -> None:
+    credentials = KINDS[kind](ann)
+    User.objects.update(is_active=False)
+    if kind == STATELESS:
+        assert authenticate(kind, credentials) is not None  # it asks nobody, on purpose
+        return
+    with pytest.raises(InvalidCredentials):
+        authenticate(kind, credentials)
+
+
+def test_inactive_user_is_refused_although_the_class_does_not_care(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann.is_active = False
+    monkeypatch.setattr(Own, "answer", (ann, None))
+    with pytest.raises(InvalidCredentials, match="not active"):
+        authenticate(OWN)
+
+
+def test_expired_tokens_are_refused(ann: User) -> None:
+    knox = f"Token {AuthToken.objects.create(ann, expiry=-HOUR)[1]}"
+    token = SimpleAccessToken.for_user(ann)
+    token.set_exp(lifetime=-HOUR)
+    for kind, credentials in ((KNOX, knox), (SIMPLE_JWT, f"Bearer {token}")):
+        with pytest.raises(InvalidCredentials):
+            authenticate(kind, credentials)
+    # The toolkit says of a token it does not accept that it knows none; the gate refuses the request then.
+    assert authenticate(TOOLKIT, toolkit_token(ann, expires=timezone.now() - HOUR)) is None
+    assert authenticate(TOOLKIT, "Bearer unknown") is None
+
+
+def test_refresh_token_is_no_access_token(ann: User) -> None:
+    with pytest.raises(InvalidCredentials, match="token_not_valid"):
+        authenticate(SIMPLE_JWT, f"Bearer {RefreshToken.for_user(ann)}")
+
+
+def test_two_authorizations_are_never_two_chances(ann: User) -> None:
+    credentials = drf_token(ann)
+    for pair in ((credentials, "Token unknown"), ("Token unknown", credentials)):
+        with pytest.raises(InvalidCredentials):
+            authenticate(DRF_TOKEN, *pair)
+
+
+def test_user_of_the_middleware_reaches_the_class(ann: User) -> None:
+    with pytest.raises(InvalidCredentials, match="permission_denied"):
+        authenticate(SESSION, user=ann)  # without a CSRF token
+    assert authenticate(SESSION, user=AnonymousUser()) is None
+
+
+# -- several classes -------------------------------------------------------------------------------------
+
+
+def test_first_class_that_knows_the_credentials_decides(ann: User) -> None:
+    classes = [SIMPLE_JWT, DRF_TOKEN, BASIC]
+    for kind in classes:
+        principal = authenticate(classes, KINDS[kind](ann))
+        assert principal is not None
+        assert principal.user == ann
+    assert authenticate(classes) is None
+    # A Knox token has the scheme of the framework's own tokens, so who comes first refuses it.
+    credentials = knox_token(ann)
+    assert authenticate([KNOX, DRF_TOKEN], credentials) is not None
+    with pytest.raises(InvalidCredentials):
+        authenticate([DRF_TOKEN, KNOX], credentials)
+
+
+def test_class_without_an_answer_makes_way(ann: User) -> None:
+    assert authenticate([OWN, DRF_TOKEN], drf_token(ann)) is not None
+
+
+# -- scopes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [DRF_TOKEN, BASIC, KNOX, SIMPLE_JWT, STATELESS])
+def test_credentials_that_know_no_scopes_are_not_limited_by_them(kind: str, ann: User) -> None:
+    principal = authenticate(kind, KINDS[kind](ann))
+    assert principal is not None
+    assert principal.scopes is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "scopes"),
+    [
+        ({"scope": "a b"}, {"a", "b"}),
+        ({"scope": ["a", "b"]}, {"a", "b"}),
+        ({"scopes": ["a"]}, {"a"}),
+        ({"scopes": "a b"}, {"a", "b"}),
+        ({"scope": ""}, set()),
+        ({"scope": None}, set()),
+        ({"scope": 7}, set()),
+    ],
+)
+def test_scopes_of_a_jwt_are_its_claims(claims: dict[str, Any], scopes: set[str], ann: User) -> None:
+    token = SimpleAccessToken.for_user(ann)
+    token.payload.update(claims)
+    for kind in (SIMPLE_JWT, STATELESS):
+        principal = authenticate(kind, f"Bearer {token}")
+        assert principal is not None
+        assert principal.scopes == scopes
+
+
+@pytest.mark.parametrize(("scope", "scopes"), [("read write", {"read", "write"}), ("read", {"read"}), ("", set())])
+def test_scopes_of_the_toolkit_are_its_tokens(scope: str, scopes: set[str], ann: User) -> None:
+    principal = authenticate(TOOLKIT, toolkit_token(ann, scope=scope))
+    assert principal is not None
+    assert principal.scopes == scopes
+
+
+@pytest.mark.parametrize(
+    ("credential", "scopes"),
+    [
+        (SimpleNamespace(scope="a b"), {"a", "b"}),
+        (SimpleNamespace(scope=["a"]), {"a"}),
+        (SimpleNamespace(scopes={"a": "All", "b": "Both"}), {"a", "b"}),
+        (SimpleNamespace(scopes=("a",), scope="a b"), {"a"}),
+        (SimpleNamespace(scopes=None), set()),
+        ({"scope": "a"}, {"a"}),
+        (SimpleNamespace(), None),
+        ({}, None),
+        ("scope", None),
+        (b"scope", None),
+        (None, None),
+    ],
+)
+def test_scopes_are_where_credentials_keep_them(
+    credential: Any, scopes: set[str] | None, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Own, "answer", (ann, credential))
+    principal = authenticate(OWN)
+    assert principal is not None
+    assert principal.scopes == scopes
+
+
+# -- clients without a user, and tokens for somebody else ------------------------------------------------
+
+
+def test_client_may_act_for_itself(ann: User) -> None:
+    principal = authenticate(TOOLKIT, toolkit_token(None, scope="read write"))
+    assert principal is not None
+    assert (principal.issuer, principal.subject, principal.name) == ("django-client", "client:robot", "Robot")
+    assert isinstance(principal.user, AnonymousUser)
+    assert principal.scopes == {"read", "write"}
+    assert principal.binding == "django-client\nclient:robot"
+
+
+@pytest.mark.parametrize("answer", [(None, None), (AnonymousUser(), None), (None, SimpleNamespace(application=None))])
+def test_credentials_of_nobody_are_refused(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Own, "answer", answer)
+    with pytest.raises(InvalidCredentials, match="neither a user nor a client"):
+        authenticate(OWN)
+
+
+def test_client_without_scopes_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = SimpleNamespace(client_id="robot", name="")
+    monkeypatch.setattr(Own, "answer", (None, SimpleNamespace(application=application)))
+    principal = authenticate(OWN)
+    assert principal is not None
+    assert (principal.scopes, principal.name) == (frozenset(), "robot")
+
+
+@pytest.mark.parametrize(
+    ("resource", "passes"),
+    [
+        ("https://testserver/mcp", True),
+        ("https://testserver", True),
+        ("http://testserver/mcp", False),
+        ("https://other.example/mcp", False),
+        ("https://testserver/api", False),
+    ],
+)
+def test_token_of_the_toolkit_for_another_resource_is_not_taken(
+    resource: str, passes: bool, ann: User, settings: Any
+) -> None:
+    settings.MCP_TRANSPORT = {"RESOURCE_URL": "https://testserver/mcp"}
+    credentials = toolkit_token(ann, resource=[resource])
+    assert (authenticate(TOOLKIT, credentials) is not None) == passes
+
+
+# -- refusals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AuthenticationFailed("the secret is s3cret"), "Own refused them: authentication_failed"),
+        (AuthenticationFailed({"token": ["s3cret"], "a": "b"}, code="bad"), "Own refused them: bad"),
+        (NotAuthenticated("s3cret"), "Own refused them: not_authenticated"),
+        (PermissionDenied("s3cret"), "Own refused them"),
+        (SuspiciousOperation("s3cret"), "Own refused them"),
+    ],
+)
+def test_reason_of_a_refusal_has_no_secret(error: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Own, "answer", error)
+    with pytest.raises(InvalidCredentials) as refused:
+        authenticate(OWN)
+    assert str(refused.value) == reason
+    assert "s3cret" not in repr(refused.value)
+
+
+def test_class_that_cannot_judge_now_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Own, "answer", APIException("s3cret"))
+    with pytest.raises(ProtocolError) as refused:
+        authenticate(OWN)
+    assert refused.value.status == 503
+    assert "s3cret" not in str(refused.value)
+
+
+def test_gate_answers_401_and_logs_no_secret(ann: User, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": [{"BACKEND": "drf", "OPTIONS": {"CLASSES": [SIMPLE_JWT, TOOLKIT]}}]}
+    credentials = [simple_token(ann), toolkit_token(ann)]
+    assert pass_gate(credentials[0]).user == ann
+    for wrong in (credentials[0][:-5], "Bearer unknown-token"):
+        with pytest.raises(ProtocolError) as refused:
+            pass_gate(wrong)
+        assert refused.value.status == 401
+        assert wrong[7:] not in f"{refused.value} {refused.value.headers}"
+        assert not [record for record in caplog.records if wrong[7:] in record.getMessage()]
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": [{"BACKEND": "drf", "OPTIONS": {"CLASSES": [TOOLKIT]}}]}
+    assert pass_gate(credentials[1]).user == ann
+    with pytest.raises(ProtocolError) as refused:
+        pass_gate("Bearer unknown-token")
+    assert refused.value.status == 401
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [
+        (DRF_TOKEN, "Token"),
+        (KNOX, "Token"),
+        (BASIC, "Basic"),
+        (SIMPLE_JWT, "Bearer"),
+        (TOOLKIT, "Bearer"),
+        (SESSION, "Bearer"),  # which asks for nothing
+    ],
+)
+def test_scheme_is_that_of_the_first_class(kind: str, scheme: str) -> None:
+    assert DRFAuthenticator(classes=[kind, OWN]).scheme == scheme
+
+
+def test_schemes_are_asked_for_together(settings: Any) -> None:
+    entries = [{"BACKEND": "drf", "OPTIONS": {"CLASSES": [kind]}} for kind in (DRF_TOKEN, BASIC, SIMPLE_JWT)]
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": entries}
+    with pytest.raises(ProtocolError) as refused:
+        pass_gate()
+    assert refused.value.headers[0][1].startswith("Bearer")
+    assert {"Token", "Basic"} <= set(refused.value.headers[0][1].replace(",", "").split())
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([], "must be a list"),
+        (DRF_TOKEN, "must be a list"),
+        (["no.such.Class"], "'no.such.Class' of 'drf' cannot be imported"),
+        (["rest_framework.authentication.NoSuch"], "cannot be imported"),
+        (["TokenAuthentication"], "cannot be imported"),
+        (["datetime.timedelta"], "is no authentication class"),
+    ],
+)
+def test_wrong_classes_are_refused(classes: Any, message: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=message):
+        DRFAuthenticator(classes=classes)
+
+
+def test_class_whose_models_are_not_installed_is_refused(settings: Any) -> None:
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "knox"]
+    names = [name for name in sys.modules if name.startswith("knox")]
+    kept = {name: sys.modules.pop(name) for name in names}
+    try:
+        with pytest.raises(ImproperlyConfigured, match=r"'knox\.auth\.TokenAuthentication' of 'drf' cannot be"):
+            DRFAuthenticator(classes=[KNOX])
+    finally:
+        sys.modules.update(kept)
+
+
+def test_classes_must_be_named(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["drf"]}
+    with pytest.raises(ImproperlyConfigured, match="classes"):
+        build_gate()
+
+
+def test_framework_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rest_framework.exceptions", None)
+    monkeypatch.delitem(sys.modules, "mcp_transport.auth.drf")
+    with pytest.raises(ImproperlyConfigured, match=r"django-mcp-transport\[rest\]"):
+        importlib.import_module("mcp_transport.auth.drf")
+
+
+def test_recall_finds_active_users_alone(ann: User) -> None:
+    principal = recall("django", str(ann.pk))
+    assert principal is not None
+    assert (principal.user, principal.scopes) == (ann, frozenset())
+    for issuer, subject in (
+        ("https://auth.example.com", str(ann.pk)),
+        ("django", "0"),
+        ("django-client", "client:a"),
+    ):
+        assert recall(issuer, subject) is None
+    User.objects.update(is_active=False)
+    assert recall("django", str(ann.pk)) is None

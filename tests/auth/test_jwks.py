@@ -1,0 +1,534 @@
+"""The keys that tokens are verified with: which are taken, when they are read again, and what a bad server does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import gzip
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from hypothesis import given
+from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from mcp_transport.auth import fetching, jwks
+from mcp_transport.auth.fetching import checked_url
+from mcp_transport.auth.jwks import FetchedKeys, SharedSecret, StaticKeys
+from mcp_transport.exceptions import ProtocolError
+from tests.auth.issuer import AuthServer, auth_server, jwk, pem, private_key, unhurried
+from tests.clock import FakeClock, settle
+
+DAY = 24 * 3600.0
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[AuthServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with auth_server() as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def keys(server: AuthServer, clock: FakeClock) -> FetchedKeys:
+    return FetchedKeys(server.jwks_url, now=clock.now)
+
+
+async def has(keys: Any, kid: str | None, algorithm: str = "RS256") -> bool:
+    return bool(await keys.candidates(kid, algorithm))
+
+
+def numbers(found: Any) -> list[Any]:
+    return [key.public_numbers() for key in found]
+
+
+async def refusal(keys: FetchedKeys) -> ProtocolError:
+    with pytest.raises(ProtocolError) as caught:
+        await keys.candidates("rsa-1", "RS256")
+    return caught.value
+
+
+# -- which key -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kid", "algorithm"), [("rsa-1", "RS256"), ("rsa-1", "PS512"), ("ec-1", "ES256")])
+async def test_key_is_found_by_its_name(keys: FetchedKeys, kid: str, algorithm: str) -> None:
+    found = await keys.candidates(kid, algorithm)
+    assert numbers(found) == [private_key(kid).public_key().public_numbers()]
+
+
+@pytest.mark.parametrize(
+    ("kid", "algorithm"),
+    [("rsa-1", "ES256"), ("ec-1", "RS256"), ("ec-1", "ES384"), ("rsa-1", "HS256"), ("rsa-1", "none"), ("", "RS256")],
+)
+async def test_key_is_not_found_for_another_algorithm_or_name(keys: FetchedKeys, kid: str, algorithm: str) -> None:
+    assert not await has(keys, kid, algorithm)
+
+
+@pytest.mark.parametrize(
+    ("names", "algorithm", "found"),
+    [
+        (["rsa-1", "ec-1"], "RS256", ["rsa-1"]),
+        (["rsa-1", "ec-1"], "ES256", ["ec-1"]),
+        (["rsa-1", "rsa-2"], "RS256", []),
+        (["rsa-1"], "ES256", []),
+        ([], "RS256", []),
+    ],
+)
+async def test_token_without_a_name_means_the_only_key_that_fits(
+    server: AuthServer, keys: FetchedKeys, names: list[str], algorithm: str, found: list[str]
+) -> None:
+    server.keys = [jwk(name) for name in names]
+    expected = [private_key(name).public_key().public_numbers() for name in found]
+    assert numbers(await keys.candidates(None, algorithm)) == expected
+
+
+async def test_keys_of_one_name_are_told_apart_by_their_types(server: AuthServer, keys: FetchedKeys) -> None:
+    server.keys = [jwk("rsa-1", kid="k"), jwk("ec-1", kid="k")]  # RFC 7517, 4.5
+    assert numbers(await keys.candidates("k", "ES256")) == numbers([private_key("ec-1").public_key()])
+
+
+PRIVATE = {
+    "EC": {"kid": "ec-1", **ECAlgorithm.to_jwk(private_key("ec-1"), as_dict=True)},
+    "RSA": {"kid": "rsa-1", **RSAAlgorithm.to_jwk(private_key("rsa-1"), as_dict=True), "key_ops": ["verify"]},
+}
+OCT = {"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "rsa-1"}
+TAKEN = {
+    "plain": (jwk("rsa-1"), "RS256"),
+    "for signatures": (jwk("rsa-1", use="sig"), "RS256"),
+    "for one algorithm": (jwk("rsa-1", alg="RS512"), "RS512"),
+    "to verify": (jwk("ec-1", key_ops=["verify"]), "ES256"),
+    "a longer curve": (jwk("ec384-1"), "ES384"),
+    "Edwards": (jwk("ed-1"), "EdDSA"),
+    "with members nobody knows": (jwk("rsa-1", x5t="AQ", exp=1), "RS256"),
+}
+LEFT_OUT = {
+    "for encryption": (jwk("rsa-1", use="enc"), "RS256"),
+    "for another algorithm": (jwk("rsa-1", alg="RS512"), "RS256"),
+    "for an algorithm of encryption": (jwk("rsa-1", alg="RSA-OAEP"), "RS256"),
+    "for an algorithm of another type": (jwk("rsa-1", alg="ES256"), "ES256"),
+    "for an algorithm of another curve": (jwk("ec384-1", alg="ES256"), "ES256"),
+    "for no algorithm": (jwk("rsa-1", alg="none"), "none"),
+    "to sign": (jwk("rsa-1", key_ops=["sign"]), "RS256"),
+    "with odd operations": (jwk("rsa-1", key_ops="verify"), "RS256"),
+    "a secret": (OCT, "HS256"),
+    "a secret that calls itself RSA's": (
+        {**OCT, "alg": "RS256"},
+        "RS256",
+    ),
+    "private": (PRIVATE["EC"], "ES256"),
+    "private, of RSA": (PRIVATE["RSA"], "RS256"),
+    "half private": (jwk("ec-1", d="AQ"), "ES256"),
+    "weak": (jwk("rsa-weak"), "RS256"),
+    "of no type": (jwk("rsa-1", kty=None), "RS256"),
+    "of an unknown type": (jwk("rsa-1", kty="LATTICE"), "RS256"),
+    "of a list of types": (jwk("rsa-1", kty=["RSA"]), "RS256"),
+    "of an unknown curve": (jwk("ec-1", crv="P-1"), "ES256"),
+    "beside its curve": (jwk("ec-1", x=jwk("ec-1")["y"], y=jwk("ec-1")["x"]), "ES256"),
+    "without numbers": (jwk("rsa-1", n=None), "RS256"),
+    "with odd numbers": (jwk("rsa-1", n=17), "RS256"),
+    "without sense": (17, "RS256"),
+}
+
+
+@pytest.mark.parametrize(("key", "algorithm"), TAKEN.values(), ids=TAKEN.keys())
+async def test_public_key_is_taken(server: AuthServer, keys: FetchedKeys, key: Any, algorithm: str) -> None:
+    server.keys = [*(item for item, _ in LEFT_OUT.values()), key]
+    assert await has(keys, key["kid"], algorithm)
+
+
+@pytest.mark.parametrize(("key", "algorithm"), LEFT_OUT.values(), ids=LEFT_OUT.keys())
+async def test_key_of_no_use_is_left_out_and_takes_no_other_away(
+    server: AuthServer, keys: FetchedKeys, key: Any, algorithm: str
+) -> None:
+    server.keys = [key, jwk("rsa-2")]
+    assert not await has(keys, key["kid"] if isinstance(key, dict) else "rsa-1", algorithm)
+    assert await has(keys, "rsa-2")
+
+
+async def test_key_whose_name_is_no_text_has_none(server: AuthServer, keys: FetchedKeys) -> None:
+    server.keys = [jwk("rsa-1", kid=17)]
+    assert await has(keys, None)
+    assert not await has(keys, "17")
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=9), st.lists)
+NAMES = ["kty", "use", "alg", "kid", "n", "e", "x", "y", "crv", "d", "key_ops"]
+MEMBERS = st.dictionaries(st.sampled_from(NAMES), JSON)
+
+
+@given(st.sampled_from([jwk("rsa-1"), jwk("ec-1"), jwk("ed-1"), {}]), MEMBERS)
+@unhurried
+def test_odd_key_never_breaks_the_set(good: dict[str, Any], odd: dict[str, Any]) -> None:
+    found = jwks._from_document({"keys": [{**good, **odd}, jwk("rsa-2")]})
+    assert found is not None and found[-1].kid == "rsa-2"
+
+
+# -- when they are read ----------------------------------------------------------------------------------
+
+
+async def test_keys_are_read_when_they_are_needed_and_again_when_they_are_old(
+    server: AuthServer, keys: FetchedKeys, clock: FakeClock
+) -> None:
+    assert server.asked == []
+    for seconds, asked in [(0, 1), (0, 1), (3599, 1), (1, 2), (3599, 2), (1, 3)]:
+        await clock.advance(seconds)
+        assert await has(keys, "rsa-1")
+        assert len(server.asked) == asked
+
+
+async def test_age_may_be_set(server: AuthServer, clock: FakeClock) -> None:
+    keys = FetchedKeys(server.jwks_url, cache_seconds=10, now=clock.now)
+    for seconds, asked in [(0, 1), (9, 1), (1, 2)]:
+        await clock.advance(seconds)
+        assert await has(keys, "rsa-1")
+        assert len(server.asked) == asked
+
+
+async def test_key_that_was_withdrawn_is_gone_with_the_next_reading(
+    server: AuthServer, keys: FetchedKeys, clock: FakeClock
+) -> None:
+    assert await has(keys, "rsa-1")
+    server.keys = []
+    assert await has(keys, "rsa-1")
+    await clock.advance(3600)
+    assert not await has(keys, "rsa-1")
+
+
+async def test_new_key_is_found_at_once(server: AuthServer, keys: FetchedKeys) -> None:
+    assert await has(keys, "rsa-1")
+    server.keys = [jwk("rsa-2")]
+    assert await has(keys, "rsa-2")
+    assert not await has(keys, "rsa-1")
+    assert len(server.asked) == 2
+
+
+async def test_made_up_names_make_nobody_read_the_keys_often(
+    server: AuthServer, keys: FetchedKeys, clock: FakeClock
+) -> None:
+    assert not await has(keys, "made-up")
+    assert len(server.asked) == 1  # they had just been read
+    for seconds, asked in [(0, 2), (0, 2), (29, 2), (1, 3), (0, 3), (29.9, 3), (30, 4)]:
+        await clock.advance(seconds)
+        assert not await has(keys, f"made-up-{asked}")
+        assert len(server.asked) == asked
+    server.keys = [jwk("rsa-2")]
+    assert not await has(keys, "rsa-2")
+    await clock.advance(30)
+    assert await has(keys, "rsa-2")
+
+
+async def wait_and_release(server: AuthServer, asked: int) -> None:
+    """Let those who wait be answered when all of them wait."""
+    await asyncio.to_thread(server.wait_until_asked, asked)
+    await settle()
+    server.release()
+
+
+async def test_many_requests_read_the_keys_together(server: AuthServer, keys: FetchedKeys) -> None:
+    server.hold()
+    waiting = [asyncio.create_task(has(keys, "rsa-1")) for _ in range(50)]
+    await wait_and_release(server, 1)
+    assert await asyncio.gather(*waiting) == [True] * 50
+    assert len(server.asked) == 1
+
+
+async def test_many_requests_search_a_new_key_together(server: AuthServer, keys: FetchedKeys) -> None:
+    assert await has(keys, "rsa-1")
+    server.keys = [jwk("rsa-2")]
+    server.hold()
+    waiting = [asyncio.create_task(has(keys, "rsa-2")) for _ in range(50)]
+    await wait_and_release(server, 2)
+    assert await asyncio.gather(*waiting) == [True] * 50
+    assert len(server.asked) == 2
+
+
+async def test_request_that_began_to_read_may_leave_the_others(server: AuthServer, keys: FetchedKeys) -> None:
+    server.hold()
+    first, second = [asyncio.create_task(has(keys, "rsa-1")) for _ in range(2)]
+    await asyncio.to_thread(server.wait_until_asked)
+    await settle()
+    first.cancel()
+    await settle()
+    assert first.cancelled()
+    server.release()
+    assert await second is True
+    assert len(server.asked) == 1
+
+
+async def test_reading_goes_on_when_everybody_has_left(server: AuthServer, keys: FetchedKeys) -> None:
+    server.hold()
+    first = asyncio.create_task(has(keys, "rsa-1"))
+    await asyncio.to_thread(server.wait_until_asked)
+    first.cancel()
+    await settle()
+    server.release()
+    assert await has(keys, "rsa-1")
+    assert len(server.asked) == 1
+
+
+def test_event_loops_of_a_process_share_keys_but_no_waiting(server: AuthServer) -> None:
+    keys, found = FetchedKeys(server.jwks_url), list[bool]()
+    server.hold()
+    threads = [threading.Thread(target=lambda: found.append(asyncio.run(has(keys, "rsa-1")))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    server.wait_until_asked(4)
+    server.release()
+    for thread in threads:
+        thread.join()
+    assert asyncio.run(has(keys, "rsa-1"))
+    assert found == [True] * 4
+    assert len(server.asked) == 4
+    gc.collect()
+    assert not keys._reading._under_way  # loops that are gone leave nothing behind
+
+
+def test_loop_that_ends_ends_its_reading(server: AuthServer) -> None:
+    keys = FetchedKeys(server.jwks_url)
+    server.hold()
+
+    async def leave() -> None:
+        reading = asyncio.create_task(has(keys, "rsa-1"))
+        await asyncio.to_thread(server.wait_until_asked)
+        reading.cancel()
+
+    asyncio.run(leave())
+    server.release()
+    assert asyncio.run(has(keys, "rsa-1"))
+
+
+# -- servers that fail -----------------------------------------------------------------------------------
+
+BOMB = gzip.compress(b" " * 20_000_000)
+FAULTS: dict[str, dict[str, Any]] = {
+    "500": {"status": 500},
+    "404": {"status": 404},
+    "204": {"status": 204, "body": b""},
+    "redirect": {"status": 302, "headers": {"Location": "/jwks"}},
+    "no JSON": {"body": b"<html>"},
+    "nothing": {"body": b""},
+    "no UTF-8": {"body": b'{"keys": ["\xff"]}'},
+    "no object": {"body": b"[]"},
+    "no keys": {"body": b"{}"},
+    "keys by name": {"body": b'{"keys": {}}'},
+    "deep": {"body": b"[" * 100_000},
+    "too long": {"body": json.dumps({"keys": [], "more": "x" * fetching.MAX_BYTES}).encode()},
+    "too long when it is unpacked": {"body": BOMB, "headers": {"Content-Encoding": "gzip"}},
+    "no gzip": {"body": b"{}", "headers": {"Content-Encoding": "gzip"}},
+}
+every_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+
+
+def break_it(server: AuthServer, fault: dict[str, Any]) -> None:
+    for name, value in fault.items():
+        setattr(server, name, value)
+
+
+@every_fault
+async def test_without_any_keys_callers_are_told_to_come_again(
+    server: AuthServer, keys: FetchedKeys, fault: dict[str, Any]
+) -> None:
+    break_it(server, fault)
+    error = await refusal(keys)
+    assert (error.status, error.code, error.headers) == (503, -32603, (("Retry-After", "2"),))
+    assert error.message == "the authorization server does not answer; try again"
+    assert len(server.asked) == 1
+
+
+@every_fault
+async def test_known_keys_go_on_when_they_cannot_be_read_again(
+    server: AuthServer, keys: FetchedKeys, clock: FakeClock, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await has(keys, "rsa-1")
+    break_it(server, fault)
+    await clock.advance(3600)
+    assert await has(keys, "rsa-1")
+    [record] = [record for record in caplog.records if record.name == jwks.__name__]
+    assert record.levelname == "WARNING"
+    assert "go on being used" in record.getMessage()
+
+
+async def test_nobody_who_listens_is_no_answer(clock: FakeClock) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        keys = FetchedKeys(f"http://127.0.0.1:{unused.getsockname()[1]}/jwks", now=clock.now)
+        assert (await refusal(keys)).status == 503
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+async def test_server_that_hangs_is_given_up(
+    server: AuthServer, keys: FetchedKeys, monkeypatch: pytest.MonkeyPatch, in_body: bool
+) -> None:
+    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.05)
+    server.stalls_in_body = in_body
+    server.hold()
+    assert (await refusal(keys)).status == 503
+
+
+async def test_server_that_fails_is_left_alone_for_a_moment(
+    server: AuthServer, keys: FetchedKeys, clock: FakeClock
+) -> None:
+    server.status = 500
+    for seconds, asked in [(0, 1), (0, 1), (1.9, 1), (0.2, 2), (1, 2)]:
+        await clock.advance(seconds)
+        await refusal(keys)
+        assert len(server.asked) == asked
+    server.status = 200
+    await clock.advance(2)
+    assert await has(keys, "rsa-1")
+
+
+async def test_failure_is_forgotten_with_the_next_answer(server: AuthServer, clock: FakeClock) -> None:
+    keys = FetchedKeys(server.jwks_url, cache_seconds=10, now=clock.now)
+    server.status = 500
+    await refusal(keys)
+    server.status = 200
+    for seconds, asked in [(2, 2), (9, 2), (1, 3)]:
+        await clock.advance(seconds)
+        assert await has(keys, "rsa-1")
+        assert len(server.asked) == asked
+
+
+async def test_keys_that_cannot_be_read_again_are_used_for_a_day(
+    server: AuthServer, keys: FetchedKeys, clock: FakeClock
+) -> None:
+    assert await has(keys, "rsa-1")
+    server.status = 500
+    for seconds, asked in [(3600, 2), (29, 2), (1, 3), (DAY - 3631, 4)]:
+        await clock.advance(seconds)
+        assert await has(keys, "rsa-1")
+        assert len(server.asked) == asked
+    await clock.advance(1)
+    await refusal(keys)
+    server.status = 200
+    await clock.advance(2)
+    assert await has(keys, "rsa-1")
+
+
+async def test_unknown_key_of_a_server_that_fails_is_unknown(server: AuthServer, keys: FetchedKeys) -> None:
+    assert await has(keys, "rsa-1")
+    server.status = 500
+    assert not await has(keys, "rsa-2")
+    assert await has(keys, "rsa-1")
+
+
+async def test_redirect_is_not_followed(server: AuthServer, keys: FetchedKeys) -> None:
+    break_it(server, {"status": 307, "headers": {"Location": f"{server.url}/elsewhere"}})
+    await refusal(keys)
+    assert [seen["path"] for seen in server.asked] == ["/jwks"]
+
+
+# -- where they are ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://auth.example/jwks",
+        "https://10.0.0.1:8443/jwks?v=1",
+        "http://localhost/jwks",
+        "http://LOCALHOST:8080/jwks",
+        "http://auth.localhost/jwks",
+        "http://127.0.0.1:1/jwks",
+        "http://127.8.9.10/jwks",
+        "http://[::1]:8080/jwks",
+    ],
+)
+def test_safe_url_is_taken(url: str) -> None:
+    assert checked_url("JWKS_URL", url) == url
+    FetchedKeys(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "auth.example/jwks",
+        "http://auth.example/jwks",
+        "http://127.0.0.1.auth.example/jwks",
+        "http://localhost.auth.example/jwks",
+        "http://localhost@auth.example/jwks",
+        "http://10.0.0.1/jwks",
+        "http://0.0.0.0/jwks",
+        "ftp://localhost/jwks",
+        "file:///etc/jwks",
+        "https:///jwks",
+        "https://",
+        "http://[::1/jwks",
+        "https://auth.example:port/jwks",
+        None,
+    ],
+)
+def test_unsafe_url_is_refused(url: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match="JWKS_URL"):
+        FetchedKeys(url)
+
+
+# -- keys in the settings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_keys", "kid", "algorithm", "found"),
+    [
+        (pem("rsa-1"), None, "RS256", ["rsa-1"]),
+        (pem("rsa-1"), "any", "RS256", ["rsa-1"]),
+        (pem("rsa-1"), None, "ES256", []),
+        ([pem("ec-1")], "any", "ES256", ["ec-1"]),
+        ((pem("rsa-1"), pem("ec-1"), pem("rsa-2")), "any", "RS256", ["rsa-1", "rsa-2"]),
+        ({"keys": [jwk("rsa-1"), jwk("rsa-2")]}, "rsa-2", "RS256", ["rsa-2"]),
+        ({"keys": [jwk("rsa-1"), jwk("rsa-2")]}, "rsa-3", "RS256", []),
+        ({"keys": [jwk("rsa-1"), jwk("rsa-2")]}, None, "RS256", []),
+        ({"keys": [jwk("rsa-1"), jwk("ec-1")]}, None, "RS256", ["rsa-1"]),
+    ],
+)
+async def test_keys_of_the_settings(given_keys: Any, kid: str | None, algorithm: str, found: list[str]) -> None:
+    keys = StaticKeys(given_keys, ["RS256", "ES256"])
+    expected = [private_key(name).public_key().public_numbers() for name in found]
+    assert numbers(await keys.candidates(kid, algorithm)) == expected
+
+
+@pytest.mark.parametrize(
+    "given_keys",
+    [
+        "",
+        "no key",
+        [],
+        [17],
+        [pem("rsa-1"), "no key"],
+        pem("rsa-weak"),
+        pem("ec384-1"),
+        {},
+        {"keys": []},
+        {"keys": [jwk("ed-1")]},
+        {"keys": [*PRIVATE.values()]},
+    ],
+)
+def test_settings_without_a_key_for_the_algorithms_are_refused(given_keys: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match="KEYS"):
+        StaticKeys(given_keys, ["RS256", "ES256"])
+
+
+async def test_secret_is_for_its_own_algorithms() -> None:
+    secret = SharedSecret("s" * 32, ["HS256"])
+    assert await secret.candidates("any", "HS256") == (b"s" * 32,)
+    assert not await secret.candidates(None, "RS256")
+
+
+@pytest.mark.parametrize(
+    ("secret", "algorithms"),
+    [("s" * 31, ["HS256"]), ("s" * 47, ["HS256", "HS384"]), ("s" * 63, ["HS512"]), (pem("rsa-1"), ["HS256"])],
+)
+def test_weak_secret_is_refused(secret: str, algorithms: list[str]) -> None:
+    with pytest.raises(ImproperlyConfigured, match="SECRET"):
+        SharedSecret(secret, algorithms)

@@ -1,0 +1,442 @@
+"""Django's session cookie, where no middleware runs; and requests as Django has them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.test import Client
+from django.utils import timezone
+
+from mcp_transport import Context, bootstrap, tool
+from mcp_transport.asgi import mount
+from mcp_transport.auth.configured import build_gate
+from mcp_transport.auth.django_request import django_request
+from mcp_transport.auth.session import SessionAuthenticator
+from mcp_transport.exceptions import InvalidCredentials, ProtocolError
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+from tests.engine.client import ENVELOPE
+
+ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
+
+
+def request_with(
+    *headers: tuple[str, str], method: str = "GET", host: str = "testserver", **more: Any
+) -> HTTPRequest:
+    lines = Headers([("Host", host), *headers])
+    return HTTPRequest(method=method, headers=lines, path="/mcp", peer="192.0.2.1", **more)
+
+
+@async_to_sync
+async def authenticate(*headers: tuple[str, str], **options: Any) -> Principal | None:
+    return await SessionAuthenticator().authenticate(request_with(*headers, **options))
+
+
+@async_to_sync
+async def recall(issuer: str, subject: str) -> Principal | None:
+    return await SessionAuthenticator().recall(issuer, subject)
+
+
+@async_to_sync
+async def pass_gate(*headers: tuple[str, str], **options: Any) -> Principal:
+    return await build_gate().authenticate(request_with(*headers, **options))
+
+
+@pytest.fixture(scope="session")
+def session_files(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("sessions"))  # one for all tests: Django asks for it once in a process
+
+
+@pytest.fixture
+def ann(transactional_db: None, session_files: str, settings: Any) -> User:
+    settings.SESSION_FILE_PATH = session_files
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the others are slow on purpose
+    return User.objects.create_user("ann", password="a password")
+
+
+def log_in(user: User) -> tuple[str, str]:
+    """Return the Cookie header of somebody who is logged in."""
+    client = Client()
+    client.force_login(user)
+    return "Cookie", f"theme=dark; sessionid={client.cookies['sessionid'].value}"
+
+
+def csrf() -> tuple[str, str]:
+    """Return a CSRF cookie, and the masked token that a page has."""
+    request = HttpRequest()
+    token = get_token(request)
+    return f"csrftoken={request.META['CSRF_COOKIE']}", token
+
+
+# -- who is logged in ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_somebody_who_is_logged_in_is_recognised(engine: str, ann: User, settings: Any) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    principal = authenticate(log_in(ann))
+    assert principal is not None
+    assert principal.user == ann
+    assert (principal.issuer, principal.subject, principal.name) == ("django", str(ann.pk), "ann")
+    assert principal.scopes is None
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("key", ["unknownunknownunknownunknown1234", "short", "a:b:c", "../../../etc/passwd", '""'])
+def test_unknown_cookie_is_nobodys(engine: str, key: str, ann: User, settings: Any) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    assert authenticate(("Cookie", f"sessionid={key}")) is None
+
+
+@pytest.mark.parametrize("cookie", ["", "sessionid", "sessionid=", "theme=dark", "Sessionid=abc", ";;;=", "\xff\xe9"])
+def test_request_without_a_session_cookie_is_nobodys(cookie: str) -> None:
+    assert authenticate(("Cookie", cookie)) is None  # and needs no database
+
+
+def test_request_without_cookies_is_nobodys() -> None:
+    assert authenticate(("Authorization", "Bearer mcp_abc")) is None
+
+
+def test_session_in_which_nobody_is_logged_in_is_nobodys(ann: User) -> None:
+    client = Client()
+    client.session.save()
+    session = client.session
+    session["basket"] = ["mug-blue"]
+    session.save()
+    assert authenticate(("Cookie", f"sessionid={session.session_key}")) is None
+
+
+def test_name_of_the_cookie_is_the_settings(ann: User, settings: Any) -> None:
+    name, value = log_in(ann)
+    settings.SESSION_COOKIE_NAME = "shop"
+    assert authenticate((name, value)) is None
+    assert authenticate((name, value.replace("sessionid", "shop"))) is not None
+
+
+def test_cookies_may_come_on_several_lines(ann: User) -> None:
+    assert authenticate(("Cookie", "theme=dark"), log_in(ann)) is not None
+
+
+@pytest.mark.parametrize("engine", ["db", "cache", "cached_db", "file"])
+def test_cookie_of_a_logged_out_session_is_nobodys(engine: str, ann: User, settings: Any) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    client = Client()
+    client.force_login(ann)
+    cookie = "Cookie", f"sessionid={client.cookies['sessionid'].value}"
+    assert authenticate(cookie) is not None
+    client.logout()
+    assert authenticate(cookie) is None
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_changed_password_ends_the_session(engine: str, ann: User, settings: Any) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    cookie = log_in(ann)
+    assert authenticate(cookie) is not None
+    ann.set_password("another")
+    ann.save()
+    assert authenticate(cookie) is None
+
+
+def test_expired_session_is_nobodys(ann: User) -> None:
+    cookie = log_in(ann)
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+    assert authenticate(cookie) is None
+
+
+@pytest.mark.parametrize("backend", ["ModelBackend", "AllowAllUsersModelBackend"])
+def test_inactive_user_is_nobody(backend: str, ann: User, settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [f"django.contrib.auth.backends.{backend}"]
+    cookie = log_in(ann)
+    User.objects.update(is_active=False)
+    assert authenticate(cookie) is None
+
+
+def test_deleted_user_is_nobody(ann: User) -> None:
+    cookie = log_in(ann)
+    ann.delete()
+    assert authenticate(cookie) is None
+
+
+def test_session_under_an_old_secret_key_stays_as_it_is(ann: User, settings: Any) -> None:
+    cookie = log_in(ann)
+    before = Session.objects.values().get()
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "a-newer-key-for-tests-only-which-protects-nothing"
+    # Django renews such a session under a new key, of which this client would never learn.
+    assert authenticate(cookie) is not None
+    assert authenticate(cookie) is not None
+    assert Session.objects.values().get() == before
+
+
+def test_session_that_has_ended_is_left_to_django(ann: User) -> None:
+    cookie = log_in(ann)
+    ann.set_password("another")
+    ann.save()
+    assert authenticate(cookie) is None
+    assert Session.objects.count() == 1
+
+
+def test_recall_finds_active_users_alone(ann: User) -> None:
+    principal = recall("django", str(ann.pk))
+    assert principal is not None
+    assert (principal.user, principal.scopes) == (ann, None)
+    assert recall("https://auth.example.com", str(ann.pk)) is recall("django", "0") is recall("django", "x") is None
+    User.objects.update(is_active=False)
+    assert recall("django", str(ann.pk)) is None
+
+
+def test_users_must_be_installed(settings: Any) -> None:
+    settings.INSTALLED_APPS = ["django.contrib.contenttypes", "mcp_transport"]
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["session"]}
+    with pytest.raises(ImproperlyConfigured, match=r"django\.contrib\.auth"):
+        build_gate()
+
+
+# -- cross-site requests ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_reading_needs_no_csrf_token(method: str, ann: User) -> None:
+    assert authenticate(log_in(ann), method=method) is not None
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_right_csrf_token_is_taken(method: str, ann: User) -> None:
+    name, value = log_in(ann)
+    cookie, token = csrf()
+    assert authenticate((name, f"{value}; {cookie}"), ("X-CSRFToken", token), method=method) is not None
+    unmasked = cookie.partition("=")[2]
+    assert authenticate((name, f"{value}; {cookie}"), ("X-CSRFToken", unmasked), method=method) is not None
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize("wrong", ["no cookie", "no header", "other token", "malformed header", "malformed cookie"])
+def test_wrong_csrf_token_is_refused(wrong: str, method: str, ann: User) -> None:
+    name, value = log_in(ann)
+    (cookie, token), (_, other) = csrf(), csrf()
+    cookies = {"no cookie": value, "malformed cookie": f"{value}; csrftoken=a"}.get(wrong, f"{value}; {cookie}")
+    sent = {"other token": other, "malformed header": "a b"}.get(wrong, token)
+    headers = [] if wrong == "no header" else [("X-CSRFToken", sent)]
+    with pytest.raises(InvalidCredentials, match="the CSRF check of a session failed: CSRF") as refused:
+        authenticate((name, cookies), *headers, method=method)
+    for secret in (token, other, cookie.partition("=")[2], value.rpartition("=")[2]):
+        assert secret not in str(refused.value)
+
+
+def test_name_of_the_csrf_header_is_the_settings(ann: User, settings: Any) -> None:
+    settings.CSRF_HEADER_NAME, settings.CSRF_COOKIE_NAME = "HTTP_X_XSRF_TOKEN", "xsrf"
+    name, value = log_in(ann)
+    cookie, token = csrf()
+    cookies = (name, f"{value}; xsrf={cookie.partition('=')[2]}")
+    assert authenticate(cookies, ("X-XSRF-Token", token), method="POST") is not None
+    with pytest.raises(InvalidCredentials):
+        authenticate(cookies, ("X-CSRFToken", token), method="POST")
+
+
+def test_csrf_secret_may_be_in_the_session(ann: User, settings: Any) -> None:
+    settings.CSRF_USE_SESSIONS = True
+    client = Client()
+    client.force_login(ann)
+    request = HttpRequest()
+    session = request.session = client.session
+    token = get_token(request)
+    session["_csrftoken"] = request.META["CSRF_COOKIE"]
+    session.save()
+    cookie = ("Cookie", f"sessionid={session.session_key}")
+    assert authenticate(cookie, ("X-CSRFToken", token), method="POST") is not None
+    with pytest.raises(InvalidCredentials):
+        authenticate(cookie, ("X-CSRFToken", csrf()[1]), method="POST")
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "passes"),
+    [
+        ("", "http://testserver", True),
+        ("", "https://testserver", False),
+        ("", "http://evil.example", False),
+        ("", "null", False),
+        ("", "https://app.example", True),
+        ("https://testserver/mcp", "https://testserver", True),
+        ("https://testserver/mcp", "http://testserver", False),
+    ],
+)
+def test_origin_must_be_ours_or_trusted(url: str, origin: str, passes: bool, ann: User, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"RESOURCE_URL": url}
+    settings.CSRF_TRUSTED_ORIGINS = ["https://app.example"]
+    name, value = log_in(ann)
+    cookie, token = csrf()
+    headers = [(name, f"{value}; {cookie}"), ("X-CSRFToken", token), ("Origin", origin)]
+    if passes:
+        assert authenticate(*headers, method="POST") is not None
+    else:
+        with pytest.raises(InvalidCredentials, match="Origin checking failed"):
+            authenticate(*headers, method="POST")
+
+
+def test_https_request_needs_an_origin_or_a_referer(ann: User, settings: Any) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    name, value = log_in(ann)
+    cookie, token = csrf()
+    headers = [(name, f"{value}; {cookie}"), ("X-CSRFToken", token), ("X-Forwarded-Proto", "https")]
+    with pytest.raises(InvalidCredentials, match="no Referer"):
+        authenticate(*headers, method="POST")
+    assert authenticate(*headers, ("Referer", "https://testserver/shop"), method="POST") is not None
+    assert authenticate(*headers, ("Origin", "https://testserver"), method="POST") is not None
+    # An underscore does not pass for the hyphen that the proxy would have overwritten.
+    spoofed = [*headers[:2], ("X_Forwarded_Proto", "https")]
+    assert authenticate(*spoofed, method="POST") is not None
+
+
+def test_session_of_nobody_needs_no_csrf_token(ann: User) -> None:
+    assert authenticate(("Cookie", "sessionid=unknownunknown"), method="POST") is None
+
+
+# -- at the gate, and through the mount ------------------------------------------------------------------
+
+
+def test_gate_answers_401_and_logs_no_secret(ann: User, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["session"]}
+    cookie = log_in(ann)
+    assert pass_gate(cookie).user == ann
+    with pytest.raises(ProtocolError) as refused:
+        pass_gate(cookie, ("X-CSRFToken", "a" * 64), method="POST")
+    assert (refused.value.status, refused.value.headers) == (401, (("WWW-Authenticate", "Session"),))
+    with pytest.raises(ProtocolError):
+        pass_gate()
+    assert "CSRF cookie not set" in caplog.text
+    key = cookie[1].rpartition("=")[2]
+    assert not [record for record in caplog.records if key in record.getMessage()]
+
+
+@async_to_sync
+async def call_through_mount(*headers: tuple[str, str]) -> tuple[int, Any]:
+    sent: list[Any] = []
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "look", "_meta": ENVELOPE}}
+    lines = [
+        ("host", "testserver"),
+        ("content-type", "application/json"),
+        ("accept", "application/json"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "look"),
+        *headers,
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/mcp",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in lines],
+    }
+
+    coming = [{"type": "http.request", "body": json.dumps(body).encode()}]
+
+    async def receive() -> Any:
+        if not coming:
+            await asyncio.Event().wait()  # the client stays
+        return coming.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def nothing(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("not for the mount")
+
+    try:
+        await mount(nothing)(scope, receive, send)
+    finally:
+        await bootstrap.endpoint().stop()
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_page_of_a_user_calls_through_the_mount(ann: User, settings: Any, declarations: Any) -> None:
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["session"]}
+
+    @tool
+    def look(ctx: Context) -> str:
+        return str(ctx.user.get_username())
+
+    name, value = log_in(ann)
+    cookie, token = csrf()
+    status, answer = call_through_mount((name, f"{value}; {cookie}"), ("X-CSRFToken", token))
+    assert (status, answer["result"]["content"][0]["text"]) == (200, "ann")
+    assert call_through_mount((name, f"{value}; {cookie}"))[0] == 401
+    assert call_through_mount()[0] == 401
+
+
+# -- requests as Django has them -------------------------------------------------------------------------
+
+
+def test_request_is_translated() -> None:
+    built = django_request(
+        request_with(
+            ("Content-Type", "application/json; charset=utf-8"),
+            ("Content-Length", "100"),
+            ("Accept", "text/html"),
+            ("Accept", "text/plain"),
+            ("Cookie", "a=1; b=2"),
+            ("Cookie", "c=3"),
+            ("X_Real_IP", "192.0.2.9"),
+            method="POST",
+            host="testserver:8000",
+        )
+    )
+    assert (built.method, built.path, built.get_host(), built.get_port()) == (
+        "POST",
+        "/mcp",
+        "testserver:8000",
+        "8000",
+    )
+    assert built.COOKIES == {"a": "1", "b": "2", "c": "3"}
+    assert (built.content_type, built.headers["Accept"]) == ("application/json", "text/html,text/plain")
+    assert (built.META["REMOTE_ADDR"], built.META["SERVER_NAME"]) == ("192.0.2.1", "testserver")
+    assert "HTTP_X_REAL_IP" not in built.META
+    assert (built.body, dict(built.POST), dict(built.GET)) == (b"", {}, {})
+    assert built.build_absolute_uri() == "http://testserver:8000/mcp"
+    assert not hasattr(built, "user")
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "port"),
+    [
+        ("testserver", "testserver", "80"),
+        ("[::1]", "[::1]", "80"),
+        ("[::1]:8000", "[::1]", "8000"),
+        ("testserver:x", "testserver:x", "80"),
+        ("", "unknown", "80"),
+    ],
+)
+def test_host_becomes_name_and_port(host: str, name: str, port: str) -> None:
+    meta = django_request(request_with(host=host)).META
+    assert (meta["SERVER_NAME"], meta["SERVER_PORT"]) == (name, port)
+
+
+def test_scheme_is_that_of_the_resource(settings: Any) -> None:
+    assert not django_request(request_with()).is_secure()
+    settings.MCP_TRANSPORT = {"RESOURCE_URL": "https://shop.example/mcp"}
+    built = django_request(request_with())
+    assert (built.is_secure(), built.META["SERVER_PORT"]) == (True, "443")
+
+
+def test_path_may_have_any_character(settings: Any) -> None:
+    settings.FORCE_SCRIPT_NAME = "/root"
+    request = HTTPRequest(method="GET", headers=Headers([("Host", "testserver")]), path="/root/mcp/é/ü")
+    assert django_request(request).path == "/root/mcp/é/ü"
+
+
+def test_user_of_the_framework_comes_along() -> None:
+    user = User(username="ann")
+    assert django_request(request_with(user=user)).user is user
