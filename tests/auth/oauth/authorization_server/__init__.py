@@ -1,0 +1,1 @@
+"""A Django project that issues tokens, by django-oauth-toolkit."""

@@ -1,0 +1,1 @@
+"""A Django project that serves MCP to whom the authorization server vouches for."""
