@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.canaries import leaks
+
 ROOT = Path(__file__).resolve().parents[2]
 SITE = "tests.adapters.site"
 START_SECONDS = 30.0
@@ -163,9 +165,9 @@ class Pool:
 
 
 def _accidents(output: str) -> str:
-    """Return what was printed around each accident."""
+    """Return what was printed around each accident, and whatever secret was."""
     lines = output.splitlines()
-    marks = [at for at, line in enumerate(lines) if any(word in line for word in _ACCIDENTS)]
+    marks = [at for at, line in enumerate(lines) if any(word in line for word in _ACCIDENTS) or leaks(line)]
     return "\n".join(line for at, line in enumerate(lines) if any(mark - 5 <= at <= mark + 40 for mark in marks))
 
 

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Self
 
+from tests.canaries import leaks
+
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 30.0
@@ -175,6 +177,11 @@ class Process(ABC):
         return self._last_words or (self.folder / f"{self.name}.log").read_text(errors="replace")
 
     @property
+    def last_words(self) -> str:
+        """All it has printed, once it was stopped."""
+        return self._last_words
+
+    @property
     def fresh_log(self) -> str:
         """What it has printed since its last start."""
         return (self.folder / f"{self.name}.log").read_bytes()[self._log_start :].decode(errors="replace")
@@ -240,6 +247,7 @@ class Process(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        refuse_leaks([self])
 
 
 def start_all(processes: Sequence[Process]) -> None:
@@ -262,3 +270,10 @@ def stop_all(processes: Sequence[Process]) -> None:
             process.terminate()
     for process in processes:
         process.stop()
+    refuse_leaks(processes)
+
+
+def refuse_leaks(processes: Sequence[Process]) -> None:
+    """Fail when one that has stopped has logged a secret."""
+    found = {process.name: leaks(process.last_words) for process in processes}
+    assert not any(found.values()), f"secrets were logged: {found}"

@@ -40,8 +40,11 @@ WSGI_APPLICATION = "tests.adapters.site.wsgi.application"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"nowhere": {"class": "logging.NullHandler"}},
-    "loggers": {"django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False}},
+    "handlers": {"nowhere": {"class": "logging.NullHandler"}, "console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "mcp_transport": {"handlers": ["console"], "level": "DEBUG"},
+        "django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False},
+    },
 }
 MCP_TRANSPORT = {
     "NAME": "site",
