@@ -5,6 +5,7 @@
 #   make cluster [PORT=8000]                 the shop on three nodes, with Redis behind them and nginx in front
 #   make test [PYTEST_ARGS="-k name"]        run the tests
 #   make lint                                ruff and mypy
+#   make security                            look for known faults, in the code, its settings and what it depends on
 #   make conformance                         the official conformance suite against a server started for it
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-server [PORT=8000]      only that server
@@ -32,7 +33,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 # What several processes need, and pip does not install.
 SERVERS := redis-server nginx
 
-.PHONY: help run cluster servers test lint conformance conformance-cluster conformance-server soak bench bench-quick clean
+.PHONY: help run cluster servers test lint security conformance conformance-cluster conformance-server soak bench bench-quick clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +70,15 @@ lint: $(INSTALLED)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict
+
+# pip-audit asks PyPI for advisories; where that cannot be reached it says so, and the rest still counts.
+security: $(INSTALLED)
+	@$(BIN)/ruff check --select S --no-cache mcp_transport mcpsite
+	@echo "Settings: manage.py check --deploy"
+	@DJANGO_DEBUG=false DJANGO_ALLOWED_HOSTS=shop.example.com \
+		DJANGO_SECRET_KEY=$$($(BIN)/python -c "import secrets; print(secrets.token_urlsafe(64))") \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
+	@$(BIN)/python -m tests.security
 
 conformance: $(INSTALLED)
 	@$(BIN)/python -m tests.conformance.run

@@ -16,6 +16,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = os.environ.get("DJANGO_DEBUG", "true").lower() in {"1", "true", "yes", "on"}
 
+IS_PRODUCTION = not DEBUG
+
 # Public knowledge, good for development only: without DEBUG the site refuses to start with it.
 DEVELOPMENT_SECRET_KEY = "insecure-development-key-never-use-this-in-production"  # noqa: S105
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", DEVELOPMENT_SECRET_KEY)
@@ -36,6 +38,8 @@ INSTALLED_APPS = [
     "channels",
     "rest_framework",
     "mcp_transport",
+    "mcp_transport.contrib.tokens",
+    "mcp_transport.contrib.audit",
     "mcpsite.shop",
 ]
 
@@ -99,6 +103,14 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+# In production the proxy ends TLS and says so in this header, which it must not pass on from clients.
+if IS_PRODUCTION:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health)$"]  # asked by the node's own machine
+    SECURE_HSTS_SECONDS = int(os.environ.get("DJANGO_HSTS_SECONDS", "3600"))  # raise it when all is well
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = True
@@ -122,6 +134,8 @@ LOGGING = {
 }
 
 MCP_TRANSPORT: dict[str, Any] = {
+    # Anybody may try the shop; in production a caller needs a token: `manage.py mcp_tokens create USERNAME`.
+    "AUTHENTICATORS": ["token"] if IS_PRODUCTION else ["token", "user", None],
     "NAME": "shop",
     "TITLE": "Demonstration shop",
     "VERSION": "1.0",

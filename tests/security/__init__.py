@@ -1,0 +1,1 @@
+"""What `make security` runs besides linters and Django's own checks."""
