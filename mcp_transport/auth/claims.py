@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from django.core.exceptions import ImproperlyConfigured
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldError, ImproperlyConfigured, ValidationError
 from django.utils.module_loading import import_string
 
 from mcp_transport import conf
@@ -66,6 +68,8 @@ class ClaimReader:
             raise ImproperlyConfigured("ISSUER must be the authorization server's issuer identifier")
         if user_claim and user:
             raise ImproperlyConfigured("USER_CLAIM and USER exclude each other")
+        if user_claim:
+            _check_field(user_field)
         self.issuer = issuer
         self._scope_claims = ("scope", "scp") if scope_claim == "scope" else (scope_claim,)
         self._user_claim, self._user_field = user_claim, user_field
@@ -77,6 +81,9 @@ class ClaimReader:
         Raises:
             InvalidCredentials: a user must belong to it, and none does.
         """
+        if claims.get("cnf") is not None:
+            # RFC 8705, 3; RFC 9449, 7: whoever shows it has to prove more than that they have it.
+            raise InvalidCredentials("the token is bound to a key of its client, which is not looked for here")
         user = await self._user(claims)
         name = next((text for claim in _NAMES if (text := text_claim(claims, claim))), subject)
         return self._principal(subject, user, name, self._scopes(claims))
@@ -118,7 +125,7 @@ class ClaimReader:
 
     def _key(self, claims: Mapping[str, Any]) -> str:
         # An address that nobody has verified may be somebody else's (OpenID Connect Core, 5.7).
-        if self._user_claim == "email" and claims.get("email_verified", True) not in (True, "true"):
+        if self._user_claim == "email" and claims.get("email_verified") not in (True, "true"):
             raise InvalidCredentials("the token's address is not verified")
         value = claims.get(self._user_claim)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -132,6 +139,18 @@ def text_claim(claims: Mapping[str, Any], name: str) -> str:
     """Return a claim that is a line of text, or nothing: no log, key or query needs to cope with anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) and value.isprintable() else ""
+
+
+def _check_field(field: str) -> None:
+    """Find out now whether users can be looked up by a field, which asks no database yet."""
+    if not apps.is_installed("django.contrib.auth"):
+        raise ImproperlyConfigured("USER_CLAIM needs django.contrib.auth in INSTALLED_APPS")
+    try:
+        get_user_model()._default_manager.filter(**{field: ""})
+    except FieldError as error:
+        raise ImproperlyConfigured(f"USER_FIELD names no field of users: {error}") from None
+    except (TypeError, ValueError, ValidationError):
+        return  # the field exists, and takes no text
 
 
 def _lookup(user: UserLookup | str | None) -> Callable[[dict[str, Any]], Awaitable[Any]] | None:

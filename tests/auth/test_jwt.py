@@ -54,10 +54,11 @@ EARLY = "the token is not valid yet"
 LONG = "the token is too long"
 DEEP = "the token is nested too deeply"
 NO_USER = "no active user belongs to the token"
+BOUND = "the token is bound to a key of its client, which is not looked for here"
 UNVERIFIED = "the token's address is not verified"
 NO_CLAIM = "the token does not say whose it is: USER_CLAIM is missing"
 REASONS = {ALGORITHM, TYPE, AUDIENCE, SIGNATURE, MALFORMED, CRITICAL, SUBJECT, KEY, KEY_NAME, EXPIRED, EARLY}
-REASONS |= {LONG, DEEP, NO_USER, UNVERIFIED, NO_CLAIM}
+REASONS |= {LONG, DEEP, NO_USER, UNVERIFIED, NO_CLAIM, BOUND}
 REASONS |= {f"the token has no {claim}" for claim in ("iss", "sub", "aud", "exp")}
 """All that an operator may read; none of them tells anything of a token."""
 
@@ -448,13 +449,28 @@ async def test_users_of_the_project_are_found_by_a_claim(transactional_db: None)
     assert (await principal_of(token(uid=ann.pk), user_claim="uid", user_field="pk")).user == ann
     by_mail = {"user_claim": "email", "user_field": "email"}
     assert (await principal_of(token(email="ann@x.example", email_verified=True), **by_mail)).user == ann
-    assert (await principal_of(token(email="ann@x.example"), **by_mail)).user == ann
-    unverified = token(email="ann@x.example", email_verified=False)
-    assert await reason(unverified, **by_mail) == UNVERIFIED
+    for verified in ({}, {"email_verified": False}, {"email_verified": None}, {"email_verified": "no"}):
+        assert await reason(token(email="ann@x.example", **verified), **by_mail) == UNVERIFIED
     for name in ("bob", "eve", "ANN"):
         assert await reason(token(nick=name), user_claim="nick") == NO_USER
     for value in (None, "", ["ann"], True, "a\x00n"):
         assert await reason(token(nick=value), user_claim="nick") == NO_CLAIM
+
+
+@pytest.mark.parametrize("field", ["nothing", "username__nothing", "pk__x"])
+def test_a_field_that_users_do_not_have_is_refused_at_once(field: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="USER_FIELD"):
+        build(user_claim="nick", user_field=field)
+
+
+@pytest.mark.parametrize("field", ["pk", "username", "email__iexact", "date_joined"])
+def test_a_field_that_users_have_is_taken(field: str) -> None:
+    build(user_claim="nick", user_field=field)
+
+
+@pytest.mark.parametrize("bound_to", [{"jkt": "x"}, {"x5t#S256": "x"}, {}, "x"])
+async def test_a_token_that_is_bound_to_a_key_is_no_bearer_token(bound_to: Any) -> None:
+    assert await reason(token(cnf=bound_to)) == BOUND
 
 
 def find_ann(seen: dict[str, Any]) -> Any:
