@@ -1,0 +1,60 @@
+"""The right credentials work at every entry, and go on working after Ann has got new ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.adapters.servers import ADAPTERS
+from tests.auth.matrix.conftest import Stage, staged
+from tests.auth.matrix.entries import ENTRIES, Entry
+from tests.auth.matrix.people import People, anns
+
+pytestmark = pytest.mark.django_db
+
+BEGUN_AND_GOES_ON = {
+    "bearer": [
+        ("signed", "signed"),
+        ("signed", "signed-again"),
+        ("personal", "personal"),
+        ("personal", "personal-again"),
+        ("opaque", "opaque"),
+        ("opaque", "opaque-again"),
+    ],
+    "local": [
+        ("cookie", "cookie"),
+        ("cookie", "cookie-again"),
+        ("rest", "rest"),
+        # A session is its user's, whatever has proved that it is she.
+        ("cookie", "rest"),
+        ("rest", "cookie"),
+    ],
+}
+"""By the table of settings: what Ann has begun with, and what she goes on with."""
+
+CHANGES = [(table, *pair) for table, pairs in BEGUN_AND_GOES_ON.items() for pair in pairs]
+
+
+@pytest_asyncio.fixture
+async def stage(people: People, table: str) -> AsyncIterator[Stage]:
+    async with staged(people, table) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("table", "begun", "goes_on"), CHANGES, ids=[f"{old}-then-{new}" for _, old, new in CHANGES])
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_works(stage: Stage, adapter: str, entry: Entry, begun: str, goes_on: str) -> None:
+    scene = await stage.begin(begun)
+    scene.credentials = anns(stage.people, goes_on)
+    answer = await stage.carrier(adapter).send(entry.build(scene).adding(*scene.credentials))
+    await entry.works(scene, answer)
+
+
+@pytest.mark.parametrize(("table", "begun", "goes_on"), CHANGES, ids=[f"{old}-then-{new}" for _, old, new in CHANGES])
+async def test_all_that_was_begun_goes_on(stage: Stage, begun: str, goes_on: str) -> None:
+    scene = await stage.begin(begun)
+    scene.credentials = anns(stage.people, goes_on)
+    await scene.goes_on()
