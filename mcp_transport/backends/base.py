@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mcp_transport.backends.records import NodeRecord, Page
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Flight, Session
 
 __all__ = [
@@ -136,25 +138,6 @@ class Closing:
     nodes: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRecord:
-    """A living node: where it runs, how many POSTs it is serving, and whether it sends clients elsewhere."""
-
-    name: str
-    host: str
-    pid: int
-    calls: int = 0
-    draining: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of the sessions, newest first, and how many there are."""
-
-    sessions: tuple[Session, ...]
-    total: int
-
-
 class Backend(ABC):
     """Stores sessions and streams, and carries messages between nodes."""
 
@@ -266,8 +249,8 @@ class Backend(ABC):
     async def flights(self, key: str) -> tuple[Flight, ...]:
         """Return the requests in flight, as far as this process can see them."""
 
-    async def sessions(self, offset: int = 0, limit: int = 100) -> Page:
-        """Return a page of live sessions, last seen first."""
+    async def sessions(self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
+        """Return a page of the live sessions that a query means, last seen first."""
         raise NotImplementedError(f"{type(self).__name__} cannot list sessions: use a backend that can")
 
     # -- the state that tools keep -------------------------------------------------------------------

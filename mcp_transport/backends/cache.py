@@ -21,6 +21,7 @@ from mcp_transport.backends.base import Page
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Session
 
 __all__ = ["CacheBackend"]
@@ -86,12 +87,13 @@ class CacheBackend(LocalBackend):
 
         await self._in_thread(drop)
 
-    async def sessions(self, offset: int = 0, limit: int = 100) -> Page:
+    async def sessions(self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
         def collect(cache: BaseCache) -> list[Session]:
             shards = cache.get_many([_shard_name(number) for number in range(_SHARDS)])
             return list(self._read(cache, [key for shard in shards.values() for key in shard]).values())
 
-        found = sorted(await self._in_thread(collect), key=lambda item: -item.last_seen)
+        known = [session for session in await self._in_thread(collect) if not query or query.matches(session)]
+        found = sorted(known, key=lambda item: -item.last_seen)
         return Page(tuple(found[offset : offset + limit]), len(found))
 
     async def read_state(self, key: str) -> dict[str, bytes]:

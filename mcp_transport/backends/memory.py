@@ -8,6 +8,7 @@ from collections.abc import Callable
 from mcp_transport.backends.base import Page
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Session
 
 __all__ = ["MemoryBackend"]
@@ -74,9 +75,9 @@ class MemoryBackend(LocalBackend):
             if not owned:
                 del self._owned[session.principal]
 
-    async def sessions(self, offset: int = 0, limit: int = 100) -> Page:
+    async def sessions(self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
         await self._drop_expired()
-        newest = list(reversed(self._sessions.values()))
+        newest = [session for session in reversed(self._sessions.values()) if not query or query.matches(session)]
         return Page(tuple(newest[offset : offset + limit]), len(newest))
 
     async def read_state(self, key: str) -> dict[str, bytes]:

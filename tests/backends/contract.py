@@ -14,6 +14,7 @@ import pytest
 
 from mcp_transport.backends.base import Backend, Closing, Emitted, Page
 from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
+from mcp_transport.protocol.search import SessionQuery
 from tests.backends.contract_requests import RequestContract
 from tests.backends.contract_streams import StreamContract
 from tests.backends.parts import (
@@ -300,6 +301,59 @@ class BackendContract(RequestContract, StreamContract):
         clock.advance(11)
         page = await backend.sessions()
         assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 1)
+
+    async def test_sessions_are_found_by_what_is_known_of_them(self, backend: Backend, clock: HandClock) -> None:
+        if not backend.supports_listing:
+            return
+        claude, cursor = {"name": "Claude", "version": "1"}, {"name": "Cursor", "version": "2"}
+        await backend.open(session(clock, KEY, ANN, user="ann", client_info=claude, address="192.0.2.7"))
+        clock.advance(1)
+        await backend.open(session(clock, OTHER_KEY, BOB, user="bob", client_info=claude, address="192.0.2.8"))
+        clock.advance(1)
+        await backend.open(session(clock, THIRD_KEY, user="", client_info=cursor, protocol_version="2025-03-26"))
+        await backend.enter(THIRD_KEY, ANN, "n3")
+        await self.index(backend)
+        for query, keys in {
+            SessionQuery(text="a"): {KEY},
+            SessionQuery(text="CLAUDE"): {OTHER_KEY, KEY},
+            SessionQuery(text="192.0.2."): {OTHER_KEY, KEY},
+            SessionQuery(text="192.0.2.8"): {OTHER_KEY},
+            SessionQuery(text=KEY[:10].lower()): {KEY},
+            SessionQuery(text="nobody"): set(),
+            SessionQuery(user="bob"): {OTHER_KEY},
+            SessionQuery(client="Claude 1"): {OTHER_KEY, KEY},
+            SessionQuery(client="Claude 1", user="ann"): {KEY},
+            SessionQuery(client="Cursor 2", user="ann"): set(),
+            SessionQuery(protocol_version="2025-03-26"): {THIRD_KEY},
+            SessionQuery(node="n3"): {THIRD_KEY},
+            SessionQuery(node="n4"): set(),
+            SessionQuery(text="c", node="n3"): {THIRD_KEY},
+            SessionQuery(text="c", user="ann"): {KEY},
+        }.items():
+            page = await backend.sessions(query=query)
+            assert {item.key for item in page.sessions} == keys, query
+            assert (page.total, page.is_exact) == (len(keys), True), query
+        page = await backend.sessions(0, 1, SessionQuery(client="Claude 1"))
+        assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 2), "last seen first"
+        page = await backend.sessions(1, 1, SessionQuery(client="Claude 1"))
+        assert ([item.key for item in page.sessions], page.total) == ([KEY], 2)
+
+    async def test_sessions_that_are_over_are_not_found(self, backend: Backend, clock: HandClock) -> None:
+        if not backend.supports_listing:
+            return
+        for key in (KEY, OTHER_KEY, THIRD_KEY):
+            await backend.open(session(clock, key, user="ann", client_info={"name": "Claude"}))
+        await self.index(backend)
+        await backend.close(KEY, None)
+        clock.advance(POLICY.session_ttl - 1)
+        await backend.touch(THIRD_KEY)
+        clock.advance(2)
+        for query in (SessionQuery(text="ann"), SessionQuery(user="ann"), SessionQuery(client="Claude")):
+            page = await backend.sessions(query=query)
+            assert ([item.key for item in page.sessions], page.total) == ([THIRD_KEY], 1), query
+
+    async def index(self, backend: Backend) -> None:
+        """Have a backend write what it writes with a node's beat."""
 
     # -- nodes ---------------------------------------------------------------------------------------
 

@@ -220,6 +220,28 @@ def test_list_can_be_short(ids: list[str]) -> None:
     assert [item["id"] for item in json.loads(run("mcp_sessions", "list", "--limit", "1", "--json"))] == ids[:1]
 
 
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--user", "ann"], [0]),
+        (["--user", "eve"], []),
+        (["--client", "test 1"], [0, 1]),
+        (["--client", "test 1", "--user", "ann"], [0]),
+        (["--protocol", "2025-11-25"], [0, 1]),
+        (["--protocol", "2025-06-18"], []),
+        (["--node", "nowhere"], []),
+        (["--search", "AN"], [0]),
+        (["--search", "te"], [0, 1]),
+    ],
+    ids=str,
+)
+def test_sessions_are_found_by_what_is_known_of_them(options: list[str], found: list[int], ids: list[str]) -> None:
+    assert [item["id"] for item in json.loads(run("mcp_sessions", "list", "--json", *options))] == [
+        ids[at] for at in found
+    ]
+    assert run("mcp_sessions", "list", *options).splitlines()[-1] == f"{len(found)} of {len(found)} sessions"
+
+
 def test_list_without_sessions_is_empty(shared_cache: None) -> None:
     assert run("mcp_sessions", "list").splitlines()[-1] == "0 of 0 sessions"
     assert json.loads(run("mcp_sessions", "list", "--json")) == []

@@ -41,7 +41,7 @@ class RedisBackend(RedisSessions, RedisStreams):
             keys=self._keys,
             scripts=self._scripts,
             lease=self._policy.lease,
-            with_beat=self._write_use,
+            with_beat=self._write_books,
         )
         try:
             await member.start()
@@ -55,7 +55,12 @@ class RedisBackend(RedisSessions, RedisStreams):
         if member is not None:
             await member.stop()
             with suppress(BackendError):
-                await self._write_use()
+                await self._write_books()
+
+    async def _write_books(self) -> None:
+        """Write what requests have left to be written with the beat. Raises: BackendError."""
+        await self._write_use()
+        await self._write_index()
 
     async def ping(self) -> None:
         await self._pipeline().execute("EXISTS", self._keys.born)

@@ -24,6 +24,8 @@ class Keys:
         self.bus = f"{self._prefix}bus"
         self.born = f"{self._prefix}born"
         self.sessions = f"{self._prefix}sessions"
+        self.words = f"{self._prefix}words"
+        self.facts = f"{self._prefix}facts"
 
     def of_session(self, key: str, *parts: str) -> list[str]:
         """Name a session's record and the named parts beside it."""
@@ -37,6 +39,10 @@ class Keys:
     def owned(self, principal: str) -> str:
         """Name the index of a principal's sessions."""
         return f"{self._prefix}{{{_digest(principal)}}}:s"
+
+    def facet(self, name: str, value: str) -> str:
+        """Name the set of the sessions of which something is so; a client's words become no part of it."""
+        return f"{self._prefix}facet:{name}:{_digest(value)}"
 
     def lease(self, node: str) -> str:
         """Name what exists as long as a node lives."""

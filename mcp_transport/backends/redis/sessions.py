@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from mcp_transport.backends.base import Closing, Entered, Page
+from mcp_transport.backends.base import Closing, Entered
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
-from mcp_transport.backends.redis.store import BESIDE, RedisStore
+from mcp_transport.backends.redis.index import RedisIndex
+from mcp_transport.backends.redis.store import BESIDE
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
@@ -23,8 +24,8 @@ _CANCEL_KEEP: Final = 30_000
 _SKEW: Final = 2000
 
 
-class RedisSessions(RedisStore):
-    """Opens, admits to, changes, lists and closes sessions."""
+class RedisSessions(RedisIndex):
+    """Opens, admits to, changes and closes sessions."""
 
     # -- sessions ------------------------------------------------------------------------------------
 
@@ -35,6 +36,7 @@ class RedisSessions(RedisStore):
             self._index(self._keys.owned(session.principal), session, self._policy.max_sessions_per_principal),
             self._index(self._keys.sessions, session),
         )
+        self._opened[session.key] = session
         if not over[0]:
             return ()
         # The index is as old as the last beat: what it takes for idle is looked at.
@@ -61,6 +63,7 @@ class RedisSessions(RedisStore):
         await asyncio.gather(
             self._index(self._keys.owned(session.principal), session), self._index(self._keys.sessions, session)
         )
+        self._opened[session.key] = session
         return True
 
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
@@ -70,7 +73,7 @@ class RedisSessions(RedisStore):
         if found is None:
             return None
         record, running, cancelled = found
-        session = self._seen(codec.decode_session(key, record))
+        session = self._seen(codec.decode_session(key, record), node)
         if flights and not running and (member := self._members.get(node)) is not None:
             member.streams.update((key, item.stream) for item in flights)
         return Entered(
@@ -109,7 +112,7 @@ class RedisSessions(RedisStore):
         nodes, streams = codec.decode_parts(found[1], found[2])
         # Behind, since what is left of it expires by itself.
         self._pipeline().post("ZREM", self._keys.owned(session.principal), key)
-        self._pipeline().post("ZREM", self._keys.sessions, key)
+        self._forget_soon(session)
         for stream in streams:
             self._pipeline().post("UNLINK", self._keys.log(key, stream))
         return Closing(session, nodes)
@@ -119,17 +122,6 @@ class RedisSessions(RedisStore):
 
     async def flights(self, key: str) -> tuple[Flight, ...]:
         return (await self._look(key))[1]
-
-    async def sessions(self, offset: int = 0, limit: int = 100) -> Page:
-        await self._write_use()
-        while True:
-            arguments = [self._ttl, offset, limit]
-            keys, total = await self._pipeline().run(self._scripts["page"], [self._keys.sessions], arguments)
-            found = [(key, await self.get(key.decode())) for key in keys]
-            gone = [key for key, session in found if session is None]
-            if not gone:
-                return Page(tuple(session for _, session in found if session is not None), total)
-            await self._pipeline().execute("ZREM", self._keys.sessions, *gone)
 
     # -- the state that tools keep -------------------------------------------------------------------
 
@@ -144,13 +136,6 @@ class RedisSessions(RedisStore):
     def _born(self) -> asyncio.Future[Any]:
         """Ask since when the store has not been emptied, and for the time; both in milliseconds."""
         return self._pipeline().run(self._scripts["born"], [self._keys.born], [])
-
-    async def _look(self, key: str) -> tuple[Session | None, tuple[Flight, ...]]:
-        found = await self._run("get", key, ("flights",), [])
-        if found is None:
-            return None, ()
-        flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
-        return codec.decode_session(key, found[0]), flights
 
     def _store(self, session: Session, *, created: int | str) -> asyncio.Future[Any]:
         lifetime = milliseconds(session.ends - session.created)

@@ -38,6 +38,10 @@ class RedisStore(Backend):
         self._members: dict[str, Membership] = {}
         # When sessions were last used here, by key, and by whom.
         self._used: dict[str, tuple[str, int]] = {}
+        # What the index is to be told with the next beat: new sessions, and those that each node has served.
+        self._opened: dict[str, Session] = {}
+        self._served: dict[str, set[str]] = {}
+        self._sweeps_until = 0.0
 
     # -- nodes ---------------------------------------------------------------------------------------
 
@@ -71,7 +75,8 @@ class RedisStore(Backend):
             keys.append(self._keys.log(key, log))
         return self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments], behind=behind)
 
-    def _seen(self, session: Session) -> Session:
+    def _seen(self, session: Session, node: str) -> Session:
+        self._served.setdefault(node, set()).add(session.key)
         self._note_use(session.key, session.principal, milliseconds(session.last_seen))
         return session
 

@@ -82,7 +82,7 @@ class RedisStreams(RedisStore):
         if not found:
             raise LookupError(stream)
         record, epoch, held_by, held_since, cursor, ended, lost, writer, heard, events = found
-        session = self._seen(codec.decode_session(key, record))
+        session = self._seen(codec.decode_session(key, record), node)
         return Attached(
             session,
             Holder(node, epoch),

@@ -18,6 +18,7 @@ from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.audit import SessionClosed
 from mcp_transport.protocol.inbox import Closed
 from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Session, short_id
 
 _ROW = "{:10}  {:24}  {:10}  {:16}  {:19}  {:>8}  {:>6}"
@@ -33,6 +34,11 @@ class Command(BaseCommand):
         listing = verbs.add_parser("list", help="list sessions, last seen first")
         listing.add_argument("--limit", type=int, default=100)
         listing.add_argument("--json", action="store_true")
+        listing.add_argument("--search", default="", help="the beginning of a user, a client, an address or an id")
+        listing.add_argument("--user", default="", help="only this user's")
+        listing.add_argument("--client", default="", help="only of this client, its name and version as listed")
+        listing.add_argument("--protocol", default="", help="only of this protocol revision")
+        listing.add_argument("--node", default="", help="only those that this node has served last")
         show = verbs.add_parser("show", help="print what is known of a session")
         show.add_argument("id", help="the short id that `list` prints")
         end = verbs.add_parser("end", help="end sessions: their clients have to begin anew")
@@ -57,14 +63,21 @@ class Command(BaseCommand):
             await backend.disconnect()
 
     async def _list(self, backend: Backend, *, limit: int, **options: Any) -> None:
-        page = await backend.sessions(0, limit)
+        query = SessionQuery(
+            text=options["search"],
+            user=options["user"],
+            client=options["client"],
+            protocol_version=options["protocol"],
+            node=options["node"],
+        )
+        page = await backend.sessions(0, limit, query)
         if options["json"]:
             self.stdout.write(json.dumps([_public(session) for session in page.sessions], indent=2))
             return
         self.stdout.write(_ROW.format("id", "client", "protocol", "user", "last seen", "requests", "errors"))
         for session in page.sessions:
             self.stdout.write(_row(session))
-        self.stdout.write(f"{len(page.sessions)} of {page.total} sessions")
+        self.stdout.write(f"{len(page.sessions)} of {'' if page.is_exact else 'about '}{page.total} sessions")
 
     async def _show(self, backend: Backend, *, id: str, **options: Any) -> None:
         self.stdout.write(json.dumps(_public(await _find(backend, id)), indent=2))
@@ -84,8 +97,10 @@ class Command(BaseCommand):
 
 
 async def _find(backend: Backend, name: str) -> Session:
-    page = await backend.sessions(0, 1_000_000)
-    found = [session for session in page.sessions if session.key.lower().startswith(name.lower())]
+    # A session that is new may not be in the index yet, so the newest ones are looked at, too.
+    pages = [await backend.sessions(0, 1000, query) for query in (SessionQuery(text=name), EVERYTHING)]
+    known = {session.key: session for page in pages for session in page.sessions}
+    found = [session for session in known.values() if session.key.lower().startswith(name.lower())]
     if len(found) != 1:
         raise CommandError(
             f"{'No session' if not found else 'More than one session'} has an id that begins with {name!r}."

@@ -17,3 +17,6 @@ class TestRedis(BackendContract):
     @pytest.fixture
     def backend(self, backend: RedisBackend) -> RedisBackend:
         return backend
+
+    async def index(self, backend: RedisBackend) -> None:
+        await backend._write_books()

@@ -1,9 +1,10 @@
--- Note in an index of sessions when one was used, forget those long gone, return the idlest ones over a limit.
--- KEYS index  ARGV session, keep, limit (0 = none)
+-- Note in an index of sessions when one was used; with a limit, forget those long gone, return the idlest ones over it.
+-- KEYS index  ARGV session, keep, limit (0 = none: a sweep forgets them, with all that they are found by)
 local time = now()
 redis.call('ZADD', KEYS[1], time, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (time - ARGV[2]))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if tonumber(ARGV[3]) == 0 then return {0} end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (time - ARGV[2]))
 local over = redis.call('ZCARD', KEYS[1]) - ARGV[3]
-if tonumber(ARGV[3]) == 0 or over <= 0 then return {0} end
+if over <= 0 then return {0} end
 return {over, redis.call('ZRANGE', KEYS[1], 0, over + 31)}

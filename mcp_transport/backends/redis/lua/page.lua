@@ -1,6 +1,7 @@
--- Return a page of the sessions, last used first, and how many there are; forget those that must have expired.
+-- Return a page of the sessions, last used first, and how many there are that cannot have expired.
 -- KEYS index  ARGV ttl, offset, limit
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now() - ARGV[1])
+local oldest = '(' .. (now() - ARGV[1])
 return {
-  redis.call('ZREVRANGE', KEYS[1], ARGV[2], ARGV[2] + ARGV[3] - 1), redis.call('ZCARD', KEYS[1]),
+  redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', oldest, 'LIMIT', ARGV[2], ARGV[3]),
+  redis.call('ZCOUNT', KEYS[1], oldest, '+inf'),
 }

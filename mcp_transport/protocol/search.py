@@ -1,0 +1,72 @@
+"""What an operator looks for among many sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from mcp_transport.protocol.session import Session
+
+__all__ = ["EVERYTHING", "SessionQuery", "client_of", "words_of"]
+
+MAX_WORD = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionQuery:
+    """Which sessions are asked for; what is empty does not matter."""
+
+    text: str = ""
+    """The beginning of a user's name, a client's, an address or a short id, in either case."""
+    user: str = ""
+    client: str = ""
+    """The client's name and version, as `client_of` writes them."""
+    protocol_version: str = ""
+    node: str = ""
+    """The node that served the last request."""
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def word(self) -> str:
+        """Return the text as words begin with it."""
+        return _word(self.text)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Return what must be exactly so."""
+        named = ("user", "client", "protocol_version", "node")
+        return {name: value for name in named if (value := getattr(self, name))}
+
+    def matches(self, session: Session) -> bool:
+        """Tell whether a session is among those that are asked for."""
+        known = {
+            "user": session.user,
+            "client": client_of(session),
+            "protocol_version": session.protocol_version,
+            "node": session.node,
+        }
+        exact = all(known[name] == value for name, value in self.values.items())
+        return exact and (not self.word or any(word.startswith(self.word) for word in words_of(session)))
+
+
+EVERYTHING = SessionQuery()
+
+
+def client_of(session: Session) -> str:
+    """Return what a client calls itself, in one line."""
+    named = [session.client_info.get(member) for member in ("name", "version")]
+    return " ".join(text for text in named if isinstance(text, str) and text)[:MAX_WORD]
+
+
+def words_of(session: Session) -> Iterator[str]:
+    """Yield what a session is found by."""
+    for text in (session.user, client_of(session), session.address, session.key):
+        if word := _word(text):
+            yield word
+
+
+def _word(text: str) -> str:
+    """Write a text so that case makes no difference, without what an index uses as its own."""
+    return text.replace("\0", " ").strip().lower()[:MAX_WORD]

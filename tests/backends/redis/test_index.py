@@ -1,0 +1,149 @@
+"""What sessions are found by in Redis: written with the beat, forgotten with the session, bounded in every search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mcp_transport.backends.redis import RedisBackend, index
+from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.search import SessionQuery
+from tests.backends.parts import ANN, POLICY, HandClock, session
+from tests.backends.redis.servers import RedisServer
+
+KEYS = [f"{letter * 26}" for letter in "ABCDEFGH"]
+OF_INDEX = ("words", "facts", "facet")
+
+
+def index_keys(server: RedisServer) -> list[str]:
+    return [key for key in server.cli("KEYS", "*").split() if any(f"mcp:{name}" in key for name in OF_INDEX)]
+
+
+async def fill(backend: RedisBackend, clock: HandClock, keys: list[str] = KEYS, **members: Any) -> None:
+    for key in keys:
+        clock.advance(1)
+        await backend.open(session(clock, key, **{"client_info": {"name": "Claude"}, **members}))
+    await backend._write_books()
+
+
+async def found(backend: RedisBackend, query: SessionQuery, offset: int = 0, limit: int = 100) -> list[str]:
+    return [item.key for item in (await backend.sessions(offset, limit, query)).sessions]
+
+
+async def test_a_new_session_is_listed_at_once_and_found_after_the_beat(
+    backend: RedisBackend, clock: HandClock
+) -> None:
+    await backend.open(session(clock, KEYS[0]))
+    assert await found(backend, SessionQuery()) == [KEYS[0]]
+    assert await found(backend, SessionQuery(user="ann")) == []
+    await backend._write_books()
+    assert await found(backend, SessionQuery(user="ann")) == [KEYS[0]]
+
+
+async def test_what_is_closed_leaves_nothing_in_the_index(
+    backend: RedisBackend, clock: HandClock, server: RedisServer
+) -> None:
+    await fill(backend, clock)
+    assert len(index_keys(server)) >= 5
+    for key in KEYS:
+        await backend.close(key, None)
+    await backend._pipeline().execute("PING")
+    assert index_keys(server) == []
+
+
+async def test_what_has_expired_is_swept_from_the_index(
+    backend: RedisBackend, clock: HandClock, server: RedisServer
+) -> None:
+    await fill(backend, clock)
+    clock.advance(POLICY.session_ttl + POLICY.lease + 1)
+    await fill(backend, clock, ["Z" * 26], user="bob", client_info={"name": "Cursor"})
+    assert await found(backend, SessionQuery(text="claude")) == []
+    await backend.close("Z" * 26, None)
+    await backend._pipeline().execute("PING")
+    assert index_keys(server) == []
+
+
+async def test_every_key_of_the_index_has_an_end(
+    backend: RedisBackend, clock: HandClock, server: RedisServer
+) -> None:
+    await fill(backend, clock)
+    await backend.enter(KEYS[0], ANN, "n9")
+    await backend._write_books()
+    keys = index_keys(server)
+    assert [key for key in keys if int(server.cli("PTTL", key)) <= 0] == []
+
+
+async def test_a_beat_that_fails_is_made_up_for(
+    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(sessions: Any) -> None:
+        raise BackendError("away")
+
+    await backend.open(session(clock, KEYS[0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_add", away)
+        with pytest.raises(BackendError):
+            await backend._write_books()
+    await backend._write_books()
+    assert await found(backend, SessionQuery(user="ann")) == [KEYS[0]]
+
+
+async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: RedisBackend, clock: HandClock) -> None:
+    await fill(backend, clock, KEYS[:2])
+    for node in ("n8", "n9"):
+        await backend.enter(KEYS[0], ANN, node)
+        await backend._write_books()
+    assert await found(backend, SessionQuery(node="n8")) == []
+    assert await found(backend, SessionQuery(node="n9")) == [KEYS[0]]
+
+
+@pytest.mark.parametrize("few", [1, 3, 5000], ids="few={}".format)
+@pytest.mark.parametrize("stride", [1, 3, 500], ids="stride={}".format)
+async def test_pages_are_the_same_however_many_share_a_value(
+    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch, few: int, stride: int
+) -> None:
+    monkeypatch.setattr(index, "_FEW", few)
+    monkeypatch.setattr(index, "_STRIDE", stride)
+    await fill(backend, clock)
+    await fill(backend, clock, ["Z" * 26], user="bob")
+    query = SessionQuery(user="ann", client="Claude")
+    newest = list(reversed(KEYS))
+    assert await found(backend, query) == newest
+    assert await found(backend, query, 2, 3) == newest[2:5]
+    assert await found(backend, query, 6, 3) == newest[6:]
+    assert await found(backend, query, 9, 3) == []
+
+
+async def test_a_search_looks_at_no_more_than_it_may(
+    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "_FEW", 1)
+    monkeypatch.setattr(index, "_STRIDE", 2)
+    monkeypatch.setattr(index, "_MOST_LOOKED_AT", 4)
+    await fill(backend, clock, KEYS[:3], user="bob")
+    await fill(backend, clock, KEYS[3:])
+    page = await backend.sessions(query=SessionQuery(user="bob"))
+    assert (page.sessions, page.total, page.is_exact) == ((), 3, False)
+
+
+@pytest.mark.parametrize("name", ["anna", "an\xff", "anя", "an\U0001f9ff"])
+async def test_whatever_follows_a_words_beginning_is_found(
+    backend: RedisBackend, clock: HandClock, name: str
+) -> None:
+    await fill(backend, clock, KEYS[:1], user=name)
+    assert await found(backend, SessionQuery(text="an")) == [KEYS[0]]
+    assert await found(backend, SessionQuery(text="am")) == []
+
+
+@pytest.mark.parametrize("name", ["", "\0", "x" * 300, "\U0001f9ff", "a\nb", "ANN", "İ"])
+async def test_odd_names_are_indexed_and_forgotten(
+    backend: RedisBackend, clock: HandClock, server: RedisServer, name: str
+) -> None:
+    await fill(backend, clock, KEYS[:1], user=name, client_info={"name": name, "version": 7})
+    if name.strip("\0"):
+        assert await found(backend, SessionQuery(user=name)) == [KEYS[0]]
+        assert await found(backend, SessionQuery(text=name)) == [KEYS[0]]
+    await backend.close(KEYS[0], None)
+    await backend._pipeline().execute("PING")
+    assert index_keys(server) == []

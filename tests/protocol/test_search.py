@@ -1,0 +1,78 @@
+"""Which sessions a query means."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_transport.protocol.search import EVERYTHING, SessionQuery, client_of, words_of
+from mcp_transport.protocol.session import Session
+
+SESSION = Session(
+    key="ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    protocol_version="2025-11-25",
+    client_info={"name": "Claude", "version": "1.2"},
+    user="Ann",
+    address="192.0.2.7",
+    node="n1",
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, True),
+        ({"text": "an"}, True),
+        ({"text": "ANN"}, True),
+        ({"text": " ann "}, True),
+        ({"text": "nn"}, False),
+        ({"text": "claude 1"}, True),
+        ({"text": "192.0.2."}, True),
+        ({"text": "abcdefghij"}, True),
+        ({"text": "eve"}, False),
+        ({"user": "Ann"}, True),
+        ({"user": "ann"}, False),
+        ({"client": "Claude 1.2"}, True),
+        ({"client": "Claude"}, False),
+        ({"protocol_version": "2025-11-25"}, True),
+        ({"protocol_version": "2025-06-18"}, False),
+        ({"node": "n1"}, True),
+        ({"node": "n2"}, False),
+        ({"user": "Ann", "node": "n1", "text": "cl"}, True),
+        ({"user": "Ann", "node": "n2", "text": "cl"}, False),
+    ],
+    ids=str,
+)
+def test_query_means_sessions_that_fit_in_every_way(query: dict[str, str], found: bool) -> None:
+    assert SessionQuery(**query).matches(SESSION) == found
+
+
+def test_empty_query_asks_for_everything() -> None:
+    assert not EVERYTHING
+    assert not SessionQuery(user="")
+    assert SessionQuery(node="n1")
+
+
+@pytest.mark.parametrize(
+    ("info", "name"),
+    [
+        ({}, ""),
+        ({"name": "a"}, "a"),
+        ({"version": "1"}, "1"),
+        ({"name": 7, "version": None}, ""),
+        ({"name": "a" * 200}, "a" * 100),
+    ],
+)
+def test_client_is_named_in_one_line(info: dict[str, object], name: str) -> None:
+    assert client_of(dataclasses.replace(SESSION, client_info=info)) == name
+
+
+@given(st.text(), st.text(), st.text())
+def test_each_word_finds_its_session(user: str, name: str, address: str) -> None:
+    session = dataclasses.replace(SESSION, user=user, client_info={"name": name}, address=address)
+    for word in words_of(session):
+        assert "\0" not in word
+        assert SessionQuery(text=word).matches(session)
