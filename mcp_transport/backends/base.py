@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_transport.backends.records import NodeRecord, Page
+from mcp_transport.backends.records import NodeRecord, Page, StreamRecord
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
@@ -35,6 +35,7 @@ __all__ = [
     "Holder",
     "NodeRecord",
     "Page",
+    "StreamRecord",
     "TakenOver",
     "UnknownStream",
 ]
@@ -248,6 +249,10 @@ class Backend(ABC):
     @abstractmethod
     async def flights(self, key: str) -> tuple[Flight, ...]:
         """Return the requests in flight, as far as this process can see them."""
+
+    async def streams(self, key: str) -> tuple[StreamRecord, ...]:
+        """Return a live session's streams, as far as this process can see them."""
+        return ()
 
     async def sessions(self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
         """Return a page of the live sessions that a query means, last seen first."""

@@ -18,6 +18,7 @@ from mcp_transport.backends.base import (
     Emitted,
     Entered,
     Event,
+    StreamRecord,
     TakenOver,
     UnknownStream,
 )
@@ -104,6 +105,11 @@ class LocalBackend(Backend):
             local.cancels.pop(flight.request_id, None)
             local.flights[flight.request_id] = replace(flight, started=now)
         return Entered(session, running, cancelled)
+
+    async def streams(self, key: str) -> tuple[StreamRecord, ...]:
+        if key not in self._local or await self.load(key) is None:
+            return ()
+        return tuple(log.record(name) for name, log in self._local[key][1].logs.items())
 
     async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
         flights = self._local[key][1].flights if key in self._local else {}

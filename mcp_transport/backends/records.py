@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mcp_transport.protocol.session import Session
 
-__all__ = ["NodeRecord", "Page"]
+__all__ = ["NodeRecord", "Page", "StreamRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,23 @@ class NodeRecord:
     pid: int
     calls: int = 0
     draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRecord:
+    """A stream of a session: who writes it, who has its socket, and how far it is."""
+
+    name: str
+    writer: str = ""
+    """The node that runs its calls; empty for a GET stream, and where that is not known."""
+    holder: str = ""
+    """The node with the client's socket, as far as any has it."""
+    epoch: int = 0
+    last: int = 0
+    """The number of its newest event."""
+    bytes: int = 0
+    ended: bool = False
+    """Is it over, and kept only for clients that come back?"""
 
 
 @dataclass(frozen=True, slots=True)

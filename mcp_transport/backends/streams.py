@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mcp_transport.backends.base import Deliver, Event, Holder
+from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight
@@ -52,6 +52,17 @@ class StreamLog:
         if not self._events or self._events[-1].seq <= seq:
             return (), lost
         return tuple(event for event in self._events if event.seq > seq), lost
+
+    def record(self, name: str) -> StreamRecord:
+        """Return what an operator sees of it."""
+        return StreamRecord(
+            name=name,
+            holder=self.holder.node if self.holder is not None else "",
+            epoch=self.epoch,
+            last=self.last,
+            bytes=self._bytes,
+            ended=self.done_at is not None,
+        )
 
     def take(self, node: str) -> tuple[Holder, Holder | None]:
         """Make `node` the holder; return it and the previous one."""

@@ -286,6 +286,11 @@ class Endpoint:
             await (await starting).stop(patience)
         self._nodes.pop(loop, None)
 
+    async def release(self) -> None:
+        """Close what the running loop has open to the store, unless it serves; for work that is no request."""
+        if asyncio.get_running_loop() not in self._nodes:
+            await self.backend.disconnect()
+
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Return the nodes that have started, each on a loop of its own."""

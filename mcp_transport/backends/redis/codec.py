@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from mcp_transport.backends.base import Event
+from mcp_transport.backends.base import Event, StreamRecord
 from mcp_transport.protocol import inbox
 from mcp_transport.protocol.inbox import NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -25,6 +25,7 @@ __all__ = [
     "decode_message",
     "decode_parts",
     "decode_session",
+    "decode_streams",
     "encode_changes",
     "encode_event",
     "encode_flight",
@@ -138,6 +139,23 @@ def decode_parts(flights: Sequence[bytes], streams: Sequence[bytes]) -> tuple[fr
     nodes = {value.split(b" ", 1)[0].decode() for value in flights}
     holders = {stream["holder"] for stream in named.values()}
     return frozenset(nodes | holders - {""}), list(named)
+
+
+def decode_streams(streams: Sequence[bytes]) -> tuple[StreamRecord, ...]:
+    """Read what is known of a session's streams."""
+    named = [(name.decode(), orjson.loads(value)) for name, value in pairs(streams) if name != b"!"]
+    return tuple(
+        StreamRecord(
+            name=name,
+            writer=stream["writer"],
+            holder=stream["holder"],
+            epoch=stream["epoch"],
+            last=stream["last"],
+            bytes=stream["bytes"],
+            ended="kept_until" in stream,
+        )
+        for name, stream in named
+    )
 
 
 def encode_event(event: Event) -> bytes:

@@ -8,7 +8,17 @@ from typing import Final
 
 import orjson
 
-from mcp_transport.backends.base import Appended, Attached, Claimed, Emitted, Event, Holder, TakenOver, UnknownStream
+from mcp_transport.backends.base import (
+    Appended,
+    Attached,
+    Claimed,
+    Emitted,
+    Event,
+    Holder,
+    StreamRecord,
+    TakenOver,
+    UnknownStream,
+)
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership
@@ -32,6 +42,10 @@ class RedisStreams(RedisStore):
         name = codec.encode_id(request_id)
         found = await self._run("cancel", key, ("flights", "cancels"), [principal, name, _MAX_CANCELS])
         return codec.decode_flight(name, found) if found is not None else None
+
+    async def streams(self, key: str) -> tuple[StreamRecord, ...]:
+        found = await self._run("streams", key, ("streams",), [])
+        return codec.decode_streams(found) if found is not None else ()
 
     async def append(
         self,

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import datetime
 import json
-import time
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mcp_transport import bootstrap, signals
-from mcp_transport.backends.base import Backend
+from mcp_transport import bootstrap, operations
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.audit import SessionClosed
-from mcp_transport.protocol.inbox import Closed
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.search import EVERYTHING, SessionQuery
+from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Session, short_id
 
 _ROW = "{:10}  {:24}  {:10}  {:16}  {:19}  {:>8}  {:>6}"
@@ -45,32 +39,21 @@ class Command(BaseCommand):
         end.add_argument("ids", nargs="+", metavar="id")
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
-        backend = bootstrap.build_backend()
+        backend = bootstrap.endpoint().backend
         if not (backend.supports_listing and backend.shares_sessions):
             raise CommandError(
                 f"The {bootstrap.backend_name()!r} backend keeps sessions where no other process sees them. "
                 "Use a cache that processes share: MCP_TRANSPORT['CACHE']."
             )
         try:
-            async_to_sync(self._run)(verb, backend, **options)
-        except BackendError as error:
+            async_to_sync(getattr(self, f"_{verb}"))(**options)
+        except (BackendError, LookupError) as error:
             raise CommandError(str(error)) from error
 
-    async def _run(self, verb: str, backend: Backend, **options: Any) -> None:
-        try:
-            await getattr(self, f"_{verb}")(backend, **options)
-        finally:
-            await backend.disconnect()
-
-    async def _list(self, backend: Backend, *, limit: int, **options: Any) -> None:
-        query = SessionQuery(
-            text=options["search"],
-            user=options["user"],
-            client=options["client"],
-            protocol_version=options["protocol"],
-            node=options["node"],
-        )
-        page = await backend.sessions(0, limit, query)
+    async def _list(self, *, limit: int, search: str, protocol: str, **options: Any) -> None:
+        exact = {name: options[name] for name in ("user", "client", "node")}
+        query = SessionQuery(text=search, protocol_version=protocol, **exact)
+        page = await operations.sessions(0, limit, query)
         if options["json"]:
             self.stdout.write(json.dumps([_public(session) for session in page.sessions], indent=2))
             return
@@ -79,33 +62,13 @@ class Command(BaseCommand):
             self.stdout.write(_row(session))
         self.stdout.write(f"{len(page.sessions)} of {'' if page.is_exact else 'about '}{page.total} sessions")
 
-    async def _show(self, backend: Backend, *, id: str, **options: Any) -> None:
-        self.stdout.write(json.dumps(_public(await _find(backend, id)), indent=2))
+    async def _show(self, *, id: str, **options: Any) -> None:
+        self.stdout.write(json.dumps(_public(await operations.find_session(id)), indent=2))
 
-    async def _end(self, backend: Backend, *, ids: list[str], **options: Any) -> None:
-        for session in [await _find(backend, id) for id in ids]:
-            closing = await backend.close(session.key, None)
-            if closing is not None:
-                owner = Principal.of(session.principal, session.user)
-                signals.announce(
-                    SessionClosed(when=time.time(), principal=owner, session=short_id(session.key), reason="staff")
-                )
-            for node in closing.nodes if closing is not None else ():
-                with suppress(BackendError):  # the session is over whether a node hears of it or not
-                    await backend.send(node, Closed(session.key))
+    async def _end(self, *, ids: list[str], **options: Any) -> None:
+        for session in [await operations.find_session(id) for id in ids]:
+            await operations.end_session(session.key)
             self.stdout.write(f"ended {short_id(session.key)}")
-
-
-async def _find(backend: Backend, name: str) -> Session:
-    # A session that is new may not be in the index yet, so the newest ones are looked at, too.
-    pages = [await backend.sessions(0, 1000, query) for query in (SessionQuery(text=name), EVERYTHING)]
-    known = {session.key: session for page in pages for session in page.sessions}
-    found = [session for session in known.values() if session.key.lower().startswith(name.lower())]
-    if len(found) != 1:
-        raise CommandError(
-            f"{'No session' if not found else 'More than one session'} has an id that begins with {name!r}."
-        )
-    return found[0]
 
 
 def _public(session: Session) -> dict[str, Any]:
