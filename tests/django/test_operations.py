@@ -1,0 +1,198 @@
+"""What operators do with sessions: here, on a node, and from a loop that serves nobody, as a view under WSGI has."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from mcp_transport import Context, bootstrap, operations, tool
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.protocol.session import session_key, short_id
+from tests.backends.redis.servers import RedisServer
+from tests.engine.client import SessionClient
+from tests.engine.tools import Gate
+
+pytestmark = pytest.mark.usefixtures("declarations")
+
+_T = TypeVar("_T")
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "cache", "redis"])
+def backend(request: pytest.FixtureRequest, settings: Any, tmp_path: Any) -> str:
+    kind: str = request.param
+    if kind == "cache":
+        location = {"LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 10_000}}
+        settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", **location}}
+    elif kind == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        server.cli("FLUSHALL")
+        settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}}
+    return kind
+
+
+@pytest.fixture
+async def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+async def endpoint(backend: str, gate: Gate) -> AsyncIterator[Endpoint]:
+    @tool
+    async def wait(ctx: Context) -> str:
+        await ctx.session.set("cart", [1])
+        await gate.pass_through()
+        return "through"
+
+    endpoint = bootstrap.endpoint()
+    yield endpoint
+    gate.open.set()
+    await endpoint.stop()
+
+
+@pytest.fixture
+async def client(endpoint: Endpoint) -> SessionClient:
+    client = SessionClient(endpoint)
+    await client.open()
+    return client
+
+
+async def elsewhere(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Run work on a loop of its own in a thread of its own, as async_to_sync does under WSGI."""
+    done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def run() -> None:
+        try:
+            result = asyncio.run(work())  # type: ignore[arg-type]
+        except BaseException as error:
+            loop.call_soon_threadsafe(done.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(done.set_result, result)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        return await asyncio.wait_for(done, 10)
+    finally:
+        thread.join(10)
+
+
+async def begin(client: SessionClient, gate: Gate) -> asyncio.Task[Any]:
+    """Have a call run."""
+    task = asyncio.ensure_future(client.call("wait", id=7))
+    await gate.wait(gate.entered)
+    return task
+
+
+async def test_sessions_are_listed_and_found(client: SessionClient) -> None:
+    key = session_key(client.session_id)
+    assert operations.can_list()
+    page = await operations.sessions()
+    assert ([session.key for session in page.sessions], page.total) == ([key], 1)
+    assert (await operations.sessions(query=SessionQuery(user="nobody"))).total == 0
+    for name in (key, key.lower(), short_id(key), key[:4]):
+        assert (await operations.find_session(name)).key == key
+
+
+async def test_what_is_not_one_session_is_an_error(client: SessionClient, endpoint: Endpoint) -> None:
+    with pytest.raises(LookupError, match="No session has an id that begins with '~'"):
+        await operations.find_session("~")
+    await SessionClient(endpoint).open()
+    with pytest.raises(LookupError, match="More than one session"):
+        await operations.find_session("")
+
+
+async def test_a_session_is_looked_into(client: SessionClient, gate: Gate, backend: str) -> None:
+    task = await begin(client, gate)
+    detail = await operations.look_into(session_key(client.session_id))
+    assert detail is not None
+    assert (detail.session.protocol_version, detail.session.client_info["name"]) == ("2025-11-25", "test")
+    assert [flight.request_id for flight in detail.flights] == [7]
+    assert detail.state == ("cart",)
+    stream = await client.get()
+    streams = {item.name: item for item in await _streams(client)}
+    assert (streams["g"].ended, bool(streams["g"].holder)) == (False, True)
+    stream.close()
+    gate.open.set()
+    await task
+
+
+async def _streams(client: SessionClient) -> Any:
+    detail = await operations.look_into(session_key(client.session_id))
+    assert detail is not None
+    return detail.streams
+
+
+async def test_a_session_that_is_over_is_none(client: SessionClient) -> None:
+    key = session_key(client.session_id)
+    assert await operations.end_session(key)
+    assert await operations.look_into(key) is None
+    assert not await operations.end_session(key)
+    assert not await operations.cancel_call(key, 7)
+    assert (await client.request("ping")).status == 404
+
+
+async def test_ending_a_session_stops_its_calls(client: SessionClient, gate: Gate) -> None:
+    task = await begin(client, gate)
+    assert await operations.end_session(session_key(client.session_id))
+    await gate.wait(gate.left)
+    assert gate.cancelled
+    await task
+
+
+async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: Gate) -> None:
+    task, key = await begin(client, gate), session_key(client.session_id)
+    assert not await operations.cancel_call(key, "7")
+    assert not await operations.cancel_call(key, 8)
+    assert await operations.cancel_call(key, 7)
+    await gate.wait(gate.left)
+    assert gate.cancelled
+    await task
+    assert not await operations.cancel_call(key, 7)
+    assert (await client.request("ping")).status == 200, "the session goes on"
+
+
+async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClient, gate: Gate, backend: str) -> None:
+    if backend != "redis":
+        return  # what is in one process is reached by its own loop
+    task, key = await begin(client, gate), session_key(client.session_id)
+    assert (await elsewhere(operations.sessions)).total == 1
+    assert await elsewhere(lambda: operations.cancel_call(key, 7))
+    await gate.wait(gate.left)
+    await task
+    assert [node.name for node in await elsewhere(operations.nodes)] == [node.id for node in client.endpoint.nodes]
+    assert await elsewhere(lambda: operations.end_session(key))
+    assert (await client.request("ping")).status == 404
+
+
+async def test_a_loop_that_serves_nobody_leaves_no_connection(
+    client: SessionClient, backend: str, request: pytest.FixtureRequest
+) -> None:
+    if backend != "redis":
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    before = server.cli("CLIENT", "LIST").count("\n")
+    for _ in range(3):
+        await elsewhere(operations.sessions)
+    assert server.cli("CLIENT", "LIST").count("\n") == before
+
+
+async def test_a_store_that_is_away_is_said_so(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any, **__: Any) -> Any:
+        raise BackendError("away")
+
+    monkeypatch.setattr(client.endpoint.backend, "sessions", away)
+    with pytest.raises(BackendError):
+        await operations.sessions()
