@@ -10,4 +10,5 @@ urlpatterns = [
     path("", include("mcp_transport.health")),
     path("admin/", admin.site.urls),
     path("mcp", include("mcp_transport.urls")),
+    path("mcp-api/", include("mcp_transport.api.urls")),
 ]

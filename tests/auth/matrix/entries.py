@@ -1,6 +1,6 @@
 """Every entry to the endpoint: the request, and what it does for somebody who may use it.
 
-The REST API for operators does not exist yet; its entries belong into this table, too, with the operators' issue.
+The pages of the admin are tried in test_admin.py, the REST API for operators in tests/api/test_permissions.py.
 The admin's are in test_admin.py.
 """
 

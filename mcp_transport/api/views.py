@@ -1,0 +1,138 @@
+"""The views: each one is an operation of `mcp_transport.operations`, and a permission."""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import MappingProxyType
+from typing import Any, Final
+
+from asgiref.sync import async_to_sync
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from mcp_transport import operations
+from mcp_transport.api.base import CannotList, NoSuchThing, OperatorView
+from mcp_transport.api.paging import Place
+from mcp_transport.api.records import call_record, detail_record, node_record, session_record
+from mcp_transport.api.schema import document
+from mcp_transport.api.tools import knows_tools, tool_records
+from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
+from mcp_transport.protocol.session import short_id
+
+__all__ = ["CallCancel", "CallList", "NodeList", "Schema", "SessionDetail", "SessionList", "ToolList"]
+
+logger = logging.getLogger(__name__)
+
+_KEY: Final = re.compile(r"[A-Za-z2-7]{26}")
+# As long as a short id at least: one or two letters would end whatever session happens to begin with them.
+_BEGINNING: Final = re.compile(r"[A-Za-z2-7]{10,25}")
+
+
+class SessionList(OperatorView):
+    """Lists sessions, last seen first."""
+
+    def get(self, request: Any) -> Any:
+        """Return a page."""
+        place = Place(request)
+        if not operations.can_list():
+            raise CannotList
+        page = async_to_sync(operations.sessions)(place.offset, place.size, place.query)
+        return Response(place.answer(page, [session_record(session) for session in page.sessions]))
+
+
+class SessionDetail(OperatorView):
+    """Shows one session, or ends it."""
+
+    actions = MappingProxyType({"DELETE": "delete"})
+
+    def get(self, request: Any, id: str) -> Any:
+        """Return what is known of it."""
+        return Response(detail_record(_look_into(id)))
+
+    def delete(self, request: Any, id: str) -> Any:
+        """End it, everywhere."""
+        key = _key(id)
+        if not async_to_sync(operations.end_session)(key):
+            raise NoSuchThing
+        logger.info("user %s ended session %s", request.user.pk, short_id(key))
+        return Response(status=204)
+
+
+class CallList(OperatorView):
+    """Lists the calls that a session has in flight."""
+
+    def get(self, request: Any, id: str) -> Any:
+        """Return all of them."""
+        return Response({"results": [call_record(flight) for flight in _look_into(id).flights]})
+
+
+class CallCancel(OperatorView):
+    """Cancels a call of a session."""
+
+    actions = MappingProxyType({"POST": "change"})
+
+    def post(self, request: Any, id: str) -> Any:
+        """Cancel the call that the body names."""
+        request_id = _request_id(request.data)
+        key = _key(id)
+        if not async_to_sync(operations.cancel_call)(key, request_id):
+            raise NoSuchThing("No such call runs in this session.")
+        logger.info("user %s cancelled a call of session %s", request.user.pk, short_id(key))
+        return Response(status=204)
+
+
+class NodeList(OperatorView):
+    """Lists the living nodes."""
+
+    def get(self, request: Any) -> Any:
+        """Return all of them."""
+        return Response({"results": [node_record(node) for node in async_to_sync(operations.nodes)()]})
+
+
+class ToolList(OperatorView):
+    """Lists the tools that are declared, whoever may use them."""
+
+    def get(self, request: Any) -> Any:
+        """Return all of them."""
+        if not knows_tools():
+            raise CannotList("MCP_TRANSPORT['SERVER'] has tools of its own: see `manage.py mcp_tools list`.")
+        return Response({"results": tool_records()})
+
+
+class Schema(OperatorView):
+    """Describes this API by OpenAPI."""
+
+    def get(self, request: Any) -> Any:
+        """Return the document, for where the API is mounted."""
+        return Response(document(request.path.removesuffix("schema/").rstrip("/")))
+
+
+def _key(id: str) -> str:
+    """Return the key of the session that an operator means. Raises: NoSuchThing, CannotList, BackendError."""
+    if _KEY.fullmatch(id):
+        return id.upper()
+    if not _BEGINNING.fullmatch(id):
+        raise NoSuchThing
+    if not operations.can_list():
+        raise CannotList
+    try:
+        return async_to_sync(operations.find_session)(id).key
+    except LookupError as error:
+        raise NoSuchThing(str(error)) from None
+
+
+def _look_into(id: str) -> operations.SessionDetail:
+    """Return what is known of a session. Raises: NoSuchThing, CannotList, BackendError."""
+    found = async_to_sync(operations.look_into)(_key(id))
+    if found is None:
+        raise NoSuchThing
+    return found
+
+
+def _request_id(body: Any) -> RequestId:
+    """Read the body of a cancellation. Raises: ValidationError, answered with 400."""
+    request_id = body.get("request_id") if isinstance(body, dict) else None
+    if not is_request_id(request_id):
+        raise exceptions.ValidationError({"request_id": ['Give a string or an integer: 7 and "7" are two ids.']})
+    return request_id

@@ -1,0 +1,57 @@
+"""Sessions to be seen in the admin, and who looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from mcp_transport import bootstrap
+from mcp_transport.protocol.session import session_key
+from tests.admin.visits import Visitor
+from tests.django.conftest import declarations, fresh_endpoint, fresh_tool_threads
+from tests.engine.conftest import gate
+
+__all__ = ["declarations", "fresh_endpoint", "fresh_tool_threads", "gate"]
+
+
+@pytest.fixture
+def shared_cache(settings: Any, tmp_path: Any) -> None:
+    backend = "django.core.cache.backends.filebased.FileBasedCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 10_000}}}
+
+
+@pytest.fixture
+def log_in(client: Client) -> Callable[..., Client]:
+    """Log in somebody of the staff who has these permissions, and no others."""
+
+    def enter(*permissions: str) -> Client:
+        clerk = User.objects.create_user("clerk", is_staff=True)
+        clerk.user_permissions.set(
+            Permission.objects.filter(
+                content_type__app_label="mcp_transport", codename__in=[f"{name}_session" for name in permissions]
+            )
+        )
+        client.force_login(clerk)
+        return client
+
+    return enter
+
+
+@pytest.fixture
+def open_session() -> Callable[..., Visitor]:
+    """Open a session as another process would, which then ends."""
+
+    @async_to_sync
+    async def opened(name: Any = "test", user: str = "", **options: Any) -> Visitor:
+        visitor = Visitor(bootstrap.endpoint(), name, user, **options)
+        await visitor.open()
+        await visitor.endpoint.stop()
+        assert visitor.key == session_key(visitor.session_id)
+        return visitor
+
+    return opened

@@ -1,0 +1,190 @@
+"""The page of one session: what is known of it, its calls cancelled, itself ended."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+
+from mcp_transport import Context, bootstrap, operations, tool
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.exceptions import BackendError
+from tests.admin.visits import LIST, Visitor, aside, messages, page
+from tests.engine.client import until
+from tests.engine.tools import Gate
+
+Open = Callable[..., Visitor]
+
+
+@pytest.fixture
+def tools(declarations: Any, gate: Gate) -> None:
+    @tool
+    async def wait(ctx: Context) -> str:
+        await ctx.session.set("basket", "<script>alert(1)</script>")
+        await ctx.report_progress(1)
+        await gate.pass_through()
+        return "through"
+
+
+@pytest.fixture
+async def endpoint(tools: None, gate: Gate) -> AsyncIterator[Endpoint]:
+    served = bootstrap.endpoint()
+    yield served
+    gate.open.set()
+    await served.stop()
+
+
+@pytest.fixture
+async def visitor(endpoint: Endpoint) -> Visitor:
+    visitor = Visitor(endpoint, "desk", "ann", agent="agent/1")
+    await visitor.open({"elicitation": {"form": {}}, "roots": {}})
+    return visitor
+
+
+@pytest.fixture
+def boss(transactional_db: None, client: Client) -> Client:
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+async def calling(visitor: Visitor, gate: Gate, id: Any = 5) -> Any:
+    """Begin a call; return its stream."""
+    answer = await visitor.call("wait", id=id)
+    await gate.wait(gate.entered)
+    return answer
+
+
+async def test_facts_are_shown(boss: Client, visitor: Visitor, gate: Gate) -> None:
+    await calling(visitor, gate)
+    text = page(await aside(boss.get, visitor.url()))
+    for fact in ("desk 1", "ann", "2025-11-25", "127.0.0.1", "agent/1", visitor.endpoint.nodes[0].id):
+        assert fact in text
+    assert "&quot;elicitation&quot;: {\n    &quot;form&quot;: {}\n  }," in text
+    assert "<code>basket</code>" in text
+    assert "alert(1)" not in text  # what tools keep is nobody's business
+    assert "Each server process keeps its own calls and streams" in text
+
+
+async def test_running_call_is_shown_and_cancelled(boss: Client, visitor: Visitor, gate: Gate) -> None:
+    await calling(visitor, gate)
+    text = page(await aside(boss.get, visitor.url()))
+    assert 'name="request" value="5" aria-label="Cancel call 5"' in text
+    assert "<td>0:00:0" in text
+    assert "<td>no</td>" in text  # its stream is not over
+    response = await aside(boss.post, visitor.url("cancel"), {"request": "5"}, follow=True)
+    assert messages(response) == ["The call is being cancelled."]
+    await gate.wait(gate.left)
+    assert gate.cancelled
+    await until(lambda: not visitor.endpoint.nodes[0].running)
+    assert "Cancel call" not in page(await aside(boss.get, visitor.url()))
+    [entry] = await aside(lambda: list(LogEntry.objects.all()))
+    assert (entry.action_flag, entry.object_repr) == (CHANGE, visitor.short_id)
+    assert entry.change_message == "Cancelled a call."
+    assert "Cancelled a call." in page(await aside(boss.get, visitor.url("history")))
+
+
+async def test_id_of_a_call_is_text_and_keeps_its_kind(boss: Client, visitor: Visitor, gate: Gate) -> None:
+    hostile = "5\"'><script>alert(1)</script>"
+    await calling(visitor, gate, id=hostile)
+    text = page(await aside(boss.get, visitor.url()))
+    assert "<script>alert" not in text
+    assert 'value="&quot;5\\&quot;&#x27;&gt;&lt;script&gt;' in text
+    said = [
+        messages(await aside(boss.post, visitor.url("cancel"), {"request": sent}, follow=True))
+        for sent in ("5", '"5"', "true", "[]", "", "x", "1" * 5000, "[" * 100_000)
+    ]
+    assert said == [["That call does not run any more."]] * 8
+    assert not gate.left.is_set()
+    [value] = re.findall(r'name="request" value="(.*?)"', text)
+    response = await aside(boss.post, visitor.url("cancel"), {"request": html.unescape(value)}, follow=True)
+    assert messages(response) == ["The call is being cancelled."]
+    await gate.wait(gate.left)
+
+
+async def test_ended_session_stops_its_call_and_is_404_for_its_client(
+    boss: Client, visitor: Visitor, gate: Gate
+) -> None:
+    await calling(visitor, gate)
+    text = page(await aside(boss.get, visitor.url("delete")))
+    assert "end this session" in text
+    assert "1 call runs" in text
+    response = await aside(boss.post, visitor.url("delete"), {"post": "yes"}, follow=True)
+    assert messages(response) == ["1 session was ended."]
+    await gate.wait(gate.left)
+    assert gate.cancelled
+    assert (await visitor.request("ping")).status == 404
+
+
+async def test_reader_gets_no_buttons(
+    client: Client, log_in: Any, transactional_db: None, visitor: Visitor, gate: Gate
+) -> None:
+    await calling(visitor, gate)
+    reader = await aside(log_in, "view")
+    text = page(await aside(reader.get, visitor.url()))
+    assert '<th scope="row"><bdi>5</bdi></th>' in text
+    assert 'name="request"' not in text
+    assert "End this session" not in text
+
+
+@pytest.mark.parametrize("key", ["A" * 26, "a" * 26, "x", "<script>alert(1)<", "A" * 5000])
+@pytest.mark.parametrize("view", ["change", "delete", "cancel"])
+async def test_session_that_does_not_exist_is_said_not_to(
+    key: str, view: str, boss: Client, endpoint: Endpoint
+) -> None:
+    place = f"{LIST}{quote(key, safe='')}/{view}/"
+    ask = boss.post if view == "cancel" else boss.get
+    response = await aside(ask, place, {"request": "1"} if view == "cancel" else {}, follow=True)
+    text = page(response)
+    assert "<script>alert" not in text
+    assert len(messages(response)) == (2 if view == "cancel" and key == "A" * 26 else 1)
+
+
+async def test_capabilities_as_deep_as_a_client_likes_are_no_fault(
+    boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep: Any = "<script>alert(1)</script>"
+    for _ in range(5000):
+        deep = [deep]
+    detail = await operations.look_into(visitor.key)
+    assert detail is not None
+    changed = replace(detail, session=replace(detail.session, capabilities={"deep": deep}))
+
+    async def look_into(key: str) -> Any:
+        return changed
+
+    monkeypatch.setattr(operations, "look_into", look_into)
+    assert "nested too deeply" in page(await aside(boss.get, visitor.url()))
+    shallow = {"<script>alert(1)</script>": {}}
+    changed = replace(detail, session=replace(detail.session, capabilities=shallow))
+    text = page(await aside(boss.get, visitor.url()))
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+async def test_what_was_ended_before_the_store_was_lost_is_in_the_log(
+    boss: Client, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Visitor(endpoint), Visitor(endpoint)
+    await asyncio.gather(first.open(), second.open())
+    end = operations.end_session
+
+    async def ends_one(key: str) -> bool:
+        if key == second.key:
+            raise BackendError("the store has gone")
+        return await end(key)
+
+    monkeypatch.setattr(operations, "end_session", ends_one)
+    chosen = {"_selected_action": [first.key, second.key], "post": "yes"}
+    text = page(await aside(boss.post, f"{LIST}end/", chosen), 503)
+    assert "the store has gone" in text
+    assert "1 session was ended." in text
+    assert await aside(lambda: [entry.object_repr for entry in LogEntry.objects.all()]) == [first.short_id]

@@ -1,0 +1,318 @@
+"""The list of sessions: searched, filtered, page by page, and what it says where there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from mcp_transport import bootstrap, operations
+from mcp_transport.backends.base import NodeRecord, Page
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.protocol.session import Session, session_key
+from tests.admin.visits import LIST, Visitor, ids, messages, page, status_of_ping
+from tests.auth.listeners import BADGE, SECRET, AnnsClient
+from tests.canaries import leaks
+
+pytestmark = pytest.mark.django_db
+
+Open = Callable[..., Visitor]
+HOSTILE = "<script>alert('x')</script>\"'&"
+
+
+class Unlisted(MemoryBackend):
+    """A backend that cannot list."""
+
+    supports_listing = False
+
+
+@pytest.fixture
+def three(shared_cache: None, open_session: Open) -> list[str]:
+    """Three sessions; return their short ids, newest first."""
+    visitors = [
+        open_session("desk", "ann"),
+        open_session("desk", "bob", version="2025-06-18"),
+        open_session("phone", "ann"),
+    ]
+    return [visitor.short_id for visitor in reversed(visitors)]
+
+
+def options(text: str, name: str) -> list[str]:
+    [found] = re.findall(rf'<select name="{name}".*?</select>', text, re.S)
+    return re.findall(r'<option value="([^"]+)"', found)
+
+
+def test_sessions_are_listed_newest_first(admin_client: Client, three: list[str]) -> None:
+    text = page(response := admin_client.get(LIST))
+    assert ids(response) == three
+    assert re.findall(r'field-client"><bdi>(.*?)<', text) == ["phone 1", "desk 1", "desk 1"]
+    assert re.findall(r'field-user"><bdi>(.*?)<', text) == ["ann", "bob", "ann"]
+    assert re.findall(r'field-protocol nowrap">(.*?)<', text) == ["2025-11-25", "2025-06-18", "2025-11-25"]
+    assert text.count("<time datetime=") == 6
+    assert "1 to 3 of 3" in text
+    assert 'rel="next"' not in text
+    assert 'rel="prev"' not in text
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("user=ann", [0, 2]),
+        ("user=an", []),
+        ("client=desk+1", [1, 2]),
+        ("client=desk+1&user=ann", [2]),
+        ("protocol_version=2025-06-18", [1]),
+        ("node=nowhere", []),
+        ("q=AN", [0, 2]),
+        ("q=ph", [0]),
+        ("q=127.", [0, 1, 2]),
+        ("q=nobody", []),
+        ("q=%00&user=%00&node=", [0, 1, 2]),
+        ("unknown=x&p=7&offset=x", [0, 1, 2]),
+        ("offset=1", [1, 2]),
+        ("offset=-1", [0, 1, 2]),
+        ("offset=99999999999999999999999", [0, 1, 2]),
+        ("offset=7", []),
+    ],
+)
+def test_sessions_are_found(query: str, found: list[int], admin_client: Client, three: list[str]) -> None:
+    response = admin_client.get(f"{LIST}?{query}")
+    assert ids(response) == [three[at] for at in found]
+    assert ("There are no such sessions." in page(response)) == (not found)
+
+
+def test_session_is_found_by_its_short_id(admin_client: Client, three: list[str]) -> None:
+    assert ids(admin_client.get(f"{LIST}?q={three[1][:6].upper()}")) == [three[1]]
+
+
+def test_filters_offer_what_is_on_the_page_and_what_is_chosen(admin_client: Client, three: list[str]) -> None:
+    text = page(admin_client.get(LIST))
+    assert options(text, "user") == ["ann", "bob"]
+    assert options(text, "client") == ["desk 1", "phone 1"]
+    assert options(text, "protocol_version") == ["2025-06-18", "2025-11-25"]
+    text = page(admin_client.get(f"{LIST}?user=eve&q=x"))
+    assert options(text, "user") == ["eve"]
+    assert '<option value="eve" selected>' in text
+    assert 'name="q" value="x"' in text
+    assert "Clear all filters" in text
+
+
+def test_filter_offers_living_nodes(admin_client: Client, three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nodes() -> tuple[NodeRecord, ...]:
+        return (NodeRecord("idle-node", "host", 1),)
+
+    monkeypatch.setattr(operations, "nodes", nodes)
+    assert "idle-node" in options(page(admin_client.get(LIST)), "node")
+
+
+# -- page by page ------------------------------------------------------------------------------------------
+
+
+class Crowd(MemoryBackend):
+    """A backend with 250 sessions, which counts them exactly or not."""
+
+    exact = True
+    asked: tuple[int, int, SessionQuery] | None = None
+
+    async def sessions(self, offset: int = 0, limit: int = 100, query: Any = None) -> Page:
+        type(self).asked = (offset, limit, query)
+        everybody = tuple(Session(key=f"{at:026}", protocol_version="2025-11-25", last_seen=1.0) for at in range(250))
+        return Page(everybody[offset : offset + limit], 250, self.exact)
+
+
+@pytest.fixture
+def crowd(settings: Any) -> Iterator[type[Crowd]]:
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Crowd"}
+    yield Crowd
+    Crowd.exact = True
+
+
+def links(text: str) -> dict[str, str]:
+    return {name: place for place, name in re.findall(r'<a href="(\?[^"]*)" rel="(prev|next)"', text)}
+
+
+@pytest.mark.parametrize(
+    ("query", "offset", "found"),
+    [
+        ("", 0, {"next": "?user=ann&amp;offset=100"}),
+        ("&offset=100", 100, {"prev": "?user=ann", "next": "?user=ann&amp;offset=200"}),
+        ("&offset=200", 200, {"prev": "?user=ann&amp;offset=100"}),
+        ("&offset=30", 30, {"prev": "?user=ann", "next": "?user=ann&amp;offset=130"}),
+    ],
+)
+def test_pages_lead_to_each_other_and_keep_the_filter(
+    query: str, offset: int, found: dict[str, str], admin_client: Client, crowd: type[Crowd]
+) -> None:
+    text = page(admin_client.get(f"{LIST}?user=ann{query}"))
+    assert crowd.asked == (offset, 100, SessionQuery(user="ann"))
+    assert links(text) == found
+    assert f"{offset + 1} to {min(offset + 100, 250)} of 250" in text
+
+
+def test_number_that_is_not_exact_is_about_right(admin_client: Client, crowd: type[Crowd]) -> None:
+    crowd.exact = False
+    text = page(admin_client.get(LIST))
+    assert "1 to 100 of about 250" in text
+    assert "next" in links(text)
+    assert "next" not in links(page(admin_client.get(f"{LIST}?offset=200")))
+
+
+def test_no_session_costs_a_query_of_the_database(
+    admin_client: Client, shared_cache: None, open_session: Open, settings: Any
+) -> None:
+    open_session()
+    admin_client.get(LIST)
+    counts = []
+    for opened in (0, 5):
+        for _ in range(opened):
+            open_session()
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            assert len(ids(admin_client.get(LIST))) == opened + 1
+        counts.append(len(queries))
+        assert not [query for query in queries if "mcp_transport" in query["sql"]]
+    assert counts[0] == counts[1] <= 3
+
+
+# -- what clients call themselves --------------------------------------------------------------------------
+
+
+def test_names_are_text(admin_client: Client, shared_cache: None, open_session: Open) -> None:
+    visitor = open_session(HOSTILE, HOSTILE, agent=HOSTILE)
+    places = [LIST, f"{LIST}?q=%3Cscript", visitor.url(), visitor.url("delete")]
+    for text in [page(admin_client.get(place)) for place in places]:
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;&quot;&#x27;&amp;" in text
+
+
+@pytest.mark.parametrize("name", ["q", "user", "client", "node", "protocol_version"])
+def test_what_is_asked_for_is_text(name: str, admin_client: Client, shared_cache: None) -> None:
+    text = page(admin_client.get(LIST, {name: HOSTILE, "offset": "5"}))
+    assert "<script>alert" not in text
+
+
+def test_pages_hold_no_secret(admin_client: Client, shared_cache: None, open_session: Open) -> None:
+    visitor = open_session("desk", "ann")
+    places = [LIST, visitor.url(), visitor.url("delete"), visitor.url("history")]
+    for response in [admin_client.get(place) for place in places]:
+        assert visitor.session_id not in page(response)
+        text = re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", page(response))
+        assert not leaks(text)
+
+
+def test_pages_hold_no_credentials(admin_client: Client, shared_cache: None, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"AUTHENTICATORS": [BADGE]}
+
+    @async_to_sync
+    async def opened() -> AnnsClient:
+        client = AnnsClient(bootstrap.endpoint())
+        await client.open()
+        await client.endpoint.stop()
+        return client
+
+    client = opened()
+    key = session_key(client.session_id)
+    for place in (LIST, f"{LIST}{key}/change/", f"{LIST}{key}/delete/"):
+        text = page(admin_client.get(place))
+        assert client.short_id in text
+        assert "ann" in text
+        assert SECRET not in text
+        assert client.session_id not in text
+
+
+# -- ending ------------------------------------------------------------------------------------------------
+
+
+def test_selected_sessions_are_ended_when_that_is_confirmed(
+    admin_client: Client, shared_cache: None, open_session: Open
+) -> None:
+    first, second, third = (open_session("desk", name) for name in ("ann", "bob", "eve"))
+    place = f"{LIST}end/?client=desk+1"
+    assert f'action="{place}"' in page(admin_client.get(f"{LIST}?client=desk+1"))
+    text = page(admin_client.post(place, {"_selected_action": [first.key, second.key]}))
+    assert "end these 2 sessions" in text
+    assert re.findall(r'name="_selected_action" value="(\w+)"', text) == [first.key, second.key]
+    assert [name in text for name in ("ann", "bob", "eve")] == [True, True, False]
+    assert [status_of_ping(visitor) for visitor in (first, second, third)] == [200, 200, 200]
+    confirmed = {"_selected_action": [first.key, second.key], "post": "yes"}
+    response = admin_client.post(place, confirmed, follow=True)
+    assert response.redirect_chain == [(f"{LIST}?client=desk+1", 302)]
+    assert messages(response) == ["2 sessions were ended."]
+    assert [status_of_ping(visitor) for visitor in (first, second, third)] == [404, 404, 200]
+
+
+def test_session_that_is_over_is_not_ended_again(
+    admin_client: Client, shared_cache: None, open_session: Open
+) -> None:
+    visitor = open_session()
+    chosen = {"_selected_action": [visitor.key, visitor.key, "A" * 26, "nonsense\r\n", ""], "post": "yes"}
+    said = messages(admin_client.post(f"{LIST}end/", chosen, follow=True))
+    assert said == ["1 session was ended.", "1 was over already."]
+    assert messages(admin_client.post(f"{LIST}end/", chosen, follow=True)) == ["2 were over already."]
+
+
+@pytest.mark.parametrize("chosen", [[], ["A" * 26], ["../../etc"]])
+def test_nothing_to_end_is_said(chosen: list[str], admin_client: Client, shared_cache: None) -> None:
+    response = admin_client.post(f"{LIST}end/", {"_selected_action": chosen}, follow=True)
+    assert messages(response) == ["No session was selected that could be ended."]
+
+
+# -- other backends ----------------------------------------------------------------------------------------
+
+
+def test_backend_that_cannot_list_says_so(admin_client: Client, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Unlisted"}
+    text = page(admin_client.get(LIST))
+    assert "cannot list sessions" in text
+    assert "<form" not in text.partition('id="content-main"')[2]
+
+
+def test_sessions_of_this_process_alone_are_said_to_be_so(admin_client: Client, open_session: Open) -> None:
+    visitor = open_session()
+    assert not bootstrap.endpoint().backend.shares_sessions
+    for place in (LIST, visitor.url()):
+        assert "Each server process keeps its own sessions" in page(admin_client.get(place))
+
+
+def test_sessions_that_are_shared_are_all(admin_client: Client, three: list[str]) -> None:
+    assert "Each server process" not in page(admin_client.get(LIST))
+
+
+@pytest.mark.parametrize("view", ["list", "change", "delete", "cancel", "end"])
+def test_store_that_does_not_answer_is_a_readable_page(view: str, admin_client: Client, settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "tests.django.test_health.BrokenCache"}}
+    key = "A" * 26
+    match view:
+        case "list":
+            response = admin_client.get(LIST)
+        case "cancel":
+            response = admin_client.post(f"{LIST}{key}/cancel/", {"request": "1"})
+        case "end":
+            response = admin_client.post(f"{LIST}end/", {"_selected_action": key, "post": "yes"})
+        case _:
+            response = admin_client.get(f"{LIST}{key}/{view}/")
+    text = page(response, 503)
+    assert "The session store does not answer" in text
+    assert "cache &#x27;default&#x27; did not answer" in text
+    assert "Traceback" not in text
+
+
+def test_times_are_written_as_the_language_has_them(admin_client: Client, settings: Any, crowd: type[Crowd]) -> None:
+    settings.LANGUAGE_CODE, settings.TIME_ZONE = "de", "UTC"
+    assert "01.01.1970 00:00" in page(admin_client.get(LIST))
+
+
+@pytest.mark.parametrize("zone", [True, False])
+def test_times_are_shown_in_the_projects_zone(
+    zone: bool, admin_client: Client, settings: Any, crowd: type[Crowd]
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = zone, "Asia/Tokyo"
+    assert "01/01/1970 9 a.m." in page(admin_client.get(LIST))

@@ -1,0 +1,142 @@
+"""Who may see what in the admin, and do what: each permission opens its own pages, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tests.admin.visits import LIST, Visitor, page, status_of_ping
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_cache")]
+
+Open = Callable[..., Visitor]
+LogIn = Callable[..., Client]
+
+
+@pytest.fixture
+def visitor(open_session: Open) -> Visitor:
+    return open_session("desk", "ann")
+
+
+def ask(client: Client, entry: str, visitor: Visitor) -> Any:
+    selected = {"_selected_action": visitor.key}
+    match entry:
+        case "list":
+            return client.get(LIST)
+        case "detail" | "history":
+            return client.get(visitor.url("change" if entry == "detail" else "history"))
+        case "ask to end":
+            return client.get(visitor.url("delete"))
+        case "end":
+            return client.post(visitor.url("delete"), {"post": "yes"})
+        case "ask to end selected":
+            return client.post(f"{LIST}end/", selected)
+        case "end selected":
+            return client.post(f"{LIST}end/", {**selected, "post": "yes"})
+    assert entry == "cancel"
+    return client.post(visitor.url("cancel"), {"request": "1"})
+
+
+SEEING = {"list": 200, "detail": 200, "history": 200}
+ENDING = {"ask to end": 200, "end": 302, "ask to end selected": 200, "end selected": 302}
+CANCELLING = {"cancel": 302}
+ENTRIES = {**SEEING, **ENDING, **CANCELLING}
+every_entry = pytest.mark.parametrize("entry", ENTRIES)
+
+
+@every_entry
+@pytest.mark.parametrize("somebody", [False, True])
+def test_who_is_not_staff_is_sent_to_the_login(entry: str, somebody: bool, client: Client, visitor: Visitor) -> None:
+    if somebody:
+        client.force_login(User.objects.create_user("ann"))
+    response = ask(client, entry, visitor)
+    assert response.status_code == 302
+    assert response["Location"].startswith("/admin/login/?next=")
+    assert status_of_ping(visitor) == 200
+
+
+@every_entry
+@pytest.mark.parametrize(
+    ("permissions", "may"),
+    [
+        ([], {}),
+        (["view"], SEEING),
+        (["delete"], ENDING),
+        (["change"], {**SEEING, **CANCELLING}),  # in Django, who may change may view
+        (["view", "delete"], {**SEEING, **ENDING}),
+        (["view", "change", "delete"], ENTRIES),
+    ],
+    ids=str,
+)
+def test_staff_may_do_what_their_permissions_say(
+    entry: str, permissions: list[str], may: dict[str, int], log_in: LogIn, visitor: Visitor
+) -> None:
+    response = ask(log_in(*permissions), entry, visitor)
+    assert response.status_code == may.get(entry, 403)
+    assert (visitor.short_id in response.content.decode()) == (may.get(entry) == 200)
+    ended = entry in ("end", "end selected") and entry in may
+    assert status_of_ping(visitor) == (404 if ended else 200)
+    assert LogEntry.objects.count() == ended
+
+
+@every_entry
+def test_superusers_may_do_everything(entry: str, admin_client: Client, visitor: Visitor) -> None:
+    assert ask(admin_client, entry, visitor).status_code == ENTRIES[entry]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_nobody_adds_sessions(method: str, admin_client: Client) -> None:
+    assert getattr(admin_client, method)(f"{LIST}add/").status_code == 403
+    assert f"{LIST}add/" not in page(admin_client.get("/admin/"))
+
+
+def test_another_sites_form_ends_nothing(admin_user: User, visitor: Visitor) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    for entry in ("end", "end selected", "ask to end selected", "cancel"):
+        assert ask(client, entry, visitor).status_code == 403
+    assert status_of_ping(visitor) == 200
+
+
+@pytest.mark.parametrize("entry", ["end", "cancel"])
+def test_to_follow_a_link_does_nothing(entry: str, admin_client: Client, visitor: Visitor) -> None:
+    place = visitor.url("cancel") if entry == "cancel" else f"{LIST}end/?post=yes&_selected_action={visitor.key}"
+    assert admin_client.get(place).status_code == (405 if entry == "cancel" else 302)
+    assert status_of_ping(visitor) == 200
+
+
+@pytest.mark.parametrize(("permissions", "ends", "cancels"), [(["view"], 0, 0), (["view", "delete"], 1, 0)], ids=str)
+def test_no_button_is_shown_that_would_be_refused(
+    permissions: list[str], ends: int, cancels: int, log_in: LogIn, visitor: Visitor
+) -> None:
+    client = log_in(*permissions)
+    assert page(client.get(LIST)).count("End selected sessions") == ends
+    assert page(client.get(LIST)).count('type="checkbox"') == 2 * ends
+    assert page(client.get(visitor.url())).count("End this session") == ends
+
+
+@pytest.mark.parametrize(("permissions", "shown"), [([], 0), (["view"], 1), (["change"], 1)], ids=str)
+def test_index_shows_sessions_to_whom_they_concern(permissions: list[str], shown: int, log_in: LogIn) -> None:
+    client = log_in(*permissions)
+    assert (f'href="{LIST}"' in page(client.get("/admin/"))) == bool(shown)
+    assert client.get("/admin/mcp_transport/").status_code == (200 if shown else 404)
+
+
+def test_who_may_only_end_is_sent_to_the_index(log_in: LogIn, visitor: Visitor) -> None:
+    client = log_in("delete")
+    assert LIST + '"' not in page(client.get(visitor.url("delete")))
+    assert client.post(visitor.url("delete"), {"post": "yes"})["Location"] == "/admin/"
+
+
+def test_log_says_who_ended_what_by_its_short_id(admin_client: Client, admin_user: User, visitor: Visitor) -> None:
+    ask(admin_client, "end selected", visitor)
+    [entry] = LogEntry.objects.all()
+    assert (entry.user, entry.action_flag, entry.object_repr) == (admin_user, DELETION, visitor.short_id)
+    assert (entry.object_id, entry.change_message) == (visitor.key, "")
+    assert visitor.session_id not in str(vars(entry))
+    assert visitor.short_id in page(admin_client.get("/admin/"))

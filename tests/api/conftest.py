@@ -1,0 +1,120 @@
+"""Operators of each kind, and sessions in a cache that processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
+from rest_framework.test import APIClient
+
+from mcp_transport import bootstrap
+from mcp_transport.api.base import OperatorView
+from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.protocol.session import Session
+from tests.django.conftest import declarations, fresh_endpoint, fresh_tool_threads
+from tests.engine.client import SessionClient
+
+__all__ = ["declarations", "fresh_endpoint", "fresh_tool_threads"]
+
+ROOT = "/mcp-api/"
+PERMISSIONS = ("view", "change", "delete")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mount the API for these tests alone."""
+    for item in items:
+        if "tests/api/" in item.path.as_posix():
+            item.add_marker(pytest.mark.urls("tests.api.urls"))
+
+
+@pytest.fixture(autouse=True)
+def nobody_was_counted() -> None:
+    """Forget how often users have asked."""
+    cache.clear()
+
+
+@pytest.fixture
+def shared_cache(settings: Any, tmp_path: Any) -> None:
+    backend = "django.core.cache.backends.filebased.FileBasedCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 10_000}}}
+
+
+@pytest.fixture
+def permissions(db: None) -> dict[str, Permission]:
+    """The permissions on sessions, by what they allow."""
+    kind, _ = ContentType.objects.get_or_create(app_label="mcp_transport", model="session")
+    return {
+        name: Permission.objects.get_or_create(codename=f"{name}_session", content_type=kind)[0]
+        for name in PERMISSIONS
+    }
+
+
+Operator = Callable[..., APIClient]
+
+
+@pytest.fixture
+def operator(permissions: dict[str, Permission]) -> Operator:
+    """Make a client of a user with some permissions, who is no member of the staff."""
+
+    def make(*names: str, **members: Any) -> APIClient:
+        user = User.objects.create_user(f"user{User.objects.count()}", **members)
+        user.user_permissions.add(*(permissions[name] for name in names))
+        client = APIClient()
+        client.force_authenticate(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def viewer(operator: Operator) -> APIClient:
+    return operator("view")
+
+
+@pytest.fixture
+def superuser() -> APIClient:
+    """A client of a superuser, for whom no database is asked."""
+    client = APIClient()
+    client.force_authenticate(User(pk=9999, username="root", is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def challenging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a scheme that callers can be asked for, as a project's defaults may."""
+    from rest_framework.authentication import BasicAuthentication
+
+    monkeypatch.setattr(OperatorView, "authentication_classes", [BasicAuthentication])
+
+
+@async_to_sync
+async def open_session(user: Any = None) -> SessionClient:
+    """Open a session as another process would, which then ends."""
+    client = SessionClient(bootstrap.endpoint(), user=user)
+    await client.open()
+    await client.endpoint.stop()
+    return client
+
+
+@async_to_sync
+async def status_of_ping(client: SessionClient) -> int:
+    try:
+        return (await client.request("ping")).status
+    finally:
+        await client.endpoint.stop()
+
+
+@async_to_sync
+async def store(*sessions: Session) -> None:
+    """Put records into the project's backend."""
+    endpoint = bootstrap.endpoint()
+    for session in sessions:
+        await endpoint.backend.open(session)
+    # Has what was opened written to the index, where there is one.
+    await endpoint.backend.sessions(0, 1, SessionQuery(text="nobody"))
+    await endpoint.release()

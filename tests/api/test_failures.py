@@ -1,0 +1,184 @@
+"""A store that is out, a backend that cannot list, too many requests, and a project without the framework."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from rest_framework.settings import api_settings
+from rest_framework.test import APIClient
+
+from mcp_transport import bootstrap
+from mcp_transport.api.base import OperatorThrottle
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.exceptions import BackendError
+from tests.api.conftest import ROOT, Operator, store
+from tests.api.test_sessions import record
+
+KEY = "A" * 26
+ASKING = [
+    ("GET", "sessions/"),
+    ("GET", f"sessions/{KEY}/"),
+    ("GET", f"sessions/{KEY[:10]}/"),
+    ("DELETE", f"sessions/{KEY}/"),
+    ("GET", f"sessions/{KEY}/calls/"),
+    ("POST", f"sessions/{KEY}/calls/cancel/"),
+    ("GET", "nodes/"),
+]
+
+
+def ask(client: APIClient, method: str, path: str) -> Any:
+    return client.generic(method, ROOT + path, '{"request_id": 1}' if method == "POST" else "", "application/json")
+
+
+class Out(MemoryBackend):
+    """A backend whose store is gone."""
+
+    async def sessions(self, *args: Any) -> Any:
+        raise BackendError("redis at 10.0.0.1 did not answer")
+
+    get = close = nodes = sessions  # type: ignore[assignment]
+
+
+class Silent(MemoryBackend):
+    """A backend without a list."""
+
+    supports_listing = False
+
+    async def sessions(self, *args: Any) -> Any:
+        raise NotImplementedError
+
+
+class OutCache(BaseCache):
+    """A cache that does not answer."""
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionError("10.0.0.1")
+
+    get_many = get  # type: ignore[assignment]
+
+
+@pytest.fixture
+def out(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Out"}
+
+
+@pytest.mark.parametrize(("method", "path"), ASKING)
+def test_store_that_is_out_is_503_and_says_no_more(
+    method: str, path: str, out: None, superuser: APIClient, caplog: Any
+) -> None:
+    answer = ask(superuser, method, path)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert answer.json() == {"detail": "The session store does not answer. Try again."}
+    assert "redis at 10.0.0.1 did not answer" in caplog.text
+
+
+def test_tools_and_schema_need_no_store(out: None, superuser: APIClient) -> None:
+    assert [ask(superuser, "GET", path).status_code for path in ("tools/", "schema/")] == [200, 200]
+
+
+def test_cache_that_is_out_is_503_too(settings: Any, superuser: APIClient) -> None:
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.OutCache"}}
+    answer = ask(superuser, "GET", "sessions/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+
+
+def test_cache_of_sessions_alone_that_is_out_is_503_too(settings: Any, superuser: APIClient) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+        "mcp": {"BACKEND": f"{__name__}.OutCache"},
+    }
+    settings.MCP_TRANSPORT = {"CACHE": "mcp", "BACKEND": "cache"}
+    answer = ask(superuser, "GET", "sessions/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+
+
+@pytest.fixture
+def silent(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Silent"}
+
+
+@pytest.mark.parametrize(("method", "path"), [ASKING[0], ASKING[2], ("DELETE", f"sessions/{KEY[:10]}/")])
+def test_backend_that_cannot_list_is_501(method: str, path: str, silent: None, superuser: APIClient) -> None:
+    answer = ask(superuser, method, path)
+    assert answer.status_code == 501
+    assert answer.json()["detail"].startswith("The session backend cannot list sessions.")
+
+
+def test_backend_that_cannot_list_shows_a_session_by_its_key(silent: None, superuser: APIClient) -> None:
+    assert ask(superuser, "GET", f"sessions/{KEY}/").status_code == 404
+
+
+def test_backend_of_one_process_answers_for_that_process(settings: Any, superuser: APIClient) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "memory"}
+    store(record(1))
+    assert ask(superuser, "GET", "sessions/").json()["count"] == 1
+
+
+# -- throttling ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Set what the project has under DEFAULT_THROTTLE_RATES."""
+
+    def set_rates(**rates: Any) -> None:
+        monkeypatch.setattr(api_settings, "DEFAULT_THROTTLE_RATES", rates)
+
+    # Time stands still: no minute begins between two requests.
+    monkeypatch.setattr(OperatorThrottle, "timer", lambda self: 1_750_000_000.0)
+    yield set_rates
+
+
+def test_project_without_a_rate_has_a_safe_one(rates: Any, superuser: APIClient, operator: Operator) -> None:
+    rates(user=None, anon=None)
+    statuses = [ask(superuser, "GET", "tools/").status_code for _ in range(121)]
+    assert statuses == [200] * 120 + [429]
+    # Routes count together, and users apart.
+    refused = ask(superuser, "GET", "nodes/")
+    assert (refused.status_code, refused["Retry-After"]) == (429, "60")
+    assert ask(operator("view"), "GET", "nodes/").status_code == 200
+
+
+def test_project_sets_the_rate(rates: Any, superuser: APIClient) -> None:
+    rates(mcp="2/hour")
+    assert [ask(superuser, "GET", "tools/").status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_project_can_have_no_limit(rates: Any, superuser: APIClient) -> None:
+    rates(mcp=None)
+    assert {ask(superuser, "GET", "tools/").status_code for _ in range(130)} == {200}
+
+
+def test_refused_user_is_not_counted(rates: Any, operator: Operator) -> None:
+    rates(mcp="1/hour")
+    client = operator()
+    assert [ask(client, "GET", "tools/").status_code for _ in range(3)] == [403] * 3
+
+
+# -- without the framework -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["mcp_transport.api", "mcp_transport.api.urls"])
+def test_missing_framework_is_said_at_import(module: str) -> None:
+    program = f"import sys; sys.modules['rest_framework'] = None; import {module}"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)  # noqa: S603
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == (
+        "django.core.exceptions.ImproperlyConfigured: mcp_transport.api needs Django REST framework: "
+        "pip install 'django-mcp-transport[rest]'"
+    )
+
+
+def test_endpoint_is_the_projects_own(out: None) -> None:
+    assert isinstance(bootstrap.endpoint().backend, Out)
