@@ -161,7 +161,7 @@ async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: G
     assert gate.cancelled
     await task
     async with asyncio.timeout(5):  # it leaves the books behind its answer
-        while (detail := await operations.look_into(key)) and detail.flights:
+        while (detail := await operations.look_into(key)) and detail.flights:  # noqa: ASYNC110 (no event tells)
             await asyncio.sleep(0)
     assert not await operations.cancel_call(key, 7)
     assert (await client.request("ping")).status == 200, "the session goes on"
