@@ -33,8 +33,6 @@ _MOST_LOOKED_AT: Final = 20_000
 _PART: Final = 250
 # How many expired sessions a beat forgets.
 _SWEEP: Final = 500
-# How much longer than a session what it is found by is kept, so that a sweep finds it: seconds.
-_GRACE: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +91,17 @@ class RedisIndex(RedisStore):
         commands = [("SADD", key, *keys) for key, keys in members.items()]
         commands += [("ZADD", self._keys.words, *words), ("HSET", self._keys.facts, *facts)]
         await self._write(commands)
+        # Another node may have closed one before this was written, and will not look again.
+        listed = await self._pipeline().execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
+        if gone := [item.key.encode() for item, seen in zip(sessions, listed, strict=True) if seen is None]:
+            await self._forget(gone)
 
     async def _note_served(self, node: str, keys: Sequence[str]) -> None:
         arguments = [self._ttl + milliseconds(self._policy.lease), *keys]
         await self._pipeline().run(self._scripts["served"], [self._keys.facet("node", node)], arguments)
 
     async def _write(self, commands: Iterable[tuple[Any, ...]]) -> None:
-        execute, keep = self._pipeline().execute, self._ttl + milliseconds(_GRACE)
+        execute, keep = self._pipeline().execute, self._kept
         written = [(execute(*command), execute("PEXPIRE", command[1], keep)) for command in commands]
         await asyncio.gather(*(answer for answers in written for answer in answers))
 
@@ -113,24 +115,26 @@ class RedisIndex(RedisStore):
         """Take sessions that are over out of the index."""
         execute = self._pipeline().execute
         known = await execute("HMGET", self._keys.facts, *keys)
-        gone = [execute("ZREM", self._keys.sessions, *keys), execute("HDEL", self._keys.facts, *keys)]
+        gone = []
         for key, facts in zip(keys, known, strict=True):
             if facts is not None:
                 values, found_by = orjson.loads(facts)
                 words = [f"{word}\0{key.decode()}" for word in found_by]
                 gone.append(execute("ZREM", self._keys.words, *words))
                 gone += [execute("SREM", self._keys.facet(name, value), key) for name, value in values.items()]
+        # Last, for as long as it stands there a sweep finds what is left.
+        gone += [execute("HDEL", self._keys.facts, *keys), execute("ZREM", self._keys.sessions, *keys)]
         await asyncio.gather(*gone)
 
     def _forget_soon(self, session: Session) -> None:
         """Take a session that was closed out of the index, behind: a sweep does it, too."""
         post, key = self._pipeline().post, session.key
         self._opened.pop(key, None)
-        post("ZREM", self._keys.sessions, key)
-        post("HDEL", self._keys.facts, key)
         post("ZREM", self._keys.words, *(f"{word}\0{key}" for word in words_of(session)))
         for name, value in _values(session).items():
             post("SREM", self._keys.facet(name, value), key)
+        post("HDEL", self._keys.facts, key)
+        post("ZREM", self._keys.sessions, key)
 
     # -- reading -------------------------------------------------------------------------------------
 

@@ -143,5 +143,5 @@ class RedisSessions(RedisIndex):
 
     def _index(self, index: str, session: Session, limit: int = 0) -> asyncio.Future[Any]:
         # Their use is noted with a beat, which is less than a lease late.
-        arguments = [session.key, self._ttl + milliseconds(self._policy.lease), limit]
+        arguments = [session.key, self._ttl + milliseconds(self._policy.lease), limit, self._life_of(index)]
         return self._pipeline().run(self._scripts["index"], [index], arguments)

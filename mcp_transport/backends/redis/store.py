@@ -22,6 +22,10 @@ BESIDE: Final = ("flights", "streams", "cancels", "state")
 """The parts of a session that stand beside its record and live as long."""
 
 
+# How much longer than a session the indexes are kept, so that a sweep finds it there: seconds.
+_GRACE: Final = 3600.0
+
+
 class RedisStore(Backend):
     """The ground of the backend; `cache` is the Django cache alias that says where Redis is."""
 
@@ -32,6 +36,7 @@ class RedisStore(Backend):
         self._scripts = load_scripts()
         self._ttl = milliseconds(policy.session_ttl)
         self._keep = milliseconds(policy.stream_keep)
+        self._kept = self._ttl + milliseconds(policy.lease + _GRACE)
         self.restores_sessions = policy.rehydrate
         # Clients belong to an event loop; a process may serve from several.
         self._pipelines: dict[asyncio.AbstractEventLoop, Pipeline] = {}
@@ -93,7 +98,15 @@ class RedisStore(Backend):
             for index in (self._keys.owned(principal), self._keys.sessions):
                 by_index.setdefault(index, []).extend((seen, key))
         execute = self._pipeline().execute
-        await asyncio.gather(*(execute("ZADD", index, "XX", *members) for index, members in by_index.items()))
+        written = [
+            (execute("ZADD", index, "XX", *members), execute("PEXPIRE", index, self._life_of(index)))
+            for index, members in by_index.items()
+        ]
+        await asyncio.gather(*(answer for answers in written for answer in answers))
+
+    def _life_of(self, index: str) -> int:
+        """Return for how many milliseconds an index is kept: that of all sessions until it must have been swept."""
+        return self._kept if index == self._keys.sessions else self._ttl + milliseconds(self._policy.lease)
 
     def _over(self, key: str, stream: str) -> None:
         for member in self._members.values():

@@ -147,3 +147,26 @@ async def test_odd_names_are_indexed_and_forgotten(
     await backend.close(KEYS[0], None)
     await backend._pipeline().execute("PING")
     assert index_keys(server) == []
+
+
+async def test_what_another_node_closed_before_the_beat_is_not_indexed(
+    backend: RedisBackend, clock: HandClock, server: RedisServer
+) -> None:
+    await backend.open(session(clock, KEYS[0]))
+    opened = dict(backend._opened)
+    await backend.close(KEYS[0], None)
+    await backend._pipeline().execute("PING")
+    backend._opened = opened  # as on the node that opened it, and does not know
+    await backend._write_books()
+    assert index_keys(server) == []
+
+
+async def test_sessions_in_use_stay_listed_without_new_ones(
+    backend: RedisBackend, clock: HandClock, server: RedisServer
+) -> None:
+    await backend.open(session(clock, KEYS[0]))
+    listing = backend._keys.sessions
+    server.cli("PEXPIRE", listing, "1000")
+    await backend.enter(KEYS[0], ANN, "n1")
+    await backend._write_books()
+    assert int(server.cli("PTTL", listing)) > POLICY.session_ttl * 1000
