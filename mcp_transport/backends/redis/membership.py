@@ -183,7 +183,6 @@ class Membership:
             self._pipeline.run(self._scripts["beat"], mine, [orjson.dumps(who), lease, _KEEP]),
             self._pipeline.run(self._scripts["nodes"], [keys.nodes], [node, lease]),
             self._note_streams(),
-            self._with_beat(),
             *([self._take()] if self._untaken else []),
         )
         if lapsed and not first:
@@ -195,6 +194,8 @@ class Membership:
         for name in dead:
             if name.decode() != node and self.may_judge():
                 await self._sweep(name.decode())
+        # Not before: until here nobody knows that the leases are gone, and takes the living for dead.
+        await self._with_beat()
 
     async def _note_streams(self) -> None:
         begun, over = self.streams - self._noted, self._noted - self.streams
