@@ -46,7 +46,9 @@ class Access:
     def __init__(self, server: Any, rules: Mapping[tuple[str, str], Rule]) -> None:
         self._rules = rules
         self._resources: Any = server._resource_manager if rules and isinstance(server, MCPServer) else None
-        if any(rule.permits is not None for rule in rules.values()):
+        hiding = {kind for (kind, _), rule in rules.items() if rule.permits is not None}
+        self._hides_resources = "resource" in hiding
+        if hiding:
             lowlevel(server).middleware.append(_Lists(self))
 
     def __bool__(self) -> bool:
@@ -60,9 +62,12 @@ class Access:
         return request if rule is None or await _permits(rule, principal) else replace(request, hidden=True)
 
     def scopes(self, request: Request) -> frozenset[str]:
-        """Return the scopes that a request needs."""
-        rule = self._rule(request)
-        return rule.scopes if rule is not None else frozenset()
+        """Return the scopes that a request needs; to hear of a resource takes those of reading it."""
+        if request.method == "subscriptions/listen":
+            rules = [self._resource_rule(uri) for uri in _listened_to(request)]
+        else:
+            rules = [self._rule(request)]
+        return frozenset[str]().union(*(rule.scopes for rule in rules if rule is not None))
 
     def _rule(self, request: Request) -> Rule | None:
         params = request.params or {}
@@ -80,29 +85,33 @@ class Access:
         return self._rules.get((kind, name)) if isinstance(name, str) else None
 
     def _resource_rule(self, uri: object) -> Rule | None:
-        """Return the rule of what the SDK would read: the resource of that very URI, else the first template."""
+        return self._find("resource", self._resource(uri))
+
+    def _resource(self, uri: object) -> str | None:
+        """Return what the SDK would read: the resource of that very URI, else the first template; or None."""
         if self._resources is None or not isinstance(uri, str):
             return None
         if uri in self._resources._resources:
-            return self._find("resource", uri)
+            return uri
         with suppress(ValueError):  # a URI that the SDK refuses to match reads nothing
             for template in self._resources._templates.values():
                 if template.matches(uri) is not None:
-                    return self._find("resource", template.uri_template)
+                    return str(template.uri_template)
         return None
 
     async def _visible_subscriptions(self, request: Request, principal: Principal) -> Request:
-        """Leave out the URIs of hidden resources; what is asked for of them is as if they did not exist."""
+        """Leave out the URIs of hidden resources and, so that these are not told from them, of missing ones."""
+        if not self._hides_resources or not (uris := _listened_to(request)):
+            return request
+        kept = [
+            uri
+            for uri in uris
+            if not isinstance(uri, str)  # which is the SDK's to refuse
+            or ((name := self._resource(uri)) is not None and await self.shows("resource", name, principal))
+        ]
         params = request.params or {}
-        wanted = params.get("notifications")
-        uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
-        if not isinstance(wanted, Mapping) or not isinstance(uris, list):
-            return request
-        rules = [self._resource_rule(uri) for uri in uris]
-        kept = [uri for uri, rule in zip(uris, rules, strict=True) if rule is None or await _permits(rule, principal)]
-        if len(kept) == len(uris):
-            return request
-        return replace(request, params={**params, "notifications": {**wanted, "resourceSubscriptions": kept}})
+        wanted = {**params["notifications"], "resourceSubscriptions": kept}
+        return replace(request, params={**params, "notifications": wanted})
 
     async def shows(self, kind: str, name: object, principal: Principal) -> bool:
         """Tell whether lists shall show something to a caller."""
@@ -127,6 +136,13 @@ class _Lists:
         kept = [item for item in result.get(member, []) if await self._access.shows(kind, item.get(name), principal)]
         own = {"cacheScope": "private"} if "cacheScope" in result else {}
         return {**result, member: kept, **own}
+
+
+def _listened_to(request: Request) -> list[Any]:
+    """Return the URIs that `subscriptions/listen` names; nothing where it is malformed."""
+    wanted = (request.params or {}).get("notifications")
+    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
+    return uris if isinstance(uris, list) else []
 
 
 async def _permits(rule: Rule, principal: Principal) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -229,6 +230,30 @@ async def test_a_subscription_to_a_hidden_resource_is_kept_from_nobody_and_tells
         session = await served.backend.get(session_key(client.session_id))
         assert session is not None
         assert set(session.subscriptions) == {"shop://missing", *kept}
+
+
+async def test_listening_does_not_tell_hidden_resources_from_missing_ones(served: Endpoint) -> None:
+    uris = ["shop://orders", "shop://orders/7", "shop://missing", "shop://products"]
+    for user, kept in (
+        ("bob", {"shop://products"}),
+        ("ann", {"shop://orders", "shop://orders/7", "shop://products"}),
+    ):
+        params = {"notifications": {"resourceSubscriptions": uris}}
+        answer = await send_sessionless(served, "subscriptions/listen", params, user=user)
+        message = await answer.message()
+        assert message is not None
+        assert set(message["params"]["notifications"]["resourceSubscriptions"]) == kept
+        answer.close()
+
+
+async def test_listening_takes_the_scopes_of_what_it_names(served: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PEOPLE, "carl", dataclasses.replace(ANN, subject="carl", scopes=frozenset()))
+    for uri, status in (("shop://orders/7", 403), ("shop://orders", 200)):
+        params = {"notifications": {"resourceSubscriptions": [uri]}}
+        answer = await send_sessionless(served, "subscriptions/listen", params, user="carl")
+        assert answer.status == status
+        if status == 200:
+            answer.close()
 
 
 async def test_completion_for_something_hidden_is_refused(ask: Ask) -> None:

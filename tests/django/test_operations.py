@@ -167,9 +167,9 @@ async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: G
     assert (await client.request("ping")).status == 200, "the session goes on"
 
 
-async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClient, gate: Gate, backend: str) -> None:
-    if backend != "redis":
-        return  # what is in one process is reached by its own loop
+# What is in one process is reached by its own loop.
+@pytest.mark.parametrize("backend", ["redis"], indirect=True)
+async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClient, gate: Gate) -> None:
     task, key = await begin(client, gate), session_key(client.session_id)
     assert (await elsewhere(operations.sessions)).total == 1
     assert await elsewhere(lambda: operations.cancel_call(key, 7))
@@ -180,16 +180,14 @@ async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClie
     assert (await client.request("ping")).status == 404
 
 
+@pytest.mark.parametrize("backend", ["redis"], indirect=True)
 async def test_a_loop_that_serves_nobody_leaves_no_connection(
-    client: SessionClient, backend: str, request: pytest.FixtureRequest
+    client: SessionClient, redis_server: RedisServer
 ) -> None:
-    if backend != "redis":
-        return
-    server: RedisServer = request.getfixturevalue("redis_server")
-    before = server.cli("CLIENT", "LIST").count("\n")
+    before = redis_server.cli("CLIENT", "LIST").count("\n")
     for _ in range(3):
         await elsewhere(operations.sessions)
-    assert server.cli("CLIENT", "LIST").count("\n") == before
+    assert redis_server.cli("CLIENT", "LIST").count("\n") == before
 
 
 async def test_a_store_that_is_away_is_said_so(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> None:
