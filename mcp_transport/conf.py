@@ -88,6 +88,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "MAX_SESSIONS_PER_PRINCIPAL": _from_policy(
         "max_sessions_per_principal", int, "How many sessions a caller may have; the idlest one makes room.", 1
     ),
+    "SESSION_HISTORY": _from_policy(
+        "session_history", int, "How many of a session's last requests are kept for operators; 0 keeps none.", 0
+    ),
     "MAX_REQUEST_BYTES": _from_policy("max_request_bytes", int, "The largest body of a request.", 1),
     "MAX_BATCH": _from_policy("max_batch", int, "The most messages in a batch (2025-03-26).", 1),
     "BODY_TIMEOUT_SECONDS": _from_policy(

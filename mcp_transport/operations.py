@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Final
 
 from mcp_transport import bootstrap, signals
-from mcp_transport.backends.base import Backend, NodeRecord, Page, StreamRecord
+from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, StreamRecord
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.audit import SessionClosed
+from mcp_transport.protocol.history import HistoryEntry
 from mcp_transport.protocol.inbox import CancelCall, Closed
 from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.measures import Traffic, add_up
+from mcp_transport.protocol.messages import Message, summarize
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Flight, Session, short_id
 
 __all__ = [
+    "NewMessages",
     "SessionDetail",
     "can_list",
     "cancel_call",
     "end_session",
     "find_session",
     "look_into",
+    "new_messages",
     "nodes",
+    "overview",
     "sessions",
+    "traffic",
 ]
 
 # Of how many sessions that begin alike an operator may mean one.
-_MOST_ALIKE = 1000
+_MOST_ALIKE: Final = 1000
+
+# So many streams of a session are looked into, and so many messages are returned, at a time.
+_MOST_STREAMS: Final = 100
+_MOST_MESSAGES: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +54,16 @@ class SessionDetail:
     streams: tuple[StreamRecord, ...]
     state: tuple[str, ...]
     """The names of the values that its tools keep."""
+    history: tuple[HistoryEntry, ...] = ()
+    """What happened in it, the newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessages:
+    """Messages on a session's streams, and how far each stream was read."""
+
+    messages: tuple[Message, ...]
+    cursor: Mapping[str, int]
 
 
 def can_list() -> bool:
@@ -49,10 +71,27 @@ def can_list() -> bool:
     return bootstrap.endpoint().backend.supports_listing
 
 
-async def sessions(offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
-    """Return a page of sessions, last seen first. Raises: BackendError; NotImplementedError unless `can_list`."""
+async def sessions(
+    offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
+) -> Page:
+    """Return a page of sessions, in one of `ORDERS`. Raises: BackendError; NotImplementedError unless `can_list`."""
     async with _backend() as backend:
-        return await backend.sessions(offset, limit, query)
+        return await backend.sessions(offset, limit, query, order)
+
+
+async def overview() -> Overview:
+    """Sum all sessions up. Raises: BackendError; NotImplementedError unless `can_list`."""
+    async with _backend() as backend:
+        return await backend.overview()
+
+
+async def traffic() -> Traffic:
+    """Add up what all processes counted within the last minutes; this one alone, where others cannot be seen.
+
+    Raises: BackendError.
+    """
+    async with _backend() as backend:
+        return add_up(await backend.numbers())
 
 
 async def find_session(name: str) -> Session:
@@ -84,7 +123,39 @@ async def look_into(key: str) -> SessionDetail | None:
             flights=await backend.flights(key),
             streams=await backend.streams(key),
             state=tuple(sorted(await backend.read_state(key))),
+            history=await backend.history(key),
         )
+
+
+async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewMessages | None:
+    """Return what the streams of a session have had since `after`, stream by stream; None when the session is over.
+
+    A stream that `after` does not name is new. Of a session with very many streams, only open ones are followed.
+
+    Raises: BackendError.
+    """
+    async with _backend() as backend:
+        if await backend.get(key) is None:
+            return None
+        streams = await backend.streams(key)
+        if len(streams) > _MOST_STREAMS:
+            streams = tuple(stream for stream in streams if not stream.ended)[:_MOST_STREAMS]
+        found, cursor = list[Message](), dict[str, int]()
+        for stream in streams:
+            cursor[stream.name] = seen = (after or {}).get(stream.name, 0)
+            events = await _events(backend, key, stream, seen) if stream.last > seen else ()
+            for event in events[: _MOST_MESSAGES - len(found)]:
+                found.append(summarize(stream.name, event.seq, event.payload))
+                cursor[stream.name] = event.seq
+        return NewMessages(messages=tuple(found), cursor=cursor)
+
+
+async def _events(backend: Backend, key: str, stream: StreamRecord, after: int) -> tuple[Event, ...]:
+    try:
+        events, _ = await backend.read(key, stream.name, after)
+    except LookupError:  # over, or forgotten, since it was listed
+        return ()
+    return events
 
 
 async def end_session(key: str) -> bool:

@@ -12,17 +12,32 @@ Rules that hold for all of them (and make any node able to serve any session):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
-from mcp_transport.backends.records import NodeRecord, Page, StreamRecord
+from mcp_transport.backends.answers import (
+    Appended,
+    Attached,
+    Claimed,
+    Closing,
+    Emitted,
+    Entered,
+    Event,
+    Holder,
+    TakenOver,
+    UnknownStream,
+)
+from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
+from mcp_transport.protocol.history import Ending, HistoryEntry
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.measures import Numbers
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Flight, Session
 
 __all__ = [
+    "NOTHING",
     "Appended",
     "Attached",
     "Backend",
@@ -34,6 +49,7 @@ __all__ = [
     "Event",
     "Holder",
     "NodeRecord",
+    "Overview",
     "Page",
     "StreamRecord",
     "TakenOver",
@@ -42,101 +58,7 @@ __all__ = [
 
 Deliver = Callable[[NodeMessage], None]
 
-
-class TakenOver(LookupError):
-    """Raised for a stream that another response holds, since `epoch`."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__(f"taken over in epoch {epoch}")
-        self.epoch = epoch
-
-
-class UnknownStream(LookupError):
-    """Raised for a stream that the store does not know, or has lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One entry of a stream's log: its number and the JSON message; an end without a message is `b""`."""
-
-    seq: int
-    payload: bytes
-    terminal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The node that has the client's socket of a stream, since which take-over."""
-
-    node: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """A message that was put on a GET stream: its number, and who holds the socket, if anybody does."""
-
-    seq: int
-    holder: Holder | None
-
-
-@dataclass(frozen=True, slots=True)
-class Entered:
-    """A session that admitted a POST; `running` are flights whose id is taken already."""
-
-    session: Session
-    running: tuple[Flight, ...] = ()
-    cancelled: frozenset[RequestId] = frozenset()
-    """Ids whose cancellation came before their request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """What became of a writer's events."""
-
-    holder: Holder | None = None
-    """Who has the stream's socket."""
-    fenced: bool = False
-    """Nothing was stored: another node writes this stream by now."""
-    missing: int = 0
-    """Nothing was stored: the log lacks events from this number on, and the writer may still have them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A stream whose writer died, taken over: its unfinished requests, and the number to go on from."""
-
-    session: Session
-    flights: tuple[Flight, ...]
-    next: int
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """A stream taken over: what the client has not seen, and from where to go on."""
-
-    session: Session
-    holder: Holder
-    previous: Holder | None
-    events: tuple[Event, ...]
-    cursor: int
-    """The client has everything up to this number."""
-    ended: bool = False
-    """Is the stream over, with or without something left to send?"""
-    lost: int = 0
-    """How many events the log no longer holds."""
-    writer: str = ""
-    """The node that runs the stream's calls, while it is not over."""
-    heard: str = ""
-    """The last broadcast that was put on a GET stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """A session that ended, and the nodes to tell."""
-
-    session: Session
-    nodes: frozenset[str]
+NOTHING: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
 
 
 class Backend(ABC):
@@ -150,6 +72,8 @@ class Backend(ABC):
     """Do other processes see a stream's log, and get messages sent to their nodes?"""
     restores_sessions: bool = False
     """Can a session be rebuilt from what its id says, after the store has lost it?"""
+    measure: Callable[[], Numbers] = Numbers
+    """Returns what this process counted; whoever counts sets it."""
 
     # -- nodes ---------------------------------------------------------------------------------------
 
@@ -220,8 +144,8 @@ class Backend(ABC):
         """Return when nothing that was begun and cancelled can take effect any more."""
 
     @abstractmethod
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
-        """Forget flights that ended, `errors` of them badly.
+    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> None:
+        """Forget flights that ended, and note in the session's history how.
 
         Naming a `stream` leaves alone what another POST runs under the same ids.
         """
@@ -254,9 +178,23 @@ class Backend(ABC):
         """Return a live session's streams, as far as this process can see them."""
         return ()
 
-    async def sessions(self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
-        """Return a page of the live sessions that a query means, last seen first."""
+    async def history(self, key: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened in a live session, the newest first, as far as this process can see it."""
+        return ()
+
+    async def sessions(
+        self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
+    ) -> Page:
+        """Return a page of the live sessions that a query means, in one of `protocol.search.ORDERS`."""
         raise NotImplementedError(f"{type(self).__name__} cannot list sessions: use a backend that can")
+
+    async def overview(self) -> Overview:
+        """Sum all live sessions up."""
+        raise NotImplementedError(f"{type(self).__name__} cannot list sessions: use a backend that can")
+
+    async def numbers(self) -> tuple[Numbers, ...]:
+        """Return what each process counted, as far as this one can see it."""
+        return (self.measure(),)
 
     # -- the state that tools keep -------------------------------------------------------------------
 
@@ -284,13 +222,12 @@ class Backend(ABC):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Sequence[RequestId] = (),
-        errors: int = 0,
+        leaving: Mapping[RequestId, Ending] = NOTHING,
     ) -> Appended | None:
         """Add a writer's numbered events to a stream's log; return None for a session that is over.
 
         The first call creates the stream; naming a `holder` makes that node the first one. A writer that `refills`
-        is told of a hole instead of having it counted as lost. `leaving` and `errors` are as for `leave`.
+        is told of a hole instead of having it counted as lost. `leaving` is as for `leave`.
         """
 
     @abstractmethod
@@ -316,8 +253,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    async def mark(self, key: str, stream: str, delivered: int, heard: str = "") -> None:
+    async def mark(self, key: str, stream: str, delivered: int, heard: str = "", *, left: int = 0) -> None:
         """Note that everything up to event `delivered`, and broadcast `heard`, was handed to a socket.
+
+        With `left`, the socket that had the stream since that epoch is gone.
 
         A store that has lost the newest events goes on behind them, so that no number is used twice.
         """

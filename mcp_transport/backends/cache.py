@@ -17,7 +17,7 @@ import orjson
 from django.core.cache import BaseCache, caches
 from django.db import close_old_connections
 
-from mcp_transport.backends.base import Page
+from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.policy import Policy
@@ -87,14 +87,20 @@ class CacheBackend(LocalBackend):
 
         await self._in_thread(drop)
 
-    async def sessions(self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
+    async def sessions(
+        self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
+    ) -> Page:
+        return self.page(await self._living(), offset, limit, query, order)
+
+    async def overview(self) -> Overview:
+        return self.sum_up(await self._living())
+
+    async def _living(self) -> list[Session]:
         def collect(cache: BaseCache) -> list[Session]:
             shards = cache.get_many([_shard_name(number) for number in range(_SHARDS)])
             return list(self._read(cache, [key for shard in shards.values() for key in shard]).values())
 
-        known = [session for session in await self._in_thread(collect) if not query or query.matches(session)]
-        found = sorted(known, key=lambda item: -item.last_seen)
-        return Page(tuple(found[offset : offset + limit]), len(found))
+        return await self._in_thread(collect)
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         def read(cache: BaseCache) -> dict[str, bytes]:

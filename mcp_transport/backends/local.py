@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
 from mcp_transport.backends.base import (
+    NOTHING,
     Appended,
     Attached,
     Backend,
@@ -18,16 +19,21 @@ from mcp_transport.backends.base import (
     Emitted,
     Entered,
     Event,
+    Overview,
+    Page,
     StreamRecord,
     TakenOver,
     UnknownStream,
 )
+from mcp_transport.backends.listing import page_of, sum_up
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion, ended_entry
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Flight, Session
 
 __all__ = ["Change", "LocalBackend"]
@@ -106,18 +112,46 @@ class LocalBackend(Backend):
             local.flights[flight.request_id] = replace(flight, started=now)
         return Entered(session, running, cancelled)
 
+    def page(self, living: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str) -> Page:
+        """Return a page of the living sessions."""
+        return page_of(map(self._with_counts, living), self._now(), offset, limit, query, order)
+
+    def sum_up(self, living: Sequence[Session]) -> Overview:
+        """Sum the living sessions up."""
+        return sum_up(living, self._now())
+
+    def _with_counts(self, session: Session) -> Session:
+        """Fill in what of a session goes on here."""
+        if session.key not in self._local:
+            return session
+        _, local = self._local[session.key]
+        return replace(session, calls=len(local.flights), streams=local.open_streams)
+
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
         if key not in self._local or await self.load(key) is None:
             return ()
         return tuple(log.record(name) for name, log in self._local[key][1].logs.items())
 
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
-        flights = self._local[key][1].flights if key in self._local else {}
-        ended = [item for item in request_ids if item in flights and stream in ("", flights[item].stream)]
-        for request_id in ended:
-            del flights[request_id]
-        if errors:
+    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> None:
+        local = self._local[key][1] if key in self._local else LocalSession()
+        known = [local.flights[item] for item in endings if item in local.flights]
+        ended = [flight for flight in known if stream in ("", flight.stream)]
+        # First, since it may fail, and is then tried again.
+        if errors := sum(endings[flight.request_id].is_error for flight in ended):
             await self.modify(key, lambda session: replace(session, errors=session.errors + errors))
+        for flight in ended:
+            if local.flights.pop(flight.request_id, None) is not None:
+                self._note(local, ended_entry(flight, endings[flight.request_id], self._now()))
+
+    async def history(self, key: str) -> tuple[HistoryEntry, ...]:
+        if key not in self._local or await self.load(key) is None:
+            return ()
+        return tuple(reversed(self._local[key][1].history))
+
+    def _note(self, local: LocalSession, entry: HistoryEntry) -> None:
+        local.history.append(entry)
+        if len(local.history) > self._policy.session_history:
+            local.history.popleft()
 
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
@@ -179,8 +213,7 @@ class LocalBackend(Backend):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Sequence[RequestId] = (),
-        errors: int = 0,
+        leaving: Mapping[RequestId, Ending] = NOTHING,
     ) -> Appended | None:
         # Nothing here outlives the writer, so nobody takes its streams over, and nothing it logged is lost.
         if key not in self._local or await self._is_over(key):
@@ -190,7 +223,7 @@ class LocalBackend(Backend):
             log.take(holder)
         local.append(stream, events, self._now())
         if leaving:
-            await self.leave(key, leaving, errors)
+            await self.leave(key, leaving)
         return Appended(log.holder)
 
     async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
@@ -222,6 +255,8 @@ class LocalBackend(Backend):
         if cursor > log.last and stream not in running:
             raise LookupError(stream)
         holder, previous = log.take(node)
+        attached = HistoryEntry(when=self._now(), what=Occasion.ATTACHED, node=node, stream=stream)
+        self._note(local, attached)
         events, lost = log.after(cursor)
         ended = log.done_at is not None
         return Attached(session, holder, previous, events, cursor, ended, lost, heard=log.heard)
@@ -239,11 +274,13 @@ class LocalBackend(Backend):
             raise UnknownStream(stream)
         return (), 0
 
-    async def mark(self, key: str, stream: str, delivered: int, heard: str = "") -> None:
+    async def mark(self, key: str, stream: str, delivered: int, heard: str = "", *, left: int = 0) -> None:
         log = self._local[key][1].logs.get(stream) if key in self._local else None
         if log is not None:
             log.delivered, log.last = max(log.delivered, delivered), max(log.last, delivered)
             log.heard = max(log.heard, heard)
+            if log.holder is not None and log.holder.epoch == left:
+                log.holder = None
 
     def remaining(self, session: Session) -> float:
         """Return how many seconds a session has to live if nobody uses it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from mcp_transport.backends.base import Page
+from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
@@ -75,10 +75,17 @@ class MemoryBackend(LocalBackend):
             if not owned:
                 del self._owned[session.principal]
 
-    async def sessions(self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING) -> Page:
+    async def sessions(
+        self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
+    ) -> Page:
+        return self.page(await self._living(), offset, limit, query, order)
+
+    async def overview(self) -> Overview:
+        return self.sum_up(await self._living())
+
+    async def _living(self) -> list[Session]:
         await self._drop_expired()
-        newest = [session for session in reversed(self._sessions.values()) if not query or query.matches(session)]
-        return Page(tuple(newest[offset : offset + limit]), len(newest))
+        return list(reversed(self._sessions.values()))
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         return dict(self._state.get(key, {})) if await self.load(key) is not None else {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mcp_transport.protocol.session import Session
 
-__all__ = ["NodeRecord", "Page", "StreamRecord"]
+__all__ = ["NodeRecord", "Overview", "Page", "StreamRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class NodeRecord:
     pid: int
     calls: int = 0
     draining: bool = False
+    age: float = 0.0
+    """Seconds since it renewed its lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +48,22 @@ class Page:
     total: int
     is_exact: bool = True
     """False where that would have taken too long to find out: there are about this many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All sessions, summed up; durations are seconds from a session's beginning to its last use."""
+
+    total: int = 0
+    values: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    """For `client`, `user`, `protocol_version` and `node`: the commonest values, and how many sessions have each."""
+    opened: int = 0
+    """Sessions that began within the last minute, and live."""
+    mean_duration: float = 0.0
+    median_duration: float = 0.0
+    sampled: int = 0
+    """Of so many sessions the durations were looked at."""
+    memory: int = 0
+    """Bytes that the store holds, where that is known, with whatever else it stores."""
+    memory_limit: int = 0
+    """Bytes that it may hold; 0 for no limit, or where that is not known."""

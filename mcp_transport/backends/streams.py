@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
+from mcp_transport.protocol.history import HistoryEntry
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight
@@ -72,7 +73,7 @@ class StreamLog:
 
 
 class LocalSession:
-    """What of a session lives in this process: flights, early cancels, logs."""
+    """What of a session lives in this process: flights, early cancels, logs, and what happened."""
 
     def __init__(self, begun: str = "") -> None:
         self.begun = begun
@@ -80,7 +81,13 @@ class LocalSession:
         self.flights: dict[RequestId, Flight] = {}
         self.cancels: dict[RequestId, float] = {}
         self.logs: dict[str, StreamLog] = {}
+        self.history: deque[HistoryEntry] = deque()
         self._ended: deque[tuple[float, str]] = deque()
+
+    @property
+    def open_streams(self) -> int:
+        """Return how many streams have a socket and are not over."""
+        return sum(log.holder is not None and log.done_at is None for log in self.logs.values())
 
     def append(self, name: str, events: Sequence[Event], now: float) -> None:
         """Add events to one of the logs, which may be its end."""

@@ -13,6 +13,7 @@ from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome
 from mcp_transport.protocol.audit import ToolCalled
 from mcp_transport.protocol.errors import INTERNAL_ERROR, lost_call
+from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.jsonrpc import Request
 
 if TYPE_CHECKING:
@@ -44,16 +45,14 @@ class Call:
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._node = node
-        self._is_over = False
-        self._began: float | None = None
-        """When it began, if an auditor wants to know."""
+        self._is_over = self._is_abandoned = False
+        self._began = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, done: Callable[[Call], None]) -> None:
         """Begin; `done` is called once, at the end."""
         self._node.running.add(self)
-        if self.request.method == "tools/call" and not self.request.hidden and self._node.observer.audits(ToolCalled):
-            self._began = self._node.clock.now()
+        self._began = self._node.clock.now()
         self._task = self._node.lifecycle.spawn(self._run(done))
         self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
 
@@ -62,21 +61,41 @@ class Call:
             self._node.running.discard(self)
             self._is_over = True
             done(self)
-            if self._began is not None:
-                self._audit(self._began)
+            self._tell()
 
-    def _audit(self, began: float) -> None:
-        """Tell an auditor, behind the answer."""
+    @property
+    def ending(self) -> Ending:
+        """Return how it ended."""
+        if self.outcome is None:
+            return Ending.CANCELLED
+        if self._is_abandoned:
+            return Ending.LOST
+        return Ending.ERROR if self.outcome.failed else Ending.OK
+
+    def _tell(self) -> None:
+        """Count it and tell an auditor, behind the answer."""
+        seconds = max(0.0, self._node.clock.now() - self._began)
+        if self.request.method != "subscriptions/listen":  # which takes as long as its client likes
+            self._node.meter.count(self._operation(), self._version, seconds, self.ending)
+        is_tool = self.request.method == "tools/call" and not self.request.hidden
+        if is_tool and self._node.observer.audits(ToolCalled):
+            self._audit(seconds)
+
+    def _operation(self) -> str:
+        """Name what was asked for; what was refused may name what does not exist."""
+        is_refused = self.outcome is not None and self.outcome.error is not None
+        return operation_of(self.request.method, None if is_refused else self.request.params)
+
+    def _audit(self, seconds: float) -> None:
         observer, caller, params = self._node.observer, self.exchange().caller, self.request.params or {}
         keeps = observer.auditor is not None and observer.auditor.keeps_arguments
-        now = self._node.clock.now()
         observer.audit(
             ToolCalled(
-                when=now,
+                when=self._began + seconds,
                 principal=caller.principal,
                 tool=str(params.get("name", ""))[:200],
                 outcome="cancelled" if self.outcome is None else "error" if self.outcome.failed else "ok",
-                seconds=max(0.0, now - began),
+                seconds=seconds,
                 session=caller.own_session.short_id if caller.own_session is not None else "",
                 address=caller.address,
                 arguments=params.get("arguments") if keeps else None,
@@ -114,6 +133,7 @@ class Call:
         safe = self._node.kernel.traits(self.request).safe
         key = self.writer.key if self.writer is not None else ""
         self._node.observer.happened(Happening.ABANDONED, key, node=self._node.id)
+        self._is_abandoned = True
         self.outcome = Outcome(error=lost_call("the server stopped", safe))
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()

@@ -16,9 +16,10 @@ from mcp_transport.backends.base import Backend
 from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
+from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
-from mcp_transport.engine.reply import accepted, rejection
+from mcp_transport.engine.reply import accepted, rejection, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel
@@ -37,6 +38,7 @@ from mcp_transport.protocol.inbound import (
 )
 from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.measures import Numbers
 from mcp_transport.protocol.origin import cors_headers, origin_is_allowed, preflight_headers
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import ANONYMOUS, Principal
@@ -90,6 +92,8 @@ class Endpoint:
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
         self._step_up = step_up
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
+        self.meter = Meter(self._clock)
+        backend.measure = self.numbers
         self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         kernel.bus.publish_to = self._broadcast
@@ -116,11 +120,13 @@ class Endpoint:
                 reply = await self._handle_post(request, value, content, principal)
         except ProtocolError as error:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
+            self.meter.refuse(str(error.status))
             if error.status in (401, 403):
                 self._denied(request, error.principal or principal, error.message, value)
             reply = rejection(error, value)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
+            self.meter.refuse("503")
             unavailable = "the session store does not answer; try again"
             reply = rejection(ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),)), value)
         except ClientGone:
@@ -128,7 +134,7 @@ class Endpoint:
         except Exception:
             logger.exception("%s failed", request.method)
             reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
-        return self._with_cors(request, _with_length(reply))
+        return self._with_cors(request, with_length(reply))
 
     async def _handle_post(
         self, request: HTTPRequest, value: Any, content: bytes, principal: Principal
@@ -262,6 +268,7 @@ class Endpoint:
             self._keys,
             session_keys=self._session_keys,
             observer=self.observer,
+            meter=self.meter,
             rescue=partial(sessionful.rescue, recall=self._recall),
         )
         try:
@@ -297,6 +304,10 @@ class Endpoint:
         known = [starting for loop, starting in list(self._nodes.items()) if not loop.is_closed()]
         return tuple(starting.result() for starting in known if starting.done() and not _has_failed(starting))
 
+    def numbers(self) -> Numbers:
+        """Return what this process counted within the last minutes."""
+        return self.meter.numbers(sum(len(node.streams) for node in self.nodes))
+
     async def why_not_ready(self) -> str:
         """Say why no traffic should be sent here; an empty string means that it should."""
         if self._is_leaving:
@@ -326,14 +337,6 @@ def _spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
-    """Say how long a complete answer is, so that no server has to chunk it; 204 must not (RFC 9110, 8.6)."""
-    if isinstance(reply, StreamReply) or reply.status == 204:
-        return reply
-    headers = (*reply.headers, ("Content-Length", str(len(reply.body))))
-    return Reply(status=reply.status, headers=headers, body=reply.body)
 
 
 def _has_failed(starting: asyncio.Future[Node]) -> bool:

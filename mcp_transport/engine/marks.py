@@ -32,9 +32,13 @@ class Marks:
             self._due.add(stream.key)
             self._node.lifecycle.spawn(self._settle_later(stream))
 
-    def settle_soon(self, stream: OpenStream) -> None:
-        """Tell the store now, since the stream's socket is gone."""
-        if stream.stream == GET_STREAM and stream.key in self._due:
+    def let_go(self, stream: OpenStream) -> None:
+        """Tell the store that a stream goes on without a socket, and how far the socket got."""
+        is_held = self._node.streams.get((stream.key, stream.stream)) is stream
+        if is_held and not stream.is_over and not self._node.is_stopping:
+            self._due.discard(stream.key)
+            self._node.lifecycle.spawn(self._mark(stream, left=stream.epoch))
+        elif stream.stream == GET_STREAM and stream.key in self._due:
             self._node.lifecycle.spawn(self._settle(stream))
 
     async def settle(self, key: str) -> None:
@@ -49,5 +53,9 @@ class Marks:
     async def _settle(self, stream: OpenStream) -> None:
         if stream.key in self._due:
             self._due.discard(stream.key)
-            with suppress(BackendError):
-                await self._node.backend.mark(stream.key, GET_STREAM, stream.cursor, stream.told)
+            await self._mark(stream)
+
+    async def _mark(self, stream: OpenStream, left: int = 0) -> None:
+        delivered = stream.cursor if stream.stream == GET_STREAM else 0  # other clients say how far they are
+        with suppress(BackendError):
+            await self._node.backend.mark(stream.key, stream.stream, delivered, stream.told, left=left)

@@ -19,6 +19,7 @@ from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.lifecycle import Lifecycle
 from mcp_transport.engine.marks import Marks
+from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.observer import Happening, Observer
 from mcp_transport.engine.questions import Questions
 from mcp_transport.engine.recovery import come_back
@@ -84,12 +85,13 @@ class Node:
         *,
         session_keys: Sequence[bytes],
         observer: Observer,
+        meter: Meter,
         rescue: Rescue,
     ) -> None:
         # Made at the first request, thus after any fork: two workers never share an id.
         self.id = secrets.token_hex(6)
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
-        self.session_keys, self.observer, self._rescue = session_keys, observer, rescue
+        self.session_keys, self.observer, self.meter, self._rescue = session_keys, observer, meter, rescue
         self.lifecycle = Lifecycle()
         self.questions = Questions(self.id, clock, keys)
         self.announcements, self.marks = Announcements(self), Marks(self)
@@ -337,7 +339,7 @@ class Node:
 
     def let_go(self, stream: OpenStream) -> None:
         """Note that a stream's socket is gone."""
-        self.marks.settle_soon(stream)
+        self.marks.let_go(stream)
         self.release(stream)
         stream.end()
 

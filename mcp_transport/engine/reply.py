@@ -9,10 +9,10 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import error_body
 from mcp_transport.protocol.headers import Accepts
-from mcp_transport.protocol.http import HeaderList, Reply
+from mcp_transport.protocol.http import HeaderList, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import is_request_id
 
-__all__ = ["accepted", "answer", "rejection"]
+__all__ = ["accepted", "answer", "rejection", "with_length"]
 
 _JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -36,3 +36,11 @@ def rejection(error: ProtocolError, value: Any = None) -> Reply:
         error.code, error.message, request_id=request_id if is_request_id(request_id) else None, data=error.data
     )
     return Reply(status=error.status, headers=(*_JSON, *error.headers), body=encode(body))
+
+
+def with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
+    """Say how long a complete answer is, so that no server has to chunk it; 204 must not (RFC 9110, 8.6)."""
+    if isinstance(reply, StreamReply) or reply.status == 204:
+        return reply
+    headers = (*reply.headers, ("Content-Length", str(len(reply.body))))
+    return Reply(status=reply.status, headers=headers, body=reply.body)

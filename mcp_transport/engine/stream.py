@@ -148,6 +148,8 @@ class OpenStream:
         """Was an event refused that may not be in the log yet?"""
         self._farewell: list[bytes] = []
         self.ended = asyncio.Event()
+        self.is_over = False
+        """Was its last event handed to the socket?"""
         self._wake = asyncio.Event()
 
     def note_broadcast(self, number: str, seq: int) -> None:
@@ -195,6 +197,7 @@ class OpenStream:
             if chunk := b"".join(frame for event in events for frame in self._frames_of(event)):
                 yield chunk  # one write for all that is ready
             if events and events[-1].terminal:
+                self.is_over = True
                 return
             if self.ended.is_set():
                 for frame in self._farewell:

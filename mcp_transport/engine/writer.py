@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcp_transport.backends.base import Appended, Event
 from mcp_transport.engine.observer import Happening
+from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Wake
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
@@ -33,9 +34,7 @@ class Writer:
         self.key, self.stream = session.key, stream
         self._flights = flights
         self.request_ids = tuple(flight.request_id for flight in flights)
-        # Answers that are not in the log yet, and how many of them are errors.
-        self._leaving: list[RequestId] = []
-        self._errors = 0
+        self._endings: dict[RequestId, Ending] = {}
         self._seq = self._stored = first - 1
         self._recent: deque[Event] = deque()
         self._recent_bytes = 0
@@ -67,16 +66,17 @@ class Writer:
         self.touched.set()
         self._add(Event(self._seq + 1, payload))
 
-    def answer(self, request_id: RequestId, payload: bytes, *, failed: bool) -> None:
+    def note_ending(self, request_id: RequestId, ending: Ending) -> None:
+        """Note how a request ended, before its answer, if it has one, is added."""
+        self._endings[request_id] = ending
+
+    def answer(self, payload: bytes) -> None:
         """Add the answer to one of several requests."""
-        self._leaving.append(request_id)
-        self._errors += failed
         self._add(Event(self._seq + 1, payload))
 
-    def end(self, payload: bytes, *, failed: bool = False) -> None:
+    def end(self, payload: bytes) -> None:
         """Add the last answer, or with an empty one end without."""
-        self._leaving = list(self.request_ids)
-        self._errors += failed
+        self._endings = dict.fromkeys(self.request_ids, Ending.CANCELLED) | self._endings
         self._ended = True
         self._add(Event(self._seq + 1, payload, terminal=True))
         self.touched.set()
@@ -130,7 +130,7 @@ class Writer:
         """Append what is not stored; return None when this stream is no longer to be written here."""
         refills = True
         while True:
-            batch, leaving, errors = self.unwritten, tuple(self._leaving), self._errors
+            batch = self.unwritten
             appended = await self._node.backend.append(
                 self.key,
                 self.stream,
@@ -138,8 +138,7 @@ class Writer:
                 writer=self._node.id,
                 holder=holder,
                 refills=refills,
-                leaving=leaving,
-                errors=errors,
+                leaving=dict(self._endings),
             )
             if appended is None:
                 if not await self._restore():
@@ -156,8 +155,6 @@ class Writer:
                     self._node.observer.happened(Happening.REFILLED, self.key, stream=self.stream)
             else:
                 self._stored = batch[-1].seq if batch else self._stored
-                self._leaving = self._leaving[len(leaving) :]
-                self._errors -= errors
                 return appended
 
     def stop(self) -> None:
@@ -213,10 +210,9 @@ class Writer:
             self.stop()
             return False
         self._stored = 0
-        left = [flight for flight in self._flights if flight.request_id not in self._leaving]
+        left = [flight for flight in self._flights if flight.request_id not in self._endings]
         await backend.enter(self.key, session.principal, self._node.id, left)
         return True
 
     async def _leave(self) -> None:
-        ids, backend = self.request_ids, self._node.backend
-        await backend.leave(self.key, ids, self._errors, stream=self.stream)
+        await self._node.backend.leave(self.key, self._endings, stream=self.stream)

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Final
 
 from mcp_transport.protocol.session import Session
 
-__all__ = ["EVERYTHING", "SessionQuery", "client_of", "words_of"]
+__all__ = ["ACTIVE_SECONDS", "EVERYTHING", "ORDERS", "SessionQuery", "State", "client_of", "state_of", "words_of"]
 
 MAX_WORD = 100
+
+ACTIVE_SECONDS: Final = 60.0
+"""How long after its last request a session counts as active."""
+
+ORDERS: Final = ("last_seen", "created", "requests", "errors")
+"""What sessions can be ordered by; a "-" before it puts the greatest first."""
+
+
+class State(StrEnum):
+    """What a session is at; the first that fits."""
+
+    BUSY = "busy"
+    """Requests of it are in flight."""
+    OPENING = "opening"
+    """Its client has not said `notifications/initialized`, so far."""
+    ACTIVE = "active"
+    """It was used within the last minute."""
+    IDLE = "idle"
+
+
+def state_of(session: Session, now: float) -> State:
+    """Tell what a listed session is at; `now` is in seconds since the epoch."""
+    if session.calls:
+        return State.BUSY
+    if not session.initialized:
+        return State.OPENING
+    return State.ACTIVE if now - session.last_seen < ACTIVE_SECONDS else State.IDLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +53,11 @@ class SessionQuery:
     protocol_version: str = ""
     node: str = ""
     """The node that served the last request."""
+    state: str = ""
+    """One of `State`."""
+    created_after: float = 0.0
+    """Seconds since the epoch."""
+    created_before: float = 0.0
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in fields(self))
@@ -39,8 +73,12 @@ class SessionQuery:
         named = ("user", "client", "protocol_version", "node")
         return {name: value for name in named if (value := getattr(self, name))}
 
-    def matches(self, session: Session) -> bool:
-        """Tell whether a session is among those that are asked for."""
+    def matches(self, session: Session, now: float) -> bool:
+        """Tell whether a session is, `now`, among those that are asked for."""
+        if self.state and state_of(session, now) != self.state:
+            return False
+        if not self.created_after <= session.created <= (self.created_before or session.created):
+            return False
         known = {
             "user": session.user,
             "client": client_of(session),

@@ -40,6 +40,10 @@ class Session:
     """The absolute end, however busy the session is."""
     requests: int = 0
     errors: int = 0
+    calls: int = 0
+    """Its requests in flight; this and the next are filled in by listings alone."""
+    streams: int = 0
+    """Its streams that are open, with a socket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,8 @@ class Flight:
     """Of the POST's body: tells a client's retry from a second use of the id."""
     node: str
     stream: str
+    operation: str = ""
+    """What it asks for: `protocol.history.operation_of`."""
     started: float = 0.0
     safe: bool = False
     """May a client send it again after its node died, without fear that it takes effect twice?"""

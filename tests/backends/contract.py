@@ -13,8 +13,10 @@ from dataclasses import replace
 import pytest
 
 from mcp_transport.backends.base import Backend, Closing, Emitted, Page
+from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
 from mcp_transport.protocol.search import SessionQuery
+from tests.backends.contract_operators import OperatorContract
 from tests.backends.contract_requests import RequestContract
 from tests.backends.contract_streams import StreamContract
 from tests.backends.parts import (
@@ -27,6 +29,7 @@ from tests.backends.parts import (
     THIRD_KEY,
     UNKNOWN_KEY,
     HandClock,
+    ended,
     events,
     flight,
     session,
@@ -46,14 +49,14 @@ async def assert_refuses_everything(backend: Backend, key: str, principal: str =
     assert await backend.write_state(key, "a", b"1") is False
     assert await backend.read_state(key) == {}
     await backend.update(key, initialized=True)
-    await backend.leave(key, [77], errors=1)
+    await backend.leave(key, ended(77, ending=Ending.ERROR))
     assert await backend.get(key) is None
     assert await backend.flights(key) == ()
     assert await backend.close(key, principal) is None
     assert await backend.close(key, None) is None
 
 
-class BackendContract(RequestContract, StreamContract):
+class BackendContract(RequestContract, StreamContract, OperatorContract):
     """Sessions, tools' state, listing, nodes; requests in flight and streams come from the bases."""
 
     @pytest.fixture
@@ -97,12 +100,12 @@ class BackendContract(RequestContract, StreamContract):
     async def test_leaving_counts_errors(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         await backend.enter(KEY, ANN, "n1", [flight(1), flight(2), flight(3)])
-        await backend.leave(KEY, [1, 2], errors=2)
-        await backend.leave(KEY, [3])
-        await backend.leave(KEY, [3, "never"], errors=1)
+        await backend.leave(KEY, ended(1, 2, ending=Ending.ERROR))
+        await backend.leave(KEY, ended(3, ending=Ending.CANCELLED))
+        await backend.leave(KEY, ended(3, "never", ending=Ending.ERROR))
         found = await backend.get(KEY)
         assert found is not None
-        assert (found.requests, found.errors) == (3, 3)
+        assert (found.requests, found.errors) == (3, 2)
 
     # -- whose it is ---------------------------------------------------------------------------------
 
@@ -153,7 +156,7 @@ class BackendContract(RequestContract, StreamContract):
         await backend.enter(KEY, ANN, "n1", [flight(1)])
         clock.advance(POLICY.session_ttl - 1)
         await backend.update(KEY, initialized=True)
-        await backend.leave(KEY, [1], errors=1)
+        await backend.leave(KEY, ended(1, ending=Ending.ERROR))
         await backend.emit(KEY, b"{}")
         await backend.write_state(KEY, "a", b"1")
         assert await backend.get(KEY)
@@ -210,7 +213,7 @@ class BackendContract(RequestContract, StreamContract):
         assert await backend.cancel(KEY, ANN, 1) is None
         await backend.append(KEY, STREAM, events(2, end=True))
         await backend.mark(KEY, STREAM, 2)
-        await backend.leave(KEY, [1], errors=1)
+        await backend.leave(KEY, ended(1, ending=Ending.ERROR))
         with pytest.raises(LookupError):
             await backend.read(KEY, STREAM, 0)
         await assert_refuses_everything(backend, KEY)
@@ -351,9 +354,6 @@ class BackendContract(RequestContract, StreamContract):
         for query in (SessionQuery(text="ann"), SessionQuery(user="ann"), SessionQuery(client="Claude")):
             page = await backend.sessions(query=query)
             assert ([item.key for item in page.sessions], page.total) == ([THIRD_KEY], 1), query
-
-    async def index(self, backend: Backend) -> None:
-        """Have a backend write what it writes with a node's beat."""
 
     # -- nodes ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from mcp_transport.backends.base import Backend
-from tests.backends.parts import ANN, KEY, OTHER_KEY, STREAM, HandClock, flight, session
+from tests.backends.parts import ANN, KEY, OTHER_KEY, STREAM, HandClock, ended, flight, session
 
 
 class RequestContract:
@@ -21,7 +21,7 @@ class RequestContract:
             replace(flight(1), started=clock()),
             replace(flight("1", stream="bb"), started=clock()),
         }
-        await backend.leave(KEY, ["1"])
+        await backend.leave(KEY, ended("1"))
         assert [item.request_id for item in await backend.flights(KEY)] == [1]
 
     async def test_an_id_in_flight_is_reported_and_nothing_is_registered(
@@ -33,7 +33,7 @@ class RequestContract:
         assert again is not None
         assert again.running == (replace(flight(1, node="n1", stream="aa", digest=b"first"), started=clock()),)
         assert [item.request_id for item in await backend.flights(KEY)] == [1]
-        await backend.leave(KEY, [1])
+        await backend.leave(KEY, ended(1))
         after = await backend.enter(KEY, ANN, "n2", [flight(1), flight(2)])
         assert after is not None
         assert after.running == ()
@@ -65,7 +65,7 @@ class RequestContract:
         found = await backend.cancel(KEY, ANN, 1)
         assert found is not None
         assert (found.node, found.stream) == ("n7", STREAM)
-        await backend.leave(KEY, [1])
+        await backend.leave(KEY, ended(1))
         entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
         assert entered is not None
         assert entered.cancelled == frozenset()
@@ -82,7 +82,7 @@ class RequestContract:
         assert other is not None
         assert entered is not None
         assert (other.cancelled, entered.cancelled) == (frozenset(), {1})
-        await backend.leave(KEY, [1])
+        await backend.leave(KEY, ended(1))
         again = await backend.enter(KEY, ANN, "n1", [flight(1)])
         assert again is not None
         assert again.cancelled == frozenset()

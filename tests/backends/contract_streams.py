@@ -9,7 +9,7 @@ import pytest
 
 from mcp_transport.backends.base import Appended, Attached, Backend, Emitted, Event, Holder, TakenOver
 from mcp_transport.protocol.inbox import Broadcast
-from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, events, flight, session
+from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
 
 async def attach(
@@ -32,7 +32,7 @@ class StreamContract:
         """A backend with one session in which a request was taken, as before any stream."""
         await backend.open(session(clock))
         await backend.enter(KEY, ANN, "n1", [flight(1)])
-        await backend.leave(KEY, [1])
+        await backend.leave(KEY, ended(1))
         return backend
 
     # -- the log -------------------------------------------------------------------------------------

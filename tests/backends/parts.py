@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcp_transport.backends.base import Event
+from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Flight, Session, session_key
@@ -56,7 +57,12 @@ def session(clock: HandClock, key: str = KEY, principal: str = ANN, **members: A
 
 
 def flight(request_id: RequestId, *, node: str = "n1", stream: str = STREAM, digest: bytes = b"d") -> Flight:
-    return Flight(request_id=request_id, digest=digest, node=node, stream=stream)
+    return Flight(request_id=request_id, digest=digest, node=node, stream=stream, operation="tools/call add m\xeb")
+
+
+def ended(*request_ids: RequestId, ending: Ending = Ending.OK) -> dict[RequestId, Ending]:
+    """Say how requests ended."""
+    return dict.fromkeys(request_ids, ending)
 
 
 def events(*numbers: int, end: bool = False) -> list[Event]:

@@ -12,9 +12,10 @@ from django.core.cache import caches
 
 from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.history import Ending
 from tests.backends.caches import BOUND, FailingCache, PausingCache
 from tests.backends.contract import BackendContract, assert_refuses_everything
-from tests.backends.parts import ANN, KEY, OTHER_KEY, POLICY, STREAM, HandClock, events, flight, session
+from tests.backends.parts import ANN, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
 Build = Callable[[dict[str, Any]], CacheBackend]
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
@@ -150,7 +151,7 @@ OPERATIONS: dict[str, Callable[[CacheBackend, HandClock], Awaitable[object]]] = 
     "get": lambda backend, clock: backend.get(KEY),
     "enter": lambda backend, clock: backend.enter(KEY, ANN, "n1", [flight(1)]),
     "enter an unknown one": lambda backend, clock: backend.enter(OTHER_KEY, ANN, "n1"),
-    "leave with errors": lambda backend, clock: backend.leave(KEY, [1], errors=1),
+    "leave with errors": lambda backend, clock: backend.leave(KEY, ended(9, ending=Ending.ERROR)),
     "update": lambda backend, clock: backend.update(KEY, initialized=True),
     "touch": lambda backend, clock: backend.touch(KEY),
     "close": lambda backend, clock: backend.close(KEY, ANN),
@@ -178,6 +179,7 @@ async def broken(build: Build, clock: HandClock) -> CacheBackend:
     """A backend with one session, over a cache that a test may break."""
     backend = build({"BACKEND": "tests.backends.caches.FailingCache"})
     await backend.open(session(clock))
+    await backend.enter(KEY, ANN, "n1", [flight(9)])
     return backend
 
 
@@ -223,7 +225,7 @@ async def test_what_needs_no_record_goes_on_without_the_cache(
     assert await broken.append(KEY, STREAM, events(1), holder="n1")
     assert await broken.read(KEY, STREAM, 0) == (tuple(events(1)), 0)
     await broken.mark(KEY, STREAM, 1)
-    await broken.leave(KEY, [1])
+    await broken.leave(KEY, ended(1, 9))
     assert await broken.flights(KEY) == ()
 
 
@@ -254,6 +256,7 @@ async def pausing(build: Build, clock: HandClock) -> CacheBackend:
     """A backend with one session, over a cache that can stop before it writes."""
     backend = build({"BACKEND": "tests.backends.caches.PausingCache"})
     await backend.open(session(clock))
+    await backend.enter(KEY, ANN, "n1", [flight(9)])
     return backend
 
 
@@ -263,7 +266,7 @@ async def pausing(build: Build, clock: HandClock) -> CacheBackend:
         lambda backend: backend.touch(KEY),
         lambda backend: backend.enter(KEY, ANN, "n1", [flight(1)]),
         lambda backend: backend.update(KEY, initialized=True),
-        lambda backend: backend.leave(KEY, [1], errors=1),
+        lambda backend: backend.leave(KEY, ended(9, ending=Ending.ERROR)),
         lambda backend: backend.attach(KEY, ANN, "g", None, "n1"),
     ],
     ids=["touch", "enter", "update", "leave", "attach"],
@@ -281,7 +284,7 @@ async def test_a_subscription_is_not_lost_to_a_request_that_enters_meanwhile(pau
     await meet(pausing, entering, pausing.update(KEY, subscriptions=("test://new",)))
     found = await pausing.get(KEY)
     assert found is not None
-    assert (found.subscriptions, found.requests) == (("test://new",), 1)
+    assert (found.subscriptions, found.requests) == (("test://new",), 2)
 
 
 @pytest.mark.parametrize(

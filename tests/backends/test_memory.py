@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.protocol.history import Ending
 from tests.backends.contract import BackendContract
 from tests.backends.parts import (
     ANN,
@@ -16,6 +17,7 @@ from tests.backends.parts import (
     THIRD_KEY,
     UNKNOWN_KEY,
     HandClock,
+    ended,
     events,
     flight,
     session,
@@ -76,7 +78,7 @@ async def test_nothing_is_left_by_what_comes_after_the_close(backend: MemoryBack
     await backend.open(session(clock))
     await use(backend, KEY)
     await backend.close(KEY, ANN)
-    await backend.leave(KEY, [1], errors=1)
+    await backend.leave(KEY, ended(1, ending=Ending.ERROR))
     await backend.append(KEY, STREAM, events(2))
     await backend.mark(KEY, STREAM, 2)
     await backend.emit(KEY, b"{}")
@@ -173,7 +175,7 @@ async def test_a_session_with_a_running_call_does_not_make_room(backend: MemoryB
         await backend.open(session(clock, key))
         await backend.enter(key, ANN, "n1", [flight(1)])
         clock.advance(1)
-    await backend.leave(THIRD_KEY, [1])
+    await backend.leave(THIRD_KEY, ended(1))
     assert await backend.open(session(clock, FOURTH_KEY)) == (THIRD_KEY,)
 
 

@@ -47,7 +47,7 @@ SESSION = Session(
     ids=str,
 )
 def test_query_means_sessions_that_fit_in_every_way(query: dict[str, str], found: bool) -> None:
-    assert SessionQuery(**query).matches(SESSION) == found
+    assert SessionQuery(**query).matches(SESSION, 0.0) == found
 
 
 def test_empty_query_asks_for_everything() -> None:
@@ -75,4 +75,4 @@ def test_each_word_finds_its_session(user: str, name: str, address: str) -> None
     session = dataclasses.replace(SESSION, user=user, client_info={"name": name}, address=address)
     for word in words_of(session):
         assert "\0" not in word
-        assert SessionQuery(text=word).matches(session)
+        assert SessionQuery(text=word).matches(session, 0.0)

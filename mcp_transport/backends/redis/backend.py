@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from mcp_transport.backends.redis.sessions import RedisSessions
 from mcp_transport.backends.redis.streams import RedisStreams
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
+from mcp_transport.protocol.measures import Numbers
 
 __all__ = ["RedisBackend"]
 
@@ -29,6 +32,7 @@ class RedisBackend(RedisSessions, RedisStreams):
     supports_listing = True
     shares_sessions = True
     shares_streams = True
+    _named: tuple[int, str] | None = None
 
     # -- nodes ---------------------------------------------------------------------------------------
 
@@ -41,6 +45,7 @@ class RedisBackend(RedisSessions, RedisStreams):
             keys=self._keys,
             scripts=self._scripts,
             lease=self._policy.lease,
+            told=self._told,
             with_beat=self._write_books,
         )
         try:
@@ -62,6 +67,12 @@ class RedisBackend(RedisSessions, RedisStreams):
         await self._write_use()
         await self._write_index()
 
+    def _told(self) -> dict[str, Any]:
+        """Return what others shall know of this process, of which each loop's node tells with its lease."""
+        if self._named is None or self._named[0] != os.getpid():  # a forked one has another name
+            self._named = os.getpid(), secrets.token_hex(6)
+        return {"process": self._named[1], "numbers": self.measure().to_json()}
+
     async def ping(self) -> None:
         await self._pipeline().execute("EXISTS", self._keys.born)
 
@@ -70,12 +81,30 @@ class RedisBackend(RedisSessions, RedisStreams):
             await member.retire()
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
+        leases = await self._leases()
+        left = await asyncio.gather(*(self._pipeline().execute("PTTL", self._keys.lease(name)) for name in leases))
+        return tuple(
+            NodeRecord(
+                name,
+                host=lease["host"],
+                pid=lease["pid"],
+                calls=lease["calls"],
+                draining=lease["draining"],
+                age=max(0.0, self._policy.lease - rest / 1000),
+            )
+            for (name, lease), rest in zip(leases.items(), left, strict=True)
+        )
+
+    async def numbers(self) -> tuple[Numbers, ...]:
+        by_process = {lease["process"]: lease["numbers"] for lease in (await self._leases()).values()}
+        return tuple(Numbers.from_json(counted) for counted in by_process.values())
+
+    async def _leases(self) -> dict[str, Any]:
+        """Return what each living node tells with its lease."""
         execute = self._pipeline().execute
         names = [name.decode() for name in await execute("ZRANGE", self._keys.nodes, 0, -1)]
         leases = await asyncio.gather(*(execute("GET", self._keys.lease(name)) for name in names))
-        return tuple(
-            NodeRecord(name, **orjson.loads(lease)) for name, lease in zip(names, leases, strict=True) if lease
-        )
+        return {name: orjson.loads(lease) for name, lease in zip(names, leases, strict=True) if lease}
 
     def is_in_doubt(self, node: str) -> bool:
         member = self._members.get(node)

@@ -5,15 +5,17 @@ Times are whole milliseconds there, and seconds as floats here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import quote, unquote
 
 import orjson
 
 from mcp_transport.backends.base import Event, StreamRecord
 from mcp_transport.protocol import inbox
+from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.inbox import NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
@@ -21,12 +23,14 @@ from mcp_transport.protocol.session import Flight, Session
 __all__ = [
     "decode_events",
     "decode_flight",
+    "decode_history",
     "decode_id",
     "decode_message",
     "decode_parts",
     "decode_session",
     "decode_streams",
     "encode_changes",
+    "encode_endings",
     "encode_event",
     "encode_flight",
     "encode_id",
@@ -115,21 +119,55 @@ def decode_id(raw: bytes) -> RequestId:
 
 def encode_flight(flight: Flight) -> bytes:
     """Write a flight, without the time, which the store adds after the stream."""
-    head = f"{flight.node} {flight.stream} {flight.digest.hex()} {flight.safe:d} "
+    head = f"{flight.node} {flight.stream} {flight.digest.hex()} {flight.safe:d} {_quoted(flight.operation)} "
     return head.encode() + flight.body
+
+
+@lru_cache(maxsize=1024)  # there are no more tools than that
+def _quoted(text: str) -> str:
+    return quote(text, safe="/", errors="replace")
 
 
 def decode_flight(request_id: bytes, value: bytes) -> Flight:
     """Read a flight."""
-    node, stream, started, digest, safe, body = value.split(b" ", 5)
+    node, stream, started, digest, safe, operation, body = value.split(b" ", 6)
     return Flight(
         request_id=decode_id(request_id),
         node=node.decode(),
         stream=stream.decode(),
+        operation=unquote(operation.decode()),
         started=int(started) / 1000,
         digest=bytes.fromhex(digest.decode()),
         safe=safe == b"1",
         body=body,
+    )
+
+
+def encode_endings(endings: Mapping[RequestId, Ending]) -> list[Any]:
+    """Write how requests ended, as a flat list of ids and endings."""
+    return [word for request_id, ending in endings.items() for word in (encode_id(request_id), ending.value)]
+
+
+def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
+    """Read what happened in a session."""
+    return tuple(_history_entry(line) for line in lines)
+
+
+def _history_entry(line: bytes) -> HistoryEntry:
+    what, time, node, stream, *rest = line.split(b" ", 7)
+    occasion, when = Occasion(what.decode()), int(time) / 1000
+    if occasion is not Occasion.ENDED:
+        return HistoryEntry(when=when, what=occasion, node=node.decode(), stream=stream.decode())
+    started, ending, operation, request_id = rest
+    return HistoryEntry(
+        when=when,
+        what=occasion,
+        node=node.decode(),
+        stream=stream.decode(),
+        operation=unquote(operation.decode()),
+        request_id=decode_id(request_id),
+        ending=Ending(ending.decode()),
+        seconds=max(0.0, when - int(started) / 1000),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 __all__ = ["Keys"]
 
-_SUFFIXES: Final = {"flights": "r", "streams": "t", "cancels": "c", "state": "d"}
+_SUFFIXES: Final = {"flights": "r", "streams": "t", "cancels": "c", "state": "d", "history": "h"}
 
 
 class Keys:
@@ -43,6 +43,10 @@ class Keys:
     def facet(self, name: str, value: str) -> str:
         """Name the set of the sessions of which something is so; a client's words become no part of it."""
         return f"{self._prefix}facet:{name}:{_digest(value)}"
+
+    def ordered(self, by: str) -> str:
+        """Name the sessions in one of `protocol.search.ORDERS`."""
+        return self.sessions if by == "last_seen" else f"{self._prefix}by:{by}"
 
     def lease(self, node: str) -> str:
         """Name what exists as long as a node lives."""

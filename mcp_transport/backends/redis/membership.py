@@ -59,11 +59,12 @@ class Membership:
         keys: Keys,
         scripts: Mapping[str, Script],
         lease: float,
+        told: Callable[[], Mapping[str, Any]],
         with_beat: Callable[[], Awaitable[None]],
     ) -> None:
         self.node, self._deliver = node, deliver
         self._pipeline, self._inbox, self._keys, self._scripts = pipeline, inbox, keys, scripts
-        self._lease, self._with_beat = lease, with_beat
+        self._lease, self._told, self._with_beat = lease, told, with_beat
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._last_id, self._untaken, self._untaken_bytes = "0-0", 0, 0
@@ -178,6 +179,7 @@ class Membership:
             "pid": os.getpid(),
             "calls": len(self.streams),
             "draining": self._draining,
+            **self._told(),
         }
         lapsed, dead, *_ = await asyncio.gather(
             self._pipeline.run(self._scripts["beat"], mine, [orjson.dumps(who), lease, _KEEP]),

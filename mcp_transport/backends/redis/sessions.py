@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mcp_transport.backends.base import Closing, Entered
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
-from mcp_transport.backends.redis.index import RedisIndex
+from mcp_transport.backends.redis.finding import RedisFinding
 from mcp_transport.backends.redis.store import BESIDE
 from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.history import Ending, HistoryEntry
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
 
@@ -24,7 +25,7 @@ _CANCEL_KEEP: Final = 30_000
 _SKEW: Final = 2000
 
 
-class RedisSessions(RedisIndex):
+class RedisSessions(RedisFinding):
     """Opens, admits to, changes and closes sessions."""
 
     # -- sessions ------------------------------------------------------------------------------------
@@ -85,13 +86,21 @@ class RedisSessions(RedisIndex):
     async def settled(self) -> None:
         await self._pipeline().settled()
 
-    async def leave(self, key: str, request_ids: Sequence[RequestId], errors: int = 0, *, stream: str = "") -> None:
+    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> None:
         self._over(key, stream)
-        arguments = [stream, errors, *map(codec.encode_id, request_ids)]
-        keys = self._keys.of_session(key, "flights")
-        await self._pipeline().run(self._scripts["leave"], keys, arguments, behind=True)
+        arguments = [stream, self._policy.session_history, *codec.encode_endings(endings)]
+        keys = self._keys.of_session(key, "flights", "history")
+        errors = await self._pipeline().run(self._scripts["leave"], keys, arguments, behind=True)
+        if errors:
+            self._counts["errors"][key] = errors
+
+    async def history(self, key: str) -> tuple[HistoryEntry, ...]:
+        found = await self._run("history", key, ("history",), [])
+        return codec.decode_history(found) if found is not None else ()
 
     async def update(self, key: str, **changes: Any) -> None:
+        if changes.get("initialized"):
+            self._initialized.add(key)
         await self._run("update", key, (), codec.encode_changes(changes))
 
     async def subscribe(self, key: str, uri: str, wanted: bool, limit: int) -> bool:
@@ -132,10 +141,6 @@ class RedisSessions(RedisIndex):
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         arguments: list[Any] = [name] if value is None else [name, value]
         return bool(await self._run("write_state", key, ("state",), arguments))
-
-    def _born(self) -> asyncio.Future[Any]:
-        """Ask since when the store has not been emptied, and for the time; both in milliseconds."""
-        return self._pipeline().run(self._scripts["born"], [self._keys.born], [])
 
     def _store(self, session: Session, *, created: int | str) -> asyncio.Future[Any]:
         lifetime = milliseconds(session.ends - session.created)

@@ -18,7 +18,7 @@ from mcp_transport.protocol.session import Session
 
 __all__ = ["BESIDE", "RedisStore"]
 
-BESIDE: Final = ("flights", "streams", "cancels", "state")
+BESIDE: Final = ("flights", "streams", "cancels", "state", "history")
 """The parts of a session that stand beside its record and live as long."""
 
 
@@ -46,6 +46,9 @@ class RedisStore(Backend):
         # What the index is to be told with the next beat: new sessions, and those that each node has served.
         self._opened: dict[str, Session] = {}
         self._served: dict[str, set[str]] = {}
+        # How many requests and errors they have, by what they are ordered by, and those that are initialized.
+        self._counts: dict[str, dict[str, int]] = {"requests": {}, "errors": {}}
+        self._initialized: set[str] = set()
         self._sweeps_until = 0.0
 
     # -- nodes ---------------------------------------------------------------------------------------
@@ -80,9 +83,14 @@ class RedisStore(Backend):
             keys.append(self._keys.log(key, log))
         return self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments], behind=behind)
 
+    def _born(self) -> asyncio.Future[Any]:
+        """Ask since when the store has not been emptied, and for the time; both in milliseconds."""
+        return self._pipeline().run(self._scripts["born"], [self._keys.born], [])
+
     def _seen(self, session: Session, node: str) -> Session:
         self._served.setdefault(node, set()).add(session.key)
         self._note_use(session.key, session.principal, milliseconds(session.last_seen))
+        self._counts["requests"][session.key] = session.requests
         return session
 
     def _note_use(self, key: str, principal: str, seen: int) -> None:

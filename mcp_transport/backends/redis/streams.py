@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
 
 from mcp_transport.backends.base import (
+    NOTHING,
     Appended,
     Attached,
     Claimed,
@@ -24,6 +25,7 @@ from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.store import BESIDE, RedisStore
 from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight
@@ -56,15 +58,14 @@ class RedisStreams(RedisStore):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Sequence[RequestId] = (),
-        errors: int = 0,
+        leaving: Mapping[RequestId, Ending] = NOTHING,
     ) -> Appended | None:
         policy = self._policy
-        ids = [codec.encode_id(request_id) for request_id in leaving]
         words = [word for event in events for word in (event.seq, codec.encode_event(event))]
         bounds = [self._keep, policy.stream_max_events, policy.stream_max_bytes]
-        arguments = [*bounds, stream, writer, holder, int(refills), errors, len(ids), *ids, *words]
-        found = await self._run("append", key, ("flights", "streams"), arguments, log=stream)
+        ends = [policy.session_history, len(leaving), *codec.encode_endings(leaving)]
+        arguments = [*bounds, stream, writer, holder, int(refills), *ends, *words]
+        found = await self._run("append", key, ("flights", "streams", "history"), arguments, log=stream)
         if found is None:
             self._over(key, stream)
             return None
@@ -76,6 +77,8 @@ class RedisStreams(RedisStore):
                 return Appended(missing=missing)
         if leaving:
             self._over(key, stream)
+        if found[3]:
+            self._counts["errors"][key] = found[3]
         return Appended(_holder(found[1], found[2]))
 
     async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
@@ -89,7 +92,7 @@ class RedisStreams(RedisStore):
         return Emitted(seq, _holder(node, epoch))
 
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
-        arguments = [principal, stream, "" if after is None else after, node]
+        arguments = [principal, stream, "" if after is None else after, node, self._policy.session_history]
         found = await self._run("attach", key, BESIDE, arguments, log=stream)
         if found is None:
             return None
@@ -121,9 +124,9 @@ class RedisStreams(RedisStore):
         lost, events = found
         return codec.decode_events(events), lost
 
-    async def mark(self, key: str, stream: str, delivered: int, heard: str = "") -> None:
+    async def mark(self, key: str, stream: str, delivered: int, heard: str = "", *, left: int = 0) -> None:
         keys = self._keys.of_session(key, "streams")
-        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered, heard], behind=True)
+        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered, heard, left], behind=True)
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
         pipeline, member = self._pipeline(), self._members.get(node)
@@ -132,7 +135,8 @@ class RedisStreams(RedisStore):
         if member is not None:
             # First, so that whoever looks after this node's death finds what it had taken over.
             await member.note(key, stream)
-        found = await self._run("claim", key, ("flights", "streams"), [stream, writer, node])
+        arguments = [stream, writer, node, self._policy.session_history]
+        found = await self._run("claim", key, ("flights", "streams", "history"), arguments)
         if writer != node:
             pipeline.post("HDEL", self._keys.own(writer), f"{key} {stream}")
         if found is None:

@@ -87,13 +87,13 @@ class Answering:
     def _done(self, call: Call) -> None:
         self._node.calls.pop((self._visit.session.key, call.request.id), None)
         self._running -= 1
+        self._writer.note_ending(call.request.id, call.ending)
         if call.outcome is not None:
             self._answers.append(call.payload)
-        failed = call.outcome is not None and call.outcome.failed
         if not self._running:
-            self._writer.end(call.payload, failed=failed)
+            self._writer.end(call.payload)
         elif call.outcome is not None:
-            self._writer.answer(call.request.id, call.payload, failed=failed)
+            self._writer.answer(call.payload)
 
     async def _leave(self) -> None:
         """Take the requests off the books, behind the answer."""

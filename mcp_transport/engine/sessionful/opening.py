@@ -72,6 +72,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     if outcome.error is not None:
         return answer(encode(outcome.body(message.id)), accepts)
     await _store(node, session)
+    node.meter.open()
     if node.observer.audits(SessionOpened):
         node.observer.audit(_opened(session, principal))
     return answer(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
@@ -94,5 +95,6 @@ async def _store(node: Node, session: Session) -> None:
         )
     for key in await node.backend.open(session):
         logger.info("session %s makes room for a new one of the same principal", short_id(key))
+        node.meter.refuse("room")
         await close_session(node, key, None, reason="limit")
     logger.info("session %s opened by %.80r", short_id(session.key), session.client_info.get("name", ""))

@@ -20,6 +20,7 @@ from mcp_transport.engine.sessionful.visit import Visit, not_found
 from mcp_transport.engine.writer import Writer
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import invalid_request, lost_call
+from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id
 from mcp_transport.protocol.inbox import Joined, Wake
@@ -81,6 +82,7 @@ def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
         digest=digest,
         node=node.id,
         stream=stream,
+        operation=operation_of(request.method, request.params),
         safe=traits.safe,
         body=encode(_body(request)) if traits.durable and node.backend.shares_streams else b"",
     )
@@ -117,7 +119,8 @@ async def _give_up(node: Node, key: str, stream: str, flights: Sequence[Flight])
     ids = [flight.request_id for flight in flights]
     if ids:
         await node.backend.settled()  # they may be under way to the books
-        await node.insist(lambda: node.backend.leave(key, ids, stream=stream))
+        endings = dict.fromkeys(ids, Ending.CANCELLED)
+        await node.insist(lambda: node.backend.leave(key, endings, stream=stream))
         await node.insist(lambda: _end_joined(node, key, stream, flights))
 
 

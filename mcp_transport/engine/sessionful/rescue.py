@@ -14,6 +14,7 @@ from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.protocol.errors import lost_call
 from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
 from mcp_transport.protocol.principal import Principal
@@ -47,10 +48,12 @@ async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestI
         except Exception:
             logger.exception("calls of a lost node cannot be run again")
             lost, again = flights, []
+    for flight in lost:
+        successor.note_ending(flight.request_id, Ending.LOST)
     for flight in lost[: None if again else -1]:
-        successor.answer(flight.request_id, _answer(flight), failed=True)
+        successor.answer(_answer(flight))
     if not again:
-        successor.end(_answer(lost[-1]) if lost else b"", failed=bool(lost))
+        successor.end(_answer(lost[-1]) if lost else b"")
     if lost:
         node.observer.happened(Happening.ABANDONED, key, stream=stream, calls=len(lost), node=writer)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.backends.redis import RedisBackend, index
+from mcp_transport.backends.redis import RedisBackend, finding
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.search import SessionQuery
 from tests.backends.parts import ANN, POLICY, HandClock, session
@@ -103,8 +103,8 @@ async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: Red
 async def test_pages_are_the_same_however_many_share_a_value(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch, few: int, stride: int
 ) -> None:
-    monkeypatch.setattr(index, "_FEW", few)
-    monkeypatch.setattr(index, "_STRIDE", stride)
+    monkeypatch.setattr(finding, "_FEW", few)
+    monkeypatch.setattr(finding, "_STRIDE", stride)
     await fill(backend, clock)
     await fill(backend, clock, ["Z" * 26], user="bob")
     query = SessionQuery(user="ann", client="Claude")
@@ -118,9 +118,9 @@ async def test_pages_are_the_same_however_many_share_a_value(
 async def test_a_search_looks_at_no_more_than_it_may(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "_FEW", 1)
-    monkeypatch.setattr(index, "_STRIDE", 2)
-    monkeypatch.setattr(index, "_MOST_LOOKED_AT", 4)
+    monkeypatch.setattr(finding, "_FEW", 1)
+    monkeypatch.setattr(finding, "_STRIDE", 2)
+    monkeypatch.setattr(finding, "_MOST_LOOKED_AT", 4)
     await fill(backend, clock, KEYS[:3], user="bob")
     await fill(backend, clock, KEYS[3:])
     page = await backend.sessions(query=SessionQuery(user="bob"))

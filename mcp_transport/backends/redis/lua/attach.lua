@@ -1,5 +1,6 @@
 -- Take a stream over: the socket is at `node` from now on.
--- KEYS record, flights, streams, cancels, state, log  ARGV ttl, principal, stream, after ("" = as delivered), node
+-- KEYS record, flights, streams, cancels, state, history, log
+-- ARGV ttl, principal, stream, after ("" = as delivered), node, history
 local time = open_at(KEYS[1], ARGV[1], ARGV[2])
 if not time then return nil end
 local name, running = ARGV[3], runner(KEYS[2], ARGV[3])
@@ -15,6 +16,7 @@ local held_by, held_since = stream.holder, stream.epoch
 stream.holder, stream.epoch = ARGV[5], stream.epoch + 1
 save_stream(KEYS[3], name, stream)
 if not stream.kept_until then live_with(KEYS[1], log) end
+note(KEYS[1], KEYS[6], tonumber(ARGV[6]), table.concat({'attached', time, ARGV[5], name}, ' '))
 local events, lost = events_after(stream, log, cursor)
 live_with(KEYS[1], KEYS[3])
 return {

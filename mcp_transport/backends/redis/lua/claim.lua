@@ -1,5 +1,5 @@
 -- Make `node` the writer of a stream whose writer is dead, and fence that one.
--- KEYS record, flights, streams  ARGV ttl, stream, dead writer, node
+-- KEYS record, flights, streams, history  ARGV ttl, stream, dead writer, node, history
 local time = open_at(KEYS[1], ARGV[1])
 if not time then return nil end
 local flights = {}
@@ -20,4 +20,5 @@ stream.writer = ARGV[4]
 stream.last = (math.floor(stream.last / SPAN) + 1) * SPAN
 save_stream(KEYS[3], ARGV[2], stream)
 live_with(KEYS[1], KEYS[3])
+note(KEYS[1], KEYS[4], tonumber(ARGV[5]), table.concat({'claimed', time, ARGV[4], ARGV[2]}, ' '))
 return {read_record(KEYS[1]), flights, stream.last + 1}

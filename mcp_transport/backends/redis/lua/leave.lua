@@ -1,13 +1,8 @@
--- Take requests off the books, of one stream or ("") of any; with the errors they ended in.
--- KEYS record, flights  ARGV stream, errors, then ids
-for at = 3, #ARGV do
-  local value = redis.call('HGET', KEYS[2], ARGV[at])
-  local _, stream = flight_parts(value or '')
-  if value and (ARGV[1] == '' or stream == ARGV[1]) then
-    redis.call('HDEL', KEYS[2], ARGV[at])
-  end
+-- Take requests off the books, of one stream or ("") of any; return how many errors the session has, if that is new.
+-- KEYS record, flights, history  ARGV stream, history, then id and ending of each request
+local time, errors = now(), 0
+for at = 3, #ARGV, 2 do
+  errors = errors + end_flight(KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[2]), ARGV[at], ARGV[at + 1], ARGV[1], time)
 end
-if tonumber(ARGV[2]) > 0 and redis.call('HEXISTS', KEYS[1], 'ends') == 1 then
-  redis.call('HINCRBY', KEYS[1], 'errors', ARGV[2])
-end
-return 1
+if errors == 0 or redis.call('HEXISTS', KEYS[1], 'ends') == 0 then return 0 end
+return redis.call('HINCRBY', KEYS[1], 'errors', errors)

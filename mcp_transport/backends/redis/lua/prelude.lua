@@ -56,6 +56,26 @@ local function flight_parts(value)
   return string.match(value, '^(%S+) (%S+) (.*)$')
 end
 
+-- Add a line to what happened in a session, of which the last ones are kept.
+local function note(record, history, limit, line)
+  if limit == 0 then return end
+  local length = redis.call('LPUSH', history, line)
+  if length == 1 then live_with(record, history) end
+  if length > limit then redis.call('LTRIM', history, 0, limit - 1) end
+end
+
+-- Take a request off the books, of one stream or ("") of any, and note how it ended; return 1 if that was an error.
+local function end_flight(record, flights, history, limit, id, ending, only, time)
+  local value = redis.call('HGET', flights, id)
+  if not value then return 0 end
+  local node, stream, rest = flight_parts(value)
+  if only ~= '' and stream ~= only then return 0 end
+  redis.call('HDEL', flights, id)
+  local started, operation = string.match(rest, '^(%S+) [^ ]* [^ ]* ([^ ]*)')
+  note(record, history, limit, table.concat({'ended', time, node, stream, started, ending, operation, id}, ' '))
+  return (ending == 'error' or ending == 'lost') and 1 or 0
+end
+
 -- Return the node that runs calls of `stream`, or nil.
 local function runner(flights, stream)
   for _, value in ipairs(redis.call('HVALS', flights)) do

@@ -1,0 +1,241 @@
+"""Pages of the sessions that an operator asks for, by the index, and all of them summed up from a sample."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from mcp_transport.backends.base import Overview, Page
+from mcp_transport.backends.listing import LATELY, sum_up
+from mcp_transport.backends.redis import codec
+from mcp_transport.backends.redis.codec import milliseconds
+from mcp_transport.backends.redis.facets import Among, Chosen, Facet, Ranked
+from mcp_transport.backends.redis.index import RedisIndex
+from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.search import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State
+from mcp_transport.protocol.session import Flight, Session
+
+__all__ = ["RedisFinding"]
+
+# Up to so many sessions that share a value are looked at together; of more, the first in order are looked through.
+_FEW: Final = 5000
+# How many sessions are looked through at a time, and in one search.
+_STRIDE: Final = 500
+_MOST_LOOKED_AT: Final = 20_000
+# From so many sessions, taken by chance, is told what all of them are like.
+_SAMPLE: Final = 1000
+
+
+class RedisFinding(RedisIndex):
+    """Finds sessions, in an order."""
+
+    async def sessions(
+        self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
+    ) -> Page:
+        await self._write_use()
+        if not query:
+            return await self._of_all(offset, limit, order)
+        _, now = await self._born()
+        facets = await self._facets(query, now)
+        search = _Search(query, order, now / 1000)
+        if query.word:
+            first = f"[{query.word}".encode()
+            last = first + b"\xff"  # which is in no UTF-8
+            words = await self._pipeline().execute("ZRANGEBYLEX", self._keys.words, first, last, "LIMIT", 0, _FEW)
+            candidates = list(dict.fromkeys(word.rpartition(b"\0")[2] for word in words))
+            return await self._of_few(candidates, facets, search, offset, limit, is_all=len(words) < _FEW)
+        sizes = await asyncio.gather(*(facet.size(self._pipeline()) for facet in facets))
+        size, smallest = min(zip(sizes, facets, strict=True), key=lambda item: item[0])
+        if size <= _FEW:
+            candidates = await smallest.members(self._pipeline())
+            others = [facet for facet in facets if facet is not smallest]
+            return await self._of_few(candidates, others, search, offset, limit, is_all=True)
+        return await self._of_many(facets, size, search, offset, limit)
+
+    async def overview(self) -> Overview:
+        await self._write_use()
+        pipeline, keys = self._pipeline(), self._keys
+        (_, total), opened, sample = await asyncio.gather(
+            pipeline.run(self._scripts["page"], [keys.sessions], [self._ttl, 0, 0, 1]),
+            pipeline.run(self._scripts["created"], [keys.ordered("created")], [milliseconds(LATELY)]),
+            pipeline.execute("ZRANDMEMBER", keys.sessions, _SAMPLE),
+        )
+        found = sum_up([session for session in await self._records(sample) if session is not None], 0.0)
+        memory, limit = await self._memory()
+        share = total / found.total if found.total and total > _SAMPLE else 1.0
+        return replace(
+            found,
+            total=total,
+            opened=opened,
+            values={
+                name: tuple((value, round(count * share)) for value, count in counted)
+                for name, counted in found.values.items()
+            },
+            memory=memory,
+            memory_limit=limit,
+        )
+
+    # -- what is asked for ---------------------------------------------------------------------------
+
+    async def _facets(self, query: SessionQuery, now: int) -> list[Facet]:
+        """Return what the index knows of what must be so."""
+        keys = self._keys
+        facets: list[Facet] = [
+            Ranked(keys.facet(name, value)) if name == "node" else Among(keys.facet(name, value))
+            for name, value in query.values.items()
+        ]
+        if query.created_after or query.created_before:
+            low, high = (milliseconds(moment) or None for moment in (query.created_after, query.created_before))
+            facets.append(Ranked(keys.ordered("created"), low, high))
+        used_lately = now - milliseconds(ACTIVE_SECONDS)
+        match query.state:
+            case State.BUSY:
+                facets.append(Chosen(await self._busy()))
+            case State.OPENING:
+                facets.append(Among(keys.facet("state", State.OPENING)))
+            case State.ACTIVE:
+                facets.append(Ranked(keys.sessions, used_lately + 1))
+            case State.IDLE:
+                facets.append(Ranked(keys.sessions, None, used_lately))
+            case "":
+                pass
+            case _:
+                facets.append(Chosen(frozenset()))
+        return facets
+
+    async def _busy(self) -> frozenset[bytes]:
+        """Return the sessions that have calls in flight, as nodes told with their last beats."""
+        execute = self._pipeline().execute
+        nodes = await execute("ZRANGE", self._keys.nodes, 0, -1)
+        owned = await asyncio.gather(*(execute("HKEYS", self._keys.own(node.decode())) for node in nodes))
+        here = {key.encode() for member in self._members.values() for key, _ in member.streams}
+        return frozenset({item.partition(b" ")[0] for items in owned for item in items} | here)
+
+    # -- finding it ----------------------------------------------------------------------------------
+
+    async def _of_all(self, offset: int, limit: int, order: str) -> Page:
+        """Return a page of all sessions."""
+        while True:
+            keys, total = await self._slice(order, offset, limit)
+            found = await self._records(keys)
+            gone = [key for key, session in zip(keys, found, strict=True) if session is None]
+            if not gone:
+                return Page(tuple(session for session in found if session is not None), total)
+            await self._forget(gone)
+
+    async def _slice(self, order: str, offset: int, limit: int) -> tuple[list[bytes], int]:
+        """Return a part of all sessions in order, and how many there are."""
+        by, is_reversed = order.removeprefix("-"), order.startswith("-")
+        by_use = by == "last_seen"
+        arguments = [self._ttl, offset if by_use else 0, limit if by_use else 0, int(is_reversed)]
+        page = self._pipeline().run(self._scripts["page"], [self._keys.sessions], arguments)
+        if by_use:
+            keys, total = await page
+            return keys, total
+        command = ("ZRANGE", self._keys.ordered(by), offset, offset + limit - 1, *(["REV"] if is_reversed else []))
+        keys, (_, total) = await asyncio.gather(self._pipeline().execute(*command), page)
+        return keys, total
+
+    async def _of_few(
+        self,
+        candidates: list[bytes],
+        facets: Sequence[Facet],
+        search: _Search,
+        offset: int,
+        limit: int,
+        *,
+        is_all: bool,
+    ) -> Page:
+        """Return a page of some sessions, of which each one is looked at."""
+        candidates = await self._in_all(candidates, facets)
+        if not candidates:
+            return Page((), 0, is_all)
+        ordered = await self._in_order(candidates, search.order)
+        found = list[Session]()
+        total, at = len(ordered), 0
+        while at < len(ordered) and len(found) < offset + limit:
+            part = ordered[at : at + max(limit, _STRIDE)]
+            at += len(part)
+            fitting = await self._fitting(part, search)
+            total -= len(part) - len(fitting)
+            found += fitting
+        return Page(tuple(found[offset : offset + limit]), total, is_all and at >= len(ordered))
+
+    async def _in_order(self, keys: Sequence[bytes], order: str) -> list[bytes]:
+        """Return those that cannot have expired, in order."""
+        by = order.removeprefix("-")
+        seen = await self._pipeline().run(self._scripts["seen"], [self._keys.sessions], [self._ttl, *keys])
+        scores = seen
+        if by != "last_seen":
+            scores = await self._pipeline().execute("ZMSCORE", self._keys.ordered(by), *keys)
+        living = [
+            (float(score or 0), int(last), key) for score, last, key in zip(scores, seen, keys, strict=True) if last
+        ]
+        return [key for _, _, key in sorted(living, reverse=order.startswith("-"))]
+
+    async def _of_many(self, facets: Sequence[Facet], size: int, search: _Search, offset: int, limit: int) -> Page:
+        """Return a page of the first sessions that fit, without looking at all of them."""
+        found, at = list[Session](), 0
+        while len(found) < offset + limit and at < _MOST_LOOKED_AT:
+            keys, _ = await self._slice(search.order, at, _STRIDE)
+            if not keys:
+                break
+            at += len(keys)
+            found += await self._fitting(await self._in_all(keys, facets), search)
+        return Page(tuple(found[offset : offset + limit]), max(size, len(found)), is_exact=False)
+
+    async def _in_all(self, keys: list[bytes], facets: Iterable[Facet]) -> list[bytes]:
+        """Return the keys that each facet has."""
+        if not keys or not facets:
+            return keys
+        known = await asyncio.gather(*(facet.has(self._pipeline(), keys) for facet in facets))
+        return [key for key, *among in zip(keys, *known, strict=True) if all(among)]
+
+    async def _fitting(self, keys: Sequence[bytes], search: _Search) -> list[Session]:
+        """Return those sessions that are what the index says of them."""
+        records = await self._records(keys)
+        return [item for item in records if item is not None and search.query.matches(item, search.now)]
+
+    async def _records(self, keys: Sequence[bytes]) -> list[Session | None]:
+        parts = ("flights", "streams")
+        found = await asyncio.gather(*(self._run("glance", key.decode(), parts, []) for key in keys))
+        return [_session(key.decode(), item) for key, item in zip(keys, found, strict=True)]
+
+    async def _look(self, key: str) -> tuple[Session | None, tuple[Flight, ...]]:
+        found = await self._run("get", key, ("flights",), [])
+        if found is None:
+            return None, ()
+        flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
+        return codec.decode_session(key, found[0]), flights
+
+    async def _memory(self) -> tuple[int, int]:
+        """Return how many bytes Redis holds, and may hold; zeros where it does not say."""
+        try:
+            told = await self._pipeline().execute("INFO", "memory")
+        except BackendError:
+            raise
+        except Exception:  # the user that the cache names may not ask
+            return 0, 0
+        facts = told if isinstance(told, Mapping) else _facts(bytes(told))
+        return int(facts.get("used_memory", 0)), int(facts.get("maxmemory", 0))
+
+
+class _Search:
+    """What is asked for, in which order, and when."""
+
+    def __init__(self, query: SessionQuery, order: str, now: float) -> None:
+        self.query, self.order, self.now = query, order, now
+
+
+def _session(key: str, found: Any) -> Session | None:
+    if found is None:
+        return None
+    record, calls, streams = found
+    return replace(codec.decode_session(key, record), calls=calls, streams=streams)
+
+
+def _facts(text: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in text.decode().splitlines())
+    return {name: value for name, _, value in lines}

@@ -1,0 +1,194 @@
+"""Counting calls and their durations, adding up what several processes counted, and reading rates out of that."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+__all__ = ["INTERVAL", "KEPT", "Interval", "Numbers", "Point", "Tally", "Traffic", "add_up"]
+
+INTERVAL: Final = 5.0
+"""Seconds that are counted together."""
+KEPT: Final = 60
+"""How many intervals are kept."""
+
+# Durations are counted in steps of 20 %, from 0.1 ms on: a percentile is right to a tenth.
+_STEP: Final = math.log(1.2)
+_SHORTEST: Final = 0.0001
+
+
+@dataclass(slots=True)
+class Tally:
+    """So many calls, how many failed, how long they took together, and how these durations are spread."""
+
+    calls: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    steps: Counter[int] = field(default_factory=Counter)
+
+    def add(self, seconds: float, *, failed: bool = False) -> None:
+        """Count one more."""
+        self.calls += 1
+        self.errors += failed
+        self.seconds += seconds
+        self.steps[max(0, math.ceil(math.log(max(seconds, _SHORTEST) / _SHORTEST) / _STEP))] += 1
+
+    def merge(self, other: Tally) -> None:
+        """Count what another one has counted, too."""
+        self.calls += other.calls
+        self.errors += other.errors
+        self.seconds += other.seconds
+        self.steps.update(other.steps)
+
+    def part(self, other: Tally) -> None:
+        """Count no longer what another one has counted."""
+        self.calls -= other.calls
+        self.errors -= other.errors
+        self.seconds = max(0.0, self.seconds - other.seconds)
+        self.steps.subtract(other.steps)
+        for step in [step for step, count in self.steps.items() if count <= 0]:
+            del self.steps[step]
+
+    def percentile(self, share: float) -> float:
+        """Return the seconds within which `share` of the calls ended; 0 when there were none."""
+        wanted, seen = share * self.calls, 0
+        for step in sorted(self.steps):
+            seen += self.steps[step]
+            if seen >= wanted:
+                return _SHORTEST * math.exp(step * _STEP)
+        return 0.0
+
+    def to_json(self) -> list[Any]:
+        """Write it as JSON can have it."""
+        return [self.calls, self.errors, round(self.seconds, 6), [list(item) for item in self.steps.items()]]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> Tally:
+        """Read what `to_json` wrote."""
+        calls, errors, seconds, steps = value
+        return cls(calls, errors, seconds, Counter(dict(steps)))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What a process counted within an interval, and how many sockets of streams it held at its end."""
+
+    tally: Tally = field(default_factory=Tally)
+    streams: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What one process counted within its last intervals."""
+
+    intervals: tuple[Interval, ...] = ()
+    """The newest last; the one that is not over is left out."""
+    operations: Mapping[str, Tally] = field(default_factory=dict)
+    """By `protocol.history.operation_of`, the most called first."""
+    versions: Mapping[str, int] = field(default_factory=dict)
+    """Calls by protocol revision."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Requests that were refused, by HTTP status, and sessions that had to make room for others (`room`)."""
+    opened: int = 0
+    """New sessions."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as JSON can have it."""
+        return {
+            "intervals": [[item.tally.to_json(), item.streams] for item in self.intervals],
+            "operations": {name: tally.to_json() for name, tally in self.operations.items()},
+            "versions": dict(self.versions),
+            "refused": dict(self.refused),
+            "opened": self.opened,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Numbers:
+        """Read what `to_json` wrote."""
+        return cls(
+            intervals=tuple(Interval(Tally.from_json(tally), streams) for tally, streams in value["intervals"]),
+            operations={name: Tally.from_json(tally) for name, tally in value["operations"].items()},
+            versions=value["versions"],
+            refused=value["refused"],
+            opened=value["opened"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What went on at a time, for a chart."""
+
+    age: float
+    """Seconds before now."""
+    calls: float
+    """Calls a second."""
+    errors: float
+    """Failed calls a second."""
+    p95: float
+    """The seconds within which 95 of 100 calls ended."""
+    streams: int
+    """Sockets of streams that were held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What some processes counted within their last intervals."""
+
+    processes: int = 0
+    seconds: float = 0.0
+    """Over how long it was counted, by the process that counts for longest."""
+    total: Tally = field(default_factory=Tally)
+    operations: Mapping[str, Tally] = field(default_factory=dict)
+    """The most called first."""
+    versions: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
+    opened: int = 0
+    points: tuple[Point, ...] = ()
+    """The oldest first."""
+
+    def rate(self, count: float) -> float:
+        """Return how many a second `count` are."""
+        return count / self.seconds if self.seconds else 0.0
+
+
+def add_up(numbers: Iterable[Numbers]) -> Traffic:
+    """Add up what processes counted."""
+    known = list(numbers)
+    total, operations = Tally(), dict[str, Tally]()
+    versions, refused = Counter[str](), Counter[str]()
+    for item in known:
+        for name, tally in item.operations.items():
+            operations.setdefault(name, Tally()).merge(tally)
+            total.merge(tally)
+        versions.update(item.versions)
+        refused.update(item.refused)
+    return Traffic(
+        processes=len(known),
+        seconds=INTERVAL * max((len(item.intervals) for item in known), default=0),
+        total=total,
+        operations=dict(sorted(operations.items(), key=lambda named: (-named[1].calls, named[0]))),
+        versions=dict(sorted(versions.items())),
+        refused=dict(sorted(refused.items())),
+        opened=sum(item.opened for item in known),
+        points=tuple(_points(known)),
+    )
+
+
+def _points(known: Sequence[Numbers]) -> Iterator[Point]:
+    """Lay the intervals of all processes over each other, by how long ago they were."""
+    for ago in range(max((len(item.intervals) for item in known), default=0), 0, -1):
+        tally, streams = Tally(), 0
+        for item in known:
+            if len(item.intervals) >= ago:
+                tally.merge(item.intervals[-ago].tally)
+                streams += item.intervals[-ago].streams
+        yield Point(
+            age=INTERVAL * (ago - 1),
+            calls=tally.calls / INTERVAL,
+            errors=tally.errors / INTERVAL,
+            p95=tally.percentile(0.95),
+            streams=streams,
+        )

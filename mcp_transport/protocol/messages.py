@@ -1,0 +1,72 @@
+"""What an operator is told of a message on a stream, whether or not he may read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
+
+__all__ = ["Message", "summarize"]
+
+_MAX_KIND: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message on a stream, as an operator sees it."""
+
+    stream: str
+    number: int
+    kind: str
+    """The method of a notification or a request, or `result`, `error`, `tool error`; `end` when it says nothing."""
+    request_id: RequestId | None = None
+    progress: str = ""
+    """How far a call is: `3 of 10`."""
+    payload: bytes = b""
+
+    @property
+    def bytes(self) -> int:
+        """Return its size."""
+        return len(self.payload)
+
+
+def summarize(stream: str, number: int, payload: bytes) -> Message:
+    """Tell of a message what is nobody's secret."""
+    try:
+        value: Any = json.loads(payload) if payload else None
+    except (ValueError, RecursionError):
+        value = None
+    body = value if isinstance(value, dict) else {}
+    id = body.get("id")
+    kind = _kind(body) if body else "end" if not payload else "unreadable"
+    return Message(
+        stream=stream,
+        number=number,
+        kind=kind,
+        request_id=id if is_request_id(id) else None,
+        progress=_progress(body.get("params")) if kind == "notifications/progress" else "",
+        payload=payload,
+    )
+
+
+def _kind(body: Mapping[str, Any]) -> str:
+    method, result = body.get("method"), body.get("result")
+    if isinstance(method, str):
+        return method[:_MAX_KIND]
+    if "error" in body:
+        return "error"
+    return "tool error" if isinstance(result, Mapping) and result.get("isError") is True else "result"
+
+
+def _progress(params: Any) -> str:
+    done, total = (params.get("progress"), params.get("total")) if isinstance(params, Mapping) else (None, None)
+    if not _is_number(done):
+        return ""
+    return f"{done:g} of {total:g}" if _is_number(total) else f"{done:g}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,52 @@
+"""What operators are told of requests: what was asked for, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion, ended_entry, operation_of
+from mcp_transport.protocol.session import Flight
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "operation"),
+    [
+        ("tools/call", {"name": "add", "arguments": {"a": "secret"}}, "tools/call add"),
+        ("prompts/get", {"name": "greet"}, "prompts/get greet"),
+        ("resources/read", {"uri": "shop://orders/7"}, "resources/read"),
+        ("completion/complete", {"name": "x", "ref": {}}, "completion/complete"),
+        ("ping", None, "ping"),
+        ("tools/call", None, "tools/call"),
+        ("tools/call", {"name": ""}, "tools/call"),
+        ("tools/call", {"name": ["a"]}, "tools/call"),
+        ("tools/call", {"name": "n" * 1000}, "tools/call " + "n" * 89),
+        ("m" * 1000, {}, "m" * 100),
+    ],
+)
+def test_operation_is_the_method_and_the_name_of_what_is_declared(method: str, params: Any, operation: str) -> None:
+    assert operation_of(method, params) == operation
+
+
+@pytest.mark.parametrize(
+    ("ending", "is_error"),
+    [(Ending.OK, False), (Ending.CANCELLED, False), (Ending.ERROR, True), (Ending.LOST, True)],
+)
+def test_what_counts_as_an_error(ending: Ending, is_error: bool) -> None:
+    assert ending.is_error is is_error
+
+
+@pytest.mark.parametrize(("now", "seconds"), [(12.5, 2.5), (9.0, 0.0)])
+def test_an_ended_request_says_how_long_it_took(now: float, seconds: float) -> None:
+    flight = Flight(request_id="7", digest=b"d", node="n1", stream="aa", operation="ping", started=10.0, body=b"{}")
+    assert ended_entry(flight, Ending.OK, now) == HistoryEntry(
+        when=now,
+        what=Occasion.ENDED,
+        node="n1",
+        operation="ping",
+        request_id="7",
+        ending=Ending.OK,
+        seconds=seconds,
+        stream="aa",
+    )

@@ -1,0 +1,86 @@
+"""Counting calls, adding up what processes counted, and reading rates and percentiles out of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_transport.protocol.measures import INTERVAL, Interval, Numbers, Tally, add_up
+
+
+def tally(*seconds: float, errors: int = 0) -> Tally:
+    made = Tally()
+    for number, each in enumerate(seconds):
+        made.add(each, failed=number < errors)
+    return made
+
+
+durations = st.lists(st.floats(min_value=0.0001, max_value=3600), min_size=1, max_size=200)
+
+
+@given(durations, st.sampled_from([0.5, 0.95, 0.99, 1.0]))
+def test_a_percentile_is_right_to_a_fifth(seconds: list[float], share: float) -> None:
+    ordered = sorted(seconds)
+    exact = next(each for number, each in enumerate(ordered, 1) if number >= share * len(ordered))
+    assert exact * 0.999 <= tally(*seconds).percentile(share) <= exact * 1.201
+
+
+@given(durations, durations)
+def test_what_is_merged_and_parted_is_as_before(one: list[float], two: list[float]) -> None:
+    both, first, second = tally(*one), tally(*one), tally(*two)
+    both.merge(second)
+    assert both.steps == tally(*one, *two).steps
+    both.part(second)
+    assert (both.calls, both.errors, both.steps) == (first.calls, first.errors, first.steps)
+    assert both.seconds == pytest.approx(first.seconds, abs=1e-6)
+
+
+def test_without_calls_there_is_no_percentile() -> None:
+    assert Tally().percentile(0.95) == 0.0
+
+
+def test_numbers_are_the_same_after_json() -> None:
+    numbers = Numbers(
+        intervals=(Interval(tally(0.001, 0.5), 3), Interval()),
+        operations={"ping": tally(0.001, 0.5, errors=1)},
+        versions={"2025-11-25": 2},
+        refused={"404": 1},
+        opened=4,
+    )
+    assert Numbers.from_json(json.loads(json.dumps(numbers.to_json()))) == numbers
+
+
+def test_processes_are_added_up() -> None:
+    one = Numbers(
+        intervals=(Interval(tally(0.1), 1), Interval(tally(0.1, 0.1, errors=1), 2)),
+        operations={"ping": tally(0.1), "tools/call add": tally(0.1, 0.1, errors=1)},
+        versions={"2025-11-25": 3},
+        refused={"404": 1},
+        opened=1,
+    )
+    two = Numbers(
+        intervals=(Interval(tally(*[0.2] * 7), 5),),
+        operations={"tools/call add": tally(*[0.2] * 7)},
+        versions={"2026-07-28": 7},
+        refused={"404": 2, "room": 1},
+        opened=2,
+    )
+    traffic = add_up([one, two])
+    assert (traffic.processes, traffic.seconds, traffic.opened) == (2, 2 * INTERVAL, 3)
+    assert (traffic.total.calls, traffic.total.errors) == (10, 1)
+    assert [(name, each.calls) for name, each in traffic.operations.items()] == [("tools/call add", 9), ("ping", 1)]
+    assert (traffic.versions, traffic.refused) == ({"2025-11-25": 3, "2026-07-28": 7}, {"404": 3, "room": 1})
+    assert traffic.rate(traffic.total.calls) == 1.0
+    assert [(point.age, point.calls, point.errors, point.streams) for point in traffic.points] == [
+        (INTERVAL, 1 / INTERVAL, 0, 1),
+        (0, 9 / INTERVAL, 1 / INTERVAL, 7),
+    ]
+    assert traffic.points[1].p95 == pytest.approx(0.2, rel=0.21)
+
+
+def test_nobody_has_counted_anything() -> None:
+    traffic = add_up([])
+    assert (traffic.processes, traffic.seconds, traffic.points, traffic.rate(7)) == (0, 0, (), 0.0)
