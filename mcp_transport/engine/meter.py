@@ -30,9 +30,11 @@ class _Counted:
 
     def tally(self, operation: str) -> Tally:
         """Return the tally of an operation."""
-        if operation not in self.operations and len(self.operations) >= _MOST:
-            operation = _OTHER
-        return self.operations.setdefault(operation, Tally())
+        known = self.operations.get(operation)
+        if known is None:
+            name = operation if len(self.operations) < _MOST else _OTHER
+            known = self.operations.setdefault(name, Tally())
+        return known
 
     def merge(self, other: _Counted) -> None:
         """Add what another interval has."""

@@ -34,7 +34,7 @@ class Tally:
         self.calls += 1
         self.errors += failed
         self.seconds += seconds
-        self.steps[max(0, math.ceil(math.log(max(seconds, _SHORTEST) / _SHORTEST) / _STEP))] += 1
+        self.steps[math.ceil(math.log(seconds / _SHORTEST) / _STEP) if seconds > _SHORTEST else 0] += 1
 
     def merge(self, other: Tally) -> None:
         """Count what another one has counted, too."""

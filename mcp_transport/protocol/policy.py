@@ -27,7 +27,7 @@ class Policy:
     retry_ms: int = 1000
     client_reply_timeout: float = 300.0
     write_timeout: float = 30.0
-    session_history: int = 20  # 1.5 KB
+    session_history: int = 20  # 2 KB
     stream_max_events: int = 1000
     stream_max_bytes: int = 8 * 1024 * 1024
     stream_keep: float = 300.0

@@ -158,7 +158,7 @@ def _history_entry(line: bytes) -> HistoryEntry:
     occasion, when = Occasion(what.decode()), int(time) / 1000
     if occasion is not Occasion.ENDED:
         return HistoryEntry(when=when, what=occasion, node=node.decode(), stream=stream.decode())
-    started, ending, operation, request_id = rest
+    took, ending, operation, request_id = rest
     return HistoryEntry(
         when=when,
         what=occasion,
@@ -167,7 +167,7 @@ def _history_entry(line: bytes) -> HistoryEntry:
         operation=unquote(operation.decode()),
         request_id=decode_id(request_id),
         ending=Ending(ending.decode()),
-        seconds=max(0.0, when - int(started) / 1000),
+        seconds=max(0, int(took)) / 1000,
     )
 
 

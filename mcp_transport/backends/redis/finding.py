@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,11 +21,13 @@ __all__ = ["RedisFinding"]
 
 # Up to so many sessions that share a value are looked at together; of more, the first in order are looked through.
 _FEW: Final = 5000
+# How many records are read at a time, at least.
+_PORTION: Final = 100
 # How many sessions are looked through at a time, and in one search.
 _STRIDE: Final = 500
 _MOST_LOOKED_AT: Final = 20_000
 # From so many sessions, taken by chance, is told what all of them are like.
-_SAMPLE: Final = 1000
+_SAMPLE: Final = 500
 
 
 class RedisFinding(RedisIndex):
@@ -153,15 +155,9 @@ class RedisFinding(RedisIndex):
         if not candidates:
             return Page((), 0, is_all)
         ordered = await self._in_order(candidates, search.order)
-        found = list[Session]()
-        total, at = len(ordered), 0
-        while at < len(ordered) and len(found) < offset + limit:
-            part = ordered[at : at + max(limit, _STRIDE)]
-            at += len(part)
-            fitting = await self._fitting(part, search)
-            total -= len(part) - len(fitting)
-            found += fitting
-        return Page(tuple(found[offset : offset + limit]), total, is_all and at >= len(ordered))
+        found, looked_at = await self._take(ordered, search, offset + limit)
+        total = len(ordered) - looked_at + len(found)
+        return Page(tuple(found[offset : offset + limit]), total, is_all and looked_at == len(ordered))
 
     async def _in_order(self, keys: Sequence[bytes], order: str) -> list[bytes]:
         """Return those that cannot have expired, in order."""
@@ -183,7 +179,8 @@ class RedisFinding(RedisIndex):
             if not keys:
                 break
             at += len(keys)
-            found += await self._fitting(await self._in_all(keys, facets), search)
+            fitting, _ = await self._take(await self._in_all(keys, facets), search, offset + limit - len(found))
+            found += fitting
         return Page(tuple(found[offset : offset + limit]), max(size, len(found)), is_exact=False)
 
     async def _in_all(self, keys: list[bytes], facets: Iterable[Facet]) -> list[bytes]:
@@ -193,10 +190,24 @@ class RedisFinding(RedisIndex):
         known = await asyncio.gather(*(facet.has(self._pipeline(), keys) for facet in facets))
         return [key for key, *among in zip(keys, *known, strict=True) if all(among)]
 
+    async def _take(self, keys: Sequence[bytes], search: _Search, wanted: int) -> tuple[list[Session], int]:
+        """Return the first sessions that fit, at least `wanted` if there are so many, and how many were looked at."""
+        found, at = list[Session](), 0
+        while at < len(keys) and len(found) < wanted:
+            part = keys[at : at + max(_PORTION, wanted - len(found))]
+            at += len(part)
+            found += await self._fitting(part, search)
+        return found, at
+
     async def _fitting(self, keys: Sequence[bytes], search: _Search) -> list[Session]:
         """Return those sessions that are what the index says of them."""
-        records = await self._records(keys)
-        return [item for item in records if item is not None and search.query.matches(item, search.now)]
+        records = [item for item in await self._records(keys) if item is not None]
+        fitting = [item for item in records if search.query.matches(item, search.now)]
+        if search.query.state == State.OPENING:
+            for item in records:
+                if item.initialized:  # which the index had missed
+                    self._pipeline().post("SREM", self._opening, item.key)
+        return fitting
 
     async def _records(self, keys: Sequence[bytes]) -> list[Session | None]:
         parts = ("flights", "streams")
@@ -218,8 +229,9 @@ class RedisFinding(RedisIndex):
             raise
         except Exception:  # the user that the cache names may not ask
             return 0, 0
-        facts = told if isinstance(told, Mapping) else _facts(bytes(told))
-        return int(facts.get("used_memory", 0)), int(facts.get("maxmemory", 0))
+        servers = [told] if "used_memory" in told else list(told.values())  # those of a Cluster
+        used, limits = ([facts.get(name, 0) for facts in servers] for name in ("used_memory", "maxmemory"))
+        return sum(used), sum(limits) if all(limits) else 0
 
 
 class _Search:
@@ -234,8 +246,3 @@ def _session(key: str, found: Any) -> Session | None:
         return None
     record, calls, streams = found
     return replace(codec.decode_session(key, record), calls=calls, streams=streams)
-
-
-def _facts(text: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in text.decode().splitlines())
-    return {name: value for name, _, value in lines}

@@ -67,8 +67,6 @@ class RedisIndex(RedisStore):
         members: dict[str, list[str]] = {}
         words, facts, begun, nothing = list[Any](), list[Any](), list[Any](), list[Any]()
         for session in sessions:
-            if session.key not in self._initialized:
-                members.setdefault(self._opening, []).append(session.key)
             begun += [milliseconds(session.created), session.key]
             nothing += [0, session.key]
             values, found_by = _values(session), list(words_of(session))
@@ -86,6 +84,15 @@ class RedisIndex(RedisStore):
         listed = await self._pipeline().execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
         if gone := [item.key.encode() for item, seen in zip(sessions, listed, strict=True) if seen is None]:
             await self._forget(gone)
+        await self._add_opening([item.key for item, seen in zip(sessions, listed, strict=True) if seen is not None])
+
+    async def _add_opening(self, keys: Sequence[str]) -> None:
+        """Note those whose client has not said `notifications/initialized`; another node may have heard it."""
+        execute = self._pipeline().execute
+        records = [self._keys.of_session(key)[0] for key in keys]
+        said = await asyncio.gather(*(execute("HGET", record, "initialized") for record in records))
+        if opening := [key for key, told in zip(keys, said, strict=True) if told == b"0"]:
+            await self._write([("SADD", self._opening, *opening)])
 
     async def _note_served(self, node: str, keys: Sequence[str]) -> None:
         arguments = [self._ttl + milliseconds(self._policy.lease), *keys]

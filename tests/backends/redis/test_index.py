@@ -170,3 +170,43 @@ async def test_sessions_in_use_stay_listed_without_new_ones(
     await backend.enter(KEYS[0], ANN, "n1")
     await backend._write_books()
     assert int(server.cli("PTTL", listing)) > POLICY.session_ttl * 1000
+
+
+async def test_the_summary_says_how_much_memory_there_is(
+    backend: RedisBackend, clock: HandClock, server: RedisServer
+) -> None:
+    server.cli("config", "set", "maxmemory", "200mb")
+    try:
+        overview = await backend.overview()
+    finally:
+        server.cli("config", "set", "maxmemory", "0")
+    assert overview.memory > 500_000
+    assert overview.memory_limit == 200 * 2**20
+    assert (await backend.overview()).memory_limit == 0
+
+
+async def test_of_very_many_sessions_a_sample_is_summed_up(
+    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "_SAMPLE", 4)
+    await fill(backend, clock)
+    overview = await backend.overview()
+    assert (overview.total, overview.sampled) == (8, 4)
+    assert overview.values["user"] == (("ann", 8),)
+    assert sum(count for _, count in overview.values["client"]) == 8
+
+
+async def test_a_count_that_comes_before_the_session_is_known_is_kept(
+    backend: RedisBackend, clock: HandClock
+) -> None:
+    await backend.open(session(clock, KEYS[0]))
+    await backend.open(session(clock, KEYS[1]))
+    await backend.enter(KEYS[0], ANN, "n1", [])
+    backend._counts["requests"][KEYS[0]] = 7
+    await backend._write_books()
+    page = await backend.sessions(0, 10, SessionQuery(), "-requests")
+    assert [item.key for item in page.sessions] == KEYS[:2]
+    await backend.close(KEYS[0], None)
+    backend._counts["requests"][KEYS[0]] = 9
+    await backend._write_books()
+    assert await backend._pipeline().execute("ZSCORE", backend._keys.ordered("requests"), KEYS[0]) is None

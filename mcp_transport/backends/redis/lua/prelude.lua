@@ -72,7 +72,8 @@ local function end_flight(record, flights, history, limit, id, ending, only, tim
   if only ~= '' and stream ~= only then return 0 end
   redis.call('HDEL', flights, id)
   local started, operation = string.match(rest, '^(%S+) [^ ]* [^ ]* ([^ ]*)')
-  note(record, history, limit, table.concat({'ended', time, node, stream, started, ending, operation, id}, ' '))
+  local took = time - started
+  note(record, history, limit, table.concat({'ended', time, node, stream, took, ending, operation, id}, ' '))
   return (ending == 'error' or ending == 'lost') and 1 or 0
 end
 
