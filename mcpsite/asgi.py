@@ -16,6 +16,9 @@ if settings.DEBUG:
     # In development the admin's style sheets come from here, in production from the web server.
     django_application = ASGIStaticFilesHandler(django_application)
 
+# Imports models, so Django has to be set up by now.
+from mcp_transport.routing import websocket  # noqa: E402
+
 # Django's middleware does not run for /mcp: to let tools see who is logged in to the admin,
 # wrap the mount in channels.auth.AuthMiddlewareStack.
-application = ProtocolTypeRouter({"http": mount(django_application, path="/mcp")})
+application = ProtocolTypeRouter({"http": mount(django_application, path="/mcp"), "websocket": websocket})

@@ -11,16 +11,28 @@ from asgiref.sync import async_to_sync
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from mcp_transport import operations
+from mcp_transport import bootstrap, operations
 from mcp_transport.api.base import CannotList, NoSuchThing, OperatorView
-from mcp_transport.api.paging import Place
-from mcp_transport.api.records import call_record, detail_record, node_record, session_record
+from mcp_transport.api.paging import MessageQuery, Place, Tail
 from mcp_transport.api.schema import document
 from mcp_transport.api.tools import knows_tools, tool_records
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 from mcp_transport.protocol.session import short_id
+from mcp_transport.records.numbers import node_record, overview_record, traffic_record
+from mcp_transport.records.sessions import call_record, detail_record, message_record, session_record
 
-__all__ = ["CallCancel", "CallList", "NodeList", "Schema", "SessionDetail", "SessionList", "ToolList"]
+__all__ = [
+    "CallCancel",
+    "CallList",
+    "MessageList",
+    "Metrics",
+    "NodeList",
+    "Overview",
+    "Schema",
+    "SessionDetail",
+    "SessionList",
+    "ToolList",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +42,14 @@ _BEGINNING: Final = re.compile(r"[A-Za-z2-7]{10,25}")
 
 
 class SessionList(OperatorView):
-    """Lists sessions, last seen first."""
+    """Lists sessions."""
 
     def get(self, request: Any) -> Any:
         """Return a page."""
         place = Place(request)
         if not operations.can_list():
             raise CannotList
-        page = async_to_sync(operations.sessions)(place.offset, place.size, place.query)
+        page = async_to_sync(operations.sessions)(place.offset, place.size, place.query, place.order)
         return Response(place.answer(page, [session_record(session) for session in page.sessions]))
 
 
@@ -80,6 +92,43 @@ class CallCancel(OperatorView):
             raise NoSuchThing("No such call runs in this session.")
         logger.info("user %s cancelled a call of session %s", request.user.pk, short_id(key))
         return Response(status=204)
+
+
+class MessageList(OperatorView):
+    """Lists what the streams of a session have had."""
+
+    def get(self, request: Any, id: str) -> Any:
+        """Return what comes next behind the cursor."""
+        payloads = _wants_payloads(request)
+        key = _key(id)
+        tail = Tail(request, key)
+        news = async_to_sync(operations.new_messages)(key, tail.after)
+        if news is None:
+            raise NoSuchThing
+        if payloads:
+            logger.info("user %s read payloads of session %s", request.user.pk, short_id(key))
+        results = [message_record(message, payloads=payloads) for message in news.messages]
+        return Response({"next": tail.link(news.cursor), "results": results})
+
+
+class Overview(OperatorView):
+    """Sums all sessions up."""
+
+    def get(self, request: Any) -> Any:
+        """Return how many there are, and what they have in common."""
+        if not operations.can_list():
+            raise CannotList
+        known = async_to_sync(operations.overview)()
+        return Response(overview_record(known, all_processes=bootstrap.endpoint().backend.shares_sessions))
+
+
+class Metrics(OperatorView):
+    """Tells of the traffic within the last minutes."""
+
+    def get(self, request: Any) -> Any:
+        """Return how many calls there were, how long they took, and how many failed."""
+        traffic = async_to_sync(operations.traffic)()
+        return Response(traffic_record(traffic, all_processes=bootstrap.endpoint().backend.shares_streams))
 
 
 class NodeList(OperatorView):
@@ -128,6 +177,16 @@ def _look_into(id: str) -> operations.SessionDetail:
     if found is None:
         raise NoSuchThing
     return found
+
+
+def _wants_payloads(request: Any) -> bool:
+    """Tell whether payloads are asked for. Raises: ValidationError; PermissionDenied for who may not see them."""
+    query = MessageQuery(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    wanted = bool(query.validated_data["payloads"])
+    if wanted and not request.user.has_perm("mcp_transport.view_mcp_payloads"):
+        raise exceptions.PermissionDenied("Payloads take the permission mcp_transport.view_mcp_payloads.")
+    return wanted
 
 
 def _request_id(body: Any) -> RequestId:

@@ -45,7 +45,7 @@ class Call:
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._node = node
-        self._is_over = self._is_abandoned = False
+        self._is_over = self._is_abandoned = self._is_audited = False
         self._began = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -53,6 +53,8 @@ class Call:
         """Begin; `done` is called once, at the end."""
         self._node.running.add(self)
         self._began = self._node.clock.now()
+        is_tool = self.request.method == "tools/call" and not self.request.hidden
+        self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
         self._task = self._node.lifecycle.spawn(self._run(done))
         self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
 
@@ -77,8 +79,7 @@ class Call:
         seconds = max(0.0, self._node.clock.now() - self._began)
         if self.request.method != "subscriptions/listen":  # which takes as long as its client likes
             self._node.meter.count(self._operation(), self._version, seconds, self.ending)
-        is_tool = self.request.method == "tools/call" and not self.request.hidden
-        if is_tool and self._node.observer.audits(ToolCalled):
+        if self._is_audited:
             self._audit(seconds)
 
     def _operation(self) -> str:

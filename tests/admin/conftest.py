@@ -33,7 +33,8 @@ def log_in(client: Client) -> Callable[..., Client]:
         clerk = User.objects.create_user("clerk", is_staff=True)
         clerk.user_permissions.set(
             Permission.objects.filter(
-                content_type__app_label="mcp_transport", codename__in=[f"{name}_session" for name in permissions]
+                content_type__app_label="mcp_transport",
+                codename__in=[*permissions, *(f"{name}_session" for name in permissions)],
             )
         )
         client.force_login(clerk)

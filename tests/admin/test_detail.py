@@ -69,7 +69,7 @@ async def test_facts_are_shown(boss: Client, visitor: Visitor, gate: Gate) -> No
     for fact in ("desk 1", "ann", "2025-11-25", "127.0.0.1", "agent/1", visitor.endpoint.nodes[0].id):
         assert fact in text
     assert "&quot;elicitation&quot;: {\n    &quot;form&quot;: {}\n  }," in text
-    assert "<code>basket</code>" in text
+    assert "<bdi>basket</bdi>" in text
     assert "alert(1)" not in text  # what tools keep is nobody's business
     assert "Each server process keeps its own calls and streams" in text
 
@@ -78,14 +78,14 @@ async def test_running_call_is_shown_and_cancelled(boss: Client, visitor: Visito
     await calling(visitor, gate)
     text = page(await aside(boss.get, visitor.url()))
     assert 'name="request" value="5" aria-label="Cancel call 5"' in text
-    assert "<td>0:00:0" in text
-    assert "<td>no</td>" in text  # its stream is not over
+    assert "<td><bdi>tools/call wait</bdi></td><td><bdi>0:00:0" in text
+    assert "<td><bdi>no</bdi></td>" in text  # its stream is not over
     response = await aside(boss.post, visitor.url("cancel"), {"request": "5"}, follow=True)
     assert messages(response) == ["The call is being cancelled."]
     await gate.wait(gate.left)
     assert gate.cancelled
     await until(lambda: not visitor.endpoint.nodes[0].running)
-    assert "Cancel call" not in page(await aside(boss.get, visitor.url()))
+    assert "Cancel call 5" not in page(await aside(boss.get, visitor.url()))
     [entry] = await aside(lambda: list(LogEntry.objects.all()))
     assert (entry.action_flag, entry.object_repr) == (CHANGE, visitor.short_id)
     assert entry.change_message == "Cancelled a call."
@@ -104,7 +104,8 @@ async def test_id_of_a_call_is_text_and_keeps_its_kind(boss: Client, visitor: Vi
     ]
     assert said == [["That call does not run any more."]] * 8
     assert not gate.left.is_set()
-    [value] = re.findall(r'name="request" value="(.*?)"', text)
+    [value, template] = re.findall(r'name="request" value="(.*?)"', text)
+    assert template == "…"
     response = await aside(boss.post, visitor.url("cancel"), {"request": html.unescape(value)}, follow=True)
     assert messages(response) == ["The call is being cancelled."]
     await gate.wait(gate.left)

@@ -22,7 +22,12 @@ from tests.engine.client import SessionClient
 __all__ = ["declarations", "fresh_endpoint", "fresh_tool_threads"]
 
 ROOT = "/mcp-api/"
-PERMISSIONS = ("view", "change", "delete")
+PERMISSIONS = {
+    "view": "view_session",
+    "change": "change_session",
+    "delete": "delete_session",
+    "payloads": "view_mcp_payloads",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,8 +54,8 @@ def permissions(db: None) -> dict[str, Permission]:
     """The permissions on sessions, by what they allow."""
     kind, _ = ContentType.objects.get_or_create(app_label="mcp_transport", model="session")
     return {
-        name: Permission.objects.get_or_create(codename=f"{name}_session", content_type=kind)[0]
-        for name in PERMISSIONS
+        name: Permission.objects.get_or_create(codename=codename, content_type=kind)[0]
+        for name, codename in PERMISSIONS.items()
     }
 
 

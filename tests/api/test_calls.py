@@ -84,8 +84,10 @@ async def test_running_calls_are_listed_without_what_they_were_called_with(
     answer = await ask(superuser, "GET", f"{hanging.url}calls/")
     calls = answer.json()["results"]
     assert [call["request_id"] for call in calls] == [7, "7"]
-    assert {tuple(call) for call in calls} == {("request_id", "node", "started", "safe")}
+    assert {tuple(call) for call in calls} == {("request_id", "operation", "node", "started", "safe")}
+    assert {call["operation"] for call in calls} == {"tools/call hang"}
     detail = await ask(superuser, "GET", hanging.url)
+    assert detail.json()["state"] == "busy"
     assert detail.json()["calls"] == calls
     assert b"canary" not in answer.content + detail.content
     for call in calls:

@@ -28,6 +28,9 @@ ASKING = [
     ("DELETE", f"sessions/{KEY}/"),
     ("GET", f"sessions/{KEY}/calls/"),
     ("POST", f"sessions/{KEY}/calls/cancel/"),
+    ("GET", f"sessions/{KEY}/messages/"),
+    ("GET", "overview/"),
+    ("GET", "metrics/"),
     ("GET", "nodes/"),
 ]
 
@@ -42,7 +45,7 @@ class Out(MemoryBackend):
     async def sessions(self, *args: Any) -> Any:
         raise BackendError("redis at 10.0.0.1 did not answer")
 
-    get = close = nodes = sessions  # type: ignore[assignment]
+    get = close = nodes = overview = numbers = sessions  # type: ignore[assignment]
 
 
 class Silent(MemoryBackend):
@@ -106,7 +109,9 @@ def silent(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Silent"}
 
 
-@pytest.mark.parametrize(("method", "path"), [ASKING[0], ASKING[2], ("DELETE", f"sessions/{KEY[:10]}/")])
+@pytest.mark.parametrize(
+    ("method", "path"), [ASKING[0], ASKING[2], ("GET", "overview/"), ("DELETE", f"sessions/{KEY[:10]}/")]
+)
 def test_backend_that_cannot_list_is_501(method: str, path: str, silent: None, superuser: APIClient) -> None:
     answer = ask(superuser, method, path)
     assert answer.status_code == 501
@@ -121,6 +126,12 @@ def test_backend_of_one_process_answers_for_that_process(settings: Any, superuse
     settings.MCP_TRANSPORT = {"BACKEND": "memory"}
     store(record(1))
     assert ask(superuser, "GET", "sessions/").json()["count"] == 1
+    assert ask(superuser, "GET", "overview/").json()["all_processes"] is False
+    assert ask(superuser, "GET", "metrics/").json()["all_processes"] is False
+
+
+def test_backend_that_cannot_list_counts_calls_all_the_same(silent: None, superuser: APIClient) -> None:
+    assert ask(superuser, "GET", "metrics/").status_code == 200
 
 
 # -- throttling ------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ ROUTES = [
     ("DELETE", NOBODY, "delete", 404),
     ("GET", f"{NOBODY}calls/", "view", 404),
     ("POST", f"{NOBODY}calls/cancel/", "change", 404),
+    ("GET", f"{NOBODY}messages/", "view", 404),
+    ("GET", "overview/", "view", 200),
+    ("GET", "metrics/", "view", 200),
     ("GET", "nodes/", "view", 200),
     ("GET", "tools/", "view", 200),
     ("GET", "schema/", "view", 200),
@@ -69,7 +72,7 @@ def test_the_permission_is_enough(method: str, path: str, permission: str, statu
 def test_the_other_permissions_are_not(
     method: str, path: str, permission: str, status: int, operator: Operator
 ) -> None:
-    others = {"view", "change", "delete"} - {permission}
+    others = {"view", "change", "delete", "payloads"} - {permission}
     assert ask(operator(*others), method, path).status_code == 403
 
 

@@ -33,7 +33,11 @@ def server() -> Iterator[RedisServer]:
 def fifty() -> list[Session]:
     users, clients = ("ann", "bob", ""), ("desk", "phone")
     return [
-        replace(record(number), user=users[number % 3], client_info={"name": clients[number % 2], "version": "1"})
+        replace(
+            record(number, created=4_000_000_000.0 + number * 7 % 50),
+            user=users[number % 3],
+            client_info={"name": clients[number % 2], "version": "1"},
+        )
         for number in range(50)
     ]
 
@@ -56,7 +60,7 @@ def sessions(server: RedisServer, settings: Any) -> Iterator[list[Session]]:
     async def fill() -> None:
         endpoint = bootstrap.endpoint()
         for session in made:
-            await endpoint.backend.open(session)
+            assert await endpoint.backend.restore(session)  # `open` would have them begin now
         await endpoint.backend._write_books()  # type: ignore[attr-defined]
         await endpoint.release()
 
@@ -81,6 +85,8 @@ def test_pages_together_are_all_sessions(sessions: list[Session], superuser: API
         ("search=bob&client=phone%201&protocol=2025-11-25", {"user": "bob", "name": "phone"}),
         ("user=eve", {"user": "eve"}),
         ("user=%2A", {"user": "*"}),
+        ("user=ann&ordering=created&state=opening", {"user": "ann"}),
+        ("user=bob&created_before=2096-10-02T00:00:00Z", {"user": "bob", "name": "nobody"}),
     ],
 )
 def test_pages_of_what_is_found_are_all_of_it(
@@ -89,6 +95,40 @@ def test_pages_of_what_is_found_are_all_of_it(
     expected = {item.key for item in sessions if members.items() <= {"user": item.user, **item.client_info}.items()}
     found = pages(superuser, f"{query}&page_size=4")
     assert sorted(key for page in found for key in page) == sorted(expected)
+
+
+@pytest.mark.parametrize("ordering", ["last_seen", "-last_seen", "created", "-created", "requests", "-errors"])
+def test_pages_in_each_order_are_all_sessions(ordering: str, sessions: list[Session], superuser: APIClient) -> None:
+    for query, count in (("", 50), ("&client=desk%201", 25)):
+        found = [key for page in pages(superuser, f"ordering={ordering}&page_size=7{query}") for key in page]
+        assert len(set(found)) == len(found) == count
+
+
+@pytest.mark.parametrize("query", ["", "&user=ann", "&created_after=2026-01-31T12:00:00%2B01:00"])
+def test_pages_are_in_the_order_of_beginnings(query: str, sessions: list[Session], superuser: APIClient) -> None:
+    begun = {session.key: session.created for session in sessions}
+    for ordering, is_reversed in (("created", False), ("-created", True)):
+        found = [key for page in pages(superuser, f"ordering={ordering}&page_size=7{query}") for key in page]
+        times = [begun[key] for key in found]
+        assert times
+        assert times == sorted(times, reverse=is_reversed)
+
+
+def test_sessions_that_are_used_most_come_first(sessions: list[Session], superuser: APIClient) -> None:
+    @async_to_sync
+    async def use() -> None:
+        endpoint = bootstrap.endpoint()
+        for times, session in enumerate(sessions[:4], start=1):
+            flights = [Flight(request_id=id, digest=b"", node=NODE, stream="s") for id in range(times)]
+            assert await endpoint.backend.enter(session.key, session.principal, NODE, flights)
+        await endpoint.backend._write_books()  # type: ignore[attr-defined]
+        await endpoint.release()
+
+    use()
+    for query in ("", "&client=desk%201"):
+        used = [item for item in reversed(sessions[:4]) if not query or item.client_info["name"] == "desk"]
+        page = superuser.get(f"{SESSIONS}?ordering=-requests&page_size={len(used)}{query}").json()
+        assert [item["key"] for item in page["results"]] == [session.key for session in used]
 
 
 def test_every_session_is_shown_and_ended_by_its_short_id(sessions: list[Session], superuser: APIClient) -> None:
@@ -112,6 +152,7 @@ async def test_call_of_another_node_is_shown_and_cancelled(
         assert await other.enter(session.key, session.principal, NODE, flights)
         [node] = (await ask(superuser, "GET", f"{ROOT}nodes/")).json()["results"]
         assert (node["name"], node["draining"]) == (NODE, False)
+        assert 0 <= node["age"] < 60
         answer = await ask(superuser, "GET", url)
         assert [(call["request_id"], call["node"]) for call in answer.json()["calls"]] == [(7, NODE), ("7", NODE)]
         assert b"canary" not in answer.content

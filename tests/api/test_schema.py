@@ -15,10 +15,13 @@ from rest_framework.test import APIClient
 
 from mcp_transport import tool
 from mcp_transport.api.base import OperatorThrottle, OperatorView
-from mcp_transport.api.paging import ListQuery
+from mcp_transport.api.paging import ListQuery, MessageQuery
 from mcp_transport.api.schema import document
+from mcp_transport.backends.base import Event
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord, StreamRecord
+from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
+from mcp_transport.protocol.measures import Interval, Numbers, Tally
 from mcp_transport.protocol.session import Flight
 from tests.api.conftest import ROOT, open_session, store
 from tests.api.test_sessions import record
@@ -31,13 +34,30 @@ class Busy(MemoryBackend):
     """A backend with something of everything."""
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
-        return (NodeRecord("here", "host", 7, calls=1, draining=True),)
+        return (NodeRecord("here", "host", 7, calls=1, draining=True, age=0.5),)
 
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
         return (StreamRecord(name="s", writer="here", holder="here", epoch=1, last=2, bytes=3),)
 
     async def flights(self, key: str) -> tuple[Flight, ...]:
         return tuple(Flight(request_id=id, digest=b"", node="here", stream="s") for id in (7, "7"))
+
+    async def history(self, key: str) -> tuple[HistoryEntry, ...]:
+        ended = {"operation": "tools/call look", "request_id": 7, "ending": Ending.OK, "seconds": 0.5}
+        return (
+            HistoryEntry(when=2.0, what=Occasion.ENDED, node="here", **ended),  # type: ignore[arg-type]
+            HistoryEntry(when=1.0, what=Occasion.ATTACHED, node="here", stream="g"),
+        )
+
+    async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
+        result = b'{"jsonrpc": "2.0", "id": 7, "result": {"note": "canary"}}'
+        return (Event(1, b'{"method": "notifications/message"}'), Event(2, result)), 0
+
+    async def numbers(self) -> tuple[Numbers, ...]:
+        tally = Tally()
+        tally.add(0.5, failed=True)
+        counted = {"operations": {"tools/call look": tally}, "versions": {"2025-11-25": 1}, "refused": {"401": 1}}
+        return (Numbers(intervals=(Interval(tally, 1), Interval()), opened=1, **counted),)  # type: ignore[arg-type]
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         return {"cart": b""}
@@ -106,7 +126,13 @@ def test_query_parameters_are_those_that_are_read(served: dict[str, Any]) -> Non
     size = fields["page_size"]
     bounds = {"minimum": size.min_value, "maximum": size.max_value, "default": size.default}
     assert bounds.items() <= described["page_size"].items()
-    assert {described[name]["maxLength"] for name in fields if name != "page_size"} == {fields["user"].max_length}
+    texts = ("search", "user", "client", "protocol", "node")
+    assert {described[name]["maxLength"] for name in texts} == {fields["user"].max_length}
+    for name in ("state", "ordering"):
+        assert described[name]["enum"] == list(fields[name].choices)
+    assert described["ordering"]["default"] == fields["ordering"].default
+    of_messages = {item["name"] for item in served["paths"]["/sessions/{id}/messages/"]["get"]["parameters"]}
+    assert of_messages == {*MessageQuery(data={}).fields, "cursor"}  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -129,6 +155,10 @@ def test_answers_are_as_described(busy: None, served: dict[str, Any], superuser:
         ("/sessions/", "get", "sessions/?page_size=1"),
         ("/sessions/{id}/", "get", one),
         ("/sessions/{id}/calls/", "get", f"{one}calls/"),
+        ("/sessions/{id}/messages/", "get", f"{one}messages/"),
+        ("/sessions/{id}/messages/", "get", f"{one}messages/?payloads=true"),
+        ("/overview/", "get", "overview/"),
+        ("/metrics/", "get", "metrics/"),
         ("/nodes/", "get", "nodes/"),
         ("/tools/", "get", "tools/"),
         ("/schema/", "get", "schema/"),

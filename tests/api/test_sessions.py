@@ -140,7 +140,7 @@ def _cursor(value: Any, salt: str = "mcp_transport.api.cursor") -> str:
     return Signer(salt=salt).sign_object(value)
 
 
-NO_FILTERS = [""] * 5
+NO_FILTERS = ["", "", "", "", "", "", 0.0, 0.0, "-last_seen"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,8 @@ def test_cursor_that_was_not_given_out_is_refused(cursor: str, superuser: APICli
 def test_cursor_is_good_for_its_own_list_only(superuser: APIClient) -> None:
     cursor = _cursor([2, *NO_FILTERS])
     assert superuser.get(f"{SESSIONS}?cursor={cursor}").status_code == 200
-    assert "other filters" in error_of(superuser, f"cursor={cursor}&user=ann")["cursor"][0]
+    for other in ("user=ann", "ordering=created", "state=idle", "created_after=2026-01-31T12:00:00Z"):
+        assert "other filters, or in another order" in error_of(superuser, f"cursor={cursor}&{other}")["cursor"][0]
 
 
 def test_cursor_behind_the_end_finds_nothing_more(superuser: APIClient) -> None:
@@ -205,7 +206,7 @@ def test_session_is_shown_by_its_key_or_how_that_begins(length: int, write: Any,
     shown = superuser.get(f"{SESSIONS}{write(key[:length])}/").json()
     assert (shown["key"], shown["log_level"], shown["subscriptions"]) == (key, "info", ["shop://hours"])
     assert shown["client_info"] == {"name": "desk", "version": "1"}
-    assert (shown["calls"], shown["streams"], shown["state"]) == ([], [], [])
+    assert (shown["calls"], shown["streams"], shown["values"], shown["history"]) == ([], [], [], [])
 
 
 def test_values_that_tools_keep_are_named_and_not_shown(superuser: APIClient) -> None:
@@ -217,7 +218,7 @@ def test_values_that_tools_keep_are_named_and_not_shown(superuser: APIClient) ->
     store(record(1))
     keep(record(1).key)
     answer = superuser.get(f"{SESSIONS}{record(1).key}/")
-    assert answer.json()["state"] == ["address", "cart"]
+    assert answer.json()["values"] == ["address", "cart"]
     assert b"canary" not in answer.content
 
 
@@ -236,7 +237,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("id", ODD)
-@pytest.mark.parametrize(("method", "more"), [("GET", ""), ("DELETE", ""), ("GET", "calls/")])
+@pytest.mark.parametrize(("method", "more"), [("GET", ""), ("DELETE", ""), ("GET", "calls/"), ("GET", "messages/")])
 def test_odd_id_is_unknown(method: str, more: str, id: str, superuser: APIClient) -> None:
     store(record(1))
     answer = superuser.generic(method, f"{SESSIONS}{id}/{more}")
@@ -276,7 +277,7 @@ def test_ended_session_is_gone_for_its_client(length: int, superuser: APIClient,
 def test_nothing_that_opens_a_session_is_told(superuser: APIClient) -> None:
     client = open_session(User(pk=7, username="ann"))
     key = session_key(client.session_id)
-    for path in (SESSIONS, f"{SESSIONS}{key}/", f"{SESSIONS}{key}/calls/"):
+    for path in (SESSIONS, f"{SESSIONS}{key}/", f"{SESSIONS}{key}/calls/", f"{SESSIONS}{key}/messages/"):
         told = superuser.get(path).content.decode()
         assert client.session_id not in told
         assert "django\\n7" not in told

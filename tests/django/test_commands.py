@@ -1,4 +1,4 @@
-"""`manage.py mcp_tools` and `manage.py mcp_sessions`, as an operator calls them."""
+"""`manage.py mcp_tools`, as an operator calls it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from mcp.server.mcpserver.exceptions import ToolError
@@ -15,7 +14,6 @@ from mcp.server.mcpserver.utilities.types import Image
 from mcp_types import ElicitRequest, ElicitRequestFormParams, InputRequiredResult
 
 from mcp_transport import Context, bootstrap, tool
-from tests.engine.client import SessionClient
 
 
 def run(*words: str) -> str:
@@ -166,133 +164,7 @@ def test_calls_leave_the_projects_endpoint_alone(tools: None) -> None:
     assert bootstrap._endpoint is None
 
 
-@pytest.mark.parametrize("words", [["mcp_tools"], ["mcp_tools", "dance"], ["mcp_sessions"], ["mcp_sessions", "show"]])
+@pytest.mark.parametrize("words", [["mcp_tools"], ["mcp_tools", "dance"]])
 def test_incomplete_command_is_refused(words: list[str]) -> None:
     with pytest.raises(CommandError):
         run(*words)
-
-
-# -- mcp_sessions ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shared_cache(settings: Any, tmp_path: Any) -> None:
-    backend = "django.core.cache.backends.filebased.FileBasedCache"
-    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 10_000}}}
-
-
-@async_to_sync
-async def open_session(user: Any = None) -> SessionClient:
-    """Open a session as another process would, which then ends."""
-    client = SessionClient(bootstrap.endpoint(), user=user)
-    await client.open()
-    await client.endpoint.stop()
-    return client
-
-
-@async_to_sync
-async def status_of_ping(client: SessionClient) -> int:
-    try:
-        return (await client.request("ping")).status
-    finally:
-        await client.endpoint.stop()
-
-
-@pytest.fixture
-def ids(shared_cache: None) -> list[str]:
-    """Two sessions, the second of a user; return their short ids, newest first."""
-    open_session()
-    open_session(User(pk=7, username="ann"))
-    return [item["id"] for item in json.loads(run("mcp_sessions", "list", "--json"))]
-
-
-def test_sessions_are_listed_newest_first(ids: list[str]) -> None:
-    head, first, second, total = run("mcp_sessions", "list").splitlines()
-    assert head.split() == ["id", "client", "protocol", "user", "last", "seen", "requests", "errors"]
-    assert first.split()[:5] == [ids[0], "test", "1", "2025-11-25", "ann"]
-    assert second.split()[:5] == [ids[1], "test", "1", "2025-11-25", "-"]
-    assert total == "2 of 2 sessions"
-
-
-def test_list_can_be_short(ids: list[str]) -> None:
-    lines = run("mcp_sessions", "list", "--limit", "1").splitlines()
-    assert (len(lines), lines[-1]) == (3, "1 of 2 sessions")
-    assert [item["id"] for item in json.loads(run("mcp_sessions", "list", "--limit", "1", "--json"))] == ids[:1]
-
-
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        (["--user", "ann"], [0]),
-        (["--user", "eve"], []),
-        (["--client", "test 1"], [0, 1]),
-        (["--client", "test 1", "--user", "ann"], [0]),
-        (["--protocol", "2025-11-25"], [0, 1]),
-        (["--protocol", "2025-06-18"], []),
-        (["--node", "nowhere"], []),
-        (["--search", "AN"], [0]),
-        (["--search", "te"], [0, 1]),
-    ],
-    ids=str,
-)
-def test_sessions_are_found_by_what_is_known_of_them(options: list[str], found: list[int], ids: list[str]) -> None:
-    assert [item["id"] for item in json.loads(run("mcp_sessions", "list", "--json", *options))] == [
-        ids[at] for at in found
-    ]
-    assert run("mcp_sessions", "list", *options).splitlines()[-1] == f"{len(found)} of {len(found)} sessions"
-
-
-def test_list_without_sessions_is_empty(shared_cache: None) -> None:
-    assert run("mcp_sessions", "list").splitlines()[-1] == "0 of 0 sessions"
-    assert json.loads(run("mcp_sessions", "list", "--json")) == []
-
-
-@pytest.mark.parametrize("length", [10, 6])
-def test_session_is_shown_by_a_part_of_its_id(length: int, ids: list[str]) -> None:
-    shown = json.loads(run("mcp_sessions", "show", ids[0][:length].upper()))
-    assert (shown["id"], shown["user"], shown["protocol_version"]) == (ids[0], "ann", "2025-11-25")
-    assert shown["client_info"] == {"name": "test", "version": "1"}
-    assert shown["created"].endswith("+00:00")
-    assert "key" not in shown
-
-
-def test_ended_session_is_gone_for_its_client(shared_cache: None) -> None:
-    client = open_session()
-    assert status_of_ping(client) == 200
-    [session] = json.loads(run("mcp_sessions", "list", "--json"))
-    assert run("mcp_sessions", "end", session["id"]) == f"ended {session['id']}\n"
-    assert status_of_ping(client) == 404
-    assert json.loads(run("mcp_sessions", "list", "--json")) == []
-
-
-def test_several_sessions_are_ended_at_once(ids: list[str]) -> None:
-    assert run("mcp_sessions", "end", *ids) == "".join(f"ended {name}\n" for name in ids)
-    assert json.loads(run("mcp_sessions", "list", "--json")) == []
-
-
-@pytest.mark.parametrize("verb", ["show", "end"])
-def test_unknown_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
-    with pytest.raises(CommandError, match="No session has an id that begins with '0000'"):
-        run("mcp_sessions", verb, *([ids[0]] if verb == "end" else []), "0000")
-    assert len(json.loads(run("mcp_sessions", "list", "--json"))) == 2
-
-
-@pytest.mark.parametrize("verb", ["show", "end"])
-def test_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
-    with pytest.raises(CommandError, match="More than one session has an id that begins with ''"):
-        run("mcp_sessions", verb, "")
-    assert len(json.loads(run("mcp_sessions", "list", "--json"))) == 2
-
-
-@pytest.mark.parametrize("values", [{}, {"BACKEND": "memory"}, {"BACKEND": "cache"}])
-@pytest.mark.parametrize("words", [["list"], ["show", "a"], ["end", "a"]])
-def test_backend_that_no_other_process_sees_is_refused(values: Any, words: list[str], settings: Any) -> None:
-    settings.MCP_TRANSPORT = values
-    with pytest.raises(CommandError, match=r"where no other process sees them.*MCP_TRANSPORT\['CACHE'\]"):
-        run("mcp_sessions", *words)
-
-
-def test_store_that_does_not_answer_ends_with_a_sentence(settings: Any) -> None:
-    settings.CACHES = {"default": {"BACKEND": "tests.django.test_health.BrokenCache"}}
-    with pytest.raises(CommandError, match="cache 'default' did not answer"):
-        run("mcp_sessions", "list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from mcp_transport.backends.base import Closing, Entered
@@ -31,13 +32,14 @@ class RedisSessions(RedisFinding):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def open(self, session: Session) -> tuple[str, ...]:
-        _, _, over, _ = await asyncio.gather(
+        _, created, over, _ = await asyncio.gather(
             self._born(),
             self._store(session, created=""),
             self._index(self._keys.owned(session.principal), session, self._policy.max_sessions_per_principal),
             self._index(self._keys.sessions, session),
         )
-        self._opened[session.key] = session
+        # By Redis' clock, as the record; one that stood there already is left alone.
+        self._opened[session.key] = session if created is None else replace(session, created=created / 1000)
         if not over[0]:
             return ()
         # The index is as old as the last beat: what it takes for idle is looked at.

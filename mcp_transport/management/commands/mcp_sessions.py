@@ -1,95 +1,130 @@
-"""List sessions, show one, end some, from the shell."""
+"""List sessions, look into one, end some, from the shell."""
 
 from __future__ import annotations
 
-import datetime
 import json
-from dataclasses import asdict
-from typing import Any
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import bootstrap, operations
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.management import session_text as text
+from mcp_transport.management.session_words import add_verbs
+from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.messages import Message
+from mcp_transport.protocol.search import SessionQuery, state_of
 from mcp_transport.protocol.session import Session, short_id
+from mcp_transport.records.numbers import node_record, overview_record, traffic_record
+from mcp_transport.records.sessions import activity_record, message_record
 
-_ROW = "{:10}  {:24}  {:10}  {:16}  {:19}  {:>8}  {:>6}"
+# What is in one process, unless the backend shares streams.
+_OF_PROCESSES: Final = ("cancel", "messages", "nodes", "traffic")
 
 
 class Command(BaseCommand):
     """Works on the session backend that the settings name."""
 
-    help = "List the MCP sessions, show one, or end some."
+    help = "List the MCP sessions, look into one, end some, and sum up what goes on."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        listing = verbs.add_parser("list", help="list sessions, last seen first")
-        listing.add_argument("--limit", type=int, default=100)
-        listing.add_argument("--json", action="store_true")
-        listing.add_argument("--search", default="", help="the beginning of a user, a client, an address or an id")
-        listing.add_argument("--user", default="", help="only this user's")
-        listing.add_argument("--client", default="", help="only of this client, its name and version as listed")
-        listing.add_argument("--protocol", default="", help="only of this protocol revision")
-        listing.add_argument("--node", default="", help="only those that this node has served last")
-        show = verbs.add_parser("show", help="print what is known of a session")
-        show.add_argument("id", help="the short id that `list` prints")
-        end = verbs.add_parser("end", help="end sessions: their clients have to begin anew")
-        end.add_argument("ids", nargs="+", metavar="id")
+        add_verbs(parser)
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
-        backend = bootstrap.endpoint().backend
-        if not (backend.supports_listing and backend.shares_sessions):
-            raise CommandError(
-                f"The {bootstrap.backend_name()!r} backend keeps sessions where no other process sees them. "
-                "Use a cache that processes share: MCP_TRANSPORT['CACHE']."
-            )
+        _require_shared(verb)
         try:
             async_to_sync(getattr(self, f"_{verb}"))(**options)
         except (BackendError, LookupError) as error:
             raise CommandError(str(error)) from error
 
-    async def _list(self, *, limit: int, search: str, protocol: str, **options: Any) -> None:
-        exact = {name: options[name] for name in ("user", "client", "node")}
-        query = SessionQuery(text=search, protocol_version=protocol, **exact)
-        page = await operations.sessions(0, limit, query)
-        if options["json"]:
-            self.stdout.write(json.dumps([_public(session) for session in page.sessions], indent=2))
-            return
-        self.stdout.write(_ROW.format("id", "client", "protocol", "user", "last seen", "requests", "errors"))
-        for session in page.sessions:
-            self.stdout.write(_row(session))
-        self.stdout.write(f"{len(page.sessions)} of {'' if page.is_exact else 'about '}{page.total} sessions")
+    async def _list(self, *, limit: int, order: str, search: str, protocol: str, **options: Any) -> None:
+        same = ("user", "client", "node", "state", "created_after", "created_before")
+        query = SessionQuery(text=search, protocol_version=protocol, **{name: options[name] for name in same})
+        page = await operations.sessions(0, limit, query, order)
+        self._print(options, [_public(session) for session in page.sessions], text.session_lines(page))
 
     async def _show(self, *, id: str, **options: Any) -> None:
-        self.stdout.write(json.dumps(_public(await operations.find_session(id)), indent=2))
+        key = (await operations.find_session(id)).key
+        found = await operations.look_into(key)
+        if found is None:
+            raise _ended(key)
+        session = replace(found.session, calls=len(found.flights))
+        is_whole = bootstrap.endpoint().backend.shares_streams
+        record = _public(session) | activity_record(found) | {"all_processes": is_whole}
+        self._print(options, record, text.detail_lines(found, is_whole=is_whole))
 
     async def _end(self, *, ids: list[str], **options: Any) -> None:
         for session in [await operations.find_session(id) for id in ids]:
             await operations.end_session(session.key)
             self.stdout.write(f"ended {short_id(session.key)}")
 
+    async def _cancel(self, *, id: str, request_id: RequestId, **options: Any) -> None:
+        key, name = (await operations.find_session(id)).key, json.dumps(request_id)
+        if not await operations.cancel_call(key, request_id):
+            raise CommandError(
+                f"No call {name} runs in session {short_id(key)}. `show` lists those that do; "
+                'the string "7" and the number 7 are two.'
+            )
+        self.stdout.write(f"cancelled {name} of {short_id(key)}")
+
+    async def _messages(self, *, id: str, payloads: bool, **options: Any) -> None:
+        messages = await _all_messages((await operations.find_session(id)).key)
+        records = [message_record(message, payloads=payloads) for message in messages]
+        self._print(options, records, text.message_lines(messages, payloads=payloads))
+
+    async def _nodes(self, **options: Any) -> None:
+        nodes = await operations.nodes()
+        self._print(options, [node_record(node) for node in nodes], text.node_lines(nodes))
+
+    async def _overview(self, **options: Any) -> None:
+        known = await operations.overview()
+        self._print(options, overview_record(known, all_processes=True), text.overview_lines(known))
+
+    async def _traffic(self, **options: Any) -> None:
+        traffic = await operations.traffic()
+        self._print(options, traffic_record(traffic, all_processes=True), text.traffic_lines(traffic))
+
+    def _print(self, options: dict[str, Any], value: Any, lines: Iterable[str]) -> None:
+        for line in [json.dumps(value, indent=2)] if options["json"] else lines:
+            self.stdout.write(line)
+
+
+def _require_shared(verb: str) -> None:
+    """Raise CommandError where this process cannot see what a verb is about."""
+    backend, name = bootstrap.endpoint().backend, bootstrap.backend_name()
+    if not (backend.supports_listing and backend.shares_sessions):
+        raise CommandError(
+            f"The {name!r} backend keeps sessions where no other process sees them. "
+            "Use a cache that processes share: MCP_TRANSPORT['CACHE']."
+        )
+    if verb in _OF_PROCESSES and not backend.shares_streams:
+        raise CommandError(
+            f"The {name!r} backend keeps calls, streams and what is counted in each server process, where no other "
+            "process sees them. Use a cache that is Redis, so that the backend is 'redis'."
+        )
+
+
+async def _all_messages(key: str) -> list[Message]:
+    """Return what is kept of a session's streams. Raises: LookupError, BackendError."""
+    found, cursor = list[Message](), dict[str, int]()
+    while news := await operations.new_messages(key, cursor):
+        if not news.messages:
+            return found
+        found += news.messages
+        cursor = dict(news.cursor)
+    raise _ended(key)
+
+
+def _ended(key: str) -> LookupError:
+    return LookupError(f"Session {short_id(key)} is over.")
+
 
 def _public(session: Session) -> dict[str, Any]:
     """Return a session's record under its short id, with times for people."""
-    members = {"id": short_id(session.key), **asdict(session)}
+    members = {"id": short_id(session.key), **asdict(session), "state": state_of(session, time.time())}
     del members["key"]
-    return members | {name: _time(members[name]) for name in ("created", "last_seen", "ends")}
-
-
-def _row(session: Session) -> str:
-    client = f"{session.client_info.get('name', '')} {session.client_info.get('version', '')}"
-    return _ROW.format(
-        short_id(session.key),
-        client[:24],
-        session.protocol_version,
-        (session.user or "-")[:16],
-        _time(session.last_seen)[:19],
-        session.requests,
-        session.errors,
-    )
-
-
-def _time(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+    return members | {name: text.moment(members[name]) for name in ("created", "last_seen", "ends")}

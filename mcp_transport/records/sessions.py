@@ -1,18 +1,22 @@
-"""What operators are told of sessions, calls, streams and nodes: no ids that open a session, and nothing clients sent
-but their own names."""
+"""What operators are told in JSON of sessions, by the REST API and the shell: no ids that open a session, and nothing
+clients sent but what they call themselves and their requests."""
 
 from __future__ import annotations
 
 import datetime
+import time
+from dataclasses import replace
 from typing import Any
 
-from mcp_transport.backends.records import NodeRecord, StreamRecord
+from mcp_transport.backends.records import StreamRecord
 from mcp_transport.operations import SessionDetail
+from mcp_transport.protocol.history import HistoryEntry, Occasion
+from mcp_transport.protocol.messages import Message
 from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.search import client_of
+from mcp_transport.protocol.search import client_of, state_of
 from mcp_transport.protocol.session import Flight, Session, short_id
 
-__all__ = ["call_record", "detail_record", "node_record", "session_record"]
+__all__ = ["activity_record", "call_record", "detail_record", "message_record", "session_record"]
 
 
 def session_record(session: Session) -> dict[str, Any]:
@@ -27,6 +31,7 @@ def session_record(session: Session) -> dict[str, Any]:
         "client": client_of(session),
         "protocol": session.protocol_version,
         "initialized": session.initialized,
+        "state": state_of(session, time.time()),
         "address": session.address,
         "user_agent": session.user_agent,
         "node": session.node,
@@ -35,20 +40,31 @@ def session_record(session: Session) -> dict[str, Any]:
         "ends": _time(session.ends),
         "requests": session.requests,
         "errors": session.errors,
+        "calls": session.calls,
+        "streams": session.streams,
     }
 
 
 def detail_record(found: SessionDetail) -> dict[str, Any]:
     """Describe a session and what goes on in it."""
-    session = found.session
-    return session_record(session) | {
+    session = replace(found.session, calls=len(found.flights))
+    return {
+        **session_record(session),
         "client_info": dict(session.client_info),
         "capabilities": dict(session.capabilities),
         "log_level": session.log_level,
         "subscriptions": list(session.subscriptions),
+        **activity_record(found),
+    }
+
+
+def activity_record(found: SessionDetail) -> dict[str, Any]:
+    """Describe what goes on in a session, and what went on."""
+    return {
         "calls": [call_record(flight) for flight in found.flights],
         "streams": [_stream_record(stream) for stream in found.streams],
-        "state": list(found.state),
+        "values": list(found.state),
+        "history": [_history_record(entry) for entry in found.history],
     }
 
 
@@ -56,20 +72,37 @@ def call_record(flight: Flight) -> dict[str, Any]:
     """Describe a call, without what it was called with."""
     return {
         "request_id": flight.request_id,
+        "operation": flight.operation,
         "node": flight.node,
         "started": _time(flight.started),
         "safe": flight.safe,
     }
 
 
-def node_record(node: NodeRecord) -> dict[str, Any]:
-    """Describe a node."""
+def message_record(message: Message, *, payloads: bool) -> dict[str, Any]:
+    """Describe a message on a stream, and say it in full only where `payloads` may be seen."""
+    payload = {"payload": message.payload.decode(errors="replace")} if payloads else {}
     return {
-        "name": node.name,
-        "host": node.host,
-        "pid": node.pid,
-        "calls": node.calls,
-        "draining": node.draining,
+        "stream": message.stream,
+        "number": message.number,
+        "kind": message.kind,
+        "request_id": message.request_id,
+        "progress": message.progress,
+        "bytes": message.bytes,
+        **payload,
+    }
+
+
+def _history_record(entry: HistoryEntry) -> dict[str, Any]:
+    return {
+        "when": _time(entry.when),
+        "what": entry.what,
+        "operation": entry.operation,
+        "request_id": entry.request_id,
+        "ending": entry.ending,
+        "seconds": entry.seconds if entry.what is Occasion.ENDED else None,
+        "node": entry.node,
+        "stream": entry.stream,
     }
 
 

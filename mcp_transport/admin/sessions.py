@@ -1,36 +1,30 @@
-"""Sessions in the Django admin: from the session backend, without a database query for any of them."""
+"""The pages of sessions: the list, a session, its end, its calls cancelled, and the dashboard."""
 
 from __future__ import annotations
 
-import json
 import re
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
-from urllib.parse import urlencode
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from mcp_transport import bootstrap, operations
+from mcp_transport.admin import live
+from mcp_transport.admin.asked import PAGE, Asked, columns, filters
+from mcp_transport.admin.rows import Line, pretty, request_id_of, session_row, session_tables
 from mcp_transport.backends.base import NodeRecord, Page
 from mcp_transport.exceptions import BackendError
 from mcp_transport.models import Session
 from mcp_transport.operations import SessionDetail
-from mcp_transport.protocol import session as records
-from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
-from mcp_transport.protocol.search import SessionQuery, client_of
+from mcp_transport.protocol.session import short_id
 
 __all__ = ["SessionAdmin"]
 
@@ -39,38 +33,11 @@ if TYPE_CHECKING:
 else:
     _Admin = admin.ModelAdmin  # which cannot be subscripted at run time
 
-_PAGE: Final = 100
 _SELECTED: Final = "_selected_action"
 _KEY: Final = re.compile(r"[A-Z2-7]{26}")
-_FILTERS: Final = {"user": _("user"), "client": _("client"), "protocol_version": _("protocol"), "node": _("node")}
 
 _P = ParamSpec("_P")
 _View = Callable[Concatenate["SessionAdmin", HttpRequest, _P], HttpResponse]
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a change list is asked for, as its address says it."""
-
-    query: SessionQuery
-    offset: int = 0
-
-    @classmethod
-    def of(cls, request: HttpRequest) -> _Asked:
-        text = {name: request.GET.get(name, "").replace("\0", "") for name in ("q", *_FILTERS)}
-        given = request.GET.get("offset", "")
-        offset = int(given) if re.fullmatch(r"[0-9]{1,9}", given) else 0
-        return cls(SessionQuery(text=text.pop("q"), **text), offset)
-
-    @property
-    def link(self) -> str:
-        """Return the part of an address that asks for this."""
-        told = {"q": self.query.text, **self.query.values, "offset": str(self.offset or "")}
-        return "?" + urlencode({name: value for name, value in told.items() if value})
-
-    def at(self, offset: int) -> _Asked:
-        """Return another page of the same."""
-        return _Asked(self.query, max(0, offset))
 
 
 def _readable(view: _View[_P]) -> _View[_P]:
@@ -87,7 +54,6 @@ def _readable(view: _View[_P]) -> _View[_P]:
     return guarded
 
 
-@admin.register(Session)
 class SessionAdmin(_Admin):
     """Shows the sessions of the backend, ends them and cancels their calls.
 
@@ -104,14 +70,20 @@ class SessionAdmin(_Admin):
         return Session(key=object_id) if _KEY.fullmatch(object_id) else None
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the usual addresses, and two of our own."""
+        """Return the usual addresses, and some of our own."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
-        view = self.admin_site.admin_view
-        return [
-            path("end/", view(self.end_view), name=f"{name}_end"),
-            path("<str:key>/cancel/", view(self.cancel_view), name=f"{name}_cancel"),
-            *super().get_urls(),
+        ours: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
+            "end": ("end/", self.end_view),
+            "dashboard": ("dashboard/", self.dashboard_view),
+            "dashboard_live": ("dashboard/live/", self.dashboard_live_view),
+            "cancel": ("<str:key>/cancel/", self.cancel_view),
+            "live": ("<str:key>/live/", self.live_view),
+        }
+        paths = [
+            path(place, self.admin_site.admin_view(view), name=f"{name}_{page}")
+            for page, (place, view) in ours.items()
         ]
+        return [*paths, *super().get_urls()]
 
     def page(self, request: HttpRequest, template: str, status: int = 200, **context: Any) -> HttpResponse:
         """Return one of the pages."""
@@ -133,29 +105,29 @@ class SessionAdmin(_Admin):
     @_readable
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show a page of the sessions that are asked for."""
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
+        self._check_may_view(request)
         title = self.opts.verbose_name_plural
         if not operations.can_list():
             return self.page(request, "change_list", title=title, can_list=False)
-        asked = _Asked.of(request)
+        asked = Asked.of(request)
         page, nodes = async_to_sync(_found)(asked)
         shown = asked.offset + len(page.sessions)
-        more = shown < page.total if page.is_exact else len(page.sessions) == _PAGE
+        more = shown < page.total if page.is_exact else len(page.sessions) == PAGE
         return self.page(
             request,
             "change_list",
             title=title,
             can_list=True,
             asked=asked,
-            rows=[_row(session) for session in page.sessions],
+            columns=columns(asked),
+            rows=[session_row(session) for session in page.sessions],
             total=page.total,
             is_exact=page.is_exact,
             first=asked.offset + 1,
             last=shown,
-            previous=asked.at(asked.offset - _PAGE).link if asked.offset else "",
-            next=asked.at(asked.offset + _PAGE).link if more else "",
-            filters=_filters(asked, page, nodes),
+            previous=asked.at(asked.offset - PAGE).link if asked.offset else "",
+            next=asked.at(asked.offset + PAGE).link if more else "",
+            filters=filters(asked, page, nodes),
         )
 
     @_readable
@@ -163,22 +135,54 @@ class SessionAdmin(_Admin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show what is known of a session."""
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
-        detail = next(iter(async_to_sync(_looked_into)([object_id])), None)
-        if detail is None:
+        self._check_may_view(request)
+        if not _KEY.fullmatch(object_id):
             return self._back(request, over=object_id)
+        reading = live.Reading.begin(request.user, object_id, {"payloads": request.GET.get("payloads", "")})
+        found = async_to_sync(reading.read)()
+        if found is None:
+            return self._back(request, over=object_id)
+        detail, news = found
         return self.page(
             request,
             "change_form",
-            title=_("MCP session %(id)s") % {"id": records.short_id(object_id)},
-            row=_row(detail.session),
-            ends=_moment(detail.session.ends),
-            capabilities=_pretty(detail.session.capabilities),
-            state=detail.state,
-            flights=[_flight(flight) for flight in detail.flights],
-            streams=detail.streams,
+            title=_("MCP session %(id)s") % {"id": short_id(object_id)},
+            key=object_id,
+            tables={table.name: table for table in session_tables(detail)},
+            capabilities=pretty(detail.session.capabilities),
+            reading=reading,
+            may_see_payloads=live.may_see_payloads(request.user),
+            logs=_by_stream(detail, reading.lines(news)),
         )
+
+    def live_view(self, request: HttpRequest, key: str) -> HttpResponse:
+        """Tell a page that polls what is new in a session."""
+        self._check_may_view(request)
+        if not _KEY.fullmatch(key):
+            return JsonResponse({"over": True})
+        return _told(live.session_news, live.Reading.begin(request.user, key, request.GET))
+
+    @_readable
+    def dashboard_view(self, request: HttpRequest) -> HttpResponse:
+        """Show all sessions, calls and nodes, summed up."""
+        self._check_may_view(request)
+        known = async_to_sync(live.dashboard)()
+        return self.page(
+            request,
+            "dashboard",
+            title=_("Dashboard of MCP sessions"),
+            tables=known.tables(),
+            can_list=known.overview is not None,
+        )
+
+    def dashboard_live_view(self, request: HttpRequest) -> HttpResponse:
+        """Tell a page that polls what the dashboard shows by now."""
+        self._check_may_view(request)
+        return _told(live.dashboard_news)
+
+    def _check_may_view(self, request: HttpRequest) -> None:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
 
     # -- ending --------------------------------------------------------------------------------------
 
@@ -204,7 +208,7 @@ class SessionAdmin(_Admin):
         if not found:
             messages.warning(request, _("No session was selected that could be ended."))
             return self._back(request)
-        rows = [{**_row(detail.session), "calls": len(detail.flights)} for detail in found]
+        rows = [{**session_row(detail.session), "calls": len(detail.flights)} for detail in found]
         return self.page(request, "end_confirmation", title=_("End sessions?"), rows=rows, selected=_SELECTED)
 
     def _ended(self, request: HttpRequest, keys: list[str]) -> HttpResponse:
@@ -230,7 +234,7 @@ class SessionAdmin(_Admin):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        request_id = _request_id(request.POST.get("request", ""))
+        request_id = request_id_of(request.POST.get("request", ""))
         if not _KEY.fullmatch(key):
             return self._back(request, over=key)
         if request_id is not None and async_to_sync(operations.cancel_call)(key, request_id):
@@ -249,10 +253,10 @@ class SessionAdmin(_Admin):
     def _back(self, request: HttpRequest, over: str = "") -> HttpResponse:
         """Send to the list as it was, or, who may not see it, to the index; say that a session is `over`."""
         if over:
-            name = records.short_id(over) if _KEY.fullmatch(over) else over[:10]
+            name = short_id(over) if _KEY.fullmatch(over) else over[:10]
             messages.warning(request, _("The session “%(id)s” does not exist: it may be over.") % {"id": name})
         if self.has_view_or_change_permission(request):
-            asked = _Asked.of(request).link.removesuffix("?")
+            asked = Asked.of(request).link.removesuffix("?")
             return HttpResponseRedirect(self._address("changelist") + asked)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
@@ -260,8 +264,8 @@ class SessionAdmin(_Admin):
 # -- asking the backend: one after the other, since each operation closes what it opened -----------------
 
 
-async def _found(asked: _Asked) -> tuple[Page, tuple[NodeRecord, ...]]:
-    return await operations.sessions(asked.offset, _PAGE, asked.query), await operations.nodes()
+async def _found(asked: Asked) -> tuple[Page, tuple[NodeRecord, ...]]:
+    return await operations.sessions(asked.offset, PAGE, asked.query, asked.order), await operations.nodes()
 
 
 async def _looked_into(keys: Iterable[str]) -> list[SessionDetail]:
@@ -282,65 +286,19 @@ async def _end_all(keys: Iterable[str]) -> tuple[list[str], BackendError | None]
     return ended, None
 
 
-# -- what templates show ---------------------------------------------------------------------------------
-
-
-def _row(session: records.Session) -> dict[str, Any]:
-    return {
-        "id": records.short_id(session.key),
-        "key": session.key,
-        "client": client_of(session),
-        "session": session,
-        "created": _moment(session.created),
-        "last_seen": _moment(session.last_seen),
-    }
-
-
-def _flight(flight: records.Flight) -> dict[str, Any]:
-    age = timedelta(seconds=max(0, int(time.time() - flight.started)))
-    # Not the flight itself, which has the request's body: at DEBUG, Django logs contexts.
-    return {"id": json.dumps(flight.request_id), "age": str(age), "node": flight.node, "stream": flight.stream}
-
-
-def _request_id(text: str) -> RequestId | None:
-    """Return the id that `_flight` wrote."""
+def _told(
+    news: Callable[_P, Coroutine[Any, Any, dict[str, Any]]], *args: _P.args, **kwargs: _P.kwargs
+) -> JsonResponse:
+    """Answer with what is new, or with what keeps it from being known."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if is_request_id(value) else None
+        return JsonResponse(async_to_sync(news)(*args, **kwargs))
+    except BackendError as error:
+        return JsonResponse({"error": str(error)}, status=503)
 
 
-def _moment(seconds: float) -> datetime | None:
-    """Return a time as templates write it; None where there is none."""
-    if not seconds:
-        return None
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
-
-
-def _pretty(value: Any) -> str:
-    try:
-        return json.dumps(value, indent=2)
-    except RecursionError:  # as deep as a client likes
-        return str(_("nested too deeply to be shown"))
-
-
-def _filters(asked: _Asked, page: Page, nodes: Iterable[NodeRecord]) -> list[dict[str, Any]]:
-    """Return, for each filter, the values on the page, the one that is chosen, and the nodes that live."""
-    seen: dict[str, set[str]] = {
-        "user": {session.user for session in page.sessions},
-        "client": {client_of(session) for session in page.sessions},
-        "protocol_version": {session.protocol_version for session in page.sessions},
-        "node": {session.node for session in page.sessions} | {node.name for node in nodes},
-    }
-    chosen = asked.query.values
-    return [
-        {
-            "name": name,
-            "label": label,
-            "chosen": chosen.get(name, ""),
-            "values": sorted({*seen[name], chosen.get(name, "")} - {""}),
-        }
-        for name, label in _FILTERS.items()
-    ]
+def _by_stream(detail: SessionDetail, lines: Iterable[Line]) -> list[tuple[str, list[Line]]]:
+    """Return the lines of each stream."""
+    logs: dict[str, list[Line]] = {stream.name: [] for stream in detail.streams}
+    for line in lines:
+        logs.setdefault(line.stream, []).append(line)
+    return list(logs.items())

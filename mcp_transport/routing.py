@@ -1,0 +1,24 @@
+"""The WebSockets of the admin's pages, wherever the admin is mounted; needs Channels, as nothing else does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.urls import re_path
+
+from mcp_transport.consumers import DashboardConsumer, SessionConsumer
+
+__all__ = ["websocket", "websocket_urlpatterns"]
+
+_PLACE: Final = r"^(?:.*/)?mcp_transport/session"
+
+websocket_urlpatterns = [
+    re_path(rf"{_PLACE}/dashboard/live/$", DashboardConsumer.as_asgi()),
+    re_path(rf"{_PLACE}/(?P<key>[A-Z2-7]{{26}})/live/$", SessionConsumer.as_asgi()),
+]
+
+# Browsers send cookies with the WebSockets of any site, so the Origin has to be one of ALLOWED_HOSTS.
+websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))

@@ -1,0 +1,221 @@
+"""The dashboard: all sessions, calls and nodes summed up, and what it says where they cannot be seen."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from mcp_transport import operations
+from mcp_transport.admin.dashboard import Dashboard
+from mcp_transport.backends.base import NodeRecord, Overview
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.protocol.measures import Interval, Numbers, Tally, add_up
+from tests.admin.visits import LIST, Visitor, page
+
+pytestmark = pytest.mark.django_db
+
+DASHBOARD = f"{LIST}dashboard/"
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Unlisted(MemoryBackend):
+    """A backend that cannot list."""
+
+    supports_listing = False
+
+    async def overview(self) -> Overview:
+        raise NotImplementedError
+
+
+def tally(*seconds: float, errors: int = 0) -> Tally:
+    found = Tally()
+    for at, each in enumerate(seconds):
+        found.add(each, failed=at < errors)
+    return found
+
+
+OVERVIEW = Overview(
+    total=1234,
+    values={
+        "client": ((f"{HOSTILE} 1", 7), ("", 1)),
+        "user": (("ann", 8),),
+        "protocol_version": (("2025-11-25", 8),),
+        "node": (("n1", 8),),
+    },
+    opened=3,
+    mean_duration=75.9,
+    median_duration=3600,
+    sampled=1000,
+    memory=3 * 1024 * 1024,
+    memory_limit=8 * 1024 * 1024,
+)
+NUMBERS = Numbers(
+    intervals=(Interval(tally(0.1, 0.1), 2), Interval(tally(0.1, errors=1), 4)),
+    operations={
+        "ping": tally(0.001, 0.001, 0.001),
+        "tools/call small": tally(0.1),
+        f"tools/call {HOSTILE}": tally(0.1, 0.1, 0.1, errors=2),
+    },
+    versions={"2025-11-25": 6, "2026-07-28": 1},
+    refused={"404": 5, "418": 2, "room": 1},
+)
+NODES = (NodeRecord(HOSTILE, "host-1", 4711, calls=3, draining=True, age=1.25), NodeRecord("n2", "host-2", 12))
+
+
+def known(overview: Overview | None = OVERVIEW) -> Dashboard:
+    return Dashboard(overview=overview, traffic=add_up([NUMBERS, NUMBERS]), nodes=NODES)
+
+
+def rows(dashboard: Dashboard) -> dict[str, list[list[str]]]:
+    return {table.name: table.rows for table in dashboard.tables()}
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have much to show."""
+
+    def answer(value: Any) -> Callable[[], Any]:
+        async def answered() -> Any:
+            return value
+
+        return answered
+
+    monkeypatch.setattr(operations, "overview", answer(OVERVIEW))
+    monkeypatch.setattr(operations, "traffic", answer(add_up([NUMBERS, NUMBERS])))
+    monkeypatch.setattr(operations, "nodes", answer(NODES))
+
+
+def test_sessions_are_summed_up() -> None:
+    facts = dict(rows(known())["facts"])
+    assert facts["Sessions"] == "1234"
+    assert facts["New sessions within a minute"] == "3"
+    assert facts["Average duration"] == "0:01:15 (of 1000 sessions)"
+    assert facts["Median duration"] == "1:00:00 (of 1000 sessions)"
+    assert facts["Memory of the store"].replace("\xa0", " ") == "3.0 MB of 8.0 MB"
+    assert rows(known())["by-client"] == [[f"{HOSTILE} 1", "7"], ["-", "1"]]
+    assert rows(known())["by-node"] == [["n1", "8"]]
+    assert rows(known())["by-protocol_version"] == [["2025-11-25", "8"]]
+
+
+def test_memory_without_a_limit_is_a_size_and_unknown_memory_is_left_out() -> None:
+    assert dict(rows(known(Overview(memory=1024)))["facts"])["Memory of the store"] == "1.0\xa0KB"
+    assert "Memory of the store" not in dict(rows(known(Overview()))["facts"])
+
+
+def test_calls_are_counted_and_timed_those_of_tools_first() -> None:
+    facts = dict(rows(known())["facts"])
+    assert facts["Calls a second"] == "1.40"  # 14 calls within 10 seconds
+    assert facts["Calls that fail"] == "28.6 %"
+    assert facts["Counted by"] == "2 processes, over 10 seconds"
+    operations = rows(known())["operations"]
+    assert [row[0] for row in operations] == [f"tools/call {HOSTILE}", "tools/call small", "ping"]
+    name, calls, rate, p95, errors = operations[0]
+    assert (name, calls, rate, errors) == (f"tools/call {HOSTILE}", "6", "0.60", "66.7 %")
+    assert 90 <= float(p95.removesuffix(" ms")) <= 120
+    assert rows(known())["revisions"] == [["2025-11-25", "12", "1.20"], ["2026-07-28", "2", "0.20"]]
+
+
+def test_refusals_are_explained_as_far_as_they_are_known() -> None:
+    assert rows(known())["refused"] == [
+        ["404: no such session", "10"],
+        ["418", "4"],
+        ["Sessions that made room for new ones", "2"],
+    ]
+
+
+def test_nodes_are_shown_with_their_lease() -> None:
+    assert rows(known())["nodes"] == [
+        [HOSTILE, "host-1", "4711", "3", "1.2 s", "yes"],
+        ["n2", "host-2", "12", "0", "0.0 s", "no"],
+    ]
+
+
+def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:
+    points = known().points()
+    assert [point[0] for point in points] == [-5.0, 0.0]
+    assert [point[1] for point in points] == [0.8, 0.4]
+    assert [point[3] for point in points] == [0.0, 0.4]
+    assert [point[4] for point in points] == [4, 8]
+    assert all(90 <= point[2] <= 120 for point in points)
+    table = rows(known())["points"]
+    assert [(row[0], row[1], row[3], row[4]) for row in table] == [("0", "0.4", "0.4", "8"), ("5", "0.8", "0.0", "4")]
+
+
+def test_nothing_is_nothing() -> None:
+    nothing = Dashboard(overview=Overview(), traffic=add_up([]), nodes=())
+    counts = Counter({name: len(found) for name, found in rows(nothing).items()})
+    assert +counts == {"facts": 8}
+    assert dict(rows(nothing)["facts"])["Calls that fail"] == "-"
+    assert nothing.points() == []
+
+
+def test_page_shows_what_is_known_as_text(admin_client: Client, busy: None) -> None:
+    text = page(admin_client.get(DASHBOARD))
+    assert HOSTILE not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3  # a client, a tool, and a node
+    for shown in ("1234", "host-1", "404: no such session", "Calls by operation", "2026-07-28"):
+        assert shown in text
+    assert text.count('role="img"') == 4
+
+
+def test_page_and_live_say_the_same(admin_client: Client, busy: None) -> None:
+    response = admin_client.get(f"{DASHBOARD}live/")
+    assert response["Content-Type"] == "application/json"
+    assert "no-store" in response["Cache-Control"]
+    news = response.json()
+    assert news["tables"] == rows(known())
+    assert news["points"] == known().points()
+
+
+def test_sessions_that_are_open_are_counted(
+    admin_client: Client, shared_cache: None, open_session: Callable[..., Visitor]
+) -> None:
+    open_session("desk", "ann")
+    open_session("desk", "bob")
+    tables = admin_client.get(f"{DASHBOARD}live/").json()["tables"]
+    assert dict(tables["facts"])["Sessions"] == "2"
+    assert tables["by-client"] == [["desk 1", "2"]]
+
+
+def test_page_is_linked_to_and_from(admin_client: Client, open_session: Callable[..., Visitor]) -> None:
+    visitor = open_session()
+    for place in (LIST, visitor.url()):
+        assert f'href="{DASHBOARD}"' in page(admin_client.get(place))
+    text = page(admin_client.get(DASHBOARD))
+    assert text.count(f'href="{LIST}"') >= 2
+    assert re.search(r"&rsaquo; Dashboard of MCP sessions", text)
+
+
+def test_numbers_of_this_process_alone_are_said_to_be_so(admin_client: Client) -> None:
+    text = page(admin_client.get(DASHBOARD))
+    assert "Each server process keeps its own sessions" in text
+    assert "Each server process counts its own calls" in text
+
+
+def test_backend_that_cannot_list_says_so_and_shows_the_rest(admin_client: Client, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Unlisted"}
+    text = page(admin_client.get(DASHBOARD))
+    assert "cannot list sessions" in text
+    assert "Calls by operation" in text
+    assert "Sessions by node" not in text
+    assert "by-node" not in admin_client.get(f"{DASHBOARD}live/").json()["tables"]
+
+
+def test_store_that_does_not_answer_is_said_so(admin_client: Client, settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "tests.django.test_health.BrokenCache"}}
+    assert "The session store does not answer" in page(admin_client.get(DASHBOARD), 503)
+    response = admin_client.get(f"{DASHBOARD}live/")
+    assert response.status_code == 503
+    assert response.json()["error"].startswith("cache 'default' did not answer: ")
+
+
+@pytest.mark.parametrize("place", [LIST, DASHBOARD])
+def test_pages_have_no_inline_scripts_or_styles(place: str, admin_client: Client, busy: None) -> None:
+    text = page(admin_client.get(place))
+    assert not re.search(r"<script(?![^>]* src=)", text)
+    assert not re.search(r"<style| style=| on\w+=", text.partition('id="content-main"')[2])

@@ -1,0 +1,238 @@
+"""What a session's page is told while it is open, by polling and by WebSocket: new messages, and no payloads."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from mcp_transport import Context, bootstrap, operations, tool
+from mcp_transport.consumers import DashboardConsumer, LiveConsumer
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.exceptions import BackendError
+from tests.admin.sockets import CLOSED, following, heard
+from tests.admin.visits import Visitor, aside, page
+from tests.engine.tools import Gate
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+LOOKS = "looks at the payloads"
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def tools(declarations: Any, gate: Gate) -> None:
+    @tool
+    async def talk(ctx: Context) -> str:
+        await ctx.info(HOSTILE)
+        await gate.pass_through()
+        await ctx.report_progress(3, 10)
+        return HOSTILE
+
+
+@pytest.fixture
+async def endpoint(tools: None, gate: Gate) -> AsyncIterator[Endpoint]:
+    served = bootstrap.endpoint()
+    yield served
+    gate.open.set()
+    await served.stop()
+
+
+@pytest.fixture
+async def visitor(endpoint: Endpoint, gate: Gate) -> Visitor:
+    """A client in the middle of a call."""
+    visitor = Visitor(endpoint, HOSTILE, "ann")
+    await visitor.open()
+    await visitor.call("talk", id=HOSTILE)
+    await gate.wait(gate.entered)
+    return visitor
+
+
+@pytest.fixture
+def boss(transactional_db: None, client: Client) -> Client:
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (LiveConsumer, DashboardConsumer):
+        monkeypatch.setattr(kind, "interval", 0.001)
+
+
+@pytest.fixture(params=["poll", "socket"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Ask for what is new, in either way."""
+
+    async def asked(client: Client, visitor: Visitor, **values: Any) -> Any:
+        place = f"{visitor.url('live')}?{urlencode(values)}"
+        if request.param == "poll":
+            return (await aside(client.get, place)).json()
+        async with following(client, place) as opened:
+            return await heard(opened)
+
+    return asked
+
+
+def talk(news: dict[str, Any]) -> list[tuple[int, list[str], str | None]]:
+    return [(line["number"], line["told"], line.get("payload")) for line in news["messages"]]
+
+
+async def test_news_are_told(ask: Ask, boss: Client, visitor: Visitor) -> None:
+    news = await ask(boss, visitor)
+    facts = dict(news["tables"]["facts"])
+    assert (facts["Client"], facts["User"], facts["State"]) == (f"{HOSTILE} 1", "ann", "busy")
+    [[id, operation, age, node, stream]] = news["tables"]["calls"]
+    assert (id, operation, node) == (f'"{HOSTILE}"', "tools/call talk", visitor.endpoint.nodes[0].id)
+    assert re.fullmatch(r"0:00:0\d", age)
+    assert news["tables"]["streams"][0][0] == stream
+    assert news["tables"]["timeline"][-1][1] == "Session opened"
+    [(number, told, payload)] = talk(news)
+    assert (number, told[:2], payload) == (1, ["#1", "notifications/message"], None)
+
+
+async def test_only_what_is_new_is_told_again(ask: Ask, boss: Client, visitor: Visitor) -> None:
+    news = await ask(boss, visitor)
+    assert len(news["messages"]) == 1
+    assert (await ask(boss, visitor, cursor=news["cursor"]))["messages"] == []
+    assert len((await ask(boss, visitor, cursor="garbage"))["messages"]) == 1
+
+
+async def test_cursor_is_of_one_user_and_one_session(
+    ask: Ask, boss: Client, visitor: Visitor, endpoint: Endpoint
+) -> None:
+    cursor = (await ask(boss, visitor))["cursor"]
+    await aside(boss.force_login, await User.objects.acreate_superuser("other"))
+    assert len((await ask(boss, visitor, cursor=cursor))["messages"]) == 1
+
+
+async def test_page_goes_on_where_it_was_loaded(ask: Ask, boss: Client, visitor: Visitor) -> None:
+    text = page(await aside(boss.get, visitor.url()))
+    assert f'data-address="{visitor.url("live")}"' in text
+    assert text.count('<li data-number="1">') == 1
+    [cursor] = re.findall(r'data-cursor="([^"]+)"', text)
+    assert (await ask(boss, visitor, cursor=cursor))["messages"] == []
+
+
+# -- payloads ----------------------------------------------------------------------------------------------
+
+
+async def test_payload_is_shown_to_who_may_and_asks(ask: Ask, boss: Client, visitor: Visitor) -> None:
+    [(_, _, payload)] = talk(await ask(boss, visitor, payloads="1"))
+    assert payload is not None
+    assert HOSTILE in payload
+    for asked in ({}, {"payloads": ""}, {"payloads": "0"}, {"payloads": "yes"}):
+        assert talk(await ask(boss, visitor, **asked))[0][2] is None
+
+
+@pytest.mark.parametrize(
+    ("permissions", "shown"), [(["view"], False), (["view", "view_mcp_payloads"], True)], ids=str
+)
+async def test_payload_is_shown_by_its_own_permission(
+    permissions: list[str], shown: bool, ask: Ask, log_in: Any, transactional_db: None, visitor: Visitor
+) -> None:
+    clerk = await aside(log_in, *permissions)
+    assert (talk(await ask(clerk, visitor, payloads="1"))[0][2] is not None) == shown
+    text = page(await aside(clerk.get, f"{visitor.url()}?payloads=1"))
+    assert ("<pre>{&quot;jsonrpc" in text) == shown
+    assert ("data-payloads" in text) == shown
+    assert ("Hide payloads" in text) == shown
+    text = page(await aside(clerk.get, visitor.url()))
+    assert "<pre>{&quot;jsonrpc" not in text
+    assert ('<a href="?payloads=1">Show payloads</a>' in text) == shown
+
+
+def looks(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if LOOKS in record.getMessage()]
+
+
+async def test_looking_is_logged_once_for_each_page(
+    ask: Ask, boss: Client, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mcp_transport")
+    text = page(await aside(boss.get, visitor.url()))
+    [plain] = re.findall(r'data-cursor="([^"]+)"', text)
+    await ask(boss, visitor, cursor=plain)
+    assert looks(caplog) == []
+    text = page(await aside(boss.get, f"{visitor.url()}?payloads=1"))
+    [cursor] = re.findall(r'data-cursor="([^"]+)"', text)
+    cursor = (await ask(boss, visitor, cursor=cursor, payloads="1"))["cursor"]
+    await ask(boss, visitor, cursor=cursor, payloads="1")
+    user = await User.objects.aget()
+    line = f"user {user.pk} looks at the payloads of session {visitor.short_id}"
+    assert looks(caplog) == [line]
+    await ask(boss, visitor, cursor=plain, payloads="1")  # by hand, without the page
+    assert looks(caplog) == [line, line]
+
+
+async def test_no_payload_is_logged(boss: Client, visitor: Visitor, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.clear()
+    assert "&quot;method&quot;:&quot;notifications/message" in page(
+        await aside(boss.get, f"{visitor.url()}?payloads=1")
+    )
+    assert '"method":"notifications/message' not in caplog.text
+
+
+async def test_what_tools_return_is_text(boss: Client, visitor: Visitor, gate: Gate) -> None:
+    gate.open.set()
+    await gate.wait(gate.left)
+    text = page(await aside(boss.get, f"{visitor.url()}?payloads=1"))
+    assert HOSTILE not in text
+    assert "<img src=x" not in text
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in text
+
+
+# -- by WebSocket ------------------------------------------------------------------------------------------
+
+
+async def test_message_comes_when_it_is_sent(boss: Client, visitor: Visitor, gate: Gate) -> None:
+    async with following(boss, visitor.url("live")) as opened:
+        assert len((await heard(opened))["messages"]) == 1
+        gate.open.set()
+        told: list[str] = []
+        while "result" not in told:
+            news = await heard(opened, lambda news: news["messages"])
+            told += [text for line in news["messages"] for text in line["told"]]
+        assert "notifications/message" not in told
+        while news["tables"]["calls"] or len(news["tables"]["timeline"]) == 1:
+            news = await heard(opened)
+        assert dict(news["tables"]["facts"])["State"] == "active"
+        assert news["tables"]["timeline"][0][1:3] == ["Answered", "tools/call talk"]
+
+
+async def test_outage_is_told_and_survived(boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_into, gone = operations.look_into, True
+
+    async def looked_into(key: str) -> Any:
+        if gone:
+            raise BackendError("the store has gone")
+        return await look_into(key)
+
+    monkeypatch.setattr(operations, "look_into", looked_into)
+    response = await aside(boss.get, visitor.url("live"))
+    assert (response.status_code, response.json()) == (503, {"error": "the store has gone"})
+    async with following(boss, visitor.url("live")) as opened:
+        assert await heard(opened) == {"error": "the store has gone"}
+        gone = False
+        assert len((await heard(opened))["messages"]) == 1
+
+
+async def test_session_that_is_over_is_the_end(boss: Client, visitor: Visitor) -> None:
+    async with following(boss, visitor.url("live")) as opened:
+        await heard(opened)
+        await operations.end_session(visitor.key)
+        assert await heard(opened, lambda news: "over" in news) == {"over": True}
+        assert await opened.receive_output(5) == {"type": CLOSED, "code": 1000}
+    assert (await aside(boss.get, visitor.url("live"))).json() == {"over": True}
+
+
+@pytest.mark.parametrize("key", ["x", "a" * 26, "A" * 5000])
+def test_what_is_no_session_is_over(key: str, admin_client: Client, endpoint: Endpoint) -> None:
+    assert admin_client.get(f"/admin/mcp_transport/session/{key}/live/").json() == {"over": True}

@@ -1,0 +1,146 @@
+"""The order of the list and its filters for state and age: all in the address, where each survives the others."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client, RequestFactory
+
+from mcp_transport.admin.asked import Asked
+from mcp_transport.backends.base import Page
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.protocol.session import Session
+from tests.admin.visits import LIST, page
+
+pytestmark = pytest.mark.django_db
+
+NOW = 1_800_000_000.0
+EVERYTHING_ASKED = "q=x&state=idle&age=day&user=ann&client=desk+1&protocol_version=2025-11-25&node=n&o=-created"
+
+
+class Crowd(MemoryBackend):
+    """A backend with 250 sessions, that remembers what it was asked."""
+
+    asked: Any = None
+
+    async def sessions(self, offset: int = 0, limit: int = 100, query: Any = None, order: str = "") -> Page:
+        type(self).asked = (offset, query, order)
+        everybody = [
+            Session(key=f"{at:026}", protocol_version="x", last_seen=1.0, calls=at % 2, streams=3, errors=5)
+            for at in range(250)
+        ]
+        return Page(tuple(everybody[offset : offset + limit]), 250)
+
+
+@pytest.fixture
+def crowd(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Crowd]]:
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Crowd"}
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    yield Crowd
+
+
+def heads(text: str) -> dict[str, tuple[str, str]]:
+    """Return the link and the order of each column that can be ordered by."""
+    found = re.findall(
+        r'<th scope="col" class="sortable column-(\w+)[^"]*"(?: aria-sort="(\w+)")?><div class="text">'
+        r'<a href="([^"]*)">',
+        text,
+    )
+    return {name: (html.unescape(link), order) for name, order, link in found}
+
+
+def test_usual_order_is_last_seen_first(admin_client: Client, crowd: type[Crowd]) -> None:
+    assert heads(page(admin_client.get(LIST))) == {
+        "created": ("?o=-created", ""),
+        "last_seen": ("?o=last_seen", "descending"),
+        "requests": ("?o=-requests", ""),
+        "errors": ("?o=-errors", ""),
+    }
+    assert crowd.asked == (0, SessionQuery(), "-last_seen")
+
+
+@pytest.mark.parametrize("name", ["created", "last_seen", "requests", "errors"])
+def test_link_of_the_order_turns_it_around(name: str, admin_client: Client, crowd: type[Crowd]) -> None:
+    text = page(admin_client.get(f"{LIST}?o={name}"))
+    assert crowd.asked[2] == name
+    assert heads(text)[name][1] == "ascending"
+    there = heads(text)[name][0]
+    assert heads(page(admin_client.get(LIST + there)))[name] == (f"?o={name}", "descending")
+    assert crowd.asked[2] == f"-{name}"
+
+
+@pytest.mark.parametrize("order", ["key", "-", "--created", "created,errors", "1", "<script>"])
+def test_unknown_order_is_the_usual_one(order: str, admin_client: Client, crowd: type[Crowd]) -> None:
+    text = page(admin_client.get(LIST, {"o": order}))
+    assert crowd.asked[2] == "-last_seen"
+    assert '<script>"' not in text
+
+
+@pytest.mark.parametrize(
+    ("age", "bounds"),
+    [
+        ("hour", {"created_after": NOW - 3600}),
+        ("day", {"created_after": NOW - 86400}),
+        ("over-day", {"created_before": NOW - 86400}),
+        ("over-week", {"created_before": NOW - 7 * 86400}),
+        ("century", {}),
+    ],
+)
+def test_age_is_asked_for(age: str, bounds: dict[str, Any], admin_client: Client, crowd: type[Crowd]) -> None:
+    text = page(admin_client.get(f"{LIST}?age={age}"))
+    assert crowd.asked[1] == SessionQuery(**bounds)
+    assert (f'<option value="{age}" selected>' in text) == bool(bounds)
+
+
+@pytest.mark.parametrize("state", ["busy", "opening", "active", "idle"])
+def test_state_is_asked_for(state: str, admin_client: Client, crowd: type[Crowd]) -> None:
+    text = page(admin_client.get(f"{LIST}?state={state}"))
+    assert crowd.asked[1] == SessionQuery(state=state)
+    assert f'<option value="{state}" selected>{state}</option>' in text
+    assert "Clear all filters" in text
+
+
+def test_unknown_state_is_none(admin_client: Client, crowd: type[Crowd]) -> None:
+    assert "Clear all filters" not in page(admin_client.get(f"{LIST}?state=dead"))
+    assert crowd.asked[1] == SessionQuery()
+
+
+def test_columns_say_what_goes_on(admin_client: Client, crowd: type[Crowd]) -> None:
+    text = page(admin_client.get(LIST))
+    assert re.findall(r'field-(?:errors|streams|calls|state)">(.*?)<', text)[:8] == [
+        *("5", "3", "0", "opening"),
+        *("5", "3", "1", "busy"),
+    ]
+
+
+def test_everything_survives_everything(admin_client: Client, crowd: type[Crowd]) -> None:
+    text = page(admin_client.get(f"{LIST}?{EVERYTHING_ASKED}&offset=100"))
+    asked = dict(pair.split("=") for pair in EVERYTHING_ASKED.split("&"))
+    pages = dict(re.findall(r'<a href="([^"]*)" rel="(prev|next)"', text))
+    places = [html.unescape(place).removeprefix("?") for place in pages]
+    told = [dict(pair.split("=") for pair in place.split("&")) for place in places]
+    assert told == [asked, {**asked, "offset": "200"}]
+    link = dict(pair.split("=") for pair in heads(text)["errors"][0].removeprefix("?").split("&"))
+    assert link == {**asked, "o": "-errors"}  # the first page again
+    assert '<input type="hidden" name="o" value="-created">' in text
+    assert '<a href="?o=-created">Clear all filters</a>' in text
+    for name in ("state", "age", "user", "client", "protocol_version", "node"):
+        assert len(re.findall(rf'<select name="{name}".*?selected.*?</select>', text, re.S)) == 1
+
+
+def test_address_means_what_was_asked(rf: RequestFactory) -> None:
+    asked = Asked.of(rf.get(f"/?{EVERYTHING_ASKED}&offset=7"))
+    assert Asked.of(rf.get("/" + asked.link)) == asked
+
+
+def test_order_survives_the_end_of_a_session(admin_client: Client, crowd: type[Crowd]) -> None:
+    text = page(admin_client.get(f"{LIST}?o=-errors&state=idle"))
+    [place] = re.findall(r'<form id="changelist-form" method="post" action="([^"]+)"', text)
+    response = admin_client.post(html.unescape(place), {"_selected_action": "A" * 26, "post": "yes"})
+    assert response["Location"] == f"{LIST}?state=idle&o=-errors"

@@ -1,0 +1,261 @@
+"""`manage.py mcp_sessions`, as an operator calls it; over Redis in `test_sessions_command_redis`."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+from mcp_transport import bootstrap
+from mcp_transport.protocol.session import Session, session_key
+from tests.engine.client import SessionClient
+
+
+def run(*words: str) -> str:
+    """Return what the command prints; CommandError is what ends it with status 1."""
+    out = StringIO()
+    call_command("mcp_sessions", *words, stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def shared_cache(settings: Any, tmp_path: Any) -> None:
+    backend = "django.core.cache.backends.filebased.FileBasedCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 10_000}}}
+
+
+@async_to_sync
+async def open_session(user: Any = None) -> SessionClient:
+    """Open a session as another process would, which then ends."""
+    client = SessionClient(bootstrap.endpoint(), user=user)
+    await client.open()
+    await client.endpoint.stop()
+    return client
+
+
+@async_to_sync
+async def status_of_ping(client: SessionClient) -> int:
+    try:
+        return (await client.request("ping")).status
+    finally:
+        await client.endpoint.stop()
+
+
+@pytest.fixture
+def ids(shared_cache: None) -> list[str]:
+    """Two sessions, the second of a user; return their short ids, newest first."""
+    open_session()
+    open_session(User(pk=7, username="ann"))
+    return [item["id"] for item in json.loads(run("list", "--json"))]
+
+
+def test_sessions_are_listed_newest_first(ids: list[str]) -> None:
+    head, first, second, total = run("list").splitlines()
+    columns = ["id", "client", "protocol", "user", "last", "seen", "requests", "errors", "calls", "streams", "state"]
+    assert head.split() == columns
+    assert first.split()[-5:] == ["0", "0", "0", "0", "active"]
+    assert first.split()[:5] == [ids[0], "test", "1", "2025-11-25", "ann"]
+    assert second.split()[:5] == [ids[1], "test", "1", "2025-11-25", "-"]
+    assert total == "2 of 2 sessions"
+
+
+def test_list_can_be_short(ids: list[str]) -> None:
+    lines = run("list", "--limit", "1").splitlines()
+    assert (len(lines), lines[-1]) == (3, "1 of 2 sessions")
+    assert [item["id"] for item in json.loads(run("list", "--limit", "1", "--json"))] == ids[:1]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--user", "ann"], [0]),
+        (["--user", "eve"], []),
+        (["--client", "test 1"], [0, 1]),
+        (["--client", "test 1", "--user", "ann"], [0]),
+        (["--protocol", "2025-11-25"], [0, 1]),
+        (["--protocol", "2025-06-18"], []),
+        (["--node", "nowhere"], []),
+        (["--search", "AN"], [0]),
+        (["--search", "te"], [0, 1]),
+    ],
+    ids=str,
+)
+def test_sessions_are_found_by_what_is_known_of_them(options: list[str], found: list[int], ids: list[str]) -> None:
+    assert [item["id"] for item in json.loads(run("list", "--json", *options))] == [ids[at] for at in found]
+    assert run("list", *options).splitlines()[-1] == f"{len(found)} of {len(found)} sessions"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--order=-last_seen"], [0, 1]),
+        (["--order", "last_seen"], [1, 0]),
+        (["--order", "created"], [1, 0]),
+        (["--order=-created"], [0, 1]),
+        (["--state", "active"], [0, 1]),
+        (["--state", "busy"], []),
+        (["--newer-than", "1h"], [0, 1]),
+        (["--older-than", "1h"], []),
+        (["--older-than", "0s", "--newer-than", "2d"], [0, 1]),
+        (["--created-after", "2026-01-31T12:00:00+01:00"], [0, 1]),
+        (["--created-before", "2026-01-31T12:00:00Z"], []),
+        (["--state", "active", "--user", "ann", "--newer-than", "90s"], [0]),
+    ],
+    ids=str,
+)
+def test_sessions_are_ordered_and_found_by_state_and_age(
+    options: list[str], found: list[int], ids: list[str]
+) -> None:
+    assert [item["id"] for item in json.loads(run("list", "--json", *options))] == [ids[at] for at in found]
+
+
+def test_sessions_that_are_used_most_come_first(shared_cache: None) -> None:
+    clients = [open_session() for _ in range(3)]
+    for times, client in enumerate(clients):
+        for _ in range(times):
+            assert status_of_ping(client) == 200
+    listed = json.loads(run("list", "--json", "--order=-requests"))
+    assert [item["id"] for item in listed] == [
+        session_key(client.session_id)[:10].lower() for client in reversed(clients)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--newer-than", "1"], "expected a duration such as 90s, 15m, 1h, 2d or 1w, got '1'"),
+        (["--older-than", "1 hour"], "expected a duration .* got '1 hour'"),
+        (["--older-than", "-1h"], "--older-than"),
+        (["--newer-than", "9" * 5000 + "h"], "expected a duration .* got '9{40}…'"),
+        (["--created-after", "yesterday"], "expected a time with its offset, such as .*, got 'yesterday'"),
+        (["--created-before", "2026-01-31T12:00:00"], "expected a time with its offset"),
+        (["--created-before", "2026-02-31T12:00:00Z"], "expected a time with its offset"),
+        (["--newer-than", "1h", "--created-after", "2026-01-31T12:00:00Z"], "not allowed with argument"),
+        (["--state", "asleep"], "invalid choice: 'asleep'"),
+        (["--order", "user"], "invalid choice: 'user'"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_odd_options_are_refused_with_a_sentence(words: list[str], message: str, shared_cache: None) -> None:
+    with pytest.raises(CommandError, match=message):
+        run("list", *words)
+
+
+@pytest.mark.parametrize("words", [[], ["show"], ["end"], ["cancel", "a"], ["messages"], ["dance"]], ids=str)
+def test_incomplete_command_is_refused(words: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run(*words)
+
+
+def test_list_without_sessions_is_empty(shared_cache: None) -> None:
+    assert run("list").splitlines()[-1] == "0 of 0 sessions"
+    assert json.loads(run("list", "--json")) == []
+
+
+@pytest.mark.parametrize("length", [10, 6])
+def test_session_is_shown_by_a_part_of_its_id(length: int, ids: list[str]) -> None:
+    shown = json.loads(run("show", ids[0][:length].upper(), "--json"))
+    assert (shown["id"], shown["user"], shown["protocol_version"]) == (ids[0], "ann", "2025-11-25")
+    assert shown["client_info"] == {"name": "test", "version": "1"}
+    assert shown["created"].endswith("+00:00")
+    assert "key" not in shown
+    assert (shown["state"], shown["calls"], shown["streams"], shown["history"]) == ("active", [], [], [])
+    assert shown["all_processes"] is False
+
+
+def test_session_is_shown_in_lines(ids: list[str]) -> None:
+    lines = run("show", ids[0]).splitlines()
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition("  ") for line in lines if line)}
+    known = {"id": ids[0], "client": "test 1", "user": "ann", "state": "active", "protocol": "2025-11-25"}
+    assert known.items() <= facts.items()
+    assert (facts["initialized"], facts["log level"], facts["values"]) == ("yes", "-", "-")
+    assert lines[-1] == "Calls, streams and history are known to the server process that has them, and to no other."
+
+
+@async_to_sync
+async def store(*sessions: Session) -> None:
+    """Put records into the project's backend."""
+    for session in sessions:
+        await bootstrap.endpoint().backend.open(session)
+    await bootstrap.endpoint().release()
+
+
+def test_hostile_names_command_no_terminal(shared_cache: None) -> None:
+    name = "\x1b[2J\x9b31m\u202e\nid"
+    times = {"created": 4e9, "last_seen": 4e9, "ends": 4.1e9}
+    session = Session(
+        key="A" * 26, protocol_version="2025-11-25", client_info={"name": name}, user_agent=name, user=name, **times
+    )
+    store(session)
+    for words in (["list"], ["show", "aaaa"], ["overview"]):
+        text = run(*words)
+        assert "?[2J?31m??id" in text
+        assert all(character.isprintable() for character in text.replace("\n", ""))
+    for words in (["list", "--json"], ["show", "aaaa", "--json"], ["overview", "--json"]):
+        assert run(*words).isascii()
+
+
+def test_sessions_are_summed_up(ids: list[str]) -> None:
+    lines = run("overview").splitlines()
+    assert lines[0].split() == ["sessions", "2"]
+    assert [line.split() for line in lines[lines.index("sessions by user") + 1 :][:2]] == [
+        ["user", "sessions"],
+        ["ann", "1"],
+    ]
+    summed = json.loads(run("overview", "--json"))
+    assert (summed["sessions"], summed["clients"]) == (2, [{"value": "test 1", "sessions": 2}])
+
+
+def test_ended_session_is_gone_for_its_client(shared_cache: None) -> None:
+    client = open_session()
+    assert status_of_ping(client) == 200
+    [session] = json.loads(run("list", "--json"))
+    assert run("end", session["id"]) == f"ended {session['id']}\n"
+    assert status_of_ping(client) == 404
+    assert json.loads(run("list", "--json")) == []
+
+
+def test_several_sessions_are_ended_at_once(ids: list[str]) -> None:
+    assert run("end", *ids) == "".join(f"ended {name}\n" for name in ids)
+    assert json.loads(run("list", "--json")) == []
+
+
+@pytest.mark.parametrize("verb", ["show", "end"])
+def test_unknown_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
+    with pytest.raises(CommandError, match="No session has an id that begins with '0000'"):
+        run(verb, *([ids[0]] if verb == "end" else []), "0000")
+    assert len(json.loads(run("list", "--json"))) == 2
+
+
+@pytest.mark.parametrize("verb", ["show", "end"])
+def test_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
+    with pytest.raises(CommandError, match="More than one session has an id that begins with ''"):
+        run(verb, "")
+    assert len(json.loads(run("list", "--json"))) == 2
+
+
+@pytest.mark.parametrize("values", [{}, {"BACKEND": "memory"}, {"BACKEND": "cache"}])
+@pytest.mark.parametrize("words", [["list"], ["show", "a"], ["end", "a"], ["overview"], ["nodes"]])
+def test_backend_that_no_other_process_sees_is_refused(values: Any, words: list[str], settings: Any) -> None:
+    settings.MCP_TRANSPORT = values
+    with pytest.raises(CommandError, match=r"where no other process sees them.*MCP_TRANSPORT\['CACHE'\]"):
+        run(*words)
+
+
+@pytest.mark.parametrize(
+    "words", [["cancel", "a", "7"], ["messages", "a"], ["nodes"], ["traffic"], ["traffic", "--json"]]
+)
+def test_what_is_in_each_process_is_refused(words: list[str], ids: list[str]) -> None:
+    with pytest.raises(CommandError, match=r"The 'cache' backend keeps calls, streams .* Use a cache that is Redis"):
+        run(*words)
+
+
+def test_store_that_does_not_answer_ends_with_a_sentence(settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": "tests.django.test_health.BrokenCache"}}
+    with pytest.raises(CommandError, match="cache 'default' did not answer"):
+        run("list")

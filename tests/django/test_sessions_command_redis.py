@@ -1,0 +1,184 @@
+"""`manage.py mcp_sessions` on a real Redis: what other processes do is shown, and what they run is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.core.management import CommandError
+
+from mcp_transport import Context, bootstrap, tool
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.protocol.session import session_key, short_id
+from tests.backends.redis.servers import RedisServer, require_redis_server
+from tests.canaries import PLANTED
+from tests.django import test_sessions_command
+from tests.engine.client import SessionClient
+from tests.engine.tools import Gate
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    require_redis_server()
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+async def endpoint(server: RedisServer, settings: Any, declarations: Any, gate: Gate) -> AsyncIterator[Endpoint]:
+    @tool
+    async def talk(ctx: Context, note: str = "") -> str:
+        await ctx.report_progress(3, 10)
+        return f"heard {note}"
+
+    @tool(read_only=True)  # so that what it is called with is stored with the session
+    async def wait(note: str = "") -> str:
+        await gate.pass_through()
+        return "through"
+
+    server.cli("flushall")
+    settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}}
+    served = bootstrap.endpoint()
+    yield served
+    gate.open.set()
+    await served.stop()
+    caches.close_all()
+
+
+@pytest.fixture
+async def client(endpoint: Endpoint) -> SessionClient:
+    client = SessionClient(endpoint)
+    await client.open()
+    return client
+
+
+async def run(*words: str) -> str:
+    """Run the command as another process would, with a loop of its own."""
+    return await asyncio.to_thread(test_sessions_command.run, *words)
+
+
+async def as_json(*words: str) -> Any:
+    return json.loads(await run(*words, "--json"))
+
+
+def id_of(client: SessionClient) -> str:
+    return short_id(session_key(client.session_id))
+
+
+async def begin(client: SessionClient, gate: Gate, id: Any) -> asyncio.Task[Any]:
+    """Have a call run."""
+    task = asyncio.ensure_future(client.call("wait", {"note": PLANTED}, id))
+    await gate.wait(gate.entered)
+    return task
+
+
+async def test_running_call_is_shown_and_cancelled(client: SessionClient, gate: Gate) -> None:
+    task, id = await begin(client, gate, 7), id_of(client)
+    [listed] = await as_json("list", "--state", "busy")
+    assert (listed["id"], listed["calls"], listed["state"]) == (id, 1, "busy")
+    shown = await as_json("show", id)
+    [call] = shown["calls"]
+    assert (call["request_id"], call["operation"], call["node"]) == (
+        7,
+        "tools/call wait",
+        client.endpoint.nodes[0].id,
+    )
+    text = await run("show", id)
+    calls = text.split("\ncalls\n")[1].split("\n\n")[0].splitlines()
+    assert calls[1].split()[:4] == ["7", "tools/call", "wait", "0:00:00"]
+    assert PLANTED not in json.dumps(shown) + text
+    for other in ('"7"', "8", "seven"):
+        with pytest.raises(CommandError, match=r"No call .* runs in session .* `show` lists those that do"):
+            await run("cancel", id, other)
+    assert await run("cancel", id, "7") == f"cancelled 7 of {id}\n"
+    await gate.wait(gate.left)
+    assert gate.cancelled
+    await task
+
+
+@pytest.mark.parametrize(("id", "word"), [("7", '"7"'), ("seven", "seven"), ("a b", "a b")])
+async def test_call_whose_id_is_text_is_cancelled(id: str, word: str, client: SessionClient, gate: Gate) -> None:
+    task = await begin(client, gate, id)
+    assert await run("cancel", id_of(client), word) == f"cancelled {json.dumps(id)} of {id_of(client)}\n"
+    await gate.wait(gate.left)
+    await task
+
+
+@pytest.mark.parametrize("word", ["true", "null", "7.5", "[7]", "{}", "NaN", "[" * 100_000, "a" * 257])
+async def test_what_is_no_request_id_is_refused(word: str, client: SessionClient) -> None:
+    with pytest.raises(CommandError, match="expected a string or an integer, got"):
+        await run("cancel", id_of(client), word)
+
+
+async def test_messages_are_printed_and_payloads_only_when_asked(client: SessionClient) -> None:
+    await (await client.call("talk", {"note": PLANTED}, 7)).messages()
+    id = id_of(client)
+    told = [item for item in await as_json("messages", id) if item["bytes"]]
+    assert [(item["kind"], item["request_id"], item["progress"]) for item in told] == [
+        ("notifications/progress", None, "3 of 10"),
+        ("result", 7, ""),
+    ]
+    text = await run("messages", id)
+    assert text.splitlines()[0].split() == ["stream", "number", "kind", "request", "progress", "bytes"]
+    assert "3 of 10" in text
+    assert PLANTED not in json.dumps(told) + text
+    full = await as_json("messages", id, "--payloads")
+    assert f"heard {PLANTED}" in full[-1]["payload"] + full[-2]["payload"]
+    assert f"heard {PLANTED}" in await run("messages", id, "--payloads")
+    assert client.session_id not in json.dumps(full)
+
+
+async def test_more_messages_than_are_read_at_a_time_are_all_printed(client: SessionClient) -> None:
+    key = session_key(client.session_id)
+    for number in range(450):
+        await client.endpoint.backend.emit(key, b'{"jsonrpc": "2.0", "method": "notifications/%d"}' % number)
+    kinds = [item["kind"] for item in await as_json("messages", id_of(client))]
+    kept = [f"notifications/{number}" for number in range(450)][-len(kinds) :]
+    assert (kinds, len(kinds) > 200) == (kept, True)
+
+
+async def test_history_is_shown(client: SessionClient) -> None:
+    await (await client.call("talk", {"note": PLANTED}, 7)).messages()
+    history: list[Any] = []
+    while not [item for item in history if item["request_id"] == 7]:  # it leaves the books behind its answer
+        history = (await as_json("show", id_of(client)))["history"]
+    [ended] = [item for item in history if item["request_id"] == 7]
+    assert (ended["what"], ended["ending"], ended["operation"]) == ("ended", "ok", "tools/call talk")
+    text = (await run("show", id_of(client))).split("\nhistory\n")[1]
+    assert "tools/call talk" in text
+    assert PLANTED not in text + json.dumps(history)
+
+
+async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionClient) -> None:
+    node = client.endpoint.nodes[0].id
+    [told] = await as_json("nodes")
+    assert (told["name"], told["draining"]) == (node, False)
+    assert 0 <= told["age"] < 60
+    assert (await run("nodes")).splitlines()[1].split()[0] == node
+    traffic = await as_json("traffic")
+    assert (traffic["processes"], traffic["all_processes"]) == (1, True)
+    text = await run("traffic")
+    assert text.splitlines()[0].split() == ["processes", "1"]
+    assert {"calls by operation", "calls by protocol", "refused"} <= set(text.splitlines())
+
+
+async def test_session_that_is_over_is_said_so(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    id, found = id_of(client), await client.endpoint.backend.get(session_key(client.session_id))
+    await run("end", id)
+
+    async def still_found(name: str) -> Any:
+        return found
+
+    monkeypatch.setattr("mcp_transport.operations.find_session", still_found)
+    for verb in ("show", "messages"):
+        with pytest.raises(CommandError, match=f"Session {id} is over"):
+            await run(verb, id)
