@@ -1,5 +1,5 @@
 # Needs python3 (3.11 or newer) and make; everything else goes into .venv, but for redis-server and nginx, which
-# several processes need: root on Debian and Ubuntu gets them installed.
+# several processes need, and chromium, which looks at the admin: root on Debian and Ubuntu gets them installed.
 #
 #   make run [PORT=8000] [HOST=127.0.0.1]    start the demonstration shop
 #   make cluster [PORT=8000]                 the shop on three nodes, with Redis behind them and nginx in front
@@ -12,6 +12,7 @@
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
+#   make screenshots                         take the documentation's pictures of the admin anew
 #   make clean                               remove .venv, caches and the demonstration database
 
 SHELL := /bin/sh
@@ -30,10 +31,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 
-# What several processes need, and pip does not install.
-SERVERS := redis-server nginx
-
-.PHONY: help run cluster servers test lint security conformance conformance-cluster conformance-server soak bench bench-quick clean
+.PHONY: help run cluster servers browser test lint security conformance conformance-cluster conformance-server soak bench
+.PHONY: bench-quick screenshots clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,9 +49,12 @@ run: $(INSTALLED)
 cluster: $(INSTALLED) servers
 	@exec $(BIN)/python -m tests.cluster --port $(PORT)
 
-servers:
+# What several processes need, or a look at the admin, and pip does not install.
+servers: PROGRAMS = redis-server nginx
+browser: PROGRAMS = redis-server chromium
+servers browser:
 	@PATH="$$PATH:/usr/local/sbin:/usr/sbin"; missing=; \
-	for program in $(SERVERS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing$$missing"; \
@@ -64,6 +66,7 @@ servers:
 
 test: $(INSTALLED)
 	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
+	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
@@ -98,6 +101,9 @@ bench: $(INSTALLED) servers
 
 bench-quick: $(INSTALLED) servers
 	@$(BIN)/python -m tests.bench --quick
+
+screenshots: $(INSTALLED) browser
+	@$(BIN)/python -m tests.browser.screenshots
 
 clean:
 	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

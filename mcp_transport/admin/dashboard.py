@@ -66,8 +66,8 @@ class Dashboard:
             traffic.processes,
         )
         return [
-            [_("Calls a second"), _rounded(traffic.rate(total.calls), 2)],
-            [_("95 of 100 calls end within"), _milliseconds(total)],
+            [_("Calls per second"), _rounded(traffic.rate(total.calls), 2)],
+            [_("Duration of calls (p95)"), _milliseconds(total)],
             [_("Calls that fail"), _share(total)],
             [_("Counted by"), counted % {"count": traffic.processes, "seconds": traffic.seconds}],
         ]
@@ -124,7 +124,7 @@ def _by_operation(traffic: Traffic) -> Table:
         ]
         for name, tally in named
     ]
-    columns = (_("Operation"), _("Calls"), _("A second"), _("95 of 100 within"), _("Errors"))
+    columns = (_("Operation"), _("Calls"), _("Per second"), _("p95"), _("Errors"))
     return Table(name="operations", title=_("Calls by operation"), columns=columns, rows=rows)
 
 
@@ -133,7 +133,7 @@ def _by_revision(traffic: Traffic) -> Table:
         [version or "-", number_format(count), _rounded(traffic.rate(count), 2)]
         for version, count in traffic.versions.items()
     ]
-    columns = (_("Revision"), _("Calls"), _("A second"))
+    columns = (_("Revision"), _("Calls"), _("Per second"))
     return Table(name="revisions", title=_("Calls by protocol revision"), columns=columns, rows=rows)
 
 
@@ -180,5 +180,5 @@ def _points(traffic: Traffic) -> Table:
         ]
         for point in reversed(traffic.points)
     ]
-    columns = (_("Seconds ago"), _("Calls a second"), _("95 of 100 within, ms"), _("Errors a second"), _("Streams"))
+    columns = (_("Seconds ago"), _("Calls per second"), _("p95, ms"), _("Errors per second"), _("Streams"))
     return Table(name="points", title=_("The last five minutes in numbers"), columns=columns, rows=rows)

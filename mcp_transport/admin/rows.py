@@ -17,6 +17,7 @@ from django.utils.translation import pgettext
 
 from mcp_transport.admin.asked import STATES
 from mcp_transport.operations import SessionDetail
+from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 from mcp_transport.protocol.messages import Message
@@ -197,7 +198,7 @@ def _calls(flights: Iterable[Flight]) -> Table:
 def _streams(detail: SessionDetail) -> Table:
     rows = [
         [
-            stream.name,
+            _("GET stream") if stream.name == GET_STREAM else stream.name,
             stream.writer or "-",
             stream.holder or "-",
             str(stream.last),

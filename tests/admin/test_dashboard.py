@@ -109,7 +109,7 @@ def test_memory_without_a_limit_is_a_size_and_unknown_memory_is_left_out() -> No
 
 def test_calls_are_counted_and_timed_those_of_tools_first() -> None:
     facts = dict(rows(known())["facts"])
-    assert facts["Calls a second"] == "1.40"  # 14 calls within 10 seconds
+    assert facts["Calls per second"] == "1.40"  # 14 calls within 10 seconds
     assert facts["Calls that fail"] == "28.6 %"
     assert facts["Counted by"] == "2 processes, over 10 seconds"
     operations = rows(known())["operations"]

@@ -105,7 +105,7 @@
     section.dataset.stream = stream;
     const title = document.createElement("h3");
     title.append(document.createElement("bdi"));
-    title.firstChild.textContent = stream;
+    title.firstChild.textContent = stream === "g" ? logs.dataset.get : stream;
     const log = document.createElement("ol");
     log.setAttribute("role", "log");
     log.setAttribute("aria-live", "polite");
@@ -183,6 +183,7 @@
     socket = current;
     current.onopen = () => {
       opened = true;
+      if (socket !== current) current.close(); // the page was left meanwhile
     };
     current.onmessage = (event) => {
       if (socket === current) hear(JSON.parse(event.data), "live");
@@ -201,7 +202,7 @@
     clearTimeout(timer);
     const current = socket;
     socket = null;
-    if (current) current.close();
+    if (current && current.readyState !== WebSocket.CONNECTING) current.close();
   }
 
   function follow() {

@@ -1,0 +1,49 @@
+"""Pages that go on by themselves: over a WebSocket, and by asking again where a site has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser.stage import AdminStage
+from tests.browser.visitor import BrowserContext, Visitor, expect, visitor
+from tests.cluster.node import Node
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture(scope="module")
+def plain_node(stage: AdminStage) -> Iterator[Node]:
+    """Run a node that has no WebSockets."""
+    with stage.node("node-without-websocket", SITE_WEBSOCKET="no") as node:
+        yield node
+
+
+async def watch_a_call(watcher: Visitor, stage: AdminStage, name: str, state: str) -> None:
+    """Look at a call that the other node serves, from its first step to its end, and that of its session."""
+    status = watcher.page.get_by_role("status")
+    async with stage.agent(node=1) as agent:
+        stage.allow(name, 1)
+        call = agent.begin("import_orders", name=name)
+        await watcher.open(f"{agent.key}/change/")
+        await watcher.mark()
+        for step in (3, 7):
+            stage.allow(name, step)
+            await expect(watcher.line("notifications/progress", f"{step} of 10")).to_be_visible()
+        stage.allow(name, 10)
+        assert await call == "10 orders imported"
+        await expect(watcher.line("result")).to_be_visible()
+        await expect(status).to_have_text(state)
+    await expect(status).to_have_text("This session is over.")
+    await watcher.assert_marked()
+
+
+async def test_over_a_websocket(grace: Visitor, stage: AdminStage) -> None:
+    await watch_a_call(grace, stage, "pushed", "live")
+
+
+async def test_by_asking_again(stage: AdminStage, plain_node: Node, desk: BrowserContext) -> None:
+    async with visitor(desk, plain_node) as ruth:
+        await watch_a_call(ruth, stage, "asked", "polling")
+    assert [text for text in ruth.complaints if "WebSocket connection to" not in text] == []
