@@ -50,6 +50,17 @@ class Ranked(Facet):
         self._name, self._low, self._high = name, low, high
         self._range: tuple[Any, Any] = ("-inf" if low is None else low, "+inf" if high is None else high)
 
+    def orders(self, name: str) -> bool:
+        """Tell whether it is a part of that sorted set."""
+        return self._name == name
+
+    async def part(self, pipeline: Pipeline, offset: int, limit: int, *, is_reversed: bool) -> list[bytes]:
+        """Return some of them, in order."""
+        first, last = self._range[::-1] if is_reversed else self._range
+        order = ["REV"] if is_reversed else []
+        command = ("ZRANGE", self._name, first, last, "BYSCORE", *order, "LIMIT", offset, limit)
+        return list(await pipeline.execute(*command))
+
     async def size(self, pipeline: Pipeline) -> int:
         return int(await pipeline.execute("ZCOUNT", self._name, *self._range))
 

@@ -24,8 +24,8 @@ _FEW: Final = 5000
 # How many records are read at a time, at least.
 _PORTION: Final = 100
 # How many sessions are looked through at a time, and in one search.
-_STRIDE: Final = 500
-_MOST_LOOKED_AT: Final = 20_000
+_STRIDE: Final = 2000
+_MOST_LOOKED_AT: Final = 100_000
 # From so many sessions, taken by chance, is told what all of them are like.
 _SAMPLE: Final = 500
 
@@ -175,13 +175,22 @@ class RedisFinding(RedisIndex):
         """Return a page of the first sessions that fit, without looking at all of them."""
         found, at = list[Session](), 0
         while len(found) < offset + limit and at < _MOST_LOOKED_AT:
-            keys, _ = await self._slice(search.order, at, _STRIDE)
+            keys = await self._stretch(facets, search.order, at)
             if not keys:
                 break
             at += len(keys)
             fitting, _ = await self._take(await self._in_all(keys, facets), search, offset + limit - len(found))
             found += fitting
         return Page(tuple(found[offset : offset + limit]), max(size, len(found)), is_exact=False)
+
+    async def _stretch(self, facets: Sequence[Facet], order: str, at: int) -> list[bytes]:
+        """Return sessions in order: of a facet that has this order, or of all."""
+        name, is_reversed = self._keys.ordered(order.removeprefix("-")), order.startswith("-")
+        for facet in facets:
+            if isinstance(facet, Ranked) and facet.orders(name):
+                return await facet.part(self._pipeline(), at, _STRIDE, is_reversed=is_reversed)
+        keys, _ = await self._slice(order, at, _STRIDE)
+        return keys
 
     async def _in_all(self, keys: list[bytes], facets: Iterable[Facet]) -> list[bytes]:
         """Return the keys that each facet has."""
