@@ -171,6 +171,18 @@ def test_only_conf_and_its_checks_read_the_settings_of_this_package(module: str)
 
 
 @every_module
+def test_optional_packages_stay_where_they_belong(module: str) -> None:
+    # Who does not use Channels or Django REST framework has neither.
+    homes = {
+        "channels": ("mcp_transport.consumers", "mcp_transport.routing"),
+        "rest_framework": ("mcp_transport.api", "mcp_transport.auth.drf"),
+    }
+    for package, places in homes.items():
+        names = {name for name in imports_of(module) if is_under(name, package)}
+        assert not names or is_under(module, *places)
+
+
+@every_module
 def test_imports_are_absolute(module: str) -> None:
     nodes = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.ImportFrom)]
     assert not [node.lineno for node in nodes if node.level]

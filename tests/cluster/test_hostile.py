@@ -169,8 +169,9 @@ async def test_early_cancels_without_end_are_not_kept_without_end(site: Site, cl
 
 def _everything(port: int) -> Iterator[bytes]:
     """Yield all names and values in a Redis."""
-    reads = {b"string": "GET", b"hash": "HGETALL", b"zset": "ZRANGE", b"stream": "XRANGE", b"set": "SMEMBERS"}
-    bounds = {b"zset": (0, -1), b"stream": ("-", "+")}
+    reads = {b"string": "GET", b"hash": "HGETALL", b"zset": "ZRANGE", b"list": "LRANGE", b"stream": "XRANGE"}
+    reads[b"set"] = "SMEMBERS"
+    bounds = {b"zset": (0, -1), b"list": (0, -1), b"stream": ("-", "+")}
     with redis.Redis(host=LOOPBACK, port=port, protocol=2) as store:
         for key in store.scan_iter(count=1000):
             kind = store.type(key)
