@@ -4,6 +4,7 @@
 #   make run [PORT=8000] [HOST=127.0.0.1]    start the demonstration shop
 #   make cluster [PORT=8000]                 the shop on three nodes, with Redis behind them and nginx in front
 #   make test [PYTEST_ARGS="-k name"]        run the tests
+#   make test-slow                           build and run the emitted container image, for minutes
 #   make lint                                ruff and mypy
 #   make security                            look for known faults, in the code, its settings and what it depends on
 #   make conformance                         the official conformance suite against a server started for it
@@ -31,8 +32,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 
-.PHONY: help run cluster servers browser test lint security conformance conformance-cluster conformance-server soak bench
-.PHONY: bench-quick screenshots clean
+.PHONY: help run cluster servers browser containers test test-slow lint security conformance conformance-cluster
+.PHONY: conformance-server soak bench bench-quick screenshots clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,7 +53,8 @@ cluster: $(INSTALLED) servers
 # What several processes need, or a look at the admin, and pip does not install.
 servers: PROGRAMS = redis-server nginx
 browser: PROGRAMS = redis-server chromium
-servers browser:
+containers: PROGRAMS = redis-server buildah podman runc mmdebstrap
+servers browser containers:
 	@PATH="$$PATH:/usr/local/sbin:/usr/sbin"; missing=; \
 	for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -68,6 +70,9 @@ test: $(INSTALLED)
 	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
 	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(INSTALLED) containers
+	@$(BIN)/python -m pytest -m slow_deploy tests/deploy $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

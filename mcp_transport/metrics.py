@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from mcp_transport.adapters.django import for_machines
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.protocol.measures import Counted
 
 try:
     from prometheus_client import REGISTRY, core, exposition, registry
@@ -28,6 +29,10 @@ else:
 __all__ = ["EndpointCollector", "metrics", "urlpatterns"]
 
 _MISSING: Final = 'There are no metrics: install "django-mcp-transport[metrics]", which brings prometheus-client.\n'
+
+
+# Upper bounds of the histogram's buckets, in seconds; more of them where a target for a percentile is likely to be.
+_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class EndpointCollector:
@@ -43,13 +48,14 @@ class EndpointCollector:
 
 
 def _families(served: Endpoint | None) -> Iterator[core.Metric]:
-    """Yield each metric; one by tool would have the observer count it, and be yielded here."""
+    """Yield each metric."""
     events = core.CounterMetricFamily(
         "mcp_transport_events", "What happened to sessions, streams, calls and nodes.", labels=["event"]
     )
     for event, count in served.observer.counts.items() if served else ():
         events.add_metric([event], count)
     yield events
+    yield from _counted(served.meter.since_start() if served else Counted())
     nodes = served.nodes if served else ()
     gauges = {
         "streams": ("Streams of sessions whose socket is open.", sum(len(node.streams) for node in nodes)),
@@ -58,6 +64,23 @@ def _families(served: Endpoint | None) -> Iterator[core.Metric]:
     }
     for name, (help, value) in gauges.items():
         yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
+
+
+def _counted(counted: Counted) -> Iterator[core.Metric]:
+    """Yield what the meter has counted since the process began."""
+    seconds = core.HistogramMetricFamily(
+        "mcp_transport_call_seconds", "How long calls took, to a tenth.", labels=["operation"]
+    )
+    errors = core.CounterMetricFamily("mcp_transport_call_errors", "Calls that failed.", labels=["operation"])
+    for operation, tally in counted.operations.items():
+        buckets = [(repr(bound), tally.within(bound)) for bound in _BOUNDS]
+        seconds.add_metric([operation], [*buckets, ("+Inf", tally.calls)], tally.seconds)
+        errors.add_metric([operation], tally.errors)
+    refused = core.CounterMetricFamily("mcp_transport_refused", "Requests not let in.", labels=["reason"])
+    for reason, count in counted.refused.items():
+        refused.add_metric([reason], count)
+    opened = core.CounterMetricFamily("mcp_transport_sessions_opened", "New sessions.", value=counted.opened)
+    yield from (seconds, errors, refused, opened)
 
 
 @for_machines

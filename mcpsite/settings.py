@@ -107,7 +107,7 @@ AUTH_PASSWORD_VALIDATORS = [
 if IS_PRODUCTION:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health)$"]  # asked by the node's own machine
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health|metrics)$"]  # asked from inside
     SECURE_HSTS_SECONDS = int(os.environ.get("DJANGO_HSTS_SECONDS", "3600"))  # raise it when all is well
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
 

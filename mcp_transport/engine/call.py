@@ -76,9 +76,10 @@ class Call:
 
     def _tell(self) -> None:
         """Count it and tell an auditor, behind the answer."""
-        seconds = max(0.0, self._node.clock.now() - self._began)
+        now = self._node.clock.now()
+        seconds = max(0.0, now - self._began)
         if self.request.method != "subscriptions/listen":  # which takes as long as its client likes
-            self._node.meter.count(self._operation(), self._version, seconds, self.ending)
+            self._node.meter.count(self._operation(), self._version, now, seconds, self.ending)
         if self._is_audited:
             self._audit(seconds)
 

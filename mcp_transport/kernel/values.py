@@ -45,6 +45,7 @@ class Caller(Request):
     def __init__(self, request: HTTPRequest, principal: Principal, session: CallerSession | None = None) -> None:
         scope = {
             "type": "http",
+            "http_version": request.http_version,
             "method": request.method,
             "scheme": "http",
             "path": request.path,

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["INTERVAL", "KEPT", "Interval", "Numbers", "Point", "Tally", "Traffic", "add_up"]
+__all__ = ["INTERVAL", "KEPT", "MOST", "Counted", "Interval", "Numbers", "Point", "Tally", "Traffic", "add_up"]
 
 INTERVAL: Final = 5.0
 """Seconds that are counted together."""
 KEPT: Final = 60
 """How many intervals are kept."""
+MOST: Final = 100
+"""So many operations are told apart; what further ones do counts as one."""
+_OTHER: Final = "other"
 
 # Durations are counted in steps of 20 %, from 0.1 ms on: a percentile is right to a tenth.
 _STEP: Final = math.log(1.2)
@@ -61,6 +64,11 @@ class Tally:
                 return _SHORTEST * math.exp(step * _STEP)
         return 0.0
 
+    def within(self, seconds: float) -> int:
+        """Return how many calls took at most so long; a step counts as its middle."""
+        last = math.log(seconds / _SHORTEST) / _STEP + 0.5
+        return sum(count for step, count in self.steps.items() if step <= last)
+
     def to_json(self) -> list[Any]:
         """Write it as JSON can have it."""
         return [self.calls, self.errors, round(self.seconds, 6), [list(item) for item in self.steps.items()]]
@@ -70,6 +78,46 @@ class Tally:
         """Read what `to_json` wrote."""
         calls, errors, seconds, steps = value
         return cls(calls, errors, seconds, Counter(dict(steps)))
+
+
+@dataclass(slots=True)
+class Counted:
+    """What was counted within an interval, within all that are kept, or since the start."""
+
+    operations: dict[str, Tally] = field(default_factory=dict)
+    """By `protocol.history.operation_of`, `MOST` of them and one for all others."""
+    versions: Counter[str] = field(default_factory=Counter)
+    """Calls by protocol revision."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Requests that were refused, as `Numbers` has them."""
+    opened: int = 0
+    """New sessions."""
+
+    def tally(self, operation: str, most: float = MOST) -> Tally:
+        """Return the tally of an operation; where `most` are known, further ones share one."""
+        known = self.operations.get(operation)
+        if known is None:
+            name = operation if len(self.operations) < most else _OTHER
+            known = self.operations.setdefault(name, Tally())
+        return known
+
+    def merge(self, other: Counted, most: float = MOST) -> None:
+        """Add what was counted elsewhere."""
+        for name, tally in other.operations.items():
+            self.tally(name, most).merge(tally)
+        self.versions.update(other.versions)
+        self.refused.update(other.refused)
+        self.opened += other.opened
+
+    def part(self, other: Counted) -> None:
+        """Take away what another interval has."""
+        for name, tally in other.operations.items():
+            self.operations[name].part(tally)
+            if not self.operations[name].calls:
+                del self.operations[name]
+        self.versions = self.versions - other.versions
+        self.refused = self.refused - other.refused
+        self.opened -= other.opened
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,23 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from mcp_transport import bootstrap, metrics, tool
 from mcp_transport.engine.observer import _LINES, Happening
 from mcp_transport.metrics import EndpointCollector
+from mcp_transport.protocol.history import Ending
 from mcp_transport.server import Declarations
 from tests.clock import settle
 from tests.django.calls import opened
 from tests.test_docs import table
 
 ROOT = Path(__file__).parents[2]
-OURS = ["mcp_transport_events", "mcp_transport_streams", "mcp_transport_calls", "mcp_transport_draining"]
+OURS = [
+    "mcp_transport_events",
+    "mcp_transport_call_seconds",
+    "mcp_transport_call_errors",
+    "mcp_transport_refused",
+    "mcp_transport_sessions_opened",
+    "mcp_transport_streams",
+    "mcp_transport_calls",
+    "mcp_transport_draining",
+]
 
 urlpatterns = [path("mcp", include("mcp_transport.urls")), path("", include("mcp_transport.metrics"))]
 
@@ -128,6 +141,63 @@ async def test_node_that_could_not_start_counts_as_none(serve: Any) -> None:
     failed.set_exception(RuntimeError("no lifespan"))
     assert serve().nodes == ()
     del serve()._nodes[asyncio.get_running_loop()]
+
+
+async def test_durations_are_a_histogram_by_operation(serve: Any) -> None:
+    for seconds, ending in ((0.004, Ending.OK), (0.09, Ending.ERROR), (0.09, Ending.OK), (120.0, Ending.LOST)):
+        serve().meter.count("tools/call buy", "v", time.time(), seconds, ending)
+    samples = (await scraped())["mcp_transport_call_seconds"].samples
+    assert {sample.labels["operation"] for sample in samples} == {"tools/call buy"}
+    buckets = {sample.labels["le"]: sample.value for sample in samples if sample.name.endswith("_bucket")}
+    assert [float(bound) for bound in buckets] == sorted(float(bound) for bound in buckets)
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert [buckets[bound] for bound in ("0.005", "0.075", "0.1", "60.0", "+Inf")] == [1, 1, 3, 3, 4]
+    assert {sample.name[-5:]: sample.value for sample in samples[-2:]} == {
+        "count": 4,
+        "s_sum": pytest.approx(120.184),
+    }
+    [errors] = (await scraped())["mcp_transport_call_errors"].samples
+    assert (errors.name, errors.value) == ("mcp_transport_call_errors_total", 2)
+
+
+async def test_a_call_that_was_served_is_in_the_histogram(serve: Any, declarations: Declarations) -> None:
+    @tool
+    async def greet() -> str:
+        return "hello"
+
+    client = await opened(serve())
+    await client.call("greet")
+    await settle()
+    families = await scraped()
+    samples = families["mcp_transport_call_seconds"].samples
+    counts = {sample.labels["operation"]: sample.value for sample in samples if sample.name.endswith("_count")}
+    assert counts["tools/call greet"] == 1
+    assert families["mcp_transport_sessions_opened"].samples[0].value == 1
+
+
+async def test_refusals_are_counted_by_reason(serve: Any) -> None:
+    serve().meter.refuse("404")
+    serve().meter.refuse("404")
+    serve().meter.refuse("room")
+    samples = (await scraped())["mcp_transport_refused"].samples
+    assert {sample.labels["reason"]: sample.value for sample in samples} == {"404": 2, "room": 1}
+
+
+def promtool(*words: str, text: str) -> subprocess.CompletedProcess[str]:
+    found = shutil.which("promtool")
+    if not found:
+        missing = "promtool is missing; Debian and Ubuntu have it in the package prometheus"
+        (pytest.fail if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"} else pytest.skip)(missing)
+    return subprocess.run([found, *words], input=text, capture_output=True, text=True, timeout=60)  # noqa: S603
+
+
+async def test_promtool_finds_no_fault(serve: Any) -> None:
+    serve().meter.count('tools/call a"\\\n', "v", time.time(), 0.1, Ending.ERROR)
+    serve().meter.refuse("404")
+    text = (await AsyncClient().get("/metrics")).content.decode()
+    checked = promtool("check", "metrics", text=text)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert promtool("check", "metrics", text=text.replace("_opened_total", "_opened")).returncode
 
 
 # -- the view --------------------------------------------------------------------------------------------

@@ -1,0 +1,23 @@
+"""The Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+__all__ = ["DoctorConfig"]
+
+
+class DoctorConfig(AppConfig):
+    """Offers the tool `mcp_doctor_events`."""
+
+    name = "mcp_transport.contrib.doctor"
+    label = "mcp_doctor"
+    verbose_name = _("MCP doctor")
+
+    def ready(self) -> None:
+        from mcp_transport import tool
+        from mcp_transport.contrib.doctor.events import mcp_doctor_events
+
+        # Here, and not in an mcp.py: to import a module must not offer a tool to the world.
+        tool(read_only=True, open_world=False, title="Doctor's events")(mcp_doctor_events)

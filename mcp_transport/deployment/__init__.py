@@ -1,0 +1,8 @@
+"""Files that deploy a project, all made from one `Deployment`, so that no two of them disagree."""
+
+from __future__ import annotations
+
+from mcp_transport.deployment.targets import TARGETS, emit
+from mcp_transport.deployment.values import Deployment
+
+__all__ = ["TARGETS", "Deployment", "emit"]

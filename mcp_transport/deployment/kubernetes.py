@@ -1,0 +1,55 @@
+"""A Kubernetes namespace."""
+
+from __future__ import annotations
+
+from textwrap import indent
+from typing import Final
+
+from mcp_transport.deployment.rendering import render
+from mcp_transport.deployment.values import Deployment, Files
+
+__all__ = ["files"]
+
+_RESOURCES: Final = (
+    "namespace.yaml",
+    "config.yaml",
+    "deployment.yaml",
+    "service.yaml",
+    "ingress.yaml",
+    "autoscaler.yaml",
+    "disruption-budget.yaml",
+    "network-policy.yaml",
+)
+_OVERLAYS: Final = ("production", "staging")
+
+
+def files(deployment: Deployment) -> Files:
+    """Emit the objects, or a Kustomize base of them with overlays, and how to apply them."""
+    parts = {
+        "behavior": indent(render("kubernetes/behavior.yaml", deployment).rstrip(), "    "),
+        "keepalive": f"{deployment.policy.keepalive:g}",
+    }
+    emitted = {name: render(f"kubernetes/{name}", deployment, **parts) for name in _RESOURCES}
+    namespaces = [deployment.namespace]
+    if deployment.kustomize:
+        emitted = {f"base/{name}": text for name, text in emitted.items()} | _kustomizations(deployment)
+        namespaces.append(f"{deployment.namespace}-staging")
+    return emitted | {"README.md": render("kubernetes/README.md", deployment, namespaces=namespaces)}
+
+
+def _kustomizations(deployment: Deployment) -> Files:
+    image, tag = _name_and_tag(deployment.image)
+    base = render("kubernetes/base.kustomization.yaml", deployment, resources=_RESOURCES)
+    overlays = {
+        f"overlays/{overlay}/kustomization.yaml": render(
+            f"kubernetes/{overlay}.kustomization.yaml", deployment, image=image, tag=tag
+        )
+        for overlay in _OVERLAYS
+    }
+    return {"base/kustomization.yaml": base, **overlays}
+
+
+def _name_and_tag(image: str) -> tuple[str, str]:
+    """Split an image's reference; a colon before the last slash is a registry's port."""
+    name, _, tag = image.rpartition(":")
+    return (name, tag) if name and "/" not in tag else (image, "latest")

@@ -1,0 +1,13 @@
+"""nginx in front of the nodes."""
+
+from __future__ import annotations
+
+from mcp_transport.deployment.rendering import render
+from mcp_transport.deployment.values import Deployment, Files
+
+__all__ = ["files"]
+
+
+def files(deployment: Deployment) -> Files:
+    """Emit the configuration of an nginx."""
+    return {"nginx.conf": render("nginx/nginx.conf", deployment)}

@@ -1,0 +1,31 @@
+"""What Prometheus reads, records and alerts, and what scales by that."""
+
+from __future__ import annotations
+
+from textwrap import indent
+
+from mcp_transport.deployment.rendering import render
+from mcp_transport.deployment.values import Deployment, Files
+
+__all__ = ["files"]
+
+
+def files(deployment: Deployment) -> Files:
+    """Emit rules and where nodes are found, for the operator in Kubernetes or for a Prometheus anywhere."""
+    is_operator = deployment.monitor == "service-monitor"
+    node = f'{{job="{deployment.name}"' + (f', namespace="{deployment.namespace}"}}' if is_operator else "}")
+    rules = render("prometheus/rules.yaml", deployment, node=node)
+    if not is_operator:
+        local = [f"127.0.0.1:{port}" for port in deployment.local_ports]
+        targets = deployment.addresses if deployment.upstreams else local
+        return {
+            "prometheus.yml": render("prometheus/prometheus.yml", deployment),
+            "nodes.yaml": render("prometheus/nodes.yaml", deployment, targets=targets),
+            "rules.yaml": rules,
+        }
+    names = ("service-monitor.yaml", "prometheus-rule.yaml", "adapter-values.yaml", "scaled-object.yaml")
+    parts = {
+        "rules": indent(rules, "  "),
+        "behavior": indent(render("kubernetes/behavior.yaml", deployment).rstrip(), 8 * " "),
+    }
+    return {name: render(f"prometheus/{name}", deployment, **parts) for name in names}

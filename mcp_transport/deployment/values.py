@@ -1,0 +1,251 @@
+"""What is deployed, and every number that more than one file has to agree on."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from mcp_transport.protocol.policy import Policy
+
+__all__ = ["AFFINITIES", "SERVERS", "Deployment", "option"]
+
+SERVERS: Final = ("daphne", "gunicorn", "uvicorn", "granian")
+AFFINITIES: Final = ("none", "session", "address")
+
+_LABEL: Final = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
+_HOST: Final = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_MODULE: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+_ADDRESSES: Final = r"([a-z0-9.-]+:\d{1,5}(,[a-z0-9.-]+:\d{1,5})*)?"
+_FILE: Final = r"(/[\w.@-]+)+"
+_IMAGE: Final = r"[a-z0-9][\w.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
+
+
+def option(default: Any, help: str, *, pattern: str = "", choices: tuple[str, ...] = (), least: int = 1) -> Any:
+    """Declare an option of `mcp_deploy`: what it may be, and what it is for."""
+    metadata = {"help": help, "pattern": pattern, "choices": choices, "least": least}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A project on its way to production; durations are seconds.
+
+    Raises:
+        ValueError: an option has a value that it cannot have; the text names the option.
+    """
+
+    policy: Policy
+    """What the endpoint itself was told: MCP_TRANSPORT of the settings."""
+
+    name: str = option("mcp", "what everything is called", pattern=_LABEL)
+    host: str = option("mcp.example.com", "the name that clients use", pattern=_HOST)
+    path: str = option("/mcp", "where the endpoint is", pattern=r"/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]")
+    settings_module: str = option("config.settings", "the settings module", pattern=_MODULE)
+    application: str = option("config.asgi:application", "the ASGI application", pattern=f"{_MODULE}:[A-Za-z_]\\w*")
+    server: str = option("daphne", "the ASGI server", choices=SERVERS)
+    port: int = option(8000, "the port that the server listens on", least=1024)
+    image: str = option("mcp:latest", "the container image", pattern=_IMAGE)
+    base_image: str = option("python:3.12-slim-bookworm", "what the image is built on", pattern=_IMAGE)
+    namespace: str = option("mcp", "the Kubernetes namespace", pattern=_LABEL)
+    secrets: str = option(
+        "DJANGO_SECRET_KEY,REDIS_URL",
+        "environment variables that come from secrets, with commas between",
+        pattern=r"[A-Z][A-Z0-9_]*(,[A-Z][A-Z0-9_]*)*",
+    )
+    nodes: int = option(3, "how many nodes run at least", least=2)
+    most_nodes: int = option(50, "how many nodes run at most", least=2)
+    affinity: str = option("none", "what a load balancer keeps at one node; nothing needs it", choices=AFFINITIES)
+    tls: bool = option(True, "does the proxy speak TLS?")
+    certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate, and its chain", pattern=_FILE)
+    certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the key of the certificate", pattern=_FILE)
+    upstreams: str = option(
+        "", "addresses of the nodes for nginx and HAProxy, host:port with commas between", pattern=_ADDRESSES
+    )
+    listen: str = option("*", "the address that the proxy listens on", pattern=r"\*|[0-9.]+|\[[0-9a-f:]+\]")
+    http_port: int = option(80, "the port of the proxy for HTTP")
+    https_port: int = option(443, "the port of the proxy for HTTPS")
+    haproxy_metrics_port: int = option(8405, "the port of HAProxy's own metrics, on 127.0.0.1")
+    directory: str = option("/srv/mcp", "where the project is on a machine without containers", pattern=_FILE)
+    static_files: bool = option(True, "does the image collect static files?")
+    subnet: str = option("172.28.7.0/24", "the network of compose's nodes", pattern=r"[0-9.]+/[0-9]+")
+    monitor: str = option("service-monitor", "how Prometheus finds nodes", choices=("service-monitor", "scrape"))
+    ingress_class: str = option("nginx", "the Kubernetes ingress class", pattern=_LABEL)
+    ingress_namespace: str = option("ingress-nginx", "where the ingress controller runs", pattern=_LABEL)
+    monitoring_namespace: str = option("monitoring", "where Prometheus runs", pattern=_LABEL)
+    kustomize: bool = option(False, "shall Kubernetes files be a base with overlays?")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if item.metadata and (problem := _problem(item.type, item.metadata, getattr(self, item.name))):
+                raise ValueError(f"--{item.name.replace('_', '-')}: {problem}")
+        if self.most_nodes < self.nodes:
+            raise ValueError(f"--most-nodes: expected {self.nodes} (--nodes) or more, got {self.most_nodes}")
+
+    # -- what more than one file says ----------------------------------------------------------------
+
+    @property
+    def secret_names(self) -> list[str]:
+        """Return the environment variables that no emitted file has a value for."""
+        return self.secrets.split(",")
+
+    @property
+    def uid(self) -> int:
+        """Return the user and group that a container runs as: no user of the machine."""
+        return 10001
+
+    @property
+    def open_files(self) -> int:
+        """Return how many files and sockets a process may have open: each stream is one, in a proxy two."""
+        return 65536
+
+    @property
+    def notice(self) -> int:
+        """Return how long load balancers have to notice that a node drains, before it refuses anything."""
+        return 5
+
+    @property
+    def pre_stop(self) -> int:
+        """Return after how long `mcp_drain` gives up waiting for running calls; SIGTERM waits on."""
+        return 15
+
+    @property
+    def drain(self) -> int:
+        """Return how long running calls have after SIGTERM: DRAIN_SECONDS."""
+        return math.ceil(self.policy.drain)
+
+    @property
+    def grace(self) -> int:
+        """Return after how long a node may be killed: draining, its last words and the server's own end are over."""
+        return self.pre_stop + self.server_end + 5
+
+    @property
+    def read_timeout(self) -> int:
+        """Return how long a proxy waits for a node's next byte: a silent stream has a comment many times in it."""
+        return max(300, math.ceil(8 * self.policy.keepalive))
+
+    @property
+    def connect_timeout(self) -> int:
+        """Return how long a proxy waits for a node to take a connection."""
+        return 2
+
+    @property
+    def idle_timeout(self) -> int:
+        """Return how long a proxy keeps an idle connection to a node: less than any server does (uvicorn: 5)."""
+        return 3
+
+    @property
+    def addresses(self) -> list[str]:
+        """Return where a proxy finds the nodes: `upstreams`, or hosts that are called after them."""
+        default = [f"{self.name}-{number}:{self.port}" for number in range(1, self.nodes + 1)]
+        return self.upstreams.split(",") if self.upstreams else default
+
+    @property
+    def local_ports(self) -> list[int]:
+        """Return the ports of nodes that share a machine, and its network."""
+        return [self.port + number for number in range(self.nodes)]
+
+    @property
+    def origin(self) -> str:
+        """Return scheme, host and port that clients use."""
+        return f"http{'s' if self.tls else ''}://{self.host}{self.port_suffix}"
+
+    @property
+    def port_suffix(self) -> str:
+        """Return what follows the host in addresses that clients use: nothing, where the port is the usual one."""
+        port, usual = (self.https_port, 443) if self.tls else (self.http_port, 80)
+        return f":{port}" if port != usual else ""
+
+    @property
+    def keep_alive(self) -> int:
+        """Return how long a server that can be told keeps idle connections: longer than ALB or an ingress (60)."""
+        return 75
+
+    @property
+    def server_end(self) -> int:
+        """Return after how long a server may kill its own workers: draining and its last words are over."""
+        return self.drain + 10
+
+    @property
+    def request_timeout(self) -> int:
+        """Return how long a proxy waits for the whole of a request: as long as the endpoint."""
+        return math.ceil(self.policy.body_timeout)
+
+    @property
+    def send_timeout(self) -> int:
+        """Return how long a proxy waits for a client that reads nothing: longer than a node does."""
+        return max(60, math.ceil(2 * self.policy.write_timeout))
+
+    @property
+    def connections(self) -> int:
+        """Return how many clients' connections a proxy takes: one for each open stream."""
+        return 8192
+
+    @property
+    def proxy_sockets(self) -> int:
+        """Return how many connections that makes: each one of a client has another one to a node."""
+        return 2 * self.connections
+
+    @property
+    def proxy_files(self) -> int:
+        """Return how many files a proxy may have open: bodies that wait are files, too."""
+        return 2 * self.proxy_sockets
+
+    @property
+    def hsts(self) -> int:
+        """Return how long browsers insist on HTTPS, where Django does not say: a day, until all is well."""
+        return 86400
+
+    @property
+    def check_interval(self) -> int:
+        """Return how often a load balancer asks for readiness; two refusals in `notice` take a node out."""
+        return 2
+
+    @property
+    def session_ttl(self) -> int:
+        """Return how long a session lives unused: SESSION_TTL_SECONDS."""
+        return math.ceil(self.policy.session_ttl)
+
+    @property
+    def scrape_interval(self) -> int:
+        """Return how often Prometheus reads a node's numbers: as often as Kubernetes decides how many nodes run."""
+        return 15
+
+    @property
+    def cpu_percent(self) -> int:
+        """Return how busy nodes are at most, before others are added: they carry on while those start."""
+        return 50
+
+    @property
+    def memory_percent(self) -> int:
+        """Return how much of their memory nodes use at most, before others are added."""
+        return 70
+
+    @property
+    def p95_milliseconds(self) -> int:
+        """Return within how long 95 of 100 calls shall end: above it, nodes are added."""
+        return 100
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Return the largest body that a proxy lets through: more than the endpoint, whose answer is better."""
+        return 4 * self.policy.max_request_bytes
+
+
+def _problem(kind: Any, rule: Any, value: Any) -> str:
+    if kind == "int":
+        is_right = isinstance(value, int) and not isinstance(value, bool) and rule["least"] <= value <= 65535
+        return "" if is_right else f"expected a number from {rule['least']} to 65535, got {value!r}"
+    if kind == "bool":
+        return "" if isinstance(value, bool) else f"expected yes or no, got {value!r}"
+    if rule["choices"] and value not in rule["choices"]:
+        return f"expected one of {', '.join(rule['choices'])}, got {value!r}"
+    if rule["pattern"] and not (isinstance(value, str) and re.fullmatch(rule["pattern"], value)):
+        return f"expected what matches {rule['pattern']}, got {value!r}"
+    return ""
+
+
+Files = dict[str, str]
+Emitter = Callable[[Deployment], Files]

@@ -1,0 +1,1 @@
+"""Judgements: pure functions from what was seen to one finding each."""

@@ -1,0 +1,164 @@
+"""The proxies as `mcp_deploy` emits them, on free ports of the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mcp_transport.deployment import Deployment, emit
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.processes import LOOPBACK, START_SECONDS, TICK_SECONDS, Process, free_port, program
+
+Edit = Callable[[str], str]
+
+
+class Proxy(Process):
+    """A proxy before nodes; `edit` breaks its configuration, for tests that have to notice."""
+
+    file: ClassVar[str]
+
+    def __init__(
+        self, ports: Sequence[int], *, edit: Edit | None = None, folder: Path | None = None, **options: Any
+    ) -> None:
+        super().__init__(folder=folder)
+        self.ports, self.edit, self.options = [*ports], edit, {"tls": False, **options}
+        self.plain_port, self.metrics_port = free_port(), free_port()
+
+    @property
+    def certificate(self) -> Path:
+        """Where its certificate is, for localhost; with the key beside it."""
+        return self.folder / "fullchain.pem"
+
+    def emitted(self) -> str:
+        """Return the file as it is emitted."""
+        plain, secure = (self.plain_port, self.port) if self.options["tls"] else (self.port, self.plain_port)
+        deployment = Deployment(
+            policy=Policy(),
+            listen=LOOPBACK,
+            http_port=plain,
+            https_port=secure,
+            haproxy_metrics_port=self.metrics_port,
+            certificate=str(self.certificate),
+            certificate_key=f"{self.certificate}.key",
+            upstreams=",".join(f"{LOOPBACK}:{port}" for port in self.ports),
+            **self.options,
+        )
+        return emit(self.role, deployment)[self.file]
+
+    @abstractmethod
+    def placed(self, text: str) -> str:
+        """Return the configuration with the few paths changed that belong to the machine's own proxy."""
+
+    def configuration(self) -> Path:
+        """Write the configuration, and return where it is."""
+        if self.options["tls"] and not self.certificate.exists():
+            _make_certificate(self.certificate)
+        text = self.placed(self.emitted())
+        if self.edit is not None:
+            edited = self.edit(text)
+            assert edited != text, "nothing is broken"
+            text = edited
+        path = self.folder / self.file
+        path.write_text(text)
+        return path
+
+    @abstractmethod
+    def check(self) -> subprocess.CompletedProcess[str]:
+        """Have the proxy's own program judge the configuration."""
+
+    def is_ready(self) -> bool:
+        try:
+            socket.create_connection((LOOPBACK, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+class Nginx(Proxy):
+    """The emitted nginx.conf."""
+
+    role = "nginx"
+    file = "nginx.conf"
+
+    def placed(self, text: str) -> str:
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = "".join(f"    {kind}_temp_path {self.folder}/{kind};\n" for kind in kinds)
+        return text.replace("/var/log/nginx", str(self.folder)).replace("http {\n", f"http {{\n{paths}", 1)
+
+    @property
+    def own(self) -> str:
+        """What a process of the test's own needs; workers of another user could not enter its folder."""
+        user = "user root; " if os.geteuid() == 0 else ""
+        return f"{user}pid {self.folder}/nginx.pid;"
+
+    def command(self) -> list[str]:
+        (self.folder / "nginx.pid").unlink(missing_ok=True)
+        return [program("nginx"), "-e", "stderr", "-c", str(self.configuration()), "-g", f"daemon off; {self.own}"]
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        return _run(program("nginx"), "-t", "-e", "stderr", "-c", str(self.configuration()), "-g", self.own)
+
+    def is_ready(self) -> bool:
+        return (self.folder / "nginx.pid").exists() and super().is_ready()  # written when the port is its own
+
+    def leave_out(self, port: int | None) -> None:
+        """Mark one node as down, or none, reload, and wait until no worker is left that takes requests for it."""
+        line = f"server {LOOPBACK}:{port} max_fails=0"
+        self.edit = (lambda text: text.replace(f"{line};", f"{line} down;")) if port else None
+        old = self._workers()
+        self.configuration()
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_SECONDS
+        while set(old) & set(self._workers()):
+            assert time.monotonic() < deadline, self.fresh_log
+            time.sleep(TICK_SECONDS)
+
+    def _workers(self) -> list[str]:
+        """Return the workers that take requests, and not those that are shutting down."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        titles = {child: Path(f"/proc/{child}/cmdline") for child in children}
+        return [child for child, title in titles.items() if title.exists() and b"shutting" not in title.read_bytes()]
+
+
+class HAProxy(Proxy):
+    """The emitted haproxy.cfg."""
+
+    role = "haproxy"
+    file = "haproxy.cfg"
+
+    def placed(self, text: str) -> str:
+        theirs = ("    user haproxy\n", "    group haproxy\n", "    chroot /var/lib/haproxy\n")
+        for line in theirs:
+            assert line in text
+            text = text.replace(line, "")
+        return text
+
+    def command(self) -> list[str]:
+        return [program("haproxy"), "-db", "-f", str(self.configuration())]
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        return _run(program("haproxy"), "-c", "-f", str(self.configuration()))
+
+
+KINDS = (Nginx, HAProxy)
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+
+
+def _make_certificate(path: Path) -> None:
+    """Write a certificate for localhost; its key is beside it, in .key."""
+    made = _run(
+        *(program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-days", "2", "-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:{LOOPBACK}"),
+        *("-out", str(path), "-keyout", f"{path}.key"),
+    )
+    assert made.returncode == 0, made.stderr

@@ -1,0 +1,227 @@
+"""The emitted compose.yaml: its schema, what its services promise, and that Redis does what it is told."""
+
+# ruff: noqa: S603 (the commands are this project's own)
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment.docker import health_check
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.processes import program
+from tests.cluster.redis_server import RedisServer
+
+BIN = Path(sys.executable).parent
+SECONDS = 20.0
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"tls": False, "nodes": 2, "name": "shop", "port": 9000, "http_port": 8080},
+    {"nodes": 60, "most_nodes": 60, "secrets": "DJANGO_SECRET_KEY,DATABASE_URL,REDIS_URL", "server": "granian"},
+    {"policy": Policy(drain=61.5), "listen": "10.0.0.1", "upstreams": "elsewhere:1"},
+]
+
+every_option = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "defaults")
+
+
+def deployed(**options: Any) -> Deployment:
+    return Deployment(**{"policy": Policy(), **options})
+
+
+def composed(**options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(emit("compose", deployed(**options))["compose.yaml"])
+    return found
+
+
+def nodes(file: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: item for name, item in file["services"].items() if re.fullmatch(rf"{file['name']}-\d+", name)}
+
+
+# -- the file ----------------------------------------------------------------------------------------------
+
+
+def against_schema(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "compose.yaml").write_text(text)
+    line = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(folder / "compose.yaml")]
+    return subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+@every_option
+def test_it_fits_the_schema(options: dict[str, Any], tmp_path: Path) -> None:
+    found = against_schema(emit("compose", deployed(**options))["compose.yaml"], tmp_path)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("read_only:", "readonly:"), ("service_healthy", "healthy"), ('["CMD", "nc"', '["CMD", ["nc"]')],
+)
+def test_the_schema_finds_planted_faults(right: str, wrong: str, tmp_path: Path) -> None:
+    text = emit("compose", deployed())["compose.yaml"]
+    assert right in text
+    assert against_schema(text.replace(right, wrong), tmp_path).returncode == 1
+
+
+@every_option
+def test_emitting_twice_gives_the_same(options: dict[str, Any]) -> None:
+    assert emit("compose", deployed(**options)) == emit("compose", deployed(**options))
+    assert list(emit("compose", deployed(**options))) == ["compose.yaml", ".env.example", "nginx.conf"]
+
+
+# -- what every service promises ---------------------------------------------------------------------------
+
+
+@every_option
+def test_no_service_writes_or_gains_rights(options: dict[str, Any]) -> None:
+    for name, service in composed(**options)["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "/tmp" in service["tmpfs"], name  # noqa: S108
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        assert not {"privileged", "cap_add", "init"} & service.keys(), name
+        assert "stop_grace_period" in service, name
+        assert service["healthcheck"] if name != "migrate" else service["healthcheck"] == {"disable": True}
+        assert all(volume.endswith(":ro") for volume in service.get("volumes", []) if volume != "redis:/data")
+
+
+@every_option
+def test_secrets_are_names_alone(options: dict[str, Any]) -> None:
+    deployment = deployed(**options)
+    files = emit("compose", deployment)
+    asked = set(re.findall(r"\$\{(\w+)", files["compose.yaml"]))
+    assert all(rf"${{{name}:?set {name}}}" in files["compose.yaml"] for name in asked)
+    assert asked >= {*deployment.secret_names, "REDIS_PASSWORD"} - {"REDIS_URL"}
+    lines = [line for line in files[".env.example"].splitlines() if line and not line.startswith("#")]
+    assert {line.partition("=")[0] for line in lines} == asked
+    assert all(line.endswith("=") for line in lines), "names only"
+    for service in yaml.safe_load(files["compose.yaml"])["services"].values():
+        for name, value in service.get("environment", {}).items():
+            public = name in {"DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG", "DJANGO_ALLOWED_HOSTS"}
+            assert public or re.search(r"\$\{\w+:\?set \w+\}", value), name
+
+
+# -- the nodes ---------------------------------------------------------------------------------------------
+
+
+@every_option
+def test_every_node_is_alike(options: dict[str, Any]) -> None:
+    deployment = deployed(**options)
+    file = composed(**options)
+    assert len(nodes(file)) == deployment.nodes
+    for service in nodes(file).values():
+        assert service["stop_grace_period"] == f"{deployment.grace}s"
+        assert int(service["stop_grace_period"][:-1]) > deployment.policy.drain + 10
+        assert service["environment"]["REDIS_URL"] == "redis://:${REDIS_PASSWORD:?set REDIS_PASSWORD}@redis:6379/0"
+        assert service["environment"]["DJANGO_ALLOWED_HOSTS"] == deployment.host
+        assert service["healthcheck"]["test"] == ["CMD", *health_check(deployment)]
+        assert (service["image"], service["pull_policy"]) == (deployment.image, "never")
+        assert service["depends_on"]["redis"] == {"condition": "service_healthy"}
+        assert service["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+        assert service["networks"].keys() == {"nodes", "store"}
+        assert "command" not in service, "the image knows"
+        assert "ports" not in service, "nobody gets past nginx"
+
+
+@every_option
+def test_nginx_finds_each_node_where_it_is(options: dict[str, Any]) -> None:
+    deployment = deployed(**options)
+    file = composed(**options)
+    addresses = [service["networks"]["nodes"]["ipv4_address"] for service in nodes(file).values()]
+    found = re.findall(r"^\s*server ([\d.]+:\d+)", emit("compose", deployment)["nginx.conf"], re.M)
+    assert found == [f"{address}:{deployment.port}" for address in addresses]
+    listens = re.findall(r"^\s*listen (\S+):", emit("compose", deployment)["nginx.conf"], re.M)
+    assert {*listens} == {"*"}, "in a container there is no other address to listen on"
+    [network] = file["networks"]["nodes"]["ipam"]["config"]
+    assert len({*addresses, network["gateway"]}) == deployment.nodes + 1
+    for address in map(IPv4Address, addresses):
+        assert address in IPv4Network(network["subnet"])
+        assert address not in IPv4Network(network["ip_range"]), "Docker might have given it away"
+    nginx = file["services"]["nginx"]
+    assert nginx["depends_on"] == {name: {"condition": "service_healthy"} for name in nodes(file)}
+    assert "./nginx.conf:/etc/nginx/nginx.conf:ro" in nginx["volumes"]
+    ports = [deployment.http_port, *([deployment.https_port] if deployment.tls else [])]
+    assert nginx["ports"] == [f"{port}:{port}" for port in ports]
+    mounted = {volume.split(":")[-2] for volume in nginx["volumes"]}
+    assert ({deployment.certificate, deployment.certificate_key} <= mounted) is deployment.tls
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"subnet": "10.0.0.0/33"}, "--subnet: .*"),
+        ({"subnet": "10.0.0.1/24"}, "--subnet: .*"),
+        ({"subnet": "10.0.0.0/29"}, r"--subnet: 10.0.0.0/29 is too small for 3 nodes \(--nodes\)"),
+    ],
+)
+def test_a_subnet_that_cannot_be_is_named(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        emit("compose", deployed(**options))
+    emit("compose", deployed(subnet="10.0.0.0/28", nodes=6))
+
+
+def test_the_image_is_built_once() -> None:
+    file = composed()
+    built = {name: service["build"] for name, service in file["services"].items() if "build" in service}
+    assert built == {"migrate": {"context": "../..", "dockerfile": "deploy/docker/Dockerfile"}}
+
+
+def test_migrations_run_once() -> None:
+    migrate = composed()["services"]["migrate"]
+    assert migrate["command"] == ["python", "manage.py", "migrate", "--noinput"]
+    assert migrate["restart"] == "no"
+    assert "migrate" not in migrate["depends_on"]
+    assert "MCP_MIGRATE" not in emit("compose", deployed())["compose.yaml"]
+
+
+def test_the_store_is_for_the_nodes_alone() -> None:
+    file = composed()
+    redis = file["services"]["redis"]
+    assert redis["networks"] == ["store"]
+    assert file["networks"]["store"] == {"internal": True}
+    assert "ports" not in redis
+    assert "store" not in file["services"]["nginx"]["networks"]
+    assert redis["volumes"] == ["redis:/data"]
+    assert "redis" in file["volumes"]
+
+
+# -- Redis, really -----------------------------------------------------------------------------------------
+
+
+class ComposedRedis(RedisServer):
+    """The local redis-server, started by the command of compose.yaml."""
+
+    def command(self) -> list[str]:
+        *shell, script = (word.replace("$$", "$") for word in composed()["services"]["redis"]["command"])
+        return [*shell, f"{script} --bind 127.0.0.1 --port {self.port} --dir {self.folder}"]
+
+    def environment(self) -> dict[str, str]:
+        path = f"{os.environ['PATH']}:{Path(program('redis-server')).parent}"
+        return {**super().environment(), "PATH": path, "REDISCLI_AUTH": self.password}
+
+
+def test_redis_does_what_it_is_told(needs: Callable[..., None]) -> None:
+    needs("redis-server", "redis-cli")
+    [first, *rest] = composed()["services"]["redis"]["healthcheck"]["test"]
+    assert first == "CMD"
+    with ComposedRedis(password="a password of this test") as redis:
+        settings = {name: redis.ask("CONFIG", "GET", name)[name] for name in ("appendonly", "appendfsync", "save")}
+        assert settings == {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
+        assert redis.ask("CONFIG", "GET", "maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert redis.ask("INFO", "server")["process_id"] == redis.pid, "SIGTERM reaches Redis itself"
+        assert redis.password not in Path(f"/proc/{redis.pid}/cmdline").read_text()
+        line = [program(rest[0]), "-p", str(redis.port), *rest[1:]]
+        for password, outcome in ((redis.password, 0), ("wrong", 1)):
+            environment = {**os.environ, "REDISCLI_AUTH": password}
+            done = subprocess.run(line, env=environment, capture_output=True, timeout=SECONDS, check=False)
+            assert done.returncode == outcome, json.dumps(done.stdout.decode())

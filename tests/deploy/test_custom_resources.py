@@ -1,0 +1,101 @@
+"""What the Prometheus operator and KEDA are given, against models of their custom resources, from npm."""
+
+# ruff: noqa: S603 (the commands are this project's own)
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mcp_transport.deployment import Deployment, emit
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.processes import program
+
+pytestmark = pytest.mark.slow_deploy
+
+PACKAGES = {"@kubernetes-models/prometheus-operator": "6.0.0", "@kubernetes-models/keda": "2.0.0"}
+CACHE = Path(os.environ.get("MCP_TEST_CACHE", Path.home() / ".cache" / "django-mcp-transport-tests"))
+INSTALL_SECONDS = 300
+
+# Reads a list of documents, and writes for each what is wrong with it, or null.
+CHECK = """
+import * as operator from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
+import * as keda from "@kubernetes-models/keda/keda.sh/v1alpha1";
+let text = "";
+for await (const piece of process.stdin) text += piece;
+const known = { ...operator, ...keda };
+const problems = JSON.parse(text).map((document) => {
+  try {
+    new known[document.kind](document).validate();
+    return null;
+  } catch (error) {
+    return String(error);
+  }
+});
+console.log(JSON.stringify(problems));
+"""
+
+CUSTOM = ("service-monitor.yaml", "prometheus-rule.yaml", "scaled-object.yaml")
+WRONG = {
+    "service-monitor.yaml": ("endpoints", [{"port": 80}]),
+    "prometheus-rule.yaml": ("groups", [{"rules": []}]),
+    "scaled-object.yaml": ("triggers", [{"type": "cpu"}]),
+}
+
+
+@pytest.fixture(scope="module")
+def check(needs: Callable[..., None]) -> Callable[..., list[str | None]]:
+    """Install the models once, and return what asks them."""
+    needs("node", "npm")
+    folder = CACHE / "-".join(["kubernetes-models", *PACKAGES.values()])
+    complete = folder / "complete"
+    if not complete.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
+        command = [program("npm"), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+        if done.returncode:
+            message = f"npm could not install {', '.join(PACKAGES)}: {done.stderr.strip()}"
+            (pytest.fail if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"} else pytest.skip)(message)
+        complete.touch()
+
+    def ask(*documents: Any) -> list[str | None]:
+        (folder / "check.mjs").write_text(CHECK)
+        done = subprocess.run(
+            [program("node"), "check.mjs"],
+            cwd=folder,
+            input=json.dumps(documents),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        found: list[str | None] = json.loads(done.stdout)
+        return found
+
+    return ask
+
+
+def document(name: str) -> Any:
+    return yaml.safe_load(emit("prometheus", Deployment(policy=Policy()))[name])
+
+
+@pytest.mark.parametrize("name", CUSTOM)
+def test_custom_resource_is_what_its_model_wants(name: str, check: Callable[..., list[str | None]]) -> None:
+    assert check(document(name)) == [None]
+
+
+@pytest.mark.parametrize("name", CUSTOM)
+def test_models_see_what_is_wrong(name: str, check: Callable[..., list[str | None]]) -> None:
+    wrong = document(name)
+    member, value = WRONG[name]
+    wrong["spec"][member] = value
+    [problem] = check(wrong)
+    assert problem
+    assert member in problem

@@ -1,0 +1,271 @@
+"""The emitted Dockerfile and what goes with it: hadolint and shells read them, and the entrypoint runs."""
+
+# ruff: noqa: S603, S607 (the commands are this project's own)
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_transport.deployment import Deployment, emit, server
+from mcp_transport.deployment.docker import health_check
+from mcp_transport.deployment.values import SERVERS
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.node import Node
+from tests.cluster.processes import LOOPBACK, free_port
+
+BIN = Path(sys.executable).parent
+SECONDS = 20.0
+
+every_server = pytest.mark.parametrize("name", SERVERS)
+
+
+def emitted(**options: Any) -> dict[str, str]:
+    return emit("docker", Deployment(policy=Policy(), **options))
+
+
+def dockerfile(**options: Any) -> str:
+    return emitted(**options)["Dockerfile"]
+
+
+# -- the Dockerfile ----------------------------------------------------------------------------------------
+
+
+def lint(text: str) -> list[str]:
+    """Return the codes of what hadolint finds."""
+    line = [str(BIN / "hadolint"), "--format", "json", "-"]
+    found = subprocess.run(line, input=text, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return [item["code"] for item in json.loads(found.stdout)]
+
+
+@every_server
+@pytest.mark.parametrize("static_files", [True, False])
+def test_hadolint_finds_nothing(name: str, static_files: bool) -> None:
+    assert lint(dockerfile(server=name, static_files=static_files)) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "code"),
+    [
+        ("apt-get install --yes", "apt-get install", "DL3014"),
+        ("WORKDIR /app", "WORKDIR app", "DL3000"),
+        ('ENTRYPOINT ["tini", "--", "sh", "/entrypoint.sh"]', "ENTRYPOINT tini -- sh /entrypoint.sh", "DL3025"),
+        ('"$(random)"', '"$(random', "SC1072"),
+    ],
+)
+def test_hadolint_finds_planted_faults(right: str, wrong: str, code: str) -> None:
+    text = dockerfile()
+    assert right in text
+    assert code in lint(text.replace(right, wrong))
+
+
+def instructions(text: str) -> dict[str, list[str]]:
+    """Return the instructions of the last stage, by their keyword, with continued lines joined."""
+    joined = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", text, flags=re.M))
+    found: dict[str, list[str]] = {}
+    for line in joined.rpartition("\nFROM ")[2].splitlines()[1:]:
+        if line:
+            keyword, _, rest = line.partition(" ")
+            found.setdefault(keyword, []).append(rest)
+    return found
+
+
+@every_server
+def test_the_image_is_what_the_deployment_says(name: str) -> None:
+    deployment = Deployment(policy=Policy(), server=name, port=8123, base_image="registry.test/python:3.13-slim")
+    text = emit("docker", deployment)["Dockerfile"]
+    last = instructions(text)
+    assert text.index("ARG BASE_IMAGE=registry.test/python:3.13-slim\n") < text.index("FROM ")
+    assert re.findall("^FROM (.*)$", text, re.M) == ["${BASE_IMAGE} AS builder", "${BASE_IMAGE}"]
+    assert json.loads(last["CMD"][0]) == server.command(deployment)
+    assert json.loads(last["ENTRYPOINT"][0]) == ["tini", "--", "sh", "/entrypoint.sh"]
+    assert last["USER"] == [f"{deployment.uid}:{deployment.uid}"] == ["10001:10001"]
+    assert last["EXPOSE"] == ["8123"]
+    assert last["STOPSIGNAL"] == ["SIGTERM"]
+    options, _, check = last["HEALTHCHECK"][0].partition("CMD ")
+    assert json.loads(check) == health_check(deployment)
+    assert "--timeout=5s" in options
+    [variables] = last["ENV"]
+    assert {"PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1", "HOME=/tmp"} <= set(variables.split())
+    assert list(last).index("USER") > list(last).index("RUN"), "nothing is made by the user it runs as"
+
+
+@pytest.mark.parametrize(
+    ("name", "packages"),
+    [
+        ("daphne", {"daphne"}),
+        ("gunicorn", {"gunicorn", "uvicorn-worker", "uvicorn[standard]"}),
+        ("uvicorn", {"uvicorn[standard]"}),
+        ("granian", {"granian[uvloop]"}),
+    ],
+)
+def test_the_server_is_installed_with_what_it_needs(name: str, packages: set[str]) -> None:
+    line = re.search(r"^RUN /venv/bin/pip install -r \S+ (.*)$", dockerfile(server=name), re.M)
+    assert line
+    assert {re.split("[<>=]", word.strip('"'))[0] for word in line[1].split()} == packages
+
+
+def test_static_files_are_collected_with_a_secret_that_nobody_keeps() -> None:
+    text = dockerfile(secrets="DJANGO_SECRET_KEY,REDIS_URL,PAYMENT_KEY")
+    [run] = [line for line in instructions(text)["RUN"] if "collectstatic" in line]
+    assert 'DJANGO_SECRET_KEY="$(random)"' in run
+    assert 'PAYMENT_KEY="$(random)"' in run
+    assert 'REDIS_URL="redis://127.0.0.1:6379/0"' in run
+    for keyword in ("ARG", "ENV", "LABEL"):
+        assert not [line for line in instructions(text).get(keyword, []) if "SECRET" in line or "PAYMENT" in line]
+    assert "collectstatic" not in dockerfile(static_files=False)
+
+
+def test_what_is_left_out_of_the_image() -> None:
+    lines = emitted()["Dockerfile.dockerignore"].splitlines()
+    assert {"**/.env", "**/.env.*", "**/*.key", "**/*.pem", "**/*.sqlite3", ".git", "deploy"} <= set(lines)
+    assert lines.index("!deploy/docker/entrypoint.sh") > lines.index("deploy"), "a later line has the last word"
+
+
+def test_emitting_twice_gives_the_same() -> None:
+    assert emitted() == emitted()
+    assert list(emitted()) == ["Dockerfile", "Dockerfile.dockerignore", "entrypoint.sh"]
+
+
+def test_the_health_check_asks_the_node(tmp_path: Path) -> None:
+    with Node(folder=tmp_path) as node:
+        deployment = Deployment(policy=Policy(), host="localhost", port=node.port)
+        line = [sys.executable, *health_check(deployment)[1:]]
+        # A proxy that the environment names must not be asked.
+        environment = {**os.environ, "http_proxy": f"http://{LOOPBACK}:1", "HTTP_PROXY": f"http://{LOOPBACK}:1"}
+        assert subprocess.run(line, env=environment, timeout=SECONDS, check=False).returncode == 0
+        wrong = [word.replace("/healthz", "/nothing") for word in line]
+        assert subprocess.run(wrong, timeout=SECONDS, check=False).returncode == 1
+    done = subprocess.run(line, capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == 1
+    assert b"ConnectionRefusedError" in done.stderr
+
+
+# -- the entrypoint ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def entrypoint(tmp_path: Path) -> Path:
+    """Write it beside a manage.py that notes how it was called."""
+    path = tmp_path / "entrypoint.sh"
+    path.write_text(emitted()["entrypoint.sh"])
+    (tmp_path / "manage.py").write_text("import sys\nopen('called', 'a').write(' '.join(sys.argv[1:]) + '\\n')\n")
+    return path
+
+
+@contextmanager
+def started(entrypoint: Path, *words: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Run it as the image does, in a process group of its own that ends with the block."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MCP_")}
+    environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1", **variables}
+    process = subprocess.Popen(
+        ["sh", str(entrypoint), *words],
+        cwd=entrypoint.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("shell", [["sh", "-n"], [BIN / "shellcheck", "--shell=sh"]], ids=["sh", "shellcheck"])
+def test_a_shell_can_read_it(entrypoint: Path, shell: list[str | Path]) -> None:
+    good = subprocess.run([*shell, entrypoint], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (good.returncode, good.stdout + good.stderr) == (0, "")
+    entrypoint.write_text(entrypoint.read_text().replace("\nfi\n", "\n", 1))
+    assert subprocess.run([*shell, entrypoint], capture_output=True, timeout=SECONDS, check=False).returncode != 0
+
+
+def test_it_becomes_the_server(entrypoint: Path) -> None:
+    script = "import os, sys; print(os.getpid(), sys.argv[1:])"
+    with started(entrypoint, "python", "-c", script, "a b", "c") as process:
+        out, _ = process.communicate(timeout=SECONDS)
+        assert out == f"{process.pid} ['a b', 'c']\n"
+        assert process.returncode == 0
+    assert not (entrypoint.parent / "called").exists()
+
+
+def test_sigterm_reaches_the_server(entrypoint: Path) -> None:
+    script = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('draining'), sys.exit(7)))\n"
+        "print('ready')\nsignal.pause()\n"
+    )
+    with started(entrypoint, "python", "-c", script) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        out, _ = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out) == (7, "draining\n")
+
+
+@pytest.mark.parametrize(("value", "calls"), [("1", "migrate --noinput\n"), ("0", ""), ("", "")])
+def test_it_migrates_when_told(entrypoint: Path, value: str, calls: str) -> None:
+    called = entrypoint.parent / "called"
+    script = "import pathlib; print('after' if pathlib.Path('called').exists() else 'without')"
+    with started(entrypoint, "python", "-c", script, MCP_MIGRATE=value) as process:
+        out, _ = process.communicate(timeout=SECONDS)
+    assert out == ("after\n" if calls else "without\n")
+    assert (called.read_text() if called.exists() else "") == calls
+
+
+def test_a_failed_migration_stops_it(entrypoint: Path) -> None:
+    (entrypoint.parent / "manage.py").write_text("raise SystemExit(3)\n")
+    with started(entrypoint, "echo", "served", MCP_MIGRATE="1") as process:
+        out, _ = process.communicate(timeout=SECONDS)
+        assert (process.returncode, out) == (3, "")
+
+
+def test_it_waits_until_all_take_connections(entrypoint: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, free_port())) as other:
+        first, second = (listener.getsockname()[1] for listener in (one, other))
+        other.close()  # for now
+        places = f"{LOOPBACK}:{first}, {LOOPBACK}:{second}"
+        with started(entrypoint, "echo", "served", MCP_WAIT_FOR=places) as process:
+            one.settimeout(SECONDS)
+            one.accept()[0].close()  # so it is at the second one, or about to be
+            assert process.poll() is None
+            with socket.create_server((LOOPBACK, second)):
+                out, _ = process.communicate(timeout=SECONDS)
+            assert (process.returncode, out) == (0, "served\n")
+
+
+def test_it_waits_no_longer_than_told(entrypoint: Path) -> None:
+    place = f"{LOOPBACK}:{free_port()}"
+    began = time.monotonic()
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        places = f"{LOOPBACK}:{listener.getsockname()[1]} {place}"
+        with started(entrypoint, "echo", "served", MCP_WAIT_FOR=places, MCP_WAIT_SECONDS="0.5") as process:
+            out, errors = process.communicate(timeout=SECONDS)
+            assert (process.returncode, out) == (1, "")
+    assert time.monotonic() - began >= 0.5
+    assert errors.startswith(f"MCP_WAIT_FOR: {place} takes no connections")
+
+
+def test_sigterm_ends_the_waiting(entrypoint: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        places = f"{LOOPBACK}:{listener.getsockname()[1]} {LOOPBACK}:{free_port()}"
+        with started(entrypoint, "echo", "served", MCP_WAIT_FOR=places, MCP_WAIT_SECONDS="600") as process:
+            listener.settimeout(SECONDS)
+            listener.accept()[0].close()
+            process.terminate()
+            process.wait(SECONDS)
+            assert process.returncode == -signal.SIGTERM

@@ -1,0 +1,298 @@
+"""What Prometheus is told: promtool reads it, and tries the rules on series that are made up."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mcp_transport.deployment import Deployment, emit
+from mcp_transport.metrics import _BOUNDS, _families
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.processes import program
+from tests.test_docs import table
+
+OPERATOR = Deployment(policy=Policy())
+ANYWHERE = replace(OPERATOR, monitor="scrape")
+P95 = "job:mcp_transport_response_milliseconds:p95_rate1m"
+
+
+@pytest.fixture(autouse=True)
+def promtool(needs: Callable[..., None]) -> None:
+    needs("promtool")
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [program("promtool"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603
+
+
+def write(folder: Path, deployment: Deployment) -> dict[str, str]:
+    files = emit("prometheus", deployment)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return files
+
+
+def rules(deployment: Deployment = OPERATOR) -> dict[str, Any]:
+    """Return the groups, as the operator is given them."""
+    spec: dict[str, Any] = yaml.safe_load(emit("prometheus", deployment)["prometheus-rule.yaml"])["spec"]
+    return spec
+
+
+def try_rules(folder: Path, *tests: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run promtool's unit tests of the rules."""
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    file = folder / "tests.yaml"
+    file.write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": list(tests)})
+    )
+    return run("test", "rules", file)
+
+
+def series(metric: str, values: str, **labels: str) -> dict[str, str]:
+    all_labels = {"job": "mcp", "namespace": "mcp", "instance": "a"} | labels
+    return {
+        "series": f"{metric}{{{', '.join(f'{key}={value!r}' for key, value in all_labels.items())}}}",
+        "values": values,
+    }
+
+
+def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str]]:
+    """Return the buckets of calls that take so long, so many every 15 s."""
+    bounds = [*_BOUNDS, float("inf")]
+    counts = {bound: sum(count for seconds, count in each.items() if seconds <= bound) for bound in bounds}
+    found = [
+        series(
+            "mcp_transport_call_seconds_bucket",
+            f"0+{count}x80",
+            le=repr(bound).replace("inf", "+Inf"),
+            operation=operation,
+        )
+        for bound, count in counts.items()
+    ]
+    total = sum(each.values())
+    return [*found, series("mcp_transport_call_seconds_count", f"0+{total}x80", operation=operation)]
+
+
+# -- what promtool says of the files ---------------------------------------------------------------------
+
+
+def test_configuration_is_right_and_finds_its_rules_and_nodes(tmp_path: Path) -> None:
+    files = write(tmp_path, replace(ANYWHERE, port=9000, nodes=2))
+    checked = run("check", "config", tmp_path / "prometheus.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "1 rule files found" in checked.stdout
+    assert yaml.safe_load(files["nodes.yaml"]) == [{"targets": ["127.0.0.1:9000", "127.0.0.1:9001"]}]
+
+
+def test_nodes_that_were_named_are_read() -> None:
+    files = emit("prometheus", replace(ANYWHERE, upstreams="10.0.0.1:8000,10.0.0.2:8000"))
+    assert yaml.safe_load(files["nodes.yaml"]) == [{"targets": ["10.0.0.1:8000", "10.0.0.2:8000"]}]
+
+
+def test_the_operator_is_given_the_same_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    checked = run("check", "rules", tmp_path / "rules.yaml")
+    assert (checked.returncode, "13 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
+    anywhere = emit("prometheus", ANYWHERE)["rules.yaml"]
+    there = {
+        rule.get("alert") or rule["record"] for group in yaml.safe_load(anywhere)["groups"] for rule in group["rules"]
+    }
+    here = {rule.get("alert") or rule["record"] for group in rules()["groups"] for rule in group["rules"]}
+    assert here == there
+
+
+def test_promtool_sees_what_is_wrong(tmp_path: Path) -> None:
+    files = write(tmp_path, ANYWHERE)
+    (tmp_path / "rules.yaml").write_text(files["rules.yaml"].replace("sum by (", "sum by ((", 1))
+    assert run("check", "rules", tmp_path / "rules.yaml").returncode
+    assert run("check", "config", tmp_path / "prometheus.yml").returncode
+
+
+def test_rules_read_metrics_that_there_are() -> None:
+    known = {family.name + suffix for family in _families(None) for suffix in ("", "_total", "_bucket", "_count")}
+    known |= {rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule}
+    read = set(re.findall(r"[\w:]*mcp_transport_[\w:]+", emit("prometheus", ANYWHERE)["rules.yaml"]))
+    assert read <= known
+
+
+def test_every_alert_says_what_to_do() -> None:
+    for rule in (rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule):
+        assert set(rule["annotations"]) == {"summary", "description", "runbook"}, rule["alert"]
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+
+
+def test_alerts_and_records_are_documented() -> None:
+    documented = {(row[0], row[1]) for row in table("howto/prometheus.md", "Alert")}
+    assert documented == {(name, rule["labels"]["severity"]) for name, rule in alerts().items()}
+    records = [rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule]
+    assert [row[0] for row in table("howto/prometheus.md", "Record")] == records
+
+
+# -- records ---------------------------------------------------------------------------------------------
+
+
+def asked(expr: str, at: str, *samples: tuple[str, float]) -> dict[str, Any]:
+    found = [{"labels": f"{expr}{{{labels}}}", "value": value} for labels, value in samples]
+    return {"expr": expr, "eval_time": at, "exp_samples": found}
+
+
+BOTH = 'job="mcp", namespace="mcp"'
+SERVING = series("mcp_transport_draining", "0x80")
+
+
+def test_p95_is_that_of_all_nodes_and_operations(tmp_path: Path) -> None:
+    # 90 of 100 calls within 10 ms and 10 within 100: the 95th is half the way from 75 ms to 100.
+    input_series = [*calls({0.01: 90}, "ping"), *calls({0.1: 10}, "tools/call buy"), SERVING]
+    exact = {
+        "expr": f"round({P95}, 0.001)",
+        "eval_time": "5m",
+        "exp_samples": [{"labels": f"{{{BOTH}}}", "value": 87.5}],
+    }
+    test = {"interval": "15s", "input_series": input_series, "promql_expr_test": [exact]}
+    tested = try_rules(tmp_path, test)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    exact["exp_samples"] = [{"labels": f"{{{BOTH}}}", "value": 87}]
+    assert try_rules(tmp_path, test).returncode
+
+
+def test_p95_is_nothing_while_nobody_calls_and_not_missing(tmp_path: Path) -> None:
+    idle = {
+        "interval": "15s",
+        "input_series": [SERVING],
+        "promql_expr_test": [asked(P95, "5m", (BOTH, 0))],
+    }
+    tested = try_rules(tmp_path, idle)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    idle["promql_expr_test"] = [asked(P95, "5m", (BOTH, 1))]
+    assert try_rules(tmp_path, idle).returncode
+
+
+def test_rates_and_ratio_are_by_operation(tmp_path: Path) -> None:
+    failing = series("mcp_transport_call_errors_total", "0+3x80", operation="ping")
+    labels = f'{BOTH}, operation="ping"'
+    tested = try_rules(
+        tmp_path,
+        {
+            "interval": "15s",
+            "input_series": [*calls({0.01: 30}), failing],
+            "promql_expr_test": [
+                asked("job_operation:mcp_transport_calls:rate5m", "10m", (labels, 2)),
+                asked("job_operation:mcp_transport_call_errors:rate5m", "10m", (labels, 0.2)),
+                asked("job:mcp_transport_call_errors:ratio_rate5m", "10m", (BOTH, 0.1)),
+            ],
+        },
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+# -- alerts ----------------------------------------------------------------------------------------------
+
+LOST = series("mcp_transport_events_total", "0x20 1x60", event="lost")
+FIRING: dict[str, tuple[list[dict[str, str]], str, dict[str, str]]] = {
+    "McpNoNode": ([series("mcp_transport_draining", "1x80")], "2m", {}),
+    "McpCallsLost": ([LOST], "6m", {"event": "lost"}),
+    "McpStoreEmptied": ([series("mcp_transport_events_total", "0+10x80", event="rehydrated")], "6m", {}),
+    "McpStoreUnavailable": ([series("mcp_transport_refused_total", "0+5x80", reason="503")], "6m", {}),
+    "McpErrors": (
+        [*calls({0.01: 30}), series("mcp_transport_call_errors_total", "0+3x80", operation="ping")],
+        "15m",
+        {},
+    ),
+    "McpSlow": ([SERVING, *calls({0.3: 30})], "15m", {}),
+    "McpDrainingStuck": ([series("mcp_transport_draining", "1x80")], "3m", {"instance": "a"}),
+    "McpRefusedByLimit": (
+        [series("mcp_transport_refused_total", "0+5x80", reason="room")],
+        "12m",
+        {"reason": "room"},
+    ),
+}
+QUIET: dict[str, list[dict[str, str]]] = {
+    "McpNoNode": [series("mcp_transport_draining", "1x80"), series("mcp_transport_draining", "0x80", instance="b")],
+    "McpCallsLost": [series("mcp_transport_events_total", "0+1x80", event="taken_over")],
+    "McpStoreEmptied": [series("mcp_transport_events_total", "0+1x80", event="rehydrated")],
+    "McpStoreUnavailable": [series("mcp_transport_refused_total", "0+5x80", reason="404")],
+    "McpErrors": [*calls({0.01: 30}), series("mcp_transport_call_errors_total", "0+1x80", operation="ping")],
+    "McpSlow": [SERVING, *calls({0.1: 30})],
+    "McpDrainingStuck": [series("mcp_transport_draining", "1x5 stale")],
+    "McpRefusedByLimit": [series("mcp_transport_refused_total", "0+5x80", reason="404")],
+}
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    return {rule["alert"]: rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule}
+
+
+def fires(name: str, input_series: list[dict[str, str]], at: str, labels: dict[str, str] | None) -> dict[str, Any]:
+    """Return a unit test: the alert fires with these labels, or does not (None)."""
+    rule = alerts()[name]
+    expected = []
+    if labels is not None:
+        # absent() has no labels to give.
+        common = {} if name == "McpNoNode" else {"job": "mcp", "namespace": "mcp"}
+        all_labels = common | labels | rule["labels"]
+        expected = [{"exp_labels": all_labels, "exp_annotations": rule["annotations"]}]
+    asked = {"eval_time": at, "alertname": name, "exp_alerts": expected}
+    return {"interval": "15s", "input_series": input_series, "alert_rule_test": [asked]}
+
+
+def test_every_alert_is_tried() -> None:
+    assert set(alerts()) == set(FIRING) == set(QUIET)
+
+
+@pytest.mark.parametrize("name", FIRING)
+def test_alert_fires_when_it_should(name: str, tmp_path: Path) -> None:
+    tested = try_rules(tmp_path, fires(name, *FIRING[name]))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_alert_is_quiet_when_it_should_be(name: str, tmp_path: Path) -> None:
+    at = FIRING[name][1]
+    tested = try_rules(tmp_path, fires(name, QUIET[name], at, None))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+# -- scaling ---------------------------------------------------------------------------------------------
+
+
+def test_the_autoscaler_is_given_what_it_asks_for() -> None:
+    [scaler] = yaml.safe_load_all(emit("kubernetes", OPERATOR)["autoscaler.yaml"])
+    [asked] = [metric["external"]["metric"] for metric in scaler["spec"]["metrics"] if metric["type"] == "External"]
+    [rule] = yaml.safe_load(emit("prometheus", OPERATOR)["adapter-values.yaml"])["rules"]["external"]
+    assert rule["name"]["as"] == asked["name"]
+    assert rule["seriesQuery"].startswith(P95 + "{")
+    assert rule["metricsQuery"] == "max(<<.Series>>{<<.LabelMatchers>>})"
+    # Both are labels of the record.
+    assert {"namespace", *asked["selector"]["matchLabels"]} == {"namespace", "job"}
+    assert asked["selector"]["matchLabels"] == {"job": OPERATOR.name}
+
+
+def test_keda_scales_as_the_autoscaler_does() -> None:
+    [scaler] = yaml.safe_load_all(emit("kubernetes", OPERATOR)["autoscaler.yaml"])
+    spec = yaml.safe_load(emit("prometheus", OPERATOR)["scaled-object.yaml"])["spec"]
+    assert spec["scaleTargetRef"]["name"] == scaler["spec"]["scaleTargetRef"]["name"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (OPERATOR.nodes, OPERATOR.most_nodes)
+    assert spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == scaler["spec"]["behavior"]
+    targets = [metric["resource"]["target"]["averageUtilization"] for metric in scaler["spec"]["metrics"][:2]]
+    assert [int(trigger["metadata"]["value"]) for trigger in spec["triggers"][:2]] == targets
+    assert spec["triggers"][2]["metadata"]["threshold"] == scaler["spec"]["metrics"][2]["external"]["target"]["value"]
+
+
+def test_the_service_that_is_monitored_is_there() -> None:
+    monitor = yaml.safe_load(emit("prometheus", OPERATOR)["service-monitor.yaml"])
+    service = yaml.safe_load(emit("kubernetes", OPERATOR)["service.yaml"])
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [each["port"] for each in monitor["spec"]["endpoints"]] == [
+        port["name"] for port in service["spec"]["ports"]
+    ]
+    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
+    # The Service's name is the job, by which all rules select.
+    assert service["metadata"]["name"] == OPERATOR.name

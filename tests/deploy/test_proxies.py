@@ -1,0 +1,295 @@
+"""Both emitted proxies before real nodes: both eras, streams without delay, limits, WebSockets, affinity."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+
+from mcp_transport.protocol.policy import Policy
+from tests.adapters.wire import HOST, PATIENCE, Request
+from tests.cluster.client import SESSIONLESS, Client
+from tests.cluster.node import Node
+from tests.cluster.processes import LOOPBACK
+from tests.deploy.proxies import KINDS, HAProxy, Proxy
+from tests.deploy.stands import BUSY, OK, behind, die, saying
+
+LAG = 0.05
+STEPS, PAUSE = 10, 0.04
+ROUNDS = 3
+SILENCE = 2.5
+MANY = 24
+
+POST = Request(headers=(HOST,), body=b"{}")
+GET = Request(method="GET", headers=(HOST,))
+
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.role)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(needs: Callable[..., None]) -> None:
+    needs("nginx", "haproxy", "openssl")
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.role)
+def proxy(request: pytest.FixtureRequest, nodes: list[Node]) -> Iterator[Proxy]:
+    with request.param([node.port for node in nodes]) as proxy:
+        yield proxy
+        print(proxy.log)  # pytest shows it when a test failed
+
+
+async def where(client: Client) -> int:
+    """Return which process serves a call."""
+    return int(await (await client.call("where")).text())
+
+
+# -- what they are told --------------------------------------------------------------------------------------
+
+
+@every_kind
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
+@pytest.mark.parametrize("affinity", ["none", "session", "address"])
+def test_own_program_finds_no_fault(kind: type[Proxy], affinity: str, tls: bool, tmp_path: Path) -> None:
+    proxy = kind([8001, 8002], folder=tmp_path, affinity=affinity, tls=tls)
+    judged = proxy.check()
+    assert judged.returncode == 0, judged.stderr
+    assert not re.search("warn", judged.stderr, re.I), judged.stderr
+
+
+@every_kind
+def test_own_program_finds_a_fault(kind: type[Proxy], tmp_path: Path) -> None:
+    proxy = kind([8001], folder=tmp_path, edit=lambda text: re.sub(r"(connect\w*) 2s", r"\1 soon", text))
+    assert proxy.check().returncode != 0
+
+
+# -- both eras -----------------------------------------------------------------------------------------------
+
+
+async def test_session_is_served_by_every_node(proxy: Proxy, nodes: list[Node]) -> None:
+    async with Client(proxy.port) as client:
+        await client.initialize()
+        seen = {await where(client) for _ in range(MANY)}
+        assert seen == {node.pid for node in nodes}
+        assert (await client.delete()).status in (200, 204)
+
+
+async def test_requests_without_a_session_are_served(proxy: Proxy) -> None:
+    async with Client(proxy.port) as client:
+        assert await (await client.call_alone("add", {"a": 1, "b": 2})).text() == "3"
+
+
+async def test_stream_is_resumed(proxy: Proxy) -> None:
+    async with Client(proxy.port) as client:
+        await client.initialize()
+        answer = await client.call("tick", {"steps": 3, "pause": 0.0})
+        first = await answer.next_event()
+        assert first is not None
+        assert len(await answer.messages()) == 4
+        again = await client.get(first.id)
+        assert len(await again.messages()) == 4
+
+
+# -- streams -------------------------------------------------------------------------------------------------
+
+
+async def most_lag(client: Client, sessionless: bool) -> float:
+    """Return how late the latest event of a stream is, in the best of some rounds: others use this machine, too."""
+    rounds = []
+    for _ in range(ROUNDS):
+        call = client.call_alone if sessionless else client.call
+        answer = await call("tick", {"steps": STEPS, "pause": PAUSE})
+        lags = []
+        while (message := await answer.next_message()) is not None and "method" in message:
+            lags.append(time.time() - float(message["params"]["message"]))
+        assert len(lags) == STEPS
+        rounds.append(max(lags))
+    return min(rounds)
+
+
+@pytest.mark.parametrize("sessionless", [False, True], ids=["2025", "2026"])
+async def test_events_arrive_as_they_are_sent(proxy: Proxy, sessionless: bool) -> None:
+    async with Client(proxy.port) as client:
+        await client.initialize()
+        lag = await most_lag(client, sessionless)
+        print(f"{proxy.role}: {lag * 1000:.1f} ms")
+        assert lag < LAG
+
+
+async def test_delay_would_be_noticed(nodes: list[Node]) -> None:
+    with HAProxy([nodes[0].port], edit=lambda text: text.replace("    option http-no-delay\n", "")) as proxy:
+        async with Client(proxy.port) as client:
+            await client.initialize()
+            assert await most_lag(client, False) > LAG
+
+
+async def test_silent_stream_lives(proxy: Proxy) -> None:
+    async with Client(proxy.port) as client:
+        await client.initialize()
+        assert await (await client.call("brood", {"seconds": SILENCE})).text() == "well thought"
+
+
+def shorten(text: str) -> str:
+    """Let a second of silence be too much."""
+    return re.sub(r"(proxy_read_timeout|timeout (?:client|server)) \d+s", r"\1 1s", text)
+
+
+@every_kind
+async def test_short_timeouts_would_be_noticed(kind: type[Proxy], nodes: list[Node]) -> None:
+    with kind([nodes[0].port], edit=shorten) as proxy:
+        async with Client(proxy.port) as client:
+            await client.initialize()
+            answer = await client.call("brood", {"seconds": SILENCE})
+            assert [message["method"] for message in await answer.messages()] == ["notifications/progress"]
+
+
+# -- what goes through ---------------------------------------------------------------------------------------
+
+HEADERS = (
+    ("Authorization", "Bearer of-news"),
+    ("Mcp-Session-Id", "s"),
+    ("Last-Event-ID", "e-1"),
+    ("MCP-Protocol-Version", SESSIONLESS),
+    ("Mcp-Method", "tools/call"),
+    ("Mcp-Name", "add"),
+    ("Origin", "https://elsewhere.example"),
+)
+
+
+async def echo(port: int, *headers: tuple[str, str]) -> dict[str, list[str]]:
+    """Return the headers that a node gets, by their names."""
+    async with Client(port) as client:
+        answer = await client.send(Request(method="GET", path="/echo", headers=(HOST, *headers)))
+        found: dict[str, list[str]] = {}
+        for name, value in (await answer.json())["headers"]:
+            found.setdefault(name.lower(), []).append(value)
+        return found
+
+
+async def test_headers_go_through(proxy: Proxy) -> None:
+    found = await echo(proxy.port, *HEADERS)
+    assert {name.lower(): [value] for name, value in HEADERS}.items() <= found.items()
+    assert "close" not in found.get("connection", [])
+
+
+async def test_what_clients_say_of_themselves_is_not_believed(proxy: Proxy) -> None:
+    false = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example")]
+    for _ in range(8):  # every node has its turn: daphne drops names with underscores itself, uvicorn does not
+        found = await echo(proxy.port, *false, ("Mcp_Name", "delete"), ("X_Forwarded_Proto", "https"))
+        assert found["x-forwarded-for"] == [LOOPBACK]
+        assert found["x-forwarded-proto"] == ["http"]
+        assert "evil.example" not in found["x-forwarded-host"]
+        assert not [name for name in found if "_" in name]
+
+
+async def test_body_goes_through_up_to_the_endpoints_limit(proxy: Proxy) -> None:
+    async with Client(proxy.port) as client:
+        await client.initialize()
+        size = Policy().max_request_bytes - 1000
+        assert await (await client.call("measure", {"text": "x" * size})).text() == str(size)
+        refused = await client.call("measure", {"text": "x" * Policy().max_request_bytes})
+        assert refused.status == 413
+        assert (await refused.json())["error"]["message"]  # the endpoint's own words
+        huge = Request(method="PUT", headers=(HOST, ("Content-Length", str(4 * Policy().max_request_bytes + 1))))
+        answer = await client.send(huge)
+        assert (answer.status, "application/json" in answer.headers["content-type"]) == (413, False)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/%6Detrics"])
+async def test_numbers_are_not_for_everybody(proxy: Proxy, nodes: list[Node], path: str) -> None:
+    request = Request(method="GET", path=path, headers=(HOST,))
+    async with Client(proxy.port) as client:
+        assert (await client.send(request, nodes[0].port)).status == 200
+        assert (await client.send(request)).status == 404
+
+
+async def test_health_is_for_everybody(proxy: Proxy) -> None:
+    async with Client(proxy.port) as client:
+        for path in ("/healthz", "/readyz", "/health"):
+            assert (await client.send(Request(method="GET", path=path, headers=(HOST,)))).status == 200
+
+
+async def test_websocket_goes_through(proxy: Proxy) -> None:
+    async with connect(f"ws://{LOOPBACK}:{proxy.port}/admin/sessions/live/", proxy=None) as socket:
+        await socket.send("heard")
+        async with asyncio.timeout(PATIENCE):
+            assert await socket.recv() == "heard"
+
+
+# -- nodes that fail -----------------------------------------------------------------------------------------
+
+
+@every_kind
+async def test_post_goes_on_where_a_node_refuses_the_connection(kind: type[Proxy]) -> None:
+    async with behind(kind, saying(OK), dead=1) as ([stand], client):
+        for _ in range(6):
+            assert (await client.send(POST)).status == 200
+        assert len(stand.requests) == 6
+
+
+@every_kind
+async def test_post_is_not_sent_again_and_get_is(kind: type[Proxy]) -> None:
+    async with behind(kind, die, saying(OK)) as (stands, client):
+        posts = [(await client.send(POST)).status for _ in range(6)]
+        assert posts.count(502) == len(stands[0].requests) > 0
+        assert sum(len(stand.requests) for stand in stands) == 6
+        assert {(await client.send(GET)).status for _ in range(6)} == {200}
+
+
+@every_kind
+async def test_get_goes_on_where_a_node_is_stopping_and_post_is_told(kind: type[Proxy]) -> None:
+    async with behind(kind, saying(BUSY), saying(OK)) as (_, client):
+        assert {(await client.send(GET)).status for _ in range(6)} == {200}
+        assert {(await client.send(POST)).status for _ in range(6)} == {200, 503}
+
+
+@every_kind
+@pytest.mark.parametrize("request_", [GET, POST], ids=["GET", "POST"])
+async def test_refusal_by_all_nodes_reaches_the_client(kind: type[Proxy], request_: Request) -> None:
+    async with behind(kind, saying(BUSY), saying(BUSY)) as (_, client):
+        for _ in range(6):
+            answer = await client.send(request_)
+            assert (answer.status, answer.headers["retry-after"]) == (503, "7")
+
+
+# -- affinity ------------------------------------------------------------------------------------------------
+
+
+@every_kind
+async def test_session_stays_at_a_node_if_it_shall(kind: type[Proxy], nodes: list[Node]) -> None:
+    with kind([node.port for node in nodes], affinity="session") as proxy:
+        homes = set()
+        for _ in range(MANY):
+            async with Client(proxy.port) as client:
+                await client.initialize()
+                own = {await where(client) for _ in range(4)}
+                assert len(own) == 1
+                homes |= own
+        assert len(homes) > 1
+        async with Client(proxy.port) as client:
+            alone = [await (await client.call_alone("where")).text() for _ in range(MANY)]
+            assert len(set(alone)) > 1
+
+
+@every_kind
+async def test_address_stays_at_a_node_if_it_shall(kind: type[Proxy], nodes: list[Node]) -> None:
+    with kind([node.port for node in nodes], affinity="address") as proxy:
+        homes = set()
+        for _ in range(6):
+            async with Client(proxy.port) as client:
+                await client.initialize()
+                homes |= {await where(client) for _ in range(2)}
+        assert len(homes) == 1
+
+
+@every_kind
+@pytest.mark.parametrize("affinity", ["session", "address"])
+async def test_affinity_gives_way_where_a_node_is_gone(kind: type[Proxy], affinity: str) -> None:
+    async with behind(kind, saying(OK), dead=1) as (_, client):
+        for number in range(8):
+            request = POST.adding(("Mcp-Session-Id", f"session-{number}"))
+            assert (await client.send(request)).status == 200

@@ -1,0 +1,150 @@
+"""Nodes are replaced one by one under load, as Kubernetes does it, behind an emitted proxy: nobody notices.
+
+The nodes run what the emitted unit says. Each has a host name of its own, as a container has, because `mcp_drain`
+reaches all nodes of its host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mcp_transport.deployment import Deployment
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.load import Load
+from tests.cluster.processes import ROOT, start_all, stop_all
+from tests.cluster.redis_server import RedisServer
+from tests.deploy.proxies import HAProxy, Nginx, Proxy
+from tests.deploy.units import Unit
+
+SITE = "tests.deploy.showcase"
+POLICY = Policy(drain=5.0, lease=2.0, sse_after=0.2, retry_ms=100)
+CLIENTS = 4
+CALLS = 30
+WAIT = 1
+"""Seconds that `mcp_drain` gives a load balancer which has noticed already."""
+
+NAMESPACES = (["unshare", "--uts"], ["unshare", "--map-root-user", "--uts"])
+
+
+def deployment(server: str) -> Deployment:
+    return Deployment(
+        policy=POLICY, server=server, settings_module=f"{SITE}.settings", application=f"{SITE}.asgi:application"
+    )
+
+
+def namespace() -> list[str]:
+    """Return what runs a command where it may change the host's name. Raises: LookupError."""
+    for words in NAMESPACES:
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603
+            return words
+    raise LookupError("no UTS namespace can be made here: run as root, or allow user namespaces")
+
+
+class Host(Unit):
+    """A node on a host of its own."""
+
+    def __init__(self, server: str, number: int, namespace: list[str], variables: dict[str, str]) -> None:
+        super().__init__(deployment(server), variables, f"node-{number}")
+        self._namespace = namespace
+
+    def command(self) -> list[str]:
+        return self.on_its_host(*super().command())
+
+    def on_its_host(self, *command: str) -> list[str]:
+        """Return what runs a command under this node's host name; the process stays the same."""
+        return [*self._namespace, "sh", "-c", f'hostname {self.name} && exec "$@"', "sh", *command]
+
+    async def drain(self, wait: float) -> None:
+        """Do what the preStop hook does."""
+        options = ("--wait", str(wait), "--timeout", str(self.deployment.pre_stop))
+        hook = await asyncio.create_subprocess_exec(
+            *self.on_its_host(sys.executable, "-m", "django", "mcp_drain", *options),
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+        )
+        said, _ = await hook.communicate()
+        assert said.decode() == "drained 1 nodes\n"
+
+    async def stop_and_start(self) -> float:
+        """Replace the process, and wait until the new one is ready; return how long the old one took to end."""
+        began = time.monotonic()
+        self.terminate()
+        assert await asyncio.to_thread(self.wait, self.deployment.grace), f"{self.name} runs on:\n{self.fresh_log}"
+        took = time.monotonic() - began
+        assert "drained: " in self.fresh_log
+        await asyncio.to_thread(self.start)
+        return took
+
+
+@pytest.fixture
+def cluster(needs: Callable[..., None], tmp_path: Path) -> Iterator[list[Host]]:
+    needs("redis-server", "nginx", "haproxy", "unshare", "hostname")
+    try:
+        own_names = namespace()
+    except LookupError as missing:
+        (pytest.fail if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"} else pytest.skip)(str(missing))
+    (tmp_path / "load.open").touch()  # the load's calls wait for nobody
+    settings = {
+        "DRAIN_SECONDS": POLICY.drain,
+        "LEASE_SECONDS": POLICY.lease,
+        "SSE_AFTER_SECONDS": POLICY.sse_after,
+        "RETRY_MILLISECONDS": POLICY.retry_ms,
+    }
+    with RedisServer() as redis:
+        variables = {"REDIS_URL": redis.url, "SITE_FOLDER": str(tmp_path), "SITE_MCP": json.dumps(settings)}
+        nodes = [
+            Host(server, number, own_names, variables)
+            for number, server in enumerate(("daphne", "uvicorn", "daphne"))
+        ]
+        start_all(nodes)
+        try:
+            yield nodes
+        finally:
+            stop_all(nodes)
+
+
+async def replaced_behind_nginx(node: Host, proxy: Nginx) -> float:
+    """Do with nginx what Kubernetes does with a Service: nginx itself asks no node whether it is ready."""
+    await asyncio.to_thread(proxy.leave_out, node.port)
+    await node.drain(WAIT)
+    took = await node.stop_and_start()
+    await asyncio.to_thread(proxy.leave_out, None)
+    return took
+
+
+async def replaced_behind_haproxy(node: Host, proxy: HAProxy) -> float:
+    """Leave it to HAProxy to notice."""
+    await node.drain(node.deployment.notice)
+    return await node.stop_and_start()
+
+
+@pytest.mark.parametrize(
+    ("kind", "replaced"),
+    [(Nginx, replaced_behind_nginx), (HAProxy, replaced_behind_haproxy)],
+    ids=["nginx", "haproxy"],
+)
+async def test_rolling_update_loses_no_call_and_no_event(
+    cluster: list[Host], kind: type[Proxy], replaced: Callable[[Host, Proxy], Awaitable[float]]
+) -> None:
+    with kind([node.port for node in cluster]) as proxy:
+        before = {node.pid for node in cluster}
+        async with Load(proxy.port, CLIENTS) as load:
+            for node in cluster:
+                await load.more(CALLS)
+                took = await replaced(node, proxy)
+                print(f"{node.name}: {took:.1f} s, {load.calls} calls")
+                assert took < node.deployment.drain
+            await load.more(CALLS)
+        # Load has checked that each call had its result once, and each stream its messages once and in order.
+        assert sum(customer.retries for customer in load.customers) == 0
+        assert not {node.pid for node in cluster} & before

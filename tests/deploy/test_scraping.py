@@ -1,0 +1,78 @@
+"""A real Prometheus with the emitted configuration reads real nodes, and records what the autoscaler asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from mcp_transport.deployment import Deployment, emit
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.fixtures import Site
+from tests.cluster.processes import LOOPBACK, Process, program
+
+P95 = "job:mcp_transport_response_milliseconds:p95_rate1m"
+PATIENCE = 60.0
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Prometheus(Process):
+    """Prometheus as it is emitted, but for its haste: tests do not wait for a minute."""
+
+    role = "prometheus"
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__()
+        self.deployment = deployment
+
+    def command(self) -> list[str]:
+        for name, text in emit("prometheus", self.deployment).items():
+            interval = f"{self.deployment.scrape_interval}s"
+            (self.folder / name).write_text(text.replace(interval, "1s").replace("[1m]", "[10s]"))
+        return [
+            program("prometheus"),
+            f"--config.file={self.folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address={LOOPBACK}:{self.port}",
+        ]
+
+    def is_ready(self) -> bool:
+        try:
+            return bool(self.read("/-/ready"))
+        except OSError:
+            return False
+
+    def read(self, path: str) -> bytes:
+        with _opener.open(f"http://{LOOPBACK}:{self.port}{path}", timeout=5) as answer:
+            content: bytes = answer.read()
+            return content
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """Return the samples of a query."""
+        words = urllib.parse.urlencode({"query": query})
+        found: list[dict[str, Any]] = json.loads(self.read(f"/api/v1/query?{words}"))["data"]["result"]
+        return found
+
+
+async def test_what_nodes_count_arrives_in_the_record(needs: Callable[..., None]) -> None:
+    needs("redis-server", "prometheus")
+    with Site(mcp={"DRAIN_SECONDS": 1}) as site:
+        targets = ",".join(f"{LOOPBACK}:{port}" for port in site.ports)
+        deployment = replace(Deployment(policy=Policy()), monitor="scrape", upstreams=targets)
+        with Prometheus(deployment) as prometheus:
+            async with site.client() as client:
+                await client.initialize()
+                deadline = time.monotonic() + PATIENCE
+                # 0 is what it says while nobody calls, and before it has seen two scrapes.
+                arrived = f"{P95} > 0 and on (job) count by (job) (up == 1) == {len(site.ports)}"
+                while not await asyncio.to_thread(prometheus.ask, arrived):
+                    assert time.monotonic() < deadline, prometheus.log
+                    await client.call("where")
+            [opened] = prometheus.ask("sum(mcp_transport_sessions_opened_total)")
+            assert opened["value"][1] == "1"

@@ -1,0 +1,82 @@
+"""Each server runs with the words that are emitted for it, and ends in good order at SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcp_transport.deployment import Deployment
+from mcp_transport.deployment.server import command
+from mcp_transport.deployment.values import SERVERS
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.client import Client
+from tests.cluster.redis_server import RedisServer
+from tests.cluster.stage import events_of, some_events
+from tests.deploy.units import Unit
+
+SITE = "tests.deploy.showcase"
+NEEDS = {"gunicorn": "uvicorn_worker", "granian": "uvloop"}
+
+
+def deployment(server: str) -> Deployment:
+    return Deployment(
+        policy=Policy(drain=5.0),
+        server=server,
+        settings_module=f"{SITE}.settings",
+        application=f"{SITE}.asgi:application",
+    )
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_server_serves_streams_and_drains(server: str, tmp_path: Path, needs: Callable[..., None]) -> None:
+    needs("redis-server")
+    if importlib.util.find_spec(module := NEEDS.get(server, server)) is None:
+        in_ci = os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}
+        (pytest.fail if in_ci else pytest.skip)(f"{server} needs {module}")
+    mcp = json.dumps({"DRAIN_SECONDS": 5, "LEASE_SECONDS": 2, "SSE_AFTER_SECONDS": 0})
+    with RedisServer() as redis:
+        variables = {"REDIS_URL": redis.url, "SITE_FOLDER": str(tmp_path), "SITE_MCP": mcp}
+        with Unit(deployment(server), variables, server) as node:
+            async with Client(node.port) as client:
+                await client.initialize()
+                stream = await client.get()
+                call = await client.call("count", {"name": "last"})
+                await some_events(call, 3)
+                began = time.monotonic()
+                node.terminate()
+                assert await events_of(stream) == []  # ended, so that its client goes elsewhere
+                (tmp_path / "last.open").touch()
+                assert (await call.text()).startswith("counted")
+                assert await asyncio.to_thread(node.wait, node.deployment.server_end)
+                print(f"{server}: {time.monotonic() - began:.1f} s")
+                assert time.monotonic() - began < node.deployment.drain
+            assert "drained: " in node.log
+
+
+def test_address_is_everybodys_in_a_container_and_this_machines_elsewhere() -> None:
+    for server in SERVERS:
+        given = deployment(server)
+        assert "8000" in " ".join(command(given))
+        assert "127.0.0.1" not in " ".join(command(given))
+        assert "127.0.0.1" in " ".join(command(given, address="127.0.0.1"))
+
+
+def test_idle_connections_outlast_those_that_a_proxy_keeps() -> None:
+    for server, word in (("gunicorn", "--keep-alive"), ("uvicorn", "--timeout-keep-alive")):
+        given = deployment(server)
+        words = command(given)
+        assert int(words[words.index(word) + 1]) == given.keep_alive > 60 > given.idle_timeout
+
+
+def test_no_server_is_killed_before_its_workers() -> None:
+    for server, word in (("gunicorn", "--graceful-timeout"), ("granian", "--workers-kill-timeout")):
+        given = deployment(server)
+        words = command(given)
+        assert given.drain < int(words[words.index(word) + 1]) < given.grace - given.pre_stop

@@ -1,0 +1,108 @@
+"""The emitted units: what systemd itself says of them, and what it cannot know."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment.values import SERVERS
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.processes import program
+from tests.deploy import units
+
+every_server = pytest.mark.parametrize("server", SERVERS)
+
+
+def deployment(**options: object) -> Deployment:
+    return Deployment(policy=Policy(), **options)  # type: ignore[arg-type]
+
+
+def analyze(*words: str, folder: Path) -> tuple[int, str]:
+    """Run systemd-analyze on units in a folder; it needs no systemd that runs."""
+    done = subprocess.run(  # noqa: S603
+        [program("systemd-analyze"), *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def installed(folder: Path, edit: tuple[str, str] = ("", ""), **options: object) -> Path:
+    """Write the units, and a server for them to start."""
+    given = deployment(directory=str(folder), **options)
+    server = folder / ".venv/bin" / given.server
+    server.parent.mkdir(parents=True)
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    for name, text in emit("systemd", given).items():
+        (folder / name).write_text(text.replace(*edit))
+    return folder
+
+
+@every_server
+def test_systemd_finds_no_fault(server: str, tmp_path: Path, needs: Callable[..., None]) -> None:
+    needs("systemd-analyze")
+    folder = installed(tmp_path, server=server)
+    assert analyze("verify", "./mcp@8000.service", "./mcp.target", folder=folder) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        (("KillMode=mixed", "KillMod=mixed"), "'KillMod'"),
+        (("TimeoutStopSec=", "TimeoutStopSec=soon"), "Failed to parse time value"),
+        (("/bin/", "/sbin/"), "is not executable"),
+    ],
+)
+def test_systemd_finds_a_fault(edit: tuple[str, str], fault: str, tmp_path: Path, needs: Callable[..., None]) -> None:
+    needs("systemd-analyze")
+    _, said = analyze("verify", "./mcp@8000.service", folder=installed(tmp_path, edit))
+    assert fault in said
+
+
+def test_node_can_do_little(tmp_path: Path, needs: Callable[..., None]) -> None:
+    needs("systemd-analyze")
+    folder = installed(tmp_path)
+    # Of 100, what systemd counts as exposed: 14 are the network and what a Python program cannot do without.
+    assert analyze("security", "--offline=true", "--threshold=20", "./mcp@.service", folder=folder)[0] == 0
+    (folder / "mcp@.service").write_text(
+        re.sub(r"(?m)^(Protect|Capab).*\n", "", (folder / "mcp@.service").read_text())
+    )
+    assert analyze("security", "--offline=true", "--threshold=20", "./mcp@.service", folder=folder)[0] != 0
+
+
+def test_node_has_its_time_to_stop() -> None:
+    given = deployment()
+    unit = units.node(given)
+    assert unit["Service.KillSignal"] == ["SIGTERM"]
+    assert unit["Service.KillMode"] == ["mixed"]  # gunicorn and granian tell their workers themselves
+    assert unit["Service.TimeoutStopSec"] == [str(given.grace)]
+    assert given.grace > given.drain + 10
+
+
+def test_secrets_are_named_and_read_from_a_file() -> None:
+    given = deployment(secrets="DJANGO_SECRET_KEY,REDIS_URL,TOKEN")
+    text = emit("systemd", given)["mcp@.service"]
+    assert units.parsed(text)["Service.EnvironmentFile"] == ["/etc/mcp/secrets.env"]
+    for name in given.secret_names:
+        assert name in text
+        assert f"{name}=" not in text
+
+
+@every_server
+def test_each_instance_has_its_port_on_this_machine_alone(server: str) -> None:
+    [line] = units.node(deployment(server=server), 8002)["Service.ExecStart"]
+    assert line.startswith(f"/srv/mcp/.venv/bin/{server} ")
+    assert "8002" in line
+    assert re.findall(r"\d+\.\d+\.\d+\.\d+", line) == ["127.0.0.1"]
+    assert line.endswith(" config.asgi:application")
+
+
+def test_target_starts_all_instances() -> None:
+    given = deployment(name="shop", nodes=2, port=9000)
+    target = units.parsed(emit("systemd", given)["shop.target"])
+    assert target["Unit.Wants"] == ["shop@9000.service", "shop@9001.service"]
+    assert units.node(given)["Unit.PartOf"] == ["shop.target"]

@@ -1,0 +1,93 @@
+"""Both emitted proxies with TLS: HTTP/2 with clients, streams without delay, nothing in plain text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+import time
+from asyncio.subprocess import PIPE
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.adapters.wire import BOTH, HOST, PATIENCE, Request
+from tests.cluster.client import SESSIONLESS, Client
+from tests.cluster.node import Node
+from tests.cluster.processes import LOOPBACK, program
+from tests.deploy.proxies import KINDS, Proxy
+
+LAG = 0.05
+STEPS, PAUSE = 10, 0.04
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(needs: Callable[..., None]) -> None:
+    needs("nginx", "haproxy", "openssl", "curl")
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.role)
+def secure(request: pytest.FixtureRequest, nodes: list[Node]) -> Iterator[Proxy]:
+    with request.param([node.port for node in nodes], tls=True) as proxy:
+        yield proxy
+
+
+async def test_http2_is_negotiated(secure: Proxy) -> None:
+    context = ssl.create_default_context(cafile=str(secure.certificate))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    _, writer = await asyncio.open_connection(LOOPBACK, secure.port, ssl=context, server_hostname="localhost")
+    own = writer.get_extra_info("ssl_object")
+    assert (own.selected_alpn_protocol(), own.version()) == ("h2", "TLSv1.3")
+    writer.transport.abort()
+
+
+async def test_old_tls_is_refused(secure: Proxy) -> None:
+    context = ssl.create_default_context(cafile=str(secure.certificate))
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-SHA:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError):
+        await asyncio.open_connection(LOOPBACK, secure.port, ssl=context, server_hostname="localhost")
+
+
+async def curl(proxy: Proxy, tool: str, arguments: object) -> tuple[list[float], str]:
+    """Call a tool over HTTP/2; return how late each report of progress was, and what curl says of the answer."""
+    meta = {"io.modelcontextprotocol/protocolVersion": SESSIONLESS, "io.modelcontextprotocol/clientCapabilities": {}}
+    params = {"name": tool, "arguments": arguments, "_meta": {**meta, "progressToken": "p"}}
+    headers = {"Content-Type": "application/json", "Accept": BOTH, "MCP-Protocol-Version": SESSIONLESS}
+    headers |= {"Mcp-Method": "tools/call", "Mcp-Name": tool}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    process = await asyncio.create_subprocess_exec(
+        *(program("curl"), "--http2", "-sSN", "--noproxy", "*", "--cacert", str(proxy.certificate), "-i"),
+        *("-w", "\n%{http_version} %{http_code}", "-d", body),
+        *(word for name, value in headers.items() for word in ("-H", f"{name}: {value}")),
+        f"https://localhost:{proxy.port}/mcp",
+        stdout=PIPE,
+    )
+    assert process.stdout is not None
+    lags, lines = [], []
+    async with asyncio.timeout(PATIENCE):
+        while line := (await process.stdout.readline()).decode():
+            lines.append(line)
+            if sent := re.search(r'"message": ?"([\d.]+)"', line):
+                lags.append(time.time() - float(sent[1]))
+        await process.wait()
+    return lags, "".join(lines)
+
+
+async def test_events_arrive_as_they_are_sent_over_http2(secure: Proxy) -> None:
+    rounds = [await curl(secure, "tick", {"steps": STEPS, "pause": PAUSE}) for _ in range(ROUNDS)]
+    for lags, said in rounds:
+        assert said.endswith("2 200"), said
+        assert "strict-transport-security: max-age=86400" in said
+        assert len(lags) == STEPS
+    print(f"{secure.role}, HTTP/2: {min(max(lags) for lags, _ in rounds) * 1000:.1f} ms")
+    assert min(max(lags) for lags, _ in rounds) < LAG
+
+
+async def test_plain_http_is_sent_to_https(secure: Proxy) -> None:
+    async with Client(secure.plain_port) as client:
+        answer = await client.send(Request(path="/mcp?a=b", headers=(HOST,), body=b"{}"))
+        assert answer.status == 308
+        assert answer.headers["location"] == f"https://mcp.example.com:{secure.port}/mcp?a=b"

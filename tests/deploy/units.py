@@ -1,0 +1,57 @@
+"""Reading systemd's units, as far as the emitted ones go, and running what they say."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mcp_transport.deployment import Deployment, emit
+from tests.cluster.node import Node
+
+Lines = dict[str, list[str]]
+"""`Section.Key`: the values of all its lines."""
+
+
+def parsed(text: str) -> Lines:
+    """Return what a unit says."""
+    section, found = "", {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(f"{section}.{key}", []).append(value)
+    return found
+
+
+def node(deployment: Deployment, port: int | str = "%i") -> Lines:
+    """Return the unit of a node, on a port."""
+    return parsed(emit("systemd", deployment)[f"{deployment.name}@.service"].replace("%i", str(port)))
+
+
+class Unit(Node):
+    """A node as its unit starts it."""
+
+    def __init__(self, deployment: Deployment, variables: Mapping[str, str], name: str) -> None:
+        super().__init__("daphne", environment=variables, name=name)  # which waits for /healthz alone
+        self.deployment = deployment
+
+    @contextmanager
+    def inherited(self) -> Iterator[Sequence[int]]:
+        yield ()  # the unit's command line listens itself
+
+    def environment(self) -> dict[str, str]:
+        own = dict(pair.split("=", 1) for pair in self._lines["Service.Environment"][0].split())
+        return {**os.environ, **own, **self.variables}
+
+    def command(self) -> list[str]:
+        path, *words = shlex.split(self._lines["Service.ExecStart"][0])
+        return [str(Path(sys.executable).parent / Path(path).name), *words]
+
+    @property
+    def _lines(self) -> Lines:
+        return node(self.deployment, self.port)

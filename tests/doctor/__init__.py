@@ -1,0 +1,1 @@
+"""The doctor on a good path, and on paths with one planted fault each."""

@@ -1,0 +1,67 @@
+"""Nodes for all ways: two on one Redis, one that shares nothing. Without the programs: skipped, or failed in CI."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.cluster.node import Node
+from tests.cluster.processes import MissingProgramError, program, start_all, stop_all
+from tests.cluster.redis_server import RedisServer
+
+PAGES = "https://app.example"
+LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """Look for the programs that are not installed by pip."""
+    try:
+        for name in ("redis-server", "nginx", "haproxy"):
+            program(name)
+    except MissingProgramError as missing:
+        if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+def node(server: str, mcp: Mapping[str, Any], **variables: str) -> Node:
+    settings = {"ALLOWED_ORIGINS": [PAGES], "DRAIN_SECONDS": 0, **mcp}
+    return Node(
+        server,
+        settings="tests.doctor.settings",
+        application="tests.cluster.site.asgi:application",
+        environment={"SITE_MCP": json.dumps(settings), "REDIS_URL": "redis://unused", **variables},
+    )
+
+
+class Nodes:
+    """`shared` are two nodes on one Redis; `apart` is one that shares nothing, and keeps silent for long."""
+
+    def __init__(self, redis: RedisServer) -> None:
+        brief = {"KEEPALIVE_SECONDS": 0.3}
+        self.shared = [node(kind, brief, REDIS_URL=redis.url) for kind in ("daphne", "uvicorn")]
+        self.apart = node("daphne", {"KEEPALIVE_SECONDS": 15.0}, SITE_CACHE=LOCAL)
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports of the nodes that share."""
+        return [node.port for node in self.shared]
+
+    @property
+    def all(self) -> list[Node]:
+        """All of them."""
+        return [*self.shared, self.apart]
+
+
+@pytest.fixture(scope="session")
+def nodes(programs: None) -> Iterator[Nodes]:
+    with RedisServer() as redis:
+        nodes = Nodes(redis)
+        start_all(nodes.all)
+        yield nodes
+        stop_all(nodes.all)

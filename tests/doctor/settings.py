@@ -1,0 +1,8 @@
+"""The cluster's site, with the doctor's tool; MIDDLEWARE and the rest stay as they are there."""
+
+from __future__ import annotations
+
+from tests.cluster.site.settings import *  # noqa: F403
+from tests.cluster.site.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "mcp_transport.contrib.doctor"]

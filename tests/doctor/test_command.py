@@ -1,0 +1,80 @@
+"""`manage.py mcp_doctor`, as it is typed."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.doctor.conftest import PAGES, Nodes
+from tests.doctor.ways import FaultyNginx
+
+TOKEN = "a-token-that-nobody-may-read"
+
+
+def run(*words: str) -> tuple[str, int]:
+    out, status = io.StringIO(), 0
+    try:
+        call_command("mcp_doctor", *words, stdout=out)
+    except SystemExit as leaving:
+        status = int(str(leaving.code))
+    return out.getvalue(), status
+
+
+def test_good_path_ends_with_0(nodes: Nodes) -> None:
+    with FaultyNginx(nodes.ports) as proxy:
+        text, status = run(proxy.url, "--idle=1.2", "--expect-nodes=2", f"--origin={PAGES}")
+    assert status == 0, text
+    assert text.startswith(f"MCP endpoint {proxy.url}\n")
+    assert text.endswith("21 ok, 0 warning, 0 problem, 0 unknown\n")
+
+
+def test_problem_ends_with_1_and_the_token_is_in_no_word(nodes: Nodes, caplog: Any, monkeypatch: Any) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MCP_DOCTOR_TOKEN", TOKEN)
+    echo = f'if ($http_authorization = "Bearer {TOKEN}") {{ return 301 /$http_authorization; }}'
+    with FaultyNginx(nodes.ports, add=echo) as proxy:
+        text, status = run(proxy.url, "--idle=1.2", "--json")
+    found = {finding["id"]: finding for finding in json.loads(text)["findings"]}
+    assert status == 1
+    assert found["initialize"]["status"] == "problem"
+    assert found["initialize"]["fix"]
+    assert "HTTP 301" in found["initialize"]["seen"]
+    assert TOKEN not in text + caplog.text
+
+
+def test_echoed_token_is_hidden(nodes: Nodes) -> None:
+    """It is sent to the endpoint alone, which says it again in a JSON-RPC error."""
+    error = '{"jsonrpc": "2.0", "error": {"code": 1, "message": "you sent $http_authorization"}}'
+    echo = f"if ($http_authorization) {{ return 418 '{error}'; }}"
+    with FaultyNginx(nodes.ports, add=echo) as proxy:
+        text, status = run(proxy.url, "--idle=1.2", f"--token={TOKEN}")
+    assert status == 1
+    assert "you sent Bearer ***" in text
+    assert TOKEN not in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mcp.example.com"],
+        ["ftp://mcp.example.com/mcp"],
+        ["http://me:secret@127.0.0.1/mcp"],
+        ["http://127.0.0.1/mcp?token=secret"],
+        ["http://127.0.0.1:99999/mcp"],
+        ["http://127.0.0.1/mcp\n"],
+        ["http://127.0.0.1/mcp", "--idle=0"],
+        ["http://127.0.0.1/mcp", "--expect-nodes=-1"],
+        ["http://127.0.0.1/mcp", "--token=secret\nX: y"],
+        ["http://127.0.0.1/mcp", "--token=secrét"],
+        ["http://127.0.0.1/mcp", "--origin=https://ü.example"],
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: list[str]) -> None:
+    with pytest.raises(CommandError) as refused:
+        run(*words)
+    assert "secr" not in str(refused.value)

@@ -1,0 +1,378 @@
+"""Each judgement alone, over observations that are made up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from mcp_transport.doctor.findings import Finding
+from mcp_transport.doctor.fixes import FIXES
+from mcp_transport.doctor.judgement import RULES, judge
+from mcp_transport.doctor.report import lines, plain, record
+from mcp_transport.doctor.rules import access, reaching, sessions, streams
+from mcp_transport.doctor.seen import TLS, Answer, Asked, Heard, Seen, Visit, frames_of
+
+URL = "https://mcp.example.com/mcp"
+NOW = 1_800_000_000.0
+METADATA = f'Bearer resource_metadata="{URL}/.well-known/oauth-protected-resource/mcp"'
+
+
+def answer(status: int = 200, value: Any = None, **headers: str) -> Answer:
+    body = b"" if value is None else json.dumps(value).encode()
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Answer(status=status, http="HTTP/1.1", headers=named, body=body, seconds=0.01, when=NOW, line="1")
+
+
+def result(**members: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "result": members}
+
+
+def error(code: int, message: str = "no") -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message}}
+
+
+def heard(*pieces: tuple[float, str], seconds: float = 20.0, end: str = "", **options: Any) -> Heard:
+    head = options.get("head", answer(content_type="text/event-stream"))
+    return Heard(head, tuple((when, text.encode()) for when, text in pieces), seconds, end)
+
+
+RESULT = f"data: {json.dumps(result())}\n\n"
+PRIMING, COMMENT = "id: g-0\ndata: \n\n", ": keep-alive\n\n"
+QUIET = heard((0.01, PRIMING), (10.0, COMMENT), (20.0, COMMENT), seconds=20.5)
+OPENED = answer(200, result(protocolVersion="2025-11-25"), mcp_session_id="secret-session")
+DISCOVERED = answer(200, result(supportedVersions=["2026-07-28"]))
+OK, REFUSED, LOST = answer(200, result()), answer(400, error(-32600)), answer(404, error(-32600))
+SILENT = Answer(fault="no answer within 20 s")
+
+
+def seen(asked: dict[str, Any] | None = None, **members: Any) -> Seen:
+    return Seen(asked=Asked(**{"url": URL, **(asked or {})}), now=NOW, **members)
+
+
+def tls(**members: Any) -> TLS:
+    return TLS(**{"version": "TLSv1.3", "protocol": "h2", "expires": NOW + 30 * 86400, **members})
+
+
+def dated(skew: float, *, seconds: float = 0.01, usegmt: bool = True) -> Seen:
+    return seen(
+        anonymous=Answer(
+            status=200, headers={"date": formatdate(NOW + skew, usegmt=usegmt)}, when=NOW, seconds=seconds
+        )
+    )
+
+
+def visits(*nodes: str, http: str = "1.1", connection: str = "") -> tuple[Visit, ...]:
+    return tuple(Visit(node=node, http=http, connection=connection) for node in nodes)
+
+
+def reports(*times: float) -> Heard:
+    """Return a stream of reports that arrive at these milliseconds, and the result at once after them."""
+    told = f"data: {json.dumps({'method': 'notifications/progress', 'params': {'progress': 1}})}\n\n"
+    return heard(*((when / 1000, told) for when in times), (max(times) / 1000, RESULT))
+
+
+def progress(*numbers: int, end: str = "") -> Heard:
+    """Return a stream that begins with a priming event, and reports these numbers."""
+    told = "".join(f"data: {json.dumps({'params': {'progress': number}})}\n\n" for number in numbers)
+    return heard((0.01, PRIMING + told + end))
+
+
+def spaced(*rounds: tuple[int, ...]) -> Seen:
+    return seen(has_tool=True, rounds=tuple(reports(*times) for times in rounds))
+
+
+EVEN, NAGLE, CORKED = (0, 10, 20, 30, 40), (2, 42, 42, 42, 52), (200, 200, 200, 200, 200)
+TWO = (answer(), answer())
+CASES: list[tuple[Callable[[Seen], Finding], str, Seen]] = [
+    (reaching.reachable, "ok", seen(anonymous=OPENED)),
+    (reaching.reachable, "ok", seen(anonymous=answer(401))),
+    (reaching.reachable, "ok", seen(anonymous=answer(400, error(-32022)))),
+    (reaching.reachable, "problem", seen(anonymous=Answer(fault="ConnectError"))),
+    (reaching.reachable, "problem", seen(anonymous=answer(301, location="/x"))),
+    (reaching.reachable, "problem", seen(anonymous=answer(400, error(-32600, "Host header names another")))),
+    (reaching.reachable, "problem", seen(anonymous=answer(404))),
+    (reaching.reachable, "problem", seen(anonymous=answer(200))),
+    (reaching.reachable, "problem", seen(anonymous=answer(503, error(-32603)))),
+    (reaching.tls, "ok", seen({"url": "http://127.0.0.1:8000/mcp"})),
+    (reaching.tls, "warning", seen({"url": "http://mcp.example.com/mcp"})),
+    (reaching.tls, "ok", seen(tls=tls())),
+    (reaching.tls, "problem", seen(tls=TLS(fault="TimeoutError"))),
+    (reaching.tls, "problem", seen(tls=tls(fault="certificate has expired"))),
+    (reaching.tls, "warning", seen({"insecure": True}, tls=tls(fault="self-signed"))),
+    (reaching.tls, "problem", seen(tls=tls(version="TLSv1.1"))),
+    (reaching.tls, "warning", seen(tls=tls(expires=NOW + 13 * 86400))),
+    (reaching.http_version, "ok", seen(anonymous=answer(via="1.1 cdn"))),
+    (reaching.http_version, "problem", seen(anonymous=answer(via="1.1 cdn, 1.0 old"))),
+    (reaching.http_version, "problem", seen(anonymous=Answer(status=200, http="HTTP/1.0"))),
+    (reaching.health, "ok", seen(health={"/healthz": answer(), "/readyz": answer()})),
+    (reaching.health, "problem", seen(health={"/healthz": answer(), "/readyz": answer(503, {"reason": "gone"})})),
+    (reaching.health, "unknown", seen(health={"/healthz": answer(404), "/readyz": answer(404)})),
+    (reaching.connection_reuse, "ok", seen(kept=TWO)),
+    (reaching.connection_reuse, "problem", seen(kept=(answer(), Answer(status=200, line="2")))),
+    (reaching.connection_reuse, "unknown", seen(kept=(answer(), Answer(fault="ReadError")))),
+    (reaching.connection_reuse, "unknown", seen()),
+    (reaching.connection_reuse, "unknown", seen(kept=(Answer(status=200), Answer(status=200)))),
+    (reaching.upstream, "ok", seen(visits=visits("a"))),
+    (reaching.upstream, "ok", seen(visits=visits("a", http=""))),
+    (reaching.upstream, "problem", seen(visits=visits("a", http="1.0"))),
+    (reaching.upstream, "problem", seen(visits=visits("a", connection="close"))),
+    (reaching.upstream, "unknown", seen()),
+    (reaching.clock, "ok", dated(-1)),
+    (reaching.clock, "ok", dated(0.9)),
+    (reaching.clock, "ok", dated(0.9, usegmt=False)),
+    (reaching.clock, "ok", dated(-4)),
+    (
+        reaching.clock,
+        "problem",
+        seen(anonymous=answer(date=formatdate(NOW)), pings=(answer(date=formatdate(NOW + 20)),)),
+    ),
+    (reaching.clock, "warning", dated(5)),
+    (reaching.clock, "warning", dated(-5)),
+    (reaching.clock, "problem", dated(12)),
+    (reaching.clock, "problem", dated(-12)),
+    (reaching.clock, "ok", dated(-12, seconds=12)),
+    (reaching.clock, "unknown", seen(anonymous=answer(date="soon"))),
+    (reaching.body_size, "ok", seen(large=OK)),
+    (reaching.body_size, "ok", seen(large=answer(413, error(-32600)))),
+    (reaching.body_size, "warning", seen(large=answer(413))),
+    (reaching.body_size, "warning", seen(large=Answer(fault="WriteError"))),
+    (reaching.body_size, "unknown", seen(large=REFUSED)),
+    (reaching.body_size, "unknown", seen(large=Answer(status=502, fault="ReadError"))),
+    (access.authentication, "ok", seen(anonymous=OPENED)),
+    (access.authentication, "unknown", seen(anonymous=answer(503))),
+    (access.authentication, "problem", seen(anonymous=answer(401))),
+    (access.authentication, "warning", seen(anonymous=answer(401, www_authenticate="Bearer"))),
+    (access.authentication, "problem", seen(anonymous=answer(401, www_authenticate=METADATA), metadata=answer(404))),
+    (
+        access.authentication,
+        "problem",
+        seen(
+            anonymous=answer(401, www_authenticate=METADATA),
+            metadata=answer(200, {"resource": "https://other.example/mcp", "authorization_servers": ["x"]}),
+        ),
+    ),
+    (
+        access.authentication,
+        "ok",
+        seen(
+            anonymous=answer(401, www_authenticate=METADATA),
+            metadata=answer(200, {"resource": URL, "authorization_servers": ["x"]}),
+        ),
+    ),
+    (access.authentication, "problem", seen({"token": "t"}, anonymous=answer(401), initialize=answer(401))),
+    (access.origin, "ok", seen(foreign=answer(403))),
+    (access.origin, "unknown", seen(foreign=SILENT)),
+    (access.origin, "problem", seen(foreign=answer(200))),
+    (access.origin, "warning", seen(foreign=answer(403), own=answer(403))),
+    (access.origin, "problem", seen(foreign=answer(403), origins={"https://a.example": answer(403)})),
+    (access.origin, "problem", seen(foreign=answer(403), origins={"https://a.example": answer(200)})),
+    (
+        access.origin,
+        "problem",
+        seen(
+            foreign=answer(403),
+            origins={"https://a.example": answer(access_control_allow_origin="https://a.example, https://a.example")},
+        ),
+    ),
+    (
+        access.origin,
+        "ok",
+        seen(
+            foreign=answer(403),
+            origins={"https://a.example": answer(access_control_allow_origin="https://a.example")},
+        ),
+    ),
+    (sessions.initialize, "ok", seen(initialize=OPENED)),
+    (sessions.initialize, "problem", seen(initialize=answer(200, result(protocolVersion="2025-11-25")))),
+    (sessions.initialize, "problem", seen(initialize=answer(200, error(-32603), mcp_session_id="x"))),
+    (sessions.initialize, "unknown", seen(initialize=answer(401))),
+    (sessions.initialize, "unknown", seen(initialize=answer(400, error(-32022)), discover=DISCOVERED)),
+    (sessions.initialize, "problem", seen(initialize=answer(400, error(-32022)))),
+    (sessions.sessionless, "ok", seen(discover=DISCOVERED)),
+    (sessions.sessionless, "problem", seen(discover=answer(400, error(-32020)))),
+    (sessions.sessionless, "unknown", seen(discover=answer(401))),
+    (sessions.sessionless, "unknown", seen(discover=REFUSED, initialize=OPENED)),
+    (sessions.sessionless, "problem", seen(discover=answer(502), initialize=OPENED)),
+    (sessions.session_nodes, "ok", seen(pings=(OK, OK))),
+    (sessions.session_nodes, "problem", seen(pings=(OK, LOST))),
+    (sessions.session_nodes, "problem", seen(pings=(OK, SILENT))),
+    (sessions.session_nodes, "unknown", seen(pings=(REFUSED, REFUSED))),
+    (sessions.session_nodes, "unknown", seen()),
+    (sessions.nodes, "ok", seen(visits=visits("a", "b", "a"))),
+    (sessions.nodes, "ok", seen({"nodes": 2}, visits=visits("a", "b", "a"))),
+    (sessions.nodes, "problem", seen({"nodes": 3}, visits=visits("a", "b", "a"))),
+    (sessions.nodes, "warning", seen({"nodes": 1}, visits=visits("a", "b", "a"))),
+    (sessions.nodes, "unknown", seen({"nodes": 1})),
+    (sessions.headers, "ok", seen(pings=(OK,), false_version=REFUSED, crossed=REFUSED)),
+    (sessions.headers, "problem", seen(pings=(REFUSED,))),
+    (sessions.headers, "problem", seen(pings=(OK,), false_version=OK)),
+    (sessions.headers, "problem", seen(false_event=heard())),
+    (sessions.headers, "problem", seen(crossed=OK)),
+    (sessions.headers, "unknown", seen(crossed=SILENT)),
+    (sessions.resume, "ok", seen(initialize=OPENED, resumed=heard((0.01, PRIMING)))),
+    (sessions.resume, "ok", seen(initialize=OPENED, cut=progress(1, 2), resumed=progress(3, 4, end=RESULT))),
+    (sessions.resume, "problem", seen(initialize=OPENED, cut=progress(1, 2), resumed=progress(4, end=RESULT))),
+    (sessions.resume, "problem", seen(initialize=OPENED, cut=progress(1, 2), resumed=progress(2, 3, end=RESULT))),
+    (sessions.resume, "problem", seen(initialize=OPENED, cut=progress(1, 2), resumed=progress(3))),
+    (sessions.resume, "problem", seen(initialize=OPENED, resumed=Heard(REFUSED))),
+    (sessions.resume, "unknown", seen(initialize=OPENED, resumed=Heard(LOST))),
+    (sessions.resume, "unknown", seen(initialize=OPENED, resumed=Heard(SILENT))),
+    (sessions.resume, "unknown", seen(initialize=OPENED)),
+    (sessions.resume, "unknown", seen(initialize=OPENED, cut=Heard(LOST))),
+    (sessions.resume, "unknown", seen(initialize=OPENED, cut=heard(end="closed"), resumed=progress(1))),
+    (sessions.resume, "unknown", seen(initialize=OPENED, false_event=heard(), resumed=Heard(REFUSED))),
+    (sessions.resume, "unknown", seen()),
+    (sessions.delete, "ok", seen(deleted=answer(204), after_delete=LOST)),
+    (sessions.delete, "problem", seen(deleted=answer(204), after_delete=OK)),
+    (sessions.delete, "problem", seen(deleted=answer(405), after_delete=OK)),
+    (sessions.delete, "unknown", seen(deleted=LOST, after_delete=LOST)),
+    (sessions.delete, "unknown", seen(deleted=REFUSED, after_delete=REFUSED, pings=(REFUSED,))),
+    (sessions.delete, "unknown", seen()),
+    (streams.first_event, "ok", seen(held=QUIET, listened=QUIET)),
+    (streams.first_event, "warning", seen(held=heard((1.5, PRIMING)))),
+    (streams.first_event, "problem", seen(held=heard((3.5, PRIMING)))),
+    (streams.first_event, "problem", seen(held=QUIET, listened=heard())),
+    (streams.first_event, "problem", seen(held=Heard(SILENT))),
+    (streams.first_event, "unknown", seen(held=Heard(LOST))),
+    (streams.event_spacing, "ok", spaced(EVEN, EVEN, EVEN)),
+    (streams.event_spacing, "ok", spaced((0, 10, 35, 36, 40), (0, 1, 2, 3, 4), EVEN)),
+    (streams.event_spacing, "problem", spaced(EVEN, NAGLE, NAGLE)),
+    (streams.event_spacing, "problem", spaced(CORKED)),
+    (streams.event_spacing, "unknown", seen(has_tool=True, rounds=(heard(),))),
+    (streams.event_spacing, "unknown", seen()),
+    (streams.compression, "ok", seen(zipped=heard())),
+    (
+        streams.compression,
+        "problem",
+        seen(zipped=heard(head=answer(content_type="text/event-stream", content_encoding="br"))),
+    ),
+    (streams.compression, "unknown", seen(zipped=Heard(LOST))),
+    (streams.idle, "ok", seen(held=QUIET)),
+    (streams.idle, "problem", seen(held=QUIET, listened=heard((0.01, PRIMING), seconds=5.0, end="ReadError"))),
+    (streams.idle, "problem", seen(held=heard((0.01, PRIMING), seconds=5.0, end="closed"))),
+    (streams.idle, "warning", seen(held=heard((0.01, COMMENT)))),
+    (streams.idle, "warning", seen(held=QUIET, listened=heard((0.01, COMMENT)))),
+    (streams.idle, "problem", seen(held=QUIET, listened=heard((0.01, COMMENT), seconds=61.0))),
+    (streams.idle, "problem", seen(held=heard((0.01, PRIMING), seconds=61.0))),
+    (streams.idle, "unknown", seen(held=Heard(LOST))),
+]
+
+
+@pytest.mark.parametrize(("rule", "status", "observed"), CASES, ids=lambda value: getattr(value, "__name__", None))
+def test_judgement(rule: Callable[[Seen], Finding], status: str, observed: Seen) -> None:
+    finding = rule(observed)
+    assert (finding.status, finding.id) == (status, rule.__name__.replace("_", "-")), finding
+    assert finding.seen
+    is_mended = status in ("warning", "problem")
+    assert bool(finding.expected) is is_mended
+    assert bool(finding.fix) is is_mended
+
+
+@pytest.mark.parametrize(
+    ("rule", "observed", "words"),
+    [
+        (reaching.clock, dated(12), "12 s ahead of"),
+        (reaching.clock, dated(-13), "12 s behind"),
+        (reaching.tls, seen(tls=tls(names=("mcp.example.com",))), "certificate for mcp.example.com until 2027-02-14"),
+        (reaching.tls, seen(tls=tls()), "certificate for no name"),
+        (reaching.http_version, seen(tls=tls(), anonymous=answer()), "HTTP/2 is offered"),
+        (reaching.http_version, seen(anonymous=answer()), "HTTP/2 is not offered"),
+        (reaching.http_version, seen(anonymous=answer(via="1.0 old")), "Via: 1.0 old"),
+        (reaching.upstream, seen(discover=DISCOVERED), "install mcp_transport.contrib.doctor"),
+        (reaching.upstream, seen(), "no tool could be called"),
+        (sessions.nodes, seen(initialize=OPENED), "install mcp_transport.contrib.doctor"),
+        (
+            sessions.session_nodes,
+            seen(pings=(OK, LOST, SILENT)),
+            "1 of 3 fresh connections, 1 times HTTP 404, 1 times no",
+        ),
+        (sessions.headers, seen(pings=(OK,), crossed=OK), "on the way lost: Mcp-Method"),
+        (sessions.headers, seen(pings=(OK,), crossed=REFUSED), "arrived: Mcp-Session-Id, Mcp-Method"),
+        (
+            streams.event_spacing,
+            spaced(NAGLE),
+            "50 of 100 events came together with the one before, after up to 40 ms",
+        ),
+        (streams.first_event, seen(held=heard(seconds=2.5)), "GET: no byte within 2.5 s"),
+        (
+            streams.idle,
+            seen(held=heard((0.5, PRIMING), seconds=5.5, end="closed")),
+            "after 5.5 s, 5.0 s after its last",
+        ),
+        (streams.idle, seen(held=QUIET), "GET: a comment every 10.0 s"),
+    ],
+)
+def test_what_was_seen_is_told_with_numbers(rule: Callable[[Seen], Finding], observed: Seen, words: str) -> None:
+    assert words in rule(observed).seen
+
+
+def test_each_rule_has_a_case_of_each_kind() -> None:
+    known = {rule: {status for other, status, _ in CASES if other is rule} for rule in RULES}
+    assert all(known.values())
+    assert {rule.__name__ for rule, statuses in known.items() if "ok" not in statuses} == set()
+    assert {rule.__name__ for rule, statuses in known.items() if not statuses & {"problem", "warning"}} == set()
+
+
+def test_nothing_is_known_of_what_was_not_seen() -> None:
+    assert {finding.status for finding in judge(seen(anonymous=answer(401)))} <= {
+        "ok",
+        "warning",
+        "problem",
+        "unknown",
+    }
+
+
+def test_fixes_name_a_rule_or_a_case_of_one() -> None:
+    cases = {"host", "redirect", "token", "cors"}
+    borrows = {"sessionless"}
+    assert {rule.__name__.replace("_", "-") for rule in RULES} - borrows | cases == set(FIXES)
+
+
+def test_what_a_server_says_cannot_control_a_terminal_or_repeat_a_secret() -> None:
+    evil = "\x1b[31mred\r\n token-1 secret-session"
+    observed = seen({"token": "token-1"}, anonymous=OPENED, health={"/readyz": answer(503, {"reason": evil})})
+    findings = judge(observed)
+    printed = "\n".join(lines(URL, findings)) + json.dumps(record(URL, findings))
+    assert "?[31mred?? *** ***" in printed
+    for hidden in ("\x1b", "\r", "token-1", "secret-session"):
+        assert hidden not in printed
+    assert "token-1" not in repr(observed.asked)
+
+
+def test_long_texts_are_cut() -> None:
+    assert len(plain("x" * 10_000)) == 300
+
+
+def test_report_counts() -> None:
+    findings = [rule(observed) for rule, _, observed in CASES]
+    *_, last = lines(URL, findings)
+    told = {status: int(count) for count, status in (part.split(" ") for part in last.split(", "))}
+    assert told == {status: sum(case[1] == status for case in CASES) for status in told}
+    assert record(URL, findings)["problem"] is True
+    assert record(URL, findings[:2])["problem"] is False
+
+
+def test_events_are_found_wherever_they_are_cut() -> None:
+    text = b": hi\r\n\r\nid: 1\r\ndata: {}\r\n\r\n" + PRIMING.encode()
+    for cut in range(len(text)):
+        frames = frames_of([(1.0, text[:cut]), (2.0, text[cut:])])
+        assert [(frame.is_comment, frame.id, frame.data) for frame in frames] == [
+            (True, "", ""),
+            (False, "1", "{}"),
+            (False, "g-0", ""),
+        ]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"[" * 200_000, b"\xff"])
+def test_bodies_that_are_no_message(body: bytes) -> None:
+    assert Answer(status=200, body=body).message == {}
+
+
+def test_message_is_the_last_event_of_a_stream() -> None:
+    head = {"content-type": "text/event-stream; charset=utf-8"}
+    body = b'data: {"method": "x"}\n\ndata: {"id": 1, "result": {}}\n\n: bye\n\n'
+    assert Answer(status=200, headers=head, body=body).message == {"id": 1, "result": {}}

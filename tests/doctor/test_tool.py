@@ -1,0 +1,32 @@
+"""The tool of `mcp_transport.contrib.doctor`: only the app offers it, it changes nothing, and it names processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_transport import server
+from mcp_transport.contrib import doctor
+from mcp_transport.contrib.doctor.apps import DoctorConfig
+from mcp_transport.contrib.doctor.events import INTERVAL_SECONDS, _node, mcp_doctor_events
+from mcp_transport.doctor.examination import TOOL
+from mcp_transport.doctor.rules.streams import INTERVAL
+
+
+def test_both_sides_agree() -> None:
+    assert mcp_doctor_events.__name__ == TOOL
+    assert INTERVAL_SECONDS == INTERVAL
+
+
+def test_the_app_declares_it_as_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "declared", server.Declarations())
+    assert TOOL not in server.declared.tools
+    DoctorConfig("mcp_transport.contrib.doctor", doctor).ready()
+    annotations = server.declared.tools[TOOL].annotations
+    assert annotations is not None
+    assert annotations.read_only_hint is True
+
+
+def test_each_process_has_a_name_that_is_its_own() -> None:
+    first, again, forked = _node(1), _node(1), _node(2)
+    assert first == again != forked
+    assert len(forked) == 8

@@ -1,0 +1,79 @@
+"""Ways to the nodes: nginx and HAProxy, each in order, or with one fault planted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.cluster.nginx import Nginx
+from tests.cluster.processes import LOOPBACK, Process, program
+
+
+class FaultyNginx(Nginx):
+    """The cluster's nginx, in which some lines are replaced and some are added to the location or the server."""
+
+    def __init__(
+        self, ports: Sequence[int], *, replace: dict[str, str] | None = None, add: str = "", server: str = ""
+    ) -> None:
+        super().__init__(ports)
+        self.replacements, self.added, self.server_lines = replace or {}, add, server
+
+    def configuration(self) -> str:
+        text = super().configuration()
+        for line, other in self.replacements.items():
+            assert line in text, f"nginx.conf has no {line}"
+            text = text.replace(line, other)
+        text = text.replace("location / {", f"location / {{\n{self.added}")
+        return text.replace("client_max_body_size", f"{self.server_lines}\n        client_max_body_size")
+
+
+HAPROXY = """\
+global
+    maxconn 200
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 60s
+    {option}
+frontend front
+    bind {address}:{port}
+    {rule}
+    default_backend nodes
+backend nodes
+{servers}
+"""
+
+
+class HAProxy(Process):
+    """HAProxy in front of nodes, taking them in turn."""
+
+    role = "haproxy"
+
+    def __init__(self, ports: Sequence[int], *, option: str = "option http-no-delay", rule: str = "") -> None:
+        super().__init__()
+        self.ports, self.option, self.rule = [*ports], option, rule
+
+    @property
+    def url(self) -> str:
+        """The address of the MCP endpoint behind it."""
+        return f"http://{LOOPBACK}:{self.port}/mcp"
+
+    def command(self) -> list[str]:
+        servers = "\n".join(f"    server node{port} {LOOPBACK}:{port}" for port in self.ports)
+        configuration: Path = self.folder / "haproxy.cfg"
+        configuration.write_text(
+            HAPROXY.format(
+                address=LOOPBACK, port=self.port, servers=servers, option=self.option or "", rule=self.rule or ""
+            )
+        )
+        return [program("haproxy"), "-db", "-f", str(configuration)]
+
+    def is_ready(self) -> bool:
+        try:
+            socket.create_connection((LOOPBACK, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
