@@ -102,6 +102,11 @@ class Deployment:
         return 65536
 
     @property
+    def closes_ports(self) -> bool:
+        """Tell whether a server's port can be closed before its calls have ended."""
+        return self.server in ("daphne", "uvicorn")
+
+    @property
     def notice(self) -> int:
         """Return how long load balancers have to notice that a node drains, before it refuses anything."""
         return 5

@@ -19,7 +19,7 @@ from mcp_transport.engine.codec import decode
 from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
-from mcp_transport.engine.reply import accepted, rejection, with_length
+from mcp_transport.engine.reply import accepted, last_of_connection, rejection, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel
@@ -134,7 +134,8 @@ class Endpoint:
         except Exception:
             logger.exception("%s failed", request.method)
             reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
-        return self._with_cors(request, with_length(reply))
+        reply = last_of_connection(with_length(reply), request) if self._is_leaving else with_length(reply)
+        return self._with_cors(request, reply)
 
     async def _handle_post(
         self, request: HTTPRequest, value: Any, content: bytes, principal: Principal
@@ -201,7 +202,7 @@ class Endpoint:
 
     async def _serving(self, request: HTTPRequest) -> Node:
         """Return the node that serves a request. Raises: ProtocolError with 503 while it stops."""
-        if self._is_leaving:
+        if self._is_leaving and asyncio.get_running_loop() not in self._nodes:
             raise _stopping(request)
         node = await self.node()
         if node.is_stopping:
@@ -278,19 +279,19 @@ class Endpoint:
             raise
         return node
 
-    async def _take_leave(self) -> None:
-        """Stop for good: a request that still comes must not start another node."""
+    async def _take_leave(self, is_closed: bool) -> None:
+        """Stop for good, and start no other node; where ports are closed, serve what comes on open connections."""
         self._is_leaving = True
-        await self.stop(self.policy.drain)
+        await self.stop(self.policy.drain, serving=is_closed)
 
-    async def stop(self, patience: float = 0.0) -> None:
-        """Stop the running loop's node, if it has one; its calls have `patience` seconds to end."""
+    async def stop(self, patience: float = 0.0, *, serving: bool = False) -> None:
+        """Stop the running loop's node, if it has one, by its `stop`."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
         if starting is None:
             return
         with suppress(Exception):  # a start that failed has been answered for by its request
-            await (await starting).stop(patience)
+            await (await starting).stop(patience, serving=serving)
         self._nodes.pop(loop, None)
 
     async def release(self) -> None:

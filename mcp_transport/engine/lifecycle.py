@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-__all__ = ["Lifecycle"]
+__all__ = ["Lifecycle", "wait_while"]
+
+# Seconds between two looks.
+_LOOK_EVERY: Final = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -56,3 +59,11 @@ class Lifecycle:
             _, stuck = await asyncio.wait(running, timeout=_PATIENCE)
             for task in stuck:
                 logger.error("a task does not end although it is cancelled: %r", task)
+
+
+async def wait_while(condition: Callable[[], bool], give_up: float, *, after: float) -> None:
+    """Look now and then, `after` some seconds, until something is no longer so, or until a time of the loop."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(after)
+    while condition() and loop.time() < give_up:  # noqa: ASYNC110 (it may be many things)
+        await asyncio.sleep(_LOOK_EVERY)

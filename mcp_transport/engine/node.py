@@ -17,7 +17,7 @@ from mcp_transport.engine.arrivals import Arrivals
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
-from mcp_transport.engine.lifecycle import Lifecycle
+from mcp_transport.engine.lifecycle import Lifecycle, wait_while
 from mcp_transport.engine.marks import Marks
 from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.observer import Happening, Observer
@@ -56,15 +56,14 @@ Rescue = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, Any,
 
 # Seconds that answers have to reach the log when the node stops.
 _LAST_WORDS: Final = 5.0
+_SETTLE: Final = 0.05  # that a request which was let in has to show
+_LINGER: Final = 0.5  # in which connections that a proxy keeps open are served once more
 
 # Seconds that a store has to be told that the node is gone; the end of its lease says so, too.
 _GOODBYE: Final = 2.0
 
 # Seconds between two tries to reach a store that is away.
 _PAUSE: Final = 2.0
-
-# Seconds between two looks at whether a stopping node is still busy.
-_LOOK_EVERY: Final = 0.05
 
 # Clients of a node that drains come back spread over this many milliseconds.
 _JITTER_MS: Final = 2000
@@ -138,13 +137,15 @@ class Node:
         self.observer.happened(Happening.DRAINED, node=self.id, calls=len(self.running))
         self.lifecycle.spawn(_quietly(self.backend.retire(self.id)))
 
-    async def stop(self, patience: float = 0.0) -> None:
-        """Take no more requests, give calls `patience` seconds to end and the rest an error, leave."""
-        self.is_stopping = True
+    async def stop(self, patience: float = 0.0, *, serving: bool = False) -> None:
+        """Take no more requests, or go on `serving` until none runs; after `patience` seconds end calls; leave."""
+        self.is_stopping = not serving
         give_up = self._loop.time() + patience
         await self.retire()
-        while self._is_busy() and self._loop.time() < give_up:  # noqa: ASYNC110 (many things are waited for)
-            await asyncio.sleep(_LOOK_EVERY)
+        await wait_while(self._is_busy, give_up, after=_LINGER if serving else 0.0)
+        if serving:
+            self.is_stopping = True
+            await wait_while(self._is_busy, give_up, after=_SETTLE)
         for call in list(self.running):
             if call.request.method != "subscriptions/listen":
                 call.abandon()

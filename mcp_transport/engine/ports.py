@@ -7,26 +7,41 @@ proxy has written its request into such a connection and must not send it again,
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import select
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
-__all__ = ["close_ports"]
+__all__ = ["close_ports", "ports_are_shared"]
 
 # However many still come.
 _MOST_TICKS: Final = 100
 
 
-async def close_ports(server: Any) -> None:
-    """Accept what waits, then no more; `server` is the one whose handler of SIGTERM is known, if it is uvicorn's."""
-    for number, close in [*_ports_of_twisted(), *_ports_of_uvicorn(server)]:
+async def close_ports(server: Any) -> bool:
+    """Accept what waits, then no more; return whether there were ports that this process can close.
+
+    `server` is the one whose handler of SIGTERM is known, if it is uvicorn's.
+    """
+    ports = [*_ports_of_twisted(), *_ports_of_uvicorn(server)]
+    for number, close in ports:
         for _ in range(_MOST_TICKS):
             if not _is_waited_for(number):
                 break
             await asyncio.sleep(0)
         close()
+    return bool(ports)
+
+
+def ports_are_shared() -> bool:
+    """Tell whether another process holds the ports, too, which then stay open, with nobody who accepts.
+
+    That are the parent of `uvicorn --workers`, and systemd where it hands sockets over (sd_listen_fds(3)).
+    """
+    return multiprocessing.parent_process() is not None or "LISTEN_FDS" in os.environ
 
 
 def _is_waited_for(number: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mcp_transport.engine.codec import encode
@@ -9,10 +10,10 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import error_body
 from mcp_transport.protocol.headers import Accepts
-from mcp_transport.protocol.http import HeaderList, Reply, StreamReply
+from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import is_request_id
 
-__all__ = ["accepted", "answer", "rejection", "with_length"]
+__all__ = ["accepted", "answer", "last_of_connection", "rejection", "with_length"]
 
 _JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -44,3 +45,10 @@ def with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
         return reply
     headers = (*reply.headers, ("Content-Length", str(len(reply.body))))
     return Reply(status=reply.status, headers=headers, body=reply.body)
+
+
+def last_of_connection(reply: Reply | StreamReply, request: HTTPRequest) -> Reply | StreamReply:
+    """Have the connection closed behind an answer (RFC 9112, 9.6); there is none of its own in HTTP/2."""
+    if request.http_version != "1.1" or ("Connection", "close") in reply.headers:
+        return reply
+    return replace(reply, headers=(*reply.headers, ("Connection", "close")))

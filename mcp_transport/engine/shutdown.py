@@ -14,18 +14,21 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Final
 
-from mcp_transport.engine.ports import close_ports
+from mcp_transport.engine.ports import close_ports, ports_are_shared
 
 __all__ = ["leave_before_sigterm"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds in which a proxy sees 503 on connections it keeps open, before the server drops them.
+# Seconds in which a proxy sees 503 on connections it keeps open, before a server whose port stays open drops them.
 _LINGER: Final = 0.5
 
 
-def leave_before_sigterm(leave: Callable[[], Awaitable[None]]) -> None:
+def leave_before_sigterm(leave: Callable[[bool], Awaitable[None]]) -> None:
     """Have the running loop do `leave` at SIGTERM, then what was to be done before; a second one does that at once.
+
+    The ports are closed first, where that can be done, which `leave` is told: a proxy sends on what was refused, and
+    must not do so with a POST that was answered with 503.
 
     Nothing is changed off the main thread, where Python takes no signals, nor where a server handles the signal
     in its event loop, which knows no handler to go on with: such servers have a lifespan to end.
@@ -44,12 +47,16 @@ def leave_before_sigterm(leave: Callable[[], Awaitable[None]]) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     async def leave_then_go_on() -> None:
+        server = getattr(before, "__self__", None)
+        is_closed = False
         try:
-            await leave()
+            is_closed = not ports_are_shared() and await close_ports(server)
+            await leave(is_closed)
         except Exception:
             logger.exception("the node could not take leave")
-        await close_ports(getattr(before, "__self__", None))
-        await asyncio.sleep(_LINGER)
+        if not is_closed:
+            await close_ports(server)
+            await asyncio.sleep(_LINGER)
         go_on()
 
     def handle(number: int, frame: FrameType | None) -> Any:

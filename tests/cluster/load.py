@@ -30,6 +30,11 @@ class Load:
         """How many calls have ended well."""
         return sum(customer.calls for customer in self.customers)
 
+    @property
+    def retries(self) -> int:
+        """How many calls were answered with 503, and made again."""
+        return sum(customer.retries for customer in self.customers)
+
     async def more(self, calls: int) -> None:
         """Wait until so many more calls have ended well."""
         wanted, deadline = self.calls + calls, time.monotonic() + PATIENCE

@@ -173,6 +173,9 @@ class Stage:
             error.close()
             assert error.code == 503
             return False
+        except urllib.error.URLError as error:  # its port is closed
+            assert isinstance(error.reason, ConnectionRefusedError)
+            return False
         return True
 
 

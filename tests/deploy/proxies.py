@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, ClassVar
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.processes import LOOPBACK, START_SECONDS, TICK_SECONDS, Process, free_port, program
+from tests.cluster.processes import LOOPBACK, Process, free_port, program
 
 Edit = Callable[[str], str]
 
@@ -107,24 +105,6 @@ class Nginx(Proxy):
 
     def is_ready(self) -> bool:
         return (self.folder / "nginx.pid").exists() and super().is_ready()  # written when the port is its own
-
-    def leave_out(self, port: int | None) -> None:
-        """Mark one node as down, or none, reload, and wait until no worker is left that takes requests for it."""
-        line = f"server {LOOPBACK}:{port} max_fails=0"
-        self.edit = (lambda text: text.replace(f"{line};", f"{line} down;")) if port else None
-        old = self._workers()
-        self.configuration()
-        self.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + START_SECONDS
-        while set(old) & set(self._workers()):
-            assert time.monotonic() < deadline, self.fresh_log
-            time.sleep(TICK_SECONDS)
-
-    def _workers(self) -> list[str]:
-        """Return the workers that take requests, and not those that are shutting down."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        titles = {child: Path(f"/proc/{child}/cmdline") for child in children}
-        return [child for child, title in titles.items() if title.exists() and b"shutting" not in title.read_bytes()]
 
 
 class HAProxy(Proxy):
