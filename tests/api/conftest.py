@@ -16,10 +16,10 @@ from mcp_transport import bootstrap
 from mcp_transport.api.base import OperatorView
 from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Session
+from tests.django.clients import open_session, status_of_ping
 from tests.django.conftest import declarations, fresh_endpoint, fresh_tool_threads
-from tests.engine.client import SessionClient
 
-__all__ = ["declarations", "fresh_endpoint", "fresh_tool_threads"]
+__all__ = ["declarations", "fresh_endpoint", "fresh_tool_threads", "open_session", "status_of_ping"]
 
 ROOT = "/mcp-api/"
 PERMISSIONS = {
@@ -95,23 +95,6 @@ def challenging(monkeypatch: pytest.MonkeyPatch) -> None:
     from rest_framework.authentication import BasicAuthentication
 
     monkeypatch.setattr(OperatorView, "authentication_classes", [BasicAuthentication])
-
-
-@async_to_sync
-async def open_session(user: Any = None) -> SessionClient:
-    """Open a session as another process would, which then ends."""
-    client = SessionClient(bootstrap.endpoint(), user=user)
-    await client.open()
-    await client.endpoint.stop()
-    return client
-
-
-@async_to_sync
-async def status_of_ping(client: SessionClient) -> int:
-    try:
-        return (await client.request("ping")).status
-    finally:
-        await client.endpoint.stop()
 
 
 @async_to_sync

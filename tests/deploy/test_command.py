@@ -124,7 +124,7 @@ def test_the_language_of_the_project_changes_nothing(settings: Any, tmp_path: Pa
     ],
 )
 def test_a_bad_value_is_named_and_nothing_is_written(option: str, value: str, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=rf"^{option}: expected .*, got {re.escape(repr(value))[:20]}|^{option}: "):
+    with pytest.raises(CommandError, match=f"^{option}: "):
         deploy("all", f"{option}={value}", "-o", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 

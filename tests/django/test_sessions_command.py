@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 
 from mcp_transport import bootstrap
 from mcp_transport.protocol.session import Session, session_key
-from tests.engine.client import SessionClient
+from tests.django.clients import open_session, status_of_ping
 
 
 def run(*words: str) -> str:
@@ -27,23 +27,6 @@ def run(*words: str) -> str:
 def shared_cache(settings: Any, tmp_path: Any) -> None:
     backend = "django.core.cache.backends.filebased.FileBasedCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 10_000}}}
-
-
-@async_to_sync
-async def open_session(user: Any = None) -> SessionClient:
-    """Open a session as another process would, which then ends."""
-    client = SessionClient(bootstrap.endpoint(), user=user)
-    await client.open()
-    await client.endpoint.stop()
-    return client
-
-
-@async_to_sync
-async def status_of_ping(client: SessionClient) -> int:
-    try:
-        return (await client.request("ping")).status
-    finally:
-        await client.endpoint.stop()
 
 
 @pytest.fixture

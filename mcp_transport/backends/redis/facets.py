@@ -48,7 +48,10 @@ class Ranked(Facet):
 
     def __init__(self, name: str, low: float | None = None, high: float | None = None) -> None:
         self._name, self._low, self._high = name, low, high
-        self._range: tuple[Any, Any] = ("-inf" if low is None else low, "+inf" if high is None else high)
+
+    @property
+    def _range(self) -> tuple[Any, Any]:
+        return "-inf" if self._low is None else self._low, "+inf" if self._high is None else self._high
 
     def orders(self, name: str) -> bool:
         """Tell whether it is a part of that sorted set."""
