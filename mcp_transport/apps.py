@@ -18,8 +18,10 @@ class MCPTransportConfig(AppConfig):
 
     def ready(self) -> None:
         from mcp_transport import checks, logs
+        from mcp_transport.connections import watch_connections
 
         logs.install()
+        watch_connections()
         for check in checks.CHECKS:
             register(check, Tags.compatibility)
         autodiscover_modules("mcp")

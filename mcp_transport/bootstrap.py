@@ -21,6 +21,7 @@ from mcp_transport.auth.resource import Resource
 from mcp_transport.auth.user import UserAuthenticator
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.call_context import call_contexts, project_context
 from mcp_transport.engine.clock import SystemClock
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.observer import Observer
@@ -60,6 +61,7 @@ def endpoint() -> Endpoint:
                 recall=guard.recall,
                 step_up=guard.step_up,
                 observer=Observer(SignalAuditor()),
+                call_context=call_contexts(project_context()),
                 owns_process=True,
             )
         return _endpoint
@@ -92,6 +94,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
         policy,
         keys=derived_keys("replies"),
         authenticate=Gate([UserAuthenticator()], is_open=True, resource=Resource()).authenticate,
+        call_context=call_contexts(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -13,11 +14,13 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
 from mcp_transport import bootstrap, conf
 from mcp_transport.auth.configured import build_gate
+from mcp_transport.call_context import project_context
 from mcp_transport.kernel import lowlevel
 
 __all__ = ["CHECKS"]
@@ -63,6 +66,7 @@ def check_parts(**kwargs: Any) -> Iterator[CheckMessage]:
         "SERVER": _lowlevel_server,
         "BACKEND": bootstrap.build_backend,
         "AUTHENTICATORS": build_gate,
+        "CALL_CONTEXT": project_context,
     }
     for name, build in parts.items():
         try:
@@ -103,7 +107,7 @@ def check_middleware(**kwargs: Any) -> Iterator[CheckMessage]:
             continue  # Django itself says so
         if not getattr(middleware, "async_capable", False):
             yield Warning(
-                f"{path} is not async-capable: each request, and each open stream, then occupies a thread.",
+                f"{path} is not async-capable: each request then occupies a thread until its answer begins.",
                 hint=f"Take it out of MIDDLEWARE, or {mount}.",
                 id="mcp_transport.W003",
             )
@@ -240,6 +244,40 @@ def check_declarations(**kwargs: Any) -> Iterator[CheckMessage]:
         )
 
 
+def check_transactions(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of asynchronous tools where ATOMIC_REQUESTS promises a transaction."""
+    from mcp_transport.server import declared
+
+    aliases = [alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"]]
+    tools = [name for name, tool in declared.tools.items() if tool.atomic and _is_asynchronous(tool.fn)]
+    if aliases and tools:
+        yield Warning(
+            f"ATOMIC_REQUESTS of the database {aliases[0]!r} has no effect on asynchronous tools, as Django has no "
+            f"asynchronous transactions: {', '.join(tools)}.",
+            hint="Write them as plain functions, or put what must hold together into a function that "
+            "`sync_to_async` runs in `transaction.atomic()`, and declare them with @tool(atomic=False).",
+            id="mcp_transport.W013",
+        )
+
+
+def check_persistent_connections(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of CONN_MAX_AGE under ASGI, where requests have threads of their own."""
+    if not getattr(settings, "ASGI_APPLICATION", None):
+        return
+    for alias, options in connections.settings.items():
+        if options["CONN_MAX_AGE"] != 0 and not options.get("OPTIONS", {}).get("pool"):
+            yield Warning(
+                f"CONN_MAX_AGE of the database {alias!r} is not 0: under ASGI each request and each call has a "
+                "thread of its own, so that its connection is seldom used again.",
+                hint='Set CONN_MAX_AGE = 0, or use the pool of the database: "OPTIONS": {"pool": True}.',
+                id="mcp_transport.W014",
+            )
+
+
+def _is_asynchronous(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(inspect.unwrap(function))
+
+
 CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_settings,
     check_parts,
@@ -252,6 +290,8 @@ CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_resource,
     check_sdk,
     check_declarations,
+    check_transactions,
+    check_persistent_connections,
 )
 
 

@@ -64,6 +64,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         None, int | None, "How many processes serve the endpoint; only system checks read it.", minimum=1
     ),
     "TOOL_THREADS": Setting(32, int, "How many synchronous tools run at a time in a process.", minimum=1),
+    "CALL_CONTEXT": Setting(
+        None,
+        str | None,
+        "Dotted path of a function of the `HttpRequest` and the `Principal` that returns a context manager, entered "
+        "around each call.",
+    ),
     "AUTHENTICATORS": Setting(
         ("user", None),
         Sequence,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+from django.http import HttpRequest
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import (
@@ -21,6 +22,7 @@ from mcp_types import (
     TextContent,
 )
 
+from mcp_transport.auth.django_request import django_request
 from mcp_transport.kernel import Caller, CallerSession, ask_client, send_log
 from mcp_transport.protocol.principal import Principal
 
@@ -58,6 +60,15 @@ class Context(SDKContext[Any, Caller]):
     def headers(self) -> Mapping[str, str]:
         """Return the request's headers by lower-case name; they are the client's word, never proof of who it is."""
         return self._caller.headers
+
+    @property
+    def request(self) -> HttpRequest:
+        """Return Django's request, with all that the project's middleware has put on it.
+
+        Behind the ASGI mount no middleware has run. A call that is run again has a request without headers.
+        """
+        sent = self._caller.sent
+        return sent.source if sent.source is not None else django_request(sent)
 
     @property
     def protocol_version(self) -> str:

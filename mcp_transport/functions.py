@@ -6,9 +6,10 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
+from django.db import connections, transaction
 from mcp.server.mcpserver import Context as SDKContext
 
 from mcp_transport import conf
@@ -16,13 +17,16 @@ from mcp_transport.context import Context
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import adopt_context
 from mcp_transport.serialization import reads_database, to_wire, wire_annotation
-from mcp_transport.threads import in_thread
+from mcp_transport.threads import in_thread, run_limited
 
-__all__ = ["adapt", "where"]
+__all__ = ["adapt", "databases_with_atomic_requests", "where"]
 
 
-def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Wrap a declared function for the SDK: threads, Django's connections, our context, Django's types."""
+def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Wrap a declared function for the SDK: threads, transactions, our context, Django's types.
+
+    A synchronous function that is `atomic` runs in a transaction where ATOMIC_REQUESTS asks for one.
+    """
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -36,9 +40,9 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
             if isinstance(kwargs.get(name), SDKContext):
                 kwargs[name] = adopt_context(kwargs[name], Context)
         if not is_async:
-            return await _in_thread(lambda: to_wire(function(*args, **kwargs)))
+            return await run_limited(lambda: _run(function, atomic, args, kwargs), conf.get("TOOL_THREADS"))
         result = await function(*args, **kwargs)
-        return await _in_thread(lambda: to_wire(result)) if reads_database(result) else to_wire(result)
+        return await in_thread(lambda: to_wire(result)) if reads_database(result) else to_wire(result)
 
     if "return" in hints:
         hints["return"] = wire_annotation(hints["return"])
@@ -62,13 +66,20 @@ def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.
             )
 
 
-def _in_thread(work: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-    return in_thread(work, _threads(conf.get("TOOL_THREADS")))
+def _run(function: Callable[..., Any], atomic: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a synchronous function, in the transactions that ATOMIC_REQUESTS asks for, and read what is lazy."""
+    with ExitStack() as transactions:
+        for alias in databases_with_atomic_requests(function) if atomic else ():
+            transactions.enter_context(transaction.atomic(using=alias))
+        return to_wire(function(*args, **kwargs))
 
 
-@functools.cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="mcp-tool")
+def databases_with_atomic_requests(function: Callable[..., Any]) -> list[str]:
+    """Return the databases in a transaction of which Django would run a view, this function."""
+    exempt = getattr(function, "_non_atomic_requests", ())  # by transaction.non_atomic_requests
+    return [
+        alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"] and alias not in exempt
+    ]
 
 
 def where(function: Callable[..., Any]) -> str:

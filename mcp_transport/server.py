@@ -34,11 +34,18 @@ __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 
+class DeclaredTool(Tool):
+    """A tool, and what this package alone knows of it."""
+
+    durable: bool = Field(default=False, exclude=True)
+    atomic: bool = Field(default=True, exclude=True)
+
+
 class Declarations:
     """What the apps' `mcp.py` modules have declared, in order."""
 
     def __init__(self) -> None:
-        self.tools: dict[str, Tool] = {}
+        self.tools: dict[str, DeclaredTool] = {}
         self.prompts: dict[str, Prompt] = {}
         self.resources: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
         self.completion: Callable[..., Any] | None = None
@@ -46,12 +53,6 @@ class Declarations:
 
 
 declared = Declarations()
-
-
-class DeclaredTool(Tool):
-    """A tool, and what this package alone knows of it."""
-
-    durable: bool = Field(default=False, exclude=True)
 
 
 @overload
@@ -71,6 +72,7 @@ def tool(
     structured_output: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    atomic: bool = True,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -85,6 +87,7 @@ def tool(
     open_world: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    atomic: bool = True,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -94,7 +97,8 @@ def tool(
 
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
     (2025-06-18, schema, ToolAnnotations). `input_schema` is published in place of the derived one. A `durable` tool
-    is run again by another node if the one that runs it is lost: it must bear being run twice.
+    is run again by another node if the one that runs it is lost: it must bear being run twice. Where ATOMIC_REQUESTS
+    is set, a synchronous tool runs in a transaction, unless `atomic` is False.
     For a caller without `permission`, or to whom it is not `visible`, the tool does not exist; one whose credentials
     lack `scopes` is told which to get. The decorated function stays what it is.
 
@@ -108,8 +112,8 @@ def tool(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        made = _made(function, DeclaredTool.from_function, annotations=annotations, **options)
-        made.durable = durable
+        made = _made(function, DeclaredTool.from_function, atomic=atomic, annotations=annotations, **options)
+        made.durable, made.atomic = durable, atomic
         if options.get("structured_output") is not False:
             _refuse_unserialisable(function, made)
         if input_schema is not None:
@@ -132,6 +136,7 @@ def prompt(
     title: str | None = None,
     description: str | None = None,
     icons: list[Icon] | None = None,
+    atomic: bool = True,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -140,6 +145,7 @@ def prompt(
     function: _FunctionT | None = None,
     /,
     *,
+    atomic: bool = True,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -147,7 +153,7 @@ def prompt(
 ) -> _FunctionT | Callable[[_FunctionT], _FunctionT]:
     """Declare a function as a prompt; it returns a string or a list of messages.
 
-    `permission`, `scopes` and `visible` are as for tools.
+    `atomic`, `permission`, `scopes` and `visible` are as for tools.
 
     Raises:
         DefinitionError: the function cannot be served, and why.
@@ -156,7 +162,7 @@ def prompt(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        made = _made(function, Prompt.from_function, **options)
+        made = _made(function, Prompt.from_function, atomic=atomic, **options)
         _add(declared.prompts, made.name, made, "prompt")
         _restrict("prompt", made.name, access)
         return function
@@ -167,6 +173,7 @@ def prompt(
 def resource(
     uri: str,
     *,
+    atomic: bool = True,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -174,8 +181,8 @@ def resource(
 ) -> Callable[[_FunctionT], _FunctionT]:
     """Declare a function as the resource at `uri`, or as a template when `uri` has variables.
 
-    `permission`, `scopes` and `visible` are as for tools, `options` are name, title, description, mime_type, icons,
-    annotations and meta.
+    `atomic`, `permission`, `scopes` and `visible` are as for tools, `options` are name, title, description,
+    mime_type, icons, annotations and meta.
 
     Raises:
         DefinitionError: the function cannot be served, and why.
@@ -187,7 +194,7 @@ def resource(
     def declare(function: _FunctionT) -> _FunctionT:
         options.setdefault("name", function.__name__)
         options.setdefault("description", inspect.getdoc(function))
-        adapted = adapt(function)
+        adapted = adapt(function, atomic=atomic)
         # A throw-away server checks the URI against the function's parameters, here where the mistake is.
         _made(function, lambda _, **__: _quiet_server("check").resource(uri, **options)(adapted))
         _add(declared.resources, uri, (adapted, options), "resource")
@@ -240,12 +247,12 @@ def _bound_principal(ctx: Any) -> str | None:
     return ctx.request.principal.binding or None
 
 
-def _made(function: Callable[..., Any], make: Callable[..., Any], **options: Any) -> Any:
+def _made(function: Callable[..., Any], make: Callable[..., Any], *, atomic: bool = True, **options: Any) -> Any:
     """Call an SDK factory, and say where the function stands if it refuses."""
     if not callable(function):
         raise DefinitionError(f"expected a function to declare, got {function!r}")
     try:
-        return make(adapt(function), **options)
+        return make(adapt(function, atomic=atomic), **options)
     except DefinitionError:
         raise
     except (InvalidSignature, PydanticUserError, ValueError, TypeError) as error:

@@ -6,16 +6,18 @@ request. The values they get are described in `mcp_transport.protocol.audit`.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Final
 
-from django.db import close_old_connections
 from django.dispatch import Signal
 
 from mcp_transport import conf
+from mcp_transport.connections import end_connections
+from mcp_transport.executor import DaemonThreads, SerialExecutor
 from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 
 __all__ = ["SignalAuditor", "access_denied", "announce", "session_closed", "session_opened", "settle", "tool_called"]
@@ -42,7 +44,10 @@ _SIGNALS: Final[Mapping[type[AuditEvent], Signal]] = {
 _MOST_WAITING: Final = 10_000
 
 _room = threading.BoundedSemaphore(_MOST_WAITING)
-_thread = ThreadPoolExecutor(1, thread_name_prefix="mcp-audit")
+_thread = SerialExecutor(DaemonThreads("mcp-audit"))
+
+# Seconds that receivers have for what waits when the process ends: one that never returns must not keep it alive.
+_LAST_SECONDS: Final = 5.0
 
 
 class SignalAuditor:
@@ -88,8 +93,17 @@ def _leave(sent: Future[None]) -> None:
 
 
 def _send(event: AuditEvent) -> None:
-    close_old_connections()
     try:
         _SIGNALS[type(event)].send_robust(sender=type(event), event=event)  # which logs what receivers raise
     finally:
-        close_old_connections()
+        end_connections()
+
+
+@atexit.register
+def _finish() -> None:
+    if not _thread.is_used:
+        return
+    try:
+        settle(_LAST_SECONDS)
+    except TimeoutError:
+        logger.error("events are not recorded: receivers of signals did not return in time")

@@ -1,27 +1,196 @@
-"""Synchronous work, off the event loop."""
+"""Where synchronous code runs, and what becomes of its database connections.
+
+Each call has a thread of its own: its synchronous code, and the ORM's asynchronous methods, run there one after the
+other, on connections that end with the call. docs/explanation/threads-and-connections.md has the whole model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
-from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 
-__all__ = ["in_thread"]
+from mcp_transport.connections import close_connections, end_connections, opened_here, release_connections
+from mcp_transport.executor import DaemonThreads, SerialExecutor
 
+__all__ = [
+    "CallThread",
+    "end_request_thread",
+    "in_thread",
+    "leave_request_thread",
+    "release_request_connections",
+    "run_limited",
+    "shared_thread",
+]
+
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+logger = logging.getLogger(__name__)
 
-def in_thread(work: Callable[[], _T], executor: ThreadPoolExecutor | None = None) -> Coroutine[Any, Any, _T]:
-    """Run work in a thread of `executor`, or the loop's own, with fresh database connections and none left open."""
+_threads: Final = DaemonThreads("mcp-call", clean=end_connections, dispose=close_connections)
 
-    def run() -> _T:
-        close_old_connections()
-        try:
-            return work()
-        finally:
-            close_old_connections()
+_current: ContextVar[CallThread | None] = ContextVar("mcp_transport_call_thread", default=None)
+_shared: ContextVar[bool] = ContextVar("mcp_transport_shared_thread", default=False)
 
-    return sync_to_async(run, thread_sensitive=False, executor=executor)()
+
+class CallThread:
+    """The thread of one call, or of one request's authentication: borrowed at its first use, given back at the end.
+
+    One that `joins` leaves the choice to asgiref: synchronous code runs where its caller's does, as in a view.
+    """
+
+    __slots__ = ("_executor", "_joins", "_tokens")
+
+    def __init__(self, *, joins: bool = False) -> None:
+        self._joins = joins or _shared.get()
+        self._executor: SerialExecutor | None = None
+        self._tokens: tuple[Token[Any], ...] = ()
+
+    @property
+    def joins(self) -> bool:
+        """Tell whether asgiref decides where synchronous code runs."""
+        return self._joins
+
+    @property
+    def executor(self) -> SerialExecutor:
+        """Return what runs functions in the thread."""
+        if self._executor is None:
+            self._executor = SerialExecutor(_threads)
+        return self._executor
+
+    def enter(self) -> None:
+        """Have the running task's synchronous code, and that of the tasks it makes, run here."""
+        self._tokens = (_current.set(self),)
+        if not self._joins:
+            # What `async with ThreadSensitiveContext(executor=...)` does, without its 8 µs: one context serves all
+            # calls, and is never left, so that tasks which outlive their call may use the ORM.
+            self._tokens += (SyncToAsync.thread_sensitive_context.set(_context),)
+
+    def leave(self) -> None:
+        """Restore what was before `enter`, and give the thread back when it is idle."""
+        for token in self._tokens:
+            token.var.reset(token)
+        self.close()
+
+    def close(self) -> None:
+        """Give the thread back when it is idle."""
+        if self._executor is not None:
+            self._executor.close()
+
+
+class _CurrentCall(Executor):
+    """Runs each function in the thread of the call whose code asks for it."""
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        current = _current.get()
+        assert current is not None, "the context of calls is entered with a call"  # noqa: S101
+        return current.executor.submit(fn, *args, **kwargs)
+
+
+_context: Final = ThreadSensitiveContext(executor=_CurrentCall())
+SyncToAsync.context_to_thread_executor[_context] = _CurrentCall()
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Run synchronous work in the running call's thread; without a call, in one that is given back afterwards."""
+    if _current.get() is not None:
+        return await sync_to_async(work, thread_sensitive=True)()
+    thread = CallThread()
+    thread.enter()
+    try:
+        return await sync_to_async(work, thread_sensitive=True)()
+    finally:
+        thread.leave()
+
+
+# -- a limit for functions that may never return ---------------------------------------------------------
+
+_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+async def run_limited(work: Callable[[], _T], limit: int) -> _T:
+    """Run a declared function in its call's thread, `limit` such functions of a loop at a time.
+
+    One that is abandoned by its caller keeps its place until it returns.
+    """
+    thread = _current.get()
+    if thread is None or thread.joins:
+        return await in_thread(work)
+    loop = asyncio.get_running_loop()
+    if (slots := _slots.get(loop)) is None:
+        slots = _slots[loop] = asyncio.Semaphore(limit)
+    await slots.acquire()
+    executor: Any = _Limited(thread, partial(_release, loop, slots))  # asgiref asks for no more than `submit`
+    result: _T = await sync_to_async(work, thread_sensitive=False, executor=executor)()
+    return result
+
+
+class _Limited(Executor):
+    """Runs one function in a call's thread, and says when it has returned."""
+
+    def __init__(self, thread: CallThread, returned: Callable[[Any], None]) -> None:
+        self._thread, self._returned = thread, returned
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        future = self._thread.executor.submit(fn, *args, **kwargs)
+        future.add_done_callback(self._returned)
+        return future
+
+
+def _release(loop: asyncio.AbstractEventLoop, slots: asyncio.Semaphore, _: Future[Any]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits for a place
+        loop.call_soon_threadsafe(slots.release)
+
+
+# -- tests -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def shared_thread() -> Iterator[None]:
+    """Have calls run where the caller's synchronous code does, so that they see a test's open transaction."""
+    token = _shared.set(True)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+# -- the thread of a request that Django's handler serves ------------------------------------------------
+
+
+def leave_request_thread() -> None:
+    """Let nothing that comes from the running view use the thread in which synchronous middleware waits for it.
+
+    That thread is gone when a streamed response has been returned (django/asgiref#526), and a call goes on.
+    """
+    if not _shared.get() and getattr(AsyncToSync.executors, "current", None) is not None:
+        AsyncToSync.executors.current = None
+
+
+async def release_request_connections() -> None:
+    """Close what the running request's middleware has opened: the call wants a connection itself, and may last."""
+    if not _shared.get() and opened_here():
+        await sync_to_async(release_connections, thread_sensitive=True)()
+
+
+def end_request_thread() -> None:
+    """End the thread that Django's ASGI handler made for the running request; it makes another one if need be.
+
+    For streams: an open one must neither pin a thread nor what middleware has opened there.
+    """
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is None or context is _context:
+        return
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None)
+    if executor is not None:
+        executor.submit(close_connections)
+        executor.shutdown(wait=False)

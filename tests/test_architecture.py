@@ -57,7 +57,14 @@ RULES = (
         "mcp_transport.kernel",
         ("mcp", "mcp_types", "pydantic", "anyio", "starlette", "opentelemetry", "orjson", "mcp_transport.protocol"),
     ),
-    Rule("mcp_transport.backends.cache", ("mcp_transport.protocol", "django", "orjson")),
+    Rule(
+        "mcp_transport.backends.cache",
+        ("mcp_transport.protocol", "mcp_transport.connections", "mcp_transport.executor", "django", "orjson"),
+    ),
+    # Threads and connections are below everything of Django's.
+    Rule("mcp_transport.executor", ()),
+    Rule("mcp_transport.connections", ("django",)),
+    Rule("mcp_transport.threads", ("mcp_transport.connections", "mcp_transport.executor", "asgiref")),
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
     Rule("mcp_transport.backends.redis.alias", ("django",)),
     Rule("mcp_transport.backends.redis.codec", ("mcp_transport.protocol", "orjson")),
@@ -71,7 +78,14 @@ RULES = (
     ),
     Rule(
         "mcp_transport.adapters.django",
-        ("mcp_transport.protocol", "mcp_transport.engine", "mcp_transport.bootstrap", "django", "asgiref"),
+        (
+            "mcp_transport.protocol",
+            "mcp_transport.engine",
+            "mcp_transport.auth.request_user",
+            "mcp_transport.bootstrap",
+            "mcp_transport.threads",
+            "django",
+        ),
     ),
     Rule("mcp_transport.adapters", ("mcp_transport.protocol", "mcp_transport.engine")),
 )

@@ -12,10 +12,12 @@ from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
+from mcp_transport.auth.request_user import request_user
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.http import HTTPRequest, Reply
+from mcp_transport.protocol.http import FrameSource, HTTPRequest, Reply
+from mcp_transport.threads import end_request_thread, leave_request_thread, release_request_connections
 
 __all__ = ["endpoint_view", "for_machines"]
 
@@ -29,7 +31,7 @@ def for_machines(view: _ViewT) -> _ViewT:
 
     CSRF: cross-site requests are refused by their Origin, and a form cannot send application/json.
     Login: a redirect to a login page means nothing to a client; who may call is the endpoint's business.
-    Transactions: ATOMIC_REQUESTS refuses async views, and a call may outlive its request.
+    Transactions: ATOMIC_REQUESTS refuses async views, and a call may outlive its request; tools have their own.
     """
     view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
     view.login_required = False  # type: ignore[attr-defined]
@@ -45,11 +47,15 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         headers=_headers(request),
         path=request.path,
         peer=request.META.get("REMOTE_ADDR", ""),
-        user=await _user(request),
+        user=await request_user(request),
         scheme=request.scheme or "",
         http_version=getattr(request, "scope", {}).get("http_version", ""),
+        source=request,
         streaming=streaming,
     )
+    if streaming:
+        await release_request_connections()
+        leave_request_thread()
     served = endpoint()
     try:
         reply = await served.handle(translated, _body(request))
@@ -61,12 +67,24 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     if isinstance(reply, Reply):
         response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
     else:
-        response = StreamingHttpResponse(reply.frames, status=reply.status)
+        response = StreamingHttpResponse(_Frames(reply.frames), status=reply.status)
     if not any(name == "Content-Type" for name, _ in reply.headers):
         del response["Content-Type"]
     for name, value in reply.headers:
         response[name] = value
     return response
+
+
+class _Frames:
+    """A stream's frames; the first of them is asked for when middleware is done with the response."""
+
+    def __init__(self, frames: FrameSource) -> None:
+        self._frames = frames
+        self.close = frames.close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        end_request_thread()
+        return aiter(self._frames)
 
 
 def _headers(request: HttpRequest) -> Headers:
@@ -77,10 +95,6 @@ def _headers(request: HttpRequest) -> Headers:
         # As Django's get_host: HTTP/1.0 and Django's test client name no host but the server's own.
         lines.append(("Host", request.META.get("SERVER_NAME", "")))
     return Headers(lines)
-
-
-async def _user(request: Any) -> Any:
-    return await request.auser() if hasattr(request, "auser") else None
 
 
 async def _body(request: HttpRequest) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from mcp_transport import conf
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.gate import Gate
 from mcp_transport.auth.resource import Resource
+from mcp_transport.call_context import call_contexts, project_context
 
 __all__ = ["AUTHENTICATORS", "build_gate", "build_resource"]
 
@@ -39,6 +40,7 @@ def build_gate() -> Gate:
         is_open=None in entries,
         resource=build_resource(authenticators),
         implied=conf.get("IMPLIED_SCOPES"),
+        context=call_contexts(project_context()),
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
 
 from django.db import Error as DatabaseError
 
 from mcp_transport.auth.authenticator import Authenticator, unavailable
 from mcp_transport.auth.resource import Resource
-from mcp_transport.auth.user import anonymous_user
+from mcp_transport.auth.user import UserAuthenticator, anonymous_user
+from mcp_transport.call_context import call_contexts
+from mcp_transport.engine.endpoint import CallContexts
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
@@ -30,10 +33,16 @@ class Gate:
         is_open: bool,
         resource: Resource,
         implied: Mapping[str, Sequence[str]] | None = None,
+        context: CallContexts | None = None,
     ) -> None:
-        """An open gate lets requests without credentials pass; `implied` are the scopes that a broader one covers."""
+        """An open gate lets requests without credentials pass; `implied` are the scopes that a broader one covers.
+
+        `context` surrounds authenticators, which may query the database.
+        """
         self.authenticators, self.is_open, self.resource = tuple(authenticators), is_open, resource
-        self._required = frozenset(resource.scopes)
+        self._required, self._context = frozenset(resource.scopes), context or call_contexts()
+        # A context is paid for with each request; the user of the project's middleware is known without one.
+        self._is_surrounded = any(type(authenticator) is not UserAuthenticator for authenticator in authenticators)
         self._implied = {scope: frozenset(narrower) for scope, narrower in (implied or {}).items()}
 
     async def authenticate(self, request: HTTPRequest) -> Principal:
@@ -43,9 +52,8 @@ class Gate:
             ProtocolError: 401 without valid credentials, 403 without the scopes that every request needs.
         """
         try:
-            for authenticator in self.authenticators:
-                if (principal := await authenticator.authenticate(request)) is not None:
-                    return self._admitted(principal)
+            if (principal := await self._recognized(request)) is not None:
+                return self._admitted(principal)
         except InvalidCredentials as error:
             logger.info("credentials from %s refused: %s", request.peer, error)
             raise self.resource.unauthorized(refused=True) from None
@@ -60,13 +68,22 @@ class Gate:
             raise self.resource.unauthorized(refused=False)
         return Principal(user=anonymous_user())
 
+    async def _recognized(self, request: HTTPRequest) -> Principal | None:
+        async with self._context(request, None) if self._is_surrounded else nullcontext():
+            for authenticator in self.authenticators:
+                if (principal := await authenticator.authenticate(request)) is not None:
+                    return principal
+        return None
+
     async def recall(self, binding: str, name: str) -> Principal:
         """Return the principal of a session whose request is not there any more; one who is gone is nobody's user."""
         issuer, _, subject = binding.partition("\n")
-        for authenticator in self.authenticators if subject else ():
-            if (principal := await authenticator.recall(issuer, subject)) is not None:
-                return self._with_implied(principal)
-        return Principal.of(binding, name, anonymous_user())
+        remembered = Principal.of(binding, name, anonymous_user())
+        async with self._context(None, remembered):
+            for authenticator in self.authenticators if subject else ():
+                if (principal := await authenticator.recall(issuer, subject)) is not None:
+                    return self._with_implied(principal)
+        return remembered
 
     def step_up(self, needed: Set[str]) -> ProtocolError:
         """Build the answer to an operation that needs more scopes than its credentials have."""

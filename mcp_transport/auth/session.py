@@ -41,11 +41,11 @@ class SessionAuthenticator(Authenticator):
             )
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
-        if "cookie" not in request.headers:
+        if "cookie" not in request.headers or _is_anonymous(request.user):
             return None
         asked = django_request(request)
         key = asked.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        user = await in_thread(partial(_logged_in, asked, key)) if key else None
+        user = await in_thread(partial(_logged_in, asked, key, request.user)) if key else None
         return principal_of(user) if user is not None else None
 
     async def recall(self, issuer: str, subject: str) -> Principal | None:
@@ -53,10 +53,16 @@ class SessionAuthenticator(Authenticator):
         return principal_of(user) if user is not None else None
 
 
-def _logged_in(request: HttpRequest, key: str) -> Any:
+def _is_anonymous(user: Any) -> bool:
+    """Tell whether the project's middleware has run, and says that nobody is logged in, whatever the session says."""
+    return user is not None and not user.is_authenticated
+
+
+def _logged_in(request: HttpRequest, key: str, known: Any) -> Any:
+    """Return the session's user, or whom the project's middleware has made of it."""
     store = import_module(settings.SESSION_ENGINE).SessionStore(key)
     request.session = cast(SessionBase, _Contents(store.load()))
-    user = get_user(request)  # which also compares the session with the password
+    user = get_user(request) if known is None else known  # which also compares the session with the password
     if not user.is_authenticated or not user.is_active:
         return None
     check = _CSRFCheck(_no_response)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
+from itertools import cycle
 from typing import Any, Final, TypeVar
 
 import orjson
 from django.core.cache import BaseCache, caches
-from django.db import close_old_connections
 
 from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
+from mcp_transport.connections import end_connections
 from mcp_transport.exceptions import BackendError
+from mcp_transport.executor import DaemonThreads, SerialExecutor
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Session
@@ -32,6 +33,9 @@ _T = TypeVar("_T")
 # seen. Two processes that change one entry at once may lose a line of it: the listing is a best effort.
 _SHARDS: Final = 16
 
+# Cache clients block: this many operations of a process may be under way.
+_THREADS: Final = 4
+
 
 class CacheBackend(LocalBackend):
     """Keeps session records in the cache of one alias."""
@@ -43,7 +47,9 @@ class CacheBackend(LocalBackend):
         self._alias = alias
         # Django's cache handler is local to a context, which under ASGI means a new client per request. So
         # each thread of a small pool keeps a client of its own for the life of the process.
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="mcp-cache")
+        threads = DaemonThreads("mcp-cache")
+        self._executors = [SerialExecutor(threads) for _ in range(_THREADS)]
+        self._next_executor = cycle(self._executors)
         self._own = threading.local()
         # Two writes of one process never meet; two of different processes may, and the later one wins.
         self._locks = [threading.Lock() for _ in range(_SHARDS)]
@@ -153,18 +159,17 @@ class CacheBackend(LocalBackend):
 
     async def _in_thread(self, work: Callable[[BaseCache], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+            return await asyncio.get_running_loop().run_in_executor(next(self._next_executor), self._run, work)
         except Exception as error:
             raise BackendError(f"cache {self._alias!r} did not answer: {type(error).__name__}") from error
 
     def _run(self, work: Callable[[BaseCache], _T]) -> _T:
         if not hasattr(self._own, "cache"):
             self._own.cache = caches.create_connection(self._alias)
-        close_old_connections()  # a database cache uses Django's connections
         try:
             return work(self._own.cache)
         finally:
-            close_old_connections()
+            end_connections()  # a database cache uses Django's
 
 
 def _shard(key: str) -> int:

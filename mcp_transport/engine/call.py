@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mcp_transport.engine.codec import encode, encode_notification
 from mcp_transport.engine.observer import Happening
@@ -14,16 +16,36 @@ from mcp_transport.kernel import ClientError, Exchange, Outcome
 from mcp_transport.protocol.audit import ToolCalled
 from mcp_transport.protocol.errors import INTERNAL_ERROR, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
+from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.principal import Principal
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
 
-__all__ = ["Call", "SessionOutlet"]
+__all__ = ["Call", "CallContexts", "SessionOutlet", "no_context"]
 
 logger = logging.getLogger(__name__)
 
 _LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+class CallContexts(Protocol):
+    """Builds what surrounds a call, such as a thread for synchronous code.
+
+    Without a principal that is the context of a request's authentication, without a request as well that of neither.
+    """
+
+    def __call__(
+        self, request: HTTPRequest | None = None, principal: Principal | None = None
+    ) -> AbstractAsyncContextManager[None]: ...
+
+
+def no_context(
+    request: HTTPRequest | None = None, principal: Principal | None = None
+) -> AbstractAsyncContextManager[None]:
+    """Surround a call with nothing."""
+    return nullcontext()
 
 
 class Call:
@@ -35,9 +57,10 @@ class Call:
         request: Request,
         version: str,
         build_exchange: Callable[[Request], Exchange],
+        context: AbstractAsyncContextManager[None],
         writer: Writer | None = None,
     ) -> None:
-        self.request, self.writer = request, writer
+        self.request, self.writer, self._context = request, writer, context
         self._version, self._build_exchange = version, build_exchange
         self._exchange: Exchange | None = None
         self.outcome: Outcome | None = None
@@ -55,7 +78,7 @@ class Call:
         self._began = self._node.clock.now()
         is_tool = self.request.method == "tools/call" and not self.request.hidden
         self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
-        self._task = self._node.lifecycle.spawn(self._run(done))
+        self._task = self._node.lifecycle.spawn(self._run(done), copy_context())
         self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
 
     def _end(self, done: Callable[[Call], None]) -> None:
@@ -112,7 +135,7 @@ class Call:
 
     async def _serve(self) -> None:
         try:
-            outcome = await self._node.kernel.serve(self.request, self._version, self.exchange)
+            outcome = await self._outcome()
         finally:
             if self._exchange is not None:
                 self._exchange.ended = True
@@ -123,6 +146,14 @@ class Call:
             outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
+
+    async def _outcome(self) -> Outcome:
+        try:
+            async with self._context:
+                return await self._node.kernel.serve(self.request, self._version, self.exchange)
+        except Exception:
+            logger.exception("the context of %s failed", self.request.method)
+            return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
     def exchange(self) -> Exchange:
         """Return what the kernel hands to handlers that want to see more than their arguments."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.engine import sessionful, sessionless
+from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
+from mcp_transport.engine.freeze_gc import freeze_gc
 from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
@@ -43,7 +45,7 @@ from mcp_transport.protocol.origin import cors_headers, origin_is_allowed, prefl
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import ANONYMOUS, Principal
 
-__all__ = ["Authenticate", "Endpoint"]
+__all__ = ["Authenticate", "CallContexts", "Endpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +70,10 @@ class Endpoint:
     """One MCP endpoint of a process; it has a node on each event loop that serves it.
 
     `keys` is a ring of secrets for requests to clients, `session_keys` one for session ids: the first one signs or
-    seals, all of them verify or open. `recall` finds a principal again for calls that are run again. An endpoint that
-    `owns_process` takes leave at SIGTERM before the server does what it does by itself, and has the garbage collector
-    look no more at what was there before it.
+    seals, all of them verify or open. `recall` finds a principal again for calls that are run again. `call_context`
+    builds what surrounds each call, such as a thread for synchronous code; a call that is run again has no request.
+    An endpoint that `owns_process` takes leave at SIGTERM before the server does what it does by itself, and has the
+    garbage collector look no more at what was there before it.
     """
 
     def __init__(
@@ -85,12 +88,13 @@ class Endpoint:
         recall: sessionful.Recall = _remembered,
         step_up: StepUp = _forbidden,
         observer: Observer | None = None,
+        call_context: CallContexts = no_context,
         owns_process: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
-        self._step_up = step_up
+        self._step_up, self._call_context = step_up, call_context
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
         self.meter = Meter(self._clock)
         backend.measure = self.numbers
@@ -178,7 +182,10 @@ class Endpoint:
         """Judge what the messages ask for. Raises: ProtocolError with 403 for scopes that the principal lacks."""
         access = self.kernel.access
         messages = (work.request,) if isinstance(work, Sessionless) else work.messages
-        judged = [await access.judged(item, principal) if isinstance(item, Request) else item for item in messages]
+        async with self._call_context(request, principal):
+            judged = [
+                await access.judged(item, principal) if isinstance(item, Request) else item for item in messages
+            ]
         for item in judged:
             if isinstance(item, Request) and item.hidden:
                 asked = {"method": item.method, "params": item.params}
@@ -210,7 +217,7 @@ class Endpoint:
         if request.streaming and self._owns_process and not self._has_settled:
             self._has_settled = True
             leave_before_sigterm(self._take_leave)
-            _spare_collector()
+            freeze_gc()
         return node
 
     async def _read(self, body: AsyncIterable[bytes]) -> bytes:
@@ -257,7 +264,8 @@ class Endpoint:
             return starting.result()
         if starting is None or starting.done():
             self._nodes = {known: node for known, node in self._nodes.items() if not known.is_closed()}
-            starting = self._nodes[loop] = asyncio.ensure_future(self._start_node())
+            # Without the variables of the request that happens to come first: it lives on after that one.
+            starting = self._nodes[loop] = loop.create_task(self._start_node(), context=Context())
         return await asyncio.shield(starting)
 
     async def _start_node(self) -> Node:
@@ -271,6 +279,7 @@ class Endpoint:
             observer=self.observer,
             meter=self.meter,
             rescue=partial(sessionful.rescue, recall=self._recall),
+            call_context=self._call_context,
         )
         try:
             await node.start()
@@ -328,16 +337,6 @@ def _stopping(request: HTTPRequest) -> ProtocolError:
     stopping = "this server is stopping; another one will answer"
     close = (("Connection", "close"),) if request.http_version == "1.1" else ()  # RFC 9113, 8.2.2: not in HTTP/2
     return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"), *close))
-
-
-@cache
-def _spare_collector() -> None:
-    """Take code, schemas and settings out of the garbage collector's sight, once a process: they live as long as it.
-
-    To look through them takes tens of milliseconds, in which nobody is served.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _has_failed(starting: asyncio.Future[Node]) -> bool:

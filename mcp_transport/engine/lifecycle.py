@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, Final
 
 __all__ = ["Lifecycle", "wait_while"]
@@ -25,9 +26,12 @@ class Lifecycle:
         self._tasks: set[asyncio.Task[None]] = set()
         self._residents: set[asyncio.Task[None]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` in a task of its own; a failure is logged."""
-        task = asyncio.get_running_loop().create_task(work)
+    def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> asyncio.Task[None]:
+        """Run `work` in a task of its own; a failure is logged.
+
+        Unless it is given one, it has a context without variables: it is not part of the request that spawns it.
+        """
+        task = asyncio.get_running_loop().create_task(work, context=Context() if context is None else context)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task

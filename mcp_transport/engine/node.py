@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from mcp_transport.backends.base import Backend, Holder
 from mcp_transport.engine.announcements import Announcements
 from mcp_transport.engine.arrivals import Arrivals
-from mcp_transport.engine.call import Call
+from mcp_transport.engine.call import Call, CallContexts
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.lifecycle import Lifecycle, wait_while
@@ -86,12 +86,12 @@ class Node:
         observer: Observer,
         meter: Meter,
         rescue: Rescue,
+        call_context: CallContexts,
     ) -> None:
-        # Made at the first request, thus after any fork: two workers never share an id.
-        self.id = secrets.token_hex(6)
+        self.id = secrets.token_hex(6)  # made at the first request, after any fork: no two workers share an id
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
         self.session_keys, self.observer, self.meter, self._rescue = session_keys, observer, meter, rescue
-        self.lifecycle = Lifecycle()
+        self.call_context, self.lifecycle = call_context, Lifecycle()
         self.questions = Questions(self.id, clock, keys)
         self.announcements, self.marks = Announcements(self), Marks(self)
         self.is_draining = self.is_stopping = False
@@ -108,7 +108,7 @@ class Node:
 
     async def start(self) -> None:
         """Enter the server's lifespan and join the other nodes, if the store answers; if not, `join` tries again."""
-        self._lifespan = await self.kernel.enter_lifespan(self.lifecycle.spawn_resident)
+        self._lifespan = await self.kernel.enter_lifespan(self.lifecycle.spawn_resident, self.call_context)
         try:
             await self.join()
         except BackendError as error:

@@ -67,7 +67,9 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     pipe = Pipe(node.clock, node.policy.keepalive)
     outlet = _Outlet(pipe, can_stream)
     version = facts.protocol_version
-    call = Call(node, message, version, lambda _: node.exchange(facts, outlet, Caller(request, principal), message))
+    context = node.call_context(request, principal)
+    exchange = lambda _: node.exchange(facts, outlet, Caller(request, principal), message)  # noqa: E731
+    call = Call(node, message, version, exchange, context)
     await node.kernel.check_param_headers(message, request.headers, version, call.exchange)
 
     def done(call: Call) -> None:

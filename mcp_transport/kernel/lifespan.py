@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final
 
 from mcp.server.lowlevel.server import Server
@@ -19,8 +21,8 @@ _PATIENCE: Final = 10.0
 class Lifespan:
     """The server's lifespan on one loop, in a task of its own since it must be left where it was entered."""
 
-    def __init__(self, server: Server[Any]) -> None:
-        self._server = server
+    def __init__(self, server: Server[Any], context: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        self._server, self._context = server, context
         self._end = asyncio.Event()
         self.entered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
@@ -28,9 +30,13 @@ class Lifespan:
     async def live(self) -> None:
         """Enter, wait for `leave`, and leave."""
         try:
-            async with self._server.lifespan(self._server) as state:
+            async with AsyncExitStack() as stack:
+                async with self._context():
+                    state = await stack.enter_async_context(self._server.lifespan(self._server))
                 self.entered.set_result(state)
                 await self._end.wait()
+                async with self._context():
+                    await stack.aclose()
         except Exception as error:
             if self.entered.done():
                 logger.exception("the server's lifespan ended badly")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -83,9 +84,13 @@ class Kernel:
 
     # -- life ----------------------------------------------------------------------------------------
 
-    async def enter_lifespan(self, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> Lifespan:
-        """Enter the server's lifespan for the running loop."""
-        lifespan = Lifespan(self.server)
+    async def enter_lifespan(
+        self,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        context: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> Lifespan:
+        """Enter the server's lifespan for the running loop; `context` surrounds its beginning and its end."""
+        lifespan = Lifespan(self.server, context)
         lifespan.task = spawn(lifespan.live())
         await lifespan.entered
         return lifespan

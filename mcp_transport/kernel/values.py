@@ -58,7 +58,7 @@ class Caller(Request):
             "state": {},
         }
         super().__init__(scope)
-        self.principal, self.address = principal, request.peer
+        self.sent, self.principal, self.address = request, principal, request.peer
         self.own_session = session
         self.cancelled = False
 

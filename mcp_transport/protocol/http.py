@@ -28,6 +28,8 @@ class HTTPRequest:
     """What the framework takes the connection for, `http` or `https`."""
     http_version: str = ""
     """Of the connection that it came by, such as 1.1, where that is known."""
+    source: Any = None
+    """The framework's own request, where its middleware has seen it."""
     streaming: bool = True
     """Can the framework send an answer piece by piece? WSGI and buffered Lambda cannot."""
 

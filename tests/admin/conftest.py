@@ -13,10 +13,10 @@ from django.test import Client
 from mcp_transport import bootstrap
 from mcp_transport.protocol.session import session_key
 from tests.admin.visits import Visitor
-from tests.django.conftest import declarations, fresh_endpoint, fresh_tool_threads
+from tests.django.conftest import declarations, fresh_endpoint
 from tests.engine.conftest import gate
 
-__all__ = ["declarations", "fresh_endpoint", "fresh_tool_threads", "gate"]
+__all__ = ["declarations", "fresh_endpoint", "gate"]
 
 
 @pytest.fixture

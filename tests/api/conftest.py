@@ -17,9 +17,9 @@ from mcp_transport.api.base import OperatorView
 from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Session
 from tests.django.clients import open_session, status_of_ping
-from tests.django.conftest import declarations, fresh_endpoint, fresh_tool_threads
+from tests.django.conftest import declarations, fresh_endpoint
 
-__all__ = ["declarations", "fresh_endpoint", "fresh_tool_threads", "open_session", "status_of_ping"]
+__all__ = ["declarations", "fresh_endpoint", "open_session", "status_of_ping"]
 
 ROOT = "/mcp-api/"
 PERMISSIONS = {

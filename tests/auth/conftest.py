@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.django.conftest import declarations, fresh_endpoint, fresh_tool_threads
+from tests.django.conftest import declarations, fresh_endpoint
 from tests.engine.conftest import build_endpoint, clock, gate
 
-__all__ = ["build_endpoint", "clock", "declarations", "fresh_endpoint", "fresh_tool_threads", "gate"]
+__all__ = ["build_endpoint", "clock", "declarations", "fresh_endpoint", "gate"]

@@ -44,7 +44,8 @@ def build(settings: Any, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> I
 
     yield build
     for backend in built:
-        backend._threads.shutdown()
+        for executor in backend._executors:
+            executor.shutdown()
 
 
 class TestLocMem(BackendContract):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import pytest
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mcp_transport import bootstrap, functions, server
+from mcp_transport import bootstrap, server
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.server import Declarations
 
@@ -23,35 +19,6 @@ def fresh_endpoint() -> Iterator[None]:
     bootstrap._forget(setting="MCP_TRANSPORT")
     yield
     bootstrap._forget(setting="MCP_TRANSPORT")
-
-
-@pytest.fixture(autouse=True)
-def fresh_tool_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """End the threads that ran this test's tools.
-
-    Django never closes connections to a database in memory; a thread that kept one would meet pytest-django's
-    refusal in a later test without a database.
-    """
-    make, made = functions._threads, set[ThreadPoolExecutor]()
-
-    def threads(count: int) -> ThreadPoolExecutor:
-        made.add(make(count))
-        return make(count)
-
-    monkeypatch.setattr(functions, "_threads", threads)
-    yield
-    for pool in made:
-        everybody = Barrier(pool._max_workers)
-        for closing in [pool.submit(_close_connections, everybody) for _ in range(pool._max_workers)]:
-            closing.result(5)
-        pool.shutdown()
-    make.cache_clear()
-
-
-def _close_connections(everybody: Barrier) -> None:
-    everybody.wait(5)  # so that each thread has one of these
-    for connection in connections.all(initialized_only=True):
-        BaseDatabaseWrapper.close(connection)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
+from django.db import connections
 from django.urls import include, path
 
 from mcp_transport import checks, tool
@@ -326,6 +327,46 @@ def test_declarations_that_nobody_serves_are_warned_of(declarations: Declaration
     assert "MCP_TRANSPORT['SERVER']" in str(message.hint)
     settings.MCP_TRANSPORT = {}
     assert not found("W008")
+
+
+def test_asynchronous_tools_are_named_where_requests_are_atomic(
+    declarations: Declarations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def later() -> int:
+        return 1
+
+    tool(name="plain")(lambda: 1)
+    tool(name="late", atomic=False)(later)
+    tool(name="later")(later)
+    assert not found("W013")
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    assert one("W013").msg.endswith(": later.")
+
+
+@pytest.mark.parametrize(
+    ("age", "options", "asgi", "warned"),
+    [
+        (0, {}, "shop.asgi.application", False),
+        (60, {}, "shop.asgi.application", True),
+        (None, {}, "shop.asgi.application", True),
+        (60, {"pool": True}, "shop.asgi.application", False),
+        (60, {}, None, False),
+    ],
+)
+def test_persistent_connections_are_warned_of_under_asgi(
+    age: int | None,
+    options: dict[str, Any],
+    asgi: str | None,
+    warned: bool,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.ASGI_APPLICATION = asgi
+    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", age)
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", options)
+    assert bool(found("W014")) == warned
+    if warned:
+        assert "CONN_MAX_AGE of the database 'default'" in one("W014").msg
 
 
 def test_each_id_has_a_test_here() -> None:

@@ -12,6 +12,7 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_transport import tool
 from tests.django.calls import call, error_of, failure, returned
+from tests.engine.client import until
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
@@ -83,7 +84,7 @@ async def test_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(serve):
     waiting = asyncio.ensure_future(returned(endpoint, "wait"))
     await returned(endpoint, "let_go")
     async with asyncio.timeout(5):
-        assert (await waiting).startswith("mcp-tool")
+        assert (await waiting).startswith("mcp-call")
     assert started.is_set()
 
 
@@ -114,13 +115,12 @@ async def test_sync_tool_leaves_no_database_connection_open(fails, file_database
     assert result.get("isError", False) is fails
     [(wrapper, opened)] = used
     assert opened is not None
-    assert wrapper.connection is None
+    await until(lambda: wrapper.connection is None)
 
 
 async def test_sync_tool_does_not_meet_an_outdated_connection(file_database, settings, serve):
-    settings.MCP_TRANSPORT = {"TOOL_THREADS": 1}
     connections.settings[file_database]["CONN_MAX_AGE"] = None  # kept between calls, as projects may have it
-    opened = []
+    opened, wrappers = [], []
 
     @tool
     def query() -> int:
@@ -128,21 +128,18 @@ async def test_sync_tool_does_not_meet_an_outdated_connection(file_database, set
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         opened.append(connection.connection)
-        wrappers.add(connection)
+        wrappers.append(connection)
         return 1
 
-    @tool
-    def rest() -> int:
-        return 0
-
-    wrappers = set()
-    await returned(serve(), "query")
-    await returned(serve(), "query")
-    assert opened[1] is opened[0]
-    [wrapper] = wrappers
+    endpoint = serve()
+    async with asyncio.timeout(5):
+        while len(set(map(id, opened))) == len(opened):  # until a thread is met again, with its connection
+            await returned(endpoint, "query")
+    outdated, wrapper = opened[-1], wrappers[-1]
     wrapper.close_at = 0  # its time is over
-    await returned(serve(), "query")
-    assert opened[2] is not opened[0]
-    wrapper.close_at = 0
-    await returned(serve(), "rest")
-    assert wrapper.connection is None
+    wrappers.clear()
+    opened.clear()
+    async with asyncio.timeout(5):
+        while wrapper not in wrappers:
+            await returned(endpoint, "query")
+    assert outdated not in opened

@@ -52,7 +52,8 @@ class Answering:
         """Start the calls."""
         session = self._visit.session
         for request in self._requests:
-            call = Call(self._node, request, session.protocol_version, self._exchange, self._writer)
+            context = self._node.call_context(self._visit.sent, self._visit.principal)
+            call = Call(self._node, request, session.protocol_version, self._exchange, context, self._writer)
             self._node.calls[session.key, request.id] = call
             call.start(self._done)
         if not self._requests:

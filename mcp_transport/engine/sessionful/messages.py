@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from contextvars import copy_context
 
 from mcp_transport.engine.call import SessionOutlet
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
+from mcp_transport.kernel import Exchange
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     invalid_request,
@@ -80,11 +82,15 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
     outlet = SessionOutlet(
         node, Writer(node, visit.session, ""), owner="", log_level="", can_stream=False, polling=False
     )
-    handled = node.lifecycle.spawn(
-        node.kernel.notify(node.exchange(visit.facts(), outlet, visit.caller()), notification)
-    )
+    exchange = node.exchange(visit.facts(), outlet, visit.caller())
+    handled = node.lifecycle.spawn(_handle(visit, exchange, notification), copy_context())
     if not visit.request.streaming:
         await asyncio.wait([handled])  # the loop ends with this request
+
+
+async def _handle(visit: Visit, exchange: Exchange, notification: Notification) -> None:
+    async with visit.node.call_context(visit.request, visit.principal):
+        await visit.node.kernel.notify(exchange, notification)
 
 
 async def _note_initialized(node: Node, key: str) -> None:

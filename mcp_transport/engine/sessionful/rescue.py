@@ -70,6 +70,7 @@ async def _run_again(node: Node, session: Session, writer: Writer, flights: list
     headers = Headers([("accept", "application/json, text/event-stream")])
     request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address)
     principal = await recall(session.principal, session.user)
-    requests = [await node.kernel.access.judged(request, principal) for request in requests]
+    async with node.call_context(None, principal):
+        requests = [await node.kernel.access.judged(request, principal) for request in requests]
     node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
-    Answering(Visit(node, request, principal, session, ""), writer, requests).start()
+    Answering(Visit(node, request, principal, session, "", is_rerun=True), writer, requests).start()

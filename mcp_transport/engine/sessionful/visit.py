@@ -29,6 +29,13 @@ class Visit:
     principal: Principal
     session: Session
     session_id: str = field(repr=False)
+    is_rerun: bool = False
+    """Is it run again for a node that was lost? Then nobody has sent `request`."""
+
+    @property
+    def sent(self) -> HTTPRequest | None:
+        """Return the request that a client has sent, if one has."""
+        return None if self.is_rerun else self.request
 
     @property
     def accepts(self) -> Accepts:

@@ -1,0 +1,138 @@
+"""What surrounds a call: a thread of its own, and the context manager that the setting CALL_CONTEXT names."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+from asgiref.sync import _restore_context, sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from django.utils.module_loading import import_string
+
+from mcp_transport import conf
+from mcp_transport.auth.django_request import django_request
+from mcp_transport.engine.endpoint import CallContexts
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.threads import CallThread
+
+__all__ = ["ProjectContext", "call_contexts", "project_context"]
+
+_T = TypeVar("_T")
+
+ProjectContext = Callable[
+    [HttpRequest | None, Principal | None], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]
+]
+"""Builds the context manager of a project: for the request, None if a call is run again after the loss of its node;
+and for its principal, None while the request is authenticated."""
+
+logger = logging.getLogger(__name__)
+
+
+def project_context() -> ProjectContext | None:
+    """Return what the setting CALL_CONTEXT names.
+
+    Raises:
+        ImproperlyConfigured: it cannot be imported or called.
+    """
+    path = conf.get("CALL_CONTEXT")
+    if path is None:
+        return None
+    try:
+        found: ProjectContext = import_string(path)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['CALL_CONTEXT'] = {path!r} cannot be imported: {error}") from error
+    if not callable(found):
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['CALL_CONTEXT'] = {path!r} is no function or class")
+    return found
+
+
+def call_contexts(project: ProjectContext | None = None) -> CallContexts:
+    """Return what builds the context of each call, and enters that of the project in it."""
+    return partial(_call_context, project)
+
+
+def _call_context(
+    project: ProjectContext | None, request: HTTPRequest | None = None, principal: Principal | None = None
+) -> AbstractAsyncContextManager[None]:
+    thread = CallThread(joins=request is not None and not request.streaming)  # WSGI: the loop ends with the request
+    if project is None or (request is None and principal is None):
+        return _InThread(thread)
+    return _InProject(thread, project, request, principal)
+
+
+class _InThread:
+    """Gives synchronous code a thread for as long as a call lasts."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self, thread: CallThread) -> None:
+        self._thread = thread
+
+    async def __aenter__(self) -> None:
+        self._thread.enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.leave()
+
+
+class _InProject:
+    """Enters the project's context manager as well, in that thread; an asynchronous one in the call's task."""
+
+    def __init__(
+        self,
+        thread: CallThread,
+        project: ProjectContext,
+        request: HTTPRequest | None,
+        principal: Principal | None,
+    ) -> None:
+        self._thread, self._project = thread, project
+        self._request, self._principal = request, principal
+        self._manager: Any = None
+        # Both ends run in one context, so that the manager may reset the context variables that it has set.
+        self._context = contextvars.Context()
+
+    async def __aenter__(self) -> None:
+        self._thread.enter()
+        try:
+            self._context = contextvars.copy_context()
+            self._manager = await self._in_thread(self._enter)
+            _restore_context(self._context)  # the call sees them, too
+            if not isinstance(self._manager, AbstractContextManager):
+                await self._manager.__aenter__()
+        except BaseException:
+            self._thread.leave()
+            raise
+
+    def _enter(self) -> Any:
+        manager = self._project(self._django_request(), self._principal)
+        if isinstance(manager, AbstractContextManager):
+            manager.__enter__()
+        return manager
+
+    def _django_request(self) -> HttpRequest | None:
+        return None if self._request is None else self._request.source or django_request(self._request)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(self._manager, AbstractContextManager):
+                await self._in_thread(lambda: self._manager.__exit__(kind, error, trace))
+            else:
+                await self._manager.__aexit__(kind, error, trace)
+        except Exception:
+            logger.exception("the context manager of MCP_TRANSPORT['CALL_CONTEXT'] failed at the end of a call")
+        finally:
+            self._thread.leave()
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await sync_to_async(work, thread_sensitive=True, context=self._context)()
