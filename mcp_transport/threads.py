@@ -48,11 +48,12 @@ class CallThread:
     One that `joins` leaves the choice to asgiref: synchronous code runs where its caller's does, as in a view.
     """
 
-    __slots__ = ("_executor", "_joins", "_tokens")
+    __slots__ = ("_executor", "_is_closed", "_joins", "_tokens")
 
     def __init__(self, *, joins: bool = False) -> None:
         self._joins = joins or _shared.get()
         self._executor: SerialExecutor | None = None
+        self._is_closed = False
         self._tokens: tuple[Token[Any], ...] = ()
 
     @property
@@ -65,6 +66,8 @@ class CallThread:
         """Return what runs functions in the thread."""
         if self._executor is None:
             self._executor = SerialExecutor(_threads)
+            if self._is_closed:
+                self._executor.close()  # a task that has outlived the call asks
         return self._executor
 
     def enter(self) -> None:
@@ -83,6 +86,7 @@ class CallThread:
 
     def close(self) -> None:
         """Give the thread back when it is idle."""
+        self._is_closed = True
         if self._executor is not None:
             self._executor.close()
 
