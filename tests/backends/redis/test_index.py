@@ -48,7 +48,7 @@ async def test_what_is_closed_leaves_nothing_in_the_index(
     assert len(index_keys(server)) >= 5
     for key in KEYS:
         await backend.close(key, None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     assert index_keys(server) == []
 
 
@@ -60,7 +60,7 @@ async def test_what_has_expired_is_swept_from_the_index(
     await fill(backend, clock, ["Z" * 26], user="bob", client_info={"name": "Cursor"})
     assert await found(backend, SessionQuery(text="claude")) == []
     await backend.close("Z" * 26, None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     assert index_keys(server) == []
 
 
@@ -145,7 +145,7 @@ async def test_odd_names_are_indexed_and_forgotten(
         assert await found(backend, SessionQuery(user=name)) == [KEYS[0]]
         assert await found(backend, SessionQuery(text=name)) == [KEYS[0]]
     await backend.close(KEYS[0], None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     assert index_keys(server) == []
 
 
@@ -155,7 +155,7 @@ async def test_what_another_node_closed_before_the_beat_is_not_indexed(
     await backend.open(session(clock, KEYS[0]))
     opened = dict(backend._opened)
     await backend.close(KEYS[0], None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     backend._opened = opened  # as on the node that opened it, and does not know
     await backend._write_books()
     assert index_keys(server) == []
