@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
+import redis
 
 from mcp_transport.backends.redis import RedisBackend, finding
 from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import SessionQuery
 from tests.backends.parts import ANN, POLICY, HandClock, session
+from tests.backends.redis.conftest import build, leave
 from tests.backends.redis.servers import RedisServer
 
 KEYS = [f"{letter * 26}" for letter in "ABCDEFGH"]
-OF_INDEX = ("words", "facts", "facet")
+OF_INDEX = ("words", "facts", "facet", "by")
 
 
 def index_keys(server: RedisServer) -> list[str]:
@@ -210,3 +214,15 @@ async def test_a_count_that_comes_before_the_session_is_known_is_kept(
     backend._counts["requests"][KEYS[0]] = 9
     await backend._write_books()
     assert await backend._pipeline().execute("ZSCORE", backend._keys.ordered("requests"), KEYS[0]) is None
+
+
+async def test_the_index_outlives_a_session_that_is_used_to_its_end(server: RedisServer, admin: redis.Redis) -> None:
+    policy = Policy(session_ttl=60.0, session_max_age=7 * 86_400.0)
+    backend = build(server, policy)
+    ends = time.time() + policy.session_max_age
+    await backend.open(session(time.time, KEYS[0], ends=ends))
+    await backend._write_books()
+    left = {name: admin.pttl(name) for name in index_keys(server)}
+    assert len(left) >= 5
+    assert not {name: rest for name, rest in left.items() if rest < policy.session_max_age * 1000}
+    await leave(backend)
