@@ -18,10 +18,10 @@ _DEFAULT_OFF = "user default off ~* &* +@all"
 _ADMIN = f"user {ADMIN} on >{PASSWORD} ~* &* +@all"
 
 
-def users(*, cluster: bool = False, prefix: str = "") -> list[str]:
+def users(*, cluster: bool = False) -> list[str]:
     """Return the lines of a server's configuration that make both users; a replica logs in as `admin`."""
     replication = [f"masteruser {ADMIN}", f"masterauth {PASSWORD}"]
-    return [_DEFAULT_OFF, _ADMIN, _line(acl_rule(prefix, cluster=cluster)), *replication]
+    return [_DEFAULT_OFF, _ADMIN, _line(acl_rule(cluster=cluster)), *replication]
 
 
 def sentinel_users() -> list[str]:

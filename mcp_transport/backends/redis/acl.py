@@ -1,9 +1,8 @@
-"""The rights that a Redis user needs for this backend, and no more."""
+"""The rights that a Redis user needs for this backend, and no more; tests derive the commands from the code."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from mcp_transport.backends.redis.keys import NAMESPACE
@@ -81,7 +80,7 @@ CLUSTER_COMMANDS: Final = ("asking", "cluster|slots", "command")
 SENTINEL_COMMANDS: Final = ("client|setname", "sentinel|masters")
 """What redis-py asks of a sentinel."""
 
-# Of nothing else than what follows: selectors are further sets of rights (Redis 7). The password stays as it is.
+# What was granted before is taken back, further sets of rights ("selectors") included; the password stays.
 _NOTHING: Final = "resetkeys resetchannels clearselectors -@all"
 _ODD: Final = r"""[\s*?\[\]\\'"]"""
 
@@ -90,13 +89,14 @@ def acl_rule(prefix: str = "", *, cluster: bool = False, user: str = "mcp") -> s
     """Return the command that gives a user these rights alone; `prefix` is what every key begins with."""
     granted = sorted({*COMMANDS, *CONNECTION_COMMANDS, *(CLUSTER_COMMANDS if cluster else ())})
     # A question mark stands for what a pattern, or redis-cli, would take for something else.
-    return _rule(user, f"~{re.sub(_ODD, '?', prefix)}{NAMESPACE}*", granted)
+    pattern = f"{re.sub(_ODD, '?', prefix)}{NAMESPACE}*"
+    return _rule(user, f"~{pattern}", *(f"+{name}" for name in granted))
 
 
-def sentinel_acl_rule(user: str = "mcp") -> str:
+def sentinel_acl_rule() -> str:
     """Return the command that gives a user of a sentinel, which has no keys, these rights alone."""
-    return _rule(user, "", SENTINEL_COMMANDS)
+    return _rule("mcp", *(f"+{name}" for name in SENTINEL_COMMANDS))
 
 
-def _rule(user: str, keys: str, commands: Iterable[str]) -> str:
-    return " ".join(["ACL SETUSER", user, _NOTHING, *filter(None, [keys]), *(f"+{name}" for name in commands)])
+def _rule(user: str, *rights: str) -> str:
+    return " ".join(["ACL SETUSER", user, _NOTHING, *rights])

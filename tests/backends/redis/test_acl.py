@@ -27,6 +27,7 @@ from tests.redis_users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_user
 from tests.test_docs import DOCS
 
 BACKEND = Path(acl.__file__).parent
+CALL = r"call\(\s*'([A-Z]+)'"
 FORBIDDEN = [
     "CONFIG GET x",
     "FLUSHALL",
@@ -43,15 +44,14 @@ FORBIDDEN = [
 
 
 def sent_by_scripts() -> set[str]:
-    """Return the commands of all scripts, each of which has to name them as they are."""
-    calls = [call for script in load_scripts().values() for call in re.findall(r"redis\.\w+\((.*)", script.source)]
-    named = [re.match(r"'([A-Z]+)'", call.strip()) for call in calls]
-    return {name[1].lower() for name in named if name}
+    """Return the commands of all scripts."""
+    sources = [script.source for script in load_scripts().values()]
+    return {name.lower() for source in sources for name in re.findall(rf"redis\.{CALL}", source)}
 
 
 def test_scripts_name_the_commands_that_they_send() -> None:
     for name, script in load_scripts().items():
-        assert not re.findall(r"redis\.(?!call\(\s*'[A-Z]+').*", script.source), name
+        assert not re.findall(rf"redis\.(?!{CALL}).*", script.source), name
 
 
 def sent_by_python(known: set[str]) -> set[str]:
