@@ -82,7 +82,7 @@ class RedisServer(Process):
     def await_ready(self) -> None:
         super().await_ready()
         if self.is_restricted:
-            self._watch = redis_users.RefusalWatch(host=LOOPBACK, port=self.port)
+            self._watch = redis_users.RefusalWatch(port=self.port)
             redis_users.watched.add(self._watch)
 
     def terminate(self) -> None:

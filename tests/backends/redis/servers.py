@@ -53,7 +53,7 @@ class RedisServer:
         self.socket = str(self.directory / "socket")  # answers whatever the TCP port asks for (TLS)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        self._watch = RefusalWatch(unix_socket_path=self.socket)
+        self._watch = RefusalWatch(path=self.socket)
 
     @property
     def url(self) -> str:

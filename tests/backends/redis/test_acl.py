@@ -23,7 +23,7 @@ from tests.backends.parts import KEY, session
 from tests.backends.redis.aliases import Alias, client, clusters, django
 from tests.backends.redis.scene import nodes, use
 from tests.backends.redis.servers import RedisServer, free_port
-from tests.redis_users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_users
+from tests.redis_users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_users, watched
 from tests.test_docs import DOCS
 
 BACKEND = Path(acl.__file__).parent
@@ -107,7 +107,7 @@ async def test_it_is_enough_with_any_prefix_and_database(
     prefix: str, server: RedisServer, admin: redis.Redis
 ) -> None:
     rule = acl.acl_rule(f"{prefix}:" if prefix else "", user="shop")
-    watch = RefusalWatch(user="shop", unix_socket_path=server.socket)
+    watch = RefusalWatch(user="shop", path=server.socket)
     server.cli(lines=f"{rule}\nACL SETUSER shop on >{PASSWORD}\nCONFIG RESETSTAT\n")
     cache = {**django(f"{server.url_of('shop')}/1"), "KEY_PREFIX": prefix}
     async with nodes(cache) as (one, other):
@@ -193,3 +193,17 @@ async def test_who_may_not_ask_for_the_memory_sees_the_rest(server: RedisServer,
         await one.open(session(time.time))
         overview = await one.overview()
     assert (overview.total, overview.memory, overview.memory_limit) == (1, 0, 0)
+
+
+# -- tests would notice ----------------------------------------------------------------------------------
+
+
+def test_what_is_refused_fails_the_test_also_inside_a_script_and_when_the_server_has_stopped() -> None:
+    with RedisServer() as server, redis.Redis.from_url(server.url) as connected:
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            connected.flushall()
+        assert watched.take() == ["command flushall"]
+        assert watched.take() == []
+        with pytest.raises(redis.ResponseError):
+            connected.eval("return redis.call('GET', 'other')", 0)
+    assert watched.take() == ["key other"]
