@@ -36,6 +36,7 @@ __all__ = [
     "endpoint",
     "gate",
     "private_endpoint",
+    "redis_acl_rule",
     "served_access",
     "served_server",
 ]
@@ -144,6 +145,14 @@ def _is_redis() -> bool:
     return is_redis(caches.settings[conf.get("CACHE")])
 
 
+def _require_redis() -> None:
+    if not _is_redis():
+        raise ImproperlyConfigured(
+            f"BACKEND 'redis' needs a cache that is Redis, but CACHES[{conf.get('CACHE')!r}] is not, "
+            "or redis-py is not installed: pip install 'django-mcp-transport[redis]'"
+        )
+
+
 def build_backend() -> Backend:
     """Build the session backend.
 
@@ -158,11 +167,7 @@ def build_backend() -> Backend:
 
         return CacheBackend(policy, now, conf.get("CACHE"))
     if name == "redis":
-        if not _is_redis():
-            raise ImproperlyConfigured(
-                f"BACKEND 'redis' needs a cache that is Redis, but CACHES[{conf.get('CACHE')!r}] is not, "
-                "or redis-py is not installed: pip install 'django-mcp-transport[redis]'"
-            )
+        _require_redis()
         from mcp_transport.backends.redis import RedisBackend
 
         return RedisBackend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER"))
@@ -173,6 +178,22 @@ def build_backend() -> Backend:
             f"MCP_TRANSPORT['BACKEND'] = {name!r} is neither auto, memory, cache or redis nor a class: {error}"
         ) from error
     return backend
+
+
+def redis_acl_rule(user: str) -> str:
+    """Return the command that gives a user of Redis the rights that the backend needs.
+
+    Raises:
+        ImproperlyConfigured: the backend is not `redis`.
+    """
+    if backend_name() != "redis":
+        raise ImproperlyConfigured(f"The backend is {backend_name()!r}, not redis: it needs no rights there.")
+    _require_redis()
+    from mcp_transport.backends.redis.acl import acl_rule
+    from mcp_transport.backends.redis.connection import is_cluster, key_prefix
+
+    cache = caches.settings[conf.get("CACHE")]
+    return acl_rule(key_prefix(cache), cluster=is_cluster(cache, conf.get("REDIS_CLUSTER")), user=user)
 
 
 def derived_keys(purpose: str) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""No test may have a secret logged, at any level."""
+"""No test may have a secret logged, at any level, nor need a right in Redis that is not documented."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.canaries import Watch
+from tests.redis_users import watched
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,10 @@ def nothing_secret_is_logged(watch: Watch) -> Iterator[None]:
     watch.taken()
     yield
     assert not watch.taken(), "a secret was logged"
+
+
+@pytest.fixture(autouse=True)
+def documented_rights_are_enough() -> Iterator[None]:
+    """Fail the test in which a redis-server refused something to the user with the documented rights."""
+    yield
+    assert not watched.take(), "the user with the documented rights was refused"

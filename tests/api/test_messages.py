@@ -140,7 +140,9 @@ def backend(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
     else:
         server: RedisServer = request.getfixturevalue("server")
         server.cli("flushall")
-        settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}}
+        cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}
+        settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "mcp": cache}
+        settings.MCP_TRANSPORT = {"CACHE": "mcp"}
     yield
     caches.close_all()
 

@@ -53,7 +53,9 @@ def sessions(server: RedisServer, settings: Any) -> Iterator[list[Session]]:
     """Fifty sessions in Redis."""
     server.cli("flushall")
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}
-    settings.CACHES = {"default": cache}
+    # Requests are counted in the default cache, which needs rights of its own.
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "mcp": cache}
+    settings.MCP_TRANSPORT = {"CACHE": "mcp"}
     made = fifty()
 
     @async_to_sync

@@ -45,7 +45,9 @@ def pinned(command: Sequence[str], cores: Sequence[int]) -> list[str]:
 
 
 class PinnedRedis(RedisServer):
-    """A redis-server on the core that is not the server's."""
+    """A redis-server on the core that is not the server's, on which each project may do all."""
+
+    has_users = False
 
     def command(self) -> list[str]:
         return pinned(super().command(), [redis_core()])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from tests import redis_users
 from tests.cluster.processes import LOOPBACK
 from tests.cluster.redis_server import RedisServer
 
 SERVICE = "primary"
 CONFIGURATION = """\
 sentinel monitor {service} {host} {port} 1
+sentinel auth-user {service} {admin}
+sentinel auth-pass {service} {password}
 sentinel down-after-milliseconds {service} 400
 sentinel failover-timeout {service} 5000
 """
@@ -24,7 +27,9 @@ class Sentinel(RedisServer):
 
     def command(self) -> list[str]:
         configuration = self.folder / "sentinel.conf"
-        configuration.write_text(CONFIGURATION.format(service=SERVICE, host=LOOPBACK, port=self.master.port))
+        known = {"admin": redis_users.ADMIN, "password": redis_users.PASSWORD}
+        text = CONFIGURATION.format(service=SERVICE, host=LOOPBACK, port=self.master.port, **known)
+        configuration.write_text("\n".join([text, *redis_users.sentinel_users(), ""]))
         program, *_ = super().command()
         options = ["--sentinel", "--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.folder)]
         return [program, str(configuration), *options]
@@ -41,6 +46,7 @@ class Sentinel(RedisServer):
     @property
     def cache(self) -> dict[str, object]:
         """The cache alias of a site that asks it for the master."""
+        login = {"username": redis_users.USER, "password": redis_users.PASSWORD}
         return {
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": f"redis://{SERVICE}/0",
@@ -48,5 +54,7 @@ class Sentinel(RedisServer):
                 "CLIENT_CLASS": "django_redis.client.SentinelClient",
                 "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool",
                 "SENTINELS": [[LOOPBACK, self.port]],
+                "SENTINEL_KWARGS": login,
+                **{name.upper(): value for name, value in login.items()},
             },
         }

@@ -7,12 +7,11 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-import redis
 
 from mcp_transport.protocol.session import session_key
 from tests.cluster.client import Client
 from tests.cluster.fixtures import Site, numbers, rest, take, until
-from tests.cluster.processes import LOOPBACK
+from tests.cluster.redis_server import RedisServer
 
 Pair = tuple[int, int]
 
@@ -167,12 +166,12 @@ async def test_early_cancels_without_end_are_not_kept_without_end(site: Site, cl
 # -- what nobody may read ---------------------------------------------------------------------------------
 
 
-def _everything(port: int) -> Iterator[bytes]:
+def _everything(server: RedisServer) -> Iterator[bytes]:
     """Yield all names and values in a Redis."""
     reads = {b"string": "GET", b"hash": "HGETALL", b"zset": "ZRANGE", b"list": "LRANGE", b"stream": "XRANGE"}
     reads[b"set"] = "SMEMBERS"
     bounds = {b"zset": (0, -1), b"list": (0, -1), b"stream": ("-", "+")}
-    with redis.Redis(host=LOOPBACK, port=port, protocol=2) as store:
+    with server.connect(decode_responses=False, protocol=2) as store:
         for key in store.scan_iter(count=1000):
             kind = store.type(key)
             if kind == b"none":  # it has just expired
@@ -208,7 +207,7 @@ async def test_session_ids_are_in_no_log_and_nowhere_in_redis(site: Site, pair: 
             thief.session_id = client.session_id
             for answer in (await thief.get(port=pair[1]), await thief.delete(port=pair[0])):
                 assert client.session_id not in (await answer.read()).decode()
-            found = b"\n".join(_everything(site.redis.port))
+            found = b"\n".join(_everything(site.redis))
             assert session_key(client.session_id).encode() in found
             assert client.session_id.encode() not in found
             assert client.session_id[1:40].encode() not in found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.client import Client
-from tests.cluster.processes import LOOPBACK, start_all, stop_all
+from tests.cluster.processes import start_all, stop_all
 from tests.cluster.redis_server import RedisServer, form_cluster
 from tests.cluster.stage import SOON, Stage, assert_lost, events_of, numbers, some_events, until
 
@@ -28,7 +28,7 @@ def servers() -> Iterator[list[RedisServer]]:
 
 @pytest.fixture(scope="module", params=["by setting", "by class"])
 def shared(servers: list[RedisServer], request: pytest.FixtureRequest) -> Iterator[Stage]:
-    urls = [f"redis://{LOOPBACK}:{server.port}/0" for server in servers]
+    urls = [server.url for server in servers]
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": urls}
     settings = {"SSE_AFTER_SECONDS": 0.2}
     if request.param == "by setting":

@@ -63,7 +63,7 @@ async def left_behind() -> AsyncIterator[tuple[Stage, RedisServer, Switch, Clien
         RedisServer(name="master") as master,
         RedisServer(name="replica", replica_of=master) as replica,
         Switch(master.port) as switch,
-        Stage(redis=master, cache=through(switch), LEASE_SECONDS=6.0) as stage,
+        Stage(redis=master, cache=through(master, switch), LEASE_SECONDS=6.0) as stage,
     ):
         async with Client(*stage.ports) as client:
             await client.initialize()
@@ -101,5 +101,5 @@ async def test_what_the_replica_lacks_of_a_call_that_ended(number: int) -> None:
         assert last.message["id"] == 1
 
 
-def through(switch: Switch) -> dict[str, object]:
-    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"redis://127.0.0.1:{switch.port}/0"}
+def through(server: RedisServer, switch: Switch) -> dict[str, object]:
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url_at(switch.port)}

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-import redis
 
 from mcp_transport.protocol.session import session_key
 from tests.cluster.answer import Answer, Event
@@ -145,7 +144,7 @@ async def forgotten(stage: Stage, client: Client, delivered: int) -> AsyncIterat
         words = f'"delivered":{delivered}'
         await until(lambda: words in (stage.redis.ask("HGET", streams, "g") or ""), "the store is told")
 
-    with redis.Redis(port=stage.redis.port) as store:
+    with stage.redis.connect(decode_responses=False) as store:
         before = {key: store.dump(key) for key in (streams, log)}
         yield
         await told()

@@ -48,6 +48,7 @@ __all__ = [
     "STORE_ERRORS",
     "connect",
     "describe",
+    "is_cluster",
     "is_redis",
     "is_setup_error",
     "is_store_error",
@@ -114,6 +115,13 @@ def is_setup_error(error: BaseException) -> bool:
     return isinstance(error, _SETUP_ERRORS) or str(error).startswith(_FORBIDDEN)
 
 
+def is_cluster(cache: Mapping[str, Any], said: bool | None = None) -> bool:
+    """Return whether the alias is a Redis Cluster: what a setting says of it, or else the alias itself."""
+    if said is not None:
+        return said
+    return alias.sentinels(cache) is None and alias.says_cluster(cache)
+
+
 def connect(
     cache: Mapping[str, Any], *, cluster: bool | None = None, blocking: float | None = None
 ) -> Redis | RedisCluster:
@@ -124,11 +132,9 @@ def connect(
     `max_connections` (the alias', or 100) are in use, a command waits for one as long as connecting may take,
     then fails as a connection does; the node of a Cluster (the alias', or 1000) fails at once.
     """
-    if cluster is None:
-        cluster = alias.sentinels(cache) is None and alias.says_cluster(cache)
     if alias.says_shards(cache):
         raise alias.misconfigured(cache, "ShardClient spreads keys over servers: name an alias with one server")
-    if cluster:
+    if is_cluster(cache, cluster):
         return _connect_cluster(cache, blocking or 0.0)
     if alias.sentinels(cache) is not None:
         return _connect_sentinel(cache, blocking or 0.0)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from redis.exceptions import NoPermissionError, ResponseError
+
 from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.listing import LATELY, sum_up
 from mcp_transport.backends.redis import codec
@@ -234,9 +236,11 @@ class RedisFinding(RedisIndex):
         """Return how many bytes Redis holds, and may hold; zeros where it does not say."""
         try:
             told = await self._pipeline().execute("INFO", "memory")
-        except BackendError:
-            raise
-        except Exception:  # the user that the cache names may not ask
+        except BackendError as error:
+            if not isinstance(error.__cause__, NoPermissionError):
+                raise
+            return 0, 0
+        except ResponseError:  # a service without INFO
             return 0, 0
         servers = [told] if "used_memory" in told else list(told.values())  # those of a Cluster
         used, limits = ([facts.get(name, 0) for facts in servers] for name in ("used_memory", "maxmemory"))

@@ -10,7 +10,10 @@ import hashlib
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["Keys"]
+__all__ = ["NAMESPACE", "Keys"]
+
+NAMESPACE: Final = "mcp:"
+"""What every key begins with, behind the prefix of the project."""
 
 _SUFFIXES: Final = {"flights": "r", "streams": "t", "cancels": "c", "state": "d", "history": "h"}
 
@@ -19,7 +22,7 @@ class Keys:
     """Builds key names; `prefix` keeps the projects apart that share one Redis."""
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = f"{prefix}mcp:"
+        self._prefix = f"{prefix}{NAMESPACE}"
         self.nodes = f"{self._prefix}nodes"
         self.bus = f"{self._prefix}bus"
         self.born = f"{self._prefix}born"

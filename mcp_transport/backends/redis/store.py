@@ -36,7 +36,8 @@ class RedisStore(Backend):
         self._scripts = load_scripts()
         self._ttl = milliseconds(policy.session_ttl)
         self._keep = milliseconds(policy.stream_keep)
-        self._kept = self._ttl + milliseconds(policy.lease + _GRACE)
+        # No session that is in an index lives longer.
+        self._kept = milliseconds(policy.session_max_age + policy.lease + _GRACE)
         self.restores_sessions = policy.rehydrate
         # Clients belong to an event loop; a process may serve from several.
         self._pipelines: dict[asyncio.AbstractEventLoop, Pipeline] = {}
@@ -113,7 +114,7 @@ class RedisStore(Backend):
         await asyncio.gather(*(answer for answers in written for answer in answers))
 
     def _life_of(self, index: str) -> int:
-        """Return for how many milliseconds an index is kept: that of all sessions until it must have been swept."""
+        """Return for how many milliseconds an index is kept: that of all sessions longer than any of them."""
         return self._kept if index == self._keys.sessions else self._ttl + milliseconds(self._policy.lease)
 
     def _over(self, key: str, stream: str) -> None:

@@ -7,12 +7,16 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import pytest
+import redis
+
 from mcp_transport.backends.redis.connection import connect
 
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 DJANGO = "django.core.cache.backends.redis.RedisCache"
 
 Alias = dict[str, Any]
+clusters = pytest.mark.skipif(int(redis.__version__.partition(".")[0]) < 6, reason="a Cluster needs redis-py 6")
 # Refused connections are answered at once on loopback: these bound what never should take long.
 QUICK = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 

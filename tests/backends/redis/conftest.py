@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.scripts import PRELUDE, load_scripts
@@ -14,7 +15,7 @@ from mcp_transport.protocol.policy import Policy
 from tests.backends.parts import POLICY, HandClock
 from tests.backends.redis.servers import RedisServer
 
-HAND_TIME = "local function now() return tonumber(redis.call('GET', 'hand')) end"
+HAND_TIME = "local function now() return tonumber(redis.call('GET', 'mcp:hand')) end"
 
 
 @pytest.fixture(scope="session")
@@ -23,19 +24,24 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.admin_url, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
 class RedisHandClock(HandClock):
     """A clock moved by hand, as the scripts see it."""
 
     def __init__(self, server: RedisServer) -> None:
-        import redis
-
         super().__init__()
-        self._client = redis.Redis(port=server.port)
+        self._client = redis.Redis.from_url(server.admin_url)
         self._client.flushall()
         self._tell()
 
     def _tell(self) -> None:
-        self._client.set("hand", round(self.now * 1000))
+        self._client.set("mcp:hand", round(self.now * 1000))
 
     def advance(self, seconds: float) -> None:
         super().advance(seconds)

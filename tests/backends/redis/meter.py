@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
+from tests.backends.redis.servers import RedisServer
 from tests.clock import settle
+from tests.redis_users import ADMIN, PASSWORD
 
 _T = TypeVar("_T")
 _NAMES = {script.digest: name for name, script in load_scripts().items()}
-_SETUP = ("client", "select", "echo", "xrevrange", "xread")
+_SETUP = ("auth", "client", "select", "echo", "xrevrange", "xread")
 """What opens a connection, what the meter asks for itself, and the wait for messages."""
 
 
@@ -61,12 +63,18 @@ class Monitor:
     def __init__(self) -> None:
         self.words: list[str] = []
 
-    async def open(self, port: int) -> None:
+    async def open(self, server: RedisServer) -> None:
         """Begin to listen."""
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
-        self._echo_reader, self._echo_writer = await asyncio.open_connection("127.0.0.1", port)
+        self._reader, self._writer = await self._log_in(server)
+        self._echo_reader, self._echo_writer = await self._log_in(server)
         self._writer.write(b"MONITOR\r\n")
         await self._reader.readline()
+
+    async def _log_in(self, server: RedisServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=2**24)
+        writer.write(f"AUTH {ADMIN} {PASSWORD}\r\n".encode())
+        assert await reader.readline() == b"+OK\r\n"
+        return reader, writer
 
     async def close(self) -> None:
         """Stop listening."""

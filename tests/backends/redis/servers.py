@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.redis_users import ADMIN, PASSWORD, USER, RefusalWatch, login, users, watched
+
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
 READY = (b"+PONG", b"-NOAUTH")
 
@@ -37,19 +39,35 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One redis-server process; each argument is a line of its configuration (`"appendonly yes"`)."""
+    """One redis-server process; each argument is a line of its configuration (`"appendonly yes"`).
+
+    It has the users of `tests.redis_users` unless the configuration has a password or users of its own.
+    """
 
     def __init__(self, *lines: str, sentinel: bool = False) -> None:
         require_redis_server()
-        self.lines, self.flags = lines, ("--sentinel",) if sentinel else ()
+        self.is_restricted = not sentinel and not any(line.startswith(("requirepass ", "user ")) for line in lines)
+        own = users(cluster="cluster-enabled yes" in lines) if self.is_restricted else ()
+        self.lines, self.flags = (*lines, *own), ("--sentinel",) if sentinel else ()
         self.directory = Path(tempfile.mkdtemp(prefix="mcp-redis-"))
         self.socket = str(self.directory / "socket")  # answers whatever the TCP port asks for (TLS)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._watch = RefusalWatch(path=self.socket)
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        """The address for what is tested: where nothing else is configured, with the documented rights."""
+        return self.url_of(USER)
+
+    @property
+    def admin_url(self) -> str:
+        """The address for a test that asks for more."""
+        return self.url_of(ADMIN)
+
+    def url_of(self, user: str) -> str:
+        """Return the address for one of the users whose password is that of the tests."""
+        return f"redis://{login(user) if self.is_restricted else ''}127.0.0.1:{self.port}"
 
     def __enter__(self) -> RedisServer:
         self.start()
@@ -81,12 +99,15 @@ class RedisServer:
                 self.stop()
                 raise RuntimeError(f"redis-server did not start: {self.log()}")
             time.sleep(0.005)
+        if self.is_restricted:
+            watched.add(self._watch)
 
     def stop(self, *, kill: bool = False) -> None:
         """End the process (without a chance to save, if `kill`) and wait until it is gone."""
         process, self.process = self.process, None
         if process is None:
             return
+        watched.discard(self._watch)
         process.kill() if kill else process.terminate()
         try:
             process.wait(STOP_SECONDS)
@@ -104,20 +125,21 @@ class RedisServer:
             return peer.recv(64)
         return b""
 
-    def cli(self, *words: str) -> str:
-        """Return what redis-cli prints, asked over the Unix socket."""
+    def cli(self, *words: str, lines: str = "") -> str:
+        """Return what redis-cli prints, asked over the Unix socket: one command, or `lines` as they are typed."""
         password = next((line.split(" ")[1] for line in self.lines if line.startswith("requirepass ")), "")
-        secret = {"REDISCLI_AUTH": password} if password else {}
-        command = ["redis-cli", "-s", self.socket, *words]
+        user = ["--user", ADMIN] if self.is_restricted else []
+        secret = {"REDISCLI_AUTH": PASSWORD if self.is_restricted else password}
+        command = ["redis-cli", "-s", self.socket, *user, *words]
         done = subprocess.run(  # noqa: S603
-            command, env={**os.environ, **secret}, capture_output=True, text=True, timeout=20, check=True
+            command, env={**os.environ, **secret}, input=lines, capture_output=True, text=True, timeout=20, check=True
         )
         return done.stdout
 
-    def wait_for(self, line: str, section: str = "replication") -> None:
-        """Return when a section of INFO has this line."""
+    def wait_for(self, line: str, *command: str) -> None:
+        """Return when the answer to a command has this line."""
         deadline = time.monotonic() + START_SECONDS
-        while line not in self.cli("info", section).splitlines():
+        while line not in self.cli(*command).splitlines():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"no {line}: {self.log()}")
             time.sleep(0.02)

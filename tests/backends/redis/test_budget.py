@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+import redis
 from mcp.server.subscriptions import ToolsListChanged
 
 from mcp_transport.backends.redis.scripts import load_scripts
@@ -76,12 +77,13 @@ async def meter(
     server: RedisServer, nodes: tuple[Endpoint, Endpoint], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Meter]:
     monitor = Monitor()
-    await monitor.open(server.port)
+    await monitor.open(server)
     meter = Meter(nodes, monitor)
     meter.install(monkeypatch)
     # Scripts that Redis does not know yet would cost a trip more, once in its life.
-    load = nodes[0].backend._pipeline().execute
-    await asyncio.gather(*(load("SCRIPT", "LOAD", script.source) for script in load_scripts().values()))
+    with redis.Redis.from_url(server.admin_url) as admin:
+        for script in load_scripts().values():
+            admin.script_load(script.source)
     yield meter
     await monitor.close()
 
@@ -300,7 +302,7 @@ async def test_an_idle_node_listens_and_renews_its_lease(server, clock, gate):
     server.cli("FLUSHALL")
     endpoint = Endpoint(Kernel(build_tools(gate)), backend, policy, keys=KEYS, clock=clock)
     await endpoint.node()
-    await monitor.open(server.port)
+    await monitor.open(server)
     async with asyncio.timeout(5):
         while not (waiting := server.cli("CLIENT", "LIST").count(" flags=b ")):
             await settle()

@@ -15,12 +15,11 @@ from django_redis.cache import RedisCache as DjangoRedisCache
 from redis.sentinel import Sentinel
 
 from mcp_transport.backends.redis.connection import STORE_ERRORS, connect, recover
-from tests.backends.redis.aliases import QUICK, Alias, client, django, django_redis, until
+from tests.backends.redis.aliases import QUICK, Alias, client, clusters, django, django_redis, until
 from tests.backends.redis.certificates import make_certificates
 from tests.backends.redis.servers import RedisServer, free_port
+from tests.redis_users import ADMIN, login
 
-NEW = int(redis.__version__.partition(".")[0]) >= 6
-clusters = pytest.mark.skipif(not NEW, reason="a Cluster needs redis-py 6")
 both = pytest.mark.parametrize("alias", [django_redis, django])
 USER = "user bob on >pass&word ~* &* +@all"
 
@@ -37,7 +36,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RedisServer,
     port = free_port()
     lines = (f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ca}")
     with RedisServer("port 0", f"tls-port {port}", "tls-auth-clients no", *lines) as started:
-        yield started, f"rediss://127.0.0.1:{port}"
+        yield started, f"rediss://{login(ADMIN)}127.0.0.1:{port}"
 
 
 # -- one server ----------------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ async def blocked_clients(connected: Any) -> int:
 
 async def test_a_restarted_server_is_found_again() -> None:
     with RedisServer() as started:
-        async with client(django(started.url, **QUICK)) as connected:
+        async with client(django(started.admin_url, **QUICK)) as connected:
             await asyncio.gather(*(connected.ping() for _ in range(5)))
             started.stop(kill=True)
             with pytest.raises(STORE_ERRORS):
@@ -186,7 +185,9 @@ def sentinel() -> Iterator[tuple[RedisServer, RedisServer, RedisServer]]:
         )
         follow = f"replicaof 127.0.0.1 {master.port}"
         replica = stack.enter_context(RedisServer("requirepass secret", "masterauth secret", follow))
-        replica.wait_for("master_link_status:up")  # a sentinel that sees less looks again after ten seconds
+        replica.wait_for(
+            "master_link_status:up", "INFO", "replication"
+        )  # a sentinel that sees less looks again after ten seconds
         watch = (
             "requirepass other",
             f"sentinel monitor service 127.0.0.1 {master.port} 1",
@@ -272,7 +273,7 @@ def cluster() -> Iterator[list[RedisServer]]:
 
 
 def of_cluster(alias: Any, nodes: list[RedisServer]) -> tuple[Alias, bool | None]:
-    urls = [node.url for node in nodes]
+    urls = [node.admin_url for node in nodes]
     if alias is django:
         return django(urls, **QUICK), True
     return django_redis(urls, REDIS_CLIENT_CLASS="redis.cluster.RedisCluster", **QUICK), None

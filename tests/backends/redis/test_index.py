@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
+import redis
 
 from mcp_transport.backends.redis import RedisBackend, finding
 from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import SessionQuery
 from tests.backends.parts import ANN, POLICY, HandClock, session
+from tests.backends.redis.conftest import build, leave
 from tests.backends.redis.servers import RedisServer
 
 KEYS = [f"{letter * 26}" for letter in "ABCDEFGH"]
-OF_INDEX = ("words", "facts", "facet")
+OF_INDEX = ("words", "facts", "facet", "by")
 
 
 def index_keys(server: RedisServer) -> list[str]:
@@ -48,7 +52,7 @@ async def test_what_is_closed_leaves_nothing_in_the_index(
     assert len(index_keys(server)) >= 5
     for key in KEYS:
         await backend.close(key, None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     assert index_keys(server) == []
 
 
@@ -60,7 +64,7 @@ async def test_what_has_expired_is_swept_from_the_index(
     await fill(backend, clock, ["Z" * 26], user="bob", client_info={"name": "Cursor"})
     assert await found(backend, SessionQuery(text="claude")) == []
     await backend.close("Z" * 26, None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     assert index_keys(server) == []
 
 
@@ -145,7 +149,7 @@ async def test_odd_names_are_indexed_and_forgotten(
         assert await found(backend, SessionQuery(user=name)) == [KEYS[0]]
         assert await found(backend, SessionQuery(text=name)) == [KEYS[0]]
     await backend.close(KEYS[0], None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     assert index_keys(server) == []
 
 
@@ -155,7 +159,7 @@ async def test_what_another_node_closed_before_the_beat_is_not_indexed(
     await backend.open(session(clock, KEYS[0]))
     opened = dict(backend._opened)
     await backend.close(KEYS[0], None)
-    await backend._pipeline().execute("PING")
+    await backend.ping()
     backend._opened = opened  # as on the node that opened it, and does not know
     await backend._write_books()
     assert index_keys(server) == []
@@ -210,3 +214,15 @@ async def test_a_count_that_comes_before_the_session_is_known_is_kept(
     backend._counts["requests"][KEYS[0]] = 9
     await backend._write_books()
     assert await backend._pipeline().execute("ZSCORE", backend._keys.ordered("requests"), KEYS[0]) is None
+
+
+async def test_the_index_outlives_a_session_that_is_used_to_its_end(server: RedisServer, admin: redis.Redis) -> None:
+    policy = Policy(session_ttl=60.0, session_max_age=7 * 86_400.0)
+    backend = build(server, policy)
+    ends = time.time() + policy.session_max_age
+    await backend.open(session(time.time, KEYS[0], ends=ends))
+    await backend._write_books()
+    left = {name: admin.pttl(name) for name in index_keys(server)}
+    assert len(left) >= 5
+    assert not {name: rest for name, rest in left.items() if rest < policy.session_max_age * 1000}
+    await leave(backend)

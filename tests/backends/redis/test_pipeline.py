@@ -31,7 +31,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @asynccontextmanager
 async def pipeline_to(server: RedisServer, **options: Any) -> AsyncIterator[Pipeline]:
-    pipeline = Pipeline(connect(django(server.url, **(OPTIONS | options))), "here")
+    pipeline = Pipeline(connect(django(server.admin_url, **(OPTIONS | options))), "here")
     try:
         yield pipeline
     finally:

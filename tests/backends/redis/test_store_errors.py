@@ -48,7 +48,7 @@ async def server() -> AsyncIterator[RedisServer]:
 
 @pytest.fixture
 async def connected(server: RedisServer) -> AsyncIterator[Any]:
-    async with client(django(server.url, **QUICK)) as made:
+    async with client(django(server.admin_url, **QUICK)) as made:
         yield made
 
 
@@ -62,19 +62,22 @@ async def test_a_killed_server(server: RedisServer, connected: Any) -> None:
 
 
 async def blocked(server: RedisServer) -> int:
-    async with client(django(server.url, **QUICK)) as other:
+    async with client(django(server.admin_url, **QUICK)) as other:
         found: int = (await other.info("clients"))["blocked_clients"]
         return found
 
 
 async def test_a_paused_server(server: RedisServer) -> None:
-    async with client(django(server.url, **SHORT)) as connected:
+    async with client(django(server.admin_url, **SHORT)) as connected:
         await connected.execute_command("CLIENT", "PAUSE", "60000", "ALL")
         assert {type(error) for error in await errors_of(connected)} == {redis.exceptions.TimeoutError}
 
 
 async def test_a_server_that_sleeps(server: RedisServer) -> None:
-    async with client(django(server.url, **SHORT)) as connected, client(django(server.url), blocking=5) as other:
+    async with (
+        client(django(server.admin_url, **SHORT)) as connected,
+        client(django(server.admin_url), blocking=5) as other,
+    ):
         await asyncio.gather(connected.ping(), other.ping())
         sleeping = asyncio.create_task(other.execute_command("DEBUG", "SLEEP", "0.8"))
         await asyncio.sleep(0)  # sent before what follows
@@ -87,7 +90,7 @@ async def test_a_stopped_process_accepts_and_says_nothing(server: RedisServer) -
     assert server.process
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
-        async with client(django(server.url, **SHORT)) as connected:
+        async with client(django(server.admin_url, **SHORT)) as connected:
             with pytest.raises(STORE_ERRORS, match="Timeout"):
                 await connected.ping()
     finally:
@@ -103,7 +106,7 @@ async def test_an_unreachable_server(url: str) -> None:
 
 
 async def test_a_master_that_becomes_a_replica(server: RedisServer, connected: Any) -> None:
-    async with client(django(server.url), blocking=5) as inbox:
+    async with client(django(server.admin_url), blocking=5) as inbox:
         reading = asyncio.create_task(inbox.xread({"inbox": "$"}, block=5000))
         await until(lambda: blocked(server))
         await connected.replicaof("127.0.0.1", free_port())
@@ -124,12 +127,14 @@ async def test_a_server_that_loads_its_data(server: RedisServer, connected: Any)
     await connected.execute_command("DEBUG", "POPULATE", "2000")
     await connected.save()
     server.stop()
-    slow = RedisServer("key-load-delay 1000", "loading-process-events-interval-bytes 1024")
+    # Without a user of its own: who has not logged in is told nothing of loading.
+    everybody = "user default on nopass ~* &* +@all"
+    slow = RedisServer("key-load-delay 1000", "loading-process-events-interval-bytes 1024", everybody)
     with slow:
         slow.stop()
         (server.directory / "dump.rdb").rename(slow.directory / "dump.rdb")
         slow.start(ready=(b"-LOADING",))
-        async with client(django(slow.url, **QUICK)) as loading:
+        async with client(django(slow.admin_url, **QUICK)) as loading:
             found = await outcome(loading.set("a", "1"))
             assert isinstance(found, BusyLoadingError)
             assert is_store_error(found)
@@ -166,7 +171,7 @@ async def failed_to_save(connected: Any) -> bool:
 
 async def test_a_script_that_runs_on(server: RedisServer, connected: Any) -> None:
     await connected.config_set("busy-reply-threshold", "10")
-    async with client(django(server.url), blocking=5) as other:
+    async with client(django(server.admin_url), blocking=5) as other:
         await other.ping()
         running = asyncio.create_task(other.execute_command("EVAL", "while true do end", 0))
         found = await until(lambda: busy(connected))
@@ -205,7 +210,7 @@ async def test_a_right_that_is_missing_inside_a_script_is_told_in_full() -> None
 
 async def test_a_cluster_that_is_not_known_as_one_is_to_be_mended_too() -> None:
     with RedisServer("cluster-enabled yes", f"cluster-port {free_port()}") as node:
-        async with client(django(node.url, **QUICK)) as connected:
+        async with client(django(node.admin_url, **QUICK)) as connected:
             await connected.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8000)
             found = [await outcome(connected.get(f"{{{number}}}")) for number in range(20)]
             errors = [error for error in found if isinstance(error, Exception)]

@@ -1,0 +1,48 @@
+"""Two nodes that do something of everything, so that every kind of key is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.protocol.inbox import Broadcast, Drain
+from mcp_transport.protocol.search import SessionQuery
+from tests.backends.parts import ANN, KEY, POLICY, STREAM, ended, events, flight, session
+from tests.backends.redis.aliases import Alias
+from tests.backends.redis.conftest import leave
+
+
+@asynccontextmanager
+async def nodes(cache: Alias, **options: Any) -> AsyncIterator[list[RedisBackend]]:
+    """Two nodes that share sessions."""
+    made = [RedisBackend(POLICY, cache, **options) for _ in range(2)]
+    try:
+        for number, backend in enumerate(made, start=1):
+            await backend.start(f"n{number}", lambda message: None)
+        yield made
+    finally:
+        for backend in made:
+            await leave(backend)
+
+
+async def use(one: RedisBackend, other: RedisBackend) -> None:
+    """Do something of everything: sessions, calls, streams, messages, and what operators ask for."""
+    await one.open(session(time.time))
+    await one.enter(KEY, ANN, "n1", [flight(1), flight(2)])
+    await one.watch("n1", KEY, STREAM)
+    await one.append(KEY, STREAM, events(1, 2))
+    await one.write_state(KEY, "name", b"value")
+    await one.leave(KEY, ended(1))
+    await other.attach(KEY, ANN, STREAM, 0, "n2")
+    await other.cancel(KEY, ANN, "early")
+    await other.emit(KEY, b"{}")
+    await other.broadcast(Broadcast("notifications/resources/updated", "test://a"))
+    assert await one.send("n2", Drain())
+    await one._write_books()
+    assert (await other.sessions(query=SessionQuery(user="ann"))).total == 1
+    assert [node.name for node in await other.nodes()] == ["n1", "n2"]
+    overview = await other.overview()
+    assert (overview.total, overview.memory > 0) == (1, True)

@@ -1,0 +1,71 @@
+"""What is kept in Redis is documented: each key, and of which type it is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import redis
+
+from mcp_transport.backends.redis import keys
+from mcp_transport.backends.redis.keys import Keys
+from tests.backends.redis.aliases import django
+from tests.backends.redis.scene import nodes, use
+from tests.backends.redis.servers import RedisServer
+from tests.test_docs import table
+
+WORDS = {
+    "key": "S",
+    "stream": "<stream>",
+    "principal": "P",
+    "name": "<name>",
+    "value": "V",
+    "by": "<order>",
+    "node": "N",
+}
+
+
+def documented() -> dict[str, str]:
+    """Return the documented types, by key."""
+    return {row[0]: row[1] for row in table("howto/redis.md", "Key")}
+
+
+def names_of(prefix: str = "") -> set[str]:
+    """Return the names of all keys, with the documentation's words in place of what differs."""
+    made, found = Keys(prefix), set[str]()
+    for name, method in inspect.getmembers(made, inspect.ismethod):
+        if not name.startswith("_"):
+            parameters = inspect.signature(method).parameters.values()
+            given = [WORDS[item.name] for item in parameters if item.kind is not item.VAR_POSITIONAL]
+            parts = keys._SUFFIXES if "parts" in {item.name for item in parameters} else ()
+            named = method(*given, *parts)
+            found |= {named} if isinstance(named, str) else {*named}
+    found |= {name for attribute, name in vars(made).items() if not attribute.startswith("_")}
+    for value in ("P", "V"):
+        found = {name.replace(keys._digest(value), value) for name in found}
+    return found
+
+
+def test_each_key_is_documented() -> None:
+    assert names_of() == documented().keys() - {"mcp:facet:node:V"}  # which is one of mcp:facet:<name>:V
+
+
+def test_each_key_begins_with_the_prefix_that_rights_are_for() -> None:
+    assert all(name.startswith("shop:mcp:") for name in names_of("shop:"))
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """Return what a documented key looks like in Redis."""
+    return re.compile(re.sub(r"(?<=[{:])(S|P|V|N)(?=[}:]|$)|<\w+>", lambda _: r"[^:{}]+", name).replace("{", r"\{"))
+
+
+async def test_each_key_has_the_documented_type(server: RedisServer, admin: redis.Redis) -> None:
+    async with nodes(django(server.url)) as (one, other):
+        await use(one, other)
+        found = {str(name): str(admin.type(name)) for name in admin.scan_iter()}
+    seen = set()
+    for key, kind in found.items():
+        name = next(name for name in documented() if _pattern(name).fullmatch(key))
+        assert documented()[name] == {"zset": "sorted set"}.get(kind, kind), key
+        seen.add(name)
+    assert seen == documented().keys() - {"mcp:{in:N}:sweep"}  # no node died
