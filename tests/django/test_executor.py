@@ -1,0 +1,140 @@
+"""Executors of daemon threads."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from queue import Queue
+
+import pytest
+
+from mcp_transport.executor import DaemonThreads, SerialExecutor
+
+
+def nothing() -> None: ...
+
+
+def threads(
+    clean: Callable[[], None] = nothing, dispose: Callable[[], None] = nothing, idle_seconds: float = 60.0
+) -> DaemonThreads:
+    return DaemonThreads("test", clean=clean, dispose=dispose, idle_seconds=idle_seconds)
+
+
+def test_functions_run_one_after_the_other_in_one_thread() -> None:
+    executor, order = SerialExecutor(threads()), []
+    idents = [executor.submit(lambda n: (order.append(n), threading.get_ident())[1], number) for number in range(100)]
+    assert len({ident.result(5) for ident in idents}) == 1
+    assert order == [*range(100)]
+
+
+def test_a_thread_is_used_again_by_the_next() -> None:
+    cleaned: Queue[int] = Queue()
+    pool = threads(clean=lambda: cleaned.put(threading.get_ident()))
+    executor = SerialExecutor(pool)
+    first = executor.submit(threading.get_ident).result(5)
+    executor.close()
+    assert [cleaned.get(timeout=5), cleaned.get(timeout=5)] == [first, first], "before its use and after it"
+    for _ in range(1000):  # the thread gives itself back a moment later
+        second = SerialExecutor(pool)
+        ident = second.submit(threading.get_ident).result(5)
+        second.close()
+        if ident == first:
+            return
+    pytest.fail("the idle thread is never borrowed")
+
+
+def test_results_errors_and_exits_reach_the_caller() -> None:
+    executor = SerialExecutor(threads())
+    assert executor.submit(lambda a, b: a - b, 3, b=1).result(5) == 2
+    for error in (ValueError, StopIteration, SystemExit, KeyboardInterrupt):
+
+        def fails(error: type[BaseException] = error) -> None:
+            raise error("no")
+
+        assert type(executor.submit(fails).exception(5)) is error
+    assert executor.submit(int).result(5) == 0, "the thread lives on"
+
+
+def test_what_is_cancelled_before_its_turn_never_runs() -> None:
+    executor, ran = SerialExecutor(threads()), []
+    busy = threading.Event()
+    executor.submit(busy.wait)
+    waiting = executor.submit(ran.append, 1)
+    assert waiting.cancel()
+    busy.set()
+    executor.submit(int).result(5)
+    assert ran == []
+
+
+def test_after_close_each_function_has_a_thread_and_gives_it_back() -> None:
+    pool = threads()
+    executor = SerialExecutor(pool)
+    executor.close()
+    assert executor.submit(lambda: 7).result(5) == 7
+    assert not executor.is_used
+
+
+def test_an_idle_thread_ends_and_is_disposed_of() -> None:
+    disposed: Queue[threading.Thread] = Queue()
+    executor = SerialExecutor(threads(dispose=lambda: disposed.put(threading.current_thread()), idle_seconds=0.01))
+    own = executor.submit(threading.current_thread).result(5)
+    assert own.daemon
+    executor.close()
+    assert disposed.get(timeout=5) is own
+    own.join(5)
+    assert not own.is_alive()
+
+
+def test_a_thread_that_is_borrowed_does_not_end_while_it_is_idle() -> None:
+    executor = SerialExecutor(threads(idle_seconds=0.001))
+    own = executor.submit(threading.current_thread).result(5)
+    own.join(0.05)
+    assert executor.submit(threading.current_thread).result(5) is own
+
+
+def test_cleaning_that_fails_is_logged_and_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise LookupError("cannot be cleaned")
+
+    executor = SerialExecutor(threads(clean=fails))
+    with caplog.at_level(logging.ERROR):
+        assert executor.submit(int).result(5) == 0
+    assert "cleaning up after synchronous code failed" in caplog.text
+
+
+FORKED = """
+from mcp_transport.executor import DaemonThreads, SerialExecutor
+pool = DaemonThreads("test")
+executor = SerialExecutor(pool)
+executor.submit(int).result(5)
+executor.close()
+child = os.fork()
+if child == 0:
+    os._exit(SerialExecutor(pool).submit(lambda: 7).result(5))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
+
+
+STUCK = """
+import threading
+from mcp_transport.executor import DaemonThreads, SerialExecutor
+started = threading.Event()
+SerialExecutor(DaemonThreads("stuck")).submit(lambda: (started.set(), threading.Event().wait()))
+started.wait()
+print("ends")
+"""
+
+
+def test_a_function_that_never_returns_does_not_keep_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30)  # noqa: S603
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")
