@@ -106,6 +106,7 @@ def test_cleaning_that_fails_is_logged_and_costs_nothing(caplog: pytest.LogCaptu
 
 
 FORKED = """
+import os
 from mcp_transport.executor import DaemonThreads, SerialExecutor
 pool = DaemonThreads("test")
 executor = SerialExecutor(pool)
