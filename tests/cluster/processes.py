@@ -74,6 +74,9 @@ class Process(ABC):
 
     role: ClassVar[str]
 
+    root = ROOT
+    """The checkout that it runs."""
+
     def __init__(self, name: str = "", port: int = 0, folder: Path | None = None) -> None:
         self.name = name or self.role
         self._keeps_port = bool(port)
@@ -129,7 +132,7 @@ class Process(ABC):
         with self.inherited() as descriptors, log.open("ab") as output:
             self._process = subprocess.Popen(
                 self.command(),
-                cwd=ROOT,
+                cwd=self.root,
                 env=self.environment(),
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
