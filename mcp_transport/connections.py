@@ -69,8 +69,8 @@ def _end(connection: Any) -> None:
 
 
 def _close(connection: BaseDatabaseWrapper) -> None:
-    in_transaction = connection.in_atomic_block
     connection.close()
     BaseDatabaseWrapper.close(connection)  # SQLite's own method keeps a database in memory open
-    if in_transaction:
-        del connections[connection.alias]  # it waits for an end of the transaction that never comes
+    # The next call gets a new object: this one may still hold what was set on it, such as a tenant, or wait for the
+    # end of a transaction that never comes.
+    del connections[connection.alias]

@@ -54,7 +54,7 @@ class InvalidCredentials(MCPTransportError):
 
 
 class DefinitionError(MCPTransportError, TypeError):
-    """A tool, resource or prompt that cannot be served as it is declared."""
+    """A tool, resource or prompt that cannot be served as it is declared, or a result that must not be sent."""
 
 
 class ClientGone(MCPTransportError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import typing
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
@@ -13,10 +11,9 @@ from django.db import connections, transaction
 from mcp.server.mcpserver import Context as SDKContext
 
 from mcp_transport import conf
-from mcp_transport.context import Context
-from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import adopt_context
-from mcp_transport.serialization import reads_database, to_wire, wire_annotation
+from mcp_transport.serialization import reads_database, to_wire
+from mcp_transport.signatures import read, where
 from mcp_transport.threads import in_thread, run_limited
 
 __all__ = ["adapt", "databases_with_atomic_requests", "where"]
@@ -26,44 +23,28 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
     """Wrap a declared function for the SDK: threads, transactions, our context, Django's types.
 
     A synchronous function that is `atomic` runs in a transaction where ATOMIC_REQUESTS asks for one.
-    """
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise DefinitionError(f"{where(function)}: the annotation {error.name!r} cannot be resolved") from error
-    contexts = [name for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, SDKContext)]
-    is_async = inspect.iscoroutinefunction(function)
 
-    @functools.wraps(function)
+    Raises:
+        DefinitionError: the function cannot be served, and why.
+    """
+    declared = read(function)
+    contexts, is_async = declared.contexts, declared.is_async
+
     async def run(*args: Any, **kwargs: Any) -> Any:
-        for name in contexts:
+        for name, kind in contexts.items():
             if isinstance(kwargs.get(name), SDKContext):
-                kwargs[name] = adopt_context(kwargs[name], Context)
+                kwargs[name] = adopt_context(kwargs[name], kind)
         if not is_async:
-            return await run_limited(lambda: _run(function, atomic, args, kwargs), conf.get("TOOL_THREADS"))
-        result = await function(*args, **kwargs)
+            result = await run_limited(lambda: _run(function, atomic, args, kwargs), conf.get("TOOL_THREADS"))
+            if not inspect.isawaitable(result):
+                return result
+        else:
+            result = function(*args, **kwargs)
+        result = await result
         return await in_thread(lambda: to_wire(result)) if reads_database(result) else to_wire(result)
 
-    if "return" in hints:
-        hints["return"] = wire_annotation(hints["return"])
-    signature = inspect.signature(function)
-    _refuse_unnamed_parameters(function, signature)
-    parameters = [
-        item.replace(annotation=hints.get(item.name, item.annotation)) for item in signature.parameters.values()
-    ]
-    returns = hints.get("return", inspect.Signature.empty)
-    run.__signature__ = signature.replace(parameters=parameters, return_annotation=returns)  # type: ignore[attr-defined]
-    run.__annotations__ = hints
-    return run
-
-
-def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:
-    unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    for parameter in signature.parameters.values():
-        if parameter.kind in unnamed:
-            raise DefinitionError(
-                f"{where(function)}: the parameter {str(parameter)!r} cannot be passed by name, as arguments are"
-            )
+    described: Callable[..., Coroutine[Any, Any, Any]] = declared.describe(run)
+    return described
 
 
 def _run(function: Callable[..., Any], atomic: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -80,8 +61,3 @@ def databases_with_atomic_requests(function: Callable[..., Any]) -> list[str]:
     return [
         alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"] and alias not in exempt
     ]
-
-
-def where(function: Callable[..., Any]) -> str:
-    """Name a function as a developer finds it."""
-    return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"

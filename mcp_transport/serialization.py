@@ -1,128 +1,168 @@
-"""Django models and querysets as tool results: their schema when a tool is declared, their values when it returns."""
+"""Django's values as results: their schema when a tool is declared, plain data when it returns."""
 
 from __future__ import annotations
 
-import datetime
-import decimal
+import re
 import types
 import typing
-import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    Sequence,
+    Set,
+)
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from functools import cache
-from typing import Any, Final, Union
+from pathlib import PurePath
+from typing import Annotated, Any, Final, NewType, Union
+from uuid import UUID
 
-from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.hashers import get_hashers_by_algorithm
 from django.db import models
-from pydantic import BaseModel, Field, create_model
+from django.db.models.query import RawQuerySet
+from django.utils.functional import Promise
+from pydantic import Field
+
+from mcp_transport import querysets
+from mcp_transport.exceptions import DefinitionError
+from mcp_transport.model_fields import annotation_of, instance_values, object_type, served_fields, unread_fields
 
 __all__ = ["reads_database", "to_wire", "wire_annotation"]
 
-# Django's internal type of a field -> the Python type of its values.
-_TYPES: Final[dict[str, Any]] = {
-    **dict.fromkeys(
-        ["AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField"], int
-    ),
-    **dict.fromkeys(["PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField"], int),
-    **dict.fromkeys(["CharField", "TextField", "SlugField", "EmailField", "URLField", "FilePathField"], str),
-    **dict.fromkeys(["GenericIPAddressField", "IPAddressField", "FileField", "ImageField"], str),
-    "BooleanField": bool,
-    "DateField": datetime.date,
-    "DateTimeField": datetime.datetime,
-    "DecimalField": decimal.Decimal,
-    "DurationField": datetime.timedelta,
-    "FloatField": float,
-    "JSONField": Any,
-    "TimeField": datetime.time,
-    "UUIDField": uuid.UUID,
+_LISTS: Final = (list, set, frozenset, Sequence, Collection, Iterable, Iterator)
+_QUERYSETS: Final = (models.QuerySet, models.Manager, RawQuerySet)
+_BARE: Final[dict[type, Any]] = {
+    **dict.fromkeys((dict, Mapping, MutableMapping, OrderedDict, defaultdict, Counter), dict[str, Any]),
+    **dict.fromkeys((*_LISTS, MutableSequence, Set), list[Any]),
+    tuple: tuple[Any, ...],
 }
-_LISTS: Final = (list, tuple, set, frozenset, Sequence, Collection, Iterable, Iterator)
+_VALUES: Final = (date, time, timedelta, Decimal, UUID, Enum, PurePath, tuple)
+_NUMBERS: Final = frozenset({int, bool, float, type(None)})
+
+# Django's form of a password hash: the algorithm, then its parameters (django.contrib.auth.hashers).
+_HASH: Final = re.compile(r"([\w-]{1,40})\$\S+")
 
 
 def wire_annotation(annotation: Any) -> Any:
-    """Replace Django types in a return annotation by types that have a JSON Schema; leave the rest as it is."""
-    if isinstance(annotation, type) and issubclass(annotation, models.Model):
-        return _schema(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, models.QuerySet | models.Manager):
-        return list[dict[str, Any]]  # QuerySet[Product] is plain QuerySet at run time: the model is not known
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is None or not _mentions_model(annotation):
+    """Replace types in a return annotation that have no JSON Schema of their own; leave the rest as it is.
+
+    Raises:
+        DefinitionError: a model has a field that cannot be served.
+    """
+    return _without_django(_spelled_out(annotation))
+
+
+def _spelled_out(annotation: Any) -> Any:
+    """Return the annotation of a whole result in a form of which the SDK derives a schema."""
+    if typing.get_origin(annotation) is Annotated:
+        kind, *metadata = typing.get_args(annotation)
+        return Annotated[_spelled_out(kind), *metadata]
+    if not isinstance(annotation, type) or typing.get_origin(annotation) is not None:
         return annotation
-    replaced = tuple(wire_annotation(argument) for argument in arguments)
+    if annotation in _BARE:
+        return _BARE[annotation]
+    # The SDK looks for members in any class, but not behind a new name for it.
+    return NewType(annotation.__name__, annotation) if issubclass(annotation, _VALUES) else annotation
+
+
+def _without_django(annotation: Any) -> Any:
+    origin: Any = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
+    if isinstance(origin or annotation, type) and issubclass(origin or annotation, _QUERYSETS):
+        return list[Any]  # rows may be objects, lists or single values, which the annotation does not tell
+    if isinstance(annotation, type) and issubclass(annotation, models.Model):
+        return dict[str, Any] if annotation is models.Model else _schema(annotation)
+    replaced = tuple(map(_without_django, arguments))
+    if origin is None or all(new is old for new, old in zip(replaced, arguments, strict=True)):
+        return annotation
     if origin in (Union, types.UnionType):
         return Union[replaced]  # noqa: UP007  # of a tuple made at run time
-    return list[replaced[0]] if origin in _LISTS else origin[replaced]  # type: ignore[valid-type]
+    return types.GenericAlias(list, replaced) if origin in _LISTS else origin[replaced]
 
 
 def reads_database(value: Any) -> bool:
-    """Tell whether `to_wire` would query the database: for a queryset, or for fields that were deferred."""
-    if isinstance(value, models.QuerySet | models.Manager):
+    """Tell whether `to_wire` would query the database: for a queryset, or for fields that only it knows."""
+    if type(value) in _NUMBERS or isinstance(value, str):
+        return False
+    if isinstance(value, _QUERYSETS):
         return True
     if isinstance(value, models.Model):
-        return bool(value.get_deferred_fields())
+        return bool(unread_fields(value))
     if isinstance(value, dict):
         return any(map(reads_database, value.values()))
-    return isinstance(value, list | tuple) and any(map(reads_database, value))
+    return isinstance(value, list | tuple | set | frozenset) and any(map(reads_database, value))
 
 
 def to_wire(value: Any) -> Any:
-    """Replace model instances and querysets by plain data, also in lists and dicts; querysets are read."""
+    """Replace model instances and querysets by plain data, also in lists and dicts; querysets are read.
+
+    A member of a dict that holds a password hash is left out.
+
+    Raises:
+        DefinitionError: a password hash stands where it cannot be left out.
+    """
+    if type(value) in _NUMBERS:
+        return value
+    if isinstance(value, str):
+        return _without_hash(value)
     if isinstance(value, models.Model):
-        return _values(value)
-    if isinstance(value, models.Manager):
-        value = value.all()
-    if isinstance(value, models.QuerySet):
-        return [to_wire(item) for item in value]
-    if isinstance(value, list | tuple):
-        items = [to_wire(item) for item in value]
-        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        return {name: to_wire(item) for name, item in instance_values(value).items()}
+    if isinstance(value, _QUERYSETS):
+        return [to_wire(item) for item in querysets.read(value)]
+    if isinstance(value, list | tuple | set | frozenset):
+        return _items(value)
     if isinstance(value, dict):
-        members = {name: to_wire(item) for name, item in value.items()}
-        return members if any(members[name] is not value[name] for name in value) else value
+        return _members(value)
+    return str(value) if isinstance(value, Promise) else value
+
+
+def _items(value: Collection[Any]) -> Any:
+    items = [to_wire(item) for item in value]
+    if all(new is old for new, old in zip(items, value, strict=True)):
+        return value
+    return value._make(items) if hasattr(value, "_make") else items
+
+
+def _members(value: dict[Any, Any]) -> dict[Any, Any]:
+    # The keys of a JSON object are texts; the schema of `dict` says so.
+    members = {
+        str(name) if type(name) is int else name: to_wire(item)
+        for name, item in value.items()
+        if not _is_password_hash(item)
+    }
+    is_same = len(members) == len(value) and all(name in members and members[name] is value[name] for name in value)
+    return value if is_same else members
+
+
+def _without_hash(value: str) -> str:
+    if _is_password_hash(value):
+        raise DefinitionError("a result holds the hash of a password, which is never part of a result")
     return value
 
 
-def _mentions_model(annotation: Any) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, models.Model | models.QuerySet):
-        return True
-    return any(_mentions_model(argument) for argument in typing.get_args(annotation))
+def _is_password_hash(value: Any) -> bool:
+    if not isinstance(value, str) or value.find("$", 0, 41) < 0 or (found := _HASH.fullmatch(value)) is None:
+        return False
+    return found[1] in get_hashers_by_algorithm()
 
 
 @cache
-def _schema(model: type[models.Model]) -> type[BaseModel]:
-    fields: dict[str, Any] = {}
-    for field in _served_fields(model):
-        kind = _type_of(field)
-        description = str(field.help_text) or None
-        fields[field.attname] = (
-            kind | None if field.null and kind is not Any else kind,
-            Field(description=description),
-        )
-    return create_model(model.__name__, __doc__=model.__doc__, **fields)
+def _schema(model: type[models.Model]) -> Any:
+    members = {field.attname: _member(model, field) for field in served_fields(model)}
+    schema = object_type(model.__name__, members)
+    schema.__doc__, schema.__module__ = model.__doc__, model.__module__
+    return schema
 
 
-def _type_of(field: models.Field[Any, Any]) -> Any:
-    if isinstance(field, models.ForeignKey):
-        return _type_of(field.target_field)
-    return _TYPES.get(field.get_internal_type(), str)
-
-
-def _served_fields(model: type[models.Model]) -> list[models.Field[Any, Any]]:
-    """Return the concrete fields, without binary ones and without a user's password hash."""
-    secret = {"password"} if issubclass(model, AbstractBaseUser) else set()
-    return [
-        field
-        for field in model._meta.concrete_fields
-        if not isinstance(field, models.BinaryField) and field.name not in secret
-    ]
-
-
-def _values(instance: models.Model) -> dict[str, Any]:
-    return {field.attname: _value(instance, field) for field in _served_fields(type(instance))}
-
-
-def _value(instance: models.Model, field: models.Field[Any, Any]) -> Any:
-    value = getattr(instance, field.attname)
-    if value is None or not isinstance(field, models.FileField):
-        known = isinstance(field, models.ForeignKey) or field.get_internal_type() in _TYPES
-        return value if value is None or known else field.value_to_string(instance)
-    return value.name
+def _member(model: type[models.Model], field: models.Field[Any, Any]) -> Any:
+    try:
+        return Annotated[annotation_of(field), Field(description=str(field.help_text) or None)]
+    except Exception as error:
+        raise DefinitionError(f"the field {field.name!r} of {model._meta.label} cannot be served: {error}") from error

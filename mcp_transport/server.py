@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
+from django.utils.functional import Promise
 from mcp.server.caching import CacheHint
+from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver import MCPServer, RequestStateSecurity
 from mcp.server.mcpserver.exceptions import InvalidSignature
 from mcp.server.mcpserver.prompts import Prompt
@@ -26,6 +29,7 @@ from mcp_transport.kernel import (
     Rule,
     conform,
     header_annotation_fault,
+    serve_completions,
     sessionful_features,
 )
 
@@ -50,6 +54,7 @@ class Declarations:
         self.resources: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
         self.completion: Callable[..., Any] | None = None
         self.access: dict[tuple[str, str], Rule] = {}
+        self.places: dict[tuple[str, str], str] = {}
 
 
 declared = Declarations()
@@ -112,7 +117,8 @@ def tool(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        made = _made(function, DeclaredTool.from_function, atomic=atomic, annotations=annotations, **options)
+        adapted = adapt(function, atomic=atomic)
+        made = _made(adapted, DeclaredTool.from_function, annotations=annotations, **_texts(options))
         made.durable, made.atomic = durable, atomic
         if options.get("structured_output") is not False:
             _refuse_unserialisable(function, made)
@@ -120,7 +126,7 @@ def tool(
             made.parameters = input_schema
         if fault := header_annotation_fault(made.parameters):
             raise DefinitionError(f"{where(function)}: invalid x-mcp-header annotation: {fault}")
-        _add(declared.tools, made.name, made, "tool")
+        _add(declared.tools, made.name, made, "tool", adapted)
         _restrict("tool", made.name, access)
         return function
 
@@ -162,8 +168,9 @@ def prompt(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        made = _made(function, Prompt.from_function, atomic=atomic, **options)
-        _add(declared.prompts, made.name, made, "prompt")
+        adapted = adapt(function, atomic=atomic)
+        made = _made(adapted, Prompt.from_function, **_texts(options))
+        _add(declared.prompts, made.name, made, "prompt", adapted)
         _restrict("prompt", made.name, access)
         return function
 
@@ -192,12 +199,13 @@ def resource(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        options.setdefault("name", function.__name__)
-        options.setdefault("description", inspect.getdoc(function))
         adapted = adapt(function, atomic=atomic)
+        options.setdefault("name", adapted.__name__)
+        options.setdefault("description", inspect.getdoc(adapted))
+        texts = _texts(options)
         # A throw-away server checks the URI against the function's parameters, here where the mistake is.
-        _made(function, lambda _, **__: _quiet_server("check").resource(uri, **options)(adapted))
-        _add(declared.resources, uri, (adapted, options), "resource")
+        _made(adapted, lambda _: _quiet_server("check").resource(uri, **texts)(adapted))
+        _add(declared.resources, uri, (adapted, texts), "resource", adapted)
         _restrict("resource", uri, access)
         return function
 
@@ -207,15 +215,37 @@ def resource(
 def completion(function: _FunctionT) -> _FunctionT:
     """Declare the function that completes arguments of prompts and resource templates; a project has one.
 
-    It takes `ref`, `argument` and `context` and returns an `mcp_types.Completion` or None.
+    It takes `ref`, `argument` and `context`, and perhaps a `Context`; it returns an `mcp_types.Completion` or None.
 
     Raises:
-        DefinitionError: there is one already.
+        DefinitionError: there is one already, or the function cannot be served.
     """
     if declared.completion is not None:
-        raise DefinitionError(f"@completion is declared already, by {where(declared.completion)}")
-    declared.completion = adapt(function)
+        raise DefinitionError(
+            f"@completion is declared already, by {where(declared.completion)}, and again by {where(function)}; "
+            "a project has one"
+        )
+    declared.completion = _completer(adapt(function))
     return function
+
+
+def _completer(adapted: Callable[..., Any]) -> Callable[..., Any]:
+    """Adapt a function to the four things it may be given: ref, argument, context and the request's own context."""
+    parameters = inspect.signature(adapted).parameters.values()
+    own = [item.name for item in parameters if item.annotation is SDKContext]
+    given = [item for item in parameters if item.name not in own]
+    if not sum(item.default is inspect.Parameter.empty for item in given) <= 3 <= len(given):
+        raise DefinitionError(
+            f"{where(adapted)}: @completion takes ref, argument and context, and may take a Context"
+        )
+    names = [item.name for item in given[:3]]
+
+    @functools.wraps(adapted)
+    async def complete(ref: Any, argument: Any, context: Any, request: Any) -> Any:
+        arguments = zip(names, (ref, argument, context), strict=True)
+        return await adapted(**dict(arguments), **dict.fromkeys(own, request))
+
+    return complete
 
 
 def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
@@ -236,7 +266,7 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
     for uri, (function, options) in declared.resources.items():
         server.resource(uri, **options)(function)
     if declared.completion is not None:
-        server.completion()(declared.completion)  # type: ignore[no-untyped-call]
+        serve_completions(server, declared.completion)
     sessionful_features(server)
     conform(server)
     return server
@@ -247,16 +277,17 @@ def _bound_principal(ctx: Any) -> str | None:
     return ctx.request.principal.binding or None
 
 
-def _made(function: Callable[..., Any], make: Callable[..., Any], *, atomic: bool = True, **options: Any) -> Any:
+def _made(adapted: Callable[..., Any], make: Callable[..., Any], **options: Any) -> Any:
     """Call an SDK factory, and say where the function stands if it refuses."""
-    if not callable(function):
-        raise DefinitionError(f"expected a function to declare, got {function!r}")
     try:
-        return make(adapt(function, atomic=atomic), **options)
-    except DefinitionError:
-        raise
+        return make(adapted, **options)
     except (InvalidSignature, PydanticUserError, ValueError, TypeError) as error:
-        raise DefinitionError(f"{where(function)}: {error}") from error
+        raise DefinitionError(f"{where(adapted)}: {error}") from error
+
+
+def _texts(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with translations that were put off made now, in the project's language."""
+    return {name: str(value) if isinstance(value, Promise) else value for name, value in options.items()}
 
 
 _RENDERED = (CallToolResult, InputRequiredResult, Image, Audio, *typing.get_args(ContentBlock))
@@ -282,10 +313,14 @@ def _is_rendered(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, _RENDERED)
 
 
-def _add(known: dict[str, Any], name: str, made: Any, kind: str) -> None:
+def _add(known: dict[str, Any], name: str, made: Any, kind: str, adapted: Callable[..., Any]) -> None:
     if name in known:
-        raise DefinitionError(f"the {kind} {name!r} is declared twice; give one of them another name")
+        raise DefinitionError(
+            f"the {kind} {name!r} is declared twice, by {declared.places[kind, name]} and by {where(adapted)}; "
+            "give one of them another name"
+        )
     known[name] = made
+    declared.places[kind, name] = where(adapted)
 
 
 def _restrict(kind: str, name: str, access: Rule | None) -> None:

@@ -18,6 +18,7 @@ from mcp_transport.kernel.handlers import (
     header_annotation_fault,
     lowlevel,
     send_log,
+    serve_completions,
     sessionful_features,
 )
 from mcp_transport.kernel.lifespan import Lifespan
@@ -45,5 +46,6 @@ __all__ = [
     "lowlevel",
     "open_envelope",
     "send_log",
+    "serve_completions",
     "sessionful_features",
 ]

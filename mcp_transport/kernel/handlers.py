@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 from mcp.server.connection import allowed_log_levels
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
@@ -13,6 +15,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
+    CompleteRequestParams,
+    Completion,
     EmptyResult,
     LoggingMessageNotification,
     LoggingMessageNotificationParams,
@@ -36,8 +40,14 @@ __all__ = [
     "header_annotation_fault",
     "lowlevel",
     "send_log",
+    "serve_completions",
     "sessionful_features",
 ]
+
+_COMPLETE: Final = "completion/complete"
+
+# The request whose arguments are being completed.
+_serving: ContextVar[ServerRequestContext[Any, Any]] = ContextVar("serving")
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _ContextT = TypeVar("_ContextT", bound="SDKContext[Any, Any]")
@@ -65,6 +75,27 @@ def sessionful_features(server: MCPServer[Any]) -> None:
     target.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
     target.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
     target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+
+
+def serve_completions(server: MCPServer[Any], function: Callable[..., Awaitable[Completion | None]]) -> None:
+    """Register a function of `ref`, `argument`, `context` and the request's context as the one that completes.
+
+    The SDK's decorator does not hand the last one on.
+    """
+    target = lowlevel(server)
+
+    async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:
+        return await function(ref, argument, context, SDKContext(request_context=_serving.get(), mcp_server=server))
+
+    server.completion()(complete)  # type: ignore[no-untyped-call]
+    entry = target.get_request_handler(_COMPLETE)
+    assert entry is not None, "the decorator registers it"  # noqa: S101
+
+    async def handle(ctx: ServerRequestContext[Any, Any], params: CompleteRequestParams) -> HandlerResult:
+        _serving.set(ctx)
+        return await entry.handler(ctx, params)
+
+    target.add_request_handler(_COMPLETE, CompleteRequestParams, handle)
 
 
 def conform(server: MCPServer[Any]) -> None:

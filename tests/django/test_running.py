@@ -90,11 +90,11 @@ async def test_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(serve):
 
 @pytest.fixture
 def file_database(tmp_path: Path, monkeypatch, django_db_blocker) -> Iterator[str]:
-    """A database whose connections can be closed, which those in memory cannot."""
+    """A database in a file, of an alias that no thread knows from another test."""
     entry = {**connections.settings["default"], "NAME": str(tmp_path / "file.sqlite3")}
-    monkeypatch.setitem(connections.settings, "file", entry)
+    monkeypatch.setitem(connections.settings, tmp_path.name, entry)
     with django_db_blocker.unblock():
-        yield "file"
+        yield tmp_path.name
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -177,6 +177,14 @@ def mug() -> Product:
         (list[Product], [mug()], [PRODUCT]),
         (list[Product] | None, [mug()], [PRODUCT]),
         (tuple[Product, ...], (mug(),), [PRODUCT]),
+        (tuple[Product, int], (mug(), 3), [PRODUCT, 3]),
+        (tuple[int, Product, str], (3, mug(), "a"), [3, PRODUCT, "a"]),
+        (tuple[Product], (mug(),), [PRODUCT]),
+        (tuple[list[Product], int], ([mug()], 1), [[PRODUCT], 1]),
+        (tuple[Product | None, int], (None, 1), [None, 1]),
+        (tuple[int, ...], (1, 2), [1, 2]),
+        (list[tuple[Product, int]], [(mug(), 1)], [[PRODUCT, 1]]),
+        (dict[str, tuple[Product, int]], {"a": (mug(), 1)}, {"a": [PRODUCT, 1]}),
         (Sequence[Product], [mug()], [PRODUCT]),
         (dict[str, Product], {"a": mug()}, {"a": PRODUCT}),
         (list[list[Product]], [[mug()]], [[PRODUCT]]),
@@ -210,6 +218,16 @@ async def test_models_schema_names_its_fields(kind, serve):
     text = str((await listed(serve(), "tools", "made"))["outputSchema"])
     assert all(name in text for name in PRODUCT)
     assert "Such as mug-blue." in text  # the field's help text
+
+
+async def test_tuple_of_fixed_length_names_the_type_of_each_place(serve):
+    @tool
+    def best() -> tuple[Product, int]:
+        return mug(), 3
+
+    result = (await listed(serve(), "tools", "best"))["outputSchema"]["properties"]["result"]
+    assert [sorted(item) for item in result["prefixItems"]] == [["$ref"], ["type"]]
+    assert (result["minItems"], result["maxItems"]) == (2, 2)
 
 
 async def test_sdk_result_passes_as_it_is(serve):
