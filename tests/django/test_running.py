@@ -120,7 +120,7 @@ async def test_sync_tool_leaves_no_database_connection_open(fails, file_database
 
 async def test_sync_tool_does_not_meet_an_outdated_connection(file_database, settings, serve):
     connections.settings[file_database]["CONN_MAX_AGE"] = None  # kept between calls, as projects may have it
-    opened, wrappers = [], []
+    opened, wrappers, threads = [], [], []
 
     @tool
     def query() -> int:
@@ -129,17 +129,18 @@ async def test_sync_tool_does_not_meet_an_outdated_connection(file_database, set
             cursor.execute("SELECT 1")
         opened.append(connection.connection)
         wrappers.append(connection)
+        threads.append(threading.current_thread())
         return 1
 
     endpoint = serve()
     async with asyncio.timeout(5):
         while len(set(map(id, opened))) == len(opened):  # until a thread is met again, with its connection
             await returned(endpoint, "query")
-    outdated, wrapper = opened[-1], wrappers[-1]
-    wrapper.close_at = 0  # its time is over
-    wrappers.clear()
+    outdated, thread = opened[-1], threads[-1]
+    wrappers[-1].close_at = 0  # its time is over
     opened.clear()
+    threads.clear()
     async with asyncio.timeout(5):
-        while wrapper not in wrappers:
+        while thread not in threads:
             await returned(endpoint, "query")
     assert outdated not in opened
