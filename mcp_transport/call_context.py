@@ -63,25 +63,8 @@ def _call_context(
 ) -> AbstractAsyncContextManager[None]:
     thread = CallThread(joins=request is not None and not request.streaming)  # WSGI: the loop ends with the request
     if project is None or (request is None and principal is None):
-        return _InThread(thread)
+        return thread
     return _InProject(thread, project, request, principal)
-
-
-class _InThread:
-    """Gives synchronous code a thread for as long as a call lasts."""
-
-    __slots__ = ("_thread",)
-
-    def __init__(self, thread: CallThread) -> None:
-        self._thread = thread
-
-    async def __aenter__(self) -> None:
-        self._thread.enter()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._thread.leave()
 
 
 class _InProject:
@@ -101,7 +84,7 @@ class _InProject:
         self._context = contextvars.Context()
 
     async def __aenter__(self) -> None:
-        self._thread.enter()
+        await self._thread.__aenter__()
         try:
             self._context = contextvars.copy_context()
             self._manager = await self._in_thread(self._enter)
@@ -109,7 +92,7 @@ class _InProject:
             if not isinstance(self._manager, AbstractContextManager):
                 await self._manager.__aenter__()
         except BaseException:
-            self._thread.leave()
+            await self._thread.__aexit__()
             raise
 
     def _enter(self) -> Any:
@@ -132,7 +115,7 @@ class _InProject:
         except Exception:
             logger.exception("the context manager of MCP_TRANSPORT['CALL_CONTEXT'] failed at the end of a call")
         finally:
-            self._thread.leave()
+            await self._thread.__aexit__()
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await sync_to_async(work, thread_sensitive=True, context=self._context)()

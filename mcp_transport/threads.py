@@ -45,21 +45,18 @@ _shared: ContextVar[bool] = ContextVar("mcp_transport_shared_thread", default=Fa
 class CallThread:
     """The thread of one call, or of one request's authentication: borrowed at its first use, given back at the end.
 
-    One that `joins` leaves the choice to asgiref: synchronous code runs where its caller's does, as in a view.
+    `async with` it, and the synchronous code of the running task, and of the tasks that this makes, runs there. One
+    that `joins` leaves the choice to asgiref: synchronous code runs where its caller's does, as in a view.
     """
 
-    __slots__ = ("_executor", "_is_closed", "_joins", "_tokens")
+    __slots__ = ("_before", "_executor", "_is_closed", "_outer", "joins")
 
     def __init__(self, *, joins: bool = False) -> None:
-        self._joins = joins or _shared.get()
+        self.joins = joins or _shared.get()
         self._executor: SerialExecutor | None = None
         self._is_closed = False
-        self._tokens: tuple[Token[Any], ...] = ()
-
-    @property
-    def joins(self) -> bool:
-        """Tell whether asgiref decides where synchronous code runs."""
-        return self._joins
+        self._before: Token[CallThread | None] | None = None
+        self._outer: Token[ThreadSensitiveContext] | None = None
 
     @property
     def executor(self) -> SerialExecutor:
@@ -70,22 +67,18 @@ class CallThread:
                 self._executor.close()  # a task that has outlived the call asks
         return self._executor
 
-    def enter(self) -> None:
-        """Have the running task's synchronous code, and that of the tasks it makes, run here."""
-        self._tokens = (_current.set(self),)
-        if not self._joins:
+    async def __aenter__(self) -> None:
+        self._before = _current.set(self)
+        if not self.joins:
             # What `async with ThreadSensitiveContext(executor=...)` does, without its 8 µs: one context serves all
             # calls, and is never left, so that tasks which outlive their call may use the ORM.
-            self._tokens += (SyncToAsync.thread_sensitive_context.set(_context),)
+            self._outer = SyncToAsync.thread_sensitive_context.set(_context)
 
-    def leave(self) -> None:
-        """Restore what was before `enter`, and give the thread back when it is idle."""
-        for token in self._tokens:
-            token.var.reset(token)
-        self.close()
-
-    def close(self) -> None:
-        """Give the thread back when it is idle."""
+    async def __aexit__(self, *error: object) -> None:
+        if self._before is not None:
+            _current.reset(self._before)
+        if self._outer is not None:
+            SyncToAsync.thread_sensitive_context.reset(self._outer)
         self._is_closed = True
         if self._executor is not None:
             self._executor.close()
@@ -108,12 +101,8 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     """Run synchronous work in the running call's thread; without a call, in one that is given back afterwards."""
     if _current.get() is not None:
         return await sync_to_async(work, thread_sensitive=True)()
-    thread = CallThread()
-    thread.enter()
-    try:
+    async with CallThread():
         return await sync_to_async(work, thread_sensitive=True)()
-    finally:
-        thread.leave()
 
 
 # -- a limit for functions that may never return ---------------------------------------------------------

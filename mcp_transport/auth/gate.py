@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence, Set
-from contextlib import nullcontext
 from dataclasses import replace
 
 from django.db import Error as DatabaseError
@@ -52,7 +51,8 @@ class Gate:
             ProtocolError: 401 without valid credentials, 403 without the scopes that every request needs.
         """
         try:
-            if (principal := await self._recognized(request)) is not None:
+            principal = await (self._surrounded(request) if self._is_surrounded else self._recognized(request))
+            if principal is not None:
                 return self._admitted(principal)
         except InvalidCredentials as error:
             logger.info("credentials from %s refused: %s", request.peer, error)
@@ -68,11 +68,14 @@ class Gate:
             raise self.resource.unauthorized(refused=False)
         return Principal(user=anonymous_user())
 
+    async def _surrounded(self, request: HTTPRequest) -> Principal | None:
+        async with self._context(request):
+            return await self._recognized(request)
+
     async def _recognized(self, request: HTTPRequest) -> Principal | None:
-        async with self._context(request, None) if self._is_surrounded else nullcontext():
-            for authenticator in self.authenticators:
-                if (principal := await authenticator.authenticate(request)) is not None:
-                    return principal
+        for authenticator in self.authenticators:
+            if (principal := await authenticator.authenticate(request)) is not None:
+                return principal
         return None
 
     async def recall(self, binding: str, name: str) -> Principal:

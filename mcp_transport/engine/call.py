@@ -135,7 +135,11 @@ class Call:
 
     async def _serve(self) -> None:
         try:
-            outcome = await self._outcome()
+            async with self._context:
+                outcome = await self._node.kernel.serve(self.request, self._version, self.exchange)
+        except Exception:  # the kernel turns those of handlers into outcomes
+            logger.exception("the context of %s failed", self.request.method)
+            outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
         finally:
             if self._exchange is not None:
                 self._exchange.ended = True
@@ -146,14 +150,6 @@ class Call:
             outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
-
-    async def _outcome(self) -> Outcome:
-        try:
-            async with self._context:
-                return await self._node.kernel.serve(self.request, self._version, self.exchange)
-        except Exception:
-            logger.exception("the context of %s failed", self.request.method)
-            return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
     def exchange(self) -> Exchange:
         """Return what the kernel hands to handlers that want to see more than their arguments."""
