@@ -1,4 +1,4 @@
-"""A project below a path of its host: all places answer at the URLs that clients use, whoever takes the prefix away."""
+"""A project below a path of its host: each place answers at the URL that clients use, whoever strips the prefix."""
 
 from __future__ import annotations
 
