@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
+from django.core.handlers.asgi import ASGIRequest
 from django.test import override_settings
 from django.urls import reverse
 
 from mcp_transport import Context, tool
+from mcp_transport.auth.authenticator import Authenticator
+from mcp_transport.auth.django_request import django_request
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.threads import in_thread
 from tests.adapters import servers
 from tests.adapters.client import call
 from tests.adapters.conftest import application
-from tests.adapters.inprocess import Direct
+from tests.adapters.inprocess import Direct, scope_of
 from tests.adapters.servers import Server
 from tests.adapters.site import prefixed
 from tests.adapters.site.prefixed import PREFIX, RESOURCE_URL
@@ -123,6 +130,42 @@ async def test_the_metadata_answers_at_the_root_of_the_host(served: tuple[Way, S
 
 
 # -- without a server --------------------------------------------------------------------------------
+
+
+class Places(Authenticator):
+    """Notes where the request that it is asked about seems to be, and lets nobody in."""
+
+    noted: ClassVar[list[tuple[str, str, str]]] = []
+
+    async def authenticate(self, request: HTTPRequest) -> Principal | None:
+        def look() -> None:
+            asked = django_request(request)
+            self.noted.append((asked.path, asked.path_info, asked.META["SCRIPT_NAME"]))
+
+        await in_thread(look)
+        return None
+
+
+@pytest.mark.parametrize("adapter", ["view", "mounted"])
+@pytest.mark.parametrize(("root_path", "forced"), [("", PREFIX), (PREFIX, None), ("", None)])
+async def test_authenticators_see_the_paths_that_views_see(
+    in_process: Callable[[str], Carrier], adapter: str, root_path: str, forced: str | None
+) -> None:
+    in_process(adapter)
+    changed = {"AUTHENTICATORS": [f"{__name__}.Places"]}
+    with override_settings(FORCE_SCRIPT_NAME=forced, MCP_TRANSPORT=changed, MIDDLEWARE=[]):
+
+        async def served(scope: Any, receive: Any, send: Any) -> None:
+            await application(adapter)({**scope, "root_path": root_path}, receive, send)
+
+        direct, prefix = Direct(served), forced or root_path
+        for path in {f"{prefix}/mcp", "/mcp"}:
+            Places.noted.clear()
+            answer = await direct.send(Request(path=path, headers=call("echo").headers, body=call("echo").body))
+            assert answer.status == 401, await answer.read()
+            expected = ASGIRequest(scope_of(Request(path=path), root_path=root_path), BytesIO())
+            assert Places.noted == [(expected.path, expected.path_info, prefix)]
+        await direct.close()
 
 
 @pytest.mark.parametrize("adapter", ["view", "mounted"])
