@@ -19,6 +19,9 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     Django's middleware does not run for `path`; the Host, Origin and identity of a request are checked all the same.
     """
     # Imported here: an asgi.py imports this module before it has set Django up.
+    from django.core.handlers.asgi import get_script_prefix
+    from django.urls import set_script_prefix
+
     from mcp_transport.bootstrap import endpoint
     from mcp_transport.health import report
     from mcp_transport.well_known import metadata
@@ -28,7 +31,8 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
-        elif (local := _local_path(scope)) in paths:
+        elif (local := _local_path(scope["path"], prefix := get_script_prefix(scope))) in paths:
+            set_script_prefix(prefix)  # as Django's handler does, for `reverse` in tools
             await serve(endpoint(), scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)
@@ -40,10 +44,10 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     return application
 
 
-def _local_path(scope: Scope) -> str:
-    """Return the path below the application's root; some servers leave the root in the path, some do not."""
-    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+def _local_path(path: str, prefix: str) -> str:
+    """Return a path without the project's prefix, if it has it; some servers and proxies take the prefix away."""
+    prefix = prefix.rstrip("/")
+    return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
 
 
 async def _send_json(send: Send, status: int, body: object) -> None:

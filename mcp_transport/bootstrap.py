@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.cache import caches
@@ -207,10 +207,26 @@ def _bytes(secret: str | bytes) -> bytes:
     return secret if isinstance(secret, bytes) else secret.encode()
 
 
+_READ: Final = frozenset(
+    {
+        "MCP_TRANSPORT",
+        "CACHES",
+        "SECRET_KEY",
+        "SECRET_KEY_FALLBACKS",
+        "ALLOWED_HOSTS",
+        "DEBUG",
+        "USE_X_FORWARDED_HOST",
+        "USE_X_FORWARDED_PORT",
+        "SECURE_PROXY_SSL_HEADER",
+    }
+)
+"""The settings that the endpoint is built from."""
+
+
 def _forget(*, setting: str, **kwargs: Any) -> None:
     """Build anew after `override_settings`, as tests use it."""
     global _endpoint, _gate
-    if setting in {"MCP_TRANSPORT", "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "DEBUG"}:
+    if setting in _READ:
         _endpoint = _gate = None
 
 

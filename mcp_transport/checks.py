@@ -7,7 +7,7 @@ import importlib.metadata
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,13 +15,15 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.http import HttpResponse
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
 from mcp_transport import bootstrap, conf
 from mcp_transport.auth.configured import build_gate
 from mcp_transport.call_context import project_context
 from mcp_transport.kernel import lowlevel
+from mcp_transport.protocol.origin import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS
 
 __all__ = ["CHECKS"]
 
@@ -29,12 +31,6 @@ TRIED_SDK: Final = ((2, 3), (2, 4))
 """The `mcp` releases this package was tried with: from the first, below the second."""
 
 _LOOPBACK: Final = {"localhost", ".localhost", "127.0.0.1", "[::1]", "testserver"}
-_BUFFERING: Final = {
-    "django.middleware.gzip.GZipMiddleware": "compresses event streams, so that events arrive late or in lumps",
-    "django.middleware.http.ConditionalGetMiddleware": "computes an ETag over answers that must not be cached",
-    "django.middleware.cache.UpdateCacheMiddleware": "stores answers that must not be cached",
-    "django.middleware.cache.FetchFromCacheMiddleware": "serves stored answers in place of live ones",
-}
 _WORKER_VARIABLES: Final = ("WEB_CONCURRENCY", "GRANIAN_WORKERS")
 
 
@@ -92,15 +88,9 @@ def check_workers(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def check_middleware(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Warn of middleware that breaks streams or takes the view off the event loop."""
+    """Warn of middleware that takes the view off the event loop."""
     mount = "use `mcp_transport.asgi.mount`, which answers before any middleware"
     for path in settings.MIDDLEWARE:
-        if path in _BUFFERING:
-            yield Warning(
-                f"{path} {_BUFFERING[path]}.",
-                hint=f"Take it out of MIDDLEWARE, or {mount}.",
-                id="mcp_transport.W002",
-            )
         try:
             middleware = import_string(path)
         except ImportError:
@@ -256,7 +246,7 @@ def check_transactions(**kwargs: Any) -> Iterator[CheckMessage]:
             f"asynchronous transactions: {', '.join(tools)}.",
             hint="Write them as plain functions, or put what must hold together into a function that "
             "`sync_to_async` runs in `transaction.atomic()`, and declare them with @tool(atomic=False).",
-            id="mcp_transport.W013",
+            id="mcp_transport.W011",
         )
 
 
@@ -270,12 +260,30 @@ def check_persistent_connections(**kwargs: Any) -> Iterator[CheckMessage]:
                 f"CONN_MAX_AGE of the database {alias!r} is not 0: under ASGI each request and each call has a "
                 "thread of its own, so that its connection is seldom used again.",
                 hint='Set CONN_MAX_AGE = 0, or use the pool of the database: "OPTIONS": {"pool": True}.',
-                id="mcp_transport.W014",
+                id="mcp_transport.W012",
             )
 
 
 def _is_asynchronous(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(inspect.unwrap(function))
+
+
+def check_cors(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of django-cors-headers where it answers for the endpoint and does not know MCP's headers."""
+    try:
+        url = reverse("mcp_transport:endpoint")
+    except (NoReverseMatch, ImproperlyConfigured):
+        return  # served by the ASGI mount alone, which answers before any middleware
+    path = "/" + url.removeprefix(get_script_prefix())
+    if conf.problems() or not (lacking := _lacking_in_cors(path)):
+        return
+    told = "; ".join(f"{setting} lacks {', '.join(names)}" for setting, names in lacking.items())
+    yield Warning(
+        f"django-cors-headers answers for {path}, and pages of other origins cannot use it: {told}.",
+        hint=f'Take the endpoint out, CORS_URLS_REGEX = r"^(?!{path}|/\\.well-known/)", since it answers by itself, '
+        "or add these; docs/howto/browser-clients.md tells more.",
+        id="mcp_transport.W013",
+    )
 
 
 CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
@@ -292,12 +300,43 @@ CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_declarations,
     check_transactions,
     check_persistent_connections,
+    check_cors,
 )
 
 
 def _is_unusable() -> bool:
     """Tell whether the settings are so wrong that other checks cannot read them."""
     return bool(conf.problems()) or conf.get("CACHE") not in settings.CACHES
+
+
+def _lacking_in_cors(path: str) -> dict[str, list[str]]:
+    """Return what pages need that django-cors-headers does not grant at a path, by its settings."""
+    if not any("cors" in name.lower() and name.endswith("CorsMiddleware") for name in settings.MIDDLEWARE):
+        return {}
+    try:
+        from corsheaders.conf import conf as cors
+        from corsheaders.middleware import CorsMiddleware
+    except ImportError:
+        return {}
+    if not re.match(cors.CORS_URLS_REGEX, path):
+        return {}
+    judge = CorsMiddleware(lambda request: HttpResponse())
+    origins = [origin for origin in conf.get("ALLOWED_ORIGINS") if origin != "*" and not cors.CORS_ALLOW_ALL_ORIGINS]
+    lacking = {
+        "CORS_ALLOW_HEADERS": _missing(REQUEST_HEADERS, cors.CORS_ALLOW_HEADERS),
+        "CORS_ALLOW_METHODS": _missing(METHODS, cors.CORS_ALLOW_METHODS),
+        # Without any of its own it leaves the endpoint's.
+        "CORS_EXPOSE_HEADERS": _missing(EXPOSED_HEADERS, cors.CORS_EXPOSE_HEADERS or EXPOSED_HEADERS),
+        "CORS_ALLOWED_ORIGINS": [
+            origin for origin in origins if not judge.origin_found_in_white_lists(origin, urlsplit(origin))
+        ],
+    }
+    return {setting: names for setting, names in lacking.items() if names}
+
+
+def _missing(wanted: Sequence[str], given: Sequence[str]) -> list[str]:
+    known = {name.lower() for name in given}
+    return [name for name in wanted if name.lower() not in known]
 
 
 def _lowlevel_server() -> object:

@@ -131,11 +131,24 @@ def get(name: str) -> Any:
 
 
 def policy() -> Policy:
-    """Build the engine's policy from the settings and Django's own ALLOWED_HOSTS."""
+    """Build the engine's policy from this package's settings and from Django's own for hosts and proxies."""
     values = {setting.policy: get(name) for name, setting in SETTINGS.items() if setting.policy}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     hosts = settings.ALLOWED_HOSTS or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
-    return Policy(**{**values, **lists, "allowed_hosts": tuple(hosts)})
+    djangos = {
+        "allowed_hosts": tuple(hosts),
+        "forwarded_host": bool(settings.USE_X_FORWARDED_HOST),
+        "forwarded_port": bool(settings.USE_X_FORWARDED_PORT),
+        "forwarded_scheme": _forwarded_scheme(settings.SECURE_PROXY_SSL_HEADER),
+    }
+    return Policy(**{**values, **lists, **djangos})
+
+
+def _forwarded_scheme(setting: Any) -> tuple[str, str] | None:
+    if not setting:
+        return None
+    variable, secure = setting  # Django says so where it is no pair
+    return str(variable).removeprefix("HTTP_").replace("_", "-").lower(), str(secure)
 
 
 def problems() -> dict[str, str]:

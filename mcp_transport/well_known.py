@@ -44,7 +44,7 @@ def metadata(method: str, path: str) -> Reply | None:
 @for_machines
 async def protected_resource(request: HttpRequest, endpoint: str = "") -> HttpResponse:
     """Say which authorization servers the endpoint trusts."""
-    reply = metadata(request.method or "", request.path) or Reply(status=404)
+    reply = metadata(request.method or "", request.path_info) or Reply(status=404)
     return HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
+from django.urls import get_script_prefix
 
 from mcp_transport import conf
 from mcp_transport.protocol.http import HTTPRequest
@@ -18,7 +19,7 @@ __all__ = ["django_request"]
 def django_request(request: HTTPRequest) -> HttpRequest:
     """Return a request as Django has it, but without its body, which nobody has read yet."""
     built = WSGIRequest(_environ(request))
-    built.path = request.path  # to which Django would add a FORCE_SCRIPT_NAME once more
+    built.path = request.path  # a proxy may have taken the prefix away, which Django adds again
     if request.user is not None:
         built.user = request.user
     return built
@@ -29,11 +30,12 @@ def _environ(request: HTTPRequest) -> dict[str, Any]:
     environ = {_variable(name): _joined(name, lines) for name, lines in _lines(request)}
     scheme = _scheme(request)
     host, _, port = _authority(environ.get("HTTP_HOST", ""))
+    prefix = get_script_prefix().rstrip("/")
     return {
         **environ,
         "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": request.path.encode().decode("latin-1"),
+        "SCRIPT_NAME": prefix.encode().decode("latin-1"),
+        "PATH_INFO": request.path.removeprefix(prefix).encode().decode("latin-1"),
         "QUERY_STRING": "",
         "REMOTE_ADDR": request.peer,
         "SERVER_NAME": host or "unknown",

@@ -181,7 +181,7 @@ async def _look_at_streams(wire: Wire, seen: Seen) -> None:
     if not seen.session_id and not seen.has_sessionless:
         return
     plain = seen.zipped = await wire.listen(call.adding(Accept_Encoding=_COMPRESSED), _FIRST_BYTES, enough=bool)
-    if "content-encoding" in plain.answer.headers:
+    if plain.answer.headers.get("content-encoding", "identity") != "identity":
         plain = await wire.listen(call, _FIRST_BYTES, enough=bool)
     if seen.session_id and seen.false_event is not None and seen.false_event.answer.status != 200:
         await _resume(wire, seen, plain)

@@ -102,7 +102,7 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
     "compression": (
         "nginx: leave text/event-stream out of gzip_types (and brotli_types)",
         "HAProxy: leave text/event-stream out of compression type",
-        "Django settings: leave GZipMiddleware out of MIDDLEWARE for this URL, or use mount(...)",
+        "Django settings: leave out middleware that compresses what has a Content-Encoding, or use mount(...)",
     ),
     "idle": (
         "nginx: proxy_read_timeout 300s; (and send_timeout), many times KEEPALIVE_SECONDS",

@@ -41,7 +41,7 @@ from mcp_transport.protocol.inbound import (
 from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.measures import Numbers
-from mcp_transport.protocol.origin import cors_headers, origin_is_allowed, preflight_headers
+from mcp_transport.protocol.origin import cors_headers, origin_is_known, preflight_headers
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import ANONYMOUS, Principal
 
@@ -239,10 +239,8 @@ class Endpoint:
         return Reply(status=204, headers=preflight_headers(request.headers.get("origin"), asked))
 
     def _with_cors(self, request: HTTPRequest, reply: Reply | StreamReply) -> Reply | StreamReply:
-        origin, host = request.headers.get("origin"), request.headers.get("host", "")
-        if not origin or len(request.headers.lines("origin")) > 1:
-            return reply
-        if not origin_is_allowed(origin, host, self.policy.allowed_hosts, self.policy.allowed_origins):
+        origin = request.headers.get("origin")
+        if not origin or not origin_is_known(request, self.policy):
             return reply
         return replace(reply, headers=(*reply.headers, *cors_headers(origin)))
 

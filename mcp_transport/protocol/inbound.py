@@ -24,7 +24,7 @@ from mcp_transport.protocol.errors import (
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message
-from mcp_transport.protocol.origin import host_is_allowed, origin_is_allowed
+from mcp_transport.protocol.origin import host_is_known, origin_is_known
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.versions import REVISIONS, sessionful, sessionless
 
@@ -112,16 +112,12 @@ def _headers_are_single(request: HTTPRequest, policy: Policy) -> None:
 
 
 def _host_is_ours(request: HTTPRequest, policy: Policy) -> None:
-    if not host_is_allowed(request.headers.get("host", ""), policy.allowed_hosts):
+    if not host_is_known(request, policy):
         raise ProtocolError(400, INVALID_REQUEST, "Host header names a host this server is not known by")
 
 
-def _origin_is_known(request: HTTPRequest, policy: Policy) -> None:
-    origins, host = request.headers.lines("origin"), request.headers.get("host", "")
-    if not origins:
-        return
-    known = [origin_is_allowed(item, host, policy.allowed_hosts, policy.allowed_origins) for item in origins]
-    if len(origins) > 1 or not all(known):
+def _origin_is_ours(request: HTTPRequest, policy: Policy) -> None:
+    if not origin_is_known(request, policy):
         raise ProtocolError(403, INVALID_REQUEST, "Origin is not allowed to call this server")
 
 
@@ -157,7 +153,7 @@ def _length_is_within(request: HTTPRequest, policy: Policy) -> None:
         raise too_large(policy)
 
 
-_BEFORE_AUTHENTICATION: Final = (_origin_is_known, _headers_are_plain, _headers_are_single, _host_is_ours)
+_BEFORE_AUTHENTICATION: Final = (_origin_is_ours, _headers_are_plain, _headers_are_single, _host_is_ours)
 _BEFORE_BODY: Final = (_method_is_served, _body_is_json, _answer_is_acceptable, _length_is_within)
 
 

@@ -2,7 +2,7 @@
 
 A present and unknown Origin is refused with 403 (2025-11-25, basic/transports, "Security Warning"): without
 that, a page on any site could reach a local server through DNS rebinding. CORS itself is in no revision of
-the specification; it is answered because browser clients exist.
+the specification; it is answered because browser clients exist. ADR 27 explains the rule for the server's own origin.
 """
 
 from __future__ import annotations
@@ -11,15 +11,86 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["cors_headers", "host_is_allowed", "origin_is_allowed", "preflight_headers"]
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.policy import Policy
+
+__all__ = [
+    "EXPOSED_HEADERS",
+    "METHODS",
+    "REQUEST_HEADERS",
+    "cors_headers",
+    "host_is_allowed",
+    "host_is_known",
+    "host_of",
+    "origin_is_allowed",
+    "origin_is_known",
+    "preflight_headers",
+    "scheme_of",
+]
+
+METHODS: Final = ("GET", "POST", "DELETE", "OPTIONS")
+REQUEST_HEADERS: Final = (
+    "Content-Type",
+    "Accept",
+    "Authorization",
+    "Last-Event-ID",
+    "Mcp-Session-Id",
+    "MCP-Protocol-Version",
+    "Mcp-Method",
+    "Mcp-Name",
+)
+"""The request headers that a page may send."""
+EXPOSED_HEADERS: Final = ("Mcp-Session-Id", "WWW-Authenticate", "Retry-After")
+"""The response headers that a page may read."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::[0-9]+)?")  # what Django takes for a host
-_METHODS: Final = "GET, POST, DELETE, OPTIONS"
-_REQUEST_HEADERS: Final = (
-    "Content-Type, Accept, Authorization, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name"
-)
-_EXPOSED: Final = "Mcp-Session-Id, WWW-Authenticate, Retry-After"
+_HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::([0-9]+))?")  # what Django takes for a host
+_PORTS: Final = {"http": "80", "https": "443"}
+
+
+# -- what a request says of itself -------------------------------------------------------------------
+
+
+def host_of(headers: Headers, policy: Policy) -> str:
+    """Return the host, perhaps with a port, that a request names: the one that Django's `get_host` judges."""
+    if policy.forwarded_host and (forwarded := headers.lines("x-forwarded-host")):
+        return ",".join(forwarded)  # as Django joins lines; a list of hosts is no host
+    return headers.get("host", "")
+
+
+def scheme_of(request: HTTPRequest, policy: Policy) -> str:
+    """Return the scheme that the client used, or "" where a proxy may have ended TLS without saying so."""
+    if policy.forwarded_scheme is None:
+        return "https" if request.scheme == "https" else ""
+    name, secure = policy.forwarded_scheme
+    if lines := request.headers.lines(name):
+        return "https" if ",".join(lines).split(",", 1)[0].strip() == secure else "http"
+    return request.scheme
+
+
+def host_is_known(request: HTTPRequest, policy: Policy) -> bool:
+    """Tell whether a request names a host of this server."""
+    return host_is_allowed(host_of(request.headers, policy), policy.allowed_hosts)
+
+
+def origin_is_known(request: HTTPRequest, policy: Policy) -> bool:
+    """Tell whether a request comes from no page at all, or from one that may call."""
+    headers = request.headers
+    if len(origins := headers.lines("origin")) != 1:
+        return not origins
+    return origin_is_allowed(
+        origins[0],
+        host_of(headers, policy),
+        policy.allowed_hosts,
+        policy.allowed_origins,
+        scheme=scheme_of(request, policy),
+        port=",".join(headers.lines("x-forwarded-port")) if policy.forwarded_port else "",
+        site=",".join(headers.lines("sec-fetch-site")),
+    )
+
+
+# -- the rules ---------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)  # each request names one, mostly the same
@@ -30,17 +101,24 @@ def host_is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
 
 
 def origin_is_allowed(
-    origin: str, host: str, allowed_hosts: tuple[str, ...], allowed_origins: tuple[str, ...]
+    origin: str,
+    host: str,
+    allowed_hosts: tuple[str, ...],
+    allowed_origins: tuple[str, ...],
+    *,
+    scheme: str = "",
+    port: str = "",
+    site: str = "",
 ) -> bool:
     """Tell whether a page of `origin` may call: it is listed, or it is the server's own.
 
+    `scheme` and `port` are the client's, where they are known; `site` is what its browser says in Sec-Fetch-Site.
     The server's own origin is only believed when its host is named in `allowed_hosts`: under "*" a rebound
     DNS name would make any page look like our own, save on a loopback host.
     """
     if "*" in allowed_origins or origin.lower() in {item.lower().rstrip("/") for item in allowed_origins}:
         return True
-    scheme, _, authority = origin.lower().partition("://")
-    if scheme not in {"http", "https"} or authority != host.lower():
+    if not _is_same_origin(origin.lower(), host.lower(), scheme, port, site):
         return False
     named = tuple(pattern for pattern in allowed_hosts if pattern != "*")
     return _host_name(host) in _LOOPBACK or host_is_allowed(host, named)
@@ -52,7 +130,7 @@ def cors_headers(origin: str | None) -> tuple[tuple[str, str], ...]:
         return ()
     return (
         ("Access-Control-Allow-Origin", origin),
-        ("Access-Control-Expose-Headers", _EXPOSED),
+        ("Access-Control-Expose-Headers", ", ".join(EXPOSED_HEADERS)),
         ("Vary", "Origin"),
     )
 
@@ -63,15 +141,33 @@ def preflight_headers(origin: str | None, requested: str | None) -> tuple[tuple[
     Asked-for `Mcp-Param-*` names are allowed by name: a wildcard would not cover Authorization.
     """
     if not origin:
-        return (("Allow", _METHODS),)
+        return (("Allow", ", ".join(METHODS)),)
     asked = [name.strip() for name in (requested or "").split(",")]
     params = [name for name in asked if name.lower().startswith("mcp-param-")]
     return (
         *cors_headers(origin),
-        ("Access-Control-Allow-Methods", _METHODS),
-        ("Access-Control-Allow-Headers", ", ".join([_REQUEST_HEADERS, *params])),
+        ("Access-Control-Allow-Methods", ", ".join(METHODS)),
+        ("Access-Control-Allow-Headers", ", ".join([*REQUEST_HEADERS, *params])),
         ("Access-Control-Max-Age", "600"),
     )
+
+
+def _is_same_origin(origin: str, host: str, scheme: str, port: str, site: str) -> bool:
+    """Compare a page's origin with a request's; what is not known of the request is not compared."""
+    given, _, authority = origin.partition("://")
+    page, own = _HOST.fullmatch(authority), _HOST.fullmatch(host)
+    if page is None or own is None or given not in _PORTS or scheme not in ("", given) or page[1] != own[1]:
+        return False
+    if site:
+        return site == "same-origin"  # the browser knows both origins, and no page can set this header
+    asked = page[2] or _PORTS[given]
+    if own[2]:
+        return asked == own[2]
+    if port:
+        # What stands behind the proxy that ends TLS forwards a port of its own, 80.
+        return asked == port or (asked, port) == ("443", "80")
+    # Proxies leave the port out of Host, as nginx does with $host. At a loopback host other ports are other programs.
+    return asked == _PORTS[given] or own[1] not in _LOOPBACK
 
 
 def _host_name(host: str) -> str:

@@ -16,6 +16,12 @@ class Policy:
     versions: tuple[str, ...] = tuple(REVISIONS)
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     allowed_origins: tuple[str, ...] = ()
+    forwarded_host: bool = False
+    """Does a proxy that is trusted set X-Forwarded-Host? Django's USE_X_FORWARDED_HOST."""
+    forwarded_port: bool = False
+    """Does it set X-Forwarded-Port? Django's USE_X_FORWARDED_PORT."""
+    forwarded_scheme: tuple[str, str] | None = None
+    """The header that it tells the client's scheme by, in lower case, and what that says for https."""
     session_ttl: float = 3600.0
     session_max_age: float = 7 * 86400.0
     max_sessions_per_principal: int = 10_000

@@ -12,6 +12,9 @@ COMMENT: Final = b": keep-alive\n\n"
 HEADERS: Final = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-cache, no-transform"),
+    # Superfluous to clients (RFC 9110, 8.4.1), but compressors leave alone what has an encoding: Django's
+    # GZipMiddleware would compress each event by itself, and clients unpack the first; proxies hold events back.
+    ("Content-Encoding", "identity"),
     ("X-Accel-Buffering", "no"),  # 2026-07-28, streamable-http: nginx must not collect events
 )
 

@@ -23,7 +23,8 @@ PREPARE_SECONDS = 60
 class AdminStage:
     """Two nodes of the site, which share a Redis and a database."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: str = SETTINGS) -> None:
+        self.settings = settings
         self.redis = RedisServer()
         self._temporary = tempfile.TemporaryDirectory(prefix="admin-stage-")
         self.folder = Path(self._temporary.name)
@@ -33,10 +34,12 @@ class AdminStage:
         """Return a node, not started, with more in its environment."""
         own = {"REDIS_URL": self.redis.url, "SITE_FOLDER": str(self.folder)}
         application = "tests.browser.site.asgi:application"
-        return Node("daphne", settings=SETTINGS, application=application, environment={**own, **variables}, name=name)
+        return Node(
+            "daphne", settings=self.settings, application=application, environment={**own, **variables}, name=name
+        )
 
     def _prepare(self) -> None:
-        variables = {**os.environ, **self.nodes[0].variables, "DJANGO_SETTINGS_MODULE": SETTINGS}
+        variables = {**os.environ, **self.nodes[0].variables, "DJANGO_SETTINGS_MODULE": self.settings}
         done = subprocess.run(
             [sys.executable, "-m", "tests.browser.site.prepare"],
             cwd=ROOT,

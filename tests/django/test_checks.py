@@ -14,6 +14,7 @@ from django.db import connections
 from django.urls import include, path
 
 from mcp_transport import checks, tool
+from mcp_transport.protocol.origin import REQUEST_HEADERS
 from mcp_transport.server import Declarations
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
@@ -174,23 +175,6 @@ def test_words_in_the_environment_are_no_number(monkeypatch: pytest.MonkeyPatch)
 # -- middleware --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "django.middleware.gzip.GZipMiddleware",
-        "django.middleware.http.ConditionalGetMiddleware",
-        "django.middleware.cache.UpdateCacheMiddleware",
-        "django.middleware.cache.FetchFromCacheMiddleware",
-    ],
-)
-def test_middleware_that_breaks_streams_is_warned_of(name: str, settings: Any) -> None:
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, name]
-    message = one("W002")
-    assert message.msg.startswith(f"{name} ")
-    assert "MIDDLEWARE" in str(message.hint)
-    assert "mcp_transport.asgi.mount" in str(message.hint)
-
-
 def sync_only(get_response: Any) -> Any:
     """Middleware written before Django was async."""
     return get_response
@@ -213,6 +197,10 @@ def test_middleware_that_is_not_async_is_warned_of(settings: Any) -> None:
 
 def test_djangos_own_middleware_is_fine(settings: Any) -> None:
     settings.MIDDLEWARE = [
+        "django.middleware.gzip.GZipMiddleware",
+        "django.middleware.http.ConditionalGetMiddleware",
+        "django.middleware.cache.UpdateCacheMiddleware",
+        "django.middleware.cache.FetchFromCacheMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.common.CommonMiddleware",
@@ -221,7 +209,6 @@ def test_djangos_own_middleware_is_fine(settings: Any) -> None:
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
     ]
-    assert not found("W002")
     assert not found("W003")
 
 
@@ -338,9 +325,9 @@ def test_asynchronous_tools_are_named_where_requests_are_atomic(
     tool(name="plain")(lambda: 1)
     tool(name="late", atomic=False)(later)
     tool(name="later")(later)
-    assert not found("W013")
+    assert not found("W011")
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
-    assert one("W013").msg.endswith(": later.")
+    assert one("W011").msg.endswith(": later.")
 
 
 @pytest.mark.parametrize(
@@ -364,9 +351,9 @@ def test_persistent_connections_are_warned_of_under_asgi(
     settings.ASGI_APPLICATION = asgi
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", age)
     monkeypatch.setitem(connections.settings["default"], "OPTIONS", options)
-    assert bool(found("W014")) == warned
+    assert bool(found("W012")) == warned
     if warned:
-        assert "CONN_MAX_AGE of the database 'default'" in one("W014").msg
+        assert "CONN_MAX_AGE of the database 'default'" in one("W012").msg
 
 
 def test_each_id_has_a_test_here() -> None:
@@ -456,3 +443,54 @@ def test_metadata_that_nobody_serves_are_warned_of(settings: Any) -> None:
     assert found("W010") == []
     settings.ROOT_URLCONF = ()
     assert found("W010") == []
+
+
+# -- django-cors-headers -----------------------------------------------------------------------------------
+
+CORS = "corsheaders.middleware.CorsMiddleware"
+
+
+@pytest.fixture
+def cors(settings: Any) -> Any:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "corsheaders"]
+    settings.MIDDLEWARE = [CORS, *settings.MIDDLEWARE]
+    settings.CORS_ALLOWED_ORIGINS = ["https://app.example"]
+    return settings
+
+
+def test_cors_headers_that_lack_mcps_own_are_named(cors: Any) -> None:
+    message = one("W013")
+    assert "answers for /mcp," in message.msg
+    assert (
+        "CORS_ALLOW_HEADERS lacks Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name"
+        in message.msg
+    )
+    assert "CORS_EXPOSE_HEADERS" not in message.msg, "the endpoint's own are left"
+    assert 'CORS_URLS_REGEX = r"^(?!/mcp|/\\.well-known/)"' in str(message.hint)
+
+
+def test_each_cors_setting_is_compared(cors: Any) -> None:
+    cors.CORS_ALLOW_METHODS = ["GET", "POST"]
+    cors.CORS_EXPOSE_HEADERS = ["mcp-session-id"]
+    cors.MCP_TRANSPORT = {"ALLOWED_ORIGINS": ["https://app.example", "https://other.example", "*"]}
+    message = one("W013")
+    assert "CORS_ALLOW_METHODS lacks DELETE, OPTIONS;" in message.msg
+    assert "CORS_EXPOSE_HEADERS lacks WWW-Authenticate, Retry-After;" in message.msg
+    assert "CORS_ALLOWED_ORIGINS lacks https://other.example." in message.msg
+
+
+@pytest.mark.parametrize("regex", [r"^/api/", r"^(?!/mcp|/\.well-known/)"])
+def test_cors_headers_that_leave_the_endpoint_alone_are_fine(regex: str, cors: Any) -> None:
+    cors.CORS_URLS_REGEX = regex
+    assert not found("W013")
+
+
+def test_cors_headers_that_grant_all_are_fine(cors: Any) -> None:
+    cors.CORS_ALLOW_HEADERS = [name.lower() for name in REQUEST_HEADERS]
+    cors.MCP_TRANSPORT = {"ALLOWED_ORIGINS": ["https://app.example"]}
+    assert not found("W013")
+
+
+def test_cors_headers_do_not_matter_to_the_mount(cors: Any) -> None:
+    cors.ROOT_URLCONF = "tests.api.urls"
+    assert not found("W013")

@@ -72,7 +72,10 @@ BUFFERING = {
     "proxy_http_version 1.1;": "proxy_http_version 1.0;",
 }
 HTTP_1_0 = {"proxy_http_version 1.1;": "proxy_http_version 1.0;", 'proxy_set_header Connection "";': ""}
-GZIP = "gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
+# nginx compresses nothing that says how it is encoded, as streams do.
+GZIP = (
+    "proxy_hide_header Content-Encoding; gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
+)
 LATE = 'http-response set-header Date "%[date(-300),http_date]"'
 
 FAULTS = {

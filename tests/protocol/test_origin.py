@@ -135,6 +135,61 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
     assert origin_is_allowed(origin, "localhost", LOOPBACK, (listed,)) is expected
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "known", "expected"),
+    [
+        # A port that is the scheme's own need not be named.
+        ("https://shop.example", "shop.example:443", {}, True),
+        ("http://shop.example", "shop.example:80", {}, True),
+        ("https://shop.example:443", "shop.example", {}, True),
+        ("http://shop.example", "shop.example:443", {}, False),
+        ("https://shop.example", "shop.example:80", {}, False),
+        ("https://shop.example", "shop.example:0443", {}, False),
+        # Host without a port: nothing can be told, save at a loopback host, where browsers say more.
+        ("https://shop.example:8443", "shop.example", {}, True),
+        ("http://localhost:9000", "localhost", {}, False),
+        ("http://127.0.0.1:9000", "127.0.0.1", {}, False),
+        ("http://[::1]:9000", "[::1]", {}, False),
+        ("http://localhost:9000", "localhost", {"site": "same-origin"}, True),
+        ("http://localhost:9000", "localhost", {"port": "9000"}, True),
+        # A proxy tells the port.
+        ("https://shop.example:8443", "shop.example", {"port": "8443"}, True),
+        ("https://shop.example:8444", "shop.example", {"port": "8443"}, False),
+        ("https://shop.example", "shop.example", {"port": "8443"}, False),
+        ("https://shop.example", "shop.example", {"port": "443"}, True),
+        ("https://shop.example", "shop.example", {"port": "80"}, True),
+        ("http://shop.example", "shop.example", {"port": "443"}, False),
+        ("https://shop.example:8443", "shop.example:8443", {"port": "443"}, True),
+        # The browser tells it.
+        ("https://shop.example:8443", "shop.example", {"site": "same-site"}, False),
+        ("https://shop.example", "shop.example", {"site": "same-site"}, False),
+        ("https://shop.example", "shop.example", {"site": "cross-site"}, False),
+        ("https://shop.example", "shop.example", {"site": "same-origin,same-site"}, False),
+        ("https://shop.example:8443", "shop.example:8000", {"site": "same-origin"}, True),
+        ("https://evil.example", "shop.example", {"site": "same-origin"}, False),
+        # Schemes.
+        ("http://shop.example", "shop.example", {"scheme": "https"}, False),
+        ("https://shop.example", "shop.example", {"scheme": "http"}, False),
+        ("https://shop.example", "shop.example", {"scheme": "https"}, True),
+        ("HTTPS://shop.example", "shop.example", {"scheme": "https"}, True),
+        # A dot at the end makes another host to a browser.
+        ("https://shop.example.", "shop.example.", {}, True),
+        ("https://shop.example", "shop.example.", {}, False),
+        ("https://shop.example.", "shop.example", {}, False),
+    ],
+)
+def test_what_is_known_of_a_request_is_compared_with_its_origin(
+    origin: str, host: str, known: dict[str, str], expected: bool
+) -> None:
+    assert origin_is_allowed(origin, host, ("shop.example", *LOOPBACK), (), **known) is expected
+
+
+def test_a_listed_origin_may_call_whatever_the_browser_says_of_the_site() -> None:
+    assert origin_is_allowed(
+        "https://app.test", "localhost", LOOPBACK, ("https://app.test",), scheme="http", port="1", site="cross-site"
+    )
+
+
 some_names = st.lists(st.text(), max_size=3).map(tuple)
 
 

@@ -19,8 +19,9 @@ def test_only_loopback_hosts_and_no_foreign_page_may_call_by_default() -> None:
 
 def test_every_limit_is_finite_and_above_zero() -> None:
     policy = Policy()
-    numbers = [getattr(policy, member.name) for member in fields(policy)]
-    assert all(0 < number < float("inf") for number in numbers if isinstance(number, int | float))
+    values = [getattr(policy, member.name) for member in fields(policy)]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    assert all(0 < number < float("inf") for number in numbers)
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,10 @@ def test_a_comment_is_no_event() -> None:
     assert read(sse.COMMENT + sse.event(b"1") + sse.COMMENT) == [{"event": "message", "data": "1"}]
 
 
-def test_headers_keep_proxies_from_storing_and_collecting_events() -> None:
+def test_headers_keep_proxies_from_storing_collecting_and_compressing_events() -> None:
     headers = {name.lower(): value for name, value in sse.HEADERS}
     assert headers["content-type"].split(";")[0] == "text/event-stream"
     assert "no-cache" in headers["cache-control"]
     assert "no-transform" in headers["cache-control"]
     assert headers["x-accel-buffering"] == "no"
+    assert headers["content-encoding"] == "identity"

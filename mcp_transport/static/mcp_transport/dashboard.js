@@ -53,8 +53,8 @@
     columns = columns.map((_, at) => event.detail.points.map((point) => point[at]));
     charts.forEach((chart, at) => chart.setData([columns[0], columns[at + 1]]));
   });
-  // The theme of the admin may be switched while the page is open.
-  new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  // The theme of the admin may be switched while the page is open; django-unfold does it by a class.
+  new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme", "class"] });
   dark.addEventListener("change", redraw);
   new ResizeObserver(resize).observe(document.getElementById("charts"));
   redraw();
