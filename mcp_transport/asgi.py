@@ -19,17 +19,24 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     Django's middleware does not run for `path`; the Host, Origin and identity of a request are checked all the same.
     """
     # Imported here: an asgi.py imports this module before it has set Django up.
-    from mcp_transport.bootstrap import endpoint
+    from mcp_transport.bootstrap import REFUSAL, Misconfigured, endpoint
+    from mcp_transport.discovery import discover
     from mcp_transport.health import report
     from mcp_transport.well_known import metadata
 
+    discover()  # also where a management command serves: what is wrong there is said before the first request
     paths = {path.rstrip("/"), path.rstrip("/") + "/"}
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
         elif (local := _local_path(scope)) in paths:
-            await serve(endpoint(), scope, receive, send)
+            try:
+                served = endpoint()
+            except Misconfigured:
+                await _send(send, REFUSAL.status, REFUSAL.headers, REFUSAL.body)
+            else:
+                await serve(served, scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)
         elif local.startswith("/.well-known/") and (reply := metadata(scope["method"], local)) is not None:

@@ -8,7 +8,7 @@ Without prometheus-client, the extra `metrics`, everything else works.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.urls import path
@@ -16,7 +16,6 @@ from django.views.decorators.cache import never_cache
 
 from mcp_transport.adapters.django import for_machines
 from mcp_transport.bootstrap import endpoint
-from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.measures import Counted
 
 try:
@@ -25,6 +24,9 @@ except ImportError:
     _is_installed = False
 else:
     _is_installed = True
+
+if TYPE_CHECKING:
+    from mcp_transport.engine.endpoint import Endpoint
 
 __all__ = ["EndpointCollector", "metrics", "urlpatterns"]
 

@@ -44,6 +44,24 @@ class Declarations:
         self.completion: Callable[..., Any] | None = None
         self.access: dict[tuple[str, str], Rule] = {}
 
+    def copy(self) -> Declarations:
+        """Return the declarations as they are now."""
+        kept = Declarations()
+        kept.restore(self)
+        return kept
+
+    def restore(self, kept: Declarations) -> None:
+        """Become what a copy has kept."""
+        for name, value in vars(kept).items():
+            setattr(self, name, value.copy() if isinstance(value, dict) else value)
+
+    def modules(self) -> set[str]:
+        """Return the modules of the functions that are declared."""
+        functions = [tool.fn for tool in self.tools.values()]
+        functions += [prompt.fn for prompt in self.prompts.values()]
+        functions += [function for function, _ in self.resources.values()]
+        return {function.__module__ for function in (*functions, self.completion) if function is not None}
+
 
 declared = Declarations()
 

@@ -12,12 +12,12 @@ from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
-from mcp_transport.bootstrap import endpoint
+from mcp_transport.bootstrap import REFUSAL, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply
 
-__all__ = ["endpoint_view", "for_machines"]
+__all__ = ["endpoint_view", "for_machines", "refused"]
 
 _ViewT = TypeVar("_ViewT", bound=Callable[..., Any])
 
@@ -39,6 +39,10 @@ def for_machines(view: _ViewT) -> _ViewT:
 @for_machines
 async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     """Serve MCP at this URL."""
+    try:
+        served = endpoint()
+    except Misconfigured:
+        return refused()
     streaming = isinstance(request, ASGIRequest)
     translated = HTTPRequest(
         method=request.method or "",
@@ -50,14 +54,13 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         http_version=getattr(request, "scope", {}).get("http_version", ""),
         streaming=streaming,
     )
-    served = endpoint()
     try:
         reply = await served.handle(translated, _body(request))
     except ClientGone:
         return HttpResponse(status=400)  # nobody reads it
     finally:
         if not streaming:
-            await served.stop()  # this loop lives as long as the request
+            await served.stop(is_news=False)  # this loop lives as long as the request
     if isinstance(reply, Reply):
         response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
     else:
@@ -66,6 +69,13 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         del response["Content-Type"]
     for name, value in reply.headers:
         response[name] = value
+    return response
+
+
+def refused() -> HttpResponse:
+    """Answer a request while the settings cannot be used; Django shall log nothing about it, since that was done."""
+    response = HttpResponse(REFUSAL.body, status=REFUSAL.status, headers=dict(REFUSAL.headers))
+    vars(response)["_has_been_logged"] = True  # what django.utils.log.log_response looks at
     return response
 
 
