@@ -6,12 +6,13 @@ Nothing else in the package reads `django.conf`, and nothing is read at import, 
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from django.conf import settings
+from django.conf import ENVIRONMENT_VARIABLE, settings
 
 from mcp_transport import validation
 from mcp_transport.protocol.policy import Policy
@@ -219,8 +220,9 @@ def _names_alike() -> list[str]:
     if hasattr(settings, "MCP_TRANSPORT"):
         return []
     # Django drops names in lower case; the module still has them.
-    module = vars(sys.modules.get(getattr(settings, "SETTINGS_MODULE", None) or "", object))
-    values = {**module, **{name: getattr(settings, name) for name in dir(settings) if name.isupper()}}
+    module = vars(sys.modules.get(os.environ.get(ENVIRONMENT_VARIABLE, ""), object))
+    values = {name: value for name, value in module.items() if not name.isupper()}
+    values |= {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
     return sorted(name for name, value in values.items() if value and isinstance(value, Mapping) and _is_alike(name))
 
 
