@@ -15,7 +15,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 
 from mcp_transport.adapters.django import for_machines
-from mcp_transport.bootstrap import endpoint
+from mcp_transport.bootstrap import Misconfigured, endpoint
 from mcp_transport.protocol.measures import Counted
 
 try:
@@ -45,8 +45,11 @@ class EndpointCollector:
         return _families(None)
 
     def collect(self) -> Iterator[core.Metric]:
-        """Read the numbers."""
-        return _families(endpoint())
+        """Read the numbers; there are none while the settings cannot be used."""
+        try:
+            return _families(endpoint())
+        except Misconfigured:
+            return _families(None)
 
 
 def _families(served: Endpoint | None) -> Iterator[core.Metric]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from django.utils.log import AdminEmailHandler
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from sentry_sdk.envelope import Envelope
-from sentry_sdk.integrations.mcp import MCPIntegration
+from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
 import mcp_transport
@@ -73,12 +74,14 @@ def sentry() -> Iterator[list[dict[str, Any]]]:
         "http://key@127.0.0.1:1/1",
         transport=transport,
         include_local_variables=True,
-        # It reports prompts and resources by itself, before anything is logged, with their arguments.
-        disabled_integrations=[MCPIntegration()],
+        # Others patch what the rest of the run uses; a process of their own has them all.
+        default_integrations=False,
+        auto_enabling_integrations=False,
+        integrations=[LoggingIntegration()],
     )
     yield transport.events
     sentry_sdk.get_client().close()
-    sentry_sdk.init()
+    sentry_sdk.get_global_scope().set_client(None)
 
 
 class Records(logging.Handler):
@@ -207,6 +210,65 @@ async def test_sentry_gets_exception_and_frames_and_no_argument(
     assert function in frames
     assert PLANTED not in json.dumps(event, default=str)
     assert event["extra"].items() >= extra.items()
+
+
+IN_A_PROCESS = """
+import asyncio, json, os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+import django
+import sentry_sdk
+from sentry_sdk.integrations.mcp import MCPIntegration
+
+django.setup()
+from django.core.asgi import get_asgi_application
+from mcp_transport import tool
+from tests.django.test_crashes import Memory
+
+@tool
+def crashes(text: str) -> int:
+    return int(text)
+
+transport = Memory()
+sentry_sdk.init("http://key@127.0.0.1:1/1", transport=transport, disabled_integrations=[MCPIntegration()])
+meta = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+params = {"name": "crashes", "arguments": {"text": sys.argv[1]}, "_meta": meta}
+body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+headers = {
+    "host": "localhost",
+    "content-type": "application/json",
+    "accept": "application/json, text/event-stream",
+    "mcp-protocol-version": "2026-07-28",
+    "mcp-method": "tools/call",
+    "mcp-name": "crashes",
+}
+messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+async def receive():
+    return messages.pop() if messages else await asyncio.Event().wait()
+
+async def send(message):
+    pass
+
+scope = {"type": "http", "method": "POST", "path": "/mcp", "query_string": b"", "server": ("localhost", 80)}
+scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+asyncio.run(get_asgi_application()(scope, receive, send))
+print(json.dumps(transport.events, default=str))
+"""
+
+
+@pytest.mark.slow
+def test_sentry_with_all_that_it_does_for_django_gets_no_argument() -> None:
+    words = [sys.executable, "-c", IN_A_PROCESS, PLANTED]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    [event] = json.loads(done.stdout)
+    assert event["exception"]["values"][-1]["type"] == "ValueError"
+    assert "crashes" in [frame["function"] for frame in event["exception"]["values"][-1]["stacktrace"]["frames"]]
+    assert event["request"]["url"].endswith("/mcp")
+    event["extra"].pop("sys.argv", None)  # which names it here
+    assert PLANTED not in json.dumps(event)
 
 
 async def test_sentry_tells_two_tools_apart(serve: Any, sentry: Any) -> None:

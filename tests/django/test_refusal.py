@@ -17,6 +17,7 @@ from django.test import AsyncClient, Client, override_settings
 from mcp_transport import bootstrap, conf
 from mcp_transport.asgi import mount
 from mcp_transport.auth.user import UserAuthenticator
+from mcp_transport.metrics import EndpointCollector
 
 PLAIN = "tests.django.test_refusal.Plain"
 JWT = {"ISSUER": "https://auth.example", "AUDIENCE": "https://shop.example/mcp", "SECRET": "s" * 32}
@@ -264,6 +265,7 @@ async def test_nothing_is_told_on_health_and_metadata_paths(settings: Any, error
         for status, body in (await through_mount(path, "GET"), await through_get(path)):
             assert (status, json.loads(body)) == (503, {"status": "unavailable", "reason": "misconfigured"})
     assert (await through_mount("/healthz", "GET"))[0] == 200
+    assert [family.samples for family in EndpointCollector().collect()]
     status, body = await through_mount("/.well-known/oauth-protected-resource/mcp", "GET")
     assert (status, json.loads(body)["error"]["message"]) == (500, "Internal server error")
     assert (await through_mount("/.well-known/security.txt", "GET"))[0] == 404
