@@ -52,9 +52,8 @@ def _stand_in(original: BaseException, members: Sequence[BaseException]) -> Base
     if isinstance(original, BaseExceptionGroup):
         base = ExceptionGroup if isinstance(original, ExceptionGroup) else BaseExceptionGroup
     kind = type(original)
-    make = _kind(base, kind.__name__, kind.__qualname__, kind.__module__)
-    text = str(original) if _is_own(original) else WITHHELD
-    stand_in: BaseException = make(text, members) if members else make(text)
+    make = _kind(base, kind.__name__, kind.__qualname__, str(kind.__module__))
+    stand_in: BaseException = make(_text(original), members) if members else make(_text(original))
     return stand_in.with_traceback(_bare(original.__traceback__))
 
 
@@ -62,6 +61,13 @@ def _stand_in(original: BaseException, members: Sequence[BaseException]) -> Base
 def _kind(base: Any, name: str, qualified: str, module: str) -> Any:
     """Make a class that looks like another one, and has none of its constructor, members and methods."""
     return type(name, (base,), {"__qualname__": qualified, "__module__": module})
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error) if _is_own(error) else WITHHELD
+    except Exception:  # a project may have derived from one of ours, and its __str__ is its own
+        return WITHHELD
 
 
 def _is_own(error: BaseException) -> bool:

@@ -49,7 +49,7 @@ class Refused(Exception):
         self.code = code
 
 
-class Unspeakable(Exception):
+class Unspeakable(BackendError):
     def __str__(self) -> str:
         raise RuntimeError("it has no text")
 
