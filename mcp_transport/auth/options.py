@@ -29,9 +29,8 @@ def keyword_arguments(kind: Callable[..., Any], name: str, options: Any) -> dict
     given = {str(option).lower(): value for option, value in options.items()}
     if len(given) < len(options):
         raise ImproperlyConfigured(f"{place} name an option twice: {', '.join(map(str, options))}")
-    parameters = inspect.signature(kind).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        refuse_unknown(place, map(str.upper, given), [parameter.upper() for parameter in parameters])
+    if (known := _parameters(kind)) is not None:
+        refuse_unknown(place, map(str.upper, given), [parameter.upper() for parameter in known])
     for option, expected in _types(kind).items():
         # Options may be secret.
         if option in given and (fault := validation.type_fault(expected, given[option], is_secret=True)):
@@ -46,6 +45,16 @@ def refuse_unknown(place: str, given: Iterable[Any], known: Collection[str]) -> 
             close = difflib.get_close_matches(str(key).upper(), known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
             raise ImproperlyConfigured(f"{place}: {key!r} is unknown; {hint}")
+
+
+def _parameters(kind: Callable[..., Any]) -> list[str] | None:
+    """Return the names of what a constructor takes; None if it takes any, or cannot be asked, as built-in classes."""
+    try:
+        parameters = inspect.signature(kind).parameters
+    except (TypeError, ValueError):
+        return None
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return None if takes_any else list(parameters)
 
 
 def _types(kind: Any) -> dict[str, Any]:
