@@ -22,10 +22,12 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     from django.core.handlers.asgi import get_script_prefix
     from django.urls import set_script_prefix
 
-    from mcp_transport.bootstrap import endpoint
+    from mcp_transport.bootstrap import REFUSAL, Misconfigured, endpoint
+    from mcp_transport.discovery import discover
     from mcp_transport.health import report
     from mcp_transport.well_known import metadata
 
+    discover()  # also where a management command serves: what is wrong there is said before the first request
     paths = {path.rstrip("/"), path.rstrip("/") + "/"}
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +35,12 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
             await inner(scope, receive, send)
         elif (local := _local_path(scope["path"], prefix := get_script_prefix(scope))) in paths:
             set_script_prefix(prefix)  # as Django's handler does, for `reverse` in tools
-            await serve(endpoint(), scope, receive, send)
+            try:
+                served = endpoint()
+            except Misconfigured:
+                await _send(send, REFUSAL.status, REFUSAL.headers, REFUSAL.body)
+            else:
+                await serve(served, scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)
         elif local.startswith("/.well-known/") and (reply := metadata(scope["method"], local)) is not None:

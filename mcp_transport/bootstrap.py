@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import logging
 import threading
-from collections.abc import Mapping
-from typing import Any, Final
+import traceback
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.core.cache import caches
@@ -15,25 +19,27 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from mcp_transport import conf
-from mcp_transport.auth.configured import build_gate
-from mcp_transport.auth.gate import Gate
-from mcp_transport.auth.resource import Resource
-from mcp_transport.auth.user import UserAuthenticator
-from mcp_transport.backends.base import Backend
-from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.call_context import call_contexts, project_context
+from mcp_transport.conf import Fault
+from mcp_transport.discovery import declared, discover
 from mcp_transport.engine.clock import SystemClock
-from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.engine.observer import Observer
-from mcp_transport.kernel import Kernel, Rule
+from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
+from mcp_transport.protocol.http import Reply
 from mcp_transport.protocol.policy import Policy
-from mcp_transport.signals import SignalAuditor
+
+if TYPE_CHECKING:  # commands that serve nobody must not pay for the SDK, which most of these import
+    from mcp_transport.auth.gate import Gate
+    from mcp_transport.backends.base import Backend
+    from mcp_transport.engine.endpoint import Endpoint
+    from mcp_transport.kernel import Rule
 
 __all__ = [
+    "REFUSAL",
+    "Misconfigured",
     "backend_name",
     "build_backend",
     "derived_keys",
     "endpoint",
+    "faults",
     "gate",
     "private_endpoint",
     "redis_acl_rule",
@@ -41,44 +47,124 @@ __all__ = [
     "served_server",
 ]
 
+logger = logging.getLogger(__name__)
+
+REFUSAL: Final = Reply(
+    status=500,
+    headers=(("Content-Type", "application/json"), ("Cache-Control", "no-store")),
+    body=json.dumps(error_body(INTERNAL_ERROR, "Internal server error")).encode(),
+)
+"""The answer to each request while the settings cannot be used; the log says why."""
+
 _lock = threading.Lock()
 _endpoint: Endpoint | None = None
 _gate: Gate | None = None
 
 
+class Misconfigured(ImproperlyConfigured):
+    """Settings in which `manage.py check` finds errors, so that nothing is served with them."""
+
+
 def endpoint() -> Endpoint:
-    """Return the endpoint; clients of stores are made later still, by the first request."""
+    """Return the endpoint; clients of stores are made later still, by the first request.
+
+    Raises:
+        Misconfigured: the settings cannot be used; the log was told so once.
+    """
     global _endpoint
     with _lock:
         if _endpoint is None:
-            guard = _built_gate()
-            _endpoint = Endpoint(
-                Kernel(served_server(), access=served_access()),
-                build_backend(),
-                conf.policy(),
-                keys=derived_keys("replies"),
-                session_keys=derived_keys("session-id"),
-                authenticate=guard.authenticate,
-                recall=guard.recall,
-                step_up=guard.step_up,
-                observer=Observer(SignalAuditor()),
-                call_context=call_contexts(project_context()),
-                owns_process=True,
-            )
+            _refuse_faults()
+            _endpoint = _built_endpoint()
         return _endpoint
 
 
 def gate() -> Gate:
-    """Return the gate that the endpoint's requests pass."""
+    """Return the gate that the endpoint's requests pass. Raises: Misconfigured."""
     with _lock:
+        _refuse_faults()
         return _built_gate()
+
+
+def faults() -> list[Fault]:
+    """Return the errors of the settings: `manage.py check` reports them, and requests are refused because of them.
+
+    Raises: whatever an app's `mcp.py` raises.
+    """
+    if found := conf.faults():
+        return found
+    discover()  # what is wrong there is the fault of no setting
+    return [fault for name, build in _PARTS.items() if (fault := _fault(name, build))]
+
+
+def _fault(name: str, build: Callable[[], object]) -> Fault | None:
+    """Find out whether a part of the endpoint can be built."""
+    try:
+        build()
+    except Exception as error:
+        place = f"MCP_TRANSPORT[{name!r}]"
+        message = f"{place} cannot be used: {_reason(error)}"
+        return Fault(name, message, f"Correct {place}.", "mcp_transport.E003")
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Return an exception's text; what is not said to operators has its kind and place, too."""
+    if isinstance(error, ImproperlyConfigured):
+        return str(error)
+    [*_, last] = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+
+
+def _refuse_faults() -> None:
+    if reason := _judged():
+        raise Misconfigured(reason)
+
+
+@cache
+def _judged() -> str:
+    """Return what is wrong with the settings, after it was logged; nothing if they can be used."""
+    reason = " ".join(f"{fault.message} {fault.hint}" for fault in faults())
+    reason = " ".join(reason.split())  # one line, whatever an exception says
+    if reason:
+        logger.error("MCP requests are refused, because of errors in the settings: %s", reason)
+    return reason
+
+
+def _built_endpoint() -> Endpoint:
+    from mcp_transport.call_context import call_contexts, project_context
+    from mcp_transport.engine.endpoint import Endpoint
+    from mcp_transport.engine.observer import Observer
+    from mcp_transport.kernel import Kernel
+    from mcp_transport.signals import SignalAuditor
+
+    guard = _built_gate()
+    return Endpoint(
+        Kernel(served_server(), access=served_access()),
+        build_backend(),
+        conf.policy(),
+        keys=derived_keys("replies"),
+        session_keys=derived_keys("session-id"),
+        authenticate=guard.authenticate,
+        recall=guard.recall,
+        step_up=guard.step_up,
+        observer=Observer(SignalAuditor()),
+        call_context=call_contexts(project_context()),
+        owns_process=True,
+    )
 
 
 def _built_gate() -> Gate:
     global _gate
     if _gate is None:
-        _gate = build_gate()
+        _gate = _build_gate()
     return _gate
+
+
+def _build_gate() -> Gate:
+    from mcp_transport.auth.configured import build_gate
+
+    return build_gate()
 
 
 def private_endpoint(*, restricted: bool = False) -> Endpoint:
@@ -86,6 +172,14 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
 
     A `restricted` one lets a user do what they may, any other one everything.
     """
+    from mcp_transport.auth.gate import Gate
+    from mcp_transport.auth.resource import Resource
+    from mcp_transport.auth.user import UserAuthenticator
+    from mcp_transport.backends.memory import MemoryBackend
+    from mcp_transport.call_context import call_contexts
+    from mcp_transport.engine.endpoint import Endpoint
+    from mcp_transport.kernel import Kernel
+
     policy = Policy(allowed_hosts=("localhost",))
     backend = MemoryBackend(policy, SystemClock().now)
     # A kernel that announces nothing leaves the listeners of the live endpoint alone.
@@ -105,6 +199,7 @@ def served_server() -> Any:
     Raises:
         ImproperlyConfigured: SERVER cannot be imported.
     """
+    discover()
     path = conf.get("SERVER")
     if path is None:
         from mcp_transport.server import build_server
@@ -120,9 +215,7 @@ def served_access() -> Mapping[tuple[str, str], Rule]:
     """Return the rules of what the apps' `mcp.py` declare; another server has its own."""
     if conf.get("SERVER") is not None:
         return {}
-    from mcp_transport.server import declared
-
-    return declared.access
+    return declared().access
 
 
 def backend_name() -> str:
@@ -159,6 +252,8 @@ def build_backend() -> Backend:
     Raises:
         ImproperlyConfigured: BACKEND is neither known nor a dotted path to a `Backend`.
     """
+    from mcp_transport.backends.memory import MemoryBackend
+
     name, policy, now = backend_name(), conf.policy(), SystemClock().now
     if name == "memory":
         return MemoryBackend(policy, now)
@@ -196,6 +291,27 @@ def redis_acl_rule(user: str) -> str:
     return acl_rule(key_prefix(cache), cluster=is_cluster(cache, conf.get("REDIS_CLUSTER")), user=user)
 
 
+def _lowlevel_server() -> object:
+    from mcp_transport.kernel import lowlevel
+
+    return lowlevel(served_server())
+
+
+def _project_context() -> object:
+    from mcp_transport.call_context import project_context
+
+    return project_context()
+
+
+_PARTS: Final[Mapping[str, Callable[[], object]]] = {
+    "SERVER": _lowlevel_server,
+    "BACKEND": build_backend,
+    "AUTHENTICATORS": _build_gate,
+    "CALL_CONTEXT": _project_context,
+}
+"""What the settings name, by the setting that names it."""
+
+
 def derived_keys(purpose: str) -> tuple[bytes, ...]:
     """Derive a ring of 32-byte keys from SECRET_KEY and SECRET_KEY_FALLBACKS, one ring a purpose."""
     secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
@@ -228,6 +344,7 @@ def _forget(*, setting: str, **kwargs: Any) -> None:
     global _endpoint, _gate
     if setting in _READ:
         _endpoint = _gate = None
+        _judged.cache_clear()
 
 
 setting_changed.connect(_forget)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import inspect
 import os
@@ -20,9 +19,7 @@ from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve,
 from django.utils.module_loading import import_string
 
 from mcp_transport import bootstrap, conf
-from mcp_transport.auth.configured import build_gate
-from mcp_transport.call_context import project_context
-from mcp_transport.kernel import lowlevel
+from mcp_transport.discovery import declared, needs_declarations
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS
 
 __all__ = ["CHECKS"]
@@ -35,46 +32,14 @@ _WORKER_VARIABLES: Final = ("WEB_CONCURRENCY", "GRANIAN_WORKERS")
 
 
 def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Refuse unknown keys and values of the wrong type."""
-    configured = getattr(settings, "MCP_TRANSPORT", {})
-    for name in configured if isinstance(configured, dict) else ():
-        if name not in conf.SETTINGS:
-            close = difflib.get_close_matches(str(name).upper(), conf.SETTINGS, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else "docs/reference/settings.md lists the known ones."
-            yield Error(f"MCP_TRANSPORT[{name!r}] is no setting.", hint=hint, id="mcp_transport.E001")
-    for name, problem in conf.problems().items():
-        place = f"MCP_TRANSPORT[{name!r}]" if name else "MCP_TRANSPORT"
-        yield Error(f"{place}: {problem}.", hint=f"Correct {place} in your settings.", id="mcp_transport.E002")
-
-
-def check_parts(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Find out now, not at the first request, that the server or the backend cannot be built."""
-    if conf.problems():
-        return
-    if conf.get("CACHE") not in settings.CACHES:
-        yield Error(
-            f"MCP_TRANSPORT['CACHE'] names {conf.get('CACHE')!r}, which is no cache.",
-            hint=f"Name one of CACHES: {', '.join(settings.CACHES)}.",
-            id="mcp_transport.E004",
-        )
-        return
-    parts: dict[str, Callable[[], object]] = {
-        "SERVER": _lowlevel_server,
-        "BACKEND": bootstrap.build_backend,
-        "AUTHENTICATORS": build_gate,
-        "CALL_CONTEXT": project_context,
-    }
-    for name, build in parts.items():
-        try:
-            build()
-        except (ImproperlyConfigured, TypeError, ValueError) as error:
-            hint = f"Correct MCP_TRANSPORT[{name!r}]."
-            yield Error(f"MCP_TRANSPORT[{name!r}] cannot be used: {error}", hint=hint, id="mcp_transport.E003")
+    """Report what requests are refused for: unknown settings, wrong values, parts that cannot be built."""
+    for fault in bootstrap.faults() if needs_declarations() else conf.faults():
+        yield Error(fault.message, hint=fault.hint, id=fault.id)
 
 
 def check_workers(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of a backend that is one process's own while several serve."""
-    if _is_unusable():
+    if conf.faults():
         return
     count = _workers()
     if count > 1 and bootstrap.backend_name() in ("memory", "cache"):
@@ -119,7 +84,7 @@ def check_slash(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_eviction(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of a cache that throws sessions away when it is full."""
-    if _is_unusable() or bootstrap.backend_name() != "cache":
+    if conf.faults() or bootstrap.backend_name() != "cache":
         return
     alias, options = conf.get("CACHE"), settings.CACHES[conf.get("CACHE")]
     kind = options["BACKEND"].rsplit(".", 1)[-1]
@@ -151,7 +116,7 @@ def check_debug(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_open_doors(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of a public host on which anybody may call tools."""
-    if conf.problems():
+    if conf.faults():
         return
     public = sorted(set(settings.ALLOWED_HOSTS) - _LOOPBACK)
     if public and None in conf.get("AUTHENTICATORS"):
@@ -165,17 +130,11 @@ def check_open_doors(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def check_resource(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Refuse a RESOURCE_URL that is none; warn where clients cannot find which authorization server to ask."""
-    if conf.problems():
+    """Warn where clients cannot find which authorization server to ask."""
+    if conf.faults() or not needs_declarations():
         return
-    url = conf.get("RESOURCE_URL")
-    if url and (fault := _url_fault(url)):
-        yield Error(
-            f"MCP_TRANSPORT['RESOURCE_URL'] = {url!r} {fault}.",
-            hint="Write the endpoint's URL as clients know it, like https://api.example.com/mcp.",
-            id="mcp_transport.E005",
-        )
-        return
+    from mcp_transport.auth.configured import build_gate
+
     try:
         resource, _ = build_gate().resource, reverse("mcp_transport:endpoint")
     except (NoReverseMatch, ImproperlyConfigured):
@@ -186,18 +145,6 @@ def check_resource(**kwargs: Any) -> Iterator[CheckMessage]:
             hint='Add path("", include("mcp_transport.well_known")) to the root URLconf.',
             id="mcp_transport.W010",
         )
-
-
-def _url_fault(url: str) -> str:
-    """Say what is wrong with a resource's URL, if anything (RFC 8707, 2)."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        return "is no absolute URL"
-    if parts.query or "#" in url:
-        return "has a query or a fragment"
-    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        return "is not https"
-    return ""
 
 
 def _is_routed(path: str) -> bool:
@@ -223,9 +170,10 @@ def check_sdk(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_declarations(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of declarations that nobody serves."""
-    from mcp_transport.server import declared
-
-    if conf.get("SERVER") and (declared.tools or declared.resources or declared.prompts):
+    if conf.faults() or not conf.get("SERVER") or not needs_declarations():
+        return
+    known = declared()
+    if known.tools or known.resources or known.prompts:
         yield Warning(
             "Tools, resources or prompts are declared with mcp_transport's decorators, but MCP_TRANSPORT['SERVER'] "
             "names another server, and that one is served.",
@@ -236,10 +184,10 @@ def check_declarations(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_transactions(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of asynchronous tools where ATOMIC_REQUESTS promises a transaction."""
-    from mcp_transport.server import declared
-
+    if not needs_declarations():
+        return
     aliases = [alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"]]
-    tools = [name for name, tool in declared.tools.items() if tool.atomic and _is_asynchronous(tool.fn)]
+    tools = [name for name, tool in declared().tools.items() if tool.atomic and _is_asynchronous(tool.fn)]
     if aliases and tools:
         yield Warning(
             f"ATOMIC_REQUESTS of the database {aliases[0]!r} has no effect on asynchronous tools, as Django has no "
@@ -275,7 +223,7 @@ def check_cors(**kwargs: Any) -> Iterator[CheckMessage]:
     except (NoReverseMatch, ImproperlyConfigured):
         return  # served by the ASGI mount alone, which answers before any middleware
     path = "/" + url.removeprefix(get_script_prefix())
-    if conf.problems() or not (lacking := _lacking_in_cors(path)):
+    if conf.faults() or not (lacking := _lacking_in_cors(path)):
         return
     told = "; ".join(f"{setting} lacks {', '.join(names)}" for setting, names in lacking.items())
     yield Warning(
@@ -288,7 +236,6 @@ def check_cors(**kwargs: Any) -> Iterator[CheckMessage]:
 
 CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_settings,
-    check_parts,
     check_workers,
     check_middleware,
     check_slash,
@@ -302,11 +249,6 @@ CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_persistent_connections,
     check_cors,
 )
-
-
-def _is_unusable() -> bool:
-    """Tell whether the settings are so wrong that other checks cannot read them."""
-    return bool(conf.problems()) or conf.get("CACHE") not in settings.CACHES
 
 
 def _lacking_in_cors(path: str) -> dict[str, list[str]]:
@@ -337,10 +279,6 @@ def _lacking_in_cors(path: str) -> dict[str, list[str]]:
 def _missing(wanted: Sequence[str], given: Sequence[str]) -> list[str]:
     known = {name.lower() for name in given}
     return [name for name in wanted if name.lower() not in known]
-
-
-def _lowlevel_server() -> object:
-    return lowlevel(bootstrap.served_server())
 
 
 def _workers() -> int:

@@ -5,20 +5,26 @@ Nothing else in the package reads `django.conf`, and nothing is read at import, 
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Mapping, Sequence
+import difflib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from django.conf import settings
+from django.conf import ENVIRONMENT_VARIABLE, settings
 
+from mcp_transport import validation
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["SETTINGS", "Setting", "get", "policy", "problems"]
+__all__ = ["SETTINGS", "Fault", "Setting", "faults", "get", "policy", "problems"]
 
 _POLICY: Final = Policy()
+
+# How much a name must look like MCP_TRANSPORT to be taken for it; less does where it names MCP.
+_ALIKE: Final = 0.9
+_ALIKE_WITH_MCP: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,35 @@ class Setting:
     policy: str = field(default="", kw_only=True)
     """The `Policy` member it becomes."""
     minimum: float | None = field(default=None, kw_only=True)
+    fault: Callable[[Any], str] = field(default=lambda value: "", kw_only=True)
+    """Says what is wrong with a value of the right type."""
+    check: str = field(default="mcp_transport.E002", kw_only=True)
+    """The id of the system check that does so."""
 
 
-def _from_policy(member: str, kind: Any, help: str, minimum: float | None = None) -> Setting:
-    return Setting(getattr(_POLICY, member), kind, help, policy=member, minimum=minimum)
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error in the settings, as the system check with that id reports it."""
+
+    setting: str
+    message: str
+    hint: str
+    id: str
+
+
+def _from_policy(
+    member: str, kind: Any, help: str, minimum: float | None = None, fault: Callable[[Any], str] = lambda value: ""
+) -> Setting:
+    return Setting(getattr(_POLICY, member), kind, help, policy=member, minimum=minimum, fault=fault)
+
+
+def _cache_fault(alias: str) -> str:
+    return "" if alias in settings.CACHES else f"expected one of CACHES, {', '.join(settings.CACHES)}, got {alias!r}"
+
+
+def _versions_fault(versions: Sequence[str]) -> str:
+    known = bool(versions) and set(versions) <= set(REVISIONS)
+    return "" if known else f"expected some of {', '.join(REVISIONS)}, got {versions!r}"
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
@@ -47,6 +78,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         {},
         dict,
         "How long clients of 2026-07-28 may keep lists: a method to `(milliseconds, 'public' or 'private')`.",
+        fault=validation.cache_hints_fault,
     ),
     "SERVER": Setting(
         None,
@@ -59,7 +91,13 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "REDIS_CLUSTER": Setting(
         None, bool | None, "Is the Redis of the cache a Cluster? None finds out from the cache's own options."
     ),
-    "CACHE": Setting("default", str, "The alias of the Django cache that the `cache` and `redis` backends use."),
+    "CACHE": Setting(
+        "default",
+        str,
+        "The alias of the Django cache that the `cache` and `redis` backends use.",
+        fault=_cache_fault,
+        check="mcp_transport.E004",
+    ),
     "WORKERS": Setting(
         None, int | None, "How many processes serve the endpoint; only system checks read it.", minimum=1
     ),
@@ -75,19 +113,33 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         Sequence,
         "How callers prove who they are: names, dotted paths or dicts of BACKEND and OPTIONS; None lets anybody in.",
     ),
-    "RESOURCE_URL": Setting("", str, "The URL of the endpoint as clients know it, to which tokens are bound."),
+    "RESOURCE_URL": Setting(
+        "",
+        str,
+        "The URL of the endpoint as clients know it, to which tokens are bound.",
+        fault=validation.url_fault,
+        check="mcp_transport.E005",
+    ),
     "AUTHORIZATION_SERVERS": Setting(
         None, list | None, "The issuers that clients are sent to; None asks the authenticators."
     ),
-    "REQUIRED_SCOPES": Setting((), list, "The scopes that every request needs."),
-    "IMPLIED_SCOPES": Setting({}, dict, "Broader scopes, and the list of those that each of them covers."),
+    "REQUIRED_SCOPES": Setting((), list, "The scopes that every request needs.", fault=validation.scopes_fault),
+    "IMPLIED_SCOPES": Setting(
+        {},
+        dict,
+        "Broader scopes, and the list of those that each of them covers.",
+        fault=validation.implied_scopes_fault,
+    ),
     "AUDIT_ARGUMENTS": Setting(False, bool, "Shall the signal `tool_called` carry what tools are called with?"),
     "LOG_EXCEPTION_TEXTS": Setting(
         None, bool | None, "Shall logs quote what tools raise, which may hold arguments? None: while DEBUG is on."
     ),
-    "PROTOCOL_VERSIONS": _from_policy("versions", list, "The protocol revisions to serve."),
+    "PROTOCOL_VERSIONS": _from_policy("versions", list, "The protocol revisions to serve.", fault=_versions_fault),
     "ALLOWED_ORIGINS": _from_policy(
-        "allowed_origins", list, "Origins of web pages that may call, besides the server's own."
+        "allowed_origins",
+        list,
+        "Origins of web pages that may call, besides the server's own.",
+        fault=validation.origins_fault,
     ),
     "SESSION_TTL_SECONDS": _from_policy("session_ttl", float, "How long an unused session lives.", 1),
     "SESSION_MAX_AGE_SECONDS": _from_policy("session_max_age", float, "How long any session lives.", 1),
@@ -152,56 +204,65 @@ def _forwarded_scheme(setting: Any) -> tuple[str, str] | None:
 
 
 def problems() -> dict[str, str]:
-    """Return what is wrong with the settings, by key."""
+    """Return what is wrong with the values of settings, by key."""
     configured = getattr(settings, "MCP_TRANSPORT", {})
     if not isinstance(configured, Mapping):
         return {"": f"MCP_TRANSPORT must be a dict, got {type(configured).__name__}"}
-    found = {name: _problem(SETTINGS[name], value) for name, value in configured.items() if name in SETTINGS}
-    versions = configured.get("PROTOCOL_VERSIONS", [*REVISIONS])
-    if not found.get("PROTOCOL_VERSIONS") and (not versions or not set(versions) <= set(REVISIONS)):
-        found["PROTOCOL_VERSIONS"] = f"expected some of {', '.join(REVISIONS)}, got {versions!r}"
-    return {name: problem for name, problem in found.items() if problem}
+    return {name: problem for name, setting in SETTINGS.items() if (problem := _problem(setting, get(name)))}
+
+
+def faults() -> list[Fault]:
+    """Return the errors that the settings themselves show, before anything is built from them."""
+    found = [
+        Fault(
+            name,
+            f"{name} is no setting, and there is no MCP_TRANSPORT.",
+            f"Rename {name} to MCP_TRANSPORT; if it is none of this package, set MCP_TRANSPORT = {{}} beside it.",
+            "mcp_transport.E001",
+        )
+        for name in _names_alike()
+    ]
+    for name in _configured():
+        if name not in SETTINGS:
+            close = difflib.get_close_matches(str(name).upper(), SETTINGS, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else "docs/reference/settings.md lists the known ones."
+            found.append(Fault(str(name), f"MCP_TRANSPORT[{name!r}] is no setting.", hint, "mcp_transport.E001"))
+    for name, problem in problems().items():
+        place = f"MCP_TRANSPORT[{name!r}]" if name else "MCP_TRANSPORT"
+        check = "mcp_transport.E002" if not name or _type_fault(SETTINGS[name], get(name)) else SETTINGS[name].check
+        found.append(Fault(name, f"{place}: {problem}.", f"Correct {place} in your settings.", check))
+    return found
+
+
+def _names_alike() -> list[str]:
+    """Return the names under which MCP_TRANSPORT may have been written by mistake."""
+    if hasattr(settings, "MCP_TRANSPORT"):
+        return []
+    # Django drops names in lower case; the module still has them.
+    module = vars(sys.modules.get(os.environ.get(ENVIRONMENT_VARIABLE, ""), object))
+    values = {name: value for name, value in module.items() if not name.isupper()}
+    values |= {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
+    return sorted(name for name, value in values.items() if value and isinstance(value, Mapping) and _is_alike(name))
+
+
+def _is_alike(name: str) -> bool:
+    likeness = difflib.SequenceMatcher(None, name.upper(), "MCP_TRANSPORT").ratio()
+    return likeness >= (_ALIKE_WITH_MCP if "MCP" in name.upper() else _ALIKE)
 
 
 def _configured() -> Mapping[str, Any]:
     configured = getattr(settings, "MCP_TRANSPORT", {})
-    return configured if isinstance(configured, Mapping) else {}  # the checks say so
+    return configured if isinstance(configured, Mapping) else {}  # a fault, which nothing is served with
 
 
 def _problem(setting: Setting, value: Any) -> str:
-    if not _matches(setting.kind, value):
-        # Lists of dicts hold options, and these may hold secrets.
-        given = type(value).__name__ if setting.kind is Sequence else repr(value)
-        return f"expected {_name(setting.kind)}, got {given}"
+    if fault := _type_fault(setting, value):
+        return fault
     if setting.minimum is not None and value is not None and value < setting.minimum:
         return f"expected {setting.minimum:g} or more, got {value!r}"
-    return ""
+    return setting.fault(value)
 
 
-def _matches(kind: Any, value: Any) -> bool:
-    if isinstance(kind, types.UnionType):
-        return any(_matches(member, value) for member in typing.get_args(kind))
-    if kind is list:
-        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-    if kind is Sequence:
-        return isinstance(value, list | tuple)
-    if kind in (int, float):
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-_NAMES: Final = {
-    Sequence: "a list",
-    list: "a list of strings",
-    str: "a string",
-    int: "an integer",
-    float: "a number",
-    dict: "a dict",
-    bool: "True or False",
-}
-
-
-def _name(kind: Any) -> str:
-    if isinstance(kind, types.UnionType):
-        return " or ".join(_name(member) for member in typing.get_args(kind))
-    return _NAMES.get(kind, "None")
+def _type_fault(setting: Setting, value: Any) -> str:
+    # Lists of dicts hold options, and these may hold secrets.
+    return validation.type_fault(setting.kind, value, is_secret=setting.kind is Sequence)

@@ -9,7 +9,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 
 from mcp_transport.adapters.django import for_machines
-from mcp_transport.bootstrap import endpoint
+from mcp_transport.bootstrap import Misconfigured, endpoint
 
 __all__ = ["healthz", "readyz", "report", "urlpatterns"]
 
@@ -20,7 +20,10 @@ async def report(path: str) -> tuple[int, dict[str, Any]] | None:
         return 200, {"status": "ok"}
     if path not in ("/readyz", "/health"):
         return None
-    reason = await endpoint().why_not_ready()
+    try:
+        reason = await endpoint().why_not_ready()
+    except Misconfigured:
+        reason = "misconfigured"  # how, is for the log
     return (503, {"status": "unavailable", "reason": reason}) if reason else (200, {"status": "ok"})
 
 

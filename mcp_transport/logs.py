@@ -1,69 +1,95 @@
-"""Logs without what tools are called with: an exception's text may quote an argument, so only its kind is written.
+"""Logs without what tools are called with: an exception's text may quote an argument, and so may local variables.
 
-`LOG_EXCEPTION_TEXTS` brings the texts back; while DEBUG is on they are written anyway.
+Its kind and stack always reach the handlers of `logging`, and so Sentry and ADMINS. `LOG_EXCEPTION_TEXTS` brings
+texts and variables back; while DEBUG is on they are written anyway.
 """
 
 from __future__ import annotations
 
 import logging
-import traceback
-from collections.abc import Iterator
 from typing import Final
 
 from django.conf import settings
 
 from mcp_transport import conf
+from mcp_transport.redaction import WITHHELD, origin, redacted
 
-__all__ = ["WithoutTexts", "install"]
+__all__ = ["Crashes", "install"]
 
 _LOGGERS: Final = (
     "mcp.server.mcpserver.server",
     "mcp.server.runner",
+    "mcp_transport.backends.redis.membership",
+    "mcp_transport.call_context",
+    "mcp_transport.consumers",
     "mcp_transport.engine.call",
     "mcp_transport.engine.endpoint",
     "mcp_transport.engine.lifecycle",
+    "mcp_transport.engine.sessionful.rescue",
+    "mcp_transport.engine.shutdown",
+    "mcp_transport.executor",
     "mcp_transport.kernel.calling",
+    "mcp_transport.kernel.lifespan",
     "mcp_transport.kernel.serving",
+    "mcp_transport.signals",
 )
-"""Whoever logs what a handler raises."""
+"""Whoever logs exceptions."""
 
 # How they log what a handler said on purpose: its name, then its text.
 _QUOTING: Final = "failed: %r"
 
+# How the SDK's lines begin, and what their first word names; the URI of a resource holds arguments.
+_SUBJECTS: Final = {"Tool %r": "tool", "Completion for argument %r": "argument"}
+_RESOURCE: Final = "Resource %r"
 
-class WithoutTexts(logging.Filter):
-    """Takes the texts of exceptions out of log records; what was raised where stays."""
+
+class Crashes(logging.Filter):
+    """Makes log records say what was raised where, and takes texts and local variables out of them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let each record pass, without texts."""
-        if _are_wanted():
-            return True
-        if isinstance(record.args, tuple) and str(record.msg).endswith(_QUOTING):
-            record.args = (*record.args[:-1], "(text withheld)")
+        """Let each record pass."""
+        is_open = _texts_are_wanted()
+        message, words = str(record.msg), record.args if isinstance(record.args, tuple) else ()
+        for beginning, subject in _SUBJECTS.items():
+            if message.startswith(beginning) and words:
+                setattr(record, subject, words[0])
+        if not is_open and words and message.startswith(_RESOURCE):
+            words = ("(URI withheld)", *words[1:])
+        if not is_open and words and message.endswith(_QUOTING):
+            words = (*words[:-1], WITHHELD)
         if isinstance(record.exc_info, tuple) and isinstance(error := record.exc_info[1], BaseException):
-            record.exc_text, record.exc_info = "\n".join(_lines(error)), None
+            raised = _unwrapped(error)
+            shown = raised if is_open else redacted(raised)
+            record.exc_info, record.exc_text = (type(shown), shown, shown.__traceback__), None
+            # Mails to ADMINS are told apart by this line alone.
+            message, words = (
+                f"{message if words else message.replace('%', '%%')}: %s",
+                (*words, type(raised).__name__),
+            )
+        if words:
+            record.msg, record.args = message, words
         return True
 
 
 def install() -> None:
-    """Have the loggers of what handlers raise write no texts; more than once does no harm."""
+    """Have the loggers of exceptions write no texts; more than once does no harm."""
     for name in _LOGGERS:
         logger = logging.getLogger(name)
-        if not any(isinstance(known, WithoutTexts) for known in logger.filters):
-            logger.addFilter(WithoutTexts())
+        if not any(isinstance(known, Crashes) for known in logger.filters):
+            logger.addFilter(Crashes())
 
 
-def _are_wanted() -> bool:
+def _texts_are_wanted() -> bool:
     wanted = conf.get("LOG_EXCEPTION_TEXTS")
     return bool(settings.DEBUG if wanted is None else wanted)
 
 
-def _lines(error: BaseException) -> Iterator[str]:
-    """Write a traceback as Python does, causes first, with the kinds of exceptions alone."""
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        yield from _lines(cause)
-        yield "\nThen:\n"
-    yield "Traceback (most recent call last):"
-    yield "".join(traceback.format_tb(error.__traceback__)).rstrip()
-    yield f"{type(error).__module__}.{type(error).__qualname__} (text withheld)"
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return what a handler raised, out of what the SDK raises because of it, which is the same for all of them."""
+    while error.__cause__ is not None and "mcp" in {_package(origin(error)), _package(type(error).__module__)}:
+        error = error.__cause__
+    return error
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]

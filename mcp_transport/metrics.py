@@ -8,15 +8,14 @@ Without prometheus-client, the extra `metrics`, everything else works.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
 from mcp_transport.adapters.django import for_machines
-from mcp_transport.bootstrap import endpoint
-from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.bootstrap import Misconfigured, endpoint
 from mcp_transport.protocol.measures import Counted
 
 try:
@@ -25,6 +24,9 @@ except ImportError:
     _is_installed = False
 else:
     _is_installed = True
+
+if TYPE_CHECKING:
+    from mcp_transport.engine.endpoint import Endpoint
 
 __all__ = ["EndpointCollector", "metrics", "urlpatterns"]
 
@@ -43,8 +45,11 @@ class EndpointCollector:
         return _families(None)
 
     def collect(self) -> Iterator[core.Metric]:
-        """Read the numbers."""
-        return _families(endpoint())
+        """Read the numbers; there are none while the settings cannot be used."""
+        try:
+            return _families(endpoint())
+        except Misconfigured:
+            return _families(None)
 
 
 def _families(served: Endpoint | None) -> Iterator[core.Metric]:

@@ -18,11 +18,11 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.types import Audio, Image
 from mcp_types import CallToolResult, ContentBlock, Icon, InputRequiredResult, ToolAnnotations
-from pydantic import Field
 from pydantic.errors import PydanticUserError
 
 from mcp_transport import conf
 from mcp_transport.auth.access import Visible, rule
+from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.functions import adapt, where
 from mcp_transport.kernel import (
@@ -36,25 +36,6 @@ from mcp_transport.kernel import (
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
-
-
-class DeclaredTool(Tool):
-    """A tool, and what this package alone knows of it."""
-
-    durable: bool = Field(default=False, exclude=True)
-    atomic: bool = Field(default=True, exclude=True)
-
-
-class Declarations:
-    """What the apps' `mcp.py` modules have declared, in order."""
-
-    def __init__(self) -> None:
-        self.tools: dict[str, DeclaredTool] = {}
-        self.prompts: dict[str, Prompt] = {}
-        self.resources: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
-        self.completion: Callable[..., Any] | None = None
-        self.access: dict[tuple[str, str], Rule] = {}
-        self.places: dict[tuple[str, str], str] = {}
 
 
 declared = Declarations()

@@ -7,7 +7,6 @@ other, on connections that end with the call. docs/explanation/threads-and-conne
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
@@ -33,8 +32,6 @@ __all__ = [
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-logger = logging.getLogger(__name__)
 
 _threads: Final = DaemonThreads("mcp-call", clean=end_connections, dispose=close_connections)
 

@@ -13,7 +13,7 @@ from django.urls import path
 
 from mcp_transport.adapters.django import for_machines
 from mcp_transport.auth.resource import WELL_KNOWN
-from mcp_transport.bootstrap import gate
+from mcp_transport.bootstrap import REFUSAL, Misconfigured, gate
 from mcp_transport.protocol.http import Reply
 
 __all__ = ["metadata", "protected_resource", "urlpatterns"]
@@ -28,7 +28,12 @@ _CORS: Final = (
 
 def metadata(method: str, path: str) -> Reply | None:
     """Return the answer to a request for the metadata; None for any other path, and where there is none."""
-    resource = gate().resource
+    if not path.startswith(WELL_KNOWN):
+        return None
+    try:
+        resource = gate().resource
+    except Misconfigured:
+        return REFUSAL
     if not resource.has_metadata or path not in resource.metadata_paths:
         return None
     if method == "OPTIONS":

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.core.management import load_command_class
 
-from mcp_transport import checks, conf, exceptions, server
+from mcp_transport import bootstrap, checks, conf, exceptions, server, validation
 from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES, Context, SessionState
 from mcp_transport.protocol import errors
 from mcpsite.shop import models
@@ -57,7 +57,7 @@ def test_setting_is_documented_as_it_is(row: list[str]) -> None:
     name, kind, default, help = row
     setting = conf.SETTINGS[name]
     minimum = f", {setting.minimum:g} or more" if setting.minimum is not None else ""
-    assert kind == conf._name(setting.kind) + minimum
+    assert kind == validation.kind_name(setting.kind) + minimum
     documented = ast.literal_eval(default)
     assert documented == (list(setting.default) if isinstance(setting.default, tuple) else setting.default)
     assert help == setting.help
@@ -79,15 +79,18 @@ def test_settings_that_are_named_exist(page: Path) -> None:
 # -- checks, commands, errors, context ---------------------------------------------------------------------
 
 
+def check_ids() -> set[str]:
+    sources = "".join(Path(str(module.__file__)).read_text() for module in (checks, conf, bootstrap))
+    return set(re.findall(r'"(mcp_transport\.[EW]\d{3})"', sources))
+
+
 def test_every_check_is_documented() -> None:
-    ids = re.findall(r'id="(mcp_transport\.[EW]\d{3})"', Path(checks.__file__).read_text())
-    assert [row[0] for row in table("reference/checks.md", "Id")] == sorted(set(ids))
+    assert [row[0] for row in table("reference/checks.md", "Id")] == sorted(check_ids())
 
 
 @every_page
 def test_checks_that_are_named_exist(page: Path) -> None:
-    known = set(re.findall(r"mcp_transport\.[EW]\d{3}", Path(checks.__file__).read_text()))
-    assert set(re.findall(r"mcp_transport\.[EW]\d{3}", page.read_text())) <= known
+    assert set(re.findall(r"mcp_transport\.[EW]\d{3}", page.read_text())) <= check_ids()
 
 
 def commands() -> dict[str, set[str]]:

@@ -13,13 +13,13 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from mcp_transport.auth.request_user import request_user
-from mcp_transport.bootstrap import endpoint
+from mcp_transport.bootstrap import REFUSAL, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import FrameSource, HTTPRequest, Reply
 from mcp_transport.threads import end_request_thread, leave_request_thread, release_request_connections
 
-__all__ = ["endpoint_view", "for_machines"]
+__all__ = ["endpoint_view", "for_machines", "refused"]
 
 _ViewT = TypeVar("_ViewT", bound=Callable[..., Any])
 
@@ -41,6 +41,10 @@ def for_machines(view: _ViewT) -> _ViewT:
 @for_machines
 async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     """Serve MCP at this URL."""
+    try:
+        served = endpoint()
+    except Misconfigured:
+        return refused()
     streaming = isinstance(request, ASGIRequest)
     translated = HTTPRequest(
         method=request.method or "",
@@ -56,14 +60,13 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     if streaming:
         await release_request_connections()
         leave_request_thread()
-    served = endpoint()
     try:
         reply = await served.handle(translated, _body(request))
     except ClientGone:
         return HttpResponse(status=400)  # nobody reads it
     finally:
         if not streaming:
-            await served.stop()  # this loop lives as long as the request
+            await served.stop(is_news=False)  # this loop lives as long as the request
     if isinstance(reply, Reply):
         response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
     else:
@@ -85,6 +88,13 @@ class _Frames:
     def __aiter__(self) -> AsyncIterator[bytes]:
         end_request_thread()
         return aiter(self._frames)
+
+
+def refused() -> HttpResponse:
+    """Answer a request while the settings cannot be used; Django shall log nothing about it, since that was done."""
+    response = HttpResponse(REFUSAL.body, status=REFUSAL.status, headers=dict(REFUSAL.headers))
+    vars(response)["_has_been_logged"] = True  # what django.utils.log.log_response looks at
+    return response
 
 
 def _headers(request: HttpRequest) -> Headers:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcp_transport import conf, server
+from mcp_transport import conf
+from mcp_transport.discovery import declared
 
 __all__ = ["knows_tools", "tool_records"]
 
@@ -16,7 +17,7 @@ def knows_tools() -> bool:
 
 def tool_records() -> list[dict[str, Any]]:
     """Describe the declared tools, in order, whoever may use them."""
-    return [_record(tool) for tool in server.declared.tools.values()]
+    return [_record(tool) for tool in declared().tools.values()]
 
 
 def _record(tool: Any) -> dict[str, Any]:

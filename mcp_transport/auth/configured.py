@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.gate import Gate
+from mcp_transport.auth.options import keyword_arguments, refuse_unknown
 from mcp_transport.auth.resource import Resource
 from mcp_transport.call_context import call_contexts, project_context
 
@@ -69,6 +70,7 @@ def _build(entry: Any) -> Authenticator:
             f"and OPTIONS, got {type(entry).__name__}"
         )
     name = described["BACKEND"]
+    refuse_unknown(f"MCP_TRANSPORT['AUTHENTICATORS']: the entry of {name!r}", described, ("BACKEND", "OPTIONS"))
     try:
         kind = import_string(AUTHENTICATORS.get(name, name))
     except ImportError as error:
@@ -81,10 +83,9 @@ def _build(entry: Any) -> Authenticator:
         raise ImproperlyConfigured(
             f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} is neither {', '.join(AUTHENTICATORS)} nor a class: {error}"
         ) from error
-    options = {str(option).lower(): value for option, value in described.get("OPTIONS", {}).items()}
     try:
-        built = kind(**options)
-    except TypeError as error:
+        built = kind(**keyword_arguments(kind, name, described.get("OPTIONS", {})))
+    except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r}: {error}") from error
     if not isinstance(built, Authenticator):
         raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} is no Authenticator")

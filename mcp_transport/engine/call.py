@@ -146,7 +146,7 @@ class Call:
         try:
             self.payload = encode(outcome.body(self.request.id))
         except (TypeError, ValueError, RecursionError):
-            logger.exception("the result of %s cannot be written as JSON", self.request.method)
+            logger.exception("the result of %s cannot be written as JSON", self._operation())
             outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome

@@ -291,14 +291,14 @@ class Endpoint:
         self._is_leaving = True
         await self.stop(self.policy.drain, serving=is_closed)
 
-    async def stop(self, patience: float = 0.0, *, serving: bool = False) -> None:
+    async def stop(self, patience: float = 0.0, *, serving: bool = False, is_news: bool = True) -> None:
         """Stop the running loop's node, if it has one, by its `stop`."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
         if starting is None:
             return
         with suppress(Exception):  # a start that failed has been answered for by its request
-            await (await starting).stop(patience, serving=serving)
+            await (await starting).stop(patience, serving=serving, is_news=is_news)
         self._nodes.pop(loop, None)
 
     async def release(self) -> None:

@@ -58,12 +58,8 @@ Rescue = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, Any,
 _LAST_WORDS: Final = 5.0
 _SETTLE: Final = 0.05  # that a request which was let in has to show
 _LINGER: Final = 0.5  # in which connections that a proxy keeps open are served once more
-
-# Seconds that a store has to be told that the node is gone; the end of its lease says so, too.
-_GOODBYE: Final = 2.0
-
-# Seconds between two tries to reach a store that is away.
-_PAUSE: Final = 2.0
+_GOODBYE: Final = 2.0  # that a store has to be told that the node is gone; the end of its lease says so, too
+_PAUSE: Final = 2.0  # between two tries to reach a store that is away
 
 # Clients of a node that drains come back spread over this many milliseconds.
 _JITTER_MS: Final = 2000
@@ -125,7 +121,7 @@ class Node:
                 await self.announcements.begin()
                 logger.debug("node %s joined", self.id)
 
-    async def retire(self) -> None:
+    async def retire(self, *, is_news: bool = True) -> None:
         """Send clients elsewhere: readiness turns red, listen and GET streams end; what still comes is served."""
         if self.is_draining:
             return
@@ -134,14 +130,18 @@ class Node:
         for (_, name), stream in list(self.streams.items()):
             if name == GET_STREAM:
                 stream.end(retry_ms=self.policy.retry_ms + random.randrange(_JITTER_MS))  # noqa: S311 (no secret)
-        self.observer.happened(Happening.DRAINED, node=self.id, calls=len(self.running))
+        if is_news:
+            self.observer.happened(Happening.DRAINED, node=self.id, calls=len(self.running))
         self.lifecycle.spawn(_quietly(self.backend.retire(self.id)))
 
-    async def stop(self, patience: float = 0.0, *, serving: bool = False) -> None:
-        """Take no more requests, or go on `serving` until none runs; after `patience` seconds end calls; leave."""
+    async def stop(self, patience: float = 0.0, *, serving: bool = False, is_news: bool = True) -> None:
+        """Take no more requests, or go on `serving` until none runs; after `patience` seconds end calls; leave.
+
+        It `is_news`, to be logged, unless the node was made for a single request.
+        """
         self.is_stopping = not serving
         give_up = self._loop.time() + patience
-        await self.retire()
+        await self.retire(is_news=is_news)
         await wait_while(self._is_busy, give_up, after=_LINGER if serving else 0.0)
         if serving:
             self.is_stopping = True

@@ -102,10 +102,17 @@ class PlainCalls:
         except MCPError:
             raise
         except Exception as error:
-            _log(tool.name, error)
-            return self._serialize(
-                version, CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
-            )
+            failure = error
+        else:
+            return self._answered(version, returned, result)
+        # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
+        _log(tool.name, failure)
+        return self._serialize(
+            version, CallToolResult(content=[TextContent(type="text", text=str(failure))], is_error=True)
+        )
+
+    def _answered(self, version: str, returned: Any, result: Any) -> dict[str, Any] | InputRequiredResult:
+        """Write what a tool has returned, and what the SDK made of it."""
         if isinstance(returned, InputRequiredResult):
             return returned
         if isinstance(returned, CallToolResult):
@@ -225,10 +232,11 @@ def passes_plain_calls(middleware: Any) -> bool:
 
 def _log(name: str, error: Exception) -> None:
     """Log a failure as the SDK does: what the tool meant to say in one line, a crash with its traceback."""
+    about = {"tool": name}
     if not isinstance(error, ToolError) or isinstance(error, UnexpectedToolError):
-        logger.exception("the tool %r raised an unexpected exception", name)
+        logger.error("the tool %r raised an unexpected exception", name, exc_info=error, extra=about)
     elif isinstance(error.__cause__, ValidationError):
         fields = sorted({".".join(map(str, item["loc"])) for item in error.__cause__.errors()})
-        logger.info("the tool %r was called with wrong arguments: %r", name, fields)
+        logger.info("the tool %r was called with wrong arguments: %r", name, fields, extra=about)
     else:
-        logger.info("the tool %r failed: %r", name, str(error))
+        logger.info("the tool %r failed: %r", name, str(error), extra=about)

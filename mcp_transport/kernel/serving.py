@@ -46,6 +46,7 @@ from mcp_transport.protocol.errors import (
     sessionless_code,
 )
 from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.history import operation_of
 from mcp_transport.protocol.jsonrpc import Notification, Request
 from mcp_transport.protocol.versions import REVISIONS
 
@@ -56,6 +57,9 @@ _MAX_PAGES: Final = 100
 
 # Notifications that say everything by their name.
 _BARE: Final = ("notifications/initialized", "notifications/roots/list_changed")
+
+# What the name in a request's parameters is the name of.
+_SUBJECTS: Final = {"tools/call": "tool", "prompts/get": "prompt"}
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +166,8 @@ class Kernel:
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = _Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
         version = exchange.facts.protocol_version
-        outcome = await _outcome("initialize", version, _answered(runner, exchange, "initialize", params))
+        work = _answered(runner, exchange, "initialize", params)
+        outcome = await _outcome(Request(0, "initialize", None), version, work)
         if is_plain and outcome.result is not None:
             self._greetings.keep(options, params, outcome.result)
         return outcome
@@ -179,10 +184,10 @@ class Kernel:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         if request.hidden:
-            return await _outcome(request.method, version, _hide(request, version))
+            return await _outcome(request, version, _hide(request, version))
         if (tool := self._plain.tool(request)) is not None and not _is_traced(request.meta):
-            return await _outcome(request.method, version, self._call_plainly(tool, request, version, exchange))
-        return await _outcome(request.method, version, self._call(request, exchange))
+            return await _outcome(request, version, self._call_plainly(tool, request, version, exchange))
+        return await _outcome(request, version, self._call(request, exchange))
 
     async def _call_plainly(
         self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
@@ -237,7 +242,7 @@ async def _answered(
         await _close(runner.connection)
 
 
-async def _outcome(method: str, version: str, work: Awaitable[Outcome]) -> Outcome:
+async def _outcome(request: Request, version: str, work: Awaitable[Outcome]) -> Outcome:
     """Wait for an outcome, and turn what is raised instead into the error that says so."""
     try:
         return await work
@@ -247,10 +252,19 @@ async def _outcome(method: str, version: str, work: Awaitable[Outcome]) -> Outco
             fields["code"] = sessionless_code(fields["code"])
         return Outcome(error=fields)
     except ValidationError as error:
-        return Outcome(error={"code": INVALID_PARAMS, "message": _describe(method, error)}, malformed=True)
-    except Exception:
-        logger.exception("the handler of %s failed", method)
-        return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+        return Outcome(error={"code": INVALID_PARAMS, "message": _describe(request.method, error)}, malformed=True)
+    except Exception as error:
+        failure = error
+    # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
+    operation = operation_of(request.method, request.params)
+    logger.error("the handler of %s failed", operation, exc_info=failure, extra=_subject(request))
+    return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+
+
+def _subject(request: Request) -> dict[str, str]:
+    """Return what log records are told apart by, besides their stack."""
+    kind, name = _SUBJECTS.get(request.method), (request.params or {}).get("name")
+    return {"method": request.method, **({kind: name} if kind and isinstance(name, str) else {})}
 
 
 @dataclass

@@ -18,7 +18,7 @@ from django.test import override_settings
 from mcp_transport import tool
 from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
-from mcp_transport.server import Declarations
+from mcp_transport.declarations import Declarations
 from tests.adapters.inprocess import Direct, Synchronous
 from tests.adapters.servers import ROOT, Pool
 from tests.adapters.site import settings as site

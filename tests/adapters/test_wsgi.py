@@ -34,6 +34,14 @@ async def test_progress_and_logs_are_dropped(wsgi: Carrier) -> None:
         assert await answer.text() == "said"
 
 
+async def test_end_of_a_request_is_not_logged_as_the_end_of_a_node(
+    wsgi: Carrier, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert await text(wsgi, ECHO) == "x"
+    assert "drained" not in caplog.text
+
+
 async def test_get_is_not_served(wsgi: Carrier) -> None:
     session = await Session.open(wsgi)
     for request in (session.get(), session.get("abc-1"), Request(method="GET", headers=(HOST,))):

@@ -307,5 +307,5 @@ def test_app_must_be_installed(settings: Any) -> None:
 
 def test_unknown_option_is_refused(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"AUTHENTICATORS": [{"BACKEND": "token", "OPTIONS": {"PREFX": "a"}}]}
-    with pytest.raises(ImproperlyConfigured, match="prefx"):
+    with pytest.raises(ImproperlyConfigured, match="PREFX"):
         build_gate()

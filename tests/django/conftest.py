@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from mcp_transport import bootstrap, server
+from mcp_transport.declarations import Declarations
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.server import Declarations
 
 Serve = Callable[[], Endpoint]
 

@@ -44,6 +44,9 @@ def praise(thing: str) -> str:
     return f"Praise {thing}."
 
 
+empty: MCPServer[Any] = MCPServer("empty")
+
+
 async def _list_tools(ctx: Any, params: Any) -> ListToolsResult:
     schema = {"type": "object", "properties": {"thing": {"type": "string"}}, "required": ["thing"]}
     return ListToolsResult(tools=[Tool(name="where", description="Tell where something lies.", input_schema=schema)])

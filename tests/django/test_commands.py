@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,8 +64,36 @@ def test_list_prints_a_line_a_tool(tools: None) -> None:
     assert lines == ["add     Add two numbers.", "whoami", "echo", "refuse", "draw", "ask"]
 
 
-def test_list_without_tools_prints_nothing(declarations: Any) -> None:
-    assert run("mcp_tools", "list") == ""
+def test_list_without_tools_says_where_they_were_looked_for(
+    declarations: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("orders", "apps/stock", "shop"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "orders/mcp.py").touch()
+    (tmp_path / "apps/stock/mcp.py").touch()
+    monkeypatch.chdir(tmp_path)
+    lines = run("mcp_tools", "list").splitlines()
+    assert lines[0] == "No tools are declared. Looked for mcp.py in the installed apps:"
+    assert "  mcpsite.shop: mcp.py declares no tool" in lines
+    assert "  django.contrib.auth" in lines
+    assert lines[-2:] == [
+        "orders/mcp.py is in no app of INSTALLED_APPS. Is 'orders' missing there?",
+        "apps/stock/mcp.py is in no app of INSTALLED_APPS. Is 'apps.stock' missing there?",
+    ]
+    assert run("mcp_tools", "list", "--json") == "[]\n"
+
+
+def test_list_of_another_server_without_tools_names_that_server(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"SERVER": "tests.django.servers.empty"}
+    assert run("mcp_tools", "list") == (
+        "The server that MCP_TRANSPORT['SERVER'] names, tests.django.servers.empty, has no tools.\n"
+    )
+
+
+def test_command_logs_nothing_of_the_node_that_it_was(tools: None, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run("mcp_tools", "call", "add", "a=1")
+    assert "drained" not in caplog.text
 
 
 def test_list_as_json_is_the_whole_answer(tools: None) -> None:

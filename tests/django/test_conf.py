@@ -93,7 +93,7 @@ RIGHT: dict[str, list[Any]] = {
     "SERVER": ["shop.mcp.server", None],
     "BACKEND": ["memory", "cache", "redis", "auto", "shop.sessions.Backend"],
     "REDIS_CLUSTER": [True, False, None],
-    "CACHE": ["sessions"],
+    "CACHE": ["default"],
     "PROTOCOL_VERSIONS": [["2025-11-25"], ("2025-11-25", "2026-07-28")],
     "ALLOWED_ORIGINS": [["https://app.example"], (), ["*"]],
     "REHYDRATE": [True, False],

@@ -10,7 +10,7 @@ import pytest
 from fastmcp import Context, FastMCP
 from fastmcp.server.dependencies import get_context
 
-from mcp_transport.checks import check_parts
+from mcp_transport.checks import check_settings
 from tests.django.calls import call, failure, listed, opened, result_of, text_of
 
 
@@ -95,4 +95,4 @@ async def test_tool_reports_and_asks_in_a_session(fast: Any) -> None:
 
 
 def test_checks_accept_it(fast: Any) -> None:
-    assert list(check_parts()) == []
+    assert list(check_settings()) == []

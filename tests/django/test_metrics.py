@@ -21,10 +21,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from mcp_transport import bootstrap, metrics, tool
+from mcp_transport.declarations import Declarations
 from mcp_transport.engine.observer import _LINES, Happening
 from mcp_transport.metrics import EndpointCollector
 from mcp_transport.protocol.history import Ending
-from mcp_transport.server import Declarations
 from tests.clock import settle
 from tests.django.calls import opened
 from tests.test_docs import table

@@ -16,8 +16,14 @@ class DoctorConfig(AppConfig):
     verbose_name = _("MCP doctor")
 
     def ready(self) -> None:
-        from mcp_transport import tool
-        from mcp_transport.contrib.doctor.events import mcp_doctor_events
+        from mcp_transport.discovery import on_discovery
 
         # Here, and not in an mcp.py: to import a module must not offer a tool to the world.
-        tool(read_only=True, open_world=False, title="Doctor's events")(mcp_doctor_events)
+        on_discovery(_declare)
+
+
+def _declare() -> None:
+    from mcp_transport import tool
+    from mcp_transport.contrib.doctor.events import mcp_doctor_events
+
+    tool(read_only=True, open_world=False, title="Doctor's events")(mcp_doctor_events)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.module_loading import module_has_submodule
 
-from mcp_transport import bootstrap
+from mcp_transport import bootstrap, conf
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply
 
@@ -48,6 +52,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(tools, indent=2))
             return
+        for line in () if tools else _nothing():
+            self.stdout.write(line)
         width = max((len(tool["name"]) for tool in tools), default=0)
         for tool in tools:
             summary = (tool.get("description") or "").strip().partition("\n")[0]
@@ -69,6 +75,32 @@ class Command(BaseCommand):
                 self.stdout.write(line)
         if result.get("isError"):
             raise CommandError(f"The tool {name!r} reported an error.")
+
+
+def _nothing() -> Iterator[str]:
+    """Say where tools were looked for, and where they may have been forgotten."""
+    if (server := conf.get("SERVER")) is not None:
+        yield f"The server that MCP_TRANSPORT['SERVER'] names, {server}, has no tools."
+        return
+    yield "No tools are declared. Looked for mcp.py in the installed apps:"
+    for app in apps.get_app_configs():
+        has_module = module_has_submodule(app.module, "mcp") if app.module is not None else False
+        yield f"  {app.name}{': mcp.py declares no tool' if has_module else ''}"
+    for place in _forgotten():
+        yield f"{place} is in no app of INSTALLED_APPS. Is {'.'.join(place.parent.parts)!r} missing there?"
+
+
+def _forgotten() -> list[Path]:
+    """Return each mcp.py of a directory beside manage.py, or one below, that is no installed app."""
+    known = {Path(app.path).resolve() for app in apps.get_app_configs()}
+    roots = dict.fromkeys((Path(sys.argv[0]).resolve().parent, Path.cwd()))
+    return [
+        found.relative_to(root)
+        for root in roots
+        for pattern in ("*/mcp.py", "*/*/mcp.py")
+        for found in sorted(root.glob(pattern))
+        if found.parent.resolve() not in known
+    ]
 
 
 def _arguments(pairs: list[str], document: str | None) -> dict[str, Any]:
@@ -136,7 +168,7 @@ async def _result(method: str, params: dict[str, Any], user: Any = None) -> dict
     try:
         reply = await endpoint.handle(request, _chunks(json.dumps(message).encode()))
     finally:
-        await endpoint.stop()
+        await endpoint.stop(is_news=False)
     body = json.loads(reply.body) if isinstance(reply, Reply) else {}
     if "result" not in body:
         raise CommandError(body["error"]["message"])

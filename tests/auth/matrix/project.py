@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from mcp_transport import Context, server, tool
+from mcp_transport.declarations import Declarations
 from mcp_transport.protocol.session import Session
-from mcp_transport.server import Declarations
 from tests.auth.issuer import ISSUER, RESOURCE, AuthServer
 from tests.engine.stores import FlakyBackend
 

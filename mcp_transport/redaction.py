@@ -1,0 +1,117 @@
+"""Stand-ins for exceptions: their kinds and stacks, without what they say and without local variables."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Final
+
+from django.core.exceptions import ImproperlyConfigured
+
+from mcp_transport.exceptions import MCPTransportError
+
+__all__ = ["WITHHELD", "origin", "redacted"]
+
+WITHHELD: Final = "(text withheld)"
+
+# What a reader of a traceback needs of a frame's module.
+_MODULE_FACTS: Final = ("__name__", "__file__", "__loader__")
+
+
+def redacted(error: BaseException) -> BaseException:
+    """Return a stand-in for an exception, and for its causes, contexts and members; this package's own texts stay."""
+    made: dict[int, tuple[BaseException, BaseException]] = {}
+    waiting = [error]
+    while waiting:
+        original = waiting.pop()
+        members = original.exceptions if isinstance(original, BaseExceptionGroup) else ()
+        if missing := [member for member in members if id(member) not in made]:
+            waiting += [original, *missing]
+        elif id(original) not in made:
+            made[id(original)] = original, _stand_in(original, [made[id(member)][1] for member in members])
+            waiting += [linked for linked in (original.__cause__, original.__context__) if linked is not None]
+    for original, stand_in in made.values():
+        if original.__cause__ is not None:
+            stand_in.__cause__ = made[id(original.__cause__)][1]
+        if original.__context__ is not None:
+            stand_in.__context__ = made[id(original.__context__)][1]
+        stand_in.__suppress_context__ = original.__suppress_context__
+    return made[id(error)][1]
+
+
+def origin(error: BaseException) -> str:
+    """Return the name of the module whose code raised an exception; an empty string if it was never raised."""
+    modules = [frame.f_globals.get("__name__") for frame, _ in _frames(error.__traceback__)]
+    return str(modules[-1]) if modules else ""
+
+
+def _stand_in(original: BaseException, members: Sequence[BaseException]) -> BaseException:
+    base: Any = Exception if isinstance(original, Exception) else BaseException
+    if isinstance(original, BaseExceptionGroup):
+        base = ExceptionGroup if isinstance(original, ExceptionGroup) else BaseExceptionGroup
+    kind = type(original)
+    make = _kind(base, kind.__name__, kind.__qualname__, str(kind.__module__))
+    stand_in: BaseException = make(_text(original), members) if members else make(_text(original))
+    return stand_in.with_traceback(_bare(original.__traceback__))
+
+
+@lru_cache(maxsize=256)
+def _kind(base: Any, name: str, qualified: str, module: str) -> Any:
+    """Make a class that looks like another one, and has none of its constructor, members and methods."""
+    return type(name, (base,), {"__qualname__": qualified, "__module__": module})
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error) if _is_own(error) else WITHHELD
+    except Exception:  # a project may have derived from one of ours, and its __str__ is its own
+        return WITHHELD
+
+
+def _is_own(error: BaseException) -> bool:
+    """Tell whether an exception's text is this package's, which says what is to be mended."""
+    if isinstance(error, ImproperlyConfigured):
+        return origin(error).partition(".")[0] == "mcp_transport"
+    return isinstance(error, MCPTransportError)
+
+
+def _bare(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback through the same lines, whose frames have no local variables."""
+    bare: TracebackType | None = None
+    for frame, line in reversed(list(_frames(traceback))):
+        entry = _raised_at(frame, line)
+        entry.tb_next, bare = bare, entry
+    return bare
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while traceback is not None:
+        # A frame that is at no line, as of generated code, has None.
+        yield traceback.tb_frame, traceback.tb_lineno or 0
+        traceback = traceback.tb_next
+
+
+def _raised_at(frame: FrameType, line: int) -> TracebackType:
+    """Return the traceback of an exception at a line of a function; only code that raises one has a frame to show."""
+    code = frame.f_code
+    facts: dict[str, Any] = {name: frame.f_globals[name] for name in _MODULE_FACTS if name in frame.f_globals}
+    try:
+        exec(_raising(code.co_filename, max(line, 1), code.co_name, code.co_qualname), facts, {})  # noqa: S102
+    except Exception as error:
+        if (raised := error.__traceback__) is not None and raised.tb_next is not None:
+            return raised.tb_next
+    raise AssertionError("code that raises has raised nothing")
+
+
+@lru_cache(maxsize=2048)
+def _raising(file: str, line: int, name: str, qualified: str) -> CodeType:
+    """Compile `raise Exception` for a line of a function, without columns to underline."""
+    tree = ast.parse("raise Exception")
+    for node in ast.walk(tree):
+        for place in ("lineno", "end_lineno"):
+            setattr(node, place, line)
+        for place in ("col_offset", "end_col_offset"):
+            setattr(node, place, -1)
+    return compile(tree, file, "exec").replace(co_name=name, co_qualname=qualified)

@@ -1,0 +1,126 @@
+"""What a value of a setting must look like; each function says what is wrong with one, or returns an empty string."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+__all__ = [
+    "cache_hints_fault",
+    "implied_scopes_fault",
+    "kind_name",
+    "origins_fault",
+    "scopes_fault",
+    "type_fault",
+    "url_fault",
+]
+
+# No count, size or time is larger; JavaScript and Lua know no larger integer either. NaN is not below it.
+_LARGEST: Final = 2**53
+
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\s*:]+|\[[0-9a-f:.]+\])(:\d+)?/?", re.I)  # RFC 6454, 6.2
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+# The methods of 2026-07-28 whose results clients may keep (caching).
+_CACHEABLE: Final = (
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+)
+
+_NAMES: Final = {
+    Sequence: "a list",
+    list: "a list of strings",
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    dict: "a dict",
+    bool: "True or False",
+}
+
+
+def type_fault(kind: Any, value: Any, *, is_secret: bool = False) -> str:
+    """Compare a value with a type; a secret one is not quoted."""
+    if _matches(kind, value):
+        return ""
+    return f"expected {kind_name(kind)}, got {type(value).__name__ if is_secret else repr(value)}"
+
+
+def kind_name(kind: Any) -> str:
+    """Name a type as people do."""
+    if isinstance(kind, types.UnionType):
+        return " or ".join(kind_name(member) for member in typing.get_args(kind))
+    return _NAMES.get(kind, "None")
+
+
+def _matches(kind: Any, value: Any) -> bool:
+    if isinstance(kind, types.UnionType):
+        return any(_matches(member, value) for member in typing.get_args(kind))
+    if kind is list:
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if kind is Sequence:
+        return isinstance(value, list | tuple)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    return isinstance(value, kind)
+
+
+def scopes_fault(scopes: Sequence[Any]) -> str:
+    """Look for what is no scope (RFC 6749, 3.3)."""
+    wrong = [scope for scope in scopes if not isinstance(scope, str) or not _SCOPE.fullmatch(scope)]
+    return f"expected scopes, each a name without blanks and quotes, got {wrong[0]!r}" if wrong else ""
+
+
+def implied_scopes_fault(implied: Mapping[Any, Any]) -> str:
+    """Look for what is no scope with a list of scopes."""
+    for scope, narrower in implied.items():
+        if fault := scopes_fault([scope]):
+            return fault
+        if not isinstance(narrower, list | tuple | set | frozenset):
+            return f"expected a list of scopes for {scope!r}, got {narrower!r}"
+        if fault := scopes_fault(list(narrower)):
+            return fault
+    return ""
+
+
+def cache_hints_fault(hints: Mapping[Any, Any]) -> str:
+    """Look for a method whose results are never kept, or a hint that is no pair of milliseconds and scope."""
+    for method, hint in hints.items():
+        if method not in _CACHEABLE:
+            return f"expected some of {', '.join(_CACHEABLE)}, got {method!r}"
+        is_pair = isinstance(hint, list | tuple) and len(hint) == 2
+        if not is_pair or not _matches(int, hint[0]) or hint[0] < 0 or hint[1] not in ("public", "private"):
+            return f"expected (milliseconds, 'public' or 'private') for {method!r}, got {hint!r}"
+    return ""
+
+
+def origins_fault(origins: Sequence[str]) -> str:
+    """Look for what no browser would send as Origin."""
+    wrong = [origin for origin in origins if origin != "*" and not _ORIGIN.fullmatch(origin)]
+    return f"expected origins like 'https://app.example.com', or '*', got {wrong[0]!r}" if wrong else ""
+
+
+def url_fault(url: str) -> str:
+    """Say what is wrong with the URL of a resource (RFC 8707, 2); there may be none."""
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_host = False
+    if not has_host or parts.scheme not in ("https", "http") or not url.isprintable() or " " in url:
+        return f"{url!r} is no absolute URL"
+    if parts.query or "#" in url or "?" in url:
+        return f"{url!r} has a query or a fragment"
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        return f"{url!r} is not https"
+    return ""
