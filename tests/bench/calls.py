@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.bench import messages
-from tests.bench.clients import Client, confirm
+from tests.bench.clients import Client, Querying, confirm
 from tests.bench.load import Start
 from tests.bench.stage import Facts, Stage, close_all
 from tests.bench.wire import Answer, WrongAnswer
@@ -20,6 +20,11 @@ async def in_session(stage: Stage) -> Facts:
 async def alone(stage: Stage) -> Facts:
     """Have each client call `add` without a session."""
     return await _calls(stage, stage.server.alone)
+
+
+async def query(stage: Stage) -> Facts:
+    """Have each client call a tool that makes one query by the ORM's asynchronous methods, without a session."""
+    return await _calls(stage, Querying)
 
 
 async def _calls(stage: Stage, kind: type[Client] | None) -> Facts:

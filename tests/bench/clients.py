@@ -100,15 +100,23 @@ class Handshakeless(Client):
 class Sessionless(Client):
     """A client of 2026-07-28."""
 
+    tool = "add"
+
     async def handshake(self) -> None:
-        body = messages.add(messages.SESSIONLESS_META)
-        self._add = messages.template(self._alone("add", body))
+        body = messages.add(messages.SESSIONLESS_META, self.tool)
+        self._add = messages.template(self._alone(self.tool, body))
 
     def counting(self, steps: int, pause: float) -> bytes:
         return messages.template(self._alone("count", messages.count(steps, pause, messages.SESSIONLESS_META)))
 
     def _alone(self, tool: str, body: bytes) -> bytes:
         return messages.request("POST", self.path, self.port, messages.sessionless_headers(tool), body)
+
+
+class Querying(Sessionless):
+    """A client of 2026-07-28 whose calls query a database."""
+
+    tool = "query"
 
 
 class OldSSE(Client):

@@ -39,9 +39,9 @@ INITIALIZE = rpc("initialize", {"protocolVersion": SESSIONFUL, "capabilities": {
 INITIALIZED = rpc("notifications/initialized")
 
 
-def add(meta: Mapping[str, Any] | None = None) -> bytes:
-    """Build the body of a call of `add`, numbered 1000000."""
-    return _call("add", {"a": FIRST_NUMBER, "b": ADDEND}, meta or {})
+def add(meta: Mapping[str, Any] | None = None, tool: str = "add") -> bytes:
+    """Build the body of a call of `add`, or of another tool that adds, numbered 1000000."""
+    return _call(tool, {"a": FIRST_NUMBER, "b": ADDEND}, meta or {})
 
 
 def count(steps: int, pause: float, meta: Mapping[str, Any] | None = None) -> bytes:

@@ -74,6 +74,7 @@ class ServerProcess(Process):
 
     def environment(self) -> dict[str, str]:
         own = {"REDIS_URL": self.redis.url} if self.redis is not None else {}
+        own["BENCH_DATABASE"] = str(self.folder / "db.sqlite3")
         return {**os.environ, "PORT": str(self.port), **own, **self.server.variables}
 
     def is_ready(self) -> bool:

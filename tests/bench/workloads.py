@@ -43,6 +43,7 @@ def _has_sessions(server: Server) -> bool:
 WORKLOADS: Mapping[str, Workload] = {
     "session": Workload(calls.in_session, lambda server: server.session is not None),
     "alone": Workload(calls.alone, lambda server: server.alone is not None),
+    "query": Workload(calls.query, lambda server: server.kind == "ours" or server.path == "/bare"),
     "stream": Workload(streams.stream, _streams),
     "first-event": Workload(streams.first_event, _streams),
     "spacing": Workload(streams.spacing, _streams),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
+from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -20,9 +22,16 @@ async def bare(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     message = orjson.loads(request.body)
     if is_count(message):
         return _stream(counted(message))
+    if is_query(message):
+        await ContentType.objects.filter(pk=message["params"]["arguments"]["a"]).aexists()
     status, content, session = answer(message)
     headers = {"Mcp-Session-Id": session} if session else {}
     return HttpResponse(content, status=status, content_type="application/json", headers=headers)
+
+
+def is_query(message: Any) -> bool:
+    """Tell whether a message calls `query`."""
+    return message.get("method") == "tools/call" and message["params"]["name"] == "query"
 
 
 def _stream(events: AsyncIterator[bytes]) -> StreamingHttpResponse:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
+from django.contrib.contenttypes.models import ContentType
+
 from mcp_transport import Context, tool
 
 
 @tool
 async def add(a: int, b: int) -> int:
     """Add."""
+    return a + b
+
+
+@tool
+async def query(a: int, b: int) -> int:
+    """Add, after one query."""
+    await ContentType.objects.filter(pk=a).aexists()
     return a + b
 
 

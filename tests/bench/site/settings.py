@@ -29,7 +29,9 @@ MIDDLEWARE = [
 if os.environ.get("BENCH_MIDDLEWARE") != "default":
     MIDDLEWARE = []
 ROOT_URLCONF = "tests.bench.site.urls"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("BENCH_DATABASE", ":memory:")}
+}
 USE_TZ = True
 
 if BACKEND == "memory":
