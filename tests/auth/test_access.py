@@ -11,11 +11,12 @@ import pytest
 from mcp_types import Completion
 
 from mcp_transport import Context, Principal, bootstrap, completion, prompt, resource, tool
-from mcp_transport.declarations import Declarations, build_server
+from mcp_transport.declarations import Declarations
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.session import session_key
+from mcp_transport.server import build_server
 from tests.engine.client import Answer, SessionClient, send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
