@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import AsyncSingleThreadContext, async_to_sync, sync_to_async
 from django.core.serializers.json import DjangoJSONEncoder
 
 from mcp_transport.exceptions import ProtocolError
@@ -16,7 +16,6 @@ from mcp_transport.protocol.versions import REVISIONS
 from mcp_transport.test.answers import Answers, Elicit, Roots, Sample
 from mcp_transport.test.conversation import Conversation, Exchange, SessionConversation
 from mcp_transport.test.http import HTTP
-from mcp_transport.test.login import log_in
 from mcp_transport.test.results import PromptResult, ResourceResult, Result, ToolResult
 from mcp_transport.test.serving import crashes, serving
 
@@ -187,7 +186,7 @@ class MCPClient:
 
     def _log_in(self) -> None:
         user, self._user = self._user, None
-        self._http.headers |= log_in(self._http.client, user)
+        self._http.log_in(user)
 
     async def _exchange(self, method: str, params: Mapping[str, Any]) -> Exchange:
         with crashes() as raised:
@@ -259,4 +258,5 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
     async def awaited() -> _T:
         return await work
 
-    return async_to_sync(awaited)()
+    with AsyncSingleThreadContext():  # at whose end the loop's thread has ended, too
+        return async_to_sync(awaited)()

@@ -18,6 +18,7 @@ from django.urls import NoReverseMatch, Resolver404, ResolverMatch, resolve, rev
 from django.utils.module_loading import import_string
 
 from mcp_transport.test.asgi import ApplicationHandler
+from mcp_transport.test.login import check_login, log_in
 
 __all__ = ["HTTP", "Answer"]
 
@@ -63,8 +64,8 @@ class Answer:
         where = f" to {self.headers['location']}" if "location" in self.headers else ""
         begin = self.content[:500].decode(errors="replace")
         return (
-            f"HTTP {self.status}{where} is no answer of MCP: a middleware of the project answered, or the endpoint is "
-            f"not at this path, see MCPClient(path=...)\n{begin}"
+            f"HTTP {self.status}{where} is no answer of MCP: a middleware of the project answered, or the endpoint "
+            f"is not at this path, see MCPClient(path=...)\n{begin}"
         )
 
 
@@ -73,23 +74,31 @@ class HTTP:
 
     def __init__(self, path: str | None, headers: Mapping[str, str], *, raise_request_exception: bool) -> None:
         self.path, application = _endpoint(path)
-        self.client = AsyncClient(raise_request_exception=raise_request_exception)
-        self.client.handler = _Handler() if application is None else ApplicationHandler(application)
-        self.headers = {name.lower(): value for name, value in headers.items()}
+        self._client = AsyncClient(raise_request_exception=raise_request_exception)
+        self._client.handler = _Handler() if application is None else ApplicationHandler(application)
+        self._headers = {name.lower(): value for name, value in headers.items()}
+        self._has_user = False
+
+    def log_in(self, user: Any) -> None:
+        """Log a user in. Raises: ImproperlyConfigured in a project without sessions."""
+        self._headers |= log_in(self._client, user)
+        self._has_user = True
 
     @asynccontextmanager
     async def send(self, method: str, headers: Mapping[str, str], message: Any = None) -> AsyncIterator[Answer]:
         """Send a request; the response is closed at the end."""
-        response: HttpResponseBase = await self.client.generic(
+        response: HttpResponseBase = await self._client.generic(
             method,
             self.path,
             json.dumps(message, cls=DjangoJSONEncoder) if message is not None else "",
             "application/json",
             secure=settings.SECURE_SSL_REDIRECT,  # as behind a proxy that ends TLS
-            headers={**headers, **self.headers},
+            headers={**headers, **self._headers},
         )
         answer = Answer(response)
         try:
+            if self._has_user:
+                check_login(getattr(response, "asgi_request", None))
             yield answer
         finally:
             answer.close()

@@ -11,7 +11,9 @@ from django.http import HttpRequest
 from django.middleware.csrf import CSRF_SESSION_KEY, get_token
 from django.test.client import AsyncClient
 
-__all__ = ["log_in"]
+from mcp_transport import conf
+
+__all__ = ["check_login", "log_in"]
 
 
 def log_in(client: AsyncClient, user: Any) -> dict[str, str]:
@@ -30,6 +32,18 @@ def log_in(client: AsyncClient, user: Any) -> dict[str, str]:
     else:
         client.cookies[settings.CSRF_COOKIE_NAME] = secret
     return {settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").lower(): token}
+
+
+def check_login(request: HttpRequest | None) -> None:
+    """Check that a request which a view answered can have a user; one of an application is not known.
+
+    Raises: ImproperlyConfigured when nothing looks at the session.
+    """
+    if request is not None and not hasattr(request, "user") and "session" not in conf.get("AUTHENTICATORS"):
+        raise ImproperlyConfigured(
+            "MCPClient(user=...): nothing reads who is logged in; MIDDLEWARE needs Django's SessionMiddleware and "
+            "AuthenticationMiddleware"
+        )
 
 
 def _require_sessions() -> None:

@@ -11,8 +11,11 @@ from contextvars import ContextVar
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from asgiref.sync import sync_to_async
+
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.signals import held_back, send
 from mcp_transport.threads import shared_thread
 
 __all__ = ["crashes", "serving"]
@@ -33,21 +36,23 @@ _guests: WeakKeyDictionary[asyncio.AbstractEventLoop, _Guests] = WeakKeyDictiona
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[None]:
-    """Have requests served with the test's thread; leave no node behind on the loop."""
+    """Have requests served, and events received, on the test's thread; leave no node behind on the loop."""
     guests = _guests.setdefault(asyncio.get_running_loop(), _Guests())
     async with guests.lock:  # so that nobody comes in while a node stops
         served = endpoint()
         served.leave_process_alone()
         guests.endpoints.add(served)
         guests.number += 1
-    try:
-        with shared_thread():
+    with shared_thread(), held_back() as events:
+        try:
             yield
-    finally:
-        async with guests.lock:
-            guests.number -= 1
-            while not guests.number and guests.endpoints:
-                await guests.endpoints.pop().stop()
+        finally:
+            async with guests.lock:
+                guests.number -= 1
+                while not guests.number and guests.endpoints:
+                    await guests.endpoints.pop().stop()
+            for event in events:
+                await sync_to_async(send)(event)
 
 
 _crashes: ContextVar[list[BaseException] | None] = ContextVar("mcp_transport.test.crashes", default=None)
