@@ -6,7 +6,7 @@ Every run of pytest imports this module where the package is installed, so it im
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["mcp_client", "mcp_client_factory"]
 
 
+# What gives a test of pytest-django its database.
+_DATABASES: Final = ("db", "transactional_db", "django_db_reset_sequences", "django_db_serialized_rollback")
+
+
 @pytest.fixture
-def mcp_client_factory() -> Iterator[Callable[..., MCPClient]]:
+def mcp_client_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., MCPClient]]:
     """Make clients with the arguments of `MCPClient`; their sessions end with the test."""
     _require_django()
+    for name in _DATABASES:
+        if name in request.fixturenames:
+            request.getfixturevalue(name)  # so that it outlives the clients, whose users are there
     from mcp_transport.test import MCPClient
 
     clients: list[MCPClient] = []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
 
 __all__ = ["Answers", "Elicit", "Roots", "Sample"]
 
@@ -63,8 +64,9 @@ class Answers:
     async def _next(self, name: str, asked: str, *arguments: Any) -> Any:
         source = getattr(self, name)
         if callable(source):
-            answer = source(*arguments)
-            return await answer if inspect.isawaitable(answer) else answer
+            # Synchronous ones on the test's thread, with its transaction.
+            call = source if iscoroutinefunction(source) else sync_to_async(source)
+            return await call(*arguments)
         if isinstance(source, Sequence) and not isinstance(source, str):
             number, self._given[name] = self._given[name], self._given[name] + 1
             if number >= len(source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 
 from mcp_transport.test import MCPClient
 from tests.django.tested_tools import declare
@@ -41,6 +42,17 @@ def test_question_to_the_user_is_answered(session: bool, answer: Any, said: str)
 def test_answer_may_be_a_coroutine(session: bool) -> None:
     async def answer(message: str, schema: Any) -> Any:
         return {"sure": True}
+
+    with MCPClient(session=session, elicit=answer) as client:
+        assert client.call("confirm").result == "accept True"
+
+
+@both_eras
+def test_answering_function_sees_the_transaction(session: bool) -> None:
+    Group.objects.create(name="a")
+
+    def answer(message: str, schema: Any) -> Any:
+        return {"sure": Group.objects.count() == 1}
 
     with MCPClient(session=session, elicit=answer) as client:
         assert client.call("confirm").result == "accept True"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.signals import connection_created
@@ -287,6 +288,13 @@ class TestCaseOfDjango(TestCase):
                     (await client.acall(name)).assert_ok()
                 self.assertEqual((await client.acall("groups")).result, ["of the class", "of the method"])
                 self.assertEqual((await client.acall("whoami")).result, "ann")
+
+    async def test_synchronous_method_is_used_from_a_thread(self) -> None:
+        for session in (False, True):
+            client = MCPClient(session=session)
+            for name in ("count_groups", "report_from_a_thread"):
+                (await sync_to_async(client.call)(name)).assert_ok()
+            await client.aclose()
 
     async def test_synchronous_method_in_asynchronous_code_names_the_other_one(self) -> None:
         with self.assertRaisesMessage(RuntimeError, "such as acall() for call()"):
