@@ -25,6 +25,8 @@ _T = TypeVar("_T")
 _ResultT = TypeVar("_ResultT", bound=Result)
 _Members = list[dict[str, Any]]
 
+_SingleThread: Final[Any] = AsyncSingleThreadContext  # asgiref's has no types
+
 _SESSIONFUL: Final = "2025-11-25"
 _SESSIONLESS: Final = "2026-07-28"
 
@@ -258,5 +260,5 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
     async def awaited() -> _T:
         return await work
 
-    with AsyncSingleThreadContext():  # at whose end the loop's thread has ended, too
+    with _SingleThread():  # at whose end the loop's thread has ended, too
         return async_to_sync(awaited)()
