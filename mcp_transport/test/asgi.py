@@ -19,6 +19,9 @@ class ApplicationHandler(AsyncClientHandler):
         super().__init__()
         self._application = application
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> ApplicationHandler:
+        return ApplicationHandler(self._application)
+
     async def __call__(self, scope: dict[str, Any]) -> Any:
         file = scope.pop("_body_file", None)
         visit = _Visit(file.read() if file is not None else b"")

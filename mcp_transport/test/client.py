@@ -66,7 +66,7 @@ class MCPClient:
         kind = SessionConversation if REVISIONS[version].sessionful else Conversation
         self._conversation = kind(self._http, version, self._answers)
         self._raises = raise_request_exception
-        self._user, self._beginning = user, asyncio.Lock()
+        self._user = user
         if user is not None and not _is_async():  # else with the first request
             self._log_in()
 
@@ -192,8 +192,8 @@ class MCPClient:
 
     async def _exchange(self, method: str, params: Mapping[str, Any]) -> Exchange:
         with crashes() as raised:
-            async with serving():
-                async with self._beginning:  # of several first requests, one begins
+            async with serving() as alone:
+                async with alone:  # of several first requests, one begins
                     if self._user is not None:
                         await sync_to_async(self._log_in)()
                     refusal = await self._conversation.begin()

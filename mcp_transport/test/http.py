@@ -134,6 +134,9 @@ class _Handler(AsyncClientHandler):
             del scope["headers"][names.index(b"host")]
         return await super().__call__(scope)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Handler:
+        return _Handler()  # setUpTestData's attributes are copied for each test, which not all middleware can be
+
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Come in between the middleware and the view, and look up what is called."""
         if (executor := getattr(AsyncToSync.executors, "current", None)) is not None:

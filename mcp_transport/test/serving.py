@@ -35,8 +35,11 @@ _guests: WeakKeyDictionary[asyncio.AbstractEventLoop, _Guests] = WeakKeyDictiona
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[None]:
-    """Have requests served, and events received, on the test's thread; leave no node behind on the loop."""
+async def serving() -> AsyncIterator[asyncio.Lock]:
+    """Have requests served, and events received, on the test's thread; leave no node behind on the loop.
+
+    Yields the lock under which, on this loop, requests come and go.
+    """
     guests = _guests.setdefault(asyncio.get_running_loop(), _Guests())
     async with guests.lock:  # so that nobody comes in while a node stops
         served = endpoint()
@@ -45,7 +48,7 @@ async def serving() -> AsyncIterator[None]:
         guests.number += 1
     with shared_thread(), held_back() as events:
         try:
-            yield
+            yield guests.lock
         finally:
             async with guests.lock:
                 guests.number -= 1

@@ -46,6 +46,7 @@ class Plain:
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
+        self.lock = threading.Lock()  # which cannot be copied
 
     def __call__(self, request: Any) -> Any:
         request.groups = Group.objects.count()
@@ -243,6 +244,9 @@ class TestCaseOfDjango(TestCase):
         Group.objects.create(name="of the class")
         cls.ann = User.objects.create_user("ann")
         cls.logged_in = MCPClient(user=cls.ann)
+        with modify_settings(MIDDLEWARE={"append": f"{HERE}.Plain"}):
+            cls.asked = MCPClient(elicit=[{"sure": True}, "decline"])
+            cls.asked.list_tools()
 
     def test_tool_sees_the_data_of_the_class(self) -> None:
         for session in (False, True):
@@ -258,6 +262,11 @@ class TestCaseOfDjango(TestCase):
 
     def test_user_of_the_class_is_logged_in(self) -> None:
         self.assertEqual(self.logged_in.call("whoami").result, "ann")
+
+    def test_client_of_the_class_is_as_the_class_left_it(self) -> None:
+        self.assertEqual(self.asked.call("confirm").result, "accept True")
+
+    test_client_of_the_class_is_so_each_time = test_client_of_the_class_is_as_the_class_left_it
 
     def test_queries_of_tools_are_counted(self) -> None:
         for session in (False, True):
