@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class Exchange:
     last_event_id: str = ""
     progress: list[Progress] = field(default_factory=list)
     logs: list[Log] = field(default_factory=list)
+    answering: list[asyncio.Task[None]] = field(default_factory=list)
+    """The questions that are being answered."""
     failure: BaseException | None = None
     """Why the test could not answer a question."""
 
@@ -115,6 +118,7 @@ class Conversation:
             await self._listen(exchange, answer)
         for _ in range(_MOST_ROUNDS):
             if exchange.response:
+                await asyncio.gather(*exchange.answering)
                 return exchange.response
             await self._resume(exchange)
         raise AssertionError(f"{method} has no answer: its stream ended {_MOST_ROUNDS} times")
@@ -128,7 +132,8 @@ class Conversation:
             if "method" not in message:
                 exchange.response = message  # be it without an id, if the request could not be read
             elif "id" in message:
-                await self._answer(exchange, message)
+                # Not awaited: what is left of it may have to wait until the tool leaves the test's thread.
+                exchange.answering.append(asyncio.ensure_future(self._answer(exchange, message)))
             else:
                 exchange.hear(message["method"], message.get("params", {}))
 

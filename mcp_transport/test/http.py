@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from asgiref.sync import AsyncToSync, SyncToAsync
+from asgiref.sync import AsyncToSync
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 
 from mcp_transport.test.asgi import ApplicationHandler
 from mcp_transport.test.login import check_login, log_in
+from mcp_transport.test.thread import WhileItLasts
 
 __all__ = ["HTTP", "Answer"]
 
@@ -140,24 +141,8 @@ class _Handler(AsyncClientHandler):
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Come in between the middleware and the view, and look up what is called."""
         if (executor := getattr(AsyncToSync.executors, "current", None)) is not None:
-            AsyncToSync.executors.current = _WhileItLasts(executor)
+            AsyncToSync.executors.current = WhileItLasts(executor)
         return super().resolve_request(request)
-
-
-class _WhileItLasts:
-    """Runs work on the thread that waits in a middleware and, when it waits no more, where asgiref does without one.
-
-    asgiref gives the call's task that thread for good (django/asgiref#526).
-    """
-
-    def __init__(self, executor: Any) -> None:
-        self._executor = executor
-
-    def submit(self, *work: Any) -> Any:
-        try:
-            return self._executor.submit(*work)
-        except RuntimeError:
-            return SyncToAsync.single_thread_executor.submit(*work)
 
 
 def _is_message(parsed: Any) -> bool:

@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.signals import held_back, send
+from mcp_transport.test.thread import on_waiting_thread
 from mcp_transport.threads import shared_thread
 
 __all__ = ["crashes", "serving"]
@@ -46,7 +47,7 @@ async def serving() -> AsyncIterator[asyncio.Lock]:
         served.leave_process_alone()
         guests.endpoints.add(served)
         guests.number += 1
-    with shared_thread(), held_back() as events:
+    with shared_thread(), on_waiting_thread(), held_back() as events:
         try:
             yield guests.lock
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 
 from mcp_transport.test import MCPClient
 from tests.django.tested_tools import declare
@@ -56,6 +56,24 @@ def test_answering_function_sees_the_transaction(session: bool) -> None:
 
     with MCPClient(session=session, elicit=answer) as client:
         assert client.call("confirm").result == "accept True"
+
+
+def answer_with_a_query(message: str, schema: Any) -> Any:
+    return {"sure": not Group.objects.exists()}
+
+
+def test_synchronous_tool_is_answered_in_the_thread_in_which_it_waits() -> None:
+    ann = User.objects.create_user("ann")
+    with MCPClient(session=True, user=ann, elicit=answer_with_a_query) as client:
+        assert client.call("confirm_from_a_thread").result == ["accept", "accept", "0"]
+        assert client.call("add", a=1, b=1).result == 2
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_synchronous_tool_of_an_asynchronous_test_is_answered() -> None:
+    ann = await User.objects.acreate_user("ann")
+    async with MCPClient(session=True, user=ann, elicit=answer_with_a_query) as client:
+        assert (await client.acall("confirm_from_a_thread")).result == ["accept", "accept", "0"]
 
 
 @both_eras

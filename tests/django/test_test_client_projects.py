@@ -13,14 +13,16 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from django.db.backends.signals import connection_created
 from django.http import HttpResponse
 from django.test import TestCase, TransactionTestCase, modify_settings, override_settings
 from django.utils import translation
+from mcp.server.mcpserver.exceptions import ToolError
 from rest_framework.authentication import TokenAuthentication
 from rest_framework.authtoken.models import Token
 
-from mcp_transport import signals
+from mcp_transport import signals, tool
 from mcp_transport.contrib.tokens.models import PersonalToken
 from mcp_transport.test import MCPClient
 from tests.django.tested_tools import Crash, declare
@@ -137,6 +139,30 @@ def test_project_that_redirects_to_https_is_reached(session: bool, settings: Any
     settings.SECURE_SSL_REDIRECT = True
     with MCPClient(session=session) as client:
         assert client.call("add", a=1, b=1).result == 2
+
+
+@pytest.mark.django_db
+@both_eras
+@pytest.mark.parametrize("middleware", [[], [f"{HERE}.Plain"]], ids=len)
+def test_tool_that_refuses_rolls_back_where_requests_are_atomic(
+    session: bool, middleware: list[str], settings: Any
+) -> None:
+    @tool
+    def write_and_refuse() -> int:
+        """Write, then refuse."""
+        Group.objects.create(name="b")
+        raise ToolError("no")
+
+    settings.MIDDLEWARE = middleware
+    settings.MCP_TRANSPORT = {}
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        with MCPClient(session=session) as client:
+            client.call("make_group", name="a").assert_ok()
+            client.call("write_and_refuse").assert_error("no")
+            assert client.call("groups").result == ["a"]
+    finally:
+        connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
 # -- who calls -------------------------------------------------------------------------------------------------

@@ -164,6 +164,13 @@ def _asking() -> None:
         return f"{reply.action} {(reply.content or {}).get('sure', '')}".strip()
 
     @tool
+    def confirm_from_a_thread(ctx: Context) -> list[str]:
+        """Ask the user twice, from synchronous code between queries."""
+        before = Group.objects.count()
+        answers = [async_to_sync(ctx.elicit)("Sure?", Sure).action for _ in range(2)]
+        return [*answers, str(Group.objects.count() - before)]
+
+    @tool
     async def write(ctx: Context) -> str | InputRequiredResult:
         """Ask the client's model, and for its folders."""
         if ctx.protocol_version < "2026-07-28":
