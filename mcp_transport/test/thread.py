@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import asgiref.sync
 from asgiref.current_thread_executor import CurrentThreadExecutor
@@ -15,20 +15,23 @@ from asgiref.sync import AsyncToSync, SyncToAsync
 
 __all__ = ["WhileItLasts", "on_waiting_thread"]
 
-_waiting: WeakKeyDictionary[threading.Thread, list[Any]] = WeakKeyDictionary()
-"""The executors that run work on a thread which waits in them, the innermost last."""
+_waiting: WeakKeyDictionary[threading.Thread, list[ref[Any]]] = WeakKeyDictionary()
+"""The executors that run work on a thread which waits in them, or is about to, the innermost last."""
 
 
 class _Noted(CurrentThreadExecutor):
     """Says where it waits."""
 
+    def __init__(self, old_executor: Any) -> None:
+        super().__init__(old_executor)
+        # At once: the asynchronous code may be under way before the thread waits for it.
+        _waiting.setdefault(threading.current_thread(), []).append(ref(self))
+
     def run_until_future(self, future: Future[Any]) -> None:
-        waiting = _waiting.setdefault(threading.current_thread(), [])
-        waiting.append(self)
         try:
             super().run_until_future(future)
         finally:
-            waiting.remove(self)
+            _waiting[threading.current_thread()].remove(ref(self))
 
 
 # Private in asgiref, which says of no thread what waits there: `async_to_sync` makes one each time.
@@ -62,15 +65,25 @@ class _Innermost:
         self._executor = executor
 
     def submit(self, *work: Any) -> Any:
-        if self._executor is None:
-            threads, usual = SyncToAsync.single_thread_executor._threads, SyncToAsync.single_thread_executor
-        else:
-            threads, usual = {self._executor._work_thread}, self._executor
-        waiting = [executor for thread in threads for executor in _waiting.get(thread, ())]
-        return (waiting[-1] if waiting else usual).submit(*work)
+        usual: Any = SyncToAsync.single_thread_executor if self._executor is None else self._executor
+        threads = usual._threads if self._executor is None else {usual._work_thread}
+        waiting = [found for thread in threads for item in _waiting.get(thread, ()) if (found := item()) is not None]
+        if self._executor is not None and self._executor not in waiting:
+            waiting = []  # it is over, and knows whom to ask
+        return (waiting[-1] if waiting else usual).submit(_tidy, *work)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
+
+
+def _tidy(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do work, and forget the executors that it made but never waited in."""
+    waiting = _waiting.setdefault(threading.current_thread(), [])
+    before = len(waiting)
+    try:
+        return work(*arguments)
+    finally:
+        del waiting[before:]
 
 
 @contextmanager

@@ -410,7 +410,7 @@ async def test_nothing_is_left_behind_on_the_loop(session: bool) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert signal.getsignal(signal.SIGTERM) is handler
-    assert gc.get_freeze_count() == frozen
+    assert gc.get_freeze_count() <= frozen  # what was frozen may end
 
 
 async def test_client_that_ends_leaves_the_calls_of_others_alone() -> None:
