@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from typing import Final
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.logs import caught
 from mcp_transport.signals import held_back, send
 from mcp_transport.test.thread import on_waiting_thread
 from mcp_transport.threads import shared_thread
 
 __all__ = ["crashes", "serving"]
-
-# Whoever logs what a tool, a resource or an authenticator raises, as an error and while it is handled.
-_LOGGERS: Final = ("mcp_transport", "mcp")
 
 
 class _Guests:
@@ -59,44 +53,12 @@ async def serving() -> AsyncIterator[asyncio.Lock]:
                 await sync_to_async(send)(event)
 
 
-_crashes: ContextVar[list[BaseException] | None] = ContextVar("mcp_transport.test.crashes", default=None)
-
-
 @contextmanager
 def crashes() -> Iterator[list[BaseException]]:
     """Collect the exceptions that are logged while the block's requests are served."""
     found: list[BaseException] = []
-    token = _crashes.set(found)
-    added: list[tuple[logging.Logger, logging.Handler]] = []
-    for logger in map(logging.getLogger, _LOGGERS):
-        if not logger.hasHandlers() and logging.lastResort is not None:
-            added.append((logger, logging.lastResort))  # which logging uses only where there is no other handler
-        added.append((logger, _Listener(found)))
+    token = caught.set(found)
     try:
-        for logger, handler in added:
-            logger.addHandler(handler)
         yield found
     finally:
-        for logger, handler in added:
-            logger.removeHandler(handler)
-        _crashes.reset(token)
-
-
-class _Listener(logging.Handler):
-    """Keeps the exceptions of one client's requests; whatever logs them runs in a copy of its context."""
-
-    def __init__(self, found: list[BaseException]) -> None:
-        super().__init__(logging.ERROR)
-        self._found = found
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # Not the record's, which may have lost it for the sake of LOG_EXCEPTION_TEXTS.
-        if (error := sys.exception()) is not None and _crashes.get() is self._found:
-            self._found.append(_root(error))
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return what a function raised, out of what the SDK wraps it in."""
-    while type(error).__module__.startswith("mcp.") and error.__cause__ is not None:
-        error = error.__cause__
-    return error
+        caught.reset(token)
