@@ -7,6 +7,7 @@ texts and variables back; while DEBUG is on they are written anyway.
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Final
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.conf import settings
 from mcp_transport import conf
 from mcp_transport.redaction import WITHHELD, origin, redacted
 
-__all__ = ["Crashes", "install"]
+__all__ = ["Crashes", "caught", "install"]
 
 _LOGGERS: Final = (
     "mcp.server.mcpserver.server",
@@ -43,6 +44,10 @@ _SUBJECTS: Final = {"Tool %r": "tool", "Completion for argument %r": "argument"}
 _RESOURCE: Final = "Resource %r"
 
 
+caught: Final[ContextVar[list[BaseException] | None]] = ContextVar("mcp_transport.logs.caught", default=None)
+"""Where the client for tests keeps what is raised while its requests are served."""
+
+
 class Crashes(logging.Filter):
     """Makes log records say what was raised where, and takes texts and local variables out of them."""
 
@@ -59,6 +64,8 @@ class Crashes(logging.Filter):
             words = (*words[:-1], WITHHELD)
         if isinstance(record.exc_info, tuple) and isinstance(error := record.exc_info[1], BaseException):
             raised = _unwrapped(error)
+            if (found := caught.get()) is not None:
+                found.append(raised)
             shown = raised if is_open else redacted(raised)
             record.exc_info, record.exc_text = (type(shown), shown, shown.__traceback__), None
             # Mails to ADMINS are told apart by this line alone.

@@ -9,8 +9,10 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from django.dispatch import Signal
@@ -20,7 +22,17 @@ from mcp_transport.connections import end_connections
 from mcp_transport.executor import DaemonThreads, SerialExecutor
 from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 
-__all__ = ["SignalAuditor", "access_denied", "announce", "session_closed", "session_opened", "settle", "tool_called"]
+__all__ = [
+    "SignalAuditor",
+    "access_denied",
+    "announce",
+    "held_back",
+    "send",
+    "session_closed",
+    "session_opened",
+    "settle",
+    "tool_called",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +54,8 @@ _SIGNALS: Final[Mapping[type[AuditEvent], Signal]] = {
 
 # Events that may wait for slow receivers; what comes beyond is dropped, and said so, before memory runs out.
 _MOST_WAITING: Final = 10_000
+
+_held: ContextVar[list[AuditEvent] | None] = ContextVar("mcp_transport.signals.held", default=None)
 
 _room = threading.BoundedSemaphore(_MOST_WAITING)
 _thread = SerialExecutor(DaemonThreads("mcp-audit"))
@@ -71,6 +85,9 @@ def announce(event: AuditEvent) -> None:
     """Send an event to its signal's receivers, behind whatever goes on."""
     if not _SIGNALS[type(event)].receivers:
         return
+    if (held := _held.get()) is not None:
+        held.append(event)
+        return
     if not _room.acquire(blocking=False):
         logger.error("an event is not recorded: %d wait for receivers of signals already", _MOST_WAITING)
         return
@@ -79,6 +96,22 @@ def announce(event: AuditEvent) -> None:
     except RuntimeError:
         _room.release()
         logger.error("an event is not recorded: the process ends")
+
+
+@contextmanager
+def held_back() -> Iterator[list[AuditEvent]]:
+    """Collect the events of the block's requests, to `send` them from a thread that is not ours: a test's."""
+    events: list[AuditEvent] = []
+    token = _held.set(events)
+    try:
+        yield events
+    finally:
+        _held.reset(token)
+
+
+def send(event: AuditEvent) -> None:
+    """Send an event to its signal's receivers, from this thread; what they raise is logged."""
+    _SIGNALS[type(event)].send_robust(sender=type(event), event=event)
 
 
 def settle(seconds: float = 5.0) -> None:
@@ -94,7 +127,7 @@ def _leave(sent: Future[None]) -> None:
 
 def _send(event: AuditEvent) -> None:
     try:
-        _SIGNALS[type(event)].send_robust(sender=type(event), event=event)  # which logs what receivers raise
+        send(event)
     finally:
         end_connections()
 

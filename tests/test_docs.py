@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 from argparse import ArgumentParser, _SubParsersAction
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
 def names(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths]
 
+
+# Where the package is installed, pytest finds the plugin by its entry point.
+_INSTALLED = any(found.name == "mcp_transport" for found in entry_points(group="pytest11"))
+PLUGIN = () if _INSTALLED else ("-p", "mcp_transport.pytest_plugin")
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 
@@ -307,20 +312,35 @@ def carry_out(folder: Path, *tests: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_example_tests_pass(tmp_path: Path) -> None:
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop/__init__.py").touch()
-    (tmp_path / "shop/mcp.py").write_text(
-        "from mcp_transport import Context, tool\n\n\n"
-        "@tool\ndef add(a: int, b: int) -> int:\n    return a + b\n\n\n"
-        "@tool\ndef whoami(ctx: Context) -> str:\n    return ctx.user.get_username()\n"
-    )
-    (tmp_path / "docs_settings.py").write_text(
+def lay_out(folder: Path, blocks: list[str]) -> list[str]:
+    """Write each block into the file that its first line names; return the files of tests."""
+    files = {}
+    for block in blocks:
+        name = re.match(r"# (\S+\.py)\n", block)
+        assert name, f"the first line names no file:\n{block}"
+        files[folder / name[1]] = block
+    for path, block in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(block)
+    (folder / "docs_settings.py").write_text(
         "from tests.settings import *\n\nINSTALLED_APPS = [*INSTALLED_APPS[:-1], 'shop']\n"
     )
-    (tmp_path / "test_examples.py").write_text("\n".join(python_blocks(DOCS / "howto/test-your-tools.md")))
-    carry_out(tmp_path, "--ds=docs_settings", str(tmp_path / "test_examples.py"))
+    return [str(path) for path in files if path.name.startswith("test_")]
+
+
+@pytest.mark.slow
+def test_example_tests_pass(tmp_path: Path) -> None:
+    tests = lay_out(tmp_path, python_blocks(DOCS / "howto/test-your-tools.md"))
+    assert len(tests) >= 7
+    carry_out(tmp_path, "--ds=docs_settings", *PLUGIN, *tests)
+
+
+@pytest.mark.slow
+def test_example_tests_of_access_pass(tmp_path: Path) -> None:
+    blocks = python_blocks(DOCS / "howto/authentication.md")
+    tests = lay_out(tmp_path, [block for block in blocks if re.match(r"# shop/(mcp|tests/\w+)\.py\n", block)])
+    carry_out(tmp_path, "--ds=docs_settings", *tests)
 
 
 @pytest.mark.slow

@@ -254,6 +254,10 @@ class Endpoint:
 
     # -- life ----------------------------------------------------------------------------------------
 
+    def leave_process_alone(self) -> None:
+        """Change neither signals nor the garbage collector: the process is a test run's."""
+        self._owns_process = False
+
     async def node(self) -> Node:
         """Return the running loop's node; the first request on a loop starts it."""
         loop = asyncio.get_running_loop()

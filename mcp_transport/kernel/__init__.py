@@ -8,7 +8,7 @@ dispatch context. Those seams may move in a minor release, so nothing outside th
 from __future__ import annotations
 
 from mcp_transport.kernel.access import Rule
-from mcp_transport.kernel.envelope import open_envelope
+from mcp_transport.kernel.envelope import open_envelope, request_headers
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
 from mcp_transport.kernel.handlers import (
@@ -45,6 +45,7 @@ __all__ = [
     "header_annotation_fault",
     "lowlevel",
     "open_envelope",
+    "request_headers",
     "send_log",
     "serve_completions",
     "sessionful_features",

@@ -9,7 +9,9 @@ from mcp.shared.inbound import (
     NAME_BEARING_METHODS,
     InboundLadderRejection,
     classify_inbound_request,
+    encode_header_value,
     find_invalid_x_mcp_header,
+    mcp_param_headers,
     validate_mcp_param_headers,
     x_mcp_header_map,
 )
@@ -21,7 +23,7 @@ from mcp_transport.protocol.errors import UNSUPPORTED_VERSION
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Request
 
-__all__ = ["HeaderParameters", "open_envelope"]
+__all__ = ["HeaderParameters", "open_envelope", "request_headers"]
 
 # A header that begins so may be base64 (2026-07-28, streamable-http, custom headers).
 _ENCODED: Final = "=?"
@@ -45,6 +47,16 @@ def open_envelope(request: Request, headers: Headers, versions: Sequence[str]) -
         client_info=meta.get(CLIENT_INFO_META_KEY),
         capabilities=meta[CLIENT_CAPABILITIES_META_KEY],
     )
+
+
+def request_headers(method: str, params: Mapping[str, Any], schema: Any = None) -> dict[str, str]:
+    """Return the headers in which a client repeats what a request says; `schema` is the called tool's, if known."""
+    headers = {"Mcp-Method": method}
+    if isinstance(named := params.get(NAME_BEARING_METHODS.get(method, "")), str):
+        headers["Mcp-Name"] = encode_header_value(named)
+    if schema is not None:
+        headers |= mcp_param_headers(x_mcp_header_map(schema), params.get("arguments") or {})
+    return headers
 
 
 def _agrees(request: Request, meta: Mapping[str, Any], headers: Headers, versions: Sequence[str]) -> bool:
