@@ -1,0 +1,137 @@
+"""What befalls connections: they are cut, the database restarts, the pool is small, they are kept for long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.projects.clients import LEGACY, caller
+from tests.projects.conftest import Served, Stand
+from tests.projects.constants import SEED
+from tests.projects.load import abandon, everything, fill
+from tests.projects.matrix import grown_project
+from tests.projects.project import Site
+from tests.projects.script import KINDS
+from tests.projects.vitals import is_idle, left_behind, until_idle
+
+pytestmark = pytest.mark.slow
+WITHIN = 15.0
+"""Seconds within which everything must be served again."""
+CALLS = 10
+NO_POOL: dict[str, Any] = {"OPTIONS": {"pool": None}}
+POOL_OF_FOUR: dict[str, Any] = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 4, "timeout": 10}}}
+KEPT = [
+    pytest.param({**NO_POOL, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}, id="age-0"),
+    pytest.param({**NO_POOL, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}, id="age-60"),
+    pytest.param({**NO_POOL, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}, id="age-none"),
+]
+
+
+MIDDLEWARE = [
+    pytest.param({}, id="plain-middleware"),
+    pytest.param({"SITE_MIDDLEWARE": "async"}, id="async-middleware"),
+]
+
+
+@pytest.fixture
+def variables() -> dict[str, str]:
+    """Return what else settings read from the environment."""
+    return {}
+
+
+@pytest.fixture
+def varied(served: Served, stand: Stand, options: dict[str, Any], variables: dict[str, str]) -> Iterator[Site]:
+    """Serve the project with other options of its databases."""
+    site = stand.start(*served, options, variables)
+    yield site
+    site.stop()
+
+
+@grown_project()
+async def test_calls_get_over_connections_that_were_cut(site: Site) -> None:
+    await _serves(site)
+    assert site.cut()
+    await _serves(site)
+
+
+@grown_project()
+async def test_calls_get_over_a_restart_of_the_database(site: Site) -> None:
+    await _serves(site)
+    site.postgres.restart()
+    await _serves(site)
+
+
+@grown_project()
+@pytest.mark.parametrize("options", [POOL_OF_FOUR], ids=["pool-of-four"])
+@pytest.mark.parametrize("variables", MIDDLEWARE)
+async def test_fifty_abandoned_calls_do_not_exhaust_a_pool_of_four(varied: Site) -> None:
+    await _serves(varied)
+    async with _watched(varied, "/plain") as seen:
+        for path in varied.project.paths:
+            sessionless, sessionful = (abandon(varied, path, 25, in_session=kind) for kind in (False, True))
+            await asyncio.gather(sessionless, sessionful)
+            await _serves(varied)
+    assert set(seen) == {200}
+
+
+@grown_project()
+@pytest.mark.parametrize("options", KEPT)
+async def test_connections_that_are_kept_do_not_pile_up_and_may_be_cut(varied: Site) -> None:
+    await fill(varied)
+    await everything(varied)
+    before = await until_idle(varied)
+    assert is_idle(varied, before), before
+    await everything(varied)
+    assert not (more := await left_behind(varied, before)), more
+    varied.cut()
+    await _serves(varied)
+
+
+async def _serves(site: Site) -> None:
+    """Wait until tools, the admin and a view of the site are answered, then make more calls: all must be right."""
+    deadline = time.monotonic() + WITHIN
+    while faults := [*await _faults_of_pages(site), *await _faults_of_calls(site, 1)]:
+        assert time.monotonic() < deadline, faults
+    assert not (faults := await _faults_of_calls(site, CALLS)), faults
+
+
+async def _faults_of_pages(site: Site) -> list[str]:
+    answers = {path: (await site.get(path)).status_code for path in ("/plain", "/groups", "/admin/login/")}
+    return [f"{path}: {status}" for path, status in answers.items() if status != 200]
+
+
+async def _faults_of_calls(site: Site, count: int) -> list[str]:
+    """Read by tools of both kinds, side by side, on each path."""
+    faults: list[str] = []
+    for path in site.project.paths:
+        try:
+            async with caller(site, path, LEGACY, proof=False) as me:
+                arguments = {"work": "read", "when": "at once", "name": SEED, "seconds": 0}
+                calls = [me.call(f"{kind}_call", **arguments) for kind in KINDS for _ in range(count)]
+                faults += [f"{path}: {came}" for came in await asyncio.gather(*calls) if came.text != "1"]
+        except* Exception as errors:
+            faults.append(f"{path}: {errors.exceptions!r}")
+    return faults
+
+
+@asynccontextmanager
+async def _watched(site: Site, path: str) -> AsyncIterator[list[int]]:
+    """Ask for a page again and again; yield the statuses."""
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append((await site.get(path)).status_code)
+            await asyncio.sleep(0.1)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield seen
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
