@@ -17,10 +17,22 @@ from tests.projects.postgres import Postgres, look_for_programs
 from tests.projects.project import PROJECTS, Prepared, Site, prepare
 from tests.projects.table import SERVED, Table
 
-KEPT = 4
+KEPT = 2
 """Servers that run at a time, besides those that a test starts for itself."""
 
 _table = Table()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of one server one after the other, whatever order they come in."""
+    places = [place for place, item in enumerate(items) if _served_of(item)]
+    for place, item in zip(places, sorted((items[place] for place in places), key=_served_of), strict=True):
+        items[place] = item
+
+
+def _served_of(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(getattr(getattr(item, "callspec", None), "params", {}).get("served", ()))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
