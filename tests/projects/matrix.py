@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,33 +11,26 @@ import pytest
 from tests.projects.djangos import pythons
 from tests.projects.project import PROJECTS, Project
 
-ALWAYS = {
-    ("grown", "daphne"),
-    ("grown", "uvicorn-h11"),
-    ("startproject", "daphne"),
-    ("startproject", "uvicorn-httptools"),
-}
-"""All else only `make test-projects` runs."""
+ALWAYS = {"grown": ("daphne", "uvicorn-h11"), "startproject": ("daphne", "uvicorn-httptools")}
+"""The servers of each run; all else only `make test-projects` runs."""
 
 
-def every_project(wanted: Callable[[Project], bool] = lambda project: True) -> pytest.MarkDecorator:
-    """Run a test for each project that is wanted, each Django and each server."""
-    return _served(project for project in PROJECTS.values() if wanted(project))
+def every_project() -> pytest.MarkDecorator:
+    """Run a test for each project, each Django and each server."""
+    return _served(PROJECTS.values(), ALWAYS)
 
 
-def grown_project() -> pytest.MarkDecorator:
-    """Run a test for the project on PostgreSQL, with each Django, behind each ASGI server."""
-    return _served([PROJECTS["grown"]])
+def grown_project(*always: str) -> pytest.MarkDecorator:
+    """Run a test for the project on PostgreSQL, with each Django, behind each server; in each run behind some."""
+    return _served([PROJECTS["grown"]], {"grown": always or ALWAYS["grown"]})
 
 
-def _served(projects: Iterable[Project]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("served", list(_parameters(projects)), indirect=True)
+def _served(projects: Iterable[Project], always: Mapping[str, Sequence[str]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("served", [*_parameters(projects, always)], indirect=True)
 
 
-def _parameters(projects: Iterable[Project]) -> Iterator[Any]:
-    for project in projects:
-        for django in pythons():
-            for server in project.servers:
-                served = (project.name, django, server)
-                marks = [] if (project.name, server) in ALWAYS else [pytest.mark.projects]
-                yield pytest.param(served, id="-".join(served), marks=marks)
+def _parameters(projects: Iterable[Project], always: Mapping[str, Sequence[str]]) -> Iterator[Any]:
+    for project, django in itertools.product(projects, pythons()):
+        for server in project.servers:
+            marks = [] if server in always.get(project.name, ()) else [pytest.mark.projects]
+            yield pytest.param((project.name, django, server), id=f"{project.name}-{django}-{server}", marks=marks)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from mcp import MCPError
@@ -13,7 +14,7 @@ from mcp_types import PromptReference
 
 from tests.projects.clients import LEGACY, Caller, Outcome, caller
 from tests.projects.constants import FAULT, REFUSAL, SEED, USER
-from tests.projects.project import MOUNT, VIEW, Site
+from tests.projects.project import ERAS, MOUNT, VIEW, Site
 from tests.projects.tally import Tally
 
 KINDS = ("sync", "async")
@@ -28,14 +29,18 @@ SPEAKING = {"async_whoami", "through_a_thread", "through_the_loop"}
 SURROUNDINGS = {"Accept-Language": "de", "X-Time-Zone": "Asia/Tokyo"}
 
 
-async def perform(site: Site, path: str, era: str) -> Tally:
-    """Make all the calls, as a caller of each tenant where there are some."""
-    tally = Tally()
-    for tenant in site.project.tenants or [""]:
-        try:
-            await _perform(tally, site, path, era, tenant)
-        except* MCPError as errors:
-            tally.note(f"a client of {path} {tenant}", repr(errors.exceptions), "answers")
+async def perform(site: Site) -> Tally:
+    """Make all the calls on each path, in each era, as a caller of each tenant where there are some."""
+    clients = [*itertools.product(site.project.paths, ERAS, site.project.tenants or [""])]
+    return Tally.sum(await asyncio.gather(*(_client(site, *client) for client in clients)))
+
+
+async def _client(site: Site, path: str, era: str, tenant: str) -> Tally:
+    tally = Tally(f"{path} {era} {tenant}".rstrip())
+    try:
+        await _perform(tally, site, path, era, tenant)
+    except* MCPError as errors:
+        tally.note("the client", repr(errors.exceptions), "answers")
     return tally
 
 
@@ -176,18 +181,21 @@ async def _tenant(tally: Tally, me: Caller, tenant: str) -> None:
         tally.note(f"{kind}_tenant", (await me.call(f"{kind}_tenant")).text, tenant)
 
 
-async def side_by_side(site: Site, path: str, count: int) -> Tally:
-    """Make many calls at once, of clients of both eras."""
-    tally = Tally()
+async def side_by_side(site: Site, count: int) -> Tally:
+    """Make many calls at once, of clients of both eras on each path."""
+    paths = site.project.paths
+    return Tally.sum(await asyncio.gather(*(_clients(site, path, count // len(paths)) for path in paths)))
+
+
+async def _clients(site: Site, path: str, count: int) -> Tally:
+    tally = Tally(f"{path} side by side")
+    kinds = itertools.islice(itertools.cycle(itertools.product(KINDS, works_of(site), WHENS[:3])), count)
     try:
-        await _side_by_side(tally, site, path, count)
+        async with AsyncExitStack() as stack:
+            callers = [await stack.enter_async_context(caller(site, path, era)) for era in ERAS]
+            await asyncio.gather(
+                *(_kind(tally, site, me, *kind) for me, kind in zip(itertools.cycle(callers), kinds, strict=False))
+            )
     except* MCPError as errors:
-        tally.note(f"clients of {path}", repr(errors.exceptions), "answers")
+        tally.note("the clients", repr(errors.exceptions), "answers")
     return tally
-
-
-async def _side_by_side(tally: Tally, site: Site, path: str, count: int) -> None:
-    kinds = itertools.cycle(itertools.product(KINDS, works_of(site), WHENS[:3]))
-    async with caller(site, path, LEGACY) as one, caller(site, path, "2026-07-28") as two:
-        pairs = zip(itertools.cycle((one, two)), itertools.islice(kinds, count), strict=False)
-        await asyncio.gather(*(_kind(tally, site, me, *kind) for me, kind in pairs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ MOST = 20
 class Tally:
     """Counts answers, and keeps the wrong ones."""
 
+    where: str = ""
     answers: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -20,7 +22,16 @@ class Tally:
         """Compare one answer with the right one."""
         self.answers += 1
         if came != expected:
-            self.wrong.append(f"{what}: {came!r}, expected {expected!r}")
+            self.wrong.append(f"{self.where}: {what}: {came!r}, expected {expected!r}")
+
+    @classmethod
+    def sum(cls, tallies: Iterable[Tally]) -> Tally:
+        """Add up."""
+        total = cls()
+        for tally in tallies:
+            total.answers += tally.answers
+            total.wrong += tally.wrong
+        return total
 
     def __str__(self) -> str:
         shown = self.wrong[:MOST] + ["..."] * (len(self.wrong) > MOST)

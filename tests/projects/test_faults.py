@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from mcp import MCPError
 
 from tests.projects.clients import LEGACY, caller
 from tests.projects.conftest import Served, Stand
 from tests.projects.constants import SEED
 from tests.projects.load import abandon, everything, fill
 from tests.projects.matrix import grown_project
-from tests.projects.project import Site
+from tests.projects.project import MOUNT, VIEW, Site
 from tests.projects.script import KINDS
-from tests.projects.vitals import is_idle, left_behind, until_idle
+from tests.projects.vitals import growth
 
 pytestmark = pytest.mark.slow
 WITHIN = 15.0
 """Seconds within which everything must be served again."""
-CALLS = 10
+CALLS = 20
+POOL_SECONDS = 10
 NO_POOL: dict[str, Any] = {"OPTIONS": {"pool": None}}
-POOL_OF_FOUR: dict[str, Any] = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 4, "timeout": 10}}}
+POOL_OF_FOUR: dict[str, Any] = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 4, "timeout": POOL_SECONDS}}}
 KEPT = [
     pytest.param({**NO_POOL, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}, id="age-0"),
-    pytest.param({**NO_POOL, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}, id="age-60"),
-    pytest.param({**NO_POOL, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}, id="age-none"),
+    pytest.param(
+        {**NO_POOL, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}, id="age-60", marks=pytest.mark.projects
+    ),
+    pytest.param(
+        {**NO_POOL, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}, id="age-none", marks=pytest.mark.projects
+    ),
 ]
 
 
 MIDDLEWARE = [
-    pytest.param({}, id="plain-middleware"),
+    pytest.param({}, id="plain-middleware", marks=pytest.mark.projects),
     pytest.param({"SITE_MIDDLEWARE": "async"}, id="async-middleware"),
 ]
 
@@ -66,7 +72,7 @@ async def test_calls_get_over_a_restart_of_the_database(site: Site) -> None:
     await _serves(site)
 
 
-@grown_project()
+@grown_project("daphne")
 @pytest.mark.parametrize("options", [POOL_OF_FOUR], ids=["pool-of-four"])
 @pytest.mark.parametrize("variables", MIDDLEWARE)
 async def test_fifty_abandoned_calls_do_not_exhaust_a_pool_of_four(varied: Site) -> None:
@@ -80,14 +86,23 @@ async def test_fifty_abandoned_calls_do_not_exhaust_a_pool_of_four(varied: Site)
 
 
 @grown_project()
+@pytest.mark.parametrize("options", [POOL_OF_FOUR], ids=["pool-of-four"])
+async def test_no_call_keeps_a_connection_while_it_waits_for_another_one(varied: Site) -> None:
+    async with caller(varied, VIEW, LEGACY) as one, caller(varied, MOUNT, LEGACY) as two:
+        asked: list[Awaitable[Any]] = [me.client.list_tools() for me in (one, two) for _ in range(CALLS)]
+        asked += [me.call("for_async_readers") for me in (one, two) for _ in range(CALLS)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    # Where they wait for each other, the pool gives up after its timeout.
+    faults = [answer for answer in answers if isinstance(answer, MCPError) or getattr(answer, "protocol_error", "")]
+    assert not faults
+
+
+@grown_project("daphne")
 @pytest.mark.parametrize("options", KEPT)
 async def test_connections_that_are_kept_do_not_pile_up_and_may_be_cut(varied: Site) -> None:
     await fill(varied)
     await everything(varied)
-    before = await until_idle(varied)
-    assert is_idle(varied, before), before
-    await everything(varied)
-    assert not (more := await left_behind(varied, before)), more
+    assert not (more := await growth(varied, everything)), more
     varied.cut()
     await _serves(varied)
 

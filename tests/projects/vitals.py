@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.projects.project import Site
 
 DEADLINE = 15.0
 """Seconds within which everything must be as before: threads kept for reuse may live for some 10 s."""
+ROUNDS = 3
 _TICK = 0.1
 
 
@@ -65,7 +67,23 @@ def is_idle(site: Site, vitals: Vitals) -> bool:
     return not (vitals.calls or vitals.borrowed or (vitals.connections and not site.keeps_connections))
 
 
-async def left_behind(site: Site, before: Vitals) -> dict[str, str]:
+async def growth(site: Site, work: Callable[[Site], Awaitable[None]]) -> dict[str, str]:
+    """Do some work; return what it leaves behind each time.
+
+    What is in use when nothing is at work is left behind already. Pools of threads may still grow once or twice.
+    """
+    more: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        before = await until_idle(site)
+        if not is_idle(site, before):
+            return {"in use by nobody": str(before)}
+        await work(site)
+        if not (more := await _left_behind(site, before)):
+            break
+    return more
+
+
+async def _left_behind(site: Site, before: Vitals) -> dict[str, str]:
     """Wait until nothing is more than before; return what still is after the deadline."""
     deadline = time.monotonic() + DEADLINE
     while more := (await measure(site)).beyond(before):
