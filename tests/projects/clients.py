@@ -20,7 +20,8 @@ from tests.cluster.client import Client as SocketClient
 from tests.projects.project import Site
 
 LEGACY = "legacy"
-_NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+WSGI_CONNECTIONS = 4
+"""At a time: such servers keep others waiting, or refuse them."""
 CALL_SECONDS = 30.0
 
 
@@ -74,13 +75,14 @@ async def caller(site: Site, path: str, era: str, **options: Any) -> AsyncIterat
     """Connect the official client; `headers` come on top of what proves who calls."""
     more = options.pop("headers", {})
     headers = {**site.headers(**options), **more}
+    limits = httpx2.Limits(max_connections=None if site.project.streams else WSGI_CONNECTIONS)
     made: list[Caller] = []
 
     async def on_log(message: Any) -> None:
         made[0].logs.append(message.data)
 
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60, limits=_NO_LIMITS, trust_env=False) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60, limits=limits, trust_env=False) as http,
         Client(
             streamable_http_client(site.url(path), http_client=http),
             mode=era,

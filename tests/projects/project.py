@@ -259,13 +259,14 @@ class Site:
 
 def _start_project(python: Path, folder: Path) -> None:
     """Write what startproject writes, and append what the quick start has one append."""
-    _run([str(python), "-m", "django", "startproject", "shop", str(folder)])
+    inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    _run([str(python), "-m", "django", "startproject", "shop", str(folder)], env=inherited)
     for addition in (ROOT / "tests/projects/sites/startproject").glob("*.py.txt"):
         with (folder / "shop" / addition.stem).open("a") as written:
             written.write("\n" + addition.read_text())
 
 
-def _run(command: list[str], env: Mapping[str, str] | None = None) -> str:
+def _run(command: list[str], env: Mapping[str, str]) -> str:
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
     return done.stdout

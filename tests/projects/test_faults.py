@@ -27,17 +27,12 @@ CALLS = 20
 POOL_SECONDS = 10
 NO_POOL: dict[str, Any] = {"OPTIONS": {"pool": None}}
 POOL_OF_FOUR: dict[str, Any] = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 4, "timeout": POOL_SECONDS}}}
+LONG: dict[str, Any] = {**NO_POOL, "CONN_HEALTH_CHECKS": True}
 KEPT = [
     pytest.param({**NO_POOL, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}, id="age-0"),
-    pytest.param(
-        {**NO_POOL, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}, id="age-60", marks=pytest.mark.projects
-    ),
-    pytest.param(
-        {**NO_POOL, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}, id="age-none", marks=pytest.mark.projects
-    ),
+    pytest.param({**LONG, "CONN_MAX_AGE": 60}, id="age-60", marks=pytest.mark.projects),
+    pytest.param({**LONG, "CONN_MAX_AGE": None}, id="age-none", marks=pytest.mark.projects),
 ]
-
-
 MIDDLEWARE = [
     pytest.param({}, id="plain-middleware", marks=pytest.mark.projects),
     pytest.param({"SITE_MIDDLEWARE": "async"}, id="async-middleware"),

@@ -40,10 +40,12 @@ class Vitals:
 
 async def measure(site: Site) -> Vitals:
     """Count now."""
-    told = await site.get_json("/vitals")
     pids = [*site.server.processes()]
+    # First, since the request for the other counts has a connection of its own where middleware asks the database.
+    connections = sum(_links(pid, site.database) for pid in pids) if site.is_sqlite else site.backends()
+    told = await site.get_json("/vitals")
     return Vitals(
-        connections=sum(_links(pid, site.database) for pid in pids) if site.is_sqlite else site.backends(),
+        connections=connections,
         borrowed=told["borrowed"],
         threads=sum(_entries(pid, "task") for pid in pids),
         descriptors=sum(_entries(pid, "fd") for pid in pids),
