@@ -98,10 +98,14 @@ class Stand:
         """Start a server with `options` of `Site.start`; the caller stops it."""
         return Site.start(self.prepared(project, django), server, *options)
 
+    def stop_servers(self) -> None:
+        """End all servers; they are started again when somebody asks."""
+        while self._running:
+            self._running.popitem()[1].stop()
+
     def stop(self) -> None:
         """End all servers; remove what was made."""
-        for site in self._running.values():
-            site.stop()
+        self.stop_servers()
         for prepared in self._prepared.values():
             shutil.rmtree(prepared.folder, ignore_errors=True)
 

@@ -18,14 +18,16 @@ PATIENCE = 10.0
 _TICK = 0.05
 
 
-async def abandon(site: Site, path: str, count: int, *, in_session: bool) -> None:
-    """Make calls, and leave all of them in the middle."""
+async def abandon(
+    site: Site, path: str, count: int, *, in_session: bool, begun: int = 0, seconds: float = CALL_SECONDS
+) -> None:
+    """Make calls, and leave all of them when all, or as many as `begun`, have begun."""
     prefix = uuid.uuid4().hex
     async with Visitor(site, path, proof=False) as visitor:
         if in_session:
             await visitor.initialize()
-        calls = [asyncio.create_task(_call(site, visitor, n, prefix, in_session)) for n in range(count)]
-        await _until_begun(site, prefix, count)
+        calls = [asyncio.create_task(_call(site, visitor, n, prefix, in_session, seconds)) for n in range(count)]
+        await _until_begun(site, prefix, begun or count)
         await _leave(calls)
 
 
@@ -34,7 +36,7 @@ async def cancel(site: Site, path: str, count: int) -> None:
     prefix = uuid.uuid4().hex
     async with Visitor(site, path, proof=False) as visitor:
         await visitor.initialize()
-        calls = [asyncio.create_task(_call(site, visitor, n, prefix, True)) for n in range(count)]
+        calls = [asyncio.create_task(_call(site, visitor, n, prefix, True, CALL_SECONDS)) for n in range(count)]
         await _until_begun(site, prefix, count)
         for number in range(count):
             await visitor.notify("notifications/cancelled", {"requestId": number})
@@ -53,7 +55,7 @@ async def fill(site: Site) -> None:
     path = site.project.paths[0]
     prefix = uuid.uuid4().hex
     async with Visitor(site, path) as visitor:
-        slow = [_call(site, visitor, 4 * n, prefix, False) for n in range(TOOL_THREADS)]
+        slow = [_call(site, visitor, 4 * n, prefix, False, CALL_SECONDS) for n in range(TOOL_THREADS)]
         lists = [_list(visitor) for _ in range(TOOL_THREADS)]
         await asyncio.gather(*slow, *lists, return_exceptions=True)
 
@@ -69,14 +71,14 @@ async def everything(site: Site) -> None:
         )
 
 
-async def _call(site: Site, visitor: Visitor, number: int, prefix: str, in_session: bool) -> None:
+async def _call(site: Site, visitor: Visitor, number: int, prefix: str, in_session: bool, seconds: float) -> None:
     """Call a tool: each second one is synchronous, each second pair writes where there is a database."""
     works = works_of(site)
     arguments = {
         "work": works[-1] if number % 4 > 1 else works[len(works) // 2],
         "when": "later",
         "name": f"{prefix}-{number}",
-        "seconds": CALL_SECONDS if site.project.streams else SOON_SECONDS,
+        "seconds": seconds if site.project.streams else SOON_SECONDS,
     }
     call: Callable[..., Awaitable[Any]] = visitor.call if in_session else visitor.call_alone
     answer = await call(f"{KINDS[number % 2]}_call", arguments, id=number)

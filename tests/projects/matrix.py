@@ -20,9 +20,9 @@ def every_project() -> pytest.MarkDecorator:
     return _served(PROJECTS.values(), ALWAYS)
 
 
-def grown_project(*always: str) -> pytest.MarkDecorator:
-    """Run a test for the project on PostgreSQL, with each Django, behind each server; in each run behind some."""
-    return _served([PROJECTS["grown"]], {"grown": always or ALWAYS["grown"]})
+def grown_project() -> pytest.MarkDecorator:
+    """Run a test for the project on PostgreSQL, with each Django, behind each server; in each run behind one."""
+    return _served([PROJECTS["grown"]], {"grown": ["daphne"]})
 
 
 def _served(projects: Iterable[Project], always: Mapping[str, Sequence[str]]) -> pytest.MarkDecorator:

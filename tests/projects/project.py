@@ -155,6 +155,7 @@ class Site:
     server: Server
     database: str
     proxy: Process | None = None
+    is_pooled: bool = False
     keeps_connections: bool = False
     """Whether connections outlive the request or call that made them."""
 
@@ -175,8 +176,8 @@ class Site:
             **(variables or {}),
         }
         site = cls(prepared, Server(server, project.package, prepared.python, environment), database)
-        is_pooled = project.pooled and options.get("OPTIONS", {}).get("pool", True)
-        site.keeps_connections = bool(is_pooled) or options.get("CONN_MAX_AGE", 0) != 0
+        site.is_pooled = project.pooled and bool(options.get("OPTIONS", {}).get("pool", True))
+        site.keeps_connections = site.is_pooled or options.get("CONN_MAX_AGE", 0) != 0
         try:
             site.server.start()
             if project.prefix:
