@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.cluster.answer import Answer
 from tests.projects.clients import Visitor
 from tests.projects.project import Site
 from tests.projects.script import KINDS, SOON_SECONDS, side_by_side, works_of
 
 TOOL_THREADS = 32  # the default of the setting
-CALL_SECONDS = 1.0
+CALL_SECONDS = 0.5
 PATIENCE = 10.0
 _TICK = 0.05
 
@@ -53,10 +54,10 @@ async def _leave(calls: list[asyncio.Task[None]]) -> None:
 async def fill(site: Site) -> None:
     """Fill the pools of threads, which grow when all of their threads are busy, and never shrink."""
     path = site.project.paths[0]
-    prefix = uuid.uuid4().hex
+    arguments = {"work": "none", "when": "later", "name": "fill", "seconds": CALL_SECONDS}
     async with Visitor(site, path) as visitor:
-        slow = [_call(site, visitor, 4 * n, prefix, False, CALL_SECONDS) for n in range(TOOL_THREADS)]
-        lists = [_list(visitor) for _ in range(TOOL_THREADS)]
+        slow = [_answered(visitor.call_alone("sync_call", arguments)) for _ in range(TOOL_THREADS)]
+        lists = [_answered(visitor.alone("tools/list")) for _ in range(TOOL_THREADS)]
         await asyncio.gather(*slow, *lists, return_exceptions=True)
 
 
@@ -65,9 +66,9 @@ async def everything(site: Site) -> None:
     await side_by_side(site, 40)  # other tests look at the answers
     for path in site.project.paths:
         await asyncio.gather(
-            abandon(site, path, 12, in_session=False),
-            abandon(site, path, 12, in_session=True),
-            cancel(site, path, 12),
+            abandon(site, path, 8, in_session=False),
+            abandon(site, path, 8, in_session=True),
+            cancel(site, path, 8),
         )
 
 
@@ -85,8 +86,8 @@ async def _call(site: Site, visitor: Visitor, number: int, prefix: str, in_sessi
     await answer.outcome(2 * PATIENCE)
 
 
-async def _list(visitor: Visitor) -> None:
-    await (await visitor.alone("tools/list")).json()
+async def _answered(request: Awaitable[Answer]) -> None:
+    await (await request).outcome(2 * PATIENCE)
 
 
 async def _until_begun(site: Site, prefix: str, count: int) -> None:
