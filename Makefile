@@ -1,10 +1,12 @@
 # Needs python3 (3.11 or newer) and make; everything else goes into .venv, but for redis-server and nginx, which
-# several processes need, and chromium, which looks at the admin: root on Debian and Ubuntu gets them installed.
+# several processes need, postgresql, which grown projects need, and chromium, which looks at the admin: root on
+# Debian and Ubuntu gets them installed.
 #
 #   make run [PORT=8000] [HOST=127.0.0.1]    start the demonstration shop
 #   make cluster [PORT=8000]                 the shop on three nodes, with Redis behind them and nginx in front
 #   make test [PYTEST_ARGS="-k name"]        run the tests
 #   make test-slow                           build and run the emitted container image, for minutes
+#   make test-projects                       grown projects with each Django behind each server, for an hour
 #   make lint                                ruff and mypy
 #   make security                            look for known faults, in the code, its settings and what it depends on
 #   make conformance                         the official conformance suite against a server started for it
@@ -32,8 +34,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 
-.PHONY: help run cluster servers browser containers test test-slow lint security conformance conformance-cluster
-.PHONY: conformance-server soak bench bench-quick screenshots clean
+.PHONY: help run cluster servers browser containers databases test test-slow test-projects lint security conformance
+.PHONY: conformance-cluster conformance-server soak bench bench-quick screenshots clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -66,13 +68,28 @@ servers browser containers:
 	echo "Missing:$$missing; on Debian and Ubuntu: sudo apt-get install$$missing" >&2; \
 	exit 1
 
+# Debian keeps PostgreSQL's programs off PATH.
+databases:
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing postgresql"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null && exit 0; \
+	fi; \
+	echo "Missing: postgresql; on Debian and Ubuntu: sudo apt-get install postgresql" >&2; \
+	exit 1
+
 test: $(INSTALLED)
 	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
+	@$(MAKE) databases || echo "THE TESTS OF GROWN PROJECTS (tests/projects) ARE SKIPPED WITHOUT IT." >&2
 	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED) containers
 	@$(BIN)/python -m pytest -m slow_deploy tests/deploy $(PYTEST_ARGS)
+
+test-projects: $(INSTALLED) servers databases
+	@$(BIN)/python -m tests.projects $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
@@ -112,7 +129,8 @@ screenshots: $(INSTALLED) browser
 
 clean:
 	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf .cluster .bench
+	rm -rf .cluster .bench .venv-projects
+	rm -f .projects.md
 	rm -f db.sqlite3 db.sqlite3-shm db.sqlite3-wal
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

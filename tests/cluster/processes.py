@@ -140,8 +140,12 @@ class Process(ABC):
                 stderr=output,
                 process_group=0,
             )
+        self.lift_limits()
+
+    def lift_limits(self) -> None:
+        """Let it open as many files as anybody may."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (most, most))
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (most, most))
 
     def await_ready(self) -> None:
         """Wait until it answers; where its port was taken in the meantime, start it on another."""

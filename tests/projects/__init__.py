@@ -1,0 +1,1 @@
+"""Django projects as they grow over the years, and what the endpoint does in each of them."""

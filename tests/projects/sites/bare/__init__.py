@@ -1,0 +1,1 @@
+"""A project without a database, users and admin."""

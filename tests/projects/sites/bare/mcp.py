@@ -1,0 +1,5 @@
+"""Declares what needs no database."""
+
+from tests.projects.tools import declare
+
+declare(database=False)

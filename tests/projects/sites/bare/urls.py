@@ -1,0 +1,11 @@
+"""The URLs."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("mcp", include("mcp_transport.urls")),
+    path("", include("mcp_transport.health")),
+    path("", include("tests.projects.views")),
+]

@@ -1,0 +1,1 @@
+"""A project at a sub-path of a site, behind nginx."""

@@ -1,0 +1,5 @@
+"""Declares what all projects serve."""
+
+from tests.projects.tools import declare
+
+declare()

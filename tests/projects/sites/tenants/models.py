@@ -1,0 +1,16 @@
+"""Who the tenants are, and where."""
+
+from __future__ import annotations
+
+from django.db import models
+from django_tenants.models import DomainMixin, TenantMixin
+
+
+class Shop(TenantMixin):
+    """One tenant."""
+
+    name = models.CharField(max_length=100)
+
+
+class Domain(DomainMixin):
+    """The subdomain of one."""

@@ -1,0 +1,16 @@
+"""The endpoint as a view at /mcp, and mounted at /mounted."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+
+from mcp_transport.asgi import mount
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.projects.sites.tracing.settings")
+
+DjangoInstrumentor().instrument()
+
+application = mount(get_asgi_application(), path="/mounted")

@@ -1,0 +1,53 @@
+"""The table: how each project fared with each Django behind each server."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+SERVED, ANSWERS = "served", "answers"
+"""Properties that tests record: project, Django and server; how many answers were compared."""
+
+
+@dataclass
+class Row:
+    """The tests of one project with one Django behind one server."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    answers: int = 0
+    seconds: float = 0
+
+
+@dataclass
+class Table:
+    """Rows by project, Django and server."""
+
+    rows: defaultdict[tuple[str, ...], Row] = field(default_factory=lambda: defaultdict(Row))
+
+    def add(self, report: Any) -> None:
+        """Take in what pytest reports of one phase of a test."""
+        properties = dict(report.user_properties)
+        if SERVED not in properties:
+            return
+        row = self.rows[properties[SERVED]]
+        row.seconds += report.duration
+        if report.when == "call":
+            row.passed += report.passed
+            row.failed += report.failed
+            row.answers += properties.get(ANSWERS, 0)
+        elif report.failed:
+            row.failed += 1
+        row.skipped += report.skipped
+
+    def __str__(self) -> str:
+        lines = [
+            "| Project | Django | Server | Passed | Failed | Skipped | Answers | Seconds |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for served, row in sorted(self.rows.items()):
+            counts = (row.passed, row.failed, row.skipped, row.answers, f"{row.seconds:.1f}")
+            lines.append(f"| {' | '.join([*served, *map(str, counts)])} |")
+        return "\n".join(lines)
