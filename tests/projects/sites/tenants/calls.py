@@ -9,9 +9,11 @@ from django.db import connection
 from django.http import HttpRequest
 from django_tenants.utils import tenant_context as tenant_of
 
+from mcp_transport import Principal
+
 
 @contextmanager
-def tenant_context(request: HttpRequest | None) -> Iterator[None]:
+def tenant_context(request: HttpRequest | None, principal: Principal | None) -> Iterator[None]:
     """Enter the tenant that the middleware found, in the thread and on the connection of the call."""
     tenant = getattr(request, "tenant", None)
     if tenant is None:
