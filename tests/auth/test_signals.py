@@ -415,7 +415,7 @@ async def test_a_failing_receiver_breaks_nothing(
         signals.settle()
         [error] = [record for record in caplog.records if record.levelno >= logging.ERROR]
         assert error.exc_info is not None
-        assert isinstance(error.exc_info[1], kind)
+        assert type(error.exc_info[1]).__name__ == kind.__name__
         signals.tool_called.disconnect(fail)
         await client.call("add", {"a": 1, "b": 2})
     assert len(heard) == (2 if kind is RuntimeError else 1), "what no receiver may raise ends the others' turn, once"
