@@ -69,8 +69,12 @@ def server() -> Iterator[RedisServer]:
 def filled(server: RedisServer) -> Iterator[dict[str, Any]]:
     """Fill a Redis as nodes would have within a day, and return the settings that name it."""
     named = {
-        "CACHES": {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}},
-        "MCP_TRANSPORT": {"MAX_SESSIONS_PER_PRINCIPAL": COUNT, "SESSION_TTL_SECONDS": 86_400},
+        # Requests are counted in the default cache, which needs rights of its own.
+        "CACHES": {
+            "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            "mcp": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"},
+        },
+        "MCP_TRANSPORT": {"CACHE": "mcp", "MAX_SESSIONS_PER_PRINCIPAL": COUNT, "SESSION_TTL_SECONDS": 86_400},
     }
     with override_settings(**named):
         async_to_sync(_fill)()
