@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import threading
@@ -12,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -22,6 +19,7 @@ from mcp_transport import conf
 from mcp_transport.conf import Fault
 from mcp_transport.discovery import declared, discover
 from mcp_transport.engine.clock import SystemClock
+from mcp_transport.keys import derived_keys
 from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.http import Reply
 from mcp_transport.protocol.policy import Policy
@@ -157,7 +155,7 @@ def _built_endpoint() -> Endpoint:
 def _built_gate() -> Gate:
     global _gate
     if _gate is None:
-        _gate = _build_gate()
+        _gate = _build_gate_of_project()
     return _gate
 
 
@@ -165,6 +163,13 @@ def _build_gate() -> Gate:
     from mcp_transport.auth.configured import build_gate
 
     return build_gate()
+
+
+def _build_gate_of_project() -> Gate:
+    from mcp_transport.auth.configured import build_gate
+    from mcp_transport.call_context import call_contexts, project_context
+
+    return build_gate(call_contexts(project_context()))
 
 
 def private_endpoint(*, restricted: bool = False) -> Endpoint:
@@ -252,6 +257,7 @@ def build_backend() -> Backend:
     Raises:
         ImproperlyConfigured: BACKEND is neither known nor a dotted path to a `Backend`.
     """
+    from mcp_transport.backends.base import Backend as BaseBackend
     from mcp_transport.backends.memory import MemoryBackend
 
     name, policy, now = backend_name(), conf.policy(), SystemClock().now
@@ -272,6 +278,10 @@ def build_backend() -> Backend:
         raise ImproperlyConfigured(
             f"MCP_TRANSPORT['BACKEND'] = {name!r} is neither auto, memory, cache or redis nor a class: {error}"
         ) from error
+    if not isinstance(backend, BaseBackend):
+        raise ImproperlyConfigured(
+            f"MCP_TRANSPORT['BACKEND'] = {name!r} is no subclass of {BaseBackend.__module__}.Backend"
+        )
     return backend
 
 
@@ -310,17 +320,6 @@ _PARTS: Final[Mapping[str, Callable[[], object]]] = {
     "CALL_CONTEXT": _project_context,
 }
 """What the settings name, by the setting that names it."""
-
-
-def derived_keys(purpose: str) -> tuple[bytes, ...]:
-    """Derive a ring of 32-byte keys from SECRET_KEY and SECRET_KEY_FALLBACKS, one ring a purpose."""
-    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    label = f"mcp_transport/{purpose}".encode()
-    return tuple(hmac.new(_bytes(secret), label, hashlib.sha256).digest() for secret in dict.fromkeys(secrets))
-
-
-def _bytes(secret: str | bytes) -> bytes:
-    return secret if isinstance(secret, bytes) else secret.encode()
 
 
 _READ: Final = frozenset(

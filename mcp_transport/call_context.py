@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import inspect
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -87,19 +89,36 @@ class _InProject:
         await self._thread.__aenter__()
         try:
             self._context = contextvars.copy_context()
-            self._manager = await self._in_thread(self._enter)
+            await self._in_thread(self._enter)
             _restore_context(self._context)  # the call sees them, too
             if not isinstance(self._manager, AbstractContextManager):
                 await self._manager.__aenter__()
-        except BaseException:
+        except BaseException as error:
+            self._leave_behind(error)
             await self._thread.__aexit__()
             raise
 
-    def _enter(self) -> Any:
-        manager = self._project(self._django_request(), self._principal)
+    def _enter(self) -> None:
+        manager: Any = self._project(self._django_request(), self._principal)
         if isinstance(manager, AbstractContextManager):
             manager.__enter__()
-        return manager
+        elif not isinstance(manager, AbstractAsyncContextManager):
+            if inspect.iscoroutine(manager):
+                manager.close()
+            raise ImproperlyConfigured(
+                "MCP_TRANSPORT['CALL_CONTEXT'] must return a context manager, such as a function with "
+                f"@contextlib.contextmanager does; it returned {type(manager).__name__}"
+            )
+        self._manager = manager
+
+    def _leave_behind(self, error: BaseException) -> None:
+        """Leave a manager that its thread enters although nobody waits for it any more."""
+        if isinstance(error, asyncio.CancelledError) and not self._thread.joins:
+            self._thread.executor.submit(self._context.run, self._exit_if_entered, error)
+
+    def _exit_if_entered(self, error: BaseException) -> None:
+        if isinstance(self._manager, AbstractContextManager):
+            self._manager.__exit__(type(error), error, None)
 
     def _django_request(self) -> HttpRequest | None:
         return None if self._request is None else self._request.source or django_request(self._request)

@@ -186,12 +186,16 @@ def check_transactions(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn of asynchronous tools where ATOMIC_REQUESTS promises a transaction."""
     if not needs_declarations():
         return
-    aliases = [alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"]]
-    tools = [name for name, tool in declared().tools.items() if tool.atomic and _is_asynchronous(tool.fn)]
-    if aliases and tools:
+    if not any(options["ATOMIC_REQUESTS"] for options in connections.settings.values()):
+        return  # most projects; the rest imports the SDK
+    from mcp_transport.functions import databases_with_atomic_requests
+
+    asynchronous = {name: tool for name, tool in declared().tools.items() if _is_asynchronous(tool.fn)}
+    tools = [name for name, tool in asynchronous.items() if tool.atomic and databases_with_atomic_requests(tool.fn)]
+    if tools:
         yield Warning(
-            f"ATOMIC_REQUESTS of the database {aliases[0]!r} has no effect on asynchronous tools, as Django has no "
-            f"asynchronous transactions: {', '.join(tools)}.",
+            "ATOMIC_REQUESTS has no effect on asynchronous tools, as Django has no asynchronous transactions: "
+            f"{', '.join(tools)}.",
             hint="Write them as plain functions, or put what must hold together into a function that "
             "`sync_to_async` runs in `transaction.atomic()`, and declare them with @tool(atomic=False).",
             id="mcp_transport.W011",

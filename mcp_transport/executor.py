@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["DaemonThreads", "SerialExecutor"]
+__all__ = ["DaemonThreads", "SerialExecutor", "without_stop_iteration"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -26,6 +26,17 @@ logger = logging.getLogger(__name__)
 
 
 def _nothing() -> None: ...
+
+
+def without_stop_iteration(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call a function; a StopIteration becomes a RuntimeError, as in a generator (PEP 479).
+
+    A future of asyncio refuses it: whoever waits for the function would wait for ever.
+    """
+    try:
+        return fn(*args, **kwargs)
+    except StopIteration as error:
+        raise RuntimeError("a synchronous function raised StopIteration") from error
 
 
 class DaemonThreads:
@@ -136,7 +147,7 @@ class SerialExecutor(Executor):
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                result = fn(*args, **kwargs)
+                result = without_stop_iteration(fn, *args, **kwargs)
             except BaseException as error:  # whoever waits for it gets it
                 future.set_exception(error)
             else:

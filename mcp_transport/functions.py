@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from django.db import connections, transaction
 from mcp.server.mcpserver import Context as SDKContext
+from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import conf
 from mcp_transport.kernel import adopt_context
 from mcp_transport.serialization import reads_database, to_wire
 from mcp_transport.signatures import read, where
 from mcp_transport.threads import in_thread, run_limited
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["adapt", "databases_with_atomic_requests", "where"]
 
@@ -35,7 +40,8 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
             if isinstance(kwargs.get(name), SDKContext):
                 kwargs[name] = adopt_context(kwargs[name], kind)
         if not is_async:
-            result = await run_limited(lambda: _run(function, atomic, args, kwargs), conf.get("TOOL_THREADS"))
+            work = partial(_run, function, atomic, args, kwargs)
+            result = await run_limited(work, conf.get("TOOL_THREADS"), partial(_log_abandoned, where(function)))
             if not inspect.isawaitable(result):
                 return result
         else:
@@ -53,6 +59,14 @@ def _run(function: Callable[..., Any], atomic: bool, args: tuple[Any, ...], kwar
         for alias in databases_with_atomic_requests(function) if atomic else ():
             transactions.enter_context(transaction.atomic(using=alias))
         return to_wire(function(*args, **kwargs))
+
+
+def _log_abandoned(name: str, error: BaseException) -> None:
+    """Log what a function raises whose caller waits no longer, so that nobody else does."""
+    if isinstance(error, ToolError):
+        logger.info("%s refused a call whose caller had left", name)
+    else:
+        logger.error("%s failed in a call whose caller had left", name, exc_info=error)
 
 
 def databases_with_atomic_requests(function: Callable[..., Any]) -> list[str]:

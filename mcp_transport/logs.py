@@ -29,6 +29,7 @@ _LOGGERS: Final = (
     "mcp_transport.engine.sessionful.rescue",
     "mcp_transport.engine.shutdown",
     "mcp_transport.executor",
+    "mcp_transport.functions",
     "mcp_transport.kernel.calling",
     "mcp_transport.kernel.lifespan",
     "mcp_transport.kernel.serving",

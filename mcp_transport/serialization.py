@@ -8,6 +8,7 @@ import typing
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import (
     Collection,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -36,8 +37,9 @@ from mcp_transport.model_fields import annotation_of, instance_values, object_ty
 
 __all__ = ["reads_database", "to_wire", "wire_annotation"]
 
-_LISTS: Final = (list, set, frozenset, Sequence, Collection, Iterable, Iterator)
+_LISTS: Final = (list, set, frozenset, Sequence, Collection, Iterable, Iterator, Generator)
 _QUERYSETS: Final = (models.QuerySet, models.Manager, RawQuerySet)
+_LAZY: Final = (*_QUERYSETS, Iterator)
 _BARE: Final[dict[type, Any]] = {
     **dict.fromkeys((dict, Mapping, MutableMapping, OrderedDict, defaultdict, Counter), dict[str, Any]),
     **dict.fromkeys((*_LISTS, MutableSequence, Set), list[Any]),
@@ -80,18 +82,20 @@ def _without_django(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, models.Model):
         return dict[str, Any] if annotation is models.Model else _schema(annotation)
     replaced = tuple(map(_without_django, arguments))
+    if origin in (Iterator, Generator):
+        return types.GenericAlias(list, replaced[:1])
     if origin is None or all(new is old for new, old in zip(replaced, arguments, strict=True)):
         return annotation
     if origin in (Union, types.UnionType):
         return Union[replaced]  # noqa: UP007  # of a tuple made at run time
-    return types.GenericAlias(list, replaced) if origin in _LISTS else origin[replaced]
+    return types.GenericAlias(list, replaced[:1]) if origin in _LISTS else origin[replaced]
 
 
 def reads_database(value: Any) -> bool:
-    """Tell whether `to_wire` would query the database: for a queryset, or for fields that only it knows."""
+    """Tell whether `to_wire` may query the database: for what is lazy, or for fields that only the database knows."""
     if type(value) in _NUMBERS or isinstance(value, str):
         return False
-    if isinstance(value, _QUERYSETS):
+    if isinstance(value, _LAZY):
         return True
     if isinstance(value, models.Model):
         return bool(unread_fields(value))
@@ -101,7 +105,7 @@ def reads_database(value: Any) -> bool:
 
 
 def to_wire(value: Any) -> Any:
-    """Replace model instances and querysets by plain data, also in lists and dicts; querysets are read.
+    """Replace model instances and querysets by plain data, also in lists and dicts; what is lazy is read.
 
     A member of a dict that holds a password hash is left out.
 
@@ -118,6 +122,8 @@ def to_wire(value: Any) -> Any:
         return [to_wire(item) for item in querysets.read(value)]
     if isinstance(value, list | tuple | set | frozenset):
         return _items(value)
+    if isinstance(value, Iterator):
+        return [to_wire(item) for item in value]
     if isinstance(value, dict):
         return _members(value)
     return str(value) if isinstance(value, Promise) else value

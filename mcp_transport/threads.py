@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 
 from mcp_transport.connections import close_connections, end_connections, opened_here, release_connections
-from mcp_transport.executor import DaemonThreads, SerialExecutor
+from mcp_transport.executor import DaemonThreads, SerialExecutor, without_stop_iteration
 
 __all__ = [
     "CallThread",
@@ -96,10 +96,11 @@ SyncToAsync.context_to_thread_executor[_context] = _CurrentCall()
 
 async def in_thread(work: Callable[[], _T]) -> _T:
     """Run synchronous work in the running call's thread; without a call, in one that is given back afterwards."""
+    run = sync_to_async(partial(without_stop_iteration, work), thread_sensitive=True)
     if _current.get() is not None:
-        return await sync_to_async(work, thread_sensitive=True)()
+        return await run()
     async with CallThread():
-        return await sync_to_async(work, thread_sensitive=True)()
+        return await run()
 
 
 # -- a limit for functions that may never return ---------------------------------------------------------
@@ -107,10 +108,10 @@ async def in_thread(work: Callable[[], _T]) -> _T:
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-async def run_limited(work: Callable[[], _T], limit: int) -> _T:
+async def run_limited(work: Callable[[], _T], limit: int, abandoned: Callable[[BaseException], None]) -> _T:
     """Run a declared function in its call's thread, `limit` such functions of a loop at a time.
 
-    One that is abandoned by its caller keeps its place until it returns.
+    One that its caller has left keeps its place until it returns; `abandoned` is told what it raises then.
     """
     thread = _current.get()
     if thread is None or thread.joins:
@@ -120,7 +121,11 @@ async def run_limited(work: Callable[[], _T], limit: int) -> _T:
         slots = _slots[loop] = asyncio.Semaphore(limit)
     await slots.acquire()
     executor: Any = _Limited(thread, partial(_release, loop, slots))  # asgiref asks for no more than `submit`
-    result: _T = await sync_to_async(work, thread_sensitive=False, executor=executor)()
+    try:
+        result: _T = await sync_to_async(work, thread_sensitive=False, executor=executor)()
+    except asyncio.CancelledError:
+        executor.future.add_done_callback(partial(_tell, abandoned))
+        raise
     return result
 
 
@@ -131,9 +136,14 @@ class _Limited(Executor):
         self._thread, self._returned = thread, returned
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        future = self._thread.executor.submit(fn, *args, **kwargs)
+        self.future = future = self._thread.executor.submit(fn, *args, **kwargs)
         future.add_done_callback(self._returned)
         return future
+
+
+def _tell(abandoned: Callable[[BaseException], None], future: Future[Any]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        abandoned(error)
 
 
 def _release(loop: asyncio.AbstractEventLoop, slots: asyncio.Semaphore, _: Future[Any]) -> None:

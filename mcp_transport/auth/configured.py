@@ -13,7 +13,7 @@ from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.gate import Gate
 from mcp_transport.auth.options import keyword_arguments, refuse_unknown
 from mcp_transport.auth.resource import Resource
-from mcp_transport.call_context import call_contexts, project_context
+from mcp_transport.engine.endpoint import CallContexts
 
 __all__ = ["AUTHENTICATORS", "build_gate", "build_resource"]
 
@@ -28,8 +28,8 @@ AUTHENTICATORS: Final[Mapping[str, str]] = {
 """The authenticators that come with the package, by the names that the settings may use."""
 
 
-def build_gate() -> Gate:
-    """Build the gate.
+def build_gate(context: CallContexts | None = None) -> Gate:
+    """Build the gate; `context` surrounds its authenticators.
 
     Raises:
         ImproperlyConfigured: an entry of AUTHENTICATORS names nothing, or its options are wrong.
@@ -41,7 +41,7 @@ def build_gate() -> Gate:
         is_open=None in entries,
         resource=build_resource(authenticators),
         implied=conf.get("IMPLIED_SCOPES"),
-        context=call_contexts(project_context()),
+        context=context,
     )
 
 

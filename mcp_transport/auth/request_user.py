@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
@@ -12,44 +11,42 @@ from django.utils.functional import LazyObject, SimpleLazyObject, empty
 __all__ = ["request_user"]
 
 # What Django's AuthenticationMiddleware puts on requests. Named, not imported: its module needs the app's models.
-_MIDDLEWARE: Final = "django.contrib.auth.middleware"
-_USER: Final = (_MIDDLEWARE, "AuthenticationMiddleware.process_request.<locals>.<lambda>")
-_AUSER: Final = (_MIDDLEWARE, "auser")
+_DJANGOS: Final = ("django.contrib.auth.middleware", "AuthenticationMiddleware.process_request.<locals>.<lambda>")
 
 
 async def request_user(request: HttpRequest) -> Any:
     """Return the user whom the project's middleware has left on a request; None without such middleware.
 
-    `request.auser()` reads the session by itself and knows nothing of middleware that has set another user, or taken
-    the user away; it is asked only while nothing has replaced what Django's AuthenticationMiddleware has put there.
+    Not `request.auser()`: it takes a way of its own, past middleware that has replaced the user, and past what a
+    project's authentication backend or session store does in its synchronous methods alone.
     """
-    if not hasattr(type(request), "user") and "user" not in request.__dict__:
-        return None
+    if hasattr(type(request), "user"):
+        return await _evaluated(request)
     user = request.__dict__.get("user")
-    if user is None or (isinstance(user, LazyObject) and user._wrapped is empty):
-        if _is_djangos_own(request):
-            return await request.auser()
-        return await sync_to_async(_evaluated, thread_sensitive=True)(request)
-    return user
+    if not isinstance(user, LazyObject) or user._wrapped is not empty:
+        return user
+    if _is_nobody(request, user):
+        return request.user
+    return await _evaluated(request)
 
 
-def _is_djangos_own(request: HttpRequest) -> bool:
-    """Tell whether `user` and `auser` are those of Django's middleware, so that both find the same user."""
-    user, auser = request.__dict__.get("user"), request.__dict__.get("auser")
+def _is_nobody(request: HttpRequest, user: Any) -> bool:
+    """Tell whether Django's own middleware finds nobody, without a query: there is no session that could name one."""
+    found_by = user.__dict__.get("_setupfunc")
     return (
         type(user) is SimpleLazyObject
-        and _name(user.__dict__.get("_setupfunc")) == _USER
-        and isinstance(auser, partial)
-        and _name(auser.func) == _AUSER
-        and "_cached_user" not in request.__dict__  # which some set, and `auser` does not read
+        and (getattr(found_by, "__module__", ""), getattr(found_by, "__qualname__", "")) == _DJANGOS
+        and "_cached_user" not in request.__dict__
+        and getattr(request.session, "session_key", "") is None
+        and not getattr(request.session, "_session_cache", None)
     )
 
 
-def _name(function: Any) -> tuple[str, str]:
-    return getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+async def _evaluated(request: HttpRequest) -> Any:
+    return await sync_to_async(_evaluate, thread_sensitive=True)(request)
 
 
-def _evaluated(request: HttpRequest) -> Any:
+def _evaluate(request: HttpRequest) -> Any:
     """Read the user in the thread of the request, where middleware has set up connections."""
     user = request.user
     if isinstance(user, LazyObject):

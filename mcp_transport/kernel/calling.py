@@ -236,7 +236,7 @@ def _log(name: str, error: Exception) -> None:
     if not isinstance(error, ToolError) or isinstance(error, UnexpectedToolError):
         logger.error("the tool %r raised an unexpected exception", name, exc_info=error, extra=about)
     elif isinstance(error.__cause__, ValidationError):
-        fields = sorted({".".join(map(str, item["loc"])) for item in error.__cause__.errors()})
+        fields = sorted({str(item["loc"][0])[:64] for item in error.__cause__.errors() if item["loc"]})
         logger.info("the tool %r was called with wrong arguments: %r", name, fields, extra=about)
     else:
         logger.info("the tool %r failed: %r", name, str(error), extra=about)

@@ -60,6 +60,15 @@ def empties_the_session(request: HttpRequest) -> None:
     request.session.flush()
 
 
+def caches_another(request: HttpRequest) -> None:
+    request._acached_user = find("bob")
+
+
+def turns_into_another_class(request: HttpRequest) -> None:
+    own = type(request)
+    request.__class__ = type("Impersonating", (own,), {"user": property(lambda self: find("bob"))})
+
+
 def looks(request: HttpRequest) -> None:
     assert request.user.is_authenticated
 
@@ -75,6 +84,8 @@ CHANGES: dict[Change, str] = {
     takes_away_altogether: "-",
     deletes: "-",
     empties_the_session: "-",
+    caches_another: "ann",  # which nothing but `auser` reads
+    turns_into_another_class: "bob",
     looks: "ann",
 }
 """What a middleware does to a request of ann, and whom the request names then."""

@@ -217,6 +217,49 @@ async def test_a_cancelled_call_leaves_it(settings: Any, serve: Any) -> None:
     await until(lambda: "left" in [what for what, _, _ in entered])
 
 
+class Slow:
+    """A context manager that takes long to enter."""
+
+    entering, go_on = threading.Event(), threading.Event()
+    left: list[str]
+
+    def __init__(self, request: Any, principal: Any) -> None: ...
+
+    def __enter__(self) -> None:
+        self.entering.set()
+        assert self.go_on.wait(5)
+        self.left.append("entered")
+
+    def __exit__(self, *error: Any) -> None:
+        self.left.append("left")
+
+
+async def test_one_that_is_entered_after_its_caller_has_left_is_left(settings: Any, serve: Any, tools: None) -> None:
+    settings.MCP_TRANSPORT = {"CALL_CONTEXT": f"{HERE}.Slow"}
+    Slow.left = []
+    task = asyncio.ensure_future(result_of(serve(), "tools/call", {"name": "plain", "arguments": {}}))
+    await asyncio.to_thread(Slow.entering.wait, 5)
+    task.cancel()
+    await asyncio.sleep(0)
+    Slow.go_on.set()
+    await until(lambda: Slow.left == ["entered", "left"])
+
+
+def no_manager(request: Any, principal: Any) -> None: ...
+
+
+async def a_coroutine(request: Any, principal: Any) -> None: ...
+
+
+@pytest.mark.parametrize("path", ["no_manager", "a_coroutine"])
+async def test_what_is_no_context_manager_is_named(
+    path: str, settings: Any, serve: Any, tools: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.MCP_TRANSPORT = {"CALL_CONTEXT": f"{HERE}.{path}"}
+    await error_of(serve(), "tools/call", {"name": "plain", "arguments": {}})
+    assert "must return a context manager" in caplog.text
+
+
 @pytest.mark.parametrize("path", ["no.such.module", f"{HERE}.nothing", f"{HERE}.HERE"])
 def test_one_that_cannot_be_used_is_refused(path: str, settings: Any) -> None:
     settings.MCP_TRANSPORT = {"CALL_CONTEXT": path}

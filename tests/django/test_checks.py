@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
-from django.db import connections
+from django.db import connections, transaction
 from django.urls import include, path
 
 from mcp_transport import bootstrap, checks, conf, tool
@@ -319,8 +319,12 @@ def test_asynchronous_tools_are_named_where_requests_are_atomic(
     async def later() -> int:
         return 1
 
+    async def latest() -> int:
+        return 1
+
     tool(name="plain")(lambda: 1)
     tool(name="late", atomic=False)(later)
+    tool(name="latest")(transaction.non_atomic_requests(latest))
     tool(name="later")(later)
     assert not found("W011")
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)

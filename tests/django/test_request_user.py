@@ -8,11 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from mcp_transport import Context, tool
+from mcp_transport.auth import request_user
 from tests.django import middleware
 from tests.engine.client import ENVELOPE
 
@@ -93,6 +97,51 @@ async def test_a_replaced_auser_does_not_hide_the_user(users: Any, settings: Any
     client = AsyncClient()
     await client.aforce_login(users[0])
     assert await asked(client) == "ann"
+
+
+class Locked(ModelBackend):
+    """A backend that finds nobody, in the method that Django's own `auser` passes by."""
+
+    def get_user(self, user_id: Any) -> Any:
+        return None
+
+
+class Forgetful(db.SessionStore):
+    """A session store that holds nothing, in the method that Django's own `auser` passes by."""
+
+    def load(self) -> dict[str, Any]:
+        return {}
+
+
+async def test_a_backend_that_finds_nobody_is_believed(users: Any, settings: Any) -> None:
+    client = AsyncClient()
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Locked"]
+    await client.aforce_login(users[0], backend=f"{__name__}.Locked")
+    assert await asked(client) == "-"
+
+
+async def test_a_session_store_that_holds_nothing_is_believed(users: Any, settings: Any) -> None:
+    client = AsyncClient()
+    await client.aforce_login(users[0])
+    settings.MIDDLEWARE = [f"{__name__}.Store", "django.contrib.auth.middleware.AuthenticationMiddleware"]
+    assert await asked(client) == "-"
+
+
+class Store(SessionMiddleware):
+    """Opens sessions in that store."""
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        self.SessionStore = Forgetful
+
+
+async def test_who_has_no_session_costs_no_thread(users: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def evaluated(request: Any) -> Any:
+        raise AssertionError("a thread was asked")
+
+    monkeypatch.setattr(request_user, "_evaluated", evaluated)
+    settings.MIDDLEWARE = DJANGOS
+    assert await asked(AsyncClient()) == "-"
 
 
 async def test_the_session_authenticator_does_not_bring_back_a_user_whom_middleware_took_away(

@@ -1,8 +1,10 @@
 """Running tools: what becomes of their errors, and on which thread with which database connections they run."""
 
 import asyncio
+import contextlib
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from django.db import connections
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 
-from mcp_transport import tool
+from mcp_transport import Principal, bootstrap, prompt, resource, tool
 from tests.django.calls import call, error_of, failure, returned
 from tests.engine.client import until
 
@@ -53,6 +55,91 @@ async def test_arguments_are_checked_before_the_function_runs(serve):
         raise AssertionError("it ran")
 
     assert "width" in await failure(serve(), "area", {"width": "wide"})
+
+
+async def test_a_synchronous_function_that_finds_no_next_item_fails(serve, caplog):
+    @tool
+    def first() -> str:
+        return next(iter([]))
+
+    def none(principal: Principal) -> bool:
+        return next(iter([]))
+
+    @resource("x://first")
+    def read() -> str:
+        return next(iter([]))
+
+    @prompt
+    def ask() -> str:
+        return next(iter([]))
+
+    async with asyncio.timeout(5):
+        assert (await call(serve(), "first"))["isError"]
+        for method, params in (("resources/read", {"uri": "x://first"}), ("prompts/get", {"name": "ask"})):
+            await error_of(serve(), method, params)
+        tool(name="hidden", visible=none)(lambda: 1)
+        bootstrap._forget(setting="MCP_TRANSPORT")
+        assert (await error_of(serve(), "tools/list"))["code"] == -32603
+    assert "RuntimeError" in caplog.text
+
+
+async def test_an_error_after_the_caller_has_left_is_logged(serve, caplog):
+    entered, go_on = threading.Event(), threading.Event()
+
+    @tool
+    def late() -> int:
+        entered.set()
+        assert go_on.wait(5)
+        raise LookupError(f"hunter{2}")
+
+    calling = asyncio.ensure_future(call(serve(), "late"))
+    await asyncio.to_thread(entered.wait, 5)
+    calling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await calling
+    go_on.set()
+    await until(lambda: "failed in a call whose caller had left" in caplog.text)
+    assert "late" in caplog.text and "LookupError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_names_of_wrong_arguments_are_logged_without_what_they_hold(serve, caplog):
+    @tool
+    def counts(numbers: dict[str, int]) -> int:
+        return len(numbers)
+
+    with caplog.at_level(logging.INFO):
+        await failure(serve(), "counts", {"numbers": {"hunter2": "x"}})
+    assert "'numbers'" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["generator function", "generator", "map", "iterator", "asynchronous"])
+async def test_what_is_lazy_is_read_in_the_thread(kind, serve):
+    def numbers() -> Iterator[threading.Thread]:
+        for _ in range(2):
+            yield threading.current_thread().name
+
+    def generator() -> Iterator[str]:
+        yield from numbers()
+
+    def returned_generator() -> list[str]:
+        return numbers()
+
+    def mapped() -> list[str]:
+        return map(str, numbers())
+
+    def iterator() -> Iterable[str]:
+        return (name for name in numbers())
+
+    async def asynchronous() -> list[str]:
+        return numbers()
+
+    functions = (generator, returned_generator, mapped, iterator, asynchronous)
+    kinds = ("generator function", "generator", "map", "iterator", "asynchronous")
+    tool(name="lazy")(dict(zip(kinds, functions, strict=True))[kind])
+    names = await returned(serve(), "lazy")
+    assert names == ["mcp-call"] * 2
 
 
 # -- where functions run -----------------------------------------------------------------------------

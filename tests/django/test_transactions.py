@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -83,6 +83,17 @@ async def test_a_result_that_cannot_be_read_rolls_back(serve: Any) -> None:
     def returns() -> list[User]:
         User.objects.create_user("half")
         return User.objects.extra(where=["no_such_column = 1"])
+
+    assert (await result_of(serve(), *CALL))["isError"]
+    assert not await half_is_there()
+
+
+async def test_a_generator_that_fails_rolls_back(serve: Any) -> None:
+    @tool(name="writes")
+    def yields() -> Iterator[str]:
+        User.objects.create_user("half")
+        yield "one"
+        raise ToolError("after the first half")
 
     assert (await result_of(serve(), *CALL))["isError"]
     assert not await half_is_there()

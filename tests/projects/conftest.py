@@ -20,6 +20,7 @@ from tests.projects.table import SERVED, Table
 KEPT = 2
 """Servers that run at a time, besides those that a test starts for itself."""
 
+_HERE = Path(__file__).parent
 _table = Table()
 
 
@@ -32,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _served_of(item: pytest.Item) -> tuple[str, ...]:
+    if not item.path.is_relative_to(_HERE):
+        return ()
     return tuple(getattr(getattr(item, "callspec", None), "params", {}).get("served", ()))
 
 
