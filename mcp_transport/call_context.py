@@ -57,14 +57,18 @@ def project_context() -> ProjectContext | None:
 
 def call_contexts(project: ProjectContext | None = None) -> CallContexts:
     """Return what builds the context of each call, and enters that of the project in it."""
-    return partial(_call_context, project)
+    return _call_thread if project is None else partial(_call_context, project)
+
+
+def _call_thread(request: HTTPRequest | None = None, principal: Principal | None = None) -> CallThread:
+    return CallThread(joins=request is not None and not request.streaming)  # WSGI: the loop ends with the request
 
 
 def _call_context(
-    project: ProjectContext | None, request: HTTPRequest | None = None, principal: Principal | None = None
+    project: ProjectContext, request: HTTPRequest | None = None, principal: Principal | None = None
 ) -> AbstractAsyncContextManager[None]:
-    thread = CallThread(joins=request is not None and not request.streaming)  # WSGI: the loop ends with the request
-    if project is None or (request is None and principal is None):
+    thread = _call_thread(request)
+    if request is None and principal is None:
         return thread
     return _InProject(thread, project, request, principal)
 

@@ -71,7 +71,7 @@ class CallThread:
             # calls, and is never left, so that tasks which outlive their call may use the ORM.
             self._outer = SyncToAsync.thread_sensitive_context.set(_context)
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(self, kind: object = None, error: object = None, trace: object = None) -> None:
         if self._before is not None:
             _current.reset(self._before)
         if self._outer is not None:
