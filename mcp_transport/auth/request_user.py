@@ -25,9 +25,7 @@ async def request_user(request: HttpRequest) -> Any:
     user = request.__dict__.get("user")
     if not isinstance(user, LazyObject) or user._wrapped is not empty:
         return user
-    if _is_nobody(request, user):
-        return request.user
-    return await _evaluated(request)
+    return _evaluate(request) if _is_nobody(request, user) else await _evaluated(request)
 
 
 def _is_nobody(request: HttpRequest, user: Any) -> bool:
