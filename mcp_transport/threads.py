@@ -22,9 +22,9 @@ from mcp_transport.executor import DaemonThreads, SerialExecutor, without_stop_i
 
 __all__ = [
     "CallThread",
+    "away_from_request_thread",
     "end_request_thread",
     "in_thread",
-    "leave_request_thread",
     "release_request_connections",
     "run_limited",
     "shared_thread",
@@ -167,13 +167,22 @@ def shared_thread() -> Iterator[None]:
 # -- the thread of a request that Django's handler serves ------------------------------------------------
 
 
-def leave_request_thread() -> None:
-    """Let nothing that comes from the running view use the thread in which synchronous middleware waits for it.
+@contextmanager
+def away_from_request_thread() -> Iterator[None]:
+    """Let no task that begins here use the thread in which synchronous middleware waits for the running view.
 
-    That thread is gone when a streamed response has been returned (django/asgiref#526), and a call goes on.
+    That thread is gone when a streamed response has been returned (django/asgiref#526), and a call goes on. What
+    middleware does with the response does need it.
     """
-    if not _shared.get() and getattr(AsyncToSync.executors, "current", None) is not None:
-        AsyncToSync.executors.current = None
+    waiting = getattr(AsyncToSync.executors, "current", None)
+    if _shared.get() or waiting is None:
+        yield
+        return
+    AsyncToSync.executors.current = None
+    try:
+        yield
+    finally:
+        AsyncToSync.executors.current = waiting
 
 
 async def release_request_connections() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
 from django.core.handlers.asgi import ASGIRequest
@@ -17,7 +18,7 @@ from mcp_transport.bootstrap import REFUSAL, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import FrameSource, HTTPRequest, Reply
-from mcp_transport.threads import end_request_thread, leave_request_thread, release_request_connections
+from mcp_transport.threads import away_from_request_thread, end_request_thread, release_request_connections
 
 __all__ = ["endpoint_view", "for_machines", "refused"]
 
@@ -59,9 +60,9 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     )
     if streaming:
         await release_request_connections()
-        leave_request_thread()
     try:
-        reply = await served.handle(translated, _body(request))
+        with away_from_request_thread() if streaming else nullcontext():
+            reply = await served.handle(translated, _body(request))
     except ClientGone:
         return HttpResponse(status=400)  # nobody reads it
     finally:

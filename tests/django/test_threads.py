@@ -104,8 +104,21 @@ async def served(kind: str, settings: Any, middleware: list[str]) -> AsyncIterat
         await endpoint().stop()
 
 
-VIEWS = [("view", DJANGOS), ("view", SYNCHRONOUS), ("mount", DJANGOS)]
-everywhere = pytest.mark.parametrize(("kind", "middleware"), VIEWS, ids=["view", "view-synchronous", "mount"])
+VIEWS = {
+    "view": DJANGOS,
+    "view-synchronous": SYNCHRONOUS,  # all middleware is, then
+    "view-synchronous-first": [SYNCHRONOUS[-1], *DJANGOS],  # what follows is asynchronous, and has a response to see
+    "view-synchronous-between": [
+        DJANGOS[0],
+        SYNCHRONOUS[-1],
+        DJANGOS[1],
+        "django.middleware.common.CommonMiddleware",
+    ],
+    "mount": DJANGOS,
+}
+everywhere = pytest.mark.parametrize(
+    ("kind", "middleware"), [(name.partition("-")[0], middleware) for name, middleware in VIEWS.items()], ids=VIEWS
+)
 
 
 # -- after the response has begun ---------------------------------------------------------------------
