@@ -90,8 +90,9 @@ class _CurrentCall(Executor):
         return current.executor.submit(fn, *args, **kwargs)
 
 
-_context: Final = ThreadSensitiveContext(executor=_CurrentCall())
-SyncToAsync.context_to_thread_executor[_context] = _CurrentCall()
+_executor: Final = _CurrentCall()
+_context: Final = ThreadSensitiveContext(executor=_executor)
+SyncToAsync.context_to_thread_executor[_context] = _executor
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:

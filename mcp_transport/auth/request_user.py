@@ -30,13 +30,13 @@ async def request_user(request: HttpRequest) -> Any:
 
 def _is_nobody(request: HttpRequest, user: Any) -> bool:
     """Tell whether Django's own middleware finds nobody, without a query: there is no session that could name one."""
-    found_by = user.__dict__.get("_setupfunc")
+    found_by, session = user.__dict__.get("_setupfunc"), getattr(request, "session", None)
     return (
         type(user) is SimpleLazyObject
         and (getattr(found_by, "__module__", ""), getattr(found_by, "__qualname__", "")) == _DJANGOS
         and "_cached_user" not in request.__dict__
-        and getattr(request.session, "session_key", "") is None
-        and not getattr(request.session, "_session_cache", None)
+        and getattr(session, "session_key", "") is None
+        and not getattr(session, "_session_cache", None)
     )
 
 

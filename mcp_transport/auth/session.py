@@ -41,7 +41,7 @@ class SessionAuthenticator(Authenticator):
             )
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
-        if "cookie" not in request.headers or _is_anonymous(request.user):
+        if "cookie" not in request.headers or _is_anonymous(request):
             return None
         asked = django_request(request)
         key = asked.COOKIES.get(settings.SESSION_COOKIE_NAME)
@@ -53,9 +53,12 @@ class SessionAuthenticator(Authenticator):
         return principal_of(user) if user is not None else None
 
 
-def _is_anonymous(user: Any) -> bool:
+def _is_anonymous(request: HTTPRequest) -> bool:
     """Tell whether the project's middleware has run, and says that nobody is logged in, whatever the session says."""
-    return user is not None and not user.is_authenticated
+    if request.user is not None:
+        return not request.user.is_authenticated
+    # `auser` stays where middleware has deleted the user that came with it.
+    return any(name in getattr(request.source, "__dict__", ()) for name in ("user", "auser"))
 
 
 def _logged_in(request: HttpRequest, key: str, known: Any) -> Any:
