@@ -34,7 +34,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
         if scope["type"] != "http":
             await inner(scope, receive, send)
         elif (local := _local_path(scope["path"], prefix := get_script_prefix(scope))) in paths:
-            if prefix != "/":
+            if prefix.strip("/"):
                 set_script_prefix(prefix)  # as Django's handler does, for `reverse` in tools
             try:
                 served = endpoint()

@@ -24,7 +24,6 @@ from mcp_types import (
     InputRequiredResult,
     SubscriptionsListenRequestParams,
 )
-from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
 from mcp_transport.kernel.access import Access, Rule, refuse_hidden
@@ -36,6 +35,7 @@ from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.remembering import remembered
+from mcp_transport.kernel.tracing import is_traced
 from mcp_transport.kernel.values import Outcome, Traits
 from mcp_transport.protocol.capabilities import all_missing_capabilities
 from mcp_transport.protocol.errors import (
@@ -159,7 +159,7 @@ class Kernel:
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
         """Answer `initialize`; a result says that `params` were valid."""
         options = self.server.create_initialization_options(NotificationOptions(True, True, True))
-        traced = _is_traced(exchange.meta)
+        traced = is_traced(exchange.meta)
         is_plain = not traced and self._has_no_middleware_of_its_own()
         if is_plain and (known := self._greetings.find(options, params)) is not None:
             return Outcome(result=known)
@@ -185,7 +185,7 @@ class Kernel:
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         if request.hidden:
             return await _outcome(request, version, _hide(request, version))
-        if (tool := self._plain.tool(request)) is not None and not _is_traced(request.meta):
+        if (tool := self._plain.tool(request)) is not None and not is_traced(request.meta):
             return await _outcome(request, version, self._call_plainly(tool, request, version, exchange))
         return await _outcome(request, version, self._call(request, exchange))
 
@@ -218,7 +218,7 @@ class Kernel:
             or notification.method not in _BARE
             or self.server.get_notification_handler(notification.method) is not None
             or not self._has_no_middleware_of_its_own()
-            or _is_traced(None)
+            or is_traced(None)
         )
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
@@ -230,7 +230,7 @@ class Kernel:
             await _close(runner.connection)
 
     def _runner(self, exchange: Exchange) -> _Runner:
-        return _Runner(self.server, _connection(exchange), exchange.lifespan, traced=_is_traced(exchange.meta))
+        return _Runner(self.server, _connection(exchange), exchange.lifespan, traced=is_traced(exchange.meta))
 
 
 async def _answered(
@@ -289,11 +289,6 @@ class _Runner(ServerRunner[Any]):
 
 async def _hide(request: Request, version: str) -> Outcome:
     return Outcome(result=refuse_hidden(request, version))
-
-
-def _is_traced(meta: Mapping[str, Any] | None) -> bool:
-    """Tell whether a span would reach anybody: a collector of ours, or whoever called with a trace of his own."""
-    return "traceparent" in (meta or ()) or not isinstance(get_tracer_provider(), ProxyTracerProvider)
 
 
 async def _close(connection: Connection) -> None:
