@@ -82,7 +82,7 @@ async def caller(site: Site, path: str, era: str, **options: Any) -> AsyncIterat
         made[0].logs.append(message.data)
 
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60, limits=limits, trust_env=False) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60, limits=limits, trust_env=False, verify=False) as http,
         Client(
             streamable_http_client(site.url(path), http_client=http),
             mode=era,

@@ -248,7 +248,8 @@ class Site:
 
     async def get(self, path: str) -> httpx2.Response:
         """Get a page, on a connection of its own."""
-        async with httpx2.AsyncClient(trust_env=False, timeout=30, headers={"Connection": "close"}) as client:
+        options: dict[str, Any] = {"trust_env": False, "verify": False, "headers": {"Connection": "close"}}
+        async with httpx2.AsyncClient(timeout=30, **options) as client:
             return await client.get(self.url(path), headers=self.headers(proof=False))
 
     async def get_json(self, path: str) -> Any:

@@ -31,7 +31,7 @@ NO_POOL: dict[str, Any] = {"OPTIONS": {"pool": None}}
 POOL_OF_FOUR: dict[str, Any] = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 4, "timeout": POOL_SECONDS}}}
 LONG: dict[str, Any] = {**NO_POOL, "CONN_HEALTH_CHECKS": True}
 KEPT = [
-    pytest.param({**NO_POOL, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}, id="age-0"),
+    pytest.param({**NO_POOL, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}, id="age-0", marks=pytest.mark.projects),
     pytest.param({**LONG, "CONN_MAX_AGE": 60}, id="age-60", marks=pytest.mark.projects),
     pytest.param({**LONG, "CONN_MAX_AGE": None}, id="age-none", marks=pytest.mark.projects),
 ]
@@ -67,6 +67,7 @@ async def test_calls_get_over_connections_that_were_cut(varied: Site) -> None:
     await _serves(varied)
 
 
+@pytest.mark.projects
 @grown_project()
 @pytest.mark.parametrize("options", CHECKED)
 async def test_calls_get_over_a_restart_of_the_database(varied: Site, stand: Stand) -> None:
