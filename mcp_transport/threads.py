@@ -143,7 +143,8 @@ class _Limited(Executor):
 
 
 def _tell(abandoned: Callable[[BaseException], None], future: Future[Any]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None and not isinstance(error, asyncio.CancelledError):  # of a call that was given up
         abandoned(error)
 
 

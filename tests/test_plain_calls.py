@@ -421,7 +421,7 @@ async def test_a_traced_call_goes_the_whole_way(server: MCPServer[Any], monkeypa
         def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
             return trace.NoOpTracer()
 
-    monkeypatch.setattr("mcp_transport.kernel.serving.get_tracer_provider", Provider)
+    monkeypatch.setattr("mcp_transport.kernel.runner.get_tracer_provider", Provider)
     kernel = Kernel(server)
     monkeypatch.setattr(kernel._plain, "call", lambda *_: plain.append("called"))
     outcome = await served(kernel, exchange(Recorder()), call_of("int"))

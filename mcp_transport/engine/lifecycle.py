@@ -25,6 +25,8 @@ class Lifecycle:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._residents: set[asyncio.Task[None]] = set()
+        self.is_ending = False
+        """Is what still runs being cancelled?"""
 
     def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> asyncio.Task[None]:
         """Run `work` in a task of its own; a failure is logged.
@@ -56,6 +58,7 @@ class Lifecycle:
 
     async def stop(self) -> None:
         """Cancel what still runs, and wait for its end."""
+        self.is_ending = True
         running = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in running:
             task.cancel()
