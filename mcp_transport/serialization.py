@@ -7,6 +7,8 @@ import types
 import typing
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import (
+    AsyncIterable,
+    Awaitable,
     Collection,
     Generator,
     Iterable,
@@ -112,7 +114,7 @@ def to_wire(value: Any) -> Any:
     A member of a dict that holds a password hash is left out.
 
     Raises:
-        DefinitionError: a password hash stands where it cannot be left out.
+        DefinitionError: a password hash stands where it cannot be left out, or something asynchronous.
         TooLarge: what is lazy is larger than a result may be, perhaps without an end.
     """
     if type(value) in _NUMBERS:
@@ -129,6 +131,10 @@ def to_wire(value: Any) -> Any:
         return _read(value)
     if isinstance(value, dict):
         return _members(value)
+    if isinstance(value, AsyncIterable | Awaitable):
+        raise DefinitionError(
+            f"a result holds {type(value).__name__}, which cannot be sent; await it, or return a list"
+        )
     return str(value) if isinstance(value, Promise) else value
 
 
