@@ -78,14 +78,15 @@ class Call:
         self._began = self._node.clock.now()
         is_tool = self.request.method == "tools/call" and not self.request.hidden
         self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
-        self._task = self._node.lifecycle.spawn(self._run(done), handler_context())
-        self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
+        self._done = done
+        self._task = self._node.lifecycle.spawn(self._run(), handler_context())
+        self._task.add_done_callback(lambda _: self._end())  # it may be cancelled before it runs
 
-    def _end(self, done: Callable[[Call], None]) -> None:
+    def _end(self) -> None:
         if not self._is_over:
             self._node.running.discard(self)
             self._is_over = True
-            done(self)
+            self._done(self)
             self._tell()
 
     @property
@@ -127,11 +128,11 @@ class Call:
             )
         )
 
-    async def _run(self, done: Callable[[Call], None]) -> None:
+    async def _run(self) -> None:
         try:
             await self._serve()
         finally:
-            self._end(done)
+            self._end()
 
     async def _serve(self) -> None:
         try:
@@ -181,6 +182,7 @@ class Call:
         self.outcome = Outcome(error=lost_call("the server stopped", safe))
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()
+        self._end()  # whether or not the handler heeds it
 
     def cancel(self) -> None:
         """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain."""

@@ -12,6 +12,9 @@ from mcp_transport.kernel import is_interrupt
 
 __all__ = ["contain_exits", "handler_context"]
 
+# asyncio raises the first two out of the loop; the third closes the coroutine that waits for the task.
+_UNHEARD: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
+
 _in_handler: Final[ContextVar[bool]] = ContextVar("mcp_transport_in_handler", default=False)
 
 
@@ -25,7 +28,7 @@ def handler_context() -> Context:
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
     """Let tasks of handlers end with an ordinary exception where they raise SystemExit or KeyboardInterrupt.
 
-    asyncio raises both out of the loop, which ends the process with everybody's calls. A loop's task factory is the
+    These end the loop, and so the process with everybody's calls. A loop's task factory is the
     one place that `create_task`, `gather` and task groups have in common; one that was there before makes the tasks.
     """
     before = loop.get_task_factory()
@@ -52,13 +55,13 @@ class _Contained(Coroutine[Any, Any, Any]):
     def send(self, value: Any) -> Any:
         try:
             return self._inner.send(value)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except _UNHEARD as error:
             raise _contained(error) from error
 
     def throw(self, *error: Any) -> Any:
         try:
             return self._inner.throw(*error)
-        except (SystemExit, KeyboardInterrupt) as raised:
+        except _UNHEARD as raised:
             raise _contained(raised) from raised
 
     def close(self) -> None:

@@ -57,13 +57,14 @@ class Lifecycle:
             logger.error("a task of the engine failed", exc_info=error)
 
     async def stop(self) -> None:
-        """Cancel what still runs, and wait for its end."""
+        """Cancel what still runs, and wait for its end; what was cancelled before `settle` has had its time."""
         self.is_ending = True
         running = [task for task in self._tasks if task is not asyncio.current_task()]
+        patience = 0.0 if all(task.cancelling() for task in running) else _PATIENCE
         for task in running:
             task.cancel()
         if running:
-            _, stuck = await asyncio.wait(running, timeout=_PATIENCE)
+            _, stuck = await asyncio.wait(running, timeout=patience)
             for task in stuck:
                 logger.error("a task does not end although it is cancelled: %r", task)
 
