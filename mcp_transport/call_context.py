@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.auth.django_request import django_request
 from mcp_transport.engine.endpoint import CallContexts
+from mcp_transport.kernel import is_asked_for
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import CallThread
@@ -135,7 +136,9 @@ class _InProject:
                 await self._in_thread(lambda: self._manager.__exit__(kind, error, trace))
             else:
                 await self._manager.__aexit__(kind, error, trace)
-        except Exception:
+        except BaseException as raised:
+            if is_asked_for(raised):
+                raise
             logger.exception("the context manager of MCP_TRANSPORT['CALL_CONTEXT'] failed at the end of a call")
         finally:
             await self._thread.__aexit__()

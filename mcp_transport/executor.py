@@ -10,11 +10,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["DaemonThreads", "SerialExecutor", "without_stop_iteration"]
+__all__ = ["DaemonThreads", "SerialExecutor", "for_future"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -22,21 +22,22 @@ _T = TypeVar("_T")
 # A burst leaves its threads behind for this long; then they end, and what they hold is closed.
 _IDLE_SECONDS: Final = 5.0
 
+# A future refuses the first, so that its waiter waits for ever; it takes the second for its own cancellation, and the
+# third closes the coroutines that wait.
+_NOT_CARRIED: Final = (StopIteration, CancelledError, GeneratorExit)
+
 logger = logging.getLogger(__name__)
 
 
 def _nothing() -> None: ...
 
 
-def without_stop_iteration(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call a function; a StopIteration becomes a RuntimeError, as in a generator (PEP 479).
-
-    A future of asyncio refuses it: whoever waits for the function would wait for ever.
-    """
+def for_future(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call a function for a future of asyncio; what that cannot carry becomes a RuntimeError, as by PEP 479."""
     try:
         return fn(*args, **kwargs)
-    except StopIteration as error:
-        raise RuntimeError("a synchronous function raised StopIteration") from error
+    except _NOT_CARRIED as error:
+        raise RuntimeError(f"a synchronous function raised {type(error).__name__}") from error
 
 
 class DaemonThreads:
@@ -147,7 +148,7 @@ class SerialExecutor(Executor):
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                result = without_stop_iteration(fn, *args, **kwargs)
+                result = for_future(fn, *args, **kwargs)
             except BaseException as error:  # whoever waits for it gets it
                 future.set_exception(error)
             else:

@@ -66,7 +66,7 @@ def _kind(base: Any, name: str, qualified: str, module: str) -> Any:
 def _text(error: BaseException) -> str:
     try:
         return str(error) if _is_own(error) else WITHHELD
-    except Exception:  # a project may have derived from one of ours, and its __str__ is its own
+    except BaseException:  # a project may have derived from one of ours, and its __str__ is its own
         return WITHHELD
 
 

@@ -7,6 +7,8 @@ import types
 import typing
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import (
+    AsyncIterable,
+    Awaitable,
     Collection,
     Generator,
     Iterable,
@@ -17,6 +19,7 @@ from collections.abc import (
     Sequence,
     Set,
 )
+from dataclasses import is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -29,10 +32,11 @@ from django.contrib.auth.hashers import get_hashers_by_algorithm
 from django.db import models
 from django.db.models.query import RawQuerySet
 from django.utils.functional import Promise
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from mcp_transport import querysets
+from mcp_transport import conf, querysets
 from mcp_transport.exceptions import DefinitionError
+from mcp_transport.kernel import TooLarge
 from mcp_transport.model_fields import annotation_of, instance_values, object_type, served_fields, unread_fields
 
 __all__ = ["reads_database", "to_wire", "wire_annotation"]
@@ -110,7 +114,8 @@ def to_wire(value: Any) -> Any:
     A member of a dict that holds a password hash is left out.
 
     Raises:
-        DefinitionError: a password hash stands where it cannot be left out.
+        DefinitionError: a password hash stands where it cannot be left out, or something asynchronous.
+        TooLarge: what is lazy is larger than a result may be, perhaps without an end.
     """
     if type(value) in _NUMBERS:
         return value
@@ -119,14 +124,41 @@ def to_wire(value: Any) -> Any:
     if isinstance(value, models.Model):
         return {name: to_wire(item) for name, item in instance_values(value).items()}
     if isinstance(value, _QUERYSETS):
-        return [to_wire(item) for item in querysets.read(value)]
+        return _read(querysets.read(value))
     if isinstance(value, list | tuple | set | frozenset):
         return _items(value)
     if isinstance(value, Iterator):
-        return [to_wire(item) for item in value]
+        return _read(value)
     if isinstance(value, dict):
         return _members(value)
+    if isinstance(value, AsyncIterable | Awaitable):
+        raise DefinitionError(
+            f"a result holds {type(value).__name__}, which cannot be sent; await it, or return a list"
+        )
     return str(value) if isinstance(value, Promise) else value
+
+
+def _read(items: Iterable[Any]) -> list[Any]:
+    limit, size, found = conf.get("MAX_RESULT_BYTES"), 0, []
+    for item in items:
+        found.append(wired := to_wire(item))
+        size += 1 + _least_size(wired)
+        if size > limit:
+            raise TooLarge("the result", f"more than {limit}", limit)
+    return found
+
+
+def _least_size(value: Any) -> int:
+    """Return a number of bytes that a value takes as JSON at least, without writing it."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, int):
+        return value.bit_length() // 4
+    if isinstance(value, list | tuple | set | frozenset):
+        return sum(1 + _least_size(item) for item in value)
+    if isinstance(value, BaseModel) or is_dataclass(value):
+        value = getattr(value, "__dict__", None)
+    return sum(1 + _least_size(item) for item in value.values()) if isinstance(value, dict) else 1
 
 
 def _items(value: Collection[Any]) -> Any:

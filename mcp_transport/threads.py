@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 
 from mcp_transport.connections import close_connections, end_connections, opened_here, release_connections
-from mcp_transport.executor import DaemonThreads, SerialExecutor, without_stop_iteration
+from mcp_transport.executor import DaemonThreads, SerialExecutor, for_future
 
 __all__ = [
     "CallThread",
@@ -97,7 +97,7 @@ SyncToAsync.context_to_thread_executor[_context] = _executor
 
 async def in_thread(work: Callable[[], _T]) -> _T:
     """Run synchronous work in the running call's thread; without a call, in one that is given back afterwards."""
-    run = sync_to_async(partial(without_stop_iteration, work), thread_sensitive=True)
+    run = sync_to_async(partial(for_future, work), thread_sensitive=True)
     if _current.get() is not None:
         return await run()
     async with CallThread():
@@ -143,7 +143,8 @@ class _Limited(Executor):
 
 
 def _tell(abandoned: Callable[[BaseException], None], future: Future[Any]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None and not isinstance(error, asyncio.CancelledError):  # of a call that was given up
         abandoned(error)
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "implied_scopes_fault",
     "kind_name",
     "origins_fault",
+    "result_bytes_fault",
     "scopes_fault",
     "type_fault",
     "url_fault",
@@ -21,6 +22,7 @@ __all__ = [
 
 # No count, size or time is larger; JavaScript and Lua know no larger integer either. NaN is not below it.
 _LARGEST: Final = 2**53
+_MOST_RESULT_BYTES: Final = 256 * 1024 * 1024
 
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\s*:]+|\[[0-9a-f:.]+\])(:\d+)?/?", re.I)  # RFC 6454, 6.2
@@ -100,6 +102,11 @@ def cache_hints_fault(hints: Mapping[Any, Any]) -> str:
         if not is_pair or not _matches(int, hint[0]) or hint[0] < 0 or hint[1] not in ("public", "private"):
             return f"expected (milliseconds, 'public' or 'private') for {method!r}, got {hint!r}"
     return ""
+
+
+def result_bytes_fault(size: int) -> str:
+    """Say so if a result may be larger than a value that Redis takes (512 MB) with what is written around it."""
+    return f"expected {_MOST_RESULT_BYTES} or less, got {size}" if size > _MOST_RESULT_BYTES else ""
 
 
 def origins_fault(origins: Sequence[str]) -> str:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from mcp_transport.engine.codec import encode, encode_notification
+from mcp_transport.engine.codec import encode, encode_notification, fitted
+from mcp_transport.engine.handler_tasks import handler_context
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
-from mcp_transport.kernel import ClientError, Exchange, Outcome
+from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
 from mcp_transport.protocol.audit import ToolCalled
 from mcp_transport.protocol.errors import INTERNAL_ERROR, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
@@ -68,7 +68,7 @@ class Call:
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._node = node
-        self._is_over = self._is_abandoned = self._is_audited = False
+        self._is_over = self._is_abandoned = self._is_audited = self._is_cancelled = False
         self._began = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -78,14 +78,15 @@ class Call:
         self._began = self._node.clock.now()
         is_tool = self.request.method == "tools/call" and not self.request.hidden
         self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
-        self._task = self._node.lifecycle.spawn(self._run(done), copy_context())
-        self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
+        self._done = done
+        self._task = self._node.lifecycle.spawn(self._run(), handler_context())
+        self._task.add_done_callback(lambda _: self._end())  # it may be cancelled before it runs
 
-    def _end(self, done: Callable[[Call], None]) -> None:
+    def _end(self) -> None:
         if not self._is_over:
             self._node.running.discard(self)
             self._is_over = True
-            done(self)
+            self._done(self)
             self._tell()
 
     @property
@@ -127,17 +128,19 @@ class Call:
             )
         )
 
-    async def _run(self, done: Callable[[Call], None]) -> None:
+    async def _run(self) -> None:
         try:
             await self._serve()
         finally:
-            self._end(done)
+            self._end()
 
     async def _serve(self) -> None:
         try:
             async with self._context:
                 outcome = await self._node.kernel.serve(self.request, self._version, self.exchange)
-        except Exception:  # the kernel turns those of handlers into outcomes
+        except BaseException as error:  # the kernel turns those of handlers into outcomes
+            if self._is_to_end(error):
+                raise
             logger.exception("the context of %s failed", self.request.method)
             outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
         finally:
@@ -145,11 +148,24 @@ class Call:
                 self._exchange.ended = True
         try:
             self.payload = encode(outcome.body(self.request.id))
-        except (TypeError, ValueError, RecursionError):
+        except Exception:
             logger.exception("the result of %s cannot be written as JSON", self._operation())
             outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
             self.payload = encode(outcome.body(self.request.id))
+        if len(self.payload) > self._node.policy.max_result_bytes:
+            outcome = self._refused(len(self.payload))
+            self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
+
+    def _is_to_end(self, error: BaseException) -> bool:
+        """Tell whether an exception is what was asked for; a handler may also raise, or cancel itself, unasked."""
+        if isinstance(error, asyncio.CancelledError):
+            return self._is_cancelled or self._node.lifecycle.is_ending
+        return is_interrupt(error)
+
+    def _refused(self, size: int) -> Outcome:
+        error = TooLarge("the result", size, self._node.policy.max_result_bytes)
+        return self._node.kernel.refused(self.request, self._version, error)
 
     def exchange(self) -> Exchange:
         """Return what the kernel hands to handlers that want to see more than their arguments."""
@@ -166,9 +182,11 @@ class Call:
         self.outcome = Outcome(error=lost_call("the server stopped", safe))
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()
+        self._end()  # whether or not the handler heeds it
 
     def cancel(self) -> None:
         """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain."""
+        self._is_cancelled = True
         if self._exchange is not None:
             self._exchange.caller.cancelled = True
             self._exchange.cancel_requested.set()
@@ -191,7 +209,7 @@ class SessionOutlet:
         """Send a notification on the request's stream, unless the client wants one JSON document or fewer logs."""
         if self.can_request and not self._is_too_detailed(method, params):
             is_first = not self._writer.has_spoken
-            self._writer.write(encode_notification(method, params))
+            self._writer.write(encode_notification(method, params, self._node.policy.max_result_bytes))
             if is_first:
                 await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
 
@@ -210,7 +228,7 @@ class SessionOutlet:
             "method": method,
             **({} if params is None else {"params": params}),
         }
-        self._writer.write(encode(message))
+        self._writer.write(fitted(encode(message), self._node.policy.max_result_bytes))
         try:
             reply = await self._node.questions.reply(request_id, seconds or self._node.policy.client_reply_timeout)
         except (TimeoutError, asyncio.CancelledError):

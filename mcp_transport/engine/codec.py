@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import TooLarge
 from mcp_transport.protocol.errors import PARSE_ERROR, invalid_request
 
-__all__ = ["decode", "encode", "encode_notification", "encoded_size"]
+__all__ = ["decode", "encode", "encode_notification", "encoded_size", "fitted"]
 
 # With all digits alike, a long number is found without a regular expression.
 _ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
@@ -57,9 +58,17 @@ def encoded_size(*values: Any) -> int:
         return sys.maxsize
 
 
-def encode_notification(method: str, params: Mapping[str, Any] | None) -> bytes:
-    """Write a notification."""
-    return encode({"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})})
+def encode_notification(method: str, params: Mapping[str, Any] | None, limit: int = sys.maxsize) -> bytes:
+    """Write a notification, of `limit` bytes at most. Raises: TooLarge."""
+    message = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})}
+    return fitted(encode(message), limit)
+
+
+def fitted(payload: bytes, limit: int) -> bytes:
+    """Return a message that a handler sends besides its result, if it may be sent. Raises: TooLarge."""
+    if len(payload) > limit:
+        raise TooLarge("a message", len(payload), limit)
+    return payload
 
 
 def _holds_too_large_integer(body: bytes) -> bool:

@@ -18,13 +18,14 @@ from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.freeze_gc import freeze_gc
+from mcp_transport.engine.handler_tasks import contain_exits
 from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.reply import accepted, last_of_connection, rejection, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
-from mcp_transport.kernel import Kernel
+from mcp_transport.kernel import Kernel, is_asked_for
 from mcp_transport.protocol.audit import AccessDenied
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
@@ -135,7 +136,9 @@ class Endpoint:
             reply = rejection(ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),)), value)
         except ClientGone:
             raise
-        except Exception:
+        except BaseException as error:  # of an authenticator or a `visible`, too
+            if is_asked_for(error):
+                raise
             logger.exception("%s failed", request.method)
             reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
         reply = last_of_connection(with_length(reply), request) if self._is_leaving else with_length(reply)
@@ -271,6 +274,7 @@ class Endpoint:
         return await asyncio.shield(starting)
 
     async def _start_node(self) -> Node:
+        contain_exits(asyncio.get_running_loop())
         node = Node(
             self.backend,
             self.kernel,

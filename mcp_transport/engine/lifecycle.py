@@ -25,6 +25,8 @@ class Lifecycle:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._residents: set[asyncio.Task[None]] = set()
+        self.is_ending = False
+        """Is what still runs being cancelled?"""
 
     def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> asyncio.Task[None]:
         """Run `work` in a task of its own; a failure is logged.
@@ -55,12 +57,14 @@ class Lifecycle:
             logger.error("a task of the engine failed", exc_info=error)
 
     async def stop(self) -> None:
-        """Cancel what still runs, and wait for its end."""
+        """Cancel what still runs, and wait for its end; what was cancelled before `settle` has had its time."""
+        self.is_ending = True
         running = [task for task in self._tasks if task is not asyncio.current_task()]
+        patience = 0.0 if all(task.cancelling() for task in running) else _PATIENCE
         for task in running:
             task.cancel()
         if running:
-            _, stuck = await asyncio.wait(running, timeout=_PATIENCE)
+            _, stuck = await asyncio.wait(running, timeout=patience)
             for task in stuck:
                 logger.error("a task does not end although it is cancelled: %r", task)
 

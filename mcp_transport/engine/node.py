@@ -317,7 +317,7 @@ class Node:
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""
-        emitted = await self.backend.emit(key, encode_notification(method, params))
+        emitted = await self.backend.emit(key, encode_notification(method, params, self.policy.max_result_bytes))
         if emitted is not None and emitted.holder is not None:
             self.tell(emitted.holder.node, Wake(key, GET_STREAM))
 

@@ -30,16 +30,17 @@ class _Outlet:
 
     can_request = False
 
-    def __init__(self, pipe: Pipe, can_stream: bool) -> None:
-        self._pipe, self._can_stream = pipe, can_stream
+    def __init__(self, pipe: Pipe, can_stream: bool, limit: int) -> None:
+        self._pipe, self._can_stream, self._limit = pipe, can_stream, limit
         self.has_spoken = False
         self.touched = asyncio.Event()
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         if self._can_stream:
+            payload = encode_notification(method, params, self._limit)
             is_first, self.has_spoken = not self.has_spoken, True
             self.touched.set()
-            await self._pipe.put(sse.event(encode_notification(method, params)))
+            await self._pipe.put(sse.event(payload))
             if is_first:
                 await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
 
@@ -65,7 +66,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
         raise ProtocolError(406, INVALID_REQUEST, "subscriptions/listen answers with text/event-stream")
     facts = open_envelope(message, request.headers, sessionless(node.policy.versions))
     pipe = Pipe(node.clock, node.policy.keepalive)
-    outlet = _Outlet(pipe, can_stream)
+    outlet = _Outlet(pipe, can_stream, node.policy.max_result_bytes)
     version = facts.protocol_version
     context = node.call_context(request, principal)
     exchange = lambda _: node.exchange(facts, outlet, Caller(request, principal), message)  # noqa: E731

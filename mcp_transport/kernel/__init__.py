@@ -11,6 +11,7 @@ from mcp_transport.kernel.access import Rule
 from mcp_transport.kernel.envelope import open_envelope, request_headers
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
+from mcp_transport.kernel.failures import TooLarge, is_asked_for, is_interrupt
 from mcp_transport.kernel.handlers import (
     adopt_context,
     ask_client,
@@ -38,11 +39,14 @@ __all__ = [
     "Outcome",
     "Outlet",
     "Rule",
+    "TooLarge",
     "Traits",
     "adopt_context",
     "ask_client",
     "conform",
     "header_annotation_fault",
+    "is_asked_for",
+    "is_interrupt",
     "lowlevel",
     "open_envelope",
     "request_headers",

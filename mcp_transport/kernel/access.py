@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
 
+from mcp_transport.kernel.failures import is_asked_for
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.protocol.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND
 from mcp_transport.protocol.jsonrpc import Request
@@ -28,6 +30,8 @@ _LISTS: Final = {
 }
 _NAMED: Final = {"tools/call": "tool", "prompts/get": "prompt"}
 _READ: Final = ("resources/read", "resources/subscribe", "resources/unsubscribe")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,16 @@ def _listened_to(request: Request) -> list[Any]:
 
 
 async def _permits(rule: Rule, principal: Principal) -> bool:
-    return rule.permits is None or await rule.permits(principal)
+    """Tell whether a caller may know of something; what cannot be judged is hidden, and takes no list with it."""
+    try:
+        return rule.permits is None or await rule.permits(principal)
+    except BaseException as error:
+        if is_asked_for(error):
+            raise
+        failure = error
+    # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
+    logger.error("who may use a tool, prompt or resource cannot be judged", exc_info=failure)
+    return False
 
 
 def refuse_hidden(request: Request, version: str) -> dict[str, Any]:

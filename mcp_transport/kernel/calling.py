@@ -45,6 +45,9 @@ _SCALARS: Final = (str, int, bool)
 # What two models differ in that are made of the same members.
 _OF_ONE_MODEL: Final = ("cls", "ref", "metadata")
 
+# Characters of an error's text that are logged.
+_MAX_TEXT: Final = 200
+
 # What a tool is given that asks for no context.
 _NO_CONTEXT: Final[Any] = None
 
@@ -106,10 +109,17 @@ class PlainCalls:
         else:
             return self._answered(version, returned, result)
         # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
-        _log(tool.name, failure)
-        return self._serialize(
-            version, CallToolResult(content=[TextContent(type="text", text=str(failure))], is_error=True)
-        )
+        return self.failed(tool.name, version, failure)
+
+    def failed(self, name: str, version: str, failure: BaseException) -> dict[str, Any]:
+        """Log what a tool has raised, and write the result that says so; a crash's text stays on the server."""
+        _log(name, failure)
+        text = str(failure) if isinstance(failure, ToolError) else f"Error executing tool {name}"
+        return self.failure(version, text)
+
+    def failure(self, version: str, text: str) -> dict[str, Any]:
+        """Write the result of a tool that failed."""
+        return self._serialize(version, CallToolResult(content=[TextContent(type="text", text=text)], is_error=True))
 
     def _answered(self, version: str, returned: Any, result: Any) -> dict[str, Any] | InputRequiredResult:
         """Write what a tool has returned, and what the SDK made of it."""
@@ -230,7 +240,7 @@ def passes_plain_calls(middleware: Any) -> bool:
     return type(middleware) in _PASSING or getattr(middleware, "passes_plain_calls", False)
 
 
-def _log(name: str, error: Exception) -> None:
+def _log(name: str, error: BaseException) -> None:
     """Log a failure as the SDK does: what the tool meant to say in one line, a crash with its traceback."""
     about = {"tool": name}
     if not isinstance(error, ToolError) or isinstance(error, UnexpectedToolError):
@@ -239,4 +249,4 @@ def _log(name: str, error: Exception) -> None:
         fields = sorted({str(item["loc"][0])[:64] for item in error.__cause__.errors() if item["loc"]})
         logger.info("the tool %r was called with wrong arguments: %r", name, fields, extra=about)
     else:
-        logger.info("the tool %r failed: %r", name, str(error), extra=about)
+        logger.info("the tool %r failed: %r", name, str(error)[:_MAX_TEXT], extra=about)

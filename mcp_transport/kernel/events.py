@@ -13,6 +13,7 @@ from mcp.server.subscriptions import ListenHandler, ServerEvent
 from mcp.shared.subscriptions import ResourceUpdated, event_from_wire, event_to_notification
 from mcp_types import SubscriptionsListenRequestParams, SubscriptionsListenResult
 
+from mcp_transport.kernel.failures import TooLarge
 from mcp_transport.protocol.inbox import Broadcast
 
 __all__ = ["EventBus", "Listening"]
@@ -20,6 +21,9 @@ __all__ = ["EventBus", "Listening"]
 
 # Listen streams cost a task and a buffer each; who may open how many is admission's business, not the SDK's.
 _MAX_LISTEN_STREAMS: Final = 100_000
+
+# Nobody listens to a longer one, and each node gets it.
+_MAX_URI: Final = 64 * 1024
 
 
 class EventBus:
@@ -32,8 +36,10 @@ class EventBus:
         self._listeners = WeakKeyDictionary()
 
     async def publish(self, event: ServerEvent) -> None:
-        """Tell every node."""
+        """Tell every node. Raises: TooLarge."""
         uri = event.uri if isinstance(event, ResourceUpdated) else ""
+        if len(uri) > _MAX_URI:
+            raise TooLarge("the URI of a resource that has changed", len(uri), _MAX_URI)
         message = Broadcast(event_to_notification(event, {}).method, uri)
         if self.publish_to is None:
             self.deliver(message)

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _COMPLETE: Final = "completion/complete"
+_MAX_VALUES: Final = 100
 
 # The request whose arguments are being completed.
 _serving: ContextVar[ServerRequestContext[Any, Any]] = ContextVar("serving")
@@ -85,7 +86,8 @@ def serve_completions(server: MCPServer[Any], function: Callable[..., Awaitable[
     target = lowlevel(server)
 
     async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:
-        return await function(ref, argument, context, SDKContext(request_context=_serving.get(), mcp_server=server))
+        asked = SDKContext(request_context=_serving.get(), mcp_server=server)
+        return _first_values(await function(ref, argument, context, asked))
 
     server.completion()(complete)  # type: ignore[no-untyped-call]
     entry = target.get_request_handler(_COMPLETE)
@@ -96,6 +98,15 @@ def serve_completions(server: MCPServer[Any], function: Callable[..., Awaitable[
         return await entry.handler(ctx, params)
 
     target.add_request_handler(_COMPLETE, CompleteRequestParams, handle)
+
+
+def _first_values(completion: Completion | None) -> Completion | None:
+    """Return no more values than may be sent, and how many there are (2025-11-25, server/utilities/completion)."""
+    if not isinstance(completion, Completion) or len(completion.values) <= _MAX_VALUES:
+        return completion
+    total = completion.total if completion.total is not None else len(completion.values)
+    first = {"values": completion.values[:_MAX_VALUES], "total": total, "has_more": True}
+    return completion.model_copy(update=first)
 
 
 def conform(server: MCPServer[Any]) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from mcp.server.lowlevel.server import Server
 
+from mcp_transport.kernel.failures import is_asked_for
+
 __all__ = ["Lifespan"]
 
 logger = logging.getLogger(__name__)
@@ -37,11 +39,15 @@ class Lifespan:
                 await self._end.wait()
                 async with self._context():
                     await stack.aclose()
-        except Exception as error:
+        except BaseException as error:
+            if is_asked_for(error):
+                raise
             if self.entered.done():
                 logger.exception("the server's lifespan ended badly")
-            else:
+            elif isinstance(error, Exception):
                 self.entered.set_exception(error)
+            else:
+                self.entered.set_exception(RuntimeError(f"the server's lifespan raised {type(error).__name__}"))
         finally:
             if not self.entered.done():
                 self.entered.set_exception(RuntimeError("the lifespan was cancelled before it began"))

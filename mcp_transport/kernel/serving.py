@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any, Final
 
-from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.mcpserver import MCPServer
-from mcp.server.runner import ServerRunner, aclose_shielded
+from mcp.server.runner import ServerRunner
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
-    ClientCapabilities,
-    InitializeRequestParams,
     InputRequiredResult,
     SubscriptionsListenRequestParams,
 )
@@ -31,11 +26,11 @@ from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
+from mcp_transport.kernel.failures import TooLarge, is_asked_for
 from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
-from mcp_transport.kernel.remembering import remembered
-from mcp_transport.kernel.tracing import is_traced
+from mcp_transport.kernel.runner import Runner, close, connection_of, is_traced
 from mcp_transport.kernel.values import Outcome, Traits
 from mcp_transport.protocol.capabilities import all_missing_capabilities
 from mcp_transport.protocol.errors import (
@@ -164,10 +159,10 @@ class Kernel:
         if is_plain and (known := self._greetings.find(options, params)) is not None:
             return Outcome(result=known)
         connection = Connection.for_loop(StandaloneChannel(exchange))
-        runner = _Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
+        runner = Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
         version = exchange.facts.protocol_version
         work = _answered(runner, exchange, "initialize", params)
-        outcome = await _outcome(Request(0, "initialize", None), version, work)
+        outcome = await self._outcome(Request(0, "initialize", None), version, work)
         if is_plain and outcome.result is not None:
             self._greetings.keep(options, params, outcome.result)
         return outcome
@@ -184,10 +179,10 @@ class Kernel:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         if request.hidden:
-            return await _outcome(request, version, _hide(request, version))
+            return await self._outcome(request, version, _hide(request, version))
         if (tool := self._plain.tool(request)) is not None and not is_traced(request.meta):
-            return await _outcome(request, version, self._call_plainly(tool, request, version, exchange))
-        return await _outcome(request, version, self._call(request, exchange))
+            return await self._outcome(request, version, self._call_plainly(tool, request, version, exchange))
+        return await self._outcome(request, version, self._call(request, exchange))
 
     async def _call_plainly(
         self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
@@ -200,7 +195,7 @@ class Kernel:
             try:
                 result = await self._plain.call(tool, version, params, (runner, exchange()))
             finally:
-                await _close(runner.connection)
+                await close(runner.connection)
         # A question goes through what the SDK puts around calls.
         return Outcome(result=result) if isinstance(result, dict) else await self._call(request, exchange, result)
 
@@ -226,11 +221,45 @@ class Kernel:
         runner = self._runner(exchange)
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
+        except BaseException as error:  # the SDK logs others itself
+            if is_asked_for(error):
+                raise
+            logger.exception("the handler of %s failed", notification.method)
         finally:
-            await _close(runner.connection)
+            await close(runner.connection)
 
-    def _runner(self, exchange: Exchange) -> _Runner:
-        return _Runner(self.server, _connection(exchange), exchange.lifespan, traced=is_traced(exchange.meta))
+    async def _outcome(self, request: Request, version: str, work: Awaitable[Outcome]) -> Outcome:
+        """Wait for an outcome, and turn what is raised instead into the error that says so."""
+        try:
+            return await work
+        except TooLarge as error:
+            return self.refused(request, version, error)
+        except MCPError as error:
+            return _error(version, error)
+        except ValidationError as error:
+            message = _describe(request.method, error)
+            return Outcome(error={"code": INVALID_PARAMS, "message": message}, malformed=True)
+        except BaseException as error:
+            if is_asked_for(error):
+                raise
+            failure = error
+        # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
+        if request.method == "tools/call" and not isinstance(failure, Exception):
+            return Outcome(result=self._plain.failed(_name(request), version, failure))  # the SDK does not catch it
+        operation = operation_of(request.method, request.params)
+        logger.error("the handler of %s failed", operation, exc_info=failure, extra=_subject(request))
+        return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+
+    def refused(self, request: Request, version: str, error: TooLarge) -> Outcome:
+        """Log that something is too large to be sent, and answer so; with a result where the request calls a tool."""
+        operation = operation_of(request.method, request.params)
+        logger.warning("%s: %s (MAX_RESULT_BYTES)", operation, error.error.message, extra=_subject(request))
+        if request.method != "tools/call":
+            return _error(version, error)
+        return Outcome(result=self._plain.failure(version, f"Error executing tool {_name(request)}: {error}"))
+
+    def _runner(self, exchange: Exchange) -> Runner:
+        return Runner(self.server, connection_of(exchange), exchange.lifespan, traced=is_traced(exchange.meta))
 
 
 async def _answered(
@@ -239,26 +268,18 @@ async def _answered(
     try:
         return _may_ask(exchange, await runner.on_request(exchange, method, params))
     finally:
-        await _close(runner.connection)
+        await close(runner.connection)
 
 
-async def _outcome(request: Request, version: str, work: Awaitable[Outcome]) -> Outcome:
-    """Wait for an outcome, and turn what is raised instead into the error that says so."""
-    try:
-        return await work
-    except MCPError as error:
-        fields = error.error.model_dump(mode="json", exclude_none=True)
-        if not REVISIONS[version].sessionful:
-            fields["code"] = sessionless_code(fields["code"])
-        return Outcome(error=fields)
-    except ValidationError as error:
-        return Outcome(error={"code": INVALID_PARAMS, "message": _describe(request.method, error)}, malformed=True)
-    except Exception as error:
-        failure = error
-    # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
-    operation = operation_of(request.method, request.params)
-    logger.error("the handler of %s failed", operation, exc_info=failure, extra=_subject(request))
-    return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+def _error(version: str, error: MCPError) -> Outcome:
+    fields = error.error.model_dump(mode="json", exclude_none=True)
+    if not REVISIONS[version].sessionful:
+        fields["code"] = sessionless_code(fields["code"])
+    return Outcome(error=fields)
+
+
+def _name(request: Request) -> str:
+    return str((request.params or {}).get("name"))
 
 
 def _subject(request: Request) -> dict[str, str]:
@@ -267,34 +288,8 @@ def _subject(request: Request) -> dict[str, str]:
     return {"method": request.method, **({kind: name} if kind and isinstance(name, str) else {})}
 
 
-@dataclass
-class _Runner(ServerRunner[Any]):
-    """The SDK's runner, without spans that nobody collects."""
-
-    traced: bool = True
-    answer: InputRequiredResult | None = None
-    """What the handler has answered already."""
-
-    def _compose_server_middleware(self, inner: CallNext) -> CallNext:
-        call = inner if self.answer is None else self._answered
-        for middleware in reversed(self.server.middleware):
-            # Not isinstance: this class is a Protocol's, which is slow to ask.
-            if self.traced or type(middleware) is not OpenTelemetryMiddleware:
-                call = partial(middleware, call_next=call)
-        return call
-
-    async def _answered(self, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
-        return self._serialize(ctx.method, ctx.protocol_version, self.answer)
-
-
 async def _hide(request: Request, version: str) -> Outcome:
     return Outcome(result=refuse_hidden(request, version))
-
-
-async def _close(connection: Connection) -> None:
-    """Do what handlers left to be done at the end, which is mostly nothing."""
-    if connection.exit_stack._exit_callbacks:  # type: ignore[attr-defined]
-        await aclose_shielded(connection)
 
 
 def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
@@ -309,27 +304,6 @@ def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
     message = f"this request needs the client capabilities {', '.join(sorted(required))}"
     data = {"requiredCapabilities": required}
     return Outcome(error={"code": MISSING_CLIENT_CAPABILITY, "message": message, "data": data})
-
-
-def _connection(exchange: Exchange) -> Connection:
-    facts = exchange.facts
-    params, capabilities = _client(facts.protocol_version, [facts.client_info, facts.capabilities])
-    connection = Connection(
-        StandaloneChannel(exchange),
-        protocol_version=facts.protocol_version,
-        session_id=facts.session_id,
-        client_params=params,
-    )
-    connection.client_capabilities = capabilities
-    connection.initialized.set()
-    return connection
-
-
-@remembered
-def _client(version: str, about: Sequence[Any]) -> tuple[InitializeRequestParams | None, ClientCapabilities | None]:
-    """Read what a client says of itself, as the SDK reads an envelope."""
-    connection = Connection.from_envelope(version, *about)
-    return connection.client_params, connection.client_capabilities
 
 
 def _describe(method: str, error: ValidationError) -> str:

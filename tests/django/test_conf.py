@@ -45,6 +45,7 @@ DEFAULTS = {
     "MAX_SESSIONS_PER_PRINCIPAL": 10_000,
     "SESSION_HISTORY": 20,
     "MAX_REQUEST_BYTES": 4_194_304,
+    "MAX_RESULT_BYTES": 8_388_608,
     "MAX_BATCH": 100,
     "BODY_TIMEOUT_SECONDS": 30,
     "SSE_AFTER_SECONDS": 1,
@@ -68,6 +69,7 @@ MINIMUMS = {
     "MAX_SESSIONS_PER_PRINCIPAL": 1,
     "SESSION_HISTORY": 0,
     "MAX_REQUEST_BYTES": 1,
+    "MAX_RESULT_BYTES": 1024,
     "MAX_BATCH": 1,
     "BODY_TIMEOUT_SECONDS": 0.001,
     "SSE_AFTER_SECONDS": 0,
@@ -97,6 +99,7 @@ RIGHT: dict[str, list[Any]] = {
     "PROTOCOL_VERSIONS": [["2025-11-25"], ("2025-11-25", "2026-07-28")],
     "ALLOWED_ORIGINS": [["https://app.example"], (), ["*"]],
     "REHYDRATE": [True, False],
+    "MAX_RESULT_BYTES": [1024, 268_435_456],
     "AUTHENTICATORS": [["user"], ("user", None), [], [{"BACKEND": "user", "OPTIONS": {}}]],
     "CALL_CONTEXT": ["shop.tenants.call_context", None],
     "RESOURCE_URL": ["https://shop.example/mcp"],
@@ -289,3 +292,8 @@ async def test_tool_call_needs_no_setting(settings: Any, declarations: Any, serv
         return "hello"
 
     assert (await call(serve(), "hello"))["content"] == [{"type": "text", "text": "hello"}]
+
+
+def test_results_that_redis_takes_no_more_are_refused(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"MAX_RESULT_BYTES": 268_435_457}
+    assert conf.problems() == {"MAX_RESULT_BYTES": "expected 268435456 or less, got 268435457"}

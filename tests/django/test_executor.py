@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from queue import Queue
 
 import pytest
@@ -54,6 +55,8 @@ def test_results_errors_and_exits_reach_the_caller() -> None:
         (SystemExit, SystemExit),
         (KeyboardInterrupt, KeyboardInterrupt),
         (StopIteration, RuntimeError),  # a future of asyncio would refuse it
+        (GeneratorExit, RuntimeError),  # it would close the coroutine that waits
+        (CancelledError, RuntimeError),  # it would be taken for a cancellation
     ):
 
         def fails(error: type[BaseException] = error) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
-from contextvars import copy_context
 
 from mcp_transport.engine.call import SessionOutlet
+from mcp_transport.engine.handler_tasks import handler_context
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
-from mcp_transport.kernel import Exchange
+from mcp_transport.kernel import Exchange, is_asked_for
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     invalid_request,
@@ -21,6 +22,8 @@ from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Res
 from mcp_transport.protocol.principal import Principal
 
 __all__ = ["hasten", "is_hasty", "take_notification", "take_reply"]
+
+logger = logging.getLogger(__name__)
 
 
 def is_hasty(message: Message) -> bool:
@@ -83,14 +86,19 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
         node, Writer(node, visit.session, ""), owner="", log_level="", can_stream=False, polling=False
     )
     exchange = node.exchange(visit.facts(), outlet, visit.caller())
-    handled = node.lifecycle.spawn(_handle(visit, exchange, notification), copy_context())
+    handled = node.lifecycle.spawn(_handle(visit, exchange, notification), handler_context())
     if not visit.request.streaming:
         await asyncio.wait([handled])  # the loop ends with this request
 
 
 async def _handle(visit: Visit, exchange: Exchange, notification: Notification) -> None:
-    async with visit.node.call_context(visit.request, visit.principal):
-        await visit.node.kernel.notify(exchange, notification)
+    try:
+        async with visit.node.call_context(visit.request, visit.principal):
+            await visit.node.kernel.notify(exchange, notification)
+    except BaseException as error:
+        if is_asked_for(error):
+            raise
+        logger.exception("the context of %s failed", notification.method)
 
 
 async def _note_initialized(node: Node, key: str) -> None:

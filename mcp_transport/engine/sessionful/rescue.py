@@ -12,6 +12,7 @@ from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
+from mcp_transport.kernel import is_asked_for
 from mcp_transport.protocol.errors import lost_call
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.history import Ending
@@ -42,12 +43,8 @@ async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestI
     successor.keep_log()
     lost = [flight for flight in flights if not flight.body]
     again = [flight for flight in flights if flight.body]
-    if again:
-        try:
-            await _run_again(node, claimed.session, successor, again, recall)
-        except Exception:
-            logger.exception("calls of a lost node cannot be run again")
-            lost, again = flights, []
+    if again and not await _can_run_again(node, claimed.session, successor, again, recall):
+        lost, again = flights, []
     for flight in lost:
         successor.note_ending(flight.request_id, Ending.LOST)
     for flight in lost[: None if again else -1]:
@@ -61,6 +58,18 @@ async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestI
 def _answer(flight: Flight) -> bytes:
     error = lost_call("the server that ran it was lost", flight.safe)
     return encode({"jsonrpc": "2.0", "id": flight.request_id, "error": error})
+
+
+async def _can_run_again(node: Node, session: Session, writer: Writer, flights: list[Flight], recall: Recall) -> bool:
+    """Begin durable calls once more; return whether they run."""
+    try:
+        await _run_again(node, session, writer, flights, recall)
+    except BaseException as error:
+        if is_asked_for(error):
+            raise
+        logger.exception("calls of a lost node cannot be run again")
+        return False
+    return True
 
 
 async def _run_again(node: Node, session: Session, writer: Writer, flights: list[Flight], recall: Recall) -> None:

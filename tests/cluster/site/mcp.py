@@ -15,6 +15,7 @@ from typing import Any
 from mcp_types import LoggingMessageNotification, LoggingMessageNotificationParams
 
 from mcp_transport import Context, resource, tool
+from tests.cluster.site import misbehaving as misbehaving  # its tools
 
 FOLDER = Path(os.environ.get("SITE_FOLDER", "/nonexistent"))
 NAME_SCHEMA: dict[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}}

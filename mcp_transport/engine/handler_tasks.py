@@ -1,0 +1,78 @@
+"""Tasks that handlers start: one that exits ends itself, and not the process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Final
+
+from mcp_transport.kernel import is_interrupt
+
+__all__ = ["contain_exits", "handler_context"]
+
+# asyncio raises the first two out of the loop; the third closes the coroutine that waits for the task.
+_UNHEARD: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
+
+_in_handler: Final[ContextVar[bool]] = ContextVar("mcp_transport_in_handler", default=False)
+
+
+def handler_context() -> Context:
+    """Copy the current context for a handler, whose tasks shall not end the process."""
+    context = copy_context()
+    context.run(_in_handler.set, True)
+    return context
+
+
+def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
+    """Let tasks of handlers end with an ordinary exception where they raise SystemExit or KeyboardInterrupt.
+
+    These end the loop, and so the process with everybody's calls. A loop's task factory is the
+    one place that `create_task`, `gather` and task groups have in common; one that was there before makes the tasks.
+    """
+    before = loop.get_task_factory()
+    if getattr(before, "contains_exits", False):
+        return
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+        if _in_handler.get() and inspect.iscoroutine(work):
+            work = _Contained(work)
+        return before(loop, work, **options) if before is not None else asyncio.Task(work, loop=loop, **options)
+
+    make.contains_exits = True  # type: ignore[attr-defined]
+    loop.set_task_factory(make)
+
+
+class _Contained(Coroutine[Any, Any, Any]):
+    """A coroutine that does not exit."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
+        self._inner = inner
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._inner.send(value)
+        except _UNHEARD as error:
+            raise _contained(error) from error
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._inner.throw(*error)
+        except _UNHEARD as raised:
+            raise _contained(raised) from raised
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self._inner.__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)  # what asyncio shows of a task: its frame, its name
+
+
+def _contained(error: BaseException) -> BaseException:
+    return error if is_interrupt(error) else RuntimeError(f"a task raised {type(error).__name__}")
