@@ -42,6 +42,8 @@ __all__ = [
 
 # What never changes in a session's life is kept as one value.
 _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
+# Of them, what is longer is read each time: clients choose most of it.
+_SHORT: Final = 1024
 _MESSAGES: Final = {kind.__name__: kind for kind in inbox.NodeMessage.__args__}
 
 
@@ -96,14 +98,16 @@ def decode_session(key: str, members: Sequence[Any]) -> Session:
         created=int(created) / 1000,
         last_seen=int(last_seen) / 1000,
         ends=int(ends) / 1000,
-        **_about(about),
+        **(_known_about(about) if len(about) <= _SHORT else _about(about)),
     )
 
 
-@lru_cache(maxsize=1024)  # it never changes, and comes with each request
 def _about(fixed: bytes) -> dict[str, Any]:
     members: dict[str, Any] = orjson.loads(fixed)
     return members
+
+
+_known_about = lru_cache(maxsize=1024)(_about)  # it never changes, and comes with each request
 
 
 def encode_id(request_id: RequestId) -> bytes:
