@@ -150,6 +150,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "session_history", int, "How many of a session's last requests are kept for operators; 0 keeps none.", 0
     ),
     "MAX_REQUEST_BYTES": _from_policy("max_request_bytes", int, "The largest body of a request.", 1),
+    "MAX_REQUEST_VALUES": _from_policy(
+        "max_request_values", int, "The most JSON values in the body of a request, however deep they stand.", 100
+    ),
     "MAX_BATCH": _from_policy("max_batch", int, "The most messages in a batch (2025-03-26).", 1),
     "BODY_TIMEOUT_SECONDS": _from_policy(
         "body_timeout", float, "How long a body may take to arrive (ASGI mount).", 0.001
