@@ -23,7 +23,6 @@ LONGEST: Final[Mapping[str, int]] = {
     "name": 512,
     "uri": 2048,
     "cursor": 1024,
-    "level": 512,
     "requestState": 64 * 1024,
     "ref.name": 512,
     "ref.uri": 2048,

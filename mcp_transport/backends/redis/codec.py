@@ -98,16 +98,20 @@ def decode_session(key: str, members: Sequence[Any]) -> Session:
         created=int(created) / 1000,
         last_seen=int(last_seen) / 1000,
         ends=int(ends) / 1000,
-        **(_known_about(about) if len(about) <= _SHORT else _about(about)),
+        **_about(about),
     )
 
 
 def _about(fixed: bytes) -> dict[str, Any]:
+    return _known_about(fixed) if len(fixed) <= _SHORT else _read_about(fixed)
+
+
+def _read_about(fixed: bytes) -> dict[str, Any]:
     members: dict[str, Any] = orjson.loads(fixed)
     return members
 
 
-_known_about = lru_cache(maxsize=1024)(_about)  # it never changes, and comes with each request
+_known_about = lru_cache(maxsize=1024)(_read_about)  # it never changes, and comes with each request
 
 
 def encode_id(request_id: RequestId) -> bytes:
