@@ -166,7 +166,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "client_reply_timeout", float, "How long a tool waits for its client's answer to a question.", 0.001
     ),
     "WRITE_TIMEOUT_SECONDS": _from_policy(
-        "write_timeout", float, "How long a client may take to accept a piece of a stream (ASGI mount; not daphne).", 0.001
+        "write_timeout",
+        float,
+        "How long a client may take to accept a piece of a stream (ASGI mount; not daphne).",
+        0.001,
     ),
     "STREAM_MAX_EVENTS": _from_policy("stream_max_events", int, "How many events of a stream can be replayed.", 1),
     "STREAM_MAX_BYTES": _from_policy("stream_max_bytes", int, "How many bytes of a stream can be replayed.", 1),
