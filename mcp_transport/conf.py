@@ -150,6 +150,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "session_history", int, "How many of a session's last requests are kept for operators; 0 keeps none.", 0
     ),
     "MAX_REQUEST_BYTES": _from_policy("max_request_bytes", int, "The largest body of a request.", 1),
+    "MAX_REQUEST_VALUES": _from_policy(
+        "max_request_values", int, "The most JSON values in the body of a request, however deep they stand.", 100
+    ),
     "MAX_RESULT_BYTES": _from_policy(
         "max_result_bytes",
         int,
@@ -159,7 +162,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "MAX_BATCH": _from_policy("max_batch", int, "The most messages in a batch (2025-03-26).", 1),
     "BODY_TIMEOUT_SECONDS": _from_policy(
-        "body_timeout", float, "How long a body may take to arrive (ASGI mount).", 0.001
+        "body_timeout", float, "How long a body may take to arrive (ASGI mount; not daphne).", 0.001
     ),
     "SSE_AFTER_SECONDS": _from_policy(
         "sse_after", float, "How long a silent call may take before its answer becomes a stream.", 0
@@ -170,7 +173,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "client_reply_timeout", float, "How long a tool waits for its client's answer to a question.", 0.001
     ),
     "WRITE_TIMEOUT_SECONDS": _from_policy(
-        "write_timeout", float, "How long a client may take to accept a piece of a stream (ASGI mount).", 0.001
+        "write_timeout",
+        float,
+        "How long a client may take to accept a piece of a stream (ASGI mount; not daphne).",
+        0.001,
     ),
     "STREAM_MAX_EVENTS": _from_policy("stream_max_events", int, "How many events of a stream can be replayed.", 1),
     "STREAM_MAX_BYTES": _from_policy("stream_max_bytes", int, "How many bytes of a stream can be replayed.", 1),

@@ -41,6 +41,8 @@ class ProtocolError(MCPTransportError):
         self.message = message
         self.data = data
         self.headers = headers
+        self.request_id: str | int | None = None
+        """Of a request that was not decoded, where its id could be read all the same."""
         self.principal: Any = None
         """Whom it refuses, where that was known already; an auditor is told."""
 

@@ -148,9 +148,9 @@ async def _send(watch: _Watch, reply: Reply | StreamReply, send: Send) -> None:
 
 
 def _encode(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [_encode_line(*line) for line in headers]
+    return [(_encode_name(name), value.encode("latin-1")) for name, value in headers]
 
 
-@lru_cache(maxsize=1024)  # most answers have the same ones
-def _encode_line(name: str, value: str) -> tuple[bytes, bytes]:
-    return name.lower().encode("latin-1"), value.encode("latin-1")
+@lru_cache(maxsize=64)  # there are not many; values may be a client's own words
+def _encode_name(name: str) -> bytes:
+    return name.lower().encode("latin-1")

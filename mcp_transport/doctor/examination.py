@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mcp_transport.doctor.announcing import announce
 from mcp_transport.doctor.handshake import shake_hands
 from mcp_transport.doctor.seen import SESSIONFUL, Answer, Asked, Heard, Seen, Visit, session_of
 from mcp_transport.doctor.wire import EVENTS, Call, Wire, alone, in_session
@@ -143,9 +144,9 @@ async def _look_at_connections(wire: Wire, seen: Seen, ordinary: Call) -> None:
     if seen.session_id:
         seen.pings = tuple([await wire.ask(ordinary) for _ in range(seen.asked.visits)])
     padded = dict(ordinary.message)
-    padded["params"] = {**padded.get("params", {})}
-    padded["params"]["_meta"] = {**padded["params"].get("_meta", {}), "padding": "x" * _LARGE}
+    padded["params"] = {**padded.get("params", {}), "padding": "x" * _LARGE}
     seen.large = await wire.ask(replace(ordinary, message=padded))
+    seen.announced = await announce(seen.asked)
 
 
 async def _look_at_origins(wire: Wire, seen: Seen, ordinary: Call) -> None:

@@ -55,6 +55,11 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         _INGRESS + "proxy-body-size: 16m",
         'Django settings: MCP_TRANSPORT["MAX_REQUEST_BYTES"]',
     ),
+    "body-limit": (
+        "nginx: client_max_body_size 16m; (0 turns it off)",
+        "HAProxy: http-request deny deny_status 413 if { req.hdr_val(content-length) gt 16777216 }",
+        _INGRESS + "proxy-body-size: 16m",
+    ),
     "authentication": (
         "nginx: leave out proxy_hide_header WWW-Authenticate, proxy_intercept_errors and error_page for 401",
         'Django settings: MCP_TRANSPORT["RESOURCE_URL"] (the URL that clients use) and AUTHORIZATION_SERVERS',

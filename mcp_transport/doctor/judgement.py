@@ -35,6 +35,7 @@ RULES: Final[tuple[Callable[[Seen], Finding], ...]] = (
     sessions.delete,
     reaching.clock,
     reaching.body_size,
+    reaching.body_limit,
 )
 _WITHOUT_ANSWER: Final = (reaching.reachable, reaching.tls)
 

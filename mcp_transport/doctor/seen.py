@@ -199,6 +199,8 @@ class Seen:
     own: Answer | None = None
     origins: dict[str, Answer] = field(default_factory=dict)
     large: Answer | None = None
+    announced: Answer | None = None
+    """What was answered to a body that was announced, and did not come."""
     has_tool: bool = False
     rounds: tuple[Heard, ...] = ()
     """Calls of the tool that report at fixed intervals."""

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from mcp_transport.engine.json_text import has_more_values, has_too_large_integer, request_id_of
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import TooLarge
-from mcp_transport.protocol.errors import PARSE_ERROR, invalid_request
+from mcp_transport.protocol.errors import PARSE_ERROR, invalid_request, too_many_values
 
 __all__ = ["decode", "encode", "encode_notification", "encoded_size", "fitted"]
 
-# With all digits alike, a long number is found without a regular expression.
-_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_NUMBER = b"0" * 19
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-# Digits that are neither a fraction nor an exponent, nor followed by one.
-_LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
 
-
-def decode(body: bytes) -> Any:
+def decode(body: bytes, max_values: int = sys.maxsize) -> Any:
     """Read a request body; orjson refuses bad UTF-8 and a nesting over 1024 levels by itself.
 
     Raises:
-        ProtocolError: 400 / -32700 for what is no JSON, 400 / -32600 for an integer beyond 64 bits, which orjson
-            would round to a float.
+        ProtocolError: 413 / -32600 for more than `max_values`, 400 / -32700 for what is no JSON, 400 / -32600 for an
+            integer beyond 64 bits, which orjson would round to a float; with the request's id, where it can be read.
     """
     try:
-        value = orjson.loads(body)
+        if has_more_values(body, max_values):
+            raise too_many_values(max_values)
+        value = _loads(body)
+        if has_too_large_integer(body):
+            raise invalid_request("integers must fit into 64 bits; send larger ones as strings")
+    except ProtocolError as error:
+        error.request_id = request_id_of(body)
+        raise
+    return value
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         reason = "it is empty" if not body.strip() else str(error)
         raise ProtocolError(400, PARSE_ERROR, f"Parse error: the body must be JSON in UTF-8, but {reason}") from None
-    if _LONG_NUMBER in body.translate(_ALIKE) and _holds_too_large_integer(body):
-        raise invalid_request("integers must fit into 64 bits; send larger ones as strings")
-    return value
 
 
 def encode(message: Any) -> bytes:
@@ -69,8 +72,3 @@ def fitted(payload: bytes, limit: int) -> bytes:
     if len(payload) > limit:
         raise TooLarge("a message", len(payload), limit)
     return payload
-
-
-def _holds_too_large_integer(body: bytes) -> bool:
-    integers = (found[0] for found in _LONG_INTEGER.finditer(_STRING.sub(b"", body)))
-    return any(len(digits) > 20 or not -(2**63) <= int(digits) < 2**64 for digits in integers)

@@ -22,6 +22,7 @@ from mcp_transport.engine.handler_tasks import contain_exits
 from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
+from mcp_transport.engine.param_limits import check_params
 from mcp_transport.engine.reply import accepted, last_of_connection, rejection, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
@@ -121,7 +122,7 @@ class Endpoint:
                 reply: Reply | StreamReply = await self._handle_session(request, principal)
             else:
                 content = await self._read(body)
-                value = decode(content)
+                value = decode(content, self.policy.max_request_values)
                 reply = await self._handle_post(request, value, content, principal)
         except ProtocolError as error:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
@@ -150,6 +151,7 @@ class Endpoint:
         work = classify(request, value, self.policy)
         if isinstance(work, Ignored):
             return accepted()
+        check_params(work.messages if isinstance(work, Sessionful) else (work.request,), len(content))
         if self.kernel.access and isinstance(work, Sessionless | Sessionful):
             work = await self._authorized(request, work, principal)
         node = await self._serving(request)

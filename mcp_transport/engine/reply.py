@@ -32,7 +32,7 @@ def answer(payload: bytes, accepts: Accepts, *, status: int = 200, headers: Head
 
 def rejection(error: ProtocolError, value: Any = None) -> Reply:
     """Build the answer to a request that broke a rule; `value` is its decoded body, for the id."""
-    request_id = value.get("id") if isinstance(value, dict) and "method" in value else None
+    request_id = value.get("id") if isinstance(value, dict) and "method" in value else error.request_id
     body = error_body(
         error.code, error.message, request_id=request_id if is_request_id(request_id) else None, data=error.data
     )

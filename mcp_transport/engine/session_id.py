@@ -20,19 +20,16 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mcp_transport.protocol.session import Session, session_key
+from mcp_transport.protocol.session import MAX_SESSION_ID, Session, session_key
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["MAX_LENGTH", "seal", "unseal"]
-
-MAX_LENGTH: Final = 511
-"""Characters of the longest id; some proxies refuse longer headers than 512 bytes."""
+__all__ = ["seal", "unseal"]
 
 _MARK: Final = "."
 _LABEL: Final = b"mcp_transport/session-id/1"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
-_MAX_CONTENT: Final = (MAX_LENGTH - len(_MARK)) * 3 // 4 - _NONCE_BYTES - _TAG_BYTES
+_MAX_CONTENT: Final = (MAX_SESSION_ID - len(_MARK)) * 3 // 4 - _NONCE_BYTES - _TAG_BYTES
 # When it began and when it ends, in whole seconds, and the owner's digest.
 _HEADER: Final = struct.Struct(">QQ16s")
 _FOREVER: Final = 2**63
@@ -59,7 +56,7 @@ def seal(session: Session, keys: Sequence[bytes]) -> str:
 
 def unseal(session_id: str, keys: Sequence[bytes], principal_binding: str, now: float) -> Session | None:
     """Rebuild the session that an id was minted for; None for another principal, past its end, and for other ids."""
-    if len(session_id) > MAX_LENGTH or not session_id.startswith(_MARK):
+    if len(session_id) > MAX_SESSION_ID or not session_id.startswith(_MARK):
         return None
     content = _decrypt(_decode(session_id[len(_MARK) :]), keys)
     try:

@@ -22,6 +22,7 @@ from mcp_transport.kernel.values import Facts
 from mcp_transport.protocol.errors import UNSUPPORTED_VERSION
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.versions import named_version
 
 __all__ = ["HeaderParameters", "open_envelope", "request_headers"]
 
@@ -80,7 +81,7 @@ def _check_served_version(meta: Mapping[str, Any], headers: Headers, versions: S
     version = meta.get(PROTOCOL_VERSION_META_KEY)
     agreed = isinstance(version, str) and headers.get("mcp-protocol-version") == version
     if agreed and CLIENT_CAPABILITIES_META_KEY in meta and version not in versions:
-        data = {"supported": list(versions), "requested": version}
+        data = {"supported": list(versions), "requested": named_version(version)}
         raise ProtocolError(400, UNSUPPORTED_VERSION, "Unsupported protocol version", data=data)
 
 

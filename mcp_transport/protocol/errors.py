@@ -23,6 +23,7 @@ __all__ = [
     "lost_call",
     "sessionless_code",
     "sessionless_status",
+    "too_many_values",
 ]
 
 PARSE_ERROR: Final = -32700
@@ -80,6 +81,13 @@ def error_body(code: int, message: str, *, request_id: str | int | None = None, 
     if request_id is not None:
         body["id"] = request_id
     return body
+
+
+def too_many_values(most: int) -> ProtocolError:
+    """Build the refusal of a body of too many JSON values: 413."""
+    return ProtocolError(
+        413, INVALID_REQUEST, f"the body may hold {most} JSON values, it holds more: send less at a time"
+    )
 
 
 def invalid_request(message: str) -> ProtocolError:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar, overload
 
+from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES
+
 __all__ = ["Accepts", "Headers"]
 
 _BLANKS: Final = " \t"
+
+# A cache keyed by what clients send keeps nothing longer than this.
+_SHORT: Final = 512
 
 _DefaultT = TypeVar("_DefaultT")
 
@@ -19,17 +24,25 @@ class Headers(Mapping[str, str]):
 
     `headers[name]` is the first line of that name; `lines(name)` are all of them, since a duplicate of a
     routing header is an error that a folded mapping would hide. Values are Latin-1, as ASGI has them.
+    Headers over a limit look empty, so that nobody spends time on them.
     """
 
-    __slots__ = ("_lines", "_raw", "repeated")
+    __slots__ = ("_lines", "_raw", "_text", "count", "repeated", "size")
 
-    def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, lines: Collection[tuple[str, str]]) -> None:
         self._lines: dict[str, tuple[str, ...]] = {}
         self._raw: list[tuple[bytes, bytes]] | None = None
+        self._text = ""
+        self.count = len(lines)
+        """The number of lines."""
+        self.size = 0
+        """The number of characters in names and values; 0 where there are too many lines."""
         self.repeated: set[str] = set()
         """The names that more than one line has."""
-        for name, value in lines:
-            self._add(name.lower(), value)
+        if 0 < self.count <= MAX_LINES:
+            for name, value in lines:
+                self._add(name.lower(), value)
+            self._measure()
 
     def _add(self, name: str, value: str) -> None:
         # Some servers keep blanks around values (uvicorn with httptools); RFC 9110 5.5 excludes them.
@@ -39,17 +52,29 @@ class Headers(Mapping[str, str]):
             line = self._lines[name] + line
         self._lines[name] = line
 
+    def _measure(self) -> None:
+        self._text = "".join([*self._lines, *map("".join, self._lines.values())])
+        self.size = len(self._text)
+        if self.size > MAX_CHARACTERS:
+            self._text, self._lines = "", {}
+            self.repeated.clear()
+
     @classmethod
     def from_asgi(cls, raw: Collection[tuple[bytes, bytes]]) -> Headers:
         """Read the header list of an ASGI scope."""
         headers = cls(())
+        headers.count = len(raw)
+        if headers.count > MAX_LINES:
+            return headers
         headers._raw = list(raw)
         known, add = headers._lines, headers._add
         for raw_name, value in raw:
-            if (name := _name(raw_name)) in known:
+            name = _name(raw_name) if len(raw_name) <= _SHORT else raw_name.decode("latin-1").lower()
+            if name in known:
                 add(name, value.decode("latin-1"))
             else:
                 known[name] = (value.decode("latin-1").strip(_BLANKS),)
+        headers._measure()
         return headers
 
     def __getitem__(self, name: str) -> str:
@@ -77,8 +102,7 @@ class Headers(Mapping[str, str]):
     @property
     def are_plain(self) -> bool:
         """Tell whether all values are visible ASCII; those nobody reads need not be."""
-        text = "".join(["".join(values) for values in self._lines.values()])
-        return text.isascii() and text.isprintable()
+        return self._text.isascii() and self._text.isprintable()
 
     @property
     def raw(self) -> list[tuple[bytes, bytes]]:
@@ -107,13 +131,16 @@ class Accepts:
     @classmethod
     def parse(cls, headers: Headers) -> Accepts:
         """Read the Accept header; a quality of 0 refuses a type (RFC 9110, 12.5.1)."""
-        return _accepts(headers.lines("accept"))
+        line = ",".join(headers.lines("accept"))  # RFC 9110, 5.3
+        return _accepts(line) if len(line) <= _SHORT else _read_accepts(line)
 
 
-@lru_cache(maxsize=256)  # a client sends the same one each time
-def _accepts(lines: tuple[str, ...]) -> Accepts:
-    ranges = dict(_parse_range(item) for line in lines for item in line.split(","))
+def _read_accepts(line: str) -> Accepts:
+    ranges = dict(_parse_range(item) for item in line.split(","))
     return Accepts(json=_is_accepted("application/json", ranges), sse=_is_accepted("text/event-stream", ranges))
+
+
+_accepts = lru_cache(maxsize=256)(_read_accepts)  # a client sends the same one each time
 
 
 def _is_accepted(media: str, ranges: Mapping[str, float]) -> bool:

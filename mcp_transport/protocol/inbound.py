@@ -21,12 +21,14 @@ from mcp_transport.protocol.errors import (
     UNSUPPORTED_VERSION,
     invalid_request,
 )
+from mcp_transport.protocol.header_limits import check_limits
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message
 from mcp_transport.protocol.origin import host_is_known, origin_is_known
 from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.versions import REVISIONS, sessionful, sessionless
+from mcp_transport.protocol.session import MAX_SESSION_ID
+from mcp_transport.protocol.versions import REVISIONS, named_version, sessionful, sessionless
 
 __all__ = [
     "Ignored",
@@ -39,6 +41,7 @@ __all__ = [
     "check_version",
     "classify",
     "required_session_id",
+    "session_not_found",
 ]
 
 VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
@@ -88,6 +91,10 @@ Work = Opening | Sessionful | Sessionless | Ignored
 
 
 # -- before the body ---------------------------------------------------------------------------------
+
+
+def _headers_are_within_limits(request: HTTPRequest, policy: Policy) -> None:
+    check_limits(request.headers)
 
 
 def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
@@ -153,12 +160,19 @@ def _length_is_within(request: HTTPRequest, policy: Policy) -> None:
         raise too_large(policy)
 
 
-_BEFORE_AUTHENTICATION: Final = (_origin_is_ours, _headers_are_plain, _headers_are_single, _host_is_ours)
+_BEFORE_AUTHENTICATION: Final = (
+    _headers_are_within_limits,
+    _origin_is_ours,
+    _headers_are_plain,
+    _headers_are_single,
+    _host_is_ours,
+)
 _BEFORE_BODY: Final = (_method_is_served, _body_is_json, _answer_is_acceptable, _length_is_within)
 
 
-@lru_cache(maxsize=256)  # a client sends the same one each time
 def _content_type_fault(content_type: str) -> str:
+    if content_type == "application/json":  # as nearly all clients write it
+        return ""
     media, _, parameters = content_type.lower().partition(";")
     if media.strip() != "application/json":
         return "Content-Type must be application/json"
@@ -178,7 +192,8 @@ def check_before_authentication(request: HTTPRequest, policy: Policy) -> None:
     """Apply the rules that need no identity.
 
     Raises:
-        ProtocolError: 400 for a header that is not plain, doubled or a foreign Host; 403 for a foreign Origin.
+        ProtocolError: 431 for too many or too long headers; 400 for a header that is not plain, doubled or a
+            foreign Host; 403 for a foreign Origin.
     """
     for rule in _BEFORE_AUTHENTICATION:
         rule(request, policy)
@@ -259,7 +274,7 @@ def _classify_initialize(message: Request, header: str | None, policy: Policy) -
             400,
             UNSUPPORTED_VERSION,
             "Unsupported protocol version: this server has no sessions",
-            data={"supported": list(policy.versions), "requested": requested if isinstance(requested, str) else ""},
+            data={"supported": list(policy.versions), "requested": named_version(requested)},
         )
     return Opening(message)
 
@@ -282,14 +297,24 @@ def required_session_id(request: HTTPRequest) -> str:
     """Read the session id.
 
     Raises:
-        ProtocolError: 400 / -32600 when it is missing (2025-03-26, "Session Management", item 3).
+        ProtocolError: 400 / -32600 when it is missing (2025-03-26, "Session Management", item 3); 404 when it is
+            longer than any id that was ever given out.
     """
     session_id = request.headers.get(SESSION_HEADER, "")
     if not session_id:
         raise ProtocolError(
             400, INVALID_REQUEST, "Mcp-Session-Id header is missing: send initialize first, then the id it returned"
         )
+    if len(session_id) > MAX_SESSION_ID:
+        raise session_not_found()
     return session_id
+
+
+def session_not_found() -> ProtocolError:
+    """Build 404, the same for a session that never was, that ended, and that is another principal's."""
+    return ProtocolError(
+        404, INVALID_REQUEST, "Session not found: it ended, expired or never was; send initialize without an id"
+    )
 
 
 def check_version(request: HTTPRequest, policy: Policy) -> None:

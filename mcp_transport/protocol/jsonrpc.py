@@ -8,12 +8,24 @@ from typing import Any, Final, TypeGuard
 
 from mcp_transport.protocol.errors import invalid_request
 
-__all__ = ["Message", "Notification", "Request", "RequestId", "Response", "is_request_id", "parse_message"]
+__all__ = [
+    "MAX_ID",
+    "MAX_METHOD",
+    "Message",
+    "Notification",
+    "Request",
+    "RequestId",
+    "Response",
+    "is_request_id",
+    "parse_message",
+]
 
 RequestId = str | int
 
 # Ids and progress tokens are stored, and repeated in every message of a call.
-_MAX_ID: Final = 256
+MAX_ID: Final = 256
+# Methods are repeated in refusals.
+MAX_METHOD: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ Message = Request | Notification | Response
 def is_request_id(value: object) -> TypeGuard[RequestId]:
     """Tell whether `value` may identify a request; `true` is not the integer 1."""
     if isinstance(value, str):
-        return len(value) <= _MAX_ID
+        return len(value) <= MAX_ID
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -87,6 +99,8 @@ def _parse_call(value: dict[str, Any]) -> Request | Notification:
     method, params = value["method"], value.get("params")
     if not isinstance(method, str) or not method:
         raise invalid_request(f'"method" must be a non-empty string, got {_kind(method)}')
+    if len(method) > MAX_METHOD:
+        raise invalid_request(f'"method" may have {MAX_METHOD} characters, got {len(method)}')
     if "params" in value and not isinstance(params, dict):
         raise invalid_request(f'"params" must be an object, got {_kind(params)}')
     if "result" in value or "error" in value:
@@ -113,9 +127,7 @@ def _parse_response(value: dict[str, Any]) -> Response:
 
 def _parse_id(value: object) -> RequestId:
     if not is_request_id(value):
-        raise invalid_request(
-            f'"id" must be an integer or a string of up to {_MAX_ID} characters, got {_kind(value)}'
-        )
+        raise invalid_request(f'"id" must be an integer or a string of up to {MAX_ID} characters, got {_kind(value)}')
     return value
 
 

@@ -46,6 +46,7 @@ EXPOSED_HEADERS: Final = ("Mcp-Session-Id", "WWW-Authenticate", "Retry-After")
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::([0-9]+))?")  # what Django takes for a host
+_LONGEST_HOST: Final = 255 + len(":65535")  # RFC 1035, 2.3.4
 _PORTS: Final = {"http": "80", "https": "443"}
 
 
@@ -93,9 +94,13 @@ def origin_is_known(request: HTTPRequest, policy: Policy) -> bool:
 # -- the rules ---------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)  # each request names one, mostly the same
 def host_is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
     """Tell whether a Host header matches `allowed`, read as Django's ALLOWED_HOSTS are read."""
+    return len(host) <= _LONGEST_HOST and _host_is_allowed(host, allowed)
+
+
+@lru_cache(maxsize=256)  # each request names one, mostly the same
+def _host_is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
     name = _host_name(host)
     return bool(name) and any(_matches(name, pattern.lower()) for pattern in allowed)
 

@@ -26,6 +26,7 @@ class Policy:
     session_max_age: float = 7 * 86400.0
     max_sessions_per_principal: int = 10_000
     max_request_bytes: int = 4 * 1024 * 1024  # the official SDK's limit
+    max_request_values: int = 100_000  # 13 MB at most, once decoded
     max_result_bytes: int = 8 * 1024 * 1024  # what a stream's log holds
     max_batch: int = 100
     body_timeout: float = 30.0

@@ -7,11 +7,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Flight", "Session", "session_key", "short_id"]
+__all__ = ["MAX_SESSION_ID", "Flight", "Session", "session_key", "short_id"]
+
+MAX_SESSION_ID: Final = 511
+"""Characters of the longest id; some proxies refuse longer headers than 512 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

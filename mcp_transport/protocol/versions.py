@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["REVISIONS", "Revision", "negotiate", "sessionful", "sessionless"]
+__all__ = ["REVISIONS", "Revision", "named_version", "negotiate", "sessionful", "sessionless"]
+
+_MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,11 @@ def sessionful(names: tuple[str, ...]) -> tuple[str, ...]:
 def sessionless(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the revisions of `names` in which every request stands alone, oldest first."""
     return tuple(sorted(name for name in names if not REVISIONS[name].sessionful))
+
+
+def named_version(requested: object) -> str:
+    """Return what a refusal repeats of the version that a client asked for."""
+    return requested[:_MAX_NAME] if isinstance(requested, str) else ""
 
 
 def negotiate(requested: object, supported: tuple[str, ...]) -> str:

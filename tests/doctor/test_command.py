@@ -30,7 +30,7 @@ def test_good_path_ends_with_0(nodes: Nodes) -> None:
         text, status = run(proxy.url, "--idle=1.2", "--expect-nodes=2", f"--origin={PAGES}")
     assert status == 0, text
     assert text.startswith(f"MCP endpoint {proxy.url}\n")
-    assert text.endswith("21 ok, 0 warning, 0 problem, 0 unknown\n")
+    assert text.endswith("22 ok, 0 warning, 0 problem, 0 unknown\n")
 
 
 def test_problem_ends_with_1_and_the_token_is_in_no_word(nodes: Nodes, caplog: Any, monkeypatch: Any) -> None:

@@ -172,6 +172,18 @@ async def test_lesser_faults_are_warnings(nodes: Nodes) -> None:
     assert "no comment within" in found["idle"].seen
 
 
+async def test_a_path_on_which_nobody_limits_bodies_is_a_warning(nodes: Nodes) -> None:
+    daphne, uvicorn = nodes.ports
+    with HAProxy([daphne], limit="") as proxy:
+        found = await findings(proxy.url)
+    assert having(found, Status.WARNING) == {"body-limit"}
+    assert "the body is waited for" in found["body-limit"].seen
+    assert found["body-limit"].fix
+    with HAProxy([uvicorn], limit="") as proxy:
+        found = await findings(proxy.url)
+    assert found["body-limit"].status is Status.OK, "the endpoint itself refuses what is announced"
+
+
 async def test_challenge_that_does_not_come_through(nodes: Nodes) -> None:
     gate = 'proxy_set_header Authorization ""; if ($http_authorization != "Bearer good") { return 401; }'
     with FaultyNginx(nodes.ports, add=gate) as proxy:

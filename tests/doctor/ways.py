@@ -40,6 +40,7 @@ defaults
     {option}
 frontend front
     bind {address}:{port}
+    {limit}
     {rule}
     default_backend nodes
 backend nodes
@@ -47,14 +48,19 @@ backend nodes
 """
 
 
+BODY_LIMIT = "http-request deny deny_status 413 if { req.hdr_val(content-length) gt 16777216 }"
+
+
 class HAProxy(Process):
     """HAProxy in front of nodes, taking them in turn."""
 
     role = "haproxy"
 
-    def __init__(self, ports: Sequence[int], *, option: str = "option http-no-delay", rule: str = "") -> None:
+    def __init__(
+        self, ports: Sequence[int], *, option: str = "option http-no-delay", rule: str = "", limit: str = BODY_LIMIT
+    ) -> None:
         super().__init__()
-        self.ports, self.option, self.rule = [*ports], option, rule
+        self.ports, self.option, self.rule, self.limit = [*ports], option, rule, limit
 
     @property
     def url(self) -> str:
@@ -66,7 +72,12 @@ class HAProxy(Process):
         configuration: Path = self.folder / "haproxy.cfg"
         configuration.write_text(
             HAPROXY.format(
-                address=LOOPBACK, port=self.port, servers=servers, option=self.option or "", rule=self.rule or ""
+                address=LOOPBACK,
+                port=self.port,
+                servers=servers,
+                option=self.option or "",
+                rule=self.rule or "",
+                limit=self.limit,
             )
         )
         return [program("haproxy"), "-db", "-f", str(configuration)]

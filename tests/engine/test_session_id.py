@@ -15,8 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcp_transport.engine import session_id as module
-from mcp_transport.engine.session_id import MAX_LENGTH, seal, unseal
-from mcp_transport.protocol.session import Session, session_key
+from mcp_transport.engine.session_id import seal, unseal
+from mcp_transport.protocol.session import MAX_SESSION_ID, Session, session_key
 from mcp_transport.protocol.versions import REVISIONS, sessionful
 
 NEW, OLD, FOREIGN = (letter.encode() * 32 for letter in "nof")
@@ -226,7 +226,7 @@ def test_longest_id_is_still_short_enough_and_one_more_byte_is_not_sealed() -> N
         session_id = seal(replace(SESSION, client_info={}, capabilities=capabilities), [NEW])
         assert (unseal(session_id, [NEW], ANN, NOW) is not None) is session_id.startswith(".")
         lengths.add(len(session_id))
-    assert max(lengths) == MAX_LENGTH == 511
+    assert max(lengths) == MAX_SESSION_ID == 511
 
 
 json_values = st.recursive(
@@ -335,7 +335,7 @@ def test_what_is_too_long_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -
 
 def test_bomb_is_not_inflated() -> None:
     bomb = content_of(b'["2025-11-25",{},{"a":"' + b"a" * 200_000 + b'"}]')
-    assert len(sealed(bomb)) <= MAX_LENGTH
+    assert len(sealed(bomb)) <= MAX_SESSION_ID
     assert unseal(sealed(bomb), [NEW], ANN, NOW) is None
 
 

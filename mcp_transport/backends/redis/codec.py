@@ -42,6 +42,8 @@ __all__ = [
 
 # What never changes in a session's life is kept as one value.
 _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
+# Of them, what is longer is read each time: clients choose most of it.
+_SHORT: Final = 1024
 _MESSAGES: Final = {kind.__name__: kind for kind in inbox.NodeMessage.__args__}
 
 
@@ -100,10 +102,16 @@ def decode_session(key: str, members: Sequence[Any]) -> Session:
     )
 
 
-@lru_cache(maxsize=1024)  # it never changes, and comes with each request
 def _about(fixed: bytes) -> dict[str, Any]:
+    return _known_about(fixed) if len(fixed) <= _SHORT else _read_about(fixed)
+
+
+def _read_about(fixed: bytes) -> dict[str, Any]:
     members: dict[str, Any] = orjson.loads(fixed)
     return members
+
+
+_known_about = lru_cache(maxsize=1024)(_read_about)  # it never changes, and comes with each request
 
 
 def encode_id(request_id: RequestId) -> bytes:

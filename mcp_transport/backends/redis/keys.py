@@ -15,6 +15,9 @@ __all__ = ["NAMESPACE", "Keys"]
 NAMESPACE: Final = "mcp:"
 """What every key begins with, behind the prefix of the project."""
 
+# Of longer names no digest is remembered: clients choose them.
+_SHORT: Final = 512
+
 _SUFFIXES: Final = {"flights": "r", "streams": "t", "cancels": "c", "state": "d", "history": "h"}
 
 
@@ -41,11 +44,11 @@ class Keys:
 
     def owned(self, principal: str) -> str:
         """Name the index of a principal's sessions."""
-        return f"{self._prefix}{{{_digest(principal)}}}:s"
+        return f"{self._prefix}{{{_known_digest(principal)}}}:s"
 
     def facet(self, name: str, value: str) -> str:
         """Name the set of the sessions of which something is so; a client's words become no part of it."""
-        return f"{self._prefix}facet:{name}:{_digest(value)}"
+        return f"{self._prefix}facet:{name}:{_known_digest(value)}"
 
     def ordered(self, by: str) -> str:
         """Name the sessions in one of `protocol.search.ORDERS`."""
@@ -75,6 +78,12 @@ class Keys:
         return f"{self._prefix}{{in:{node}}}:{part}"
 
 
-@lru_cache(maxsize=1024)  # a principal opens many sessions
-def _digest(principal: str) -> str:
-    return base64.b32encode(hashlib.sha256(principal.encode()).digest()).decode()[:26]
+def _known_digest(principal: str) -> str:
+    return _remembered_digest(principal) if len(principal) <= _SHORT else _digest(principal)
+
+
+def _digest(text: str) -> str:
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:26]
+
+
+_remembered_digest = lru_cache(maxsize=1024)(_digest)  # a principal opens many sessions

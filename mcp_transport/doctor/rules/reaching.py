@@ -11,6 +11,7 @@ from mcp_transport.doctor.findings import Finding, ok, problem, unknown, warning
 from mcp_transport.doctor.seen import Answer, Seen
 
 __all__ = [
+    "body_limit",
     "body_size",
     "clock",
     "connection_reuse",
@@ -169,3 +170,14 @@ def body_size(seen: Seen) -> Finding:
     if answer.status == 200:
         return ok("body-size", "1.5 MB came through")
     return unknown("body-size", f"1.5 MB: {answer.outcome}")
+
+
+def body_limit(seen: Seen) -> Finding:
+    """Judge whether a body of a gibibyte is refused before it comes, which daphne and Django's view do not."""
+    answer = seen.announced or Answer()
+    if 400 <= answer.status < 500:
+        return ok("body-limit", f"1 GiB was refused with HTTP {answer.status} before it was sent")
+    if "no answer" in answer.fault:
+        expected = "an answer before the body: a server that takes it whole writes it to its disk"
+        return warning("body-limit", f"1 GiB was announced: {answer.fault}, the body is waited for", expected)
+    return unknown("body-limit", f"1 GiB was announced: {answer.outcome}")

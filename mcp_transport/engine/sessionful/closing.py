@@ -7,10 +7,9 @@ import logging
 from mcp_transport.backends.base import Closing
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.admission import admitted
-from mcp_transport.engine.sessionful.visit import not_found
 from mcp_transport.protocol.audit import SessionClosed
 from mcp_transport.protocol.http import HTTPRequest, Reply
-from mcp_transport.protocol.inbound import check_version, required_session_id
+from mcp_transport.protocol.inbound import check_version, required_session_id, session_not_found
 from mcp_transport.protocol.inbox import Closed
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key, short_id
@@ -34,7 +33,7 @@ async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Repl
         return await close_session(node, key, principal.binding, reason="client")
 
     if not await admitted(node, session_id, principal, close):
-        raise not_found()
+        raise session_not_found()
     return Reply(status=204)
 
 

@@ -16,13 +16,13 @@ from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_notification, take_reply
 from mcp_transport.engine.sessionful.streams import attach
-from mcp_transport.engine.sessionful.visit import Visit, not_found
+from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import invalid_request, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id
+from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id, session_not_found
 from mcp_transport.protocol.inbox import Joined, Wake
 from mcp_transport.protocol.jsonrpc import Notification, Request, Response
 from mcp_transport.protocol.principal import Principal
@@ -52,7 +52,7 @@ async def post(
         try:
             entered, early = await _enter(node, session_id, principal, flights, work)
             if entered is None:
-                raise not_found()
+                raise session_not_found()
             visit = Visit(node, request, principal, entered.session, session_id)
             if entered.running:
                 with suppress(LookupError):

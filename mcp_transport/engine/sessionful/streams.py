@@ -9,7 +9,6 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.recovery import hold_again
 from mcp_transport.engine.sessionful.admission import admitted
-from mcp_transport.engine.sessionful.visit import not_found
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import GET_STREAM, Cursor
@@ -17,7 +16,7 @@ from mcp_transport.protocol.errors import (
     invalid_request,
 )
 from mcp_transport.protocol.http import HTTPRequest, StreamReply
-from mcp_transport.protocol.inbound import check_version, required_session_id
+from mcp_transport.protocol.inbound import check_version, required_session_id, session_not_found
 from mcp_transport.protocol.inbox import Superseded
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key
@@ -60,7 +59,7 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
     with node.arrivals.expected(key, stream) as arrived:
         attached = await admitted(node, session_id, principal, take)
         if attached is None:
-            raise not_found()
+            raise session_not_found()
         reply = hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
     for message in tuple(arrived):
         node.receive(message)

@@ -6,18 +6,14 @@ from dataclasses import dataclass, field
 
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.session_handle import SessionHandle
-from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Caller, Facts
-from mcp_transport.protocol.errors import (
-    INVALID_REQUEST,
-)
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Session
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["Visit", "not_found"]
+__all__ = ["Visit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +61,3 @@ class Visit:
             capabilities=self.session.capabilities,
             session_id=self.session_id or None,
         )
-
-
-def not_found() -> ProtocolError:
-    """Build 404, the same for a session that never was, that ended, and that is another principal's."""
-    return ProtocolError(
-        404, INVALID_REQUEST, "Session not found: it ended, expired or never was; send initialize without an id"
-    )

@@ -1,0 +1,69 @@
+"""What can be told of a JSON text before it is decoded, at the cost of reading it once."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+import orjson
+
+from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
+
+__all__ = ["has_more_values", "has_too_large_integer", "request_id_of"]
+
+# A text without escapes: between two quotes there is a string, and nothing else.
+_STRING: Final = re.compile(rb'"[^"]*+"')
+
+# With all digits alike, a long number is found without a regular expression.
+_ALIKE: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER: Final = b"0" * 19
+# Digits that are neither a fraction nor an exponent, nor followed by one.
+_LONG_INTEGER: Final = re.compile(rb"(?<![\d.eE+-])-?\d{19,}+(?![.eE])")
+
+# A request's short members, as they stand before and behind its parameters.
+_WINDOW: Final = 1024
+_MEMBER: Final = rb'\s*"(?:jsonrpc|id|method)"\s*:\s*(?:"[^"\\]*+"|-?\d++)\s*'
+_FIRST_MEMBERS: Final = re.compile(rb"\s*\{((?:" + _MEMBER + rb",)*)")
+_LAST_MEMBERS: Final = re.compile(rb"((?:," + _MEMBER + rb")+)\}\s*\Z")
+
+
+def has_more_values(body: bytes, most: int) -> bool:
+    """Tell whether a text has more than `most` commas and opening brackets outside of its strings.
+
+    Each value but the outermost stands behind one of them.
+    """
+    if len(body) <= most or body.count(b",") + body.count(b"[") + body.count(b"{") <= most:
+        return False
+    return _more_than(most).match(_without_escapes(body)) is not None
+
+
+def has_too_large_integer(body: bytes) -> bool:
+    """Tell whether a text has an integer beyond 64 bits, signed or not."""
+    if _LONG_NUMBER not in body.translate(_ALIKE):
+        return False
+    integers = (found[0] for found in _LONG_INTEGER.finditer(_STRING.sub(b"", _without_escapes(body))))
+    return any(len(digits) > 20 or not -(2**63) <= int(digits) < 2**64 for digits in integers)
+
+
+def request_id_of(body: bytes) -> RequestId | None:
+    """Read a request's id without its parameters, where it stands near the beginning or the end; None elsewhere."""
+    first, last = _FIRST_MEMBERS.match(body[:_WINDOW]), _LAST_MEMBERS.search(body[-_WINDOW:])
+    members = (first[1] if first else b"") + b'"":0' + (last[1] if last else b"")
+    try:
+        message = orjson.loads(b"{" + members + b"}")
+    except orjson.JSONDecodeError:
+        return None
+    request_id = message.get("id") if "method" in message else None
+    return request_id if is_request_id(request_id) else None
+
+
+@lru_cache(maxsize=8)  # it is a setting
+def _more_than(most: int) -> re.Pattern[bytes]:
+    # Possessive, so that one pass is all, and nothing is kept of it.
+    between = rb'[^",\[{]*+(?:"[^"]*+"[^",\[{]*+)*+'
+    return re.compile(rb"(?:%s[,\[{]){%d}+" % (between, most + 1))
+
+
+def _without_escapes(body: bytes) -> bytes:
+    return body.replace(b"\\\\", b"").replace(b'\\"', b"")

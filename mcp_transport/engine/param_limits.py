@@ -1,0 +1,89 @@
+"""How much a request's parameters may hold besides arguments, which only the whole body bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mcp_transport.engine.codec import encoded_size
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.errors import INVALID_PARAMS
+from mcp_transport.protocol.jsonrpc import MAX_ID, Message, Request
+
+__all__ = [
+    "LONGEST",
+    "MAX_INPUT_RESPONSES",
+    "MAX_LISTENED",
+    "MAX_LISTENED_BYTES",
+    "MAX_META_BYTES",
+    "check_params",
+]
+
+LONGEST: Final[Mapping[str, int]] = {
+    "name": 512,
+    "uri": 2048,
+    "cursor": 1024,
+    "requestState": 64 * 1024,
+    "ref.name": 512,
+    "ref.uri": 2048,
+    "argument.name": 512,
+    "_meta.progressToken": MAX_ID,
+}
+"""Characters of the strings that name something, or that a server gave out."""
+MAX_META_BYTES: Final = 64 * 1024
+MAX_LISTENED: Final = 1000
+MAX_LISTENED_BYTES: Final = 256 * 1024
+MAX_INPUT_RESPONSES: Final = 100
+
+_PATHS: Final = [(path, *path.rpartition(".")[::2], longest) for path, longest in LONGEST.items()]
+# A body that is no longer cannot break any of these limits.
+_SHORT: Final = min(LONGEST.values())
+
+
+def check_params(messages: Sequence[Message], size: int) -> None:
+    """Refuse parameters that are too long; `size` is that of the body which holds the messages.
+
+    Raises:
+        ProtocolError: 400 / -32602, naming the member.
+    """
+    if size <= _SHORT:
+        return
+    for message in messages:
+        if isinstance(message, Request) and message.params:
+            _check_words(message.params)
+            _check_numbers(message.params)
+            if size > MAX_META_BYTES:
+                _check_sizes(message.params)
+
+
+def _check_words(params: Mapping[str, Any]) -> None:
+    for path, parent, member, longest in _PATHS:
+        holder = params.get(parent) if parent else params
+        word = holder.get(member) if isinstance(holder, dict) else None
+        if isinstance(word, str) and len(word) > longest:
+            raise _refusal(f"{path} may have {longest} characters, got {len(word)}")
+
+
+def _check_numbers(params: Mapping[str, Any]) -> None:
+    answers = params.get("inputResponses")
+    if isinstance(answers, dict) and len(answers) > MAX_INPUT_RESPONSES:
+        raise _refusal(f"inputResponses may hold {MAX_INPUT_RESPONSES} answers, got {len(answers)}")
+    uris = _listened(params).get("resourceSubscriptions")
+    if isinstance(uris, list) and len(uris) > MAX_LISTENED:
+        raise _refusal(f"notifications.resourceSubscriptions may hold {MAX_LISTENED} URIs, got {len(uris)}")
+
+
+def _check_sizes(params: Mapping[str, Any]) -> None:
+    if encoded_size(params.get("_meta")) > MAX_META_BYTES:
+        raise _refusal(f"_meta may hold {MAX_META_BYTES} bytes, it holds more")
+    if encoded_size(_listened(params)) > MAX_LISTENED_BYTES:
+        raise _refusal(f"notifications may hold {MAX_LISTENED_BYTES} bytes, it holds more")
+
+
+def _listened(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    listened = params.get("notifications")
+    return listened if isinstance(listened, dict) else {}
+
+
+def _refusal(problem: str) -> ProtocolError:
+    return ProtocolError(400, INVALID_PARAMS, f"Invalid params: {problem}")

@@ -1,0 +1,42 @@
+"""How much of header lines is read, before anything in them is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.errors import INVALID_REQUEST
+
+if TYPE_CHECKING:
+    from mcp_transport.protocol.headers import Headers
+
+__all__ = ["MAX_CHARACTERS", "MAX_LINES", "MAX_LIST", "check_limits"]
+
+MAX_LINES: Final = 200
+MAX_CHARACTERS: Final = 64 * 1024
+"""Of all names and values together."""
+MAX_LIST: Final = 1024
+"""Characters of a header that is a list: each of its items is judged, so that a short one may take long."""
+
+_LISTS: Final = ("accept", "content-type", "access-control-request-headers")
+
+
+def check_limits(headers: Headers) -> None:
+    """Refuse headers that are too many or too long (RFC 6585, 5).
+
+    Raises:
+        ProtocolError: 431, naming what is too long.
+    """
+    if headers.count > MAX_LINES:
+        raise _too_large(f"the headers may have {MAX_LINES} lines, got {headers.count}: send fewer")
+    if headers.size > MAX_CHARACTERS:
+        raise _too_large(f"the headers may have {MAX_CHARACTERS} characters, got {headers.size}: send less")
+    if headers.size <= MAX_LIST:
+        return
+    for name in _LISTS:
+        if (length := sum(map(len, headers.lines(name)))) > MAX_LIST:
+            raise _too_large(f"{name} header may have {MAX_LIST} characters, got {length}: name fewer items")
+
+
+def _too_large(problem: str) -> ProtocolError:
+    return ProtocolError(431, INVALID_REQUEST, problem)

@@ -1,0 +1,74 @@
+"""How a case is written: beside the limit, what is done to go beyond it.
+
+To add a limit, add a row to `docs/reference/limits.md` and a case under the row's first cell:
+
+    @case("a method", MAX_METHOD)
+    async def _(stage: Stage) -> Answer:
+        ...
+
+A case checks that as much as the limit is taken, goes beyond it, and returns the answer, whose status and code the
+row must name. One that returns None has checked by itself what the row says. `tested_by` names a test that stands
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp_transport.engine.endpoint import Endpoint
+from tests.clock import FakeClock
+from tests.engine.client import Answer, SessionClient
+from tests.engine.conftest import BuildEndpoint
+from tests.engine.tools import Gate
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An endpoint with a client, whose session is open."""
+
+    build: BuildEndpoint
+    clock: FakeClock
+    gate: Gate
+    endpoint: Endpoint
+    client: SessionClient
+
+
+Run = Callable[[Stage], Awaitable[Answer | None]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """The limit in the code, and how to go beyond it."""
+
+    limit: float
+    run: Run
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(what: str, limit: float) -> Callable[[Run], Run]:
+    """Register the case of the row `what`."""
+
+    def register(run: Run) -> Run:
+        assert what not in CASES, what
+        CASES[what] = Case(limit, run)
+        return run
+
+    return register
+
+
+def tested_by(what: str, limit: float, path: str, test: str) -> None:
+    """Register a case that stands elsewhere: the function `test` in the file `path`."""
+
+    async def exists(stage: Stage) -> None:
+        tree = ast.parse((ROOT / path).read_text())
+        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert test in functions, f"{path} has no {test}"
+
+    case(what, limit)(exists)

@@ -1,0 +1,119 @@
+"""Limits of sessions and of streams."""
+
+from __future__ import annotations
+
+from mcp_transport.backends.local import _MAX_CANCELS
+from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES
+from mcp_transport.engine.session_handle import _MAX_SUBSCRIPTIONS
+from mcp_transport.protocol.policy import Policy
+from tests.engine.client import Answer, SessionClient, later, settle
+from tests.limits.cases import Stage, case, tested_by
+
+POLICY = Policy()
+
+
+@case("an unused session", POLICY.session_ttl)
+async def unused(stage: Stage) -> Answer:
+    await stage.clock.advance(POLICY.session_ttl - 1)
+    assert (await stage.client.request("ping")).status == 200
+    await stage.clock.advance(POLICY.session_ttl + 1)
+    return await stage.client.request("ping")
+
+
+@case("any session", POLICY.session_max_age)
+async def any_session(stage: Stage) -> Answer:
+    endpoint = stage.build(session_ttl=POLICY.session_max_age)
+    client = SessionClient(endpoint)
+    await client.open()
+    for _ in range(2):
+        await stage.clock.advance(POLICY.session_max_age / 2 - 1)
+        assert (await client.request("ping")).status == 200
+    await stage.clock.advance(3)
+    return await client.request("ping")
+
+
+@case("sessions of a caller (`memory`, `redis`)", POLICY.max_sessions_per_principal)
+async def sessions(stage: Stage) -> None:
+    endpoint = stage.build(max_sessions_per_principal=2)
+    clients = [SessionClient(endpoint, user="ann") for _ in range(3)]
+    for client in clients:
+        await client.open()
+        await stage.clock.advance(1)
+    assert [(await client.request("ping")).status for client in clients] == [404, 200, 200]
+
+
+@case("subscribed resources of a session", _MAX_SUBSCRIPTIONS)
+async def subscriptions(stage: Stage) -> Answer:
+    for number in range(_MAX_SUBSCRIPTIONS):
+        assert (await stage.client.request("resources/subscribe", {"uri": f"test://{number}"})).json["result"] == {}
+    return await stage.client.request("resources/subscribe", {"uri": "test://more"})
+
+
+@case("cancellations that came before their request, each for 30 s", _MAX_CANCELS)
+async def cancellations(stage: Stage) -> None:
+    for number in range(_MAX_CANCELS + 1):
+        await stage.client.notify("notifications/cancelled", {"requestId": f"early-{number}"})
+    ignored = await stage.client.call("add", {"a": 1, "b": 2}, id=f"early-{_MAX_CANCELS}")
+    assert ignored.json["result"]["structuredContent"] == {"result": 3}
+    await stage.client.call("add", {"a": 1, "b": 2}, id=f"early-{_MAX_CANCELS - 1}")
+    assert stage.gate.runs == 1
+
+
+@case("the time a client takes to answer a question", POLICY.client_reply_timeout)
+async def questions(stage: Stage) -> None:
+    answer = await stage.client.call("ask")
+    assert (await answer.message() or {})["method"] == "elicitation/create"
+    last = await later(stage.clock, POLICY.client_reply_timeout + 1, answer.messages())
+    assert "in time" in str(last[-1])
+
+
+@case("the time a finished stream can be replayed", POLICY.stream_keep)
+async def finished_stream(stage: Stage) -> Answer:
+    stage.gate.open.set()
+    answer = await stage.client.call("count", {"steps": 1})
+    first = await answer.frame()
+    assert first is not None
+    await answer.messages()
+    await settle()
+    again = await stage.client.get(first.id)
+    assert await again.messages()
+    await stage.clock.advance(POLICY.stream_keep + 1)
+    return await stage.client.get(first.id)
+
+
+_STREAMS = "tests/backends/contract_streams.py"
+_OPERATORS = "tests/backends/contract_operators.py"
+_STATE = "tests/django/test_session_state.py"
+
+tested_by("values that tools keep in a session", MAX_VALUES, _STATE, "test_state_has_room_for_so_many_values")
+tested_by("such a value", MAX_VALUE_BYTES, _STATE, "test_value_has_room_for_so_many_bytes")
+tested_by(
+    "requests that operators can look back on",
+    POLICY.session_history,
+    _OPERATORS,
+    "test_history_is_short_and_ends_with_its_session",
+)
+tested_by(
+    "events of a stream that can be replayed",
+    POLICY.stream_max_events,
+    _STREAMS,
+    "test_the_oldest_events_go_by_count_and_are_counted",
+)
+tested_by(
+    "bytes of a stream that can be replayed",
+    POLICY.stream_max_bytes,
+    _STREAMS,
+    "test_the_oldest_events_go_by_bytes_and_are_counted",
+)
+tested_by(
+    "events that wait for a slow socket in memory",
+    POLICY.stream_queue,
+    "tests/engine/test_stream_pace.py",
+    "test_a_slow_client_gets_everything_once_and_in_order",
+)
+tested_by(
+    "the time a client takes to accept a piece of a stream (ASGI mount; not daphne)",
+    POLICY.write_timeout,
+    "tests/adapters/test_exchanges.py",
+    "test_server_gives_up_a_client_that_does_not_read",
+)

@@ -1,0 +1,139 @@
+"""Each cache of the package is known here; those that clients choose the keys of keep few and short ones."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import mcp_transport
+from mcp_transport.adapters import asgi
+from mcp_transport.backends.redis import codec, keys
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel.remembering import in_short, remembered
+from mcp_transport.protocol import headers, origin, session
+from mcp_transport.protocol.headers import Accepts, Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.inbound import required_session_id
+
+LONGEST = 1024
+"""Characters of the longest key that is kept."""
+
+
+@dataclass(frozen=True)
+class ByClients:
+    """A cache whose keys clients choose: how to reach it with a text of a length."""
+
+    cache: Any
+    reach: Callable[[str], object]
+
+
+def header(name: str, value: str) -> Headers:
+    return Headers.from_asgi([(name.encode(), value.encode())])
+
+
+def try_session_id(text: str) -> None:
+    request = HTTPRequest(method="GET", headers=header("mcp-session-id", text))
+    try:
+        session.session_key(required_session_id(request))
+    except ProtocolError as error:
+        assert error.status == 404
+
+
+BY_CLIENTS = {
+    "mcp_transport.protocol.headers._name": ByClients(headers._name, lambda text: header(text, "1")),
+    "mcp_transport.protocol.headers._accepts": ByClients(
+        headers._accepts, lambda text: Accepts.parse(header("accept", text))
+    ),
+    "mcp_transport.protocol.origin._host_is_allowed": ByClients(
+        origin._host_is_allowed, lambda text: origin.host_is_allowed(text, ("*",))
+    ),
+    "mcp_transport.protocol.session.session_key": ByClients(session.session_key, try_session_id),
+    "mcp_transport.backends.redis.keys._remembered_digest": ByClients(
+        keys._remembered_digest, lambda text: keys.Keys("").facet("client", text)
+    ),
+    "mcp_transport.backends.redis.codec._known_about": ByClients(
+        codec._known_about, lambda text: codec._about(b'{"user":"' + text.encode() + b'"}')
+    ),
+}
+
+BY_THE_SERVER = {
+    "mcp_transport.adapters.asgi._encode_name",
+    "mcp_transport.auth.fetching._trusted",
+    "mcp_transport.auth.user._anonymous_kind",
+    "mcp_transport.backends.redis.codec._quoted",  # names of methods and tools, cut to 100 characters
+    "mcp_transport.bootstrap._judged",
+    "mcp_transport.contrib.doctor.events._node",
+    "mcp_transport.deployment.rendering._engine",
+    "mcp_transport.engine.freeze_gc.freeze_gc",
+    "mcp_transport.engine.json_text._more_than",
+    "mcp_transport.engine.session_id._cipher",
+    "mcp_transport.kernel.calling._wrapped_scalar",
+    "mcp_transport.model_fields._plain_type",
+    "mcp_transport.model_fields._plan",
+    "mcp_transport.model_fields.served_fields",
+    "mcp_transport.protocol.inbound._served_methods",
+    "mcp_transport.protocol.versions.sessionful",
+    "mcp_transport.protocol.versions.sessionless",
+    "mcp_transport.redaction._kind",
+    "mcp_transport.redaction._raising",
+    "mcp_transport.serialization._schema",
+}
+"""Caches of settings, of declarations and of code."""
+
+
+def caches() -> dict[str, Any]:
+    """Return every cached function of the package's modules."""
+    found = {}
+    for info in pkgutil.walk_packages(mcp_transport.__path__, "mcp_transport."):
+        for name, value in vars(importlib.import_module(info.name)).items():
+            if hasattr(value, "cache_info") and value.__module__ == info.name:
+                found[f"{info.name}.{name}"] = value
+    return found
+
+
+def test_every_cache_is_known_to_be_keyed_by_clients_or_by_the_server() -> None:
+    assert set(caches()) == set(BY_CLIENTS) | BY_THE_SERVER
+
+
+@pytest.mark.parametrize("name", BY_CLIENTS)
+def test_a_cache_that_clients_choose_the_keys_of_is_bounded(name: str) -> None:
+    assert caches()[name].cache_info().maxsize * LONGEST <= 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize("known", BY_CLIENTS.values(), ids=BY_CLIENTS)
+def test_a_long_text_of_a_client_is_not_kept(known: ByClients) -> None:
+    known.cache.cache_clear()
+    known.reach("a")
+    assert known.cache.cache_info().currsize == 1
+    known.reach("a" * (LONGEST + 1))
+    assert known.cache.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize("known", BY_CLIENTS.values(), ids=BY_CLIENTS)
+def test_a_short_text_is_looked_up(known: ByClients) -> None:
+    known.cache.cache_clear()
+    for _ in range(2):
+        known.reach("a" * 100)
+    assert known.cache.cache_info().hits >= 1
+
+
+def test_what_clients_say_of_themselves_is_kept_if_it_is_short() -> None:
+    reads: list[Any] = []
+    recall = remembered(lambda version, value: reads.append(value))
+    for _ in range(2):
+        recall("2026-07-28", {"name": "short"})
+        recall("2026-07-28", {"name": "a" * 3000})
+    assert len(reads) == 3
+    assert in_short("a" * 3000) is None
+
+
+def test_values_of_answers_are_not_kept() -> None:
+    asgi._encode_name.cache_clear()
+    for number in range(100):
+        asgi._encode([("Access-Control-Allow-Headers", f"Mcp-Param-{number}")])
+    assert asgi._encode_name.cache_info().currsize == 1
