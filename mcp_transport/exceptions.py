@@ -43,6 +43,8 @@ class ProtocolError(MCPTransportError):
         self.headers = headers
         self.principal: Any = None
         """Whom it refuses, where that was known already; an auditor is told."""
+        self.is_logged = False
+        """Is it one of many that a log line tells of together?"""
 
 
 class BackendError(MCPTransportError):

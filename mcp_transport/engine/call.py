@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import copy_context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from mcp_transport.engine.budget import Reservation
 from mcp_transport.engine.codec import encode, encode_notification
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
@@ -72,14 +74,17 @@ class Call:
         self._began = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, done: Callable[[Call], None]) -> None:
-        """Begin; `done` is called once, at the end."""
+    def start(self, done: Callable[[Call], None], memory: Reservation | None = None) -> None:
+        """Begin; `done` is called once, at the end. A large request has `memory`, which is kept until then."""
         self._node.running.add(self)
         self._began = self._node.clock.now()
         is_tool = self.request.method == "tools/call" and not self.request.hidden
         self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
         self._task = self._node.lifecycle.spawn(self._run(done), copy_context())
         self._task.add_done_callback(lambda _: self._end(done))  # it may be cancelled before it runs
+        if memory is not None:
+            self._task.add_done_callback(lambda _: self._forget())
+            memory.keep_for(self._task)
 
     def _end(self, done: Callable[[Call], None]) -> None:
         if not self._is_over:
@@ -87,6 +92,12 @@ class Call:
             self._is_over = True
             done(self)
             self._tell()
+
+    def _forget(self) -> None:
+        """Drop the arguments of a large request: a stream, which knows its call, may outlive the handler for long."""
+        self.request = replace(self.request, params=None)
+        self._task = self._exchange = None
+        del self._build_exchange  # which nobody asks for any more
 
     @property
     def ending(self) -> Ending:

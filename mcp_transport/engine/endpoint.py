@@ -14,6 +14,8 @@ from typing import Any
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.engine import sessionful, sessionless
+from mcp_transport.engine.body import read_body
+from mcp_transport.engine.budget import Budget, Reservation
 from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
@@ -25,6 +27,7 @@ from mcp_transport.engine.reply import accepted, last_of_connection, rejection, 
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.address import TrustedProxies
 from mcp_transport.protocol.audit import AccessDenied
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
@@ -33,10 +36,10 @@ from mcp_transport.protocol.inbound import (
     Opening,
     Sessionful,
     Sessionless,
+    Work,
     check_before_authentication,
     check_before_body,
     classify,
-    too_large,
 )
 from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import Request
@@ -97,6 +100,8 @@ class Endpoint:
         self._step_up, self._call_context = step_up, call_context
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
         self.meter = Meter(self._clock)
+        self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
+        self._proxies = TrustedProxies(policy.trusted_proxies) if policy.trusted_proxies else None
         backend.measure = self.numbers
         self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
@@ -108,7 +113,10 @@ class Endpoint:
         Raises:
             ClientGone: the client left before it had sent its request.
         """
+        if self._proxies is not None:
+            request = replace(request, peer=self._proxies.client(request.peer, request.headers))
         value: Any = None
+        memory: Reservation | None = None
         principal = ANONYMOUS
         try:
             check_before_authentication(request, self.policy)
@@ -119,15 +127,15 @@ class Endpoint:
             if request.method != "POST":
                 reply: Reply | StreamReply = await self._handle_session(request, principal)
             else:
-                content = await self._read(body)
+                content, memory = await read_body(body, request, principal, self.policy, self.budget)
+                request = request if memory is None else replace(request, memory=memory)
                 value = decode(content)
-                reply = await self._handle_post(request, value, content, principal)
+                work = classify(request, value, self.policy)
+                digest = hashlib.sha256(content).digest() if isinstance(work, Sessionful) else b""
+                del content  # a call may last
+                reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
-            logger.info("%s refused with %d: %s", request.method, error.status, error.message)
-            self.meter.refuse(str(error.status))
-            if error.status in (401, 403):
-                self._denied(request, error.principal or principal, error.message, value)
-            reply = rejection(error, value)
+            reply = self._refused(request, error, principal, value)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
             self.meter.refuse("503")
@@ -138,13 +146,23 @@ class Endpoint:
         except Exception:
             logger.exception("%s failed", request.method)
             reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
+        finally:
+            if memory is not None:
+                memory.release()
         reply = last_of_connection(with_length(reply), request) if self._is_leaving else with_length(reply)
         return self._with_cors(request, reply)
 
+    def _refused(self, request: HTTPRequest, error: ProtocolError, principal: Principal, value: Any) -> Reply:
+        if not error.is_logged:
+            logger.info("%s refused with %d: %s", request.method, error.status, error.message)
+        self.meter.refuse(str(error.status))
+        if error.status in (401, 403):
+            self._denied(request, error.principal or principal, error.message, value)
+        return rejection(error, value)
+
     async def _handle_post(
-        self, request: HTTPRequest, value: Any, content: bytes, principal: Principal
+        self, request: HTTPRequest, work: Work, digest: bytes, principal: Principal
     ) -> Reply | StreamReply:
-        work = classify(request, value, self.policy)
         if isinstance(work, Ignored):
             return accepted()
         if self.kernel.access and isinstance(work, Sessionless | Sessionful):
@@ -157,7 +175,7 @@ class Endpoint:
             case Opening(message):
                 return await sessionful.open_session(node, request, message, principal)
             case Sessionful():
-                return await sessionful.post(node, request, work, hashlib.sha256(content).digest(), principal)
+                return await sessionful.post(node, request, work, digest, principal)
 
     def _denied(self, request: HTTPRequest, principal: Principal, reason: str, asked: Any) -> None:
         """Tell an auditor of a refusal; `asked` is the message, as far as there is one."""
@@ -220,20 +238,6 @@ class Endpoint:
             freeze_gc()
         return node
 
-    async def _read(self, body: AsyncIterable[bytes]) -> bytes:
-        """Collect the body. Raises: ProtocolError with 413 at the first byte too many, 408 when it stops coming."""
-        chunks, size = [], 0
-        try:
-            async for chunk in body:
-                size += len(chunk)
-                if size > self.policy.max_request_bytes:
-                    raise too_large(self.policy)
-                chunks.append(chunk)
-        except TimeoutError:
-            seconds = self.policy.body_timeout
-            raise ProtocolError(408, INVALID_REQUEST, f"the body did not arrive within {seconds:g} seconds") from None
-        return b"".join(chunks)
-
     def _preflight(self, request: HTTPRequest) -> Reply:
         asked = request.headers.get("access-control-request-headers")
         return Reply(status=204, headers=preflight_headers(request.headers.get("origin"), asked))
@@ -280,6 +284,7 @@ class Endpoint:
             session_keys=self._session_keys,
             observer=self.observer,
             meter=self.meter,
+            budget=self.budget,
             rescue=partial(sessionful.rescue, recall=self._recall),
             call_context=self._call_context,
         )

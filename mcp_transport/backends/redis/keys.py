@@ -39,9 +39,9 @@ class Keys:
         """Name the log of one stream."""
         return f"{self._prefix}{{{key}}}:l:{stream}"
 
-    def owned(self, principal: str) -> str:
-        """Name the index of a principal's sessions."""
-        return f"{self._prefix}{{{_digest(principal)}}}:s"
+    def owned(self, caller: str) -> str:
+        """Name the index of a caller's sessions: `Session.caller`."""
+        return f"{self._prefix}{{{_digest(caller)}}}:s"
 
     def facet(self, name: str, value: str) -> str:
         """Name the set of the sessions of which something is so; a client's words become no part of it."""
@@ -75,6 +75,6 @@ class Keys:
         return f"{self._prefix}{{in:{node}}}:{part}"
 
 
-@lru_cache(maxsize=1024)  # a principal opens many sessions
-def _digest(principal: str) -> str:
-    return base64.b32encode(hashlib.sha256(principal.encode()).digest()).decode()[:26]
+@lru_cache(maxsize=1024)  # a caller opens many sessions
+def _digest(text: str) -> str:
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:26]
