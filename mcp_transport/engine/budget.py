@@ -31,7 +31,7 @@ class Budget:
     """Bytes that requests hold, in all and by caller; any thread may reserve and release."""
 
     def __init__(self, most: int, most_each: int, now: Callable[[], float]) -> None:
-        self.most, self.most_each = most, min(most, most_each)
+        self._most, self._most_each = most, min(most, most_each)
         self._most_anonymous = int(most * _FOR_ANONYMOUS)
         self._now = now
         self.lock = threading.RLock()
@@ -46,6 +46,10 @@ class Budget:
         """Return a reservation of nothing, which its holder resizes and releases."""
         return Reservation(self, principal.binding or caller_block(address), is_anonymous=not principal.binding)
 
+    def most_of(self, *, is_anonymous: bool) -> int:
+        """Return how many bytes a caller may ever take."""
+        return min(self._most_each, self._most_anonymous) if is_anonymous else self._most_each
+
     def add(self, caller: str, size: int, *, is_anonymous: bool) -> None:
         """Take some more bytes for a caller or, with a negative size, give them back."""
         self.held += size
@@ -56,10 +60,10 @@ class Budget:
 
     def why_not(self, caller: str, size: int, *, is_anonymous: bool) -> str:
         """Say which part of the budget has no room for some more bytes; an empty string means that all have."""
-        if (own := self._by_caller[caller]) + size > self.most_each:
-            return f"the requests of this caller take {own} of {self.most_each} bytes"
-        if self.held + size > self.most:
-            return f"the requests of all callers take {self.held} of {self.most} bytes"
+        if (own := self._by_caller[caller]) + size > self._most_each:
+            return f"the requests of this caller take {own} of {self._most_each} bytes"
+        if self.held + size > self._most:
+            return f"the requests of all callers take {self.held} of {self._most} bytes"
         if is_anonymous and self._anonymous + size > self._most_anonymous:
             return f"the requests without credentials take {self._anonymous} of {self._most_anonymous} bytes"
         return ""
@@ -89,12 +93,12 @@ class Reservation:
             ProtocolError: 503 if they have none, 413 if they never have.
         """
         budget = self._budget
-        if size > budget.most_each:
+        if size > (most := budget.most_of(is_anonymous=self._is_anonymous)):
             raise ProtocolError(
                 413,
                 INVALID_REQUEST,
-                f"the body takes {size} bytes of memory with what is decoded from it, a caller may take "
-                f"{budget.most_each}: send fewer values, or several requests",
+                f"the body takes {size} bytes of memory with what is decoded from it, a caller may take {most}: "
+                "send fewer values, or several requests",
             )
         with budget.lock:
             if reason := budget.why_not(self._caller, size - self._size, is_anonymous=self._is_anonymous):

@@ -101,7 +101,7 @@ class Endpoint:
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
         self.meter = Meter(self._clock)
         self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
-        self._proxies = TrustedProxies(policy.trusted_proxies) if policy.trusted_proxies else None
+        self.proxies = TrustedProxies(policy.trusted_proxies)
         backend.measure = self.numbers
         self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
@@ -113,8 +113,6 @@ class Endpoint:
         Raises:
             ClientGone: the client left before it had sent its request.
         """
-        if self._proxies is not None:
-            request = replace(request, peer=self._proxies.client(request.peer, request.headers))
         value: Any = None
         memory: Reservation | None = None
         principal = ANONYMOUS

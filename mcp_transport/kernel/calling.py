@@ -107,9 +107,9 @@ class PlainCalls:
             return self._answered(version, returned, result)
         # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
         _log(tool.name, failure)
-        return self._serialize(
-            version, CallToolResult(content=[TextContent(type="text", text=str(failure))], is_error=True)
-        )
+        text = str(failure)
+        del failure  # its stack refers to this frame, and both to the arguments: only the collector would part them
+        return self._serialize(version, CallToolResult(content=[TextContent(type="text", text=text)], is_error=True))
 
     def _answered(self, version: str, returned: Any, result: Any) -> dict[str, Any] | InputRequiredResult:
         """Write what a tool has returned, and what the SDK made of it."""

@@ -36,6 +36,7 @@ class TrustedProxies:
         named = tuple(entries)
         self._networks = tuple(parse_network(entry) for entry in named if entry != UNIX)
         self._trusts_unix = UNIX in named
+        self._are_any = bool(named)
         self._find = lru_cache(maxsize=1024)(self._walk)  # a client comes by the same way each time
 
     def client(self, peer: str, headers: Headers) -> str:
@@ -44,6 +45,8 @@ class TrustedProxies:
         Each proxy adds the address that it was called from at the right. An entry that is no address ends the walk at
         the proxy that wrote it.
         """
+        if not self._are_any:
+            return peer
         line = ",".join(headers.lines("x-forwarded-for"))
         return self._find(peer, line) if len(line) <= _CACHED_BYTES else self._walk(peer, line)
 

@@ -21,7 +21,7 @@ class HTTPRequest:
     headers: Headers
     path: str = "/"
     peer: str = ""
-    """The client's address; of a request that is handed to the endpoint, the one that its connection comes from."""
+    """The client's address: `protocol.address.TrustedProxies.client`."""
     user: Any = None
     """The user the framework authenticated, if it did."""
     scheme: str = ""

@@ -137,7 +137,8 @@ def test_a_long_line_of_trusted_addresses_is_not_walked_to_its_end() -> None:
 @given(st.text(max_size=60), st.lists(st.text(max_size=40), max_size=5))
 def test_whatever_is_sent_an_address_or_the_peer_comes_out(peer: str, lines: list[str]) -> None:
     found = client(peer, *lines, trusted=("0.0.0.0/0", "::/0", "unix"))
-    assert found == peer or parse_network(found)
+    if found != peer:
+        parse_network(found)
     caller_block(found)
 
 
