@@ -12,7 +12,7 @@ from mcp_transport.protocol.headers import Headers
 __all__ = ["UNIX", "TrustedProxies", "caller_block", "parse_network"]
 
 UNIX: Final = "unix"
-"""Stands for the peers of a Unix socket, which have no address."""
+"""Stands for the peers of a Unix socket, of whom servers tell no address."""
 
 # The longest is that of an IPv6 address with an IPv4 tail, a zone and a port.
 _LONGEST: Final = 80
@@ -53,7 +53,7 @@ class TrustedProxies:
     def _walk(self, peer: str, line: str) -> str:
         hop = _parse(peer)
         known = peer if hop is None else str(hop)
-        is_trusted = self._trusts(hop) if hop is not None else self._trusts_unix and _is_unix(peer)
+        is_trusted = self._trusts(hop) if hop is not None else self._trusts_unix and not peer
         hops = [text for entry in line.rsplit(",", _MOST_HOPS) if (text := entry.strip(" \t"))]  # RFC 9110, 5.6.1.2
         while is_trusted and hops and (hop := _parse(hops.pop())) is not None:
             known, is_trusted = str(hop), self._trusts(hop)
@@ -110,8 +110,3 @@ def _without_port(text: str) -> str:
 
 def _is_port(text: str) -> bool:
     return text.startswith(":") and text[1:].isascii() and text[1:].isdecimal() and len(text) <= 6
-
-
-def _is_unix(peer: str) -> bool:
-    # What servers tell of such a peer: nothing (uvicorn, daphne, gunicorn), or the socket's path (granian).
-    return not peer or peer.startswith(("unix:", "/"))
