@@ -62,7 +62,9 @@ def call_contexts(project: ProjectContext | None = None) -> CallContexts:
 
 
 def _call_thread(request: HTTPRequest | None = None, principal: Principal | None = None) -> CallThread:
-    return CallThread(joins=request is not None and not request.streaming)  # WSGI: the loop ends with the request
+    if request is None:
+        return CallThread()
+    return CallThread(joins=not request.streaming, memory=request.memory)  # WSGI: the loop ends with the request
 
 
 def _call_context(

@@ -141,6 +141,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "Origins of web pages that may call, besides the server's own.",
         fault=validation.origins_fault,
     ),
+    "TRUSTED_PROXIES": _from_policy(
+        "trusted_proxies",
+        list,
+        "The proxies whose X-Forwarded-For names the client: addresses, networks, or 'unix' for a Unix socket.",
+        fault=validation.proxies_fault,
+    ),
     "SESSION_TTL_SECONDS": _from_policy("session_ttl", float, "How long an unused session lives.", 1),
     "SESSION_MAX_AGE_SECONDS": _from_policy("session_max_age", float, "How long any session lives.", 1),
     "MAX_SESSIONS_PER_PRINCIPAL": _from_policy(
@@ -159,6 +165,16 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "The largest result of a call, and the largest other message that it sends.",
         1024,
         validation.result_bytes_fault,
+    ),
+    "MAX_BYTES_IN_FLIGHT": _from_policy(
+        "max_bytes_in_flight",
+        int,
+        "How much memory the bodies of requests may take in a process, with what is decoded from them, while they "
+        "arrive and until their calls end.",
+        1,
+    ),
+    "MAX_BYTES_IN_FLIGHT_PER_CALLER": _from_policy(
+        "max_bytes_in_flight_per_caller", int, "How much of it one caller may take.", 1
     ),
     "MAX_BATCH": _from_policy("max_batch", int, "The most messages in a batch (2025-03-26).", 1),
     "BODY_TIMEOUT_SECONDS": _from_policy(

@@ -45,6 +45,8 @@ class ProtocolError(MCPTransportError):
         """Of a request that was not decoded, where its id could be read all the same."""
         self.principal: Any = None
         """Whom it refuses, where that was known already; an auditor is told."""
+        self.is_logged = False
+        """Is it one of many that a log line tells of together?"""
 
 
 class BackendError(MCPTransportError):

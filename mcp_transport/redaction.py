@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
@@ -81,8 +80,7 @@ def _bare(traceback: TracebackType | None) -> TracebackType | None:
     """Return a traceback through the same lines, whose frames have no local variables."""
     bare: TracebackType | None = None
     for frame, line in reversed(list(_frames(traceback))):
-        entry = _raised_at(frame, line)
-        entry.tb_next, bare = bare, entry
+        bare = TracebackType(bare, _stand_in_frame(frame), 0, line)  # whose first instruction has no columns
     return bare
 
 
@@ -93,25 +91,23 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
         traceback = traceback.tb_next
 
 
-def _raised_at(frame: FrameType, line: int) -> TracebackType:
-    """Return the traceback of an exception at a line of a function; only code that raises one has a frame to show."""
+def _stand_in_frame(frame: FrameType) -> FrameType:
+    """Return a frame of the same function that has neither local variables nor callers.
+
+    It is that of a generator which has not begun: the frame of a function that was called keeps all of its callers'
+    alive, and with them the arguments in their local variables.
+    """
     code = frame.f_code
     facts: dict[str, Any] = {name: frame.f_globals[name] for name in _MODULE_FACTS if name in frame.f_globals}
-    try:
-        exec(_raising(code.co_filename, max(line, 1), code.co_name, code.co_qualname), facts, {})  # noqa: S102
-    except Exception as error:
-        if (raised := error.__traceback__) is not None and raised.tb_next is not None:
-            return raised.tb_next
-    raise AssertionError("code that raises has raised nothing")
+    generator = FunctionType(_code(code.co_filename, code.co_firstlineno, code.co_name, code.co_qualname), facts)()
+    found: FrameType = generator.gi_frame
+    return found
+
+
+def _nothing() -> Iterator[None]:
+    yield
 
 
 @lru_cache(maxsize=2048)
-def _raising(file: str, line: int, name: str, qualified: str) -> CodeType:
-    """Compile `raise Exception` for a line of a function, without columns to underline."""
-    tree = ast.parse("raise Exception")
-    for node in ast.walk(tree):
-        for place in ("lineno", "end_lineno"):
-            setattr(node, place, line)
-        for place in ("col_offset", "end_col_offset"):
-            setattr(node, place, -1)
-    return compile(tree, file, "exec").replace(co_name=name, co_qualname=qualified)
+def _code(file: str, line: int, name: str, qualified: str) -> CodeType:
+    return _nothing.__code__.replace(co_filename=file, co_firstlineno=line, co_name=name, co_qualname=qualified)

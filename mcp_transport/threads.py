@@ -46,10 +46,11 @@ class CallThread:
     that `joins` leaves the choice to asgiref: synchronous code runs where its caller's does, as in a view.
     """
 
-    __slots__ = ("_before", "_executor", "_is_closed", "_outer", "joins")
+    __slots__ = ("_before", "_executor", "_is_closed", "_memory", "_outer", "joins")
 
-    def __init__(self, *, joins: bool = False) -> None:
-        self.joins = joins or _shared.get()
+    def __init__(self, *, joins: bool = False, memory: Any = None) -> None:
+        """`memory` is reserved for the request, whose arguments a function has until it returns."""
+        self.joins, self._memory = joins or _shared.get(), memory
         self._executor: SerialExecutor | None = None
         self._is_closed = False
         self._before: Token[CallThread | None] | None = None
@@ -78,6 +79,9 @@ class CallThread:
             SyncToAsync.thread_sensitive_context.reset(self._outer)
         self._is_closed = True
         if self._executor is not None:
+            if self._memory is not None:
+                self._memory.keep()
+                self._executor.submit(self._memory.release)  # behind a function that its caller has left
             self._executor.close()
 
 

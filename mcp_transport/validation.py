@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mcp_transport.protocol.address import UNIX, parse_network
+
 __all__ = [
     "cache_hints_fault",
     "implied_scopes_fault",
     "kind_name",
     "origins_fault",
+    "proxies_fault",
     "result_bytes_fault",
     "scopes_fault",
     "type_fault",
@@ -113,6 +116,17 @@ def origins_fault(origins: Sequence[str]) -> str:
     """Look for what no browser would send as Origin."""
     wrong = [origin for origin in origins if origin != "*" and not _ORIGIN.fullmatch(origin)]
     return f"expected origins like 'https://app.example.com', or '*', got {wrong[0]!r}" if wrong else ""
+
+
+def proxies_fault(entries: Sequence[str]) -> str:
+    """Look for what is neither an address nor a network."""
+    for entry in entries:
+        try:
+            if entry != UNIX:
+                parse_network(entry)
+        except ValueError as error:
+            return f"expected addresses, networks such as '10.0.0.0/8', or {UNIX!r}, got {entry!r}: {error}"
+    return ""
 
 
 def url_fault(url: str) -> str:

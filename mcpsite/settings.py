@@ -136,6 +136,8 @@ LOGGING = {
 MCP_TRANSPORT: dict[str, Any] = {
     # Anybody may try the shop; in production a caller needs a token: `manage.py mcp_tokens create USERNAME`.
     "AUTHENTICATORS": ["token"] if IS_PRODUCTION else ["token", "user", None],
+    # The proxies that say whose address a request comes from, with commas between.
+    "TRUSTED_PROXIES": [item for item in os.environ.get("DJANGO_TRUSTED_PROXIES", "").split(",") if item],
     "NAME": "shop",
     "TITLE": "Demonstration shop",
     "VERSION": "1.0",

@@ -29,11 +29,12 @@ _AT_ONCE: Final = 0.05
 
 async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request; its client's leaving cancels what waits for it."""
+    headers = Headers.from_asgi(scope["headers"])
     request = HTTPRequest(
         method=scope["method"],
-        headers=Headers.from_asgi(scope["headers"]),
+        headers=headers,
         path=scope["path"],
-        peer=(scope.get("client") or ("",))[0],
+        peer=endpoint.proxies.client((scope.get("client") or ("",))[0], headers),
         user=scope.get("user"),
         scheme=scope.get("scheme", ""),
         http_version=scope.get("http_version", ""),

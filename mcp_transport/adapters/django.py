@@ -47,11 +47,12 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     except Misconfigured:
         return refused()
     streaming = isinstance(request, ASGIRequest)
+    headers = _headers(request)
     translated = HTTPRequest(
         method=request.method or "",
-        headers=_headers(request),
+        headers=headers,
         path=request.path,
-        peer=request.META.get("REMOTE_ADDR", ""),
+        peer=served.proxies.client(request.META.get("REMOTE_ADDR", ""), headers),
         user=await request_user(request),
         scheme=request.scheme or "",
         http_version=getattr(request, "scope", {}).get("http_version", ""),

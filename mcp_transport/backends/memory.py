@@ -21,7 +21,7 @@ class MemoryBackend(LocalBackend):
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         super().__init__(policy, now)
-        # Ordered by last use, so that expired sessions, and the idlest of a principal, stand in front.
+        # Ordered by last use, so that expired sessions, and the idlest of a caller, stand in front.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._owned: dict[str, OrderedDict[str, None]] = {}
         self._born: OrderedDict[str, None] = OrderedDict()  # and by birth: who reaches the absolute end next
@@ -34,7 +34,7 @@ class MemoryBackend(LocalBackend):
         await self._drop_expired()
         self._save(session)
         self._born[session.key] = None
-        owned, idle = self._owned[session.principal], list[str]()
+        owned, idle = self._owned[session.caller], list[str]()
         too_many = len(owned) - self._policy.max_sessions_per_principal
         for key in owned if too_many > 0 else ():
             if len(idle) < too_many and key != session.key and not await self.flights(key):
@@ -58,7 +58,7 @@ class MemoryBackend(LocalBackend):
     def _save(self, session: Session) -> None:
         known = self._sessions.get(session.key)
         self._sessions[session.key] = session
-        owned = self._owned.setdefault(session.principal, OrderedDict())
+        owned = self._owned.setdefault(session.caller, OrderedDict())
         owned[session.key] = None
         if known is not None and known.last_seen != session.last_seen:
             self._sessions.move_to_end(session.key)
@@ -70,10 +70,10 @@ class MemoryBackend(LocalBackend):
         self._born.pop(key, None)
         self.forget(key)
         if session is not None:
-            owned = self._owned[session.principal]
+            owned = self._owned[session.caller]
             owned.pop(key, None)
             if not owned:
-                del self._owned[session.principal]
+                del self._owned[session.caller]
 
     async def sessions(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"

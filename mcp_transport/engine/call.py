@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from mcp_transport.engine.budget import Reservation
 from mcp_transport.engine.codec import encode, encode_notification, fitted
 from mcp_transport.engine.handler_tasks import handler_context
 from mcp_transport.engine.observer import Happening
@@ -72,8 +74,8 @@ class Call:
         self._began = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, done: Callable[[Call], None]) -> None:
-        """Begin; `done` is called once, at the end."""
+    def start(self, done: Callable[[Call], None], memory: Reservation | None = None) -> None:
+        """Begin; `done` is called once, at the end. A large request has `memory`, which is kept until then."""
         self._node.running.add(self)
         self._began = self._node.clock.now()
         is_tool = self.request.method == "tools/call" and not self.request.hidden
@@ -81,6 +83,9 @@ class Call:
         self._done = done
         self._task = self._node.lifecycle.spawn(self._run(), handler_context())
         self._task.add_done_callback(lambda _: self._end())  # it may be cancelled before it runs
+        if memory is not None:
+            self._task.add_done_callback(lambda _: self._forget())
+            memory.keep_for(self._task)
 
     def _end(self) -> None:
         if not self._is_over:
@@ -88,6 +93,12 @@ class Call:
             self._is_over = True
             self._done(self)
             self._tell()
+
+    def _forget(self) -> None:
+        """Drop the arguments of a large request: a stream, which knows its call, may outlive the handler for long."""
+        self.request = replace(self.request, params=None)
+        self._task = self._exchange = None
+        del self._build_exchange  # which nobody asks for any more
 
     @property
     def ending(self) -> Ending:

@@ -14,6 +14,8 @@ from typing import Any
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.engine import sessionful, sessionless
+from mcp_transport.engine.body import read_body
+from mcp_transport.engine.budget import Budget, Reservation
 from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
@@ -23,10 +25,11 @@ from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import check_params
-from mcp_transport.engine.reply import accepted, last_of_connection, rejection, with_length
+from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel, is_asked_for
+from mcp_transport.protocol.address import TrustedProxies
 from mcp_transport.protocol.audit import AccessDenied
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
@@ -35,10 +38,10 @@ from mcp_transport.protocol.inbound import (
     Opening,
     Sessionful,
     Sessionless,
+    Work,
     check_before_authentication,
     check_before_body,
     classify,
-    too_large,
 )
 from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import Request
@@ -99,6 +102,8 @@ class Endpoint:
         self._step_up, self._call_context = step_up, call_context
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
         self.meter = Meter(self._clock)
+        self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
+        self.proxies = TrustedProxies(policy.trusted_proxies)
         backend.measure = self.numbers
         self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
@@ -111,6 +116,7 @@ class Endpoint:
             ClientGone: the client left before it had sent its request.
         """
         value: Any = None
+        memory: Reservation | None = None
         principal = ANONYMOUS
         try:
             check_before_authentication(request, self.policy)
@@ -121,15 +127,16 @@ class Endpoint:
             if request.method != "POST":
                 reply: Reply | StreamReply = await self._handle_session(request, principal)
             else:
-                content = await self._read(body)
+                content, memory = await read_body(body, request, principal, self.policy, self.budget)
+                request = request if memory is None else replace(request, memory=memory)
                 value = decode(content, self.policy.max_request_values)
-                reply = await self._handle_post(request, value, content, principal)
+                work = classify(request, value, self.policy)
+                digest = hashlib.sha256(content).digest() if isinstance(work, Sessionful) else b""
+                check_params(work.messages, len(content))
+                del content  # a call may last
+                reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
-            logger.info("%s refused with %d: %s", request.method, error.status, error.message)
-            self.meter.refuse(str(error.status))
-            if error.status in (401, 403):
-                self._denied(request, error.principal or principal, error.message, value)
-            reply = rejection(error, value)
+            reply = self._refused(request, error, principal, value)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
             self.meter.refuse("503")
@@ -142,16 +149,25 @@ class Endpoint:
                 raise
             logger.exception("%s failed", request.method)
             reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
+        finally:
+            if memory is not None:
+                memory.release()
         reply = last_of_connection(with_length(reply), request) if self._is_leaving else with_length(reply)
         return self._with_cors(request, reply)
 
+    def _refused(self, request: HTTPRequest, error: ProtocolError, principal: Principal, value: Any) -> Reply:
+        if not error.is_logged:
+            logger.info("%s refused with %d: %s", request.method, error.status, error.message)
+        self.meter.refuse(str(error.status))
+        if error.status in (401, 403):
+            self._denied(request, error.principal or principal, error.message, value)
+        return rejection(error, value)
+
     async def _handle_post(
-        self, request: HTTPRequest, value: Any, content: bytes, principal: Principal
+        self, request: HTTPRequest, work: Work, digest: bytes, principal: Principal
     ) -> Reply | StreamReply:
-        work = classify(request, value, self.policy)
         if isinstance(work, Ignored):
             return accepted()
-        check_params(work.messages if isinstance(work, Sessionful) else (work.request,), len(content))
         if self.kernel.access and isinstance(work, Sessionless | Sessionful):
             work = await self._authorized(request, work, principal)
         node = await self._serving(request)
@@ -162,7 +178,7 @@ class Endpoint:
             case Opening(message):
                 return await sessionful.open_session(node, request, message, principal)
             case Sessionful():
-                return await sessionful.post(node, request, work, hashlib.sha256(content).digest(), principal)
+                return await sessionful.post(node, request, work, digest, principal)
 
     def _denied(self, request: HTTPRequest, principal: Principal, reason: str, asked: Any) -> None:
         """Tell an auditor of a refusal; `asked` is the message, as far as there is one."""
@@ -186,10 +202,9 @@ class Endpoint:
     ) -> Sessionless | Sessionful:
         """Judge what the messages ask for. Raises: ProtocolError with 403 for scopes that the principal lacks."""
         access = self.kernel.access
-        messages = (work.request,) if isinstance(work, Sessionless) else work.messages
         async with self._call_context(request, principal):
             judged = [
-                await access.judged(item, principal) if isinstance(item, Request) else item for item in messages
+                await access.judged(item, principal) if isinstance(item, Request) else item for item in work.messages
             ]
         for item in judged:
             if isinstance(item, Request) and item.hidden:
@@ -208,36 +223,22 @@ class Endpoint:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
         node = await self._serving(request)
         if node.is_draining and request.method == "GET":
-            raise _stopping(request)
+            raise stopping(request)
         await node.join()
         return await handle(node, request, principal)
 
     async def _serving(self, request: HTTPRequest) -> Node:
         """Return the node that serves a request. Raises: ProtocolError with 503 while it stops."""
         if self._is_leaving and asyncio.get_running_loop() not in self._nodes:
-            raise _stopping(request)
+            raise stopping(request)
         node = await self.node()
         if node.is_stopping:
-            raise _stopping(request)
+            raise stopping(request)
         if request.streaming and self._owns_process and not self._has_settled:
             self._has_settled = True
             leave_before_sigterm(self._take_leave)
             freeze_gc()
         return node
-
-    async def _read(self, body: AsyncIterable[bytes]) -> bytes:
-        """Collect the body. Raises: ProtocolError with 413 at the first byte too many, 408 when it stops coming."""
-        chunks, size = [], 0
-        try:
-            async for chunk in body:
-                size += len(chunk)
-                if size > self.policy.max_request_bytes:
-                    raise too_large(self.policy)
-                chunks.append(chunk)
-        except TimeoutError:
-            seconds = self.policy.body_timeout
-            raise ProtocolError(408, INVALID_REQUEST, f"the body did not arrive within {seconds:g} seconds") from None
-        return b"".join(chunks)
 
     def _preflight(self, request: HTTPRequest) -> Reply:
         asked = request.headers.get("access-control-request-headers")
@@ -286,6 +287,7 @@ class Endpoint:
             session_keys=self._session_keys,
             observer=self.observer,
             meter=self.meter,
+            budget=self.budget,
             rescue=partial(sessionful.rescue, recall=self._recall),
             call_context=self._call_context,
         )
@@ -338,13 +340,6 @@ class Endpoint:
         except BackendError as error:
             return str(error)
         return ""
-
-
-def _stopping(request: HTTPRequest) -> ProtocolError:
-    """Send a client elsewhere; a proxy must not write its next request into a connection that is about to close."""
-    stopping = "this server is stopping; another one will answer"
-    close = (("Connection", "close"),) if request.http_version == "1.1" else ()  # RFC 9113, 8.2.2: not in HTTP/2
-    return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"), *close))
 
 
 def _has_failed(starting: asyncio.Future[Node]) -> bool:

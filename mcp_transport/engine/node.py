@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from mcp_transport.backends.base import Backend, Holder
 from mcp_transport.engine.announcements import Announcements
 from mcp_transport.engine.arrivals import Arrivals
+from mcp_transport.engine.budget import Budget
 from mcp_transport.engine.call import Call, CallContexts
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
@@ -81,24 +82,23 @@ class Node:
         session_keys: Sequence[bytes],
         observer: Observer,
         meter: Meter,
+        budget: Budget,
         rescue: Rescue,
         call_context: CallContexts,
     ) -> None:
         self.id = secrets.token_hex(6)  # made at the first request, after any fork: no two workers share an id
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
-        self.session_keys, self.observer, self.meter, self._rescue = session_keys, observer, meter, rescue
-        self.call_context, self.lifecycle = call_context, Lifecycle()
+        self.session_keys, self.observer, self.meter, self.budget = session_keys, observer, meter, budget
+        self._rescue, self.call_context, self.lifecycle = rescue, call_context, Lifecycle()
         self.questions = Questions(self.id, clock, keys)
         self.announcements, self.marks = Announcements(self), Marks(self)
-        self.is_draining = self.is_stopping = False
+        self.is_draining = self.is_stopping = self.is_checking = False
         self.running: set[Call] = set()
         self.calls: dict[tuple[str, RequestId], Call] = {}
         self.writers: dict[tuple[str, str], Writer] = {}
         self.streams: dict[tuple[str, str], OpenStream] = {}
         self._lost: deque[str] = deque(maxlen=100)
-        self.is_checking = False
-        self.arrivals = Arrivals()
-        self._joined, self._joining = False, asyncio.Lock()
+        self.arrivals, self._joined, self._joining = Arrivals(), False, asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 

@@ -8,12 +8,12 @@ from typing import Any
 from mcp_transport.engine.codec import encode
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol import sse
-from mcp_transport.protocol.errors import error_body
+from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import is_request_id
 
-__all__ = ["accepted", "answer", "last_of_connection", "rejection", "with_length"]
+__all__ = ["accepted", "answer", "last_of_connection", "rejection", "stopping", "with_length"]
 
 _JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -52,3 +52,10 @@ def last_of_connection(reply: Reply | StreamReply, request: HTTPRequest) -> Repl
     if request.http_version != "1.1" or ("Connection", "close") in reply.headers:
         return reply
     return replace(reply, headers=(*reply.headers, ("Connection", "close")))
+
+
+def stopping(request: HTTPRequest) -> ProtocolError:
+    """Send a client elsewhere; a proxy must not write its next request into a connection that is about to close."""
+    stopping = "this server is stopping; another one will answer"
+    close = (("Connection", "close"),) if request.http_version == "1.1" else ()  # RFC 9113, 8.2.2: not in HTTP/2
+    return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"), *close))

@@ -77,7 +77,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
         pipe.end(sse.event(call.payload) if call.outcome is not None else b"")
         outlet.touched.set()
 
-    call.start(done)
+    call.start(done, request.memory)
     try:
         # 2026-07-28, streamable-http: a status other than 200 is only possible before the stream begins.
         if not await soon(outlet.touched):

@@ -77,7 +77,7 @@ class Writer:
     def end(self, payload: bytes) -> None:
         """Add the last answer, or with an empty one end without."""
         self._endings = dict.fromkeys(self.request_ids, Ending.CANCELLED) | self._endings
-        self._ended = True
+        self._ended, self._flights = True, ()  # bodies of durable calls, for a store that has lost them
         self._add(Event(self._seq + 1, payload, terminal=True))
         self.touched.set()
 

@@ -109,7 +109,9 @@ class PlainCalls:
         else:
             return self._answered(version, returned, result)
         # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
-        return self.failed(tool.name, version, failure)
+        answer = self.failed(tool.name, version, failure)
+        del failure  # its stack refers to this frame, and both to the arguments: only the collector would part them
+        return answer
 
     def failed(self, name: str, version: str, failure: BaseException) -> dict[str, Any]:
         """Log what a tool has raised, and write the result that says so; a crash's text stays on the server."""

@@ -248,6 +248,7 @@ class Kernel:
             return Outcome(result=self._plain.failed(_name(request), version, failure))  # the SDK does not catch it
         operation = operation_of(request.method, request.params)
         logger.error("the handler of %s failed", operation, exc_info=failure, extra=_subject(request))
+        del failure  # as in `PlainCalls.call`
         return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
     def refused(self, request: Request, version: str, error: TooLarge) -> Outcome:

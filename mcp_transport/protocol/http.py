@@ -24,7 +24,7 @@ class HTTPRequest:
     headers: Headers
     path: str = "/"
     peer: str = ""
-    """The client's address, for operators."""
+    """The client's address: `protocol.address.TrustedProxies.client`."""
     user: Any = None
     """The user the framework authenticated, if it did."""
     scheme: str = ""
@@ -33,6 +33,8 @@ class HTTPRequest:
     """Of the connection that it came by, such as 1.1, where that is known."""
     source: Any = None
     """The framework's own request, where its middleware has seen it."""
+    memory: Any = None
+    """The `engine.budget.Reservation` for the body, unless that is small."""
     streaming: bool = True
     """Can the framework send an answer piece by piece? WSGI and buffered Lambda cannot."""
 

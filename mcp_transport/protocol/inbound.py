@@ -66,6 +66,11 @@ class Opening:
 
     request: Request
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Return what the POST holds."""
+        return (self.request,)
+
 
 @dataclass(frozen=True, slots=True)
 class Sessionful:
@@ -81,10 +86,17 @@ class Sessionless:
 
     request: Request
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Return what the POST holds."""
+        return (self.request,)
+
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """A notification that 2026-07-28 asks nothing to be done for: accepted and dropped."""
+
+    messages: tuple[Message, ...] = ()
 
 
 Work = Opening | Sessionful | Sessionless | Ignored

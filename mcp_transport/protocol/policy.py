@@ -22,12 +22,16 @@ class Policy:
     """Does it set X-Forwarded-Port? Django's USE_X_FORWARDED_PORT."""
     forwarded_scheme: tuple[str, str] | None = None
     """The header that it tells the client's scheme by, in lower case, and what that says for https."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Whose X-Forwarded-For is believed: `protocol.address.TrustedProxies`."""
     session_ttl: float = 3600.0
     session_max_age: float = 7 * 86400.0
     max_sessions_per_principal: int = 10_000
     max_request_bytes: int = 4 * 1024 * 1024  # the official SDK's limit
     max_request_values: int = 100_000  # 13 MB at most, once decoded
     max_result_bytes: int = 8 * 1024 * 1024  # what a stream's log holds
+    max_bytes_in_flight: int = 128 * 1024 * 1024  # a pod has 512 MiB, and the process without requests a fifth of it
+    max_bytes_in_flight_per_caller: int = 64 * 1024 * 1024  # the largest body of ordinary records takes 56
     max_batch: int = 100
     body_timeout: float = 30.0
     sse_after: float = 1.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
+from mcp_transport.protocol.address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["MAX_SESSION_ID", "Flight", "Session", "session_key", "short_id"]
@@ -47,6 +48,11 @@ class Session:
     """Its requests in flight; this and the next are filled in by listings alone."""
     streams: int = 0
     """Its streams that are open, with a socket."""
+
+    @property
+    def caller(self) -> str:
+        """Return as whose it counts: its principal's, or the address's that an anonymous one was opened from."""
+        return self.principal or caller_block(self.address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

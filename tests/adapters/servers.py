@@ -82,7 +82,7 @@ class Server:
     def start(self) -> None:
         """Start and wait until it answers; a port that was taken in the meantime costs another try."""
         for _ in range(3):
-            self.port = _free_port()
+            self.port = free_port()
             self._process = subprocess.Popen(
                 self._build(str(self.port), self.adapter),
                 cwd=ROOT,
@@ -171,7 +171,7 @@ def _accidents(output: str) -> str:
     return "\n".join(line for at, line in enumerate(lines) if any(mark - 5 <= at <= mark + 40 for mark in marks))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

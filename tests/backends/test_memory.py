@@ -7,6 +7,7 @@ import pytest
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.history import Ending
 from tests.backends.contract import BackendContract
+from tests.backends.contract_counting import CountingContract
 from tests.backends.parts import (
     ANN,
     BOB,
@@ -26,7 +27,7 @@ from tests.backends.parts import (
 FOURTH_KEY = UNKNOWN_KEY
 
 
-class TestMemory(BackendContract):
+class TestMemory(BackendContract, CountingContract):
     @pytest.fixture
     def backend(self, clock: HandClock) -> MemoryBackend:
         return MemoryBackend(POLICY, clock)

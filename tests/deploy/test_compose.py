@@ -107,7 +107,12 @@ def test_secrets_are_names_alone(options: dict[str, Any]) -> None:
     assert all(line.endswith("=") for line in lines), "names only"
     for service in yaml.safe_load(files["compose.yaml"])["services"].values():
         for name, value in service.get("environment", {}).items():
-            public = name in {"DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG", "DJANGO_ALLOWED_HOSTS"}
+            public = name in {
+                "DJANGO_SETTINGS_MODULE",
+                "DJANGO_DEBUG",
+                "DJANGO_ALLOWED_HOSTS",
+                "DJANGO_TRUSTED_PROXIES",
+            }
             assert public or re.search(r"\$\{\w+:\?set \w+\}", value), name
 
 

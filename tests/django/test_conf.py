@@ -40,12 +40,15 @@ DEFAULTS = {
     "LOG_EXCEPTION_TEXTS": None,
     "PROTOCOL_VERSIONS": ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"),
     "ALLOWED_ORIGINS": (),
+    "TRUSTED_PROXIES": (),
     "SESSION_TTL_SECONDS": 3600,
     "SESSION_MAX_AGE_SECONDS": 604_800,
     "MAX_SESSIONS_PER_PRINCIPAL": 10_000,
     "SESSION_HISTORY": 20,
     "MAX_REQUEST_BYTES": 4_194_304,
     "MAX_RESULT_BYTES": 8_388_608,
+    "MAX_BYTES_IN_FLIGHT": 134_217_728,
+    "MAX_BYTES_IN_FLIGHT_PER_CALLER": 67_108_864,
     "MAX_BATCH": 100,
     "BODY_TIMEOUT_SECONDS": 30,
     "SSE_AFTER_SECONDS": 1,
@@ -70,6 +73,8 @@ MINIMUMS = {
     "SESSION_HISTORY": 0,
     "MAX_REQUEST_BYTES": 1,
     "MAX_RESULT_BYTES": 1024,
+    "MAX_BYTES_IN_FLIGHT": 1,
+    "MAX_BYTES_IN_FLIGHT_PER_CALLER": 1,
     "MAX_BATCH": 1,
     "BODY_TIMEOUT_SECONDS": 0.001,
     "SSE_AFTER_SECONDS": 0,
@@ -98,6 +103,7 @@ RIGHT: dict[str, list[Any]] = {
     "CACHE": ["default"],
     "PROTOCOL_VERSIONS": [["2025-11-25"], ("2025-11-25", "2026-07-28")],
     "ALLOWED_ORIGINS": [["https://app.example"], (), ["*"]],
+    "TRUSTED_PROXIES": [["10.0.0.0/8", "::1", "unix"], ("127.0.0.1",), []],
     "REHYDRATE": [True, False],
     "MAX_RESULT_BYTES": [1024, 268_435_456],
     "AUTHENTICATORS": [["user"], ("user", None), [], [{"BACKEND": "user", "OPTIONS": {}}]],
@@ -173,6 +179,14 @@ def test_versions_must_be_known_ones(value: list[str], settings: Any) -> None:
     assert "2025-03-26, 2025-06-18, 2025-11-25, 2026-07-28" in conf.problems()["PROTOCOL_VERSIONS"]
 
 
+@pytest.mark.parametrize("entry", ["*", "", "proxy", "10.0.0.1/8", "10.0.0.1:80", "[::1]", "10.0.0.0/33"])
+def test_proxies_must_be_addresses_or_networks(entry: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"TRUSTED_PROXIES": ["10.0.0.0/8", entry]}
+    assert conf.problems()["TRUSTED_PROXIES"].startswith(
+        f"expected addresses, networks such as '10.0.0.0/8', or 'unix', got {entry!r}: "
+    )
+
+
 def test_settings_must_be_a_dict(settings: Any) -> None:
     settings.MCP_TRANSPORT = ["NAME"]
     assert conf.problems() == {"": "MCP_TRANSPORT must be a dict, got list"}
@@ -196,7 +210,11 @@ def test_every_member_of_the_policy_can_be_set() -> None:
 
 @pytest.mark.parametrize("name", [name for name, setting in conf.SETTINGS.items() if setting.policy])
 def test_setting_reaches_the_policy(name: str, settings: Any) -> None:
-    lists = {"PROTOCOL_VERSIONS": ["2025-06-18"], "ALLOWED_ORIGINS": ["https://app.example"]}
+    lists = {
+        "PROTOCOL_VERSIONS": ["2025-06-18"],
+        "ALLOWED_ORIGINS": ["https://app.example"],
+        "TRUSTED_PROXIES": ["10.0.0.1"],
+    }
     value = {**lists, "REHYDRATE": False}.get(name, 7)
     settings.MCP_TRANSPORT = {name: value}
     assert getattr(conf.policy(), conf.SETTINGS[name].policy) == (tuple(value) if isinstance(value, list) else value)

@@ -38,6 +38,7 @@ OURS = [
     "mcp_transport_sessions_opened",
     "mcp_transport_streams",
     "mcp_transport_calls",
+    "mcp_transport_body_bytes",
     "mcp_transport_draining",
 ]
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mcp_transport.threads import in_thread, shared_thread
 from tests.adapters.client import Session, call
 from tests.adapters.inprocess import Direct, Visit, scope_of
 from tests.django.calls import opened, result_of, returned
-from tests.engine.client import until
+from tests.engine.client import send_sessionless, until
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
@@ -482,3 +482,31 @@ async def test_the_context_of_calls_is_asgirefs(serve: Any) -> None:
     assert seen == [threads._context]
     assert SyncToAsync.context_to_thread_executor[threads._context] is not None
     assert threads._context._exited is False
+
+
+async def test_a_synchronous_function_that_its_caller_has_left_holds_memory_until_it_returns(serve: Any) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    @tool
+    def holds(value: str) -> str:
+        entered.set()
+        go_on.wait(5)
+        return "late"
+
+    served = serve()
+    call = asyncio.ensure_future(send_sessionless(served, "tools/call", large_call("holds")))
+    try:
+        await until(entered.is_set)
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+        await until(lambda: not served.nodes[0].running)
+        assert served.budget.held > 10_000, "the thread has the argument"
+    finally:
+        go_on.set()
+    await until(lambda: not served.budget.held)
+
+
+def large_call(name: str) -> dict[str, Any]:
+    """Return the parameters of a call whose memory counts."""
+    return {"name": name, "arguments": {"value": "x" * 10_000}}

@@ -122,6 +122,7 @@ async def send(
     streaming: bool = True,
     http_version: str = "1.1",
     chunks: AsyncIterator[bytes] | None = None,
+    peer: str = "127.0.0.1",
 ) -> Answer:
     """Send one HTTP request; a header given as None is left out, `chunks` replace the body."""
     defaults: dict[str, str | None] = {"host": "localhost", "accept": BOTH}
@@ -132,7 +133,7 @@ async def send(
     request = HTTPRequest(
         method=method,
         headers=Headers(lines),
-        peer="127.0.0.1",
+        peer=peer,
         user=user,
         streaming=streaming,
         http_version=http_version,

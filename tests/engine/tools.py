@@ -28,7 +28,7 @@ class Gate:
     def __init__(self) -> None:
         self.entered, self.open, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.orders: asyncio.Queue[bool] = asyncio.Queue()
-        self.cancelled = False
+        self.cancelled = self.fails = False
         self.runs = 0
         self.written = 0
         """How many notifications a handler got rid of."""
@@ -42,6 +42,8 @@ class Gate:
         self.entered.set()
         try:
             await self.open.wait()
+            if self.fails:
+                raise RuntimeError(DETAIL)
         except asyncio.CancelledError:
             self.cancelled = True
             raise

@@ -15,12 +15,14 @@ import orjson
 
 from mcp_transport.backends.base import Event, StreamRecord
 from mcp_transport.protocol import inbox
+from mcp_transport.protocol.address import caller_block
 from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.inbox import NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
 
 __all__ = [
+    "decode_caller",
     "decode_events",
     "decode_flight",
     "decode_history",
@@ -100,6 +102,11 @@ def decode_session(key: str, members: Sequence[Any]) -> Session:
         ends=int(ends) / 1000,
         **_about(about),
     )
+
+
+def decode_caller(principal: bytes, about: bytes) -> str:
+    """Read `Session.caller` from two members of a record."""
+    return principal.decode() or caller_block(_about(about)["address"])
 
 
 def _about(fixed: bytes) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class Keys:
         """Name the log of one stream."""
         return f"{self._prefix}{{{key}}}:l:{stream}"
 
-    def owned(self, principal: str) -> str:
-        """Name the index of a principal's sessions."""
-        return f"{self._prefix}{{{_known_digest(principal)}}}:s"
+    def owned(self, caller: str) -> str:
+        """Name the index of a caller's sessions: `Session.caller`."""
+        return f"{self._prefix}{{{_known_digest(caller)}}}:s"
 
     def facet(self, name: str, value: str) -> str:
         """Name the set of the sessions of which something is so; a client's words become no part of it."""
@@ -78,12 +78,12 @@ class Keys:
         return f"{self._prefix}{{in:{node}}}:{part}"
 
 
-def _known_digest(principal: str) -> str:
-    return _remembered_digest(principal) if len(principal) <= _SHORT else _digest(principal)
+def _known_digest(caller: str) -> str:
+    return _remembered_digest(caller) if len(caller) <= _SHORT else _digest(caller)
 
 
 def _digest(text: str) -> str:
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:26]
 
 
-_remembered_digest = lru_cache(maxsize=1024)(_digest)  # a principal opens many sessions
+_remembered_digest = lru_cache(maxsize=1024)(_digest)  # a caller opens many sessions

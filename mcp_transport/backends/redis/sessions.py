@@ -35,7 +35,7 @@ class RedisSessions(RedisFinding):
         _, created, over, _ = await asyncio.gather(
             self._born(),
             self._store(session, created=""),
-            self._index(self._keys.owned(session.principal), session, self._policy.max_sessions_per_principal),
+            self._index(self._keys.owned(session.caller), session, self._policy.max_sessions_per_principal),
             self._index(self._keys.sessions, session),
         )
         # By Redis' clock, as the record; one that stood there already is left alone.
@@ -48,7 +48,7 @@ class RedisSessions(RedisFinding):
         idle = [key for key, (known, flights) in zip(candidates, found, strict=True) if known and not flights]
         gone = [key for key, (known, _) in zip(candidates, found, strict=True) if not known]
         if gone:
-            await self._pipeline().execute("ZREM", self._keys.owned(session.principal), *gone)
+            await self._pipeline().execute("ZREM", self._keys.owned(session.caller), *gone)
         return tuple(idle[: max(0, over[0] - len(gone))])
 
     async def restore(self, session: Session) -> bool:
@@ -64,7 +64,7 @@ class RedisSessions(RedisFinding):
             # Closed; or another node was faster, and then it lives.
             return await self.get(session.key) is not None
         await asyncio.gather(
-            self._index(self._keys.owned(session.principal), session), self._index(self._keys.sessions, session)
+            self._index(self._keys.owned(session.caller), session), self._index(self._keys.sessions, session)
         )
         self._opened[session.key] = session
         return True
@@ -111,7 +111,7 @@ class RedisSessions(RedisFinding):
     async def touch(self, key: str, stream: str = "") -> bool:
         found = await self._run("touch", key, BESIDE, [stream], log=stream or GET_STREAM)
         if found is not None:
-            self._note_use(key, found[0].decode(), found[1])
+            self._note_use(key, codec.decode_caller(*found[0]), found[1])
         return found is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
@@ -122,7 +122,7 @@ class RedisSessions(RedisFinding):
         session = codec.decode_session(key, found[0])
         nodes, streams = codec.decode_parts(found[1], found[2])
         # Behind, since what is left of it expires by itself.
-        self._pipeline().post("ZREM", self._keys.owned(session.principal), key)
+        self._pipeline().post("ZREM", self._keys.owned(session.caller), key)
         self._forget_soon(session)
         for stream in streams:
             self._pipeline().post("UNLINK", self._keys.log(key, stream))

@@ -90,21 +90,21 @@ class RedisStore(Backend):
 
     def _seen(self, session: Session, node: str) -> Session:
         self._served.setdefault(node, set()).add(session.key)
-        self._note_use(session.key, session.principal, milliseconds(session.last_seen))
+        self._note_use(session.key, session.caller, milliseconds(session.last_seen))
         self._counts["requests"][session.key] = session.requests
         return session
 
-    def _note_use(self, key: str, principal: str, seen: int) -> None:
+    def _note_use(self, key: str, caller: str, seen: int) -> None:
         """Have the indexes learn with the next beat that a session was used."""
-        self._used[key] = (principal, seen)
+        self._used[key] = (caller, seen)
 
     async def _write_use(self) -> None:
         """Write to the indexes when sessions were last used here. Raises: BackendError."""
         used = list(self._used.items())
         self._used.clear()
         by_index: dict[str, list[Any]] = {}
-        for key, (principal, seen) in used:
-            for index in (self._keys.owned(principal), self._keys.sessions):
+        for key, (caller, seen) in used:
+            for index in (self._keys.owned(caller), self._keys.sessions):
                 by_index.setdefault(index, []).extend((seen, key))
         execute = self._pipeline().execute
         written = [

@@ -55,7 +55,7 @@ class Answering:
             context = self._node.call_context(self._visit.sent, self._visit.principal)
             call = Call(self._node, request, session.protocol_version, self._exchange, context, self._writer)
             self._node.calls[session.key, request.id] = call
-            call.start(self._done)
+            call.start(self._done, self._visit.request.memory)
         if not self._requests:
             self._writer.end(b"")
 

@@ -87,6 +87,8 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
     )
     exchange = node.exchange(visit.facts(), outlet, visit.caller())
     handled = node.lifecycle.spawn(_handle(visit, exchange, notification), handler_context())
+    if visit.request.memory is not None:
+        visit.request.memory.keep_for(handled)
     if not visit.request.streaming:
         await asyncio.wait([handled])  # the loop ends with this request
 

@@ -20,6 +20,7 @@ from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Flight, Session
+from mcp_transport.protocol.weight import weigh
 
 __all__ = ["Recall", "rescue"]
 
@@ -77,9 +78,14 @@ async def _run_again(node: Node, session: Session, writer: Writer, flights: list
     messages = [parse_message(decode(flight.body)) for flight in flights]
     requests = [message for message in messages if isinstance(message, Request)]
     headers = Headers([("accept", "application/json, text/event-stream")])
-    request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address)
     principal = await recall(session.principal, session.user)
-    async with node.call_context(None, principal):
-        requests = [await node.kernel.access.judged(request, principal) for request in requests]
-    node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
-    Answering(Visit(node, request, principal, session, "", is_rerun=True), writer, requests).start()
+    memory = node.budget.reserve(principal, session.address)
+    memory.force(sum(weigh(flight.body) for flight in flights))  # the node that is lost had let them in
+    request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
+    try:
+        async with node.call_context(None, principal):
+            requests = [await node.kernel.access.judged(request, principal) for request in requests]
+        node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
+        Answering(Visit(node, request, principal, session, "", is_rerun=True), writer, requests).start()
+    finally:
+        memory.release()

@@ -17,7 +17,7 @@ from tests.test_docs import table
 WORDS = {
     "key": "S",
     "stream": "<stream>",
-    "principal": "P",
+    "caller": "C",
     "name": "<name>",
     "value": "V",
     "by": "<order>",
@@ -41,7 +41,7 @@ def names_of(prefix: str = "") -> set[str]:
             named = method(*given, *parts)
             found |= {named} if isinstance(named, str) else {*named}
     found |= {name for attribute, name in vars(made).items() if not attribute.startswith("_")}
-    for value in ("P", "V"):
+    for value in ("C", "V"):
         found = {name.replace(keys._digest(value), value) for name in found}
     return found
 
@@ -56,7 +56,7 @@ def test_each_key_begins_with_the_prefix_that_rights_are_for() -> None:
 
 def _pattern(name: str) -> re.Pattern[str]:
     """Return what a documented key looks like in Redis."""
-    return re.compile(re.sub(r"(?<=[{:])(S|P|V|N)(?=[}:]|$)|<\w+>", lambda _: r"[^:{}]+", name).replace("{", r"\{"))
+    return re.compile(re.sub(r"(?<=[{:])(S|C|V|N)(?=[}:]|$)|<\w+>", lambda _: r"[^:{}]+", name).replace("{", r"\{"))
 
 
 async def test_each_key_has_the_documented_type(server: RedisServer, admin: redis.Redis) -> None:

@@ -6,4 +6,4 @@ local log = table.remove(KEYS)
 slide(KEYS, ARGV[1], time)
 local stream = load_stream(KEYS[3], ARGV[2], time)
 if stream and not stream.kept_until then live_with(KEYS[1], log) end
-return {redis.call('HGET', KEYS[1], 'principal'), time}
+return {redis.call('HMGET', KEYS[1], 'principal', 'about'), time}

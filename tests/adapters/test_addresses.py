@@ -1,0 +1,80 @@
+"""Whose address a request comes from, in the view and in the mount: that of a proxy, or what a trusted one says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.test import Client, override_settings
+
+from mcp_transport.bootstrap import endpoint
+from mcp_transport.protocol.session import session_key
+from tests.adapters.client import INITIALIZE, post
+from tests.adapters.inprocess import Direct, Visit, scope_of
+from tests.adapters.site import settings as site
+from tests.adapters.wire import BOTH, Carrier
+
+InProcess = Callable[[str], Carrier]
+
+PROXY, CLIENT, MADE_UP = "127.0.0.1", "203.0.113.9", "198.51.100.7"
+LINES = (("X-Forwarded-For", f"{MADE_UP}, {CLIENT}"), ("X-Forwarded-For", "10.0.0.2:4711"))
+
+by_trust = pytest.mark.parametrize(
+    ("trusted", "peer", "address"),
+    [
+        ([], (PROXY, 50000), PROXY),
+        (["10.0.0.0/8"], (PROXY, 50000), PROXY),
+        ([PROXY], (PROXY, 50000), "10.0.0.2"),
+        ([PROXY, "10.0.0.0/8"], (PROXY, 50000), CLIENT),
+        (["127.0.0.0/8", "10.0.0.0/8", CLIENT], (PROXY, 50000), MADE_UP),
+        (["unix", "10.0.0.0/8"], None, CLIENT),
+        (["10.0.0.0/8"], None, ""),
+    ],
+)
+
+
+def trusting(proxies: list[str]) -> Any:
+    return override_settings(MIDDLEWARE=[], MCP_TRANSPORT={**site.MCP_TRANSPORT, "TRUSTED_PROXIES": proxies})
+
+
+async def recorded(session_id: str) -> str:
+    """Return the address that operators see of a session."""
+    session = await endpoint().backend.get(session_key(session_id))
+    assert session is not None
+    return session.address
+
+
+@by_trust
+@pytest.mark.parametrize("adapter", ["view", "mounted"])
+async def test_a_session_has_the_address_of_its_client(
+    in_process: InProcess, adapter: str, trusted: list[str], peer: Any, address: str
+) -> None:
+    with trusting(trusted):
+        direct = in_process(adapter)
+        assert isinstance(direct, Direct)
+        request = post(INITIALIZE, *LINES)
+        visit = Visit(direct._application, scope_of(request, client=peer), (request.body,))
+        await visit.read_head()
+        assert visit.status == 200
+        assert await recorded(visit.header("mcp-session-id") or "") == address
+        await visit.end()
+        await endpoint().stop()
+
+
+@by_trust
+@pytest.mark.usefixtures("project")
+async def test_a_session_has_the_address_of_its_client_under_wsgi(
+    trusted: list[str], peer: Any, address: str
+) -> None:
+    with trusting(trusted):
+        answer = await sync_to_async(Client().post, thread_sensitive=True)(
+            "/mcp",
+            post(INITIALIZE).body,
+            content_type="application/json",
+            headers={"accept": BOTH, "host": "localhost", "x-forwarded-for": ",".join(value for _, value in LINES)},
+            REMOTE_ADDR=peer[0] if peer else "",
+        )
+        assert answer.status_code == 200
+        assert await recorded(answer["Mcp-Session-Id"]) == address

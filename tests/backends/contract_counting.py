@@ -1,0 +1,24 @@
+"""What a backend that counts a caller's sessions does."""
+
+from __future__ import annotations
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.protocol.session import session_key
+from tests.backends.parts import HandClock, session
+
+
+class CountingContract:
+    """Sessions count for the caller that opened them."""
+
+    async def test_anonymous_sessions_count_by_the_address_that_opened_them(
+        self, backend: Backend, clock: HandClock
+    ) -> None:
+        addresses = ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1")
+        keys = [session_key(f"anonymous {number}") for number in range(len(addresses))]
+        for key, address in zip(keys, addresses, strict=True):
+            assert await backend.open(session(clock, key, "", address=address)) == ()
+            assert await backend.touch(key)
+        (idle,) = await backend.open(session(clock, session_key("one more"), "", address="192.0.2.1"))
+        assert idle in keys[:3]
+        assert await backend.close(idle, "") is not None
+        assert await backend.open(session(clock, session_key("last"), "", address="2001:db8::2")) == ()
