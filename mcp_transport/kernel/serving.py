@@ -27,13 +27,14 @@ from mcp_types import (
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
-from mcp_transport.kernel.access import Access, Rule, refuse_hidden
+from mcp_transport.kernel.access import Access, Rule, asked_for
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.hiding import hiding
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.remembering import remembered
 from mcp_transport.kernel.values import Outcome, Traits
@@ -147,7 +148,7 @@ class Kernel:
             return Traits(safe=True)
         name = (request.params or {}).get("name")
         tool = self._tools.get_tool(name) if self._tools is not None and isinstance(name, str) else None
-        if tool is None:
+        if tool is None or request.hidden:
             return Traits(safe=False)
         hints = tool.annotations
         safe = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
@@ -183,8 +184,9 @@ class Kernel:
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        if request.hidden:
-            return await _outcome(request, version, _hide(request, version))
+        if request.hidden and (asked := asked_for(request)) is not None:
+            with hiding(*asked):
+                return await _outcome(request, version, self._call(request, exchange))
         if (tool := self._plain.tool(request)) is not None and not _is_traced(request.meta):
             return await _outcome(request, version, self._call_plainly(tool, request, version, exchange))
         return await _outcome(request, version, self._call(request, exchange))
@@ -212,8 +214,11 @@ class Kernel:
         return await _answered(runner, exchange(), request.method, request.params)
 
     def hears(self, notification: Notification) -> bool:
-        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log."""
-        return bool(
+        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log.
+
+        A request without an id is nobody's: what a middleware refuses of it would tell of what is hidden.
+        """
+        return self.server.get_request_handler(notification.method) is None and bool(
             notification.params
             or notification.method not in _BARE
             or self.server.get_notification_handler(notification.method) is not None
@@ -285,10 +290,6 @@ class _Runner(ServerRunner[Any]):
 
     async def _answered(self, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
         return self._serialize(ctx.method, ctx.protocol_version, self.answer)
-
-
-async def _hide(request: Request, version: str) -> Outcome:
-    return Outcome(result=refuse_hidden(request, version))
 
 
 def _is_traced(meta: Mapping[str, Any] | None) -> bool:
