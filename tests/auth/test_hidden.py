@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
@@ -22,7 +23,7 @@ from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.server import build_server
 from tests.auth.hidden_pairs import METHODS, REVISIONS, SESSIONS, Form, forms
 from tests.auth.test_access import ANN, BOB
-from tests.clock import settle
+from tests.clock import FakeClock, settle
 from tests.engine.client import ENVELOPE, SessionClient, request, send
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -139,12 +140,12 @@ class Noticing:
 def serve(build_endpoint: Any, declarations: Declarations) -> Serve:
     """Serve what is declared, for people who may use all of it or little."""
 
-    def build(*, completes: bool = False, around: Callable[[Any], Any] | None = None) -> Endpoint:
+    def build(*, completes: bool = False, around: Callable[[Any], Any] | None = None, place: int = 0) -> Endpoint:
         if not declarations.access:
             declare(completes=completes)
         server = build_server((b"k" * 32,))
         if around is not None:
-            lowlevel(server).middleware.append(around(server))
+            lowlevel(server).middleware.insert(place, around(server))
         endpoint: Endpoint = build_endpoint(server=None)
         endpoint.kernel = Kernel(server, access=declarations.access)
         endpoint.kernel.bus.publish_to = endpoint._broadcast
@@ -244,17 +245,18 @@ async def test_a_batch_tells_nothing(serve: Serve) -> None:
         assert told[0] == told[1], f"{form.method} {form.label} {hidden}"
 
 
-async def test_a_middleware_of_the_project_sees_no_difference(serve: Serve) -> None:
+@pytest.mark.parametrize("place", [0, 100], ids=["outermost", "innermost"])
+async def test_a_middleware_of_the_project_sees_no_difference(serve: Serve, place: int) -> None:
     around: list[Noticing] = []
 
     def put_around(server: Any) -> Noticing:
         around.append(Noticing(server))
         return around[0]
 
-    endpoint = serve(completes=True, around=put_around)
+    endpoint = serve(completes=True, around=put_around, place=place)
     for revision, method in itertools.product(("2025-11-25", "2026-07-28"), METHODS):
         asker = Asker(endpoint, revision, "bob")
-        for form, hidden, missing in itertools.islice(pairs(method), None, None, 3):
+        for form, hidden, missing in itertools.islice(pairs(method), None, None, 5):
             noticed = []
             for name in (hidden, missing):
                 await asker.ask(form, name)
@@ -294,3 +296,38 @@ async def test_a_missing_name_is_judged_as_often_as_a_hidden_one(serve: Serve, d
             await asker.ask(form, name)
             counts.append(len(judged))
         assert counts == [1, 1], method
+
+
+class Waiting:
+    """A middleware of a project that holds what it sees until its client has left."""
+
+    def __init__(self, server: Any) -> None:
+        self.reached = asyncio.Event()
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method == "tools/call":
+            self.reached.set()
+            await asyncio.Event().wait()
+        return await call_next(ctx)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_hidden_tool_is_not_counted_as_called(serve: Serve, clock: FakeClock, leaves: bool) -> None:
+    around: list[Waiting] = []
+
+    def put_around(server: Any) -> Waiting:
+        around.append(Waiting(server))
+        return around[0]
+
+    endpoint = serve(around=put_around if leaves else None)
+    form, _ = next(forms("tools/call"))
+    asking = asyncio.create_task(Asker(endpoint, "2026-07-28", "bob").ask(form, "orders"))
+    if leaves:
+        await around[0].reached.wait()
+        asking.cancel()
+    await asyncio.wait([asking])
+    await settle()
+    await clock.advance(60)  # so that the interval is over
+    counted = endpoint.numbers()
+    assert "tools/call" in str(counted)
+    assert "orders" not in str(counted)

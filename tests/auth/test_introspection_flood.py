@@ -15,13 +15,19 @@ from urllib.parse import parse_qs
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIHandler
 
+from mcp_transport.asgi import mount
 from mcp_transport.auth import fetching, introspection
 from mcp_transport.auth.introspection import IntrospectionAuthenticator
+from mcp_transport.bootstrap import endpoint
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.principal import Principal
+from tests.adapters.inprocess import Direct
+from tests.adapters.wire import BOTH, Request
 from tests.auth.issuer import ISSUER, RESOURCE, request
 from tests.clock import FakeClock
+from tests.engine.client import ENVELOPE
 
 GOOD, NEW = "a-good-token", "another-good-token"
 PATIENCE = 10.0
@@ -241,3 +247,42 @@ async def test_flood_that_is_not_over_is_logged_again(
     assert len([record for record in caplog.records if record.name == introspection.__name__]) == 2
     server.free.set()
     assert await first == 401
+
+
+@pytest.fixture
+async def application(server: KeepAliveServer, settings: Any, transactional_db: None) -> AsyncIterator[Any]:
+    """Serve the project, its admin and the endpoint, which asks the server about tokens."""
+    options = {"ISSUER": ISSUER, "URL": server.url, "TOKEN": "ours"}
+    settings.ALLOWED_HOSTS = ["localhost"]
+    settings.MCP_TRANSPORT = {
+        "RESOURCE_URL": RESOURCE,
+        "AUTHENTICATORS": [{"BACKEND": "introspection", "OPTIONS": options}],
+    }
+    yield lambda adapter: mount(ASGIHandler()) if adapter == "mounted" else ASGIHandler()
+    await endpoint().stop()
+
+
+def listing(token: str) -> Request:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}}
+    lines = [("Host", "localhost"), ("Content-Type", "application/json"), ("Accept", BOTH)]
+    lines += [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/list")]
+    return Request(headers=(*lines, ("Authorization", f"Bearer {token}")), body=json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("adapter", ["view", "mounted"])
+async def test_flood_keeps_nobody_else_waiting(
+    server: KeepAliveServer, application: Any, monkeypatch: pytest.MonkeyPatch, adapter: str
+) -> None:
+    direct = Direct(application(adapter))
+    assert (await direct.send(listing(GOOD))).status == 200
+    monkeypatch.setattr(fetching, "WAIT_SECONDS", 60.0)  # the flood is there until it is let go
+    flood = [asyncio.create_task(direct.send(listing(f"made-up-{number}"))) for number in range(100)]
+    await server.until_asked(1 + 15)
+    assert (await direct.send(listing(GOOD))).status == 200
+    page = Request(method="GET", path="/admin/login/", headers=(("Host", "localhost"),))
+    assert (await direct.send(page)).status == 200
+    assert not any(task.done() for task in flood)
+    server.free.set()
+    assert {answer.status for answer in await asyncio.gather(*flood)} == {401}
+    assert server.most <= 20
+    await direct.close()
