@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
@@ -221,6 +222,7 @@ def policy() -> Policy:
         "forwarded_host": bool(settings.USE_X_FORWARDED_HOST),
         "forwarded_port": bool(settings.USE_X_FORWARDED_PORT),
         "forwarded_scheme": _forwarded_scheme(settings.SECURE_PROXY_SSL_HEADER),
+        "secure_host": _secure_host(get("RESOURCE_URL")),
     }
     return Policy(**{**values, **lists, **djangos})
 
@@ -230,6 +232,15 @@ def _forwarded_scheme(setting: Any) -> tuple[str, str] | None:
         return None
     variable, secure = setting  # Django says so where it is no pair
     return str(variable).removeprefix("HTTP_").replace("_", "-").lower(), str(secure)
+
+
+def _secure_host(url: Any) -> str:
+    """Return the host of an https URL as a Host header has it, without the port; "" for any other value."""
+    if not isinstance(url, str) or validation.url_fault(url):
+        return ""
+    parsed = urlsplit(url)
+    host = parsed.hostname or ""
+    return (f"[{host}]" if ":" in host else host.removesuffix(".")) if parsed.scheme == "https" else ""
 
 
 def problems() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Questions to an authorization server: asked safely, bounded in time and size, and each one once at a time."""
+"""Questions to an authorization server: asked safely, bounded in time, size and number, each one once at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import ssl
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine, Hashable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Mapping
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -20,10 +22,17 @@ from django.core.exceptions import ImproperlyConfigured
 from mcp_transport.auth import authenticator
 from mcp_transport.exceptions import MCPTransportError, ProtocolError
 
-__all__ = ["NoAnswer", "Shared", "ask", "checked_url", "unavailable"]
+__all__ = ["Busy", "NoAnswer", "Pool", "Shared", "ask", "checked_url", "unavailable"]
 
 TIMEOUT_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 2.0
+"""How long a question waits until one of those before it is answered."""
 MAX_BYTES: Final = 512 * 1024
+
+# Servers close idle connections after 2 s (gunicorn) or more; a question must not meet one that is being closed.
+_KEEP_ALIVE_SECONDS: Final = 1.0
+
+_ONE: Final = httpx2.Limits(max_connections=1)
 
 _T = TypeVar("_T")
 
@@ -34,6 +43,10 @@ class NoAnswer(MCPTransportError):
     def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class Busy(NoAnswer):
+    """There are as many questions under way as there may be."""
 
 
 class Shared(Generic[_T]):
@@ -55,10 +68,82 @@ class Shared(Generic[_T]):
         return await asyncio.shield(task)
 
 
+@dataclass(slots=True)
+class _Connections:
+    """What a pool has on one event loop."""
+
+    client: httpx2.AsyncClient
+    preferred: asyncio.Semaphore
+    others: asyncio.Semaphore
+    closing: AsyncGenerator[None]
+
+
+class Pool:
+    """Few connections to one server, kept for a moment, and few questions at a time; each event loop has its own."""
+
+    def __init__(self, size: int) -> None:
+        """Open nothing yet; `size` is the number of connections, two at least.
+
+        Raises:
+            ImproperlyConfigured: the size is smaller.
+        """
+        if size < 2:
+            raise ImproperlyConfigured(f"MAX_QUESTIONS must be 2 or more, got {size}")
+        self._size, self._reserved = size, max(1, size // 4)
+        self._here: dict[AbstractEventLoop, _Connections] = {}
+
+    async def ask(
+        self, method: str, url: str, *, preferred: bool, headers: Mapping[str, str], form: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return the answer as `ask` does, on a connection of the pool; a quarter of them is for preferred questions.
+
+        Raises:
+            Busy: the other questions took too long.
+            NoAnswer: as `ask`.
+        """
+        here = self._here.get(asyncio.get_running_loop()) or await self._open()
+        free = here.preferred if preferred else here.others
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await free.acquire()
+        except TimeoutError:
+            raise Busy("as many questions are under way as MAX_QUESTIONS allows") from None
+        try:
+            return await ask(method, url, headers=headers, form=form, client=here.client)
+        finally:
+            free.release()
+
+    async def _open(self) -> _Connections:
+        for known in list(self._here):
+            if known.is_closed():
+                self._here.pop(known, None)
+        loop = asyncio.get_running_loop()
+        client = _client(httpx2.Limits(max_connections=self._size, keepalive_expiry=_KEEP_ALIVE_SECONDS))
+        preferred, others = asyncio.Semaphore(self._reserved), asyncio.Semaphore(self._size - self._reserved)
+        here = self._here[loop] = _Connections(client, preferred, others, self._close_with(loop, client))
+        await anext(here.closing)
+        return here
+
+    async def _close_with(self, loop: AbstractEventLoop, client: httpx2.AsyncClient) -> AsyncGenerator[None]:
+        """Close the connections with their loop, which ends every asynchronous generator that has begun on it."""
+        try:
+            yield
+        finally:
+            self._here.pop(loop, None)
+            await client.aclose()
+
+
 async def ask(
-    method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | None = None,
+    client: httpx2.AsyncClient | None = None,
 ) -> dict[str, Any]:
     """Return the JSON object that a server answers with; redirects are not followed.
+
+    Without a `client` the connection is closed with the answer.
 
     Raises:
         NoAnswer: it cannot be reached, is too slow, or answers with anything else.
@@ -67,8 +152,8 @@ async def ask(
         # The whole exchange has a limit; those of httpx2 begin anew with each byte.
         async with (
             asyncio.timeout(TIMEOUT_SECONDS),
-            httpx2.AsyncClient(verify=_trusted(), timeout=None) as client,
-            client.stream(method, url, headers=headers, data=form) as response,
+            nullcontext(client) if client is not None else _client() as asking,
+            asking.stream(method, url, headers=headers, data=form) as response,
         ):
             if response.status_code != 200:
                 raise NoAnswer(f"HTTP {response.status_code}", response.status_code)
@@ -84,6 +169,12 @@ async def ask(
     if not isinstance(document, dict):
         raise NoAnswer("its answer is no JSON object")
     return document
+
+
+def _client(limits: httpx2.Limits = _ONE) -> httpx2.AsyncClient:
+    """Build a client that keeps no cookies: no question shall depend on another one's answer."""
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    return httpx2.AsyncClient(verify=_trusted(), timeout=None, limits=limits, cookies=cookies)
 
 
 async def _read(response: httpx2.Response) -> bytes:
@@ -123,6 +214,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761, 6.3
 
 
-def unavailable() -> ProtocolError:
+def unavailable(reason: str = "the authorization server does not answer") -> ProtocolError:
     """Build the answer to credentials that nobody can be asked about now."""
-    return authenticator.unavailable("the authorization server does not answer")
+    return authenticator.unavailable(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import math
 import re
 import threading
 import time
@@ -12,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote_plus
 
-from cachetools import TLRUCache
+from cachetools import TLRUCache, TTLCache
 from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.auth.claims import MAX_TOKEN_LENGTH, Audience, ClaimReader, UserLookup, text_claim
-from mcp_transport.auth.fetching import NoAnswer, Shared, ask, checked_url, unavailable
+from mcp_transport.auth.fetching import Busy, NoAnswer, Pool, Shared, checked_url, unavailable
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
@@ -29,6 +30,10 @@ logger = logging.getLogger(__name__)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
 _MAX_ANSWERS: Final = 10_000
 _INACTIVE_SECONDS: Final = 5.0
+_KNOWN_SECONDS: Final = 3600.0
+"""How long a token that was active is asked about before those that nobody has seen yet."""
+_COMPLAINT_SECONDS: Final = 60.0
+"""How often the log says that there are too many questions."""
 
 # Users choose their names, so that each kind of subject but `sub` has its mark, and a `sub` with such a mark another.
 _MARKS: Final = {"username": "username:", "client_id": "client:"}
@@ -49,12 +54,15 @@ class IntrospectionAuthenticator(Authenticator):
         audience: str | Sequence[str] | None = None,
         require_audience: bool = True,
         cache_seconds: float = 30,
+        max_questions: int = 20,
         user_claim: str = "",
         user_field: str = "username",
         user: UserLookup | str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Take the options; the server knows this resource by its client's id and secret, or by a token.
+
+        There are `max_questions` at a time on each event loop, on as many connections.
 
         Raises:
             ImproperlyConfigured: the options do not fit each other, or the URL is not safe.
@@ -65,7 +73,9 @@ class IntrospectionAuthenticator(Authenticator):
         self._reader = ClaimReader(issuer, user_claim=user_claim, user_field=user_field, user=user)
         self._cache_seconds, self._now = cache_seconds, now
         self._answers: TLRUCache[bytes, dict[str, Any], float] = TLRUCache(_MAX_ANSWERS, self._ends, timer=now)
+        self._known: TTLCache[bytes, bool] = TTLCache(_MAX_ANSWERS, _KNOWN_SECONDS, timer=now)
         self._lock = threading.Lock()  # event loops may run in several threads
+        self._pool, self._complained_at = Pool(max_questions), -math.inf
         self._asking = Shared[dict[str, Any]]()
 
     @property
@@ -105,24 +115,39 @@ class IntrospectionAuthenticator(Authenticator):
             return known
         try:
             return await self._asking.run(key, lambda: self._ask(key, token))
+        except Busy:
+            raise unavailable("too many tokens are being asked about") from None
         except NoAnswer:
             raise unavailable() from None
 
     async def _ask(self, key: bytes, token: str) -> dict[str, Any]:
         form = {"token": token, "token_type_hint": "access_token"}
+        with self._lock:
+            is_known = key in self._known
         try:
-            answer = await ask("POST", self._url, headers=self._headers, form=form)
+            answer = await self._pool.ask("POST", self._url, preferred=is_known, headers=self._headers, form=form)
             if not isinstance(answer.get("active"), bool):
                 raise NoAnswer("its answer does not say whether the token is active")
         except NoAnswer as error:
-            if error.status in (401, 403):
-                logger.error("%s refuses the credentials in the settings: %s", self._url, error)
-            else:
-                logger.warning("%s cannot be asked about a token: %s", self._url, error)
+            self._complain(error)
             raise
         with self._lock:
             self._answers[key] = answer
+            if answer["active"]:
+                self._known[key] = True
+            else:
+                self._known.pop(key, None)
         return answer
+
+    def _complain(self, error: NoAnswer) -> None:
+        if isinstance(error, Busy):
+            if (now := self._now()) - self._complained_at < _COMPLAINT_SECONDS:
+                return
+            self._complained_at = now
+        if error.status in (401, 403):
+            logger.error("%s refuses the credentials in the settings: %s", self._url, error)
+        else:
+            logger.warning("%s cannot be asked about a token: %s", self._url, error)
 
     def _ends(self, _key: bytes, answer: dict[str, Any], now: float) -> float:
         """Return when an answer is forgotten; at the latest when the token expires."""

@@ -120,7 +120,7 @@ class Call:
 
     def _operation(self) -> str:
         """Name what was asked for; what was refused may name what does not exist."""
-        is_refused = self.outcome is not None and self.outcome.error is not None
+        is_refused = self.request.hidden or (self.outcome is not None and self.outcome.error is not None)
         return operation_of(self.request.method, None if is_refused else self.request.params)
 
     def _audit(self, seconds: float) -> None:

@@ -10,16 +10,14 @@ from typing import Any, Final
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
-from mcp.shared.exceptions import MCPError
 
 from mcp_transport.kernel.failures import is_asked_for
 from mcp_transport.kernel.handlers import lowlevel
-from mcp_transport.protocol.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND
+from mcp_transport.kernel.hiding import hide
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["Access", "Rule", "refuse_hidden"]
+__all__ = ["Access", "Rule", "asked_for"]
 
 # Where lists keep their items, what kind these are, and by what they are known.
 _LISTS: Final = {
@@ -28,8 +26,15 @@ _LISTS: Final = {
     "resources/list": ("resources", "resource", "uri"),
     "resources/templates/list": ("resourceTemplates", "resource", "uriTemplate"),
 }
-_NAMED: Final = {"tools/call": "tool", "prompts/get": "prompt"}
-_READ: Final = ("resources/read", "resources/subscribe", "resources/unsubscribe")
+_NAMED: Final = {
+    "tools/call": "tool",
+    "prompts/get": "prompt",
+    "resources/read": "resource",
+    "resources/subscribe": "resource",
+    "resources/unsubscribe": "resource",
+}
+
+_Key = tuple[str, str]
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +50,21 @@ class Rule:
 
 
 class Access:
-    """The rules of one server, by kind (`tool`, `resource`, `prompt`) and by name, URI or URI template."""
+    """The rules of one server, by kind (`tool`, `prompt`, `resource`) and by name, URI or URI template.
 
-    def __init__(self, server: Any, rules: Mapping[tuple[str, str], Rule]) -> None:
-        self._rules = rules
-        self._resources: Any = server._resource_manager if rules and isinstance(server, MCPServer) else None
-        hiding = {kind for (kind, _), rule in rules.items() if rule.permits is not None}
-        self._hides_resources = "resource" in hiding
-        if hiding:
+    Raises: TypeError for rules of a server that is no `MCPServer`.
+    """
+
+    def __init__(self, server: Any, rules: Mapping[_Key, Rule]) -> None:
+        if rules and not isinstance(server, MCPServer):
+            raise TypeError(f"rules of access need an MCPServer, got {type(server).__name__}")
+        self._rules, self._server = rules, server
+        self._samples = {kind: rule for (kind, _), rule in rules.items() if rule.permits is not None}
+        """By kind, a rule that hides; judged by it, what does not exist takes the time of what is hidden."""
+        if "resource" in self._samples:
+            self._samples["template"] = self._samples["resource"]
+        if self._samples:
+            hide(server, self._exists)
             lowlevel(server).middleware.append(_Lists(self))
 
     def __bool__(self) -> bool:
@@ -62,65 +74,60 @@ class Access:
         """Return a request as its caller may make it: hidden when it asks for what the caller may not use."""
         if request.method == "subscriptions/listen":
             return await self._visible_subscriptions(request, principal)
-        rule = self._rule(request)
-        return request if rule is None or await _permits(rule, principal) else replace(request, hidden=True)
+        if (asked := asked_for(request)) is None:
+            return request
+        key = self._key(*asked)
+        permitted = await _permits(self._rule(asked[0], key), principal)
+        return request if permitted or key is None else replace(request, hidden=True)
 
     def scopes(self, request: Request) -> frozenset[str]:
         """Return the scopes that a request needs; to hear of a resource takes those of reading it."""
         if request.method == "subscriptions/listen":
-            rules = [self._resource_rule(uri) for uri in _listened_to(request)]
+            keys = [self._key("resource", uri) for uri in _listened_to(request)]
         else:
-            rules = [self._rule(request)]
+            keys = [self._key(*asked)] if (asked := asked_for(request)) is not None else []
+        rules = [self._rules.get(key) for key in keys if key is not None]
         return frozenset[str]().union(*(rule.scopes for rule in rules if rule is not None))
 
-    def _rule(self, request: Request) -> Rule | None:
-        params = request.params or {}
-        if request.method in _NAMED:
-            return self._find(_NAMED[request.method], params.get("name"))
-        if request.method in _READ:
-            return self._resource_rule(params.get("uri"))
-        if request.method == "completion/complete" and isinstance(reference := params.get("ref"), Mapping):
-            if reference.get("type") == "ref/prompt":
-                return self._find("prompt", reference.get("name"))
-            return self._find("resource", reference.get("uri")) or self._resource_rule(reference.get("uri"))
-        return None
+    def _rule(self, kind: str, key: _Key | None) -> Rule | None:
+        return self._rules.get(key) if key is not None else self._samples.get(kind)
 
-    def _find(self, kind: str, name: object) -> Rule | None:
-        return self._rules.get((kind, name)) if isinstance(name, str) else None
+    def _exists(self, kind: str, name: str) -> bool:
+        """Tell whether there is something under a name; yes, where nothing of its kind is ever hidden."""
+        return kind not in self._samples or self._key(kind, name) is not None
 
-    def _resource_rule(self, uri: object) -> Rule | None:
-        return self._find("resource", self._resource(uri))
-
-    def _resource(self, uri: object) -> str | None:
-        """Return what the SDK would read: the resource of that very URI, else the first template; or None."""
-        if self._resources is None or not isinstance(uri, str):
+    def _key(self, kind: str, name: object) -> _Key | None:
+        """Return where the rule of something stands, if it has one; None if the SDK would not find that thing."""
+        if not isinstance(name, str):
             return None
-        if uri in self._resources._resources:
-            return uri
+        if kind == "tool":
+            return (kind, name) if self._server._tool_manager.get_tool(name) is not None else None
+        if kind == "prompt":
+            return (kind, name) if self._server._prompt_manager.get_prompt(name) is not None else None
+        resources = self._server._resource_manager
+        if name in resources._resources or (kind == "template" and name in resources._templates):
+            return ("resource", name)
         with suppress(ValueError):  # a URI that the SDK refuses to match reads nothing
-            for template in self._resources._templates.values():
-                if template.matches(uri) is not None:
-                    return str(template.uri_template)
+            for template in resources._templates.values():  # the first one that matches is read
+                if template.matches(name) is not None:
+                    return ("resource", str(template.uri_template))
         return None
 
     async def _visible_subscriptions(self, request: Request, principal: Principal) -> Request:
         """Leave out the URIs of hidden resources and, so that these are not told from them, of missing ones."""
-        if not self._hides_resources or not (uris := _listened_to(request)):
+        if "resource" not in self._samples or not (uris := _listened_to(request)):
             return request
-        kept = [
-            uri
-            for uri in uris
-            if not isinstance(uri, str)  # which is the SDK's to refuse
-            or ((name := self._resource(uri)) is not None and await self.shows("resource", name, principal))
-        ]
+        keys = [self._key("resource", uri) for uri in uris]
+        shown = {key: await _permits(self._rule("resource", key), principal) for key in set(keys)} | {None: False}
+        # What is no text is the SDK's to refuse.
+        kept = [uri for uri, key in zip(uris, keys, strict=True) if shown[key] or not isinstance(uri, str)]
         params = request.params or {}
         wanted = {**params["notifications"], "resourceSubscriptions": kept}
         return replace(request, params={**params, "notifications": wanted})
 
     async def shows(self, kind: str, name: object, principal: Principal) -> bool:
         """Tell whether lists shall show something to a caller."""
-        rule = self._find(kind, name)
-        return rule is None or await _permits(rule, principal)
+        return await _permits(self._rules.get((kind, str(name))), principal)
 
 
 class _Lists:
@@ -149,10 +156,23 @@ def _listened_to(request: Request) -> list[Any]:
     return uris if isinstance(uris, list) else []
 
 
-async def _permits(rule: Rule, principal: Principal) -> bool:
+def asked_for(request: Request) -> _Key | None:
+    """Return the kind and the name, URI or template of what a request asks for; None where it names nothing."""
+    params, method = request.params or {}, request.method
+    if method in _NAMED:
+        kind, name = _NAMED[method], params.get("uri" if _NAMED[method] == "resource" else "name")
+    elif method == "completion/complete" and isinstance(reference := params.get("ref"), Mapping):
+        is_prompt = reference.get("type") == "ref/prompt"
+        kind, name = ("prompt", reference.get("name")) if is_prompt else ("template", reference.get("uri"))
+    else:
+        return None
+    return (kind, name) if isinstance(name, str) else None
+
+
+async def _permits(rule: Rule | None, principal: Principal) -> bool:
     """Tell whether a caller may know of something; what cannot be judged is hidden, and takes no list with it."""
     try:
-        return rule.permits is None or await rule.permits(principal)
+        return rule is None or rule.permits is None or await rule.permits(principal)
     except BaseException as error:
         if is_asked_for(error):
             raise
@@ -160,26 +180,3 @@ async def _permits(rule: Rule, principal: Principal) -> bool:
     # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
     logger.error("who may use a tool, prompt or resource cannot be judged", exc_info=failure)
     return False
-
-
-def refuse_hidden(request: Request, version: str) -> dict[str, Any]:
-    """Answer a hidden request as one for what does not exist.
-
-    Raises: MCPError, the very one that an unknown name gets.
-    """
-    params = request.params or {}
-    if request.method in ("resources/subscribe", "resources/unsubscribe"):
-        return {}  # one may wait for what will never be
-    if request.method == "resources/read":
-        code = RESOURCE_NOT_FOUND if REVISIONS[version].sessionful else INVALID_PARAMS
-        uri = str(params.get("uri"))
-        raise MCPError(code, f"Unknown resource: {uri}", {"uri": uri})
-    if request.method == "tools/call":
-        raise MCPError(INVALID_PARAMS, f"Unknown tool: {_short(params.get('name'))}")
-    reference = params.get("ref", params)
-    kind = "resource" if reference.get("type") == "ref/resource" else "prompt"
-    raise MCPError(INVALID_PARAMS, f"Unknown {kind}: {_short(reference.get('name', reference.get('uri')))}")
-
-
-def _short(name: object) -> str:
-    return str(name)[:128]

@@ -21,7 +21,7 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from mcp_transport.kernel.access import Access, Rule, refuse_hidden
+from mcp_transport.kernel.access import Access, Rule, asked_for
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
@@ -29,6 +29,7 @@ from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.failures import TooLarge, is_asked_for
 from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.hiding import hiding
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.runner import Runner, close, connection_of, is_traced
 from mcp_transport.kernel.values import Outcome, Traits
@@ -142,7 +143,7 @@ class Kernel:
             return Traits(safe=True)
         name = (request.params or {}).get("name")
         tool = self._tools.get_tool(name) if self._tools is not None and isinstance(name, str) else None
-        if tool is None:
+        if tool is None or request.hidden:
             return Traits(safe=False)
         hints = tool.annotations
         safe = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
@@ -178,8 +179,9 @@ class Kernel:
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        if request.hidden:
-            return await self._outcome(request, version, _hide(request, version))
+        if request.hidden and (asked := asked_for(request)) is not None:
+            with hiding(*asked):
+                return await self._outcome(request, version, self._call(request, exchange))
         if (tool := self._plain.tool(request)) is not None and not is_traced(request.meta):
             return await self._outcome(request, version, self._call_plainly(tool, request, version, exchange))
         return await self._outcome(request, version, self._call(request, exchange))
@@ -207,8 +209,11 @@ class Kernel:
         return await _answered(runner, exchange(), request.method, request.params)
 
     def hears(self, notification: Notification) -> bool:
-        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log."""
-        return bool(
+        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log.
+
+        A request without an id is nobody's: what a middleware refuses of it would tell of what is hidden.
+        """
+        return self.server.get_request_handler(notification.method) is None and bool(
             notification.params
             or notification.method not in _BARE
             or self.server.get_notification_handler(notification.method) is not None
@@ -287,10 +292,6 @@ def _subject(request: Request) -> dict[str, str]:
     """Return what log records are told apart by, besides their stack."""
     kind, name = _SUBJECTS.get(request.method), (request.params or {}).get("name")
     return {"method": request.method, **({kind: name} if kind and isinstance(name, str) else {})}
-
-
-async def _hide(request: Request, version: str) -> Outcome:
-    return Outcome(result=refuse_hidden(request, version))
 
 
 def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:

@@ -62,12 +62,12 @@ def host_of(headers: Headers, policy: Policy) -> str:
 
 def scheme_of(request: HTTPRequest, policy: Policy) -> str:
     """Return the scheme that the client used, or "" where a proxy may have ended TLS without saying so."""
-    if policy.forwarded_scheme is None:
-        return "https" if request.scheme == "https" else ""
-    name, secure = policy.forwarded_scheme
-    if lines := request.headers.lines(name):
-        return "https" if ",".join(lines).split(",", 1)[0].strip() == secure else "http"
-    return request.scheme
+    header = policy.forwarded_scheme
+    if header is not None and (lines := request.headers.lines(header[0])):
+        return "https" if ",".join(lines).split(",", 1)[0].strip() == header[1] else "http"
+    if request.scheme == "https" or _is_secure_host(host_of(request.headers, policy), policy):
+        return "https"
+    return "" if header is None else request.scheme
 
 
 def host_is_known(request: HTTPRequest, policy: Policy) -> bool:
@@ -173,6 +173,10 @@ def _is_same_origin(origin: str, host: str, scheme: str, port: str, site: str) -
         return asked == port or (asked, port) == ("443", "80")
     # Proxies leave the port out of Host, as nginx does with $host. At a loopback host other ports are other programs.
     return asked == _PORTS[given] or own[1] not in _LOOPBACK
+
+
+def _is_secure_host(host: str, policy: Policy) -> bool:
+    return bool(policy.secure_host) and _host_name(host) == policy.secure_host
 
 
 def _host_name(host: str) -> str:

@@ -24,6 +24,8 @@ class Policy:
     """The header that it tells the client's scheme by, in lower case, and what that says for https."""
     trusted_proxies: tuple[str, ...] = ()
     """Whose X-Forwarded-For is believed: `protocol.address.TrustedProxies`."""
+    secure_host: str = ""
+    """The host, without a port, that clients reach by https alone; the one of a RESOURCE_URL that begins so."""
     session_ttl: float = 3600.0
     session_max_age: float = 7 * 86400.0
     max_sessions_per_principal: int = 10_000

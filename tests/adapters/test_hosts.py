@@ -280,6 +280,46 @@ async def test_the_scheme_of_an_origin_is_compared_where_the_clients_is_known(
 
 
 @by_adapter
+@pytest.mark.parametrize(
+    ("url", "host", "lines", "allowed"),
+    [
+        (f"https://{PUBLIC}/mcp", PUBLIC, (), {"https"}),
+        (f"https://{PUBLIC}/mcp", PUBLIC, (HTTP,), {"https"}),  # nobody said that this header is to be believed
+        (f"HTTPS://{PUBLIC.upper()}:443/mcp", f"{PUBLIC}.", (), {"https"}),
+        (f"https://{PUBLIC}/mcp", INNER, (), {"http", "https"}),  # another way in
+        ("http://localhost/mcp", "localhost", (), {"http", "https"}),  # there may be TLS in front of it
+        ("https://[::1]/mcp", "[::1]", (), {"https"}),
+        ("", PUBLIC, (), {"http", "https"}),
+    ],
+)
+async def test_the_scheme_is_known_where_the_resource_url_tells_it(
+    in_process: InProcess, adapter: str, url: str, host: str, lines: Lines, allowed: set[str]
+) -> None:
+    in_process(adapter)
+    with configured(ALLOWED_HOSTS=[PUBLIC, "127.0.0.1", "[::1]", "localhost"], MCP_TRANSPORT={"RESOURCE_URL": url}):
+        direct = Direct(application(adapter))
+        for page in ("http", "https"):
+            origin = f"{page}://{host}"
+            status, granted = await status_of(direct, (("Host", host), *lines, ("Origin", origin)))
+            assert (status, len(granted)) == ((204, 1) if page in allowed else (403, 0)), origin
+        await direct.close()
+
+
+@by_adapter
+@pytest.mark.parametrize("header", [(), HTTP])
+async def test_a_header_that_is_to_be_believed_goes_before_the_resource_url(
+    in_process: InProcess, adapter: str, header: Any
+) -> None:
+    in_process(adapter)
+    changes: dict[str, Any] = {"MCP_TRANSPORT": {"RESOURCE_URL": f"https://{PUBLIC}/mcp"}}
+    lines = (("Host", PUBLIC), *((header,) if header else ()), ("Origin", f"http://{PUBLIC}"))
+    with configured(ALLOWED_HOSTS=[PUBLIC], SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https"), **changes):
+        direct = Direct(application(adapter))
+        assert (await status_of(direct, lines))[0] == (204 if header else 403)
+        await direct.close()
+
+
+@by_adapter
 async def test_a_changed_setting_is_seen_by_the_next_request(in_process: InProcess, adapter: str) -> None:
     in_process(adapter)
     lines = (("Host", "evil.example"), ("X-Forwarded-Host", "localhost"), ("Accept", BOTH))

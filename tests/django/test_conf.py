@@ -205,7 +205,28 @@ def test_every_member_of_the_policy_can_be_set() -> None:
     members = {field.name for field in dataclasses.fields(Policy)}
     set_by_name = {setting.policy for setting in conf.SETTINGS.values() if setting.policy}
     djangos = {"allowed_hosts", "forwarded_host", "forwarded_port", "forwarded_scheme"}
-    assert members - set_by_name == djangos  # Django's own settings say these
+    assert members - set_by_name == {
+        *djangos,
+        "secure_host",
+    }  # Django's own settings say these, RESOURCE_URL the last
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("", ""),
+        ("https://shop.example/mcp", "shop.example"),
+        ("HTTPS://Shop.Example.:8443/mcp", "shop.example"),
+        ("https://[2001:DB8::A]/mcp", "[2001:db8::a]"),
+        ("http://localhost:8000/mcp", ""),
+        ("https://[", ""),  # faults are told before anything is served
+        (None, ""),
+        (7, ""),
+    ],
+)
+def test_host_of_an_https_resource_is_known(url: Any, host: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"RESOURCE_URL": url}
+    assert conf.policy().secure_host == host
 
 
 @pytest.mark.parametrize("name", [name for name, setting in conf.SETTINGS.items() if setting.policy])
