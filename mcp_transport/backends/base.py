@@ -7,7 +7,7 @@ Rules that hold for all of them (and make any node able to serve any session):
 * Event numbers of a stream are contiguous from 1. The log is the truth, messages between nodes are wake-ups.
 * A stream has one holder, with an epoch that rises at each take-over.
 * A store that does not answer raises `BackendError`; it never looks like an absent session.
-* A record that cannot be read is an unknown session, and costs no other one; it is left out of listings, and logged.
+* A record that cannot be read raises `Unreadable` and costs no other session; listings leave it out and log it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.finding import RedisFinding
 from mcp_transport.backends.redis.store import BESIDE
-from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.history import Ending, HistoryEntry
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -75,16 +74,12 @@ class RedisSessions(RedisFinding):
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
         words = [word for item in flights for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
         arguments = [principal, node, _CANCEL_KEEP, self._keep, *words]
-        try:
-            found = await self._run("enter", key, BESIDE, arguments)
-            if found is None:
-                return None
-            record, running, cancelled = found
-            session = codec.decode_session(key, record)
-            known = tuple(codec.decode_flight(*item) for item in codec.pairs(running))
-        except Unreadable as error:
-            self._log_unknown(key, error)
+        found = await self._run("enter", key, BESIDE, arguments)
+        if found is None:
             return None
+        record, running, cancelled = found
+        session = codec.decode_session(key, record)
+        known = tuple(codec.decode_flight(*item) for item in codec.pairs(running))
         if flights and not running and (member := self._members.get(node)) is not None:
             member.streams.update((key, item.stream) for item in flights)
         return Entered(self._seen(session, node), known, frozenset(codec.decode_id(item) for item in cancelled))
@@ -120,14 +115,10 @@ class RedisSessions(RedisFinding):
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
         arguments = [int(principal is None), principal or "", int(self.restores_sessions)]
-        try:
-            found = await self._run("close", key, BESIDE, arguments)
-            if found is None:
-                return None
-            session = codec.decode_session(key, found[0])
-        except Unreadable as error:
-            self._log_unknown(key, error)
+        found = await self._run("close", key, BESIDE, arguments)
+        if found is None:
             return None
+        session = codec.decode_session(key, found[0])
         nodes, streams = codec.decode_parts(found[1], found[2])
         # Behind, since what is left of it expires by itself.
         self._pipeline().post("ZREM", self._keys.owned(session.principal), key)

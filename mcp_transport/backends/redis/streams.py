@@ -100,16 +100,13 @@ class RedisStreams(RedisStore):
 
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
         arguments = [principal, stream, "" if after is None else after, node, self._policy.session_history]
-        try:
-            found = await self._run("attach", key, BESIDE, arguments, log=stream)
-            attached = _attached(key, node, found) if found else None
-        except Unreadable as error:
-            self._log_unknown(key, error)
+        found = await self._run("attach", key, BESIDE, arguments, log=stream)
+        if found is None:
             return None
-        if found == []:
+        if not found:
             raise LookupError(stream)
-        if attached is not None:
-            self._seen(attached.session, node)
+        attached = _attached(key, node, found)
+        self._seen(attached.session, node)
         return attached
 
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
