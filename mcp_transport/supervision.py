@@ -112,7 +112,7 @@ class Supervised:
                 self._failure = error
             else:
                 if self._failure is not None:
-                    logger.info("%s: works again", self._what)
+                    logger.info("%s works again", self._what)
                 self._failure, pause = None, min(_PAUSE, self._longest)
                 continue
             log_failure(f"{self._what} failed", self._failure)

@@ -15,7 +15,6 @@ Put = Callable[[redis.Redis, str], Any]
 
 LONG = "x" * 1_000_000
 TEXTS: dict[str, str | bytes] = {
-    "empty": b"",
     "word": b"garbage",
     "no UTF-8": b"\xff\xfe\x00",
     "long": LONG,
@@ -26,6 +25,7 @@ TEXTS: dict[str, str | bytes] = {
     "huge": b"1e300",
     "NaN": b"nan",
     "infinite": b"inf",
+    "empty": b"",
 }
 NAMES: list[Any] = ["garbage", "one two three", b"\xff\xfe", "", "g", "!"]
 SCORES = [0, -1, float("-inf"), float("inf"), 1e300, 4e12]

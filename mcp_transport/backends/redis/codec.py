@@ -20,7 +20,7 @@ from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.inbox import NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 from mcp_transport.protocol.session import LATEST, Flight, Session, known_members
-from mcp_transport.supervision import contained
+from mcp_transport.supervision import log_failure
 
 __all__ = [
     "decode_events",
@@ -77,8 +77,10 @@ def _each(what: str, items: Iterable[_Raw], decode: Callable[[_Raw], _T]) -> lis
     """Decode items one by one; what cannot be read is logged and left out."""
     found = []
     for item in items:
-        with contained(f"{what} cannot be read"):
+        try:
             found.append(decode(item))
+        except Exception as error:
+            log_failure(f"{what} cannot be read", error)
     return found
 
 

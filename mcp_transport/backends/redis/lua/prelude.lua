@@ -107,8 +107,9 @@ local MOST_IN_RUN = 1000000
 -- Stop at what no release has written: a loop over it might hold up everybody.
 local function check_stream(stream)
   for _, name in ipairs({'epoch', 'last', 'bytes', 'delivered'}) do
-    if type(stream[name]) ~= 'number' then error('a stream without ' .. name) end
+    if type(stream[name]) ~= 'number' or stream[name] < 0 then error('a stream without ' .. name) end
   end
+  if stream.delivered > stream.last then error('a stream that went on without events') end
   if type(stream.writer) ~= 'string' or type(stream.holder) ~= 'string' then error('a stream of nobody') end
   for _, run in ipairs(stream.runs) do
     if run[2] - run[1] > MOST_IN_RUN then error('a stream of too many events') end
