@@ -44,8 +44,8 @@ _KEEP_FOR_GONE: Final = 60_000
 class Membership:
     """One node among the others, from `start` to `stop`.
 
-    One task renews the lease and reads the inbox: a node that no longer listens no longer lives. Two more follow each
-    beat, so that neither waits for them: one looks for nodes that died, one does what is due `with_beat`.
+    One task renews the lease and reads the inbox. Two more follow each beat, so that no message waits for them: one
+    looks for nodes that died, one does what is due `with_beat`.
     """
 
     def __init__(
