@@ -3,6 +3,7 @@
 MCPTransportError
  +-- ProtocolError       the peer's fault: answered with an HTTP status and a JSON-RPC code
  +-- BackendError        the store's fault: answered with 503, never with 404
+ |    +-- Unreadable     what the store holds is not what belongs there: such a session is unknown
  +-- InvalidCredentials  the caller's fault: answered with 401
  +-- DefinitionError     the developer's fault: raised where a tool, resource or prompt is declared
  +-- ClientGone          nobody's fault: the client left before its request was read
@@ -19,6 +20,7 @@ __all__ = [
     "InvalidCredentials",
     "MCPTransportError",
     "ProtocolError",
+    "Unreadable",
 ]
 
 
@@ -51,6 +53,10 @@ class ProtocolError(MCPTransportError):
 
 class BackendError(MCPTransportError):
     """The session backend did not answer; the client may try again."""
+
+
+class Unreadable(BackendError):
+    """What the store holds under a key is not what belongs there, and costs no more than that record."""
 
 
 class InvalidCredentials(MCPTransportError):

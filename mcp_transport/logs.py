@@ -36,6 +36,7 @@ _LOGGERS: Final = (
     "mcp_transport.kernel.lifespan",
     "mcp_transport.kernel.serving",
     "mcp_transport.signals",
+    "mcp_transport.supervision",
 )
 """Whoever logs exceptions."""
 

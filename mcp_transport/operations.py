@@ -10,7 +10,7 @@ from typing import Final
 
 from mcp_transport import bootstrap, signals
 from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, StreamRecord
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.protocol.audit import SessionClosed
 from mcp_transport.protocol.history import HistoryEntry
 from mcp_transport.protocol.inbox import CancelCall, Closed
@@ -20,6 +20,7 @@ from mcp_transport.protocol.messages import Message, summarize
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Flight, Session, short_id
+from mcp_transport.supervision import attempt, log_failure
 
 __all__ = [
     "NewMessages",
@@ -42,6 +43,8 @@ _MOST_ALIKE: Final = 1000
 # So many streams of a session are looked into, and so many messages are returned, at a time.
 _MOST_STREAMS: Final = 100
 _MOST_MESSAGES: Final = 200
+
+_UNREADABLE: Final = "what goes on in a session cannot be read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +123,10 @@ async def look_into(key: str) -> SessionDetail | None:
             return None
         return SessionDetail(
             session=session,
-            flights=await backend.flights(key),
-            streams=await backend.streams(key),
-            state=tuple(sorted(await backend.read_state(key))),
-            history=await backend.history(key),
+            flights=await attempt(_UNREADABLE, backend.flights(key), ()),
+            streams=await attempt(_UNREADABLE, backend.streams(key), ()),
+            state=tuple(sorted(await attempt(_UNREADABLE, backend.read_state(key), {}))),
+            history=await attempt(_UNREADABLE, backend.history(key), ()),
         )
 
 
@@ -137,7 +140,7 @@ async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewM
     async with _backend() as backend:
         if await backend.get(key) is None:
             return None
-        streams = await backend.streams(key)
+        streams = await attempt(_UNREADABLE, backend.streams(key), ())
         if len(streams) > _MOST_STREAMS:
             streams = tuple(stream for stream in streams if not stream.ended)[:_MOST_STREAMS]
         found, cursor = list[Message](), dict[str, int]()
@@ -155,13 +158,16 @@ async def _events(backend: Backend, key: str, stream: StreamRecord, after: int) 
         events, _ = await backend.read(key, stream.name, after)
     except LookupError:  # over, or forgotten, since it was listed
         return ()
+    except Unreadable as error:
+        log_failure(_UNREADABLE, error)
+        return ()
     return events
 
 
 async def end_session(key: str) -> bool:
     """End a session, its calls and its streams everywhere; return False when it was over. Raises: BackendError."""
     async with _backend() as backend:
-        closing = await backend.close(key, None)
+        closing = await attempt(_UNREADABLE, backend.close(key, None), None)
         if closing is None:
             return False
         for node in closing.nodes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mcp_transport.supervision import forget_failures
 from tests.canaries import Watch
 from tests.redis_users import watched
 
@@ -31,6 +32,12 @@ def nothing_secret_is_logged(watch: Watch) -> Iterator[None]:
     watch.taken()
     yield
     assert not watch.taken(), "a secret was logged"
+
+
+@pytest.fixture(autouse=True)
+def each_failure_is_new() -> None:
+    """Have each test see in the log what an earlier one has seen, too."""
+    forget_failures()
 
 
 @pytest.fixture(autouse=True)

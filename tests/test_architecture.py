@@ -59,22 +59,39 @@ RULES = (
     ),
     Rule(
         "mcp_transport.backends.cache",
-        ("mcp_transport.protocol", "mcp_transport.connections", "mcp_transport.executor", "django", "orjson"),
+        (
+            "mcp_transport.protocol",
+            "mcp_transport.connections",
+            "mcp_transport.executor",
+            "mcp_transport.supervision",
+            "django",
+            "orjson",
+        ),
     ),
+    Rule("mcp_transport.supervision", ()),
     # Threads and connections are below everything of Django's.
     Rule("mcp_transport.executor", ()),
     Rule("mcp_transport.connections", ("django",)),
     Rule("mcp_transport.threads", ("mcp_transport.connections", "mcp_transport.executor", "asgiref")),
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
     Rule("mcp_transport.backends.redis.alias", ("django",)),
-    Rule("mcp_transport.backends.redis.codec", ("mcp_transport.protocol", "orjson")),
-    Rule("mcp_transport.backends.redis", ("mcp_transport.protocol", "redis", "hiredis", "orjson")),
-    Rule("mcp_transport.backends", ("mcp_transport.protocol", "orjson")),
+    Rule("mcp_transport.backends.redis.codec", ("mcp_transport.protocol", "mcp_transport.supervision", "orjson")),
+    Rule(
+        "mcp_transport.backends.redis",
+        ("mcp_transport.protocol", "mcp_transport.supervision", "redis", "hiredis", "orjson"),
+    ),
+    Rule("mcp_transport.backends", ("mcp_transport.protocol", "mcp_transport.supervision", "orjson")),
     # The one module that seals: session ids.
     Rule("mcp_transport.engine.session_id", ("mcp_transport.protocol", "cryptography", "orjson")),
     Rule(
         "mcp_transport.engine",
-        ("mcp_transport.protocol", "mcp_transport.kernel", "mcp_transport.backends.base", "orjson"),
+        (
+            "mcp_transport.protocol",
+            "mcp_transport.kernel",
+            "mcp_transport.backends.base",
+            "mcp_transport.supervision",
+            "orjson",
+        ),
     ),
     Rule(
         "mcp_transport.adapters.django",

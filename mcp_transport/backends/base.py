@@ -7,6 +7,7 @@ Rules that hold for all of them (and make any node able to serve any session):
 * Event numbers of a stream are contiguous from 1. The log is the truth, messages between nodes are wake-ups.
 * A stream has one holder, with an epoch that rises at each take-over.
 * A store that does not answer raises `BackendError`; it never looks like an absent session.
+* A record that cannot be read raises `Unreadable` and costs no other session; listings leave it out and log it.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ class Backend(ABC):
     def is_in_doubt(self, node: str) -> bool:
         """Tell whether others may have taken `node` for dead, and its streams over, without its knowing."""
         return False
+
+    def failure(self, node: str) -> BaseException | None:
+        """Return why `node` does not hear the others, or is not heard by them; None while it does and is."""
+        return None
 
     async def disconnect(self) -> None:  # noqa: B027 (most have nothing to close)
         """Close what the running loop has open to the store; the next operation opens it again."""

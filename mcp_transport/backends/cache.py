@@ -7,9 +7,11 @@ balancer: another process knows a session and its state, but not its streams.
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, fields
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from itertools import cycle
 from typing import Any, Final, TypeVar
 
@@ -19,11 +21,12 @@ from django.core.cache import BaseCache, caches
 from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.connections import end_connections
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.executor import DaemonThreads, SerialExecutor
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
-from mcp_transport.protocol.session import Session
+from mcp_transport.protocol.session import Session, known_members, short_id
+from mcp_transport.supervision import log_failure
 
 __all__ = ["CacheBackend"]
 
@@ -32,6 +35,20 @@ _T = TypeVar("_T")
 # A cache cannot list its keys, so the sessions are indexed in this many entries, each a dict of key -> last
 # seen. Two processes that change one entry at once may lose a line of it: the listing is a best effort.
 _SHARDS: Final = 16
+
+# What reading a value may raise that another program, or another version of this one, has written; the end of a
+# connection is an OSError, and clients have errors of their own.
+_UNREADABLE: Final = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 
 # Cache clients block: this many operations of a process may be under way.
 _THREADS: Final = 4
@@ -88,7 +105,7 @@ class CacheBackend(LocalBackend):
         def drop(cache: BaseCache) -> None:
             with self._lock(key):
                 cache.set(f"mcp:{key}:closed", True, self._policy.session_ttl)
-                cache.delete_many([f"mcp:{key}", f"mcp:{key}:d"])
+                cache.delete_many([f"mcp:{key}", _state_name(key)])
                 self._index(cache, key, None)
 
         await self._in_thread(drop)
@@ -103,15 +120,15 @@ class CacheBackend(LocalBackend):
 
     async def _living(self) -> list[Session]:
         def collect(cache: BaseCache) -> list[Session]:
-            shards = cache.get_many([_shard_name(number) for number in range(_SHARDS)])
-            return list(self._read(cache, [key for shard in shards.values() for key in shard]).values())
+            shards = _values(cache, [_shard_name(number) for number in range(_SHARDS)])
+            keys = [key for shard in shards.values() for key in _index_of(shard)]
+            return list(self._read(cache, keys).values())
 
         return await self._in_thread(collect)
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         def read(cache: BaseCache) -> dict[str, bytes]:
-            stored: dict[str, bytes] = cache.get(f"mcp:{key}:d", {}) if self._read(cache, [key]) else {}
-            return stored
+            return _state(cache, key) if self._read(cache, [key]) else {}
 
         return await self._in_thread(read)
 
@@ -120,24 +137,24 @@ class CacheBackend(LocalBackend):
             with self._lock(key):
                 if not self._read(cache, [key]):
                     return False
-                state: dict[str, bytes] = cache.get(f"mcp:{key}:d", {})
+                state = _state(cache, key)
                 known = name in state
                 if value is None:
                     state.pop(name, None)
                 else:
                     state[name] = value
-                cache.set(f"mcp:{key}:d", state, self._policy.session_max_age)
+                cache.set(_state_name(key), state, self._policy.session_max_age)
                 return known
 
         return await self._in_thread(write)
 
     def _read(self, cache: BaseCache, keys: list[str]) -> dict[str, Session]:
         """Return the live sessions among `keys`."""
-        found = cache.get_many([name for key in keys for name in (f"mcp:{key}", f"mcp:{key}:closed")])
+        found = _values(cache, [name for key in keys for name in (f"mcp:{key}", f"mcp:{key}:closed")])
         # Another process's write that was under way when a session ended may have brought its record back: the
         # mark decides.
         open_keys = [key for key in keys if f"mcp:{key}" in found and f"mcp:{key}:closed" not in found]
-        sessions = {key: _decode(found[f"mcp:{key}"]) for key in open_keys}
+        sessions = {key: _decode(key, found[f"mcp:{key}"]) for key in open_keys}
         return {key: session for key, session in sessions.items() if session and self.remaining(session) > 0}
 
     def _write(self, cache: BaseCache, session: Session) -> None:
@@ -148,18 +165,20 @@ class CacheBackend(LocalBackend):
 
     def _index(self, cache: BaseCache, key: str, last_seen: float | None) -> None:
         """Add a session to its shard of the index, or take it out, and drop what has expired."""
-        shard_name = _shard_name(_shard(key))
-        oldest = self._now() - self._policy.session_max_age
-        shard = {known: seen for known, seen in cache.get(shard_name, {}).items() if seen > oldest}
+        name, oldest = _shard_name(_shard(key)), self._now() - self._policy.session_max_age
+        known = _index_of(_values(cache, [name]).get(name, {}))
+        shard = {known_key: seen for known_key, seen in known.items() if seen > oldest}
         if last_seen is None:
             shard.pop(key, None)
         else:
             shard[key] = last_seen
-        cache.set(shard_name, shard, self._policy.session_max_age)
+        cache.set(name, shard, self._policy.session_max_age)
 
     async def _in_thread(self, work: Callable[[BaseCache], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(next(self._next_executor), self._run, work)
+        except Unreadable:
+            raise
         except Exception as error:
             raise BackendError(f"cache {self._alias!r} did not answer: {type(error).__name__}") from error
 
@@ -180,15 +199,55 @@ def _shard_name(number: int) -> str:
     return f"mcp:sessions:{number}"
 
 
+def _index_of(shard: Any) -> dict[str, float]:
+    """Read a part of the index."""
+    try:
+        return {str(key): float(seen) for key, seen in shard.items()}
+    except _UNREADABLE as error:
+        log_failure("a part of the index of sessions cannot be read", error)
+        return {}
+
+
 def _encode(session: Session) -> bytes:
     return orjson.dumps(asdict(session))
 
 
-def _decode(raw: Any) -> Session | None:
+def _decode(key: str, raw: Any) -> Session | None:
     """Read a record; members that another release has added are left out, and what is no record is no session."""
     try:
-        members = orjson.loads(raw)
-        known = {field.name: members[field.name] for field in fields(Session) if field.name in members}
-        return Session(**{**known, "subscriptions": tuple(known.get("subscriptions", ()))})
-    except (orjson.JSONDecodeError, TypeError, AttributeError):
+        known = known_members(orjson.loads(raw))
+        return Session(**{**known, "key": key, "subscriptions": tuple(known.get("subscriptions", ()))})
+    except _UNREADABLE as error:
+        log_failure(f"session {short_id(key)} cannot be read, and is unknown", error)
         return None
+
+
+def _state_name(key: str) -> str:
+    return f"mcp:{key}:d"
+
+
+def _state(cache: BaseCache, key: str) -> dict[str, bytes]:
+    """Return what a session's tools have stored. Raises: Unreadable."""
+    stored = cache.get(_state_name(key), {})
+    if not isinstance(stored, dict):
+        raise Unreadable(f"the state of session {short_id(key)} is {type(stored).__name__}")
+    return stored
+
+
+def _values(cache: BaseCache, names: list[str]) -> dict[str, Any]:
+    """Return what a cache has under some names; what cannot be read is logged, and left out."""
+    try:
+        return cache.get_many(names)
+    except _UNREADABLE:
+        return dict(_one_by_one(cache, names))
+
+
+def _one_by_one(cache: BaseCache, names: Iterable[str]) -> Iterable[tuple[str, Any]]:
+    for name in names:
+        try:
+            value = cache.get(name)
+        except _UNREADABLE as error:
+            log_failure(f"the cache's value {name:.80} cannot be read", error)
+        else:
+            if value is not None:
+                yield name, value

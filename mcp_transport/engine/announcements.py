@@ -16,6 +16,7 @@ from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.inbox import Broadcast, Wake
 from mcp_transport.protocol.session import short_id
+from mcp_transport.supervision import contained
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -48,14 +49,16 @@ class Announcements:
             missed = await self._node.insist(lambda: self._node.backend.broadcasts(self._last)) or ()
             for message in missed:
                 self._last = message.number
-                self._node.kernel.bus.deliver(message)
+                with contained("a listen stream cannot be told of a change"):
+                    self._node.kernel.bus.deliver(message)
                 held = [key for key, stream in self._node.streams if stream == GET_STREAM]
                 self._behind.update(dict.fromkeys(self._behind.keys() & set(held), True))
                 await asyncio.gather(*(self._tell(key, message) for key in held if key not in self._behind))
 
     async def _tell(self, key: str, message: Broadcast) -> None:
         try:
-            await self._emit(key, message)
+            with contained(f"session {short_id(key)} cannot be told of a change"):
+                await self._emit(key, message)
         except BackendError as error:
             logger.warning("session %s is told of a change later: %s", short_id(key), error)
             stream = self._node.streams.get((key, GET_STREAM))

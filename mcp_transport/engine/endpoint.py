@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.engine import sessionful, sessionless
@@ -25,7 +25,7 @@ from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import check_params
-from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, with_length
+from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, store_is_away, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel, is_asked_for
@@ -49,12 +49,15 @@ from mcp_transport.protocol.measures import Numbers
 from mcp_transport.protocol.origin import cors_headers, origin_is_known, preflight_headers
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import ANONYMOUS, Principal
+from mcp_transport.supervision import log_failure
 
 __all__ = ["Authenticate", "CallContexts", "Endpoint"]
 
 logger = logging.getLogger(__name__)
 
 Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
+_UNREACHABLE: Final = "the session store cannot be reached"  # anybody may ask; what it says is for the log
+
 StepUp = Callable[[frozenset[str]], ProtocolError]
 """Builds the answer to an operation that needs scopes its credentials do not have."""
 
@@ -140,8 +143,7 @@ class Endpoint:
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
             self.meter.refuse("503")
-            unavailable = "the session store does not answer; try again"
-            reply = rejection(ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),)), value)
+            reply = rejection(store_is_away(), value)
         except ClientGone:
             raise
         except BaseException as error:  # of an authenticator or a `visible`, too
@@ -268,7 +270,7 @@ class Endpoint:
         """Return the running loop's node; the first request on a loop starts it."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
-        if starting is not None and starting.done() and not _has_failed(starting):
+        if starting is not None and _has_started(starting):
             return starting.result()
         if starting is None or starting.done():
             self._nodes = {known: node for known, node in self._nodes.items() if not known.is_closed()}
@@ -322,25 +324,27 @@ class Endpoint:
     def nodes(self) -> tuple[Node, ...]:
         """Return the nodes that have started, each on a loop of its own."""
         known = [starting for loop, starting in list(self._nodes.items()) if not loop.is_closed()]
-        return tuple(starting.result() for starting in known if starting.done() and not _has_failed(starting))
+        return tuple(starting.result() for starting in known if _has_started(starting))
 
     def numbers(self) -> Numbers:
         """Return what this process counted within the last minutes."""
         return self.meter.numbers(sum(len(node.streams) for node in self.nodes))
 
     async def why_not_ready(self) -> str:
-        """Say why no traffic should be sent here; an empty string means that it should."""
-        if self._is_leaving:
-            return "draining"
-        starting = self._nodes.get(asyncio.get_running_loop())
-        if starting is not None and starting.done() and not _has_failed(starting) and starting.result().is_draining:
+        """Say in a few words for anybody why no traffic should be sent here; an empty string means that it should."""
+        loop = asyncio.get_running_loop()
+        node = self._nodes[loop].result() if loop in self._nodes and _has_started(self._nodes[loop]) else None
+        if self._is_leaving or (node is not None and node.is_draining):
             return "draining"
         try:
+            if node is not None:
+                await node.join()
             await self.backend.ping()
-        except BackendError as error:
-            return str(error)
-        return ""
+        except Exception as error:
+            log_failure("this process is not ready", error)
+            return _UNREACHABLE
+        return _UNREACHABLE if node is not None and self.backend.failure(node.id) is not None else ""
 
 
-def _has_failed(starting: asyncio.Future[Node]) -> bool:
-    return starting.done() and (starting.cancelled() or starting.exception() is not None)
+def _has_started(starting: asyncio.Future[Node]) -> bool:
+    return starting.done() and not starting.cancelled() and starting.exception() is None

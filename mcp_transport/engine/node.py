@@ -26,7 +26,7 @@ from mcp_transport.engine.questions import Questions
 from mcp_transport.engine.recovery import come_back
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.engine.writer import Writer
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Lifespan, Outlet
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.inbox import (
@@ -116,9 +116,9 @@ class Node:
             return
         async with self._joining:
             if not self._joined:
+                await self.announcements.begin()
                 await self.backend.start(self.id, self._receive_anywhere)
                 self._joined = True
-                await self.announcements.begin()
                 logger.debug("node %s joined", self.id)
 
     async def retire(self, *, is_news: bool = True) -> None:
@@ -184,13 +184,13 @@ class Node:
         )
 
     async def insist(self, work: Callable[[], Awaitable[_T]]) -> _T | None:
-        """Do what belongs into the store, again and again while it is away, until nobody can want it any more."""
+        """Do what belongs into the store, however long that is away; return None if it was in vain."""
         give_up = self.clock.now() + self.policy.stream_keep
         while True:
             try:
                 return await work()
             except BackendError as error:
-                if self.clock.now() >= give_up:
+                if isinstance(error, Unreadable) or self.clock.now() >= give_up:
                     logger.error("gave up: %s", error)
                     return None
             await wait(self.clock, asyncio.Event(), _PAUSE)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.supervision import attempt
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -17,13 +20,18 @@ __all__ = ["come_back", "hold_again"]
 async def come_back(node: Node) -> None:
     """Stop the calls that others have taken over, tell the store what it has lost, make up for what was missed."""
     try:
-        writers = list(node.writers.values())
-        await node.insist(lambda: asyncio.gather(*(writer.check() for writer in writers)))
+        await _each(node, [writer.check for writer in node.writers.values()])
     finally:
         node.is_checking = False
-    streams = list(node.streams.values())
-    await node.insist(lambda: asyncio.gather(*(hold_again(node, stream) for stream in streams)))
+    await _each(node, [partial(hold_again, node, stream) for stream in node.streams.values()])
     await node.announcements.make_up()
+
+
+async def _each(node: Node, works: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    """Do everything side by side: no session waits for another one whose record makes trouble."""
+    await asyncio.gather(
+        *(attempt(f"node {node.id} cannot go on with a stream", node.insist(work), None) for work in works)
+    )
 
 
 async def hold_again(node: Node, stream: OpenStream) -> bool:

@@ -13,7 +13,7 @@ from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import is_request_id
 
-__all__ = ["accepted", "answer", "last_of_connection", "rejection", "stopping", "with_length"]
+__all__ = ["accepted", "answer", "last_of_connection", "rejection", "stopping", "store_is_away", "with_length"]
 
 _JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -59,3 +59,9 @@ def stopping(request: HTTPRequest) -> ProtocolError:
     stopping = "this server is stopping; another one will answer"
     close = (("Connection", "close"),) if request.http_version == "1.1" else ()  # RFC 9113, 8.2.2: not in HTTP/2
     return ProtocolError(503, INTERNAL_ERROR, stopping, headers=(("Retry-After", "1"), *close))
+
+
+def store_is_away() -> ProtocolError:
+    """Have a client try again: the store does not answer, which says nothing of the session."""
+    unavailable = "the session store does not answer; try again"
+    return ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),))

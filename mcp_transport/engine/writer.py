@@ -112,7 +112,7 @@ class Writer:
             self._flush_is_due = False
             wanted = self._has_log and not self.is_stopped
             appended = await self._node.insist(lambda: self._append(holder)) if wanted else None
-            if self._ended and (not self.unwritten or not self._has_log):
+            if self._ended and (appended is None or not self.unwritten):
                 self._node.writers.pop((self.key, self.stream), None)
         if appended is None:
             return

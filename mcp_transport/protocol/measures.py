@@ -23,6 +23,18 @@ _STEP: Final = math.log(1.2)
 _SHORTEST: Final = 0.0001
 
 
+# What another process counted is believed up to a step of centuries.
+_LAST_STEP: Final = 200
+_MOST_SECONDS: Final = 1e15
+
+
+def _whole(value: Any) -> int:
+    """Return a number that somebody counted. Raises: ValueError."""
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("no count")
+    return value
+
+
 @dataclass(slots=True)
 class Tally:
     """So many calls, how many failed, how long they took together, and how these durations are spread."""
@@ -75,9 +87,12 @@ class Tally:
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> Tally:
-        """Read what `to_json` wrote."""
-        calls, errors, seconds, steps = value
-        return cls(calls, errors, seconds, Counter(dict(steps)))
+        """Read what `to_json` wrote. Raises: ValueError, TypeError for anything else."""
+        calls, errors, seconds, steps, *_ = value
+        known = Counter({_whole(step): _whole(count) for step, count in steps})
+        if not 0 <= seconds <= _MOST_SECONDS or max(known, default=0) > _LAST_STEP:
+            raise ValueError("no duration")
+        return cls(_whole(calls), _whole(errors), seconds, known)
 
 
 @dataclass(slots=True)
@@ -155,13 +170,13 @@ class Numbers:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Numbers:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote. Raises: ValueError, TypeError, LookupError for anything else."""
         return cls(
-            intervals=tuple(Interval(Tally.from_json(tally), streams) for tally, streams in value["intervals"]),
-            operations={name: Tally.from_json(tally) for name, tally in value["operations"].items()},
-            versions=value["versions"],
-            refused=value["refused"],
-            opened=value["opened"],
+            intervals=tuple(Interval(Tally.from_json(item[0]), _whole(item[1])) for item in value["intervals"]),
+            operations={str(name): Tally.from_json(tally) for name, tally in value["operations"].items()},
+            versions={str(name): _whole(count) for name, count in value["versions"].items()},
+            refused={str(name): _whole(count) for name, count in value["refused"].items()},
+            opened=_whole(value["opened"]),
         )
 
 

@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from mcp_transport.protocol.address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["MAX_SESSION_ID", "Flight", "Session", "session_key", "short_id"]
+__all__ = ["LATEST", "MAX_SESSION_ID", "Flight", "Session", "known_members", "session_key", "short_id"]
 
 MAX_SESSION_ID: Final = 511
 """Characters of the longest id; some proxies refuse longer headers than 512 bytes."""
+LATEST: Final = 253_402_300_799.0
+"""The last second that has a date, in the year 9999."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,40 @@ class Flight:
     """May a client send it again after its node died, without fear that it takes effect twice?"""
     body: bytes = b""
     """The request itself, where it is to be run again after its node died."""
+
+
+_TIMES: Final = ("created", "last_seen", "ends")
+_KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(("protocol_version", "principal", "log_level", "user", "address", "user_agent", "node"), str),
+    **dict.fromkeys(("client_info", "capabilities"), dict),
+    **dict.fromkeys(("requests", "errors", "calls", "streams"), int),
+    **dict.fromkeys(_TIMES, (int, float)),
+    "initialized": bool,
+    "subscriptions": list,
+}
+
+
+def known_members(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a stored record that this release knows; another one may have written it.
+
+    Raises:
+        ValueError: one of them is of a kind that no release has written.
+    """
+    known = {name: stored[name] for name in _KINDS if name in stored}
+    for name, value in known.items():
+        if not isinstance(value, _KINDS[name]):
+            raise ValueError(f"{name} is {type(value).__name__}")
+    if not all(0 <= known.get(name, 0) <= LATEST for name in _TIMES):
+        raise ValueError("a time is beyond all dates")
+    if not all(0 <= known.get(name, 0) <= LATEST for name in _TIMES):
+        raise ValueError("a time is beyond all dates")
+    if not all(0 <= known.get(name, 0) <= LATEST for name in _TIMES):
+        raise ValueError("a time is beyond all dates")
+    if known.get("protocol_version") not in REVISIONS:
+        raise ValueError("protocol_version is not known here")
+    if not all(isinstance(uri, str) for uri in known.get("subscriptions", ())):
+        raise ValueError("subscriptions are no URIs")
+    return known
 
 
 @lru_cache(maxsize=4096)  # a client sends its id with each request

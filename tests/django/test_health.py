@@ -64,7 +64,7 @@ async def test_broken_store_is_a_reason_not_to_send_traffic_here(ask: Ask, path:
     settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.BrokenBackend"}
     status, body, caching = await ask(path)
     assert status == 503
-    assert body == {"status": "unavailable", "reason": "cache 'default' did not answer: ConnectionError"}
+    assert body == {"status": "unavailable", "reason": "the session store cannot be reached"}
     assert "no-store" in caching
 
 
@@ -84,10 +84,13 @@ class BrokenCache:
 
 
 @both_ways
-async def test_broken_cache_is_named_without_its_address(ask: Ask, settings: Any) -> None:
+async def test_what_is_wrong_with_the_store_is_for_the_log_alone(
+    ask: Ask, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.CACHES = {"default": {"BACKEND": f"{__name__}.BrokenCache"}}
     status, body, _ = await ask("/readyz")
-    assert (status, body["reason"]) == (503, "cache 'default' did not answer: ConnectionError")
+    assert (status, body["reason"]) == (503, "the session store cannot be reached")
+    assert "this process is not ready: cache 'default' did not answer: ConnectionError" in caplog.text
 
 
 @both_ways

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.protocol.inbox import Drain
 from tests.clock import settle
 from tests.engine.client import SessionClient, request, send, send_sessionless, silent, text_of
 from tests.engine.stores import FlakyBackend
@@ -246,11 +247,22 @@ async def test_it_is_ready_before_and_after_the_first_request(lived):
     assert await lived.why_not_ready() == ""
 
 
-async def test_it_is_not_ready_while_the_store_is_away(lived, store):
+async def test_it_is_not_ready_while_the_store_is_away(lived, store, caplog):
     store.away = {"*"}
-    assert await lived.why_not_ready() == "the store is away"
+    assert await lived.why_not_ready() == "the session store cannot be reached"
+    assert "this process is not ready: the store is away" in caplog.text
     store.away.clear()
     assert await lived.why_not_ready() == ""
+
+
+async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_ready(lived, store):
+    store.away = {"start"}
+    await add(lived)
+    assert await lived.why_not_ready() == "the session store cannot be reached"
+    store.away.clear()
+    assert await lived.why_not_ready() == ""
+    (node,) = lived.nodes
+    assert await store.send(node.id, Drain())
 
 
 async def test_it_is_not_ready_while_it_stops(lived, lifespan):

@@ -19,11 +19,14 @@ from mcp_transport.backends.redis.streams import RedisStreams
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.measures import Numbers
+from mcp_transport.supervision import attempt, contained
 
 __all__ = ["RedisBackend"]
 
 # Broadcasts that are kept for sessions no node holds.
 _MAX_BROADCASTS: Final = 1000
+# The digits of a time until the year 2286: behind a later one no broadcast would ever be heard.
+_MAX_DIGITS: Final = 13
 
 
 class RedisBackend(RedisSessions, RedisStreams):
@@ -76,6 +79,10 @@ class RedisBackend(RedisSessions, RedisStreams):
     async def ping(self) -> None:
         await self._pipeline().execute("EXISTS", self._keys.born)
 
+    def failure(self, node: str) -> BaseException | None:
+        member = self._members.get(node)
+        return member.failure() if member is not None else None
+
     async def retire(self, node: str) -> None:
         if (member := self._members.get(node)) is not None:
             await member.retire()
@@ -83,28 +90,30 @@ class RedisBackend(RedisSessions, RedisStreams):
     async def nodes(self) -> tuple[NodeRecord, ...]:
         leases = await self._leases()
         left = await asyncio.gather(*(self._pipeline().execute("PTTL", self._keys.lease(name)) for name in leases))
-        return tuple(
-            NodeRecord(
-                name,
-                host=lease["host"],
-                pid=lease["pid"],
-                calls=lease["calls"],
-                draining=lease["draining"],
-                age=max(0.0, self._policy.lease - rest / 1000),
-            )
-            for (name, lease), rest in zip(leases.items(), left, strict=True)
-        )
+        found = []
+        for (name, lease), rest in zip(leases.items(), left, strict=True):
+            with contained("the lease of a node cannot be read"):
+                found.append(_node(name, lease, max(0.0, self._policy.lease - rest / 1000)))
+        return tuple(found)
 
     async def numbers(self) -> tuple[Numbers, ...]:
-        by_process = {lease["process"]: lease["numbers"] for lease in (await self._leases()).values()}
-        return tuple(Numbers.from_json(counted) for counted in by_process.values())
+        by_process = {}
+        for lease in (await self._leases()).values():
+            with contained("what a node has counted cannot be read"):
+                by_process[lease["process"]] = Numbers.from_json(lease["numbers"])
+        return tuple(by_process.values())
 
     async def _leases(self) -> dict[str, Any]:
         """Return what each living node tells with its lease."""
-        execute = self._pipeline().execute
-        names = [name.decode() for name in await execute("ZRANGE", self._keys.nodes, 0, -1)]
-        leases = await asyncio.gather(*(execute("GET", self._keys.lease(name)) for name in names))
-        return {name: orjson.loads(lease) for name, lease in zip(names, leases, strict=True) if lease}
+        names = await self._node_names()
+        what, execute = "the lease of a node cannot be read", self._pipeline().execute
+        asked = [attempt(what, execute("GET", self._keys.lease(name)), None) for name in names]
+        leases = {}
+        for name, lease in zip(names, await asyncio.gather(*asked), strict=True):
+            with contained(what):
+                if lease is not None:
+                    leases[name] = orjson.loads(lease)
+        return leases
 
     def is_in_doubt(self, node: str) -> bool:
         member = self._members.get(node)
@@ -119,25 +128,33 @@ class RedisBackend(RedisSessions, RedisStreams):
     async def broadcast(self, message: Broadcast) -> None:
         arguments = [self._keep, _MAX_BROADCASTS, message.method, message.uri]
         run = self._pipeline().run(self._scripts["broadcast"], [self._keys.bus], arguments)
-        number, nodes = await asyncio.gather(run, self._pipeline().execute("ZRANGE", self._keys.nodes, 0, -1))
+        number, names = await asyncio.gather(run, self._node_names())
         numbered = Broadcast(message.method, message.uri, _number(number))
-        sent = [self.send(name.decode(), numbered) for name in nodes]
+        sent = [self.send(name, numbered) for name in names]
         # A node that cannot be told finds the broadcast when one of its streams is opened again.
         await asyncio.gather(*sent, return_exceptions=True)
 
     async def last_broadcast(self) -> str:
-        found = await self._pipeline().execute("XREVRANGE", self._keys.bus, "+", "-", "COUNT", 1)
-        return _number(found[0][0]) if found else ""
+        found = await self._kept_broadcasts("XREVRANGE", self._keys.bus, "+", "-", "COUNT", 1)
+        return found[0].number if found else ""
 
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
-        start = f"({_short(after)}" if after else "-"
-        found = await self._pipeline().execute("XRANGE", self._keys.bus, start, "+")
-        return tuple(_broadcast(number, members) for number, members in found)
+        return await self._kept_broadcasts("XRANGE", self._keys.bus, f"({_short(after)}" if after else "-", "+")
+
+    async def _kept_broadcasts(self, *command: Any) -> tuple[Broadcast, ...]:
+        """Return broadcasts that are kept, as far as they can be read. Raises: BackendError."""
+        found = []
+        for entry in await attempt("the broadcasts cannot be read", self._pipeline().execute(*command), []):
+            with contained("a broadcast cannot be read"):
+                found.append(_broadcast(*entry))
+        return tuple(found)
 
 
 def _number(raw: bytes) -> str:
-    """Write a stream's entry id so that ids compare as text."""
+    """Write a stream's entry id so that ids compare as text. Raises: ValueError."""
     time, _, count = raw.decode().partition("-")
+    if len(time) > _MAX_DIGITS:
+        raise ValueError("no time of this age")
     return f"{int(time):015d}-{int(count):05d}"
 
 
@@ -148,3 +165,15 @@ def _short(number: str) -> str:
 
 def _broadcast(number: bytes, members: Any) -> Broadcast:
     return Broadcast(members[b"method"].decode(), members[b"uri"].decode(), _number(number))
+
+
+def _node(name: str, lease: Any, age: float) -> NodeRecord:
+    """Read what a node tells of itself. Raises: whatever is wrong with it."""
+    return NodeRecord(
+        name,
+        host=str(lease["host"]),
+        pid=int(lease["pid"]),
+        calls=int(lease["calls"]),
+        draining=bool(lease["draining"]),
+        age=age,
+    )

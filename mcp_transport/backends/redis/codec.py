@@ -5,21 +5,23 @@ Times are whole milliseconds there, and seconds as floats here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import lru_cache, wraps
+from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
 import orjson
 
 from mcp_transport.backends.base import Event, StreamRecord
+from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol import inbox
 from mcp_transport.protocol.address import caller_block
 from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.inbox import NodeMessage
-from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight, Session
+from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
+from mcp_transport.protocol.session import LATEST, Flight, Session, known_members
+from mcp_transport.supervision import log_failure
 
 __all__ = [
     "decode_caller",
@@ -28,9 +30,12 @@ __all__ = [
     "decode_history",
     "decode_id",
     "decode_message",
+    "decode_names",
     "decode_parts",
     "decode_session",
+    "decode_state",
     "decode_streams",
+    "decode_writer",
     "encode_changes",
     "encode_endings",
     "encode_event",
@@ -40,18 +45,62 @@ __all__ = [
     "encode_message",
     "milliseconds",
     "pairs",
+    "strict",
 ]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Raw = TypeVar("_Raw")
 
 # What never changes in a session's life is kept as one value.
 _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
 # Of them, what is longer is read each time: clients choose most of it.
 _SHORT: Final = 1024
 _MESSAGES: Final = {kind.__name__: kind for kind in inbox.NodeMessage.__args__}
+_MEMBERS: Final = {name: frozenset(field.name for field in fields(kind)) for name, kind in _MESSAGES.items()}
+_LATEST: Final = int(LATEST * 1000)
+
+
+def strict(decode: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Raise Unreadable for whatever `decode` cannot make sense of."""
+
+    @wraps(decode)
+    def guarded(*args: _P.args, **options: _P.kwargs) -> _T:
+        try:
+            return decode(*args, **options)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"[:200]
+            raise Unreadable(f"{decode.__name__.lstrip('_')} cannot read what is stored: {reason}") from error
+
+    return guarded
+
+
+def _each(what: str, items: Iterable[_Raw], decode: Callable[[_Raw], _T]) -> list[_T]:
+    """Decode items one by one; what cannot be read is logged and left out."""
+    found = []
+    for item in items:
+        try:
+            found.append(decode(item))
+        except Exception as error:
+            log_failure(f"{what} cannot be read", error)
+    return found
 
 
 def milliseconds(seconds: float) -> int:
     """Convert seconds to whole milliseconds."""
     return round(seconds * 1000)
+
+
+def _seconds(raw: bytes | int) -> float:
+    """Convert milliseconds to seconds, as far as they are a time. Raises: ValueError."""
+    if 0 <= (found := int(raw)) <= _LATEST:
+        return found / 1000
+    raise ValueError("no time")
+
+
+def decode_names(names: Iterable[bytes]) -> list[str]:
+    """Read names; what is no text is logged and left out."""
+    return _each("a name in an index", names, bytes.decode)
 
 
 def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
@@ -85,6 +134,7 @@ def encode_changes(changes: dict[str, Any]) -> list[Any]:
     return flat
 
 
+@strict
 def decode_session(key: str, members: Sequence[Any]) -> Session:
     """Read a record, as `read_record` of the prelude returns it."""
     principal, initialized, log_level, uris, node, requests, errors, created, last_seen, ends, about = members
@@ -97,13 +147,14 @@ def decode_session(key: str, members: Sequence[Any]) -> Session:
         node=node.decode(),
         requests=int(requests),
         errors=int(errors),
-        created=int(created) / 1000,
-        last_seen=int(last_seen) / 1000,
-        ends=int(ends) / 1000,
+        created=_seconds(created),
+        last_seen=_seconds(last_seen),
+        ends=_seconds(ends),
         **_about(about),
     )
 
 
+@strict
 def decode_caller(principal: bytes, about: bytes) -> str:
     """Read `Session.caller` from two members of a record."""
     return principal.decode() or caller_block(_about(about)["address"])
@@ -114,8 +165,8 @@ def _about(fixed: bytes) -> dict[str, Any]:
 
 
 def _read_about(fixed: bytes) -> dict[str, Any]:
-    members: dict[str, Any] = orjson.loads(fixed)
-    return members
+    members = known_members(orjson.loads(fixed))
+    return {name: members[name] for name in _FIXED if name in members}
 
 
 _known_about = lru_cache(maxsize=1024)(_read_about)  # it never changes, and comes with each request
@@ -127,8 +178,10 @@ def encode_id(request_id: RequestId) -> bytes:
 
 
 def decode_id(raw: bytes) -> RequestId:
-    """Read a request id."""
+    """Read a request id. Raises: ValueError."""
     request_id: RequestId = orjson.loads(raw)
+    if not is_request_id(request_id):
+        raise ValueError("no request id")
     return request_id
 
 
@@ -143,6 +196,7 @@ def _quoted(text: str) -> str:
     return quote(text, safe="/", errors="replace")
 
 
+@strict
 def decode_flight(request_id: bytes, value: bytes) -> Flight:
     """Read a flight."""
     node, stream, started, digest, safe, operation, body = value.split(b" ", 6)
@@ -151,7 +205,7 @@ def decode_flight(request_id: bytes, value: bytes) -> Flight:
         node=node.decode(),
         stream=stream.decode(),
         operation=unquote(operation.decode()),
-        started=int(started) / 1000,
+        started=_seconds(started),
         digest=bytes.fromhex(digest.decode()),
         safe=safe == b"1",
         body=body,
@@ -165,12 +219,12 @@ def encode_endings(endings: Mapping[RequestId, Ending]) -> list[Any]:
 
 def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
     """Read what happened in a session."""
-    return tuple(_history_entry(line) for line in lines)
+    return tuple(_each("an entry of a session's history", lines, _history_entry))
 
 
 def _history_entry(line: bytes) -> HistoryEntry:
     what, time, node, stream, *rest = line.split(b" ", 7)
-    occasion, when = Occasion(what.decode()), int(time) / 1000
+    occasion, when = Occasion(what.decode()), _seconds(time)
     if occasion is not Occasion.ENDED:
         return HistoryEntry(when=when, what=occasion, node=node.decode(), stream=stream.decode())
     took, ending, operation, request_id = rest
@@ -182,33 +236,51 @@ def _history_entry(line: bytes) -> HistoryEntry:
         operation=unquote(operation.decode()),
         request_id=decode_id(request_id),
         ending=Ending(ending.decode()),
-        seconds=max(0, int(took)) / 1000,
+        seconds=_seconds(max(0, int(took))),
     )
+
+
+def decode_state(flat: Sequence[bytes]) -> dict[str, bytes]:
+    """Read what a session's tools have stored."""
+    return dict(_each("a name in a session's state", pairs(flat), lambda item: (item[0].decode(), item[1])))
 
 
 def decode_parts(flights: Sequence[bytes], streams: Sequence[bytes]) -> tuple[frozenset[str], list[str]]:
     """Return the nodes that run a session's calls or hold its streams, and the streams' names."""
-    named = {name.decode(): orjson.loads(value) for name, value in pairs(streams) if name != b"!"}
-    nodes = {value.split(b" ", 1)[0].decode() for value in flights}
-    holders = {stream["holder"] for stream in named.values()}
-    return frozenset(nodes | holders - {""}), list(named)
+    named = decode_streams(streams)
+    nodes = _each("a request in flight", flights, lambda value: value.split(b" ", 1)[0].decode())
+    return frozenset({*nodes, *(stream.holder for stream in named)} - {""}), [stream.name for stream in named]
 
 
 def decode_streams(streams: Sequence[bytes]) -> tuple[StreamRecord, ...]:
     """Read what is known of a session's streams."""
-    named = [(name.decode(), orjson.loads(value)) for name, value in pairs(streams) if name != b"!"]
-    return tuple(
-        StreamRecord(
-            name=name,
-            writer=stream["writer"],
-            holder=stream["holder"],
-            epoch=stream["epoch"],
-            last=stream["last"],
-            bytes=stream["bytes"],
-            ended="kept_until" in stream,
-        )
-        for name, stream in named
+    named = [item for item in pairs(streams) if item[0] != b"!"]
+    return tuple(_each("a session's stream", named, _stream))
+
+
+def _stream(item: tuple[bytes, bytes]) -> StreamRecord:
+    name, stream = item[0].decode(), orjson.loads(item[1])
+    return StreamRecord(
+        name=name,
+        writer=_text(stream["writer"]),
+        holder=_text(stream["holder"]),
+        epoch=int(stream["epoch"]),
+        last=int(stream["last"]),
+        bytes=int(stream["bytes"]),
+        ended="kept_until" in stream,
     )
+
+
+@strict
+def decode_writer(stream: bytes) -> str:
+    """Read who writes a stream."""
+    return _text(orjson.loads(stream)["writer"])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
 
 
 def encode_event(event: Event) -> bytes:
@@ -216,6 +288,7 @@ def encode_event(event: Event) -> bytes:
     return (b"." if event.terminal else b"+") + event.payload
 
 
+@strict
 def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
     """Read events from a flat list of numbers and values."""
     return tuple(Event(int(number), value[1:], value[:1] == b".") for number, value in pairs(flat))
@@ -226,11 +299,11 @@ def encode_message(message: NodeMessage) -> bytes:
     return orjson.dumps([type(message).__name__, asdict(message)])
 
 
+@strict
 def decode_message(raw: bytes) -> NodeMessage | None:
-    """Read a message; one that a newer release has introduced is None."""
+    """Read a message: None for one that a newer release has introduced, without what it has added to others."""
     kind, members = orjson.loads(raw)
-    try:
-        message: NodeMessage = _MESSAGES[kind](**members)
-    except (KeyError, TypeError):
+    if kind not in _MESSAGES:
         return None
+    message: NodeMessage = _MESSAGES[kind](**{name: members[name] for name in _MEMBERS[kind] & members.keys()})
     return message

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError
 
 from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.listing import LATELY, sum_up
@@ -15,9 +15,10 @@ from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.facets import Among, Chosen, Facet, Ranked
 from mcp_transport.backends.redis.index import RedisIndex
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.protocol.search import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State
-from mcp_transport.protocol.session import Flight, Session
+from mcp_transport.protocol.session import Flight, Session, short_id
+from mcp_transport.supervision import attempt, contained, log_failure
 
 __all__ = ["RedisFinding"]
 
@@ -31,6 +32,8 @@ _MOST_LOOKED_AT: Final = 100_000
 # From so many sessions, taken by chance, is told what all of them are like.
 _SAMPLE: Final = 500
 
+_BROKEN_INDEX: Final = "an index of sessions cannot be read"
+
 
 class RedisFinding(RedisIndex):
     """Finds sessions, in an order."""
@@ -39,8 +42,16 @@ class RedisFinding(RedisIndex):
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
         await self._write_use()
-        if not query:
-            return await self._of_all(offset, limit, order)
+        try:
+            if not query:
+                return await self._of_all(offset, limit, order)
+            return await self._of_some(offset, limit, query, order)
+        except Unreadable as error:
+            log_failure(_BROKEN_INDEX, error)
+            return Page((), 0, is_exact=False)
+
+    async def _of_some(self, offset: int, limit: int, query: SessionQuery, order: str) -> Page:
+        """Return a page of the sessions that a query means."""
         _, now = await self._born()
         facets = await self._facets(query, now)
         search = _Search(query, order, now / 1000)
@@ -60,13 +71,16 @@ class RedisFinding(RedisIndex):
 
     async def overview(self) -> Overview:
         await self._write_use()
-        pipeline, keys = self._pipeline(), self._keys
+        pipeline, keys, scripts = self._pipeline(), self._keys, self._scripts
+        page = pipeline.run(scripts["page"], [keys.sessions], [self._ttl, 0, 0, 1])
+        lately = pipeline.run(scripts["created"], [keys.ordered("created")], [milliseconds(LATELY)])
         (_, total), opened, sample = await asyncio.gather(
-            pipeline.run(self._scripts["page"], [keys.sessions], [self._ttl, 0, 0, 1]),
-            pipeline.run(self._scripts["created"], [keys.ordered("created")], [milliseconds(LATELY)]),
-            pipeline.execute("ZRANDMEMBER", keys.sessions, _SAMPLE),
+            attempt(_BROKEN_INDEX, page, ([], 0)),
+            attempt(_BROKEN_INDEX, lately, 0),
+            attempt(_BROKEN_INDEX, pipeline.execute("ZRANDMEMBER", keys.sessions, _SAMPLE), []),
         )
-        found = sum_up([session for session in await self._records(sample) if session is not None], 0.0)
+        known, _ = await self._records(sample)
+        found = sum_up(known, 0.0)
         memory, limit = await self._memory()
         share = total / found.total if found.total and total > _SAMPLE else 1.0
         return replace(
@@ -111,9 +125,9 @@ class RedisFinding(RedisIndex):
 
     async def _busy(self) -> frozenset[bytes]:
         """Return the sessions that have calls in flight, as nodes told with their last beats."""
-        execute = self._pipeline().execute
-        nodes = await execute("ZRANGE", self._keys.nodes, 0, -1)
-        owned = await asyncio.gather(*(execute("HKEYS", self._keys.own(node.decode())) for node in nodes))
+        asked = [self._pipeline().execute("HKEYS", self._keys.own(node)) for node in await self._node_names()]
+        what = "the streams of a node cannot be read"
+        owned: list[list[bytes]] = await asyncio.gather(*(attempt(what, answer, []) for answer in asked))
         here = {key.encode() for member in self._members.values() for key, _ in member.streams}
         return frozenset({item.partition(b" ")[0] for items in owned for item in items} | here)
 
@@ -123,10 +137,9 @@ class RedisFinding(RedisIndex):
         """Return a page of all sessions."""
         while True:
             keys, total = await self._slice(order, offset, limit)
-            found = await self._records(keys)
-            gone = [key for key, session in zip(keys, found, strict=True) if session is None]
+            found, gone = await self._records(keys)
             if not gone:
-                return Page(tuple(session for session in found if session is not None), total)
+                return Page(tuple(found), total)
             await self._forget(gone)
 
     async def _slice(self, order: str, offset: int, limit: int) -> tuple[list[bytes], int]:
@@ -169,7 +182,7 @@ class RedisFinding(RedisIndex):
         if by != "last_seen":
             scores = await self._pipeline().execute("ZMSCORE", self._keys.ordered(by), *keys)
         living = [
-            (float(score or 0), int(last), key) for score, last, key in zip(scores, seen, keys, strict=True) if last
+            (float(score or 0), float(last), key) for score, last, key in zip(scores, seen, keys, strict=True) if last
         ]
         return [key for _, _, key in sorted(living, reverse=order.startswith("-"))]
 
@@ -212,7 +225,7 @@ class RedisFinding(RedisIndex):
 
     async def _fitting(self, keys: Sequence[bytes], search: _Search) -> list[Session]:
         """Return those sessions that are what the index says of them."""
-        records = [item for item in await self._records(keys) if item is not None]
+        records, _ = await self._records(keys)
         fitting = [item for item in records if search.query.matches(item, search.now)]
         if search.query.state == State.OPENING:
             for item in records:
@@ -220,27 +233,37 @@ class RedisFinding(RedisIndex):
                     self._pipeline().post("SREM", self._opening, item.key)
         return fitting
 
-    async def _records(self, keys: Sequence[bytes]) -> list[Session | None]:
-        parts = ("flights", "streams")
-        found = await asyncio.gather(*(self._run("glance", key.decode(), parts, []) for key in keys))
-        return [_session(key.decode(), item) for key, item in zip(keys, found, strict=True)]
+    async def _records(self, keys: Sequence[bytes]) -> tuple[list[Session], list[bytes]]:
+        """Return sessions, and which of the keys are over; what cannot be read is neither."""
+        names, found, gone = codec.decode_names(keys), list[Session](), list[bytes]()
+        asked = (self._run("glance", name, ("flights", "streams"), []) for name in names)
+        for name, answer in zip(names, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            with contained(f"session {short_id(name)} cannot be read, and is not listed"):
+                if answer is None:
+                    gone.append(name.encode())
+                else:
+                    found.append(_session(name, answer))
+        return found, gone
 
     async def _look(self, key: str) -> tuple[Session | None, tuple[Flight, ...]]:
-        found = await self._run("get", key, ("flights",), [])
-        if found is None:
+        try:
+            found = await self._run("get", key, ("flights",), [])
+            if found is None:
+                return None, ()
+            flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
+            return codec.decode_session(key, found[0]), flights
+        except Unreadable as error:
+            self._log_unknown(key, error)
             return None, ()
-        flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
-        return codec.decode_session(key, found[0]), flights
 
     async def _memory(self) -> tuple[int, int]:
         """Return how many bytes Redis holds, and may hold; zeros where it does not say."""
         try:
             told = await self._pipeline().execute("INFO", "memory")
         except BackendError as error:
-            if not isinstance(error.__cause__, NoPermissionError):
+            is_a_service = isinstance(error, Unreadable)  # which has no INFO
+            if not is_a_service and not isinstance(error.__cause__, NoPermissionError):
                 raise
-            return 0, 0
-        except ResponseError:  # a service without INFO
             return 0, 0
         servers = [told] if "used_memory" in told else list(told.values())  # those of a Cluster
         used, limits = ([facts.get(name, 0) for facts in servers] for name in ("used_memory", "maxmemory"))
@@ -254,8 +277,8 @@ class _Search:
         self.query, self.order, self.now = query, order, now
 
 
-def _session(key: str, found: Any) -> Session | None:
-    if found is None:
-        return None
+def _session(key: str, found: Any) -> Session:
+    if isinstance(found, BaseException):
+        raise found
     record, calls, streams = found
     return replace(codec.decode_session(key, record), calls=calls, streams=streams)

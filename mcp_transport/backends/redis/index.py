@@ -18,6 +18,7 @@ from mcp_transport.backends.redis.store import RedisStore
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.search import State, client_of, words_of
 from mcp_transport.protocol.session import Session
+from mcp_transport.supervision import attempt, contained
 
 __all__ = ["RedisIndex"]
 
@@ -52,10 +53,10 @@ class RedisIndex(RedisStore):
             self._counts[by] = {}
             for part in _parts(list(counts)):
                 scores = [word for key in part for word in (counts[key], key)]
-                await self._pipeline().execute("ZADD", self._keys.ordered(by), "XX", *scores)
+                await self._execute_each([("ZADD", self._keys.ordered(by), "XX", *scores)])
         initialized, self._initialized = list(self._initialized), set()
         for part in _parts(initialized):
-            await self._pipeline().execute("SREM", self._opening, *part)
+            await self._execute_each([("SREM", self._opening, *part)])
         await self._sweep_expired()
 
     @property
@@ -81,7 +82,8 @@ class RedisIndex(RedisStore):
         commands += [("ZADD", self._keys.ordered(by), "NX", *nothing) for by in self._counts]
         await self._write(commands)
         # Another node may have closed one before this was written, and will not look again.
-        listed = await self._pipeline().execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
+        asked = self._pipeline().execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
+        listed = await attempt("the index of sessions cannot be read", asked, [0.0] * len(sessions))
         if gone := [item.key.encode() for item, seen in zip(sessions, listed, strict=True) if seen is None]:
             await self._forget(gone)
         await self._add_opening([item.key for item, seen in zip(sessions, listed, strict=True) if seen is not None])
@@ -90,41 +92,47 @@ class RedisIndex(RedisStore):
         """Note those whose client has not said `notifications/initialized`; another node may have heard it."""
         execute = self._pipeline().execute
         records = [self._keys.of_session(key)[0] for key in keys]
-        said = await asyncio.gather(*(execute("HGET", record, "initialized") for record in records))
+        asked = [execute("HGET", record, "initialized") for record in records]
+        said = await asyncio.gather(*(attempt("a session cannot be read", answer, None) for answer in asked))
         if opening := [key for key, told in zip(keys, said, strict=True) if told == b"0"]:
             await self._write([("SADD", self._opening, *opening)])
 
     async def _note_served(self, node: str, keys: Sequence[str]) -> None:
         arguments = [self._ttl + milliseconds(self._policy.lease), *keys]
-        await self._pipeline().run(self._scripts["served"], [self._keys.facet("node", node)], arguments)
+        run = self._pipeline().run(self._scripts["served"], [self._keys.facet("node", node)], arguments)
+        await attempt("the sessions of a node cannot be noted", run, None)
 
     async def _write(self, commands: Iterable[tuple[Any, ...]]) -> None:
-        execute, keep = self._pipeline().execute, self._kept
-        written = [(execute(*command), execute("PEXPIRE", command[1], keep)) for command in commands]
-        await asyncio.gather(*(answer for answers in written for answer in answers))
+        await self._execute_each(
+            item for command in commands for item in (command, ("PEXPIRE", command[1], self._kept))
+        )
 
     async def _sweep_expired(self) -> None:
         arguments = [self._ttl + milliseconds(self._policy.lease), _SWEEP]
-        expired = await self._pipeline().run(self._scripts["expired"], [self._keys.sessions], arguments)
-        if expired:
+        run = self._pipeline().run(self._scripts["expired"], [self._keys.sessions], arguments)
+        if expired := await attempt("the index of sessions cannot be read", run, []):
             await self._forget(expired)
 
     async def _forget(self, keys: Sequence[bytes]) -> None:
         """Take sessions that are over out of the index."""
-        execute = self._pipeline().execute
-        known = await execute("HMGET", self._keys.facts, *keys)
-        gone = []
+        asked = self._pipeline().execute("HMGET", self._keys.facts, *keys)
+        known = await attempt("what sessions are found by cannot be read", asked, [None] * len(keys))
+        gone = list[tuple[Any, ...]]()
         for key, facts in zip(keys, known, strict=True):
-            if facts is not None:
-                values, found_by = orjson.loads(facts)
-                words = [f"{word}\0{key.decode()}" for word in found_by]
-                gone.append(execute("ZREM", self._keys.words, *words))
-                gone += [execute("SREM", self._keys.facet(name, value), key) for name, value in values.items()]
-        gone += [execute("ZREM", self._keys.ordered(by), *keys) for by in ("created", *self._counts)]
-        gone.append(execute("SREM", self._opening, *keys))
+            with contained("what a session is found by cannot be read"):
+                gone += self._found_by(key, facts) if facts is not None else ()
+        gone += [("ZREM", self._keys.ordered(by), *keys) for by in ("created", *self._counts)]
+        gone.append(("SREM", self._opening, *keys))
         # Last, for as long as it stands there a sweep finds what is left.
-        gone += [execute("HDEL", self._keys.facts, *keys), execute("ZREM", self._keys.sessions, *keys)]
-        await asyncio.gather(*gone)
+        gone += [("HDEL", self._keys.facts, *keys), ("ZREM", self._keys.sessions, *keys)]
+        await self._execute_each(gone)
+
+    def _found_by(self, key: bytes, facts: bytes) -> list[tuple[Any, ...]]:
+        """Return the commands that forget what a session is found by. Raises: whatever is wrong with the facts."""
+        values, found_by = orjson.loads(facts)
+        words = [f"{word}\0{key.decode()}" for word in found_by]
+        facets = [("SREM", self._keys.facet(name, value), key) for name, value in values.items()]
+        return [("ZREM", self._keys.words, *words), *facets]
 
     def _forget_soon(self, session: Session) -> None:
         """Take a session that was closed out of the index, behind: a sweep does it, too."""

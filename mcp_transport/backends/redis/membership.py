@@ -13,13 +13,14 @@ from typing import Any, Final
 import orjson
 
 from mcp_transport.backends.base import Deliver
-from mcp_transport.backends.redis.codec import decode_message, encode_message, milliseconds
-from mcp_transport.backends.redis.connection import is_store_error, recover
+from mcp_transport.backends.redis.codec import decode_message, decode_names, encode_message, milliseconds
+from mcp_transport.backends.redis.connection import recover
 from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import Script
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.protocol.inbox import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
+from mcp_transport.supervision import Supervised, attempt, contained
 
 __all__ = ["Membership", "send"]
 
@@ -39,14 +40,12 @@ _KEEP: Final = 3_600_000
 # How long messages wait for a node that seems gone; milliseconds.
 _KEEP_FOR_GONE: Final = 60_000
 
-# Seconds between two tries to reach a Redis that is away.
-_PAUSE: Final = 0.5
-
 
 class Membership:
     """One node among the others, from `start` to `stop`.
 
-    One task reads the inbox and renews the lease: a node that no longer listens no longer lives.
+    One task renews the lease and reads the inbox. Two more follow each beat, so that no message waits for them: one
+    looks for nodes that died, one does what is due `with_beat`.
     """
 
     def __init__(
@@ -64,27 +63,34 @@ class Membership:
     ) -> None:
         self.node, self._deliver = node, deliver
         self._pipeline, self._inbox, self._keys, self._scripts = pipeline, inbox, keys, scripts
-        self._lease, self._told, self._with_beat = lease, told, with_beat
+        self._lease, self._told = lease, told
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
         self._last_id, self._untaken, self._untaken_bytes = "0-0", 0, 0
-        self._beaten_at = self._patient_until = self._loop.time()
+        self._beaten_at = self._due = self._patient_until = self._loop.time()
         self._doubt = self._draining = False
         # Streams whose calls run here: as they are, and as the sweep after our death would find them.
         self.streams: set[tuple[str, str]] = set()
         self._noted: set[tuple[str, str]] = set()
+        self._followers = _Follower(self._look_after), _Follower(with_beat)
+        self._listening = self._supervised("the inbox", self._listen)
+        self._looking = self._supervised("the look after other nodes", self._followers[0].turn)
+        self._writing = self._supervised("the index", self._followers[1].turn)
+
+    def _supervised(self, what: str, turn: Callable[[], Awaitable[None]]) -> Supervised:
+        # A pause is shorter than the lease by far, or each failure would cost that, too.
+        return Supervised(f"{what} of node {self.node}", turn, longest=self._lease / 3)
 
     async def start(self) -> None:
         """Take a lease and begin to listen. Raises: BackendError."""
         await self._beat(first=True)
-        self._task = self._loop.create_task(self._listen())
+        await self._look_after()
+        for task in (self._listening, self._looking, self._writing):
+            task.start()
 
     async def stop(self) -> None:
         """Drop the lease, and everything that the others would otherwise wait for."""
-        while self._task is not None and not self._task.done():
-            # Again and again: a client that is just connecting may take the cancellation for its own timeout.
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=0.1)
+        for task in (self._writing, self._looking, self._listening):
+            await task.stop()
         await self._inbox.aclose()
         keys, node = self._keys, self.node
         mine = [keys.lease(node), keys.inbox(node), keys.waiting(node), keys.own(node)]
@@ -92,6 +98,10 @@ class Membership:
             await asyncio.gather(
                 self._pipeline.execute("DEL", *mine), self._pipeline.execute("ZREM", keys.nodes, node)
             )
+
+    def failure(self) -> BaseException | None:
+        """Return why the node is not heard, or does not hear; None while it does."""
+        return self._listening.failure or self._looking.failure
 
     async def retire(self) -> None:
         """Say with the lease that the node is about to be stopped. Raises: BackendError."""
@@ -129,84 +139,102 @@ class Membership:
     # -- the one task --------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        away = False
-        while True:
-            try:
+        """Renew the lease if that is due, and read the inbox until it is."""
+        has_failed = self._listening.failure is not None
+        try:
+            if self._loop.time() >= self._due:
                 await self._beat()
-                if away:
-                    logger.info("node %s sees Redis again", self.node)
-                    self.receive(StoreReturned())
-                    away = False
-                until = self._beaten_at + self._lease / 3
-                while (left := until - self._loop.time()) > 0:
-                    await self._read(left)
-            except Exception as error:
-                if not isinstance(error, BackendError) and not is_store_error(error):
-                    raise
-                if not away:
-                    logger.warning("node %s does not see Redis any more: %s", self.node, error)
-                away = True
-                await recover(self._inbox)
-                await asyncio.sleep(_PAUSE)
+            # After a failure without waiting for messages: it shall be known soon that the node hears again.
+            await self._read(0.0 if has_failed else self._due - self._loop.time())
+        except Exception:
+            await recover(self._inbox)
+            raise
+        if has_failed:
+            self.receive(StoreReturned())
 
     async def _read(self, seconds: float) -> None:
         block = max(1, milliseconds(seconds))
-        found = await self._inbox.xread({self._keys.inbox(self.node): self._last_id}, count=_TAKE, block=block)
+        try:
+            found = await self._inbox.xread({self._keys.inbox(self.node): self._last_id}, count=_TAKE, block=block)
+        except Exception as error:
+            raise self._pipeline.translated(error) from error
         for _, entries in found or ():
             for number, members in entries:
-                self._last_id, raw = number.decode(), members[b"m"]
-                self._untaken, self._untaken_bytes = self._untaken + 1, self._untaken_bytes + len(raw)
-                if (message := decode_message(raw)) is not None:
-                    self.receive(message)
+                self._last_id = number.decode()
+                self._untaken += 1
+                with contained(f"a message to node {self.node} cannot be read"):
+                    self._untaken_bytes += len(members[b"m"])
+                    if (message := decode_message(members[b"m"])) is not None:
+                        self.receive(message)
         if self._untaken >= _TAKE or self._untaken_bytes >= _TAKE_BYTES:
             await self._take()
 
     async def _take(self) -> None:
         untaken_bytes, self._untaken, self._untaken_bytes = self._untaken_bytes, 0, 0
         keys = [self._keys.inbox(self.node), self._keys.waiting(self.node)]
-        await self._pipeline.run(self._scripts["taken"], keys, [self._last_id, untaken_bytes])
+        with contained(f"the inbox of node {self.node} cannot be emptied"):
+            await self._pipeline.run(self._scripts["taken"], keys, [self._last_id, untaken_bytes])
 
     # -- the beat ------------------------------------------------------------------------------------
 
     async def _beat(self, *, first: bool = False) -> None:
-        """Renew the lease, tell what is new, and look for nodes that did not. Raises: BackendError."""
+        """Renew the lease, and tell what is new. Raises: BackendError."""
         self.is_in_doubt()  # before the time of this beat hides how long ago the last one was
-        self._beaten_at = self._loop.time()
-        keys, node, lease = self._keys, self.node, milliseconds(self._lease)
+        began = self._beaten_at = self._loop.time()
+        keys, node = self._keys, self.node
         mine = [keys.lease(node), keys.inbox(node), keys.waiting(node), keys.own(node)]
-        who = {
+        arguments = [self._description(), milliseconds(self._lease), _KEEP]
+        lapsed, *_ = await asyncio.gather(
+            self._pipeline.run(self._scripts["beat"], mine, arguments), *([self._take()] if self._untaken else [])
+        )
+        if lapsed and not first:
+            self.receive(LeaseLapsed())
+        if lapsed:
+            # Perhaps the store was away, or emptied, for everybody: the others have a lease's time to come back.
+            self._patient_until, self._noted = self._beaten_at + self._lease, set()
+        self._doubt, self._due = False, began + self._lease / 3
+        # Not before: until here nobody knows that the leases are gone, and takes the living for dead.
+        for follower in self._followers:
+            follower.beaten.set()
+
+    def _description(self) -> bytes:
+        """Return what others shall know of this node."""
+        own: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "calls": len(self.streams),
             "draining": self._draining,
-            **self._told(),
         }
-        lapsed, dead, *_ = await asyncio.gather(
-            self._pipeline.run(self._scripts["beat"], mine, [orjson.dumps(who), lease, _KEEP]),
-            self._pipeline.run(self._scripts["nodes"], [keys.nodes], [node, lease]),
-            self._note_streams(),
-            *([self._take()] if self._untaken else []),
+        description = orjson.dumps(own)
+        with contained(f"node {self.node} cannot tell what it has counted"):
+            description = orjson.dumps({**own, **self._told()})
+        return description
+
+    async def _look_after(self) -> None:
+        """Tell that this node lives, and which streams it writes; look for nodes that died. Raises: BackendError."""
+        arguments = [self.node, milliseconds(self._lease)]
+        listed = self._pipeline.run(self._scripts["nodes"], [self._keys.nodes], arguments)
+        dead, _ = await asyncio.gather(
+            attempt("the list of nodes cannot be read", listed, ()),
+            attempt(f"the streams of node {self.node} cannot be noted", self._note_streams(), None),
         )
-        if lapsed and not first:
-            self.receive(LeaseLapsed())
-        self._doubt = False
-        if lapsed:
-            # Perhaps the store was away, or emptied, for everybody: the others have a lease's time to come back.
-            self._patient_until = self._beaten_at + self._lease
-        for name in dead:
-            if name.decode() != node and self.may_judge():
-                await self._sweep(name.decode())
-        # Not before: until here nobody knows that the leases are gone, and takes the living for dead.
-        await self._with_beat()
+        names = decode_names(dead)
+        if len(names) < len(dead):
+            strange = [name for name in dead if name.decode(errors="replace") not in names]
+            await self._pipeline.execute("ZREM", self._keys.nodes, *strange)
+        for name in names:
+            if name != self.node and self.may_judge():
+                with contained(f"node {self.node} cannot look after another one"):
+                    await self._sweep(name)
 
     async def _note_streams(self) -> None:
         begun, over = self.streams - self._noted, self._noted - self.streams
-        self._noted = set(self.streams)
-        own = self._keys.own(self.node)
+        own, execute = self._keys.own(self.node), self._pipeline.execute
         if begun:
-            await self._pipeline.execute("HSET", own, *(word for item in begun for word in (" ".join(item), "")))
+            await execute("HSET", own, *(word for item in begun for word in (" ".join(item), "")))
         if over:
-            await self._pipeline.execute("HDEL", own, *(" ".join(item) for item in over))
+            await execute("HDEL", own, *(" ".join(item) for item in over))
+        self._noted = (self._noted | begun) - over
 
     # -- other nodes' deaths -------------------------------------------------------------------------
 
@@ -220,23 +248,44 @@ class Membership:
         if await execute("EXISTS", keys.lease(dead)):
             return
         if not await execute("SET", keys.sweep(dead), self.node, "NX", "PX", milliseconds(self._lease / 2)):
+            if await execute("PTTL", keys.sweep(dead)) == -1:  # without an end nobody ever sweeps
+                await execute("DEL", keys.sweep(dead))
             return
-        left, nodes = await asyncio.gather(execute("HKEYS", keys.own(dead)), execute("ZRANGE", keys.nodes, 0, -1))
+        left, nodes = await asyncio.gather(
+            attempt(f"the streams of node {dead} cannot be read", execute("HKEYS", keys.own(dead)), ()),
+            execute("ZRANGE", keys.nodes, 0, -1),
+        )
         if not left:
-            await asyncio.gather(
-                execute("ZREM", keys.nodes, dead), execute("DEL", keys.inbox(dead), keys.waiting(dead))
-            )
+            beside = [keys.inbox(dead), keys.waiting(dead), keys.own(dead)]
+            await asyncio.gather(execute("ZREM", keys.nodes, dead), execute("DEL", *beside))
         logger.info("node %s left %d streams to take over", dead, len(left))
         for item in left:
-            key, stream = item.decode().split(" ")
-            self.receive(Orphaned(key, stream, dead))
+            try:
+                key, stream = item.decode().split(" ")
+            except ValueError:  # nobody will claim it, and the node would stay on the list for ever
+                await execute("HDEL", keys.own(dead), item)
+            else:
+                self.receive(Orphaned(key, stream, dead))
         self.receive(NodeLost(dead))
-        others = {name.decode() for name in nodes} - {dead, self.node}
+        others = set(decode_names(nodes)) - {dead, self.node}
         await asyncio.gather(*(self._tell(name, NodeLost(dead)) for name in others))
 
     async def _tell(self, node: str, message: NodeMessage) -> None:
         with suppress(BackendError):
             await send(self._pipeline, self._scripts, self._keys, node, message)
+
+
+class _Follower:
+    """Work that is done once after each beat."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work, self.beaten = work, asyncio.Event()
+
+    async def turn(self) -> None:
+        """Wait for the next beat, and do it. Raises: whatever the work raises."""
+        await self.beaten.wait()
+        self.beaten.clear()
+        await self._work()
 
 
 async def send(
@@ -248,7 +297,10 @@ async def send(
     """
     arguments = [encode_message(message), _MAX_MESSAGES, _MAX_BYTES, _KEEP_FOR_GONE]
     mine = [keys.lease(node), keys.inbox(node), keys.waiting(node)]
-    taken = await pipeline.run(scripts["send"], mine, arguments)
+    try:
+        taken = await pipeline.run(scripts["send"], mine, arguments)
+    except Unreadable as error:  # which is no fault of the session that it is about
+        raise BackendError(f"node {node} cannot be told: {error}") from error
     if taken < 0:
         raise BackendError(f"node {node} has too many messages waiting")
     return bool(taken)

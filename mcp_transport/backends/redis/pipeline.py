@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from mcp_transport.backends.redis.connection import is_setup_error, is_store_error, recover
 from mcp_transport.backends.redis.scripts import Script
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 
 if TYPE_CHECKING:
     from mcp_transport.backends.redis.wire import Wire
@@ -47,12 +47,17 @@ class Pipeline:
     def run(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, behind: bool = False
     ) -> asyncio.Future[Any]:
-        """Run a script, by its digest if Redis knows it. Raises, when awaited: BackendError."""
+        """Run a script, by its digest if Redis knows it. Raises, when awaited: BackendError, Unreadable."""
         self._sources[script.digest] = script.source
         return self.execute("EVALSHA", script.digest, len(keys), *keys, *arguments, behind=behind)
 
     def execute(self, *command: Any, behind: bool = False) -> asyncio.Future[Any]:
-        """Send one command, or `behind`, with the next one that is sent. Raises, when awaited: BackendError."""
+        """Send one command, or `behind`, with the next one that is sent.
+
+        Raises, when awaited:
+            BackendError: Redis does not answer, or refuses.
+            Unreadable: the key holds what the command, or the script, cannot work on.
+        """
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._enqueue(command, answer, behind)
         return answer
@@ -119,7 +124,13 @@ class Pipeline:
             self._backlog += batch
 
     def _send(self, wire: Wire, batch: _Batch) -> None:
-        wire.send([command for command, _ in batch], [partial(self._settle, *item) for item in batch])
+        try:
+            wire.send([command for command, _ in batch], [partial(self._settle, *item) for item in batch])
+        except (TypeError, ValueError) as error:  # a word that cannot be written, which is the fault of one command
+            if len(batch) == 1:
+                self._fail(batch, error)
+            for item in batch if len(batch) > 1 else ():
+                self._send(wire, [item])
 
     async def _connect(self) -> None:
         """Open a wire for what waits for one."""
@@ -179,13 +190,18 @@ class Pipeline:
             # After a restart or on a new master: sending the source makes the digest known again.
             self._enqueue(("EVAL", self._sources[command[1]], *command[2:]), answer)
         elif isinstance(value, Exception):
-            answer.set_exception(self._translated(value))
+            answer.set_exception(self.translated(value))
         else:
             answer.set_result(value)
 
-    def _translated(self, error: Exception) -> Exception:
+    def translated(self, error: Exception) -> Exception:
+        """Return an error of redis-py as one of this package; any other as it is."""
         if not (is_store_error(error) or is_setup_error(error)):
-            return error
+            if not isinstance(error, ResponseError):
+                return error
+            unreadable = Unreadable(f"Redis at {self._name} holds what cannot be read: {error}")
+            unreadable.__cause__ = error
+            return unreadable
         # What an operator's hand alone mends is said in full; these texts hold no secrets.
         why = f"{type(error).__name__}: {error}" if is_setup_error(error) else type(error).__name__
         failure = BackendError(f"Redis at {self._name} did not answer: {why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.history import Ending, HistoryEntry
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
+from mcp_transport.supervision import attempt
 
 __all__ = ["RedisSessions"]
 
@@ -32,10 +33,11 @@ class RedisSessions(RedisFinding):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def open(self, session: Session) -> tuple[str, ...]:
+        limit = self._policy.max_sessions_per_principal
         _, created, over, _ = await asyncio.gather(
             self._born(),
             self._store(session, created=""),
-            self._index(self._keys.owned(session.caller), session, self._policy.max_sessions_per_principal),
+            self._index(self._keys.owned(session.caller), session, limit),
             self._index(self._keys.sessions, session),
         )
         # By Redis' clock, as the record; one that stood there already is left alone.
@@ -43,12 +45,12 @@ class RedisSessions(RedisFinding):
         if not over[0]:
             return ()
         # The index is as old as the last beat: what it takes for idle is looked at.
-        candidates = [key.decode() for key in over[1] if key.decode() != session.key]
+        candidates = [key for key in codec.decode_names(over[1]) if key != session.key]
         found = await asyncio.gather(*(self._look(key) for key in candidates))
         idle = [key for key, (known, flights) in zip(candidates, found, strict=True) if known and not flights]
         gone = [key for key, (known, _) in zip(candidates, found, strict=True) if not known]
         if gone:
-            await self._pipeline().execute("ZREM", self._keys.owned(session.caller), *gone)
+            await self._execute_each([("ZREM", self._keys.owned(session.caller), *gone)])
         return tuple(idle[: max(0, over[0] - len(gone))])
 
     async def restore(self, session: Session) -> bool:
@@ -76,14 +78,11 @@ class RedisSessions(RedisFinding):
         if found is None:
             return None
         record, running, cancelled = found
-        session = self._seen(codec.decode_session(key, record), node)
+        session = codec.decode_session(key, record)
+        known = tuple(codec.decode_flight(*item) for item in codec.pairs(running))
         if flights and not running and (member := self._members.get(node)) is not None:
             member.streams.update((key, item.stream) for item in flights)
-        return Entered(
-            session,
-            tuple(codec.decode_flight(*item) for item in codec.pairs(running)),
-            frozenset(codec.decode_id(item) for item in cancelled),
-        )
+        return Entered(self._seen(session, node), known, frozenset(codec.decode_id(item) for item in cancelled))
 
     async def settled(self) -> None:
         await self._pipeline().settled()
@@ -138,7 +137,7 @@ class RedisSessions(RedisFinding):
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         found = await self._run("read_state", key, ("state",), [])
-        return {name.decode(): value for name, value in codec.pairs(found)}
+        return codec.decode_state(found)
 
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         arguments: list[Any] = [name] if value is None else [name, value]
@@ -148,7 +147,8 @@ class RedisSessions(RedisFinding):
         lifetime = milliseconds(session.ends - session.created)
         return self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
 
-    def _index(self, index: str, session: Session, limit: int = 0) -> asyncio.Future[Any]:
+    def _index(self, index: str, session: Session, limit: int = 0) -> Awaitable[Any]:
         # Their use is noted with a beat, which is less than a lease late.
         arguments = [session.key, self._ttl + milliseconds(self._policy.lease), limit, self._life_of(index)]
-        return self._pipeline().run(self._scripts["index"], [index], arguments)
+        run = self._pipeline().run(self._scripts["index"], [index], arguments)
+        return attempt(f"the index {index} cannot be written", run, [0])

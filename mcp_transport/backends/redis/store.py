@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.backends.redis.codec import milliseconds
+from mcp_transport.backends.redis.codec import decode_names, milliseconds
 from mcp_transport.backends.redis.connection import connect, describe, key_prefix
 from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import load_scripts
+from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import Session
+from mcp_transport.protocol.session import Session, short_id
+from mcp_transport.supervision import attempt, log_failure
 
 __all__ = ["BESIDE", "RedisStore"]
 
@@ -84,6 +86,14 @@ class RedisStore(Backend):
             keys.append(self._keys.log(key, log))
         return self._pipeline().run(self._scripts[script], keys, [self._ttl, *arguments], behind=behind)
 
+    def _node_names(self) -> Awaitable[list[str]]:
+        """Ask at once for the nodes on the list, as far as that can be read. Raises, when awaited: BackendError."""
+        return _names(self._pipeline().execute("ZRANGE", self._keys.nodes, 0, -1))
+
+    def _log_unknown(self, key: str, error: Unreadable) -> None:
+        """Log why a session is unknown from now on, to its client as to everybody."""
+        log_failure(f"session {short_id(key)} cannot be read, and is unknown", error)
+
     def _born(self) -> asyncio.Future[Any]:
         """Ask since when the store has not been emptied, and for the time; both in milliseconds."""
         return self._pipeline().run(self._scripts["born"], [self._keys.born], [])
@@ -106,12 +116,18 @@ class RedisStore(Backend):
         for key, (caller, seen) in used:
             for index in (self._keys.owned(caller), self._keys.sessions):
                 by_index.setdefault(index, []).extend((seen, key))
-        execute = self._pipeline().execute
-        written = [
-            (execute("ZADD", index, "XX", *members), execute("PEXPIRE", index, self._life_of(index)))
+        commands = [
+            command
             for index, members in by_index.items()
+            for command in (("ZADD", index, "XX", *members), ("PEXPIRE", index, self._life_of(index)))
         ]
-        await asyncio.gather(*(answer for answers in written for answer in answers))
+        await self._execute_each(commands)
+
+    async def _execute_each(self, commands: Iterable[tuple[Any, ...]]) -> None:
+        """Send commands to indexes, each on its own: one that cannot be read costs no other. Raises: BackendError."""
+        execute = self._pipeline().execute
+        sent = [(f"the index {command[1]} cannot be written", execute(*command)) for command in commands]
+        await asyncio.gather(*(attempt(what, answer, None) for what, answer in sent))
 
     def _life_of(self, index: str) -> int:
         """Return for how many milliseconds an index is kept: that of all sessions longer than any of them."""
@@ -120,3 +136,7 @@ class RedisStore(Backend):
     def _over(self, key: str, stream: str) -> None:
         for member in self._members.values():
             member.streams.discard((key, stream))
+
+
+async def _names(listed: Awaitable[Any]) -> list[str]:
+    return decode_names(await attempt("the list of nodes cannot be read", listed, []))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
-from typing import Final
-
-import orjson
+from typing import Any, Final
 
 from mcp_transport.backends.base import (
     NOTHING,
@@ -24,6 +23,7 @@ from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.store import BESIDE, RedisStore
+from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Broadcast
@@ -34,6 +34,9 @@ __all__ = ["RedisStreams"]
 
 _MAX_CANCELS: Final = 100
 
+# How the store writes the number of a broadcast.
+_NUMBER: Final = re.compile(rb"\d{15}-\d{5,}")
+
 
 class RedisStreams(RedisStore):
     """Appends to, reads and hands over streams."""
@@ -42,8 +45,12 @@ class RedisStreams(RedisStore):
 
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
         name = codec.encode_id(request_id)
-        found = await self._run("cancel", key, ("flights", "cancels"), [principal, name, _MAX_CANCELS])
-        return codec.decode_flight(name, found) if found is not None else None
+        try:
+            found = await self._run("cancel", key, ("flights", "cancels"), [principal, name, _MAX_CANCELS])
+            return codec.decode_flight(name, found) if found is not None else None
+        except Unreadable as error:
+            self._log_unknown(key, error)
+            return None
 
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
         found = await self._run("streams", key, ("streams",), [])
@@ -98,19 +105,9 @@ class RedisStreams(RedisStore):
             return None
         if not found:
             raise LookupError(stream)
-        record, epoch, held_by, held_since, cursor, ended, lost, writer, heard, events = found
-        session = self._seen(codec.decode_session(key, record), node)
-        return Attached(
-            session,
-            Holder(node, epoch),
-            _holder(held_by, held_since),
-            codec.decode_events(events),
-            int(cursor),
-            bool(ended),
-            lost,
-            writer.decode(),
-            heard.decode() or f"{milliseconds(session.created):015d}-00000",
-        )
+        attached = _attached(key, node, found)
+        self._seen(attached.session, node)
+        return attached
 
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
         found = await self._run("read", key, ("flights", "streams"), [stream, after, epoch], log=stream)
@@ -165,11 +162,28 @@ class RedisStreams(RedisStore):
     async def writer(self, key: str, stream: str) -> str:
         _, streams = self._keys.of_session(key, "streams")
         found = await self._pipeline().execute("HGET", streams, stream)
-        return str(orjson.loads(found)["writer"]) if found else ""
+        return codec.decode_writer(found) if found else ""
 
     async def watch(self, node: str, key: str, stream: str) -> None:
         if (member := self._members.get(node)) is not None:
             await member.note(key, stream)
+
+
+@codec.strict
+def _attached(key: str, node: str, found: Sequence[Any]) -> Attached:
+    record, epoch, held_by, held_since, cursor, ended, lost, writer, heard, events = found
+    session = codec.decode_session(key, record)
+    return Attached(
+        session,
+        Holder(node, epoch),
+        _holder(held_by, held_since),
+        codec.decode_events(events),
+        int(cursor),
+        bool(ended),
+        lost,
+        writer.decode(),
+        heard.decode() if _NUMBER.fullmatch(heard) else f"{milliseconds(session.created):015d}-00000",
+    )
 
 
 def _holder(node: bytes, epoch: int) -> Holder | None:

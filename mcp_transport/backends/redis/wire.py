@@ -52,12 +52,17 @@ class Wire(asyncio.Protocol):
         return self._broken is not None or self._transport.is_closing()
 
     def send(self, commands: Sequence[tuple[Any, ...]], settles: Sequence[Settle]) -> None:
-        """Send commands together; each answer goes to the one at its place."""
+        """Send commands together; each answer goes to the one at its place.
+
+        Raises:
+            TypeError, ValueError: one of them cannot be written; none is sent.
+        """
+        written = b"".join(map(hiredis.pack_command, commands))  # before any of them waits for an answer
         if not self._awaited:
             self._heard = self._loop.time()
         self._awaited.extend(zip((command[0] for command in commands), settles, strict=True))
         self.drained.clear()
-        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
+        self._transport.write(written)
         if self._watch is None:
             self._watch = self._loop.call_later(self._patience, self._look)
 

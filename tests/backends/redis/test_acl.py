@@ -27,7 +27,7 @@ from tests.redis_users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_user
 from tests.test_docs import DOCS
 
 BACKEND = Path(acl.__file__).parent
-CALL = r"call\(\s*'([A-Z]+)'"
+CALL = r"p?call\(\s*'([A-Z]+)'"
 FORBIDDEN = [
     "CONFIG GET x",
     "FLUSHALL",

@@ -13,7 +13,7 @@ from mcp_transport.backends.redis import pipeline as pipelines
 from mcp_transport.backends.redis.connection import connect
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import Script
-from mcp_transport.exceptions import BackendError
+from mcp_transport.exceptions import BackendError, Unreadable
 from tests.backends.redis.aliases import django, until
 from tests.backends.redis.servers import RedisServer
 
@@ -101,6 +101,33 @@ async def test_an_error_is_the_answer_of_one_command_alone(server: RedisServer, 
         assert (await good, await also) == (True, True)
         with pytest.raises(Exception, match="unknown command"):
             await bad
+
+
+@pytest.mark.parametrize("word", ["\udcff", None, object()])
+async def test_a_command_that_cannot_be_written_takes_nobody_elses_answer(
+    word: Any, server: RedisServer, way: str
+) -> None:
+    async with pipeline_to(server) as pipeline, asyncio.timeout(5):
+        for _ in range(2):  # before there is a connection, and on it
+            answers = [pipeline.execute("ECHO", text) for text in ("one", word, "two")]
+            found = await asyncio.gather(*answers, return_exceptions=True)
+            if way == "shared connection":
+                assert (found[0], found[2]) == (b"one", b"two")
+            assert isinstance(found[1], Exception)
+            assert await pipeline.execute("ECHO", "three") == b"three"
+
+
+async def test_a_key_of_another_type_is_unreadable_to_one_command_alone(server: RedisServer, way: str) -> None:
+    async with pipeline_to(server) as pipeline:
+        await pipeline.execute("SET", "text", "x")
+        script = Script("return redis.call('HGET', KEYS[1], 'x')", "a" * 40)
+        wrong = pipeline.execute("HGET", "text", "x"), pipeline.run(script, ["text"], [])
+        good = pipeline.execute("GET", "text")
+        for answer in wrong:
+            with pytest.raises(Unreadable, match="WRONGTYPE"):
+                await answer
+        assert await good == b"x"
+        await pipeline.execute("DEL", "text")
 
 
 async def test_a_script_that_is_not_known_is_sent_in_full(server: RedisServer, way: str) -> None:

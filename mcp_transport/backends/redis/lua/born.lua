@@ -2,4 +2,6 @@
 -- KEYS born
 local time = now()
 redis.call('SET', KEYS[1], time, 'NX')
-return {tonumber(redis.call('GET', KEYS[1])), time}
+-- What cannot be read was there for ever: then no session is brought back that may have expired.
+local since = redis.pcall('GET', KEYS[1])
+return {type(since) == 'string' and math.min(tonumber(since) or 0, time) or 0, time}

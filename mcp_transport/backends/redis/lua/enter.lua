@@ -5,6 +5,9 @@
 local record = read_record(KEYS[1])
 local time = time_if_open(record[PRINCIPAL], record[LAST_SEEN], record[ENDS], ARGV[1], ARGV[2])
 if not time then return nil end
+-- First, for what stumbles over a record must have changed nothing.
+local requests, left = record[REQUESTS] + (#ARGV - 5) / 2, time_left(record[ENDS], ARGV[1], time)
+if redis.call('EXISTS', KEYS[3]) == 1 then drop_old_streams(KEYS[3], tonumber(ARGV[5]), time) end
 local running, cancelled = {}, {}
 for at = 6, #ARGV, 2 do
   local known = redis.call('HGET', KEYS[2], ARGV[at])
@@ -25,15 +28,12 @@ for at = 6, #ARGV, 2 do
     redis.call('HSET', KEYS[2], ARGV[at], node .. ' ' .. stream .. ' ' .. time .. ' ' .. rest)
   end
 end
-record[NODE], record[LAST_SEEN] = ARGV[3], time
-record[REQUESTS] = record[REQUESTS] + (#ARGV - 5) / 2
-redis.call('HSET', KEYS[1], 'node', ARGV[3], 'last_seen', time, 'requests', record[REQUESTS])
+record[NODE], record[LAST_SEEN], record[REQUESTS] = ARGV[3], time, requests
+redis.call('HSET', KEYS[1], 'node', ARGV[3], 'last_seen', time, 'requests', requests)
 -- A thousandth of its life is not worth a command for each key.
-local left = time_left(record[ENDS], ARGV[1], time)
 if left - redis.call('PTTL', KEYS[1]) > left / 1000 then
   expire(KEYS, left)
 elseif #ARGV > 5 then
   redis.call('PEXPIRE', KEYS[2], left) -- it may be new
 end
-if redis.call('EXISTS', KEYS[3]) == 1 then drop_old_streams(KEYS[3], tonumber(ARGV[5]), time) end
 return {record, running, cancelled}

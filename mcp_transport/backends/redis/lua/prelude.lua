@@ -56,6 +56,20 @@ local function flight_parts(value)
   return string.match(value, '^(%S+) (%S+) (.*)$')
 end
 
+-- Return how many messages and bytes wait in an inbox; what is no inbox, or no count, is of no use to anybody and goes.
+local function mend_inbox(inbox, waiting)
+  local messages, bytes = redis.pcall('XLEN', inbox), redis.pcall('GET', waiting)
+  if type(messages) ~= 'number' then
+    redis.call('DEL', inbox)
+    messages = 0
+  end
+  if messages > 0 and type(bytes) == 'string' and string.match(bytes, '^%d+$') and #bytes < 16 then
+    return messages, tonumber(bytes)
+  end
+  redis.call('DEL', waiting)
+  return messages, 0
+end
+
 -- Add a line to what happened in a session, of which the last ones are kept.
 local function note(record, history, limit, line)
   if limit == 0 then return end
@@ -88,11 +102,26 @@ end
 
 -- A stream: writer, holder, epoch, runs of numbers in its log, last number, bytes, delivered, heard and, once it
 -- is over, until when it is kept.
+local MOST_IN_RUN = 1000000
+
+-- Stop at what no release has written: a loop over it might hold up everybody.
+local function check_stream(stream)
+  for _, name in ipairs({'epoch', 'last', 'bytes', 'delivered'}) do
+    if type(stream[name]) ~= 'number' or stream[name] < 0 then error('a stream without ' .. name) end
+  end
+  if stream.delivered > stream.last then error('a stream that went on without events') end
+  if type(stream.writer) ~= 'string' or type(stream.holder) ~= 'string' then error('a stream of nobody') end
+  for _, run in ipairs(stream.runs) do
+    if run[2] - run[1] > MOST_IN_RUN then error('a stream of too many events') end
+  end
+end
+
 local function load_stream(streams, name, time)
   local known = redis.call('HGET', streams, name)
   if not known then return nil end
   local stream = cjson.decode(known)
   stream.runs = stream.runs or {}
+  check_stream(stream)
   if stream.kept_until and stream.kept_until < time then return nil end
   return stream
 end
@@ -120,11 +149,12 @@ end
 local NEXT_LOOK = '!'
 
 local function drop_old_streams(streams, keep, time)
-  if time < tonumber(redis.call('HGET', streams, NEXT_LOOK) or '0') then return end
+  if time < (tonumber(redis.call('HGET', streams, NEXT_LOOK) or '0') or 0) then return end
   local all = redis.call('HGETALL', streams)
   for at = 1, #all, 2 do
     if all[at] ~= NEXT_LOOK then
-      local kept_until = cjson.decode(all[at + 1]).kept_until
+      local is_json, stream = pcall(cjson.decode, all[at + 1])
+      local kept_until = is_json and type(stream) == 'table' and tonumber(stream.kept_until)
       if kept_until and kept_until < time then redis.call('HDEL', streams, all[at]) end
     end
   end

@@ -1,0 +1,186 @@
+"""Two nodes of one Redis, a session in which everything is going on, and what must be right whatever else is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp_transport import bootstrap, operations
+from mcp_transport.admin.dashboard import Dashboard
+from mcp_transport.admin.rows import session_row, session_tables
+from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.search import ORDERS, SessionQuery, State
+from mcp_transport.protocol.session import session_key
+from mcp_transport.records.numbers import node_record, overview_record, traffic_record
+from mcp_transport.records.sessions import detail_record, message_record, session_record
+from tests.backends.redis.conftest import build, leave
+from tests.backends.redis.servers import RedisServer
+from tests.engine.client import SessionClient, text_of, until
+from tests.engine.conftest import authenticate
+from tests.engine.tools import KEYS, Gate, build_tools
+
+__all__ = ["Stage", "stage"]
+
+POLICY = Policy(lease=600.0)  # beats come when a test has them come
+QUERIES = [
+    SessionQuery(),
+    SessionQuery(user="ann"),
+    SessionQuery(text="test"),
+    *(SessionQuery(state=state) for state in State),
+    SessionQuery(user="ann", created_after=1.0, state=State.IDLE),
+]
+
+
+class Stage:
+    """Node `one` runs what goes on in the session of `ann`; node `two` is another process."""
+
+    def __init__(self, one: Endpoint, two: Endpoint, gate: Gate) -> None:
+        self.one, self.two, self.gate = one, two, gate
+        self.ann, self.bob = SessionClient(one, user="ann"), SessionClient(one, user="bob")
+        self.node = one.nodes[0].id
+
+    @property
+    def backends(self) -> tuple[RedisBackend, RedisBackend]:
+        return self.one.backend, self.two.backend  # type: ignore[return-value]
+
+    async def set_up(self) -> None:
+        """Have something of everything in the session of `ann`."""
+        await self.ann.open()
+        await self.ann.request("resources/subscribe", {"uri": "test://watched"}, id="s")
+        await self.ann.notify("notifications/cancelled", {"requestId": "early"})
+        (await self.ann.get(endpoint=self.two)).close()
+        call = await self.ann.call("count", {"steps": 1}, id="c")
+        await call.message()
+        await self.gate.wait(self.gate.entered)
+        await self.ann.call("announce", id="a")
+        backend, key = self.one.backend, session_key(self.ann.session_id)
+        await backend.write_state(key, "colour", b"1")
+        (flight,) = await backend.flights(key)
+        await backend.watch(self.node, key, flight.stream)
+        await self.bob.open()
+        await self.beat()
+        assert (await backend.get(key)) is not None
+
+    async def beat(self) -> None:
+        """Have both nodes beat, look after each other, and write what is for the index."""
+        for backend in self.backends:
+            for member in backend._members.values():
+                await member._beat()
+                await member._look_after()
+            await backend._write_books()
+
+    # -- what must be right ---------------------------------------------------------------------------
+
+    async def check_others(self) -> None:
+        """A tenant of whom nothing is broken is served by both nodes, whose inboxes are read."""
+        there = {"endpoint": self.two}
+        bob = SessionClient(self.one, user="bob")
+        await bob.open()
+        assert (await bob.request("ping", **there)).status == 200
+        assert (await self.bob.request("ping", **there)).status == 200
+        assert text_of((await bob.call("add", {"a": 1, "b": 2})).json) == "3"
+        await self._check_resuming(bob)
+        await self._check_inbox(bob)
+        assert (await bob.delete(**there)).status == 204
+        assert (await bob.request("ping")).status == 404
+        for endpoint in (self.one, self.two):
+            assert await endpoint.why_not_ready() == ""
+
+    async def _check_resuming(self, bob: SessionClient) -> None:
+        call = await bob.call("ask")
+        question = await call.frame()
+        while question is not None and not question.data:
+            question = await call.frame()
+        assert question is not None
+        call.close()
+        resumed = await bob.get(question.id, endpoint=self.two)
+        assert resumed.status == 200
+        # The answer comes to the other node than the one that asked: it travels, and so does the result.
+        answered = {"action": "accept", "content": {"name": "bob"}}
+        assert (await bob.reply(question.message["id"], answered, endpoint=self.two)).status == 202
+        assert await resumed.text() == "accept bob"
+
+    async def _check_inbox(self, bob: SessionClient) -> None:
+        self.gate.entered.clear()
+        self.gate.left.clear()
+        blocked = asyncio.ensure_future(bob.call("blocked", id="b"))
+        await self.gate.wait(self.gate.entered)
+        await bob.notify("notifications/cancelled", {"requestId": "b"}, endpoint=self.two)
+        await self.gate.wait(self.gate.left)
+        async with asyncio.timeout(5):
+            assert (await blocked).status == 200
+
+    async def check_operators(self) -> None:
+        """Operators are told what can be read."""
+        for query in QUERIES:
+            page = await operations.sessions(query=query)
+            for session in page.sessions:
+                session_record(session)
+                session_row(session)
+        for order in ORDERS:
+            await operations.sessions(order=order)
+        overview, traffic, nodes = await operations.overview(), await operations.traffic(), await operations.nodes()
+        Dashboard(overview=overview, traffic=traffic, nodes=nodes).tables()
+        overview_record(overview, all_processes=True)
+        traffic_record(traffic, all_processes=True)
+        [node_record(node) for node in nodes]
+        key = session_key(self.ann.session_id)
+        if (detail := await operations.look_into(key)) is not None:
+            detail_record(detail)
+            session_tables(detail)
+        if (news := await operations.new_messages(key)) is not None:
+            [message_record(message, payloads=True) for message in news.messages]
+
+    async def check_owner(self) -> None:
+        """The session itself is there or unknown, on any node; nothing fails."""
+        for endpoint in (self.one, self.two):
+            assert (await self.ann.request("ping", id="p", endpoint=endpoint)).status in (200, 404)
+            cancelled = await self.ann.notify("notifications/cancelled", {"requestId": 9}, endpoint=endpoint)
+            assert cancelled.status in (202, 404)
+            answer = await self.ann.get(endpoint=endpoint)
+            assert answer.status in (200, 404)
+            if answer.stream is not None:
+                answer.close()
+
+    async def check_all_is_as_before(self) -> None:
+        await self.beat()
+        for endpoint in (self.one, self.two):
+            assert (await self.ann.request("ping", id="p", endpoint=endpoint)).status == 200
+            assert (await self.bob.request("ping", id="p", endpoint=endpoint)).status == 200
+        assert {node.name for node in await operations.nodes()} == {self.node, self.two.nodes[0].id}
+
+
+@asynccontextmanager
+async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
+    """Set up two nodes that have joined, the first of which is the project's."""
+    server.cli("FLUSHALL")
+    gate = Gate()
+    built = [
+        Endpoint(
+            Kernel(build_tools(gate)),
+            build(server, POLICY),
+            POLICY,
+            keys=KEYS,
+            session_keys=KEYS,
+            authenticate=authenticate,
+        )
+        for _ in range(2)
+    ]
+    monkeypatch.setattr(bootstrap, "_endpoint", built[0])
+    for endpoint in built:
+        await endpoint.node()
+    made = Stage(built[0], built[1], gate)
+    try:
+        await made.set_up()
+        yield made
+    finally:
+        gate.open.set()
+        for endpoint in built:
+            await endpoint.stop()
+            await leave(endpoint.backend)  # type: ignore[arg-type]
+        await until(lambda: all(not endpoint.nodes for endpoint in built))
