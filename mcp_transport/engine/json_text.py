@@ -18,8 +18,7 @@ _STRING: Final = re.compile(rb'"[^"]*+"')
 # With all digits alike, a long number is found without a regular expression.
 _ALIKE: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
-# Digits that are neither a fraction nor an exponent, nor followed by one.
-_LONG_INTEGER: Final = re.compile(rb"(?<![\d.eE+-])-?\d{19,}+(?![.eE])")
+_NUMBER: Final = re.compile(rb"-?\d++(?:[.eE][\d.eE+-]*+)?+")
 
 # A request's short members, as they stand before and behind its parameters.
 _WINDOW: Final = 1024
@@ -42,8 +41,9 @@ def has_too_large_integer(body: bytes) -> bool:
     """Tell whether a text has an integer beyond 64 bits, signed or not."""
     if _LONG_NUMBER not in body.translate(_ALIKE):
         return False
-    integers = (found[0] for found in _LONG_INTEGER.finditer(_STRING.sub(b"", _without_escapes(body))))
-    return any(len(digits) > 20 or not -(2**63) <= int(digits) < 2**64 for digits in integers)
+    numbers = _NUMBER.findall(_STRING.sub(b"", _without_escapes(body)))
+    long = [number for number in numbers if len(number) >= len(_LONG_NUMBER) and number.lstrip(b"-").isdigit()]
+    return any(len(integer) > 20 or not -(2**63) <= int(integer) < 2**64 for integer in long)
 
 
 def request_id_of(body: bytes) -> RequestId | None:

@@ -64,8 +64,9 @@ class Access:
         if "resource" in self._samples:
             self._samples["template"] = self._samples["resource"]
         if self._samples:
-            hide(server, self._exists)
-            lowlevel(server).middleware.append(_Lists(self))
+            target = lowlevel(server)
+            hide(server, target, self._exists)
+            target.middleware.append(_Lists(self))
 
     def __bool__(self) -> bool:
         return bool(self._rules)

@@ -8,15 +8,15 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from mcp.server.context import HandlerResult
+from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.resources import ResourceManager
 from mcp.shared.exceptions import MCPError
 from mcp_types import EmptyResult
 
-from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.protocol.errors import INVALID_PARAMS
 
-__all__ = ["hide", "hiding"]
+__all__ = ["hide", "hiding", "is_hidden"]
 
 Exists = Callable[[str, str], bool]
 """Tells whether there is a `resource` under a URI, a `template` under that or its own, a `prompt` under a name."""
@@ -38,17 +38,21 @@ def hiding(kind: str, name: str) -> Iterator[None]:
         _hidden.reset(token)
 
 
-def hide(server: MCPServer[Any], exists: Exists) -> None:
-    """Prepare a server for requests whose name is hidden: they go the whole way, up to where names are looked up.
+def is_hidden(kind: str, name: object) -> bool:
+    """Tell whether a name, or a URI, is to be taken for one under which there is nothing."""
+    return _hidden.get() == (kind, name)
 
-    What is not looked up there is refused before its handler: a completion for what does not exist; or is ignored: a
-    subscription to it.
+
+def hide(server: MCPServer[Any], target: Server[Any], exists: Exists) -> None:
+    """Prepare a server, and the low-level one inside it, for requests whose name is hidden.
+
+    They go the whole way, up to where names are looked up. What is not looked up is judged before its handler, for
+    missing names as well: a completion is refused, a subscription is answered and not kept.
     """
     _hide_in_registries(server)
-    target = lowlevel(server)
 
     def is_known(kind: str, name: str) -> bool:
-        return _hidden.get() != (kind, name) and exists(kind, name)
+        return not is_hidden(kind, name) and exists(kind, name)
 
     def complete(params: Any) -> None:
         ref = params.ref
@@ -71,16 +75,16 @@ def _hide_in_registries(server: MCPServer[Any]) -> None:
     get_resource = resources.get_resource
 
     def visible_tool(name: str) -> Any:
-        return None if _hidden.get() == ("tool", name) else get_tool(name)
+        return None if is_hidden("tool", name) else get_tool(name)
 
     def visible_prompt(name: str) -> Any:
-        return None if _hidden.get() == ("prompt", name) else get_prompt(name)
+        return None if is_hidden("prompt", name) else get_prompt(name)
 
     def visible_prompts() -> Any:
-        return [prompt for prompt in list_prompts() if _hidden.get() != ("prompt", prompt.name)]
+        return [prompt for prompt in list_prompts() if not is_hidden("prompt", prompt.name)]
 
     async def visible_resource(uri: Any, context: Any) -> Any:
-        get = _NO_RESOURCES.get_resource if _hidden.get() == ("resource", str(uri)) else get_resource
+        get = _NO_RESOURCES.get_resource if is_hidden("resource", str(uri)) else get_resource
         return await get(uri, context)
 
     # The SDK has no hook here, but looks everything up by these.
@@ -89,7 +93,7 @@ def _hide_in_registries(server: MCPServer[Any]) -> None:
     vars(resources).update(get_resource=visible_resource)
 
 
-def _put_before(target: Any, method: str, judge: Callable[[Any], EmptyResult | None]) -> None:
+def _put_before(target: Server[Any], method: str, judge: Callable[[Any], EmptyResult | None]) -> None:
     """Have a method's handler run only if `judge`, which sees its validated parameters, answers nothing."""
     if (entry := target.get_request_handler(method)) is None:
         return

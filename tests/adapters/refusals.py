@@ -65,6 +65,11 @@ SINGLES: dict[str, Single] = {
         _STRANGER.call("echo", text="x").adding(("Mcp-Session-Id", "no-such-session")), 400, -32600
     ),
     "header that differs from the body": Single(ECHO.setting("Mcp-Name", "add"), 400, -32020),
+    "too many headers": Single(ECHO.adding(*[(f"A{number}", "1") for number in range(250)]), 431),
+    "a list that is too long": Single(ECHO.setting("Accept", "application/json" + "," * 2000), 431, -32600),
+    "a session id that is too long": Single(
+        _STRANGER.call("echo", text="x").setting("Mcp-Session-Id", "a" * 2000), 404, -32600
+    ),
     "unknown method": Single(alone("tools/imagine", {}), 404, -32601),
     "declared body too large": Single(Request(headers=ECHO.headers, body=_LARGE), 413, -32600),
     "chunked body too large": Single(Request(headers=ECHO.headers, chunks=(_LARGE[:8000],) * 3), 413, -32600),

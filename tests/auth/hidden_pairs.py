@@ -31,6 +31,7 @@ RESOURCES: Final = {
     "shop://orders": "shop://ordurs",
     "shop://orders/7": "shop://ordurs/7",
     "shop://bills/7/%C3%A9": "shop://bulls/7/%C3%A9",
+    "shop://counts/x": "shop://caunts/x",
 }
 REFERENCES: Final = {**RESOURCES, "shop://orders/{number}": "shop://ordurs/{number}"}
 

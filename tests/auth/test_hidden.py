@@ -97,6 +97,10 @@ def declare_resources() -> None:
     def bills(path: str) -> str:
         return path
 
+    @resource("shop://counts/{count}", permission="shop.view_order")
+    def counts(count: int) -> str:
+        return str(count)
+
     @resource("shop://products")
     def products() -> str:
         return "tea"
