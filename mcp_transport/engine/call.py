@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mcp_transport.engine.budget import Reservation
 from mcp_transport.engine.codec import encode, encode_notification, fitted
-from mcp_transport.engine.handler_tasks import handler_context
+from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
@@ -81,7 +82,7 @@ class Call:
         is_tool = self.request.method == "tools/call" and not self.request.hidden
         self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
         self._done = done
-        self._task = self._node.lifecycle.spawn(self._run(), handler_context())
+        self._task = self._node.lifecycle.spawn(self._run(), copy_context())
         self._task.add_done_callback(lambda _: self._end())  # it may be cancelled before it runs
         if memory is not None:
             self._task.add_done_callback(lambda _: self._forget())
@@ -140,6 +141,7 @@ class Call:
         )
 
     async def _run(self) -> None:
+        begin_handler()
         try:
             await self._serve()
         finally:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Coroutine
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar
 from typing import Any, Final
 
 from mcp_transport.kernel import is_interrupt
 
-__all__ = ["contain_exits", "handler_context"]
+__all__ = ["begin_handler", "contain_exits"]
 
 # asyncio raises the first two out of the loop; the third closes the coroutine that waits for the task.
 _UNHEARD: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -18,11 +18,9 @@ _UNHEARD: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
 _in_handler: Final[ContextVar[bool]] = ContextVar("mcp_transport_in_handler", default=False)
 
 
-def handler_context() -> Context:
-    """Copy the current context for a handler, whose tasks shall not end the process."""
-    context = copy_context()
-    context.run(_in_handler.set, True)
-    return context
+def begin_handler() -> None:
+    """Have the tasks contained that the running task makes, and those that they make."""
+    _in_handler.set(True)
 
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +74,18 @@ async def test_a_result_of_a_hundred_megabytes_is_refused_and_not_logged_in_redi
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_ctrl_c_ends_the_server_after_a_tool_has_raised_what_it_raises(server: str) -> None:
+    with Site(server, mcp={"DRAIN_SECONDS": DRAIN}) as site:
+        [node] = site.nodes
+        async with Client(node.port) as client:
+            await client.initialize()
+            for tool in ("misbehave", "misbehave_on_the_loop"):
+                assert_crashed(await ended(await client.call(tool, {"kind": "interrupt"})), tool)
+        os.kill(node.pid, signal.SIGINT)
+        assert await asyncio.to_thread(node.wait, EXIT), f"it runs on:\n{node.fresh_log[-2000:]}"
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 async def test_a_tool_that_ignores_its_cancellation_does_not_keep_the_process(server: str) -> None:
     with Site(server, mcp={"DRAIN_SECONDS": DRAIN}) as site:
         [node] = site.nodes
@@ -80,7 +93,7 @@ async def test_a_tool_that_ignores_its_cancellation_does_not_keep_the_process(se
             await client.initialize()
             calling = asyncio.ensure_future(client.call("stay", {"name": "stays"}))
             await site.until_runs("stays")
-            os.kill(node.pid, 15)
+            node.terminate()
             assert await asyncio.to_thread(node.wait, EXIT), f"it runs on:\n{node.fresh_log[-2000:]}"
             message = await ended(await calling)
             assert "the server stopped" in message["error"]["message"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -201,3 +203,31 @@ async def test_what_a_tool_raises_when_it_is_cancelled_ends_its_call_alone(
     node = await endpoint.node()
     await until(lambda: not node.running)
     assert (await client.request("ping")).status == 200
+
+
+WITH_PYTHONS_OWN_HANDLER_OF_SIGINT = """
+import asyncio, os, signal
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+import django
+
+django.setup()
+from mcp_transport import bootstrap, tool
+from tests.engine.client import send_sessionless
+
+@tool
+async def busy() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        pass
+
+call = send_sessionless(bootstrap.endpoint(), "tools/call", {"name": "busy", "arguments": {}})
+asyncio.new_event_loop().run_until_complete(call)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_busy_tool_ends_a_process_that_leaves_it_to_python() -> None:
+    words = [sys.executable, "-c", WITH_PYTHONS_OWN_HANDLER_OF_SIGINT]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from contextvars import copy_context
 
 from mcp_transport.engine.call import SessionOutlet
-from mcp_transport.engine.handler_tasks import handler_context
+from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
@@ -86,7 +87,7 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
         node, Writer(node, visit.session, ""), owner="", log_level="", can_stream=False, polling=False
     )
     exchange = node.exchange(visit.facts(), outlet, visit.caller())
-    handled = node.lifecycle.spawn(_handle(visit, exchange, notification), handler_context())
+    handled = node.lifecycle.spawn(_handle(visit, exchange, notification), copy_context())
     if visit.request.memory is not None:
         visit.request.memory.keep_for(handled)
     if not visit.request.streaming:
@@ -94,6 +95,7 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
 
 
 async def _handle(visit: Visit, exchange: Exchange, notification: Notification) -> None:
+    begin_handler()
     try:
         async with visit.node.call_context(visit.request, visit.principal):
             await visit.node.kernel.notify(exchange, notification)
