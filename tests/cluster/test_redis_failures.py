@@ -66,7 +66,7 @@ async def test_while_it_is_away_sessions_wait_and_everything_else_goes_on(stage:
         stage.redis.start()
         for node in stage.nodes:
             await served(client, node.port)
-            assert stage.is_ready(node)
+            await until(lambda node=node: stage.is_ready(node), "readiness is green")
 
 
 @pytest.mark.parametrize("empty", [False, True], ids=["with all it held", "empty"])

@@ -37,6 +37,9 @@ _TAKE_BYTES: Final = 1024 * 1024
 # How long what a dead node left is kept for the sweep; milliseconds.
 _KEEP: Final = 3_600_000
 
+# Seconds between two tries to reach a Redis that is away.
+_LONGEST_PAUSE: Final = 1.0
+
 # How long messages wait for a node that seems gone; milliseconds.
 _KEEP_FOR_GONE: Final = 60_000
 
@@ -77,8 +80,9 @@ class Membership:
         self._writing = self._supervised("the index", self._followers[1].turn)
 
     def _supervised(self, what: str, turn: Callable[[], Awaitable[None]]) -> Supervised:
-        # A pause is shorter than the lease by far, or each failure would cost that, too.
-        return Supervised(f"{what} of node {self.node}", turn, longest=self._lease / 3)
+        # Shorter than the lease by far, or each failure would cost that, too.
+        longest = min(_LONGEST_PAUSE, self._lease / 3)
+        return Supervised(f"{what} of node {self.node}", turn, longest=longest)
 
     async def start(self) -> None:
         """Take a lease and begin to listen. Raises: BackendError."""
