@@ -32,7 +32,8 @@ async def read_body(
         ProtocolError: 413 at the first byte too many, 503 when there is no memory for it, 408 when it stops coming.
     """
     reservation = _expected(request, principal, budget) if budget.held else None
-    pieces, size, free = list[bytes](), 0, min(_FREE, policy.max_request_bytes)
+    pieces: list[bytes] = []
+    size, free = 0, min(_FREE, policy.max_request_bytes)
     try:
         async for piece in body:
             pieces.append(piece)
@@ -58,7 +59,7 @@ async def read_body(
 def _expected(request: HTTPRequest, principal: Principal, budget: Budget) -> Reservation | None:
     """Refuse a body before it is read, if it says that it will be too large for what is left."""
     declared = request.headers.get("content-length", "")
-    if not declared.isdecimal() or (size := int(declared[:20])) <= _FREE:
+    if len(declared) < 4 or not declared.isdecimal() or (size := int(declared[:20])) <= _FREE:
         return None
     reservation = budget.reserve(principal, request.peer)
     reservation.expect(size)

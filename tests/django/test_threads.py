@@ -22,6 +22,7 @@ from mcp_transport.bootstrap import endpoint
 from mcp_transport.threads import in_thread, shared_thread
 from tests.adapters.client import Session, call
 from tests.adapters.inprocess import Direct, Visit, scope_of
+from tests.clock import settle
 from tests.django.calls import opened, result_of, returned
 from tests.engine.client import send_sessionless, until
 
@@ -501,6 +502,7 @@ async def test_a_synchronous_function_that_its_caller_has_left_holds_memory_unti
         with suppress(asyncio.CancelledError):
             await call
         await until(lambda: not served.nodes[0].running)
+        await settle()
         assert served.budget.held > 10_000, "the thread has the argument"
     finally:
         go_on.set()
