@@ -26,6 +26,7 @@ from mcp_types import CallToolRequestParams, CallToolResult, InputRequiredResult
 from mcp_types.methods import validate_client_request
 from pydantic import BaseModel, ValidationError, create_model
 
+from mcp_transport.kernel.arguments import BoundedMetadata, bound
 from mcp_transport.kernel.exchange import Exchange
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.remembering import remembered
@@ -41,6 +42,7 @@ _PLAIN: Final = frozenset({"name", "arguments", "_meta"})
 _PASSING: Final = (OpenTelemetryMiddleware, RequestStateBoundary)
 
 _SCALARS: Final = (str, int, bool)
+_METADATA: Final = (FuncMetadata, BoundedMetadata)
 
 # What two models differ in that are made of the same members.
 _OF_ONE_MODEL: Final = ("cls", "ref", "metadata")
@@ -64,12 +66,16 @@ class PlainCalls:
     def tool(self, request: Request) -> Tool | None:
         """Return the tool a request calls, if the SDK's whole way would make no difference."""
         params = request.params
-        if request.method != _METHOD or self._tools is None or not _is_plain(params or {}) or self._is_changed():
+        if request.method != _METHOD or (tool := self._known(params or {})) is None:
             return None
-        tool = self._tools.get_tool((params or {})["name"])
-        if tool is None or type(tool).run is not Tool.run or tool.resolved_params:
+        bound(tool)
+        if type(tool).run is not Tool.run or tool.resolved_params or not _is_plain(params or {}):
             return None
-        return tool
+        return None if self._is_changed() else tool
+
+    def _known(self, params: Mapping[str, Any]) -> Tool | None:
+        name = params.get("name")
+        return self._tools.get_tool(name) if self._tools is not None and isinstance(name, str) else None
 
     def _is_changed(self) -> bool:
         """Tell whether a project has put something of its own around calls."""
@@ -159,7 +165,6 @@ def _is_plain(params: Mapping[str, Any]) -> bool:
     """Tell whether parameters have nothing that only some calls have; what is wrong in them is the SDK's to say."""
     return (
         params.keys() <= _PLAIN
-        and isinstance(params.get("name"), str)
         and isinstance(params.get("arguments", params), dict)
         and isinstance(meta := params.get("_meta", params), dict)
         and meta.get("progressToken", "") is not None
@@ -184,7 +189,7 @@ def _check_words(version: str, meta: Mapping[str, Any]) -> None:
 def _scalar_text(tool: Tool, returned: Any) -> str | None:
     """Return the text of a result that is of the very type its tool declares, and has no other form than its own."""
     kind, metadata = type(returned), tool.fn_metadata
-    if kind not in _SCALARS or type(metadata) is not FuncMetadata or not metadata.wrap_output:
+    if kind not in _SCALARS or type(metadata) not in _METADATA or not metadata.wrap_output:
         return None
     if metadata.output_schema is None or _wrapped_scalar(metadata.output_model) is not kind:
         return None

@@ -34,6 +34,7 @@ from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.invalid import described
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.remembering import remembered
 from mcp_transport.kernel.values import Outcome, Traits
@@ -252,7 +253,8 @@ async def _outcome(request: Request, version: str, work: Awaitable[Outcome]) -> 
             fields["code"] = sessionless_code(fields["code"])
         return Outcome(error=fields)
     except ValidationError as error:
-        return Outcome(error={"code": INVALID_PARAMS, "message": _describe(request.method, error)}, malformed=True)
+        message = f"Invalid params for {request.method}: {described(error)}"
+        return Outcome(error={"code": INVALID_PARAMS, "message": message}, malformed=True)
     except Exception as error:
         failure = error
     # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
@@ -336,11 +338,3 @@ def _client(version: str, about: Sequence[Any]) -> tuple[InitializeRequestParams
     connection = Connection.from_envelope(version, *about)
     return connection.client_params, connection.client_capabilities
 
-
-def _describe(method: str, error: ValidationError) -> str:
-    """Say which parameters are wrong and how, without repeating their values."""
-    problems = [
-        f"{'.'.join(str(part) for part in item['loc']) or 'params'}: {item['msg']}"
-        for item in error.errors(include_url=False, include_context=False, include_input=False)[:3]
-    ]
-    return f"Invalid params for {method}: {'; '.join(problems)}"
