@@ -12,6 +12,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
 
 from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.limits import MAX_URI, subscribed
 from mcp_transport.protocol.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.principal import Principal
@@ -64,7 +65,7 @@ class Access:
     def scopes(self, request: Request) -> frozenset[str]:
         """Return the scopes that a request needs; to hear of a resource takes those of reading it."""
         if request.method == "subscriptions/listen":
-            rules = [self._resource_rule(uri) for uri in _listened_to(request)]
+            rules = [self._resource_rule(uri) for uri in subscribed(request)]
         else:
             rules = [self._rule(request)]
         return frozenset[str]().union(*(rule.scopes for rule in rules if rule is not None))
@@ -89,7 +90,7 @@ class Access:
 
     def _resource(self, uri: object) -> str | None:
         """Return what the SDK would read: the resource of that very URI, else the first template; or None."""
-        if self._resources is None or not isinstance(uri, str):
+        if self._resources is None or not isinstance(uri, str) or len(uri) > MAX_URI:
             return None
         if uri in self._resources._resources:
             return uri
@@ -101,14 +102,13 @@ class Access:
 
     async def _visible_subscriptions(self, request: Request, principal: Principal) -> Request:
         """Leave out the URIs of hidden resources and, so that these are not told from them, of missing ones."""
-        if not self._hides_resources or not (uris := _listened_to(request)):
+        if not self._hides_resources or not (uris := subscribed(request)):
             return request
-        kept = [
-            uri
-            for uri in uris
-            if not isinstance(uri, str)  # which is the SDK's to refuse
-            or ((name := self._resource(uri)) is not None and await self.shows("resource", name, principal))
-        ]
+        found = {uri: self._resource(uri) for uri in uris if isinstance(uri, str)}
+        # Once for each of them: it takes a thread to ask for a permission.
+        shown = {name for name in {*found.values()} - {None} if await self.shows("resource", name, principal)}
+        # What is no text is the SDK's to refuse.
+        kept = [uri for uri in uris if not isinstance(uri, str) or found[uri] in shown]
         params = request.params or {}
         wanted = {**params["notifications"], "resourceSubscriptions": kept}
         return replace(request, params={**params, "notifications": wanted})
@@ -136,13 +136,6 @@ class _Lists:
         kept = [item for item in result.get(member, []) if await self._access.shows(kind, item.get(name), principal)]
         own = {"cacheScope": "private"} if "cacheScope" in result else {}
         return {**result, member: kept, **own}
-
-
-def _listened_to(request: Request) -> list[Any]:
-    """Return the URIs that `subscriptions/listen` names; nothing where it is malformed."""
-    wanted = (request.params or {}).get("notifications")
-    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
-    return uris if isinstance(uris, list) else []
 
 
 async def _permits(rule: Rule, principal: Principal) -> bool:

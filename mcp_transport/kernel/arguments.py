@@ -75,7 +75,7 @@ def _hasty(model: Any) -> SchemaValidator:
 
     Validators of the models inside must not be reused: they would look for every error.
     """
-    return SchemaValidator(_leaving_early(model.__pydantic_core_schema__), _use_prebuilt=False)  # type: ignore[call-arg]
+    return SchemaValidator(_leaving_early(model.__pydantic_core_schema__), _use_prebuilt=False)
 
 
 def _leaving_early(schema: Any) -> Any:

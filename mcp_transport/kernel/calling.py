@@ -29,6 +29,8 @@ from pydantic import BaseModel, ValidationError, create_model
 from mcp_transport.kernel.arguments import BoundedMetadata, bound
 from mcp_transport.kernel.exchange import Exchange
 from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.invalid import cut, places
+from mcp_transport.kernel.limits import bounded
 from mcp_transport.kernel.remembering import remembered
 from mcp_transport.protocol.jsonrpc import Request
 
@@ -172,9 +174,9 @@ def _is_plain(params: Mapping[str, Any]) -> bool:
 
 
 def _check_meta(version: str, meta: Mapping[str, Any]) -> None:
-    """Check `_meta` as the SDK checks requests; but for its token, a client sends the same one each time.
+    """Check `_meta` as all requests are checked; but for its token, a client sends the same one each time.
 
-    Raises: ValidationError.
+    Raises: TooMuch, ValidationError.
     """
     if type(meta.get("progressToken")) in (str, int):
         meta = {name: value for name, value in meta.items() if name != "progressToken"}
@@ -183,7 +185,8 @@ def _check_meta(version: str, meta: Mapping[str, Any]) -> None:
 
 @remembered
 def _check_words(version: str, meta: Mapping[str, Any]) -> None:
-    validate_client_request(_METHOD, version, {"name": "", "_meta": meta})
+    request = bounded(Request(0, _METHOD, {"name": "", "_meta": meta}))
+    validate_client_request(_METHOD, version, request.params)
 
 
 def _scalar_text(tool: Tool, returned: Any) -> str | None:
@@ -241,7 +244,7 @@ def _log(name: str, error: Exception) -> None:
     if not isinstance(error, ToolError) or isinstance(error, UnexpectedToolError):
         logger.error("the tool %r raised an unexpected exception", name, exc_info=error, extra=about)
     elif isinstance(error.__cause__, ValidationError):
-        fields = sorted({str(item["loc"][0])[:64] for item in error.__cause__.errors() if item["loc"]})
+        fields = sorted({str(place[0])[:64] for place in places(error.__cause__) if place})
         logger.info("the tool %r was called with wrong arguments: %r", name, fields, extra=about)
     else:
-        logger.info("the tool %r failed: %r", name, str(error), extra=about)
+        logger.info("the tool %r failed: %r", name, cut(str(error)), extra=about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     CompleteRequestParams,
+    CompleteResult,
     Completion,
     EmptyResult,
     LoggingMessageNotification,
@@ -27,6 +28,7 @@ from mcp_types import (
 )
 from pydantic import BaseModel
 
+from mcp_transport.kernel.texts import prompt_fault, variables_fault
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     RESOURCE_NOT_FOUND,
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _COMPLETE: Final = "completion/complete"
+_MAX_COMPLETIONS: Final = 100
 
 # The request whose arguments are being completed.
 _serving: ContextVar[ServerRequestContext[Any, Any]] = ContextVar("serving")
@@ -93,9 +96,19 @@ def serve_completions(server: MCPServer[Any], function: Callable[..., Awaitable[
 
     async def handle(ctx: ServerRequestContext[Any, Any], params: CompleteRequestParams) -> HandlerResult:
         _serving.set(ctx)
-        return await entry.handler(ctx, params)
+        result = await entry.handler(ctx, params)
+        if isinstance(result, CompleteResult) and len(result.completion.values) > _MAX_COMPLETIONS:
+            return CompleteResult(completion=_first_of(result.completion))
+        return result
 
     target.add_request_handler(_COMPLETE, CompleteRequestParams, handle)
+
+
+def _first_of(completion: Completion) -> Completion:
+    """Return as many values as a client may be sent (2025-06-18, server/utilities/completion)."""
+    values = completion.values
+    total = completion.total if completion.total is not None else len(values)
+    return Completion(values=values[:_MAX_COMPLETIONS], total=total, has_more=True)
 
 
 def conform(server: MCPServer[Any]) -> None:
@@ -104,7 +117,7 @@ def conform(server: MCPServer[Any]) -> None:
     rules: dict[str, ServerMiddleware[Any]] = {
         "tools/call": _refuse_unknown_tools(server),
         "prompts/get": _refuse_unknown_prompts(server),
-        "resources/read": _name_missing_resources,
+        "resources/read": _name_missing_resources(server),
         **dict.fromkeys(lists, _refuse_cursors),
     }
 
@@ -134,23 +147,20 @@ def _refuse_unknown_tools(server: MCPServer[Any]) -> ServerMiddleware[Any]:
 
 
 def _refuse_unknown_prompts(server: MCPServer[Any]) -> ServerMiddleware[Any]:
-    """Answer for a prompt that does not exist, or that lacks an argument, with -32602 (server/prompts).
+    """Answer for a prompt that does not exist, and for arguments it cannot take, with -32602 (server/prompts).
 
     The SDK takes both for a failure of the server.
     """
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        name = (ctx.params or {}).get("name")
+        params = ctx.params or {}
+        name, given = params.get("name"), params.get("arguments") or {}
         if isinstance(name, str):
-            prompts = {prompt.name: prompt for prompt in await server.list_prompts()}
-            if name not in prompts:
+            prompt = server._prompt_manager.get_prompt(name)
+            if prompt is None:
                 raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name[:128]}")
-            given = (ctx.params or {}).get("arguments") or {}
-            missing = [
-                item.name for item in prompts[name].arguments or () if item.required and item.name not in given
-            ]
-            if missing:
-                raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} needs {', '.join(missing)}")
+            if isinstance(given, Mapping) and (fault := prompt_fault(prompt, given)):
+                raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} {fault}")
         return await call_next(ctx)
 
     return refuse
@@ -163,18 +173,25 @@ async def _refuse_cursors(ctx: ServerRequestContext[Any, Any], call_next: CallNe
     return await call_next(ctx)
 
 
-async def _name_missing_resources(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+def _name_missing_resources(server: MCPServer[Any]) -> ServerMiddleware[Any]:
     """Answer for a missing resource in a session with -32002 (2025-11-25, server/resources, "Error Handling").
 
-    The SDK answers with the code of 2026-07-28 in both eras.
+    The SDK answers with the code of 2026-07-28 in both eras, and takes a variable of a wrong type for its own fault.
     """
-    try:
-        return await call_next(ctx)
-    except MCPError as error:
-        missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
-        if missing and REVISIONS[ctx.protocol_version].sessionful:
-            raise MCPError(RESOURCE_NOT_FOUND, error.message, error.data) from None
-        raise
+
+    async def name(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        uri = (ctx.params or {}).get("uri")
+        try:
+            if isinstance(uri, str) and variables_fault(server, uri):
+                raise MCPError(INVALID_PARAMS, f"Unknown resource: {uri}", {"uri": uri})
+            return await call_next(ctx)
+        except MCPError as error:
+            missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
+            if missing and REVISIONS[ctx.protocol_version].sessionful:
+                raise MCPError(RESOURCE_NOT_FOUND, error.message, error.data) from None
+            raise
+
+    return name
 
 
 def header_annotation_fault(schema: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-__all__ = ["MAX_QUOTE", "brief", "cut", "described", "is_brief"]
+__all__ = ["MAX_QUOTE", "brief", "cut", "cut_uri", "described", "is_brief", "places"]
 
 MAX_QUOTE: Final = 200
 """Characters that an error or a log line repeats of what a client sent."""
@@ -26,6 +26,15 @@ def cut(text: str) -> str:
     return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}..."
 
 
+def cut_uri(error: dict[str, Any], uri: Any) -> dict[str, Any]:
+    """Shorten the URI of a request in a JSON-RPC error that repeats it."""
+    if not isinstance(uri, str) or len(uri) <= MAX_QUOTE:
+        return error
+    data = error.get("data")
+    repeated = {"data": {**data, "uri": cut(uri)}} if isinstance(data, dict) and data.get("uri") == uri else {}
+    return {**error, "message": error["message"].replace(uri, cut(uri)), **repeated}
+
+
 def described(error: ValidationError) -> str:
     """Say in one line what is wrong and where, without repeating values."""
     shown = [f"{cut('.'.join(map(str, item['loc']))) or 'params'}: {item['msg']}" for item in _first(error)]
@@ -35,6 +44,11 @@ def described(error: ValidationError) -> str:
 def is_brief(error: ValidationError) -> bool:
     """Tell whether pydantic's own text may be sent and logged; the values behind it must be short."""
     return error.error_count() <= _MOST_BUILT and len(str(error)) <= _LONGEST
+
+
+def places(error: ValidationError) -> list[tuple[int | str, ...]]:
+    """Return where the first errors are; nothing where there are too many to look at."""
+    return [item["loc"] for item in _first(error)]
 
 
 def brief(error: ValidationError) -> ValidationError:

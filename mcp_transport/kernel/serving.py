@@ -13,7 +13,7 @@ from typing import Any, Final
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel.server import NotificationOptions
+from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.server.subscriptions import ListenHandler
@@ -24,6 +24,7 @@ from mcp_types import (
     InputRequiredResult,
     SubscriptionsListenRequestParams,
 )
+from mcp_types.methods import SPEC_CLIENT_METHODS
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
@@ -31,19 +32,18 @@ from mcp_transport.kernel.access import Access, Rule, refuse_hidden
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
-from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
+from mcp_transport.kernel.exchange import Exchange, StandaloneChannel, may_ask
 from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
-from mcp_transport.kernel.invalid import described
+from mcp_transport.kernel.invalid import cut_uri, described
 from mcp_transport.kernel.lifespan import Lifespan
+from mcp_transport.kernel.limits import TooMuch, bounded
 from mcp_transport.kernel.remembering import remembered
 from mcp_transport.kernel.values import Outcome, Traits
-from mcp_transport.protocol.capabilities import all_missing_capabilities
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY,
     sessionless_code,
 )
 from mcp_transport.protocol.headers import Headers
@@ -74,6 +74,8 @@ class Kernel:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
         self.access, self._plain = Access(server, access or {}), PlainCalls(server)
+        # FastMCP lists each error of arguments, and makes its validators at each call.
+        self._counts_arguments = not isinstance(server, MCPServer | Server)
         self._header_parameters, self._greetings = HeaderParameters(), Greetings()
         self.bus = EventBus()
         self.listening = Listening(self.bus)
@@ -166,12 +168,15 @@ class Kernel:
             return Outcome(result=known)
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = _Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
-        version = exchange.facts.protocol_version
-        work = _answered(runner, exchange, "initialize", params)
-        outcome = await _outcome(Request(0, "initialize", None), version, work)
+        request = Request(0, "initialize", params)
+        work = self._initialize(runner, exchange, request)
+        outcome = await _outcome(request, exchange.facts.protocol_version, work)
         if is_plain and outcome.result is not None:
             self._greetings.keep(options, params, outcome.result)
         return outcome
+
+    async def _initialize(self, runner: _Runner, exchange: Exchange, request: Request) -> Outcome:
+        return await _answered(runner, exchange, request.method, self._bounded(request).params)
 
     def _has_no_middleware_of_its_own(self) -> bool:
         return all(map(passes_plain_calls, self.server.middleware))
@@ -185,10 +190,16 @@ class Kernel:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         if request.hidden:
-            return await _outcome(request, version, _hide(request, version))
+            return await _outcome(request, version, self._hide(request, version))
         if (tool := self._plain.tool(request)) is not None and not _is_traced(request.meta):
             return await _outcome(request, version, self._call_plainly(tool, request, version, exchange))
         return await _outcome(request, version, self._call(request, exchange))
+
+    async def _hide(self, request: Request, version: str) -> Outcome:
+        return Outcome(result=refuse_hidden(self._bounded(request), version))
+
+    def _bounded(self, request: Request) -> Request:
+        return bounded(request, counts_arguments=self._counts_arguments)
 
     async def _call_plainly(
         self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
@@ -208,13 +219,17 @@ class Kernel:
     async def _call(
         self, request: Request, exchange: Callable[[], Exchange], answer: InputRequiredResult | None = None
     ) -> Outcome:
+        request = self._bounded(request)
         runner = self._runner(exchange())
         runner.answer = answer
         return await _answered(runner, exchange(), request.method, request.params)
 
     def hears(self, notification: Notification) -> bool:
-        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log."""
-        return bool(
+        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log.
+
+        Nobody is owed an answer to what should have been a request.
+        """
+        return notification.method not in SPEC_CLIENT_METHODS and bool(
             notification.params
             or notification.method not in _BARE
             or self.server.get_notification_handler(notification.method) is not None
@@ -223,7 +238,12 @@ class Kernel:
         )
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
-        """Run the handler of one notification, if there is one."""
+        """Run the handler of one notification, if there is one; one that is too long is dropped."""
+        try:
+            self._bounded(Request(0, notification.method, notification.params))
+        except TooMuch as error:
+            logger.debug("dropped a notification: %s", error.message)
+            return
         runner = self._runner(exchange)
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
@@ -238,7 +258,7 @@ async def _answered(
     runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
 ) -> Outcome:
     try:
-        return _may_ask(exchange, await runner.on_request(exchange, method, params))
+        return may_ask(exchange, await runner.on_request(exchange, method, params))
     finally:
         await _close(runner.connection)
 
@@ -251,7 +271,7 @@ async def _outcome(request: Request, version: str, work: Awaitable[Outcome]) -> 
         fields = error.error.model_dump(mode="json", exclude_none=True)
         if not REVISIONS[version].sessionful:
             fields["code"] = sessionless_code(fields["code"])
-        return Outcome(error=fields)
+        return Outcome(error=cut_uri(fields, (request.params or {}).get("uri")), malformed=isinstance(error, TooMuch))
     except ValidationError as error:
         message = f"Invalid params for {request.method}: {described(error)}"
         return Outcome(error={"code": INVALID_PARAMS, "message": message}, malformed=True)
@@ -289,10 +309,6 @@ class _Runner(ServerRunner[Any]):
         return self._serialize(ctx.method, ctx.protocol_version, self.answer)
 
 
-async def _hide(request: Request, version: str) -> Outcome:
-    return Outcome(result=refuse_hidden(request, version))
-
-
 def _is_traced(meta: Mapping[str, Any] | None) -> bool:
     """Tell whether a span would reach anybody: a collector of ours, or whoever called with a trace of his own."""
     return "traceparent" in (meta or ()) or not isinstance(get_tracer_provider(), ProxyTracerProvider)
@@ -302,20 +318,6 @@ async def _close(connection: Connection) -> None:
     """Do what handlers left to be done at the end, which is mostly nothing."""
     if connection.exit_stack._exit_callbacks:  # type: ignore[attr-defined]
         await aclose_shielded(connection)
-
-
-def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
-    """Turn a question the client cannot answer into the error that says so (2026-07-28, patterns/mrtr)."""
-    if result.get("resultType") != "input_required":
-        return Outcome(result=result)
-    questions = (result.get("inputRequests") or {}).values()
-    asked = [(question["method"], question.get("params")) for question in questions]
-    required = all_missing_capabilities(asked, exchange.facts.capabilities)
-    if not required:
-        return Outcome(result=result)
-    message = f"this request needs the client capabilities {', '.join(sorted(required))}"
-    data = {"requiredCapabilities": required}
-    return Outcome(error={"code": MISSING_CLIENT_CAPABILITY, "message": message, "data": data})
 
 
 def _connection(exchange: Exchange) -> Connection:
@@ -337,4 +339,3 @@ def _client(version: str, about: Sequence[Any]) -> tuple[InitializeRequestParams
     """Read what a client says of itself, as the SDK reads an envelope."""
     connection = Connection.from_envelope(version, *about)
     return connection.client_params, connection.client_capabilities
-

@@ -14,6 +14,8 @@ RequestId = str | int
 
 # Ids and progress tokens are stored, and repeated in every message of a call.
 _MAX_ID: Final = 256
+# A method is logged and counted.
+_MAX_METHOD: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def _parse_call(value: dict[str, Any]) -> Request | Notification:
     method, params = value["method"], value.get("params")
     if not isinstance(method, str) or not method:
         raise invalid_request(f'"method" must be a non-empty string, got {_kind(method)}')
+    if len(method) > _MAX_METHOD:
+        raise invalid_request(f'"method" may hold {_MAX_METHOD} characters, got {len(method)}')
     if "params" in value and not isinstance(params, dict):
         raise invalid_request(f'"params" must be an object, got {_kind(params)}')
     if "result" in value or "error" in value:
