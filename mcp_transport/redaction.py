@@ -19,7 +19,7 @@ __all__ = ["WITHHELD", "is_long", "origin", "redacted"]
 WITHHELD: Final = "(text withheld)"
 
 # Characters of an exception's text that a log takes.
-_LONGEST: Final = 4096
+_LONGEST: Final = 8192
 
 # What a reader of a traceback needs of a frame's module.
 _MODULE_FACTS: Final = ("__name__", "__file__", "__loader__")

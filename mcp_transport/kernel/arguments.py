@@ -41,23 +41,21 @@ class BoundedMetadata(FuncMetadata):
                 if is_brief(error):
                     raise
         try:
-            validated = _hasty(self.arg_model).validate_python(self.pre_parse_json(arguments_to_validate))
+            validated = _hasty(self.arg_model).validate_python(self._parsed(arguments_to_validate))
         except ValidationError as error:
             raise brief(error) from None
         arguments: dict[str, Any] = validated.model_dump_one_level()
         return arguments
 
-    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+    def _parsed(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Parse texts that stand for objects and arrays, but for those that hold too much: these stay texts."""
         left, texts = _MOST_PARSED, {}
-        for name, value in data.items():
+        for name, value in arguments.items():
             if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
                 left -= value.count(",")
                 if left < 0:
                     texts[name] = value
-        if not texts:
-            return super().pre_parse_json(data)
-        return super().pre_parse_json({name: value for name, value in data.items() if name not in texts}) | texts
+        return self.pre_parse_json({name: item for name, item in arguments.items() if name not in texts}) | texts
 
 
 def bound(tool: Tool) -> None:

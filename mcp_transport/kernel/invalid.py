@@ -18,7 +18,7 @@ _MOST_BUILT: Final = 20
 _MOST_SHOWN: Final = 3
 
 # Characters of pydantic's own text.
-_LONGEST: Final = 4096
+_LONGEST: Final = 8192
 
 
 def cut(text: str) -> str:
