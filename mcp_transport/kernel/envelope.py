@@ -80,7 +80,7 @@ def _check_served_version(meta: Mapping[str, Any], headers: Headers, versions: S
     version = meta.get(PROTOCOL_VERSION_META_KEY)
     agreed = isinstance(version, str) and headers.get("mcp-protocol-version") == version
     if agreed and CLIENT_CAPABILITIES_META_KEY in meta and version not in versions:
-        data = {"supported": list(versions), "requested": version}
+        data = {"supported": list(versions), "requested": str(version)[:200]}
         raise ProtocolError(400, UNSUPPORTED_VERSION, "Unsupported protocol version", data=data)
 
 

@@ -65,19 +65,22 @@ def sessionful_features(server: MCPServer[Any]) -> None:
         return EmptyResult()
 
     async def subscribe(ctx: Any, params: SubscribeRequestParams) -> EmptyResult:
-        try:
-            await ctx.request.own_session.subscribe(str(params.uri), wanted=True)
-        except ValueError as error:
-            raise MCPError(INVALID_PARAMS, str(error)) from None
-        return EmptyResult()
+        return await _subscribe(ctx, str(params.uri), wanted=True)
 
     async def unsubscribe(ctx: Any, params: UnsubscribeRequestParams) -> EmptyResult:
-        await ctx.request.own_session.subscribe(str(params.uri), wanted=False)
-        return EmptyResult()
+        return await _subscribe(ctx, str(params.uri), wanted=False)
 
     target.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
     target.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
     target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+
+
+async def _subscribe(ctx: Any, uri: str, *, wanted: bool) -> EmptyResult:
+    try:
+        await ctx.request.own_session.subscribe(uri, wanted=wanted)
+    except ValueError as error:
+        raise MCPError(INVALID_PARAMS, str(error)) from None
+    return EmptyResult()
 
 
 def serve_completions(server: MCPServer[Any], function: Callable[..., Awaitable[Completion | None]]) -> None:

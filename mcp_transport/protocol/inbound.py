@@ -259,7 +259,10 @@ def _classify_initialize(message: Request, header: str | None, policy: Policy) -
             400,
             UNSUPPORTED_VERSION,
             "Unsupported protocol version: this server has no sessions",
-            data={"supported": list(policy.versions), "requested": requested if isinstance(requested, str) else ""},
+            data={
+                "supported": list(policy.versions),
+                "requested": requested[:200] if isinstance(requested, str) else "",
+            },
         )
     return Opening(message)
 
