@@ -13,7 +13,8 @@ from typing import Final
 from django.conf import settings
 
 from mcp_transport import conf
-from mcp_transport.redaction import WITHHELD, origin, redacted
+from mcp_transport.kernel.invalid import cut
+from mcp_transport.redaction import WITHHELD, is_long, origin, redacted
 
 __all__ = ["Crashes", "caught", "install"]
 
@@ -40,6 +41,23 @@ _LOGGERS: Final = (
 )
 """Whoever logs exceptions."""
 
+_SDK: Final = (
+    "fastmcp.server.mixins.mcp_operations",
+    "fastmcp.server.server",
+    "mcp.server.connection",
+    "mcp.server.context",
+    "mcp.server.mcpserver.resolve",
+    "mcp.server.mcpserver.resources.resource_manager",
+    "mcp.server.mcpserver.server",
+    "mcp.server.request_state",
+    "mcp.server.runner",
+    "mcp.server.session",
+    "mcp.server.subscriptions",
+)
+"""Whoever logs what a client sent, as it came; this package quotes and cuts it where it logs."""
+
+_MOST_ITEMS: Final = 20
+
 # How they log what a handler said on purpose: its name, then its text.
 _QUOTING: Final = "failed: %r"
 
@@ -50,6 +68,18 @@ _RESOURCE: Final = "Resource %r"
 
 caught: Final[ContextVar[list[BaseException] | None]] = ContextVar("mcp_transport.logs.caught", default=None)
 """Where the client for tests keeps what is raised while its requests are served."""
+
+
+class Quoted(logging.Filter):
+    """Cuts what log records repeat of what a client sent, and escapes line breaks and control characters."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let each record pass."""
+        if isinstance(record.args, tuple) and record.args:
+            record.args = tuple(map(_quoted, record.args))
+        elif not record.args:
+            record.msg = _quoted(record.msg)
+        return True
 
 
 class Crashes(logging.Filter):
@@ -70,7 +100,7 @@ class Crashes(logging.Filter):
             raised = _unwrapped(error)
             if (found := caught.get()) is not None:
                 found.append(raised)
-            shown = raised if is_open else redacted(raised)
+            shown = raised if is_open and not is_long(raised) else redacted(raised)
             record.exc_info, record.exc_text = (type(shown), shown, shown.__traceback__), None
             # Mails to ADMINS are told apart by this line alone.
             message, words = (
@@ -83,11 +113,21 @@ class Crashes(logging.Filter):
 
 
 def install() -> None:
-    """Have the loggers of exceptions write no texts; more than once does no harm."""
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, Crashes) for known in logger.filters):
-            logger.addFilter(Crashes())
+    """Have the loggers of exceptions write no texts, and the SDK's no raw ones; more than once does no harm."""
+    for kind, names in ((Quoted, _SDK), (Crashes, _LOGGERS)):
+        for name in names:
+            logger = logging.getLogger(name)
+            if not any(isinstance(known, kind) for known in logger.filters):
+                logger.addFilter(kind())
+
+
+def _quoted(value: object) -> object:
+    if isinstance(value, list):
+        return [_quoted(item) for item in value[:_MOST_ITEMS]]
+    if not isinstance(value, str):
+        return value
+    text = cut(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _texts_are_wanted() -> bool:

@@ -8,12 +8,17 @@ from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
+from pydantic import ValidationError
 
 from mcp_transport.exceptions import MCPTransportError
+from mcp_transport.kernel.invalid import is_brief
 
-__all__ = ["WITHHELD", "origin", "redacted"]
+__all__ = ["WITHHELD", "is_long", "origin", "redacted"]
 
 WITHHELD: Final = "(text withheld)"
+
+# Characters of an exception's text that a log takes.
+_LONGEST: Final = 8192
 
 # What a reader of a traceback needs of a frame's module.
 _MODULE_FACTS: Final = ("__name__", "__file__", "__loader__")
@@ -38,6 +43,31 @@ def redacted(error: BaseException) -> BaseException:
             stand_in.__context__ = made[id(original.__context__)][1]
         stand_in.__suppress_context__ = original.__suppress_context__
     return made[id(error)][1]
+
+
+def is_long(error: BaseException) -> bool:
+    """Tell whether an exception, or one that it comes from, has a text too long for a log."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        known = waiting.pop()
+        if id(known) in seen:
+            continue
+        seen.add(id(known))
+        if _is_wordy(known):
+            return True
+        waiting += known.exceptions if isinstance(known, BaseExceptionGroup) else ()
+        waiting += [linked for linked in (known.__cause__, known.__context__) if linked is not None]
+    return False
+
+
+def _is_wordy(error: BaseException) -> bool:
+    if isinstance(error, ValidationError):
+        return not is_brief(error)  # to write it takes longer than to count its errors
+    try:
+        return len(str(error)) > _LONGEST
+    except Exception:  # its __str__ is a project's own, and may fail as it likes
+        return False
 
 
 def origin(error: BaseException) -> str:

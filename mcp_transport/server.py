@@ -31,6 +31,7 @@ from mcp_transport.kernel import (
     header_annotation_fault,
     serve_completions,
     sessionful_features,
+    untextual,
 )
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
@@ -151,6 +152,8 @@ def prompt(
     def declare(function: _FunctionT) -> _FunctionT:
         adapted = adapt(function, atomic=atomic)
         made = _made(adapted, Prompt.from_function, **_texts(options))
+        if unfit := untextual(made):
+            raise DefinitionError(f"{where(function)}: arguments of prompts are texts, which {unfit[0]!r} cannot be")
         _add(declared.prompts, made.name, made, "prompt", adapted)
         _restrict("prompt", made.name, access)
         return function

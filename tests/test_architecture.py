@@ -55,7 +55,17 @@ RULES = (
     # The SDK and what its seams are made of: it hands a Starlette request to handlers.
     Rule(
         "mcp_transport.kernel",
-        ("mcp", "mcp_types", "pydantic", "anyio", "starlette", "opentelemetry", "orjson", "mcp_transport.protocol"),
+        (
+            "mcp",
+            "mcp_types",
+            "pydantic",
+            "pydantic_core",
+            "anyio",
+            "starlette",
+            "opentelemetry",
+            "orjson",
+            "mcp_transport.protocol",
+        ),
     ),
     Rule(
         "mcp_transport.backends.cache",

@@ -24,6 +24,7 @@ from mcp_transport.kernel.handlers import (
 )
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.serving import Kernel
+from mcp_transport.kernel.texts import untextual
 from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet, Traits
 
 __all__ = [
@@ -53,4 +54,5 @@ __all__ = [
     "send_log",
     "serve_completions",
     "sessionful_features",
+    "untextual",
 ]

@@ -14,6 +14,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_transport.kernel.failures import is_asked_for
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.hiding import hide
+from mcp_transport.kernel.limits import subscribed
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.principal import Principal
 
@@ -84,7 +85,7 @@ class Access:
     def scopes(self, request: Request) -> frozenset[str]:
         """Return the scopes that a request needs; to hear of a resource takes those of reading it."""
         if request.method == "subscriptions/listen":
-            keys = [self._key("resource", uri) for uri in _listened_to(request)]
+            keys = [self._key("resource", uri) for uri in subscribed(request)]
         else:
             keys = [self._key(*asked)] if (asked := asked_for(request)) is not None else []
         rules = [self._rules.get(key) for key in keys if key is not None]
@@ -116,7 +117,7 @@ class Access:
 
     async def _visible_subscriptions(self, request: Request, principal: Principal) -> Request:
         """Leave out the URIs of hidden resources and, so that these are not told from them, of missing ones."""
-        if "resource" not in self._samples or not (uris := _listened_to(request)):
+        if "resource" not in self._samples or not (uris := subscribed(request)):
             return request
         keys = [self._key("resource", uri) for uri in uris]
         shown = {key: await _permits(self._rule("resource", key), principal) for key in set(keys)} | {None: False}
@@ -148,13 +149,6 @@ class _Lists:
         kept = [item for item in result.get(member, []) if await self._access.shows(kind, item.get(name), principal)]
         own = {"cacheScope": "private"} if "cacheScope" in result else {}
         return {**result, member: kept, **own}
-
-
-def _listened_to(request: Request) -> list[Any]:
-    """Return the URIs that `subscriptions/listen` names; nothing where it is malformed."""
-    wanted = (request.params or {}).get("notifications")
-    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
-    return uris if isinstance(uris, list) else []
 
 
 def asked_for(request: Request) -> _Key | None:

@@ -26,8 +26,11 @@ from mcp_types import CallToolRequestParams, CallToolResult, InputRequiredResult
 from mcp_types.methods import validate_client_request
 from pydantic import BaseModel, ValidationError, create_model
 
+from mcp_transport.kernel.arguments import BoundedMetadata, bound
 from mcp_transport.kernel.exchange import Exchange
 from mcp_transport.kernel.handlers import lowlevel
+from mcp_transport.kernel.invalid import cut, places
+from mcp_transport.kernel.limits import bounded
 from mcp_transport.kernel.remembering import remembered
 from mcp_transport.protocol.jsonrpc import Request
 
@@ -41,6 +44,7 @@ _PLAIN: Final = frozenset({"name", "arguments", "_meta"})
 _PASSING: Final = (OpenTelemetryMiddleware, RequestStateBoundary)
 
 _SCALARS: Final = (str, int, bool)
+_METADATA: Final = (FuncMetadata, BoundedMetadata)
 
 # What two models differ in that are made of the same members.
 _OF_ONE_MODEL: Final = ("cls", "ref", "metadata")
@@ -67,12 +71,16 @@ class PlainCalls:
     def tool(self, request: Request) -> Tool | None:
         """Return the tool a request calls, if the SDK's whole way would make no difference."""
         params = request.params
-        if request.method != _METHOD or self._tools is None or not _is_plain(params or {}) or self._is_changed():
+        if request.method != _METHOD or (tool := self._known(params or {})) is None:
             return None
-        tool = self._tools.get_tool((params or {})["name"])
-        if tool is None or type(tool).run is not Tool.run or tool.resolved_params:
+        bound(tool)
+        if type(tool).run is not Tool.run or tool.resolved_params or not _is_plain(params or {}):
             return None
-        return tool
+        return None if self._is_changed() else tool
+
+    def _known(self, params: Mapping[str, Any]) -> Tool | None:
+        name = params.get("name")
+        return self._tools.get_tool(name) if self._tools is not None and isinstance(name, str) else None
 
     def _is_changed(self) -> bool:
         """Tell whether a project has put something of its own around calls."""
@@ -171,7 +179,6 @@ def _is_plain(params: Mapping[str, Any]) -> bool:
     """Tell whether parameters have nothing that only some calls have; what is wrong in them is the SDK's to say."""
     return (
         params.keys() <= _PLAIN
-        and isinstance(params.get("name"), str)
         and isinstance(params.get("arguments", params), dict)
         and isinstance(meta := params.get("_meta", params), dict)
         and meta.get("progressToken", "") is not None
@@ -179,9 +186,9 @@ def _is_plain(params: Mapping[str, Any]) -> bool:
 
 
 def _check_meta(version: str, meta: Mapping[str, Any]) -> None:
-    """Check `_meta` as the SDK checks requests; but for its token, a client sends the same one each time.
+    """Check `_meta` as all requests are checked; but for its token, a client sends the same one each time.
 
-    Raises: ValidationError.
+    Raises: TooMuch, ValidationError.
     """
     if type(meta.get("progressToken")) in (str, int):
         meta = {name: value for name, value in meta.items() if name != "progressToken"}
@@ -190,13 +197,14 @@ def _check_meta(version: str, meta: Mapping[str, Any]) -> None:
 
 @remembered
 def _check_words(version: str, meta: Mapping[str, Any]) -> None:
-    validate_client_request(_METHOD, version, {"name": "", "_meta": meta})
+    request = bounded(Request(0, _METHOD, {"name": "", "_meta": meta}))
+    validate_client_request(_METHOD, version, request.params)
 
 
 def _scalar_text(tool: Tool, returned: Any) -> str | None:
     """Return the text of a result that is of the very type its tool declares, and has no other form than its own."""
     kind, metadata = type(returned), tool.fn_metadata
-    if kind not in _SCALARS or type(metadata) is not FuncMetadata or not metadata.wrap_output:
+    if kind not in _SCALARS or type(metadata) not in _METADATA or not metadata.wrap_output:
         return None
     if metadata.output_schema is None or _wrapped_scalar(metadata.output_model) is not kind:
         return None
@@ -248,7 +256,7 @@ def _log(name: str, error: BaseException) -> None:
     if not isinstance(error, ToolError) or isinstance(error, UnexpectedToolError):
         logger.error("the tool %r raised an unexpected exception", name, exc_info=error, extra=about)
     elif isinstance(error.__cause__, ValidationError):
-        fields = sorted({str(item["loc"][0])[:64] for item in error.__cause__.errors() if item["loc"]})
+        fields = sorted({str(place[0])[:64] for place in places(error.__cause__) if place})
         logger.info("the tool %r was called with wrong arguments: %r", name, fields, extra=about)
     else:
-        logger.info("the tool %r failed: %r", name, str(error)[:_MAX_TEXT], extra=about)
+        logger.info("the tool %r failed: %r", name, cut(str(error)), extra=about)

@@ -12,16 +12,18 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 
-from mcp_transport.kernel.values import Caller, Facts, Outlet
-from mcp_transport.protocol.capabilities import missing_capabilities
+from mcp_transport.kernel.limits import check_reply
+from mcp_transport.kernel.values import Caller, Facts, Outcome, Outlet
+from mcp_transport.protocol.capabilities import all_missing_capabilities, missing_capabilities
 from mcp_transport.protocol.errors import (
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    MISSING_CLIENT_CAPABILITY,
     REQUEST_TIMEOUT,
 )
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel"]
+__all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel", "may_ask"]
 
 
 class ClientError(MCPError):
@@ -98,9 +100,11 @@ class Exchange:
             )
         timeout = (opts or {}).get("timeout")
         try:
-            return await self.outlet.request(method, params, timeout)
+            reply = await self.outlet.request(method, params, timeout)
         except TimeoutError:
             raise MCPError(REQUEST_TIMEOUT, f"the client did not answer {method} in time") from None
+        check_reply(method, reply)
+        return reply
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the request's own stream."""
@@ -134,3 +138,17 @@ class StandaloneChannel:
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the session's GET stream."""
         await self._exchange.outlet.emit(method, params)
+
+
+def may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
+    """Turn a question the client cannot answer into the error that says so (2026-07-28, patterns/mrtr)."""
+    if result.get("resultType") != "input_required":
+        return Outcome(result=result)
+    questions = (result.get("inputRequests") or {}).values()
+    asked = [(question["method"], question.get("params")) for question in questions]
+    required = all_missing_capabilities(asked, exchange.facts.capabilities)
+    if not required:
+        return Outcome(result=result)
+    message = f"this request needs the client capabilities {', '.join(sorted(required))}"
+    data = {"requiredCapabilities": required}
+    return Outcome(error={"code": MISSING_CLIENT_CAPABILITY, "message": message, "data": data})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
@@ -27,6 +27,8 @@ from mcp_types import (
 )
 from pydantic import BaseModel
 
+from mcp_transport.kernel.hiding import is_hidden
+from mcp_transport.kernel.texts import prompt_fault, variables_fault
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     RESOURCE_NOT_FOUND,
@@ -63,19 +65,22 @@ def sessionful_features(server: MCPServer[Any]) -> None:
         return EmptyResult()
 
     async def subscribe(ctx: Any, params: SubscribeRequestParams) -> EmptyResult:
-        try:
-            await ctx.request.own_session.subscribe(str(params.uri), wanted=True)
-        except ValueError as error:
-            raise MCPError(INVALID_PARAMS, str(error)) from None
-        return EmptyResult()
+        return await _subscribe(ctx, str(params.uri), wanted=True)
 
     async def unsubscribe(ctx: Any, params: UnsubscribeRequestParams) -> EmptyResult:
-        await ctx.request.own_session.subscribe(str(params.uri), wanted=False)
-        return EmptyResult()
+        return await _subscribe(ctx, str(params.uri), wanted=False)
 
     target.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
     target.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
     target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+
+
+async def _subscribe(ctx: Any, uri: str, *, wanted: bool) -> EmptyResult:
+    try:
+        await ctx.request.own_session.subscribe(uri, wanted=wanted)
+    except ValueError as error:
+        raise MCPError(INVALID_PARAMS, str(error)) from None
+    return EmptyResult()
 
 
 def serve_completions(server: MCPServer[Any], function: Callable[..., Awaitable[Completion | None]]) -> None:
@@ -115,7 +120,7 @@ def conform(server: MCPServer[Any]) -> None:
     rules: dict[str, ServerMiddleware[Any]] = {
         "tools/call": _refuse_unknown_tools(server),
         "prompts/get": _refuse_unknown_prompts(server),
-        "resources/read": _name_missing_resources,
+        "resources/read": _name_missing_resources(server),
         **dict.fromkeys(lists, _refuse_cursors),
     }
 
@@ -145,23 +150,20 @@ def _refuse_unknown_tools(server: MCPServer[Any]) -> ServerMiddleware[Any]:
 
 
 def _refuse_unknown_prompts(server: MCPServer[Any]) -> ServerMiddleware[Any]:
-    """Answer for a prompt that does not exist, or that lacks an argument, with -32602 (server/prompts).
+    """Answer for a prompt that does not exist, and for arguments it cannot take, with -32602 (server/prompts).
 
     The SDK takes both for a failure of the server.
     """
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        name = (ctx.params or {}).get("name")
+        params = ctx.params or {}
+        name, given = params.get("name"), params.get("arguments") or {}
         if isinstance(name, str):
-            prompts = {prompt.name: prompt for prompt in await server.list_prompts()}
-            if name not in prompts:
+            prompt = server._prompt_manager.get_prompt(name)
+            if prompt is None:
                 raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name[:128]}")
-            given = (ctx.params or {}).get("arguments") or {}
-            missing = [
-                item.name for item in prompts[name].arguments or () if item.required and item.name not in given
-            ]
-            if missing:
-                raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} needs {', '.join(missing)}")
+            if isinstance(given, Mapping) and (fault := prompt_fault(prompt, given)):
+                raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} {fault}")
         return await call_next(ctx)
 
     return refuse
@@ -174,18 +176,25 @@ async def _refuse_cursors(ctx: ServerRequestContext[Any, Any], call_next: CallNe
     return await call_next(ctx)
 
 
-async def _name_missing_resources(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+def _name_missing_resources(server: MCPServer[Any]) -> ServerMiddleware[Any]:
     """Answer for a missing resource in a session with -32002 (2025-11-25, server/resources, "Error Handling").
 
-    The SDK answers with the code of 2026-07-28 in both eras.
+    The SDK answers with the code of 2026-07-28 in both eras, and takes a variable of a wrong type for its own fault.
     """
-    try:
-        return await call_next(ctx)
-    except MCPError as error:
-        missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
-        if missing and REVISIONS[ctx.protocol_version].sessionful:
-            raise MCPError(RESOURCE_NOT_FOUND, error.message, error.data) from None
-        raise
+
+    async def name(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        uri = (ctx.params or {}).get("uri")
+        try:
+            if isinstance(uri, str) and not is_hidden("resource", uri) and variables_fault(server, uri):
+                raise MCPError(INVALID_PARAMS, f"Unknown resource: {uri}", {"uri": uri})
+            return await call_next(ctx)
+        except MCPError as error:
+            missing = error.code == INVALID_PARAMS and isinstance(error.data, dict) and "uri" in error.data
+            if missing and REVISIONS[ctx.protocol_version].sessionful:
+                raise MCPError(RESOURCE_NOT_FOUND, error.message, error.data) from None
+            raise
+
+    return name
 
 
 def header_annotation_fault(schema: dict[str, Any]) -> str:

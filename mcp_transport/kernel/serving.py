@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mcp.server.connection import Connection
-from mcp.server.lowlevel.server import NotificationOptions
+from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner
 from mcp.server.subscriptions import ListenHandler
@@ -19,26 +19,27 @@ from mcp_types import (
     InputRequiredResult,
     SubscriptionsListenRequestParams,
 )
+from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
 from mcp_transport.kernel.access import Access, Rule, asked_for
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
-from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
+from mcp_transport.kernel.exchange import Exchange, StandaloneChannel, may_ask
 from mcp_transport.kernel.failures import TooLarge, is_asked_for
 from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.hiding import hiding
+from mcp_transport.kernel.invalid import cut_uri, described
 from mcp_transport.kernel.lifespan import Lifespan
+from mcp_transport.kernel.limits import TooMuch, bounded
 from mcp_transport.kernel.runner import Runner, close, connection_of, is_traced
 from mcp_transport.kernel.values import Outcome, Traits
-from mcp_transport.protocol.capabilities import all_missing_capabilities
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY,
     sessionless_code,
 )
 from mcp_transport.protocol.headers import Headers
@@ -69,6 +70,8 @@ class Kernel:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
         self.access, self._plain = Access(server, access or {}), PlainCalls(server)
+        # FastMCP lists each error of arguments, and makes its validators at each call.
+        self._counts_arguments = not isinstance(server, MCPServer | Server)
         self._header_parameters, self._greetings = HeaderParameters(), Greetings()
         self.bus = EventBus()
         self.listening = Listening(self.bus)
@@ -161,12 +164,15 @@ class Kernel:
             return Outcome(result=known)
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
-        version = exchange.facts.protocol_version
-        work = _answered(runner, exchange, "initialize", params)
-        outcome = await self._outcome(Request(0, "initialize", None), version, work)
+        request = Request(0, "initialize", params)
+        work = self._initialize(runner, exchange, request)
+        outcome = await self._outcome(request, exchange.facts.protocol_version, work)
         if is_plain and outcome.result is not None:
             self._greetings.keep(options, params, outcome.result)
         return outcome
+
+    async def _initialize(self, runner: Runner, exchange: Exchange, request: Request) -> Outcome:
+        return await _answered(runner, exchange, request.method, self._bounded(request).params)
 
     def _has_no_middleware_of_its_own(self) -> bool:
         return all(map(passes_plain_calls, self.server.middleware))
@@ -186,6 +192,9 @@ class Kernel:
             return await self._outcome(request, version, self._call_plainly(tool, request, version, exchange))
         return await self._outcome(request, version, self._call(request, exchange))
 
+    def _bounded(self, request: Request) -> Request:
+        return bounded(request, counts_arguments=self._counts_arguments)
+
     async def _call_plainly(
         self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
     ) -> Outcome:
@@ -204,6 +213,7 @@ class Kernel:
     async def _call(
         self, request: Request, exchange: Callable[[], Exchange], answer: InputRequiredResult | None = None
     ) -> Outcome:
+        request = self._bounded(request)
         runner = self._runner(exchange())
         runner.answer = answer
         return await _answered(runner, exchange(), request.method, request.params)
@@ -211,9 +221,12 @@ class Kernel:
     def hears(self, notification: Notification) -> bool:
         """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log.
 
-        A request without an id is nobody's: what a middleware refuses of it would tell of what is hidden.
+        A request without an id is nobody's: nobody is owed an answer, and a middleware's would tell what is hidden.
         """
-        return self.server.get_request_handler(notification.method) is None and bool(
+        is_request = notification.method in SPEC_CLIENT_METHODS or self.server.get_request_handler(
+            notification.method
+        )
+        return not is_request and bool(
             notification.params
             or notification.method not in _BARE
             or self.server.get_notification_handler(notification.method) is not None
@@ -222,7 +235,12 @@ class Kernel:
         )
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
-        """Run the handler of one notification, if there is one."""
+        """Run the handler of one notification, if there is one; one that is too long is dropped."""
+        try:
+            self._bounded(Request(0, notification.method, notification.params))
+        except TooMuch as error:
+            logger.debug("dropped a notification: %s", error.message)
+            return
         runner = self._runner(exchange)
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
@@ -240,9 +258,9 @@ class Kernel:
         except TooLarge as error:
             return self.refused(request, version, error)
         except MCPError as error:
-            return _error(version, error)
+            return _error(request, version, error)
         except ValidationError as error:
-            message = _describe(request.method, error)
+            message = f"Invalid params for {request.method}: {described(error)}"
             return Outcome(error={"code": INVALID_PARAMS, "message": message}, malformed=True)
         except BaseException as error:
             if is_asked_for(error):
@@ -261,7 +279,7 @@ class Kernel:
         operation = operation_of(request.method, request.params)
         logger.warning("%s: %s (MAX_RESULT_BYTES)", operation, error.error.message, extra=_subject(request))
         if request.method != "tools/call":
-            return _error(version, error)
+            return _error(request, version, error)
         return Outcome(result=self._plain.failure(version, f"Error executing tool {_name(request)}: {error}"))
 
     def _runner(self, exchange: Exchange) -> Runner:
@@ -272,16 +290,16 @@ async def _answered(
     runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
 ) -> Outcome:
     try:
-        return _may_ask(exchange, await runner.on_request(exchange, method, params))
+        return may_ask(exchange, await runner.on_request(exchange, method, params))
     finally:
         await close(runner.connection)
 
 
-def _error(version: str, error: MCPError) -> Outcome:
+def _error(request: Request, version: str, error: MCPError) -> Outcome:
     fields = error.error.model_dump(mode="json", exclude_none=True)
     if not REVISIONS[version].sessionful:
         fields["code"] = sessionless_code(fields["code"])
-    return Outcome(error=fields)
+    return Outcome(error=cut_uri(fields, (request.params or {}).get("uri")), malformed=isinstance(error, TooMuch))
 
 
 def _name(request: Request) -> str:
@@ -292,26 +310,3 @@ def _subject(request: Request) -> dict[str, str]:
     """Return what log records are told apart by, besides their stack."""
     kind, name = _SUBJECTS.get(request.method), (request.params or {}).get("name")
     return {"method": request.method, **({kind: name} if kind and isinstance(name, str) else {})}
-
-
-def _may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
-    """Turn a question the client cannot answer into the error that says so (2026-07-28, patterns/mrtr)."""
-    if result.get("resultType") != "input_required":
-        return Outcome(result=result)
-    questions = (result.get("inputRequests") or {}).values()
-    asked = [(question["method"], question.get("params")) for question in questions]
-    required = all_missing_capabilities(asked, exchange.facts.capabilities)
-    if not required:
-        return Outcome(result=result)
-    message = f"this request needs the client capabilities {', '.join(sorted(required))}"
-    data = {"requiredCapabilities": required}
-    return Outcome(error={"code": MISSING_CLIENT_CAPABILITY, "message": message, "data": data})
-
-
-def _describe(method: str, error: ValidationError) -> str:
-    """Say which parameters are wrong and how, without repeating their values."""
-    problems = [
-        f"{'.'.join(str(part) for part in item['loc']) or 'params'}: {item['msg']}"
-        for item in error.errors(include_url=False, include_context=False, include_input=False)[:3]
-    ]
-    return f"Invalid params for {method}: {'; '.join(problems)}"

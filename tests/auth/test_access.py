@@ -110,10 +110,15 @@ async def _only_bob(principal: Principal) -> bool:
 def served(build_endpoint: Any, declarations: Declarations) -> Endpoint:
     declare()
     endpoint: Endpoint = build_endpoint(server=None)
-    endpoint.kernel = Kernel(build_server((b"k" * 32,)), access=declarations.access)
-    endpoint.kernel.bus.publish_to = endpoint._broadcast
+    serve_declared(endpoint, declarations)
     endpoint._authenticate = authenticate
     return endpoint
+
+
+def serve_declared(endpoint: Endpoint, declarations: Declarations) -> None:
+    """Have an endpoint that has served nothing yet serve what is declared."""
+    endpoint.kernel = Kernel(build_server((b"k" * 32,)), access=declarations.access)
+    endpoint.kernel.bus.publish_to = endpoint._broadcast
 
 
 @pytest.fixture(params=["2025-11-25", "2026-07-28"])
@@ -245,6 +250,54 @@ async def test_listening_does_not_tell_hidden_resources_from_missing_ones(served
         assert message is not None
         assert set(message["params"]["notifications"]["resourceSubscriptions"]) == kept
         answer.close()
+
+
+class Counted:
+    """A rule's word, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, principal: Principal) -> bool:
+        self.times += 1
+        return principal.subject == "ann"
+
+
+@pytest.mark.parametrize(("user", "kept"), [("ann", 500), ("bob", 0)])
+async def test_listening_asks_once_for_each_resource_however_many_uris_it_names(
+    served: Endpoint, declarations: Declarations, user: str, kept: int
+) -> None:
+    asked = Counted()
+
+    @resource("stock://{number}", visible=asked)
+    def stock(number: str) -> str:
+        return number
+
+    serve_declared(served, declarations)
+    params = {"notifications": {"resourceSubscriptions": [f"stock://{number % 500}" for number in range(40_000)]}}
+    answer = await send_sessionless(served, "subscriptions/listen", params, user=user)
+    message = await answer.message()
+    assert message is not None
+    assert len(message["params"]["notifications"].get("resourceSubscriptions") or []) == kept
+    assert asked.times == 1
+    answer.close()
+
+
+async def test_more_uris_than_may_be_listened_to_are_refused_before_anybody_is_asked(
+    served: Endpoint, declarations: Declarations
+) -> None:
+    asked = Counted()
+
+    @resource("stock://{number}", visible=asked)
+    def stock(number: str) -> str:
+        return number
+
+    serve_declared(served, declarations)
+    for uris in ([f"stock://{number}" for number in range(1001)], ["stock://" + "9" * 100_000]):
+        params = {"notifications": {"resourceSubscriptions": uris}}
+        answer = await send_sessionless(served, "subscriptions/listen", params, user="ann")
+        assert (answer.status, answer.error_code) == (400, -32602)
+        assert asked.times == 0
 
 
 async def test_listening_takes_the_scopes_of_what_it_names(served: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:

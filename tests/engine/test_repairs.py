@@ -170,9 +170,12 @@ async def test_early_cancellations_of_one_session_are_bounded(client, endpoint):
     assert len(local.cancels) == 100
 
 
-async def test_a_resource_uri_that_is_too_long_cannot_be_subscribed_to(client):
-    refused = await client.request("resources/subscribe", {"uri": "test://" + "x" * 3000})
+@pytest.mark.parametrize("method", ["resources/subscribe", "resources/unsubscribe"])
+@pytest.mark.parametrize("length", [3000, 100_000])
+async def test_a_resource_uri_that_is_too_long_cannot_be_subscribed_to(client, method, length):
+    refused = await client.request(method, {"uri": "test://" + "x" * length})
     assert refused.error_code == -32602
+    assert len(refused.body) < 300
 
 
 def test_a_node_of_a_closed_loop_is_forgotten():

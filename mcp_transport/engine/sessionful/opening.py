@@ -37,6 +37,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
 
     Raises:
         BackendError: the session could not be stored.
+        ProtocolError: 400 / -32602 for a client that says too much of itself.
     """
     params = dict(message.params or {})
     version = negotiate(params.get("protocolVersion"), node.policy.versions)
@@ -45,6 +46,10 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     info: Any = params.get("clientInfo")
     capabilities: Any = params.get("capabilities")
     says_who = isinstance(info, dict) and isinstance(capabilities, dict)  # if not, the kernel refuses it
+    if encoded_size(info, capabilities) > _MAX_CLIENT_BYTES:
+        raise ProtocolError(
+            400, INVALID_PARAMS, f"clientInfo and capabilities may hold {_MAX_CLIENT_BYTES} bytes together"
+        )
     now = node.clock.now()
     session = Session(
         key="",
@@ -89,10 +94,6 @@ def _opened(session: Session, principal: Principal) -> SessionOpened:
 
 
 async def _store(node: Node, session: Session) -> None:
-    if encoded_size(session.client_info, session.capabilities) > _MAX_CLIENT_BYTES:
-        raise ProtocolError(
-            400, INVALID_PARAMS, f"clientInfo and capabilities may hold {_MAX_CLIENT_BYTES} bytes together"
-        )
     for key in await node.backend.open(session):
         logger.info("session %s makes room for a new one of the same principal", short_id(key))
         node.meter.refuse("room")

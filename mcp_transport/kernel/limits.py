@@ -1,0 +1,111 @@
+"""How many values a request's parameters may hold, apart from what a tool or a prompt is given.
+
+Each costs more than it weighs: an object in `inputResponses` is tried as three models. Names and URIs are bounded before
+the kernel (`engine.param_limits`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+from mcp.shared.exceptions import MCPError
+from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
+
+from mcp_transport.kernel.invalid import cut
+from mcp_transport.kernel.remembering import in_short
+from mcp_transport.protocol.errors import INVALID_PARAMS
+from mcp_transport.protocol.jsonrpc import Request
+
+__all__ = ["TooMuch", "bounded", "check_reply", "subscribed"]
+
+# JSON values of all members together, and bytes of each as JSON.
+_MAX_VALUES: Final = 2000
+_MAX_BYTES: Final = 64 * 1024
+# What a client's user, model or file system answered, in a request or in a reply.
+_MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+_LISTEN: Final = "subscriptions/listen"
+_KNOWN: Final = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
+# What a handler judges itself; `requestState` is a server's own, and sealed.
+_FREE: Final = frozenset({"arguments", "requestState"})
+
+
+class TooMuch(MCPError):
+    """A client sent more than it may."""
+
+    def __init__(self, where: str, most: str, got: object) -> None:
+        super().__init__(INVALID_PARAMS, f"{where} may hold {most}, got {got}")
+
+
+def bounded(request: Request, *, counts_arguments: bool = False) -> Request:
+    """Return a request whose parameters hold no more values than they may, each URI of a subscription once.
+
+    A method that MCP does not know has parameters of its own; of these only `_meta` is looked at.
+
+    Raises: TooMuch.
+    """
+    params = request.params or {}
+    if request.method not in _KNOWN:
+        params = {"_meta": params.get("_meta")}
+    if request.method == _LISTEN and (uris := subscribed(request)):
+        wanted = {**params["notifications"], "resourceSubscriptions": uris}
+        params = {**params, "notifications": wanted}
+        request = replace(request, params=params)
+    if in_short(params) is None:
+        _check_members({name: value for name, value in params.items() if counts_arguments or name not in _FREE})
+    return request
+
+
+def check_reply(method: str, reply: Mapping[str, Any]) -> None:
+    """Refuse a client's answer that is too long. Raises: TooMuch."""
+    if in_short(reply) is None:
+        _check_count(f"the answer to {method}", reply)
+        _check_size(f"the answer to {method}", reply, _MAX_ANSWER_BYTES)
+
+
+def subscribed(request: Request) -> list[Any]:
+    """Return the URIs that `subscriptions/listen` names, each once; nothing where it is malformed."""
+    wanted = (request.params or {}).get("notifications")
+    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
+    if not isinstance(uris, list):
+        return []
+    odd = next(([uri] for uri in uris if not isinstance(uri, str)), [])  # which is the SDK's to refuse
+    return [*dict.fromkeys(uri for uri in uris if isinstance(uri, str)), *odd]
+
+
+def _check_members(members: Mapping[str, Any]) -> None:
+    _check_count("params, apart from arguments and requestState,", members)
+    for name, value in members.items():
+        if name not in _FREE:
+            _check_size(f"params.{cut(name)}", value, _MAX_ANSWER_BYTES if name == "inputResponses" else _MAX_BYTES)
+
+
+def _check_count(where: str, value: Any) -> None:
+    if _holds_more(value, _MAX_VALUES):
+        raise TooMuch(where, f"{_MAX_VALUES} JSON values", "more")
+
+
+def _check_size(where: str, value: Any, most: int) -> None:
+    try:
+        size = len(orjson.dumps(value))
+    except TypeError:  # it is nested too deep to be written
+        size = sys.maxsize
+    if size > most:
+        raise TooMuch(where, f"{most} bytes of JSON", "more")
+
+
+def _holds_more(value: Any, most: int) -> bool:
+    """Tell whether there are more than `most` values inside."""
+    waiting, left = [value], most
+    while waiting:
+        inside = waiting.pop()
+        left -= len(inside)
+        if left < 0:
+            return True
+        items = inside.values() if isinstance(inside, Mapping) else inside
+        waiting += [item for item in items if isinstance(item, dict | list)]
+    return False
