@@ -71,6 +71,9 @@ def _check_numbers(params: Mapping[str, Any]) -> None:
     uris = _listened(params).get("resourceSubscriptions")
     if isinstance(uris, list) and len(uris) > MAX_LISTENED:
         raise _refusal(f"notifications.resourceSubscriptions may hold {MAX_LISTENED} URIs, got {len(uris)}")
+    longest = max((len(uri) for uri in uris if isinstance(uri, str)), default=0) if isinstance(uris, list) else 0
+    if longest > LONGEST["uri"]:
+        raise _refusal(f"a URI in notifications may have {LONGEST['uri']} characters, got {longest}")
 
 
 def _check_sizes(params: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """How many values a request's parameters may hold, apart from what a tool or a prompt is given.
 
-Each costs more than it weighs: an object in `inputResponses` is tried as three models. Names and URIs are bounded before
-the kernel (`engine.param_limits`).
+Each costs more than it weighs: an object in `inputResponses` is tried as three models. How long names and URIs may be
+is judged before the kernel (`engine.param_limits`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _MAX_VALUES: Final = 2000
 _MAX_BYTES: Final = 64 * 1024
 # What a client's user, model or file system answered, in a request or in a reply.
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+# What holds answers, or URIs, which are bounded before.
+_LARGER: Final = {"inputResponses": _MAX_ANSWER_BYTES, "notifications": _MAX_ANSWER_BYTES}
 
 _LISTEN: Final = "subscriptions/listen"
 _KNOWN: Final = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
@@ -81,7 +84,7 @@ def _check_members(members: Mapping[str, Any]) -> None:
     _check_count("params, apart from arguments and requestState,", members)
     for name, value in members.items():
         if name not in _FREE:
-            _check_size(f"params.{cut(name)}", value, _MAX_ANSWER_BYTES if name == "inputResponses" else _MAX_BYTES)
+            _check_size(f"params.{cut(name)}", value, _LARGER.get(name, _MAX_BYTES))
 
 
 def _check_count(where: str, value: Any) -> None:
