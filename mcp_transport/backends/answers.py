@@ -87,6 +87,8 @@ class Claimed:
     session: Session
     flights: tuple[Flight, ...]
     next: int
+    losses: int = 1
+    """How many nodes were lost while they wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
