@@ -166,6 +166,9 @@ class Backend(ABC):
     async def close(self, key: str, principal: str | None) -> Closing | None:
         """End a session with its streams and state, for its `principal` or, with None, for an operator."""
 
+    def forget(self, key: str) -> None:  # noqa: B027 (some have nothing)
+        """Drop what this process has of a session that is over."""
+
     @abstractmethod
     async def get(self, key: str) -> Session | None:
         """Return a live session's record."""

@@ -33,6 +33,8 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
     """
     key, name, session = stream.key, stream.stream, stream.session
     if session is None or (await node.backend.get(key) is None and not await node.restore(session)):
+        if session is not None and node.expiry.end_if_over(session):
+            return (key, name) in node.writers  # whose calls have an end that is yet to come
         node.end_session(key)
         return False
     if (writer := node.writers.get((key, name))) is not None:
