@@ -25,6 +25,7 @@ from mcp_transport.backends.answers import (
     Entered,
     Event,
     Holder,
+    NoRoom,
     TakenOver,
     UnknownStream,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Entered",
     "Event",
     "Holder",
+    "NoRoom",
     "NodeRecord",
     "Overview",
     "Page",
@@ -127,7 +129,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def open(self, session: Session) -> tuple[str, ...]:
-        """Store a new session; return the keys of idle ones that had to make room (cap per principal)."""
+        """Store a new session; return the keys of idle ones that had to make room (cap per principal).
+
+        Raises: NoRoom when there are no idle ones; nothing is stored then, whatever other nodes do at the same time.
+        """
 
     async def restore(self, session: Session) -> bool:
         """Store a session again that the store has lost, unless it was closed or has expired; return whether."""

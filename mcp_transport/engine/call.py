@@ -10,6 +10,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mcp_transport.engine.codec import encode, encode_notification
+from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome
 from mcp_transport.protocol.audit import ToolCalled
@@ -156,9 +157,11 @@ class Call:
             self._exchange = self._build_exchange(self.request)
         return self._exchange
 
-    def abandon(self, reason: str) -> None:
-        """Stop the handler, and tell the client for what `reason` its call is lost."""
+    def abandon(self, happening: Happening, reason: str) -> None:
+        """Stop the handler because of what happened, and tell the client the `reason` why its call is lost."""
         safe = self._node.kernel.traits(self.request).safe
+        key = self.writer.key if self.writer is not None else ""
+        self._node.observer.happened(happening, key, node=self._node.id)
         self._is_abandoned = True
         self.outcome = Outcome(error=lost_call(reason, safe))
         self.payload = encode(self.outcome.body(self.request.id))

@@ -1,4 +1,4 @@
-"""The end of sessions by time: a client that is connected puts it off, and nothing that runs here outlasts it."""
+"""The end of sessions, by themselves or by time, which a client that is connected puts off: nothing outlasts it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from mcp_transport.engine.clock import wait
+from mcp_transport.engine.observer import Happening
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.session import Session
 
 if TYPE_CHECKING:
+    from mcp_transport.engine.call import Call
     from mcp_transport.engine.node import Node
 
-__all__ = ["Expiry"]
+__all__ = ["Expiry", "end_session"]
 
 # Seconds between two looks at the sessions with calls or sockets here, if they live long enough for that.
 _EVERY: Final = 5.0
@@ -61,7 +63,7 @@ class Expiry:
         # The store's clock may differ from this one.
         is_over = self._node.clock.now() + self._every >= min(last_seen + self._ttl, session.ends)
         if is_over:
-            self._node.expire(session.key)
+            _expire(self._node, session.key)
         return is_over
 
     def _used_here(self) -> dict[str, tuple[Session, bool]]:
@@ -85,3 +87,34 @@ class Expiry:
                 self._last_seen[key] = found.last_seen
             else:
                 self.end_if_over(session)
+
+
+def end_session(node: Node, key: str) -> None:
+    """Stop a session's calls and end its streams on a node."""
+    _forget(node, key)
+    for call in _calls_of(node, key):
+        call.cancel()
+    for stream in [stream for (owner, _), stream in node.streams.items() if owner == key]:
+        node.release(stream)
+        stream.end()
+
+
+def _expire(node: Node, key: str) -> None:
+    """Stop the calls of a session that has expired, and tell a client that is there; its other streams end."""
+    _forget(node, key)
+    for call in _calls_of(node, key):
+        call.abandon(Happening.EXPIRED, "its session expired")
+    for place, stream in list(node.streams.items()):
+        if stream.key == key and place not in node.writers:
+            node.release(stream)
+            stream.end()
+
+
+def _forget(node: Node, key: str) -> None:
+    node.backend.forget(key)
+    for writer in [writer for (owner, _), writer in node.writers.items() if owner == key]:
+        writer.forget_log()
+
+
+def _calls_of(node: Node, key: str) -> list[Call]:
+    return [call for (owner, _), call in node.calls.items() if owner == key]

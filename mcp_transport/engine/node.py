@@ -17,7 +17,7 @@ from mcp_transport.engine.arrivals import Arrivals
 from mcp_transport.engine.call import Call, CallContexts
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
-from mcp_transport.engine.expiry import Expiry
+from mcp_transport.engine.expiry import Expiry, end_session
 from mcp_transport.engine.lifecycle import Lifecycle, wait_while
 from mcp_transport.engine.marks import Marks
 from mcp_transport.engine.meter import Meter
@@ -150,9 +150,7 @@ class Node:
             await wait_while(self._is_busy, give_up, after=_SETTLE)
         for call in list(self.running):
             if call.request.method != "subscriptions/listen":
-                key = call.writer.key if call.writer is not None else ""
-                self.observer.happened(Happening.ABANDONED, key, node=self.id)
-                call.abandon("the server stopped")
+                call.abandon(Happening.ABANDONED, "the server stopped")
         await self.lifecycle.settle(_LAST_WORDS)
         if self._lifespan is not None:
             await self._lifespan.leave()
@@ -228,7 +226,7 @@ class Node:
             case ReplyArrived():
                 self.questions.take(message)
             case Closed(key):
-                self.end_session(key)
+                end_session(self, key)
             case Broadcast():
                 self.lifecycle.spawn(self.announcements.make_up())
             case _:
@@ -308,35 +306,6 @@ class Node:
             self.observer.happened(Happening.SUPERSEDED, key, stream=stream)
             self.release(open_stream)
             open_stream.end()
-
-    def end_session(self, key: str) -> None:
-        """Stop a session's calls and end its streams here."""
-        self._forget_session(key)
-        for call in self._calls_of(key):
-            call.cancel()
-        for stream in [stream for (owner, _), stream in self.streams.items() if owner == key]:
-            self.release(stream)
-            stream.end()
-
-    def expire(self, key: str) -> None:
-        """Stop the calls of a session that has expired, and tell a client that is there; its other streams end."""
-        if calls := self._calls_of(key):
-            self.observer.happened(Happening.EXPIRED, key, calls=len(calls))
-        self._forget_session(key)
-        for call in calls:
-            call.abandon("its session expired")
-        for place, stream in list(self.streams.items()):
-            if stream.key == key and place not in self.writers:
-                self.release(stream)
-                stream.end()
-
-    def _calls_of(self, key: str) -> list[Call]:
-        return [call for (owner, _), call in self.calls.items() if owner == key]
-
-    def _forget_session(self, key: str) -> None:
-        self.backend.forget(key)
-        for writer in [writer for (owner, _), writer in self.writers.items() if owner == key]:
-            writer.forget_log()
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from mcp_transport.engine.expiry import end_session
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.protocol.cursor import GET_STREAM
 
@@ -35,7 +36,7 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
     if session is None or (await node.backend.get(key) is None and not await node.restore(session)):
         if session is not None and node.expiry.end_if_over(session):
             return (key, name) in node.writers  # whose calls have an end that is yet to come
-        node.end_session(key)
+        end_session(node, key)
         return False
     if (writer := node.writers.get((key, name))) is not None:
         await writer.check()

@@ -33,7 +33,7 @@ Recall = Callable[[str, str], Awaitable[Principal]]
 
 
 async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestId | None, recall: Recall) -> None:
-    """Take a stream over whose writer died or forgot it: end its calls with an error, run the durable ones again, once."""
+    """Take a stream over whose writer died or forgot it: end its calls with an error, or run durable ones again."""
     claimed = await node.insist(lambda: node.backend.claim(key, stream, writer, node.id))
     if claimed is None:
         return

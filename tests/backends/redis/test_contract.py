@@ -6,10 +6,11 @@ import pytest
 
 from mcp_transport.backends.redis import RedisBackend
 from tests.backends.contract import BackendContract
+from tests.backends.contract_room import RoomContract
 from tests.backends.parts import HandClock
 
 
-class TestRedis(BackendContract):
+class TestRedis(BackendContract, RoomContract):
     @pytest.fixture
     def clock(self, clock: HandClock) -> HandClock:
         return clock
