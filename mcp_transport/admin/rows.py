@@ -240,5 +240,6 @@ def _event(entry: HistoryEntry) -> str:
         Ending.ERROR: pgettext("a request", "Failed"),
         Ending.CANCELLED: pgettext("a request", "Cancelled"),
         Ending.LOST: pgettext("a request", "Lost with its node"),
+        Ending.GIVEN_UP: pgettext("a request", "Given up: two nodes were lost with it"),
     }
     return endings[entry.ending] if entry.ending else pgettext("a request", "Ended")

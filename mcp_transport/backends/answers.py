@@ -16,9 +16,14 @@ __all__ = [
     "Entered",
     "Event",
     "Holder",
+    "NoRoom",
     "TakenOver",
     "UnknownStream",
 ]
+
+
+class NoRoom(Exception):
+    """Raised for a new session whose principal has as many as it may, each of them with a request in flight."""
 
 
 class TakenOver(LookupError):
@@ -87,6 +92,8 @@ class Claimed:
     session: Session
     flights: tuple[Flight, ...]
     next: int
+    losses: int = 1
+    """How many nodes were lost while they wrote it."""
 
 
 @dataclass(frozen=True, slots=True)

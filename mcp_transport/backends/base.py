@@ -26,6 +26,7 @@ from mcp_transport.backends.answers import (
     Entered,
     Event,
     Holder,
+    NoRoom,
     TakenOver,
     UnknownStream,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Entered",
     "Event",
     "Holder",
+    "NoRoom",
     "NodeRecord",
     "Overview",
     "Page",
@@ -132,7 +134,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def open(self, session: Session) -> tuple[str, ...]:
-        """Store a new session; return the keys of idle ones that had to make room (cap per principal)."""
+        """Store a new session; return the keys of idle ones that had to make room (cap per principal).
+
+        Raises: NoRoom when there are no idle ones; nothing is stored then, whatever other nodes do at the same time.
+        """
 
     async def restore(self, session: Session) -> bool:
         """Store a session again that the store has lost, unless it was closed or has expired; return whether."""
@@ -170,6 +175,9 @@ class Backend(ABC):
     @abstractmethod
     async def close(self, key: str, principal: str | None) -> Closing | None:
         """End a session with its streams and state, for its `principal` or, with None, for an operator."""
+
+    def forget(self, key: str) -> None:  # noqa: B027 (some have nothing)
+        """Drop what this process has of a session that is over."""
 
     @abstractmethod
     async def get(self, key: str) -> Session | None:

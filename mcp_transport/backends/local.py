@@ -286,6 +286,10 @@ class LocalBackend(Backend):
         """Return how many seconds a session has to live if nobody uses it."""
         return min(session.last_seen + self._policy.session_ttl, session.ends) - self._now()
 
+    def is_busy(self, key: str) -> bool:
+        """Tell whether requests of a session are in flight here."""
+        return key in self._local and bool(self._local[key][1].flights)
+
     def forget(self, key: str) -> None:
         """Drop what this process has of a session that is over."""
         self._local.pop(key, None)

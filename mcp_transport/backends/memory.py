@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 
-from mcp_transport.backends.base import Overview, Page
+from mcp_transport.backends.base import NoRoom, Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import EVERYTHING, SessionQuery
@@ -32,14 +33,14 @@ class MemoryBackend(LocalBackend):
 
     async def open(self, session: Session) -> tuple[str, ...]:
         await self._drop_expired()
+        owned = self._owned.get(session.caller, ())
+        too_many = max(0, len(owned) + 1 - self._policy.max_sessions_per_principal)
+        idle = tuple(islice((key for key in owned if not self.is_busy(key)), too_many))
+        if len(idle) < too_many:
+            raise NoRoom
         self._save(session)
         self._born[session.key] = None
-        owned, idle = self._owned[session.caller], list[str]()
-        too_many = len(owned) - self._policy.max_sessions_per_principal
-        for key in owned if too_many > 0 else ():
-            if len(idle) < too_many and key != session.key and not await self.flights(key):
-                idle.append(key)
-        return tuple(idle)
+        return idle
 
     async def load(self, key: str) -> Session | None:
         session = self._sessions.get(key)

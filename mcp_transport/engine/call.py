@@ -186,13 +186,13 @@ class Call:
             self._exchange = self._build_exchange(self.request)
         return self._exchange
 
-    def abandon(self) -> None:
-        """Stop the handler because its node stops, and tell the client that its call is lost."""
+    def abandon(self, happening: Happening, reason: str) -> None:
+        """Stop the handler because of what happened, and tell the client the `reason` why its call is lost."""
         safe = self._node.kernel.traits(self.request).safe
         key = self.writer.key if self.writer is not None else ""
-        self._node.observer.happened(Happening.ABANDONED, key, node=self._node.id)
+        self._node.observer.happened(happening, key, node=self._node.id)
         self._is_abandoned = True
-        self.outcome = Outcome(error=lost_call("the server stopped", safe))
+        self.outcome = Outcome(error=lost_call(reason, safe))
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()
         self._end()  # whether or not the handler heeds it

@@ -18,6 +18,7 @@ from mcp_transport.engine.budget import Budget
 from mcp_transport.engine.call import Call, CallContexts
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
+from mcp_transport.engine.expiry import Expiry, end_session
 from mcp_transport.engine.lifecycle import Lifecycle, wait_while
 from mcp_transport.engine.marks import Marks
 from mcp_transport.engine.meter import Meter
@@ -91,7 +92,7 @@ class Node:
         self.session_keys, self.observer, self.meter, self.budget = session_keys, observer, meter, budget
         self._rescue, self.call_context, self.lifecycle = rescue, call_context, Lifecycle()
         self.questions = Questions(self.id, clock, keys)
-        self.announcements, self.marks = Announcements(self), Marks(self)
+        self.announcements, self.marks, self.expiry = Announcements(self), Marks(self), Expiry(self)
         self.is_draining = self.is_stopping = self.is_checking = False
         self.running: set[Call] = set()
         self.calls: dict[tuple[str, RequestId], Call] = {}
@@ -109,6 +110,7 @@ class Node:
             await self.join()
         except BackendError as error:
             logger.warning("node %s serves sessionless requests only, so far: %s", self.id, error)
+        self.lifecycle.spawn_resident(self.expiry.watch())
 
     async def join(self) -> None:
         """Join the other nodes, once. Raises: BackendError."""
@@ -148,7 +150,7 @@ class Node:
             await wait_while(self._is_busy, give_up, after=_SETTLE)
         for call in list(self.running):
             if call.request.method != "subscriptions/listen":
-                call.abandon()
+                call.abandon(Happening.ABANDONED, "the server stopped")
         await self.lifecycle.settle(_LAST_WORDS)
         if self._lifespan is not None:
             await self._lifespan.leave()
@@ -224,7 +226,7 @@ class Node:
             case ReplyArrived():
                 self.questions.take(message)
             case Closed(key):
-                self.end_session(key)
+                end_session(self, key)
             case Broadcast():
                 self.lifecycle.spawn(self.announcements.make_up())
             case _:
@@ -304,16 +306,6 @@ class Node:
             self.observer.happened(Happening.SUPERSEDED, key, stream=stream)
             self.release(open_stream)
             open_stream.end()
-
-    def end_session(self, key: str) -> None:
-        """Stop a session's calls and end its streams here."""
-        for writer in [writer for (owner, _), writer in self.writers.items() if owner == key]:
-            writer.forget_log()
-        for call in [call for (owner, _), call in self.calls.items() if owner == key]:
-            call.cancel()
-        for stream in [stream for (owner, _), stream in self.streams.items() if owner == key]:
-            self.release(stream)
-            stream.end()
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""

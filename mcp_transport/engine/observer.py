@@ -25,6 +25,8 @@ class Happening(StrEnum):
     FENCED = "fenced"
     ABANDONED = "abandoned"
     RERUN = "rerun"
+    GIVEN_UP = "given_up"
+    EXPIRED = "expired"
     LOST = "lost"
     REFILLED = "refilled"
     REHYDRATED = "rehydrated"
@@ -38,6 +40,8 @@ _LINES: Final = {
     Happening.FENCED: (logging.WARNING, "calls were stopped: another node answers for them"),
     Happening.ABANDONED: (logging.WARNING, "calls ended without a result: their node stopped or was lost"),
     Happening.RERUN: (logging.WARNING, "calls of a lost node run again"),
+    Happening.GIVEN_UP: (logging.ERROR, "a call is not run again: two nodes were lost while they ran it"),
+    Happening.EXPIRED: (logging.WARNING, "a call was ended: its session has expired"),
     Happening.LOST: (logging.WARNING, "messages of a stream are lost"),
     Happening.REFILLED: (logging.INFO, "the store had lost messages of a stream, and got them again"),
     Happening.REHYDRATED: (logging.INFO, "a session was rebuilt from its id"),

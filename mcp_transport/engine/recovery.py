@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mcp_transport.engine.expiry import end_session
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.supervision import attempt
@@ -41,7 +42,9 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
     """
     key, name, session = stream.key, stream.stream, stream.session
     if session is None or (await node.backend.get(key) is None and not await node.restore(session)):
-        node.end_session(key)
+        if session is not None and node.expiry.end_if_over(session):
+            return (key, name) in node.writers  # whose calls have an end that is yet to come
+        end_session(node, key)
         return False
     if (writer := node.writers.get((key, name))) is not None:
         await writer.check()

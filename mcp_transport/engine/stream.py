@@ -243,7 +243,11 @@ class OpenStream:
         if self._behind or (queued and queued[0].seq > expected):
             self._behind = False
             self.missed = True  # before the log is read: what is logged meanwhile wakes us
-            ready = list(await self._read_log())
+            try:
+                ready = list(await self._read_log())
+            except UnknownStream:
+                self._queue.extendleft(reversed(queued))  # which no log has, if the session is over
+                raise
             expected = ready[-1].seq + 1 if ready else self.cursor + 1 + self._lost
             queued += self._queue
             self._queue.clear()

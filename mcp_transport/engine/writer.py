@@ -30,7 +30,7 @@ class Writer:
     def __init__(
         self, node: Node, session: Session, stream: str, flights: Sequence[Flight] = (), *, first: int = 1
     ) -> None:
-        self._node, self._session = node, session
+        self._node, self.session = node, session
         self.key, self.stream = session.key, stream
         self._flights = flights
         self.request_ids = tuple(flight.request_id for flight in flights)
@@ -205,9 +205,10 @@ class Writer:
 
     async def _restore(self) -> bool:
         """Put session and requests into the store that has lost them; stop if the session is over."""
-        backend, session = self._node.backend, self._session
+        backend, session = self._node.backend, self.session
         if await backend.get(self.key) is None and not await self._node.restore(session):
-            self.stop()
+            if not self._node.expiry.end_if_over(session):
+                self.stop()
             return False
         self._stored = 0
         left = [flight for flight in self._flights if flight.request_id not in self._endings]

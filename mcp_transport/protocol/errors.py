@@ -19,6 +19,7 @@ __all__ = [
     "RESOURCE_NOT_FOUND",
     "UNSUPPORTED_VERSION",
     "error_body",
+    "given_up_call",
     "invalid_request",
     "lost_call",
     "sessionless_code",
@@ -69,6 +70,16 @@ def lost_call(reason: str, safe: bool) -> dict[str, Any]:
         "code": INTERNAL_ERROR,
         "message": f"{reason} before the call ended; {'it is safe to send it again' if safe else unknown}",
         "data": {"retryable": safe},
+    }
+
+
+def given_up_call(nodes: int) -> dict[str, Any]:
+    """Build the error of a durable call that is not run again, since as many `nodes` were lost while they ran it."""
+    return {
+        "code": INTERNAL_ERROR,
+        "message": f"{nodes} servers that ran it were lost before the call ended, perhaps because of it; it is not "
+        "run again, and should not be sent again before the cause is known",
+        "data": {"retryable": False},
     }
 
 

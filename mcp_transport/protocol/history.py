@@ -26,11 +26,13 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
     LOST = "lost"
     """Its node stopped or died, and the client was told so."""
+    GIVEN_UP = "given_up"
+    """A second node died that ran it, so it is not run again, and the client was told so."""
 
     @property
     def is_error(self) -> bool:
         """Tell whether it counts as an error of its session."""
-        return self in (Ending.ERROR, Ending.LOST)
+        return self in (Ending.ERROR, Ending.LOST, Ending.GIVEN_UP)
 
 
 class Occasion(StrEnum):

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite(
-    "tests.backends.contract", "tests.backends.contract_requests", "tests.backends.contract_streams"
+    "tests.backends.contract",
+    "tests.backends.contract_requests",
+    "tests.backends.contract_room",
+    "tests.backends.contract_streams",
 )
 
 settings.register_profile("rules", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

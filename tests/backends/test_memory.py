@@ -8,6 +8,7 @@ from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.history import Ending
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
+from tests.backends.contract_room import RoomContract
 from tests.backends.parts import (
     ANN,
     BOB,
@@ -24,10 +25,8 @@ from tests.backends.parts import (
     session,
 )
 
-FOURTH_KEY = UNKNOWN_KEY
 
-
-class TestMemory(BackendContract, CountingContract):
+class TestMemory(BackendContract, CountingContract, RoomContract):
     @pytest.fixture
     def backend(self, clock: HandClock) -> MemoryBackend:
         return MemoryBackend(POLICY, clock)
@@ -151,47 +150,3 @@ async def test_streams_that_are_over_and_early_cancellations_go_in_time(
     _, local = backend._local[KEY]
     assert set(local.logs) == {"g"}
     assert local.cancels == {}
-
-
-async def test_over_the_cap_a_principals_idlest_session_makes_room(backend: MemoryBackend, clock: HandClock) -> None:
-    for key in (KEY, OTHER_KEY, THIRD_KEY):
-        assert await backend.open(session(clock, key)) == ()
-        clock.advance(1)
-    await backend.touch(KEY)
-    assert await backend.open(session(clock, FOURTH_KEY)) == (OTHER_KEY,)
-
-
-async def test_a_change_of_its_record_does_not_make_a_session_less_idle(
-    backend: MemoryBackend, clock: HandClock
-) -> None:
-    for key in (KEY, OTHER_KEY, THIRD_KEY):
-        await backend.open(session(clock, key))
-        clock.advance(1)
-    await backend.update(KEY, initialized=True)
-    assert await backend.open(session(clock, FOURTH_KEY)) == (KEY,)
-
-
-async def test_a_session_with_a_running_call_does_not_make_room(backend: MemoryBackend, clock: HandClock) -> None:
-    for key in (KEY, OTHER_KEY, THIRD_KEY):
-        await backend.open(session(clock, key))
-        await backend.enter(key, ANN, "n1", [flight(1)])
-        clock.advance(1)
-    await backend.leave(THIRD_KEY, ended(1))
-    assert await backend.open(session(clock, FOURTH_KEY)) == (THIRD_KEY,)
-
-
-async def test_when_all_are_busy_nobody_makes_room(backend: MemoryBackend, clock: HandClock) -> None:
-    for key in (KEY, OTHER_KEY, THIRD_KEY):
-        await backend.open(session(clock, key))
-        await backend.enter(key, ANN, "n1", [flight(1)])
-    assert await backend.open(session(clock, FOURTH_KEY)) == ()
-
-
-async def test_principals_and_expired_sessions_do_not_count_for_each_other(
-    backend: MemoryBackend, clock: HandClock
-) -> None:
-    for key in (KEY, OTHER_KEY, THIRD_KEY):
-        await backend.open(session(clock, key))
-    assert await backend.open(session(clock, FOURTH_KEY, BOB)) == ()
-    clock.advance(POLICY.session_ttl)
-    assert await backend.open(session(clock, FOURTH_KEY)) == ()

@@ -16,6 +16,8 @@ EVENTS = [
     "fenced",
     "abandoned",
     "rerun",
+    "given_up",
+    "expired",
     "lost",
     "refilled",
     "rehydrated",

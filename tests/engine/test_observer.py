@@ -35,7 +35,7 @@ def test_each_happening_is_one_line_and_one_count(happening: Happening, caplog: 
 
 
 def test_names_are_the_ones_that_are_promised() -> None:
-    names = "taken_over superseded fenced abandoned rerun lost refilled rehydrated node_lost drained"
+    names = "taken_over superseded fenced abandoned rerun given_up expired lost refilled rehydrated node_lost drained"
     assert list(Observer().counts) == names.split() == [*Happening] == [*_LINES]
 
 
@@ -53,8 +53,8 @@ def test_observers_count_for_themselves() -> None:
 
 def test_what_costs_a_client_something_is_a_warning() -> None:
     warnings = {happening for happening, (level, _) in _LINES.items() if level == logging.WARNING}
-    assert warnings == {"fenced", "abandoned", "rerun", "lost", "node_lost"}
-    assert {level for level, _ in _LINES.values()} == {logging.INFO, logging.WARNING}
+    assert warnings == {"fenced", "abandoned", "rerun", "expired", "lost", "node_lost"}
+    assert {level for level, _ in _LINES.values()} == {logging.INFO, logging.WARNING, logging.ERROR}
 
 
 def test_neither_the_key_nor_the_id_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mcp_transport.protocol.session import session_key
 from tests.clock import settle
-from tests.engine.client import SessionClient, request, silent, text_of
+from tests.engine.client import SessionClient, request, send, silent, text_of
 from tests.engine.stores import FlakyBackend, left_behind
 
 ADD = {"name": "add", "arguments": {"a": 1, "b": 2}}
@@ -256,3 +256,25 @@ async def test_the_idlest_session_makes_room_for_a_new_one(build_endpoint, clock
     assert alive == [200, 404, 200, 200]
     gate.open.set()
     assert await running.text() == "through"
+
+
+async def test_when_all_sessions_of_a_caller_are_busy_it_gets_no_other(build_endpoint, clock, gate):
+    endpoint = build_endpoint(max_sessions_per_principal=2)
+    busy, other, stranger = [SessionClient(endpoint, user=user) for user in ("ann", "ann", "bob")]
+    for client in (busy, other, stranger):
+        await client.open()
+    running = [await silent(clock, gate.entered, client.call("blocked")) for client in (busy, other)]
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+    refused = await send(endpoint, body=request("initialize", params, id="one-more"), user="ann")
+    assert refused.status == 429
+    assert refused.headers["retry-after"] == "5"
+    assert "mcp-session-id" not in refused.headers
+    assert refused.json["id"] == "one-more"
+    assert refused.json["error"]["code"] == -32600
+    assert "2 sessions" in refused.json["error"]["message"]
+    assert endpoint.meter.since_start().refused == {"429": 1}
+    assert [(await client.request("ping")).status for client in (busy, other, stranger)] == [200, 200, 200]
+    gate.open.set()
+    assert [await answer.text() for answer in running] == ["through", "through"]
+    await settle()
+    assert (await send(endpoint, body=request("initialize", params), user="ann")).status == 200

@@ -31,7 +31,13 @@ def test_operation_is_the_method_and_the_name_of_what_is_declared(method: str, p
 
 @pytest.mark.parametrize(
     ("ending", "is_error"),
-    [(Ending.OK, False), (Ending.CANCELLED, False), (Ending.ERROR, True), (Ending.LOST, True)],
+    [
+        (Ending.OK, False),
+        (Ending.CANCELLED, False),
+        (Ending.ERROR, True),
+        (Ending.LOST, True),
+        (Ending.GIVEN_UP, True),
+    ],
 )
 def test_what_counts_as_an_error(ending: Ending, is_error: bool) -> None:
     assert ending.is_error is is_error

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import Closing, Entered
+from mcp_transport.backends.base import Closing, Entered, NoRoom
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.finding import RedisFinding
@@ -23,6 +23,11 @@ __all__ = ["RedisSessions"]
 # How long a cancellation waits for a request that a load balancer may still be carrying; milliseconds.
 _CANCEL_KEEP: Final = 30_000
 
+# So many sessions make room for a new one, at most, where the limit was lowered.
+_LEAVE: Final = 32
+# So many looks at the idlest sessions, 31 or more at a time, may find none that is idle.
+_LOOKS: Final = 8
+
 # How far apart the clocks of a Cluster's servers may be; milliseconds. Ids hold whole seconds, too.
 _SKEW: Final = 2000
 
@@ -33,25 +38,46 @@ class RedisSessions(RedisFinding):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def open(self, session: Session) -> tuple[str, ...]:
-        limit = self._policy.max_sessions_per_principal
-        _, created, over, _ = await asyncio.gather(
+        _, created, (over, keys), _ = await asyncio.gather(
             self._born(),
             self._store(session, created=""),
-            self._index(self._keys.owned(session.caller), session, limit),
+            self._admit(session),
             self._index(self._keys.sessions, session),
         )
+        idle = await self._make_room(session, keys) if over else ()
         # By Redis' clock, as the record; one that stood there already is left alone.
         self._opened[session.key] = session if created is None else replace(session, created=created / 1000)
-        if not over[0]:
-            return ()
-        # The index is as old as the last beat: what it takes for idle is looked at.
-        candidates = [key for key in codec.decode_names(over[1]) if key != session.key]
-        found = await asyncio.gather(*(self._look(key) for key in candidates))
-        idle = [key for key, (known, flights) in zip(candidates, found, strict=True) if known and not flights]
-        gone = [key for key, (known, _) in zip(candidates, found, strict=True) if not known]
-        if gone:
-            await self._execute_each([("ZREM", self._keys.owned(session.caller), *gone)])
-        return tuple(idle[: max(0, over[0] - len(gone))])
+        return idle
+
+    async def _make_room(self, session: Session, idlest: Sequence[bytes]) -> tuple[str, ...]:
+        """Put a session in the place of idle ones; return those. Raises: NoRoom."""
+        known, looks = set[bytes](), 0
+        while looks < _LOOKS and not known.issuperset(idlest):
+            # The index is as old as the last beat, and knows nothing of requests in flight.
+            parts = ("flights", "streams")
+            found = await asyncio.gather(*(self._run("glance", key.decode(), parts, []) for key in idlest))
+            gone = [key for key, record in zip(idlest, found, strict=True) if record is None]
+            busy = [key for key, record in zip(idlest, found, strict=True) if record is not None and record[1]]
+            idle = [key for key in idlest if key not in gone and key not in busy]
+            over, idlest = await self._admit(session, leaving=[*gone, *idle], busy=busy)
+            if not over:
+                return tuple(key.decode() for key in idlest if key in idle)
+            known.update(busy)
+            looks += not gone and not idle  # if not, another node was faster
+        record, *_ = self._keys.of_session(session.key)
+        await asyncio.gather(
+            self._pipeline().execute("DEL", record),
+            self._pipeline().execute("ZREM", self._keys.sessions, session.key),
+        )
+        raise NoRoom
+
+    def _admit(
+        self, session: Session, *, leaving: Sequence[bytes] = (), busy: Sequence[bytes] = ()
+    ) -> asyncio.Future[Any]:
+        """Add a session to those of its principal, if there is room or `leaving` ones make it."""
+        index, limit = self._keys.owned(session.caller), self._policy.max_sessions_per_principal
+        arguments = [session.key, self._used_within, self._life_of(index), limit, _LEAVE, len(leaving)]
+        return self._pipeline().run(self._scripts["admit"], [index], [*arguments, *leaving, *busy])
 
     async def restore(self, session: Session) -> bool:
         if not self.restores_sessions:
@@ -147,8 +173,11 @@ class RedisSessions(RedisFinding):
         lifetime = milliseconds(session.ends - session.created)
         return self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
 
-    def _index(self, index: str, session: Session, limit: int = 0) -> Awaitable[Any]:
-        # Their use is noted with a beat, which is less than a lease late.
-        arguments = [session.key, self._ttl + milliseconds(self._policy.lease), limit, self._life_of(index)]
-        run = self._pipeline().run(self._scripts["index"], [index], arguments)
-        return attempt(f"the index {index} cannot be written", run, [0])
+    def _index(self, index: str, session: Session) -> Awaitable[Any]:
+        run = self._pipeline().run(self._scripts["index"], [index], [session.key, self._life_of(index)])
+        return attempt(f"the index {index} cannot be written", run, 0)
+
+    @property
+    def _used_within(self) -> int:
+        """Return for how many milliseconds a session may stand in an index unused, which learns with a beat."""
+        return self._ttl + milliseconds(self._policy.lease)

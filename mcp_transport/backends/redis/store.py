@@ -133,6 +133,10 @@ class RedisStore(Backend):
         """Return for how many milliseconds an index is kept: that of all sessions longer than any of them."""
         return self._kept if index == self._keys.sessions else self._ttl + milliseconds(self._policy.lease)
 
+    def forget(self, key: str) -> None:
+        for member in self._members.values():
+            member.streams = {place for place in member.streams if place[0] != key}
+
     def _over(self, key: str, stream: str) -> None:
         for member in self._members.values():
             member.streams.discard((key, stream))

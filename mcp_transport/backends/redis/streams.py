@@ -140,9 +140,9 @@ class RedisStreams(RedisStore):
             return None
         if member is not None:
             member.streams.add((key, stream))
-        record, flights, following = found
+        record, flights, following, losses = found
         taken = tuple(codec.decode_flight(*item) for item in codec.pairs(flights))
-        return Claimed(codec.decode_session(key, record), taken, following)
+        return Claimed(codec.decode_session(key, record), taken, following, losses)
 
     async def _is_dead(self, node: str, judge: Membership | None) -> bool:
         """Tell whether a node's lease is over, and not because the store was away or emptied for everybody."""

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Any, Final
 
+from mcp_transport.backends.base import NoRoom
 from mcp_transport.engine.call import SessionOutlet
 from mcp_transport.engine.codec import encode, encoded_size
 from mcp_transport.engine.node import Node
@@ -16,7 +17,7 @@ from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.audit import SessionOpened
-from mcp_transport.protocol.errors import INVALID_PARAMS
+from mcp_transport.protocol.errors import INVALID_PARAMS, INVALID_REQUEST
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.jsonrpc import Request
@@ -29,6 +30,9 @@ __all__ = ["open_session"]
 # What a client says of itself is stored with its session and read with every request.
 _MAX_CLIENT_BYTES: Final = 16 * 1024
 
+# Seconds after which a caller whose sessions are all busy may ask for one more.
+_RETRY_AFTER: Final = 5
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +41,8 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
 
     Raises:
         BackendError: the session could not be stored.
-        ProtocolError: 400 / -32602 for a client that says too much of itself.
+        ProtocolError: 400 / -32602 for a client that says too much of itself; 429 when the caller's sessions are as
+            many as may be, and all busy.
     """
     params = dict(message.params or {})
     version = negotiate(params.get("protocolVersion"), node.policy.versions)
@@ -93,8 +98,20 @@ def _opened(session: Session, principal: Principal) -> SessionOpened:
     )
 
 
+def _too_many(limit: int) -> ProtocolError:
+    text = (
+        f"a caller may have {limit} sessions, and each of yours runs a request: end one with DELETE, or wait for one"
+    )
+    return ProtocolError(429, INVALID_REQUEST, text, headers=(("Retry-After", str(_RETRY_AFTER)),))
+
+
 async def _store(node: Node, session: Session) -> None:
-    for key in await node.backend.open(session):
+    try:
+        idle = await node.backend.open(session)
+    except NoRoom:
+        logger.info("no new session for %.80r, whose sessions are all busy", session.user)
+        raise _too_many(node.policy.max_sessions_per_principal) from None
+    for key in idle:
         logger.info("session %s makes room for a new one of the same principal", short_id(key))
         node.meter.refuse("room")
         await close_session(node, key, None, reason="limit")

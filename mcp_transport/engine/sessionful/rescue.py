@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.node import Node
@@ -13,7 +14,7 @@ from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import is_asked_for
-from mcp_transport.protocol.errors import lost_call
+from mcp_transport.protocol.errors import given_up_call, lost_call
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.http import HTTPRequest
@@ -26,12 +27,15 @@ __all__ = ["Recall", "rescue"]
 
 logger = logging.getLogger(__name__)
 
+# A durable call that ends or blocks each node which runs it must not go through all of them.
+_MOST_RERUNS: Final = 1
+
 Recall = Callable[[str, str], Awaitable[Principal]]
 """Finds a principal again by the binding and the name that are stored with its session."""
 
 
 async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestId | None, recall: Recall) -> None:
-    """Take a stream over whose writer died or forgot it: end its calls with an error, run the durable ones again."""
+    """Take a stream over whose writer died or forgot it: end its calls with an error, or run durable ones again."""
     claimed = await node.insist(lambda: node.backend.claim(key, stream, writer, node.id))
     if claimed is None:
         return
@@ -42,22 +46,28 @@ async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestI
         flights = [Flight(request_id=asked, digest=b"", node=node.id, stream=stream)]
     successor = Writer(node, claimed.session, stream, flights, first=claimed.next)
     successor.keep_log()
-    lost = [flight for flight in flights if not flight.body]
-    again = [flight for flight in flights if flight.body]
+    again = [flight for flight in flights if flight.body and claimed.losses <= _MOST_RERUNS]
     if again and not await _can_run_again(node, claimed.session, successor, again, recall):
-        lost, again = flights, []
-    for flight in lost:
-        successor.note_ending(flight.request_id, Ending.LOST)
-    for flight in lost[: None if again else -1]:
-        successor.answer(_answer(flight))
+        again = []
+    over = [flight for flight in flights if flight not in again]
+    for flight in over:
+        successor.note_ending(flight.request_id, _ending(flight, claimed.losses))
+    for flight in over[: None if again else -1]:
+        successor.answer(_answer(flight, claimed.losses))
     if not again:
-        successor.end(_answer(lost[-1]) if lost else b"")
-    if lost:
-        node.observer.happened(Happening.ABANDONED, key, stream=stream, calls=len(lost), node=writer)
+        successor.end(_answer(over[-1], claimed.losses) if over else b"")
+    _tell(node, key, over, claimed.losses, stream=stream, writer=writer)
 
 
-def _answer(flight: Flight) -> bytes:
-    error = lost_call("the server that ran it was lost", flight.safe)
+def _ending(flight: Flight, losses: int) -> Ending:
+    return Ending.GIVEN_UP if flight.body and losses > _MOST_RERUNS else Ending.LOST
+
+
+def _answer(flight: Flight, losses: int) -> bytes:
+    if _ending(flight, losses) is Ending.GIVEN_UP:
+        error = given_up_call(losses)
+    else:
+        error = lost_call("the server that ran it was lost", flight.safe)
     return encode({"jsonrpc": "2.0", "id": flight.request_id, "error": error})
 
 
@@ -71,6 +81,16 @@ async def _can_run_again(node: Node, session: Session, writer: Writer, flights: 
         logger.exception("calls of a lost node cannot be run again")
         return False
     return True
+
+
+def _tell(node: Node, key: str, over: Sequence[Flight], losses: int, *, stream: str, writer: str) -> None:
+    """Tell operators of the calls that a lost node, the `writer`, leaves without a result."""
+    given_up = [flight for flight in over if _ending(flight, losses) is Ending.GIVEN_UP]
+    for flight in given_up:
+        details = {"operation": flight.operation, "stream": stream, "node": writer, "runs": losses}
+        node.observer.happened(Happening.GIVEN_UP, key, **details)
+    if lost := len(over) - len(given_up):
+        node.observer.happened(Happening.ABANDONED, key, stream=stream, calls=lost, node=writer)
 
 
 async def _run_again(node: Node, session: Session, writer: Writer, flights: list[Flight], recall: Recall) -> None:

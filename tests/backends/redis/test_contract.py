@@ -7,10 +7,11 @@ import pytest
 from mcp_transport.backends.redis import RedisBackend
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
+from tests.backends.contract_room import RoomContract
 from tests.backends.parts import HandClock
 
 
-class TestRedis(BackendContract, CountingContract):
+class TestRedis(BackendContract, CountingContract, RoomContract):
     @pytest.fixture
     def clock(self, clock: HandClock) -> HandClock:
         return clock

@@ -65,10 +65,34 @@ async def count_safely(ctx: Context, name: str, steps: int = 3, pause: float = 0
     return await _count(ctx, name, steps, pause)
 
 
+if os.environ.get("SITE_WITHOUT") != "count_durably":  # as on a node with another release of the site
+
+    @tool(durable=True)
+    async def count_durably(ctx: Context, name: str, steps: int = 3, pause: float = 0.0) -> str:
+        """Do as `count`, again if need be."""
+        return await _count(ctx, name, steps, pause)
+
+
 @tool(durable=True)
-async def count_durably(ctx: Context, name: str, steps: int = 3, pause: float = 0.0) -> str:
-    """Do as `count`, again if need be."""
-    return await _count(ctx, name, steps, pause)
+async def end_process(ctx: Context, name: str) -> str:
+    """Report progress, then end the process, as a segmentation fault does, once `<name>.fatal` exists."""
+    _note(name, "runs")
+    await ctx.report_progress(1, 2)
+    while not (FOLDER / f"{name}.open").exists():
+        if (FOLDER / f"{name}.fatal").exists():
+            os._exit(9)
+        await asyncio.sleep(0.01)
+    return f"done on {os.getpid()}"
+
+
+@tool(durable=True)
+async def block_loop(ctx: Context, name: str, seconds: float) -> str:
+    """Report progress, then keep the event loop from everything else, unless the test lets it answer."""
+    _note(name, "runs")
+    await ctx.report_progress(1, 2)
+    if not (FOLDER / f"{name}.open").exists():
+        time.sleep(seconds)  # noqa: ASYNC251 (a driver that blocks)
+    return f"done on {os.getpid()}"
 
 
 @tool

@@ -139,9 +139,9 @@ def _read_logs(arrangement: Arrangement, ledger: Ledger) -> None:
         log, failed = TOOL_WITHOUT_REDIS.subn("", node.log)
         lines = log.splitlines()
         ledger.counts["log: a tool failed without Redis"] += failed
-        for happening in ("taken_over", "superseded", "fenced", "abandoned", "rerun", "lost", "refilled"):
+        for happening in ("taken_over", "superseded", "fenced", "abandoned", "rerun", "given_up", "lost", "refilled"):
             ledger.counts[f"log: {happening}"] += sum(line.startswith(f"{happening}:") for line in lines)
-        for happening in ("rehydrated", "node_lost", "drained"):
+        for happening in ("expired", "rehydrated", "node_lost", "drained"):
             ledger.counts[f"log: {happening}"] += sum(line.startswith(f"{happening}:") for line in lines)
         bad = [number for number, line in enumerate(lines) if any(word in line for word in IN_LOGS)]
         if bad:

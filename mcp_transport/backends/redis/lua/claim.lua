@@ -1,4 +1,6 @@
--- Make `node` the writer of a stream whose writer is dead, and fence that one.
+-- Make `node` the writer of a stream whose writer is dead, and fence that one. The loss counts in the same step: of
+-- two nodes that notice it one counts, and that one also if it dies before it runs anything. A node that takes up
+-- what it has written itself is not lost.
 -- KEYS record, flights, streams, history  ARGV ttl, stream, dead writer, node, history
 local time = open_at(KEYS[1], ARGV[1])
 if not time then return nil end
@@ -17,8 +19,9 @@ if stream.kept_until or (stream.writer ~= ARGV[3] and stream.writer ~= '') or (#
   return nil
 end
 stream.writer = ARGV[4]
+if ARGV[3] ~= ARGV[4] then stream.losses = (stream.losses or 0) + 1 end
 stream.last = (math.floor(stream.last / SPAN) + 1) * SPAN
 save_stream(KEYS[3], ARGV[2], stream)
 live_with(KEYS[1], KEYS[3])
 note(KEYS[1], KEYS[4], tonumber(ARGV[5]), table.concat({'claimed', time, ARGV[4], ARGV[2]}, ' '))
-return {read_record(KEYS[1]), flights, stream.last + 1}
+return {read_record(KEYS[1]), flights, stream.last + 1, stream.losses or 0}

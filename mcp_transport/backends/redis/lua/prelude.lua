@@ -88,7 +88,7 @@ local function end_flight(record, flights, history, limit, id, ending, only, tim
   local started, operation = string.match(rest, '^(%S+) [^ ]* [^ ]* ([^ ]*)')
   local took = time - started
   note(record, history, limit, table.concat({'ended', time, node, stream, took, ending, operation, id}, ' '))
-  return (ending == 'error' or ending == 'lost') and 1 or 0
+  return (ending == 'error' or ending == 'lost' or ending == 'given_up') and 1 or 0
 end
 
 -- Return the node that runs calls of `stream`, or nil.
@@ -100,8 +100,8 @@ local function runner(flights, stream)
   return nil
 end
 
--- A stream: writer, holder, epoch, runs of numbers in its log, last number, bytes, delivered, heard and, once it
--- is over, until when it is kept.
+-- A stream: writer, holder, epoch, runs of numbers in its log, last number, bytes, delivered, heard, how many nodes
+-- were lost that wrote it and, once it is over, until when it is kept.
 local MOST_IN_RUN = 1000000
 
 -- Stop at what no release has written: a loop over it might hold up everybody.

@@ -1,0 +1,88 @@
+"""The limit of sessions per principal, where several nodes open them at once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from mcp_transport.backends.base import NoRoom
+from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.protocol.session import session_key
+from tests.backends.parts import ANN, POLICY, HandClock, flight, session
+from tests.backends.redis.conftest import build, by_hand, leave
+from tests.backends.redis.servers import RedisServer
+
+LIMIT = POLICY.max_sessions_per_principal
+
+
+@pytest.fixture
+async def nodes(server: RedisServer, clock: HandClock) -> AsyncIterator[list[RedisBackend]]:
+    """Four nodes with a connection of their own."""
+    built = [build(server) for _ in range(4)]
+    for backend in built:
+        backend._scripts = by_hand()
+    yield built
+    for backend in built:
+        await leave(backend)
+
+
+async def open_many(nodes: list[RedisBackend], clock: HandClock, name: str) -> tuple[list[str], int]:
+    """Open sessions on all nodes at once, each of which has a call at once; return those that live, and refusals."""
+
+    async def open_one(backend: RedisBackend, key: str) -> None:
+        for idle in await backend.open(session(clock, key)):
+            await backend.close(idle, None)
+        await backend.enter(key, ANN, "n1", [flight(1)])
+
+    keys = [session_key(f"{name}-{number}") for number in range(60)]
+    found = await asyncio.gather(
+        *(open_one(backend, key) for backend, key in zip(itertools.cycle(nodes), keys, strict=False)),
+        return_exceptions=True,
+    )
+    assert all(item is None or isinstance(item, NoRoom) for item in found), found
+    living = [key for key in keys if await nodes[0].get(key) is not None]
+    return living, sum(item is not None for item in found)
+
+
+async def test_the_limit_holds_for_all_of_them_together(nodes: list[RedisBackend], clock: HandClock) -> None:
+    living, _ = await open_many(nodes, clock, "first")
+    assert len(living) == LIMIT
+    assert await open_many(nodes, clock, "second") == ([], 60)
+    assert [key for key in living if await nodes[0].get(key) is not None] == living
+
+
+async def test_idle_sessions_behind_many_busy_ones_are_found(server: RedisServer, clock: HandClock) -> None:
+    backend = build(server, replace(POLICY, max_sessions_per_principal=100))
+    backend._scripts = by_hand()
+    keys = [session_key(f"session-{number}") for number in range(100)]
+    for key in keys:
+        await backend.open(session(clock, key))
+        clock.advance(0.001)
+        if key != keys[-1]:
+            await backend.enter(key, ANN, "n1", [flight(1)])
+    assert await backend.open(session(clock, session_key("new"))) == (keys[-1],)
+    await leave(backend)
+
+
+async def test_under_a_limit_that_was_lowered_sessions_become_fewer(server: RedisServer, clock: HandClock) -> None:
+    many, few = (build(server, replace(POLICY, max_sessions_per_principal=limit)) for limit in (100, 2))
+    for backend in (many, few):
+        backend._scripts = by_hand()
+    keys = [session_key(f"session-{number}") for number in range(80)]
+    for key in keys:
+        await many.open(session(clock, key))
+        clock.advance(0.001)
+    left = []
+    for number in range(4):
+        idle = await few.open(session(clock, session_key(f"new-{number}")))
+        left.append(len(idle))
+        for key in idle:
+            await few.close(key, None)
+    assert left[-1] == 1
+    assert (await few.sessions()).total == 2
+    for backend in (many, few):
+        await leave(backend)
