@@ -58,6 +58,7 @@ async def ask(port: int, raw: bytes, within: float = PATIENCE, *, first_event: b
             finally:
                 sending.cancel()
                 writer.transport.abort()
+                await asyncio.sleep(0)  # the loop closes the socket in its next turn
     except TimeoutError:
         pass
     except ConnectionError:

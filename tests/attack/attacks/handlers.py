@@ -28,9 +28,7 @@ async def _raise(scene: Scene, kinds: list[str]) -> None:
                 alone("resources/read", f'"uri":"{uri}"', name=uri),
                 session_request(client, "resources/read", {"uri": uri}, id=f"r-{way}-{kind}"),
                 alone("prompts/get", f'"name":"{name}","arguments":{arguments}', name=name),
-                session_request(
-                    client, "prompts/get", {"name": name, "arguments": {"kind": kind}}, f"p-{way}-{kind}"
-                ),
+                session_request(client, "prompts/get", params, id=f"p-{way}-{kind}"),
             ]
         await scene.ask_all(requests, at_once=len(requests), within=5)
 

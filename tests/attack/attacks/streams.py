@@ -9,12 +9,12 @@ from tests.attack.attack import Scene, attack, cut_all
 from tests.attack.wire import alone, call
 from tests.cluster.answer import Answer, send
 
-COUNT = 100
+COUNT = 40
 
 
 @attack("", "200*", "503*")
 async def streams_that_never_read(scene: Scene) -> None:
-    """100 GET streams of sessions that never read, and 500 changes of 2 KB for each."""
+    """40 GET streams of sessions that never read, and 500 changes of 2 KB for each."""
     clients = [await scene.session() for _ in range(COUNT)]
     uri = f"test://{0:02000}"
     for client in clients:
@@ -29,7 +29,7 @@ async def streams_that_never_read(scene: Scene) -> None:
 
 @attack("", "200*", "503*")
 async def listeners_that_never_read(scene: Scene) -> None:
-    """100 streams of `subscriptions/listen` that never read, and 500 changes of 2 KB for each."""
+    """40 streams of `subscriptions/listen` that never read, and 500 changes of 2 KB for each."""
     answers: list[Answer] = []
     raw = alone("subscriptions/listen", f'"notifications":{{"resourceSubscriptions":["test://{0:02000}"]}}')
     head, _, body = raw.partition(b"\r\n\r\n")
