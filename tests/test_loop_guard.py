@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
+import os
 import subprocess
 import sys
 import time
@@ -114,13 +116,22 @@ def test_the_loop_is_left_as_it_was() -> None:
     assert asyncio.Handle._run is before
 
 
+def test_start_up_is_excused_by_names_that_exist() -> None:
+    for place in loop_guard.STARTUP:
+        module, _, name = place.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
 def test_a_server_writes_what_is_found_to_its_log() -> None:
     program = (
-        "import asyncio; from tests.loop_guard import watch_server; from tests.test_loop_guard import busy\n"
+        "import asyncio, django; django.setup()\n"
+        "from tests.loop_guard import watch_server; from tests.test_loop_guard import busy\n"
         "async def work(): busy(0.25)\n"
         "watch_server(); asyncio.run(work())"
     )
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert MARK in ended.stderr
 
 

@@ -114,7 +114,9 @@ class Stage:
         for node in self.nodes:
             if node.alive:
                 node.kill()
-        stop_all(self.nodes)
-        if self.redis is not None:
-            self.redis.stop()
-        self._temporary.cleanup()
+        try:
+            stop_all(self.nodes)
+        finally:
+            if self.redis is not None:
+                self.redis.stop()
+            self._temporary.cleanup()

@@ -93,15 +93,20 @@ async def test_answers_are_told_apart(sent: bytes, summary: str) -> None:
 
 
 async def test_who_does_not_answer_is_found_out() -> None:
+    left = asyncio.Event()
+
     async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
         with suppress(ConnectionError):
+            await reader.read()
+        with suppress(ConnectionError):
+            writer.close()
             await writer.wait_closed()
+        left.set()
 
     async with await asyncio.start_server(keep_silent, LOOPBACK, 0) as server:
         port = server.sockets[0].getsockname()[1]
         assert (await ask(port, b"GET / HTTP/1.1\r\n\r\n", 0.1)).summary == "no answer"
+        await asyncio.wait_for(left.wait(), 10)
 
 
 SCHEMA = {

@@ -11,6 +11,6 @@ from tests.loop_guard import watch_server
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.adapters.site.settings")
 
-watch_server()
 view = get_asgi_application()
 mounted = mount(view, path="/mcp")
+watch_server()
