@@ -45,6 +45,20 @@ async def exceptions_of_all_kinds(scene: Scene) -> None:
     await _raise(scene, OTHERS)
 
 
+@attack("new", "200 -32602", "400 -32602", quiet=True)
+async def arguments_of_a_wrong_type(scene: Scene) -> None:
+    """Arguments that are no object, for a tool, a prompt and a completion, in both eras."""
+    client = await scene.session()
+    for number, value in enumerate((1.5, "x", [], True)):
+        for method, params in (
+            ("tools/call", {"name": "add", "arguments": value}),
+            ("prompts/get", {"name": "greet", "arguments": value}),
+        ):
+            await scene.ask(session_request(client, method, params, id=f"{method}-{number}"))
+            members = json.dumps(params)[1:-1]
+            await scene.ask(alone(method, members, name=str(params["name"])))
+
+
 @attack("H7", "200 result", *FAILED)
 async def odd_results(scene: Scene) -> None:
     """Results that JSON has no word for, in both eras."""

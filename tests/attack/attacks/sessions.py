@@ -58,6 +58,15 @@ async def forged_replies(scene: Scene) -> None:
         await scene.ask(get(*lines, ("Last-Event-ID", event)))
 
 
+@attack("new", "200 result", "400 -32600", short=True)
+async def retries_at_once(scene: Scene) -> None:
+    """10 times three equal requests at once: a retry meets the request that it repeats."""
+    client = await scene.session()
+    for number in range(1, 11):
+        raw = session_request(client, "ping", id=number)
+        await asyncio.gather(*(scene.ask(raw, within=5) for _ in range(3)))
+
+
 @attack("M2", "200*", "404*", "503*", settings={"SESSION_TTL_SECONDS": 2})
 async def calls_of_expired_sessions(scene: Scene) -> None:
     """50 calls whose clients have left and whose session has expired."""
