@@ -13,6 +13,7 @@
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-server [PORT=8000]      only that server
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
+#   make attack [ATTACK_ARGS="--short"]      send hostile requests to servers started for it, for half an hour
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
 #   make screenshots                         take the documentation's pictures of the admin anew
@@ -26,6 +27,7 @@ MAKEFLAGS += --no-print-directory
 HOST = 127.0.0.1
 PORT ?= 8000
 PYTEST_ARGS ?=
+ATTACK_ARGS ?=
 SECONDS ?= 600
 
 VENV := .venv
@@ -35,7 +37,7 @@ INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-slow test-projects lint security conformance
-.PHONY: conformance-cluster conformance-server soak bench bench-quick screenshots clean
+.PHONY: conformance-cluster conformance-server soak attack bench bench-quick screenshots clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -116,6 +118,10 @@ conformance-server: $(INSTALLED)
 
 soak: $(INSTALLED) servers
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+attack: $(INSTALLED) servers
+	@$(BIN)/python -m tests.attack $(ATTACK_ARGS)
+	@$(if $(ATTACK_ARGS),,$(BIN)/python -m tests.attack --generated 10000)
 
 bench: $(INSTALLED) servers
 	@$(BIN)/python -m tests.bench --output .bench/results

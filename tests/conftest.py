@@ -1,4 +1,4 @@
-"""No test may have a secret logged, at any level, nor need a right in Redis that is not documented."""
+"""No test may have a secret logged, need a right in Redis that is not documented, or keep an event loop busy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mcp_transport.supervision import forget_failures
+from tests import loop_guard
 from tests.canaries import Watch
 from tests.redis_users import watched
 
@@ -45,3 +46,17 @@ def documented_rights_are_enough() -> Iterator[None]:
     """Fail the test in which a redis-server refused something to the user with the documented rights."""
     yield
     assert not watched.take(), "the user with the documented rights was refused"
+
+
+@pytest.fixture(autouse=True)
+def loop_is_never_kept_busy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test in which a callback kept the loop's thread busy, unless it says why it does so on purpose."""
+    marker = request.node.get_closest_marker("blocks_loop")
+    if marker is not None:
+        assert marker.args, "blocks_loop needs a reason"
+        yield
+        return
+    found: list[str] = []
+    with loop_guard.collections_excused(), loop_guard.watching(found.append):
+        yield
+    assert not found, "\n".join(found)

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.canaries import leaks
+from tests.loop_guard import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = "tests.adapters.site"
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
-_ACCIDENTS = ("Traceback", "Task was destroyed", "never retrieved", "Unhandled", "Internal Server Error")
+_ACCIDENTS = ("Traceback", "Task was destroyed", "never retrieved", "Unhandled", "Internal Server Error", MARK)
 """What no exchange may make a server print."""
 
 Build = Callable[[str, str], list[str]]

@@ -80,10 +80,12 @@ class Site:
 
     def stop(self) -> None:
         """Stop the nodes, then what they share."""
-        stop_all(self.nodes)
-        if self._own_redis:
-            self.redis.stop()
-        self._temporary.cleanup()
+        try:
+            stop_all(self.nodes)
+        finally:
+            if self._own_redis:
+                self.redis.stop()
+            self._temporary.cleanup()
 
     @property
     def ports(self) -> list[int]:

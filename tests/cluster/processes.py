@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from tests.canaries import leaks
+from tests.loop_guard import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
@@ -255,6 +256,7 @@ class Process(ABC):
     def __exit__(self, *_: object) -> None:
         self.stop()
         refuse_leaks([self])
+        refuse_busy_loops([self])
 
 
 def start_all(processes: Sequence[Process]) -> None:
@@ -278,9 +280,16 @@ def stop_all(processes: Sequence[Process]) -> None:
     for process in processes:
         process.stop()
     refuse_leaks(processes)
+    refuse_busy_loops(processes)
 
 
 def refuse_leaks(processes: Sequence[Process]) -> None:
     """Fail when one that has stopped has logged a secret."""
     found = {process.name: leaks(process.last_words) for process in processes}
     assert not any(found.values()), f"secrets were logged: {found}"
+
+
+def refuse_busy_loops(processes: Sequence[Process]) -> None:
+    """Fail when one that has stopped kept its loop busy, as `tests.loop_guard` has it."""
+    found = [line for process in processes for line in process.last_words.splitlines() if MARK in line]
+    assert not found, "\n".join(found)

@@ -101,10 +101,12 @@ class Stage:
             assert _greet(node) == node.pid
 
     def stop(self) -> None:
-        stop_all(self.nodes)
-        if self._owns_redis:
-            self.redis.stop()
-        self._temporary.cleanup()
+        try:
+            stop_all(self.nodes)
+        finally:
+            if self._owns_redis:
+                self.redis.stop()
+            self._temporary.cleanup()
 
     def __enter__(self) -> Self:
         try:

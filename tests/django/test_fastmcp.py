@@ -13,6 +13,8 @@ from fastmcp.server.dependencies import get_context
 from mcp_transport.checks import check_settings
 from tests.django.calls import call, failure, listed, opened, result_of, text_of
 
+pytestmark = pytest.mark.blocks_loop("FastMCP imports beartype when its tools are listed for the first time")
+
 
 def build() -> FastMCP[Any]:
     server: FastMCP[Any] = FastMCP("fast", version="4", instructions="Be quick.")

@@ -7,8 +7,10 @@ import os
 from django.core.asgi import get_asgi_application
 
 from mcp_transport.asgi import mount
+from tests.loop_guard import watch_server
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.adapters.site.settings")
 
 view = get_asgi_application()
 mounted = mount(view, path="/mcp")
+watch_server()

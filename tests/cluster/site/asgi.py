@@ -12,7 +12,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.cluster.site.settings")
 django_application = get_asgi_application()
 
 from mcp_transport.asgi import mount  # noqa: E402 (after Django is set up)
+from tests.loop_guard import watch_server  # noqa: E402
 
+watch_server()
 _mounted = mount(django_application, path="/mcp")
 
 

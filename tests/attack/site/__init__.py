@@ -1,0 +1,1 @@
+"""A site whose tools misbehave."""

@@ -1,0 +1,115 @@
+"""Finds callbacks that keep an event loop's thread busy: by its own processor time, however slow the machine is.
+
+In this process a fixture of `tests.conftest` watches; in a server that a test starts, its site calls `watch_server`,
+and what is found goes to the server's log, where the end of the test looks for MARK.
+
+Left out of account are full garbage collections in the process of the tests, whose heap is that of the whole suite,
+and of a server what STARTUP names. uvloop runs its callbacks without `asyncio.Handle`, so a server on uvloop is not
+watched: daphne is, and uvicorn with `--loop asyncio`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import importlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, ParamSpec, TypeVar
+
+__all__ = ["LIMIT", "MARK", "excused", "watch_server", "watching"]
+
+P, T = ParamSpec("P"), TypeVar("T")
+
+LIMIT: Final = 0.2
+"""Seconds of processor time that one callback may take."""
+
+MARK: Final = "THE LOOP WAS KEPT BUSY"
+
+STARTUP: Final = (
+    "mcp_transport.bootstrap._refuse_faults",
+    "mcp_transport.bootstrap._built_endpoint",
+    "mcp_transport.engine.endpoint.freeze_gc",
+)
+"""What the first request of a process makes: the endpoint with its schemas, and a last full garbage collection."""
+
+
+class _Excused(threading.local):
+    """The processor time of a thread that counts for nothing."""
+
+    seconds = 0.0
+    began = 0.0
+
+
+_own = _Excused()
+
+
+@contextmanager
+def watching(report: Callable[[str], None]) -> Iterator[None]:
+    """Report each callback, of any loop of this process, that takes more than LIMIT."""
+    before = _watch(report)
+    try:
+        yield
+    finally:
+        asyncio.Handle._run = before  # type: ignore[method-assign]
+
+
+def _watch(report: Callable[[str], None]) -> Callable[[asyncio.Handle], None]:
+    """Begin to watch; return what ran callbacks until then."""
+    run = asyncio.Handle._run  # private: the one place where asyncio's loops run a callback
+    clock = time.thread_time
+
+    @functools.wraps(run)
+    def watched(handle: asyncio.Handle) -> None:
+        began, before = clock(), _own.seconds
+        run(handle)
+        spent = clock() - began
+        if spent > LIMIT and (spent := spent - (_own.seconds - before)) > LIMIT:
+            report(f"{MARK} for {spent:.2f} s of processor time by {handle!r}")
+
+    asyncio.Handle._run = watched  # type: ignore[method-assign]
+    return run
+
+
+def excused(function: Callable[P, T]) -> Callable[P, T]:
+    """Leave the processor time that a function takes out of account."""
+
+    @functools.wraps(function)
+    def measured(*arguments: P.args, **options: P.kwargs) -> T:
+        began = time.thread_time()
+        try:
+            return function(*arguments, **options)
+        finally:
+            _own.seconds += time.thread_time() - began
+
+    return measured
+
+
+def _excuse_collection(phase: str, info: dict[str, Any]) -> None:
+    if phase == "start":
+        _own.began = time.thread_time()
+    else:
+        _own.seconds += time.thread_time() - _own.began
+
+
+@contextmanager
+def collections_excused() -> Iterator[None]:
+    """Leave garbage collections out of account."""
+    gc.callbacks.append(_excuse_collection)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(_excuse_collection)
+
+
+def watch_server() -> None:
+    """Watch this process until its end; what is found goes to its log. Its start-up, in STARTUP, is excused."""
+    for place in STARTUP:
+        module, _, name = place.rpartition(".")
+        loaded = importlib.import_module(module)
+        setattr(loaded, name, excused(getattr(loaded, name)))
+    _watch(lambda found: print(found, file=sys.stderr, flush=True))
