@@ -89,7 +89,7 @@ class Supervised:
 
     def start(self) -> None:
         """Begin, on the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=self._what)
+        self._task = asyncio.get_running_loop().create_task(self.run(), name=self._what)
 
     async def stop(self) -> None:
         """Cancel the task, and wait for its end."""
@@ -98,7 +98,8 @@ class Supervised:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=0.1)
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Do the turns, in a task of the caller's."""
         pause = min(_PAUSE, self._longest)
         while True:
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from mcp_transport.engine.clock import wait
 from mcp_transport.engine.observer import Happening
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.session import Session
+from mcp_transport.supervision import Supervised
 
 if TYPE_CHECKING:
     from mcp_transport.engine.call import Call
@@ -20,8 +20,6 @@ __all__ = ["Expiry", "end_session"]
 
 # Seconds between two looks at the sessions with calls or sockets here, if they live long enough for that.
 _EVERY: Final = 5.0
-
-logger = logging.getLogger(__name__)
 
 
 class Expiry:
@@ -38,12 +36,12 @@ class Expiry:
 
     async def watch(self) -> None:
         """Look again and again, whatever goes wrong."""
-        while True:
-            await wait(self._node.clock, asyncio.Event(), self._every)
-            try:
-                await self.look()
-            except Exception:
-                logger.exception("node %s cannot tell which sessions have expired", self._node.id)
+        what = f"the look for expired sessions of node {self._node.id}"
+        await Supervised(what, self._turn, longest=self._every).run()
+
+    async def _turn(self) -> None:
+        await wait(self._node.clock, asyncio.Event(), self._every)
+        await self.look()
 
     async def look(self) -> None:
         """Keep alive the sessions whose client is connected; end the calls of those that have expired."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from mcp_transport.backends.local import _MAX_CANCELS
 from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES
+from mcp_transport.engine.expiry import _EVERY
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIPTIONS
+from mcp_transport.engine.sessionful.rescue import _MOST_RERUNS
 from mcp_transport.protocol.policy import Policy
 from tests.engine.client import Answer, SessionClient, later, settle
 from tests.limits.cases import Stage, case, tested_by
@@ -116,4 +118,16 @@ tested_by(
     POLICY.write_timeout,
     "tests/adapters/test_exchanges.py",
     "test_server_gives_up_a_client_that_does_not_read",
+)
+tested_by(
+    "runs of a `durable` call whose nodes were lost",
+    _MOST_RERUNS + 1,
+    "tests/cluster/test_durable.py",
+    "test_a_call_that_ends_its_process_ends_two",
+)
+tested_by(
+    "the time that calls outlast their session",
+    _EVERY,
+    "tests/engine/test_expiry.py",
+    "test_calls_end_whose_client_has_left",
 )

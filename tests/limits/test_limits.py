@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport import conf
-from tests.limits import bodies, headers, processes, sessions  # noqa: F401 (they register their cases)
+from tests.limits import bodies, headers, processes, results, sessions  # noqa: F401 (they register their cases)
 from tests.limits.cases import CASES, Stage
 from tests.limits.page import Row, rows
 
