@@ -3,7 +3,7 @@
 In this process a fixture of `tests.conftest` watches; in a server that a test starts, its site calls `watch_server`,
 and what is found goes to the server's log, where the end of the test looks for MARK.
 
-Left out of account are full garbage collections in the process of the tests, whose heap is that of the whole suite,
+Left out of account are garbage collections in the process of the tests, whose heap is that of the whole suite,
 and of a server what STARTUP names. uvloop runs its callbacks without `asyncio.Handle`, so a server on uvloop is not
 watched: daphne is, and uvicorn with `--loop asyncio`.
 """
