@@ -25,7 +25,7 @@ def decode(body: bytes, max_values: int = sys.maxsize) -> Any:
             integer beyond 64 bits, which orjson would round to a float; with the request's id, where it can be read.
     """
     try:
-        if has_more_values(body, max_values):
+        if len(body) > max_values and has_more_values(body, max_values):
             raise too_many_values(max_values)
         value = _loads(body)
         if has_too_large_integer(body):

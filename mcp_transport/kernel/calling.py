@@ -73,7 +73,8 @@ class PlainCalls:
         params = request.params
         if request.method != _METHOD or (tool := self._known(params or {})) is None:
             return None
-        bound(tool)
+        if type(tool.fn_metadata) is FuncMetadata:
+            bound(tool)
         if type(tool).run is not Tool.run or tool.resolved_params or not _is_plain(params or {}):
             return None
         return None if self._is_changed() else tool

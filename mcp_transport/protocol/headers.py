@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar, overload
@@ -15,6 +15,18 @@ _BLANKS: Final = " \t"
 
 # A cache keyed by what clients send keeps nothing longer than this.
 _SHORT: Final = 512
+
+# The names that clients, browsers and proxies send, as servers write them.
+_USUAL: Final = {
+    name.encode(): name
+    for name in (
+        *("accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection"),
+        *("content-length", "content-type", "cookie", "forwarded", "host", "last-event-id", "mcp-method", "mcp-name"),
+        *("mcp-protocol-version", "mcp-session-id", "origin", "referer", "sec-fetch-dest", "sec-fetch-mode"),
+        *("sec-fetch-site", "traceparent", "tracestate", "transfer-encoding", "user-agent", "via", "x-forwarded-for"),
+        *("x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id"),
+    )
+}
 
 _DefaultT = TypeVar("_DefaultT")
 
@@ -42,7 +54,7 @@ class Headers(Mapping[str, str]):
         if 0 < self.count <= MAX_LINES:
             for name, value in lines:
                 self._add(name.lower(), value)
-            self._measure()
+            self._measure([*self._lines, *map("".join, self._lines.values())])
 
     def _add(self, name: str, value: str) -> None:
         # Some servers keep blanks around values (uvicorn with httptools); RFC 9110 5.5 excludes them.
@@ -52,8 +64,8 @@ class Headers(Mapping[str, str]):
             line = self._lines[name] + line
         self._lines[name] = line
 
-    def _measure(self) -> None:
-        self._text = "".join([*self._lines, *map("".join, self._lines.values())])
+    def _measure(self, texts: Iterable[str]) -> None:
+        self._text = "".join(texts)
         self.size = len(self._text)
         if self.size > MAX_CHARACTERS:
             self._text, self._lines = "", {}
@@ -67,14 +79,16 @@ class Headers(Mapping[str, str]):
         if headers.count > MAX_LINES:
             return headers
         headers._raw = list(raw)
-        known, add = headers._lines, headers._add
-        for raw_name, value in raw:
-            name = _name(raw_name) if len(raw_name) <= _SHORT else raw_name.decode("latin-1").lower()
+        known, add, texts = headers._lines, headers._add, list[str]()
+        for raw_name, raw_value in raw:
+            name = _USUAL.get(raw_name) or raw_name.decode("latin-1").lower()
+            value = raw_value.decode("latin-1").strip(_BLANKS)
+            texts += (name, value)
             if name in known:
-                add(name, value.decode("latin-1"))
+                add(name, value)
             else:
-                known[name] = (value.decode("latin-1").strip(_BLANKS),)
-        headers._measure()
+                known[name] = (value,)
+        headers._measure(texts)
         return headers
 
     def __getitem__(self, name: str) -> str:
@@ -116,11 +130,6 @@ class Headers(Mapping[str, str]):
         return [(name, value) for name, values in self._lines.items() for value in values]
 
 
-@lru_cache(maxsize=512)  # clients send the same ones each time
-def _name(raw: bytes) -> str:
-    return raw.decode("latin-1").lower()
-
-
 @dataclass(frozen=True, slots=True)
 class Accepts:
     """The two media types of a POST answer, and which of them the client takes."""
@@ -131,7 +140,7 @@ class Accepts:
     @classmethod
     def parse(cls, headers: Headers) -> Accepts:
         """Read the Accept header; a quality of 0 refuses a type (RFC 9110, 12.5.1)."""
-        line = ",".join(headers.lines("accept"))  # RFC 9110, 5.3
+        line = ",".join(headers.lines("accept")) if "accept" in headers.repeated else headers.get("accept", "")
         return _accepts(line) if len(line) <= _SHORT else _read_accepts(line)
 
 

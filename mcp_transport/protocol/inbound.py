@@ -105,10 +105,6 @@ Work = Opening | Sessionful | Sessionless | Ignored
 # -- before the body ---------------------------------------------------------------------------------
 
 
-def _headers_are_within_limits(request: HTTPRequest, policy: Policy) -> None:
-    check_limits(request.headers)
-
-
 def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
     # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
     if request.headers.are_plain:
@@ -173,7 +169,6 @@ def _length_is_within(request: HTTPRequest, policy: Policy) -> None:
 
 
 _BEFORE_AUTHENTICATION: Final = (
-    _headers_are_within_limits,
     _origin_is_ours,
     _headers_are_plain,
     _headers_are_single,
@@ -207,6 +202,7 @@ def check_before_authentication(request: HTTPRequest, policy: Policy) -> None:
         ProtocolError: 431 for too many or too long headers; 400 for a header that is not plain, doubled or a
             foreign Host; 403 for a foreign Origin.
     """
+    check_limits(request.headers)
     for rule in _BEFORE_AUTHENTICATION:
         rule(request, policy)
 
