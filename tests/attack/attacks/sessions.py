@@ -90,7 +90,7 @@ async def more_busy_sessions_than_allowed(scene: Scene) -> None:
             await client.initialize()
         except AssertionError:
             continue
-        calls.append(asyncio.ensure_future(scene.ask(session_call(client, "sleep", '{"seconds":8}'))))
+        calls.append(asyncio.ensure_future(scene.ask(session_call(client, "sleep", '{"seconds":8}', id=1000))))
         await asyncio.sleep(0.02)
     opened = [client for client in clients if client.session_id]
     living = [(await client.request("ping")).status == 200 for client in opened]

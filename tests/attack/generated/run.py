@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -137,5 +138,6 @@ async def _session(port: int, revision: str) -> str:
 def main(count: int, seed: int, server: str, backend: str) -> int:
     """Start a server and send it requests."""
     print(f"{count} generated requests of seed {seed}, {server} {backend}", flush=True)
+    sys.setrecursionlimit(20_000)  # for values that are nested deeply, which `copy` and `json` follow
     with Stage(server, backend, settings=SETTINGS) as stage:
         return int(not asyncio.run(attack(stage, count, seed)))
