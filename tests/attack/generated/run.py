@@ -34,6 +34,21 @@ class Findings:
     answers: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[int, Generated, Seen]] = field(default_factory=list)
     warm: int = 0
+    cancelled: set[str] = field(default_factory=set)
+    """Ids that were cancelled, before or after their request: it then has no answer."""
+
+    def take(self, number: int, request: Generated, seen: Seen) -> None:
+        """Count an answer, and keep the request where it is a fault."""
+        was_cancelled = seen.summary == "200 without answer" and repr(request.message.get("id")) in self.cancelled
+        self.answers["200 cancelled" if was_cancelled else seen.summary] += 1
+        if is_fault(seen) and not was_cancelled:
+            self.faults.append((number, request, seen))
+
+    def note_cancel(self, request: Generated) -> None:
+        """Remember which request is cancelled, if one is."""
+        params = request.message.get("params")
+        if request.message.get("method") == "notifications/cancelled" and isinstance(params, dict):
+            self.cancelled.add(repr(params.get("requestId")))
 
 
 def is_fault(seen: Seen) -> bool:
@@ -59,10 +74,10 @@ async def attack(stage: Stage, count: int, seed: int) -> bool:
     report, kept = watched.report, node.memory() - findings.warm
     for summary, times in findings.answers.most_common():
         print(f"{times:7} {summary}")
-    tracebacks = node.log_since(0).count("Traceback")
+    tracebacks = raised_in(node.log_since(0))
     memory = f"peak {peak / MIB:.0f} MiB, kept {kept / MIB:.0f} MiB"
     print(f"pause {report.pause:.2f} s, ping {report.ping:.2f} s, {memory}, {TOTAL_BYTES - budget[0]} bytes sent")
-    print(f"log {node.log_size() // 1024} KiB, {tracebacks} tracebacks in its first MiB")
+    print(f"log {node.log_size() // 1024} KiB; tracebacks in its first MiB: {dict(tracebacks)}")
     await _print_faults(findings, sessions, node.port)
     limits = {
         "the process ended": node.alive,
@@ -77,6 +92,18 @@ async def attack(stage: Stage, count: int, seed: int) -> bool:
     return all(limits.values())
 
 
+def raised_in(log: str) -> Counter[str]:
+    """Count what the tracebacks in a log end with."""
+    found, within = Counter[str](), False
+    for line in log.splitlines():
+        if line.startswith("Traceback"):
+            within = True
+        elif within and not line.startswith(" "):
+            within = False
+            found[line[:120]] += 1
+    return found
+
+
 async def _work(
     generator: Generator, numbers: Any, sessions: Mapping[str, str], node: Any, findings: Findings, budget: list[int]
 ) -> None:
@@ -87,10 +114,8 @@ async def _work(
             findings.answers["left out"] += 1
             continue
         budget[0] -= len(raw)
-        seen = await ask(node.port, raw, first_event=_listens(request))
-        findings.answers[seen.summary] += 1
-        if is_fault(seen):
-            findings.faults.append((number, request, seen))
+        findings.note_cancel(request)
+        findings.take(number, request, await ask(node.port, raw, first_event=_listens(request)))
         if number == WARM_UP:
             findings.warm = node.memory()
 
