@@ -33,13 +33,13 @@ async def _raise(scene: Scene, kinds: list[str]) -> None:
         await scene.ask_all(requests, at_once=len(requests), within=5)
 
 
-@attack("H6", *FAILED, short=True)
+@attack("H6", *FAILED, short=True, log_bytes=2 * MIB)
 async def exits_and_interrupts(scene: Scene) -> None:
     """`sys.exit()` and KeyboardInterrupt of tools, resources and prompts, on the loop and in threads."""
     await _raise(scene, ENDING)
 
 
-@attack("H7", *FAILED, short=True)
+@attack("H7", *FAILED, short=True, log_bytes=2 * MIB)
 async def exceptions_of_all_kinds(scene: Scene) -> None:
     """CancelledError, StopIteration, BaseException, groups and others, on the loop and in threads."""
     await _raise(scene, OTHERS)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.attack.attack import ANSWER_BYTES, KEPT_BYTES, PAUSE_SECONDS, PEAK_BYTES
+from tests.attack.attack import ANSWER_BYTES, FLAT_BYTES, PAUSE_SECONDS, PEAK_BYTES
 from tests.attack.generated.requests import REVISIONS, Generated, Generator
 from tests.attack.generated.shrinking import shrunk
 from tests.attack.measuring import probing
@@ -83,7 +83,7 @@ async def attack(stage: Stage, count: int, seed: int) -> bool:
         "the process ended": node.alive,
         f"/healthz stood {report.pause:.2f} s": report.pause <= PAUSE_SECONDS,
         f"{peak / MIB:.0f} MiB of memory": peak <= PEAK_BYTES,
-        f"keeps {kept / MIB:.0f} MiB": kept <= KEPT_BYTES,
+        f"keeps {kept / MIB:.0f} MiB": kept <= FLAT_BYTES,
         f"the neighbour: {report.errors[:3]}": not report.errors,
         f"{len(findings.faults)} faults": not findings.faults,
     }
