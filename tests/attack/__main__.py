@@ -7,6 +7,7 @@ own: what the machine had no processor for is taken off.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -20,6 +21,7 @@ from tests.attack.stage import BACKENDS, SERVERS
 
 def main() -> int:
     """Read the command line, attack, print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
     options = _parse()
     if options.list:
         for attack in ATTACKS.values():

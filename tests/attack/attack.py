@@ -16,7 +16,10 @@ from tests.cluster.client import Client
 
 PAUSE_SECONDS = 0.5
 PEAK_BYTES = 512 * MIB
-KEPT_BYTES = 64 * MIB
+KEPT_BYTES = 192 * MIB
+"""What the heap may keep after an attack, which Python does not give back at once; the next one finds it there."""
+FLAT_BYTES = 64 * MIB
+"""What may be kept of what is not to be kept at all: names in caches, sessions, thousands of requests."""
 ANSWER_BYTES = 64 * 1024
 LOG_BYTES = 256 * 1024
 
@@ -101,6 +104,7 @@ class Attack:
     watched: int = 0
     """The node that must live, and that the neighbour uses."""
     answer_bytes: int = ANSWER_BYTES
+    kept_bytes: int = KEPT_BYTES
     log_bytes: int = LOG_BYTES
     harms_neighbour: bool = False
     """Whether it takes away what the neighbour needs, so that its errors count for nothing."""
@@ -162,7 +166,7 @@ class Measured:
             f"answered {unexpected[0] if unexpected else ''}, {len(unexpected)} times": not unexpected,
             f"/healthz stood {self.pause:.2f} s": self.pause <= PAUSE_SECONDS,
             f"{self.peak / MIB:.0f} MiB of memory": self.peak <= PEAK_BYTES,
-            f"keeps {self.kept / MIB:.0f} MiB": self.kept <= KEPT_BYTES,
+            f"keeps {self.kept / MIB:.0f} MiB": self.kept <= attack.kept_bytes,
             f"an answer of {largest} bytes": largest <= attack.answer_bytes,
             f"{self.logged} bytes of log": self.logged <= attack.log_bytes,
             "the process ended": self.alive,

@@ -14,7 +14,8 @@ from tests.attack import attacks  # noqa: F401 (they enter themselves into the t
 from tests.attack.attack import ATTACKS, KEPT_BYTES, PAUSE_SECONDS, PEAK_BYTES, Measured
 from tests.attack.generated.examples import example
 from tests.attack.generated.mutations import mutated
-from tests.attack.generated.requests import Generator
+from tests.attack.generated.requests import Generated, Generator
+from tests.attack.generated.run import Findings, raised_in
 from tests.attack.generated.shrinking import shrunk
 from tests.attack.wire import Seen, ask, matches
 from tests.cluster.processes import LOOPBACK
@@ -140,6 +141,21 @@ def test_a_mutation_leaves_the_message_that_it_is_given() -> None:
     changed = [json.dumps(mutated(message, Random(number), 100)) for number in range(100)]  # noqa: S311
     assert json.dumps(message) == before
     assert len(set(changed)) > 50
+
+
+def test_a_missing_answer_is_a_fault_unless_its_request_was_cancelled() -> None:
+    findings, missing = Findings(), Seen("200 without answer")
+    request = Generated("2025-11-25", {"id": 7, "method": "ping"}, b"", (), True)
+    cancel = Generated("2025-11-25", {"method": "notifications/cancelled", "params": {"requestId": 7}}, b"", (), True)
+    findings.take(1, request, missing)
+    findings.note_cancel(cancel)
+    findings.take(2, request, missing)
+    assert [number for number, *_ in findings.faults] == [1]
+
+
+def test_tracebacks_are_counted_by_what_they_end_with() -> None:
+    log = "a line\nTraceback (most recent call last):\n  File x\n    y\nValueError: no\nanother\n"
+    assert raised_in(log * 2) == {"ValueError: no": 2}
 
 
 async def test_a_faulty_message_is_made_as_small_as_it_can_be() -> None:

@@ -33,13 +33,13 @@ async def _raise(scene: Scene, kinds: list[str]) -> None:
         await scene.ask_all(requests, at_once=len(requests), within=5)
 
 
-@attack("H6", *FAILED, short=True)
+@attack("H6", *FAILED, short=True, log_bytes=2 * MIB)
 async def exits_and_interrupts(scene: Scene) -> None:
     """`sys.exit()` and KeyboardInterrupt of tools, resources and prompts, on the loop and in threads."""
     await _raise(scene, ENDING)
 
 
-@attack("H7", *FAILED, short=True)
+@attack("H7", *FAILED, short=True, log_bytes=2 * MIB)
 async def exceptions_of_all_kinds(scene: Scene) -> None:
     """CancelledError, StopIteration, BaseException, groups and others, on the loop and in threads."""
     await _raise(scene, OTHERS)
@@ -94,7 +94,7 @@ async def durable_exit(scene: Scene) -> None:
     await _run_durably(scene, "exit_durably", "")
 
 
-@attack("C3", "200*", "closed", "no answer", backends=("redis",), nodes=3, watched=2)
+@attack("C3", "200*", "503 -32603", "closed", "no answer", backends=("redis",), nodes=3, watched=2)
 async def durable_block(scene: Scene) -> None:
     """A durable tool that blocks the loop beyond the lease: the next node runs it again, the third one must not."""
     await _run_durably(scene, "block_durably", ',"seconds":6')

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from tests.attack.attack import REFUSED, Scene, attack, cut_all
+from tests.attack.attack import FLAT_BYTES, REFUSED, Scene, attack, cut_all
 from tests.attack.wire import alone, call, get, in_session, repeated, session_call, session_request
 from tests.cluster.client import SESSIONFUL, Client, rpc
 
@@ -90,7 +90,7 @@ async def more_busy_sessions_than_allowed(scene: Scene) -> None:
             await client.initialize()
         except AssertionError:
             continue
-        calls.append(asyncio.ensure_future(scene.ask(session_call(client, "sleep", '{"seconds":8}'))))
+        calls.append(asyncio.ensure_future(scene.ask(session_call(client, "sleep", '{"seconds":8}', id=1000))))
         await asyncio.sleep(0.02)
     opened = [client for client in clients if client.session_id]
     living = [(await client.request("ping")).status == 200 for client in opened]
@@ -129,7 +129,7 @@ async def listen_to_many(scene: Scene) -> None:
         scene.must("without answer" not in seen.summary, f"{len(uris)} URIs were taken")
 
 
-@attack("", "200*", "202*", "204*", "404*", "400*")
+@attack("", "200*", "202*", "204*", "404*", "400*", kept_bytes=FLAT_BYTES)
 async def many_sessions(scene: Scene) -> None:
     """400 sessions, each with a call, cancels of nothing, and a DELETE; all counters are back afterwards."""
     for _ in range(50):

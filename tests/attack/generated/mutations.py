@@ -113,7 +113,7 @@ def _many_members(outer: Any, key: Any, random: Random, size: int) -> None:
 
 
 def _deep(outer: Any, key: Any, random: Random, size: int) -> None:
-    for _ in range(random.choice((3, 60, 150, 400))):
+    for _ in range(random.choice((3, 60, 150, 400))):  # `run` lets Python follow
         outer[key] = [outer[key]] if random.random() < 0.7 else {"a": outer[key]}
 
 
