@@ -154,8 +154,8 @@ class Backend(ABC):
         """Return when nothing that was begun and cancelled can take effect any more."""
 
     @abstractmethod
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> None:
-        """Forget flights that ended, and note in the session's history how.
+    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
+        """Forget flights that ended, and note how in the session's history; return whether a node holds their `stream`.
 
         Naming a `stream` leaves alone what another POST runs under the same ids.
         """

@@ -132,7 +132,7 @@ class LocalBackend(Backend):
             return ()
         return tuple(log.record(name) for name, log in self._local[key][1].logs.items())
 
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> None:
+    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
         local = self._local[key][1] if key in self._local else LocalSession()
         known = [local.flights[item] for item in endings if item in local.flights]
         ended = [flight for flight in known if stream in ("", flight.stream)]
@@ -142,6 +142,7 @@ class LocalBackend(Backend):
         for flight in ended:
             if local.flights.pop(flight.request_id, None) is not None:
                 self._note(local, ended_entry(flight, endings[flight.request_id], self._now()))
+        return stream in local.logs and local.logs[stream].holder is not None
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         if key not in self._local or await self.load(key) is None:

@@ -125,6 +125,8 @@ class Writer:
             open_stream.wake()
         if appended.holder is not None and appended.holder.node != self._node.id:
             self._node.tell(appended.holder.node, Wake(self.key, self.stream))
+        elif appended.holder is not None and open_stream is None:
+            self._node.receive(Wake(self.key, self.stream))  # its socket may be about to open
 
     async def _append(self, holder: str) -> Appended | None:
         """Append what is not stored; return None when this stream is no longer to be written here."""
@@ -182,9 +184,13 @@ class Writer:
             self.touched.set()
 
     async def leave(self) -> None:
-        """Take the requests off the session's books, when their answers need no log."""
-        if self._has_log:
-            await self._node.insist(self._leave)
+        """Take the requests off the session's books, when their answers need no log.
+
+        A client that has sent its POST again meanwhile waits on their stream: it gets them from the log.
+        """
+        if self._has_log and await self._node.insist(self._leave):
+            self.keep_log()
+            return
         self._node.writers.pop((self.key, self.stream), None)
 
     async def confirm(self) -> None:
@@ -215,5 +221,5 @@ class Writer:
         await backend.enter(self.key, session.principal, self._node.id, left)
         return True
 
-    async def _leave(self) -> None:
-        await self._node.backend.leave(self.key, self._endings, stream=self.stream)
+    async def _leave(self) -> bool:
+        return await self._node.backend.leave(self.key, self._endings, stream=self.stream)

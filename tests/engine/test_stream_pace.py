@@ -219,6 +219,28 @@ async def test_a_retry_before_the_first_was_answered_gets_the_answer(client, clo
     assert set(await left_behind(client.endpoint)) == {"sessions"}
 
 
+async def test_a_retry_gets_what_was_answered_just_before_it_as_one_document(client, monkeypatch):
+    backend, may_leave = client.endpoint.backend, asyncio.Event()
+    leave, attach = backend.leave, backend.attach
+
+    async def late(*arguments: Any, **options: Any) -> bool:
+        await may_leave.wait()
+        return await leave(*arguments, **options)
+
+    async def early(*arguments: Any) -> Any:
+        attached = await attach(*arguments)
+        may_leave.set()
+        await settle()
+        return attached
+
+    monkeypatch.setattr(backend, "leave", late)
+    monkeypatch.setattr(backend, "attach", early)
+    assert (await client.request("ping", id=1)).json["id"] == 1
+    again = await client.request("ping", id=1)
+    assert [message["id"] for message in await again.messages()] == [1]
+    assert set(await left_behind(client.endpoint)) <= {"sessions", "logs"}
+
+
 async def test_a_retry_finds_its_own_sessions_call(endpoint, gate):
     clients = [SessionClient(endpoint) for _ in range(2)]
     for client in clients:

@@ -113,13 +113,14 @@ class RedisSessions(RedisFinding):
     async def settled(self) -> None:
         await self._pipeline().settled()
 
-    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> None:
+    async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
         self._over(key, stream)
         arguments = [stream, self._policy.session_history, *codec.encode_endings(endings)]
-        keys = self._keys.of_session(key, "flights", "history")
-        errors = await self._pipeline().run(self._scripts["leave"], keys, arguments, behind=True)
+        keys = self._keys.of_session(key, "flights", "history", "streams")
+        errors, is_held = await self._pipeline().run(self._scripts["leave"], keys, arguments, behind=True)
         if errors:
             self._counts["errors"][key] = errors
+        return bool(is_held)
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         found = await self._run("history", key, ("history",), [])
