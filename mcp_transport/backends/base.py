@@ -155,7 +155,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
-        """Forget flights that ended, and note how in the session's history; return whether a node holds their `stream`.
+        """Forget flights that ended, and note how; return whether a node holds their `stream`.
 
         Naming a `stream` leaves alone what another POST runs under the same ids.
         """
