@@ -27,21 +27,21 @@ def decode(body: bytes, max_values: int = sys.maxsize) -> Any:
     try:
         if len(body) > max_values and has_more_values(body, max_values):
             raise too_many_values(max_values)
-        value = _loads(body)
+        value = orjson.loads(body)
         if has_too_large_integer(body):
             raise invalid_request("integers must fit into 64 bits; send larger ones as strings")
+    except orjson.JSONDecodeError as error:
+        reason = "it is empty" if not body.strip() else str(error)
+        problem = f"Parse error: the body must be JSON in UTF-8, but {reason}"
+        raise _with_id(ProtocolError(400, PARSE_ERROR, problem), body) from None
     except ProtocolError as error:
-        error.request_id = request_id_of(body)
-        raise
+        raise _with_id(error, body) from None
     return value
 
 
-def _loads(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        reason = "it is empty" if not body.strip() else str(error)
-        raise ProtocolError(400, PARSE_ERROR, f"Parse error: the body must be JSON in UTF-8, but {reason}") from None
+def _with_id(error: ProtocolError, body: bytes) -> ProtocolError:
+    error.request_id = request_id_of(body)
+    return error
 
 
 def encode(message: Any) -> bytes:

@@ -110,6 +110,7 @@ class Endpoint:
         backend.measure = self.numbers
         self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
+        self._started: dict[asyncio.AbstractEventLoop, Node] = {}
         kernel.bus.publish_to = self._broadcast
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
@@ -231,9 +232,10 @@ class Endpoint:
 
     async def _serving(self, request: HTTPRequest) -> Node:
         """Return the node that serves a request. Raises: ProtocolError with 503 while it stops."""
-        if self._is_leaving and asyncio.get_running_loop() not in self._nodes:
+        loop = asyncio.get_running_loop()
+        if self._is_leaving and loop not in self._nodes:
             raise stopping(request)
-        node = await self.node()
+        node = self._started.get(loop) or await self.node()
         if node.is_stopping:
             raise stopping(request)
         if request.streaming and self._owns_process and not self._has_settled:
@@ -270,10 +272,9 @@ class Endpoint:
         """Return the running loop's node; the first request on a loop starts it."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
-        if starting is not None and _has_started(starting):
-            return starting.result()
-        if starting is None or starting.done():
+        if starting is None or (starting.done() and loop not in self._started):
             self._nodes = {known: node for known, node in self._nodes.items() if not known.is_closed()}
+            self._started = {known: node for known, node in self._started.items() if not known.is_closed()}
             # Without the variables of the request that happens to come first: it lives on after that one.
             starting = self._nodes[loop] = loop.create_task(self._start_node(), context=Context())
         return await asyncio.shield(starting)
@@ -298,6 +299,7 @@ class Endpoint:
         except BaseException:
             await node.stop()
             raise
+        self._started[asyncio.get_running_loop()] = node
         return node
 
     async def _take_leave(self, is_closed: bool) -> None:
@@ -314,6 +316,7 @@ class Endpoint:
         with suppress(Exception):  # a start that failed has been answered for by its request
             await (await starting).stop(patience, serving=serving, is_news=is_news)
         self._nodes.pop(loop, None)
+        self._started.pop(loop, None)
 
     async def release(self) -> None:
         """Close what the running loop has open to the store, unless it serves; for work that is no request."""
@@ -323,8 +326,7 @@ class Endpoint:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Return the nodes that have started, each on a loop of its own."""
-        known = [starting for loop, starting in list(self._nodes.items()) if not loop.is_closed()]
-        return tuple(starting.result() for starting in known if _has_started(starting))
+        return tuple(node for loop, node in list(self._started.items()) if not loop.is_closed())
 
     def numbers(self) -> Numbers:
         """Return what this process counted within the last minutes."""
@@ -332,8 +334,7 @@ class Endpoint:
 
     async def why_not_ready(self) -> str:
         """Say in a few words for anybody why no traffic should be sent here; an empty string means that it should."""
-        loop = asyncio.get_running_loop()
-        node = self._nodes[loop].result() if loop in self._nodes and _has_started(self._nodes[loop]) else None
+        node = self._started.get(asyncio.get_running_loop())
         if self._is_leaving or (node is not None and node.is_draining):
             return "draining"
         try:
@@ -344,7 +345,3 @@ class Endpoint:
             log_failure("this process is not ready", error)
             return _UNREACHABLE
         return _UNREACHABLE if node is not None and self.backend.failure(node.id) is not None else ""
-
-
-def _has_started(starting: asyncio.Future[Node]) -> bool:
-    return starting.done() and not starting.cancelled() and starting.exception() is None

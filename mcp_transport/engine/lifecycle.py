@@ -33,7 +33,8 @@ class Lifecycle:
 
         Unless it is given one, it has a context without variables: it is not part of the request that spawns it.
         """
-        task = asyncio.get_running_loop().create_task(work, context=Context() if context is None else context)
+        # Not by the loop's factory, which is for tasks that handlers make.
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), context=Context() if context is None else context)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task

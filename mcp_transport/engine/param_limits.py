@@ -35,9 +35,10 @@ MAX_LISTENED: Final = 1000
 MAX_LISTENED_BYTES: Final = 256 * 1024
 MAX_INPUT_RESPONSES: Final = 100
 
-_PATHS: Final = [(path, *path.rpartition(".")[::2], longest) for path, longest in LONGEST.items()]
-# A body that is no longer cannot break any of these limits.
+_PATHS: Final = sorted((longest, path, *path.rpartition(".")[::2]) for path, longest in LONGEST.items())
+# A body that is no longer cannot break any of these limits; one of each number's bytes cannot have as many items.
 _SHORT: Final = min(LONGEST.values())
+_FEW: Final = min(MAX_INPUT_RESPONSES * len('"":0,'), LONGEST["uri"])
 
 
 def check_params(messages: Sequence[Message], size: int) -> None:
@@ -50,14 +51,17 @@ def check_params(messages: Sequence[Message], size: int) -> None:
         return
     for message in messages:
         if isinstance(message, Request) and message.params:
-            _check_words(message.params)
-            _check_numbers(message.params)
+            _check_words(message.params, size)
+            if size > _FEW:
+                _check_numbers(message.params)
             if size > MAX_META_BYTES:
                 _check_sizes(message.params)
 
 
-def _check_words(params: Mapping[str, Any]) -> None:
-    for path, parent, member, longest in _PATHS:
+def _check_words(params: Mapping[str, Any], size: int) -> None:
+    for longest, path, parent, member in _PATHS:
+        if size <= longest:
+            return
         holder = params.get(parent) if parent else params
         word = holder.get(member) if isinstance(holder, dict) else None
         if isinstance(word, str) and len(word) > longest:

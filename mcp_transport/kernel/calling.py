@@ -71,17 +71,16 @@ class PlainCalls:
     def tool(self, request: Request) -> Tool | None:
         """Return the tool a request calls, if the SDK's whole way would make no difference."""
         params = request.params
-        if request.method != _METHOD or (tool := self._known(params or {})) is None:
+        if request.method != _METHOD or self._tools is None:
+            return None
+        name = (params or {}).get("name")
+        if not isinstance(name, str) or (tool := self._tools.get_tool(name)) is None:
             return None
         if type(tool.fn_metadata) is FuncMetadata:
             bound(tool)
         if type(tool).run is not Tool.run or tool.resolved_params or not _is_plain(params or {}):
             return None
         return None if self._is_changed() else tool
-
-    def _known(self, params: Mapping[str, Any]) -> Tool | None:
-        name = params.get("name")
-        return self._tools.get_tool(name) if self._tools is not None and isinstance(name, str) else None
 
     def _is_changed(self) -> bool:
         """Tell whether a project has put something of its own around calls."""

@@ -86,7 +86,7 @@ class Outlet(Protocol):
         """Close the socket; the client comes back for the rest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: see `protocol.http`
 class Facts:
     """What is known of the client when a request comes in: by its session, or by its own envelope."""
 
@@ -106,7 +106,7 @@ class Traits:
     """Shall another node run it again by itself?"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see `protocol.http`
 class Outcome:
     """How a request ended: with a result, or with an error and the HTTP status it suggests."""
 

@@ -54,7 +54,7 @@ class Headers(Mapping[str, str]):
         if 0 < self.count <= MAX_LINES:
             for name, value in lines:
                 self._add(name.lower(), value)
-            self._measure([*self._lines, *map("".join, self._lines.values())])
+            self._measure(map("".join, self._lines.values()))
 
     def _add(self, name: str, value: str) -> None:
         # Some servers keep blanks around values (uvicorn with httptools); RFC 9110 5.5 excludes them.
@@ -64,9 +64,9 @@ class Headers(Mapping[str, str]):
             line = self._lines[name] + line
         self._lines[name] = line
 
-    def _measure(self, texts: Iterable[str]) -> None:
-        self._text = "".join(texts)
-        self.size = len(self._text)
+    def _measure(self, values: Iterable[str]) -> None:
+        self._text = "".join(values)
+        self.size = len(self._text) + len("".join(self._lines))
         if self.size > MAX_CHARACTERS:
             self._text, self._lines = "", {}
             self.repeated.clear()
@@ -79,16 +79,19 @@ class Headers(Mapping[str, str]):
         if headers.count > MAX_LINES:
             return headers
         headers._raw = list(raw)
-        known, add, texts = headers._lines, headers._add, list[str]()
+        known, values = headers._lines, list[str]()
         for raw_name, raw_value in raw:
-            name = _USUAL.get(raw_name) or raw_name.decode("latin-1").lower()
+            try:
+                name = _USUAL[raw_name]
+            except KeyError:
+                name = raw_name.decode("latin-1").lower()
             value = raw_value.decode("latin-1").strip(_BLANKS)
-            texts += (name, value)
+            values.append(value)
             if name in known:
-                add(name, value)
+                headers._add(name, value)
             else:
                 known[name] = (value,)
-        headers._measure(texts)
+        headers._measure(values)
         return headers
 
     def __getitem__(self, name: str) -> str:

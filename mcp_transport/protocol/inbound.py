@@ -72,7 +72,7 @@ class Opening:
         return (self.request,)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see `protocol.http`
 class Sessionful:
     """Messages of a session, in one POST; `batch` says that they came as an array."""
 
@@ -80,7 +80,7 @@ class Sessionful:
     batch: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see `protocol.http`
 class Sessionless:
     """A request that stands alone (2026-07-28)."""
 

@@ -28,7 +28,7 @@ MAX_ID: Final = 256
 MAX_METHOD: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see `protocol.http`
 class Request:
     """A message that is owed an answer."""
 

@@ -21,7 +21,7 @@ LATEST: Final = 253_402_300_799.0
 """The last second that has a date, in the year 9999."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: see `protocol.http`
 class Session:
     """A conversation that began with `initialize`; times are seconds since the epoch."""
 
