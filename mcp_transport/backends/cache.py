@@ -11,7 +11,6 @@ import pickle
 import threading
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from itertools import cycle
 from typing import Any, Final, TypeVar
 
@@ -209,7 +208,7 @@ def _index_of(shard: Any) -> dict[str, float]:
 
 
 def _encode(session: Session) -> bytes:
-    return orjson.dumps(asdict(session))
+    return orjson.dumps(session)
 
 
 def _decode(key: str, raw: Any) -> Session | None:

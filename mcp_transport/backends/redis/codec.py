@@ -6,7 +6,7 @@ Times are whole milliseconds there, and seconds as floats here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import lru_cache, wraps
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
@@ -296,7 +296,7 @@ def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
 
 def encode_message(message: NodeMessage) -> bytes:
     """Write a message to a node."""
-    return orjson.dumps([type(message).__name__, asdict(message)])
+    return orjson.dumps([type(message).__name__, message])  # as it is: `asdict` would copy what a client sent
 
 
 @strict
