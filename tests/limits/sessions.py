@@ -6,7 +6,7 @@ from typing import Any
 
 from mcp_transport import context
 from mcp_transport.backends.local import _MAX_CANCELS
-from mcp_transport.engine.session_handle import _MAX_SUBSCRIPTIONS
+from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from mcp_transport.protocol.policy import Policy
 from tests.engine.client import Answer, SessionClient, later, settle
@@ -49,6 +49,14 @@ async def sessions(stage: Stage) -> None:
 async def subscriptions(stage: Stage) -> Answer:
     for number in range(_MAX_SUBSCRIPTIONS):
         assert (await stage.client.request("resources/subscribe", {"uri": f"test://{number}"})).json["result"] == {}
+    return await stage.client.request("resources/subscribe", {"uri": "test://more"})
+
+
+@case("bytes of the URIs of subscribed resources together", _MAX_SUBSCRIBED_BYTES)
+async def subscribed_bytes(stage: Stage) -> Answer:
+    for number in range(32):
+        uri = f"test://{number}/".ljust(_MAX_SUBSCRIBED_BYTES // 32, "x")
+        assert (await stage.client.request("resources/subscribe", {"uri": uri})).json["result"] == {}
     return await stage.client.request("resources/subscribe", {"uri": "test://more"})
 
 
