@@ -57,6 +57,8 @@ class SessionDetail:
     streams: tuple[StreamRecord, ...]
     state: tuple[str, ...]
     """The names of the values that its tools keep."""
+    subscriptions: tuple[str, ...] = ()
+    """URIs named by resources/subscribe."""
     history: tuple[HistoryEntry, ...] = ()
     """What happened in it, the newest first."""
 
@@ -126,6 +128,7 @@ async def look_into(key: str) -> SessionDetail | None:
             flights=await attempt(_UNREADABLE, backend.flights(key), ()),
             streams=await attempt(_UNREADABLE, backend.streams(key), ()),
             state=tuple(sorted(await attempt(_UNREADABLE, backend.read_state(key), {}))),
+            subscriptions=tuple(sorted(await attempt(_UNREADABLE, backend.subscriptions(key), frozenset()))),
             history=await attempt(_UNREADABLE, backend.history(key), ()),
         )
 

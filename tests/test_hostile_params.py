@@ -487,40 +487,6 @@ async def test_initialize_is_refused_at_once(kernel: Kernel, said: dict[str, Any
     assert outcome.malformed and VALUES in text_of(outcome)
 
 
-# -- answers of clients --------------------------------------------------------------------------------
-
-
-class Answering(Recorder):
-    """A client that answers each question with the same."""
-
-    def __init__(self, answer: dict[str, Any]) -> None:
-        super().__init__()
-        self.answer = answer
-
-    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
-        return self.answer
-
-
-@pytest.mark.parametrize(
-    ("tool", "answer", "text"),
-    [
-        ("ask", {"action": "accept", "content": EMPTY_LISTS}, VALUES),
-        ("ask", {"action": "accept", "content": {"name": objects()}}, VALUES),
-        ("ask", {"action": "accept", "content": {"name": "n" * LONG}}, "may hold 1048576 bytes of JSON"),
-        ("roots", {"roots": objects()}, VALUES),
-    ],
-    ids=["members", "items", "text", "roots"],
-)
-async def test_an_answer_beyond_a_limit_is_refused_at_once(
-    kernel: Kernel, lines: Lines, tool: str, answer: dict[str, Any], text: str
-) -> None:
-    within = exchange(Answering(answer), elicitation={}, roots={})
-    outcome = await at_once(ask(kernel, "2025-11-25", "tools/call", {"name": tool}, within=within))
-    assert outcome.error is not None and text in text_of(outcome)
-    assert "the answer to " in text_of(outcome)
-    assert not [line for level, line in lines.kept if level > logging.INFO]
-
-
 # -- subscriptions and notifications -------------------------------------------------------------------
 
 

@@ -173,7 +173,7 @@ def _facts(detail: SessionDetail) -> Table:
         [_("Requests"), str(session.requests)],
         [_("Errors"), str(session.errors)],
         [_("Log level"), session.log_level],
-        [_("Subscriptions"), str(len(session.subscriptions))],
+        [_("Subscriptions"), str(len(detail.subscriptions))],
         [_("Values that tools keep"), ", ".join(detail.state)],
     ]
     return Table(name="facts", title=_("Facts"), rows=[[label, text or "-"] for label, text in rows])

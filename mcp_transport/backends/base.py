@@ -165,8 +165,16 @@ class Backend(ABC):
         """Change members of a session's record."""
 
     @abstractmethod
-    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int) -> bool:
-        """Add a URI to the session's subscriptions, or take it out; return whether it fits under `limit`."""
+    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
+        """Add a URI to the session's subscriptions, or take it out; return whether it fits.
+
+        There may be `limit` of them, of `max_bytes` bytes of UTF-8 in all. They stand beside the record: none of the
+        other operations reads them but `emit` of a broadcast.
+        """
+
+    @abstractmethod
+    async def subscriptions(self, key: str) -> frozenset[str]:
+        """Return the URIs that a live session has subscribed to."""
 
     @abstractmethod
     async def touch(self, key: str, stream: str = "") -> bool:

@@ -11,7 +11,6 @@ import pickle
 import threading
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from itertools import cycle
 from typing import Any, Final, TypeVar
 
@@ -20,6 +19,7 @@ from django.core.cache import BaseCache, caches
 
 from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
+from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.connections import end_connections
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.executor import DaemonThreads, SerialExecutor
@@ -93,9 +93,12 @@ class CacheBackend(LocalBackend):
     async def modify(self, key: str, change: Change) -> Session | None:
         def replace(cache: BaseCache) -> Session | None:
             with self._lock(key):
-                session = self._read(cache, [key]).get(key)
+                raw = self._raw(cache, [key]).get(key)
+                session = self._live(key, raw)
                 changed = change(session) if session is not None else None
                 if changed is not None:
+                    if uris := _old_subscriptions(raw):
+                        cache.add(_subscriptions_name(key), uris, self._policy.session_max_age)
                     self._write(cache, changed)
                 return changed
 
@@ -105,7 +108,7 @@ class CacheBackend(LocalBackend):
         def drop(cache: BaseCache) -> None:
             with self._lock(key):
                 cache.set(f"mcp:{key}:closed", True, self._policy.session_ttl)
-                cache.delete_many([f"mcp:{key}", _state_name(key)])
+                cache.delete_many([f"mcp:{key}", _state_name(key), _subscriptions_name(key)])
                 self._index(cache, key, None)
 
         await self._in_thread(drop)
@@ -125,6 +128,26 @@ class CacheBackend(LocalBackend):
             return list(self._read(cache, keys).values())
 
         return await self._in_thread(collect)
+
+    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
+        def change(cache: BaseCache) -> bool:
+            with self._lock(key):
+                raw = self._raw(cache, [key]).get(key)
+                if self._live(key, raw) is None:
+                    return True
+                changed = changed_uris(_subscriptions(cache, key, raw), uri, wanted, limit, max_bytes)
+                if changed is not None:
+                    cache.set(_subscriptions_name(key), sorted(changed), self._policy.session_max_age)
+                return changed is not None
+
+        return await self._in_thread(change)
+
+    async def subscriptions(self, key: str) -> frozenset[str]:
+        def read(cache: BaseCache) -> frozenset[str]:
+            raw = self._raw(cache, [key]).get(key)
+            return _subscriptions(cache, key, raw) if self._live(key, raw) is not None else frozenset()
+
+        return await self._in_thread(read)
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         def read(cache: BaseCache) -> dict[str, bytes]:
@@ -150,12 +173,21 @@ class CacheBackend(LocalBackend):
 
     def _read(self, cache: BaseCache, keys: list[str]) -> dict[str, Session]:
         """Return the live sessions among `keys`."""
+        sessions = {key: self._live(key, raw) for key, raw in self._raw(cache, keys).items()}
+        return {key: session for key, session in sessions.items() if session is not None}
+
+    def _raw(self, cache: BaseCache, keys: list[str]) -> dict[str, Any]:
+        """Return the records of those sessions among `keys` that were not closed."""
         found = _values(cache, [name for key in keys for name in (f"mcp:{key}", f"mcp:{key}:closed")])
         # Another process's write that was under way when a session ended may have brought its record back: the
         # mark decides.
         open_keys = [key for key in keys if f"mcp:{key}" in found and f"mcp:{key}:closed" not in found]
-        sessions = {key: _decode(key, found[f"mcp:{key}"]) for key in open_keys}
-        return {key: session for key, session in sessions.items() if session and self.remaining(session) > 0}
+        return {key: found[f"mcp:{key}"] for key in open_keys}
+
+    def _live(self, key: str, raw: Any) -> Session | None:
+        """Read a record, unless there is none, or its session has expired."""
+        session = _decode(key, raw) if raw is not None else None
+        return session if session is not None and self.remaining(session) > 0 else None
 
     def _write(self, cache: BaseCache, session: Session) -> None:
         cache.set(f"mcp:{session.key}", _encode(session), self.remaining(session))
@@ -209,14 +241,13 @@ def _index_of(shard: Any) -> dict[str, float]:
 
 
 def _encode(session: Session) -> bytes:
-    return orjson.dumps(asdict(session))
+    return orjson.dumps(session)
 
 
 def _decode(key: str, raw: Any) -> Session | None:
     """Read a record; members that another release has added are left out, and what is no record is no session."""
     try:
-        known = known_members(orjson.loads(raw))
-        return Session(**{**known, "key": key, "subscriptions": tuple(known.get("subscriptions", ()))})
+        return Session(**{**known_members(orjson.loads(raw)), "key": key})
     except _UNREADABLE as error:
         log_failure(f"session {short_id(key)} cannot be read, and is unknown", error)
         return None
@@ -232,6 +263,25 @@ def _state(cache: BaseCache, key: str) -> dict[str, bytes]:
     if not isinstance(stored, dict):
         raise Unreadable(f"the state of session {short_id(key)} is {type(stored).__name__}")
     return stored
+
+
+def _subscriptions_name(key: str) -> str:
+    return f"mcp:{key}:u"
+
+
+def _subscriptions(cache: BaseCache, key: str, record: Any) -> frozenset[str]:
+    """Return what a session has subscribed to. Raises: Unreadable."""
+    stored = cache.get(_subscriptions_name(key))
+    uris = _old_subscriptions(record) if stored is None else stored
+    if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris):
+        return frozenset(uris)
+    raise Unreadable(f"the subscriptions of session {short_id(key)} cannot be read")
+
+
+def _old_subscriptions(record: Any) -> Any:
+    """Return what the previous release keeps in a record; this one moves it when it writes the record."""
+    is_old = isinstance(record, bytes) and b'"subscriptions":["' in record
+    return orjson.loads(record).get("subscriptions", []) if is_old else []
 
 
 def _values(cache: BaseCache, names: list[str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from mcp_transport.backends.base import (
 )
 from mcp_transport.backends.listing import page_of, sum_up
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
+from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion, ended_entry
@@ -157,17 +158,18 @@ class LocalBackend(Backend):
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
 
-    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int) -> bool:
-        fits = True
+    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
+        if await self.load(key) is None:
+            return True
+        local = self._here(key)
+        changed = changed_uris(local.subscriptions, uri, wanted, limit, max_bytes)
+        if changed is not None:
+            local.subscriptions = changed
+        return changed is not None
 
-        def change(session: Session) -> Session | None:
-            nonlocal fits
-            uris = [known for known in session.subscriptions if known != uri] + [uri] * wanted
-            fits = len(uris) <= limit
-            return replace(session, subscriptions=tuple(uris)) if fits else None
-
-        await self.modify(key, change)
-        return fits
+    async def subscriptions(self, key: str) -> frozenset[str]:
+        known = key in self._local and await self.load(key) is not None
+        return self._here(key).subscriptions if known else frozenset()
 
     async def touch(self, key: str, stream: str = "") -> bool:
         session = await self._use(key, lambda session: replace(session, last_seen=self._now()))
@@ -228,16 +230,16 @@ class LocalBackend(Backend):
         return Appended(log.holder)
 
     async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
-        session = await self.load(key)
-        if session is None:
+        if await self.load(key) is None:
             return None
+        is_wanted = broadcast is None or not broadcast.uri or broadcast.uri in await self.subscriptions(key)
         log = self._log(key, GET_STREAM)
         if broadcast is not None:
             if broadcast.number <= log.heard:
                 return None
             log.heard = broadcast.number
-            if broadcast.uri and broadcast.uri not in session.subscriptions:
-                return None
+        if not is_wanted:
+            return None
         log.append([Event(log.last + 1, payload)], self._now())
         return Emitted(log.last, log.holder)
 

@@ -73,7 +73,7 @@ class StreamLog:
 
 
 class LocalSession:
-    """What of a session lives in this process: flights, early cancels, logs, and what happened."""
+    """What of a session lives in this process: flights, early cancels, logs, subscriptions, and what happened."""
 
     def __init__(self, begun: str = "") -> None:
         self.begun = begun
@@ -81,6 +81,7 @@ class LocalSession:
         self.flights: dict[RequestId, Flight] = {}
         self.cancels: dict[RequestId, float] = {}
         self.logs: dict[str, StreamLog] = {}
+        self.subscriptions: frozenset[str] = frozenset()
         self.history: deque[HistoryEntry] = deque()
         self._ended: deque[tuple[float, str]] = deque()
 

@@ -234,7 +234,8 @@ class SessionOutlet:
 
     async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         """Ask the client on the request's stream and wait for its reply."""
-        request_id = self._node.questions.mint(self._owner)
+        seconds = seconds or self._node.policy.client_reply_timeout
+        request_id = self._node.questions.mint(self._owner, seconds)
         message = {
             "jsonrpc": "2.0",
             "id": request_id,
@@ -243,7 +244,7 @@ class SessionOutlet:
         }
         self._writer.write(fitted(encode(message), self._node.policy.max_result_bytes))
         try:
-            reply = await self._node.questions.reply(request_id, seconds or self._node.policy.client_reply_timeout)
+            reply = await self._node.questions.reply(request_id, seconds)
         except (TimeoutError, asyncio.CancelledError):
             # 2025-11-25, basic/lifecycle, "Timeouts": tell the other side that nobody waits any more.
             cancelled = {"requestId": request_id, "reason": "no longer needed"}

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.protocol.inbox import ReplyArrived
 from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.session import LATEST
 
 __all__ = ["Questions"]
+
+# Seconds that the clocks of two nodes may differ by, and that a reply may be under way.
+_GRACE: Final = 60.0
+
+# So many questions are known to be answered, at most; a further reply to an older one is sent on once more.
+_MOST_ANSWERED: Final = 10_000
 
 
 class Questions:
@@ -21,11 +31,14 @@ class Questions:
         self._node, self._clock, self._keys = node, clock, keys
         self._asked = 0
         self.waiting: dict[str, asyncio.Future[ReplyArrived]] = {}
+        # Questions whose reply came by this node, and their ends.
+        self._answered: OrderedDict[str, float] = OrderedDict()
 
-    def mint(self, owner: str) -> str:
-        """Name a request: this node, a counter, and a proof that it was sent to `owner`."""
+    def mint(self, owner: str, seconds: float) -> str:
+        """Name a request: this node, a counter, when its time is over, and a proof that it was sent to `owner`."""
         self._asked += 1
-        name = f"{self._node}.{self._asked}"
+        until = math.ceil(min(self._clock.now() + seconds + _GRACE, LATEST))
+        name = f"{self._node}.{self._asked}.{until}"
         return f"{name}.{_proof(self._keys[0], owner, name)}"
 
     def asker(self, request_id: RequestId, owner: str) -> str | None:
@@ -33,6 +46,23 @@ class Questions:
         name, _, proof = str(request_id).rpartition(".")
         known = any(hmac.compare_digest(_proof(key, owner, name).encode(), proof.encode()) for key in self._keys)
         return name.partition(".")[0] if known else None
+
+    async def answer_once(self, request_id: str, send: Callable[[], Awaitable[object]]) -> None:
+        """Have the reply to a question sent, if it is the first one that comes by this node, and in time.
+
+        A reply that could not be sent does not count.
+        """
+        now, until = self._clock.now(), _until(request_id)
+        if until <= now or request_id in self._answered:
+            return
+        self._answered[request_id] = until
+        try:
+            await send()
+        except BaseException:
+            self._answered.pop(request_id, None)
+            raise
+        while len(self._answered) > _MOST_ANSWERED or (self._answered and next(iter(self._answered.values())) <= now):
+            self._answered.popitem(last=False)
 
     def take(self, reply: ReplyArrived) -> None:
         """Hand a reply to whoever waits for it; the first one counts."""
@@ -52,6 +82,15 @@ class Questions:
             return reply.result()
         finally:
             del self.waiting[request_id]
+
+
+def _until(request_id: str) -> float:
+    """Return when the time of a question is over whose proof is good.
+
+    The previous release names no time: its questions end with the node that asked.
+    """
+    _, _, *until, _ = request_id.split(".")
+    return float(until[0]) if until else math.inf
 
 
 def _proof(key: bytes, owner: str, name: str) -> str:

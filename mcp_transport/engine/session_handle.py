@@ -9,8 +9,9 @@ from mcp_transport.protocol.session import short_id
 
 __all__ = ["SessionHandle"]
 
-# A client that subscribes without end must not grow its record without end.
+# Each broadcast of a change looks into them.
 _MAX_SUBSCRIPTIONS: Final = 1000
+_MAX_SUBSCRIBED_BYTES: Final = 64 * 1024
 _MAX_URI: Final = 2048
 
 
@@ -40,9 +41,12 @@ class SessionHandle:
     async def subscribe(self, uri: str, *, wanted: bool) -> None:
         """Note that the client wants, or no longer wants, to hear of changes to a resource.
 
-        Raises: ValueError when it wants to hear of too many.
+        Raises: ValueError for a URI that is too long, or one too many.
         """
         if len(uri) > _MAX_URI:
             raise ValueError(f"a URI may have {_MAX_URI} characters")
-        if not await self._backend.subscribe(self._key, uri, wanted, _MAX_SUBSCRIPTIONS):
-            raise ValueError(f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources")
+        if not await self._backend.subscribe(self._key, uri, wanted, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES):
+            raise ValueError(
+                f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources, whose URIs have {_MAX_SUBSCRIBED_BYTES} "
+                "bytes together; this one is too much: unsubscribe from another first"
+            )

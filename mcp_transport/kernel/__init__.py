@@ -23,6 +23,7 @@ from mcp_transport.kernel.handlers import (
     sessionful_features,
 )
 from mcp_transport.kernel.lifespan import Lifespan
+from mcp_transport.kernel.limits import TooMuch, check_answer
 from mcp_transport.kernel.serving import Kernel
 from mcp_transport.kernel.texts import untextual
 from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet, Traits
@@ -41,9 +42,11 @@ __all__ = [
     "Outlet",
     "Rule",
     "TooLarge",
+    "TooMuch",
     "Traits",
     "adopt_context",
     "ask_client",
+    "check_answer",
     "conform",
     "header_annotation_fault",
     "is_asked_for",

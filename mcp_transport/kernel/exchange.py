@@ -12,7 +12,6 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 
-from mcp_transport.kernel.limits import check_reply
 from mcp_transport.kernel.values import Caller, Facts, Outcome, Outlet
 from mcp_transport.protocol.capabilities import all_missing_capabilities, missing_capabilities
 from mcp_transport.protocol.errors import (
@@ -103,7 +102,6 @@ class Exchange:
             reply = await self.outlet.request(method, params, timeout)
         except TimeoutError:
             raise MCPError(REQUEST_TIMEOUT, f"the client did not answer {method} in time") from None
-        check_reply(method, reply)
         return reply
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:

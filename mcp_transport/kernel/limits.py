@@ -20,16 +20,16 @@ from mcp_transport.kernel.remembering import in_short
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
 
-__all__ = ["TooMuch", "bounded", "check_reply", "subscribed"]
+__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "TooMuch", "bounded", "check_answer", "subscribed"]
 
 # JSON values of all members together, and bytes of each as JSON.
-_MAX_VALUES: Final = 2000
+MAX_VALUES: Final = 2000
 _MAX_BYTES: Final = 64 * 1024
 # What a client's user, model or file system answered, in a request or in a reply.
-_MAX_ANSWER_BYTES: Final = 1024 * 1024
+MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 # What holds answers, or URIs, which are bounded before.
-_LARGER: Final = {"inputResponses": _MAX_ANSWER_BYTES, "notifications": _MAX_ANSWER_BYTES}
+_LARGER: Final = {"inputResponses": MAX_ANSWER_BYTES, "notifications": MAX_ANSWER_BYTES}
 
 _LISTEN: Final = "subscriptions/listen"
 _KNOWN: Final = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
@@ -63,11 +63,11 @@ def bounded(request: Request, *, counts_arguments: bool = False) -> Request:
     return request
 
 
-def check_reply(method: str, reply: Mapping[str, Any]) -> None:
-    """Refuse a client's answer that is too long. Raises: TooMuch."""
-    if in_short(reply) is None:
-        _check_count(f"the answer to {method}", reply)
-        _check_size(f"the answer to {method}", reply, _MAX_ANSWER_BYTES)
+def check_answer(answer: Mapping[str, Any]) -> None:
+    """Refuse a client's answer to a question that is too long. Raises: TooMuch."""
+    if in_short(answer) is None:
+        _check_count("the answer to a question", answer)
+        _check_size("the answer to a question", answer, MAX_ANSWER_BYTES)
 
 
 def subscribed(request: Request) -> list[Any]:
@@ -88,8 +88,8 @@ def _check_members(members: Mapping[str, Any]) -> None:
 
 
 def _check_count(where: str, value: Any) -> None:
-    if _holds_more(value, _MAX_VALUES):
-        raise TooMuch(where, f"{_MAX_VALUES} JSON values", "more")
+    if _holds_more(value, MAX_VALUES):
+        raise TooMuch(where, f"{MAX_VALUES} JSON values", "more")
 
 
 def _check_size(where: str, value: Any, most: int) -> None:

@@ -122,7 +122,7 @@ def detail_lines(found: SessionDetail, *, is_whole: bool) -> Iterator[str]:
             "requests": session.requests,
             "errors": session.errors,
             "log level": session.log_level,
-            "subscriptions": ", ".join(session.subscriptions),
+            "subscriptions": ", ".join(found.subscriptions),
             "values": ", ".join(found.state),
         }
     )

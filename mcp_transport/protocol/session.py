@@ -34,8 +34,6 @@ class Session:
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     initialized: bool = False
     log_level: str = ""
-    subscriptions: tuple[str, ...] = ()
-    """URIs named by resources/subscribe."""
     user: str = ""
     address: str = ""
     user_agent: str = ""
@@ -83,7 +81,6 @@ _KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("requests", "errors", "calls", "streams"), int),
     **dict.fromkeys(_TIMES, (int, float)),
     "initialized": bool,
-    "subscriptions": list,
 }
 
 
@@ -99,14 +96,8 @@ def known_members(stored: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is {type(value).__name__}")
     if not all(0 <= known.get(name, 0) <= LATEST for name in _TIMES):
         raise ValueError("a time is beyond all dates")
-    if not all(0 <= known.get(name, 0) <= LATEST for name in _TIMES):
-        raise ValueError("a time is beyond all dates")
-    if not all(0 <= known.get(name, 0) <= LATEST for name in _TIMES):
-        raise ValueError("a time is beyond all dates")
     if known.get("protocol_version") not in REVISIONS:
         raise ValueError("protocol_version is not known here")
-    if not all(isinstance(uri, str) for uri in known.get("subscriptions", ())):
-        raise ValueError("subscriptions are no URIs")
     return known
 
 

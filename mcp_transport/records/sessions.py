@@ -53,7 +53,6 @@ def detail_record(found: SessionDetail) -> dict[str, Any]:
         "client_info": dict(session.client_info),
         "capabilities": dict(session.capabilities),
         "log_level": session.log_level,
-        "subscriptions": list(session.subscriptions),
         **activity_record(found),
     }
 
@@ -64,6 +63,7 @@ def activity_record(found: SessionDetail) -> dict[str, Any]:
         "calls": [call_record(flight) for flight in found.flights],
         "streams": [_stream_record(stream) for stream in found.streams],
         "values": list(found.state),
+        "subscriptions": list(found.subscriptions),
         "history": [_history_record(entry) for entry in found.history],
     }
 

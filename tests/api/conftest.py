@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -98,11 +98,13 @@ def challenging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @async_to_sync
-async def store(*sessions: Session) -> None:
-    """Put records into the project's backend."""
+async def store(*sessions: Session, subscriptions: Sequence[str] = ()) -> None:
+    """Put records into the project's backend, each with the same subscriptions."""
     endpoint = bootstrap.endpoint()
     for session in sessions:
         await endpoint.backend.open(session)
+        for uri in subscriptions:
+            assert await endpoint.backend.subscribe(session.key, uri, True, 10, 1000)
     # Has what was opened written to the index, where there is one.
     await endpoint.backend.sessions(0, 1, SessionQuery(text="nobody"))
     await endpoint.release()

@@ -146,7 +146,7 @@ def busy(settings: Any, declarations: Any) -> None:
     @tool
     def plain() -> None: ...
 
-    store(record(1, user="ann", principal="django\n7", subscriptions=("shop://hours",)), record(2))
+    store(record(1, user="ann", principal="django\n7"), record(2), subscriptions=("shop://hours",))
 
 
 def test_answers_are_as_described(busy: None, served: dict[str, Any], superuser: APIClient) -> None:

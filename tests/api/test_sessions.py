@@ -201,7 +201,7 @@ def test_versioning_of_the_project_is_left_alone(superuser: APIClient, monkeypat
 @pytest.mark.parametrize("length", [10, 15, 25, 26])
 @pytest.mark.parametrize("write", [str.upper, str.lower])
 def test_session_is_shown_by_its_key_or_how_that_begins(length: int, write: Any, superuser: APIClient) -> None:
-    store(record(1, subscriptions=("shop://hours",), log_level="info"), record(2))
+    store(record(1, log_level="info"), record(2), subscriptions=("shop://hours",))
     key = record(1).key
     shown = superuser.get(f"{SESSIONS}{write(key[:length])}/").json()
     assert (shown["key"], shown["log_level"], shown["subscriptions"]) == (key, "info", ["shop://hours"])

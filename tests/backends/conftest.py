@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
     "tests.backends.contract_requests",
     "tests.backends.contract_room",
     "tests.backends.contract_streams",
+    "tests.backends.contract_subscriptions",
 )
 
 settings.register_profile("rules", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -19,6 +19,7 @@ from mcp_transport.protocol.search import SessionQuery
 from tests.backends.contract_operators import OperatorContract
 from tests.backends.contract_requests import RequestContract
 from tests.backends.contract_streams import StreamContract
+from tests.backends.contract_subscriptions import SubscriptionContract
 from tests.backends.parts import (
     ANN,
     BOB,
@@ -56,7 +57,7 @@ async def assert_refuses_everything(backend: Backend, key: str, principal: str =
     assert await backend.close(key, None) is None
 
 
-class BackendContract(RequestContract, StreamContract, OperatorContract):
+class BackendContract(RequestContract, StreamContract, SubscriptionContract, OperatorContract):
     """Sessions, tools' state, listing, nodes; requests in flight and streams come from the bases."""
 
     @pytest.fixture
@@ -94,8 +95,8 @@ class BackendContract(RequestContract, StreamContract, OperatorContract):
     async def test_update_changes_what_it_names_and_nothing_else(self, backend: Backend, clock: HandClock) -> None:
         stored = session(clock)
         await backend.open(stored)
-        await backend.update(KEY, initialized=True, subscriptions=("test://c",), log_level="")
-        assert await backend.get(KEY) == replace(stored, initialized=True, subscriptions=("test://c",), log_level="")
+        await backend.update(KEY, initialized=True, log_level="")
+        assert await backend.get(KEY) == replace(stored, initialized=True, log_level="")
 
     async def test_leaving_counts_errors(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))

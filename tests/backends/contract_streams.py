@@ -85,21 +85,6 @@ class StreamContract:
         await opened.append(KEY, STREAM, events(4))
         assert await opened.read(KEY, STREAM, 1) == (tuple(events(4)), 2)
 
-    async def test_subscriptions_are_kept_under_a_limit_and_once(self, opened: Backend) -> None:
-        before = await opened.get(KEY)
-        assert before is not None
-        known, limit = list(before.subscriptions), len(before.subscriptions) + 2
-        for uri in ("a", "b", "a"):
-            assert await opened.subscribe(KEY, uri, True, limit)
-        assert not await opened.subscribe(KEY, "c", True, limit)
-        stored = await opened.get(KEY)
-        assert stored is not None
-        assert sorted(stored.subscriptions) == sorted([*known, "a", "b"])
-        assert await opened.subscribe(KEY, "a", False, limit)
-        stored = await opened.get(KEY)
-        assert stored is not None
-        assert sorted(stored.subscriptions) == sorted([*known, "b"])
-
     async def test_the_oldest_events_go_by_count_and_are_counted(self, opened: Backend) -> None:
         assert POLICY.stream_max_events == 5
         await opened.append(KEY, STREAM, events(*range(1, 9)))

@@ -44,7 +44,6 @@ def session(clock: HandClock, key: str = KEY, principal: str = ANN, **members: A
         "client_info": {"name": "cli\u00e9nt", "version": "1", "icons": [{"src": "x"}]},
         "capabilities": {"elicitation": {"url": {}}, "roots": {"listChanged": True}},
         "log_level": "warning",
-        "subscriptions": ("test://a", "test://b"),
         "user": "ann",
         "address": "127.0.0.1",
         "user_agent": "tests",

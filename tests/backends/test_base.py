@@ -19,6 +19,7 @@ REQUIRED = {
     "leave",
     "update",
     "subscribe",
+    "subscriptions",
     "touch",
     "close",
     "get",

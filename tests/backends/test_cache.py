@@ -296,10 +296,10 @@ async def test_a_session_closed_while_its_record_is_written_stays_closed(
 
 async def test_a_subscription_is_not_lost_to_a_request_that_enters_meanwhile(pausing: CacheBackend) -> None:
     entering = pausing.enter(KEY, ANN, "n1", [flight(1)])
-    await meet(pausing, entering, pausing.update(KEY, subscriptions=("test://new",)))
+    await meet(pausing, entering, pausing.subscribe(KEY, "test://new", True, 9, 99))
     found = await pausing.get(KEY)
     assert found is not None
-    assert (found.subscriptions, found.requests) == (("test://new",), 2)
+    assert (await pausing.subscriptions(KEY), found.requests) == ({"test://new"}, 2)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ GARBAGE: dict[str, Any] = {
     "long": "x" * 1_000_000,
     **{
         f"{name} {wrong!r}": _valid(**{name: wrong})
-        for name in ("protocol_version", "principal", "client_info", "last_seen", "ends", "subscriptions")
+        for name in ("protocol_version", "principal", "client_info", "last_seen", "ends")
         for wrong in (None, -1, 1e300, [7], {"a": 1})
         if (name, wrong) != ("client_info", {"a": 1})
     },
@@ -368,6 +368,7 @@ GARBAGE: dict[str, Any] = {
 PLACES = {
     "record": f"mcp:{KEY}",
     "state": f"mcp:{KEY}:d",
+    "subscriptions": f"mcp:{KEY}:u",
     **{f"index {number}": f"mcp:sessions:{number}" for number in range(16)},
 }
 
@@ -396,9 +397,14 @@ async def test_what_cannot_be_read_costs_one_record(
         if place == "state" and not isinstance(value, dict):
             with pytest.raises(BackendError):
                 await backend.read_state(KEY)
+        elif place == "subscriptions":
+            with pytest.raises(BackendError):
+                await backend.subscribe(KEY, "a", True, 9, 99)
+            with pytest.raises(BackendError):
+                await backend.subscriptions(KEY)
         elif place.startswith("index"):
             await backend.open(session(clock, THIRD_KEY))
-    assert place == "state" or any(record.levelname == "ERROR" for record in caplog.records)
+    assert place in ("state", "subscriptions") or any(record.levelname == "ERROR" for record in caplog.records)
     caches["mcp"].set(PLACES[place], before) if before is not None else caches["mcp"].delete(PLACES[place])
     assert (await backend.enter(KEY, ANN, "n1")) is not None
 
@@ -409,6 +415,23 @@ async def test_a_record_of_a_newer_and_of_an_older_release_is_read(build: Build,
     for changed in (_valid(newer=[1]), _valid(user_agent=..., errors=...)):
         caches["mcp"].set(f"mcp:{KEY}", changed)
         assert (await backend.enter(KEY, ANN, "n1")) is not None
+
+
+async def test_subscriptions_in_a_record_of_the_previous_release_are_kept(build: Build, clock: HandClock) -> None:
+    backend = build({"BACKEND": LOCMEM})
+    await backend.open(session(clock))
+    for use in (backend.subscriptions(KEY), backend.enter(KEY, ANN, "n1"), backend.subscribe(KEY, "c", True, 9, 99)):
+        caches["mcp"].set(f"mcp:{KEY}", _valid(subscriptions=["a", "b"]))
+        caches["mcp"].delete(f"mcp:{KEY}:u")
+        await use
+        assert await backend.subscriptions(KEY) >= {"a", "b"}
+        assert await backend.enter(KEY, ANN, "n1")
+        assert b"subscriptions" not in caches["mcp"].get(f"mcp:{KEY}")
+        assert await backend.subscriptions(KEY) >= {"a", "b"}
+    for uri in ("a", "b", "c"):
+        assert await backend.subscribe(KEY, uri, False, 9, 99)
+    caches["mcp"].set(f"mcp:{KEY}", _valid(subscriptions=["a", "b"]))
+    assert await backend.subscriptions(KEY) == frozenset(), "what was taken back came again"
 
 
 async def test_a_cache_that_does_not_answer_is_no_unknown_session(

@@ -37,7 +37,7 @@ class ShelfBackend(LocalBackend):
         if key not in self.records:
             return None
         members = json.loads(self.records[key])
-        session = Session(**{**members, "subscriptions": tuple(members["subscriptions"])})
+        session = Session(**members)
         return session if self.remaining(session) > 0 else None
 
     async def modify(self, key: str, change: Change) -> Session | None:

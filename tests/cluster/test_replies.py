@@ -114,18 +114,21 @@ async def test_replayed_reply_answers_no_later_question(client: Client, pair: Pa
 
 def _forgeries(asked: str) -> list[Any]:
     """Return ids that look like a question's."""
-    node, count, proof = asked.split(".")
+    node, count, until, proof = asked.split(".")
+    name = f"{node}.{count}.{until}"
     return [
-        f"{node}.{int(count) + 1}.{proof}",
-        f"{'0' * len(node)}.{count}.{proof}",
-        f"{node}.{count}.{'0' * len(proof)}",
-        f"{node}.{count}.{proof[:-1]}",
-        f"{node}.{count}.{proof}0",
-        f"{node}.{count}.{proof.upper()}" if proof.upper() != proof else "x",
-        f"{node}.{count}",
-        f"{node}.{count}.",
-        f"{node}.{count}.é",
-        f"{node}\n.{count}.{proof}",
+        f"{node}.{int(count) + 1}.{until}.{proof}",
+        f"{node}.{count}.{int(until) + 1}.{proof}",
+        f"{node}.{count}.{proof}",
+        f"{'0' * len(node)}.{count}.{until}.{proof}",
+        f"{name}.{'0' * len(proof)}",
+        f"{name}.{proof[:-1]}",
+        f"{name}.{proof}0",
+        f"{name}.{proof.upper()}" if proof.upper() != proof else "x",
+        name,
+        f"{name}.",
+        f"{name}.é",
+        f"{node}\n.{count}.{until}.{proof}",
         proof,
         "..",
         "",

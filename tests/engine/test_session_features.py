@@ -28,6 +28,10 @@ async def record(client: SessionClient) -> Any:
     return await client.endpoint.backend.get(session_key(client.session_id))
 
 
+async def subscriptions(client: SessionClient) -> frozenset[str]:
+    return await client.endpoint.backend.subscriptions(session_key(client.session_id))
+
+
 def call(id: Any, name: str = "add", **arguments: Any) -> dict[str, Any]:
     params = {"name": name, "arguments": arguments or {"a": 1, "b": 2}, "_meta": {"progressToken": id}}
     return request("tools/call", params, id=id)
@@ -239,7 +243,27 @@ async def test_a_session_may_not_subscribe_without_end(client):
         await client.request("resources/subscribe", {"uri": f"test://{number}"})
     refused = await client.request("resources/subscribe", {"uri": "test://too-many"})
     assert refused.error_code == -32602
-    assert len((await record(client)).subscriptions) == 1000
+    assert "1000 resources" in refused.json["error"]["message"]
+    assert len(await subscriptions(client)) == 1000
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9"])
+async def test_a_session_may_not_subscribe_to_long_uris_without_end(client, letter):
+    uris = [f"test://{number}/".ljust(2040, "x") for number in range(40)]
+    if letter != "x":
+        uris = [uri[:1000].replace("x", letter) + "x" * 40 for uri in uris]
+    answers = [await client.request("resources/subscribe", {"uri": uri}) for uri in uris]
+    refused = next(answer for answer in answers if "error" in answer.json)
+    assert (refused.status, refused.error_code) == (200, -32602)
+    assert "65536 bytes" in refused.json["error"]["message"]
+    assert len(refused.body) < 500
+    kept = await subscriptions(client)
+    assert 60_000 < sum(len(uri.encode()) for uri in kept) <= 65536
+    for uri in kept:
+        assert (await client.request("resources/subscribe", {"uri": uri})).json["result"] == {}, "it is there"
+    for uri in uris:
+        assert (await client.request("resources/unsubscribe", {"uri": uri})).json["result"] == {}
+    assert await subscriptions(client) == frozenset()
 
 
 async def test_the_idlest_session_makes_room_for_a_new_one(build_endpoint, clock, gate):

@@ -142,6 +142,8 @@ class Stage:
             assert (await self.ann.request("ping", id="p", endpoint=endpoint)).status in (200, 404)
             cancelled = await self.ann.notify("notifications/cancelled", {"requestId": 9}, endpoint=endpoint)
             assert cancelled.status in (202, 404)
+            watch = await self.ann.request("resources/subscribe", {"uri": "test://more"}, id="u", endpoint=endpoint)
+            assert watch.status in (200, 404)
             answer = await self.ann.get(endpoint=endpoint)
             assert answer.status in (200, 404)
             if answer.stream is not None:

@@ -6,7 +6,7 @@ from mcp_transport.kernel.arguments import _MOST_PARSED
 from mcp_transport.kernel.events import _MAX_URI
 from mcp_transport.kernel.handlers import _MAX_VALUES as MAX_COMPLETIONS
 from mcp_transport.kernel.invalid import _MOST_BUILT
-from mcp_transport.kernel.limits import _MAX_BYTES, _MAX_VALUES
+from mcp_transport.kernel.limits import _MAX_BYTES, MAX_VALUES
 from mcp_transport.protocol.policy import Policy
 from tests.limits.cases import tested_by
 
@@ -46,7 +46,7 @@ tested_by(
 )
 tested_by(
     "JSON values in parameters of MCP's own methods, without `arguments` and `requestState`",
-    _MAX_VALUES,
+    MAX_VALUES,
     _PARAMS,
     "test_parameters_beyond_a_limit_are_refused_at_once",
 )

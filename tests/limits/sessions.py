@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mcp_transport import context
 from mcp_transport.backends.local import _MAX_CANCELS
-from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES
 from mcp_transport.engine.expiry import _EVERY
-from mcp_transport.engine.session_handle import _MAX_SUBSCRIPTIONS
+from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
 from mcp_transport.engine.sessionful.rescue import _MOST_RERUNS
+from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from mcp_transport.protocol.policy import Policy
 from tests.engine.client import Answer, SessionClient, later, settle
 from tests.limits.cases import Stage, case, tested_by
@@ -51,6 +54,14 @@ async def subscriptions(stage: Stage) -> Answer:
     return await stage.client.request("resources/subscribe", {"uri": "test://more"})
 
 
+@case("bytes of the URIs of subscribed resources together", _MAX_SUBSCRIBED_BYTES)
+async def subscribed_bytes(stage: Stage) -> Answer:
+    for number in range(32):
+        uri = f"test://{number}/".ljust(_MAX_SUBSCRIBED_BYTES // 32, "x")
+        assert (await stage.client.request("resources/subscribe", {"uri": uri})).json["result"] == {}
+    return await stage.client.request("resources/subscribe", {"uri": "test://more"})
+
+
 @case("cancellations that came before their request, each for 30 s", _MAX_CANCELS)
 async def cancellations(stage: Stage) -> None:
     for number in range(_MAX_CANCELS + 1):
@@ -59,6 +70,40 @@ async def cancellations(stage: Stage) -> None:
     assert ignored.json["result"]["structuredContent"] == {"result": 3}
     await stage.client.call("add", {"a": 1, "b": 2}, id=f"early-{_MAX_CANCELS - 1}")
     assert stage.gate.runs == 1
+
+
+async def answered(stage: Stage, content: dict[str, Any]) -> Answer:
+    call = await stage.client.call("ask")
+    question = await call.message() or {}
+    answer = await stage.client.reply(question["id"], {"action": "accept", "content": content})
+    (last,) = await call.messages()
+    assert (last.get("error", {}).get("code") == -32602) is (answer.status == 400)
+    return answer
+
+
+@case("bytes of a client's answer to a question", MAX_ANSWER_BYTES)
+async def answer_bytes(stage: Stage) -> Answer:
+    room = MAX_ANSWER_BYTES - len('{"action":"accept","content":{"name":""}}')
+    assert (await answered(stage, {"name": "x" * room})).status == 202
+    return await answered(stage, {"name": "x" * (room + 1)})
+
+
+@case("JSON values in a client's answer to a question", MAX_VALUES)
+async def answer_values(stage: Stage) -> Answer:
+    # Behind the action, the content and its two members; what is short is not counted.
+    words = ["x"] * (MAX_VALUES - 4)
+    assert (await answered(stage, {"name": "", "words": words})).status == 202
+    return await answered(stage, {"name": "", "words": [*words, "x"]})
+
+
+@case("answers to a question that a node sends on", 1)
+async def answers(stage: Stage) -> None:
+    call = await stage.client.call("ask")
+    question = await call.message() or {}
+    for name in ("first", "second"):
+        reply = {"action": "accept", "content": {"name": name}}
+        assert (await stage.client.reply(question["id"], reply)).status == 202
+    assert await call.text() == "accept first"
 
 
 @case("the time a client takes to answer a question", POLICY.client_reply_timeout)
@@ -87,8 +132,8 @@ _STREAMS = "tests/backends/contract_streams.py"
 _OPERATORS = "tests/backends/contract_operators.py"
 _STATE = "tests/django/test_session_state.py"
 
-tested_by("values that tools keep in a session", MAX_VALUES, _STATE, "test_state_has_room_for_so_many_values")
-tested_by("such a value", MAX_VALUE_BYTES, _STATE, "test_value_has_room_for_so_many_bytes")
+tested_by("values that tools keep in a session", context.MAX_VALUES, _STATE, "test_state_has_room_for_so_many_values")
+tested_by("such a value", context.MAX_VALUE_BYTES, _STATE, "test_value_has_room_for_so_many_bytes")
 tested_by(
     "requests that operators can look back on",
     POLICY.session_history,

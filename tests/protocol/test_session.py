@@ -47,7 +47,6 @@ def test_a_new_record_is_anonymous_uninitialized_and_unused() -> None:
     session = Session(key="K", protocol_version="2025-11-25")
     assert session.principal == ""
     assert session.initialized is False
-    assert session.subscriptions == ()
     assert (session.requests, session.errors) == (0, 0)
     assert session.client_info == session.capabilities == {}
 

@@ -6,7 +6,7 @@ Times are whole milliseconds there, and seconds as floats here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import lru_cache, wraps
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
@@ -115,21 +115,19 @@ def encode_members(session: Session) -> list[Any]:
         {
             "initialized": session.initialized,
             "log_level": session.log_level,
-            "subscriptions": session.subscriptions,
             "node": session.node,
             "requests": session.requests,
             "errors": session.errors,
         }
     )
-    return ["principal", session.principal, "about", fixed, *changing]
+    # The previous release keeps subscriptions there, and does not read a record without them.
+    return ["principal", session.principal, "about", fixed, "subscriptions", b"[]", *changing]
 
 
 def encode_changes(changes: dict[str, Any]) -> list[Any]:
     """Write members that change, as a flat list of names and values."""
     flat: list[Any] = []
     for name, value in changes.items():
-        if name == "subscriptions":
-            value = orjson.dumps(list(value))
         flat += [name, int(value) if isinstance(value, bool) else value]
     return flat
 
@@ -137,13 +135,12 @@ def encode_changes(changes: dict[str, Any]) -> list[Any]:
 @strict
 def decode_session(key: str, members: Sequence[Any]) -> Session:
     """Read a record, as `read_record` of the prelude returns it."""
-    principal, initialized, log_level, uris, node, requests, errors, created, last_seen, ends, about = members
+    principal, initialized, log_level, node, requests, errors, created, last_seen, ends, about = members
     return Session(
         key=key,
         principal=principal.decode(),
         initialized=initialized == b"1",
         log_level=log_level.decode(),
-        subscriptions=tuple(orjson.loads(uris)),
         node=node.decode(),
         requests=int(requests),
         errors=int(errors),
@@ -296,7 +293,7 @@ def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
 
 def encode_message(message: NodeMessage) -> bytes:
     """Write a message to a node."""
-    return orjson.dumps([type(message).__name__, asdict(message)])
+    return orjson.dumps([type(message).__name__, message])  # as it is: `asdict` would copy what a client sent
 
 
 @strict

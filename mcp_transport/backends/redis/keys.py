@@ -18,7 +18,14 @@ NAMESPACE: Final = "mcp:"
 # Of longer names no digest is remembered: clients choose them.
 _SHORT: Final = 512
 
-_SUFFIXES: Final = {"flights": "r", "streams": "t", "cancels": "c", "state": "d", "history": "h"}
+_SUFFIXES: Final = {
+    "flights": "r",
+    "streams": "t",
+    "cancels": "c",
+    "state": "d",
+    "history": "h",
+    "subscriptions": "u",
+}
 
 
 class Keys:

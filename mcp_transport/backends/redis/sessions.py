@@ -131,8 +131,12 @@ class RedisSessions(RedisFinding):
             self._initialized.add(key)
         await self._run("update", key, (), codec.encode_changes(changes))
 
-    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int) -> bool:
-        return bool(await self._run("subscribe", key, (), [uri, int(wanted), limit]))
+    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
+        arguments = [uri, int(wanted), limit, max_bytes]
+        return bool(await self._run("subscribe", key, ("subscriptions",), arguments))
+
+    async def subscriptions(self, key: str) -> frozenset[str]:
+        return frozenset(codec.decode_names(await self._run("subscriptions", key, ("subscriptions",), [])))
 
     async def touch(self, key: str, stream: str = "") -> bool:
         found = await self._run("touch", key, BESIDE, [stream], log=stream or GET_STREAM)

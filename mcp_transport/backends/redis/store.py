@@ -20,7 +20,7 @@ from mcp_transport.supervision import attempt, log_failure
 
 __all__ = ["BESIDE", "RedisStore"]
 
-BESIDE: Final = ("flights", "streams", "cancels", "state", "history")
+BESIDE: Final = ("flights", "streams", "cancels", "state", "history", "subscriptions")
 """The parts of a session that stand beside its record and live as long."""
 
 

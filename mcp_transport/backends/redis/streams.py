@@ -92,7 +92,7 @@ class RedisStreams(RedisStore):
         number, uri = (broadcast.number, broadcast.uri) if broadcast is not None else ("", "")
         bounds = [self._policy.stream_max_events, self._policy.stream_max_bytes]
         arguments = [*bounds, codec.encode_event(Event(0, payload)), number, uri]
-        found = await self._run("emit", key, ("streams",), arguments, log=GET_STREAM)
+        found = await self._run("emit", key, ("streams", "subscriptions"), arguments, log=GET_STREAM)
         if found is None:
             return None
         node, epoch, seq = found

@@ -13,7 +13,7 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
-from mcp_transport.kernel import Exchange, is_asked_for
+from mcp_transport.kernel import Exchange, TooMuch, check_answer, is_asked_for
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     invalid_request,
@@ -53,7 +53,8 @@ async def take_reply(visit: Visit, reply: Response, early: object) -> None:
     """Send a reply to the node that waits for it, unless that was done `early`.
 
     Raises:
-        ProtocolError: 400 / -32600 for a reply to a request that was never made in this session.
+        ProtocolError: 400 / -32600 for a reply to a request that was never made in this session, -32602 for one that
+            is too long.
     """
     asker = visit.node.questions.asker(reply.id, visit.owner)
     if asker is None:
@@ -111,8 +112,27 @@ async def _note_initialized(node: Node, key: str) -> None:
 
 
 async def _send_reply(node: Node, asker: str, reply: Response) -> bool:
-    await node.backend.send(asker, ReplyArrived(str(reply.id), reply.result, reply.error))
+    """Send a reply to the node that waits for it or, where it is too long, send an error in its place.
+
+    Raises:
+        ProtocolError: 400 / -32602 for a reply that is too long.
+    """
+    result, error, refusal = reply.result, reply.error, _refusal(reply)
+    if refusal is not None:
+        result, error = None, {"code": refusal.code, "message": refusal.message}
+    arrived = ReplyArrived(str(reply.id), result, error)
+    await node.questions.answer_once(arrived.request_id, lambda: node.backend.send(asker, arrived))
+    if refusal is not None:
+        raise ProtocolError(400, refusal.code, refusal.message)
     return True
+
+
+def _refusal(reply: Response) -> TooMuch | None:
+    try:
+        check_answer(reply.error or reply.result or {})
+    except TooMuch as error:
+        return error
+    return None
 
 
 async def _cancel(node: Node, key: str, principal: str, request_id: RequestId) -> bool:

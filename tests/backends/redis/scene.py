@@ -35,6 +35,7 @@ async def use(one: RedisBackend, other: RedisBackend) -> None:
     await one.watch("n1", KEY, STREAM)
     await one.append(KEY, STREAM, events(1, 2))
     await one.write_state(KEY, "name", b"value")
+    assert await one.subscribe(KEY, "test://a", True, 9, 99)
     await one.leave(KEY, ended(1))
     await other.attach(KEY, ANN, STREAM, 0, "n2")
     await other.cancel(KEY, ANN, "early")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from mcp.server.subscriptions import ToolsListChanged
+from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
@@ -180,6 +180,14 @@ async def test_a_reply_on_the_asking_node(client, meter, table):
     table.row("its reply on the asking node, and the end of the call", cost, 1, 1)
 
 
+@pytest.mark.parametrize("method", ["resources/subscribe", "resources/unsubscribe"])
+async def test_subscriptions_are_changed(client, meter, table, method):
+    answer, cost = await meter.of(client.request(method, {"uri": "test://watched"}))
+    assert answer.json["result"] == {}
+    assert cost.blocking == [("ENTER",), ("SUBSCRIBE",)]
+    table.row(method, cost, 2, 1)
+
+
 async def test_the_get_stream_is_opened(client, meter, table):
     _, cost = await meter.of(client.get())
     table.row("GET opened", cost, 1, 1)
@@ -294,6 +302,17 @@ async def test_an_announcement(client, nodes, meter, table, there):
     assert {(await message)["method"] for message in reading} == {"notifications/tools/list_changed"}
     # Each node reads the bus; each session that is held takes an EMIT, and its holder a READ.
     table.row("announcement, two nodes, two sessions held elsewhere", cost, 2, 3)
+
+
+async def test_an_announcement_of_a_resource(client, nodes, meter, table, there):
+    await client.request("resources/subscribe", {"uri": "test://watched"})
+    stream = await client.get(**there)
+    assert await stream.frame()
+    reading = asyncio.ensure_future(stream.message())
+    _, cost = await meter.of(nodes[0].kernel.bus.publish(ResourceUpdated(uri="test://watched")))
+    cost.behind += (await meter.rest()).behind
+    assert (await reading)["params"]["uri"] == "test://watched"
+    table.row("announcement of a resource to its subscriber", cost, 2, 3)
 
 
 async def test_an_idle_node_listens_and_renews_its_lease(server, clock, gate):

@@ -1,5 +1,5 @@
 -- Take a stream over: the socket is at `node` from now on.
--- KEYS record, flights, streams, cancels, state, history, log
+-- KEYS record, flights, streams, cancels, state, history, subscriptions, log
 -- ARGV ttl, principal, stream, after ("" = as delivered), node, history
 local time = open_at(KEYS[1], ARGV[1], ARGV[2])
 if not time then return nil end

@@ -1,5 +1,5 @@
 -- End a session; where ids can bring sessions back, a mark stays until it could no longer be one.
--- KEYS record, flights, streams, cancels, state, history  ARGV ttl, by anybody, principal, leave a mark
+-- KEYS record, flights, streams, cancels, state, history, subscriptions  ARGV ttl, by anybody, principal, leave a mark
 local time = open_at(KEYS[1], ARGV[1], ARGV[2] == '0' and ARGV[3] or nil)
 if not time then return nil end
 local found = {read_record(KEYS[1]), redis.call('HVALS', KEYS[2]), redis.call('HGETALL', KEYS[3])}

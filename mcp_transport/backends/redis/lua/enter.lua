@@ -1,6 +1,6 @@
 -- Admit a POST and register its requests, unless one of their ids is taken. Each call in a session comes through
 -- here: nothing is asked of Redis twice.
--- KEYS record, flights, streams, cancels, state, history
+-- KEYS record, flights, streams, cancels, state, history, subscriptions
 -- ARGV ttl, principal, node, cancel_keep, stream_keep, then id and flight of each request
 local record = read_record(KEYS[1])
 local time = time_if_open(record[PRINCIPAL], record[LAST_SEEN], record[ENDS], ARGV[1], ARGV[2])

@@ -24,13 +24,13 @@ end
 -- Return the members of a record in the order in which `codec.decode_session` reads them.
 local function read_record(record)
   return redis.call(
-    'HMGET', record, 'principal', 'initialized', 'log_level', 'subscriptions', 'node', 'requests', 'errors',
-    'created', 'last_seen', 'ends', 'about'
+    'HMGET', record, 'principal', 'initialized', 'log_level', 'node', 'requests', 'errors', 'created', 'last_seen',
+    'ends', 'about'
   )
 end
 
 -- Where some of them stand in it.
-local PRINCIPAL, NODE, REQUESTS, LAST_SEEN, ENDS = 1, 5, 6, 9, 10
+local PRINCIPAL, NODE, REQUESTS, LAST_SEEN, ENDS = 1, 4, 5, 8, 9
 
 local function time_left(ends, ttl, time)
   return math.max(1, math.min(tonumber(ttl), ends - time))
@@ -49,6 +49,11 @@ end
 -- Give what was stored beside the record the rest of its life.
 local function live_with(record, key)
   redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', record)))
+end
+
+-- Return the subscriptions that the previous release keeps in the record; this one moves them with the first change.
+local function old_subscriptions(record)
+  return cjson.decode(redis.call('HGET', record, 'subscriptions') or '[]')
 end
 
 -- A flight is "node stream started digest safe body"; the first two are all that scripts look at.

@@ -1,11 +1,22 @@
 -- Add a URI to the session's subscriptions, or take it out; return whether it fits.
--- KEYS record  ARGV ttl, uri, wanted, limit
+-- KEYS record, subscriptions  ARGV ttl, uri, wanted, most URIs, most bytes of all of them
 if not open_at(KEYS[1], ARGV[1]) then return 1 end
-local uris = {}
-for _, uri in ipairs(cjson.decode(redis.call('HGET', KEYS[1], 'subscriptions'))) do
-  if uri ~= ARGV[2] then table.insert(uris, uri) end
+local old = old_subscriptions(KEYS[1])
+for _, uri in ipairs(old) do redis.call('SADD', KEYS[2], uri) end
+if #old > 0 then
+  redis.call('HSET', KEYS[1], 'subscriptions', '[]')
+  live_with(KEYS[1], KEYS[2])
 end
-if ARGV[3] == '1' then table.insert(uris, ARGV[2]) end
-if #uris > tonumber(ARGV[4]) then return 0 end
-redis.call('HSET', KEYS[1], 'subscriptions', #uris > 0 and cjson.encode(uris) or '[]')
+if ARGV[3] == '0' then
+  redis.call('SREM', KEYS[2], ARGV[2])
+  return 1
+end
+local uris, bytes = redis.call('SMEMBERS', KEYS[2]), #ARGV[2]
+for _, uri in ipairs(uris) do
+  if uri == ARGV[2] then return 1 end
+  bytes = bytes + #uri
+end
+if #uris >= tonumber(ARGV[4]) or bytes > tonumber(ARGV[5]) then return 0 end
+redis.call('SADD', KEYS[2], ARGV[2])
+if #uris == 0 then live_with(KEYS[1], KEYS[2]) end
 return 1

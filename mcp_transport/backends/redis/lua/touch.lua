@@ -1,5 +1,5 @@
 -- Slide the session's end, and that of an open stream's log; return whose session it is, and the time.
--- KEYS record, flights, streams, cancels, state, history, log  ARGV ttl, stream
+-- KEYS record, flights, streams, cancels, state, history, subscriptions, log  ARGV ttl, stream
 local time = open_at(KEYS[1], ARGV[1])
 if not time then return nil end
 local log = table.remove(KEYS)

@@ -1,0 +1,156 @@
+"""Subscriptions stand beside the record: only what is about them reads them, and they live as long as it does."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import redis
+
+from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.backends.redis.wire import Wire
+from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
+from mcp_transport.protocol.inbox import Broadcast
+from mcp_transport.protocol.search import SessionQuery
+from tests.backends.parts import ANN, KEY, POLICY, STREAM, HandClock, ended, events, flight, session
+from tests.backends.redis.conftest import build, leave
+from tests.backends.redis.servers import RedisServer
+
+RECORD, URIS = f"mcp:{{{KEY}}}", f"mcp:{{{KEY}}}:u"
+UPDATED = "notifications/resources/updated"
+MANY = [f"test://{number}/".ljust(_MAX_SUBSCRIBED_BYTES // 32, "x") for number in range(32)]
+
+# What each request, stream or look of an operator asks for.
+OPERATIONS: dict[str, Callable[[RedisBackend], Awaitable[object]]] = {
+    "enter": lambda backend: backend.enter(KEY, ANN, "n1"),
+    "enter with a request": lambda backend: backend.enter(KEY, ANN, "n1", [flight(1)]),
+    "append": lambda backend: backend.append(KEY, STREAM, events(1)),
+    "leave": lambda backend: backend.leave(KEY, ended(1)),
+    "attach": lambda backend: backend.attach(KEY, ANN, "g", None, "n1"),
+    "read": lambda backend: backend.read(KEY, "g", 0),
+    "emit": lambda backend: backend.emit(KEY, b"{}"),
+    "broadcast to subscribers": lambda backend: backend.emit(
+        KEY, b"{}", Broadcast(UPDATED, "b", "1" * 15 + "-00000")
+    ),
+    "touch": lambda backend: backend.touch(KEY),
+    "update": lambda backend: backend.update(KEY, initialized=True),
+    "get": lambda backend: backend.get(KEY),
+    "list": lambda backend: backend.sessions(query=SessionQuery(user="ann")),
+    "close": lambda backend: backend.close(KEY, ANN),
+}
+
+
+async def subscribe(backend: RedisBackend, *uris: str) -> None:
+    for uri in uris:
+        assert await backend.subscribe(KEY, uri, True, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES)
+
+
+@pytest.fixture
+async def timed(server: RedisServer, admin: redis.Redis) -> AsyncIterator[RedisBackend]:
+    """A backend by the clock of Redis, with one session."""
+    backend = build(server)
+    await begin(backend)
+    yield backend
+    await leave(backend)
+
+
+async def begin(backend: RedisBackend) -> None:
+    """Open the session, and tell the index of it."""
+    await backend.open(session(HandClock(), created=0.0, last_seen=0.0, ends=POLICY.session_max_age))
+    await backend._write_books()
+
+
+async def costs(backend: RedisBackend, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Return how many bytes Redis answers to each operation, and which commands, of scripts too, it runs for it."""
+    received = 0
+    original = Wire.data_received
+
+    def counted(wire: Wire, data: bytes) -> None:
+        nonlocal received
+        received += len(data)
+        original(wire, data)
+
+    found: dict[str, object] = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(Wire, "data_received", counted)
+        for name, operate in OPERATIONS.items():
+            await backend.settled()
+            admin.config_resetstat()
+            received = 0
+            await operate(backend)
+            stats = admin.info("commandstats")
+            # Whether a life is slid depends on the time since the last use.
+            calls = Counter({command: line["calls"] for command, line in stats.items() if "pexpire" not in command})
+            found[name] = (received, calls - Counter(["cmdstat_config|resetstat", "cmdstat_info"]))
+    return found
+
+
+async def test_no_operation_costs_more_in_a_session_with_many_subscriptions(
+    timed: RedisBackend, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await costs(timed, admin, monkeypatch)  # after which Redis knows the scripts
+    found = []
+    for uris in ((), MANY):
+        admin.flushall()
+        await begin(timed)
+        await subscribe(timed, *uris)
+        assert sum(map(len, await timed.subscriptions(KEY))) == (_MAX_SUBSCRIBED_BYTES if uris else 0)
+        found.append(await costs(timed, admin, monkeypatch))
+    without, with_many = found
+    assert with_many == without
+
+
+async def test_subscriptions_live_as_long_as_the_record(timed: RedisBackend, admin: redis.Redis) -> None:
+    await subscribe(timed, "test://a")
+    assert 0 < admin.pttl(URIS) <= admin.pttl(RECORD) + 1
+    for use in (lambda: timed.enter(KEY, ANN, "n1"), lambda: timed.touch(KEY)):
+        for key in (RECORD, URIS):
+            admin.pexpire(key, 1000)
+        assert await use()
+        assert admin.pttl(URIS) > 1000
+    assert await timed.close(KEY, ANN)
+    assert not admin.exists(URIS)
+
+
+# -- the previous release, during a rolling deployment -------------------------------------------------
+
+
+@pytest.fixture
+async def older(timed: RedisBackend, admin: redis.Redis) -> RedisBackend:
+    """A session that the previous release has opened, and subscribed to two resources."""
+    admin.hset(RECORD, "subscriptions", json.dumps(["test://a", "test://b"]))
+    return timed
+
+
+async def test_subscriptions_in_a_record_of_the_previous_release_are_read(older: RedisBackend) -> None:
+    assert await older.enter(KEY, ANN, "n1")
+    assert await older.subscriptions(KEY) == {"test://a", "test://b"}
+    for number, uri in enumerate(["test://a", "test://b"]):
+        broadcast = Broadcast(UPDATED, uri, f"{number + 1:015d}-00000")
+        assert await older.emit(KEY, b"{}", broadcast) is not None
+    assert await older.emit(KEY, b"{}", Broadcast(UPDATED, "test://c", f"{9:015d}-00000")) is None
+
+
+async def test_the_first_change_moves_subscriptions_out_of_the_record(
+    older: RedisBackend, admin: redis.Redis
+) -> None:
+    assert await older.subscribe(KEY, "test://a", False, 1, 1), "what does not fit any more can be taken back"
+    assert (admin.hget(RECORD, "subscriptions"), admin.smembers(URIS)) == ("[]", {"test://b"})
+    assert 0 < admin.pttl(URIS) <= admin.pttl(RECORD) + 1
+    await subscribe(older, "test://c")
+    assert await older.subscriptions(KEY) == {"test://b", "test://c"}
+
+
+async def test_the_previous_release_finds_the_member_that_it_reads(timed: RedisBackend, admin: redis.Redis) -> None:
+    await subscribe(timed, "test://a")
+    assert admin.hget(RECORD, "subscriptions") == "[]"
+
+
+async def test_what_the_previous_release_subscribes_to_meanwhile_is_heard(
+    older: RedisBackend, admin: redis.Redis
+) -> None:
+    await subscribe(older, "test://c")
+    admin.hset(RECORD, "subscriptions", json.dumps(["test://d", "test://c"]))
+    assert await older.subscriptions(KEY) == {"test://a", "test://b", "test://c", "test://d"}
