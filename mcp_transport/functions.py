@@ -58,7 +58,8 @@ def _run(function: Callable[..., Any], atomic: bool, args: tuple[Any, ...], kwar
     with ExitStack() as transactions:
         for alias in databases_with_atomic_requests(function) if atomic else ():
             transactions.enter_context(transaction.atomic(using=alias))
-        return to_wire(function(*args, **kwargs))
+        result = function(*args, **kwargs)
+        return result if inspect.isawaitable(result) else to_wire(result)  # a wrapper of a coroutine function
 
 
 def _log_abandoned(name: str, error: BaseException) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 
 from mcp_transport import conf
-from mcp_transport.kernel.invalid import cut
+from mcp_transport.protocol.quoting import cut
 from mcp_transport.redaction import WITHHELD, is_long, origin, redacted
 
 __all__ = ["Crashes", "caught", "install"]

@@ -8,10 +8,8 @@ from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
-from pydantic import ValidationError
 
 from mcp_transport.exceptions import MCPTransportError
-from mcp_transport.kernel.invalid import is_brief
 
 __all__ = ["WITHHELD", "is_long", "origin", "redacted"]
 
@@ -19,6 +17,7 @@ WITHHELD: Final = "(text withheld)"
 
 # Characters of an exception's text that a log takes.
 _LONGEST: Final = 8192
+_MOST_ERRORS: Final = 20
 
 # What a reader of a traceback needs of a frame's module.
 _MODULE_FACTS: Final = ("__name__", "__file__", "__loader__")
@@ -62,9 +61,10 @@ def is_long(error: BaseException) -> bool:
 
 
 def _is_wordy(error: BaseException) -> bool:
-    if isinstance(error, ValidationError):
-        return not is_brief(error)  # to write it takes longer than to count its errors
     try:
+        # Pydantic's, which is not imported here: to write its errors takes longer than to count them.
+        if getattr(error, "error_count", int)() > _MOST_ERRORS:
+            return True
         return len(str(error)) > _LONGEST
     except Exception:  # its __str__ is a project's own, and may fail as it likes
         return False
@@ -110,7 +110,7 @@ def _bare(traceback: TracebackType | None) -> TracebackType | None:
     """Return a traceback through the same lines, whose frames have no local variables."""
     bare: TracebackType | None = None
     for frame, line in reversed(list(_frames(traceback))):
-        bare = TracebackType(bare, _stand_in_frame(frame), 0, line)  # whose first instruction has no columns
+        bare = TracebackType(bare, _stand_in_frame(frame, line), 0, line)
     return bare
 
 
@@ -121,15 +121,16 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
         traceback = traceback.tb_next
 
 
-def _stand_in_frame(frame: FrameType) -> FrameType:
-    """Return a frame of the same function that has neither local variables nor callers.
+def _stand_in_frame(frame: FrameType, line: int) -> FrameType:
+    """Return a frame at a line of the same function that has neither local variables nor callers.
 
     It is that of a generator which has not begun: the frame of a function that was called keeps all of its callers'
-    alive, and with them the arguments in their local variables.
+    alive, and with them the arguments in their local variables. `traceback` looks up the line of its first
+    instruction, which has no columns.
     """
-    code = frame.f_code
+    code, line = frame.f_code, line or frame.f_code.co_firstlineno
     facts: dict[str, Any] = {name: frame.f_globals[name] for name in _MODULE_FACTS if name in frame.f_globals}
-    generator = FunctionType(_code(code.co_filename, code.co_firstlineno, code.co_name, code.co_qualname), facts)()
+    generator = FunctionType(_code(code.co_filename, line, code.co_name, code.co_qualname), facts)()
     found: FrameType = generator.gi_frame
     return found
 

@@ -45,7 +45,6 @@ def try_session_id(text: str) -> None:
 
 
 BY_CLIENTS = {
-    "mcp_transport.protocol.headers._name": ByClients(headers._name, lambda text: header(text, "1")),
     "mcp_transport.protocol.headers._accepts": ByClients(
         headers._accepts, lambda text: Accepts.parse(header("accept", text))
     ),
@@ -57,7 +56,8 @@ BY_CLIENTS = {
         keys._remembered_digest, lambda text: keys.Keys("").facet("client", text)
     ),
     "mcp_transport.backends.redis.codec._known_about": ByClients(
-        codec._known_about, lambda text: codec._about(b'{"user":"' + text.encode() + b'"}')
+        codec._known_about,
+        lambda text: codec._about(b'{"protocol_version":"2025-11-25","user":"%b"}' % text.encode()),
     ),
 }
 
@@ -72,15 +72,18 @@ BY_THE_SERVER = {
     "mcp_transport.engine.freeze_gc.freeze_gc",
     "mcp_transport.engine.json_text._more_than",
     "mcp_transport.engine.session_id._cipher",
+    "mcp_transport.kernel.arguments._hasty",
     "mcp_transport.kernel.calling._wrapped_scalar",
+    "mcp_transport.kernel.texts._model",
     "mcp_transport.model_fields._plain_type",
     "mcp_transport.model_fields._plan",
     "mcp_transport.model_fields.served_fields",
+    "mcp_transport.protocol.address._block",  # of 80 characters at most
     "mcp_transport.protocol.inbound._served_methods",
     "mcp_transport.protocol.versions.sessionful",
     "mcp_transport.protocol.versions.sessionless",
     "mcp_transport.redaction._kind",
-    "mcp_transport.redaction._raising",
+    "mcp_transport.redaction._code",
     "mcp_transport.serialization._schema",
 }
 """Caches of settings, of declarations and of code."""

@@ -101,10 +101,17 @@ def _panels(d: Deployment) -> list[_Panel]:
         _Panel("Open streams by node", "none", {"{{instance}}": _read("streams")}, "Without subscriptions/listen."),
         _Panel("Running calls by node", "none", {"{{instance}}": _read("calls")}),
         _Panel(
+            "Memory of bodies by node",
+            "bytes",
+            {"{{instance}}": _read("body_bytes")},
+            "An estimate, with what is decoded from them; MAX_BYTES_IN_FLIGHT bounds it.",
+        ),
+        _Panel(
             "Nodes over time",
             "none",
             {"serving": nodes, "draining": f"sum({_read('draining')})"},
             f"From {d.nodes} to {d.most_nodes} are meant to run.",
+            width=_COLUMNS,
         ),
         _Panel(
             "Events between nodes",

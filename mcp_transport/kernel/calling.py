@@ -29,10 +29,11 @@ from pydantic import BaseModel, ValidationError, create_model
 from mcp_transport.kernel.arguments import BoundedMetadata, bound
 from mcp_transport.kernel.exchange import Exchange
 from mcp_transport.kernel.handlers import lowlevel
-from mcp_transport.kernel.invalid import cut, places
+from mcp_transport.kernel.invalid import places
 from mcp_transport.kernel.limits import bounded
 from mcp_transport.kernel.remembering import remembered
 from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.quoting import cut
 
 __all__ = ["PlainCalls", "passes_plain_calls"]
 

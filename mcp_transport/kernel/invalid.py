@@ -8,10 +8,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-__all__ = ["MAX_QUOTE", "brief", "cut", "cut_uri", "described", "is_brief", "places"]
+from mcp_transport.protocol.quoting import MAX_QUOTE, cut
 
-MAX_QUOTE: Final = 200
-"""Characters that an error or a log line repeats of what a client sent."""
+__all__ = ["brief", "cut_uri", "described", "is_brief", "places"]
 
 # pydantic makes a dict of each error before the first can be looked at.
 _MOST_BUILT: Final = 20
@@ -19,11 +18,6 @@ _MOST_SHOWN: Final = 3
 
 # Characters of pydantic's own text.
 _LONGEST: Final = 8192
-
-
-def cut(text: str) -> str:
-    """Shorten what a client sent."""
-    return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}..."
 
 
 def cut_uri(error: dict[str, Any], uri: Any) -> dict[str, Any]:

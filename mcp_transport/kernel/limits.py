@@ -15,10 +15,10 @@ import orjson
 from mcp.shared.exceptions import MCPError
 from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 
-from mcp_transport.kernel.invalid import cut
 from mcp_transport.kernel.remembering import in_short
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.quoting import cut
 
 __all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "TooMuch", "bounded", "check_answer", "subscribed"]
 

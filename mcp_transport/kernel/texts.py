@@ -12,7 +12,8 @@ from mcp.server.mcpserver.resources import ResourceTemplate
 from mcp.server.mcpserver.utilities.func_metadata import func_metadata
 from pydantic import BaseModel, ValidationError
 
-from mcp_transport.kernel.invalid import cut, described
+from mcp_transport.kernel.invalid import described
+from mcp_transport.protocol.quoting import cut
 
 __all__ = ["prompt_fault", "untextual", "variables_fault"]
 

@@ -130,7 +130,7 @@ def test_a_server_that_has_read_the_header_already_changes_nothing() -> None:
 
 
 def test_a_long_line_of_trusted_addresses_is_not_walked_to_its_end() -> None:
-    line = ", ".join([CLIENT, *[BALANCER] * 10_000])
+    line = ", ".join([CLIENT, *[BALANCER] * 1000])
     assert client(PROXY, line) == BALANCER
 
 

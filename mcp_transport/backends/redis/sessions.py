@@ -73,11 +73,12 @@ class RedisSessions(RedisFinding):
 
     def _admit(
         self, session: Session, *, leaving: Sequence[bytes] = (), busy: Sequence[bytes] = ()
-    ) -> asyncio.Future[Any]:
-        """Add a session to those of its principal, if there is room or `leaving` ones make it."""
+    ) -> Awaitable[Any]:
+        """Add a session to those of its caller, if there is room or `leaving` ones make it; to garbage, none."""
         index, limit = self._keys.owned(session.caller), self._policy.max_sessions_per_principal
         arguments = [session.key, self._used_within, self._life_of(index), limit, _LEAVE, len(leaving)]
-        return self._pipeline().run(self._scripts["admit"], [index], [*arguments, *leaving, *busy])
+        run = self._pipeline().run(self._scripts["admit"], [index], [*arguments, *leaving, *busy])
+        return attempt(f"the index {index} cannot be written", run, (0, []))
 
     async def restore(self, session: Session) -> bool:
         if not self.restores_sessions:
