@@ -331,6 +331,7 @@ async def test_refusals_are_logged_once_a_while(
 # -- arguments are not kept ---------------------------------------------------------------------------------
 
 
+@pytest.mark.blocks_loop("it looks at all objects of the process")
 @pytest.mark.parametrize("end", ["success", "cancellation", "failure"])
 async def test_arguments_are_gone_when_the_call_ends_though_its_stream_is_not_read(
     kind: Kind, build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate, end: str, caplog: Any
