@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.conf import Fault
 from mcp_transport.discovery import declared, discover
-from mcp_transport.engine.clock import SystemClock
+from mcp_transport.engine.clock import Clock, SteadyClock, SystemClock
 from mcp_transport.keys import derived_keys
 from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.http import Reply
@@ -136,10 +136,10 @@ def _built_endpoint() -> Endpoint:
     from mcp_transport.kernel import Kernel
     from mcp_transport.signals import SignalAuditor
 
-    guard = _built_gate()
+    guard, clock = _built_gate(), SteadyClock() if backend_name() == "memory" else SystemClock()
     return Endpoint(
         Kernel(served_server(), access=served_access()),
-        build_backend(),
+        build_backend(clock),
         conf.policy(),
         keys=derived_keys("replies"),
         session_keys=derived_keys("session-id"),
@@ -149,13 +149,17 @@ def _built_endpoint() -> Endpoint:
         observer=Observer(SignalAuditor()),
         call_context=call_contexts(project_context()),
         owns_process=True,
+        clock=clock,
     )
 
 
 def _built_gate() -> Gate:
+    from mcp_transport.auth.configured import build_gate
+    from mcp_transport.call_context import call_contexts, project_context
+
     global _gate
     if _gate is None:
-        _gate = _build_gate_of_project()
+        _gate = build_gate(call_contexts(project_context()))
     return _gate
 
 
@@ -163,13 +167,6 @@ def _build_gate() -> Gate:
     from mcp_transport.auth.configured import build_gate
 
     return build_gate()
-
-
-def _build_gate_of_project() -> Gate:
-    from mcp_transport.auth.configured import build_gate
-    from mcp_transport.call_context import call_contexts, project_context
-
-    return build_gate(call_contexts(project_context()))
 
 
 def private_endpoint(*, restricted: bool = False) -> Endpoint:
@@ -251,8 +248,8 @@ def _require_redis() -> None:
         )
 
 
-def build_backend() -> Backend:
-    """Build the session backend.
+def build_backend(clock: Clock | None = None) -> Backend:
+    """Build the session backend, which asks the `clock` for the time, if not Redis.
 
     Raises:
         ImproperlyConfigured: BACKEND is neither known nor a dotted path to a `Backend`.
@@ -260,7 +257,7 @@ def build_backend() -> Backend:
     from mcp_transport.backends.base import Backend as BaseBackend
     from mcp_transport.backends.memory import MemoryBackend
 
-    name, policy, now = backend_name(), conf.policy(), SystemClock().now
+    name, policy, now = backend_name(), conf.policy(), (clock or SystemClock()).now
     if name == "memory":
         return MemoryBackend(policy, now)
     if name == "cache":

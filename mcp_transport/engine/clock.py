@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "soon", "wait"]
+__all__ = ["Clock", "SteadyClock", "SystemClock", "soon", "wait"]
 
 
 class Clock(Protocol):
@@ -27,6 +27,19 @@ class SystemClock(Clock):
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)
+
+
+class SteadyClock(SystemClock):
+    """The machine's clock as it was set when this one was made: it does not jump when that is set.
+
+    For what lives in one process: a step of hours would end all of its sessions.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return self._began + time.monotonic()
 
 
 async def soon(event: asyncio.Event) -> bool:

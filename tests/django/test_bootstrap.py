@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -85,6 +86,19 @@ async def test_sessions_in_a_cache_survive_a_restart(settings: Any, serve: Any, 
     bootstrap._forget(setting="MCP_TRANSPORT")
     client.endpoint = serve()
     assert (await client.request("ping")).json["result"] == {}
+
+
+@pytest.mark.parametrize("step", [7200.0, -7200.0])
+async def test_sessions_of_a_process_outlive_a_step_of_the_machines_clock(
+    step: float, settings: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MCP_TRANSPORT = {"SESSION_TTL_SECONDS": 3600}
+    endpoint = serve()
+    before, now = await opened(endpoint), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + step)
+    after = await opened(endpoint)
+    for client in (before, after):
+        assert (await client.request("ping")).status == 200
 
 
 def test_endpoint_is_built_once_by_whoever_comes_first() -> None:
