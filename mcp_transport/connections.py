@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,6 +14,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 __all__ = ["close_connections", "end_connections", "opened_here", "release_connections", "watch_connections"]
+
+logger = logging.getLogger(__name__)
 
 _opened: ContextVar[bool] = ContextVar("mcp_transport_connection_opened", default=False)
 
@@ -36,7 +41,8 @@ def end_connections() -> None:
     """
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
-            _end(connection)
+            with _logged():
+                _end(connection)
 
 
 def release_connections() -> None:
@@ -50,7 +56,17 @@ def close_connections() -> None:
     """Close this thread's connections: the thread ends."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
-            _close(connection)
+            with _logged():
+                _close(connection)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log what a connection raises at its end: others have to end, too."""
+    try:
+        yield
+    except Exception:
+        logger.exception("a database connection could not be closed")
 
 
 def _end(connection: Any) -> None:
@@ -69,8 +85,8 @@ def _end(connection: Any) -> None:
 
 
 def _close(connection: BaseDatabaseWrapper) -> None:
-    connection.close()
-    BaseDatabaseWrapper.close(connection)  # SQLite's own method keeps a database in memory open
     # The next call gets a new object: this one may still hold what was set on it, such as a tenant, or wait for the
     # end of a transaction that never comes.
     del connections[connection.alias]
+    connection.close()
+    BaseDatabaseWrapper.close(connection)  # SQLite's own method keeps a database in memory open

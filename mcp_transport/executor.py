@@ -91,6 +91,7 @@ class _Worker:
         self._owner = owner
         self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.put: Callable[[Callable[[], None]], None] = self._queue.put
+        self._pid = os.getpid()
         threading.Thread(target=self._run, name=owner.name, daemon=True).start()
 
     def clean(self) -> None:
@@ -111,14 +112,22 @@ class _Worker:
     def _run(self) -> None:
         while True:
             try:
-                work = self._queue.get(timeout=self._owner.idle_seconds)
-            except Empty:
-                if self._owner.discard(self):
+                if not self._turn():
                     break
-                continue
-            work()
-            del work  # what it refers to must not live as long as the thread is idle
+            except BaseException:  # which a function's own watchdog may raise in its thread when that is idle again
+                logger.exception("a thread for synchronous code was interrupted")
         self._guarded(self._owner.dispose)
+
+    def _turn(self) -> bool:
+        """Do what comes next; return False when nothing has come for long."""
+        try:
+            work = self._queue.get(timeout=self._owner.idle_seconds)
+        except Empty:
+            return not self._owner.discard(self)
+        work()
+        if os.getpid() != self._pid:  # a function has forked, and its child has come this far
+            os._exit(1)
+        return True
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -137,8 +137,12 @@ def _texts_are_wanted() -> bool:
 
 def _unwrapped(error: BaseException) -> BaseException:
     """Return what a handler raised, out of what the SDK raises because of it, which is the same for all of them."""
+    seen = {id(error)}
     while error.__cause__ is not None and "mcp" in {_package(origin(error)), _package(type(error).__module__)}:
         error = error.__cause__
+        if id(error) in seen:  # an exception may be its own cause
+            break
+        seen.add(id(error))
     return error
 
 

@@ -95,7 +95,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Write what is registered with prometheus-client; not async, since a project's own collectors may block."""
     if not _is_installed:
         return HttpResponseNotFound(_MISSING, content_type="text/plain; charset=utf-8")
-    write, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
+    try:
+        write, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
+    except (TypeError, ValueError):  # for a version that is no number
+        write, content_type = exposition.choose_encoder("")
     return HttpResponse(write(REGISTRY), content_type=content_type)
 
 

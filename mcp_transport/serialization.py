@@ -24,6 +24,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import PurePath
 from typing import Annotated, Any, Final, NewType, Union
 from uuid import UUID
@@ -50,6 +51,7 @@ _BARE: Final[dict[type, Any]] = {
     tuple: tuple[Any, ...],
 }
 _VALUES: Final = (date, time, timedelta, Decimal, UUID, Enum, PurePath, tuple)
+_TEXTS: Final = (str, bytes, bytearray, memoryview, Promise, BaseModel, Enum, type, IPv4Network, IPv6Network)
 _NUMBERS: Final = frozenset({int, bool, float, type(None)})
 
 # Django's form of a password hash: the algorithm, then its parameters (django.contrib.auth.hashers).
@@ -105,7 +107,9 @@ def reads_database(value: Any) -> bool:
         return bool(unread_fields(value))
     if isinstance(value, dict):
         return any(map(reads_database, value.values()))
-    return isinstance(value, list | tuple | set | frozenset) and any(map(reads_database, value))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(reads_database, value))
+    return isinstance(value, Mapping) or _is_read(value)
 
 
 def to_wire(value: Any) -> Any:
@@ -127,15 +131,25 @@ def to_wire(value: Any) -> Any:
         return _read(querysets.read(value))
     if isinstance(value, list | tuple | set | frozenset):
         return _items(value)
-    if isinstance(value, Iterator):
-        return _read(value)
     if isinstance(value, dict):
         return _members(value)
+    if isinstance(value, Mapping):
+        return _members(dict(value))
+    if _is_read(value):
+        return _read(value)
     if isinstance(value, AsyncIterable | Awaitable):
         raise DefinitionError(
             f"a result holds {type(value).__name__}, which cannot be sent; await it, or return a list"
         )
     return str(value) if isinstance(value, Promise) else value
+
+
+def _is_read(value: Any) -> bool:
+    """Tell whether a value is sent as the list of its items: a range, a deque, a view, any sequence or iterator."""
+    if not isinstance(value, Iterable) or isinstance(value, _TEXTS):
+        return False
+    # What pydantic knows how to write is no list, though it can be iterated over.
+    return not (is_dataclass(type(value)) or hasattr(value, "__get_pydantic_core_schema__"))
 
 
 def _read(items: Iterable[Any]) -> list[Any]:
@@ -173,7 +187,7 @@ def _members(value: dict[Any, Any]) -> dict[Any, Any]:
     members = {
         str(name) if type(name) is int else name: to_wire(item)
         for name, item in value.items()
-        if not _is_password_hash(item)
+        if not _is_password_hash(item) and not _is_password_hash(name)
     }
     is_same = len(members) == len(value) and all(name in members and members[name] is value[name] for name in value)
     return value if is_same else members

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
+from mcp_transport.protocol.http import MAX_HTTP_METHOD, HTTPRequest, Reply, StreamReply
 
 __all__ = ["Receive", "Scope", "Send", "serve"]
 
@@ -31,7 +31,7 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
     """Serve one HTTP request; its client's leaving cancels what waits for it."""
     headers = Headers.from_asgi(scope["headers"])
     request = HTTPRequest(
-        method=scope["method"],
+        method=scope["method"][:MAX_HTTP_METHOD],
         headers=headers,
         path=scope["path"],
         peer=endpoint.proxies.client((scope.get("client") or ("",))[0], headers),

@@ -17,7 +17,7 @@ from mcp_transport.auth.request_user import request_user
 from mcp_transport.bootstrap import REFUSAL, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.http import FrameSource, HTTPRequest, Reply
+from mcp_transport.protocol.http import MAX_HTTP_METHOD, FrameSource, HTTPRequest, Reply
 from mcp_transport.threads import away_from_request_thread, end_request_thread, release_request_connections
 
 __all__ = ["endpoint_view", "for_machines", "refused"]
@@ -49,7 +49,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     streaming = isinstance(request, ASGIRequest)
     headers = _headers(request)
     translated = HTTPRequest(
-        method=request.method or "",
+        method=(request.method or "")[:MAX_HTTP_METHOD],
         headers=headers,
         path=request.path,
         peer=served.proxies.client(request.META.get("REMOTE_ADDR", ""), headers),

@@ -55,6 +55,13 @@ def _has(user: Any, permissions: tuple[str, ...]) -> bool:
 
 
 async def _sees(visible: Visible, principal: Principal) -> bool:
+    """Ask a function. Raises: TypeError for an answer that is neither yes nor no: it permits nothing."""
     if inspect.iscoroutinefunction(visible):
-        return bool(await visible(principal))
-    return bool(await in_thread(lambda: visible(principal)))
+        seen = await visible(principal)
+    else:
+        seen = await in_thread(lambda: visible(principal))
+        if inspect.isawaitable(seen):  # a wrapper of a coroutine function, or an object that is called like one
+            seen = await seen
+    if not isinstance(seen, int | None):
+        raise TypeError(f"visible must return True or False, got {type(seen).__name__}")
+    return bool(seen)

@@ -17,7 +17,7 @@ from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
 from mcp_transport.protocol.audit import ToolCalled
-from mcp_transport.protocol.errors import INTERNAL_ERROR, lost_call
+from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
@@ -31,6 +31,9 @@ __all__ = ["Call", "CallContexts", "SessionOutlet", "no_context"]
 logger = logging.getLogger(__name__)
 
 _LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+_FAILED: Final = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
 
 class CallContexts(Protocol):
@@ -121,6 +124,8 @@ class Call:
 
     def _operation(self) -> str:
         """Name what was asked for; what was refused may name what does not exist."""
+        if self.outcome is not None and (self.outcome.error or {}).get("code") == METHOD_NOT_FOUND:
+            return "unknown"  # clients can think of any number of methods
         is_refused = self.request.hidden or (self.outcome is not None and self.outcome.error is not None)
         return operation_of(self.request.method, None if is_refused else self.request.params)
 
@@ -144,6 +149,11 @@ class Call:
         begin_handler()
         try:
             await self._serve()
+        except BaseException as error:  # what is raised while a failure is logged
+            if self._is_to_end(error):
+                raise
+            self.outcome = _FAILED
+            self.payload = encode(_FAILED.body(self.request.id))
         finally:
             self._end()
 
@@ -155,7 +165,7 @@ class Call:
             if self._is_to_end(error):
                 raise
             logger.exception("the context of %s failed", self.request.method)
-            outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+            outcome = _FAILED
         finally:
             if self._exchange is not None:
                 self._exchange.ended = True
@@ -163,7 +173,7 @@ class Call:
             self.payload = encode(outcome.body(self.request.id))
         except Exception:
             logger.exception("the result of %s cannot be written as JSON", self._operation())
-            outcome = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
+            outcome = _FAILED
             self.payload = encode(outcome.body(self.request.id))
         if len(self.payload) > self._node.policy.max_result_bytes:
             outcome = self._refused(len(self.payload))
@@ -192,6 +202,8 @@ class Call:
         key = self.writer.key if self.writer is not None else ""
         self._node.observer.happened(happening, key, node=self._node.id)
         self._is_abandoned = True
+        if self._exchange is not None:
+            self._exchange.ended = True
         self.outcome = Outcome(error=lost_call(reason, safe))
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()

@@ -13,6 +13,7 @@ from mcp_transport.engine.json_text import has_more_values, has_too_large_intege
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import TooLarge
 from mcp_transport.protocol.errors import PARSE_ERROR, invalid_request, too_many_values
+from mcp_transport.protocol.jsonrpc import is_request_id
 
 __all__ = ["decode", "encode", "encode_notification", "encoded_size", "fitted"]
 
@@ -28,14 +29,17 @@ def decode(body: bytes, max_values: int = sys.maxsize) -> Any:
         if len(body) > max_values and has_more_values(body, max_values):
             raise too_many_values(max_values)
         value = orjson.loads(body)
-        if has_too_large_integer(body):
-            raise invalid_request("integers must fit into 64 bits; send larger ones as strings")
     except orjson.JSONDecodeError as error:
         reason = "it is empty" if not body.strip() else str(error)
         problem = f"Parse error: the body must be JSON in UTF-8, but {reason}"
         raise _with_id(ProtocolError(400, PARSE_ERROR, problem), body) from None
     except ProtocolError as error:
         raise _with_id(error, body) from None
+    if has_too_large_integer(body):
+        refusal = invalid_request("integers must fit into 64 bits; send larger ones as strings")
+        found = value.get("id") if isinstance(value, dict) and "method" in value else None
+        refusal.request_id = found if is_request_id(found) else None
+        raise refusal
     return value
 
 
@@ -49,8 +53,9 @@ def encode(message: Any) -> bytes:
     try:
         return orjson.dumps(message)
     except TypeError:
-        # Integers beyond 64 bits and lone surrogates: the standard library writes both, only slower.
-        return json.dumps(message, separators=(",", ":")).encode()
+        # Integers beyond 64 bits, which the standard library writes, and half characters, which no client reads.
+        text = json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def encoded_size(*values: Any) -> int:

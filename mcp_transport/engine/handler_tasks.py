@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, Final
@@ -34,7 +33,7 @@ def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
         return
 
     def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
-        if _in_handler.get() and inspect.iscoroutine(work):
+        if _in_handler.get() and asyncio.iscoroutine(work):
             work = _Contained(work)
         return before(loop, work, **options) if before is not None else asyncio.Task(work, loop=loop, **options)
 
@@ -54,13 +53,13 @@ class _Contained(Coroutine[Any, Any, Any]):
         try:
             return self._inner.send(value)
         except _UNHEARD as error:
-            raise _contained(error) from error
+            raise _contained(error) from None
 
     def throw(self, *error: Any) -> Any:
         try:
             return self._inner.throw(*error)
         except _UNHEARD as raised:
-            raise _contained(raised) from raised
+            raise _contained(raised) from None
 
     def close(self) -> None:
         self._inner.close()
@@ -73,4 +72,7 @@ class _Contained(Coroutine[Any, Any, Any]):
 
 
 def _contained(error: BaseException) -> BaseException:
-    return error if is_interrupt(error) else RuntimeError(f"a task raised {type(error).__name__}")
+    if is_interrupt(error):
+        return error
+    # Without its text, which asyncio would log, and with its stack.
+    return RuntimeError(f"a task raised {type(error).__name__}").with_traceback(error.__traceback__)

@@ -61,7 +61,9 @@ class Writer:
         return [event for event in self._recent if event.seq > self._stored]
 
     def write(self, payload: bytes) -> None:
-        """Add a message that is no answer."""
+        """Add a message that is no answer; none follows the last one, whatever a handler does that was ended."""
+        if self._ended:
+            return
         self.has_spoken = True
         self.touched.set()
         self._add(Event(self._seq + 1, payload))

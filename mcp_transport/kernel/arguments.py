@@ -52,7 +52,7 @@ class BoundedMetadata(FuncMetadata):
         left, texts = _MOST_PARSED, {}
         for name, value in arguments.items():
             if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-                left -= value.count(",")
+                left -= value.count(",") + value.count("[") + value.count("{")
                 if left < 0:
                     texts[name] = value
         return self.pre_parse_json({name: item for name, item in arguments.items() if name not in texts}) | texts

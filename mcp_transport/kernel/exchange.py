@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,9 @@ class Exchange:
             await self.outlet.notify(method, params)
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Report progress, if the client asked for it and there is any."""
+        """Report progress, if the client asked for it and there is any. Raises: ValueError for what is no number."""
+        if not math.isfinite(progress) or not math.isfinite(total or 0):
+            raise ValueError(f"progress and total must be finite, got {progress} and {total}")
         if self.progress_token is None or (self._progress is not None and progress <= self._progress):
             return  # it MUST increase (2025-11-25, basic/utilities/progress)
         self._progress = progress

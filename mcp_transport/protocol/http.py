@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from mcp_transport.protocol.headers import Headers
 
-__all__ = ["FrameSource", "HTTPRequest", "Reply", "StreamReply"]
+__all__ = ["MAX_HTTP_METHOD", "FrameSource", "HTTPRequest", "Reply", "StreamReply"]
 
 HeaderList = tuple[tuple[str, str], ...]
+
+MAX_HTTP_METHOD: Final = 40
+"""Characters of an HTTP method that are looked at; none that is served has as many."""
 
 
 # Nobody changes these values. They are not frozen, nor are others that each request makes: it would pay 5 µs for it.

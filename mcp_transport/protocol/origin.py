@@ -47,6 +47,7 @@ EXPOSED_HEADERS: Final = ("Mcp-Session-Id", "WWW-Authenticate", "Retry-After")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::([0-9]+))?")  # what Django takes for a host
 _LONGEST_HOST: Final = 255 + len(":65535")  # RFC 1035, 2.3.4
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _PORTS: Final = {"http": "80", "https": "443"}
 
 
@@ -148,7 +149,7 @@ def preflight_headers(origin: str | None, requested: str | None) -> tuple[tuple[
     if not origin:
         return (("Allow", ", ".join(METHODS)),)
     asked = [name.strip() for name in (requested or "").split(",")]
-    params = [name for name in asked if name.lower().startswith("mcp-param-")]
+    params = [name for name in asked if name.lower().startswith("mcp-param-") and _TOKEN.fullmatch(name)]
     return (
         *cors_headers(origin),
         ("Access-Control-Allow-Methods", ", ".join(METHODS)),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -296,3 +298,16 @@ async def test_client_without_an_address_is_served(in_process: InProcess) -> Non
     await visit.read_head()
     assert visit.status == 200
     await visit.end()
+
+
+# -- the method ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapter", ["mounted", "asgi", "wsgi"])
+async def test_a_long_method_is_repeated_in_part(
+    in_process: InProcess, adapter: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mcp_transport")
+    answer = await in_process(adapter).send(replace(ECHO, method="Q" * 50_000))
+    assert answer.status == 405
+    assert max(len(record.getMessage()) for record in caplog.records) < 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import subprocess
 import sys
@@ -147,3 +148,32 @@ print("ends")
 def test_a_function_that_never_returns_does_not_keep_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30)  # noqa: S603
     assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")
+
+
+def test_a_thread_that_is_interrupted_while_it_is_idle_serves_the_next() -> None:
+    """As by a function's watchdog that comes too late."""
+    pool = threads()
+    first = SerialExecutor(pool)
+    ident = first.submit(threading.get_ident).result(5)
+    first.close()
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TimeoutError))
+    for number in range(3):
+        executor = SerialExecutor(pool)
+        assert executor.submit(lambda: number).result(5) == number  # noqa: B023 (it is called at once)
+        executor.close()
+
+
+@pytest.mark.parametrize("end", ["raise ValueError", "raise SystemExit", "return"])
+def test_a_child_that_a_function_forks_does_not_go_on_as_a_thread(end: str) -> None:
+    program = f"""
+import os, sys
+from mcp_transport.executor import DaemonThreads, SerialExecutor
+def forks():
+    if pid := os.fork():
+        return pid
+    {end}
+pid = SerialExecutor(DaemonThreads("test")).submit(forks).result(5)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)  # noqa: S603
+    assert done.stdout.strip() == "1", done.stderr

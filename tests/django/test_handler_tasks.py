@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from mcp_transport import Context, tool
-from tests.django.calls import call, opened, text_of
+from tests.django.calls import call, opened, returned, text_of
 from tests.django.test_misbehaving_handlers import CALL, ERAS, SECRET, declare_others, ended, text_of_failure
 from tests.engine.client import until
 
@@ -231,3 +231,46 @@ def test_ctrl_c_in_a_busy_tool_ends_a_process_that_leaves_it_to_python() -> None
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert done.returncode == -signal.SIGINT
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+async def rows() -> Any:
+    try:
+        yield 1
+    finally:
+        sys.exit(SECRET)
+
+
+async def leaves_a_generator() -> None:
+    async for _ in rows():
+        break
+    await asyncio.sleep(0.01)
+
+
+class Exits:
+    def __await__(self) -> Any:
+        sys.exit(SECRET)
+        yield
+
+
+async def gathers_an_awaitable() -> None:
+    await asyncio.gather(Exits())  # type: ignore[call-overload]
+
+
+async def ensures_an_awaitable() -> None:
+    await asyncio.ensure_future(Exits())
+
+
+@pytest.mark.parametrize("work", [leaves_a_generator, gathers_an_awaitable, ensures_an_awaitable])
+async def test_what_the_loop_itself_makes_tasks_of_exits_alone(work: Any, serve: Any) -> None:
+    @tool
+    async def wrong() -> str:
+        await work()
+        return "done"
+
+    @tool
+    async def other() -> str:
+        return "served"
+
+    endpoint = serve()
+    assert SECRET not in str(await call(endpoint, "wrong"))
+    assert await returned(endpoint, "other") == "served"

@@ -127,7 +127,7 @@ async def test_nodes_of_all_loops_are_added_up(serve: Any) -> None:
     client = await opened(serve())
     await client.get()
     [node] = serve().nodes
-    serve()._nodes[other := asyncio.new_event_loop()] = serve()._nodes[asyncio.get_running_loop()]
+    serve()._started[other := asyncio.new_event_loop()] = node
     assert serve().nodes == (node, node)
     assert (await gauges())[0] == 2
     other.close()
@@ -307,3 +307,22 @@ def test_every_event_is_documented_with_its_level() -> None:
 
 def test_line_that_is_shown_is_what_is_logged() -> None:
     assert f"\nrehydrated: {_LINES[Happening.REHYDRATED][1]} session=" in (ROOT / "docs/howto/metrics.md").read_text()
+
+
+@pytest.mark.parametrize("version", ["x", "1.0a", "a.b", "", "9999.9"])
+def test_an_odd_version_of_the_format_is_no_fault(version: str) -> None:
+    accept = f"application/openmetrics-text; version={version}"
+    assert Client(raise_request_exception=False).get("/metrics", headers={"accept": accept}).status_code == 200
+
+
+async def test_names_that_clients_think_of_are_counted_as_one(serve: Any, declarations: Declarations) -> None:
+    @tool
+    def seen() -> str:
+        return ""
+
+    client = await opened(serve())
+    for number in range(150):
+        await client.request(f"m/{number}")
+    await client.call("seen")
+    operations = client.endpoint.meter.since_start().operations
+    assert operations["unknown"].calls == 150 and operations["tools/call seen"].calls == 1

@@ -512,3 +512,24 @@ async def test_a_synchronous_function_that_its_caller_has_left_holds_memory_unti
 def large_call(name: str) -> dict[str, Any]:
     """Return the parameters of a call whose memory counts."""
     return {"name": name, "arguments": {"value": "x" * 10_000}}
+
+
+async def test_connection_that_cannot_be_closed_is_nobody_elses(db: None, serve: Any) -> None:
+    @tool
+    def dirty() -> str:
+        transaction.atomic().__enter__()
+
+        def broken() -> None:
+            raise RuntimeError("the server is gone")
+
+        connections["default"].close = broken  # type: ignore[method-assign]
+        return "ok"
+
+    @tool
+    def is_in_transaction() -> bool:
+        return connections["default"].in_atomic_block
+
+    endpoint = serve()
+    for _ in range(3):
+        assert await returned(endpoint, "dirty") == "ok"
+        assert await returned(endpoint, "is_in_transaction") is False

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.engine.sessionful.post import _kept
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.jsonrpc import Request
 from tests.engine.client import ENVELOPE, Answer, SessionClient, request, send, silent
 from tests.engine.stores import left_behind
 
@@ -280,3 +283,26 @@ async def test_a_body_is_not_read_when_the_headers_are_refused(endpoint, headers
     body = Body(b"{}")
     assert (await send(endpoint, headers=headers, chunks=body)).status in (400, 406, 415)
     assert body.asked == 0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"jsonrpc":"2.0","id":"a\\"b","method":"ping","params":{"x":99999999999999999999}}',
+        b'{"jsonrpc":"2.0","method":"ping","params":{"x":99999999999999999999},"id":5,"z":1}',
+        b'{"z":0,"jsonrpc":"2.0","id":5,"method":"ping","params":{"x":99999999999999999999}}',
+    ],
+)
+async def test_a_refusal_of_what_was_decoded_has_the_id_wherever_it_stands(endpoint, raw):
+    answer = await send(endpoint, raw=raw)
+    assert (answer.status, answer.error_code) == (400, -32600)
+    assert answer.json["id"] in (5, 'a"b')
+
+
+def test_what_is_nested_too_deep_to_be_kept_for_another_node_is_refused():
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(ProtocolError, match="nested too deep to be kept") as caught:
+        _kept(Request(1, "tools/call", {"name": "x", "arguments": {"x": deep}}))
+    assert (caught.value.status, caught.value.code) == (400, -32602)

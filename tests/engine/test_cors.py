@@ -192,3 +192,15 @@ async def test_every_page_may_call_when_all_are_allowed(build_endpoint):
 async def test_a_host_that_is_not_ours_is_refused(endpoint, gate, host):
     answer = await send_sessionless(endpoint, "tools/call", ADD, headers={"host": host})
     assert (answer.status, answer.error_code, gate.runs) == (400, -32600, 0)
+
+
+@pytest.mark.parametrize("name", ["mcp-param-\x01b", "mcp-param-\xff", "mcp-param-a b", "mcp-param-"])
+async def test_a_preflight_allows_no_name_that_is_none(open_endpoint, name):
+    answer = await send(
+        open_endpoint,
+        "OPTIONS",
+        headers={"origin": "https://app.example", "access-control-request-headers": f"{name}, mcp-param-region"},
+    )
+    allowed = answer.headers["access-control-allow-headers"].split(", ")
+    assert "mcp-param-region" in allowed
+    assert name == "mcp-param-" or name not in allowed

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.engine.observer import Happening
 from mcp_transport.protocol.inbox import Drain
 from tests.clock import settle
 from tests.engine.client import SessionClient, request, send, send_sessionless, silent, text_of
@@ -274,3 +275,18 @@ async def test_it_is_not_ready_while_it_stops(lived, lifespan):
     lifespan.may_leave.set()
     await stopping
     assert reason == "draining"
+
+
+async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(endpoint, gate):
+    client = SessionClient(endpoint)
+    await client.open()
+    answer = await client.call("count", {"steps": 2})
+    assert await answer.frame() is not None
+    await settle()
+    node = await endpoint.node()
+    [call] = node.running
+    call.abandon(Happening.ABANDONED, "the server stopped")
+    call.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/message"}')
+    await call.exchange().notify("notifications/message", {})
+    messages = await answer.messages()
+    assert "error" in messages[-1]

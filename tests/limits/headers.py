@@ -11,10 +11,10 @@ from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol import origin
 from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES, MAX_LIST
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.http import MAX_HTTP_METHOD, HTTPRequest
 from mcp_transport.protocol.session import MAX_SESSION_ID
 from tests.engine.client import Answer, request, send
-from tests.limits.cases import Stage, case
+from tests.limits.cases import Stage, case, tested_by
 
 PING = request("ping")
 METHODS = ("GET", "DELETE", "OPTIONS", "PUT", "POST")
@@ -98,3 +98,11 @@ async def bearer_token(stage: Stage) -> None:
     for judge in judges:
         with pytest.raises(InvalidCredentials, match="too long"):
             await judge.authenticate(HTTPRequest(method="POST", headers=headers))
+
+
+tested_by(
+    "an HTTP method, as far as it is looked at and repeated",
+    MAX_HTTP_METHOD,
+    "tests/adapters/test_asgi.py",
+    "test_a_long_method_is_repeated_in_part",
+)

@@ -63,7 +63,7 @@ tested_by(
     "test_of_more_errors_than_can_be_listed_the_first_is_named",
 )
 tested_by(
-    "commas in texts of a call that are read as JSON",
+    "commas and brackets in texts of a call that are read as JSON",
     _MOST_PARSED,
     _PARAMS,
     "test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text",

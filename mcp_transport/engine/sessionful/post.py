@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mcp_transport.backends.base import Entered, Event
 from mcp_transport.engine.codec import encode
@@ -18,8 +18,9 @@ from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_noti
 from mcp_transport.engine.sessionful.streams import attach
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
+from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.cursor import Cursor
-from mcp_transport.protocol.errors import invalid_request, lost_call
+from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id, session_not_found
@@ -84,12 +85,18 @@ def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
         stream=stream,
         operation=operation_of(request.method, request.params),
         safe=traits.safe,
-        body=encode(_body(request)) if traits.durable and node.backend.shares_streams else b"",
+        body=_kept(request) if traits.durable and node.backend.shares_streams else b"",
     )
 
 
-def _body(request: Request) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": request.id, "method": request.method, "params": request.params or {}}
+def _kept(request: Request) -> bytes:
+    """Write what another node needs to run a request again. Raises: ProtocolError for what is nested too deep."""
+    body = {"jsonrpc": "2.0", "id": request.id, "method": request.method, "params": request.params or {}}
+    try:
+        return encode(body)
+    except RecursionError:
+        problem = "Invalid params: the arguments of a durable tool are nested too deep to be kept"
+        raise ProtocolError(400, INVALID_PARAMS, problem) from None
 
 
 async def _enter(
