@@ -38,5 +38,4 @@ async def test_two_hundred_calls_side_by_side_are_answered_rightly(site: Site, r
 @every_project()
 async def test_calls_that_clients_leave_or_cancel_leave_nothing_behind(site: Site) -> None:
     await fill(site)
-    await everything(site)
     assert not (more := await growth(site, everything)), more

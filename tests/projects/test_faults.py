@@ -93,6 +93,7 @@ async def test_fifty_abandoned_calls_do_not_exhaust_a_pool_of_four(varied: Site)
     assert set(seen) == {200}
 
 
+@pytest.mark.projects
 @grown_project()
 @pytest.mark.parametrize("options", [POOL_OF_FOUR], ids=["pool-of-four"])
 async def test_no_call_keeps_a_connection_while_it_waits_for_another_one(varied: Site) -> None:
