@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -60,3 +61,11 @@ def loop_is_never_kept_busy(request: pytest.FixtureRequest) -> Iterator[None]:
     with loop_guard.collections_excused(), loop_guard.watching(found.append):
         yield
     assert not found, "\n".join(found)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let processes that the test starts hear SIGINT, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

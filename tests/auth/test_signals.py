@@ -251,8 +251,7 @@ async def test_seconds_are_measured(
     settings: Any, gate: Gate, heard: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    for module in ("mcp_transport.bootstrap", "mcp_transport.engine.endpoint"):
-        monkeypatch.setattr(f"{module}.SystemClock", lambda: clock)
+    monkeypatch.setattr("mcp_transport.bootstrap.SteadyClock", lambda: clock)
     settings.MCP_TRANSPORT = OPEN
     endpoint = bootstrap.endpoint()
     client = AnnsClient(endpoint)

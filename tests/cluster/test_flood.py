@@ -86,6 +86,7 @@ async def test_node_flooded_with_replies_goes_on(site: Site, client: Client, pai
     await until(lambda: inbox(site, question) < 1.1 * MEGABYTE)
 
 
+@pytest.mark.blocks_loop("it writes and sends replies of 72 MiB")
 async def test_inbox_of_a_node_that_stands_still_is_bounded(site: Site, client: Client, pair: Pair) -> None:
     """What does not fit is refused, and can be sent again; nothing else of the session suffers."""
     open_questions = dict([await asked(client, pair[0]) for _ in range(72)])

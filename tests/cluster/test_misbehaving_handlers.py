@@ -73,6 +73,7 @@ async def test_a_result_of_a_hundred_megabytes_is_refused_and_not_logged_in_redi
         assert len(result_of(await ended(await client.call("large", {"megabytes": 8})))) == 8_000_000
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 async def test_ctrl_c_ends_the_server_after_a_tool_has_raised_what_it_raises(server: str) -> None:
     with Site(server, mcp={"DRAIN_SECONDS": DRAIN}) as site:
