@@ -54,6 +54,9 @@ _VALUES: Final = (date, time, timedelta, Decimal, UUID, Enum, PurePath, tuple)
 _TEXTS: Final = (str, bytes, bytearray, memoryview, Promise, BaseModel, Enum, type, IPv4Network, IPv6Network)
 _NUMBERS: Final = frozenset({int, bool, float, type(None)})
 
+# Characters up to which nobody asks how long a text may be.
+_LONG: Final = 64 * 1024
+
 # Django's form of a password hash: the algorithm, then its parameters (django.contrib.auth.hashers).
 _HASH: Final = re.compile(r"([\w-]{1,40})\$\S+")
 
@@ -124,7 +127,7 @@ def to_wire(value: Any) -> Any:
     if type(value) in _NUMBERS:
         return value
     if isinstance(value, str):
-        return _without_hash(value)
+        return _sent_text(value)
     if isinstance(value, models.Model):
         return {name: to_wire(item) for name, item in instance_values(value).items()}
     if isinstance(value, _QUERYSETS):
@@ -193,7 +196,9 @@ def _members(value: dict[Any, Any]) -> dict[Any, Any]:
     return value if is_same else members
 
 
-def _without_hash(value: str) -> str:
+def _sent_text(value: str) -> str:
+    if len(value) > _LONG and len(value) > (limit := conf.get("MAX_RESULT_BYTES")):
+        raise TooLarge("the result", f"more than {limit}", limit)  # before it is copied, twice
     if _is_password_hash(value):
         raise DefinitionError("a result holds the hash of a password, which is never part of a result")
     return value

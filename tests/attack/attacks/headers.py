@@ -98,12 +98,12 @@ async def foreign_hosts_and_origins(scene: Scene) -> None:
     await scene.ask_all(alone("server/discover", "", ("Origin", origin)) for origin in origins)
 
 
-@attack("L3", "403*")
+@attack("L3", "403*", settings={"RESOURCE_URL": "https://localhost/mcp"})
 async def origin_of_another_scheme(scene: Scene) -> None:
-    """A page of https that calls a host which is served by http."""
+    """A page of http that calls a host which clients reach by https."""
     port = scene.node.port
     host = ("Host", f"localhost:{port}")
-    await scene.ask(alone("server/discover", "", host, ("Origin", f"https://localhost:{port}")))
+    await scene.ask(alone("server/discover", "", host, ("Origin", f"http://localhost:{port}")))
 
 
 # Where a length that is announced does not come, daphne waits for it: "no answer".

@@ -132,7 +132,8 @@ async def listen_to_many(scene: Scene) -> None:
         scene.must("without answer" not in seen.summary, f"{len(uris)} URIs were taken")
 
 
-@attack("", "200*", "202*", "204*", "404*", "400*", kept_bytes=FLAT_BYTES)
+# Two lines are logged of each session.
+@attack("", "200*", "202*", "204*", "404*", "400*", kept_bytes=FLAT_BYTES, log_bytes=512 * 1024)
 async def many_sessions(scene: Scene) -> None:
     """400 sessions, each with a call, cancels of nothing, and a DELETE; all counters are back afterwards."""
     for _ in range(50):
