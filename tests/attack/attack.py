@@ -108,6 +108,8 @@ class Attack:
     log_bytes: int = LOG_BYTES
     harms_neighbour: bool = False
     """Whether it takes away what the neighbour needs, so that its errors count for nothing."""
+    costs_nodes: bool = False
+    """Whether it may cost the watched node, too: any node may be the second; the attack itself counts them."""
     quiet: bool = False
     """Whether nothing of it may be logged with a traceback."""
 
@@ -164,14 +166,14 @@ class Measured:
         largest = max((seen.size for seen in self.seen), default=0)
         limits = {
             f"answered {unexpected[0] if unexpected else ''}, {len(unexpected)} times": not unexpected,
-            f"/healthz stood {self.pause:.2f} s": self.pause <= PAUSE_SECONDS,
+            f"/healthz stood {self.pause:.2f} s": attack.costs_nodes or self.pause <= PAUSE_SECONDS,
             f"{self.peak / MIB:.0f} MiB of memory": self.peak <= PEAK_BYTES,
             f"keeps {self.kept / MIB:.0f} MiB": self.kept <= attack.kept_bytes,
             f"an answer of {largest} bytes": largest <= attack.answer_bytes,
             f"{self.logged} bytes of log": self.logged <= attack.log_bytes,
-            "the process ended": self.alive,
+            "the process ended": attack.costs_nodes or self.alive,
             f"{len(self.neighbour)} errors of the neighbour: {'; '.join(self.neighbour[:2])}": (
-                attack.harms_neighbour or not self.neighbour
+                attack.harms_neighbour or attack.costs_nodes or not self.neighbour
             ),
         }
         return [*(text for text, holds in limits.items() if not holds), *self.faults]

@@ -88,13 +88,13 @@ async def results_of_100_megabytes(scene: Scene) -> None:
         await scene.ask(raw, within=30)
 
 
-@attack("C3", "200*", "closed", backends=("redis",), nodes=3, watched=2)
+@attack("C3", "200*", "closed", backends=("redis",), nodes=3, costs_nodes=True)
 async def durable_exit(scene: Scene) -> None:
     """A durable tool that ends its process: the next node runs it once more, the third one must not."""
     await _run_durably(scene, "exit_durably", "")
 
 
-@attack("C3", "200*", "503 -32603", "closed", "no answer", backends=("redis",), nodes=3, watched=2)
+@attack("C3", "200*", "503 -32603", "closed", "no answer", backends=("redis",), nodes=3, costs_nodes=True)
 async def durable_block(scene: Scene) -> None:
     """A durable tool that blocks the loop beyond the lease: the next node runs it again, the third one must not."""
     await _run_durably(scene, "block_durably", ',"seconds":6')
