@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.auth.django_request import django_request
 from mcp_transport.engine.endpoint import CallContexts
-from mcp_transport.kernel import is_asked_for
+from mcp_transport.kernel import is_cancellation
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import CallThread
@@ -139,7 +139,7 @@ class _InProject:
             else:
                 await self._manager.__aexit__(kind, error, trace)
         except BaseException as raised:
-            if is_asked_for(raised):
+            if is_cancellation(raised):
                 raise
             logger.exception("the context manager of MCP_TRANSPORT['CALL_CONTEXT'] failed at the end of a call")
         finally:

@@ -28,7 +28,7 @@ from mcp_transport.engine.param_limits import check_params
 from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, store_is_away, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
-from mcp_transport.kernel import Kernel, is_asked_for
+from mcp_transport.kernel import Kernel, is_cancellation
 from mcp_transport.protocol.address import TrustedProxies
 from mcp_transport.protocol.audit import AccessDenied
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
@@ -148,7 +148,7 @@ class Endpoint:
         except ClientGone:
             raise
         except BaseException as error:  # of an authenticator or a `visible`, too
-            if is_asked_for(error):
+            if is_cancellation(error):
                 raise
             logger.exception("%s failed", request.method)
             reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)

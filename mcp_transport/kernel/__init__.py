@@ -11,7 +11,7 @@ from mcp_transport.kernel.access import Rule
 from mcp_transport.kernel.envelope import open_envelope, request_headers
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
-from mcp_transport.kernel.failures import TooLarge, is_asked_for, is_interrupt
+from mcp_transport.kernel.failures import TooLarge, is_cancellation, is_interrupt
 from mcp_transport.kernel.handlers import (
     adopt_context,
     ask_client,
@@ -49,7 +49,7 @@ __all__ = [
     "check_answer",
     "conform",
     "header_annotation_fault",
-    "is_asked_for",
+    "is_cancellation",
     "is_interrupt",
     "lowlevel",
     "open_envelope",

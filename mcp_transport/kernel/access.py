@@ -11,14 +11,14 @@ from typing import Any, Final
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 
-from mcp_transport.kernel.failures import is_asked_for
+from mcp_transport.kernel.failures import is_cancellation
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.hiding import hide
 from mcp_transport.kernel.limits import subscribed
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.principal import Principal
 
-__all__ = ["Access", "Rule", "asked_for"]
+__all__ = ["Access", "Rule", "target_of"]
 
 # Where lists keep their items, what kind these are, and by what they are known.
 _LISTS: Final = {
@@ -76,7 +76,7 @@ class Access:
         """Return a request as its caller may make it: hidden when it asks for what the caller may not use."""
         if request.method == "subscriptions/listen":
             return await self._visible_subscriptions(request, principal)
-        if (asked := asked_for(request)) is None:
+        if (asked := target_of(request)) is None:
             return request
         key = self._key(*asked)
         permitted = await _permits(self._rule(asked[0], key), principal)
@@ -87,7 +87,7 @@ class Access:
         if request.method == "subscriptions/listen":
             keys = [self._key("resource", uri) for uri in subscribed(request)]
         else:
-            keys = [self._key(*asked)] if (asked := asked_for(request)) is not None else []
+            keys = [self._key(*asked)] if (asked := target_of(request)) is not None else []
         rules = [self._rules.get(key) for key in keys if key is not None]
         return frozenset[str]().union(*(rule.scopes for rule in rules if rule is not None))
 
@@ -151,7 +151,7 @@ class _Lists:
         return {**result, member: kept, **own}
 
 
-def asked_for(request: Request) -> _Key | None:
+def target_of(request: Request) -> _Key | None:
     """Return the kind and the name, URI or template of what a request asks for; None where it names nothing."""
     params, method = request.params or {}, request.method
     if method in _NAMED:
@@ -169,7 +169,7 @@ async def _permits(rule: Rule | None, principal: Principal) -> bool:
     try:
         return rule is None or rule.permits is None or await rule.permits(principal)
     except BaseException as error:
-        if is_asked_for(error):
+        if is_cancellation(error):
             raise
         failure = error
     # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.

@@ -9,7 +9,7 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_transport.protocol.errors import INTERNAL_ERROR
 
-__all__ = ["TooLarge", "is_asked_for", "is_interrupt"]
+__all__ = ["TooLarge", "is_cancellation", "is_interrupt"]
 
 
 class TooLarge(MCPError):
@@ -19,7 +19,7 @@ class TooLarge(MCPError):
         super().__init__(INTERNAL_ERROR, f"{what} has {size} bytes, at most {limit} can be sent")
 
 
-def is_asked_for(error: BaseException) -> bool:
+def is_cancellation(error: BaseException) -> bool:
     """Tell whether an exception is no failure: the running task is cancelled, or somebody presses Ctrl-C."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()

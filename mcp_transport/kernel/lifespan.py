@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mcp.server.lowlevel.server import Server
 
-from mcp_transport.kernel.failures import is_asked_for
+from mcp_transport.kernel.failures import is_cancellation
 
 __all__ = ["Lifespan"]
 
@@ -40,7 +40,7 @@ class Lifespan:
                 async with self._context():
                     await stack.aclose()
         except BaseException as error:
-            if is_asked_for(error):
+            if is_cancellation(error):
                 raise
             if self.entered.done():
                 logger.exception("the server's lifespan ended badly")

@@ -22,12 +22,12 @@ from mcp_types import (
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
-from mcp_transport.kernel.access import Access, Rule, asked_for
+from mcp_transport.kernel.access import Access, Rule, target_of
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel, may_ask
-from mcp_transport.kernel.failures import TooLarge, is_asked_for
+from mcp_transport.kernel.failures import TooLarge, is_cancellation
 from mcp_transport.kernel.greetings import Greetings
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.hiding import hiding
@@ -185,7 +185,7 @@ class Kernel:
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are looked at (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        if request.hidden and (asked := asked_for(request)) is not None:
+        if request.hidden and (asked := target_of(request)) is not None:
             with hiding(*asked):
                 return await self._outcome(request, version, self._call(request, exchange))
         if (tool := self._plain.tool(request)) is not None and not is_traced(request.meta):
@@ -245,7 +245,7 @@ class Kernel:
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
         except BaseException as error:  # the SDK logs others itself
-            if is_asked_for(error):
+            if is_cancellation(error):
                 raise
             logger.exception("the handler of %s failed", notification.method)
         finally:
@@ -263,7 +263,7 @@ class Kernel:
             message = f"Invalid params for {request.method}: {described(error)}"
             return Outcome(error={"code": INVALID_PARAMS, "message": message}, malformed=True)
         except BaseException as error:
-            if is_asked_for(error):
+            if is_cancellation(error):
                 raise
             failure = error
         # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.engine.sessionful.post import _kept
+from mcp_transport.engine.sessionful.post import _durable_body
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.jsonrpc import Request
 from tests.engine.client import ENVELOPE, Answer, SessionClient, request, send, silent
@@ -304,5 +304,5 @@ def test_what_is_nested_too_deep_to_be_kept_for_another_node_is_refused():
     for _ in range(5000):
         deep = [deep]
     with pytest.raises(ProtocolError, match="nested too deep to be kept") as caught:
-        _kept(Request(1, "tools/call", {"name": "x", "arguments": {"x": deep}}))
+        _durable_body(Request(1, "tools/call", {"name": "x", "arguments": {"x": deep}}))
     assert (caught.value.status, caught.value.code) == (400, -32602)

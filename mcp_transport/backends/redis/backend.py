@@ -135,13 +135,13 @@ class RedisBackend(RedisSessions, RedisStreams):
         await asyncio.gather(*sent, return_exceptions=True)
 
     async def last_broadcast(self) -> str:
-        found = await self._kept_broadcasts("XREVRANGE", self._keys.bus, "+", "-", "COUNT", 1)
+        found = await self._read_broadcasts("XREVRANGE", self._keys.bus, "+", "-", "COUNT", 1)
         return found[0].number if found else ""
 
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
-        return await self._kept_broadcasts("XRANGE", self._keys.bus, f"({_short(after)}" if after else "-", "+")
+        return await self._read_broadcasts("XRANGE", self._keys.bus, f"({_short(after)}" if after else "-", "+")
 
-    async def _kept_broadcasts(self, *command: Any) -> tuple[Broadcast, ...]:
+    async def _read_broadcasts(self, *command: Any) -> tuple[Broadcast, ...]:
         """Return broadcasts that are kept, as far as they can be read. Raises: BackendError."""
         found = []
         for entry in await attempt("the broadcasts cannot be read", self._pipeline().execute(*command), []):

@@ -253,7 +253,7 @@ class RedisFinding(RedisIndex):
             flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
             return codec.decode_session(key, found[0]), flights
         except Unreadable as error:
-            self._log_unknown(key, error)
+            self._log_unreadable(key, error)
             return None, ()
 
     async def _memory(self) -> tuple[int, int]:

@@ -51,11 +51,11 @@ class Keys:
 
     def owned(self, caller: str) -> str:
         """Name the index of a caller's sessions: `Session.caller`."""
-        return f"{self._prefix}{{{_known_digest(caller)}}}:s"
+        return f"{self._prefix}{{{_cached_digest(caller)}}}:s"
 
     def facet(self, name: str, value: str) -> str:
         """Name the set of the sessions of which something is so; a client's words become no part of it."""
-        return f"{self._prefix}facet:{name}:{_known_digest(value)}"
+        return f"{self._prefix}facet:{name}:{_cached_digest(value)}"
 
     def ordered(self, by: str) -> str:
         """Name the sessions in one of `protocol.search.ORDERS`."""
@@ -85,7 +85,7 @@ class Keys:
         return f"{self._prefix}{{in:{node}}}:{part}"
 
 
-def _known_digest(caller: str) -> str:
+def _cached_digest(caller: str) -> str:
     return _remembered_digest(caller) if len(caller) <= _SHORT else _digest(caller)
 
 

@@ -90,7 +90,7 @@ class RedisStore(Backend):
         """Ask at once for the nodes on the list, as far as that can be read. Raises, when awaited: BackendError."""
         return _names(self._pipeline().execute("ZRANGE", self._keys.nodes, 0, -1))
 
-    def _log_unknown(self, key: str, error: Unreadable) -> None:
+    def _log_unreadable(self, key: str, error: Unreadable) -> None:
         """Log why a session is unknown from now on, to its client as to everybody."""
         log_failure(f"session {short_id(key)} cannot be read, and is unknown", error)
 

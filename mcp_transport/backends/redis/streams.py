@@ -49,7 +49,7 @@ class RedisStreams(RedisStore):
             found = await self._run("cancel", key, ("flights", "cancels"), [principal, name, _MAX_CANCELS])
             return codec.decode_flight(name, found) if found is not None else None
         except Unreadable as error:
-            self._log_unknown(key, error)
+            self._log_unreadable(key, error)
             return None
 
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:

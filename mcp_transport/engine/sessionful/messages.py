@@ -13,7 +13,7 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
-from mcp_transport.kernel import Exchange, TooMuch, check_answer, is_asked_for
+from mcp_transport.kernel import Exchange, TooMuch, check_answer, is_cancellation
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     invalid_request,
@@ -101,7 +101,7 @@ async def _handle(visit: Visit, exchange: Exchange, notification: Notification) 
         async with visit.node.call_context(visit.request, visit.principal):
             await visit.node.kernel.notify(exchange, notification)
     except BaseException as error:
-        if is_asked_for(error):
+        if is_cancellation(error):
             raise
         logger.exception("the context of %s failed", notification.method)
 

@@ -85,11 +85,11 @@ def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
         stream=stream,
         operation=operation_of(request.method, request.params),
         safe=traits.safe,
-        body=_kept(request) if traits.durable and node.backend.shares_streams else b"",
+        body=_durable_body(request) if traits.durable and node.backend.shares_streams else b"",
     )
 
 
-def _kept(request: Request) -> bytes:
+def _durable_body(request: Request) -> bytes:
     """Write what another node needs to run a request again. Raises: ProtocolError for what is nested too deep."""
     body = {"jsonrpc": "2.0", "id": request.id, "method": request.method, "params": request.params or {}}
     try:

@@ -13,7 +13,7 @@ from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
-from mcp_transport.kernel import is_asked_for
+from mcp_transport.kernel import is_cancellation
 from mcp_transport.protocol.errors import given_up_call, lost_call
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.history import Ending
@@ -76,7 +76,7 @@ async def _can_run_again(node: Node, session: Session, writer: Writer, flights: 
     try:
         await _run_again(node, session, writer, flights, recall)
     except BaseException as error:
-        if is_asked_for(error):
+        if is_cancellation(error):
             raise
         logger.exception("calls of a lost node cannot be run again")
         return False
