@@ -109,3 +109,5 @@ async def _run_durably(scene: Scene, tool: str, more: str) -> None:
     scene.must(1 <= runs <= 2, f"the tool was run {runs} times")
     dead = [node.name for node in scene.stage.nodes if not node.alive]
     scene.must(len(dead) <= 2, f"dead: {dead}")
+    ready = [node.name for node in scene.stage.nodes if node.alive and await asyncio.to_thread(node.is_ready)]
+    scene.must(len(ready) + len(dead) == len(scene.stage.nodes), f"alive, and no longer serving: not {ready}, {dead}")
