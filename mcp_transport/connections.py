@@ -49,7 +49,8 @@ def release_connections() -> None:
     """Close this thread's connections, but those in a transaction: more code of the request may follow there."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
-            connection.close()
+            with _logged():
+                connection.close()
 
 
 def close_connections() -> None:

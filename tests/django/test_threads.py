@@ -19,6 +19,7 @@ from django.test import Client
 from mcp_transport import Context, Principal, completion, prompt, resource, threads, tool
 from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
+from mcp_transport.connections import release_connections
 from mcp_transport.threads import in_thread, shared_thread
 from tests.adapters.client import Session, call
 from tests.adapters.inprocess import Direct, Visit, scope_of
@@ -533,3 +534,17 @@ async def test_connection_that_cannot_be_closed_is_nobody_elses(db: None, serve:
     for _ in range(3):
         assert await returned(endpoint, "dirty") == "ok"
         assert await returned(endpoint, "is_in_transaction") is False
+
+
+def test_connection_of_middleware_that_cannot_be_closed_costs_nobody_the_answer(
+    db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("the server is gone")
+
+    connection = connections["default"]
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "close", broken)
+        patch.setattr(connection, "in_atomic_block", False)  # that of the test
+        release_connections()
+    assert "could not be closed" in caplog.text
