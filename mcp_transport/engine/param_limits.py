@@ -36,8 +36,9 @@ MAX_LISTENED_BYTES: Final = 256 * 1024
 MAX_INPUT_RESPONSES: Final = 100
 
 _PATHS: Final = sorted((longest, path, *path.rpartition(".")[::2]) for path, longest in LONGEST.items())
-# A body that is no longer cannot break any of these limits; one of each number's bytes cannot have as many items.
+# A body of so many bytes can break none of these limits.
 _SHORT: Final = min(LONGEST.values())
+# One of so many bytes has neither too many input responses nor too long a URI.
 _FEW: Final = min(MAX_INPUT_RESPONSES * len('"":0,'), LONGEST["uri"])
 
 
@@ -51,14 +52,14 @@ def check_params(messages: Sequence[Message], size: int) -> None:
         return
     for message in messages:
         if isinstance(message, Request) and message.params:
-            _check_words(message.params, size)
+            _check_lengths(message.params, size)
             if size > _FEW:
-                _check_numbers(message.params)
+                _check_counts(message.params)
             if size > MAX_META_BYTES:
                 _check_sizes(message.params)
 
 
-def _check_words(params: Mapping[str, Any], size: int) -> None:
+def _check_lengths(params: Mapping[str, Any], size: int) -> None:
     for longest, path, parent, member in _PATHS:
         if size <= longest:
             return
@@ -68,7 +69,7 @@ def _check_words(params: Mapping[str, Any], size: int) -> None:
             raise _refusal(f"{path} may have {longest} characters, got {len(word)}")
 
 
-def _check_numbers(params: Mapping[str, Any]) -> None:
+def _check_counts(params: Mapping[str, Any]) -> None:
     answers = params.get("inputResponses")
     if isinstance(answers, dict) and len(answers) > MAX_INPUT_RESPONSES:
         raise _refusal(f"inputResponses may hold {MAX_INPUT_RESPONSES} answers, got {len(answers)}")
