@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from io import StringIO
 from typing import Any
 
@@ -23,12 +23,6 @@ from tests.garbage.values import Put, odd_contents, of_each_type
 pytestmark = pytest.mark.urls("tests.garbage.urls")
 API = "/mcp-api/"
 PUTS: list[tuple[str, Put]] = [*of_each_type(""), *list(odd_contents("string", None))[:4]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -25,12 +25,6 @@ MENDED: Final = ("mcp:{in:N}:q", "mcp:{in:N}:b", "mcp:{in:N}:own", "mcp:{in:N}:l
 SOME: Final = 1 if os.environ.get("MCP_GARBAGE") == "all" else 11
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(server.admin_url) as client:

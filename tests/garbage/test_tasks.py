@@ -29,12 +29,6 @@ QUICK = Policy(lease=0.6)
 HEARD = CancelCall("K", 1)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(server.admin_url) as client:
