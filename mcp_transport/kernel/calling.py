@@ -50,8 +50,6 @@ _METADATA: Final = (FuncMetadata, BoundedMetadata)
 # What two models differ in that are made of the same members.
 _OF_ONE_MODEL: Final = ("cls", "ref", "metadata")
 
-# Characters of an error's text that are logged.
-_MAX_TEXT: Final = 200
 
 # What a tool is given that asks for no context.
 _NO_CONTEXT: Final[Any] = None
