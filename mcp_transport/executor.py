@@ -139,14 +139,15 @@ class _Worker:
 class SerialExecutor(Executor):
     """Runs functions one after the other in one thread, which it borrows with the first of them.
 
-    `close` gives the thread back after what was submitted before. What is submitted later runs all the same, each
-    function in a thread borrowed for it alone, so that nothing stays behind.
+    `close` gives the thread back after what was submitted before, and so does the end of an executor that nobody has
+    any more. What is submitted later runs all the same, each function in a thread borrowed for it alone, so that
+    nothing stays behind.
     """
 
     def __init__(self, threads: DaemonThreads) -> None:
         self._threads = threads
-        self._lock = threading.Lock()
         self._worker: _Worker | None = None
+        self._lock = threading.Lock()
         self._closed = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -176,6 +177,9 @@ class SerialExecutor(Executor):
         with self._lock:
             self._closed = True
             self._give_back()
+
+    def __del__(self) -> None:
+        self._give_back()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Close it; nobody waits for a function that may never return."""

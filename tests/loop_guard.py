@@ -1,4 +1,4 @@
-"""Finds callbacks that keep an event loop's thread busy: by its own processor time, however slow the machine is.
+"""Finds callbacks that keep an event loop's thread busy: by its own processor time, at the machine's pace.
 
 In this process a fixture of `tests.conftest` watches; in a server that a test starts, its site calls `watch_server`,
 and what is found goes to the server's log, where the end of the test looks for MARK.
@@ -26,7 +26,11 @@ __all__ = ["LIMIT", "MARK", "excused", "watch_server", "watching"]
 P, T = ParamSpec("P"), TypeVar("T")
 
 LIMIT: Final = 0.2
-"""Seconds of processor time that one callback may take."""
+"""Seconds of processor time that one callback may take, on a machine that makes TURNS in TURNS_SECONDS."""
+
+TURNS: Final = 100_000
+TURNS_SECONDS: Final = 0.002
+"""A processor that others share makes fewer turns in a second of its own time: what was found is scaled by that."""
 
 MARK: Final = "THE LOOP WAS KEPT BUSY"
 
@@ -68,11 +72,19 @@ def _watch(report: Callable[[str], None]) -> Callable[[asyncio.Handle], None]:
         began, before = clock(), _own.seconds
         run(handle)
         spent = clock() - began
-        if spent > LIMIT and (spent := spent - (_own.seconds - before)) > LIMIT:
+        if spent > LIMIT and (spent := (spent - (_own.seconds - before)) / _slowness()) > LIMIT:
             report(f"{MARK} for {spent:.2f} s of processor time by {handle!r}")
 
     asyncio.Handle._run = watched  # type: ignore[method-assign]
     return run
+
+
+def _slowness() -> float:
+    """Return how many times slower than the reference the processor is just now, 1 at least."""
+    began = time.thread_time()
+    for _ in range(TURNS):
+        pass
+    return max(1.0, (time.thread_time() - began) / TURNS_SECONDS)
 
 
 def excused(function: Callable[P, T]) -> Callable[P, T]:

@@ -65,6 +65,14 @@ def test_a_coroutine_that_sleeps_or_blocks_without_the_processor_is_not_found() 
     assert not found_in(work)
 
 
+def test_on_a_slow_processor_a_callback_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        busy(LIMIT + 0.05)
+
+    monkeypatch.setattr(loop_guard, "TURNS", 10 * loop_guard.TURNS)  # as if each turn took ten times as long
+    assert not found_in(work)
+
+
 def test_a_coroutine_that_lets_others_run_in_between_is_not_found() -> None:
     async def work() -> None:
         for _ in range(4):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
-from mcp_transport import bootstrap, server
+from mcp_transport import bootstrap, conf, server
 from mcp_transport.declarations import Declarations
 from mcp_transport.engine.endpoint import Endpoint
 
@@ -29,9 +30,17 @@ def declarations(monkeypatch: pytest.MonkeyPatch) -> Declarations:
     return empty
 
 
+NEVER = 3600.0
+
+
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Return the endpoint of the settings and declarations as they are when it is called."""
+async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
+    """Return the endpoint of the settings and declarations as they are when it is called.
+
+    No answer becomes a stream because the machine is slow, unless the test says after how long.
+    """
+    patient = replace(conf.SETTINGS["SSE_AFTER_SECONDS"], default=NEVER)
+    monkeypatch.setitem(conf.SETTINGS, "SSE_AFTER_SECONDS", patient)
     built: list[Endpoint] = []
 
     def build() -> Endpoint:

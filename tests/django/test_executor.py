@@ -97,6 +97,14 @@ def test_an_idle_thread_ends_and_is_disposed_of() -> None:
     assert not own.is_alive()
 
 
+def test_an_executor_that_nobody_has_gives_its_thread_back() -> None:
+    disposed: Queue[threading.Thread] = Queue()
+    executor = SerialExecutor(threads(dispose=lambda: disposed.put(threading.current_thread()), idle_seconds=0.01))
+    own = executor.submit(threading.current_thread).result(5)
+    del executor
+    assert disposed.get(timeout=5) is own
+
+
 def test_a_thread_that_is_borrowed_does_not_end_while_it_is_idle() -> None:
     executor = SerialExecutor(threads(idle_seconds=0.001))
     own = executor.submit(threading.current_thread).result(5)
