@@ -182,12 +182,12 @@ async def end_session(key: str) -> bool:
 
 
 async def cancel_call(key: str, request_id: RequestId) -> bool:
-    """Cancel a call of a session, as its client could; return False when it does not run. Raises: BackendError."""
+    """Cancel a call of a session and tell its client so; return False when it does not run. Raises: BackendError."""
     async with _backend() as backend:
         session = await backend.get(key)
         running = session is not None and request_id in {flight.request_id for flight in await backend.flights(key)}
         flight = await backend.cancel(key, session.principal, request_id) if session is not None and running else None
-        return flight is not None and await backend.send(flight.node, CancelCall(key, request_id))
+        return flight is not None and await backend.send(flight.node, CancelCall(key, request_id, by_staff=True))
 
 
 async def nodes() -> tuple[NodeRecord, ...]:

@@ -17,6 +17,7 @@ __all__ = [
     "Event",
     "Holder",
     "NoRoom",
+    "StreamOver",
     "TakenOver",
     "UnknownStream",
 ]
@@ -32,6 +33,10 @@ class TakenOver(LookupError):
     def __init__(self, epoch: int) -> None:
         super().__init__(f"taken over in epoch {epoch}")
         self.epoch = epoch
+
+
+class StreamOver(LookupError):
+    """Raised for a stream that has ended, with nothing left to send."""
 
 
 class UnknownStream(LookupError):

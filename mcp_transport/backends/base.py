@@ -27,6 +27,7 @@ from mcp_transport.backends.answers import (
     Event,
     Holder,
     NoRoom,
+    StreamOver,
     TakenOver,
     UnknownStream,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "NodeRecord",
     "Overview",
     "Page",
+    "StreamOver",
     "StreamRecord",
     "TakenOver",
     "UnknownStream",
@@ -262,7 +264,8 @@ class Backend(ABC):
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
         """Take a stream over: after event `after`, or after what its last holder delivered.
 
-        Return None for a session that is unknown to `principal`. Raises: LookupError for a stream that is.
+        Return None for a session that is unknown to `principal`. Raises: StreamOver for a stream that has ended with
+        no message after that event, which is not taken over; UnknownStream.
         """
 
     @abstractmethod
@@ -270,7 +273,7 @@ class Backend(ABC):
         """Return the logged events after `after`, and how many before them are lost.
 
         Raises: UnknownStream; TakenOver when another response has the stream since a later epoch than `epoch`, if
-            that is given; LookupError when nothing can come any more, since the stream is over at `after`.
+            that is given; StreamOver when it has ended with event `after`.
         """
 
     @abstractmethod

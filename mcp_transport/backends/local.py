@@ -21,6 +21,7 @@ from mcp_transport.backends.base import (
     Event,
     Overview,
     Page,
+    StreamOver,
     StreamRecord,
     TakenOver,
     UnknownStream,
@@ -142,18 +143,13 @@ class LocalBackend(Backend):
             await self.modify(key, lambda session: replace(session, errors=session.errors + errors))
         for flight in ended:
             if local.flights.pop(flight.request_id, None) is not None:
-                self._note(local, ended_entry(flight, endings[flight.request_id], self._now()))
+                local.note(ended_entry(flight, endings[flight.request_id], self._now()), self._policy.session_history)
         return stream in local.logs and local.logs[stream].holder is not None
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         if key not in self._local or await self.load(key) is None:
             return ()
         return tuple(reversed(self._local[key][1].history))
-
-    def _note(self, local: LocalSession, entry: HistoryEntry) -> None:
-        local.history.append(entry)
-        if len(local.history) > self._policy.session_history:
-            local.history.popleft()
 
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
@@ -252,15 +248,17 @@ class LocalBackend(Backend):
         # A running call's log may not be there yet, or be behind what its client has seen.
         running = {flight.stream for flight in local.flights.values()}
         if stream not in {GET_STREAM, *local.logs, *running}:
-            raise LookupError(stream)
+            raise UnknownStream(stream)
         log = self._log(key, stream)
         cursor = log.delivered if after is None else after
         if cursor > log.last and stream not in running:
-            raise LookupError(stream)
+            raise UnknownStream(stream)
+        events, lost = log.after(cursor)
+        if log.done_at is not None and not lost and not any(event.payload for event in events):
+            raise StreamOver(stream)
         holder, previous = log.take(node)
         attached = HistoryEntry(when=self._now(), what=Occasion.ATTACHED, node=node, stream=stream)
-        self._note(local, attached)
-        events, lost = log.after(cursor)
+        local.note(attached, self._policy.session_history)
         ended = log.done_at is not None
         return Attached(session, holder, previous, events, cursor, ended, lost, heard=log.heard)
 
@@ -271,7 +269,7 @@ class LocalBackend(Backend):
             if 0 < epoch < log.epoch:
                 raise TakenOver(log.epoch)
             if log.done_at is not None and after >= log.last:
-                raise LookupError(stream)
+                raise StreamOver(stream)
             return log.after(after)
         if stream != GET_STREAM and stream not in {flight.stream for flight in local.flights.values()}:
             raise UnknownStream(stream)

@@ -90,6 +90,14 @@ class LocalSession:
         """Return how many streams have a socket and are not over."""
         return sum(log.holder is not None and log.done_at is None for log in self.logs.values())
 
+    def note(self, entry: HistoryEntry, limit: int) -> None:
+        """Add to what happened, of which the last ones are kept."""
+        if self.history and entry.repeats(self.history[-1]):
+            self.history.pop()
+        self.history.append(entry)
+        if len(self.history) > limit:
+            self.history.popleft()
+
     def append(self, name: str, events: Sequence[Event], now: float) -> None:
         """Add events to one of the logs, which may be its end."""
         log = self.logs[name]

@@ -17,7 +17,7 @@ from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
 from mcp_transport.protocol.audit import ToolCalled
-from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, lost_call
+from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, cancelled_call, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
@@ -74,7 +74,8 @@ class Call:
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._node = node
-        self._is_over = self._is_abandoned = self._is_audited = self._is_cancelled = False
+        self._is_over = self._is_audited = self._is_cancelled = False
+        self._broken_off: Ending | None = None
         self._began = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -107,10 +108,10 @@ class Call:
     @property
     def ending(self) -> Ending:
         """Return how it ended."""
+        if self._broken_off is not None:
+            return self._broken_off
         if self.outcome is None:
             return Ending.CANCELLED
-        if self._is_abandoned:
-            return Ending.LOST
         return Ending.ERROR if self.outcome.failed else Ending.OK
 
     def _tell(self) -> None:
@@ -196,15 +197,23 @@ class Call:
             self._exchange = self._build_exchange(self.request)
         return self._exchange
 
-    def abandon(self, happening: Happening, reason: str) -> None:
-        """Stop the handler because of what happened, and tell the client the `reason` why its call is lost."""
+    def abandon(self, reason: str, happening: Happening | None = None) -> None:
+        """Stop the handler and tell the client the `reason` why its call is lost, and operators what has happened."""
+        if happening is not None:
+            key = self.writer.key if self.writer is not None else ""
+            self._node.observer.happened(happening, key, node=self._node.id)
         safe = self._node.kernel.traits(self.request).safe
-        key = self.writer.key if self.writer is not None else ""
-        self._node.observer.happened(happening, key, node=self._node.id)
-        self._is_abandoned = True
+        self._break_off(lost_call(reason, safe), Ending.LOST)
+
+    def cancel_by_staff(self) -> None:
+        """Stop the handler and tell the client, which has not asked for it (JSON-RPC 2.0, section 5)."""
+        self._break_off(cancelled_call("the server's staff"), Ending.CANCELLED)
+
+    def _break_off(self, error: dict[str, Any], ending: Ending) -> None:
+        self._broken_off = ending
         if self._exchange is not None:
             self._exchange.ended = True
-        self.outcome = Outcome(error=lost_call(reason, safe))
+        self.outcome = Outcome(error=error)
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()
         self._end()  # whether or not the handler heeds it

@@ -13,7 +13,6 @@ from mcp_transport.protocol.session import Session
 from mcp_transport.supervision import Supervised
 
 if TYPE_CHECKING:
-    from mcp_transport.engine.call import Call
     from mcp_transport.engine.node import Node
 
 __all__ = ["Expiry", "end_session"]
@@ -55,13 +54,18 @@ class Expiry:
         ]
         await asyncio.gather(*asked)
 
+    def end(self, session: Session) -> None:
+        """End what runs here of a session that the store does not have: it has expired, or was ended."""
+        if not self.end_if_over(session):
+            end_session(self._node, session.key)
+
     def end_if_over(self, session: Session) -> bool:
         """End what runs here of a session that the store does not have, if its time is up; return whether it is."""
         last_seen = max(session.last_seen, self._last_seen.get(session.key, 0.0))
         # The store's clock may differ from this one.
         is_over = self._node.clock.now() + self._every >= min(last_seen + self._ttl, session.ends)
         if is_over:
-            _expire(self._node, session.key)
+            end_session(self._node, session.key, "its session expired", Happening.EXPIRED)
         return is_over
 
     def _used_here(self) -> dict[str, tuple[Session, bool]]:
@@ -87,32 +91,16 @@ class Expiry:
                 self.end_if_over(session)
 
 
-def end_session(node: Node, key: str) -> None:
-    """Stop a session's calls and end its streams on a node."""
-    _forget(node, key)
-    for call in _calls_of(node, key):
-        call.cancel()
-    for stream in [stream for (owner, _), stream in node.streams.items() if owner == key]:
-        node.release(stream)
-        stream.end()
-
-
-def _expire(node: Node, key: str) -> None:
-    """Stop the calls of a session that has expired, and tell a client that is there; its other streams end."""
-    _forget(node, key)
-    for call in _calls_of(node, key):
-        call.abandon(Happening.EXPIRED, "its session expired")
+def end_session(
+    node: Node, key: str, reason: str = "its session was ended", happening: Happening | None = None
+) -> None:
+    """End what a node has of a session: its calls, with an error for a client that is there, and other streams."""
+    node.backend.forget(key)
+    for writer in [writer for (owner, _), writer in node.writers.items() if owner == key]:
+        writer.forget_log()
+    for call in [call for (owner, _), call in node.calls.items() if owner == key]:
+        call.abandon(reason, happening)
     for place, stream in list(node.streams.items()):
         if stream.key == key and place not in node.writers:
             node.release(stream)
             stream.end()
-
-
-def _forget(node: Node, key: str) -> None:
-    node.backend.forget(key)
-    for writer in [writer for (owner, _), writer in node.writers.items() if owner == key]:
-        writer.forget_log()
-
-
-def _calls_of(node: Node, key: str) -> list[Call]:
-    return [call for (owner, _), call in node.calls.items() if owner == key]

@@ -150,7 +150,7 @@ class Node:
             await wait_while(self._is_busy, give_up, after=_SETTLE)
         for call in list(self.running):
             if call.request.method != "subscriptions/listen":
-                call.abandon(Happening.ABANDONED, "the server stopped")
+                call.abandon("the server stopped", Happening.ABANDONED)
         await self.lifecycle.settle(_LAST_WORDS)
         if self._lifespan is not None:
             await self._lifespan.leave()
@@ -219,8 +219,8 @@ class Node:
                 self._wake(key, stream)
             case Superseded(key, stream, epoch):
                 self.give_way(key, stream, epoch)
-            case CancelCall(key, request_id):
-                self._cancel(key, request_id)
+            case CancelCall():
+                self._cancel(message)
             case Joined(key, stream, request_id):
                 self._log_call(key, stream, request_id)
             case ReplyArrived():
@@ -280,9 +280,9 @@ class Node:
         if (open_stream := self.streams.get((key, stream))) is not None:
             open_stream.wake()
 
-    def _cancel(self, key: str, request_id: RequestId) -> None:
-        if (call := self.calls.get((key, request_id))) is not None:
-            call.cancel()
+    def _cancel(self, message: CancelCall) -> None:
+        if (call := self.calls.get((message.key, message.request_id))) is not None:
+            call.cancel_by_staff() if message.by_staff else call.cancel()
 
     def _log_call(self, key: str, stream: str, request_id: RequestId | None) -> None:
         if (writer := self.writers.get((key, stream))) is not None:

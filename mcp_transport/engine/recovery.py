@@ -42,10 +42,8 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
     """
     key, name, session = stream.key, stream.stream, stream.session
     if session is None or (await node.backend.get(key) is None and not await node.restore(session)):
-        if session is not None and node.expiry.end_if_over(session):
-            return (key, name) in node.writers  # whose calls have an end that is yet to come
-        end_session(node, key)
-        return False
+        end_session(node, key) if session is None else node.expiry.end(session)
+        return (key, name) in node.writers  # whose calls have an end that is yet to come
     if (writer := node.writers.get((key, name))) is not None:
         await writer.check()
     elif name != GET_STREAM and not stream.writer:

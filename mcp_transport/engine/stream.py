@@ -211,7 +211,7 @@ class OpenStream:
 
     def _frames_of(self, event: Event) -> Iterator[bytes]:
         if self._lost:
-            yield self._loss_notice()
+            yield self._loss_notice(before=event)
         self.cursor = event.seq
         self._delivered(self)
         if event.payload:
@@ -280,10 +280,12 @@ class OpenStream:
         except BackendError:
             return True
 
-    def _loss_notice(self) -> bytes:
-        """Tell the client, without an id, that the log was not long enough."""
+    def _loss_notice(self, before: Event) -> bytes:
+        """Tell the client that the log was not long enough; it comes back behind what is lost."""
         text = f"{self._lost} messages of this stream are lost: the client was away for longer than they are kept"
         self.told_loss(events=self._lost)
         self._lost = 0
         params = {"level": "warning", "logger": "mcp_transport", "data": text}
-        return sse.event(encode_notification("notifications/message", params))
+        return sse.event(
+            encode_notification("notifications/message", params), str(Cursor(self.stream, before.seq - 1))
+        )

@@ -215,8 +215,7 @@ class Writer:
         """Put session and requests into the store that has lost them; stop if the session is over."""
         backend, session = self._node.backend, self.session
         if await backend.get(self.key) is None and not await self._node.restore(session):
-            if not self._node.expiry.end_if_over(session):
-                self.stop()
+            self._node.expiry.end(session)
             return False
         self._stored = 0
         left = [flight for flight in self._flights if flight.request_id not in self._endings]

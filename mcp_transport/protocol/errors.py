@@ -18,6 +18,7 @@ __all__ = [
     "REQUEST_TIMEOUT",
     "RESOURCE_NOT_FOUND",
     "UNSUPPORTED_VERSION",
+    "cancelled_call",
     "error_body",
     "given_up_call",
     "invalid_request",
@@ -61,6 +62,11 @@ def sessionless_code(code: int) -> int:
     reserved = -32099 <= code <= -32020  # basic, "Error codes"
     defined = code in (HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION)
     return INTERNAL_ERROR if reserved and not defined else code
+
+
+def cancelled_call(by: str) -> dict[str, Any]:
+    """Build the error of a call that was cancelled `by` somebody."""
+    return {"code": REQUEST_CANCELLED, "message": f"the request was cancelled by {by}"}
 
 
 def lost_call(reason: str, safe: bool) -> dict[str, Any]:

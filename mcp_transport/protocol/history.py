@@ -60,6 +60,10 @@ class HistoryEntry:
     """How long the request ran."""
     stream: str = ""
 
+    def repeats(self, older: HistoryEntry) -> bool:
+        """Tell whether the same socket's stream was taken again: a client that polls is told of once."""
+        return self.what is older.what is Occasion.ATTACHED and self.stream == older.stream
+
 
 def operation_of(method: str, params: Mapping[str, Any] | None) -> str:
     """Name what a request asks for: its method and, where these name a declared thing, that name."""

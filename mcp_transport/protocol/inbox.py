@@ -44,10 +44,11 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class CancelCall:
-    """The client gave up a request you run."""
+    """The client gave up a request you run, or staff has cancelled it."""
 
     key: str
     request_id: RequestId
+    by_staff: bool = False
 
 
 @dataclass(frozen=True, slots=True)

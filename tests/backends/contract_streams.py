@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Appended, Attached, Backend, Emitted, Event, Holder, TakenOver
+from mcp_transport.backends.base import (
+    Appended,
+    Attached,
+    Backend,
+    Emitted,
+    Event,
+    Holder,
+    StreamOver,
+    TakenOver,
+)
 from mcp_transport.protocol.inbox import Broadcast
 from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
@@ -242,15 +251,24 @@ class StreamContract:
 
     async def test_a_stream_ends_with_its_terminal_event(self, opened: Backend) -> None:
         await opened.append(KEY, STREAM, events(1, 2, end=True))
-        for after, expected in ((0, [1, 2]), (1, [2]), (2, [])):
+        for after, expected in ((0, [1, 2]), (1, [2])):
             attached = await attach(opened, after=after)
             assert (numbers(attached.events), attached.ended) == (expected, True)
         assert (await attach(opened)).events[-1].terminal
 
+    async def test_a_stream_that_is_over_is_not_taken_for_nothing(self, opened: Backend) -> None:
+        await opened.append(KEY, STREAM, events(1, 2, end=True), holder="n1")
+        for _ in range(2):
+            with pytest.raises(StreamOver):
+                await attach(opened, after=2)
+        assert (await attach(opened, after=1)).holder.epoch == 2, "nobody took it over in between"
+
     async def test_a_stream_may_end_without_a_message(self, opened: Backend) -> None:
         await opened.append(KEY, STREAM, [*events(1), Event(2, b"", terminal=True)])
-        attached = await attach(opened, after=1)
-        assert (attached.events, attached.ended) == ((Event(2, b"", terminal=True),), True)
+        attached = await attach(opened, after=0)
+        assert (attached.events[-1], attached.ended) == (Event(2, b"", terminal=True), True)
+        with pytest.raises(StreamOver):
+            await attach(opened, after=1)
 
     async def test_a_stream_that_is_over_is_kept_for_a_while(self, opened: Backend, clock: HandClock) -> None:
         await opened.append(KEY, STREAM, events(1, end=True))

@@ -285,7 +285,7 @@ async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(endpo
     await settle()
     node = await endpoint.node()
     [call] = node.running
-    call.abandon(Happening.ABANDONED, "the server stopped")
+    call.abandon("the server stopped", Happening.ABANDONED)
     call.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/message"}')
     await call.exchange().notify("notifications/message", {})
     messages = await answer.messages()

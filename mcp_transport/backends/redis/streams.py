@@ -15,6 +15,7 @@ from mcp_transport.backends.base import (
     Emitted,
     Event,
     Holder,
+    StreamOver,
     StreamRecord,
     TakenOver,
     UnknownStream,
@@ -103,8 +104,11 @@ class RedisStreams(RedisStore):
         found = await self._run("attach", key, BESIDE, arguments, log=stream)
         if found is None:
             return None
-        if not found:
-            raise LookupError(stream)
+        match found:
+            case []:
+                raise UnknownStream(stream)
+            case [_]:
+                raise StreamOver(stream)
         attached = _attached(key, node, found)
         self._seen(attached.session, node)
         return attached
@@ -115,7 +119,7 @@ class RedisStreams(RedisStore):
             raise UnknownStream(stream)
         match found:
             case []:
-                raise LookupError(stream)
+                raise StreamOver(stream)
             case [later]:
                 raise TakenOver(later)
         lost, events = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mcp_transport.backends.base import Attached
+from mcp_transport.backends.base import Attached, StreamOver
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.recovery import hold_again
@@ -12,10 +12,8 @@ from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import GET_STREAM, Cursor
-from mcp_transport.protocol.errors import (
-    invalid_request,
-)
-from mcp_transport.protocol.http import HTTPRequest, StreamReply
+from mcp_transport.protocol.errors import invalid_request
+from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.inbound import check_version, required_session_id, session_not_found
 from mcp_transport.protocol.inbox import Superseded
 from mcp_transport.protocol.principal import Principal
@@ -25,8 +23,11 @@ from mcp_transport.protocol.versions import REVISIONS
 __all__ = ["attach", "get", "hold"]
 
 
-async def get(node: Node, request: HTTPRequest, principal: Principal) -> StreamReply:
+async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
     """Open the session's GET stream, or resume any stream of the session after `Last-Event-ID`.
+
+    A stream that has ended, with nothing left to send, is answered with 204: clients stop to come back (HTML Living
+    Standard, server-sent events, "Processing model"; ADR 31).
 
     Raises:
         ProtocolError: 400 for a missing session id or an event id that leads nowhere; 404 for an unknown session.
@@ -37,6 +38,8 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> StreamR
     cursor = Cursor.parse(last_event_id) if last_event_id else None
     try:
         return await attach(node, session_id, principal, cursor)
+    except StreamOver:
+        return Reply(status=204)
     except LookupError:
         raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
 
@@ -45,6 +48,7 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
     """Take over the stream `cursor` names, or the GET stream, from whoever holds it.
 
     Raises:
+        StreamOver: the stream has ended, and nothing is left to send.
         LookupError: nobody knows the event.
         ProtocolError: 404 for an unknown session.
     """

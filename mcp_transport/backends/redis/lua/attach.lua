@@ -1,4 +1,5 @@
--- Take a stream over: the socket is at `node` from now on.
+-- Take a stream over: the socket is at `node` from now on. Return nothing where it is unknown, and its last number where
+-- it has ended without a message after the client's: nobody needs a socket for that.
 -- KEYS record, flights, streams, cancels, state, history, subscriptions, log
 -- ARGV ttl, principal, stream, after ("" = as delivered), node, history
 local time = open_at(KEYS[1], ARGV[1], ARGV[2])
@@ -12,12 +13,13 @@ if not stream and name ~= 'g' and not running then return {} end
 stream = stream or (name == 'g' and new_get_stream(KEYS[1]) or new_stream(running or ''))
 local cursor = ARGV[4] == '' and stream.delivered or tonumber(ARGV[4])
 if cursor > stream.last and not running then return {} end
+local events, lost = events_after(stream, log, cursor)
+if stream.kept_until and lost == 0 and not has_message(events) then return {stream.last} end
 local held_by, held_since = stream.holder, stream.epoch
 stream.holder, stream.epoch = ARGV[5], stream.epoch + 1
 save_stream(KEYS[3], name, stream)
 if not stream.kept_until then live_with(KEYS[1], log) end
-note(KEYS[1], KEYS[6], tonumber(ARGV[6]), table.concat({'attached', time, ARGV[5], name}, ' '))
-local events, lost = events_after(stream, log, cursor)
+note_attached(KEYS[1], KEYS[6], tonumber(ARGV[6]), time, ARGV[5], name)
 live_with(KEYS[1], KEYS[3])
 return {
   read_record(KEYS[1]), stream.epoch, held_by, held_since, tostring(cursor), stream.kept_until and 1 or 0, lost,

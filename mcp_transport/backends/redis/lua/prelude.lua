@@ -83,6 +83,13 @@ local function note(record, history, limit, line)
   if length > limit then redis.call('LTRIM', history, 0, limit - 1) end
 end
 
+-- Note that a stream has got a socket; a client that polls is told of once.
+local function note_attached(record, history, limit, time, node, stream)
+  local newest = redis.call('LRANGE', history, 0, 0)[1]
+  if newest and string.match(newest, '^attached %S+ %S+ (%S+)$') == stream then redis.call('LTRIM', history, 1, -1) end
+  note(record, history, limit, table.concat({'attached', time, node, stream}, ' '))
+end
+
 -- Take a request off the books, of one stream or ("") of any, and note how it ended; return 1 if that was an error.
 local function end_flight(record, flights, history, limit, id, ending, only, time)
   local value = redis.call('HGET', flights, id)
@@ -194,13 +201,13 @@ local function trim(stream, log, max_events, max_bytes)
   end
 end
 
--- Return the events after a number, flat, and how many of them are no longer held.
 -- Between two writers nothing is missing.
 local function missing_between(expected, number)
   if math.floor(expected / SPAN) == math.floor(number / SPAN) then return number - expected end
   return number % SPAN - 1
 end
 
+-- Return the events after a number, flat, and how many of them are no longer held.
 local function events_after(stream, log, after)
   local events, lost, expected = {}, 0, after + 1
   for _, run in ipairs(stream.runs) do
@@ -220,4 +227,12 @@ local function events_after(stream, log, after)
     end
   end
   return events, lost
+end
+
+-- Tell whether one of them has a payload, which follows the mark.
+local function has_message(events)
+  for at = 2, #events, 2 do
+    if #events[at] > 1 then return true end
+  end
+  return false
 end
