@@ -61,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("shop")
     environment = {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "mcpsite.settings",
+        "DJANGO_SETTINGS_MODULE": "tests.clients.settings",
         "MCPSITE_DATABASE": str(folder / "db.sqlite3"),
     }
     for words in ["migrate", "--verbosity=0"], ["load_demo"]:

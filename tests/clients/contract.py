@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,17 +21,21 @@ Drive = Callable[..., Awaitable[Report]]
 RUN_SECONDS = 30
 STEPS = 8
 COUNT = ("count_slowly", {"steps": STEPS, "delay_ms": 50})
+LONG = ("count_slowly", {"steps": 100, "delay_ms": 100})
 ORDER = ("place_order", {"sku": "mug-blue", "email": "ada@example.com", "quantity": 2})
 YES = {"action": "accept", "content": {"confirm": True}}
 NO = {"action": "accept", "content": {"confirm": False}}
 DECLINE = {"action": "decline"}
 
+LINGER = 1.5
+"""Seconds in which a client that polls every 0.1 s, as `retry` says, is seen to do so."""
+
 
 def driver(*command: str, mode: str = "") -> Drive:
     """Return a function that runs a driver against a URL and reads its report."""
 
-    async def drive(url: str, *calls: tuple[str, dict[str, Any]], answer: Any = None) -> Report:
-        job = {"url": url, "mode": mode, "calls": calls, "answer": answer}
+    async def drive(url: str, *calls: tuple[Any, ...], answer: Any = None, linger: float = 0) -> Report:
+        job = {"url": url, "mode": mode, "calls": calls, "answer": answer, "linger": linger * 1000}
         return json.loads(await finished(*command, json.dumps(job)))
 
     return drive
@@ -133,6 +138,21 @@ class SessionfulContract(ClientContract):
         assert proxy.cuts == []
         assert len(proxy.resumptions) == len(cuts)  # the client came back by itself, once for each cut
         assert proxy.tool_calls == 1  # and did not call again
+
+    async def test_leaves_a_call_alone_that_is_over(self, client: Drive, server: str) -> None:
+        """One that it cancels, one that takes too long, one in which its own handler fails."""
+        async with CuttingProxy(server) as proxy:
+            report = await client(
+                proxy.url, (*LONG, "cancel"), (*LONG, "time out"), ORDER, answer="throw", linger=LINGER
+            )
+        cancelled, timed_out, failed = report["calls"]
+        assert cancelled["error"]
+        assert timed_out["error"]
+        assert failed.get("error") or failed["isError"]
+        assert proxy.tool_calls == 3
+        came_back = Counter(event_id.partition("-")[0] for event_id in proxy.resumptions)
+        assert all(times <= 2 for times in came_back.values()), came_back
+        assert report["asked"], "the handler was not asked"
 
     async def test_polls_after_the_server_closed(self, client: Drive, server: str) -> None:
         async with CuttingProxy(server) as proxy:

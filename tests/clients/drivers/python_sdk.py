@@ -6,8 +6,11 @@ import sys
 import warnings
 from typing import Any
 
+import anyio
 import mcp_types as types
 from mcp import Client, MCPDeprecationWarning, MCPError
+
+PATIENCE = 0.3
 
 warnings.simplefilter("ignore", MCPDeprecationWarning)  # logging, which 2026-07-28 deprecates
 
@@ -19,20 +22,31 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
 
     async def answer(_context: object, question: types.ElicitRequestParams) -> types.ElicitResult:
         asked.append(question.message)
+        if job["answer"] == "throw":
+            raise ValueError("the handler failed")
         return types.ElicitResult(**job["answer"])
 
     async def log(message: types.LoggingMessageNotificationParams) -> None:
         logs.append(str(message.data))
 
-    async def call(client: Client, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def call(client: Client, name: str, arguments: dict[str, Any], given_up: str = "") -> dict[str, Any]:
+        """Make a call; it is given up: "cancel" at its first progress, "time out" while it goes on."""
         progress: list[Any] = []
         logs.clear()
 
         async def on_progress(done: float, total: float | None, message: str | None) -> None:
             progress.append([done, total, message])
+            if given_up == "cancel":
+                asyncio.get_running_loop().call_soon(scope.cancel)
 
+        scope, patience = anyio.CancelScope(), PATIENCE if given_up == "time out" else None
         try:
-            result = await client.call_tool(name, arguments, progress_callback=on_progress)
+            with scope:
+                result = await client.call_tool(
+                    name, arguments, read_timeout_seconds=patience, progress_callback=on_progress
+                )
+            if scope.cancelled_caught:
+                return {"error": "cancelled", "progress": progress}
         except MCPError as error:
             return {"error": error.error.message, "progress": progress}
         return {**result.model_dump(by_alias=True), "progress": progress, "logs": list(logs)}
@@ -59,8 +73,9 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
             "prompts": [found.name for found in (await client.list_prompts()).prompts],
             "resource": resource.contents[0].text,
             "prompt": prompt.messages[0].content.text,
-            "calls": [await call(client, name, arguments) for name, arguments in job["calls"]],
+            "calls": [await call(client, *each) for each in job["calls"]],
             "asked": asked,
+            "lingered": await asyncio.sleep(job["linger"] / 1000),  # to see what the transport does by itself
         }
 
 

@@ -12,6 +12,7 @@ const client = new Client(
 );
 client.setRequestHandler("elicitation/create", async ({ params }) => {
   asked.push(params.message);
+  if (job.answer === "throw") throw new Error("the handler failed");
   return job.answer;
 });
 client.setNotificationHandler("notifications/message", ({ params }) => void logs.push(params.data));
@@ -23,13 +24,19 @@ const sessionless = client.getProtocolEra() === "modern";
 if (!sessionless && client.getServerCapabilities()?.logging) await client.setLoggingLevel("info");
 const _meta = sessionless ? { [LOG_LEVEL_META_KEY]: "info" } : undefined;
 
-async function call([name, args]) {
+// A call is given up: "cancel" at its first progress, "time out" while it goes on.
+async function call([name, args, givenUp]) {
   const progress = [];
   logs = [];
-  const onprogress = (update) => progress.push([update.progress, update.total, update.message]);
+  const control = new AbortController();
+  const onprogress = (update) => {
+    progress.push([update.progress, update.total, update.message]);
+    if (givenUp === "cancel") control.abort("no longer wanted");
+  };
+  const patience = givenUp === "time out" ? { timeout: 300 } : {};
   try {
     // Without sessions this client does not notice that a stream was lost, only that no answer comes in time.
-    const options = { onprogress, timeout: 5_000, resetTimeoutOnProgress: true };
+    const options = { onprogress, signal: control.signal, timeout: 5_000, resetTimeoutOnProgress: !givenUp, ...patience };
     const result = await client.callTool({ name, arguments: args, _meta }, options);
     return { ...result, progress, logs };
   } catch (error) {
@@ -52,6 +59,7 @@ const report = {
   asked,
 };
 for (const each of job.calls) report.calls.push(await call(each));
+await new Promise((resolve) => setTimeout(resolve, job.linger)); // to see what the transport does by itself
 await transport.terminateSession();
 await client.close();
 console.log(JSON.stringify(report));

@@ -14,6 +14,7 @@ const client = new Client(
 );
 client.setRequestHandler(ElicitRequestSchema, async ({ params }) => {
   asked.push(params.message);
+  if (job.answer === "throw") throw new Error("the handler failed");
   return job.answer;
 });
 client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void logs.push(params.data));
@@ -22,12 +23,18 @@ const transport = new StreamableHTTPClientTransport(new URL(job.url));
 await client.connect(transport);
 if (client.getServerCapabilities()?.logging) await client.setLoggingLevel("info");
 
-async function call([name, args]) {
+// A call is given up: "cancel" at its first progress, "time out" while it goes on.
+async function call([name, args, givenUp]) {
   const progress = [];
   logs = [];
-  const onprogress = (update) => progress.push([update.progress, update.total, update.message]);
+  const control = new AbortController();
+  const onprogress = (update) => {
+    progress.push([update.progress, update.total, update.message]);
+    if (givenUp === "cancel") control.abort("no longer wanted");
+  };
+  const patience = givenUp === "time out" ? { timeout: 300 } : {};
   try {
-    const result = await client.callTool({ name, arguments: args }, undefined, { onprogress });
+    const result = await client.callTool({ name, arguments: args }, undefined, { onprogress, signal: control.signal, ...patience });
     return { ...result, progress, logs };
   } catch (error) {
     return { error: error.message, progress };
@@ -49,6 +56,7 @@ const report = {
   asked,
 };
 for (const each of job.calls) report.calls.push(await call(each));
+await new Promise((resolve) => setTimeout(resolve, job.linger)); // to see what the transport does by itself
 await transport.terminateSession();
 await client.close();
 console.log(JSON.stringify(report));
