@@ -51,6 +51,7 @@ class Server:
 def uvicorn(application: str) -> tuple[str, ...]:
     """Run under uvicorn as its documentation has it for speed: uvloop, httptools, no access log."""
     options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    options += ["--timeout-keep-alive", "60"]  # a load that other processes hold up finds its connections again
     return ("{bin}/python", "-m", "uvicorn", "--host", HOST, "--port", "{port}", *options, *_WORKERS, application)
 
 
