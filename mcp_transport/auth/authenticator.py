@@ -41,7 +41,7 @@ class Authenticator(ABC):
     async def recall(self, issuer: str, subject: str) -> Principal | None:
         """Return a principal that this authenticator has recognised before, without a request; None if it cannot.
 
-        Calls of a lost node are run again for it.
+        Calls of a lost node are run again for it, without scopes, whatever the principal has.
         """
         return None
 

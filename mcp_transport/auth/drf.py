@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from mcp_transport.auth.authenticator import Authenticator, unavailable
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.auth.user import ISSUER, anonymous_user, find_user, principal_of
+from mcp_transport.auth.user import anonymous_user, principal_of, recall_user
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
@@ -56,9 +56,7 @@ class DRFAuthenticator(Authenticator):
         return await in_thread(partial(self._recognised, request))
 
     async def recall(self, issuer: str, subject: str) -> Principal | None:
-        user = await find_user("pk", subject) if issuer == ISSUER else None
-        # Which credential it was is not known any more, nor what scopes it had.
-        return principal_of(user, frozenset()) if user is not None else None
+        return await recall_user(issuer, subject)
 
     def _recognised(self, request: HTTPRequest) -> Principal | None:
         known = [kind() for kind in self._kinds]

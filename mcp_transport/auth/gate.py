@@ -79,13 +79,17 @@ class Gate:
         return None
 
     async def recall(self, binding: str, name: str) -> Principal:
-        """Return the principal of a session whose request is not there any more; one who is gone is nobody's user."""
+        """Return the principal of a session whose request is not there any more; one who is gone is nobody's user.
+
+        It has no scopes, whoever recalls it: which credential the session was opened with is not known any more.
+        """
         issuer, _, subject = binding.partition("\n")
         remembered = Principal.of(binding, name, anonymous_user())
         async with self._context(None, remembered):
             for authenticator in self.authenticators if subject else ():
-                if (principal := await authenticator.recall(issuer, subject)) is not None:
-                    return self._with_implied(principal)
+                principal = await authenticator.recall(issuer, subject)
+                if principal is not None and principal.binding == binding:
+                    return replace(principal, scopes=frozenset())
         return remembered
 
     def step_up(self, needed: Set[str]) -> ProtocolError:

@@ -16,7 +16,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.auth.user import ISSUER, find_user, principal_of
+from mcp_transport.auth.user import principal_of, recall_user
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
@@ -49,8 +49,7 @@ class SessionAuthenticator(Authenticator):
         return principal_of(user) if user is not None else None
 
     async def recall(self, issuer: str, subject: str) -> Principal | None:
-        user = await find_user("pk", subject) if issuer == ISSUER else None
-        return principal_of(user) if user is not None else None
+        return await recall_user(issuer, subject)
 
 
 def _is_anonymous(request: HTTPRequest) -> bool:

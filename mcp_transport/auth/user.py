@@ -15,7 +15,7 @@ from mcp_transport.threads import in_thread
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
-__all__ = ["ISSUER", "UserAuthenticator", "anonymous_user", "find_user", "principal_of"]
+__all__ = ["ISSUER", "UserAuthenticator", "anonymous_user", "find_user", "principal_of", "recall_user"]
 
 ISSUER: Final = "django"
 """The issuer of principals that are this project's own users, whatever proved it."""
@@ -31,8 +31,13 @@ class UserAuthenticator(Authenticator):
         return None if user is None or not user.is_authenticated else principal_of(user)
 
     async def recall(self, issuer: str, subject: str) -> Principal | None:
-        user = await find_user("pk", subject) if issuer == ISSUER else None
-        return principal_of(user) if user is not None else None
+        return await recall_user(issuer, subject)
+
+
+async def recall_user(issuer: str, subject: str) -> Principal | None:
+    """Return one of Django's users by a principal's issuer and subject, without scopes; None for anybody else."""
+    user = await find_user("pk", subject) if issuer == ISSUER else None
+    return principal_of(user, frozenset()) if user is not None else None
 
 
 def principal_of(user: Any, scopes: frozenset[str] | None = None) -> Principal:

@@ -192,7 +192,7 @@ def test_session_that_has_ended_is_left_to_django(ann: User) -> None:
 def test_recall_finds_active_users_alone(ann: User) -> None:
     principal = recall("django", str(ann.pk))
     assert principal is not None
-    assert (principal.user, principal.scopes) == (ann, None)
+    assert (principal.user, principal.scopes) == (ann, frozenset())
     assert recall("https://auth.example.com", str(ann.pk)) is recall("django", "0") is recall("django", "x") is None
     User.objects.update(is_active=False)
     assert recall("django", str(ann.pk)) is None

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
-from mcp_transport.auth.user import ISSUER, find_user, principal_of
+from mcp_transport.auth.user import principal_of, recall_user
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
@@ -44,9 +44,7 @@ class TokenAuthenticator(Authenticator):
         return await in_thread(partial(_accepted, secret))
 
     async def recall(self, issuer: str, subject: str) -> Principal | None:
-        user = await find_user("pk", subject) if issuer == ISSUER else None
-        # Which of the user's tokens it was is not known any more, nor what scopes it had.
-        return principal_of(user, frozenset()) if user is not None else None
+        return await recall_user(issuer, subject)
 
 
 def _accepted(secret: str) -> Principal:

@@ -1,0 +1,112 @@
+"""Whoever recalls the principal of a call that is run again, it has no scopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+
+from mcp_transport.auth.authenticator import Authenticator
+from mcp_transport.auth.configured import build_gate
+from mcp_transport.auth.user import anonymous_user, principal_of
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.principal import Principal
+
+SECRET = "a secret of thirty-two characters, no less"
+ISSUER = "https://auth.example.com"
+DJANGOS: dict[str, Any] = {
+    "user": "user",
+    "session": "session",
+    "token": "token",
+    "drf": {"BACKEND": "drf", "OPTIONS": {"CLASSES": ["rest_framework.authentication.SessionAuthentication"]}},
+    "own": {"BACKEND": f"{__name__}.Recalling"},
+}
+"""What recalls Django's users."""
+PAIRS = [*permutations(DJANGOS, 1), *permutations(DJANGOS, 2)]
+
+
+class Recalling(Authenticator):
+    """Recalls Django's users with more scopes than it should."""
+
+    async def authenticate(self, request: HTTPRequest) -> Principal | None:
+        return None
+
+    async def recall(self, issuer: str, subject: str) -> Principal | None:
+        found = await User.objects.filter(pk=int(subject), is_active=True).afirst() if issuer == "django" else None
+        return principal_of(found, frozenset({"write"})) if found is not None else None
+
+
+class Confused(Authenticator):
+    """Recalls somebody else, who may do anything."""
+
+    async def authenticate(self, request: HTTPRequest) -> Principal | None:
+        return None
+
+    async def recall(self, issuer: str, subject: str) -> Principal | None:
+        return Principal("machines", "root", scopes=None)
+
+
+@pytest.fixture
+def ann(transactional_db: None, settings: Any) -> User:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the others are slow on purpose
+    return User.objects.create_user("ann")
+
+
+@async_to_sync
+async def recall(binding: str, name: str = "ann") -> Principal:
+    return await build_gate().recall(binding, name)
+
+
+def configure(settings: Any, *entries: Any) -> None:
+    settings.MCP_TRANSPORT = {
+        "AUTHENTICATORS": list(entries),
+        "RESOURCE_URL": "https://mcp.example.com/mcp",
+        "IMPLIED_SCOPES": {"write": ["read"]},
+    }
+
+
+def test_a_user_is_recalled_without_scopes_by_whatever_knows_them(ann: User, settings: Any) -> None:
+    for names in PAIRS:
+        configure(settings, *(DJANGOS[name] for name in names))
+        found = recall(f"django\n{ann.pk}")
+        assert (found.user, found.scopes, found.binding) == (ann, frozenset(), f"django\n{ann.pk}"), names
+        assert not found.has_scopes({"read"})
+
+
+@pytest.mark.parametrize("leave", [lambda: User.objects.update(is_active=False), lambda: User.objects.all().delete()])
+def test_a_user_who_is_gone_meanwhile_is_nobody(leave: Callable[[], object], ann: User, settings: Any) -> None:
+    binding = f"django\n{ann.pk}"
+    leave()
+    for names in PAIRS:
+        configure(settings, *(DJANGOS[name] for name in names))
+        found = recall(binding)
+        assert (found.user, found.scopes, found.binding) == (anonymous_user(), frozenset(), binding), names
+
+
+@pytest.mark.parametrize("claim", ["", "sub"])
+@pytest.mark.parametrize("others", [(), ("user",), ("user", "token")], ids=len)
+def test_the_subject_of_a_token_is_recalled_without_its_scopes(
+    claim: str, others: tuple[str, ...], ann: User, settings: Any
+) -> None:
+    options = {"ISSUER": ISSUER, "SECRET": SECRET, "USER_CLAIM": claim}
+    configure(settings, *others, {"BACKEND": "jwt", "OPTIONS": options})
+    found = recall(f"{ISSUER}\nann")
+    assert (found.user, found.scopes) == (ann if claim else anonymous_user(), frozenset())
+
+
+def test_nobody_is_recalled_as_somebody_else(ann: User, settings: Any) -> None:
+    configure(settings, f"{__name__}.Confused", "user")
+    assert recall(f"django\n{ann.pk}").user == ann
+    stranger = recall("elsewhere\nann")
+    assert (stranger.binding, stranger.user, stranger.scopes) == ("elsewhere\nann", anonymous_user(), frozenset())
+
+
+@pytest.mark.parametrize("entries", [[None], ["user", None], [f"{__name__}.Confused", None]], ids=str)
+def test_an_anonymous_caller_stays_anonymous(entries: list[Any], ann: User, settings: Any) -> None:
+    configure(settings, *entries)
+    found = recall("", "")
+    assert (found.binding, found.user, found.scopes) == ("", anonymous_user(), frozenset())
