@@ -54,6 +54,9 @@ _SDK: Final = (
     "mcp.server.runner",
     "mcp.server.session",
     "mcp.server.subscriptions",
+    "opentelemetry.baggage.propagation",
+    "opentelemetry.trace.propagation.tracecontext",
+    "opentelemetry.trace.span",
 )
 """Whoever logs what a client sent, as it came; this package quotes and cuts it where it logs."""
 

@@ -27,7 +27,6 @@ from mcp_types import (
     InputRequiredResult,
     TextContent,
 )
-from opentelemetry import trace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field, model_serializer
 
 from mcp_transport.kernel import Kernel, Outcome, conform, send_log
@@ -412,20 +411,6 @@ async def test_what_a_project_put_around_calls_is_not_left_out(
     assert kernel._plain.tool(call_of("int")) is not None
     change(server)
     assert (Kernel(server) if change is become_a_class_of_its_own else kernel)._plain.tool(call_of("int")) is None
-
-
-async def test_a_traced_call_goes_the_whole_way(server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    plain: list[str] = []
-
-    class Provider(trace.NoOpTracerProvider):
-        def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-            return trace.NoOpTracer()
-
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", Provider())
-    kernel = Kernel(server)
-    monkeypatch.setattr(kernel._plain, "call", lambda *_: plain.append("called"))
-    outcome = await served(kernel, exchange(Recorder()), call_of("int"))
-    assert outcome.result is not None and not plain
 
 
 async def test_a_crash_is_logged_and_its_text_stays_here(

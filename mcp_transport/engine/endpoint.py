@@ -28,7 +28,7 @@ from mcp_transport.engine.param_limits import check_params
 from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, store_is_away, with_length
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
-from mcp_transport.kernel import Kernel, is_cancellation
+from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
 from mcp_transport.protocol.address import TrustedProxies
 from mcp_transport.protocol.audit import AccessDenied
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
@@ -138,7 +138,8 @@ class Endpoint:
                 digest = hashlib.sha256(content).digest() if isinstance(work, Sessionful) else b""
                 check_params(work.messages, len(content))
                 del content  # a call may last
-                reply = await self._handle_post(request, work, digest, principal)
+                with continued_trace(request.headers):
+                    reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
             reply = self._refused(request, error, principal, value)
         except BackendError as error:

@@ -26,6 +26,7 @@ from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import TooMuch, check_answer
 from mcp_transport.kernel.serving import Kernel
 from mcp_transport.kernel.texts import untextual
+from mcp_transport.kernel.tracing import continued_trace, trace_headers
 from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet, Traits
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "ask_client",
     "check_answer",
     "conform",
+    "continued_trace",
     "header_annotation_fault",
     "is_cancellation",
     "is_interrupt",
@@ -57,5 +59,6 @@ __all__ = [
     "send_log",
     "serve_completions",
     "sessionful_features",
+    "trace_headers",
     "untextual",
 ]

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp_types import ClientCapabilities, InitializeRequestParams, InputRequiredResult
-from opentelemetry import trace
-from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
 from mcp_transport.kernel.remembering import remembered
+from mcp_transport.kernel.tracing import in_span
 
-__all__ = ["Runner", "close", "connection_of", "is_traced"]
-
-_NAMES_PROVIDER: Final = OTEL_PYTHON_TRACER_PROVIDER in os.environ
+__all__ = ["Runner", "close", "connection_of"]
 
 
 @dataclass
 class Runner(ServerRunner[Any]):
-    """The SDK's runner, without spans that nobody collects."""
+    """The SDK's runner, without spans that reach nobody."""
 
     traced: bool = True
     answer: InputRequiredResult | None = None
@@ -36,18 +32,14 @@ class Runner(ServerRunner[Any]):
         call = inner if self.answer is None else self._answered
         for middleware in reversed(self.server.middleware):
             # Not isinstance: this class is a Protocol's, which is slow to ask.
-            if self.traced or type(middleware) is not OpenTelemetryMiddleware:
+            if type(middleware) is not OpenTelemetryMiddleware:
                 call = partial(middleware, call_next=call)
+            elif self.traced:
+                call = partial(in_span, middleware, call_next=call)
         return call
 
     async def _answered(self, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
         return self._serialize(ctx.method, ctx.protocol_version, self.answer)
-
-
-def is_traced(meta: Mapping[str, Any] | None) -> bool:
-    """Tell whether a span would reach anybody: a collector of the process, or a caller with a trace in `_meta`."""
-    # What trace.get_tracer_provider looks at; that function reads the environment at each call.
-    return trace._TRACER_PROVIDER is not None or _NAMES_PROVIDER or "traceparent" in (meta or ())
 
 
 async def close(connection: Connection) -> None:

@@ -34,7 +34,8 @@ from mcp_transport.kernel.hiding import hiding
 from mcp_transport.kernel.invalid import cut_uri, described
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import TooMuch, bounded
-from mcp_transport.kernel.runner import Runner, close, connection_of, is_traced
+from mcp_transport.kernel.runner import Runner, close, connection_of
+from mcp_transport.kernel.tracing import Message, in_own_span, is_traced
 from mcp_transport.kernel.values import Outcome, Traits
 from mcp_transport.protocol.errors import (
     INTERNAL_ERROR,
@@ -188,8 +189,12 @@ class Kernel:
         if request.hidden and (asked := target_of(request)) is not None:
             with hiding(*asked):
                 return await self._outcome(request, version, self._call(request, exchange))
-        if (tool := self._plain.tool(request)) is not None and not is_traced(request.meta):
-            return await self._outcome(request, version, self._call_plainly(tool, request, version, exchange))
+        if (tool := self._plain.tool(request)) is not None:
+            work = self._call_plainly(tool, request, version, exchange)
+            if is_traced(request.meta):
+                seen = Message(request.method, request.params, version, request.id, request.meta)
+                work = in_own_span(self.server.middleware, seen, work)
+            return await self._outcome(request, version, work)
         return await self._outcome(request, version, self._call(request, exchange))
 
     def _bounded(self, request: Request) -> Request:
@@ -215,7 +220,8 @@ class Kernel:
     ) -> Outcome:
         request = self._bounded(request)
         runner = self._runner(exchange())
-        runner.answer = answer
+        if answer is not None:  # of a plain call, which has its span
+            runner.answer, runner.traced = answer, False
         return await _answered(runner, exchange(), request.method, request.params)
 
     def hears(self, notification: Notification) -> bool:
@@ -236,12 +242,14 @@ class Kernel:
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
         """Run the handler of one notification, if there is one; one that is too long is dropped."""
+        message = Request(0, notification.method, notification.params)
         try:
-            self._bounded(Request(0, notification.method, notification.params))
+            self._bounded(message)
         except TooMuch as error:
             logger.debug("dropped a notification: %s", error.message)
             return
         runner = self._runner(exchange)
+        runner.traced = is_traced(message.meta)
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
         except BaseException as error:  # the SDK logs others itself

@@ -112,6 +112,9 @@ class Headers(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._lines)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._lines or (isinstance(name, str) and name.lower() in self._lines)
+
     def lines(self, name: str) -> tuple[str, ...]:
         """Return every line of that name, in order."""
         return self._lines.get(name.lower(), ())

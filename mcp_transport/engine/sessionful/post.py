@@ -19,6 +19,7 @@ from mcp_transport.engine.sessionful.streams import attach
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import trace_headers
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
@@ -92,6 +93,7 @@ def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
 def _durable_body(request: Request) -> bytes:
     """Write what another node needs to run a request again. Raises: ProtocolError for what is nested too deep."""
     body = {"jsonrpc": "2.0", "id": request.id, "method": request.method, "params": request.params or {}}
+    body |= {"trace": traced} if (traced := trace_headers()) else {}
     try:
         return encode(body)
     except RecursionError:

@@ -13,7 +13,7 @@ from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
-from mcp_transport.kernel import is_cancellation
+from mcp_transport.kernel import continued_trace, is_cancellation
 from mcp_transport.protocol.errors import given_up_call, lost_call
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.history import Ending
@@ -94,10 +94,10 @@ def _tell(node: Node, key: str, over: Sequence[Flight], losses: int, *, stream: 
 
 
 async def _run_again(node: Node, session: Session, writer: Writer, flights: list[Flight], recall: Recall) -> None:
-    """Run durable calls once more, as if the client had sent them; there is no request to take headers from."""
-    messages = [parse_message(decode(flight.body)) for flight in flights]
-    requests = [message for message in messages if isinstance(message, Request)]
-    headers = Headers([("accept", "application/json, text/event-stream")])
+    """Run durable calls once more, as if the client had sent them; of their request's headers, the trace is kept."""
+    bodies = [decode(flight.body) for flight in flights]
+    requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
+    headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
     principal = await recall(session.principal, session.user)
     memory = node.budget.reserve(principal, session.address)
     memory.force(sum(weigh(flight.body) for flight in flights))  # the node that is lost had let them in
@@ -106,6 +106,7 @@ async def _run_again(node: Node, session: Session, writer: Writer, flights: list
         async with node.call_context(None, principal):
             requests = [await node.kernel.access.judged(request, principal) for request in requests]
         node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
-        Answering(Visit(node, request, principal, session, "", is_rerun=True), writer, requests).start()
+        with continued_trace(headers):
+            Answering(Visit(node, request, principal, session, "", is_rerun=True), writer, requests).start()
     finally:
         memory.release()

@@ -1,0 +1,289 @@
+"""A message continues the trace that `_meta` names, else that of its HTTP request; the other one is a link."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import MCPServer
+from opentelemetry import baggage, propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.sdk.trace import ReadableSpan
+
+from mcp_transport.engine.endpoint import Endpoint
+from tests.clock import settle
+from tests.engine.client import Answer, SessionClient, request, send_sessionless, text_of
+from tests.tracing.conftest import Spans
+
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+HOP = "00-11111111111111111111111111111111-2222222222222222-01"
+NEAR = "00-0af7651916cd43dd8448eb211c80319c-3333333333333333-01"
+"""The caller's trace, as an instrumented HTTP client sends it: another span."""
+ERAS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
+
+every_era = pytest.mark.parametrize("era", ERAS)
+
+
+def written(context: Any) -> str | None:
+    return None if context is None else f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+
+
+def place(span: ReadableSpan) -> tuple[str | None, list[str | None]]:
+    """Return the parent of a span, and its links."""
+    return written(span.parent), [written(link.context) for link in span.links]
+
+
+@pytest.fixture
+def server() -> MCPServer[Any]:
+    server: MCPServer[Any] = MCPServer("traced")
+
+    @server.tool()
+    def here() -> str:
+        """Tell the trace that a tool is in, and what it carries."""
+        found = trace.get_current_span().get_span_context()
+        return f"{found.trace_id:032x} {baggage.get_baggage('shop')} {found.trace_state.to_header()}"
+
+    return server
+
+
+@pytest.fixture
+def served(build_endpoint: Any, server: MCPServer[Any]) -> Endpoint:
+    built: Endpoint = build_endpoint(server=server)
+    return built
+
+
+async def call(endpoint: Endpoint, era: str, meta: dict[str, Any], **options: Any) -> Answer:
+    if era == "2026-07-28":
+        return await send_sessionless(endpoint, "tools/call", {"name": "here", "arguments": {}}, meta=meta, **options)
+    client = SessionClient(endpoint, era)
+    await client.open()
+    return await client.request("tools/call", {"name": "here", "arguments": {}, "_meta": meta}, **options)
+
+
+async def traced_call(spans: Spans, endpoint: Endpoint, era: str, meta: Any, **options: Any) -> ReadableSpan:
+    answer = await call(endpoint, era, meta, **options)
+    assert answer.status == 200, answer.body
+    [span] = [span for span in spans.take() if span.name == "tools/call here"]
+    assert text_of(answer.json).split()[0] == format(span.context.trace_id, "032x"), "the tool is in the span's trace"
+    return span
+
+
+@every_era
+@pytest.mark.parametrize(
+    ("meta", "header", "parent", "links"),
+    [
+        (CALLER, None, CALLER, []),
+        (None, HOP, HOP, []),
+        (CALLER, HOP, CALLER, [HOP]),
+        (CALLER, NEAR, CALLER, [NEAR]),
+        (CALLER, CALLER, CALLER, []),
+        (None, None, None, []),
+    ],
+)
+async def test_meta_comes_before_the_header_which_is_linked(
+    era: str,
+    meta: str | None,
+    header: str | None,
+    parent: str | None,
+    links: list[str],
+    spans: Spans,
+    served: Endpoint,
+) -> None:
+    given = {"traceparent": meta} if meta else {}
+    span = await traced_call(spans, served, era, given, headers={"Traceparent": header} if header else {})
+    assert place(span) == (parent, links)
+
+
+@every_era
+@pytest.mark.parametrize("meta", [CALLER, None])
+@pytest.mark.parametrize("header", [HOP, None])
+async def test_a_span_of_the_project_stands_for_the_header(
+    era: str, meta: str | None, header: str | None, spans: Spans, served: Endpoint
+) -> None:
+    with spans.tracer.start_as_current_span("POST /mcp") as of_http:
+        given = {"traceparent": meta} if meta else {}
+        span = await traced_call(spans, served, era, given, headers={"Traceparent": header} if header else {})
+    own = written(of_http.get_span_context())
+    assert place(span) == ((meta, [own]) if meta else (own, []))
+
+
+@every_era
+async def test_state_and_baggage_come_along(era: str, spans: Spans, served: Endpoint) -> None:
+    fields = {"traceparent": CALLER, "tracestate": "a=1", "baggage": "shop=tea"}
+    for meta, headers in ((fields, {}), ({}, fields)):
+        answer = await call(served, era, dict(meta), headers=dict(headers))
+        assert text_of(answer.json).split() == [CALLER.split("-")[1], "tea", "a=1"]
+
+
+async def test_baggage_of_meta_alone_is_read(spans: Spans, served: Endpoint) -> None:
+    answer = await call(served, "2026-07-28", {"baggage": "shop=tea"}, headers={"traceparent": HOP})
+    assert text_of(answer.json).split()[:2] == [HOP.split("-")[1], "tea"]
+
+
+MALFORMED: list[Any] = [
+    "",
+    "x",
+    "00-" + "0" * 32 + "-" + "0" * 16 + "-01",
+    "ff" + CALLER[2:],
+    CALLER.upper(),
+    CALLER + "-more",
+    CALLER + "-" + " " * 9000,
+    CALLER[:-1],
+    "a" * 10_000,
+    " ".join(CALLER),
+]
+NO_TEXT: list[Any] = [
+    7,
+    1.5,
+    True,
+    None,
+    [],
+    [CALLER],
+    [[CALLER]],
+    {},
+    {CALLER: 1},
+    "é",
+    CALLER + "\n",
+    "\0",
+]
+
+
+@every_era
+async def test_what_is_malformed_in_meta_is_not_there(era: str, spans: Spans, served: Endpoint) -> None:
+    for value in MALFORMED + NO_TEXT:
+        for name in ("traceparent", "tracestate", "baggage"):
+            given = {"traceparent": CALLER, name: value}
+            span = await traced_call(spans, served, era, given, headers={"traceparent": HOP})
+            assert place(span) == ((HOP, []) if name == "traceparent" else (CALLER, [HOP])), (name, value)
+
+
+@every_era
+async def test_what_is_malformed_in_headers_is_not_there(era: str, spans: Spans, served: Endpoint) -> None:
+    for value in MALFORMED:
+        if len(value) > 9000:
+            continue  # 431, before anything is looked at
+        for name in ("traceparent", "tracestate", "baggage"):
+            span = await traced_call(spans, served, era, {}, headers={name: value})
+            assert place(span) == (None, []), value
+
+
+async def test_a_later_version_is_read_as_far_as_it_is_known(spans: Spans, served: Endpoint) -> None:
+    span = await traced_call(spans, served, "2026-07-28", {"traceparent": "cc" + CALLER[2:] + "-what"})
+    assert place(span) == (CALLER, [])
+
+
+@every_era
+async def test_several_traceparents_are_none(era: str, spans: Spans, served: Endpoint) -> None:
+    for lines in ([HOP, HOP], [HOP, CALLER]):
+        extra = [("traceparent", line) for line in lines]
+        span = await traced_call(spans, served, era, {}, extra_lines=extra)
+        assert place(span) == (None, [])
+
+
+async def test_lines_of_tracestate_are_one_list(spans: Spans, served: Endpoint) -> None:
+    extra = [("traceparent", HOP), ("tracestate", "a=1"), ("Tracestate", "b=2")]
+    span = await traced_call(spans, served, "2026-07-28", {}, extra_lines=extra)
+    assert dict(span.context.trace_state) == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize("era", ERAS[:3])
+async def test_initialize_and_notifications_are_traced_as_calls_are(era: str, spans: Spans, served: Endpoint) -> None:
+    client = SessionClient(served, era)
+    with spans.tracer.start_as_current_span("POST /mcp"):
+        await client.open()
+    await settle()
+    assert {span.name for span in spans.take()} == {"POST /mcp", "initialize", "notifications/initialized"}
+    own = {"method": "notifications/com.example.own", "params": {"a": 1}}
+    for meta, header, expected in (
+        (CALLER, HOP, (CALLER, [HOP])),
+        (None, HOP, (HOP, [])),
+        (CALLER, None, (CALLER, [])),
+        (7, HOP, (HOP, [])),
+    ):
+        params = {**own["params"], "_meta": {"traceparent": meta}} if meta else own["params"]  # type: ignore[dict-item]
+        headers = {"traceparent": header} if header else {}
+        answer = await client.notify(own["method"], params, headers=headers)  # type: ignore[arg-type]
+        assert answer.status == 202
+        await settle()
+        assert place(spans.only()) == expected
+
+
+async def test_each_request_of_a_batch_has_its_own_trace(spans: Spans, served: Endpoint) -> None:
+    client = SessionClient(served, "2025-03-26")
+    await client.open()
+    metas: list[dict[str, Any]] = [{"traceparent": CALLER}, {}, {"traceparent": 7}]
+    batch = [
+        request("tools/call", {"name": "here", "arguments": {}, "_meta": meta}, id=number)
+        for number, meta in enumerate(metas, 50)
+    ]
+    answer = await client.post(batch, headers={"traceparent": HOP})
+    assert len(answer.json) == 3
+    calls = [span for span in spans.take() if span.name == "tools/call here"]
+    places = {(span.attributes or {})["jsonrpc.request.id"]: place(span) for span in calls}
+    assert places == {"50": (CALLER, [HOP]), "51": (HOP, []), "52": (HOP, [])}
+
+
+@every_era
+async def test_other_methods_and_failures_are_in_the_trace_too(era: str, spans: Spans, served: Endpoint) -> None:
+    client = SessionClient(served, era)
+    if era != "2026-07-28":
+        await client.open()
+        await settle()
+    for method, params in (("tools/list", {}), ("tools/call", {"name": "absent"}), ("prompts/get", {"name": "no"})):
+        spans.take()
+        if era == "2026-07-28":
+            await send_sessionless(served, method, params, headers={"traceparent": HOP})
+        else:
+            await client.request(method, params, headers={"traceparent": HOP})
+        assert place(spans.only()) == (HOP, [])
+
+
+async def test_the_trace_of_a_request_ends_with_it(spans: Spans, served: Endpoint) -> None:
+    await call(served, "2026-07-28", {}, headers={"traceparent": HOP})
+    assert not trace.get_current_span().get_span_context().is_valid
+    spans.take()
+    assert place(await traced_call(spans, served, "2026-07-28", {})) == (None, [])
+
+
+@every_era
+async def test_without_a_provider_the_trace_reaches_what_a_tool_calls(era: str, served: Endpoint) -> None:
+    for meta, headers in (({"traceparent": CALLER}, {"traceparent": HOP}), ({}, {"traceparent": CALLER})):
+        answer = await call(served, era, dict(meta), headers=dict(headers))
+        assert text_of(answer.json).split()[0] == CALLER.split("-")[1]
+    assert text_of((await call(served, era, {})).json).split()[0] == "0" * 32
+
+
+class OwnPropagator(TextMapPropagator):
+    """Reads and writes a header of its own, and fails at some of its values."""
+
+    def extract(self, carrier: Any, context: Context | None = None, getter: Any = None) -> Context:
+        [value] = getter.get(carrier, "x-own") or [""]
+        if value == "fail":
+            raise RuntimeError("what a bad propagator raises")
+        if not value:
+            return context or Context()
+        remote = trace.SpanContext(int(value), int(value), is_remote=True, trace_flags=trace.TraceFlags(1))
+        return trace.set_span_in_context(trace.NonRecordingSpan(remote), context)
+
+    def inject(self, carrier: Any, context: Context | None = None, setter: Any = None) -> None:
+        raise RuntimeError("what a bad propagator raises")
+
+    @property
+    def fields(self) -> set[str]:
+        return {"x-own"}
+
+
+@every_era
+async def test_the_projects_propagator_is_used_and_may_fail(
+    era: str, spans: Spans, served: Endpoint, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(propagate.set_global_textmap, propagate.get_global_textmap()))
+    propagate.set_global_textmap(OwnPropagator())
+    given = {"traceparent": CALLER}
+    span = await traced_call(spans, served, era, given, headers={"x-own": "5", "traceparent": HOP})
+    assert span.parent is not None and span.parent.trace_id == 5
+    span = await traced_call(spans, served, era, {"x-own": "6"}, headers={"x-own": "5"})
+    assert (span.parent is not None and span.parent.trace_id, span.links[0].context.trace_id) == (6, 5)
+    assert place(await traced_call(spans, served, era, {}, headers={"x-own": "fail"})) == (None, [])

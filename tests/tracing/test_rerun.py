@@ -1,0 +1,134 @@
+"""A durable call that is run again stays in the trace that it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import MCPServer
+
+from mcp_transport.backends.base import Claimed, Entered
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.engine.codec import decode, encode
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.engine.sessionful.rescue import rescue
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.session import Flight, session_key
+from mcp_transport.server import DeclaredTool
+from tests.clock import settle
+from tests.engine.client import SessionClient
+from tests.tracing.conftest import Spans
+from tests.tracing.test_context import CALLER, HOP, place, written
+
+
+class Losing(MemoryBackend):
+    """Keeps the calls that it let in, and says that their node was lost."""
+
+    shares_streams = True
+    flights: tuple[Flight, ...] = ()
+
+    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
+        self.flights = tuple(flights) or self.flights
+        return await super().enter(key, principal, node, flights)
+
+    async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
+        session = await self.get(key)
+        return Claimed(session, self.flights, next=1_000_000_001) if session is not None else None
+
+
+async def nobody(binding: str, name: str) -> Principal:
+    return Principal()
+
+
+@pytest.fixture
+def backend(build_endpoint: Any, clock: Any) -> Losing:
+    return Losing(build_endpoint().policy, clock.now)
+
+
+@pytest.fixture
+async def client(backend: Losing, build_endpoint: Any) -> SessionClient:
+    server: MCPServer[Any] = MCPServer("durable")
+
+    async def work() -> str:
+        return "done"
+
+    tool = DeclaredTool.from_function(work)
+    tool.durable = True
+    server._tool_manager._tools["work"] = tool
+    client = SessionClient(build_endpoint(backend, server=server), "2025-03-26")
+    await client.open()
+    return client
+
+
+def work(number: int, meta: str | None) -> dict[str, Any]:
+    params = {"name": "work", "arguments": {}, **({"_meta": {"traceparent": meta}} if meta else {})}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+async def run_again(endpoint: Endpoint, client: SessionClient, backend: Losing) -> None:
+    node = await endpoint.node()
+    await rescue(node, session_key(client.session_id), backend.flights[0].stream, "lost", None, nobody)
+    await settle()
+
+
+@pytest.mark.parametrize(
+    ("meta", "header", "is_within", "expected"),
+    [
+        (None, HOP, False, (HOP, [])),
+        (CALLER, HOP, False, (CALLER, [HOP])),
+        (CALLER, None, False, (CALLER, [])),
+        (None, HOP, True, ("within", [])),
+        (None, None, True, ("within", [])),
+        (CALLER, None, True, (CALLER, ["within"])),
+        (None, None, False, (None, [])),
+    ],
+)
+async def test_a_call_that_is_run_again_stays_in_its_trace(
+    meta: Any, header: Any, is_within: bool, expected: Any, spans: Spans, client: SessionClient, backend: Losing
+) -> None:
+    headers = {"traceparent": header} if header else {}
+    with spans.tracer.start_as_current_span("POST /mcp") if is_within else nullcontext() as of_http:
+        await client.post(work(7, meta), headers=headers)
+    [first] = [span for span in spans.take() if span.name == "tools/call work"]
+    await run_again(client.endpoint, client, backend)
+    own = written(of_http.get_span_context()) if of_http is not None else None
+    parent, links = expected
+    wanted = (own if parent == "within" else parent, [own if link == "within" else link for link in links])
+    assert place(first) == place(spans.only()) == wanted
+
+
+async def test_the_span_of_whoever_notices_the_loss_is_no_part_of_it(
+    spans: Spans, client: SessionClient, backend: Losing
+) -> None:
+    await client.post(work(7, None), headers={"traceparent": HOP})
+    spans.take()
+    node = await client.endpoint.node()
+    node._rescue = lambda *args: rescue(*args, nobody)
+    with spans.tracer.start_as_current_span("GET /mcp"):
+        node.rescue(session_key(client.session_id), backend.flights[0].stream, "lost")
+    await settle()
+    assert place(spans.only()) == (HOP, [])
+
+
+async def test_the_calls_of_a_batch_are_run_again_each_in_its_trace(
+    spans: Spans, client: SessionClient, backend: Losing
+) -> None:
+    await client.post([work(7, None), work(8, CALLER)], headers={"traceparent": HOP, "baggage": "shop=tea"})
+    spans.take()
+    await run_again(client.endpoint, client, backend)
+    places = {(span.attributes or {})["jsonrpc.request.id"]: place(span) for span in spans.take()}
+    assert places == {"7": (HOP, []), "8": (CALLER, [HOP])}
+
+
+async def test_a_call_that_an_older_release_stored_is_run_again(
+    spans: Spans, client: SessionClient, backend: Losing
+) -> None:
+    await client.post(work(7, None), headers={"traceparent": HOP})
+    spans.take()
+    [flight] = backend.flights
+    body = {name: value for name, value in decode(flight.body).items() if name != "trace"}
+    backend.flights = (Flight(**{name: getattr(flight, name) for name in Flight.__slots__} | {"body": encode(body)}),)
+    await run_again(client.endpoint, client, backend)
+    assert place(spans.only()) == (None, [])

@@ -1,0 +1,125 @@
+"""The span of a plain call is the one that the SDK's whole way makes; a provider sends no call there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import Context, MCPServer
+from mcp_types import ElicitRequest, ElicitRequestFormParams, InputRequiredResult
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+
+from mcp_transport.kernel import Kernel, conform
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.versions import REVISIONS
+from tests.test_kernel import Recorder, exchange, served
+from tests.test_plain_calls import ARGUMENTS, META, RAISES, RETURNS, envelope, raising, returning, with_arguments
+from tests.tracing.conftest import Spans, install
+
+SOME = ("int", "text for int", "wrong", "own error")
+PARAMS: dict[str, dict[str, Any]] = {
+    **{name: {"name": name} for name in (*SOME, "question", *RAISES)},
+    **{f"arguments {value}": {"name": "arguments", "arguments": value} for value in ARGUMENTS},
+    "absent": {"name": "absent"},
+}
+
+
+@pytest.fixture
+def server() -> MCPServer[Any]:
+    server: MCPServer[Any] = MCPServer("plain", version="3")
+    for name in SOME:
+        annotation, value = RETURNS[name]
+        server.add_tool(returning(value, annotation), name=name)
+    for name, error in RAISES.items():
+        server.add_tool(raising(error), name=name)
+    server.add_tool(with_arguments, name="arguments")
+    conform(server)
+    return server
+
+
+def told(span: ReadableSpan) -> Any:
+    """Return what a span tells, without what differs each time."""
+    events = [
+        (event.name, {k: v for k, v in (event.attributes or {}).items() if "stack" not in k}) for event in span.events
+    ]
+    return span.name, span.kind, dict(span.attributes or {}), span.status.status_code, span.status.description, events
+
+
+async def both_ways(spans: Spans, server: MCPServer[Any], version: str, params: Any) -> tuple[Any, Any]:
+    found = []
+    for is_plain in (True, False):
+        kernel, request = Kernel(server), Request(7, "tools/call", params)
+        if not is_plain:
+            kernel._plain.tool = lambda _: None  # type: ignore[method-assign]
+        outcome = await served(kernel, exchange(Recorder(), version, elicitation={}), request)
+        found.append(([told(span) for span in spans.take()], outcome.failed))
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("version", REVISIONS)
+async def test_plain_calls_have_the_spans_of_the_sdk(spans: Spans, server: MCPServer[Any], version: str) -> None:
+    asked = ElicitRequest(
+        params=ElicitRequestFormParams(message="?", requested_schema={"type": "object", "properties": {}})
+    )
+    server.add_tool(returning(InputRequiredResult(input_requests={"q": asked}), Any), name="question")
+    for params in PARAMS.values():
+        plain, whole = await both_ways(spans, server, version, params | {"_meta": envelope(version)})
+        assert plain == whole
+        assert len(plain[0]) == 1, "a call has one span"
+
+
+@pytest.mark.parametrize("version", REVISIONS)
+async def test_odd_meta_has_the_spans_of_the_sdk(spans: Spans, server: MCPServer[Any], version: str) -> None:
+    for meta in META:
+        params = {"name": "int", "_meta": envelope(version, **meta) if isinstance(meta, dict) else meta}
+        plain, whole = await both_ways(spans, server, version, params)
+        assert plain == whole
+
+
+PROVIDERS = {
+    "no-op": trace.NoOpTracerProvider,
+    "sampled": lambda: TracerProvider(sampler=ALWAYS_ON),
+    "not sampled": lambda: TracerProvider(sampler=ALWAYS_OFF),
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("name", ["int", "wants_context", "crash"])
+async def test_a_provider_sends_no_plain_call_the_whole_way(
+    name: str, provider: str, server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wants_context(ctx: Context) -> str:
+        return ctx.request_id
+
+    server.add_tool(wants_context)
+    install(monkeypatch, PROVIDERS[provider]())
+    kernel, went = Kernel(server), []
+    call = kernel._plain.call
+    monkeypatch.setattr(kernel._plain, "call", lambda *args: went.append("plainly") or call(*args))
+    monkeypatch.setattr(kernel, "_call", lambda *args: went.append("the whole way"))
+    params = {"name": name, "_meta": {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}}
+    assert (await served(kernel, exchange(Recorder()), Request(7, "tools/call", params))).result is not None
+    assert went == ["plainly"]
+
+
+async def test_a_server_without_the_sdks_middleware_has_no_spans(spans: Spans, server: MCPServer[Any]) -> None:
+    server._lowlevel_server.middleware.clear()
+    for params in ({"name": "int"}, {"name": "absent"}):
+        plain, whole = await both_ways(spans, server, "2025-11-25", params)
+        assert plain == whole
+        assert plain[0] == []
+
+
+async def test_middleware_before_the_span_stays_outside(spans: Spans, server: MCPServer[Any]) -> None:
+    seen: list[str] = []
+
+    async def outer(ctx: Any, call_next: Any) -> Any:
+        seen.append("recording" if trace.get_current_span().is_recording() else "no span")
+        return await call_next(ctx)
+
+    server._lowlevel_server.middleware.insert(0, outer)
+    await served(Kernel(server), exchange(Recorder()), Request(7, "tools/call", {"name": "int"}))
+    assert seen == ["no span"]
+    assert [span.name for span in spans.take()] == ["tools/call int"]
