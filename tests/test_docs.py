@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import types
 from argparse import ArgumentParser, _SubParsersAction
 from importlib.metadata import entry_points
@@ -244,6 +246,36 @@ def test_decisions_are_short_and_numbered() -> None:
 
 
 # -- examples --------------------------------------------------------------------------------------------
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+@every_page
+def test_data_can_be_read(page: Path) -> None:
+    for block in blocks(page, "json"):
+        json.loads(block)
+    for block in blocks(page, "toml"):
+        tomllib.loads(block)
+
+
+@every_page
+def test_commands_can_be_read_by_a_shell(page: Path) -> None:
+    for block in blocks(page, "sh"):
+        done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True)  # noqa: S607
+        assert done.returncode == 0, done.stderr + block
+
+
+def test_every_configured_client_is_given_the_endpoint() -> None:
+    page = DOCS / "howto/connect-clients.md"
+    servers = []
+    for block in [*map(json.loads, blocks(page, "json")), *map(tomllib.loads, blocks(page, "toml"))]:
+        [listed] = [block[name] for name in ("mcpServers", "mcp_servers", "servers", "mcp") if name in block]
+        listed = listed.get("servers", listed)
+        servers += [json.dumps(server) for server in listed.values()]
+    assert len(servers) == 7
+    assert all(re.search(r'"https?://[^"]+/mcp"', server) for server in servers)
 
 
 @every_page
