@@ -115,3 +115,10 @@ def test_an_absent_name_is_absent() -> None:
 def test_asgi_bytes_are_latin_1() -> None:
     headers = Headers.from_asgi([(b"X-Name", b" caf\xe9 "), (b"x-name", b"\xff")])
     assert headers.lines("x-name") == ("caf\xe9", "\xff")
+
+
+def test_a_name_is_found_whatever_its_case() -> None:
+    headers = Headers([("TraceParent", "x"), ("Accept", "*/*")])
+    assert "traceparent" in headers and "Traceparent" in headers and "accept" in headers
+    assert "cookie" not in headers and 7 not in headers
+    assert "accept" in Headers.from_asgi([(b"Accept", b"*/*")])

@@ -1,0 +1,81 @@
+"""A call that is run again is judged again, for a principal whose scopes are forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import Context, MCPServer
+
+from mcp_transport.auth.gate import Gate
+from mcp_transport.auth.resource import Resource
+from mcp_transport.backends.base import Event
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.engine.sessionful.rescue import rescue
+from mcp_transport.kernel import Kernel, Rule
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.principal import Principal
+from mcp_transport.protocol.session import session_key
+from mcp_transport.server import DeclaredTool
+from tests.auth.test_gate import Knows
+from tests.clock import FakeClock, settle
+from tests.engine.client import SessionClient, request, text_of
+from tests.engine.tools import KEYS
+from tests.tracing.test_rerun import Losing
+
+FULL = Principal("test", "one", name="one", scopes=frozenset({"read", "write"}))
+
+
+async def may_read(principal: Principal) -> bool:
+    return principal.has_scopes({"read"})
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    """Serve tools that tell their principal's scopes; its gate recalls principals with all scopes."""
+    server: MCPServer[Any] = MCPServer("durable")
+    for name in ("open", "scoped", "visible"):
+
+        async def scopes(ctx: Context) -> str:
+            return " ".join(sorted(ctx.request_context.request.principal.scopes)) or "none"
+
+        tool = DeclaredTool.from_function(scopes, name=name)
+        tool.durable = True
+        server._tool_manager._tools[name] = tool
+    rules = {("tool", "scoped"): Rule(frozenset({"write"}), None), ("tool", "visible"): Rule(frozenset(), may_read)}
+    policy, clock = Policy(), FakeClock()
+    gate = Gate([Knows("one", "read", "write")], is_open=False, resource=Resource())
+
+    async def authenticate(_: Any) -> Principal:
+        return FULL
+
+    endpoint = Endpoint(
+        Kernel(server, access=rules),
+        Losing(policy, clock.now),
+        policy,
+        keys=KEYS,
+        authenticate=authenticate,
+        recall=gate.recall,
+        clock=clock,
+    )
+    yield endpoint
+    await endpoint.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "again"), [("open", "none"), ("scoped", "none"), ("visible", "Unknown tool: visible")]
+)
+async def test_what_scopes_showed_is_hidden_and_what_scopes_admitted_runs_without_them(
+    name: str, again: str, endpoint: Endpoint
+) -> None:
+    client = SessionClient(endpoint)
+    await client.open()
+    first = await client.post(request("tools/call", {"name": name, "arguments": {}}, id=7))
+    assert text_of(first.json) == "read write"
+    backend: Any = endpoint.backend
+    key, stream = session_key(client.session_id), backend.flights[0].stream
+    await rescue(await endpoint.node(), key, stream, "lost", None, endpoint._recall)
+    await settle()
+    events: tuple[Event, ...] = (await backend.read(key, stream, 1_000_000_000))[0]
+    assert again.encode() in events[-1].payload
