@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.dateparse import parse_datetime
 
+from mcp_transport.management.numbers import whole_number
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 from mcp_transport.protocol.search import ORDERS, State
 
@@ -19,6 +20,7 @@ __all__ = ["add_verbs", "ago", "instant", "request_id"]
 _ID: Final = "the short id that `list` prints, or how it begins"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 _LONGEST: Final = 40
+_MOST_LISTED: Final = 100_000
 
 
 def add_verbs(parser: CommandParser) -> None:
@@ -45,7 +47,9 @@ def add_verbs(parser: CommandParser) -> None:
 
 def _add_filters(listing: CommandParser) -> None:
     orders = [sign + name for name in ORDERS for sign in ("-", "")]
-    listing.add_argument("--limit", type=int, default=100)
+    listing.add_argument(
+        "--limit", type=whole_number(1, _MOST_LISTED), default=100, help="how many at most (default %(default)s)"
+    )
     listing.add_argument(
         "--order", choices=orders, default="-last_seen", help="with `-`, as in --order=-errors, the greatest first"
     )

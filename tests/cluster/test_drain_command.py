@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -71,7 +72,10 @@ async def test_clients_go_elsewhere_while_posts_are_served_then_sigterm_ends_it(
             stage.open("prestop")
             assert (await call.text()).startswith("counted")
             out, _ = await said(command)
-            assert "drained 2 nodes" in out
+            first, last = out.splitlines()
+            assert first.startswith(f"draining 2 nodes on {socket.gethostname()}: ")
+            assert all(f"(pid {node.pid})" in first for node in stage.nodes)
+            assert last == "drained 2 nodes"
         began = time.monotonic()
         for node in stage.nodes:
             node.terminate()
@@ -94,3 +98,11 @@ async def test_a_call_without_end_is_not_waited_for(stage: Stage) -> None:
         assert "not drained" in out + err
         stage.open("endless")
         assert (await call.text()).startswith("counted")
+
+
+async def test_a_wrong_duration_drains_nothing(stage: Stage) -> None:
+    async with draining(stage, "--wait=-1") as command, asyncio.timeout(PATIENCE):
+        out, err = await command.communicate()
+    assert (command.returncode, out) == (2, b"")
+    assert b"argument --wait: expected seconds from 0 to 86400, got '-1'" in err
+    assert all(stage.is_ready(node) for node in stage.nodes)

@@ -71,7 +71,7 @@ class Host(Unit):
             stdout=subprocess.PIPE,
         )
         said, _ = await hook.communicate()
-        assert said.decode() == "drained 1 nodes\n"
+        assert said.decode().endswith("\ndrained 1 node\n")
 
     async def stop_and_start(self) -> float:
         """Replace the process, and wait until the new one is ready; return how long the old one took to end."""

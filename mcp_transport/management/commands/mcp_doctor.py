@@ -13,10 +13,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport.doctor import Asked, Status, examine, judge
 from mcp_transport.doctor.report import lines, record
+from mcp_transport.management.numbers import seconds, whole_number
 
 __all__ = ["Command"]
 
 _TOKEN: Final = "MCP_DOCTOR_TOKEN"  # noqa: S105 (the name of the variable)
+_MOST_NODES: Final = 10_000
 
 
 class Command(BaseCommand):
@@ -31,9 +33,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("url", help="the endpoint, such as https://mcp.example.com/mcp")
         parser.add_argument("--token", default="", help=f"a bearer token; better in the environment, as {_TOKEN}")
-        parser.add_argument("--expect-nodes", type=int, default=0, help="how many nodes (processes) there should be")
         parser.add_argument(
-            "--idle", type=float, default=20.0, help="how many seconds silent streams are held (default %(default)s)"
+            "--expect-nodes",
+            type=whole_number(0, _MOST_NODES),
+            default=0,
+            help="how many nodes (processes) there should be",
+        )
+        parser.add_argument(
+            "--idle",
+            type=seconds(1),
+            default=20.0,
+            help="how many seconds silent streams are held (default %(default)s)",
         )
         parser.add_argument(
             "--origin", action="append", default=[], help="an origin of pages that must be let in; may be repeated"
@@ -63,10 +73,6 @@ class Command(BaseCommand):
 
 def _check_values(options: dict[str, Any]) -> None:
     """Refuse what cannot be meant. Raises: CommandError, which repeats no token."""
-    if not 1 <= options["idle"] <= 86_400:
-        raise CommandError("--idle: expected seconds, from 1 to a day")
-    if options["expect_nodes"] < 0:
-        raise CommandError("--expect-nodes: expected a number of nodes")
     for name in ("token", "origin"):
         if not all(_is_header(value) for value in options[name]):
             raise CommandError(f"--{name}: expected visible ASCII")

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from mcp_transport import bootstrap
 from mcp_transport.backends.base import Backend, NodeRecord
 from mcp_transport.exceptions import BackendError
+from mcp_transport.management.numbers import seconds
 from mcp_transport.protocol.inbox import Drain
 
 __all__ = ["Command"]
@@ -32,12 +33,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--wait",
-            type=float,
+            type=seconds(0),
             default=5.0,
             help="Seconds that load balancers have to notice (default %(default)s).",
         )
         parser.add_argument(
-            "--timeout", type=float, default=15.0, help="seconds after which it returns anyway (default %(default)s)"
+            "--timeout",
+            type=seconds(0.1),
+            default=15.0,
+            help="Seconds after which it returns anyway (default %(default)s).",
         )
 
     def handle(self, *args: Any, wait: float, timeout: float, **options: Any) -> None:
@@ -56,18 +60,33 @@ class Command(BaseCommand):
         try:
             began = time.monotonic()
             nodes = await _nodes_here(backend)
+            self.stdout.write(_announcement(nodes))
+            self.stdout.flush()
             for node in nodes:
                 await backend.send(node.name, Drain())
             while not _are_drained(nodes) or time.monotonic() - began < wait:
                 if time.monotonic() - began >= limit:
                     calls = sum(node.calls for node in nodes)
-                    self.stderr.write(f"{len(nodes)} nodes are not drained after {limit:g} s; {calls} calls run")
+                    self.stderr.write(f"not drained after {limit:g} s: {_counted(nodes)}, calls that run: {calls}")
                     return
                 await asyncio.sleep(_LOOK_EVERY)
                 nodes = await _nodes_here(backend)
-            self.stdout.write(f"drained {len(nodes)} nodes")
+            self.stdout.write(f"drained {_counted(nodes)}")
         finally:
             await backend.disconnect()
+
+
+def _announcement(nodes: list[NodeRecord]) -> str:
+    """Return which nodes are about to be drained."""
+    host = socket.gethostname()
+    if not nodes:
+        return f"no node runs on {host}"
+    named = ", ".join(f"{node.name} (pid {node.pid})" for node in nodes)
+    return f"draining {_counted(nodes)} on {host}: {named}"
+
+
+def _counted(nodes: list[NodeRecord]) -> str:
+    return "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
 
 
 async def _nodes_here(backend: Backend) -> list[NodeRecord]:

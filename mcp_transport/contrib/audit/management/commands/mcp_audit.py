@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from mcp_transport.contrib.audit.models import AuditEntry
+from mcp_transport.management.numbers import MOST_DAYS, whole_number
 
 __all__ = ["Command"]
 
@@ -21,17 +22,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
         prune = verbs.add_parser("prune", help="delete old entries and say how many")
-        prune.add_argument("--older-than-days", type=int, required=True, metavar="N", help="keep those of N days")
+        prune.add_argument(
+            "--older-than-days",
+            type=whole_number(1, MOST_DAYS),
+            required=True,
+            metavar="N",
+            help="keep those of N days",
+        )
 
     def handle(self, *args: Any, verb: str, older_than_days: int, **options: Any) -> None:
-        deleted = AuditEntry.objects.prune(_days_ago(older_than_days))
+        deleted = AuditEntry.objects.prune(timezone.now() - timedelta(days=older_than_days))
         self.stdout.write(f"deleted {deleted} entr{'y' if deleted == 1 else 'ies'}")
-
-
-def _days_ago(days: int) -> datetime:
-    if days < 1:
-        raise CommandError(f"--older-than-days must be 1 or more, got {days}.")
-    try:
-        return timezone.now() - timedelta(days=days)
-    except OverflowError:
-        raise CommandError(f"--older-than-days is too large: {days}.") from None

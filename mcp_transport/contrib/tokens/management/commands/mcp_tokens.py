@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from mcp_transport.contrib.tokens.models import PersonalToken
+from mcp_transport.management.numbers import MOST_DAYS, whole_number
 
 __all__ = ["Command"]
 
@@ -29,7 +30,12 @@ class Command(BaseCommand):
         create.add_argument("username", help="the user it acts for")
         create.add_argument("--name", default="", help="what it is for")
         create.add_argument("--scope", action="append", default=[], help="what it may do; once for each scope")
-        create.add_argument("--expires-in-days", type=int, metavar="N", help="without it, it never expires")
+        create.add_argument(
+            "--expires-in-days",
+            type=whole_number(1, MOST_DAYS),
+            metavar="N",
+            help="without it, it never expires",
+        )
         listing = verbs.add_parser("list", help="list tokens, newest first")
         listing.add_argument("--user", help="only those of this user")
         listing.add_argument("--json", action="store_true")
@@ -40,7 +46,8 @@ class Command(BaseCommand):
         getattr(self, f"_{verb}")(**options)
 
     def _create(self, *, username: str, name: str, scope: list[str], **options: Any) -> None:
-        user, expires = _find_user(username), _expiry(options["expires_in_days"])
+        user, days = _find_user(username), options["expires_in_days"]
+        expires = timezone.now() + timedelta(days=days) if days is not None else None
         if not user.is_active:
             raise CommandError(f"The user {username!r} is not active.")
         if len(name) > (longest := PersonalToken._meta.get_field("name").max_length or 0):
@@ -82,17 +89,6 @@ def _find_user(name: str) -> Any:
         return kind._default_manager.get_by_natural_key(name)
     except kind.DoesNotExist:
         raise CommandError(f"There is no user {name!r}.") from None
-
-
-def _expiry(days: int | None) -> datetime | None:
-    if days is None:
-        return None
-    if days < 1:
-        raise CommandError(f"--expires-in-days must be 1 or more, got {days}.")
-    try:
-        return timezone.now() + timedelta(days=days)
-    except OverflowError:
-        raise CommandError(f"--expires-in-days is too large: {days}.") from None
 
 
 def _find(name: str) -> PersonalToken:
