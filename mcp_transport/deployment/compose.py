@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from ipaddress import IPv4Network
+from pathlib import PurePosixPath
 
 from mcp_transport.deployment import docker, nginx
 from mcp_transport.deployment.rendering import render
@@ -20,6 +21,8 @@ def files(deployment: Deployment) -> Files:
     more = {
         "nodes": {f"{deployment.name}-{number}": address for number, address in enumerate(addresses, 1)},
         "gateway": network[1],
+        # From this file's folder to the project's.
+        "context": "/".join([".."] * (len(PurePosixPath(deployment.folder).parts) + 1)),
         "upper": [*network.subnets()][1],
         "health": docker.HEALTH,
         "health_check": json.dumps(["CMD", *docker.health_check(deployment)]),

@@ -9,7 +9,7 @@ from mcp_transport.deployment import server
 from mcp_transport.deployment.rendering import render
 from mcp_transport.deployment.values import Deployment, Files
 
-__all__ = ["HEALTH", "PACKAGES", "files", "health_check"]
+__all__ = ["HEALTH", "PACKAGES", "THROWAWAY", "files", "health_check"]
 
 HEALTH: Final = {"interval": 10, "timeout": 5, "start_period": 30, "retries": 3}
 """How a container's health is asked for: seconds, but for the retries."""
@@ -22,8 +22,8 @@ PACKAGES: Final = {
 }
 """What each server's image needs besides requirements.txt."""
 
-# Settings parse addresses when they are read, and collectstatic asks nobody there.
-_THROWAWAY: Final = {"REDIS_URL": "redis://127.0.0.1:6379/0", "DATABASE_URL": "sqlite://:memory:"}
+THROWAWAY: Final = {"REDIS_URL": "redis://127.0.0.1:6379/0", "DATABASE_URL": "sqlite://:memory:"}
+"""Secrets that settings parse when they are read, made up; all others may be any text."""
 
 
 def files(deployment: Deployment) -> Files:
@@ -32,7 +32,7 @@ def files(deployment: Deployment) -> Files:
         "command": json.dumps(server.command(deployment)),
         "health": {**HEALTH, "command": json.dumps(health_check(deployment))},
         "packages": PACKAGES[deployment.server],
-        "throwaway": {name: _THROWAWAY.get(name, "$(random)") for name in deployment.secret_names},
+        "throwaway": {name: THROWAWAY.get(name, "$(random)") for name in deployment.secret_names},
     }
     return {
         "Dockerfile": render("docker/Dockerfile", deployment, **more),

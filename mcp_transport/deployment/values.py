@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from mcp_transport.protocol.policy import Policy
@@ -20,12 +21,16 @@ _HOST: Final = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a
 _MODULE: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 _ADDRESSES: Final = r"([a-z0-9.-]+:\d{1,5}(,[a-z0-9.-]+:\d{1,5})*)?"
 _FILE: Final = r"(/[\w.@-]+)+"
+_FOLDER: Final = r"([\w.@-]+(/[\w.@-]+)*)"
+_MOST_NODES: Final = 5000
 _IMAGE: Final = r"[a-z0-9][\w.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
 
 
-def option(default: Any, help: str, *, pattern: str = "", choices: tuple[str, ...] = (), least: int = 1) -> Any:
+def option(
+    default: Any, help: str, *, pattern: str = "", choices: tuple[str, ...] = (), least: int = 1, most: int = 65535
+) -> Any:
     """Declare an option of `mcp_deploy`: what it may be, and what it is for."""
-    metadata = {"help": help, "pattern": pattern, "choices": choices, "least": least}
+    metadata = {"help": help, "pattern": pattern, "choices": choices, "least": least, "most": most}
     return field(default=default, metadata=metadata)
 
 
@@ -55,8 +60,8 @@ class Deployment:
         "environment variables that come from secrets, with commas between",
         pattern=r"[A-Z][A-Z0-9_]*(,[A-Z][A-Z0-9_]*)*",
     )
-    nodes: int = option(3, "how many nodes run at least", least=2)
-    most_nodes: int = option(50, "how many nodes run at most", least=2)
+    nodes: int = option(3, "how many nodes run at least", least=2, most=_MOST_NODES)
+    most_nodes: int = option(50, "how many nodes run at most", least=2, most=_MOST_NODES)
     affinity: str = option("none", "what a load balancer keeps at one node; nothing needs it", choices=AFFINITIES)
     tls: bool = option(True, "does the proxy speak TLS?")
     certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate, and its chain", pattern=_FILE)
@@ -70,12 +75,16 @@ class Deployment:
     haproxy_metrics_port: int = option(8405, "the port of HAProxy's own metrics, on 127.0.0.1")
     directory: str = option("/srv/mcp", "where the project is on a machine without containers", pattern=_FILE)
     static_files: bool = option(True, "does the image collect static files?")
+    static_url: str = option("", "the path of static files that nginx serves", pattern=r"((/[\w.@-]+)+/)?")
+    static_root: str = option("", "where they are collected, from the project's folder", pattern=rf"/?{_FOLDER}|")
     subnet: str = option("172.28.7.0/24", "the network of compose's nodes", pattern=r"[0-9.]+/[0-9]+")
     monitor: str = option("service-monitor", "how Prometheus finds nodes", choices=("service-monitor", "scrape"))
     ingress_class: str = option("nginx", "the Kubernetes ingress class", pattern=_LABEL)
     ingress_namespace: str = option("ingress-nginx", "where the ingress controller runs", pattern=_LABEL)
     monitoring_namespace: str = option("monitoring", "where Prometheus runs", pattern=_LABEL)
     kustomize: bool = option(False, "shall Kubernetes files be a base with overlays?")
+    folder: str = "deploy"
+    """Where the files are, as seen from the project's folder."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -83,6 +92,12 @@ class Deployment:
                 raise ValueError(f"--{item.name.replace('_', '-')}: {problem}")
         if self.most_nodes < self.nodes:
             raise ValueError(f"--most-nodes: expected {self.nodes} (--nodes) or more, got {self.most_nodes}")
+        if self.local_ports[-1] > 65535:
+            raise ValueError(f"--port: expected room for {self.nodes} ports (--nodes) below 65536, got {self.port}")
+        if self.tls and self.http_port == self.https_port:
+            raise ValueError(f"--https-port: expected another port than --http-port, got {self.https_port} twice")
+        if not re.fullmatch(_FOLDER, self.folder):
+            raise ValueError(f"--output: expected names of letters, digits, . _ @ and -, got {self.folder!r}")
 
     # -- what more than one file says ----------------------------------------------------------------
 
@@ -151,6 +166,21 @@ class Deployment:
     def local_ports(self) -> list[int]:
         """Return the ports of nodes that share a machine, and its network."""
         return [self.port + number for number in range(self.nodes)]
+
+    @property
+    def serves_static_files(self) -> bool:
+        """Tell whether nginx serves what the project has collected."""
+        return bool(self.static_files and self.static_url and self.static_root)
+
+    @property
+    def collected(self) -> str:
+        """Return where nginx reads static files: in the project's folder, unless they are collected elsewhere."""
+        return f"{PurePosixPath(self.directory) / self.static_root}"
+
+    @property
+    def collected_in_image(self) -> str:
+        """Return where the image has them."""
+        return f"{PurePosixPath('/app') / self.static_root}"
 
     @property
     def origin(self) -> str:
@@ -241,8 +271,8 @@ class Deployment:
 
 def _problem(kind: Any, rule: Any, value: Any) -> str:
     if kind == "int":
-        is_right = isinstance(value, int) and not isinstance(value, bool) and rule["least"] <= value <= 65535
-        return "" if is_right else f"expected a number from {rule['least']} to 65535, got {value!r}"
+        is_right = isinstance(value, int) and not isinstance(value, bool) and rule["least"] <= value <= rule["most"]
+        return "" if is_right else f"expected a number from {rule['least']} to {rule['most']}, got {value!r}"
     if kind == "bool":
         return "" if isinstance(value, bool) else f"expected yes or no, got {value!r}"
     if rule["choices"] and value not in rule["choices"]:

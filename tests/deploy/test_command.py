@@ -26,7 +26,8 @@ def options() -> list[str]:
 
 def deploy(*words: str) -> str:
     out = StringIO()
-    call_command("mcp_deploy", *words, stdout=out)
+    # How the project itself is looked at: tests/deploy/test_fresh_project.py.
+    call_command("mcp_deploy", *words, "--no-trial", stdout=out, stderr=StringIO())
     return out.getvalue()
 
 
@@ -37,6 +38,7 @@ def demonstration(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ASGI_APPLICATION = "mcpsite.asgi.application"
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.staticfiles"]
     settings.STATIC_ROOT = "staticfiles"
+    settings.STATIC_URL = "/static/"
     settings.MCP_TRANSPORT = {}
 
 
@@ -106,6 +108,14 @@ def test_the_language_of_the_project_changes_nothing(settings: Any, tmp_path: Pa
         ("--secrets", "redis-url"),
         ("--nodes", "1"),
         ("--most-nodes", "2"),
+        ("--most-nodes", "5001"),
+        ("--nodes", "-1"),
+        ("--nodes", "0"),
+        ("--nodes", "5001"),
+        ("--port", "65534"),
+        ("--https-port", "80"),
+        ("--static-url", "static"),
+        ("--static-root", "a b"),
         ("--affinity", "cookie"),
         ("--certificate", "relative.pem"),
         ("--certificate-key", "/etc/ssl/a b"),

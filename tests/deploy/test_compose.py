@@ -200,6 +200,32 @@ def test_the_store_is_for_the_nodes_alone() -> None:
     assert "redis" in file["volumes"]
 
 
+def test_nginx_reads_what_the_image_has_collected(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"static_url": "/static/", "static_root": "collected", "directory": "/srv/shop"}
+    files = emit("compose", deployed(**options))
+    assert against_schema(files["compose.yaml"], tmp_path).returncode == 0
+    services = composed(**options)["services"]
+    copy, nginx = services["static"], services["nginx"]
+    assert copy["entrypoint"] == ["cp", "-R", "/app/collected/.", "/srv/shop/collected"]
+    assert (copy["volumes"], copy["command"], copy["restart"]) == (["static:/srv/shop/collected"], [], "no")
+    assert copy["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}, (
+        "which builds the image"
+    )
+    assert (copy["network_mode"], copy["image"], copy["cap_drop"]) == ("none", "mcp:latest", ["ALL"])
+    assert "static:/srv/shop/collected:ro" in nginx["volumes"]
+    assert nginx["depends_on"]["static"] == {"condition": "service_completed_successfully"}
+    assert "alias /srv/shop/collected/;" in files["nginx.conf"]
+
+
+@pytest.mark.parametrize("missing", ["static_url", "static_root", "static_files"])
+def test_without_static_files_nothing_is_copied(missing: str) -> None:
+    options = {"static_url": "/static/", "static_root": "collected", "static_files": True}
+    options[missing] = type(options[missing])()
+    file = composed(**options)
+    assert ("static" in file["services"], "static" in file["volumes"]) == (False, False)
+    assert "alias" not in emit("compose", deployed(**options))["nginx.conf"]
+
+
 # -- Redis, really -----------------------------------------------------------------------------------------
 
 

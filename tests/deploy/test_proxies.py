@@ -176,6 +176,16 @@ async def test_headers_go_through(proxy: Proxy) -> None:
     assert "close" not in found.get("connection", [])
 
 
+async def test_nodes_are_not_asked_to_compress_the_endpoints_answers(proxy: Proxy) -> None:
+    wishes = ("Accept-Encoding", "gzip, br")
+    assert (await echo(proxy.port, wishes))["accept-encoding"] == ["gzip, br"], "pages may be"
+    async with behind(type(proxy), saying(OK)) as ([stand], client):
+        for path in ("/mcp", "/mcp/", "/mcp?x=1", "/pages/mcp"):
+            await client.send(Request(method="GET", path=path, headers=(HOST, wishes)))
+    asked = ["accept-encoding: gzip, br" in head.lower() for head in stand.requests]
+    assert asked == [False, False, False, True]
+
+
 async def test_what_clients_say_of_themselves_is_not_believed(proxy: Proxy) -> None:
     false = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example")]
     for _ in range(8):  # every node has its turn: daphne drops names with underscores itself, uvicorn does not

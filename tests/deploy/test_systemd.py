@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.values import SERVERS
@@ -90,6 +91,26 @@ def test_secrets_are_named_and_read_from_a_file() -> None:
     for name in given.secret_names:
         assert name in text
         assert f"{name}=" not in text
+
+
+def test_a_node_has_the_environment_that_containers_have() -> None:
+    given = deployment(host="shop.example.com", settings_module="shop.settings")
+    own = dict(pair.split("=", 1) for line in units.node(given)["Service.Environment"] for pair in line.split())
+    node = yaml.safe_load(emit("compose", given)["compose.yaml"])["services"]["mcp-1"]["environment"]
+    config = next(
+        document["data"]
+        for document in yaml.safe_load_all(emit("kubernetes", given)["config.yaml"])
+        if document["kind"] == "ConfigMap"
+    )
+    last = emit("docker", given)["Dockerfile"].rpartition("\nFROM ")[2]
+    image = dict(re.findall(r"^(?:ENV| ) +(\w+)=([^$\s]+)", last, re.M))
+    del image["PATH"]
+    assert own.keys() | {"LOG_LEVEL"} >= {*node, *config, *image} - {*given.secret_names}
+    assert own["DJANGO_DEBUG"] == node["DJANGO_DEBUG"] == config["DJANGO_DEBUG"] == image["DJANGO_DEBUG"] == "false"
+    # Who asks a node itself is on this machine: Prometheus, and whoever restarts one.
+    assert own["DJANGO_ALLOWED_HOSTS"].split(",") == ["shop.example.com", "127.0.0.1"]
+    assert own["DJANGO_TRUSTED_PROXIES"] == "127.0.0.1"
+    assert own.items() >= image.items()
 
 
 @every_server

@@ -45,7 +45,7 @@ class Unit(Node):
         yield ()  # the unit's command line listens itself
 
     def environment(self) -> dict[str, str]:
-        own = dict(pair.split("=", 1) for pair in self._lines["Service.Environment"][0].split())
+        own = dict(pair.split("=", 1) for line in self._lines["Service.Environment"] for pair in line.split())
         return {**os.environ, **own, **self.variables}
 
     def command(self) -> list[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
-from mcp_transport.deployment import TARGETS, Deployment, emit
+from mcp_transport.deployment import TARGETS, Deployment, emit, project, trial
+from mcp_transport.deployment.advice import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_trial
 from mcp_transport.deployment.values import Files
+from mcp_transport.management.numbers import whole_number
 
 __all__ = ["Command"]
 
@@ -28,57 +29,89 @@ class Command(BaseCommand):
         parser.add_argument(
             "--check", action="store_true", help="write nothing; fail if the folder has anything else"
         )
+        parser.add_argument(
+            "--no-trial",
+            action="store_true",
+            help="do not load the project to see whether it works when deployed",
+        )
+        defaults = project.defaults()
         for item in fields(Deployment):
             if item.metadata:
-                _add_option(parser, item)
+                _add_option(parser, item, defaults.get(item.name, item.default))
 
-    def handle(self, *args: Any, target: str, output: str, check: bool, **options: Any) -> None:
+    def handle(self, *args: Any, target: str, output: str, check: bool, no_trial: bool, **options: Any) -> None:
         names = list(TARGETS) if target == "all" else [target]
-        for name, emitted in _emitted(names, options).items():
-            files = {Path(output, name, path): text for path, text in emitted.items()}
-            self._check(files, Path(output, name)) if check else self._write(files)
+        deployment, emitted = _emitted(names, options, Path(output))
+        if check:
+            for name, files in emitted.items():
+                _check(files, Path(output, name))
+            return
+        advised = [] if no_trial else _tried(deployment, {*names})
+        for files in emitted.values():
+            self._write(files)
+        if not project.is_inside(Path(output)):
+            advised.append(f"{output} is not in the project's folder: move the files to its folder deploy.")
+        for sentence in advised:
+            self.stderr.write(f"Warning: {sentence}", self.style.WARNING)
 
     def _write(self, files: dict[Path, str]) -> None:
         for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise CommandError(f"--output: {error}") from error
             self.stdout.write(str(path))
 
-    def _check(self, files: dict[Path, str], folder: Path) -> None:
-        stale = [str(path) for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
-        if stale:
-            raise CommandError(f"Not up to date: {', '.join(stale)}. Emit again, without --check.")
-        if strange := [str(path) for path in folder.rglob("*") if path.is_file() and path not in files]:
-            raise CommandError(f"Not emitted: {', '.join(strange)}. Put files of your own elsewhere.")
+
+def _check(files: dict[Path, str], folder: Path) -> None:
+    stale = [str(path) for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
+    if stale:
+        raise CommandError(f"Not up to date: {', '.join(stale)}. Emit again, without --check.")
+    if strange := [str(path) for path in folder.rglob("*") if path.is_file() and path not in files]:
+        raise CommandError(f"Not emitted: {', '.join(strange)}. Put files of your own elsewhere.")
 
 
-def _add_option(parser: CommandParser, item: Any) -> None:
+def _add_option(parser: CommandParser, item: Any, default: Any) -> None:
     name, rule = f"--{item.name.replace('_', '-')}", item.metadata
-    kind: Any = int if item.type == "int" else str
-    default = _defaults().get(item.name, item.default)
+    kind: Any = whole_number() if item.type == "int" else str
     if item.type == "bool":
         parser.add_argument(name, choices=["yes", "no"], default="yes" if default else "no", help=rule["help"])
     else:
         parser.add_argument(name, type=kind, default=default, help=f"{rule['help']} (default %(default)s)")
 
 
-def _defaults() -> dict[str, Any]:
-    """Return what the settings say of the project."""
-    found: dict[str, Any] = {"settings_module": os.environ["DJANGO_SETTINGS_MODULE"]}
-    if application := getattr(settings, "ASGI_APPLICATION", None):
-        module, _, attribute = application.rpartition(".")
-        found["application"] = f"{module}:{attribute}"
-    if not (getattr(settings, "STATIC_ROOT", None) and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
-        found["static_files"] = False
-    return found
-
-
-def _emitted(names: list[str], options: dict[str, Any]) -> dict[str, Files]:
-    """Return the files of each target. Raises: CommandError naming the option that is wrong."""
+def _emitted(
+    names: list[str], options: dict[str, Any], output: Path
+) -> tuple[Deployment, dict[str, dict[Path, str]]]:
+    """Return the deployment, and the files of each target. Raises: CommandError naming the option that is wrong."""
     given = {item.name: options[item.name] for item in fields(Deployment) if item.metadata}
     given |= {item.name: options[item.name] == "yes" for item in fields(Deployment) if item.type == "bool"}
+    if project.is_inside(output):
+        given["folder"] = project.folder_of(output)
     try:
         deployment = Deployment(policy=conf.policy(), **given)
-        return {name: emit(name, deployment) for name in names}
+        files = {name: emit(name, deployment) for name in names}
     except ValueError as error:
         raise CommandError(str(error)) from error
+    return deployment, {name: _placed(files[name], output / name) for name in names}
+
+
+def _placed(files: Files, folder: Path) -> dict[Path, str]:
+    return {folder / path: text for path, text in files.items()}
+
+
+def _tried(deployment: Deployment, targets: Set[str]) -> list[str]:
+    """Try the project as the files run it; return what is to be done. Raises: CommandError if it is not there."""
+    if not needs_trial(targets):
+        return []
+    module = deployment.settings_module
+    if targets & LOADS_PROJECT and not project.exists(module):
+        raise CommandError(f"--settings-module: {module} cannot be found; name the settings module of the project.")
+    found = trial.run(deployment)
+    if found.application_fault and targets & NAMES_APPLICATION:
+        raise CommandError(
+            f"--application: {deployment.application} cannot be served ({found.application_fault}); "
+            "name the ASGI application of the project, as in --application shop.asgi:application."
+        )
+    return advice(deployment, found, targets)

@@ -1,0 +1,303 @@
+"""`mcp_deploy` in projects as `startproject` makes them: what it emits starts, and what cannot work is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+import urllib.request
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import CommandError, call_command
+
+from mcp_transport.deployment import TARGETS, Deployment, project, trial
+from mcp_transport.deployment.advice import advice
+from mcp_transport.protocol.policy import Policy
+from tests.cluster.node import Node
+from tests.cluster.processes import LOOPBACK
+from tests.deploy import fresh, units
+from tests.deploy.proxies import Nginx
+from tests.test_readme import readme_quick_start
+
+# Without the proxy that the environment may name.
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+BIN = Path(sys.executable).parent
+
+CALL = next(text for language, text in readme_quick_start() if language == "sh" and text.startswith("curl"))
+
+
+class Started(Node):
+    """A node that an emitted command line starts, in the project's folder."""
+
+    def __init__(self, folder: Path, line: list[str], variables: dict[str, str]) -> None:
+        super().__init__("daphne", environment=fresh.environment(**variables))
+        self.root, self.line = folder, line
+
+    def inherited(self) -> Any:
+        return super(Node, self).inherited()  # the command line listens itself
+
+    def environment(self) -> dict[str, str]:
+        return self.variables
+
+    def command(self) -> list[str]:
+        program, *words = [word.replace("%i", str(self.port)) for word in self.line]
+        return [str(BIN / Path(program).name), *words]
+
+
+def called(port: int) -> Any:
+    """Call the tool of the quick start."""
+    body = re.findall(r"--data '(.*?)'", CALL, re.S)[0].encode()
+    headers = dict(pair.split(": ", 1) for pair in re.findall(r'--header "([^"]+)"', CALL))
+    request = urllib.request.Request(f"http://{LOOPBACK}:{port}/mcp", body, headers)
+    with opener.open(request, timeout=20) as answer:
+        return json.loads(answer.read())["result"]["structuredContent"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
+    """Make the quick start's project and deploy it; return its folder, and how the command went."""
+    folder = fresh.project(tmp_path_factory.mktemp("home") / "shop")
+    return folder, fresh.manage(folder, "mcp_deploy", "all")
+
+
+# -- what is emitted starts --------------------------------------------------------------------------------
+
+
+def test_the_unit_starts_the_project(shop: tuple[Path, CompletedProcess[str]]) -> None:
+    folder, _ = shop
+    unit = units.parsed((folder / "deploy/systemd/mcp@.service").read_text())
+    variables = dict(pair.split("=", 1) for line in unit["Service.Environment"] for pair in line.split())
+    with Started(folder, shlex.split(unit["Service.ExecStart"][0]), variables) as node:
+        assert called(node.port) == {"result": 5}
+
+
+def test_the_image_starts_the_project(shop: tuple[Path, CompletedProcess[str]]) -> None:
+    folder, _ = shop
+    text = (folder / "deploy/docker/Dockerfile").read_text()
+    assert re.findall(r"DJANGO_SETTINGS_MODULE=(\S+)", text) == ["shop.settings"]
+    places = {"0.0.0.0": LOOPBACK, "8000": "%i"}  # noqa: S104
+    line = [places.get(word, word) for word in json.loads(text.rpartition("\nCMD ")[2])]
+    with Started(folder, line, {}) as node:
+        assert called(node.port) == {"result": 5}
+
+
+@pytest.mark.parametrize(
+    ("files", "settings_module", "named", "application"),
+    [
+        (["a1/asgi.py"], "a1.settings", {}, "a1.asgi:application"),
+        (["a2/asgi.py", "a2/settings/base.py"], "a2.settings.base", {}, "a2.asgi:application"),
+        (["a3/asgi.py", "conf3/production.py"], "conf3.production", {"WSGI": "a3.wsgi.app"}, "a3.asgi:application"),
+        (["a4/asgi.py", "b4/asgi.py"], "b4.settings", {"WSGI": "a4.wsgi.application"}, "a4.asgi:application"),
+        (["a5/asgi.py"], "a5.settings", {"ASGI": "a5.routing.root"}, "a5.routing:root"),
+        (["a6/asgi.py"], "a6.settings", {"WSGI": "gone.wsgi.application"}, "a6.asgi:application"),
+        (["a7/app/settings/x.py", "a7/asgi.py"], "a7.app.settings.x", {}, "a7.asgi:application"),
+        ([], "a8.settings", {}, None),
+    ],
+)
+def test_the_application_is_the_project_s_own(
+    files: list[str],
+    settings_module: str,
+    named: dict[str, str],
+    application: str | None,
+    tmp_path: Path,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", settings_module)
+    settings.ASGI_APPLICATION, settings.WSGI_APPLICATION = named.get("ASGI"), named.get("WSGI")
+    assert project.defaults().get("application") == application
+
+
+@pytest.mark.parametrize(
+    ("application", "fault"),
+    [
+        ("mcpsite.asgi:application", ""),
+        ("mcpsite.nope:application", "ModuleNotFoundError: No module named 'mcpsite.nope'"),
+        ("mcpsite.asgi:app", "AttributeError: module 'mcpsite.asgi' has no attribute 'app'"),
+        ("mcpsite.wsgi:application", "it is a WSGI application"),
+    ],
+)
+def test_an_application_that_cannot_be_served_has_a_fault(application: str, fault: str) -> None:
+    assert trial.fault_of(application) == fault
+
+
+def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
+    for words, said in (
+        (
+            ["--application", "shop.nope:application"],
+            "--application: shop.nope:application cannot be served (",
+        ),
+        (["--settings-module", "shop.nope"], "--settings-module: shop.nope cannot be found"),
+    ):
+        with pytest.raises(CommandError, match=f"^{re.escape(said)}"):
+            call_command("mcp_deploy", "docker", "-o", str(tmp_path / "deploy"), *words)
+    assert not (tmp_path / "deploy").exists()
+
+
+# -- what cannot work is said ------------------------------------------------------------------------------
+
+
+def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[str]]) -> None:
+    folder, done = shop
+    written = sorted(str(path.relative_to(folder)) for path in (folder / "deploy").rglob("*") if path.is_file())
+    assert sorted(done.stdout.splitlines()) == written, "the standard output has paths alone"
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("Warning: ") for line in lines)
+    topics = ("DEBUG", "ALLOWED_HOSTS", "SECRET_KEY", "Sessions", "SQLite", "STATIC_ROOT")
+    assert [topic for topic, line in zip(topics, lines, strict=True) if topic in line] == [*topics]
+
+
+def test_settings_for_production_are_not_warned(shop: tuple[Path, CompletedProcess[str]]) -> None:
+    folder, _ = shop
+    (folder / "shop/production.py").write_text(f"from shop.settings import *\n{fresh.PRODUCTION}")
+    done = fresh.manage(folder, "mcp_deploy", "all", "-o", "ops", "--settings-module", "shop.production")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_check_says_nothing_of_the_project() -> None:
+    out, err = StringIO(), StringIO()
+    with pytest.raises(CommandError, match="Not up to date"):
+        call_command("mcp_deploy", "docker", "-o", "nowhere", "--check", stdout=out, stderr=err)
+    assert (out.getvalue(), err.getvalue()) == ("", "")
+
+
+EVERY = {*TARGETS}
+RUN = {"docker", "compose", "kubernetes", "systemd"}
+CONTAINERS = RUN - {"systemd"}
+PROXIES = {"nginx", "haproxy"}
+LOCMEM = {"backend": "memory", "cache": "LocMemCache"}
+FILES = {"backend": "cache", "cache": "FileBasedCache"}
+TABLE = {"backend": "cache", "cache": "DatabaseCache"}
+SITE = {"has_static_files": True}
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "told"),
+    [
+        ({}, {}, {}),
+        ({"backend": "redis", "cache": "RedisCache"}, {}, {}),
+        ({"settings_fault": "KeyError: 'KEY'", "is_debug": True}, {}, {"--secrets": RUN}),
+        ({"is_debug": True}, {}, {"DEBUG": RUN}),
+        ({"has_host": False}, {}, {"ALLOWED_HOSTS": RUN | PROXIES}),
+        ({"has_example_key": True}, {}, {"SECRET_KEY": RUN}),
+        (LOCMEM, {}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
+        (LOCMEM, {"affinity": "session"}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
+        (FILES, {}, {"files of one machine": {"compose", "kubernetes"} | PROXIES, "not shared": {"systemd"}}),
+        (TABLE, {}, {"not shared": (RUN | PROXIES) - {"docker"}}),
+        (TABLE, {"affinity": "session"}, {}),
+        (
+            {"sqlite": {"default": "/srv/db.sqlite3"}},
+            {},
+            {"neither share": CONTAINERS, "/var/lib": {"systemd"}},
+        ),
+        ({"sqlite": {"default": "/var/lib/mcp/db.sqlite3"}}, {}, {"neither share": CONTAINERS}),
+        (SITE, {}, {"STATIC_ROOT": RUN | PROXIES}),
+        ({**SITE, "static_root": "static"}, {}, {"WhiteNoise": {"kubernetes", "haproxy"}}),
+        ({**SITE, "serves_static_files": True}, {}, {}),
+    ],
+)
+def test_each_target_is_warned_of_what_matters_to_it(
+    found: dict[str, Any], options: dict[str, Any], told: dict[str, set[str]]
+) -> None:
+    deployment = Deployment(policy=Policy(), **options)
+    for target in EVERY:
+        sentences = advice(deployment, trial.Found(**found), {target})
+        assert [topic for topic, targets in told.items() if target in targets] == [
+            topic for topic in told for sentence in sentences if topic in sentence
+        ], target
+        assert len(sentences) == sum(target in targets for targets in told.values())
+
+
+# -- what refers to each other -----------------------------------------------------------------------------
+
+
+def deployed(*words: str) -> str:
+    """Return what the command says on the standard error."""
+    err = StringIO()
+    call_command("mcp_deploy", *words, "--no-trial", stdout=StringIO(), stderr=err)
+    return err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("output", "folder", "context"),
+    [
+        ("ops", "ops", "../.."),
+        ("infra/ops", "infra/ops", "../../.."),
+        ("./ops/", "ops", "../.."),
+        (".", ".", ".."),
+        ("{here}/ops", "ops", "../.."),
+    ],
+)
+def test_compose_finds_the_dockerfile_and_the_dockerfile_its_entrypoint(
+    output: str, folder: str, context: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for target in ("docker", "compose"):
+        deployed(target, "-o", output.format(here=tmp_path))
+    compose = tmp_path / folder / "compose"
+    build = yaml.safe_load((compose / "compose.yaml").read_text())["services"]["migrate"]["build"]
+    assert build["context"] == context
+    assert (compose / context).resolve() == tmp_path
+    dockerfile = tmp_path / build["dockerfile"]
+    [files] = re.findall(r"^ARG FILES=(\S+)$", dockerfile.read_text(), re.M)
+    assert (tmp_path / files / "entrypoint.sh").is_file()
+    ignored = (dockerfile.parent / "Dockerfile.dockerignore").read_text().splitlines()
+    assert ignored[-1] == f"!{files}/entrypoint.sh"
+    assert (folder in ignored) is (folder != ".")
+
+
+def test_a_folder_elsewhere_is_to_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    said = deployed("compose", "-o", str(tmp_path / "elsewhere"))
+    assert "elsewhere is not in the project's folder" in said
+    assert "dockerfile: deploy/docker/Dockerfile" in (tmp_path / "elsewhere/compose/compose.yaml").read_text()
+
+
+@pytest.mark.parametrize("output", ["my ops", "ops;rm", "öps:x"])
+def test_a_folder_that_no_file_could_name_is_refused(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CommandError, match=r"^--output: "):
+        deployed("docker", "-o", output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ops").write_text("")
+    with pytest.raises(CommandError, match=r"^--output: .*ops"):
+        deployed("docker", "-o", "ops")
+
+
+# -- static files ------------------------------------------------------------------------------------------
+
+
+def test_nginx_serves_what_the_project_has_collected(tmp_path: Path, needs: Callable[..., None]) -> None:
+    needs("nginx")
+    folder = fresh.project(tmp_path / "shop", more='STATIC_ROOT = BASE_DIR / "collected"\n')
+    assert fresh.manage(folder, "collectstatic", "--noinput").returncode == 0
+    words = ("nginx", "--no-trial", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")
+    assert fresh.manage(folder, "mcp_deploy", *words).returncode == 0
+    emitted = (folder / "deploy/nginx/nginx.conf").read_text()
+    options = {"directory": str(folder), "static_url": "/static/", "static_root": "collected"}
+    with Nginx([1], **options) as nginx:
+        [part] = re.findall(r"^ {8}location /static/ {\n.*?}\n", nginx.emitted(), re.M | re.S)
+        assert part in emitted
+        address = f"http://{LOOPBACK}:{nginx.port}/static/admin/css/base.css"
+        with opener.open(address, timeout=20) as answer:
+            assert answer.headers["Content-Type"] == "text/css"
+            assert b"--primary" in answer.read()
