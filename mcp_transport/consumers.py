@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -51,8 +53,8 @@ class LiveConsumer(_Consumer, ABC):
     async def news(self) -> dict[str, Any]:
         """Return what the page is told. Raises: BackendError."""
 
-    def begin(self, user: Any) -> None:
-        """Remember who looks at what; it may ask the database."""
+    async def begin(self, user: Any) -> None:
+        """Remember who looks at what."""
 
     async def connect(self) -> None:
         """Accept who may view sessions, and close all others before they are accepted."""
@@ -60,9 +62,8 @@ class LiveConsumer(_Consumer, ABC):
         if not await sync_to_async(live.may_view)(user):
             await self.close()
             return
-        await sync_to_async(self.begin)(user)
         await self.accept()
-        self._following = asyncio.create_task(self._follow())
+        self._following = asyncio.create_task(self._follow(user))
 
     async def disconnect(self, code: int) -> None:
         """Look no more."""
@@ -78,8 +79,9 @@ class LiveConsumer(_Consumer, ABC):
         """Return what the address asks for."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1")))
 
-    async def _follow(self) -> None:
+    async def _follow(self, user: Any) -> None:
         try:
+            await self.begin(user)
             with translation.override(_language(self.asked.get("language", ""))):
                 await self._tell()
             await self.close(_NORMAL)
@@ -106,13 +108,30 @@ class LiveConsumer(_Consumer, ABC):
 
 
 class SessionConsumer(LiveConsumer):
-    """Tells what is new in a session."""
+    """Tells what is new in a session, from where the page says in its first message that it is."""
+
+    patience: float = 5.0
+    """Seconds until it begins anew for a page that says nothing."""
 
     _reading: live.Reading
 
-    def begin(self, user: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cursor = asyncio.Queue[str](maxsize=1)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Take the cursor, and ignore what is sent after it."""
+        if not self._cursor.full():
+            self._cursor.put_nowait(_cursor_of(text_data or ""))
+
+    async def begin(self, user: Any) -> None:
         """Begin to read where the page is."""
-        self._reading = live.Reading.begin(user, self.scope["url_route"]["kwargs"]["key"], self.asked)
+        cursor = ""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                cursor = await self._cursor.get()
+        key = self.scope["url_route"]["kwargs"]["key"]
+        self._reading = await sync_to_async(live.Reading.begin)(user, key, self.asked, cursor)
 
     async def news(self) -> dict[str, Any]:
         """Return what is new in the session."""
@@ -127,6 +146,15 @@ class DashboardConsumer(LiveConsumer):
     async def news(self) -> dict[str, Any]:
         """Return all sessions, calls and nodes, summed up."""
         return await live.dashboard_news()
+
+
+def _cursor_of(message: str) -> str:
+    """Return the cursor in a page's message, and none if it is not one."""
+    try:
+        cursor = json.loads(message)["cursor"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return cursor if isinstance(cursor, str) else ""
 
 
 def _language(asked: str) -> str:

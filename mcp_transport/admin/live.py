@@ -46,10 +46,10 @@ class Reading:
     after: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, user: Any, key: str, asked: Mapping[str, str]) -> Reading:
+    def begin(cls, user: Any, key: str, asked: Mapping[str, str], cursor: str = "") -> Reading:
         """Begin where a cursor says; that payloads are looked at is logged once, then the cursor says so."""
         reading = cls(user=str(user.pk), key=key, payloads=asked.get("payloads") == "1" and may_see_payloads(user))
-        known = reading._known(asked.get("cursor", ""))
+        known = reading._known(cursor)
         reading.after = known.get("after", {})
         if reading.payloads and not known.get("payloads"):
             logger.info("user %s looks at the payloads of session %s", user.pk, short_id(key))

@@ -138,7 +138,7 @@ class SessionAdmin(_Admin):
         self._check_may_view(request)
         if not _KEY.fullmatch(object_id):
             return self._back(request, over=object_id)
-        reading = live.Reading.begin(request.user, object_id, {"payloads": request.GET.get("payloads", "")})
+        reading = live.Reading.begin(request.user, object_id, request.GET)
         found = async_to_sync(reading.read)()
         if found is None:
             return self._back(request, over=object_id)
@@ -160,7 +160,8 @@ class SessionAdmin(_Admin):
         self._check_may_view(request)
         if not _KEY.fullmatch(key):
             return JsonResponse({"over": True})
-        return _told(live.session_news, live.Reading.begin(request.user, key, request.GET))
+        cursor = request.headers.get("X-Cursor", "")
+        return _told(live.session_news, live.Reading.begin(request.user, key, request.GET, cursor))
 
     @_readable
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:

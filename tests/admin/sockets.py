@@ -23,10 +23,11 @@ def socket(client: Client, place: str, origin: str = "http://testserver") -> Any
 
 
 @asynccontextmanager
-async def following(client: Client, place: str) -> AsyncIterator[Any]:
-    """Open a socket, and close it in the end."""
+async def following(client: Client, place: str, cursor: str = "") -> AsyncIterator[Any]:
+    """Open a socket, say where the page is, and close it in the end."""
     opened = socket(client, place)
     assert (await opened.connect())[0]
+    await opened.send_json_to({"cursor": cursor})
     yield opened
     await opened.disconnect()
 

@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from mcp_transport import Context, bootstrap, operations, tool
-from mcp_transport.consumers import DashboardConsumer, LiveConsumer
+from mcp_transport.consumers import DashboardConsumer, LiveConsumer, SessionConsumer
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
-from tests.admin.sockets import CLOSED, following, heard
+from tests.admin.sockets import CLOSED, following, heard, socket
 from tests.admin.visits import Visitor, aside, page
 from tests.engine.tools import Gate
 
@@ -70,11 +70,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def ask(request: pytest.FixtureRequest) -> Ask:
     """Ask for what is new, in either way."""
 
-    async def asked(client: Client, visitor: Visitor, **values: Any) -> Any:
+    async def asked(client: Client, visitor: Visitor, cursor: str = "", **values: Any) -> Any:
         place = f"{visitor.url('live')}?{urlencode(values)}"
         if request.param == "poll":
-            return (await aside(client.get, place)).json()
-        async with following(client, place) as opened:
+            return (await aside(client.get, place, headers={"X-Cursor": cursor})).json()
+        async with following(client, place, cursor) as opened:
             return await heard(opened)
 
     return asked
@@ -118,6 +118,35 @@ async def test_page_goes_on_where_it_was_loaded(ask: Ask, boss: Client, visitor:
     assert text.count('<li data-number="1">') == 1
     [cursor] = re.findall(r'data-cursor="([^"]+)"', text)
     assert (await ask(boss, visitor, cursor=cursor))["messages"] == []
+
+
+async def test_a_cursor_in_an_address_is_not_read(ask: Ask, boss: Client, visitor: Visitor) -> None:
+    cursor = (await ask(boss, visitor))["cursor"]
+    place = f"{visitor.url('live')}?{urlencode({'cursor': cursor})}"
+    assert len((await aside(boss.get, place)).json()["messages"]) == 1
+    async with following(boss, place) as opened:
+        assert len((await heard(opened))["messages"]) == 1
+
+
+@pytest.mark.parametrize("message", ["{", "[]", "1", '"a"', '{"cursor": 1}', "{}", "[" * 100_000])
+async def test_a_first_message_of_another_kind_is_no_cursor(message: str, boss: Client, visitor: Visitor) -> None:
+    opened = socket(boss, visitor.url("live"))
+    assert (await opened.connect())[0]
+    await opened.send_to(text_data=message)
+    assert len((await heard(opened))["messages"]) == 1
+    for word in ("later", "much later"):
+        await opened.send_to(text_data=word)
+    await opened.disconnect()
+
+
+async def test_a_page_that_says_nothing_is_told_from_the_beginning(
+    boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SessionConsumer, "patience", 0.001)
+    opened = socket(boss, visitor.url("live"))
+    assert (await opened.connect())[0]
+    assert len((await heard(opened))["messages"]) == 1
+    await opened.disconnect()
 
 
 # -- payloads ----------------------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ async def watch_a_call(watcher: Visitor, stage: AdminStage, name: str, state: st
         await expect(status).to_have_text(state)
     await expect(status).to_have_text("This session is over.")
     await watcher.assert_marked()
+    # Servers and proxies log addresses.
+    assert [address for address in watcher.addresses if "/live/" in address]
+    assert not [address for address in watcher.addresses if "cursor" in address]
 
 
 async def test_over_a_websocket(grace: Visitor, stage: AdminStage) -> None:

@@ -60,11 +60,14 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 
 class Visitor:
-    """A window that looks at one node, and what its browser complained of."""
+    """A window that looks at one node, what its browser complained of, and the addresses that it asked."""
 
     def __init__(self, page: Page, node: Node) -> None:
         self.page, self.node = page, node
         self.complaints: list[str] = []
+        self.addresses: list[str] = []
+        page.on("request", lambda request: self.addresses.append(request.url))
+        page.on("websocket", lambda opened: self.addresses.append(opened.url))
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 

@@ -34,6 +34,17 @@ http {{
     access_log {folder}/access.log line;
     server_tokens off;
 
+    # The live pages of the admin are WebSockets. For all other requests both headers are left out, which keeps
+    # connections to nodes open (HTTP/1.0 cannot, and "Connection: close" would be sent by default).
+    map $http_upgrade $upgrade {{
+        default         "";
+        "~*^websocket$" websocket;
+    }}
+    map $upgrade $upgrade_connection {{
+        default   "";
+        websocket upgrade;
+    }}
+
     upstream nodes {{
         # Strictly in turn: no ip_hash, no hash, no cookie. max_fails=0 because a 503 of a node, which may mean that
         # the session store is away, must reach the client with its Retry-After; counted as a failure it would soon
@@ -51,9 +62,9 @@ http {{
 
         location / {{
             proxy_pass http://nodes;
-            # Connections to nodes are kept open (HTTP/1.0 cannot, and "Connection: close" would be sent by default).
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            proxy_set_header Upgrade $upgrade;
+            proxy_set_header Connection $upgrade_connection;
             # With the port, which $host has not: the endpoint compares the Origin of web pages with it.
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;

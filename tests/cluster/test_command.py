@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Origin
 
+from mcp_transport.protocol.session import session_key
 from tests.cluster.client import Client
 from tests.cluster.processes import LOOPBACK, ROOT, free_port, is_free
 
@@ -95,6 +100,46 @@ async def test_everything_runs_until_the_signal_and_nothing_after_it(number: sig
     assert not any(exists(process["pid"]) for process in processes)
     assert all(is_free(process["port"]) for process in processes)
     assert not (tmp_path / ".cluster.json").exists()
+
+
+async def log_in(browser: httpx2.AsyncClient) -> None:
+    """Log in to the admin of the demonstration."""
+    [token] = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', (await browser.get("/admin/login/")).text)
+    form = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": token}
+    assert (await browser.post("/admin/login/", data=form)).status_code == 302
+
+
+async def test_a_session_s_page_is_live_through_nginx_and_nothing_secret_is_logged(tmp_path: Path) -> None:
+    async with command(tmp_path, port := free_port()) as cluster:
+        await cluster.printed("Stop with Ctrl-C.\n")
+        site = f"http://{LOOPBACK}:{port}"
+        async with (
+            Client(port) as client,
+            httpx2.AsyncClient(base_url=site, trust_env=False, headers={"Origin": site}) as browser,
+        ):
+            await client.initialize()
+            for _ in range(4):  # streams enough for a cursor of some length
+                await (await client.call("count_slowly", {"steps": 2, "delay_ms": 1})).text()
+            await log_in(browser)
+            place = f"/admin/mcp_transport/session/{session_key(client.session_id)}/"
+            [cursor] = re.findall(r'data-cursor="([^"]+)"', (await browser.get(f"{place}change/")).text)
+            for _ in range(3):  # nodes take turns
+                news = (await browser.get(f"{place}live/", headers={"X-Cursor": cursor})).json()
+                assert news["messages"] == []
+                cursor = news["cursor"]
+            cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+            headers = {"Cookie": cookies}
+            address = f"{site.replace('http', 'ws', 1)}{place}live/"
+            async with connect(address, additional_headers=headers, origin=Origin(site), proxy=None) as socket:
+                await socket.send(json.dumps({"cursor": cursor}))
+                async with asyncio.timeout(SECONDS):
+                    news = json.loads(await socket.recv())
+                    assert news["messages"] == []
+                    await (await client.call("whoami")).text()
+                    while "tools/call whoami" not in str(news["tables"]["timeline"]):
+                        news = json.loads(await socket.recv())
+        cluster.process.send_signal(signal.SIGINT)
+        assert await cluster.ended() == (0, "Stopping.\n")
 
 
 async def test_taken_port_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@
     const url = new URL(asked.address, window.location.href);
     if (protocol) url.protocol = protocol;
     url.searchParams.set("language", asked.language);
-    if (cursor) url.searchParams.set("cursor", cursor);
     if (asked.payloads) url.searchParams.set("payloads", "1");
     return url.href;
   }
@@ -166,7 +165,9 @@
 
   async function poll() {
     try {
-      const response = await fetch(address(), { redirect: "manual", headers: { Accept: "application/json" } });
+      // The cursor is in no address: servers and proxies log those.
+      const headers = { Accept: "application/json", "X-Cursor": cursor };
+      const response = await fetch(address(), { redirect: "manual", headers });
       hear(await response.json(), "polling");
     } catch {
       say("lost");
@@ -183,7 +184,8 @@
     socket = current;
     current.onopen = () => {
       opened = true;
-      if (socket !== current) current.close(); // the page was left meanwhile
+      if (socket === current) current.send(JSON.stringify({ cursor }));
+      else current.close(); // the page was left meanwhile
     };
     current.onmessage = (event) => {
       if (socket === current) hear(JSON.parse(event.data), "live");
