@@ -24,5 +24,7 @@ class MCPTransportConfig(AppConfig):
         watch_connections()
         for check in checks.CHECKS:
             register(check, Tags.compatibility)
+        for check in checks.DEPLOY_CHECKS:
+            register(check, Tags.compatibility, deploy=True)
         if discovery.is_starting_server():
             discovery.discover()

@@ -18,11 +18,11 @@ from django.http import HttpResponse
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
-from mcp_transport import bootstrap, conf
+from mcp_transport import bootstrap, conf, static_files
 from mcp_transport.discovery import declared, needs_declarations
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "DEPLOY_CHECKS"]
 
 TRIED_SDK: Final = ((2, 3), (2, 4))
 """The `mcp` releases this package was tried with: from the first, below the second."""
@@ -237,6 +237,23 @@ def check_cors(**kwargs: Any) -> Iterator[CheckMessage]:
         id="mcp_transport.W013",
     )
 
+
+def check_static_files(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn of static files that nobody can serve."""
+    if "django.contrib.staticfiles" not in settings.INSTALLED_APPS or static_files.are_served():
+        return
+    if not getattr(settings, "STATIC_ROOT", None):
+        yield Warning(
+            "STATIC_ROOT is not set: an ASGI server serves no static files, and nothing else can, so that the admin "
+            "has no style.",
+            hint="Set STATIC_ROOT, run collectstatic and have the web server serve it, or use WhiteNoise; "
+            "docs/howto/deploy-with-daphne.md tells how, also while you develop.",
+            id="mcp_transport.W014",
+        )
+
+
+DEPLOY_CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (check_static_files,)
+"""Those of `check --deploy` alone."""
 
 CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_settings,

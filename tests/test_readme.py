@@ -88,6 +88,11 @@ class Reader:
         self.folder = Path(where.read_text().strip())
         where.unlink()
 
+    def get(self, path: str) -> str:
+        """Return a page of the server that runs."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=SECONDS) as answer:
+            return str(answer.read().decode())
+
     @contextmanager
     def serve(self, command: list[str]) -> Iterator[str]:
         """Start the server on a socket that listens already, so that no port is guessed; return its port."""
@@ -126,6 +131,9 @@ def test_quick_start_does_what_it_says(steps: object, tmp_path: Path) -> None:
         reader = Reader(tmp_path, stack)
         for language, content in blocks:
             reader.do(language, content)
+        if steps is tutorial:
+            assert "Log in" in reader.get("/admin/login/")
+            assert "--primary" in reader.get("/static/admin/css/base.css"), "the admin has its style"
 
 
 def test_readme_is_short() -> None:

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from django.conf import settings
 
-__all__ = ["defaults", "exists", "folder_of", "is_inside", "root", "serves_static_files"]
+from mcp_transport import static_files
+
+__all__ = ["defaults", "exists", "folder_of", "is_inside", "root"]
 
 _PUBLIC_HOST: Final = r"(?!localhost$|.*\.localhost$|[0-9.]+$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+"
 
@@ -46,11 +48,6 @@ def folder_of(output: Path) -> str:
     return output.resolve().relative_to(root()).as_posix()
 
 
-def serves_static_files() -> bool:
-    """Tell whether the project's own middleware does."""
-    return any("whitenoise" in name.lower() for name in settings.MIDDLEWARE)
-
-
 def _application() -> str:
     """Return the ASGI application: the one that the settings name, or the `asgi.py` near wsgi.py or the settings."""
     if named := getattr(settings, "ASGI_APPLICATION", None):
@@ -78,9 +75,8 @@ def _static_files() -> dict[str, Any]:
     collected = getattr(settings, "STATIC_ROOT", None)
     if not (collected and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
         return {"static_files": False}
-    url = settings.STATIC_URL or ""
-    if serves_static_files() or not url.startswith("/") or url.startswith("//"):
+    if static_files.are_served():
         return {}
     place = (root() / collected).resolve()
     inside = place.relative_to(root()) if place.is_relative_to(root()) else place
-    return {"static_url": url, "static_root": str(inside)}
+    return {"static_url": settings.STATIC_URL, "static_root": str(inside)}

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, Final
 
-from mcp_transport.deployment import project
 from mcp_transport.deployment.docker import THROWAWAY
 from mcp_transport.deployment.values import Deployment
 
@@ -88,10 +87,9 @@ def _known(host: str) -> dict[str, Any]:
     from django.conf import settings
     from django.http.request import validate_host
 
-    from mcp_transport import bootstrap, conf
+    from mcp_transport import bootstrap, conf, static_files
 
     databases = settings.DATABASES.items()
-    url = settings.STATIC_URL or ""
     return {
         "is_debug": bool(settings.DEBUG),
         "has_host": validate_host(host, settings.ALLOWED_HOSTS),
@@ -105,7 +103,7 @@ def _known(host: str) -> dict[str, Any]:
         },
         "has_static_files": "django.contrib.staticfiles" in settings.INSTALLED_APPS,
         "static_root": str(getattr(settings, "STATIC_ROOT", None) or ""),
-        "serves_static_files": project.serves_static_files() or not url.startswith("/") or url.startswith("//"),
+        "serves_static_files": static_files.are_served(),
     }
 
 

@@ -16,6 +16,7 @@ from django.urls import include, path
 from mcp_transport import bootstrap, checks, conf, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.protocol.origin import REQUEST_HEADERS
+from tests.settings import INSTALLED_APPS
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 FILE = "django.core.cache.backends.filebased.FileBasedCache"
@@ -496,3 +497,35 @@ def test_cors_headers_that_grant_all_are_fine(cors: Any) -> None:
 def test_cors_headers_do_not_matter_to_the_mount(cors: Any) -> None:
     cors.ROOT_URLCONF = "tests.api.urls"
     assert not found("W013")
+
+
+# -- static files --------------------------------------------------------------------------------------
+
+
+def deployed() -> list[CheckMessage]:
+    """Return what `manage.py check --deploy` says of static files."""
+    return [item for item in run_checks(include_deployment_checks=True) if item.id == "mcp_transport.W014"]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_warned"),
+    [
+        ({}, True),
+        ({"STATIC_ROOT": "collected"}, False),
+        ({"STATIC_URL": "https://cdn.example.com/"}, False),
+        ({"STATIC_URL": "//cdn.example.com/"}, False),
+        ({"STATIC_URL": None}, False),
+        ({"MIDDLEWARE": ["whitenoise.middleware.WhiteNoiseMiddleware"]}, False),
+        ({"INSTALLED_APPS": INSTALLED_APPS}, False),
+    ],
+    ids=str,
+)
+def test_static_files_that_nobody_serves(change: dict[str, Any], is_warned: bool, settings: Any) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.staticfiles"]
+    settings.STATIC_URL = "/static/"
+    for name, value in change.items():
+        setattr(settings, name, value)
+    messages = deployed()
+    assert bool(messages) is is_warned
+    assert found("W014") == [], "with --deploy alone"
+    assert all("WhiteNoise" in (message.hint or "") for message in messages)
