@@ -146,6 +146,7 @@ def test_tokens_are_revoked_by_id_and_by_hint(ann: User) -> None:
         ("nothing", "No token has a hint that begins with 'nothing'"),
         ("MCP_", "No token has a hint that begins with 'MCP_'"),
         ("0", "No token has the id '0'"),
+        ("9" * 5000, "No token has a hint that begins with"),
     ],
 )
 def test_unclear_name_revokes_nothing(name: str, message: str, ann: User) -> None:

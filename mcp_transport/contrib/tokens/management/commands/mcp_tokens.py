@@ -16,6 +16,7 @@ from mcp_transport.management.numbers import MOST_DAYS, whole_number
 
 __all__ = ["Command"]
 
+_LONGEST_ID = 20  # digits of 64 bits
 _ROW = "{:>6}  {:12}  {:16}  {:16}  {:24}  {:19}  {:19}  {:8}"
 
 
@@ -92,14 +93,15 @@ def _find_user(name: str) -> Any:
 
 
 def _find(name: str) -> PersonalToken:
-    if name.isdecimal():
+    is_id = name.isdecimal() and len(name) <= _LONGEST_ID
+    if is_id:
         found = list(PersonalToken.objects.filter(pk=int(name)))
     else:
         # SQLite ignores the case in a LIKE.
         near = PersonalToken.objects.filter(hint__startswith=name)
         found = [token for token in near if token.hint.startswith(name)]
     if len(found) != 1:
-        which = "the id" if name.isdecimal() else "a hint that begins with"
+        which = "the id" if is_id else "a hint that begins with"
         raise CommandError(f"{'No token' if not found else 'More than one token'} has {which} {name!r}.")
     return found[0]
 
