@@ -84,7 +84,8 @@ BY_THE_SERVER = {
     "mcp_transport.protocol.versions.sessionless",
     "mcp_transport.redaction._kind",
     "mcp_transport.redaction._code",
-    "mcp_transport.serialization._schema",
+    "mcp_transport.return_types._schema",
+    "mcp_transport.serialization._open_members",
 }
 """Caches of settings, of declarations and of code."""
 
