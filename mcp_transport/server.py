@@ -34,6 +34,7 @@ from mcp_transport.making import (
     refuse_unpublished,
     texts,
 )
+from mcp_transport.parameters import aliases
 from mcp_transport.resource_uris import normalized
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
@@ -190,6 +191,11 @@ def resource(
         options.setdefault("name", adapted.__name__)
         options.setdefault("description", inspect.getdoc(adapted))
         made = texts(options)
+        if renamed := aliases(inspect.signature(adapted).parameters.values()):
+            alias, name = next(iter(renamed.items()))
+            raise refusal(
+                function, f"{name!r} cannot have the alias {alias!r}: a URI has the names of the parameters"
+            )
         # A throw-away server checks the URI against the function's parameters, here where the mistake is.
         server = quiet_server("check")
         made_of(adapted, lambda _: server.resource(uri, **made)(adapted))

@@ -77,10 +77,11 @@ def read(function: Any) -> Declared:
     if len(contexts) > 1:
         raise refusal(named, f"the parameters {' and '.join(contexts)} both take the context")
     hints |= dict.fromkeys(contexts, SDKContext)  # the SDK looks for no other class, and not inside Annotated
-    parameters = [
-        in_words(item.replace(annotation=hints.get(item.name, item.annotation)))
-        for item in signature.parameters.values()
-    ]
+    annotated = (
+        item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
+    )
+    # Arguments are passed by name, and one that needs one may follow one that does not.
+    parameters = [in_words(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
     returns = hints.get("return", inspect.Signature.empty)
     return Declared(
         function=named,

@@ -73,6 +73,7 @@ BY_THE_SERVER = {
     "mcp_transport.engine.json_text._more_than",
     "mcp_transport.engine.session_id._cipher",
     "mcp_transport.kernel.arguments._hasty",
+    "mcp_transport.kernel.arguments._no_texts",
     "mcp_transport.kernel.calling._wrapped_scalar",
     "mcp_transport.kernel.texts._model",
     "mcp_transport.model_fields._plain_type",
