@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import AsyncIterable, Iterator
+from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.http import HttpRequest
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.utilities.types import Audio, Image
 from mcp_types import CallToolResult, ContentBlock, InputRequiredResult
+from typing_extensions import is_typeddict
 
 from mcp_transport.return_types import json_schema
 
@@ -43,12 +45,17 @@ def return_fault(annotation: Any, *, is_published: bool = False) -> str:
     )
 
 
-def parameter_fault(parameter: inspect.Parameter) -> str:
-    """Say what to take in place of a parameter that no argument can be."""
+def parameter_fault(parameter: inspect.Parameter, *, is_published: bool = False) -> str:
+    """Say what to take in place of a parameter that no argument can be, also if its schema is published."""
     if parameter.name.startswith("_"):
         return f"the parameter {parameter.name!r} begins with an underscore; give it another name"
     hint = parameter.annotation
-    if hint is inspect.Parameter.empty or hint is SDKContext or json_schema(hint) is not None:
+    if hint is inspect.Parameter.empty or hint is SDKContext:
+        return ""
+    parts = list(_parts(hint))
+    if any(isinstance(part, Enum) for part in parts):
+        return f"the parameter {parameter.name!r} is a Literal of members of an enum; take the enum, or their values"
+    if not any(part in _NEVER for part in parts) and (is_published or json_schema(hint) is not None):
         return ""
     named = f"the parameter {parameter.name!r} cannot be {_name(hint)}"
     return f"{named}, since arguments are JSON. {_instead(hint)}"
@@ -62,6 +69,10 @@ def _instead(hint: Any) -> str:
             return "Take the context, as in ctx: Context, and use ctx.request"
         if issubclass(part, AbstractBaseUser | AnonymousUser) or _is_user_model(part):
             return "Take the context, as in ctx: Context, and use ctx.user, or take another user's key"
+        if issubclass(part, models.QuerySet | models.Manager):
+            return "Take keys, as in ids: list[int], and get the objects in the function"
+        if is_typeddict(part):
+            return "Take TypedDict from typing_extensions, which pydantic needs before Python 3.12"
         if issubclass(part, models.Model):
             name = part._meta.model_name
             return f"Take its key, as in {name}_id: int, and get the object in the function"

@@ -42,12 +42,17 @@ def advice(**hints: bool | None) -> ToolAnnotations | None:
 
 def made_of(adapted: Callable[..., Any], make: Callable[..., Any], returned: Any = None) -> Any:
     """Call an SDK factory, and say in our words where the function stands and what is wrong if it refuses."""
+    parameters = inspect.signature(adapted).parameters.values()
     try:
-        return make(adapted)
+        made = make(adapted)
     except (InvalidSignature, PydanticUserError, ValueError, TypeError) as error:
-        faults = (*map(parameter_fault, inspect.signature(adapted).parameters.values()), return_fault(returned))
+        faults = (*map(parameter_fault, parameters), return_fault(returned))
         reason = described(error) if isinstance(error, ValidationError) else str(error)
         raise refusal(adapted, next(filter(None, faults), reason)) from error
+    for parameter in parameters:
+        if fault := parameter_fault(parameter, is_published=True):
+            raise refusal(adapted, fault)
+    return made
 
 
 def texts(options: dict[str, Any]) -> dict[str, Any]:
