@@ -77,6 +77,7 @@ RETURNED = {
     "dict": Row(dict, {"a": 1}, {"a": 1}, NO_SCHEMA),
     "dict with models": Row(dict, {"a": MUG, 1: 2}, {"a": SENT_MUG, "1": 2}, NO_SCHEMA),
     "dict with other keys": Row(dict, {WHEN.date(): 1, kinds.Color.RED: 2}, {"2026-11-29": 1, "red": 2}, NO_SCHEMA),
+    "empty dict": Row(dict, {}, {}, NO_SCHEMA),
     "list": Row(list, [1, MUG], [1, SENT_MUG], NO_SCHEMA),
     "tuple": Row(tuple, (1, "a"), [1, "a"], NO_SCHEMA),
     "set": Row(set, {1}, [1], NO_SCHEMA),
@@ -120,6 +121,8 @@ RETURNED = {
     "pattern": Row(re.Pattern, re.compile("a"), "a", NO_SCHEMA),
     "dict with numbers for keys": Row(dict[int, str], {1: "a"}, {"1": "a"}),
     "dict with pairs for keys": Row(dict[tuple[int, int], int], {(1, 2): 1}, {"1,2": 1}),
+    "models with numbers for keys": Row(dict[int, Product], {1: MUG}, {"1": SENT_MUG}, DJANGO),
+    "bare Iterable": Row(Iterable, [1, 2], [1, 2], NO_SCHEMA),
     # collections
     "OrderedDict": Row(collections.OrderedDict, collections.OrderedDict(a=1), {"a": 1}, NO_SCHEMA),
     "Counter": Row(collections.Counter, collections.Counter("aab"), {"a": 2, "b": 1}, NO_SCHEMA),
@@ -132,6 +135,7 @@ RETURNED = {
     "MappingProxyType": Row(types.MappingProxyType, types.MappingProxyType({"a": 1}), {"a": 1}, NO_SCHEMA),
     # classes with members
     "NamedTuple": Row(kinds.Place, kinds.Place(1, "a"), [1, "a"], NO_SCHEMA),
+    "list of NamedTuple": Row(list[kinds.Place], [kinds.Place(1, "a")], [[1, "a"]]),
     "NamedTuple with a model": Row(kinds.Pair, kinds.Pair(MUG, 1), [SENT_MUG, 1], DJANGO),
     "TypedDict": Row(kinds.Members, {"a": 1}, {"a": 1}),
     "TypedDict in a list": Row(list[kinds.Members], [{"a": 1}], [{"a": 1}], "before Python 3.12 the SDK refuses it"),
@@ -176,6 +180,9 @@ RETURNED = {
     "dict with members for keys": Row(dict[kinds.Color, int], {kinds.Color.RED: 1}, {"red": 1}),
     # values
     "Decimal": Row(decimal.Decimal, decimal.Decimal("7.50"), "7.50", NO_SCHEMA),
+    "annotated Decimal": Row(
+        Annotated[decimal.Decimal, Field(description="Euro.")], decimal.Decimal("7.50"), "7.50", NO_SCHEMA
+    ),
     "Decimal or None": Row(decimal.Decimal | None, decimal.Decimal(1), "1"),
     "Fraction": Row(fractions.Fraction, fractions.Fraction(1, 2), "1/2", NO_SCHEMA),
     "date": Row(datetime.date, WHEN.date(), "2026-11-29", NO_SCHEMA),
@@ -229,6 +236,7 @@ RETURNED = {
     "Page as a list": Row(list[Product], Paginator([MUG], 2).page(1), [SENT_MUG], DJANGO),
     "translation": Row(str, _("Password"), "Password", LAZY),
     "translations": Row(list[str], [_("Password")], ["Password"], LAZY),
+    "translations by name": Row(dict[str, str], {"a": _("Password")}, {"a": "Password"}, LAZY),
     "Promise": Row(Promise, lazystr("a"), "a", DJANGO),
     "Promise or None": Row(Promise | None, lazystr("a"), "a", DJANGO),
     "reverse_lazy": Row(str, reverse_lazy("admin:index"), "/admin/", LAZY),
@@ -266,7 +274,8 @@ _OTHERWISE = """
     dict with models, dict with other keys, list, half a character, range, text, LiteralString, Mapping, Sequence,
     Sequence of numbers, Iterable, Iterator, Generator, Collection, keys, map, Awaitable, dict with pairs for keys,
     Counter, ChainMap, UserDict, UserList, MappingProxyType, class with hints, attrs, list of attrs, secret,
-    secret member, computed member, Flag, list of Flag, bytearray, TypedDict, TypedDict in a list, subclass of dict, SafeString,
+    secret member, computed member, Flag, list of Flag, bytearray, TypedDict, TypedDict in a list,
+    bare Iterable, subclass of dict, SafeString,
     int beyond 64 bits, rows, Literal of a member
 """
 NOT_AS_IT_WAS = frozenset(name.strip() for name in _OTHERWISE.split(","))

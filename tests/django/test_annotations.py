@@ -25,20 +25,24 @@ pytestmark = pytest.mark.usefixtures("declarations")
 ERAS = ("2025-11-25", "2026-07-28")
 
 
-def returning(kind: Any, value: Any) -> Any:
+def returning(kind: Any, value: Any, is_async: bool = False) -> Any:
     def made() -> Any:
         return value
 
-    made.__annotations__ = {"return": kind}
-    return made
+    async def made_later() -> Any:
+        return value
+
+    function = made_later if is_async else made
+    function.__annotations__ = {"return": kind}
+    return function
 
 
-@pytest.fixture
-def rows(declarations: Any) -> dict[str, str]:
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def rows(request: pytest.FixtureRequest, declarations: Any) -> dict[str, str]:
     """Declare each row; return the names of their tools."""
     named = {name: f"row_{number}" for number, name in enumerate(RETURNED)}
     for name, row in RETURNED.items():
-        tool(name=named[name], description=name)(returning(row.kind, row.value))
+        tool(name=named[name], description=name)(returning(row.kind, row.value, request.param))
     return named
 
 
