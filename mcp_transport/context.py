@@ -8,7 +8,6 @@ from typing import Any, Final
 import orjson
 from django.http import HttpRequest
 from django.utils.functional import Promise
-from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import (
@@ -26,7 +25,14 @@ from mcp_types import (
 from pydantic import AnyUrl
 
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.kernel import Caller, CallerSession, ask_client, send_log
+from mcp_transport.kernel import (
+    Caller,
+    CallerSession,
+    ElicitationResult,
+    ElicitSchemaModelT,
+    ask_client,
+    send_log,
+)
 from mcp_transport.parameters import form_in_words, with_texts
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.resource_uris import normalized

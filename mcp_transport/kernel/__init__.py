@@ -7,6 +7,8 @@ dispatch context. Those seams may move in a minor release, so nothing outside th
 
 from __future__ import annotations
 
+from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
+
 from mcp_transport.kernel.access import Rule
 from mcp_transport.kernel.envelope import open_envelope, request_headers
 from mcp_transport.kernel.events import EventBus
@@ -35,6 +37,8 @@ __all__ = [
     "Caller",
     "CallerSession",
     "ClientError",
+    "ElicitSchemaModelT",
+    "ElicitationResult",
     "EventBus",
     "Exchange",
     "Facts",
