@@ -65,8 +65,6 @@ _UNKNOWN: Final[dict[Any, Any]] = {
 _BASES: Final = (*_QUERYSETS, Page, Promise, FieldFile, LazyObject, Flag)
 _PRIMITIVES: Final = (str, int, float, bool, bytes, object, type(None))
 
-_None: Final[frozenset[Any]] = frozenset()
-
 
 def wire_annotation(annotation: Any) -> Any:
     """Replace types in a return annotation that have no JSON Schema of their own; leave the rest as it is.
@@ -76,7 +74,7 @@ def wire_annotation(annotation: Any) -> Any:
     """
     if typing.get_origin(annotation) in (Awaitable, Coroutine):  # which a plain function may return
         annotation = typing.get_args(annotation)[-1]
-    return _whole(_replaced(annotation, _None))
+    return _whole(_replaced(annotation, frozenset()))
 
 
 def json_schema(annotation: Any) -> dict[str, Any] | None:
