@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 from django.http import HttpRequest
+from django.utils.functional import Promise
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import (
@@ -21,10 +22,21 @@ from mcp_types import (
     SamplingMessage,
     TextContent,
 )
+from pydantic import AnyUrl
 
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.kernel import Caller, CallerSession, ask_client, send_log
+from mcp_transport.kernel import (
+    Caller,
+    CallerSession,
+    ElicitationResult,
+    ElicitSchemaModelT,
+    ask_client,
+    send_log,
+)
+from mcp_transport.parameters import form_in_words, with_texts
 from mcp_transport.protocol.principal import Principal
+from mcp_transport.resource_uris import normalized
+from mcp_transport.serialization import sent, to_wire
 
 __all__ = ["Context", "SessionState"]
 
@@ -86,8 +98,28 @@ class Context(SDKContext[Any, Caller]):
         return SessionState(self._caller.own_session)
 
     async def log(self, level: str, data: Any, *, logger_name: str | None = None) -> None:
-        """Send the client a log message, if it asked for that level."""
-        await send_log(self, level, data, logger_name)
+        """Send the client a log message, if it asked for that level; `data` may be what a result may be."""
+        await send_log(self, level, await sent(data), logger_name)
+
+    async def report_progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell the client how far the call is, if it asked for that.
+
+        Raises:
+            ToolError: a number has no form in JSON.
+        """
+        await super().report_progress(*(to_wire(value) for value in (progress, total, message)))
+
+    async def elicit(self, message: str, schema: type[ElicitSchemaModelT]) -> ElicitationResult[ElicitSchemaModelT]:
+        """Ask the user by a form made of a pydantic model of texts, numbers and booleans.
+
+        Raises:
+            MCPError: the client cannot be asked, or did not answer in time.
+        """
+        return await super().elicit(str(message), form_in_words(schema))
+
+    async def notify_resource_updated(self, uri: str | AnyUrl) -> None:
+        """Tell who subscribed to a resource that it has changed; its URI may be written as it was declared."""
+        await super().notify_resource_updated(normalized(str(uri)))
 
     async def debug(self, data: Any, *, logger_name: str | None = None) -> None:
         """Send a log message of level debug."""
@@ -115,7 +147,7 @@ class Context(SDKContext[Any, Caller]):
         Raises:
             MCPError: the client cannot be asked, or did not answer in time.
         """
-        params = ElicitRequestFormParams(message=message, requested_schema=schema)
+        params = ElicitRequestFormParams(message=str(message), requested_schema=to_wire(schema))
         return await ask_client(self, ElicitRequest(params=params), ElicitResult)
 
     async def sample(
@@ -126,8 +158,8 @@ class Context(SDKContext[Any, Caller]):
         Raises:
             MCPError: the client cannot be asked, or did not answer in time.
         """
-        if isinstance(messages, str):
-            messages = [SamplingMessage(role="user", content=TextContent(type="text", text=messages))]
+        if isinstance(messages, str | Promise):
+            messages = [SamplingMessage(role="user", content=TextContent(type="text", text=str(messages)))]
         params = CreateMessageRequestParams(messages=list(messages), max_tokens=max_tokens, **options)
         return await ask_client(self, CreateMessageRequest(params=params), CreateMessageResult)
 
@@ -169,7 +201,7 @@ class SessionState:
         """
         session = self._required()
         try:
-            encoded = orjson.dumps(value)
+            encoded = orjson.dumps(with_texts(value))
         except TypeError as error:
             raise ToolError(f"session state {name!r} must be JSON-serialisable: {error}") from error
         if len(encoded) > MAX_VALUE_BYTES:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
 from django.core.management.base import BaseCommand
+from django.utils import translation
 from django.utils.module_loading import autodiscover_modules
 
 if TYPE_CHECKING:
@@ -51,9 +54,10 @@ def discover() -> None:
         declarations, modules = server.declared, set(sys.modules)
         before = declarations.copy()
         try:
-            autodiscover_modules("mcp")
-            for declare in _waiting:
-                declare()
+            with _language_of_the_project():
+                autodiscover_modules("mcp")
+                for declare in _waiting:
+                    declare()
         except BaseException:
             # An import of a module that has declared something has to declare it again.
             for name in (declarations.modules() | {f"{name}.mcp" for name in names}) - modules:
@@ -62,6 +66,12 @@ def discover() -> None:
             raise
         _discovered.update(names)
         _waiting.clear()
+
+
+def _language_of_the_project() -> AbstractContextManager[None]:
+    """Return what makes texts of declarations, in one language, although the first request may have another."""
+    is_other = translation.get_language() != settings.LANGUAGE_CODE
+    return translation.override(settings.LANGUAGE_CODE) if is_other else nullcontext()
 
 
 def on_discovery(declare: Callable[[], None]) -> None:

@@ -15,13 +15,13 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import conf
 from mcp_transport.kernel import adopt_context
-from mcp_transport.serialization import reads_database, to_wire
-from mcp_transport.signatures import read, where
-from mcp_transport.threads import in_thread, run_limited
+from mcp_transport.serialization import sent, to_wire
+from mcp_transport.signatures import read, refusal, where
+from mcp_transport.threads import run_limited
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["adapt", "databases_with_atomic_requests", "where"]
+__all__ = ["adapt", "databases_with_atomic_requests", "refusal", "where"]
 
 
 def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -33,12 +33,14 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
         DefinitionError: the function cannot be served, and why.
     """
     declared = read(function)
-    contexts, is_async = declared.contexts, declared.is_async
+    contexts, aliases, is_async = declared.contexts, declared.aliases, declared.is_async
 
     async def run(*args: Any, **kwargs: Any) -> Any:
         for name, kind in contexts.items():
             if isinstance(kwargs.get(name), SDKContext):
                 kwargs[name] = adopt_context(kwargs[name], kind)
+        if aliases:
+            kwargs = {aliases.get(name, name): value for name, value in kwargs.items()}
         if not is_async:
             work = partial(_run, function, atomic, args, kwargs)
             result = await run_limited(work, conf.get("TOOL_THREADS"), partial(_log_abandoned, where(function)))
@@ -46,8 +48,7 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
                 return result
         else:
             result = function(*args, **kwargs)
-        result = await result
-        return await in_thread(lambda: to_wire(result)) if reads_database(result) else to_wire(result)
+        return await sent(await result)
 
     described: Callable[..., Coroutine[Any, Any, Any]] = declared.describe(run)
     return described

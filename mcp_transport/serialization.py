@@ -1,58 +1,40 @@
-"""Django's values as results: their schema when a tool is declared, plain data when it returns."""
+"""Django's values as results: plain data, when a function returns."""
 
 from __future__ import annotations
 
+import copy
+import math
 import re
-import types
-import typing
-from collections import Counter, OrderedDict, defaultdict
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Collection,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-    MutableSequence,
-    Sequence,
-    Set,
-)
-from dataclasses import is_dataclass
-from datetime import date, time, timedelta
+from collections.abc import AsyncIterable, Awaitable, Collection, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import PurePath
-from typing import Annotated, Any, Final, NewType, Union
-from uuid import UUID
+from typing import Any, Final
 
 from django.contrib.auth.hashers import get_hashers_by_algorithm
 from django.db import models
+from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
-from django.utils.functional import Promise
-from pydantic import BaseModel, Field
+from django.utils.datastructures import MultiValueDict
+from django.utils.functional import LazyObject, Promise, empty
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from mcp_transport import conf, querysets
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import TooLarge
-from mcp_transport.model_fields import annotation_of, instance_values, object_type, served_fields, unread_fields
+from mcp_transport.model_fields import instance_values, unread_fields
+from mcp_transport.threads import in_thread
 
-__all__ = ["reads_database", "to_wire", "wire_annotation"]
+__all__ = ["reads_database", "sent", "to_wire"]
 
-_LISTS: Final = (list, set, frozenset, Sequence, Collection, Iterable, Iterator, Generator)
 _QUERYSETS: Final = (models.QuerySet, models.Manager, RawQuerySet)
 _LAZY: Final = (*_QUERYSETS, Iterator)
-_BARE: Final[dict[type, Any]] = {
-    **dict.fromkeys((dict, Mapping, MutableMapping, OrderedDict, defaultdict, Counter), dict[str, Any]),
-    **dict.fromkeys((*_LISTS, MutableSequence, Set), list[Any]),
-    tuple: tuple[Any, ...],
-}
-_VALUES: Final = (date, time, timedelta, Decimal, UUID, Enum, PurePath, tuple)
 _TEXTS: Final = (str, bytes, bytearray, memoryview, Promise, BaseModel, Enum, type, IPv4Network, IPv6Network)
-_NUMBERS: Final = frozenset({int, bool, float, type(None)})
+_NUMBERS: Final = frozenset({int, bool, type(None)})
 
 # Characters up to which nobody asks how long a text may be.
 _LONG: Final = 64 * 1024
@@ -61,50 +43,17 @@ _LONG: Final = 64 * 1024
 _HASH: Final = re.compile(r"([\w-]{1,40})\$\S+")
 
 
-def wire_annotation(annotation: Any) -> Any:
-    """Replace types in a return annotation that have no JSON Schema of their own; leave the rest as it is.
-
-    Raises:
-        DefinitionError: a model has a field that cannot be served.
-    """
-    return _without_django(_spelled_out(annotation))
-
-
-def _spelled_out(annotation: Any) -> Any:
-    """Return the annotation of a whole result in a form of which the SDK derives a schema."""
-    if typing.get_origin(annotation) is Annotated:
-        kind, *metadata = typing.get_args(annotation)
-        return Annotated[_spelled_out(kind), *metadata]
-    if not isinstance(annotation, type) or typing.get_origin(annotation) is not None:
-        return annotation
-    if annotation in _BARE:
-        return _BARE[annotation]
-    # The SDK looks for members in any class, but not behind a new name for it.
-    return NewType(annotation.__name__, annotation) if issubclass(annotation, _VALUES) else annotation
-
-
-def _without_django(annotation: Any) -> Any:
-    origin: Any = typing.get_origin(annotation)
-    arguments = typing.get_args(annotation)
-    if isinstance(origin or annotation, type) and issubclass(origin or annotation, _QUERYSETS):
-        return list[Any]  # rows may be objects, lists or single values, which the annotation does not tell
-    if isinstance(annotation, type) and issubclass(annotation, models.Model):
-        return dict[str, Any] if annotation is models.Model else _schema(annotation)
-    replaced = tuple(map(_without_django, arguments))
-    if origin in (Iterator, Generator):
-        return types.GenericAlias(list, replaced[:1])
-    if origin is None or all(new is old for new, old in zip(replaced, arguments, strict=True)):
-        return annotation
-    if origin in (Union, types.UnionType):
-        return Union[replaced]  # noqa: UP007  # of a tuple made at run time
-    return types.GenericAlias(list, replaced[:1]) if origin in _LISTS else origin[replaced]
+async def sent(value: Any) -> Any:
+    """Do what `to_wire` does, in a thread where it may query the database."""
+    return await in_thread(lambda: to_wire(value)) if reads_database(value) else to_wire(value)
 
 
 def reads_database(value: Any) -> bool:
     """Tell whether `to_wire` may query the database: for what is lazy, or for fields that only the database knows."""
-    if type(value) in _NUMBERS or isinstance(value, str):
+    kind: Any = type(value)  # mypy: a class is no Hashable
+    if kind in _NUMBERS or kind is float or issubclass(kind, str):
         return False
-    if isinstance(value, _LAZY):
+    if issubclass(kind, LazyObject) or isinstance(value, _LAZY):
         return True
     if isinstance(value, models.Model):
         return bool(unread_fields(value))
@@ -112,39 +61,99 @@ def reads_database(value: Any) -> bool:
         return any(map(reads_database, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(reads_database, value))
+    if names := _open_members(kind):
+        return any(reads_database(getattr(value, name, None)) for name in names)
     return isinstance(value, Mapping) or _is_read(value)
 
 
 def to_wire(value: Any) -> Any:
-    """Replace model instances and querysets by plain data, also in lists and dicts; what is lazy is read.
+    """Replace model instances and querysets by plain data, wherever they stand; what is lazy is read.
 
     A member of a dict that holds a password hash is left out.
 
     Raises:
         DefinitionError: a password hash stands where it cannot be left out, or something asynchronous.
+        ToolError: a number has no form in JSON.
         TooLarge: what is lazy is larger than a result may be, perhaps without an end.
     """
-    if type(value) in _NUMBERS:
+    kind = type(value)
+    if kind in _NUMBERS:
         return value
+    if kind is float:
+        return _finite(value)
+    if issubclass(kind, LazyObject):
+        return to_wire(_loaded(value))
     if isinstance(value, str):
         return _sent_text(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return _items(value)
+    if isinstance(value, dict):
+        return _members(dict(value.lists()) if isinstance(value, MultiValueDict) else value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Replace what is an object of its own class."""
     if isinstance(value, models.Model):
         return {name: to_wire(item) for name, item in instance_values(value).items()}
     if isinstance(value, _QUERYSETS):
         return _read(querysets.read(value))
-    if isinstance(value, list | tuple | set | frozenset):
-        return _items(value)
-    if isinstance(value, dict):
-        return _members(value)
     if isinstance(value, Mapping):
         return _members(dict(value))
+    kind: Any = type(value)
+    if names := _open_members(kind):
+        return _record(value, names)
+    if isinstance(value, FieldFile):
+        return value.name
     if _is_read(value):
         return _read(value)
     if isinstance(value, AsyncIterable | Awaitable):
         raise DefinitionError(
             f"a result holds {type(value).__name__}, which cannot be sent; await it, or return a list"
         )
+    if isinstance(value, Decimal):
+        return _finite(value)
     return str(value) if isinstance(value, Promise) else value
+
+
+def _finite(value: Any) -> Any:
+    if math.isfinite(value):
+        return value
+    raise ToolError(f"a result holds {value}, which is no number in JSON")
+
+
+def _loaded(value: Any) -> Any:
+    """Return what a lazy object stands for, such as `request.user`."""
+    if value._wrapped is empty:
+        value._setup()
+    return value._wrapped
+
+
+@cache
+def _open_members(kind: Any) -> tuple[str, ...]:
+    """Return the members of a dataclass or a model whose values nobody has checked to be plain."""
+    if is_dataclass(kind):
+        return tuple(field.name for field in fields(kind))
+    if hasattr(kind, "__attrs_attrs__"):
+        return tuple(field.name for field in kind.__attrs_attrs__)
+    if issubclass(kind, BaseModel):
+        return tuple(name for name, field in kind.model_fields.items() if field.annotation not in (str, int, bool))
+    return ()
+
+
+def _record(value: Any, names: tuple[str, ...]) -> Any:
+    """Replace members of an object. Its own texts are its author's choice: a hash of a password is not looked for."""
+    members = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    wired = {name: item if isinstance(item, str) else to_wire(item) for name, item in members.items()}
+    if hasattr(type(value), "__attrs_attrs__"):
+        return wired  # pydantic does not know these classes
+    changed = {name: item for name, item in wired.items() if item is not members[name]}
+    if not changed or isinstance(value, BaseModel):
+        return value.model_copy(update=changed) if changed else value
+    made = copy.copy(value)
+    for name, item in changed.items():
+        object.__setattr__(made, name, item)  # it may be frozen
+    return made
 
 
 def _is_read(value: Any) -> bool:
@@ -186,14 +195,25 @@ def _items(value: Collection[Any]) -> Any:
 
 
 def _members(value: dict[Any, Any]) -> dict[Any, Any]:
-    # The keys of a JSON object are texts; the schema of `dict` says so.
     members = {
-        str(name) if type(name) is int else name: to_wire(item)
+        name if type(name) is str else _key(name): to_wire(item)
         for name, item in value.items()
         if not _is_password_hash(item) and not _is_password_hash(name)
     }
     is_same = len(members) == len(value) and all(name in members and members[name] is value[name] for name in value)
     return value if is_same else members
+
+
+def _key(name: Any) -> Any:
+    """Return the key of a JSON object, a text, for that of a dict."""
+    if isinstance(name, Promise):
+        return str(name)
+    if isinstance(name, tuple):
+        return name  # which pydantic reads only as it is
+    try:
+        return next(iter(to_jsonable_python({name: None})))
+    except PydanticSerializationError:
+        return name
 
 
 def _sent_text(value: str) -> str:
@@ -208,18 +228,3 @@ def _is_password_hash(value: Any) -> bool:
     if not isinstance(value, str) or value.find("$", 0, 41) < 0 or (found := _HASH.fullmatch(value)) is None:
         return False
     return found[1] in get_hashers_by_algorithm()
-
-
-@cache
-def _schema(model: type[models.Model]) -> Any:
-    members = {field.attname: _member(model, field) for field in served_fields(model)}
-    schema = object_type(model.__name__, members)
-    schema.__doc__, schema.__module__ = model.__doc__, model.__module__
-    return schema
-
-
-def _member(model: type[models.Model], field: models.Field[Any, Any]) -> Any:
-    try:
-        return Annotated[annotation_of(field), Field(description=str(field.help_text) or None)]
-    except Exception as error:
-        raise DefinitionError(f"the field {field.name!r} of {model._meta.label} cannot be served: {error}") from error

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from django.utils.functional import Promise
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver import MCPServer, RequestStateSecurity
-from mcp.server.mcpserver.exceptions import InvalidSignature
 from mcp.server.mcpserver.prompts import Prompt
-from mcp.server.mcpserver.tools import Tool
-from mcp.server.mcpserver.utilities.types import Audio, Image
-from mcp_types import CallToolResult, ContentBlock, Icon, InputRequiredResult, ToolAnnotations
-from pydantic.errors import PydanticUserError
+from mcp_types import Icon
 
 from mcp_transport import conf
 from mcp_transport.auth.access import Visible, rule
 from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.functions import adapt, where
+from mcp_transport.functions import adapt, refusal, where
 from mcp_transport.kernel import (
     Rule,
     conform,
-    header_annotation_fault,
     serve_completions,
     sessionful_features,
     untextual,
 )
+from mcp_transport.making import (
+    advice,
+    made_of,
+    quiet_server,
+    refuse_return,
+    refuse_unlisted,
+    refuse_unpublished,
+    texts,
+)
+from mcp_transport.parameters import aliases
+from mcp_transport.resource_uris import normalized
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -92,22 +95,20 @@ def tool(
     Raises:
         DefinitionError: the function cannot be served, and why.
     """
-    hints = ToolAnnotations(
+    annotations = advice(
         read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=open_world
     )
-    annotations = hints if hints.model_dump(exclude_none=True) else None
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
         adapted = adapt(function, atomic=atomic)
-        made = _made(adapted, DeclaredTool.from_function, annotations=annotations, **_texts(options))
+        returned = inspect.signature(adapted).return_annotation
+        make = functools.partial(DeclaredTool.from_function, annotations=annotations, **texts(options))
+        made = made_of(adapted, make, returned)
         made.durable, made.atomic = durable, atomic
         if options.get("structured_output") is not False:
-            _refuse_unserialisable(function, made)
-        if input_schema is not None:
-            made.parameters = input_schema
-        if fault := header_annotation_fault(made.parameters):
-            raise DefinitionError(f"{where(function)}: invalid x-mcp-header annotation: {fault}")
+            refuse_return(function, made, returned)
+        refuse_unpublished(function, made, input_schema)
         _add(declared.tools, made.name, made, "tool", adapted)
         _restrict("tool", made.name, access)
         return function
@@ -151,9 +152,12 @@ def prompt(
 
     def declare(function: _FunctionT) -> _FunctionT:
         adapted = adapt(function, atomic=atomic)
-        made = _made(adapted, Prompt.from_function, **_texts(options))
+        made = made_of(adapted, functools.partial(Prompt.from_function, **texts(options)))
         if unfit := untextual(made):
-            raise DefinitionError(f"{where(function)}: arguments of prompts are texts, which {unfit[0]!r} cannot be")
+            raise refusal(function, f"arguments of prompts are texts, which {unfit[0]!r} cannot be")
+        server = quiet_server("check")
+        server.add_prompt(made)
+        refuse_unlisted(function, server)
         _add(declared.prompts, made.name, made, "prompt", adapted)
         _restrict("prompt", made.name, access)
         return function
@@ -186,11 +190,19 @@ def resource(
         adapted = adapt(function, atomic=atomic)
         options.setdefault("name", adapted.__name__)
         options.setdefault("description", inspect.getdoc(adapted))
-        texts = _texts(options)
+        made = texts(options)
+        if renamed := aliases(inspect.signature(adapted).parameters.values()):
+            alias, name = next(iter(renamed.items()))
+            raise refusal(
+                function, f"{name!r} cannot have the alias {alias!r}: a URI has the names of the parameters"
+            )
         # A throw-away server checks the URI against the function's parameters, here where the mistake is.
-        _made(adapted, lambda _: _quiet_server("check").resource(uri, **texts)(adapted))
-        _add(declared.resources, uri, (adapted, texts), "resource", adapted)
-        _restrict("resource", uri, access)
+        server = quiet_server("check")
+        made_of(adapted, lambda _: server.resource(uri, **made)(adapted))
+        sent = made_of(adapted, lambda _: normalized(uri))
+        refuse_unlisted(function, server)
+        _add(declared.resources, sent, (adapted, made), "resource", adapted)
+        _restrict("resource", sent, access)
         return function
 
     return declare
@@ -219,9 +231,7 @@ def _completer(adapted: Callable[..., Any]) -> Callable[..., Any]:
     own = [item.name for item in parameters if item.annotation is SDKContext]
     given = [item for item in parameters if item.name not in own]
     if not sum(item.default is inspect.Parameter.empty for item in given) <= 3 <= len(given):
-        raise DefinitionError(
-            f"{where(adapted)}: @completion takes ref, argument and context, and may take a Context"
-        )
+        raise refusal(adapted, "@completion takes ref, argument and context, and may take a Context")
     names = [item.name for item in given[:3]]
 
     @functools.wraps(adapted)
@@ -235,7 +245,7 @@ def _completer(adapted: Callable[..., Any]) -> Callable[..., Any]:
 def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
     """Build the SDK server that serves what is declared."""
     hints = {method: CacheHint(*hint) for method, hint in conf.get("CACHE_HINTS").items()}
-    server = _quiet_server(
+    server = quiet_server(
         conf.get("NAME"),
         title=conf.get("TITLE"),
         version=conf.get("VERSION"),
@@ -261,42 +271,6 @@ def _bound_principal(ctx: Any) -> str | None:
     return ctx.request.principal.binding or None
 
 
-def _made(adapted: Callable[..., Any], make: Callable[..., Any], **options: Any) -> Any:
-    """Call an SDK factory, and say where the function stands if it refuses."""
-    try:
-        return make(adapted, **options)
-    except (InvalidSignature, PydanticUserError, ValueError, TypeError) as error:
-        raise DefinitionError(f"{where(adapted)}: {error}") from error
-
-
-def _texts(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with translations that were put off made now, in the project's language."""
-    return {name: str(value) if isinstance(value, Promise) else value for name, value in options.items()}
-
-
-_RENDERED = (CallToolResult, InputRequiredResult, Image, Audio, *typing.get_args(ContentBlock))
-
-
-def _refuse_unserialisable(function: Callable[..., Any], made: Tool) -> None:
-    """Refuse a return type the SDK would silently turn into its `str()`."""
-    returned = inspect.signature(made.fn).return_annotation
-    if made.output_schema is not None or made.fn_metadata.output_model is not None or _is_rendered(returned):
-        return
-    raise DefinitionError(
-        f"{where(function)}: the return type {returned!r} has no JSON form. Return a pydantic model, a dataclass, a "
-        "Django model, plain data or content blocks, or leave the annotation out"
-    )
-
-
-def _is_rendered(annotation: Any) -> bool:
-    if annotation in (inspect.Signature.empty, Any, None, type(None), object):
-        return True
-    arguments = typing.get_args(annotation)
-    if arguments:
-        return any(_is_rendered(argument) for argument in arguments)
-    return isinstance(annotation, type) and issubclass(annotation, _RENDERED)
-
-
 def _add(known: dict[str, Any], name: str, made: Any, kind: str, adapted: Callable[..., Any]) -> None:
     if name in known:
         raise DefinitionError(
@@ -310,13 +284,3 @@ def _add(known: dict[str, Any], name: str, made: Any, kind: str, adapted: Callab
 def _restrict(kind: str, name: str, access: Rule | None) -> None:
     if access is not None:
         declared.access[kind, name] = access
-
-
-def _quiet_server(name: str, **options: Any) -> MCPServer[Any]:
-    """Build an SDK server without letting it configure the root logger, which is the project's."""
-    root, guard = logging.getLogger(), logging.NullHandler()
-    root.addHandler(guard)
-    try:
-        return MCPServer(name, **options)
-    finally:
-        root.removeHandler(guard)

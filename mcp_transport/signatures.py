@@ -8,16 +8,24 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Final, Union
 
 from asgiref.sync import AsyncToSync
 from mcp.server.mcpserver import Context as SDKContext
 
+from mcp_transport.annotation_faults import GENERATOR_FAULT
 from mcp_transport.context import Context
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.serialization import wire_annotation
+from mcp_transport.parameters import aliases, in_words
+from mcp_transport.return_types import wire_annotation
 
-__all__ = ["Declared", "read", "where"]
+__all__ = ["Declared", "read", "refusal", "where"]
+
+
+_METHOD_FAULT: Final = (
+    "a method has no instance to be called with while its class is made. Declare the bound method afterwards, as in "
+    "tool(Shop().search), or make it a static method"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,8 @@ class Declared:
     """Its parameters and its return type as the SDK shall see them."""
     contexts: dict[str, type[SDKContext[Any, Any]]]
     """The parameter that takes the context, if there is one, and the class it gets."""
+    aliases: dict[str, str]
+    """The parameters that clients know by another name, by that name."""
     is_async: bool
     """Is it a coroutine function? Any other may still return an awaitable."""
 
@@ -54,24 +64,24 @@ def read(function: Any) -> Declared:
         DefinitionError: it cannot be served.
     """
     if isinstance(function, classmethod):
-        raise DefinitionError(_method_fault(function.__func__))
+        raise refusal(function.__func__, _METHOD_FAULT)
     if not callable(function) or inspect.isclass(function):
         raise DefinitionError(f"expected a function to declare, got {function!r}")
     inner, named, signature = _inner(function), _named(function), _signature(function)
     if inspect.isasyncgenfunction(inspect.unwrap(named)):
-        raise DefinitionError(
-            f"{where(named)}: the values of an asynchronous generator cannot be sent; return a list"
-        )
+        raise refusal(named, GENERATOR_FAULT)
     _refuse_methods(named, signature)
     _refuse_unnamed_parameters(named, signature)
     hints = _hints(named)
     contexts = {name: kind for name in signature.parameters if (kind := _context_class(hints.get(name)))}
     if len(contexts) > 1:
-        raise DefinitionError(f"{where(named)}: the parameters {' and '.join(contexts)} both take the context")
+        raise refusal(named, f"the parameters {' and '.join(contexts)} both take the context")
     hints |= dict.fromkeys(contexts, SDKContext)  # the SDK looks for no other class, and not inside Annotated
-    parameters = [
-        item.replace(annotation=hints.get(item.name, item.annotation)) for item in signature.parameters.values()
-    ]
+    annotated = (
+        item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
+    )
+    # Arguments are passed by name, and one that needs one may follow one that does not.
+    parameters = [in_words(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
     returns = hints.get("return", inspect.Signature.empty)
     return Declared(
         function=named,
@@ -79,6 +89,7 @@ def read(function: Any) -> Declared:
         doc=named.__doc__ or inner.__doc__,
         signature=signature.replace(parameters=parameters, return_annotation=returns),
         contexts=contexts,
+        aliases=_aliases(named, parameters),
         is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
     )
 
@@ -87,6 +98,14 @@ def where(function: Callable[..., Any]) -> str:
     """Name a function as a developer finds it."""
     named = _named(function)
     return f"{named.__module__}.{getattr(named, '__qualname__', repr(named))}"
+
+
+def refusal(function: Any, fault: str) -> DefinitionError:
+    """Return an error that says where a function stands, and what is wrong with it."""
+    named = _named(function)
+    code = getattr(inspect.unwrap(named), "__code__", None)
+    place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
+    return DefinitionError(f"{place}{where(function)}: {fault}")
 
 
 def _without_bridges(function: Any) -> Any:
@@ -116,7 +135,7 @@ def _signature(function: Any) -> inspect.Signature:
     try:
         signature = inspect.signature(function)
     except ValueError as error:
-        raise DefinitionError(f"{where(function)}: {error}") from error
+        raise refusal(function, str(error)) from error
     bound = function.keywords if isinstance(function, functools.partial) else {}
     return signature.replace(parameters=[item for name, item in signature.parameters.items() if name not in bound])
 
@@ -124,16 +143,26 @@ def _signature(function: Any) -> inspect.Signature:
 def _hints(function: Any) -> dict[str, Any]:
     try:
         hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise DefinitionError(f"{where(function)}: the annotation {error.name!r} cannot be resolved") from error
-    except (AttributeError, SyntaxError, TypeError) as error:
-        raise DefinitionError(f"{where(function)}: an annotation cannot be resolved: {error}") from error
-    if "return" in hints:
-        try:
+        if "return" in hints:
             hints["return"] = wire_annotation(hints["return"])
-        except DefinitionError as error:
-            raise DefinitionError(f"{where(function)}: {error}") from error
+    except DefinitionError as error:
+        raise refusal(function, str(error)) from error
+    except NameError as error:
+        raise refusal(
+            function,
+            f"the annotation {error.name!r} cannot be resolved. Import it at run time, not only where TYPE_CHECKING",
+        ) from error
+    except Exception as error:  # whatever an annotation that is a text does when it is evaluated
+        reason = str(error).partition("\n")[0]
+        raise refusal(function, f"an annotation cannot be resolved: {reason}") from error
     return hints
+
+
+def _aliases(function: Any, parameters: list[inspect.Parameter]) -> dict[str, str]:
+    try:
+        return aliases(parameters)
+    except DefinitionError as error:
+        raise refusal(function, str(error)) from error
 
 
 def _context_class(hint: Any) -> type[SDKContext[Any, Any]] | None:
@@ -153,20 +182,11 @@ def _refuse_methods(function: Any, signature: inspect.Signature) -> None:
     owner = function.__qualname__.rpartition(".")[0] if inspect.isfunction(function) else ""
     is_in_class = bool(owner) and not owner.endswith("<locals>")
     if is_in_class and next(iter(signature.parameters), None) in ("self", "cls"):
-        raise DefinitionError(_method_fault(function))
-
-
-def _method_fault(function: Any) -> str:
-    return (
-        f"{where(function)}: a method has no instance to be called with while its class is made. Declare the bound "
-        "method afterwards, as in tool(Shop().search), or make it a static method"
-    )
+        raise refusal(function, _METHOD_FAULT)
 
 
 def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:
     unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     for parameter in signature.parameters.values():
         if parameter.kind in unnamed:
-            raise DefinitionError(
-                f"{where(function)}: the parameter {str(parameter)!r} cannot be passed by name, as arguments are"
-            )
+            raise refusal(function, f"the parameter {str(parameter)!r} cannot be passed by name, as arguments are")

@@ -119,7 +119,18 @@ RULES = (
 SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel", "mcp.shared")
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
 SDK_READERS = tuple(
-    f"mcp_transport{module}" for module in ("", ".declarations", ".server", ".functions", ".signatures", ".context")
+    f"mcp_transport{module}"
+    for module in (
+        "",
+        ".annotation_faults",
+        ".context",
+        ".declarations",
+        ".functions",
+        ".making",
+        ".serialization",
+        ".server",
+        ".signatures",
+    )
 )
 CONCRETE_BACKENDS = tuple(
     f"mcp_transport.backends.{name}" for name in ("memory", "cache", "redis", "local", "streams")

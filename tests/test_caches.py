@@ -73,6 +73,7 @@ BY_THE_SERVER = {
     "mcp_transport.engine.json_text._more_than",
     "mcp_transport.engine.session_id._cipher",
     "mcp_transport.kernel.arguments._hasty",
+    "mcp_transport.kernel.arguments._no_texts",
     "mcp_transport.kernel.calling._wrapped_scalar",
     "mcp_transport.kernel.texts._model",
     "mcp_transport.model_fields._plain_type",
@@ -84,7 +85,8 @@ BY_THE_SERVER = {
     "mcp_transport.protocol.versions.sessionless",
     "mcp_transport.redaction._kind",
     "mcp_transport.redaction._code",
-    "mcp_transport.serialization._schema",
+    "mcp_transport.return_types._schema",
+    "mcp_transport.serialization._open_members",
 }
 """Caches of settings, of declarations and of code."""
 

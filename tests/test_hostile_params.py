@@ -298,11 +298,11 @@ async def test_errors_of_one_item_are_counted_where_they_are_too_many_to_list() 
 
 
 async def test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text() -> None:
-    kernel = serving(list[int] | str)
-    for count, beginning in ((100_000, "[1, 1"), (100_001, "'[1,1")):
+    kernel = serving(list[int])
+    for count, words in ((100_000, "[1, 1"), (100_001, "x\n  Input should be a valid list")):
         arguments = {"x": f"[{','.join(['1'] * count)}]"}
         outcome = await ask(kernel, "2026-07-28", "tools/call", {"name": "take", "arguments": arguments})
-        assert text_of(outcome).startswith(beginning)
+        assert words in text_of(outcome)[:200]
 
 
 async def resolved() -> int:

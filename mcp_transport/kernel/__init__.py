@@ -7,6 +7,8 @@ dispatch context. Those seams may move in a minor release, so nothing outside th
 
 from __future__ import annotations
 
+from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
+
 from mcp_transport.kernel.access import Rule
 from mcp_transport.kernel.envelope import open_envelope, request_headers
 from mcp_transport.kernel.events import EventBus
@@ -22,8 +24,10 @@ from mcp_transport.kernel.handlers import (
     serve_completions,
     sessionful_features,
 )
+from mcp_transport.kernel.invalid import described
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import TooMuch, check_answer
+from mcp_transport.kernel.listing import listing_fault, tool_name_fault
 from mcp_transport.kernel.serving import Kernel
 from mcp_transport.kernel.texts import untextual
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
@@ -33,6 +37,8 @@ __all__ = [
     "Caller",
     "CallerSession",
     "ClientError",
+    "ElicitSchemaModelT",
+    "ElicitationResult",
     "EventBus",
     "Exchange",
     "Facts",
@@ -50,15 +56,18 @@ __all__ = [
     "check_answer",
     "conform",
     "continued_trace",
+    "described",
     "header_annotation_fault",
     "is_cancellation",
     "is_interrupt",
+    "listing_fault",
     "lowlevel",
     "open_envelope",
     "request_headers",
     "send_log",
     "serve_completions",
     "sessionful_features",
+    "tool_name_fault",
     "trace_headers",
     "untextual",
 ]

@@ -15,12 +15,16 @@ from pydantic import ValidationError
 from pydantic_core import SchemaValidator
 
 from mcp_transport.kernel.invalid import brief, is_brief
+from mcp_transport.kernel.json_types import takes_text
 from mcp_transport.kernel.remembering import in_short
 
 __all__ = ["BoundedMetadata", "bound"]
 
 # Values in the texts of one call that are read as JSON, as many as a body may hold.
 _MOST_PARSED: Final = 100_000
+
+# The types of JSON Schema that a text has; without one, everything is valid.
+_TEXTS: Final = ("string", None)
 
 # What pydantic can leave at the first error inside, where a schema has schemas by name, and where it has none
 # (pydantic_core.core_schema).
@@ -47,6 +51,12 @@ class BoundedMetadata(FuncMetadata):
         arguments: dict[str, Any] = validated.model_dump_one_level()
         return arguments
 
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Read texts as JSON where clients write objects and arrays so, but not where a text is valid itself."""
+        written = _no_texts(self.arg_model)
+        parsed = {name: value for name, value in data.items() if name in written and isinstance(value, str)}
+        return data | super().pre_parse_json(parsed) if parsed else data
+
     def _parsed(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Parse texts that stand for objects and arrays, but for those that hold too much: these stay texts."""
         left, texts = _MOST_PARSED, {}
@@ -65,6 +75,15 @@ def bound(tool: Tool) -> None:
         bounded = BoundedMetadata.model_construct(arg_model=known.arg_model, wrap_output=known.wrap_output)
         bounded.output_schema, bounded.output_model = known.output_schema, known.output_model
         tool.fn_metadata = bounded
+
+
+@lru_cache(maxsize=1024)
+def _no_texts(model: Any) -> frozenset[str]:
+    """Return the arguments for which no text is valid, by the names they are passed by."""
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.get("$defs", {})
+    members = schema.get("properties", {}).items()
+    return frozenset(name for name, member in members if not takes_text(member, definitions, _TEXTS))
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.prompts import Prompt
@@ -13,9 +13,13 @@ from mcp.server.mcpserver.utilities.func_metadata import func_metadata
 from pydantic import BaseModel, ValidationError
 
 from mcp_transport.kernel.invalid import described
+from mcp_transport.kernel.json_types import takes_text
 from mcp_transport.protocol.quoting import cut
 
 __all__ = ["prompt_fault", "untextual", "variables_fault"]
+
+# The types of JSON Schema that pydantic reads from a text.
+_READABLE: Final = ("string", "integer", "number", "boolean", None)
 
 
 def prompt_fault(prompt: Prompt, given: Mapping[str, Any]) -> str:
@@ -49,7 +53,8 @@ def untextual(prompt: Prompt) -> list[str]:
     """Return the required parameters for which no text is valid."""
     schema = _model(prompt.fn, prompt.context_kwarg).model_json_schema()
     places = schema.get("properties", {})
-    return [name for name in schema.get("required", ()) if not _takes_text(places[name], schema.get("$defs", {}))]
+    definitions = schema.get("$defs", {})
+    return [name for name in schema.get("required", ()) if not takes_text(places[name], definitions, _READABLE)]
 
 
 def _fault(called: Prompt | ResourceTemplate, values: Mapping[str, Any]) -> str:
@@ -65,11 +70,3 @@ def _model(function: Any, context: str | None) -> type[BaseModel]:
     """Return a model of the parameters of a function; the SDK has wrapped it to check them as it is called."""
     raw = getattr(function, "raw_function", function)
     return func_metadata(raw, skip_names=[context] if context else [], structured_output=False).arg_model
-
-
-def _takes_text(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
-    if "$ref" in schema:
-        return _takes_text(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    if arms := schema.get("anyOf", schema.get("oneOf")):
-        return any(_takes_text(arm, definitions) for arm in arms)
-    return schema.get("type") not in ("array", "object", "null")

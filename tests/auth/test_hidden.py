@@ -288,16 +288,16 @@ async def test_a_missing_name_is_judged_as_often_as_a_hidden_one(serve: Serve, d
         judged.append(principal.subject)
         return False
 
-    tool(name="data://hidden", visible=nobody)(nothing)
+    tool(name="hidden", visible=nobody)(nothing)
     prompt(name="data://hidden", visible=nobody)(nothing)
     resource("data://hidden", visible=nobody)(nothing)
     asker = Asker(serve(), "2026-07-28", "bob")
     for method in METHODS:
         form, _ = next(forms(method))
         counts = []
-        for name in ("data://hidden", "data://absent"):
+        for name in ("hidden", "absent"):
             judged.clear()
-            await asker.ask(form, name)
+            await asker.ask(form, name if method == "tools/call" else f"data://{name}")
             counts.append(len(judged))
         assert counts == [1, 1], method
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -11,7 +12,7 @@ import pytest
 from mcp_types import Completion
 from pydantic import BaseModel, Field
 
-from mcp_transport import Context, completion, prompt, resource
+from mcp_transport import Context, completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
 from tests.django.calls import opened
 from tests.engine.client import send_sessionless
@@ -39,6 +40,10 @@ def ask(request: pytest.FixtureRequest, serve: Any) -> Ask:
 
 class Size(BaseModel):
     width: int
+
+
+class Shade(enum.Enum):
+    NONE = "[]"
 
 
 def declare_prompt(is_async: bool) -> None:
@@ -116,6 +121,61 @@ def test_a_prompt_with_an_argument_that_a_text_can_be_is_declared(kind: Any) -> 
 
     tagged.__annotations__["tags"] = kind
     assert prompt(tagged) is tagged
+
+
+Note = Annotated[str, Field(max_length=20)]
+TEXTS = ('{"a": 1}', "[]", "null", "1", '["a"]', '"a"', "true", "")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [str, str | None, str | int, Note, Note | None, str | list[str], Size | str, Any, object, Literal[TEXTS]],
+    ids=str,
+)
+@pytest.mark.parametrize("text", TEXTS)
+async def test_a_text_that_is_valid_by_the_schema_of_a_tool_is_taken_as_it_is(ask: Ask, kind: Any, text: str) -> None:
+    def noted(note: Any) -> str:
+        return repr(note)
+
+    noted.__annotations__["note"] = kind
+    tool(noted)
+    assert await said(ask, "noted", {"note": text}) == repr(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (list[str], '["a"]', ["a"]),
+        (list[str] | None, "null", None),
+        (dict[str, int], '{"a": 1}', {"a": 1}),
+        (Size, '{"width": 1}', Size(width=1)),
+        (int | None, "null", None),
+        (int, "1", 1),
+        (bool, "true", True),
+        (date, "2026-11-29", date(2026, 11, 29)),
+        (Shade, "[]", Shade.NONE),
+        (Literal["1", 1], "1", "1"),
+        (bytes, "[]", b"[]"),
+    ],
+    ids=str,
+)
+async def test_a_text_for_what_no_text_is_may_be_its_json(ask: Ask, kind: Any, text: str, value: Any) -> None:
+    def noted(note: Any) -> str:
+        return repr(note)
+
+    noted.__annotations__["note"] = kind
+    tool(noted)
+    assert await said(ask, "noted", {"note": text}) == repr(value)
+
+
+async def test_a_text_without_an_annotation_is_a_text(ask: Ask) -> None:
+    tool(name="noted")(lambda note: repr(note))
+    assert await said(ask, "noted", {"note": "[1]"}) == "'[1]'"
+
+
+async def said(ask: Ask, name: str, arguments: dict[str, Any]) -> str:
+    text: str = (await ask("tools/call", {"name": name, "arguments": arguments}))["result"]["content"][0]["text"]
+    return text
 
 
 @pytest.mark.parametrize("is_async", [True, False])

@@ -15,7 +15,8 @@ from django.db.models import QuerySet
 from pydantic import BaseModel
 
 from mcp_transport import tool
-from mcp_transport.serialization import to_wire, wire_annotation
+from mcp_transport.return_types import wire_annotation
+from mcp_transport.serialization import to_wire
 from mcpsite.shop.models import Customer, Order
 from tests.django.calls import call, listed, returned
 

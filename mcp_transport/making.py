@@ -1,0 +1,96 @@
+"""Tools, prompts and resources as the SDK makes them, refused where clients could not read them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import InvalidSignature
+from mcp_types import ToolAnnotations
+from pydantic import ValidationError
+from pydantic.errors import PydanticUserError
+
+from mcp_transport.annotation_faults import parameter_fault, return_fault
+from mcp_transport.declarations import DeclaredTool
+from mcp_transport.exceptions import DefinitionError
+from mcp_transport.kernel import described, header_annotation_fault, listing_fault, tool_name_fault
+from mcp_transport.parameters import with_texts
+from mcp_transport.signatures import refusal
+
+__all__ = [
+    "advice",
+    "made_of",
+    "quiet_server",
+    "refuse_return",
+    "refuse_unlisted",
+    "refuse_unpublished",
+    "texts",
+]
+
+
+def advice(**hints: bool | None) -> ToolAnnotations | None:
+    """Return what is said of a tool, if anything."""
+    try:
+        advice = ToolAnnotations(**hints)
+    except ValidationError as error:
+        raise DefinitionError(f"@tool: {described(error)}") from error
+    return advice if advice.model_dump(exclude_none=True) else None
+
+
+def made_of(adapted: Callable[..., Any], make: Callable[..., Any], returned: Any = None) -> Any:
+    """Call an SDK factory, and say in our words where the function stands and what is wrong if it refuses."""
+    parameters = inspect.signature(adapted).parameters.values()
+    try:
+        made = make(adapted)
+    except (InvalidSignature, PydanticUserError, ValueError, TypeError) as error:
+        faults = (*map(parameter_fault, parameters), return_fault(returned))
+        reason = described(error) if isinstance(error, ValidationError) else str(error)
+        raise refusal(adapted, next(filter(None, faults), reason)) from error
+    for parameter in parameters:
+        if fault := parameter_fault(parameter, is_published=True):
+            raise refusal(adapted, fault)
+    return made
+
+
+def texts(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with translations that were put off made now: lists are kept, and have one language."""
+    return {name: with_texts(value) for name, value in options.items()}
+
+
+def refuse_return(function: Callable[..., Any], made: DeclaredTool, returned: Any) -> None:
+    """Refuse a return type the SDK would silently turn into its `str()`."""
+    if fault := return_fault(returned, is_published=made.fn_metadata.output_schema is not None):
+        raise refusal(function, fault)
+
+
+def refuse_unpublished(function: Callable[..., Any], made: DeclaredTool, input_schema: Any) -> None:
+    """Give a tool the schemas that clients read, and refuse what they could not."""
+    if not isinstance(input_schema, dict | None):
+        raise refusal(function, f"input_schema must be a dict of JSON Schema, got {input_schema!r}")
+    chosen = made.parameters if input_schema is None else {"type": "object", **input_schema}
+    made.parameters = with_texts(chosen)
+    made.fn_metadata.output_schema = with_texts(made.fn_metadata.output_schema)
+    if fault := header_annotation_fault(made.parameters):
+        raise refusal(function, f"invalid x-mcp-header annotation: {fault}")
+    if fault := tool_name_fault(made.name):
+        raise refusal(function, fault)
+    refuse_unlisted(function, quiet_server("check", tools=[made]))
+
+
+def refuse_unlisted(function: Callable[..., Any], server: MCPServer[Any]) -> None:
+    """Refuse what would take the list down that it stands in."""
+    if fault := listing_fault(server):
+        raise refusal(function, f"it cannot be listed: {fault}")
+
+
+def quiet_server(name: str, **options: Any) -> MCPServer[Any]:
+    """Build an SDK server without letting it configure the root logger, which is the project's."""
+    root, guard = logging.getLogger(), logging.NullHandler()
+    root.addHandler(guard)
+    try:
+        return MCPServer(name, **options)
+    finally:
+        root.removeHandler(guard)
