@@ -40,6 +40,7 @@ from mcp_transport.protocol.search import EVERYTHING, SessionQuery
 from mcp_transport.protocol.session import Flight, Session
 
 __all__ = [
+    "CANCEL_KEEP",
     "NOTHING",
     "Appended",
     "Attached",
@@ -62,6 +63,10 @@ __all__ = [
 ]
 
 Deliver = Callable[[NodeMessage], None]
+
+# Seconds that a cancellation waits for its request. Both were sent within the blink of a client, and only a balancer
+# that sent them to two nodes can turn them round. What comes later is a request that uses the id again.
+CANCEL_KEEP: Final = 2.0
 
 NOTHING: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
 

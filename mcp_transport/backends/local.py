@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mcp_transport.backends.base import (
+    CANCEL_KEEP,
     NOTHING,
     Appended,
     Attached,
@@ -42,8 +43,6 @@ __all__ = ["Change", "LocalBackend"]
 
 Change = Callable[[Session], Session | None]
 
-# How long a cancellation waits for a request that a load balancer may still be carrying; seconds.
-_CANCEL_KEEP: Final = 30.0
 _MAX_CANCELS: Final = 100
 
 # Broadcasts that are kept for sessions no node holds.
@@ -106,7 +105,7 @@ class LocalBackend(Backend):
             return None
         # From here to the end nothing waits: of two requests with one id, one comes first.
         local, now = self._here(key), self._now()
-        local.drop_old(now, self._policy.stream_keep, _CANCEL_KEEP)
+        local.drop_old(now, self._policy.stream_keep, CANCEL_KEEP)
         running = tuple(local.flights[flight.request_id] for flight in flights if flight.request_id in local.flights)
         cancelled = frozenset(flight.request_id for flight in flights if flight.request_id in local.cancels)
         for flight in flights if not running else ():
@@ -170,7 +169,7 @@ class LocalBackend(Backend):
     async def touch(self, key: str, stream: str = "") -> bool:
         session = await self._use(key, lambda session: replace(session, last_seen=self._now()))
         if session is not None:
-            self._here(key).drop_old(self._now(), self._policy.stream_keep, _CANCEL_KEEP)
+            self._here(key).drop_old(self._now(), self._policy.stream_keep, CANCEL_KEEP)
         return session is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
@@ -222,7 +221,7 @@ class LocalBackend(Backend):
             log.take(holder)
         local.append(stream, events, self._now())
         if leaving:
-            await self.leave(key, leaving)
+            await self.leave(key, leaving, stream=stream)
         return Appended(log.holder)
 
     async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
@@ -244,7 +243,7 @@ class LocalBackend(Backend):
         if session is None:
             return None
         local = self._here(key)
-        local.drop_old(self._now(), self._policy.stream_keep, _CANCEL_KEEP)
+        local.drop_old(self._now(), self._policy.stream_keep, CANCEL_KEEP)
         # A running call's log may not be there yet, or be behind what its client has seen.
         running = {flight.stream for flight in local.flights.values()}
         if stream not in {GET_STREAM, *local.logs, *running}:

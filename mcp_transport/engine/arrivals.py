@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_transport.protocol.inbox import Closed, Joined, NodeMessage, Superseded, Wake
+from mcp_transport.protocol.inbox import CancelCall, Closed, Joined, NodeMessage, Superseded, Wake
 
 __all__ = ["Arrivals"]
 
@@ -25,7 +25,7 @@ class Arrivals:
 
     def keep(self, message: NodeMessage) -> None:
         """Keep a message for each that expects it."""
-        if not self._expected or not isinstance(message, Wake | Superseded | Closed | Joined):
+        if not self._expected or not isinstance(message, Wake | Superseded | Closed | Joined | CancelCall):
             return
         for expected in self._expected:
             if message.key == expected.key and getattr(message, "stream", expected.stream) == expected.stream:

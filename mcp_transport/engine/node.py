@@ -16,6 +16,7 @@ from mcp_transport.engine.announcements import Announcements
 from mcp_transport.engine.arrivals import Arrivals
 from mcp_transport.engine.budget import Budget
 from mcp_transport.engine.call import Call, CallContexts
+from mcp_transport.engine.clearing import Clearing
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.expiry import Expiry, end_session
@@ -33,7 +34,9 @@ from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.inbox import (
     Broadcast,
     CancelCall,
+    Cleared,
     Closed,
+    Doubted,
     Drain,
     Joined,
     LeaseLapsed,
@@ -91,7 +94,7 @@ class Node:
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
         self.session_keys, self.observer, self.meter, self.budget = session_keys, observer, meter, budget
         self._rescue, self.call_context, self.lifecycle = rescue, call_context, Lifecycle()
-        self.questions = Questions(self.id, clock, keys)
+        self.questions, self.clearing = Questions(self.id, clock, keys), Clearing(self)
         self.announcements, self.marks, self.expiry = Announcements(self), Marks(self), Expiry(self)
         self.is_draining = self.is_stopping = self.is_checking = False
         self.running: set[Call] = set()
@@ -223,6 +226,8 @@ class Node:
                 self._cancel(message)
             case Joined(key, stream, request_id):
                 self._log_call(key, stream, request_id)
+            case Doubted() | Cleared():
+                self.clearing.receive(message)
             case ReplyArrived():
                 self.questions.take(message)
             case Closed(key):

@@ -13,7 +13,16 @@ from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import is_request_id
 
-__all__ = ["accepted", "answer", "last_of_connection", "rejection", "stopping", "store_is_away", "with_length"]
+__all__ = [
+    "accepted",
+    "answer",
+    "last_of_connection",
+    "rejection",
+    "silent_node",
+    "stopping",
+    "store_is_away",
+    "with_length",
+]
 
 _JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -65,3 +74,9 @@ def store_is_away() -> ProtocolError:
     """Have a client try again: the store does not answer, which says nothing of the session."""
     unavailable = "the session store does not answer; try again"
     return ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),))
+
+
+def silent_node() -> ProtocolError:
+    """Have a client try again: its id was used before, and the node which ran that request is silent."""
+    silent = "the server that ran a request with this id does not answer; try again"
+    return ProtocolError(503, INTERNAL_ERROR, silent, headers=(("Retry-After", "2"),))

@@ -195,6 +195,16 @@ class Writer:
             return
         self._node.writers.pop((self.key, self.stream), None)
 
+    async def clear(self, request_id: RequestId) -> bool:
+        """Take a request off the books whose answer was sent; return False for one that still runs."""
+        if request_id not in self._endings or not (self._ended or self.is_logged):
+            return False
+        if self.is_logged:
+            await self.flush()
+        else:
+            await self._node.insist(self._leave)
+        return True
+
     async def confirm(self) -> None:
         """Stop if another node writes the stream by now. Raises: BackendError."""
         writer = await self._node.backend.writer(self.key, self.stream)

@@ -11,7 +11,9 @@ from mcp_transport.protocol.jsonrpc import RequestId
 __all__ = [
     "Broadcast",
     "CancelCall",
+    "Cleared",
     "Closed",
+    "Doubted",
     "Drain",
     "Joined",
     "LeaseLapsed",
@@ -58,6 +60,26 @@ class Joined:
     key: str
     stream: str
     request_id: RequestId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """Somebody uses the id of a request again that the books give to you: say to `node` whether yours is over."""
+
+    key: str
+    stream: str
+    request_id: RequestId
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The answer to `Doubted`: a request that is over is off the books by now."""
+
+    key: str
+    stream: str
+    request_id: RequestId
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +144,8 @@ NodeMessage = (
     | Superseded
     | CancelCall
     | Joined
+    | Doubted
+    | Cleared
     | ReplyArrived
     | Closed
     | Broadcast

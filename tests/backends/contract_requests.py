@@ -76,7 +76,7 @@ class RequestContract:
         await backend.open(session(clock))
         await backend.open(session(clock, OTHER_KEY))
         assert await backend.cancel(KEY, ANN, 1) is None
-        clock.advance(29)
+        clock.advance(1.9)
         other = await backend.enter(OTHER_KEY, ANN, "n1", [flight(1)])
         entered = await backend.enter(KEY, ANN, "n1", [flight(1), flight("1"), flight(2)])
         assert other is not None
@@ -90,7 +90,7 @@ class RequestContract:
     async def test_a_cancellation_nobody_came_for_is_forgotten(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         await backend.cancel(KEY, ANN, 1)
-        clock.advance(31)
+        clock.advance(2.1)
         entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
         assert entered is not None
         assert entered.cancelled == frozenset()

@@ -62,7 +62,7 @@ async def subscribed_bytes(stage: Stage) -> Answer:
     return await stage.client.request("resources/subscribe", {"uri": "test://more"})
 
 
-@case("cancellations that came before their request, each for 30 s", _MAX_CANCELS)
+@case("cancellations that came before their request, each for 2 s", _MAX_CANCELS)
 async def cancellations(stage: Stage) -> None:
     for number in range(_MAX_CANCELS + 1):
         await stage.client.notify("notifications/cancelled", {"requestId": f"early-{number}"})

@@ -8,7 +8,9 @@ import pytest
 from mcp_transport.protocol.inbox import (
     Broadcast,
     CancelCall,
+    Cleared,
     Closed,
+    Doubted,
     Drain,
     Joined,
     LeaseLapsed,
@@ -27,6 +29,8 @@ MESSAGES: list[NodeMessage] = [
     CancelCall("K", 1),
     CancelCall("K", "1"),
     Joined("K", "aa", 1),
+    Doubted("K", "aa", 1, "n1"),
+    Cleared("K", "aa", 1, is_over=True),
     NodeLost("n1"),
     Orphaned("K", "aa", "n1"),
     LeaseLapsed(),

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import Closing, Entered, NoRoom
+from mcp_transport.backends.base import CANCEL_KEEP, Closing, Entered, NoRoom
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.finding import RedisFinding
@@ -19,9 +19,6 @@ from mcp_transport.protocol.session import Flight, Session
 from mcp_transport.supervision import attempt
 
 __all__ = ["RedisSessions"]
-
-# How long a cancellation waits for a request that a load balancer may still be carrying; milliseconds.
-_CANCEL_KEEP: Final = 30_000
 
 # So many sessions make room for a new one, at most, where the limit was lowered.
 _LEAVE: Final = 32
@@ -100,7 +97,7 @@ class RedisSessions(RedisFinding):
 
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
         words = [word for item in flights for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
-        arguments = [principal, node, _CANCEL_KEEP, self._keep, *words]
+        arguments = [principal, node, milliseconds(CANCEL_KEEP), self._keep, *words]
         found = await self._run("enter", key, BESIDE, arguments)
         if found is None:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 
 from mcp_transport.engine.call import Call, SessionOutlet
@@ -21,7 +21,7 @@ from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, error_body
 from mcp_transport.protocol.http import Reply, StreamReply
-from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.jsonrpc import Request, RequestId
 
 __all__ = ["Answering"]
 
@@ -29,12 +29,21 @@ __all__ = ["Answering"]
 class Answering:
     """The requests of one POST, run side by side, answered together."""
 
-    def __init__(self, visit: Visit, writer: Writer, requests: Sequence[Request], *, batch: bool = False) -> None:
+    def __init__(
+        self,
+        visit: Visit,
+        writer: Writer,
+        requests: Sequence[Request],
+        *,
+        cancelled: Set[RequestId] = frozenset(),
+        batch: bool = False,
+    ) -> None:
+        """Take `requests`; those that were `cancelled` before they came are answered with an error, and not run."""
         self._visit, self._node, self._batch = visit, visit.node, batch
         self._writer = writer
-        self._requests = requests
-        self._running = len(requests)
-        self._answers: list[bytes] = []
+        self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests
+        self._running = len(self._requests)
+        self._answers = [_cancelled(request.id) for request in requests if request.id in cancelled]
 
     def _exchange(self, request: Request) -> Exchange:
         visit = self._visit
@@ -56,8 +65,11 @@ class Answering:
             call = Call(self._node, request, session.protocol_version, self._exchange, context, self._writer)
             self._node.calls[session.key, request.id] = call
             call.start(self._done, self._visit.request.memory)
-        if not self._requests:
-            self._writer.end(b"")
+        for number, payload in enumerate(self._answers, 1):
+            if self._running or number < len(self._answers):
+                self._writer.answer(payload)
+            else:
+                self._writer.end(payload)
 
     async def run(self) -> Reply | StreamReply:
         """Start the calls; answer with JSON when all are done in time and said nothing else, else with a stream.
@@ -80,9 +92,7 @@ class Answering:
             return self._stream()
         await self._leave()
         if not self._answers:
-            first, *_ = self._writer.request_ids
-            cancelled = error_body(REQUEST_CANCELLED, "the request was cancelled", request_id=first)
-            return answer(encode([cancelled] if self._batch else cancelled), accepts)
+            self._answers = [_cancelled(request_id) for request_id in self._writer.request_ids]
         return answer(b"[" + b",".join(self._answers) + b"]" if self._batch else self._answers[0], accepts)
 
     def _done(self, call: Call) -> None:
@@ -134,6 +144,10 @@ class Answering:
         if writer.opens_closed:
             stream.end()
         return hold(self._node, stream, epoch=0)
+
+
+def _cancelled(request_id: RequestId) -> bytes:
+    return encode(error_body(REQUEST_CANCELLED, "the request was cancelled", request_id=request_id))
 
 
 def _given_up() -> ProtocolError:

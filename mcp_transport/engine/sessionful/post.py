@@ -11,7 +11,7 @@ from typing import TypeVar
 from mcp_transport.backends.base import Entered, Event
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.reply import accepted
+from mcp_transport.engine.reply import accepted, silent_node
 from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_notification, take_reply
@@ -25,7 +25,7 @@ from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_
 from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id, session_not_found
-from mcp_transport.protocol.inbox import Joined, Wake
+from mcp_transport.protocol.inbox import CancelCall, Joined, Wake
 from mcp_transport.protocol.jsonrpc import Notification, Request, Response
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Flight, session_key
@@ -37,9 +37,15 @@ _T = TypeVar("_T")
 
 
 async def post(
-    node: Node, request: HTTPRequest, work: Sessionful, digest: bytes, principal: Principal
+    node: Node,
+    request: HTTPRequest,
+    work: Sessionful,
+    digest: bytes,
+    principal: Principal,
+    *,
+    cleared: frozenset[str] = frozenset(),
 ) -> Reply | StreamReply:
-    """Take the messages of one POST to a session.
+    """Take the messages of one POST to a session; what the books have of the `cleared` streams is not over.
 
     Raises:
         ProtocolError: 400 for a missing id, a bad version, a batch out of its time, an id in use; 404 for
@@ -57,10 +63,13 @@ async def post(
                 raise session_not_found()
             visit = Visit(node, request, principal, entered.session, session_id)
             if entered.running:
-                with suppress(LookupError):
-                    return await _join(visit, entered.running, digest)
+                streams = frozenset(flight.stream for flight in entered.running)
+                is_over = await node.clearing.are_over(key, entered.running) if streams - cleared else False
+                if not is_over:
+                    with suppress(LookupError):
+                        return await _join(visit, entered.running, digest, is_over)
                 # The other one is over by now, and left nothing to join.
-                return await post(node, request, work, digest, principal)
+                return await post(node, request, work, digest, principal, cleared=cleared | streams)
             await _take_what_needs_no_answer(visit, work, early)
             if any(flight.body for flight in flights):
                 await node.backend.watch(node.id, key, stream)
@@ -73,8 +82,10 @@ async def post(
         writer = Writer(node, visit.session, stream, flights)
     for message in tuple(arrived):
         node.receive(message)
-    wanted = [item for item in requests if item.id not in entered.cancelled]
-    return await Answering(visit, writer, wanted, batch=work.batch).run()
+    cancelled = entered.cancelled
+    if arrived:
+        cancelled = cancelled.union(item.request_id for item in arrived if isinstance(item, CancelCall))
+    return await Answering(visit, writer, requests, cancelled=cancelled, batch=work.batch).run()
 
 
 def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
@@ -155,11 +166,19 @@ async def _take_what_needs_no_answer(visit: Visit, work: Sessionful, early: obje
             await take_notification(visit, message, early)
 
 
-async def _join(visit: Visit, running: Sequence[Flight], digest: bytes) -> StreamReply:
-    """Give a client that sends its POST again the stream of the first one: the tool runs once."""
-    if any(flight.digest != digest for flight in running) or not visit.accepts.sse:
-        raise invalid_request("a request with this id is in flight: an id must not be used twice in a session")
+async def _join(visit: Visit, running: Sequence[Flight], digest: bytes, is_over: bool | None) -> StreamReply:
+    """Give a client that sends its POST again the stream of the first one: the tool runs once.
+
+    Raises:
+        ProtocolError: 400 for another request with the id of one that runs, 503 when it is not known if that runs.
+    """
     key, first = visit.session.key, running[0]
+    if any(flight.digest != digest for flight in running) or not visit.accepts.sse:
+        if is_over is None:
+            for flight in running:
+                visit.node.ask_after(key, flight.stream, flight.node)
+            raise silent_node()
+        raise invalid_request("a request with this id is in flight: an id must not be used twice in a session")
     joined = Joined(key, first.stream, first.request_id)
     visit.node.tell(first.node, joined)
     return await attach(visit.node, visit.session_id, visit.principal, Cursor(first.stream, 0))

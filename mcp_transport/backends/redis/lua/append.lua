@@ -29,7 +29,7 @@ live_with(KEYS[1], KEYS[3])
 if stream.kept_until then redis.call('PEXPIRE', log, math.max(1, ARGV[2])) else live_with(KEYS[1], log) end
 local errors = 0
 for at = 11, first - 1, 2 do
-  errors = errors + end_flight(KEYS[1], KEYS[2], KEYS[4], tonumber(ARGV[9]), ARGV[at], ARGV[at + 1], '', time)
+  errors = errors + end_flight(KEYS[1], KEYS[2], KEYS[4], tonumber(ARGV[9]), ARGV[at], ARGV[at + 1], name, time)
 end
 if errors > 0 then errors = redis.call('HINCRBY', KEYS[1], 'errors', errors) end
 return {'stored', stream.holder, stream.epoch, errors}

@@ -1,0 +1,105 @@
+"""Ids that are used again on real Redis, also on one that does not know the scripts yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis
+
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.policy import Policy
+from tests.backends.redis.conftest import build, leave
+from tests.backends.redis.servers import RedisServer
+from tests.engine.client import SessionClient, text_of, until
+from tests.engine.tools import KEYS, Gate, build_tools
+
+ROUNDS = 20
+
+
+@pytest.fixture
+async def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture(params=["one connection", "many connections"])
+async def nodes(
+    request: pytest.FixtureRequest, server: RedisServer, gate: Gate
+) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
+    """Two nodes on an empty Redis; over many connections, commands may overtake one another, as in a Cluster."""
+    server.cli("FLUSHALL")
+    policy = Policy(lease=1.0)
+    built = [Endpoint(Kernel(build_tools(gate)), build(server, policy), policy, keys=KEYS) for _ in range(2)]
+    for endpoint in built:
+        await endpoint.node()
+        endpoint.backend._pipeline()._shares_connection = request.param == "one connection"  # type: ignore[attr-defined]
+    yield built[0], built[1]
+    gate.open.set()
+    for endpoint in built:
+        await endpoint.stop()
+        await leave(endpoint.backend)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def client(nodes: Any) -> SessionClient:
+    client = SessionClient(nodes[0])
+    await client.open()
+    return client
+
+
+@pytest.mark.parametrize("step", [0, 1], ids=["one node", "two nodes"])
+@pytest.mark.parametrize("forgets", [True, False], ids=["scripts unknown", "scripts known"])
+async def test_an_id_is_free_with_its_answer(server, nodes, client, step, forgets):
+    with redis.Redis.from_url(server.admin_url) as admin:
+        for number in range(ROUNDS):
+            if forgets:
+                admin.script_flush()
+            arguments = {"name": "add", "arguments": {"a": number, "b": 0}}
+            answer = await client.request("tools/call", arguments, id=7, endpoint=nodes[number * step % 2])
+            assert text_of(answer.json) == str(number)
+
+
+async def test_an_id_is_free_with_its_answer_on_a_stream(nodes, client, gate):
+    gate.open.set()
+    for number in range(ROUNDS):
+        answer = await client.call("count", {"steps": number % 3}, id=7, endpoint=nodes[number % 2])
+        assert text_of((await answer.messages())[-1]) == "counted"
+    assert gate.runs == ROUNDS
+
+
+async def test_another_request_with_the_id_of_one_that_runs_is_refused(nodes, client, gate):
+    running = asyncio.ensure_future(client.call("blocked", id=7, headers={"accept": "application/json"}))
+    await gate.wait(gate.entered)
+    refused = await client.request("ping", id=7, endpoint=nodes[1])
+    assert (refused.status, refused.json["id"]) == (400, 7)
+    gate.open.set()
+    assert text_of((await running).json) == "through"
+
+
+async def test_a_cancellation_that_comes_first_is_answered(nodes, client, gate):
+    await client.notify("notifications/cancelled", {"requestId": 18}, endpoint=nodes[1])
+    answer = await client.call("add", {"a": 1, "b": 2}, id=18)
+    assert (answer.error_code, answer.json["id"], gate.runs) == (-32800, 18, 0)
+
+
+async def test_a_gone_nodes_id_is_free_when_its_calls_were_taken_over(nodes, client, gate):
+    running = asyncio.ensure_future(client.call("blocked", id=7))
+    await gate.wait(gate.entered)
+    node = await nodes[0].node()
+    await nodes[0].backend.stop(node.id)
+    refused = await client.request("ping", id=7, endpoint=nodes[1])
+    assert (refused.status, refused.json["id"]) == (503, 7)
+    served = []
+
+    async def again() -> None:
+        served.append((await client.request("ping", id=7, endpoint=nodes[1])).status)
+
+    await again()
+    async with asyncio.timeout(5):
+        while served[-1] != 200:
+            await again()
+    running.cancel()
+    await until(running.done)
