@@ -134,9 +134,8 @@ class Endpoint:
                 content, memory = await read_body(body, request, principal, self.policy, self.budget)
                 request = request if memory is None else replace(request, memory=memory)
                 value = decode(content, self.policy.max_request_values)
-                work = classify(request, value, self.policy)
+                work = check_params(classify(request, value, self.policy), len(content))
                 digest = hashlib.sha256(content).digest() if isinstance(work, Sessionful) else b""
-                check_params(work.messages, len(content))
                 del content  # a call may last
                 with continued_trace(request.headers):
                     reply = await self._handle_post(request, work, digest, principal)

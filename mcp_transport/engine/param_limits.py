@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp_transport.engine.codec import encoded_size
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_PARAMS
+from mcp_transport.protocol.inbound import Sessionful, Work
 from mcp_transport.protocol.jsonrpc import MAX_ID, Message, Request
 
 __all__ = [
@@ -42,21 +43,42 @@ _SHORT: Final = min(LONGEST.values())
 _FEW: Final = min(MAX_INPUT_RESPONSES * len('"":0,'), LONGEST["uri"])
 
 
-def check_params(messages: Sequence[Message], size: int) -> None:
+def check_params(work: Work, size: int) -> Work:
     """Refuse parameters that are too long; `size` is that of the body which holds the messages.
+
+    Return what is left of a batch: one of its requests costs the others nothing.
 
     Raises:
         ProtocolError: 400 / -32602, naming the member.
     """
     if size <= _SHORT:
-        return
-    for message in messages:
-        if isinstance(message, Request) and message.params:
-            _check_lengths(message.params, size)
-            if size > _FEW:
-                _check_counts(message.params)
-            if size > MAX_META_BYTES:
-                _check_sizes(message.params)
+        return work
+    if isinstance(work, Sessionful) and work.batch:
+        return _checked_batch(work, size)
+    for message in work.messages:
+        _check(message, size)
+    return work
+
+
+def _checked_batch(work: Sessionful, size: int) -> Sessionful:
+    messages, faults = [], list(work.faults)
+    for message in work.messages:
+        try:
+            _check(message, size)
+            messages.append(message)
+        except ProtocolError as error:
+            error.request_id = message.id if isinstance(message, Request) else None
+            faults.append(error)
+    return Sessionful(tuple(messages), True, tuple(faults))
+
+
+def _check(message: Message, size: int) -> None:
+    if isinstance(message, Request) and message.params:
+        _check_lengths(message.params, size)
+        if size > _FEW:
+            _check_counts(message.params)
+        if size > MAX_META_BYTES:
+            _check_sizes(message.params)
 
 
 def _check_lengths(params: Mapping[str, Any], size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,14 @@ from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.jsonrpc import is_request_id
+from mcp_transport.protocol.jsonrpc import refused_id
 
 __all__ = [
     "accepted",
     "answer",
     "last_of_connection",
+    "refusal",
+    "refusals",
     "rejection",
     "silent_node",
     "stopping",
@@ -41,11 +44,19 @@ def answer(payload: bytes, accepts: Accepts, *, status: int = 200, headers: Head
 
 def rejection(error: ProtocolError, value: Any = None) -> Reply:
     """Build the answer to a request that broke a rule; `value` is its decoded body, for the id."""
-    request_id = value.get("id") if isinstance(value, dict) and "method" in value else error.request_id
-    body = error_body(
-        error.code, error.message, request_id=request_id if is_request_id(request_id) else None, data=error.data
-    )
+    request_id = error.request_id if value is None else refused_id(value)
+    body = error_body(error.code, error.message, request_id=request_id, data=error.data)
     return Reply(status=error.status, headers=(*_JSON, *error.headers), body=encode(body))
+
+
+def refusal(error: ProtocolError) -> bytes:
+    """Write the error for one message of a batch; without a readable id that is null (JSON-RPC 2.0, section 5)."""
+    return encode({"id": None, **error_body(error.code, error.message, request_id=error.request_id, data=error.data)})
+
+
+def refusals(errors: Sequence[ProtocolError], accepts: Accepts, *, are_all: bool) -> Reply:
+    """Build the answer to a batch without requests of which some messages, or all, were refused."""
+    return answer(b"[" + b",".join(map(refusal, errors)) + b"]", accepts, status=400 if are_all else 200)
 
 
 def with_length(reply: Reply | StreamReply) -> Reply | StreamReply:

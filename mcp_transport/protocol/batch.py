@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import invalid_request
-from mcp_transport.protocol.jsonrpc import Message, Request, Response, parse_message
+from mcp_transport.protocol.jsonrpc import Message, Request, Response, parse_message, refused_id
 
 __all__ = ["parse_batch"]
 
 
-def parse_batch(values: list[object], limit: int) -> tuple[Message, ...]:
+def parse_batch(values: list[object], limit: int) -> tuple[tuple[Message, ...], tuple[ProtocolError, ...]]:
     """Read an array of messages: requests and notifications, or responses, never both kinds.
+
+    Return them and, for each element that is no message, why it is none: it costs the others nothing (JSON-RPC 2.0,
+    section 6).
 
     Raises:
         ProtocolError: 400 / -32600 when the array is empty, too long, mixed, holds `initialize`, or
@@ -19,12 +23,26 @@ def parse_batch(values: list[object], limit: int) -> tuple[Message, ...]:
         raise invalid_request("a batch must hold at least one message")
     if len(values) > limit:
         raise invalid_request(f"a batch may hold {limit} messages, got {len(values)}")
-    messages = tuple(parse_message(value) for value in values)
+    messages, faults = _parse_each(values)
     if len({isinstance(message, Response) for message in messages}) > 1:
         raise invalid_request("a batch holds either requests and notifications, or responses")
     requests = [message for message in messages if isinstance(message, Request)]
     if any(request.method == "initialize" for request in requests):
         raise invalid_request("initialize must not be part of a batch")
-    if len({request.id for request in requests}) < len(requests):
+    ids = [request.id for request in requests]
+    ids += [fault.request_id for fault in faults if fault.request_id is not None]
+    if len(set(ids)) < len(ids):
         raise invalid_request("every request of a batch needs an id of its own")
-    return messages
+    return tuple(messages), tuple(faults)
+
+
+def _parse_each(values: list[object]) -> tuple[list[Message], list[ProtocolError]]:
+    messages: list[Message] = []
+    faults: list[ProtocolError] = []
+    for value in values:
+        try:
+            messages.append(parse_message(value))
+        except ProtocolError as error:
+            error.request_id = refused_id(value)
+            faults.append(error)
+    return messages, faults

@@ -78,6 +78,8 @@ class Sessionful:
 
     messages: tuple[Message, ...]
     batch: bool = False
+    faults: tuple[ProtocolError, ...] = ()
+    """Why elements of the array are refused."""
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
@@ -256,7 +258,8 @@ def _classify_array(values: list[object], header: str | None, policy: Policy) ->
     allowed = [name for name in sessionful(policy.versions) if REVISIONS[name].batches]
     if not allowed or (header is not None and header not in allowed):
         raise invalid_request("the body must be a single message; batches exist in 2025-03-26 only")
-    return Sessionful(parse_batch(values, policy.max_batch), batch=True)
+    messages, faults = parse_batch(values, policy.max_batch)
+    return Sessionful(messages, True, faults)
 
 
 def _claims_sessionless(message: Request | Notification) -> bool:

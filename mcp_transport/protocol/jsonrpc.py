@@ -18,6 +18,7 @@ __all__ = [
     "Response",
     "is_request_id",
     "parse_message",
+    "refused_id",
 ]
 
 RequestId = str | int
@@ -61,11 +62,13 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The peer's answer to a request of ours; exactly one of `result` and `error` is set."""
+    """The peer's answer to a request of ours; exactly one of `result`, `error` and `fault` is set."""
 
     id: RequestId
     result: Mapping[str, Any] | None
     error: Mapping[str, Any] | None
+    fault: str = ""
+    """Why neither can be used; whoever waits for the answer is told."""
 
 
 Message = Request | Notification | Response
@@ -95,18 +98,27 @@ def parse_message(value: object) -> Message:
     raise invalid_request('a JSON-RPC message must carry "method", "result" or "error"')
 
 
+def refused_id(value: object) -> RequestId | None:
+    """Return the id for the refusal of a decoded message; that of a response names a request of ours."""
+    if not isinstance(value, dict) or ("method" not in value and ("result" in value or "error" in value)):
+        return None
+    request_id = value.get("id")
+    return request_id if is_request_id(request_id) else None
+
+
 def _parse_call(value: dict[str, Any]) -> Request | Notification:
     method, params = value["method"], value.get("params")
     if not isinstance(method, str) or not method:
         raise invalid_request(f'"method" must be a non-empty string, got {_kind(method)}')
     if len(method) > MAX_METHOD:
         raise invalid_request(f'"method" may have {MAX_METHOD} characters, got {len(method)}')
-    if "params" in value and not isinstance(params, dict):
-        raise invalid_request(f'"params" must be an object, got {_kind(params)}')
     if "result" in value or "error" in value:
         raise invalid_request('a message with "method" must not carry "result" or "error"')
     if "id" not in value:
-        return Notification(method, params)
+        # Nobody is told what is wrong with a notification (JSON-RPC 2.0, section 4.1): one without usable parameters.
+        return Notification(method, params if isinstance(params, dict) else None)
+    if "params" in value and not isinstance(params, dict):
+        raise invalid_request(f'"params" must be an object, got {_kind(params)}')
     return Request(_parse_id(value["id"]), method, params)
 
 
@@ -114,15 +126,21 @@ def _parse_response(value: dict[str, Any]) -> Response:
     if "id" not in value:
         raise invalid_request('a response must carry the "id" of the request it answers')
     request_id = _parse_id(value["id"])
-    if ("result" in value) == ("error" in value):
-        raise invalid_request('a response must carry either "result" or "error", not both')
-    member = "result" if "result" in value else "error"
+    result, error = value.get("result"), value.get("error")
+    fault = _response_fault(value, result, error)
+    return Response(request_id, None, None, fault) if fault else Response(request_id, result, error)
+
+
+def _response_fault(value: dict[str, Any], result: object, error: object) -> str:
+    """Say why a response cannot be used; many peers write the member that is not there as null."""
+    if result is not None and error is not None:
+        return 'a response must carry either "result" or "error", not both'
+    member = "error" if error is not None or "result" not in value else "result"
     if not isinstance(value[member], dict):
-        raise invalid_request(f'"{member}" must be an object, got {_kind(value[member])}')
-    error = value.get("error")
-    if error is not None and not (type(error.get("code")) is int and isinstance(error.get("message"), str)):
-        raise invalid_request('"error" must carry an integer "code" and a string "message"')
-    return Response(request_id, value.get("result"), error)
+        return f'"{member}" must be an object, got {_kind(value[member])}'
+    if isinstance(error, dict) and not (type(error.get("code")) is int and isinstance(error.get("message"), str)):
+        return '"error" must carry an integer "code" and a string "message"'
+    return ""
 
 
 def _parse_id(value: object) -> RequestId:

@@ -85,7 +85,6 @@ BODIES = [
     Bad("a reply without an id", 400, -32600, body={"jsonrpc": "2.0", "result": {}}),
     Bad("a reply with both", 400, -32600, body={"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}}),
     Bad("a reply with a bad error", 400, -32600, body={"jsonrpc": "2.0", "id": 1, "error": {"code": "x"}}),
-    Bad("a cancel without a request", 400, -32602, body={"jsonrpc": "2.0", "method": "notifications/cancelled"}),
 ]
 HEADERS = [
     Bad("no session id", 400, -32600, body=CALL, headers={"mcp-session-id": None}),

@@ -32,8 +32,9 @@ FAILURE = {"jsonrpc": "2.0", "id": 8, "error": {"code": 1, "message": "no"}}
     ],
 )
 def test_requests_and_notifications_or_responses_in_order(values: list[object], kinds: list[type]) -> None:
-    messages = parse_batch(values, 100)
+    messages, faults = parse_batch(values, 100)
     assert [type(message) for message in messages] == kinds
+    assert faults == ()
 
 
 @pytest.mark.parametrize(
@@ -47,13 +48,8 @@ def test_requests_and_notifications_or_responses_in_order(values: list[object], 
         ([request(1), request(2, "initialize")], "initialize"),
         ([request(1), request(1)], "id of its own"),
         ([request("a"), NOTE, request("a", "tools/list")], "id of its own"),
-        ([request(1), {}], "jsonrpc"),
-        ([request(1), []], "must be an object"),
-        ([[request(1)]], "must be an object"),
-        ([None], "must be an object"),
-        ([1, 2, 3], "must be an object"),
-        ([request(None)], '"id"'),
-        ([{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}], '"params"'),
+        ([request(1), {"jsonrpc": "2.0", "id": 1, "method": 5}], "id of its own"),
+        ([{"id": 1, "method": "ping"}, {"id": 1, "method": "ping"}], "id of its own"),
     ],
 )
 def test_any_other_array_is_refused_as_a_whole(values: list[object], reason: str) -> None:
@@ -62,9 +58,36 @@ def test_any_other_array_is_refused_as_a_whole(values: list[object], reason: str
     assert (caught.value.status, caught.value.code) == (400, -32600)
 
 
+@pytest.mark.parametrize(
+    ("value", "request_id", "reason"),
+    [
+        ({}, None, "jsonrpc"),
+        ([], None, "must be an object"),
+        ([request(1)], None, "must be an object"),
+        (None, None, "must be an object"),
+        (1, None, "must be an object"),
+        ("ping", None, "must be an object"),
+        (request(None), None, '"id"'),
+        (request(1.5), None, '"id"'),
+        ({"id": 1, "method": "ping"}, 1, "jsonrpc"),
+        ({"jsonrpc": "2.0", "id": "a", "foo": "boo"}, "a", '"method"'),
+        ({**request(1), "params": []}, 1, '"params"'),
+        ({**request(1), "method": 5}, 1, '"method"'),
+        ({**request(1), "result": {}}, 1, "must not carry"),
+        ({"jsonrpc": "2.0", "result": {}}, None, '"id"'),
+    ],
+)
+def test_an_element_that_is_no_message_is_refused_by_itself(value: object, request_id: Any, reason: str) -> None:
+    messages, (fault,) = parse_batch([request(8), value, NOTE], 100)
+    assert [type(message) for message in messages] == [Request, Notification]
+    assert (fault.code, fault.request_id) == (-32600, request_id)
+    assert reason in fault.message
+    assert parse_batch([value], 100)[0] == ()
+
+
 def test_a_batch_has_a_longest_length() -> None:
     values: list[object] = [request(number) for number in range(5)]
-    assert len(parse_batch(values, 5)) == 5
+    assert len(parse_batch(values, 5)[0]) == 5
     with pytest.raises(ProtocolError, match="4 messages, got 5"):
         parse_batch(values, 4)
 
@@ -77,8 +100,8 @@ def test_the_length_is_judged_before_the_messages_are_read() -> None:
 @given(st.lists(st.sampled_from([request(1), request(2), request("1"), NOTE, RESULT, {}, None, 5, "x"]), max_size=6))
 def test_an_array_is_a_batch_or_the_peers_fault(values: list[object]) -> None:
     try:
-        messages = parse_batch(values, 5)
+        messages, faults = parse_batch(values, 5)
     except ProtocolError as error:
         assert (error.status, error.code) == (400, -32600)
     else:
-        assert len(messages) == len(values)
+        assert len(messages) + len(faults) == len(values)

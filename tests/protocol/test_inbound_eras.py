@@ -110,13 +110,14 @@ def test_a_request_whose_header_alone_names_2026_07_28_lacks_its_meta(meta: obje
 
 def test_under_that_header_notifications_are_dropped_and_responses_and_arrays_refused() -> None:
     assert judge(note("notifications/cancelled", params={"requestId": 1}), NEW) == Ignored()
+    assert judge({**note(), "params": []}, NEW) == Ignored()
     assert refusal(RESPONSE, NEW).code == -32600
     assert refusal([request("ping")], NEW).code == -32600
     assert refusal([], NEW).code == -32600
 
 
 @pytest.mark.parametrize(
-    "body", [5, None, {}, {"jsonrpc": "2.0", "id": None, "method": "x"}, {**note(), "params": []}]
+    "body", [5, None, {}, {"jsonrpc": "2.0", "id": None, "method": "x"}, {**request("ping"), "params": []}]
 )
 def test_the_shape_is_judged_before_the_era(body: object) -> None:
     assert refusal(body, NEW).code == -32600

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.protocol.jsonrpc import Notification, Request, Response, is_request_id, parse_message
+from mcp_transport.protocol.jsonrpc import Notification, Request, Response, is_request_id, parse_message, refused_id
 
 V = {"jsonrpc": "2.0"}
 ERROR = {"code": -32000, "message": "no"}
@@ -49,6 +50,12 @@ ALMOST = st.fixed_dictionaries(
         ({**V, "id": "s", "result": {"a": 1}}, Response("s", {"a": 1}, None)),
         ({**V, "id": 1, "error": ERROR}, Response(1, None, ERROR)),
         ({**V, "id": 1, "error": {**ERROR, "data": [1]}}, Response(1, None, {**ERROR, "data": [1]})),
+        ({**V, "id": 1, "result": {}, "error": None}, Response(1, {}, None)),
+        ({**V, "id": 1, "result": None, "error": ERROR}, Response(1, None, ERROR)),
+        ({**V, "id": 1, "result": {"a": 1}, "error": None, "more": 1, "params": {}}, Response(1, {"a": 1}, None)),
+        ({**V, "method": "n", "params": []}, Notification("n", None)),
+        ({**V, "method": "n", "params": None}, Notification("n", None)),
+        ({**V, "method": "n", "params": False}, Notification("n", None)),
     ],
 )
 def test_well_formed_messages(value: object, expected: object) -> None:
@@ -88,7 +95,7 @@ MALFORMED: list[tuple[str, object, str]] = [
     ("params null", {**V, "id": 1, "method": "ping", "params": None}, '"params".*null'),
     ("params string", {**V, "id": 1, "method": "ping", "params": "x"}, '"params".*string'),
     ("params number", {**V, "id": 1, "method": "ping", "params": 0}, '"params".*integer'),
-    ("params false", {**V, "method": "n", "params": False}, '"params".*boolean'),
+    ("params false", {**V, "id": 1, "method": "n", "params": False}, '"params".*boolean'),
     ("request and result", {**V, "id": 1, "method": "ping", "result": {}}, '"method" must not'),
     ("request and error", {**V, "id": 1, "method": "ping", "error": ERROR}, '"method" must not'),
     ("notification and result", {**V, "method": "n", "result": {}}, '"method" must not'),
@@ -98,8 +105,12 @@ MALFORMED: list[tuple[str, object, str]] = [
     ("response id true", {**V, "id": True, "result": {}}, '"id".*boolean'),
     ("response id float", {**V, "id": 0.5, "result": {}}, '"id".*number'),
     ("response id object", {**V, "id": {}, "error": ERROR}, '"id".*object'),
+]
+
+UNUSABLE: list[tuple[str, object, str]] = [
     ("both result and error", {**V, "id": 1, "result": {}, "error": ERROR}, "not both"),
-    ("result and a null error", {**V, "id": 1, "result": {}, "error": None}, "not both"),
+    ("both null", {**V, "id": 1, "result": None, "error": None}, '"result".*null'),
+    ("a wrong result and an error", {**V, "id": 1, "result": 5, "error": ERROR}, "not both"),
     ("result null", {**V, "id": 1, "result": None}, '"result".*null'),
     ("result array", {**V, "id": 1, "result": []}, '"result".*array'),
     ("result string", {**V, "id": 1, "result": "ok"}, '"result".*string'),
@@ -123,6 +134,32 @@ def test_malformed_messages_are_refused_naming_what_is_wrong(value: object, reas
     assert (caught.value.status, caught.value.code) == (400, -32600)
 
 
+@pytest.mark.parametrize(("value", "reason"), [case[1:] for case in UNUSABLE], ids=[case[0] for case in UNUSABLE])
+def test_a_response_that_cannot_be_used_says_why(value: object, reason: str) -> None:
+    response = parse_message(value)
+    assert isinstance(response, Response)
+    assert (response.id, response.result, response.error) == (1, None, None)
+    assert re.search(reason, response.fault)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({**V, "id": 1, "method": "ping"}, 1),
+        ({"id": "a", "method": 5}, "a"),
+        ({**V, "id": 1}, 1),
+        ({**V, "id": 1.5, "method": "ping"}, None),
+        ({**V, "method": "n"}, None),
+        ({**V, "id": 1, "result": {}}, None),
+        ({**V, "id": 1, "error": ERROR}, None),
+        ([1], None),
+        (None, None),
+    ],
+)
+def test_a_refusal_has_the_id_of_a_request_and_never_that_of_a_response(value: object, expected: object) -> None:
+    assert refused_id(value) == expected
+
+
 @given(JSON_VALUES | ALMOST | ALMOST.map(lambda members: {**members, **V}))
 @example({**V, "id": 1, "error": {"code": {}, "message": "x"}})
 @example({**V, "id": float("nan"), "method": "ping"})
@@ -135,7 +172,7 @@ def test_any_json_value_is_a_message_or_the_peers_fault(value: Any) -> None:
     assert value["jsonrpc"] == "2.0"
     if isinstance(message, Response):
         assert "method" not in value
-        assert (message.result is None) != (message.error is None)
+        assert [message.result is None, message.error is None, message.fault == ""].count(False) == 1
         assert message.error is None or type(message.error["code"]) is int
         assert type(message.id) in (int, str)
         return

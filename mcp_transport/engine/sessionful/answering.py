@@ -10,7 +10,7 @@ from mcp_transport.engine.call import Call, SessionOutlet
 from mcp_transport.engine.clock import soon, wait
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.observer import Happening
-from mcp_transport.engine.reply import answer
+from mcp_transport.engine.reply import answer, refusal
 from mcp_transport.engine.sessionful.streams import hold
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.stream import Frames, OpenStream
@@ -36,14 +36,19 @@ class Answering:
         requests: Sequence[Request],
         *,
         cancelled: Set[RequestId] = frozenset(),
+        faults: Sequence[ProtocolError] = (),
         batch: bool = False,
     ) -> None:
-        """Take `requests`; those that were `cancelled` before they came are answered with an error, and not run."""
+        """Take `requests`; those that were `cancelled` before they came are answered with an error, and not run.
+
+        So is what was refused of a batch.
+        """
         self._visit, self._node, self._batch = visit, visit.node, batch
         self._writer = writer
         self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests
         self._running = len(self._requests)
-        self._answers = [_cancelled(request.id) for request in requests if request.id in cancelled]
+        self._answers = [refusal(fault) for fault in faults]
+        self._answers += [_cancelled(request.id) for request in requests if request.id in cancelled]
 
     def _exchange(self, request: Request) -> Exchange:
         visit = self._visit

@@ -14,10 +14,7 @@ from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
 from mcp_transport.kernel import Exchange, TooMuch, check_answer, is_cancellation
-from mcp_transport.protocol.errors import (
-    INVALID_PARAMS,
-    invalid_request,
-)
+from mcp_transport.protocol.errors import invalid_request
 from mcp_transport.protocol.inbox import CancelCall, ReplyArrived
 from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Response, is_request_id
 from mcp_transport.protocol.principal import Principal
@@ -53,8 +50,8 @@ async def take_reply(visit: Visit, reply: Response, early: object) -> None:
     """Send a reply to the node that waits for it, unless that was done `early`.
 
     Raises:
-        ProtocolError: 400 / -32600 for a reply to a request that was never made in this session, -32602 for one that
-            is too long.
+        ProtocolError: 400 / -32600 for a reply to a request that was never made in this session, or that cannot be
+            used; -32602 for one that is too long.
     """
     asker = visit.node.questions.asker(reply.id, visit.owner)
     if asker is None:
@@ -64,18 +61,12 @@ async def take_reply(visit: Visit, reply: Response, early: object) -> None:
 
 
 async def take_notification(visit: Visit, notification: Notification, early: object) -> None:
-    """Act on a notification, unless that was done `early`.
-
-    Raises:
-        ProtocolError: 400 / -32602 for a cancellation that names no request.
-    """
+    """Act on a notification, unless that was done `early`."""
     node = visit.node
     if notification.method == "notifications/cancelled":
         request_id = (notification.params or {}).get("requestId")
-        if not is_request_id(request_id):
-            wanted = "notifications/cancelled must name a requestId, a string or an integer"
-            raise ProtocolError(400, INVALID_PARAMS, wanted)
-        if early is None:
+        # 2025-11-25, basic/utilities/cancellation, "Error Handling": malformed ones are ignored.
+        if early is None and is_request_id(request_id):
             await _cancel(node, visit.session.key, visit.session.principal, request_id)
         return
     if notification.method == "notifications/initialized":
@@ -112,10 +103,10 @@ async def _note_initialized(node: Node, key: str) -> None:
 
 
 async def _send_reply(node: Node, asker: str, reply: Response) -> bool:
-    """Send a reply to the node that waits for it or, where it is too long, send an error in its place.
+    """Send a reply to the node that waits for it or, where it is too long or malformed, send an error in its place.
 
     Raises:
-        ProtocolError: 400 / -32602 for a reply that is too long.
+        ProtocolError: 400 with -32602 for a reply that is too long, with -32600 for one that cannot be used.
     """
     result, error, refusal = reply.result, reply.error, _refusal(reply)
     if refusal is not None:
@@ -123,15 +114,17 @@ async def _send_reply(node: Node, asker: str, reply: Response) -> bool:
     arrived = ReplyArrived(str(reply.id), result, error)
     await node.questions.answer_once(arrived.request_id, lambda: node.backend.send(asker, arrived))
     if refusal is not None:
-        raise ProtocolError(400, refusal.code, refusal.message)
+        raise refusal
     return True
 
 
-def _refusal(reply: Response) -> TooMuch | None:
+def _refusal(reply: Response) -> ProtocolError | None:
+    if reply.fault:
+        return invalid_request(reply.fault)
     try:
         check_answer(reply.error or reply.result or {})
     except TooMuch as error:
-        return error
+        return ProtocolError(400, error.code, error.message)
     return None
 
 

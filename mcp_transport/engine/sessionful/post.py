@@ -11,7 +11,7 @@ from typing import TypeVar
 from mcp_transport.backends.base import Entered, Event
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.reply import accepted, silent_node
+from mcp_transport.engine.reply import accepted, refusals, silent_node
 from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_notification, take_reply
@@ -70,7 +70,7 @@ async def post(
                         return await _join(visit, entered.running, digest, is_over)
                 # The other one is over by now, and left nothing to join.
                 return await post(node, request, work, digest, principal, cleared=cleared | streams)
-            await _take_what_needs_no_answer(visit, work, early)
+            faults = await _take_what_needs_no_answer(visit, work, early)
             if any(flight.body for flight in flights):
                 await node.backend.watch(node.id, key, stream)
         except BaseException:
@@ -78,14 +78,15 @@ async def post(
             node.lifecycle.spawn(_give_up(node, key, stream, flights))
             raise
         if not requests:
-            return accepted()
+            are_all = len(faults) == len(work.messages) + len(work.faults)
+            return refusals(faults, visit.accepts, are_all=are_all) if faults else accepted()
         writer = Writer(node, visit.session, stream, flights)
     for message in tuple(arrived):
         node.receive(message)
     cancelled = entered.cancelled
     if arrived:
         cancelled = cancelled.union(item.request_id for item in arrived if isinstance(item, CancelCall))
-    return await Answering(visit, writer, requests, cancelled=cancelled, batch=work.batch).run()
+    return await Answering(visit, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
 
 
 def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
@@ -122,7 +123,7 @@ async def _enter(
         return await node.backend.enter(key, principal.binding, node.id, flights)
 
     entered = admitted(node, session_id, principal, enter)
-    if len(work.messages) > 1 or not is_hasty(work.messages[0]):
+    if len(work.messages) != 1 or not is_hasty(work.messages[0]):
         return await entered, None
     # What is begun early goes on when the client leaves: nobody sends a reply or a cancellation twice.
     return await _outlasting(asyncio.gather(entered, hasten(node, key, principal, work.messages[0])))
@@ -156,14 +157,26 @@ async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[Fligh
         node.tell(appended.holder.node, Wake(key, stream))
 
 
-async def _take_what_needs_no_answer(visit: Visit, work: Sessionful, early: object) -> None:
+async def _take_what_needs_no_answer(visit: Visit, work: Sessionful, early: object) -> list[ProtocolError]:
+    """Take responses and notifications; return what a batch is refused of.
+
+    Raises:
+        ProtocolError: for a batch out of its time, and for what is no batch.
+    """
     if work.batch and not REVISIONS[visit.session.protocol_version].batches:
         raise invalid_request(f"batches do not exist in {visit.session.protocol_version}: send one message a POST")
+    faults = list(work.faults)
     for message in work.messages:
-        if isinstance(message, Response):
-            await take_reply(visit, message, early)
-        elif isinstance(message, Notification):
-            await take_notification(visit, message, early)
+        try:
+            if isinstance(message, Response):
+                await take_reply(visit, message, early)
+            elif isinstance(message, Notification):
+                await take_notification(visit, message, early)
+        except ProtocolError as error:
+            if not work.batch:
+                raise
+            faults.append(error)
+    return faults
 
 
 async def _join(visit: Visit, running: Sequence[Flight], digest: bytes, is_over: bool | None) -> StreamReply:
