@@ -7,10 +7,12 @@ balancer: another process knows a session and its state, but not its streams.
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from itertools import cycle
 from typing import Any, Final, TypeVar
 
@@ -241,7 +243,10 @@ def _index_of(shard: Any) -> dict[str, float]:
 
 
 def _encode(session: Session) -> bytes:
-    return orjson.dumps(session)
+    try:
+        return orjson.dumps(session)
+    except TypeError:  # a client that describes itself with integers beyond 64 bits
+        return json.dumps(asdict(session)).encode()
 
 
 def _decode(key: str, raw: Any) -> Session | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
 from typing import Final
-
-import orjson
 
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
@@ -51,8 +50,8 @@ def request_id_of(body: bytes) -> RequestId | None:
     first, last = _FIRST_MEMBERS.match(body[:_WINDOW]), _LAST_MEMBERS.search(body[-_WINDOW:])
     members = (first[1] if first else b"") + b'"":0' + (last[1] if last else b"")
     try:
-        message = orjson.loads(b"{" + members + b"}")
-    except orjson.JSONDecodeError:
+        message = json.loads(b"{" + members + b"}")  # which reads integers of any size
+    except ValueError:
         return None
     request_id = message.get("id") if "method" in message else None
     return request_id if is_request_id(request_id) else None

@@ -26,7 +26,7 @@ from mcp_transport.kernel.handlers import (
 )
 from mcp_transport.kernel.invalid import described
 from mcp_transport.kernel.lifespan import Lifespan
-from mcp_transport.kernel.limits import TooMuch, check_answer
+from mcp_transport.kernel.limits import TooMuch, check_answer, json_size
 from mcp_transport.kernel.listing import listing_fault, tool_name_fault
 from mcp_transport.kernel.serving import Kernel
 from mcp_transport.kernel.texts import untextual
@@ -60,6 +60,7 @@ __all__ = [
     "header_annotation_fault",
     "is_cancellation",
     "is_interrupt",
+    "json_size",
     "listing_fault",
     "lowlevel",
     "open_envelope",

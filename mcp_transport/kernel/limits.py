@@ -6,6 +6,7 @@ is judged before the kernel (`engine.param_limits`).
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.quoting import cut
 
-__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "TooMuch", "bounded", "check_answer", "subscribed"]
+__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "TooMuch", "bounded", "check_answer", "json_size", "subscribed"]
 
 # JSON values of all members together, and bytes of each as JSON.
 MAX_VALUES: Final = 2000
@@ -93,12 +94,18 @@ def _check_count(where: str, value: Any) -> None:
 
 
 def _check_size(where: str, value: Any, most: int) -> None:
-    try:
-        size = len(orjson.dumps(value))
-    except TypeError:  # it is nested too deep to be written
-        size = sys.maxsize
-    if size > most:
+    if json_size(value) > most:
         raise TooMuch(where, f"{most} bytes of JSON", "more")
+
+
+def json_size(value: Any) -> int:
+    """Return how many bytes a value takes as JSON, or more than fit anywhere for one that is nested too deep."""
+    try:
+        return len(orjson.dumps(value))
+    except TypeError as error:
+        if "64-bit" not in str(error):  # orjson's words for an integer that only the standard library writes
+            return sys.maxsize
+        return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def _holds_more(value: Any, most: int) -> bool:

@@ -23,8 +23,9 @@ __all__ = [
 
 RequestId = str | int
 
-# Ids and progress tokens are stored, and repeated in every message of a call.
+# Characters or digits of ids and progress tokens, which are stored, and repeated in every message of a call.
 MAX_ID: Final = 256
+_BEYOND_IDS: Final = 10**MAX_ID
 # Methods are repeated in refusals.
 MAX_METHOD: Final = 128
 
@@ -78,7 +79,7 @@ def is_request_id(value: object) -> TypeGuard[RequestId]:
     """Tell whether `value` may identify a request; `true` is not the integer 1."""
     if isinstance(value, str):
         return len(value) <= MAX_ID
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and -_BEYOND_IDS < value < _BEYOND_IDS
 
 
 def parse_message(value: object) -> Message:
@@ -145,7 +146,9 @@ def _response_fault(value: dict[str, Any], result: object, error: object) -> str
 
 def _parse_id(value: object) -> RequestId:
     if not is_request_id(value):
-        raise invalid_request(f'"id" must be an integer or a string of up to {MAX_ID} characters, got {_kind(value)}')
+        raise invalid_request(
+            f'"id" must be a string of up to {MAX_ID} characters or an integer of as many digits, got {_kind(value)}'
+        )
     return value
 
 

@@ -72,11 +72,10 @@ BODIES = [
     Bad("params that are an array", 400, -32600, body={**CALL, "params": [1]}),
     Bad("params that are null", 400, -32600, body={**CALL, "params": None}),
     Bad("a call with a result", 400, -32600, body={**CALL, "result": {}}),
-    Bad("an integer id beyond 64 bits", 400, -32600, raw=with_id(b"18446744073709551616")),
-    Bad("a negative id beyond 64 bits", 400, -32600, raw=with_id(b"-9223372036854775809")),
-    Bad("an integer argument beyond 64 bits", 400, -32600, raw=with_argument(b"18446744073709551616")),
-    Bad("a negative argument beyond 64 bits", 400, -32600, raw=with_argument(b"[1, -9223372036854775809]")),
-    Bad("an integer of a thousand digits", 400, -32600, raw=with_argument(b"1" * 300)),
+    Bad("an integer id of 257 digits", 400, -32600, raw=with_id(b"1" * 257)),
+    Bad("a negative integer id of 257 digits", 400, -32600, raw=with_id(b"-" + b"1" * 257)),
+    Bad("an integer argument of 310 digits", 400, -32700, raw=with_argument(b"1" * 310)),
+    Bad("a negative argument of 310 digits", 400, -32700, raw=with_argument(b"[1, -" + b"1" * 310 + b"]")),
     *[
         Bad(f"the id {id!r}", 400, -32600, body={**CALL, "id": id})
         for id in (None, True, False, 1.5, 1e300, {}, {"a": 1}, [], [1])
@@ -187,10 +186,8 @@ async def test_a_bad_sessionless_request(endpoint, gate, bad):
 # -- values that are JSON, but not what a handler takes ----------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "value", [b"18446744073709551616", b"-9223372036854775809", b"1" + b"0" * 400, b"1.5", b"null"]
-)
-async def test_an_argument_that_is_no_64_bit_integer_does_not_reach_the_handler(client, gate, value):
+@pytest.mark.parametrize("value", [b"1" + b"0" * 400, b"1.5", b"null"])
+async def test_an_argument_that_is_no_integer_does_not_reach_the_handler(client, gate, value):
     answer = await client.post(None, raw=with_argument(value))
     assert answer.status in (200, 400)
     assert "error" in answer.json or answer.json["result"]["isError"]

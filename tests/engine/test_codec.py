@@ -21,11 +21,25 @@ def test_an_integer_of_64_bits_is_kept(number: int) -> None:
     assert decode(json.dumps([number]).encode()) == [number]
 
 
-@given(st.integers(min_value=2**64) | st.integers(max_value=-(2**63) - 1))
-def test_an_integer_beyond_64_bits_is_refused_and_not_rounded(number: int) -> None:
+@given(
+    st.integers(min_value=2**64, max_value=10**308 - 1) | st.integers(max_value=-(2**63) - 1, min_value=1 - 10**308)
+)
+def test_an_integer_beyond_64_bits_is_not_rounded(number: int) -> None:
+    assert decode(json.dumps({"a": [0.5, number]}).encode()) == {"a": [0.5, number]}
+
+
+@pytest.mark.parametrize("number", [10**309, -(10**309), 10**400, 10**4000])
+def test_an_integer_of_more_than_308_digits_is_refused(number: int) -> None:
+    with pytest.raises(ProtocolError, match="308 digits") as refused:
+        decode(json.dumps({"id": 8, "method": "x", "params": {"a": [0.5, number]}}).encode())
+    assert (refused.value.status, refused.value.code, refused.value.request_id) == (400, -32700, 8)
+
+
+@pytest.mark.parametrize("rest", ["NaN", "Infinity", "1e999", '"\\ud800"', "[1,]", '"\t"', "01"])
+def test_a_text_with_long_integers_is_read_as_strictly_as_any(rest: str) -> None:
     with pytest.raises(ProtocolError) as refused:
-        decode(json.dumps({"a": [0.5, number]}).encode())
-    assert (refused.value.status, refused.value.code) == (400, -32600)
+        decode(f"[{10**21}, {rest}]".encode())
+    assert refused.value.code == -32700
 
 
 @pytest.mark.parametrize(

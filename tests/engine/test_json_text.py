@@ -118,7 +118,7 @@ PARAMS = '{"name":"x","arguments":{"id":7,"method":"no"}}'
         ('[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":%s}]', None),
         ('{"jsonrpc":"2.0","id":1.5,"method":"tools/call","params":%s}', None),
         ('{"jsonrpc":"2.0","id":null,"method":"tools/call","params":%s}', None),
-        ('{"jsonrpc":"2.0","id":18446744073709551616,"method":"tools/call","params":%s}', None),
+        ('{"jsonrpc":"2.0","id":18446744073709551616,"method":"tools/call","params":%s}', 2**64),
         ('{"jsonrpc":"2.0","id":"\\ud800","method":"tools/call","params":%s}', None),
         ("%s", None),
     ],
@@ -139,7 +139,7 @@ def test_a_refusal_of_a_body_that_is_not_decoded_has_the_requests_id() -> None:
     for body in (
         b'{"jsonrpc":"2.0","id":8,"method":"x","params":{"a":' + b"[" * 3000 + b"]" * 3000 + b"}}",
         b'{"jsonrpc":"2.0","id":8,"method":"x","params":{"a":[' + b"1," * MOST + b"1]}}",
-        b'{"jsonrpc":"2.0","id":8,"method":"x","params":{"a":' + b"9" * 20 + b"}}",
+        b'{"jsonrpc":"2.0","id":8,"method":"x","params":{"a":' + b"9" * 400 + b"}}",
     ):
         with pytest.raises(ProtocolError) as refused:
             decode(body, MOST)

@@ -42,7 +42,7 @@ MALFORMED_NOTES = [
             {"requestId": []},
             {"requestId": {}},
             {"requestId": "x" * 300},
-            {"requestId": 10**400},
+            {"requestId": 10**300},
             {"reason": "tired"},
             [1],
             "1",

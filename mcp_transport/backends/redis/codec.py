@@ -5,8 +5,9 @@ Times are whole milliseconds there, and seconds as floats here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import lru_cache, wraps
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
@@ -110,7 +111,7 @@ def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
 
 def encode_members(session: Session) -> list[Any]:
     """Write a record's members, without the times, as a flat list of names and values."""
-    fixed = orjson.dumps({name: getattr(session, name) for name in _FIXED})
+    fixed = _dumps({name: getattr(session, name) for name in _FIXED})
     changing = encode_changes(
         {
             "initialized": session.initialized,
@@ -122,6 +123,14 @@ def encode_members(session: Session) -> list[Any]:
     )
     # The previous release keeps subscriptions there, and does not read a record without them.
     return ["principal", session.principal, "about", fixed, "subscriptions", b"[]", *changing]
+
+
+def _dumps(value: Any) -> bytes:
+    """Write JSON, with integers beyond 64 bits; orjson reads these as floats."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
 
 
 def encode_changes(changes: dict[str, Any]) -> list[Any]:
@@ -171,12 +180,12 @@ _known_about = lru_cache(maxsize=1024)(_read_about)  # it never changes, and com
 
 def encode_id(request_id: RequestId) -> bytes:
     """Write a request id; 1 and "1" are two ids (JSON-RPC 2.0, 4)."""
-    return orjson.dumps(request_id)
+    return orjson.dumps(request_id) if isinstance(request_id, str) else b"%d" % request_id
 
 
 def decode_id(raw: bytes) -> RequestId:
     """Read a request id. Raises: ValueError."""
-    request_id: RequestId = orjson.loads(raw)
+    request_id: RequestId = json.loads(raw)
     if not is_request_id(request_id):
         raise ValueError("no request id")
     return request_id
@@ -293,7 +302,11 @@ def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
 
 def encode_message(message: NodeMessage) -> bytes:
     """Write a message to a node."""
-    return orjson.dumps([type(message).__name__, message])  # as it is: `asdict` would copy what a client sent
+    kind = type(message).__name__
+    try:
+        return orjson.dumps([kind, message])  # as it is: `asdict` would copy what a client sent
+    except TypeError:  # an integer beyond 64 bits, as text inside of JSON: the standard library has to read it
+        return orjson.dumps([kind, json.dumps(asdict(message))])
 
 
 @strict
@@ -302,5 +315,7 @@ def decode_message(raw: bytes) -> NodeMessage | None:
     kind, members = orjson.loads(raw)
     if kind not in _MESSAGES:
         return None
+    if isinstance(members, str):
+        members = json.loads(members)
     message: NodeMessage = _MESSAGES[kind](**{name: members[name] for name in _MEMBERS[kind] & members.keys()})
     return message
