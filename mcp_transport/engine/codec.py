@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from mcp_transport.engine.json_text import has_more_values, has_too_large_integer, request_id_of
+from mcp_transport.engine.json_text import encoding_fault, has_more_values, has_too_large_integer, request_id_of
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import TooLarge, json_size
 from mcp_transport.protocol.errors import PARSE_ERROR, too_many_values
@@ -25,7 +25,7 @@ def decode(body: bytes, max_values: int = sys.maxsize) -> Any:
     """Read a request body; orjson refuses bad UTF-8 and a nesting over 1024 levels by itself.
 
     Raises:
-        ProtocolError: 413 / -32600 for more than `max_values`, 400 / -32700 for what is no JSON, and for a number that
+        ProtocolError: 413 / -32600 for more than `max_values`, 400 / -32700 for what is no JSON, or a number that
             no double holds; with the request's id, where it can be read.
     """
     try:
@@ -50,8 +50,10 @@ def _decode_exactly(body: bytes) -> Any:
 
 def _unread(body: bytes, error: orjson.JSONDecodeError) -> ProtocolError:
     """Say why a body cannot be read, in words that help whoever wrote the client."""
-    reason = "it is empty" if not body.strip() else str(error)
-    if "infinity" in reason:  # orjson's word
+    reason = "it is empty" if not body.strip() else encoding_fault(body) or str(error)
+    if "valid UTF-8" in reason:  # orjson's words, as below
+        reason = "it holds bytes that are not"
+    elif "infinity" in reason:
         reason = f"a number is beyond any double; an integer may have {MAX_INTEGER_DIGITS} digits"
     return ProtocolError(400, PARSE_ERROR, f"Parse error: the body must be JSON in UTF-8, but {reason}")
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
-__all__ = ["has_more_values", "has_too_large_integer", "request_id_of"]
+__all__ = ["encoding_fault", "has_more_values", "has_too_large_integer", "request_id_of"]
 
 # A text without escapes: between two quotes there is a string, and nothing else.
 _STRING: Final = re.compile(rb'"[^"]*+"')
@@ -19,11 +19,32 @@ _ALIKE: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
 _NUMBER: Final = re.compile(rb"-?\d++(?:[.eE][\d.eE+-]*+)?+")
 
+# How bodies begin that clients take for JSON.
+_BEGINNINGS: Final = (
+    (b"\x1f\x8b", "it is compressed with gzip, and no Content-Encoding says so: send it uncompressed"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd, and no Content-Encoding says so: send it uncompressed"),
+    *(
+        (b"\x78" + level, "it is compressed with deflate, and no Content-Encoding says so: send it uncompressed")
+        for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")
+    ),
+    (b"\xef\xbb\xbf", "it begins with a byte order mark"),
+    (b"\xff\xfe", "it is in UTF-16 or UTF-32"),
+    (b"\xfe\xff", "it is in UTF-16 or UTF-32"),
+)
+
 # A request's short members, as they stand before and behind its parameters.
 _WINDOW: Final = 1024
 _MEMBER: Final = rb'\s*"(?:jsonrpc|id|method)"\s*:\s*(?:"[^"\\]*+"|-?\d++)\s*'
 _FIRST_MEMBERS: Final = re.compile(rb"\s*\{((?:" + _MEMBER + rb",)*)")
 _LAST_MEMBERS: Final = re.compile(rb"((?:," + _MEMBER + rb")+)\}\s*\Z")
+
+
+def encoding_fault(body: bytes) -> str:
+    """Say which encoding a text seems to be in that is not UTF-8; nothing where that cannot be told."""
+    for beginning, fault in _BEGINNINGS:
+        if body.startswith(beginning):
+            return fault
+    return "it is in UTF-16 or UTF-32" if b"\0" in body[:4] else ""
 
 
 def has_more_values(body: bytes, most: int) -> bool:

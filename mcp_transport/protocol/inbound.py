@@ -156,6 +156,16 @@ def _body_is_json(request: HTTPRequest, policy: Policy) -> None:
         raise ProtocolError(415, INVALID_REQUEST, fault)
 
 
+def _body_is_plain(request: HTTPRequest, policy: Policy) -> None:
+    codings = request.headers.lines("content-encoding")
+    if codings and request.method == "POST":
+        coded = {coding.strip().lower() for line in codings for coding in line.split(",")} - {"", "identity"}
+        if coded:
+            # RFC 9110, 15.5.16: Accept-Encoding says what would be taken.
+            problem = f"Content-Encoding must be identity: send the body uncompressed, got {codings[0][:40]!r}"
+            raise ProtocolError(415, INVALID_REQUEST, problem, headers=(("Accept-Encoding", "identity"),))
+
+
 def _answer_is_acceptable(request: HTTPRequest, policy: Policy) -> None:
     accepts = Accepts.parse(request.headers)
     if request.method == "POST" and not (accepts.json or (accepts.sse and request.streaming)):
@@ -176,7 +186,7 @@ _BEFORE_AUTHENTICATION: Final = (
     _headers_are_single,
     _host_is_ours,
 )
-_BEFORE_BODY: Final = (_method_is_served, _body_is_json, _answer_is_acceptable, _length_is_within)
+_BEFORE_BODY: Final = (_method_is_served, _body_is_json, _body_is_plain, _answer_is_acceptable, _length_is_within)
 
 
 def _content_type_fault(content_type: str) -> str:

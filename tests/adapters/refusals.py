@@ -39,6 +39,7 @@ SINGLES: dict[str, Single] = {
     "no body": Single(Request(headers=post(None).headers), 400, -32700),
     "content type": Single(ECHO.setting("Content-Type", "text/plain"), 415, -32600),
     "no content type": Single(ECHO.without("Content-Type"), 415, -32600),
+    "compressed": Single(ECHO.adding(("Content-Encoding", "gzip")), 415, -32600, (("Accept-Encoding", "identity"),)),
     "accept": Single(ECHO.setting("Accept", "text/html"), 406, -32600),
     "accept of GET": Single(_STRANGER.get().setting("Accept", "application/json"), 406, -32600),
     "PUT": Single(Request(method="PUT", headers=(HOST,)), 405, -32600, _ALLOW),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +109,13 @@ HEADERS = [
     Bad("no content type", 415, -32600, body=CALL, headers={"content-type": None}),
     Bad("another content type", 415, -32600, body=CALL, headers={"content-type": "text/plain"}),
     Bad("a content type of a form", 415, -32600, body=CALL, headers={"content-type": "multipart/form-data"}),
+    *[
+        Bad(f"the encoding {coding!r}", 415, -32600, body=CALL, headers={"content-encoding": coding})
+        for coding in ("gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip", "gzip, br", "x-gzip", "*")
+    ],
+    Bad(
+        "two encodings", 415, -32600, body=CALL, lines=[("content-encoding", "identity"), ("content-encoding", "br")]
+    ),
     Bad("another charset", 415, -32600, body=CALL, headers={"content-type": "application/json; charset=latin-1"}),
     Bad("two content types", 400, -32600, body=CALL, lines=[("content-type", "text/plain")]),
     Bad("another method", 405, -32600, body=CALL, method="PUT"),
@@ -181,6 +190,83 @@ async def test_a_bad_sessionless_request(endpoint, gate, bad):
     assert_refused(answer, bad)
     assert gate.runs == 0
     assert await left_behind(endpoint) == {}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity, br"])
+async def test_a_compressed_body_is_told_apart_by_its_header(client, coding):
+    answer = await client.post(CALL, headers={"content-encoding": coding})
+    assert "Content-Encoding" in answer.json["error"]["message"]
+    assert coding in answer.json["error"]["message"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity", " identity ,"])
+async def test_a_body_that_is_not_encoded_may_say_so(client, coding):
+    assert (await client.post(CALL, headers={"content-encoding": coding})).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_an_encoding_of_no_body_is_nobodys_business(client, method):
+    answer = await send(client.endpoint, method, headers={**client.headers, "content-encoding": "gzip"})
+    assert answer.status in (200, 204)
+
+
+_TEXT = json.dumps(CALL).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (gzip.compress(_TEXT), "gzip"),
+        (zlib.compress(_TEXT, 1), "deflate"),
+        (zlib.compress(_TEXT, 6), "deflate"),
+        (zlib.compress(_TEXT, 9), "deflate"),
+        (b"\x28\xb5\x2f\xfd" + _TEXT, "zstd"),
+        (b"\xef\xbb\xbf" + _TEXT, "byte order mark"),
+        (_TEXT.decode().encode("utf-16"), "UTF-16"),
+        (_TEXT.decode().encode("utf-16-le"), "UTF-16"),
+        (_TEXT.decode().encode("utf-16-be"), "UTF-16"),
+        (_TEXT.decode().encode("utf-32"), "UTF-32"),
+        (_TEXT.decode().encode("utf-32-be"), "UTF-32"),
+        ('{"a": "é"}'.encode("latin-1"), "bytes that are not"),
+        (b"", "empty"),
+    ],
+)
+async def test_a_body_in_another_encoding_is_refused_in_plain_words(client, raw, words):
+    answer = await client.post(None, raw=raw)
+    assert (answer.status, answer.error_code) == (400, -32700)
+    assert words in answer.json["error"]["message"]
+    assert "surrogate" not in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=utf-8",
+        'application/json ; Charset="UTF-8"',
+        "application/json; charset=utf8; profile=x",
+        "application/json;",
+        "application/json; charset=US-ASCII",
+    ],
+)
+async def test_a_content_type_in_any_spelling(client, content_type):
+    assert (await client.post(CALL, headers={"content-type": content_type})).status == 200
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json; charset=utf-16",
+        "application/json;charset=ISO-8859-1",
+        "application/jsonx",
+        "text/json",
+        "json",
+    ],
+)
+async def test_another_content_type_is_refused(client, content_type):
+    assert (await client.post(CALL, headers={"content-type": content_type})).status == 415
 
 
 # -- values that are JSON, but not what a handler takes ----------------------------------------------
