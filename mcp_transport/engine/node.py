@@ -310,7 +310,7 @@ class Node:
         if open_stream is not None and open_stream.epoch < epoch:
             self.observer.happened(Happening.SUPERSEDED, key, stream=stream)
             self.release(open_stream)
-            open_stream.end()
+            open_stream.supersede()
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""
@@ -327,7 +327,7 @@ class Node:
         """
         stream.epoch = epoch
         if (older := self.streams.get((stream.key, stream.stream))) is not None:
-            older.end()
+            older.supersede()
         self.streams[stream.key, stream.stream] = stream
 
     def release(self, stream: OpenStream) -> None:

@@ -147,6 +147,7 @@ class OpenStream:
         self.missed = False
         """Was an event refused that may not be in the log yet?"""
         self._farewell: list[bytes] = []
+        self._is_superseded = False
         self.ended = asyncio.Event()
         self.is_over = False
         """Was its last event handed to the socket?"""
@@ -185,6 +186,11 @@ class OpenStream:
         self.ended.set()
         self._wake.set()
 
+    def supersede(self) -> None:
+        """Close the socket for another response that has the stream now, and tell a client that still reads it."""
+        self._is_superseded = True
+        self.end()
+
     async def frames(self) -> AsyncIterator[bytes]:
         """Yield the opening, then every event after the cursor once and in order, with keep-alives between."""
         yield self._opening
@@ -193,21 +199,21 @@ class OpenStream:
             try:
                 events = await self._news()
             except LookupError:
-                return
+                break
             if chunk := b"".join(frame for event in events for frame in self._frames_of(event)):
                 yield chunk  # one write for all that is ready
             if events and events[-1].terminal:
                 self.is_over = True
                 return
             if self.ended.is_set():
-                for frame in self._farewell:
-                    yield frame
-                return
+                break
             if not self._queue and not await wait(self._clock, self._wake, self._keepalive):
                 if not await self._session_lives():
                     return
                 self._behind = True  # a lost wake-up costs one tick
                 yield sse.COMMENT
+        for frame in [self._moved_notice()] if self._is_superseded else self._farewell:
+            yield frame
 
     def _frames_of(self, event: Event) -> Iterator[bytes]:
         if self._lost:
@@ -279,6 +285,18 @@ class OpenStream:
             return await self.revive()
         except BackendError:
             return True
+
+    def _moved_notice(self) -> bytes:
+        """Have a client that comes back say that it read this, so that two streams do not end each other in turns.
+
+        Clients before 2025-11-25 know no events without a message (ADR 32).
+        """
+        event_id = str(Cursor(self.stream, self.cursor, moved=True))
+        if self._opening != sse.COMMENT:
+            return f"id: {event_id}\ndata: \n\n".encode()
+        text = "another stream of this session gets its messages from now on"
+        params = {"level": "info", "logger": "mcp_transport", "data": text}
+        return sse.event(encode_notification("notifications/message", params), event_id)
 
     def _loss_notice(self, before: Event) -> bytes:
         """Tell the client that the log was not long enough; it comes back behind what is lost."""

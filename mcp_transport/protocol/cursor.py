@@ -23,7 +23,7 @@ WRITER_SPAN: Final = 10**9
 What the dead one had sent without logging it has other numbers then, so no id is used twice.
 """
 
-_FORM = re.compile(r"([0-9a-z]{1,32})-(0|[1-9][0-9]{0,14})")
+_FORM = re.compile(r"([0-9a-z]{1,32})-(0|[1-9][0-9]{0,14})(-moved)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,11 @@ class Cursor:
 
     stream: str
     seq: int
+    moved: bool = False
+    """Was it the last event of a response that gave way to another one of the same stream?"""
 
     def __str__(self) -> str:
-        return f"{self.stream}-{self.seq}"
+        return f"{self.stream}-{self.seq}{'-moved' if self.moved else ''}"
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -46,4 +48,4 @@ class Cursor:
         match = _FORM.fullmatch(text)
         if match is None:
             raise invalid_request("Last-Event-ID must be an event id as this server sent it")
-        return cls(match[1], int(match[2]))
+        return cls(match[1], int(match[2]), match[3] is not None)

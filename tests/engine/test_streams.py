@@ -193,6 +193,7 @@ async def test_a_new_get_supersedes_the_old_one(client):
     first = await client.get()
     await first.frame()
     second = await client.get()
+    assert (await first.frame()).id == "g-0-moved"
     assert await first.frame() is None
     await client.call("whisper", {"text": "one"})
     assert told(await read(second, 2)) == ["one"]

@@ -92,6 +92,7 @@ async def test_a_get_on_the_other_node_supersedes_the_first(here, there):
     first = await here.get()
     await first.frame()
     second = await here.get(**there)
+    assert (await first.frame()).id == "g-0-moved"
     assert await first.frame() is None
     await here.call("whisper", {"text": "one"})
     assert await texts(second, 1) == ["one"]

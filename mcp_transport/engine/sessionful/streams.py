@@ -36,12 +36,24 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
     check_version(request, node.policy)
     last_event_id = request.headers.get("last-event-id")
     cursor = Cursor.parse(last_event_id) if last_event_id else None
+    if cursor is not None and cursor.moved:
+        if await _is_held(node, session_id, principal, cursor.stream):
+            return Reply(status=204)
+        cursor = None if cursor.stream == GET_STREAM else cursor  # others may have read it further
     try:
         return await attach(node, session_id, principal, cursor)
     except StreamOver:
         return Reply(status=204)
     except LookupError:
         raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
+
+
+async def _is_held(node: Node, session_id: str, principal: Principal, stream: str) -> bool:
+    """Tell whether a response has a stream. Raises: ProtocolError with 404 for an unknown session."""
+    key = session_key(session_id)
+    if not await admitted(node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)):
+        raise session_not_found()
+    return any(record.name == stream and record.holder for record in await node.backend.streams(key))
 
 
 async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
