@@ -141,13 +141,12 @@ class OpenStream:
         """Called with the epoch since which another response has the stream."""
         self.told_loss: Callable[..., None] = lambda **_: None
         """Called with `events`, how many were lost, whenever the client is told so."""
-        self._behind = False
+        self._behind = self._is_superseded = False
         self._newest = cursor
         """The newest event that was offered, taken or not."""
         self.missed = False
         """Was an event refused that may not be in the log yet?"""
         self._farewell: list[bytes] = []
-        self._is_superseded = False
         self.ended = asyncio.Event()
         self.is_over = False
         """Was its last event handed to the socket?"""

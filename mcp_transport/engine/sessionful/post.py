@@ -83,9 +83,7 @@ async def post(
         writer = Writer(node, visit.session, stream, flights)
     for message in tuple(arrived):
         node.receive(message)
-    cancelled = entered.cancelled
-    if arrived:
-        cancelled = cancelled.union(item.request_id for item in arrived if isinstance(item, CancelCall))
+    cancelled = entered.cancelled.union(item.request_id for item in arrived if isinstance(item, CancelCall))
     return await Answering(visit, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
 
 
