@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
-from mcp_transport.protocol.history import HistoryEntry
+from mcp_transport.protocol.history import HistoryEntry, Occasion
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight
@@ -92,7 +92,7 @@ class LocalSession:
 
     def note(self, entry: HistoryEntry, limit: int) -> None:
         """Add to what happened, of which the last ones are kept."""
-        if self.history and entry.repeats(self.history[-1]):
+        if entry.what is Occasion.ATTACHED and self.history and entry.repeats(self.history[-1]):
             self.history.pop()
         self.history.append(entry)
         if len(self.history) > limit:

@@ -157,10 +157,10 @@ def _body_is_json(request: HTTPRequest, policy: Policy) -> None:
 
 
 def _body_is_plain(request: HTTPRequest, policy: Policy) -> None:
-    codings = request.headers.lines("content-encoding") if request.method == "POST" else ()
-    if codings and any(item.strip().lower() not in ("", "identity") for item in ",".join(codings).split(",")):
+    coded = ",".join(request.headers.lines("content-encoding"))
+    if coded and request.method == "POST" and {item.strip().lower() for item in coded.split(",")} - {"", "identity"}:
         # RFC 9110, 15.5.16: Accept-Encoding says what would be taken.
-        problem = f"Content-Encoding must be identity: send the body uncompressed, got {codings[0][:40]!r}"
+        problem = f"Content-Encoding must be identity: send the body uncompressed, got {coded[:40]!r}"
         raise ProtocolError(415, INVALID_REQUEST, problem, headers=(("Accept-Encoding", "identity"),))
 
 
