@@ -74,8 +74,13 @@ async def connect(servers: Pool) -> AsyncIterator[Connect]:
 
 
 @pytest.fixture
-def project(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def project(transactional_db: None, project_without_database: None) -> None:
     """Make this process serve the project, without leaving its tools behind."""
+
+
+@pytest.fixture
+def project_without_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make this process serve the project to tests that do not come to its database, whose flush takes long."""
     monkeypatch.setattr("mcp_transport.server.declared", Declarations())
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
     for function in TOOLS:

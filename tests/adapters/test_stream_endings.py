@@ -39,6 +39,11 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def project(project_without_database: None) -> None:
+    """Do without the database."""
+
+
+@pytest.fixture
 def configure(
     project: None, backend: str, settings: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Callable[..., None]:
