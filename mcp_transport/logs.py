@@ -37,6 +37,7 @@ _LOGGERS: Final = (
     "mcp_transport.kernel.calling",
     "mcp_transport.kernel.lifespan",
     "mcp_transport.kernel.serving",
+    "mcp_transport.kernel.tracing",
     "mcp_transport.signals",
     "mcp_transport.supervision",
 )

@@ -82,6 +82,8 @@ async def test_two_readers_of_a_calls_stream_come_to_rest(clients, gate):
     assert (await client.get(last)).status == 204
     gate.open.set()
     assert text_of((await second.messages())[-1]) == "counted"
+    await settle()
+    assert text_of((await (await client.get(last)).messages())[-1]) == "counted", "who comes back later is served"
 
 
 async def test_another_session_learns_nothing_of_it(clients):

@@ -49,11 +49,12 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
 
 
 async def _is_held(node: Node, session_id: str, principal: Principal, stream: str) -> bool:
-    """Tell whether a response has a stream. Raises: ProtocolError with 404 for an unknown session."""
+    """Tell whether a response has a stream that goes on. Raises: ProtocolError with 404 for an unknown session."""
     key = session_key(session_id)
     if not await admitted(node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)):
         raise session_not_found()
-    return any(record.name == stream and record.holder for record in await node.backend.streams(key))
+    found = [record for record in await node.backend.streams(key) if record.name == stream]
+    return any(record.holder and not record.ended for record in found)
 
 
 async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
