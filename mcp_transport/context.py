@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import orjson
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from mcp.server.mcpserver import Context as SDKContext
@@ -190,8 +189,9 @@ class SessionState:
 
     async def get(self, name: str, default: Any = None) -> Any:
         """Return a value, or `default`."""
-        stored = await self._required().read()
-        return orjson.loads(stored[name]) if name in stored else default
+        session = self._required()
+        stored = await session.read()
+        return session.from_json(stored[name]) if name in stored else default
 
     async def set(self, name: str, value: Any) -> None:
         """Store a JSON-serialisable value.
@@ -201,8 +201,8 @@ class SessionState:
         """
         session = self._required()
         try:
-            encoded = orjson.dumps(with_texts(value))
-        except TypeError as error:
+            encoded = session.to_json(with_texts(value))
+        except (TypeError, ValueError, RecursionError) as error:
             raise ToolError(f"session state {name!r} must be JSON-serialisable: {error}") from error
         if len(encoded) > MAX_VALUE_BYTES:
             raise ToolError(f"session state {name!r} may hold {MAX_VALUE_BYTES} bytes, got {len(encoded)}")

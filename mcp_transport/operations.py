@@ -187,7 +187,9 @@ async def cancel_call(key: str, request_id: RequestId) -> bool:
         session = await backend.get(key)
         running = session is not None and request_id in {flight.request_id for flight in await backend.flights(key)}
         flight = await backend.cancel(key, session.principal, request_id) if session is not None and running else None
-        return flight is not None and await backend.send(flight.node, CancelCall(key, request_id, by_staff=True))
+        return flight is not None and await backend.send(
+            flight.node, CancelCall(key, request_id, by_staff=True, stream=flight.stream)
+        )
 
 
 async def nodes() -> tuple[NodeRecord, ...]:

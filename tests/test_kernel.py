@@ -52,6 +52,8 @@ class Recorder:
         self.sent.append((method, params))
         return {"action": "accept", "content": {"name": "Ann"}}
 
+    def withdraw(self) -> None: ...
+
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
         self.emitted.append(method)
 

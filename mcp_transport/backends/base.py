@@ -238,7 +238,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
-        """Find the node that runs a request, or remember the cancellation for a request yet to come."""
+        """Find the node that runs a request, or remember the cancellation for a request yet to come.
+
+        A cancellation of a request that ended within CANCEL_KEEP seconds came too late, and is not remembered.
+        """
 
     @abstractmethod
     async def append(

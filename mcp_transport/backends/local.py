@@ -198,7 +198,8 @@ class LocalBackend(Backend):
             return None
         local = self._here(key)
         flight = local.flights.get(request_id)
-        if flight is None and len(local.cancels) < _MAX_CANCELS:
+        is_late = local.has_just_ended(request_id, self._now() - CANCEL_KEEP)
+        if flight is None and not is_late and len(local.cancels) < _MAX_CANCELS:
             local.cancels[request_id] = self._now()
         return flight
 

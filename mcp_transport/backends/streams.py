@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
 from mcp_transport.protocol.history import HistoryEntry, Occasion
@@ -97,6 +98,12 @@ class LocalSession:
         self.history.append(entry)
         if len(self.history) > limit:
             self.history.popleft()
+
+    def has_just_ended(self, request_id: RequestId, after: float) -> bool:
+        """Tell whether a request ended after a time: a cancellation of it came too late."""
+        ended = (entry for entry in reversed(self.history) if entry.what is Occasion.ENDED)
+        recent = takewhile(lambda entry: entry.when >= after, ended)
+        return any(entry.request_id == request_id for entry in recent)
 
     def append(self, name: str, events: Sequence[Event], now: float) -> None:
         """Add events to one of the logs, which may be its end."""

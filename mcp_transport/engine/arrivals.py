@@ -28,7 +28,7 @@ class Arrivals:
         if not self._expected or not isinstance(message, Wake | Superseded | Closed | Joined | CancelCall):
             return
         for expected in self._expected:
-            if message.key == expected.key and getattr(message, "stream", expected.stream) == expected.stream:
+            if message.key == expected.key and getattr(message, "stream", "") in ("", expected.stream):
                 expected.arrived.append(message)
 
 

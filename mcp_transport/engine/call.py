@@ -106,6 +106,11 @@ class Call:
         del self._build_exchange  # which nobody asks for any more
 
     @property
+    def stream(self) -> str:
+        """Return the name of its stream, if it has one."""
+        return self.writer.stream if self.writer is not None else ""
+
+    @property
     def ending(self) -> Ending:
         """Return how it ended."""
         if self._broken_off is not None:
@@ -211,21 +216,23 @@ class Call:
 
     def _break_off(self, error: dict[str, Any], ending: Ending) -> None:
         self._broken_off = ending
-        if self._exchange is not None:
-            self._exchange.ended = True
         self.outcome = Outcome(error=error)
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()
-        self._end()  # whether or not the handler heeds it
 
     def cancel(self) -> None:
-        """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain."""
+        """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain.
+
+        The request is over at once, whether or not the handler heeds it.
+        """
         self._is_cancelled = True
         if self._exchange is not None:
-            self._exchange.caller.cancelled = True
+            self._exchange.ended = self._exchange.caller.cancelled = True
             self._exchange.cancel_requested.set()
+            self._exchange.outlet.withdraw()
         if self._task is not None:
             self._task.cancel()
+        self._end()
 
 
 class SessionOutlet:
@@ -236,6 +243,7 @@ class SessionOutlet:
     ) -> None:
         self._node, self._writer = node, writer
         self._owner, self._polling = owner, polling
+        self._asked: set[str] = set()
         self.log_level = log_level
         self.can_request = can_stream
 
@@ -264,16 +272,29 @@ class SessionOutlet:
             **({} if params is None else {"params": params}),
         }
         self._writer.write(fitted(encode(message), self._node.policy.max_result_bytes))
+        self._asked.add(request_id)
         try:
             reply = await self._node.questions.reply(request_id, seconds)
         except (TimeoutError, asyncio.CancelledError):
-            # 2025-11-25, basic/lifecycle, "Timeouts": tell the other side that nobody waits any more.
-            cancelled = {"requestId": request_id, "reason": "no longer needed"}
-            self._writer.write(encode_notification("notifications/cancelled", cancelled))
+            self._withdraw(request_id)
             raise
+        finally:
+            self._asked.discard(request_id)
         if reply.error is not None:
             raise ClientError(reply.error["code"], reply.error["message"], reply.error.get("data"))
         return dict(reply.result or {})
+
+    def withdraw(self) -> None:
+        """Tell the client that nobody waits for its answers any more."""
+        for request_id in tuple(self._asked):
+            self._withdraw(request_id)
+
+    def _withdraw(self, request_id: str) -> None:
+        # 2025-11-25, basic/lifecycle, "Timeouts".
+        if request_id in self._asked:
+            self._asked.remove(request_id)
+            cancelled = {"requestId": request_id, "reason": "no longer needed"}
+            self._writer.write(encode_notification("notifications/cancelled", cancelled))
 
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the session's GET stream."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
 
-__all__ = ["Lifecycle", "wait_while"]
+from mcp_transport.exceptions import BackendError
+
+__all__ = ["Lifecycle", "quietly", "wait_while"]
 
 # Seconds between two looks.
 _LOOK_EVERY: Final = 0.05
@@ -68,6 +71,12 @@ class Lifecycle:
             _, stuck = await asyncio.wait(running, timeout=patience)
             for task in stuck:
                 logger.error("a task does not end although it is cancelled: %r", task)
+
+
+async def quietly(word: Awaitable[object]) -> None:
+    """Tell a store something that it may do without."""
+    with suppress(BackendError):
+        await word
 
 
 async def wait_while(condition: Callable[[], bool], give_up: float, *, after: float) -> None:

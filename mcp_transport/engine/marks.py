@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from mcp_transport.backends.base import Holder
 from mcp_transport.engine.clock import wait
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
+from mcp_transport.protocol.inbox import GaveWay, Superseded
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -18,6 +21,9 @@ __all__ = ["Marks"]
 # How often, in seconds, the store is told.
 _EVERY: Final = 1.0
 
+# Seconds that a node has to say how far it has delivered a stream which another one takes over.
+_PATIENCE: Final = 1.0
+
 
 class Marks:
     """Tells the store how far the GET streams held by one node were delivered, not with every event."""
@@ -25,6 +31,8 @@ class Marks:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._due: set[str] = set()
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._asked: dict[str, asyncio.Future[int]] = {}
 
     def delivered(self, stream: OpenStream) -> None:
         """Note that a stream went on."""
@@ -37,7 +45,8 @@ class Marks:
         is_held = self._node.streams.get((stream.key, stream.stream)) is stream
         if is_held and not stream.is_over and not self._node.is_stopping:
             self._due.discard(stream.key)
-            self._node.lifecycle.spawn(self._mark(stream, left=stream.epoch))
+            leaving = self._leaving[stream.key] = self._node.lifecycle.spawn(self._mark(stream, left=stream.epoch))
+            leaving.add_done_callback(lambda _: self._leaving.pop(stream.key, None))
         elif stream.stream == GET_STREAM and stream.key in self._due:
             self._node.lifecycle.spawn(self._settle(stream))
 
@@ -45,6 +54,28 @@ class Marks:
         """Tell the store how far a session's GET stream was delivered here, if it is held here."""
         if (stream := self._node.streams.get((key, GET_STREAM))) is not None:
             await self._settle(stream)
+        if (leaving := self._leaving.get(key)) is not None:
+            await asyncio.wait([leaving])
+
+    async def taken_from(self, key: str, previous: Holder, epoch: int) -> int:
+        """End the response of another node that held a session's GET stream; return how far it was delivered.
+
+        That is 0 where the node does not say in time: its client may be told again what the store does not know of.
+        """
+        answer = self._asked.setdefault(key, asyncio.get_running_loop().create_future())
+        try:
+            if await self._node.backend.send(previous.node, Superseded(key, GET_STREAM, epoch, self._node.id)):
+                await asyncio.wait([answer], timeout=_PATIENCE)
+        except BackendError:
+            pass
+        finally:
+            self._asked.pop(key, None)
+        return answer.result() if answer.done() else 0
+
+    def receive(self, message: GaveWay) -> None:
+        """Take a node's word on how far it has delivered a stream."""
+        if (answer := self._asked.get(message.key)) is not None and not answer.done():
+            answer.set_result(message.delivered)
 
     async def _settle_later(self, stream: OpenStream) -> None:
         await wait(self._node.clock, stream.ended, _EVERY)

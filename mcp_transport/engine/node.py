@@ -20,7 +20,7 @@ from mcp_transport.engine.clearing import Clearing
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.expiry import Expiry, end_session
-from mcp_transport.engine.lifecycle import Lifecycle, wait_while
+from mcp_transport.engine.lifecycle import Lifecycle, quietly, wait_while
 from mcp_transport.engine.marks import Marks
 from mcp_transport.engine.meter import Meter
 from mcp_transport.engine.observer import Happening, Observer
@@ -38,6 +38,7 @@ from mcp_transport.protocol.inbox import (
     Closed,
     Doubted,
     Drain,
+    GaveWay,
     Joined,
     LeaseLapsed,
     NodeLost,
@@ -132,12 +133,12 @@ class Node:
             return
         self.is_draining = True
         self.kernel.end_listening()
-        for (_, name), stream in list(self.streams.items()):
-            if name == GET_STREAM:
+        for place, stream in list(self.streams.items()):
+            if place not in self.writers:  # GET streams, and those of calls that other nodes run
                 stream.end(retry_ms=self.policy.retry_ms + random.randrange(_JITTER_MS))  # noqa: S311 (no secret)
         if is_news:
             self.observer.happened(Happening.DRAINED, node=self.id, calls=len(self.running))
-        self.lifecycle.spawn(_quietly(self.backend.retire(self.id)))
+        self.lifecycle.spawn(quietly(self.backend.retire(self.id)))
 
     async def stop(self, patience: float = 0.0, *, serving: bool = False, is_news: bool = True) -> None:
         """Take no more requests, or go on `serving` until none runs; after `patience` seconds end calls; leave.
@@ -220,8 +221,10 @@ class Node:
         match message:
             case Wake(key, stream):
                 self._wake(key, stream)
-            case Superseded(key, stream, epoch):
-                self.give_way(key, stream, epoch)
+            case Superseded(key, stream, epoch, asker):
+                self.give_way(key, stream, epoch, asker)
+            case GaveWay():
+                self.marks.receive(message)
             case CancelCall():
                 self._cancel(message)
             case Joined(key, stream, request_id):
@@ -272,7 +275,7 @@ class Node:
 
     def tell(self, node: str, message: NodeMessage) -> None:
         """Send a message behind; its loss costs no more than a while."""
-        self.lifecycle.spawn(_quietly(self.backend.send(node, message)))
+        self.lifecycle.spawn(quietly(self.backend.send(node, message)))
 
     async def restore(self, session: Session) -> bool:
         """Store a session again that the store has lost. Raises: BackendError."""
@@ -286,7 +289,8 @@ class Node:
             open_stream.wake()
 
     def _cancel(self, message: CancelCall) -> None:
-        if (call := self.calls.get((message.key, message.request_id))) is not None:
+        call = self.calls.get((message.key, message.request_id))
+        if call is not None and message.stream in ("", call.stream):
             call.cancel_by_staff() if message.by_staff else call.cancel()
 
     def _log_call(self, key: str, stream: str, request_id: RequestId | None) -> None:
@@ -304,13 +308,15 @@ class Node:
         elif holder.node != self.id:
             self.give_way(key, stream, holder.epoch)
 
-    def give_way(self, key: str, stream: str, epoch: int) -> None:
-        """End the socket of a stream that another one holds since `epoch`."""
+    def give_way(self, key: str, stream: str, epoch: int, asker: str = "") -> None:
+        """End the socket of a stream that another one holds since `epoch`; tell `asker` how far it was delivered."""
         open_stream = self.streams.get((key, stream))
         if open_stream is not None and open_stream.epoch < epoch:
             self.observer.happened(Happening.SUPERSEDED, key, stream=stream)
             self.release(open_stream)
             open_stream.supersede()
+        if asker:
+            self.tell(asker, GaveWay(key, open_stream.cursor if open_stream is not None else 0))
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Put a notification on a session's GET stream, wherever its socket is."""
@@ -340,8 +346,3 @@ class Node:
         self.marks.let_go(stream)
         self.release(stream)
         stream.end()
-
-
-async def _quietly(word: Awaitable[object]) -> None:
-    with suppress(BackendError):
-        await word

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.engine.codec import decode, encode
 from mcp_transport.protocol.session import short_id
 
 __all__ = ["SessionHandle"]
@@ -33,6 +34,14 @@ class SessionHandle:
     async def write(self, name: str, value: bytes | None) -> bool:
         """Store or drop one value; return whether it was there before."""
         return await self._backend.write_state(self._key, name, value)
+
+    def to_json(self, value: Any) -> bytes:
+        """Write a value. Raises: TypeError, ValueError, RecursionError for what is no JSON."""
+        return encode(value)
+
+    def from_json(self, raw: bytes) -> Any:
+        """Read what `to_json` wrote, integers of any length included."""
+        return decode(raw)
 
     async def set_log_level(self, level: str) -> None:
         """Set the least severe level of notifications/message the client wants."""

@@ -47,6 +47,9 @@ class _Outlet:
     async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         raise NoChannel(method)
 
+    def withdraw(self) -> None:
+        """Do nothing: nothing is asked at this revision."""
+
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Drop it: at this revision changes reach clients through subscriptions/listen alone."""
 

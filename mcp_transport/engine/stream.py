@@ -199,6 +199,8 @@ class OpenStream:
                 events = await self._news()
             except LookupError:
                 break
+            if self._is_superseded:  # what was not handed to the socket yet is the other one's
+                break
             if chunk := b"".join(frame for event in events for frame in self._frames_of(event)):
                 yield chunk  # one write for all that is ready
             if events and events[-1].terminal:
@@ -294,7 +296,8 @@ class OpenStream:
         if self._opening != sse.COMMENT:
             return f"id: {event_id}\ndata: \n\n".encode()
         text = "another stream of this session gets its messages from now on"
-        params = {"level": "info", "logger": "mcp_transport", "data": text}
+        level = (self.session and self.session.log_level) or "info"  # which the client wants to hear
+        params = {"level": level, "logger": "mcp_transport", "data": text}
         return sse.event(encode_notification("notifications/message", params), event_id)
 
     def _loss_notice(self, before: Event) -> bytes:

@@ -28,6 +28,12 @@ class CallerSession(Protocol):
     async def write(self, name: str, value: bytes | None) -> bool:
         """Store or, with None, drop one value; return whether it was there before."""
 
+    def to_json(self, value: Any) -> bytes:
+        """Write a value. Raises: TypeError, ValueError, RecursionError for what is no JSON."""
+
+    def from_json(self, raw: bytes) -> Any:
+        """Read what `to_json` wrote."""
+
     async def set_log_level(self, level: str) -> None:
         """Set the least severe level of notifications/message the client wants."""
 
@@ -78,6 +84,9 @@ class Outlet(Protocol):
 
         Raises: ClientError, TimeoutError.
         """
+
+    def withdraw(self) -> None:
+        """Tell the client that nobody waits for its replies any more."""
 
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the session's GET stream."""

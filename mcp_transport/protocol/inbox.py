@@ -15,6 +15,7 @@ __all__ = [
     "Closed",
     "Doubted",
     "Drain",
+    "GaveWay",
     "Joined",
     "LeaseLapsed",
     "NodeLost",
@@ -42,6 +43,16 @@ class Superseded:
     key: str
     stream: str
     epoch: int
+    asker: str = ""
+    """The node that waits to be told how far yours was delivered, if one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveWay:
+    """The response that held a GET stream here has ended, behind event `delivered`; 0 if there was none."""
+
+    key: str
+    delivered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,8 @@ class CancelCall:
     key: str
     request_id: RequestId
     by_staff: bool = False
+    stream: str = ""
+    """The request's, since a later one may have its id; older releases do not name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,7 @@ class Drain:
 NodeMessage = (
     Wake
     | Superseded
+    | GaveWay
     | CancelCall
     | Joined
     | Doubted

@@ -113,12 +113,12 @@ def _parse_call(value: dict[str, Any]) -> Request | Notification:
         raise invalid_request(f'"method" must be a non-empty string, got {_kind(method)}')
     if len(method) > MAX_METHOD:
         raise invalid_request(f'"method" may have {MAX_METHOD} characters, got {len(method)}')
-    if "result" in value or "error" in value:
+    if value.get("result") is not None or value.get("error") is not None:
         raise invalid_request('a message with "method" must not carry "result" or "error"')
     if "id" not in value:
         # Nobody is told what is wrong with a notification (JSON-RPC 2.0, section 4.1): one without usable parameters.
         return Notification(method, params if isinstance(params, dict) else None)
-    if "params" in value and not isinstance(params, dict):
+    if params is not None and not isinstance(params, dict):
         raise invalid_request(f'"params" must be an object, got {_kind(params)}')
     return Request(_parse_id(value["id"]), method, params)
 

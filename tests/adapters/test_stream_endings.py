@@ -19,7 +19,7 @@ from mcp_transport import Context, operations, tool
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.history import Occasion
 from mcp_transport.protocol.session import session_key
-from tests.adapters.client import Session, fresh
+from tests.adapters.client import Session, fresh, rpc
 from tests.adapters.site import settings as site
 from tests.adapters.wire import PATIENCE, Answer, Carrier
 from tests.backends.redis.servers import RedisServer
@@ -182,6 +182,56 @@ async def test_cancelled_by_staff(caller: Caller) -> None:
     assert (outcome["id"], outcome["error"]["code"]) == (1, -32800)
     assert "staff" in outcome["error"]["message"]
     await has_replay(caller, outcome)
+
+
+async def test_a_question_is_withdrawn_when_staff_cancels_its_call(caller: Caller) -> None:
+    await caller.call("ask")
+    assert await operations.cancel_call(session_key(caller.session.id), 1)
+    withdrawn, outcome = await caller.rest()
+    assert withdrawn["method"] == "notifications/cancelled"
+    assert withdrawn["params"]["requestId"] == caller.first[1]["id"]
+    assert outcome["error"]["code"] == -32800
+
+
+async def test_a_question_is_withdrawn_when_its_session_is_ended(caller: Caller) -> None:
+    await caller.call("ask")
+    assert (await caller.carrier.send(caller.session.delete())).status == 204
+    withdrawn, outcome = await caller.rest()
+    assert withdrawn["params"]["requestId"] == caller.first[1]["id"]
+    assert outcome["error"]["message"].startswith("its session was ended")
+
+
+async def test_cancelled_by_its_client_while_it_takes_time_to_clean_up(caller: Caller) -> None:
+    """The request is over, and its id free, whatever its handler does."""
+    cleaning, done = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def tidies(ctx: Context) -> str:
+        try:
+            await ctx.report_progress(1)
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await done.wait()
+        return "never"
+
+    await caller.call("tidies")
+    await caller.carrier.send(caller.session.notify("notifications/cancelled", {"requestId": 1}))
+    assert await caller.rest() == []
+    await cleaning.wait()
+    again = await caller.carrier.send(caller.session.post(rpc("ping", id=1)))
+    assert (await again.json())["result"] == {}
+    done.set()
+
+
+async def test_cancelled_too_late_harms_no_later_call(caller: Caller) -> None:
+    await caller.call("chatter")
+    await caller.rest()
+    for _ in range(3):
+        late = caller.session.notify("notifications/cancelled", {"requestId": 1})
+        assert (await caller.carrier.send(late)).status == 202
+        answer = await caller.carrier.send(caller.session.post(rpc("ping", id=1)))
+        assert (await answer.json())["result"] == {}
 
 
 async def test_its_session_ended_by_staff(caller: Caller) -> None:

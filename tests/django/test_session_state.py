@@ -69,7 +69,7 @@ async def state(tools: None, serve: Any) -> Any:
     return session
 
 
-@pytest.mark.parametrize("value", [1, "é", None, True, [1, {"a": None}], {"a": [1.5]}])
+@pytest.mark.parametrize("value", [1, "é", None, True, [1, {"a": None}], {"a": [1.5]}, 2**64, {"a": -(10**30)}])
 async def test_state_lives_from_call_to_call(value, state):
     use = await state()
     await use("put", name="cart", value=value)

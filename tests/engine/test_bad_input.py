@@ -72,7 +72,6 @@ BODIES = [
     Bad("a method that is no string", 400, -32600, body={**CALL, "method": 1}),
     Bad("an empty method", 400, -32600, body={**CALL, "method": ""}),
     Bad("params that are an array", 400, -32600, body={**CALL, "params": [1]}),
-    Bad("params that are null", 400, -32600, body={**CALL, "params": None}),
     Bad("a call with a result", 400, -32600, body={**CALL, "result": {}}),
     Bad("an integer id of 257 digits", 400, -32600, raw=with_id(b"1" * 257)),
     Bad("a negative integer id of 257 digits", 400, -32600, raw=with_id(b"-" + b"1" * 257)),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mcp_transport.backends.base import (
+    CANCEL_KEEP,
     NOTHING,
     Appended,
     Attached,
@@ -47,7 +48,8 @@ class RedisStreams(RedisStore):
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
         name = codec.encode_id(request_id)
         try:
-            found = await self._run("cancel", key, ("flights", "cancels"), [principal, name, _MAX_CANCELS])
+            arguments = [principal, name, _MAX_CANCELS, milliseconds(CANCEL_KEEP)]
+            found = await self._run("cancel", key, ("flights", "cancels", "history"), arguments)
             return codec.decode_flight(name, found) if found is not None else None
         except Unreadable as error:
             self._log_unreadable(key, error)

@@ -131,5 +131,5 @@ def _refusal(reply: Response) -> ProtocolError | None:
 async def _cancel(node: Node, key: str, principal: str, request_id: RequestId) -> bool:
     flight = await node.backend.cancel(key, principal, request_id)
     if flight is not None:
-        node.tell(flight.node, CancelCall(key, request_id))
+        node.tell(flight.node, CancelCall(key, request_id, stream=flight.stream))
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from mcp_transport.backends.base import Attached, StreamOver
@@ -49,12 +50,15 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
 
 
 async def _is_held(node: Node, session_id: str, principal: Principal, stream: str) -> bool:
-    """Tell whether a response has a stream that goes on. Raises: ProtocolError with 404 for an unknown session."""
+    """Tell whether a living node holds a stream that goes on. Raises: ProtocolError, 404 for an unknown session."""
     key = session_key(session_id)
     if not await admitted(node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)):
         raise session_not_found()
-    found = [record for record in await node.backend.streams(key) if record.name == stream]
-    return any(record.holder and not record.ended for record in found)
+    records = [record for record in await node.backend.streams(key) if record.name == stream and not record.ended]
+    holders = {record.holder for record in records if record.holder}
+    if not node.backend.shares_streams:
+        return bool(holders)  # of this process
+    return not holders.isdisjoint([known.name for known in await node.backend.nodes()])
 
 
 async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
@@ -77,11 +81,23 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
         attached = await admitted(node, session_id, principal, take)
         if attached is None:
             raise session_not_found()
+        if cursor is None:
+            attached = await _without_delivered(node, key, attached)
         reply = hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
     for message in tuple(arrived):
         node.receive(message)
     _tell_others(node, key, stream, attached)
     return reply
+
+
+async def _without_delivered(node: Node, key: str, attached: Attached) -> Attached:
+    """Leave out what the previous holder of a GET stream has delivered, and the store does not know of yet."""
+    previous = attached.previous
+    if previous is None or previous.node == node.id or not attached.events:
+        return attached
+    delivered = await node.marks.taken_from(key, previous, attached.holder.epoch)
+    left = tuple(event for event in attached.events if event.seq > delivered)
+    return replace(attached, events=left, cursor=max(attached.cursor, delivered))
 
 
 def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:

@@ -103,6 +103,16 @@ local function end_flight(record, flights, history, limit, id, ending, only, tim
   return (ending == 'error' or ending == 'lost' or ending == 'given_up') and 1 or 0
 end
 
+-- Tell whether a request ended after a time, among the last hundred things that happened.
+local function has_just_ended(history, id, after)
+  for _, line in ipairs(redis.call('LRANGE', history, 0, 99)) do
+    local ended = string.match(line, '^ended (%d+) ')
+    if ended and tonumber(ended) < after then return false end
+    if ended and string.sub(line, -#id - 1) == ' ' .. id then return true end
+  end
+  return false
+end
+
 -- Return the node that runs calls of `stream`, or nil.
 local function runner(flights, stream)
   for _, value in ipairs(redis.call('HVALS', flights)) do
