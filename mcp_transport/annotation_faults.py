@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.http import HttpRequest
 from mcp.server.mcpserver import Context as SDKContext
@@ -67,7 +66,7 @@ def _instead(hint: Any) -> str:
             continue
         if issubclass(part, HttpRequest):
             return "Take the context, as in ctx: Context, and use ctx.request"
-        if issubclass(part, AbstractBaseUser | AnonymousUser) or _is_user_model(part):
+        if issubclass(part, AbstractBaseUser) or _is_user_model(part) or _is_anonymous_user(part):
             return "Take the context, as in ctx: Context, and use ctx.user, or take another user's key"
         if issubclass(part, models.QuerySet | models.Manager):
             return "Take keys, as in ids: list[int], and get the objects in the function"
@@ -77,6 +76,11 @@ def _instead(hint: Any) -> str:
             name = part._meta.model_name
             return f"Take its key, as in {name}_id: int, and get the object in the function"
     return "Take plain data, a dataclass or a pydantic model"
+
+
+def _is_anonymous_user(part: type) -> bool:
+    # By name: its module has models, which a project without django.contrib.auth must not import.
+    return (part.__module__, part.__qualname__) == ("django.contrib.auth.models", "AnonymousUser")
 
 
 def _is_user_model(kind: type) -> bool:
