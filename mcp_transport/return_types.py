@@ -35,7 +35,6 @@ from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
 from django.utils.functional import LazyObject, Promise
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
-from pydantic.errors import PydanticUserError
 from typing_extensions import get_type_hints, is_typeddict
 
 from mcp_transport.exceptions import DefinitionError
@@ -79,7 +78,7 @@ def wire_annotation(annotation: Any) -> Any:
 
 def json_schema(annotation: Any) -> dict[str, Any] | None:
     """Return the JSON Schema of a type, None for one that pydantic cannot read and write as JSON."""
-    with contextlib.suppress(PydanticUserError, TypeError, ValueError, NameError, AttributeError):
+    with contextlib.suppress(Exception):  # whatever a hook of a project's own raises
         return TypeAdapter(annotation).json_schema()
     return None
 

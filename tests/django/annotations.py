@@ -282,6 +282,30 @@ NOT_AS_IT_WAS = frozenset(name.strip() for name in _OTHERWISE.split(","))
 _OF_DJANGO = (DJANGO, LAZY)
 TAKEN = {name: row for name, row in RETURNED.items() if row.differs not in _OF_DJANGO and name not in NOT_AS_IT_WAS}
 
+# What is no type, and what to write in its place; None where no annotation of a parameter helps.
+NO_TYPES = {
+    "list": ([str], r"\[<class 'str'>\], which is no type. Write list\[str\]"),
+    "list of two": ([str, int], r"which is no type. Write list\[str \| int\]"),
+    "tuple": ((int, str), r"which is no type. Write tuple\[int, str\]"),
+    "dict": ({"a": int}, r"which is no type. Write dict\[str, Any\], or a TypedDict with these members"),
+    "schema of pydantic": ({"type": "int"}, r"which is no type. Write dict\[str, Any\], or a TypedDict with .*"),
+    "number": (5, "5, which is no type. Write a type, as in int"),
+    "empty list": ([], "which is no type. Write a type, as in int"),
+}
+# What pydantic cannot build, and the line of its error that says why.
+WRONGLY_BUILT = {
+    "look-around": (Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")], "look-around, .*, is not supported"),
+    "pattern": (Annotated[str, Field(pattern="(")], "unclosed group"),
+    "lazy pattern": (Annotated[str, Field(pattern=_("Password"))], "Invalid pattern, must be str or .*"),
+    "limit": (Annotated[int, Field(gt="a")], ".*'gt' must be coercible to an integer"),
+    "length": (Annotated[str, Field(max_length=-1)], ".*can't convert negative int to unsigned"),
+    "within": (list[Annotated[str, Field(pattern="(")]], "unclosed group"),
+    "extra that fails": (Annotated[int, Field(json_schema_extra=kinds.failing)], "it fails"),
+    "type that fails": (kinds.Failing, "it fails"),
+    "discriminator": (Annotated[kinds.Plain | kinds.Loose, Field(discriminator="z")], "Model 'Plain' needs a .*"),
+    "undefined name": (kinds.Undefined, "a name in its annotations cannot be resolved. Import it at run time, .*"),
+}
+
 _PLAIN_DATA = "Take plain data, a dataclass or a pydantic model"
 # What cannot be a parameter, and what to write in its place.
 ADVICE = {

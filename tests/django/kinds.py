@@ -172,6 +172,18 @@ class Basket(dict[str, int]):
     pass
 
 
+def failing(*arguments: Any) -> Any:
+    raise RuntimeError("it fails\nin two lines")
+
+
+class Failing:
+    __get_pydantic_core_schema__ = classmethod(failing)
+
+
+class Undefined(BaseModel):
+    x: Nowhere  # type: ignore[name-defined]  # noqa: F821
+
+
 UserId = NewType("UserId", int)
 Ids = typing_extensions.TypeAliasType("Ids", list[int])
 Products = typing_extensions.TypeAliasType("Products", list[Product])

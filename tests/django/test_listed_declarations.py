@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings as project
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
-from mcp_types import Annotations, Icon
+from mcp_types import Annotations, Icon, ToolAnnotations
 from pydantic import BaseModel, Field, RootModel
 
 from mcp_transport import Context, discovery, prompt, resource, tool
@@ -50,6 +50,10 @@ def described(a: Annotated[str, Field(description=_("Password"))] = _("Username"
     return a
 
 
+def labelled(a: Annotated[str, Field(json_schema_extra={"label": _("Password")})]) -> str:
+    return a
+
+
 def nested(a: Login) -> Login:
     return a
 
@@ -75,6 +79,7 @@ MENDED: dict[str, Callable[[], Any]] = {
     "schema with a translation": lambda: tool(input_schema={"title": _("Password")})(plain),
     "root of a list": lambda: tool(root),
     "description of a field": lambda: tool(described),
+    "extra of a field": lambda: tool(labelled),
     "description of a member": lambda: tool(nested),
     "name and title": lambda: tool(name=_("Password"), title=_("Password"), description=_("Password"))(plain),
     "meta": lambda: tool(meta={"a": [_("Password")]})(plain),
@@ -97,6 +102,8 @@ async def test_an_odd_declaration_is_listed_in_both_eras(declare: Callable[[], A
 
 
 NOT_JSON = {"a": object()}
+HOLDS_ITSELF: dict[str, Any] = {}
+HOLDS_ITSELF["a"] = [HOLDS_ITSELF]
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "schema of an array": (lambda: tool(input_schema={"type": "array"})(plain), "inputSchema.type"),
     "schema that is a text": (lambda: tool(input_schema="a")(plain), "input_schema must be a dict"),
@@ -117,7 +124,22 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "name of a prompt": (lambda: prompt(name="\udcff")(plain), "it cannot be listed"),
     "meta of a resource": (lambda: resource("a://b", meta=NOT_JSON)(plain), "it cannot be listed"),
     "type of a resource": (lambda: resource("a://b", mime_type=3)(plain), "mime_type: Input"),
-    "option of a resource": (lambda: resource("a://b", size=3)(plain), "unexpected keyword argument 'size'"),
+    "option of a resource": (lambda: resource("a://b", size=3)(plain), "@resource has no option 'size'; it has name"),
+    "hints in one": (
+        lambda: tool(annotations=ToolAnnotations())(plain),
+        "'annotations'; write its hints, as in read_only",
+    ),
+    "hint in other letters": (lambda: tool(readOnlyHint=True)(plain), "no option 'readOnlyHint'; write read_only"),
+    "option of the SDK": (lambda: tool(context_kwarg="a")(plain), "@tool has no option 'context_kwarg'; it has name"),
+    "option of a prompt": (lambda: prompt(readonly=True)(plain), "@prompt has no option 'readonly'; it has name"),
+    "name of a tool that is a number": (lambda: tool(name=5)(plain), "plain: name must be a text, got 5"),
+    "name of a prompt that is a number": (lambda: prompt(name=5)(plain), "plain: name must be a text, got 5"),
+    "name of a resource that is a number": (lambda: resource("a://b", name=5)(plain), "plain: name must be a text"),
+    "permission that is a number": (lambda: tool(permission=5)(plain), "permission must be a list of texts, got 5"),
+    "scopes that are a number": (lambda: prompt(scopes=5)(plain), "scopes must be a list of texts, got 5"),
+    "meta that holds itself": (lambda: tool(meta=HOLDS_ITSELF)(plain), "plain: an option or a schema holds itself"),
+    "schema that holds itself": (lambda: tool(input_schema=HOLDS_ITSELF)(plain), "plain: an option or a schema"),
+    "resource that holds itself": (lambda: resource("a://b", meta=HOLDS_ITSELF)(plain), "plain: an option or a"),
     "meta of a template": (lambda: resource("a://{a}", meta=NOT_JSON)(templated), "it cannot be listed"),
     "no URI": (lambda: resource("")(plain), "is no absolute URI. Begin with a scheme, as in shop://products"),
     "relative URI": (lambda: resource("a/b")(plain), "is no absolute URI"),
