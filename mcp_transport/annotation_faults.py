@@ -13,6 +13,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.utilities.types import Audio, Image
 from mcp_types import CallToolResult, ContentBlock, InputRequiredResult
@@ -22,6 +23,7 @@ from pydantic_core import SchemaError
 from typing_extensions import is_typeddict
 
 from mcp_transport.return_types import json_schema
+from mcp_transport.serialization import RESPONSE_FAULT
 
 __all__ = ["GENERATOR_FAULT", "parameter_fault", "reason_of", "return_fault"]
 
@@ -51,6 +53,8 @@ def return_fault(annotation: Any, *, is_published: bool = False) -> str:
     classes = [part for part in parts if isinstance(part, type)]
     if annotation in _UNTYPED or any(issubclass(kind, _RENDERED) for kind in classes):
         return ""
+    if any(issubclass(kind, HttpResponseBase) for kind in classes):
+        return RESPONSE_FAULT
     if any(issubclass(kind, AsyncIterable) for kind in classes):
         return GENERATOR_FAULT
     if not any(part in _NEVER for part in parts) and (is_published or json_schema(annotation) is not None):
@@ -90,7 +94,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "an option or a schema holds itself"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
-    return lines[-1].removeprefix("error: ").removeprefix("SchemaError: ") if isinstance(error, SchemaError) else lines[0]
+    return (
+        lines[-1].removeprefix("error: ").removeprefix("SchemaError: ")
+        if isinstance(error, SchemaError)
+        else lines[0]
+    )
 
 
 def _wrong_constraint(hint: Any) -> str:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from mcp_transport.annotation_faults import parameter_fault, reason_of, return_fault
 from mcp_transport.declarations import DeclaredTool
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.kernel import described, header_annotation_fault, listing_fault, tool_name_fault
+from mcp_transport.kernel import described, header_annotation_fault, listing_fault, output_schema, tool_name_fault
 from mcp_transport.parameters import with_texts
 from mcp_transport.signatures import refusal
 
@@ -113,7 +113,7 @@ def refuse_unpublished(function: Callable[..., Any], made: DeclaredTool, input_s
         raise refusal(function, f"input_schema must be a dict of JSON Schema, got {input_schema!r}")
     chosen = made.parameters if input_schema is None else {"type": "object", **input_schema}
     made.parameters = with_texts(chosen)
-    made.fn_metadata.output_schema = with_texts(made.fn_metadata.output_schema)
+    made.fn_metadata.output_schema = with_texts(output_schema(made.fn_metadata))
     if fault := header_annotation_fault(made.parameters):
         raise refusal(function, f"invalid x-mcp-header annotation: {fault}")
     if fault := tool_name_fault(made.name):

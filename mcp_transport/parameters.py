@@ -104,7 +104,9 @@ def with_texts(value: Any) -> Any:
         return str(value)
     if isinstance(value, dict):
         members = {with_texts(name): with_texts(item) for name, item in value.items()}
-        is_same = all(name in value and value[name] is item for name, item in members.items())
+        # A translation is equal to its text, so keys are compared by identity.
+        pairs = zip(members.items(), value.items(), strict=False)
+        is_same = len(members) == len(value) and all(new[0] is old[0] and new[1] is old[1] for new, old in pairs)
         return value if is_same else members
     if isinstance(value, list | tuple):
         items = [with_texts(item) for item in value]

@@ -35,6 +35,7 @@ from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
 from django.utils.functional import LazyObject, Promise
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic.json_schema import JsonSchemaMode
 from typing_extensions import get_type_hints, is_typeddict
 
 from mcp_transport.exceptions import DefinitionError
@@ -76,10 +77,10 @@ def wire_annotation(annotation: Any) -> Any:
     return _whole(_replaced(annotation, frozenset()))
 
 
-def json_schema(annotation: Any) -> dict[str, Any] | None:
-    """Return the JSON Schema of a type, None for one that pydantic cannot read and write as JSON."""
+def json_schema(annotation: Any, mode: JsonSchemaMode = "validation") -> dict[str, Any] | None:
+    """Return the JSON Schema of a type as it is read or written, None for one that pydantic cannot read and write."""
     with contextlib.suppress(Exception):  # whatever a hook of a project's own raises
-        return TypeAdapter(annotation).json_schema()
+        return TypeAdapter(annotation).json_schema(mode=mode)
     return None
 
 
@@ -97,7 +98,7 @@ def _whole(annotation: Any) -> Any:
         return _BARE[annotation]
     if annotation in _PRIMITIVES or is_typeddict(annotation):
         return annotation
-    schema = json_schema(annotation)
+    schema = json_schema(annotation, "serialization")
     if schema is None or is_dataclass(annotation):
         return annotation
     # The SDK looks for members in any class, but not behind a new name for it.
