@@ -13,7 +13,6 @@ from decimal import Decimal
 from enum import Enum
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
-from numbers import Integral, Rational, Real
 from typing import Any, Final
 
 from django.contrib.auth.hashers import get_hashers_by_algorithm
@@ -137,15 +136,12 @@ def _plain_value(value: Any) -> Any:
         return bytes(value)
     if isinstance(value, tzinfo):
         return str(value)
-    if isinstance(value, Integral):
-        return to_wire(int(value))
-    if isinstance(value, Real) and not isinstance(value, Rational):
-        return _finite(float(value))
-    return value
+    return to_wire(value.tolist()) if hasattr(value, "dtype") else value
 
 
 def _cast(value: Promise) -> Any:
-    """Return what `django.utils.functional.lazy` has put off, by its proxy's private method: a text, bytes, a list."""
+    """Return what `django.utils.functional.lazy` has put off: a text, bytes, a list."""
+    # Private to Django's proxy, whose str() is a text for all of them.
     cast = getattr(value, "_proxy____cast", None)
     return str(value) if cast is None else cast()
 
@@ -256,7 +252,7 @@ def _key(name: Any) -> Any:
     """Return the key of a JSON object, a text, for that of a dict."""
     if isinstance(name, tuple):
         return name  # which pydantic reads only as it is
-    if isinstance(name, Promise | tzinfo | Real):
+    if isinstance(name, Promise | tzinfo) or hasattr(name, "dtype"):
         name = to_wire(name)
     try:
         return next(iter(to_jsonable_python({name: None})))

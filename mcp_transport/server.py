@@ -36,6 +36,7 @@ from mcp_transport.making import (
     texts,
 )
 from mcp_transport.parameters import aliases
+from mcp_transport.prompt_messages import answering
 from mcp_transport.resource_uris import normalized
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
@@ -156,7 +157,7 @@ def prompt(
 
     def declare(function: _FunctionT) -> _FunctionT:
         with placed(function):
-            adapted = adapt(function, atomic=atomic)
+            adapted = answering(adapt(function, atomic=atomic))
             made = made_of(adapted, functools.partial(Prompt.from_function, **texts(function, "prompt", options)))
             if unfit := untextual(made):
                 raise refusal(function, f"arguments of prompts are texts, which {unfit[0]!r} cannot be")

@@ -71,6 +71,7 @@ def read(function: Any) -> Declared:
     if inspect.isasyncgenfunction(_unwrapped(named)):
         raise refusal(named, GENERATOR_FAULT)
     _refuse_methods(named, signature)
+    _refuse_view_decorators(named, signature)
     _refuse_unnamed_parameters(named, signature)
     hints = _hints(named)
     contexts = {name: kind for name in signature.parameters if (kind := _context_class(hints.get(name)))}
@@ -197,6 +198,20 @@ def _refuse_methods(function: Any, signature: inspect.Signature) -> None:
     is_in_class = bool(owner) and not owner.endswith("<locals>")
     if is_in_class and next(iter(signature.parameters), None) in ("self", "cls"):
         raise refusal(function, _METHOD_FAULT)
+
+
+def _refuse_view_decorators(function: Any, signature: inspect.Signature) -> None:
+    """Refuse a wrapper that wants what its function does not take, such as the request of a view."""
+    if not inspect.isfunction(function) or not hasattr(function, "__wrapped__"):
+        return
+    for item in inspect.signature(function, follow_wrapped=False).parameters.values():
+        is_required = item.default is item.empty and item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
+        if is_required and item.name not in signature.parameters:
+            raise refusal(
+                function,
+                f"its decorator wants the argument {item.name!r}, which the function does not have, as decorators of "
+                "views do. Leave it out; write permission=, scopes= or visible= to say who may use it",
+            )
 
 
 def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:

@@ -28,7 +28,7 @@ from mcp_transport.kernel.invalid import described
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import TooMuch, check_answer, json_size
 from mcp_transport.kernel.listing import listing_fault, tool_name_fault
-from mcp_transport.kernel.output import output_schema
+from mcp_transport.kernel.output import WrittenSchema, output_schema
 from mcp_transport.kernel.serving import Kernel
 from mcp_transport.kernel.texts import untextual
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
@@ -52,6 +52,7 @@ __all__ = [
     "TooLarge",
     "TooMuch",
     "Traits",
+    "WrittenSchema",
     "adopt_context",
     "ask_client",
     "check_answer",

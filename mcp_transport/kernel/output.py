@@ -8,7 +8,16 @@ from typing import Any
 
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, StrictJsonSchema, _inline_root_ref
 
-__all__ = ["has_numbers", "number_fault", "output_schema"]
+__all__ = ["WrittenSchema", "has_numbers", "number_fault", "output_schema"]
+
+
+class WrittenSchema(StrictJsonSchema):
+    """Schemas of what is written: anything, where a serializer does not say what it returns."""
+
+    def ser_schema(self, schema: Any) -> dict[str, Any] | None:
+        """Return the schema of a serializer's result; pydantic takes that of its argument if there is none."""
+        is_untyped = schema["type"] in ("function-plain", "function-wrap") and "return_schema" not in schema
+        return {} if is_untyped else super().ser_schema(schema)
 
 
 def output_schema(metadata: FuncMetadata) -> dict[str, Any] | None:
@@ -17,7 +26,7 @@ def output_schema(metadata: FuncMetadata) -> dict[str, Any] | None:
         return metadata.output_schema
     with contextlib.suppress(Exception):  # a type that is read, but whose form as JSON only its own hook knows
         adapter = metadata._output_adapter(metadata.output_model)
-        return _inline_root_ref(adapter.json_schema(mode="serialization", schema_generator=StrictJsonSchema))
+        return _inline_root_ref(adapter.json_schema(mode="serialization", schema_generator=WrittenSchema))
     return metadata.output_schema
 
 
