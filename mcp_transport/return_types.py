@@ -35,7 +35,7 @@ from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
 from django.utils.functional import LazyObject, Promise
 from pydantic import BaseModel, ConfigDict, Field, Secret, TypeAdapter, WithJsonSchema, create_model
-from typing_extensions import get_type_hints, is_typeddict
+from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import WrittenSchema
@@ -127,6 +127,8 @@ def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
     if origin is Secret:  # of which pydantic publishes the schema of what it hides
         return Annotated[annotation, WithJsonSchema({"type": "string"}, mode="serialization")]
     arguments = typing.get_args(annotation)
+    if origin is ReadOnly:  # which pydantic warns of, since it protects nothing; a result is not written to
+        return _replaced(arguments[0], within)
     replaced = tuple(_replaced(argument, within) for argument in arguments)
     if origin in _LISTS:
         return types.GenericAlias(list, replaced[:1])

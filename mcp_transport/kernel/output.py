@@ -12,12 +12,14 @@ __all__ = ["WrittenSchema", "has_numbers", "number_fault", "output_schema"]
 
 
 class WrittenSchema(StrictJsonSchema):
-    """Schemas of what is written: anything, where a serializer does not say what it returns."""
+    """Schemas of what is written: anything, where a project's serializer does not say what it returns."""
 
     def ser_schema(self, schema: Any) -> dict[str, Any] | None:
         """Return the schema of a serializer's result; pydantic takes that of its argument if there is none."""
-        is_untyped = schema["type"] in ("function-plain", "function-wrap") and "return_schema" not in schema
-        return {} if is_untyped else super().ser_schema(schema)
+        if schema["type"] in ("function-plain", "function-wrap") and "return_schema" not in schema:
+            module = getattr(schema["function"], "__module__", "")  # pydantic's own keep the type
+            return {} if module.partition(".")[0] != "pydantic" else None
+        return super().ser_schema(schema)
 
 
 def output_schema(metadata: FuncMetadata) -> dict[str, Any] | None:

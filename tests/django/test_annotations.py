@@ -20,7 +20,17 @@ from pydantic import Field
 from mcp_transport import prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
 from mcpsite.shop.models import Product
-from tests.django.annotations import ADVICE, GENERATORS, NEVER_RETURNED, NO_TYPES, RETURNED, TAKEN, WRONGLY_BUILT, Row
+from tests.django.annotations import (
+    ADVICE,
+    GENERATORS,
+    NEVER_RETURNED,
+    NO_TYPES,
+    RESPONSES,
+    RETURNED,
+    TAKEN,
+    WRONGLY_BUILT,
+    Row,
+)
 from tests.django.calls import listed, opened, result_of, returned
 from tests.engine.client import send_sessionless
 
@@ -119,6 +129,12 @@ def test_a_return_type_of_asynchronous_values_is_refused(kind: Any) -> None:
         tool(returning(kind, None))
 
 
+@pytest.mark.parametrize("kind", RESPONSES.values(), ids=RESPONSES)
+def test_a_return_type_that_is_a_response_is_refused(kind: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"made: return the data, not a response$"):
+        tool(returning(kind, None))
+
+
 @pytest.mark.parametrize(("kind", "words"), NO_TYPES.values(), ids=NO_TYPES)
 def test_a_value_in_place_of_a_return_type_is_refused(kind: Any, words: str) -> None:
     with pytest.raises(DefinitionError, match=rf"test_annotations\.py:\d+: .*made: the return type is .*{words}$"):
@@ -143,10 +159,16 @@ def taking(kind: Any, value: Any = None) -> Any:
     return made
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_each_type_of_a_parameter_is_given_its_value(era: str, declarations: Any, serve: Any) -> None:
+@pytest.fixture
+def takers(declarations: Any) -> None:
+    """Declare a tool for each row that can be a parameter; not on the event loop, which it would keep busy."""
     for number, row in enumerate(TAKEN.values()):
         tool(name=f"row_{number}")(taking(row.kind, row.value))
+
+
+@pytest.mark.usefixtures("takers")
+@pytest.mark.parametrize("era", ERAS)
+async def test_each_type_of_a_parameter_is_given_its_value(era: str, serve: Any) -> None:
     ask = await asking(serve, era)
     schemas = {item["name"]: item["inputSchema"] for item in (await ask("tools/list", {})).json["result"]["tools"]}
     wrong: dict[str, Any] = {}
@@ -288,3 +310,13 @@ async def test_a_default_may_be_made_and_may_stand_before_others(serve: Any) -> 
     schema = (await listed(serve(), "tools", "made"))["inputSchema"]
     assert (schema["required"], schema["properties"]["word"]["description"]) == (["word"], "Password")
     assert await returned(serve(), "made", {"word": "a"}) == "[1] a"
+
+
+async def test_a_default_of_a_field_that_is_a_translation_is_a_text(serve: Any) -> None:
+    word = Field(_("Password"))
+
+    @tool
+    def made(word: str = word) -> str:
+        return type(word).__name__
+
+    assert await returned(serve(), "made") == "str"

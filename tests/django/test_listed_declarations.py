@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
 from django.conf import settings as project
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
 from mcp_types import Annotations, Icon, ToolAnnotations
-from pydantic import BaseModel, Field, RootModel
+from pydantic import AfterValidator, BaseModel, Field, RootModel
 
 from mcp_transport import Context, discovery, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
-from tests.django.calls import error_of, listed, opened, result_of, text_of
+from mcpsite.shop.models import Product
+from tests.django.calls import error_of, failure, listed, opened, result_of, text_of
+from tests.django.kinds import Scalar
 from tests.engine.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -36,6 +41,14 @@ class Login(BaseModel):
 @dataclass
 class Measured:
     number: float
+
+
+class Weighed(BaseModel):
+    number: float
+
+
+class Ratio(float):
+    """A number of a project's own, as numpy's float64 is."""
 
 
 def plain() -> str:
@@ -270,6 +283,73 @@ async def test_a_number_that_json_has_not_is_a_tool_error_that_says_so(number: f
     for name in ("alone", "within", "told"):
         said = text_of(await client.call(name))
         assert said == f"Error executing tool {name}: a result holds {number}, which is no number in JSON"
+
+
+NUMBERS = {
+    "subclass of float": (float, Ratio("nan"), "nan"),
+    "text": (float, "nan", "nan"),
+    "texts": (list[float], ["1", "-Infinity"], "-inf"),
+    "text or None": (float | None, "Infinity", "inf"),
+    "within a dataclass": (Measured, Measured("nan"), "nan"),  # type: ignore[arg-type]
+    "within a model": (list[Weighed], [Weighed(number="inf")], "inf"),  # type: ignore[arg-type]
+    "number of an array": (float, Scalar(float("inf")), "inf"),
+    "Decimal": (Decimal, Decimal("NaN"), "NaN"),
+    "signalling Decimal": (dict, {"a": Decimal("sNaN")}, "sNaN"),
+}
+
+
+@pytest.mark.parametrize(("kind", "value", "written"), NUMBERS.values(), ids=NUMBERS)
+async def test_a_number_that_json_has_not_is_none_in_any_form(
+    kind: Any, value: Any, written: str, serve: Any
+) -> None:
+    def made() -> Any:
+        return value
+
+    made.__annotations__["return"] = kind
+    tool(made)
+    text = f"Error executing tool made: a result holds {written}, which is no number in JSON"
+    assert await failure(serve(), "made") == text
+    assert text_of(await (await opened(serve())).call("made")) == text
+
+
+@pytest.mark.parametrize(("kind", "value"), [(int, 10**5000), (dict, {"a": [-(10**5000)]})], ids=["alone", "within"])
+async def test_a_number_that_python_does_not_write_is_a_tool_error(kind: Any, value: Any, serve: Any) -> None:
+    def made() -> Any:
+        return value
+
+    made.__annotations__["return"] = kind
+    tool(made)
+    assert "a number of more than 4300 digits, which cannot be written" in await failure(serve(), "made")
+
+
+def refuse(number: int) -> int:
+    raise ToolError(f"no order has the number {number}")
+
+
+async def test_a_tool_error_of_a_validator_keeps_its_text(serve: Any) -> None:
+    @tool
+    def made(number: Annotated[int, AfterValidator(refuse)]) -> int:
+        return number
+
+    assert "no order has the number 3" in await failure(serve(), "made", {"number": 3})
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_data_of_an_error_are_written_as_a_result(is_async: bool, serve: Any) -> None:
+    def made() -> str:
+        raise MCPError(-32001, "gone", {_("Password"): [_("Username"), Product(id=1, sku="mug", price="7.50")]})
+
+    async def made_later() -> str:
+        return made()
+
+    tool(name="made")(made_later if is_async else made)
+    error = await error_of(serve(), "tools/call", {"name": "made", "arguments": {}})
+    assert error["data"]["Password"][0] == "Username" and error["data"]["Password"][1]["sku"] == "mug"
+
+
+async def test_keys_of_meta_may_be_translations(serve: Any) -> None:
+    tool(meta={_("Password"): {_("Username"): 1}})(plain)
+    assert (await listed(serve(), "tools", "plain"))["_meta"] == {"Password": {"Username": 1}}
 
 
 async def test_declarations_have_the_language_of_the_project_and_results_that_of_the_request(

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.decorators import login_required, permission_required
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
 
 from mcp_transport import Context, completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
@@ -236,6 +239,26 @@ ODD = {
 def test_a_callable_that_cannot_be_served_is_refused_by_its_name(function, words, declare):
     with pytest.raises(DefinitionError, match=words):
         declare(function)
+
+
+VIEW_DECORATORS = {
+    "login_required": login_required,
+    "permission_required": permission_required("shop.view_order"),
+    "csrf_exempt": csrf_exempt,
+    "require_POST": require_POST,
+}
+
+
+@pytest.mark.parametrize("decorate", VIEW_DECORATORS.values(), ids=VIEW_DECORATORS)
+@pytest.mark.parametrize("declare", [tool, prompt, resource("shop://{sku}")], ids=["tool", "prompt", "resource"])
+def test_a_decorator_of_views_is_refused(decorate, declare):
+    def search(sku: str) -> str: ...
+
+    async def search_later(sku: str) -> str: ...
+
+    for function in (search, search_later):
+        with pytest.raises(DefinitionError, match=r"wants the argument 'request', .*; write permission=, "):
+            declare(decorate(function))
 
 
 @pytest.mark.parametrize("hint", ["Nowhere", "functools.nowhere", "list[", "3 + 'a'"])
