@@ -12,10 +12,9 @@ from typing import Any
 from django.db import connections, transaction
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.shared.exceptions import MCPError
 
 from mcp_transport import conf
-from mcp_transport.kernel import adopt_context
+from mcp_transport.kernel import MCPError, adopt_context
 from mcp_transport.serialization import sent, to_wire
 from mcp_transport.signatures import read, refusal, where
 from mcp_transport.threads import run_limited

@@ -37,7 +37,7 @@ from mcp_transport.making import (
 )
 from mcp_transport.parameters import aliases
 from mcp_transport.prompt_messages import answering
-from mcp_transport.resource_uris import normalized
+from mcp_transport.resource_uris import check_variables, normalized
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -198,11 +198,14 @@ def resource(
             options.setdefault("name", adapted.__name__)
             options.setdefault("description", inspect.getdoc(adapted))
             made = texts(function, "resource", options)
-            if renamed := aliases(inspect.signature(adapted).parameters.values()):
+            parameters = inspect.signature(adapted).parameters.values()
+            if renamed := aliases(parameters):
                 alias, name = next(iter(renamed.items()))
                 raise refusal(
                     function, f"{name!r} cannot have the alias {alias!r}: a URI has the names of the parameters"
                 )
+            names = [item.name for item in parameters if item.annotation is not SDKContext]
+            made_of(adapted, lambda _: check_variables(uri, names))
             # A throw-away server checks the URI against the function's parameters, here where the mistake is.
             server = quiet_server("check")
             made_of(adapted, lambda _: server.resource(uri, **made)(adapted))

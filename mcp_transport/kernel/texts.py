@@ -10,13 +10,14 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resources import ResourceTemplate
 from mcp.server.mcpserver.utilities.func_metadata import func_metadata
+from mcp.shared.uri_template import UriTemplate
 from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError, WrapValidator
 
 from mcp_transport.kernel.invalid import described
 from mcp_transport.kernel.json_types import takes_text
 from mcp_transport.protocol.quoting import cut
 
-__all__ = ["prompt_fault", "untextual", "variables_fault"]
+__all__ = ["prompt_fault", "template_variables", "untextual", "variables_fault"]
 
 # The types of JSON Schema that pydantic reads from a text.
 _READABLE: Final = ("string", "integer", "number", "boolean", None)
@@ -50,6 +51,11 @@ def variables_fault(server: MCPServer[Any], uri: str) -> str:
         if values is not None:
             return _fault(template, values)
     return ""
+
+
+def template_variables(uri: str) -> list[str]:
+    """Return the variables of a resource's URI. Raises: ValueError."""
+    return list(UriTemplate.parse(uri).variable_names)
 
 
 def untextual(prompt: Prompt) -> list[str]:

@@ -59,6 +59,10 @@ def templated(a: str) -> str:
     return a
 
 
+def paged(a: str, page: int = 1, *, ctx: Context) -> str:
+    return a
+
+
 def described(a: Annotated[str, Field(description=_("Password"))] = _("Username")) -> str:
     return a
 
@@ -101,6 +105,7 @@ MENDED: dict[str, Callable[[], Any]] = {
     "prompt": lambda: prompt(name=_("Password"), title=_("Password"))(plain),
     "resource": lambda: resource("a://b", name=_("Password"), meta={"a": _("Password")})(plain),
     "annotations": lambda: resource("a://b", annotations=Annotations(priority=0.5))(plain),
+    "template with a query": lambda: resource("a://{a}{?page}")(paged),
     "template": lambda: resource("a://{a}", title=_("Password"), description=_("Password"))(templated),
 }
 
@@ -161,7 +166,14 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "open brace": (lambda: resource("a://{a")(templated), "Unclosed expression"),
     "no variable": (lambda: resource("a://{}")(plain), "Empty expression"),
     "list of variables": (lambda: resource("a://{a*}")(templated), "Explode modifier"),
-    "variable too many": (lambda: resource("a://{a}/{b}")(templated), "Mismatch between URI parameters"),
+    "variable too many": (
+        lambda: resource("a://{a}/{b}")(templated),
+        "the variable 'b' of 'a://{a}/{b}' is no parameter",
+    ),
+    "parameter too many": (
+        lambda: resource("a://{a}")(paged),
+        "the parameter 'page' is no variable of 'a://{a}'. Add {",
+    ),
     "variable too few": (lambda: resource("a://b")(templated), "has no URI template variables"),
     "query without a default": (lambda: resource("a://b{?a}")(templated), "have no default value"),
 }
