@@ -18,7 +18,7 @@ from mcp_transport.exceptions import DefinitionError
 __all__ = ["aliases", "form_in_words", "in_words", "with_texts"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
-_TEXTS: Final = ("title", "description", "examples", "json_schema_extra")
+_TEXTS: Final = ("title", "description", "examples", "deprecated", "json_schema_extra")
 _READ: Final = (models.QuerySet, models.Manager, RawQuerySet, LazyObject)
 
 

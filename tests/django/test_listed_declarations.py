@@ -71,6 +71,10 @@ def labelled(a: Annotated[str, Field(json_schema_extra={"label": _("Password")})
     return a
 
 
+def deprecated(a: Annotated[str, Field(deprecated=_("Password"))]) -> str:  # type: ignore[arg-type]
+    return a
+
+
 def nested(a: Login) -> Login:
     return a
 
@@ -97,6 +101,7 @@ MENDED: dict[str, Callable[[], Any]] = {
     "root of a list": lambda: tool(root),
     "description of a field": lambda: tool(described),
     "extra of a field": lambda: tool(labelled),
+    "deprecated field": lambda: tool(deprecated),
     "description of a member": lambda: tool(nested),
     "name and title": lambda: tool(name=_("Password"), title=_("Password"), description=_("Password"))(plain),
     "meta": lambda: tool(meta={"a": [_("Password")]})(plain),
