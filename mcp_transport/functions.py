@@ -14,7 +14,7 @@ from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import conf
-from mcp_transport.kernel import adopt_context
+from mcp_transport.kernel import MCPError, adopt_context
 from mcp_transport.serialization import sent, to_wire
 from mcp_transport.signatures import read, refusal, where
 from mcp_transport.threads import run_limited
@@ -41,14 +41,15 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
                 kwargs[name] = adopt_context(kwargs[name], kind)
         if aliases:
             kwargs = {aliases.get(name, name): value for name, value in kwargs.items()}
-        if not is_async:
+        try:
+            if is_async:
+                return await sent(await function(*args, **kwargs))
             work = partial(_run, function, atomic, args, kwargs)
             result = await run_limited(work, conf.get("TOOL_THREADS"), partial(_log_abandoned, where(function)))
-            if not inspect.isawaitable(result):
-                return result
-        else:
-            result = function(*args, **kwargs)
-        return await sent(await result)
+            return await sent(await result) if inspect.isawaitable(result) else result
+        except MCPError as error:
+            error.error.data = await sent(error.data)
+            raise
 
     described: Callable[..., Coroutine[Any, Any, Any]] = declared.describe(run)
     return described

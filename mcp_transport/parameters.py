@@ -7,7 +7,9 @@ import typing
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final, TypeVar
 
-from django.utils.functional import Promise
+from django.db import models
+from django.db.models.query import RawQuerySet
+from django.utils.functional import LazyObject, Promise
 from pydantic import BaseModel, Field, create_model
 from pydantic.fields import FieldInfo
 
@@ -16,33 +18,52 @@ from mcp_transport.exceptions import DefinitionError
 __all__ = ["aliases", "form_in_words", "in_words", "with_texts"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
-_TEXTS: Final = ("title", "description", "examples")
+_TEXTS: Final = ("title", "description", "examples", "deprecated", "json_schema_extra")
+_READ: Final = (models.QuerySet, models.Manager, RawQuerySet, LazyObject)
 
 
 def in_words(parameter: inspect.Parameter) -> inspect.Parameter:
-    """Make a parameter's translations that were put off, and move a default of `Field` to its annotation."""
+    """Make a parameter's translations that were put off, and move a default of `Field` to its annotation.
+
+    Raises:
+        DefinitionError: its default would be read from the database while it is declared.
+    """
     default, hint = parameter.default, parameter.annotation
+    _refuse_lazy(parameter.name, default)
     if isinstance(default, FieldInfo):
         hint = Annotated[Any if hint is inspect.Parameter.empty else hint, default]
         default = inspect.Parameter.empty if default.is_required() or default.default_factory else default.default
-    elif isinstance(default, Promise):
+    if isinstance(default, Promise):
         default = str(default)
     for info in list(_infos(hint)):
+        _refuse_lazy(parameter.name, info.default)
         if made := _texts_of(info):
             hint = Annotated[hint, made]
     return parameter.replace(annotation=hint, default=default)
+
+
+def _refuse_lazy(name: str, default: Any) -> None:
+    if issubclass(type(default), _READ):  # not isinstance, which reads a lazy object
+        raise DefinitionError(
+            f"the default of the parameter {name!r} is {type(default).__name__}, which is read where it is declared. "
+            "Write None, and read it in the function"
+        )
 
 
 def aliases(parameters: Iterable[inspect.Parameter]) -> dict[str, str]:
     """Return the parameters that are passed by another name.
 
     Raises:
-        DefinitionError: two are passed by the same one, or one cannot have another name.
+        DefinitionError: two are passed by the same one, or one cannot have another name, or has one that is no text.
     """
     known: dict[str, str] = {}
     for parameter in parameters:
         passed = parameter.name
         for info in _infos(parameter.annotation):
+            if not isinstance(info.alias, str | None):
+                raise DefinitionError(
+                    f"the alias of the parameter {parameter.name!r} must be a str, got {info.alias!r}"
+                )
             passed = info.alias or passed
         if passed in known:
             both = f"{known[passed]} and {parameter.name}"
@@ -83,7 +104,9 @@ def with_texts(value: Any) -> Any:
         return str(value)
     if isinstance(value, dict):
         members = {with_texts(name): with_texts(item) for name, item in value.items()}
-        is_same = all(name in value and value[name] is item for name, item in members.items())
+        # A translation is equal to its text, so keys are compared by identity.
+        pairs = zip(members.items(), value.items(), strict=False)
+        is_same = len(members) == len(value) and all(new[0] is old[0] and new[1] is old[1] for new, old in pairs)
         return value if is_same else members
     if isinstance(value, list | tuple):
         items = [with_texts(item) for item in value]

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from django.utils.encoding import iri_to_uri
 from pydantic import AnyUrl, ValidationError
 
 from mcp_transport.exceptions import DefinitionError
+from mcp_transport.kernel import template_variables
 
-__all__ = ["normalized"]
+__all__ = ["check_variables", "normalized"]
 
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.", re.S)
 _EXPRESSION: Final = re.compile(r"\{[^{}]*\}")
 # Stands for the number of an expression of a template while a URL is parsed, which would escape its braces.
 _PLACE: Final = "x{}mcpvariable"
+
+
+def check_variables(uri: str, parameters: Collection[str]) -> None:
+    """Compare the variables of a template with the parameters of its function.
+
+    Raises:
+        DefinitionError: one of them has no counterpart.
+        ValueError: the template is none.
+    """
+    variables = template_variables(uri)
+    if not variables:
+        return  # a resource, whose parameters the SDK refuses
+    for name in parameters:
+        if name not in variables:
+            raise DefinitionError(
+                f"the parameter {name!r} is no variable of {uri!r}. Add {{{name}}} to it, or {{?{name}}} where the "
+                "parameter has a default"
+            )
+    if unknown := [name for name in variables if name not in parameters]:
+        raise DefinitionError(f"the variable {unknown[0]!r} of {uri!r} is no parameter of the function")
 
 
 def normalized(uri: str) -> str:

@@ -34,11 +34,11 @@ from django.db import models
 from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
 from django.utils.functional import LazyObject, Promise
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
-from pydantic.errors import PydanticUserError
-from typing_extensions import get_type_hints, is_typeddict
+from pydantic import BaseModel, ConfigDict, Field, Secret, TypeAdapter, WithJsonSchema, create_model
+from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from mcp_transport.exceptions import DefinitionError
+from mcp_transport.kernel import WrittenSchema
 from mcp_transport.model_fields import annotation_of, object_type, served_fields
 
 __all__ = ["json_schema", "wire_annotation"]
@@ -77,10 +77,13 @@ def wire_annotation(annotation: Any) -> Any:
     return _whole(_replaced(annotation, frozenset()))
 
 
-def json_schema(annotation: Any) -> dict[str, Any] | None:
+def json_schema(annotation: Any, *, is_written: bool = False) -> dict[str, Any] | None:
     """Return the JSON Schema of a type, None for one that pydantic cannot read and write as JSON."""
-    with contextlib.suppress(PydanticUserError, TypeError, ValueError, NameError, AttributeError):
-        return TypeAdapter(annotation).json_schema()
+    with contextlib.suppress(Exception):  # whatever a hook of a project's own raises
+        adapter = TypeAdapter(annotation)
+        if is_written:
+            return adapter.json_schema(mode="serialization", schema_generator=WrittenSchema)
+        return adapter.json_schema()
     return None
 
 
@@ -98,7 +101,7 @@ def _whole(annotation: Any) -> Any:
         return _BARE[annotation]
     if annotation in _PRIMITIVES or is_typeddict(annotation):
         return annotation
-    schema = json_schema(annotation)
+    schema = json_schema(annotation, is_written=True)
     if schema is None or is_dataclass(annotation):
         return annotation
     # The SDK looks for members in any class, but not behind a new name for it.
@@ -121,7 +124,11 @@ def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
         return _replaced_name(annotation, within)
     if isinstance(origin, type) and issubclass(origin, (*_QUERYSETS, ItemsView)):
         return list[Any]  # rows may be objects, lists or single values, which the annotation does not tell
+    if origin is Secret:  # of which pydantic publishes the schema of what it hides
+        return Annotated[annotation, WithJsonSchema({"type": "string"}, mode="serialization")]
     arguments = typing.get_args(annotation)
+    if origin is ReadOnly:  # which pydantic warns of, since it protects nothing; a result is not written to
+        return _replaced(arguments[0], within)
     replaced = tuple(_replaced(argument, within) for argument in arguments)
     if origin in _LISTS:
         return types.GenericAlias(list, replaced[:1])
@@ -131,7 +138,9 @@ def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
         return Union[replaced]  # noqa: UP007  # of a tuple made at run time
     # Sets of models become lists: their objects have no hash.
     is_list = isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, Mapping | tuple)
-    return types.GenericAlias(list, replaced[:1]) if is_list else origin[replaced]
+    return (
+        types.GenericAlias(list, replaced[:1]) if is_list else origin[replaced if len(replaced) > 1 else replaced[0]]
+    )
 
 
 def _replaced_name(annotation: Any, within: frozenset[Any]) -> Any:
@@ -169,7 +178,7 @@ def _by_members(kind: type, within: frozenset[Any]) -> Any:
         return kind if is_same and json_schema(kind) is not None else _object(kind, members)
     if is_named:
         return kind if is_same else tuple[tuple(members.values())]  # type: ignore[misc]  # made at run time
-    return kind if is_same and not _has_slots(kind, hints) else _record(kind, members)
+    return kind if is_same and not _has_odd_defaults(kind, hints) else _record(kind, members)
 
 
 def _builtin_base(kind: type) -> Any:
@@ -180,9 +189,9 @@ def _builtin_base(kind: type) -> Any:
     return _BARE.get(base, base)
 
 
-def _has_slots(kind: type, hints: Iterable[str]) -> bool:
-    """Tell whether members are slots, which the SDK takes for their default."""
-    return any(isinstance(vars(kind).get(name), types.MemberDescriptorType) for name in hints)
+def _has_odd_defaults(kind: type, hints: Iterable[str]) -> bool:
+    """Tell whether members are slots, which the SDK takes for their default, or have one that it cannot publish."""
+    return any(isinstance(vars(kind).get(name), types.MemberDescriptorType | Promise) for name in hints)
 
 
 def _record(kind: type, members: dict[str, Any]) -> type[BaseModel]:

@@ -6,7 +6,9 @@ import copy
 import math
 import re
 from collections.abc import AsyncIterable, Awaitable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from datetime import tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import cache
@@ -17,10 +19,12 @@ from django.contrib.auth.hashers import get_hashers_by_algorithm
 from django.db import models
 from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
+from django.http.response import HttpResponseBase
 from django.utils.datastructures import MultiValueDict
 from django.utils.functional import LazyObject, Promise, empty
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from mcp_transport import conf, querysets
@@ -29,12 +33,18 @@ from mcp_transport.kernel import TooLarge
 from mcp_transport.model_fields import instance_values, unread_fields
 from mcp_transport.threads import in_thread
 
-__all__ = ["reads_database", "sent", "to_wire"]
+__all__ = ["RESPONSE_FAULT", "reads_database", "sent", "to_wire"]
 
 _QUERYSETS: Final = (models.QuerySet, models.Manager, RawQuerySet)
 _LAZY: Final = (*_QUERYSETS, Iterator)
 _TEXTS: Final = (str, bytes, bytearray, memoryview, Promise, BaseModel, Enum, type, IPv4Network, IPv6Network)
+_COLLECTIONS: Final = (list, tuple, set, frozenset)
 _NUMBERS: Final = frozenset({int, bool, type(None)})
+
+RESPONSE_FAULT: Final = "return the data, not a response"
+
+# Bits up to which Python writes an integer (sys.int_info.default_max_str_digits).
+_LONGEST: Final = 14_000
 
 # Characters up to which nobody asks how long a text may be.
 _LONG: Final = 64 * 1024
@@ -78,7 +88,7 @@ def to_wire(value: Any) -> Any:
     """
     kind = type(value)
     if kind in _NUMBERS:
-        return value
+        return value if kind is not int or value.bit_length() <= _LONGEST else _too_long()
     if kind is float:
         return _finite(value)
     if issubclass(kind, LazyObject):
@@ -105,20 +115,45 @@ def _plain(value: Any) -> Any:
         return _record(value, names)
     if isinstance(value, FieldFile):
         return value.name
+    if isinstance(value, HttpResponseBase):
+        raise ToolError(RESPONSE_FAULT)
     if _is_read(value):
         return _read(value)
     if isinstance(value, AsyncIterable | Awaitable):
         raise DefinitionError(
             f"a result holds {type(value).__name__}, which cannot be sent; await it, or return a list"
         )
-    if isinstance(value, Decimal):
+    if isinstance(value, Promise):
+        return to_wire(_cast(value))
+    return value if isinstance(value, Enum) else _plain_value(value)
+
+
+def _plain_value(value: Any) -> Any:
+    """Replace a single value that pydantic does not know, such as a number of numpy's."""
+    if isinstance(value, Decimal | float):
         return _finite(value)
-    return str(value) if isinstance(value, Promise) else value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, tzinfo):
+        return str(value)
+    return to_wire(value.tolist()) if hasattr(value, "dtype") else value
+
+
+def _cast(value: Promise) -> Any:
+    """Return what `django.utils.functional.lazy` has put off: a text, bytes, a list."""
+    # Private to Django's proxy, whose str() is a text for all of them.
+    cast = getattr(value, "_proxy____cast", None)
+    return str(value) if cast is None else cast()
+
+
+def _too_long() -> Any:
+    raise ToolError("a result holds a number of more than 4300 digits, which cannot be written")
 
 
 def _finite(value: Any) -> Any:
-    if math.isfinite(value):
-        return value
+    with suppress(ValueError):  # of a Decimal that signals
+        if math.isfinite(value):
+            return value
     raise ToolError(f"a result holds {value}, which is no number in JSON")
 
 
@@ -137,8 +172,13 @@ def _open_members(kind: Any) -> tuple[str, ...]:
     if hasattr(kind, "__attrs_attrs__"):
         return tuple(field.name for field in kind.__attrs_attrs__)
     if issubclass(kind, BaseModel):
-        return tuple(name for name, field in kind.model_fields.items() if field.annotation not in (str, int, bool))
+        names = [name for name, field in kind.model_fields.items() if not _is_checked(field)]
+        return (*names, "__pydantic_extra__") if kind.model_config.get("extra") == "allow" else tuple(names)
     return ()
+
+
+def _is_checked(field: FieldInfo) -> bool:
+    return field.annotation in (str, int, bool) and not isinstance(field.default, Promise)
 
 
 def _record(value: Any, names: tuple[str, ...]) -> Any:
@@ -148,8 +188,8 @@ def _record(value: Any, names: tuple[str, ...]) -> Any:
     if hasattr(type(value), "__attrs_attrs__"):
         return wired  # pydantic does not know these classes
     changed = {name: item for name, item in wired.items() if item is not members[name]}
-    if not changed or isinstance(value, BaseModel):
-        return value.model_copy(update=changed) if changed else value
+    if not changed:
+        return value
     made = copy.copy(value)
     for name, item in changed.items():
         object.__setattr__(made, name, item)  # it may be frozen
@@ -189,7 +229,8 @@ def _least_size(value: Any) -> int:
 
 def _items(value: Collection[Any]) -> Any:
     items = [to_wire(item) for item in value]
-    if all(new is old for new, old in zip(items, value, strict=True)):
+    # A subclass may keep its items elsewhere than where pydantic looks for them, as forms' ErrorList does.
+    if type(value) in _COLLECTIONS and all(new is old for new, old in zip(items, value, strict=True)):
         return value
     return value._make(items) if hasattr(value, "_make") else items
 
@@ -200,16 +241,19 @@ def _members(value: dict[Any, Any]) -> dict[Any, Any]:
         for name, item in value.items()
         if not _is_password_hash(item) and not _is_password_hash(name)
     }
-    is_same = len(members) == len(value) and all(name in members and members[name] is value[name] for name in value)
-    return value if is_same else members
+    if type(value) is not dict or len(members) != len(value):
+        return members
+    # A translation is equal to its text, so keys are compared by identity.
+    pairs = zip(members.items(), value.items(), strict=True)
+    return value if all(new[0] is old[0] and new[1] is old[1] for new, old in pairs) else members
 
 
 def _key(name: Any) -> Any:
     """Return the key of a JSON object, a text, for that of a dict."""
-    if isinstance(name, Promise):
-        return str(name)
     if isinstance(name, tuple):
         return name  # which pydantic reads only as it is
+    if isinstance(name, Promise | tzinfo) or hasattr(name, "dtype"):
+        name = to_wire(name)
     try:
         return next(iter(to_jsonable_python({name: None})))
     except PydanticSerializationError:

@@ -28,6 +28,7 @@ from mcp_transport.kernel import (
 from mcp_transport.making import (
     advice,
     made_of,
+    placed,
     quiet_server,
     refuse_return,
     refuse_unlisted,
@@ -35,7 +36,8 @@ from mcp_transport.making import (
     texts,
 )
 from mcp_transport.parameters import aliases
-from mcp_transport.resource_uris import normalized
+from mcp_transport.prompt_messages import answering
+from mcp_transport.resource_uris import check_variables, normalized
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -101,16 +103,19 @@ def tool(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        adapted = adapt(function, atomic=atomic)
-        returned = inspect.signature(adapted).return_annotation
-        make = functools.partial(DeclaredTool.from_function, annotations=annotations, **texts(options))
-        made = made_of(adapted, make, returned)
-        made.durable, made.atomic = durable, atomic
-        if options.get("structured_output") is not False:
-            refuse_return(function, made, returned)
-        refuse_unpublished(function, made, input_schema)
-        _add(declared.tools, made.name, made, "tool", adapted)
-        _restrict("tool", made.name, access)
+        with placed(function):
+            adapted = adapt(function, atomic=atomic)
+            returned = inspect.signature(adapted).return_annotation
+            make = functools.partial(
+                DeclaredTool.from_function, annotations=annotations, **texts(function, "tool", options)
+            )
+            made = made_of(adapted, make, returned)
+            made.durable, made.atomic = durable, atomic
+            if options.get("structured_output") is not False:
+                refuse_return(function, made, returned)
+            refuse_unpublished(function, made, input_schema)
+            _add(declared.tools, made.name, made, "tool", adapted)
+            _restrict("tool", made.name, access)
         return function
 
     return declare if function is None else declare(function)
@@ -151,15 +156,16 @@ def prompt(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        adapted = adapt(function, atomic=atomic)
-        made = made_of(adapted, functools.partial(Prompt.from_function, **texts(options)))
-        if unfit := untextual(made):
-            raise refusal(function, f"arguments of prompts are texts, which {unfit[0]!r} cannot be")
-        server = quiet_server("check")
-        server.add_prompt(made)
-        refuse_unlisted(function, server)
-        _add(declared.prompts, made.name, made, "prompt", adapted)
-        _restrict("prompt", made.name, access)
+        with placed(function):
+            adapted = answering(adapt(function, atomic=atomic))
+            made = made_of(adapted, functools.partial(Prompt.from_function, **texts(function, "prompt", options)))
+            if unfit := untextual(made):
+                raise refusal(function, f"arguments of prompts are texts, which {unfit[0]!r} cannot be")
+            server = quiet_server("check")
+            server.add_prompt(made)
+            refuse_unlisted(function, server)
+            _add(declared.prompts, made.name, made, "prompt", adapted)
+            _restrict("prompt", made.name, access)
         return function
 
     return declare if function is None else declare(function)
@@ -187,22 +193,26 @@ def resource(
     access = rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        adapted = adapt(function, atomic=atomic)
-        options.setdefault("name", adapted.__name__)
-        options.setdefault("description", inspect.getdoc(adapted))
-        made = texts(options)
-        if renamed := aliases(inspect.signature(adapted).parameters.values()):
-            alias, name = next(iter(renamed.items()))
-            raise refusal(
-                function, f"{name!r} cannot have the alias {alias!r}: a URI has the names of the parameters"
-            )
-        # A throw-away server checks the URI against the function's parameters, here where the mistake is.
-        server = quiet_server("check")
-        made_of(adapted, lambda _: server.resource(uri, **made)(adapted))
-        sent = made_of(adapted, lambda _: normalized(uri))
-        refuse_unlisted(function, server)
-        _add(declared.resources, sent, (adapted, made), "resource", adapted)
-        _restrict("resource", sent, access)
+        with placed(function):
+            adapted = adapt(function, atomic=atomic)
+            options.setdefault("name", adapted.__name__)
+            options.setdefault("description", inspect.getdoc(adapted))
+            made = texts(function, "resource", options)
+            parameters = inspect.signature(adapted).parameters.values()
+            if renamed := aliases(parameters):
+                alias, name = next(iter(renamed.items()))
+                raise refusal(
+                    function, f"{name!r} cannot have the alias {alias!r}: a URI has the names of the parameters"
+                )
+            names = [item.name for item in parameters if item.annotation is not SDKContext]
+            made_of(adapted, lambda _: check_variables(uri, names))
+            # A throw-away server checks the URI against the function's parameters, here where the mistake is.
+            server = quiet_server("check")
+            made_of(adapted, lambda _: server.resource(uri, **made)(adapted))
+            sent = made_of(adapted, lambda _: normalized(uri))
+            refuse_unlisted(function, server)
+            _add(declared.resources, sent, (adapted, made), "resource", adapted)
+            _restrict("resource", sent, access)
         return function
 
     return declare
@@ -221,7 +231,8 @@ def completion(function: _FunctionT) -> _FunctionT:
             f"@completion is declared already, by {where(declared.completion)}, and again by {where(function)}; "
             "a project has one"
         )
-    declared.completion = _completer(adapt(function))
+    with placed(function):
+        declared.completion = _completer(adapt(function))
     return function
 
 

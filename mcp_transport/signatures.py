@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Union
 
@@ -65,12 +65,13 @@ def read(function: Any) -> Declared:
     """
     if isinstance(function, classmethod):
         raise refusal(function.__func__, _METHOD_FAULT)
-    if not callable(function) or inspect.isclass(function):
+    if not callable(function) or inspect.isclass(_inner(function)):
         raise DefinitionError(f"expected a function to declare, got {function!r}")
     inner, named, signature = _inner(function), _named(function), _signature(function)
-    if inspect.isasyncgenfunction(inspect.unwrap(named)):
+    if inspect.isasyncgenfunction(_unwrapped(named)):
         raise refusal(named, GENERATOR_FAULT)
     _refuse_methods(named, signature)
+    _refuse_view_decorators(named, signature)
     _refuse_unnamed_parameters(named, signature)
     hints = _hints(named)
     contexts = {name: kind for name in signature.parameters if (kind := _context_class(hints.get(name)))}
@@ -80,8 +81,7 @@ def read(function: Any) -> Declared:
     annotated = (
         item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
     )
-    # Arguments are passed by name, and one that needs one may follow one that does not.
-    parameters = [in_words(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
+    parameters, names = _parameters(named, annotated)
     returns = hints.get("return", inspect.Signature.empty)
     return Declared(
         function=named,
@@ -89,7 +89,7 @@ def read(function: Any) -> Declared:
         doc=named.__doc__ or inner.__doc__,
         signature=signature.replace(parameters=parameters, return_annotation=returns),
         contexts=contexts,
-        aliases=_aliases(named, parameters),
+        aliases=names,
         is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
     )
 
@@ -97,15 +97,25 @@ def read(function: Any) -> Declared:
 def where(function: Callable[..., Any]) -> str:
     """Name a function as a developer finds it."""
     named = _named(function)
-    return f"{named.__module__}.{getattr(named, '__qualname__', repr(named))}"
+    module = getattr(named, "__module__", None)
+    if module is None:  # a method of a builtin class has its class, or an instance of it
+        module = getattr(named, "__objclass__", type(getattr(named, "__self__", None))).__module__
+    return f"{module}.{getattr(named, '__qualname__', repr(named))}"
 
 
 def refusal(function: Any, fault: str) -> DefinitionError:
     """Return an error that says where a function stands, and what is wrong with it."""
     named = _named(function)
-    code = getattr(inspect.unwrap(named), "__code__", None)
+    code = getattr(_unwrapped(named), "__code__", None)
     place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
     return DefinitionError(f"{place}{where(function)}: {fault}")
+
+
+def _unwrapped(function: Any) -> Any:
+    try:
+        return inspect.unwrap(function)
+    except ValueError:  # it wraps itself
+        return function
 
 
 def _without_bridges(function: Any) -> Any:
@@ -134,7 +144,7 @@ def _signature(function: Any) -> inspect.Signature:
     function = _without_bridges(function)
     try:
         signature = inspect.signature(function)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise refusal(function, str(error)) from error
     bound = function.keywords if isinstance(function, functools.partial) else {}
     return signature.replace(parameters=[item for name, item in signature.parameters.items() if name not in bound])
@@ -158,9 +168,14 @@ def _hints(function: Any) -> dict[str, Any]:
     return hints
 
 
-def _aliases(function: Any, parameters: list[inspect.Parameter]) -> dict[str, str]:
+def _parameters(
+    function: Any, annotated: Iterable[inspect.Parameter]
+) -> tuple[list[inspect.Parameter], dict[str, str]]:
+    """Return parameters as the SDK can publish them, and their aliases."""
     try:
-        return aliases(parameters)
+        # Arguments are passed by name, and one that needs one may follow one that does not.
+        parameters = [in_words(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
+        return parameters, aliases(parameters)
     except DefinitionError as error:
         raise refusal(function, str(error)) from error
 
@@ -183,6 +198,20 @@ def _refuse_methods(function: Any, signature: inspect.Signature) -> None:
     is_in_class = bool(owner) and not owner.endswith("<locals>")
     if is_in_class and next(iter(signature.parameters), None) in ("self", "cls"):
         raise refusal(function, _METHOD_FAULT)
+
+
+def _refuse_view_decorators(function: Any, signature: inspect.Signature) -> None:
+    """Refuse a wrapper that wants what its function does not take, such as the request of a view."""
+    if not inspect.isfunction(function) or not hasattr(function, "__wrapped__"):
+        return
+    for item in inspect.signature(function, follow_wrapped=False).parameters.values():
+        is_required = item.default is item.empty and item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
+        if is_required and item.name not in signature.parameters:
+            raise refusal(
+                function,
+                f"its decorator wants the argument {item.name!r}, which the function does not have, as decorators of "
+                "views do. Leave it out; write permission=, scopes= or visible= to say who may use it",
+            )
 
 
 def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:

@@ -127,6 +127,7 @@ SDK_READERS = tuple(
         ".declarations",
         ".functions",
         ".making",
+        ".prompt_messages",
         ".serialization",
         ".server",
         ".signatures",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from mcp_transport.exceptions import DefinitionError
@@ -23,6 +23,9 @@ def rule(permission: str | Sequence[str], scopes: Sequence[Any], visible: Visibl
     Raises:
         DefinitionError: a permission is not written as Django writes it, a scope is none, `visible` no function.
     """
+    for option, names in (("permission", permission), ("scopes", scopes)):
+        if not isinstance(names, Iterable):
+            raise DefinitionError(f"{option} must be a list of texts, got {names!r}")
     permissions: tuple[Any, ...] = (permission,) if isinstance(permission, str) else tuple(permission)
     for name in permissions:
         if not isinstance(name, str) or not all(name.partition(".")):

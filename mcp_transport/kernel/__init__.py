@@ -13,7 +13,7 @@ from mcp_transport.kernel.access import Rule
 from mcp_transport.kernel.envelope import open_envelope, request_headers
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
-from mcp_transport.kernel.failures import TooLarge, is_cancellation, is_interrupt
+from mcp_transport.kernel.failures import MCPError, TooLarge, is_cancellation, is_interrupt
 from mcp_transport.kernel.handlers import (
     adopt_context,
     ask_client,
@@ -28,8 +28,9 @@ from mcp_transport.kernel.invalid import described
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import TooMuch, check_answer, json_size
 from mcp_transport.kernel.listing import listing_fault, tool_name_fault
+from mcp_transport.kernel.output import WrittenSchema, output_schema
 from mcp_transport.kernel.serving import Kernel
-from mcp_transport.kernel.texts import untextual
+from mcp_transport.kernel.texts import template_variables, untextual
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
 from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet, Traits
 
@@ -44,6 +45,7 @@ __all__ = [
     "Facts",
     "Kernel",
     "Lifespan",
+    "MCPError",
     "NoChannel",
     "Outcome",
     "Outlet",
@@ -51,6 +53,7 @@ __all__ = [
     "TooLarge",
     "TooMuch",
     "Traits",
+    "WrittenSchema",
     "adopt_context",
     "ask_client",
     "check_answer",
@@ -64,10 +67,12 @@ __all__ = [
     "listing_fault",
     "lowlevel",
     "open_envelope",
+    "output_schema",
     "request_headers",
     "send_log",
     "serve_completions",
     "sessionful_features",
+    "template_variables",
     "tool_name_fault",
     "trace_headers",
     "untextual",

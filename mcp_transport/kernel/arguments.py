@@ -9,13 +9,16 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
-from pydantic import ValidationError
+from mcp_types import CallToolResult, InputRequiredResult
+from pydantic import PrivateAttr, ValidationError
 from pydantic_core import SchemaValidator
 
-from mcp_transport.kernel.invalid import brief, is_brief
+from mcp_transport.kernel.invalid import brief, is_brief, stated
 from mcp_transport.kernel.json_types import takes_text
+from mcp_transport.kernel.output import has_numbers, number_fault
 from mcp_transport.kernel.remembering import in_short
 
 __all__ = ["BoundedMetadata", "bound"]
@@ -36,8 +39,23 @@ _NO_SCHEMA: Final = ("default", "expected", "metadata", "serialization", "config
 class BoundedMetadata(FuncMetadata):
     """The SDK's own, up to the first wrong item of a container where arguments are long or have many errors."""
 
+    _has_numbers: bool = PrivateAttr(default=False)
+
+    def convert_result(self, result: Any) -> CallToolResult | InputRequiredResult:
+        """Convert what a tool returned. Raises: ToolError for a number that only conversion has made."""
+        converted = super().convert_result(result)
+        if self._has_numbers and (fault := number_fault(getattr(converted, "structured_content", None))):
+            raise ToolError(fault)
+        return converted
+
     def validate_arguments(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
         """Validate arguments. Raises: ValidationError, of a few lines where the SDK's would be long."""
+        try:
+            return self._validated(arguments_to_validate)
+        except ToolError as error:  # of a validator, which the SDK takes for a crash
+            raise stated(self.arg_model.__name__, str(error)) from error
+
+    def _validated(self, arguments_to_validate: dict[str, Any]) -> dict[str, Any]:
         if in_short(arguments_to_validate) is not None:
             try:
                 return super().validate_arguments(arguments_to_validate)
@@ -74,6 +92,7 @@ def bound(tool: Tool) -> None:
     if type(known) is FuncMetadata:
         bounded = BoundedMetadata.model_construct(arg_model=known.arg_model, wrap_output=known.wrap_output)
         bounded.output_schema, bounded.output_model = known.output_schema, known.output_model
+        bounded._has_numbers = has_numbers(known.output_schema)
         tool.fn_metadata = bounded
 
 

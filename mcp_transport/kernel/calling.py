@@ -231,6 +231,8 @@ def _core_schema(model: Any) -> dict[str, Any]:
 def _converted(tool: Tool, returned: Any) -> Any:
     try:
         return tool.fn_metadata.convert_result(returned)
+    except ToolError as error:
+        raise ToolError(f"Error executing tool {tool.name}: {error}") from error
     except Exception as error:
         raise UnexpectedToolError(f"Error executing tool {tool.name}") from error
 

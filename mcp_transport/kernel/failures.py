@@ -9,7 +9,7 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_transport.protocol.errors import INTERNAL_ERROR
 
-__all__ = ["TooLarge", "is_cancellation", "is_interrupt"]
+__all__ = ["MCPError", "TooLarge", "is_cancellation", "is_interrupt"]
 
 
 class TooLarge(MCPError):

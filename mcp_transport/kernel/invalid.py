@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from mcp_transport.protocol.quoting import MAX_QUOTE, cut
 
-__all__ = ["brief", "cut_uri", "described", "is_brief", "places"]
+__all__ = ["brief", "cut_uri", "described", "is_brief", "places", "stated"]
 
 # pydantic makes a dict of each error before the first can be looked at.
 _MOST_BUILT: Final = 20
@@ -50,6 +50,11 @@ def brief(error: ValidationError) -> ValidationError:
     shown = [_line(item["type"], item["msg"], item["loc"]) for item in _first(error)]
     rest = [_line("more_errors", text, ()) for text in _rest(error, len(shown))]
     return ValidationError.from_exception_data(error.title, shown + rest, hide_input=True)
+
+
+def stated(title: str, text: str) -> ValidationError:
+    """Return the error of arguments that a validator refuses in its own words."""
+    return ValidationError.from_exception_data(title, [_line("refused", text, ())], hide_input=True)
 
 
 def _first(error: ValidationError) -> list[dict[str, Any]]:

@@ -10,16 +10,20 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resources import ResourceTemplate
 from mcp.server.mcpserver.utilities.func_metadata import func_metadata
-from pydantic import BaseModel, ValidationError
+from mcp.shared.uri_template import UriTemplate
+from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError, WrapValidator
 
 from mcp_transport.kernel.invalid import described
 from mcp_transport.kernel.json_types import takes_text
 from mcp_transport.protocol.quoting import cut
 
-__all__ = ["prompt_fault", "untextual", "variables_fault"]
+__all__ = ["prompt_fault", "template_variables", "untextual", "variables_fault"]
 
 # The types of JSON Schema that pydantic reads from a text.
 _READABLE: Final = ("string", "integer", "number", "boolean", None)
+
+# Validators that may make anything of a text.
+_READERS: Final = (BeforeValidator, PlainValidator, WrapValidator)
 
 
 def prompt_fault(prompt: Prompt, given: Mapping[str, Any]) -> str:
@@ -49,12 +53,24 @@ def variables_fault(server: MCPServer[Any], uri: str) -> str:
     return ""
 
 
+def template_variables(uri: str) -> list[str]:
+    """Return the variables of a resource's URI. Raises: ValueError."""
+    return list(UriTemplate.parse(uri).variable_names)
+
+
 def untextual(prompt: Prompt) -> list[str]:
     """Return the required parameters for which no text is valid."""
-    schema = _model(prompt.fn, prompt.context_kwarg).model_json_schema()
+    model = _model(prompt.fn, prompt.context_kwarg)
+    schema = model.model_json_schema()
     places = schema.get("properties", {})
     definitions = schema.get("$defs", {})
-    return [name for name in schema.get("required", ()) if not takes_text(places[name], definitions, _READABLE)]
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    return [
+        name
+        for name in schema.get("required", ())
+        if not takes_text(places[name], definitions, _READABLE)
+        and not any(isinstance(item, _READERS) for item in fields[name].metadata)
+    ]
 
 
 def _fault(called: Prompt | ResourceTemplate, values: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from collections.abc import (
     Sequence,
 )
 from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.paginator import Page, Paginator
@@ -33,9 +34,10 @@ from django.db import models
 from django.db.models import Manager, QuerySet
 from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
-from django.http import HttpRequest, QueryDict
+from django.forms.utils import ErrorDict, ErrorList
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.urls import reverse_lazy
-from django.utils.functional import Promise, SimpleLazyObject, lazystr
+from django.utils.functional import Promise, SimpleLazyObject, lazy, lazystr
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from pydantic import (
@@ -43,8 +45,11 @@ from pydantic import (
     EmailStr,
     Field,
     HttpUrl,
+    Json,
     JsonValue,
+    PlainSerializer,
     PositiveInt,
+    Secret,
     SecretStr,
 )
 
@@ -56,11 +61,19 @@ DJANGO = "the SDK knows nothing of Django"
 REFUSED = "the SDK refuses it with pydantic's words"
 SLOTS = "the SDK takes a slot for a default"
 LAZY = "the SDK does not read what is lazy"
+WRITTEN = "the SDK publishes the schema of what is read, not that of what is written"
+ELSEWHERE = "pydantic looks for the value elsewhere"
 
 MUG = Product(id=1, sku="mug", name="Mug", price="7.50", stock=3)
 SENT_MUG = {"id": 1, "sku": "mug", "name": "Mug", "description": "", "price": "7.50", "stock": 3}
 WHEN = datetime.datetime(2026, 11, 29, 9, 30, tzinfo=datetime.UTC)
 ID = uuid.UUID(int=7)
+
+
+ZONES = {"a": "Europe/Berlin", "UTC": "UTC"}
+OPEN = {"a": 1, "b": "Password", "c": SENT_MUG}
+LAZY_LIST, LAZY_BYTES = lazy(lambda: ["a"], list)(), lazy(lambda: b"b", bytes)()
+LAZY_DICT = lazy(lambda: {"a": 1}, dict)()
 
 
 class Row(NamedTuple):
@@ -183,7 +196,7 @@ RETURNED = {
     "annotated Decimal": Row(
         Annotated[decimal.Decimal, Field(description="Euro.")], decimal.Decimal("7.50"), "7.50", NO_SCHEMA
     ),
-    "Decimal or None": Row(decimal.Decimal | None, decimal.Decimal(1), "1"),
+    "Decimal or None": Row(decimal.Decimal | None, decimal.Decimal(1), "1", WRITTEN),
     "Fraction": Row(fractions.Fraction, fractions.Fraction(1, 2), "1/2", NO_SCHEMA),
     "date": Row(datetime.date, WHEN.date(), "2026-11-29", NO_SCHEMA),
     "datetime": Row(datetime.datetime, WHEN, "2026-11-29T09:30:00Z", NO_SCHEMA),
@@ -199,7 +212,7 @@ RETURNED = {
     "model of pydantic or None": Row(kinds.Plain | None, kinds.Plain(a=1), {"a": 1}),
     "models of pydantic": Row(list[kinds.Plain], [kinds.Plain(a=1)], [{"a": 1}]),
     "member with an alias": Row(kinds.Alias, kinds.Alias(**{"from": 1}), {"from": 1}),
-    "computed member": Row(kinds.Computed, kinds.Computed(a=1), {"a": 1, "b": 2}),
+    "computed member": Row(kinds.Computed, kinds.Computed(a=1), {"a": 1, "b": 2}, WRITTEN),
     "secret member": Row(kinds.Secret, kinds.Secret(word="a"), {"word": "**********"}),
     "member of any type": Row(
         kinds.Loose, kinds.Loose(anything=[MUG, _("Password")]), {"anything": [SENT_MUG, "Password"]}, DJANGO
@@ -247,6 +260,36 @@ RETURNED = {
     "FieldFile": Row(FieldFile, FieldFile(None, models.FileField(), "a.txt"), "a.txt", DJANGO),
     "FieldFile as a text": Row(str, FieldFile(None, models.FileField(), "a.txt"), "a.txt", DJANGO),
     "QueryDict": Row(QueryDict, QueryDict("a=1&a=2"), {"a": ["1", "2"]}, DJANGO),
+    # what is written is not what is read
+    "member with a serializer": Row(kinds.Yearly, kinds.Yearly(when=WHEN.date()), {"when": 2026}, WRITTEN),
+    "members with a serializer": Row(list[kinds.Yearly], [kinds.Yearly(when=WHEN.date())], [{"when": 2026}], WRITTEN),
+    "member with a serializer without a type": Row(kinds.Shown, kinds.Shown(a=1), {"a": "1"}, WRITTEN),
+    "model with a serializer": Row(kinds.Renamed, kinds.Renamed(a=1), {"z": 1}, WRITTEN),
+    "model with a serializer without a type": Row(kinds.Untyped, kinds.Untyped(a=1), {"z": 1}, WRITTEN),
+    "model that is written as a text": Row(kinds.Worded, kinds.Worded(a=1), "1", WRITTEN),
+    "member with another alias": Row(kinds.Aliased, kinds.Aliased(aa=1), {"A": 1}, WRITTEN),
+    "serializer": Row(Annotated[int, PlainSerializer(str, return_type=str)], 1, "1", WRITTEN),
+    "JSON": Row(Json[list[int]], "[1]", [1], WRITTEN),
+    "secret number": Row(Secret[int], Secret[int](1), "**********", WRITTEN),
+    "secret numbers": Row(list[Secret[int]], [Secret[int](1)], ["**********"], WRITTEN),
+    # where pydantic finds no value
+    "errors of a form": Row(dict, ErrorDict(a=ErrorList(["b"])), {"a": ["b"]}, NO_SCHEMA),
+    "errors of a form by name": Row(dict[str, list[str]], ErrorDict(a=ErrorList(["b"])), {"a": ["b"]}, DJANGO),
+    "bytes of a bytearray": Row(bytes, bytearray(b"ab"), "ab"),
+    "bytes of a memoryview": Row(bytes, memoryview(b"ab"), "ab", ELSEWHERE),
+    "number of an array": Row(int, kinds.Scalar(3), 3, ELSEWHERE),
+    "numbers of an array": Row(dict, {"a": kinds.Scalar([1.5]), kinds.Scalar(3): 1}, {"a": [1.5], "3": 1}, NO_SCHEMA),
+    "time zones": Row(dict, {"a": ZoneInfo("Europe/Berlin"), datetime.UTC: datetime.UTC}, ZONES, NO_SCHEMA),
+    "other members": Row(kinds.Open, kinds.Open(a=1, b=_("Password"), c=MUG), OPEN, DJANGO),
+    "member that may only be read": Row(kinds.ReadOnlyOffer, {"product": MUG}, {"product": SENT_MUG}, DJANGO),
+    "annotated member that may be missing": Row(kinds.PerhapsOffer, {"product": MUG}, {"product": SENT_MUG}, DJANGO),
+    "lazy key": Row(dict, {_("Password"): {_("Password"): 1}}, {"Password": {"Password": 1}}, NO_SCHEMA),
+    "lazy list": Row(list[str], lazy(lambda: ["a"], list)(), ["a"]),
+    "lazy values": Row(
+        dict, {"a": LAZY_LIST, "b": LAZY_BYTES, "c": LAZY_DICT}, {"a": ["a"], "b": "b", "c": {"a": 1}}, NO_SCHEMA
+    ),
+    "lazy default": Row(kinds.Labelled, kinds.Labelled(), {"label": "Password"}, LAZY),
+    "lazy defaults": Row(list[kinds.Labelled], [kinds.Labelled()], [{"label": "Password"}], LAZY),
 }
 
 NEVER_RETURNED = {
@@ -267,6 +310,7 @@ NEVER_RETURNED = {
     "pydantic model with a model": kinds.Holder,
     "type of a model": type[Product],
 }
+RESPONSES = {"HttpResponse": HttpResponse, "list of JsonResponse": list[JsonResponse], "or None": HttpResponse | None}
 GENERATORS = {"AsyncIterator": AsyncIterator[int], "AsyncGenerator": typing.AsyncGenerator[int, None]}
 
 # The rows whose value an argument cannot be, or is of another class when it is read from its JSON.
@@ -276,11 +320,40 @@ _OTHERWISE = """
     Counter, ChainMap, UserDict, UserList, MappingProxyType, class with hints, attrs, list of attrs, secret,
     secret member, computed member, Flag, list of Flag, bytearray, TypedDict, TypedDict in a list,
     bare Iterable, subclass of dict, SafeString,
-    int beyond 64 bits, rows, Literal of a member
+    int beyond 64 bits, rows, Literal of a member,
+    member with a serializer, members with a serializer, member with a serializer without a type,
+    model with a serializer, model with a serializer without a type, model that is written as a text,
+    member with another alias, serializer, JSON, secret number, secret numbers, errors of a form,
+    bytes of a bytearray, bytes of a memoryview, number of an array, numbers of an array, time zones, lazy key,
+    lazy values, lazy list
 """
 NOT_AS_IT_WAS = frozenset(name.strip() for name in _OTHERWISE.split(","))
 _OF_DJANGO = (DJANGO, LAZY)
 TAKEN = {name: row for name, row in RETURNED.items() if row.differs not in _OF_DJANGO and name not in NOT_AS_IT_WAS}
+
+# What is no type, and what to write in its place; None where no annotation of a parameter helps.
+NO_TYPES = {
+    "list": ([str], r"\[<class 'str'>\], which is no type. Write list\[str\]"),
+    "list of two": ([str, int], r"which is no type. Write list\[str \| int\]"),
+    "tuple": ((int, str), r"which is no type. Write tuple\[int, str\]"),
+    "dict": ({"a": int}, r"which is no type. Write dict\[str, Any\], or a TypedDict with these members"),
+    "schema of pydantic": ({"type": "int"}, r"which is no type. Write dict\[str, Any\], or a TypedDict with .*"),
+    "number": (5, "5, which is no type. Write a type, as in int"),
+    "empty list": ([], "which is no type. Write a type, as in int"),
+}
+# What pydantic cannot build, and the line of its error that says why.
+WRONGLY_BUILT = {
+    "look-around": (Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")], "look-around, .*, is not supported"),
+    "pattern": (Annotated[str, Field(pattern="(")], "unclosed group"),
+    "lazy pattern": (Annotated[str, Field(pattern=_("Password"))], "Invalid pattern, must be str or .*"),
+    "limit": (Annotated[int, Field(gt="a")], ".*'gt' must be coercible to an integer"),
+    "length": (Annotated[str, Field(max_length=-1)], ".*can't convert negative int to unsigned"),
+    "within": (list[Annotated[str, Field(pattern="(")]], "unclosed group"),
+    "extra that fails": (Annotated[int, Field(json_schema_extra=kinds.failing)], "it fails"),
+    "type that fails": (kinds.Failing, "it fails"),
+    "discriminator": (Annotated[kinds.Plain | kinds.Loose, Field(discriminator="z")], "Model 'Plain' needs a .*"),
+    "undefined name": (kinds.Undefined, "a name in its annotations cannot be resolved. Import it at run time, .*"),
+}
 
 _PLAIN_DATA = "Take plain data, a dataclass or a pydantic model"
 # What cannot be a parameter, and what to write in its place.

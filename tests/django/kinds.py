@@ -19,6 +19,8 @@ from pydantic import (
     RootModel,
     SecretStr,
     computed_field,
+    field_serializer,
+    model_serializer,
 )
 
 from mcpsite.shop.models import Product
@@ -170,6 +172,92 @@ class Holder(BaseModel):
 
 class Basket(dict[str, int]):
     pass
+
+
+class Yearly(BaseModel):
+    when: datetime.date
+
+    @field_serializer("when")
+    def written(self, value: datetime.date) -> int:
+        return value.year
+
+
+class Shown(BaseModel):
+    a: int
+
+    @field_serializer("a")
+    def written(self, value):  # type: ignore[no-untyped-def]
+        return str(value)
+
+
+class Renamed(BaseModel):
+    a: int
+
+    @model_serializer
+    def written(self) -> dict[str, int]:
+        return {"z": self.a}
+
+
+class Untyped(BaseModel):
+    a: int
+
+    @model_serializer
+    def written(self):  # type: ignore[no-untyped-def]
+        return {"z": self.a}
+
+
+class Worded(BaseModel):
+    a: int
+
+    @model_serializer
+    def written(self) -> str:
+        return str(self.a)
+
+
+class Aliased(BaseModel):
+    a: int = Field(validation_alias="aa", serialization_alias="A")
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int
+
+
+@dataclasses.dataclass
+class Labelled:
+    label: str = _("Password")
+
+
+class ReadOnlyOffer(typing_extensions.TypedDict):
+    product: typing_extensions.ReadOnly[Product]
+
+
+class PerhapsOffer(typing_extensions.TypedDict):
+    product: typing_extensions.NotRequired[typing.Annotated[Product, "x"]]
+
+
+class Scalar:
+    """A number, or an array, as those of numpy are."""
+
+    dtype = "number"
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def tolist(self) -> Any:
+        return self.value
+
+
+def failing(*arguments: Any) -> Any:
+    raise RuntimeError("it fails\nin two lines")
+
+
+class Failing:
+    __get_pydantic_core_schema__ = classmethod(failing)
+
+
+class Undefined(BaseModel):
+    x: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
 
 UserId = NewType("UserId", int)

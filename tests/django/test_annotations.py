@@ -5,10 +5,13 @@ The table is in `annotations`. Each row is compared with the SDK's own server, w
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy as _
 from jsonschema import Draft202012Validator
 from mcp.server.mcpserver import MCPServer
@@ -16,7 +19,18 @@ from pydantic import Field
 
 from mcp_transport import prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
-from tests.django.annotations import ADVICE, GENERATORS, NEVER_RETURNED, RETURNED, TAKEN, Row
+from mcpsite.shop.models import Product
+from tests.django.annotations import (
+    ADVICE,
+    GENERATORS,
+    NEVER_RETURNED,
+    NO_TYPES,
+    RESPONSES,
+    RETURNED,
+    TAKEN,
+    WRONGLY_BUILT,
+    Row,
+)
 from tests.django.calls import listed, opened, result_of, returned
 from tests.engine.client import send_sessionless
 
@@ -115,6 +129,25 @@ def test_a_return_type_of_asynchronous_values_is_refused(kind: Any) -> None:
         tool(returning(kind, None))
 
 
+@pytest.mark.parametrize("kind", RESPONSES.values(), ids=RESPONSES)
+def test_a_return_type_that_is_a_response_is_refused(kind: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"made: return the data, not a response$"):
+        tool(returning(kind, None))
+
+
+@pytest.mark.parametrize(("kind", "words"), NO_TYPES.values(), ids=NO_TYPES)
+def test_a_value_in_place_of_a_return_type_is_refused(kind: Any, words: str) -> None:
+    with pytest.raises(DefinitionError, match=rf"test_annotations\.py:\d+: .*made: the return type is .*{words}$"):
+        tool(returning(kind, None))
+
+
+@pytest.mark.parametrize(("kind", "reason"), WRONGLY_BUILT.values(), ids=WRONGLY_BUILT)
+def test_a_return_type_that_cannot_be_built_is_refused(kind: Any, reason: str) -> None:
+    words = rf"test_annotations\.py:\d+: .*made: the return type .* cannot be built: {reason}$"
+    with pytest.raises(DefinitionError, match=words):
+        tool(returning(kind, None))
+
+
 # -- parameters ------------------------------------------------------------------------------------------
 
 
@@ -126,10 +159,16 @@ def taking(kind: Any, value: Any = None) -> Any:
     return made
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_each_type_of_a_parameter_is_given_its_value(era: str, declarations: Any, serve: Any) -> None:
+@pytest.fixture
+def takers(declarations: Any) -> None:
+    """Declare a tool for each row that can be a parameter; not on the event loop, which it would keep busy."""
     for number, row in enumerate(TAKEN.values()):
         tool(name=f"row_{number}")(taking(row.kind, row.value))
+
+
+@pytest.mark.usefixtures("takers")
+@pytest.mark.parametrize("era", ERAS)
+async def test_each_type_of_a_parameter_is_given_its_value(era: str, serve: Any) -> None:
     ask = await asking(serve, era)
     schemas = {item["name"]: item["inputSchema"] for item in (await ask("tools/list", {})).json["result"]["tools"]}
     wrong: dict[str, Any] = {}
@@ -159,6 +198,59 @@ def test_a_parameter_that_no_argument_can_be_is_refused(kind: Any, advice: str, 
     words = rf"test_annotations\.py:\d+: .*made: the parameter 'given' .*{advice}$"
     with pytest.raises(DefinitionError, match=words):
         declare(taking(kind))
+
+
+@pytest.mark.parametrize("declare", [tool, prompt, resource("shop://{given}")], ids=["tool", "prompt", "resource"])
+@pytest.mark.parametrize(("kind", "words"), NO_TYPES.values(), ids=NO_TYPES)
+def test_a_value_in_place_of_the_type_of_a_parameter_is_refused(kind: Any, words: str, declare: Any) -> None:
+    with pytest.raises(DefinitionError, match=rf"\.py:\d+: .*made: the parameter 'given' is annotated .*{words}$"):
+        declare(taking(kind))
+
+
+@pytest.mark.parametrize("declare", [tool, prompt, resource("shop://{given}")], ids=["tool", "prompt", "resource"])
+@pytest.mark.parametrize(("kind", "reason"), WRONGLY_BUILT.values(), ids=WRONGLY_BUILT)
+def test_a_parameter_that_cannot_be_built_is_refused(kind: Any, reason: str, declare: Any) -> None:
+    with pytest.raises(DefinitionError, match=rf"\.py:\d+: .*made: the parameter 'given' cannot be built: {reason}$"):
+        declare(taking(kind))
+
+
+@pytest.mark.parametrize("alias", [5, _("from")], ids=["number", "lazy"])
+@pytest.mark.parametrize("declare", [tool, prompt, resource("shop://{given}")], ids=["tool", "prompt", "resource"])
+def test_an_alias_that_is_no_text_is_refused(alias: Any, declare: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"made: the alias of the parameter 'given' must be a str, got .*"):
+        declare(taking(Annotated[int, Field(alias=alias)]))
+
+
+@pytest.mark.parametrize("name", ["model_extra", "model_fields_set", "model_config", "model_fields"])
+@pytest.mark.parametrize("default", [inspect.Parameter.empty, "a"], ids=["required", "default"])
+def test_a_parameter_named_as_an_attribute_of_pydantic_is_refused(name: str, default: Any) -> None:
+    def made(**given: Any) -> str: ...
+
+    given = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=str, default=default)
+    made.__signature__ = inspect.Signature([given])  # type: ignore[attr-defined]
+    for declare in (tool, prompt, resource(f"shop://{{{name}}}")):
+        with pytest.raises(DefinitionError, match=f"parameter '{name}' has the name of an attribute of pydantic's; "):
+            declare(made)
+
+
+DEFAULTS: dict[str, Callable[[], Any]] = {
+    "queryset": Product.objects.all,
+    "manager": lambda: Product.objects,
+    "queryset of Field": lambda: Field(Product.objects.all()),
+    "lazy object": lambda: SimpleLazyObject(Product.objects.get),
+}
+
+
+@pytest.mark.parametrize("default", DEFAULTS.values(), ids=DEFAULTS)
+def test_a_default_that_is_read_is_refused_before_it_is(default: Callable[[], Any]) -> None:
+    def made(given: Any) -> str: ...
+    def annotated(given: Annotated[Any, Field(default=Product.objects.all())]) -> str: ...
+
+    made.__defaults__ = (default(),)
+    for declare in (tool, prompt, resource("shop://a{?given}")):
+        for function in (made, annotated):
+            with pytest.raises(DefinitionError, match=r"the default of the parameter 'given' is .* Write None, and "):
+                declare(function)
 
 
 def test_parameters_that_cannot_be_passed_are_refused() -> None:
@@ -218,3 +310,13 @@ async def test_a_default_may_be_made_and_may_stand_before_others(serve: Any) -> 
     schema = (await listed(serve(), "tools", "made"))["inputSchema"]
     assert (schema["required"], schema["properties"]["word"]["description"]) == (["word"], "Password")
     assert await returned(serve(), "made", {"word": "a"}) == "[1] a"
+
+
+async def test_a_default_of_a_field_that_is_a_translation_is_a_text(serve: Any) -> None:
+    word = Field(_("Password"))
+
+    @tool
+    def made(word: str = word) -> str:
+        return type(word).__name__
+
+    assert await returned(serve(), "made") == "str"

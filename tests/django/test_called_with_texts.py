@@ -9,8 +9,8 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
-from mcp_types import Completion
-from pydantic import BaseModel, Field
+from mcp_types import Completion, GetPromptResult, PromptMessage, TextContent
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator
 
 from mcp_transport import Context, completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
@@ -121,6 +121,34 @@ def test_a_prompt_with_an_argument_that_a_text_can_be_is_declared(kind: Any) -> 
 
     tagged.__annotations__["tags"] = kind
     assert prompt(tagged) is tagged
+
+
+Names = Annotated[list[str], BeforeValidator(lambda text: text.split(","))]
+
+
+async def test_a_prompt_with_a_validator_that_reads_a_text_is_given_what_it_makes(ask: Ask) -> None:
+    @prompt
+    def tagged(tags: Names, others: Annotated[list[str], PlainValidator(list)]) -> str:
+        return f"{tags} {others}"
+
+    answer = await ask("prompts/get", {"name": "tagged", "arguments": {"tags": "a,b", "others": "cd"}})
+    assert answer["result"]["messages"][0]["content"]["text"] == "['a', 'b'] ['c', 'd']"
+
+
+SAID = PromptMessage(role="assistant", content=TextContent(type="text", text="a"))
+
+
+@pytest.mark.parametrize(
+    "value", [SAID, [SAID], (SAID,), GetPromptResult(messages=[SAID])], ids=["message", "list", "tuple", "result"]
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_prompt_may_return_messages_of_the_protocol(ask: Ask, value: Any, is_async: bool) -> None:
+    async def later() -> Any:
+        return value
+
+    prompt(name="said")(later if is_async else lambda: value)
+    [message] = (await ask("prompts/get", {"name": "said"}))["result"]["messages"]
+    assert message == {"role": "assistant", "content": {"type": "text", "text": "a"}}
 
 
 Note = Annotated[str, Field(max_length=20)]

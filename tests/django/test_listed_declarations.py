@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
 from django.conf import settings as project
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
-from mcp_types import Annotations, Icon
-from pydantic import BaseModel, Field, RootModel
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
+from mcp_types import Annotations, Icon, ToolAnnotations
+from pydantic import AfterValidator, BaseModel, Field, RootModel
 
 from mcp_transport import Context, discovery, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
-from tests.django.calls import error_of, listed, opened, result_of, text_of
+from mcpsite.shop.models import Product
+from tests.django.calls import error_of, failure, listed, opened, result_of, text_of
+from tests.django.kinds import Scalar
 from tests.engine.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -38,6 +43,14 @@ class Measured:
     number: float
 
 
+class Weighed(BaseModel):
+    number: float
+
+
+class Ratio(float):
+    """A number of a project's own, as numpy's float64 is."""
+
+
 def plain() -> str:
     return "plain"
 
@@ -46,7 +59,19 @@ def templated(a: str) -> str:
     return a
 
 
+def paged(a: str, page: int = 1, *, ctx: Context) -> str:
+    return a
+
+
 def described(a: Annotated[str, Field(description=_("Password"))] = _("Username")) -> str:
+    return a
+
+
+def labelled(a: Annotated[str, Field(json_schema_extra={"label": _("Password")})]) -> str:
+    return a
+
+
+def deprecated(a: Annotated[str, Field(deprecated=_("Password"))]) -> str:  # type: ignore[arg-type]
     return a
 
 
@@ -75,6 +100,8 @@ MENDED: dict[str, Callable[[], Any]] = {
     "schema with a translation": lambda: tool(input_schema={"title": _("Password")})(plain),
     "root of a list": lambda: tool(root),
     "description of a field": lambda: tool(described),
+    "extra of a field": lambda: tool(labelled),
+    "deprecated field": lambda: tool(deprecated),
     "description of a member": lambda: tool(nested),
     "name and title": lambda: tool(name=_("Password"), title=_("Password"), description=_("Password"))(plain),
     "meta": lambda: tool(meta={"a": [_("Password")]})(plain),
@@ -83,6 +110,7 @@ MENDED: dict[str, Callable[[], Any]] = {
     "prompt": lambda: prompt(name=_("Password"), title=_("Password"))(plain),
     "resource": lambda: resource("a://b", name=_("Password"), meta={"a": _("Password")})(plain),
     "annotations": lambda: resource("a://b", annotations=Annotations(priority=0.5))(plain),
+    "template with a query": lambda: resource("a://{a}{?page}")(paged),
     "template": lambda: resource("a://{a}", title=_("Password"), description=_("Password"))(templated),
 }
 
@@ -97,6 +125,8 @@ async def test_an_odd_declaration_is_listed_in_both_eras(declare: Callable[[], A
 
 
 NOT_JSON = {"a": object()}
+HOLDS_ITSELF: dict[str, Any] = {}
+HOLDS_ITSELF["a"] = [HOLDS_ITSELF]
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "schema of an array": (lambda: tool(input_schema={"type": "array"})(plain), "inputSchema.type"),
     "schema that is a text": (lambda: tool(input_schema="a")(plain), "input_schema must be a dict"),
@@ -117,7 +147,22 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "name of a prompt": (lambda: prompt(name="\udcff")(plain), "it cannot be listed"),
     "meta of a resource": (lambda: resource("a://b", meta=NOT_JSON)(plain), "it cannot be listed"),
     "type of a resource": (lambda: resource("a://b", mime_type=3)(plain), "mime_type: Input"),
-    "option of a resource": (lambda: resource("a://b", size=3)(plain), "unexpected keyword argument 'size'"),
+    "option of a resource": (lambda: resource("a://b", size=3)(plain), "@resource has no option 'size'; it has name"),
+    "hints in one": (
+        lambda: tool(annotations=ToolAnnotations())(plain),
+        "'annotations'; write its hints, as in read_only",
+    ),
+    "hint in other letters": (lambda: tool(readOnlyHint=True)(plain), "no option 'readOnlyHint'; write read_only"),
+    "option of the SDK": (lambda: tool(context_kwarg="a")(plain), "@tool has no option 'context_kwarg'; it has name"),
+    "option of a prompt": (lambda: prompt(readonly=True)(plain), "@prompt has no option 'readonly'; it has name"),
+    "name of a tool that is a number": (lambda: tool(name=5)(plain), "plain: name must be a text, got 5"),
+    "name of a prompt that is a number": (lambda: prompt(name=5)(plain), "plain: name must be a text, got 5"),
+    "name of a resource that is a number": (lambda: resource("a://b", name=5)(plain), "plain: name must be a text"),
+    "permission that is a number": (lambda: tool(permission=5)(plain), "permission must be a list of texts, got 5"),
+    "scopes that are a number": (lambda: prompt(scopes=5)(plain), "scopes must be a list of texts, got 5"),
+    "meta that holds itself": (lambda: tool(meta=HOLDS_ITSELF)(plain), "plain: an option or a schema holds itself"),
+    "schema that holds itself": (lambda: tool(input_schema=HOLDS_ITSELF)(plain), "plain: an option or a schema"),
+    "resource that holds itself": (lambda: resource("a://b", meta=HOLDS_ITSELF)(plain), "plain: an option or a"),
     "meta of a template": (lambda: resource("a://{a}", meta=NOT_JSON)(templated), "it cannot be listed"),
     "no URI": (lambda: resource("")(plain), "is no absolute URI. Begin with a scheme, as in shop://products"),
     "relative URI": (lambda: resource("a/b")(plain), "is no absolute URI"),
@@ -126,7 +171,14 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "open brace": (lambda: resource("a://{a")(templated), "Unclosed expression"),
     "no variable": (lambda: resource("a://{}")(plain), "Empty expression"),
     "list of variables": (lambda: resource("a://{a*}")(templated), "Explode modifier"),
-    "variable too many": (lambda: resource("a://{a}/{b}")(templated), "Mismatch between URI parameters"),
+    "variable too many": (
+        lambda: resource("a://{a}/{b}")(templated),
+        "the variable 'b' of 'a://{a}/{b}' is no parameter",
+    ),
+    "parameter too many": (
+        lambda: resource("a://{a}")(paged),
+        "the parameter 'page' is no variable of 'a://{a}'. Add {",
+    ),
     "variable too few": (lambda: resource("a://b")(templated), "has no URI template variables"),
     "query without a default": (lambda: resource("a://b{?a}")(templated), "have no default value"),
 }
@@ -248,6 +300,73 @@ async def test_a_number_that_json_has_not_is_a_tool_error_that_says_so(number: f
     for name in ("alone", "within", "told"):
         said = text_of(await client.call(name))
         assert said == f"Error executing tool {name}: a result holds {number}, which is no number in JSON"
+
+
+NUMBERS = {
+    "subclass of float": (float, Ratio("nan"), "nan"),
+    "text": (float, "nan", "nan"),
+    "texts": (list[float], ["1", "-Infinity"], "-inf"),
+    "text or None": (float | None, "Infinity", "inf"),
+    "within a dataclass": (Measured, Measured("nan"), "nan"),  # type: ignore[arg-type]
+    "within a model": (list[Weighed], [Weighed(number="inf")], "inf"),  # type: ignore[arg-type]
+    "number of an array": (float, Scalar(float("inf")), "inf"),
+    "Decimal": (Decimal, Decimal("NaN"), "NaN"),
+    "signalling Decimal": (dict, {"a": Decimal("sNaN")}, "sNaN"),
+}
+
+
+@pytest.mark.parametrize(("kind", "value", "written"), NUMBERS.values(), ids=NUMBERS)
+async def test_a_number_that_json_has_not_is_none_in_any_form(
+    kind: Any, value: Any, written: str, serve: Any
+) -> None:
+    def made() -> Any:
+        return value
+
+    made.__annotations__["return"] = kind
+    tool(made)
+    text = f"Error executing tool made: a result holds {written}, which is no number in JSON"
+    assert await failure(serve(), "made") == text
+    assert text_of(await (await opened(serve())).call("made")) == text
+
+
+@pytest.mark.parametrize(("kind", "value"), [(int, 10**5000), (dict, {"a": [-(10**5000)]})], ids=["alone", "within"])
+async def test_a_number_that_python_does_not_write_is_a_tool_error(kind: Any, value: Any, serve: Any) -> None:
+    def made() -> Any:
+        return value
+
+    made.__annotations__["return"] = kind
+    tool(made)
+    assert "a number of more than 4300 digits, which cannot be written" in await failure(serve(), "made")
+
+
+def refuse(number: int) -> int:
+    raise ToolError(f"no order has the number {number}")
+
+
+async def test_a_tool_error_of_a_validator_keeps_its_text(serve: Any) -> None:
+    @tool
+    def made(number: Annotated[int, AfterValidator(refuse)]) -> int:
+        return number
+
+    assert "no order has the number 3" in await failure(serve(), "made", {"number": 3})
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_data_of_an_error_are_written_as_a_result(is_async: bool, serve: Any) -> None:
+    def made() -> str:
+        raise MCPError(-32001, "gone", {_("Password"): [_("Username"), Product(id=1, sku="mug", price="7.50")]})
+
+    async def made_later() -> str:
+        return made()
+
+    tool(name="made")(made_later if is_async else made)
+    error = await error_of(serve(), "tools/call", {"name": "made", "arguments": {}})
+    assert error["data"]["Password"][0] == "Username" and error["data"]["Password"][1]["sku"] == "mug"
+
+
+async def test_keys_of_meta_may_be_translations(serve: Any) -> None:
+    tool(meta={_("Password"): {_("Username"): 1}})(plain)
+    assert (await listed(serve(), "tools", "plain"))["_meta"] == {"Password": {"Username": 1}}
 
 
 async def test_declarations_have_the_language_of_the_project_and_results_that_of_the_request(

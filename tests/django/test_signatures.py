@@ -1,10 +1,14 @@
 """What may be declared: every form of callable, by its own name, once."""
 
 import functools
+import operator
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.decorators import login_required, permission_required
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
 
 from mcp_transport import Context, completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
@@ -193,11 +197,68 @@ async def test_static_method_is_declared_in_a_class_body(serve):
         assert await returned(serve(), name, {"sku": "mug"}) == "mug"
 
 
-@pytest.mark.parametrize("thing", [3, "text", Pricing, property(lambda self: 1)], ids=str)
+@pytest.mark.parametrize(
+    "thing",
+    [3, "text", Pricing, property(lambda self: 1), functools.partial(Product), functools.partial(dict, a=1)],
+    ids=str,
+)
 @pytest.mark.parametrize("declare", [tool, prompt, resource("shop://a"), completion], ids=str)
 def test_what_is_no_function_is_refused(thing, declare):
     with pytest.raises(DefinitionError, match="expected a function to declare, got"):
         declare(thing)
+
+
+def wrapping_itself():
+    def looped(): ...
+
+    looped.__wrapped__ = looped
+    return looped
+
+
+def signed_wrongly():
+    def signed(): ...
+
+    signed.__signature__ = 5
+    return signed
+
+
+ODD = {
+    "itemgetter": (operator.itemgetter("a"), r"^operator\.itemgetter\.__call__: callable .* is not supported"),
+    "attrgetter": (operator.attrgetter("a"), r"^operator\.attrgetter\.__call__: callable .* is not supported"),
+    "methodcaller": (operator.methodcaller("a"), r"^operator\.methodcaller\.__call__: callable .* is not supported"),
+    "partial of one": (functools.partial(operator.itemgetter("a")), r"^operator\.itemgetter\.__call__: callable "),
+    "method of a builtin": (str.upper, r"^builtins\.str\.upper: the parameter 'self' cannot be passed by name"),
+    "bound method of a builtin": ({}.get, r"^builtins\.dict\.get: the parameter 'key' cannot be passed by name"),
+    "wrapper of itself": (wrapping_itself(), r"test_signatures\.py:\d+: .*looped: wrapper loop"),
+    "wrong signature": (signed_wrongly(), r"test_signatures\.py:\d+: .*signed: unexpected object 5 in __signature__"),
+}
+
+
+@pytest.mark.parametrize(("function", "words"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize("declare", [tool, prompt, resource("shop://a"), completion], ids=str)
+def test_a_callable_that_cannot_be_served_is_refused_by_its_name(function, words, declare):
+    with pytest.raises(DefinitionError, match=words):
+        declare(function)
+
+
+VIEW_DECORATORS = {
+    "login_required": login_required,
+    "permission_required": permission_required("shop.view_order"),
+    "csrf_exempt": csrf_exempt,
+    "require_POST": require_POST,
+}
+
+
+@pytest.mark.parametrize("decorate", VIEW_DECORATORS.values(), ids=VIEW_DECORATORS)
+@pytest.mark.parametrize("declare", [tool, prompt, resource("shop://{sku}")], ids=["tool", "prompt", "resource"])
+def test_a_decorator_of_views_is_refused(decorate, declare):
+    def search(sku: str) -> str: ...
+
+    async def search_later(sku: str) -> str: ...
+
+    for function in (search, search_later):
+        with pytest.raises(DefinitionError, match=r"wants the argument 'request', .*; write permission=, "):
+            declare(decorate(function))
 
 
 @pytest.mark.parametrize("hint", ["Nowhere", "functools.nowhere", "list[", "3 + 'a'"])
