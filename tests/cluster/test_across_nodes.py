@@ -102,6 +102,9 @@ async def test_new_get_stream_supersedes_the_old_one(client: Client, pair: Pair,
     await old.next_event()
     new = await client.get(port=new_port)
     assert new.status == 200
+    moved = await old.next_event(within=AT_ONCE)
+    assert moved is not None
+    assert (moved.id, moved.data) == ("g-0-moved", "")
     assert await old.next_event(within=AT_ONCE) is None
     assert not old.broken
     for port in pair:
@@ -141,7 +144,8 @@ async def test_cancel_that_comes_before_its_request_keeps_it_from_running(
     early, late = pair
     name = site.new_name()
     assert (await client.notify("notifications/cancelled", {"requestId": name}, port=early)).status == 202
-    assert await rest(await client.call("count", {"name": name}, id=name, port=late)) == []
+    refused = await (await client.call("count", {"name": name}, id=name, port=late)).json()
+    assert (refused["id"], refused["error"]["code"]) == (name, -32800)
     assert not site.pids(name)
     site.let_go(name)
     assert "counted" in await (await client.call("count", {"name": name}, id=name, port=late)).text()
@@ -178,11 +182,10 @@ async def test_delete_ends_calls_and_streams_everywhere_at_once(
     async with asyncio.timeout(AT_ONCE):
         for name in names:
             await site.until_cancelled(name)
-        for answer in [stream, *counting]:
-            assert all("method" in event.message for event in await rest(answer))
-        assert not [
-            event for answer in await asyncio.gather(*silent) for event in await rest(answer) if answer.is_stream
-        ]
+        assert all("method" in event.message for event in await rest(stream))
+        for answer in [*counting, *await asyncio.gather(*silent)]:
+            outcome = (await rest(answer))[-1].message if answer.is_stream else await answer.json()
+            assert outcome["error"]["message"].startswith("its session was ended before the call ended")
     for port in pair:
         assert (await client.call("add", {"a": 1, "b": 1}, port=port)).status == 404
         assert (await client.get(port=port)).status == 404

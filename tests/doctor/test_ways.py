@@ -71,7 +71,13 @@ BUFFERING = {
     # With chunks from the node nginx passes each one on, buffering or not.
     "proxy_http_version 1.1;": "proxy_http_version 1.0;",
 }
-HTTP_1_0 = {"proxy_http_version 1.1;": "proxy_http_version 1.0;", 'proxy_set_header Connection $upgrade_connection;': ""}
+HTTP_1_0 = {
+    "proxy_http_version 1.1;": "proxy_http_version 1.0;",
+    "proxy_set_header Connection $upgrade_connection;": "",
+}
+    "proxy_http_version 1.1;": "proxy_http_version 1.0;",
+    "proxy_set_header Connection $upgrade_connection;": "",
+}
 # nginx compresses nothing that says how it is encoded, as streams do.
 GZIP = (
     "proxy_hide_header Content-Encoding; gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
