@@ -75,9 +75,6 @@ HTTP_1_0 = {
     "proxy_http_version 1.1;": "proxy_http_version 1.0;",
     "proxy_set_header Connection $upgrade_connection;": "",
 }
-    "proxy_http_version 1.1;": "proxy_http_version 1.0;",
-    "proxy_set_header Connection $upgrade_connection;": "",
-}
 # nginx compresses nothing that says how it is encoded, as streams do.
 GZIP = (
     "proxy_hide_header Content-Encoding; gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
