@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[1] / "docs/howto/troubleshooting.md"
 TEXT = re.sub(r"\s+", " ", re.sub(r"^```.*?^```$", "", PAGE.read_text(), flags=re.M | re.S))
 
 # Texts of others that the page names.
-FOREIGN = {"Invalid Host header", "PoolTimeout"}
+FOREIGN = {"Invalid Host header", "Invalid HTTP_HOST header", "Origin checking failed", "PoolTimeout"}
 
 
 def written(node: ast.AST) -> str | None:
@@ -101,7 +101,7 @@ def test_events_that_are_named_exist() -> None:
 
 def test_settings_that_are_named_exist() -> None:
     djangos = {"ALLOWED_HOSTS", "USE_X_FORWARDED_HOST", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "INSTALLED_APPS"}
-    djangos |= {"CONN_MAX_AGE", "KEY_PREFIX"}
+    djangos |= {"CONN_MAX_AGE", "KEY_PREFIX", "SECURE_PROXY_SSL_HEADER"}
     options = {"USER_CLAIM"}
     named = set(re.findall(r"`([A-Z][A-Z_]{4,})`", TEXT))
     assert len(named) >= 15

@@ -57,6 +57,15 @@ def _hosts(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[
         )
 
 
+def _https(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+    if deployment.tls and not found.knows_https and targets & (LOADS_PROJECT | _PROXIES):
+        yield (
+            f"SECURE_PROXY_SSL_HEADER of {deployment.settings_module} does not name X-Forwarded-Proto, so Django takes "
+            "HTTPS for HTTP and refuses the forms of the admin with 403: set it to "
+            '("HTTP_X_FORWARDED_PROTO", "https") (docs/howto/deploy-with-daphne.md, Settings for production).'
+        )
+
+
 def _secret_key(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
     if found.has_example_key and targets & LOADS_PROJECT:
         yield (
@@ -112,4 +121,4 @@ def _static_files(deployment: Deployment, found: Found, targets: Set[str]) -> It
         )
 
 
-_RULES: Final[tuple[_Rule, ...]] = (_debug, _hosts, _secret_key, _sessions, _databases, _static_files)
+_RULES: Final[tuple[_Rule, ...]] = (_debug, _hosts, _https, _secret_key, _sessions, _databases, _static_files)

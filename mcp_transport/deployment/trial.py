@@ -29,6 +29,8 @@ class Found:
     """Why the application cannot be imported."""
     is_debug: bool = False
     has_host: bool = True
+    knows_https: bool = True
+    """It believes the header by which the emitted proxies say that a client speaks HTTPS."""
     has_example_key: bool = False
     """The secret key is the one that `startproject` has written."""
     backend: str = ""
@@ -93,6 +95,8 @@ def _known(host: str) -> dict[str, Any]:
     return {
         "is_debug": bool(settings.DEBUG),
         "has_host": validate_host(host, settings.ALLOWED_HOSTS),
+        # Django unpacks it, so that a list is as good.
+        "knows_https": tuple(settings.SECURE_PROXY_SSL_HEADER or ()) == ("HTTP_X_FORWARDED_PROTO", "https"),
         "has_example_key": settings.SECRET_KEY.startswith("django-insecure-"),
         "backend": bootstrap.backend_name(),
         "cache": settings.CACHES[conf.get("CACHE")]["BACKEND"].rpartition(".")[2],

@@ -33,6 +33,7 @@ import os
 DEBUG = False
 SECRET_KEY = os.environ["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS = os.environ["DJANGO_ALLOWED_HOSTS"].split(",")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": os.environ["REDIS_URL"]}}
 DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}}
 STATIC_ROOT = BASE_DIR / "staticfiles"

@@ -155,7 +155,7 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
     assert sorted(done.stdout.splitlines()) == written, "the standard output has paths alone"
     lines = done.stderr.splitlines()
     assert all(line.startswith("Warning: ") for line in lines)
-    topics = ("DEBUG", "ALLOWED_HOSTS", "SECRET_KEY", "Sessions", "SQLite", "STATIC_ROOT")
+    topics = ("DEBUG", "ALLOWED_HOSTS", "SECURE_PROXY_SSL_HEADER", "SECRET_KEY", "Sessions", "SQLite", "STATIC_ROOT")
     assert [topic for topic, line in zip(topics, lines, strict=True) if topic in line] == [*topics]
 
 
@@ -191,6 +191,8 @@ SITE = {"has_static_files": True}
         ({"settings_fault": "KeyError: 'KEY'", "is_debug": True}, {}, {"--secrets": RUN}),
         ({"is_debug": True}, {}, {"DEBUG": RUN}),
         ({"has_host": False}, {}, {"ALLOWED_HOSTS": RUN | PROXIES}),
+        ({"knows_https": False}, {}, {"SECURE_PROXY_SSL_HEADER": RUN | PROXIES}),
+        ({"knows_https": False}, {"tls": False}, {}),
         ({"has_example_key": True}, {}, {"SECRET_KEY": RUN}),
         (LOCMEM, {}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
         (LOCMEM, {"affinity": "session"}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),

@@ -9,6 +9,8 @@ import ssl
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPSConnection
 
 import pytest
 
@@ -84,6 +86,14 @@ async def test_events_arrive_as_they_are_sent_over_http2(secure: Proxy) -> None:
         assert len(lags) == STEPS
     print(f"{secure.role}, HTTP/2: {min(max(lags) for lags, _ in rounds) * 1000:.1f} ms")
     assert min(max(lags) for lags, _ in rounds) < LAG
+
+
+def test_nodes_are_told_of_https_by_the_proxy_alone(secure: Proxy) -> None:
+    context = ssl.create_default_context(cafile=str(secure.certificate))
+    with closing(HTTPSConnection("localhost", secure.port, timeout=PATIENCE, context=context)) as connection:
+        connection.request("GET", "/echo", headers={**dict([HOST]), "X-Forwarded-Proto": "http"})
+        headers = json.loads(connection.getresponse().read())["headers"]
+    assert [value for name, value in headers if name.lower() == "x-forwarded-proto"] == ["https"]
 
 
 async def test_plain_http_is_sent_to_https(secure: Proxy) -> None:
