@@ -60,8 +60,8 @@ def _hosts(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[
 def _https(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
     if deployment.tls and not found.knows_https and targets & (LOADS_PROJECT | _PROXIES):
         yield (
-            f"SECURE_PROXY_SSL_HEADER of {deployment.settings_module} does not name X-Forwarded-Proto, so Django takes "
-            "HTTPS for HTTP and refuses the forms of the admin with 403: set it to "
+            f"SECURE_PROXY_SSL_HEADER of {deployment.settings_module} does not name X-Forwarded-Proto, so Django "
+            "takes HTTPS for HTTP and refuses the forms of the admin with 403: set it to "
             '("HTTP_X_FORWARDED_PROTO", "https") (docs/howto/deploy-with-daphne.md, Settings for production).'
         )
 

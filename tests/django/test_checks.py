@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from django.urls import include, path
 
@@ -113,6 +114,34 @@ def test_part_that_cannot_be_built_is_an_error(values: dict[str, Any], name: str
     message = one("E003")
     assert message.msg.startswith(f"MCP_TRANSPORT['{name}'] cannot be used: ")
     assert message.hint == f"Correct MCP_TRANSPORT[{name!r}]."
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "problem"),
+    [
+        ("nonsense", {}, "LOCATION must be redis://"),
+        ("redis://localhost:port", {}, "LOCATION must be redis://"),
+        ("redis://localhost:99999", {}, "LOCATION must be redis://"),
+        ("redis://[::1", {}, "LOCATION must be redis://"),
+        ("http://localhost:6379", {}, "LOCATION must be redis://"),
+        ("", {}, "LOCATION names no server"),
+        ("redis://localhost", {"max_connections": "many"}, "max_connections"),
+        ("redis://localhost:6379/0", {}, ""),
+    ],
+)
+def test_redis_that_cannot_be_read_is_an_error(
+    location: str, options: dict[str, Any], problem: str, settings: Any
+) -> None:
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": location, "OPTIONS": options}}
+    assert [problem in message.msg for message in found("E003")] == [True] * bool(problem)
+
+
+@pytest.mark.parametrize("words", [["mcp_sessions", "list"], ["mcp_drain"]], ids=" ".join)
+@pytest.mark.parametrize("skip_checks", [False, True])
+def test_commands_name_a_redis_that_cannot_be_read(words: list[str], skip_checks: bool, settings: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "nonsense"}}
+    with pytest.raises(CommandError, match="LOCATION must be redis://"):
+        call_command(*words, skip_checks=skip_checks)
 
 
 def test_unknown_cache_is_an_error(settings: Any) -> None:

@@ -29,11 +29,16 @@ _GRACE: Final = 3600.0
 
 
 class RedisStore(Backend):
-    """The ground of the backend; `cache` is the Django cache alias that says where Redis is."""
+    """The ground of the backend; `cache` is the Django cache alias that says where Redis is.
+
+    Raises:
+        ImproperlyConfigured: the alias cannot be read.
+    """
 
     def __init__(self, policy: Policy, cache: Mapping[str, Any], *, cluster: bool | None = None) -> None:
         self._policy, self._cache, self._cluster = policy, cache, cluster
         self._name = describe(cache)
+        connect(cache, cluster=cluster)  # what it cannot read, `manage.py check` is to say
         self._keys = Keys(key_prefix(cache))
         self._scripts = load_scripts()
         self._ttl = milliseconds(policy.session_ttl)

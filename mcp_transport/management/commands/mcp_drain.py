@@ -8,6 +8,7 @@ import time
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import bootstrap
@@ -45,7 +46,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, wait: float, timeout: float, **options: Any) -> None:
-        backend = bootstrap.build_backend()
+        try:
+            backend = bootstrap.build_backend()
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
         if not backend.shares_streams:
             raise CommandError(
                 f"The {bootstrap.backend_name()!r} backend's nodes cannot be reached from another process. "

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import bootstrap, operations
@@ -35,10 +36,10 @@ class Command(BaseCommand):
         add_verbs(parser)
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
-        _require_shared(verb)
         try:
+            _require_shared(verb)
             async_to_sync(getattr(self, f"_{verb}"))(**options)
-        except (BackendError, LookupError) as error:
+        except (BackendError, ImproperlyConfigured, LookupError) as error:
             raise CommandError(str(error)) from error
 
     async def _list(self, *, limit: int, order: str, search: str, protocol: str, **options: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import module_has_submodule
 
@@ -150,7 +151,10 @@ def _lines(result: dict[str, Any]) -> list[str]:
 @async_to_sync
 async def _result(method: str, params: dict[str, Any], user: Any = None) -> dict[str, Any]:
     """Send one request through an endpoint of this process. Raises: CommandError, saying what the server says."""
-    endpoint = bootstrap.private_endpoint(restricted=user is not None)
+    try:
+        endpoint = bootstrap.private_endpoint(restricted=user is not None)
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from error
     meta = {
         "io.modelcontextprotocol/protocolVersion": _VERSION,
         "io.modelcontextprotocol/clientCapabilities": _CAPABILITIES,
