@@ -23,6 +23,7 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         "HAProxy: http-request set-header X-Forwarded-Proto https if { ssl_fc }",
         'Django settings: SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")',
     ),
+    "slash": ('Django: path("mcp", include("mcp_transport.urls")), without a slash: both forms are answered then',),
     "tls": (
         "nginx: ssl_certificate (the whole chain), ssl_protocols TLSv1.2 TLSv1.3;",
         "HAProxy: bind ... ssl crt ... ssl-min-ver TLSv1.2",

@@ -72,6 +72,12 @@ def test_echoed_token_is_hidden(nodes: Nodes) -> None:
         ["http://127.0.0.1/mcp", "--token=secret\nX: y"],
         ["http://127.0.0.1/mcp", "--token=secrét"],
         ["http://127.0.0.1/mcp", "--origin=https://ü.example"],
+        ["http://127.0.0.1/mcp", "--origin=x"],
+        ["http://127.0.0.1/mcp", "--origin=https://x/y"],
+        ["http://127.0.0.1/mcp", "--origin=https://me:secret@x"],
+        ["http://127.0.0.1/mcp", "--origin=*"],
+        ["http://127.0.0.1/mcp", "--origin="],
+        ["http://127.0.0.1/mcp", "--origin=https://x", "--origin=null"],
     ],
 )
 def test_what_cannot_be_meant_is_refused(words: list[str]) -> None:

@@ -316,6 +316,29 @@ def test_what_was_seen_is_told_with_numbers(rule: Callable[[Seen], Finding], obs
     assert words in rule(observed).seen
 
 
+PAGE = Answer(status=400, headers={"content-type": "text/html"}, body=b"<h1>Bad Request (400)</h1>")
+DEBUG_PAGE = Answer(status=500, body=b"RuntimeError: ... and you have APPEND_SLASH set.")
+
+
+@pytest.mark.parametrize(
+    ("observed", "fix"),
+    [
+        (PAGE, "host"),
+        (answer(400, error(-32600, "Host header names another")), "host"),
+        (answer(421), "host"),
+        (DEBUG_PAGE, "slash"),
+        (answer(500), "reachable"),
+        (answer(301, location="/mcp/"), "slash"),
+        (answer(308, location="https://mcp.example.com/mcp/"), "slash"),
+        (answer(301, location="https://mcp.example.com/mcp"), "redirect"),
+        (answer(302, location="/login/?next=/mcp/"), "redirect"),
+        (answer(302, location="//["), "redirect"),
+    ],
+)
+def test_what_is_not_the_endpoint_is_mended_by_what_it_says(observed: Answer, fix: str) -> None:
+    assert reaching.reachable(seen(anonymous=observed)).fix == FIXES[fix]
+
+
 def test_each_rule_has_a_case_of_each_kind() -> None:
     known = {rule: {status for other, status, _ in CASES if other is rule} for rule in RULES}
     assert all(known.values())
@@ -333,7 +356,7 @@ def test_nothing_is_known_of_what_was_not_seen() -> None:
 
 
 def test_fixes_name_a_rule_or_a_case_of_one() -> None:
-    cases = {"host", "redirect", "token", "cors"}
+    cases = {"host", "redirect", "slash", "token", "cors"}
     borrows = {"sessionless"}
     assert {rule.__name__.replace("_", "-") for rule in RULES} - borrows | cases == set(FIXES)
 

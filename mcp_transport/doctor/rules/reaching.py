@@ -37,12 +37,29 @@ def reachable(seen: Seen) -> Finding:
         return problem("reachable", answer.fault, expected)
     if 300 <= answer.status < 400:
         where = answer.headers.get("location", "")
-        return problem("reachable", f"HTTP {answer.status} to {where}", "no redirect", fix="redirect")
-    if answer.status == 400 and "Host header" in answer.outcome:
+        fix = "slash" if _adds_slash(where, seen.asked.url) else "redirect"
+        return problem("reachable", f"HTTP {answer.status} to {where}", "no redirect", fix=fix)
+    if answer.status == 500 and b"APPEND_SLASH" in answer.body:  # Django's page, with DEBUG
+        return problem("reachable", f"{answer.outcome}, a page that names APPEND_SLASH", expected, fix="slash")
+    if _refuses_host(answer):
         return problem("reachable", answer.outcome, expected, fix="host")
     if not seen.is_reached or answer.status >= 500:
         return problem("reachable", answer.outcome, expected)
     return ok("reachable", f"{answer.outcome} within {answer.seconds * 1000:.0f} ms")
+
+
+def _adds_slash(location: str, url: str) -> bool:
+    """Tell whether a redirect leads to the same path with a slash behind it."""
+    try:
+        return urlsplit(location).path == f"{urlsplit(url).path}/"
+    except ValueError:  # servers say what they like
+        return False
+
+
+def _refuses_host(answer: Answer) -> bool:
+    """Tell whether the Host is refused: by the endpoint, by a page of Django's, or by the SDK's own application."""
+    is_page = answer.status == 400 and not answer.message
+    return is_page or answer.status == 421 or (answer.status == 400 and "Host header" in answer.outcome)
 
 
 def tls(seen: Seen) -> Finding:

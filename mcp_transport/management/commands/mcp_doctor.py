@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from mcp_transport.doctor import Asked, Status, examine, judge
 from mcp_transport.doctor.report import lines, record
 from mcp_transport.management.numbers import seconds, whole_number
+from mcp_transport.validation import origins_fault
 
 __all__ = ["Command"]
 
@@ -59,7 +60,7 @@ class Command(BaseCommand):
             token=options["token"],
             idle=options["idle"],
             nodes=options["expect_nodes"],
-            origins=tuple(options["origin"]),
+            origins=tuple(origin.rstrip("/") for origin in options["origin"]),  # as browsers write them
             insecure=options["insecure"],
         )
         findings = judge(asyncio.run(examine(asked)))
@@ -76,6 +77,8 @@ def _check_values(options: dict[str, Any]) -> None:
     for name in ("token", "origin"):
         if not all(_is_header(value) for value in options[name]):
             raise CommandError(f"--{name}: expected visible ASCII")
+    if "*" in options["origin"] or origins_fault(options["origin"]):
+        raise CommandError("--origin: expected scheme and host, with the port if there is one: https://app.example")
 
 
 def _is_header(value: str) -> bool:
