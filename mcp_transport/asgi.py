@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from mcp_transport.adapters.asgi import Receive, Scope, Send, serve
 
-__all__ = ["mount"]
+__all__ = ["MOUNTED", "mount"]
+
+MOUNTED: Final[set[str]] = set()
+"""Where applications of this process are mounted, for `mcp_deploy` to compare."""
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -28,6 +31,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     from mcp_transport.well_known import metadata
 
     discover()  # also where a management command serves: what is wrong there is said before the first request
+    MOUNTED.add(path.rstrip("/"))
     paths = {path.rstrip("/"), path.rstrip("/") + "/"}
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from mcp_transport.deployment import project
 from mcp_transport.deployment.trial import Found
 from mcp_transport.deployment.values import Deployment
 
-__all__ = ["LOADS_PROJECT", "NAMES_APPLICATION", "advice", "needs_trial"]
+__all__ = ["LOADS_PROJECT", "NAMES_APPLICATION", "advice", "needs_trial", "remarks"]
 
 NAMES_APPLICATION: Final = frozenset({"docker", "systemd"})
 """The targets whose files start the application."""
@@ -18,12 +20,33 @@ LOADS_PROJECT: Final = frozenset({"docker", "compose", "kubernetes", "systemd"})
 
 _CONTAINERS: Final = frozenset({"docker", "compose", "kubernetes"})
 _PROXIES: Final = frozenset({"nginx", "haproxy"})
+_HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (the units have a /tmp of their own)
 _SEVERAL_NODES: Final = frozenset({"compose", "kubernetes", "systemd", *_PROXIES})
 
 
 def needs_trial(targets: Set[str]) -> bool:
     """Tell whether any of these targets depends on what the project is."""
     return bool(targets & (LOADS_PROJECT | _PROXIES))
+
+
+def remarks(deployment: Deployment, output: Path, targets: Set[str]) -> Iterator[str]:
+    """Yield what is to be done whatever the project is."""
+    hidden = next((place for place in _HIDDEN if PurePosixPath(deployment.directory).is_relative_to(place)), None)
+    if "systemd" in targets and hidden:
+        yield (
+            f"The units do not see {hidden} of the machine (ProtectHome, PrivateTmp), so {deployment.directory} is "
+            f"not there: move the project, for instance to /srv/{deployment.name}, and name that with --directory."
+        )
+    if "docker" in targets and not (project.root() / "requirements.txt").is_file():
+        yield (
+            f"{project.root()} has no requirements.txt, which the Dockerfile installs: write what the project needs "
+            "there, django-mcp-transport[redis] included."
+        )
+    if targets & {"docker", "compose"} and not project.is_inside(output):
+        yield (
+            f"{output.resolve()} is not in the project's folder: move the files to {project.root() / 'deploy'}, "
+            "where they refer to each other."
+        )
 
 
 _Rule = Callable[[Deployment, Found, Set[str]], Iterator[str]]
@@ -66,6 +89,14 @@ def _https(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[
         )
 
 
+def _path(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+    if found.paths and deployment.path not in found.paths and targets & (_PROXIES | {"compose", "kubernetes"}):
+        yield (
+            f"The endpoint is at {found.paths[0]}, and the files have {deployment.path}: name its path with --path "
+            f"{found.paths[0]}."
+        )
+
+
 def _secret_key(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
     if found.has_example_key and targets & LOADS_PROJECT:
         yield (
@@ -75,7 +106,7 @@ def _secret_key(deployment: Deployment, found: Found, targets: Set[str]) -> Iter
 
 
 def _sessions(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
-    if not targets & _SEVERAL_NODES:
+    if not targets & _SEVERAL_NODES or deployment.nodes == 1:
         return
     redis = "point the cache that MCP_TRANSPORT['CACHE'] names at Redis (docs/howto/redis.md)"
     is_local = found.cache == "FileBasedCache" and bool(targets & _SEVERAL_NODES - {"systemd"})
@@ -121,4 +152,4 @@ def _static_files(deployment: Deployment, found: Found, targets: Set[str]) -> It
         )
 
 
-_RULES: Final[tuple[_Rule, ...]] = (_debug, _hosts, _https, _secret_key, _sessions, _databases, _static_files)
+_RULES: Final[tuple[_Rule, ...]] = (_debug, _hosts, _https, _path, _secret_key, _sessions, _databases, _static_files)

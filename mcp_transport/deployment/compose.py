@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import PurePosixPath
+from typing import Final
 
 from mcp_transport.deployment import docker, nginx
 from mcp_transport.deployment.rendering import render
@@ -13,11 +14,16 @@ from mcp_transport.deployment.values import Deployment, Files
 
 __all__ = ["files"]
 
+_ASKED: Final = ("REDIS_PASSWORD", "TLS_CERTIFICATE", "TLS_CERTIFICATE_KEY")
+"""What .env.example asks for whatever the project's secrets are."""
+
 
 def files(deployment: Deployment) -> Files:
     """Emit the nodes with nginx in front of them and Redis behind. Raises: ValueError naming the option."""
     network = _network(deployment)
     addresses = [str(network[1 + number]) for number in range(1, deployment.nodes + 1)]
+    # REDIS_URL is put together from the password, for Redis itself needs it, too.
+    secret_names = [name for name in deployment.secret_names if name != "REDIS_URL"]
     more = {
         "nodes": {f"{deployment.name}-{number}": address for number, address in enumerate(addresses, 1)},
         "gateway": network[1],
@@ -26,8 +32,8 @@ def files(deployment: Deployment) -> Files:
         "upper": [*network.subnets()][1],
         "health": docker.HEALTH,
         "health_check": json.dumps(["CMD", *docker.health_check(deployment)]),
-        # REDIS_URL is put together from the password, for Redis itself needs it, too.
-        "secret_names": [name for name in deployment.secret_names if name != "REDIS_URL"],
+        "secret_names": secret_names,
+        "own_names": [name for name in secret_names if name not in _ASKED],
     }
     upstreams = ",".join(f"{address}:{deployment.port}" for address in addresses)
     return {

@@ -22,8 +22,14 @@ PACKAGES: Final = {
 }
 """What each server's image needs besides requirements.txt."""
 
-THROWAWAY: Final = {"REDIS_URL": "redis://127.0.0.1:6379/0", "DATABASE_URL": "sqlite://:memory:"}
+THROWAWAY: Final = {
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "DATABASE_URL": "sqlite://:memory:",
+    "DJANGO_TRUSTED_PROXIES": "127.0.0.1",
+}
 """Secrets that settings parse when they are read, made up; all others may be any text."""
+
+_SET: Final = ("DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG")  # by the image itself
 
 
 def files(deployment: Deployment) -> Files:
@@ -32,7 +38,7 @@ def files(deployment: Deployment) -> Files:
         "command": json.dumps(server.command(deployment)),
         "health": {**HEALTH, "command": json.dumps(health_check(deployment))},
         "packages": PACKAGES[deployment.server],
-        "throwaway": {name: THROWAWAY.get(name, "$(random)") for name in deployment.secret_names},
+        "throwaway": {name: THROWAWAY.get(name, "$(random)") for name in deployment.variables if name not in _SET},
     }
     return {
         "Dockerfile": render("docker/Dockerfile", deployment, **more),

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from mcp_transport import static_files
 
-__all__ = ["defaults", "exists", "folder_of", "is_inside", "root"]
+__all__ = ["defaults", "exists", "folder_of", "is_inside", "root", "usual_application"]
 
 _PUBLIC_HOST: Final = r"(?!localhost$|.*\.localhost$|[0-9.]+$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+"
 
@@ -57,6 +57,12 @@ def _application() -> str:
     packages = [package for name in near for package in _packages(name)]
     modules = [f"{package}.asgi".removeprefix(".") for package in packages]
     return next((f"{module}:application" for module in modules if exists(module)), "")
+
+
+def usual_application(settings_module: str) -> str:
+    """Return the file in which `startproject` writes the ASGI application."""
+    package, dot, _ = settings_module.partition(".")
+    return f"{package}/asgi.py" if dot else "asgi.py"
 
 
 def _packages(name: str) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, Final
@@ -41,12 +42,14 @@ class Found:
     static_root: str = ""
     serves_static_files: bool = False
     """By itself, or they are on another host."""
+    paths: list[str] = field(default_factory=list)
+    """Where the endpoint is, as far as that can be told."""
 
 
 def run(deployment: Deployment) -> Found:
     """Return what a deployment's project is; it is asked as its containers will run it."""
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", __name__, deployment.application, deployment.host],
+        [sys.executable, "-m", __name__, deployment.application, deployment.host, deployment.path],
         env=_environment(deployment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -64,7 +67,7 @@ def _environment(deployment: Deployment) -> dict[str, str]:
     """Return the variables of the emitted files, with secrets that are made up, beside those of this process."""
     return {
         **os.environ,
-        **{name: THROWAWAY.get(name) or secrets.token_urlsafe(50) for name in deployment.secret_names},
+        **{name: THROWAWAY.get(name) or secrets.token_urlsafe(50) for name in deployment.variables},
         "DJANGO_SETTINGS_MODULE": deployment.settings_module,
         "DJANGO_DEBUG": "false",
         "DJANGO_ALLOWED_HOSTS": deployment.host,
@@ -73,7 +76,7 @@ def _environment(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def _try(application: str, host: str) -> Found:
+def _try(application: str, host: str, path: str) -> Found:
     """Load the settings and the application of this process."""
     import django
 
@@ -82,7 +85,8 @@ def _try(application: str, host: str) -> Found:
         known = _known(host)
     except Exception as error:
         return Found(settings_fault=_told(error))
-    return Found(**known, application_fault=fault_of(application))
+    fault = fault_of(application)  # imports it: an endpoint that it mounts is known afterwards
+    return Found(**known, application_fault=fault, paths=_paths(path))
 
 
 def _known(host: str) -> dict[str, Any]:
@@ -91,12 +95,11 @@ def _known(host: str) -> dict[str, Any]:
 
     from mcp_transport import bootstrap, conf, static_files
 
-    databases = settings.DATABASES.items()
+    databases, header = settings.DATABASES.items(), getattr(settings, "SECURE_PROXY_SSL_HEADER", None)
     return {
         "is_debug": bool(settings.DEBUG),
         "has_host": validate_host(host, settings.ALLOWED_HOSTS),
-        # Django unpacks it, so that a list is as good.
-        "knows_https": tuple(settings.SECURE_PROXY_SSL_HEADER or ()) == ("HTTP_X_FORWARDED_PROTO", "https"),
+        "knows_https": [*(header or ())] == ["HTTP_X_FORWARDED_PROTO", "https"],
         "has_example_key": settings.SECRET_KEY.startswith("django-insecure-"),
         "backend": bootstrap.backend_name(),
         "cache": settings.CACHES[conf.get("CACHE")]["BACKEND"].rpartition(".")[2],
@@ -109,6 +112,23 @@ def _known(host: str) -> dict[str, Any]:
         "static_root": str(getattr(settings, "STATIC_ROOT", None) or ""),
         "serves_static_files": static_files.are_served(),
     }
+
+
+def _paths(path: str) -> list[str]:
+    """Return where the endpoint is: where it is mounted, where the URLconf has it, and `path` if it answers there."""
+    from django.urls import get_script_prefix, resolve, reverse
+
+    from mcp_transport.adapters.django import endpoint_view
+    from mcp_transport.asgi import MOUNTED
+
+    prefix = get_script_prefix().rstrip("/")
+    found = {place for mounted in MOUNTED for place in (mounted, prefix + mounted)}
+    with suppress(Exception):  # it is under a name of its own, or not in the URLconf, or that is broken
+        found.add(reverse("mcp_transport:endpoint").rstrip("/"))
+    with suppress(Exception):
+        if resolve(path.removeprefix(prefix)).func is endpoint_view:
+            found.add(path)
+    return sorted(found - {""})  # the root is no --path
 
 
 def fault_of(application: str) -> str:

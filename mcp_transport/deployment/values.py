@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcp_transport.protocol.policy import Policy
 
@@ -16,21 +17,69 @@ __all__ = ["AFFINITIES", "SERVERS", "Deployment", "option"]
 SERVERS: Final = ("daphne", "gunicorn", "uvicorn", "granian")
 AFFINITIES: Final = ("none", "session", "address")
 
-_LABEL: Final = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
-_HOST: Final = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_MODULE: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
-_ADDRESSES: Final = r"([a-z0-9.-]+:\d{1,5}(,[a-z0-9.-]+:\d{1,5})*)?"
-_FILE: Final = r"(/[\w.@-]+)+"
-_FOLDER: Final = r"([\w.@-]+(/[\w.@-]+)*)"
+
+class _Form(NamedTuple):
+    """What a text has to be, in words and as a regular expression."""
+
+    words: str
+    pattern: str
+
+
+_NAME: Final = r"(?!\.{1,2}(/|$))[\w.@-]+"  # of a file or folder; .. would lead elsewhere
+_NAMES: Final = rf"{_NAME}(/{_NAME})*"
+_PORT: Final = r"(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_DOTTED: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+_VARIABLE: Final = r"[A-Z][A-Z0-9_]*"
 _MOST_NODES: Final = 5000
-_IMAGE: Final = r"[a-z0-9][\w.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
+
+_SET: Final = frozenset(
+    {
+        *("DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG", "DJANGO_ALLOWED_HOSTS", "DJANGO_TRUSTED_PROXIES"),
+        *("POD_IP", "PUBLIC_HOSTS"),  # Kubernetes'
+    }
+)
+"""The environment variables that the emitted files set themselves."""
+
+_LABEL: Final = _Form(
+    "a name of at most 40 lower-case letters, digits and -, which begins with a letter and does not end with -",
+    r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?",
+)
+_HOST: Final = _Form(
+    "a host name in lower case, without scheme and port",
+    r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+)
+_PATH: Final = _Form("a path that begins with / and does not end with it", r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
+_MODULE: Final = _Form("the dotted name of a module, such as shop.settings", _DOTTED)
+_APPLICATION: Final = _Form("a module, a colon and a name, such as shop.asgi:application", rf"{_DOTTED}:[A-Za-z_]\w*")
+_IMAGE: Final = _Form(
+    "the name of an image, such as registry.example.com/shop:1.0", r"[a-z0-9][\w.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
+)
+_VARIABLES: Final = _Form(
+    "names of upper-case letters, digits and _, with commas between", rf"{_VARIABLE}(,{_VARIABLE})*"
+)
+_ADDRESSES: Final = _Form(
+    "host:port with commas between, hosts in lower case and ports from 1 to 65535",
+    rf"([a-z0-9.-]+:{_PORT}(,[a-z0-9.-]+:{_PORT})*)?",
+)
+_LISTEN: Final = _Form("*, an address, or one of IPv6 in brackets", r"\*|[0-9.]+|\[[0-9a-f:]+\]")
+_ABSOLUTE: Final = _Form("an absolute path of letters, digits, . _ @ and -, without ..", rf"(/{_NAME})+")
+_URL_PATH: Final = _Form("a path that begins and ends with /", rf"(/({_NAME}/)+)?")
+_ANYWHERE: Final = _Form("a path of letters, digits, . _ @ and -, without ..", rf"(/?{_NAMES})?")
+_NETWORK: Final = _Form("a network such as 172.28.7.0/24", r"[0-9.]+/[0-9]+")
+_INSIDE: Final = _Form("names of letters, digits, . _ @ and -", rf"\.|{_NAMES}")
 
 
 def option(
-    default: Any, help: str, *, pattern: str = "", choices: tuple[str, ...] = (), least: int = 1, most: int = 65535
+    default: Any,
+    help: str,
+    *,
+    form: _Form | None = None,
+    choices: tuple[str, ...] = (),
+    least: int = 1,
+    most: int = 65535,
 ) -> Any:
     """Declare an option of `mcp_deploy`: what it may be, and what it is for."""
-    metadata = {"help": help, "pattern": pattern, "choices": choices, "least": least, "most": most}
+    metadata = {"help": help, "form": form, "choices": choices, "least": least, "most": most}
     return field(default=default, metadata=metadata)
 
 
@@ -45,43 +94,43 @@ class Deployment:
     policy: Policy
     """What the endpoint itself was told: MCP_TRANSPORT of the settings."""
 
-    name: str = option("mcp", "what everything is called", pattern=_LABEL)
-    host: str = option("mcp.example.com", "the name that clients use", pattern=_HOST)
-    path: str = option("/mcp", "where the endpoint is", pattern=r"/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-]")
-    settings_module: str = option("config.settings", "the settings module", pattern=_MODULE)
-    application: str = option("config.asgi:application", "the ASGI application", pattern=f"{_MODULE}:[A-Za-z_]\\w*")
+    name: str = option("mcp", "what everything is called", form=_LABEL)
+    host: str = option("mcp.example.com", "the name that clients use", form=_HOST)
+    path: str = option("/mcp", "where the endpoint is", form=_PATH)
+    settings_module: str = option("config.settings", "the settings module", form=_MODULE)
+    application: str = option("config.asgi:application", "the ASGI application", form=_APPLICATION)
     server: str = option("daphne", "the ASGI server", choices=SERVERS)
     port: int = option(8000, "the port that the server listens on", least=1024)
-    image: str = option("mcp:latest", "the container image", pattern=_IMAGE)
-    base_image: str = option("python:3.12-slim-bookworm", "what the image is built on", pattern=_IMAGE)
-    namespace: str = option("mcp", "the Kubernetes namespace", pattern=_LABEL)
+    image: str = option("mcp:latest", "the container image", form=_IMAGE)
+    base_image: str = option("python:3.12-slim-bookworm", "what the image is built on", form=_IMAGE)
+    namespace: str = option("mcp", "the Kubernetes namespace", form=_LABEL)
     secrets: str = option(
         "DJANGO_SECRET_KEY,REDIS_URL",
         "environment variables that come from secrets, with commas between",
-        pattern=r"[A-Z][A-Z0-9_]*(,[A-Z][A-Z0-9_]*)*",
+        form=_VARIABLES,
     )
-    nodes: int = option(3, "how many nodes run at least", least=2, most=_MOST_NODES)
-    most_nodes: int = option(50, "how many nodes run at most", least=2, most=_MOST_NODES)
+    nodes: int = option(3, "how many nodes run at least", most=_MOST_NODES)
+    most_nodes: int = option(50, "how many nodes run at most", most=_MOST_NODES)
     affinity: str = option("none", "what a load balancer keeps at one node; nothing needs it", choices=AFFINITIES)
     tls: bool = option(True, "does the proxy speak TLS?")
-    certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate, and its chain", pattern=_FILE)
-    certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the key of the certificate", pattern=_FILE)
+    certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate, and its chain", form=_ABSOLUTE)
+    certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the key of the certificate", form=_ABSOLUTE)
     upstreams: str = option(
-        "", "addresses of the nodes for nginx and HAProxy, host:port with commas between", pattern=_ADDRESSES
+        "", "addresses of the nodes for nginx and HAProxy, host:port with commas between", form=_ADDRESSES
     )
-    listen: str = option("*", "the address that the proxy listens on", pattern=r"\*|[0-9.]+|\[[0-9a-f:]+\]")
+    listen: str = option("*", "the address that the proxy listens on", form=_LISTEN)
     http_port: int = option(80, "the port of the proxy for HTTP")
     https_port: int = option(443, "the port of the proxy for HTTPS")
     haproxy_metrics_port: int = option(8405, "the port of HAProxy's own metrics, on 127.0.0.1")
-    directory: str = option("/srv/mcp", "where the project is on a machine without containers", pattern=_FILE)
+    directory: str = option("/srv/mcp", "where the project is on a machine without containers", form=_ABSOLUTE)
     static_files: bool = option(True, "does the image collect static files?")
-    static_url: str = option("", "the path of static files that nginx serves", pattern=r"((/[\w.@-]+)+/)?")
-    static_root: str = option("", "where they are collected, from the project's folder", pattern=rf"/?{_FOLDER}|")
-    subnet: str = option("172.28.7.0/24", "the network of compose's nodes", pattern=r"[0-9.]+/[0-9]+")
+    static_url: str = option("", "the path of static files that nginx serves", form=_URL_PATH)
+    static_root: str = option("", "where they are collected, from the project's folder", form=_ANYWHERE)
+    subnet: str = option("172.28.7.0/24", "the network of compose's nodes", form=_NETWORK)
     monitor: str = option("service-monitor", "how Prometheus finds nodes", choices=("service-monitor", "scrape"))
-    ingress_class: str = option("nginx", "the Kubernetes ingress class", pattern=_LABEL)
-    ingress_namespace: str = option("ingress-nginx", "where the ingress controller runs", pattern=_LABEL)
-    monitoring_namespace: str = option("monitoring", "where Prometheus runs", pattern=_LABEL)
+    ingress_class: str = option("nginx", "the Kubernetes ingress class", form=_LABEL)
+    ingress_namespace: str = option("ingress-nginx", "where the ingress controller runs", form=_LABEL)
+    monitoring_namespace: str = option("monitoring", "where Prometheus runs", form=_LABEL)
     kustomize: bool = option(False, "shall Kubernetes files be a base with overlays?")
     folder: str = "deploy"
     """Where the files are, as seen from the project's folder."""
@@ -96,15 +145,23 @@ class Deployment:
             raise ValueError(f"--port: expected room for {self.nodes} ports (--nodes) below 65536, got {self.port}")
         if self.tls and self.http_port == self.https_port:
             raise ValueError(f"--https-port: expected another port than --http-port, got {self.https_port} twice")
-        if not re.fullmatch(_FOLDER, self.folder):
-            raise ValueError(f"--output: expected names of letters, digits, . _ @ and -, got {self.folder!r}")
+        [(address, times)] = Counter(self.addresses).most_common(1)
+        if times > 1:
+            raise ValueError(f"--upstreams: expected each address once, got {address} {times} times")
+        if not re.fullmatch(_INSIDE.pattern, self.folder):
+            raise ValueError(f"--output: expected {_INSIDE.words}, got {self.folder!r}")
 
     # -- what more than one file says ----------------------------------------------------------------
 
     @property
     def secret_names(self) -> list[str]:
         """Return the environment variables that no emitted file has a value for."""
-        return self.secrets.split(",")
+        return [name for name in self.variables if name not in _SET]
+
+    @property
+    def variables(self) -> list[str]:
+        """Return all that `secrets` names: an image is built without any of them."""
+        return list(dict.fromkeys(self.secrets.split(",")))
 
     @property
     def uid(self) -> int:
@@ -277,8 +334,8 @@ def _problem(kind: Any, rule: Any, value: Any) -> str:
         return "" if isinstance(value, bool) else f"expected yes or no, got {value!r}"
     if rule["choices"] and value not in rule["choices"]:
         return f"expected one of {', '.join(rule['choices'])}, got {value!r}"
-    if rule["pattern"] and not (isinstance(value, str) and re.fullmatch(rule["pattern"], value)):
-        return f"expected what matches {rule['pattern']}, got {value!r}"
+    if (form := rule["form"]) and not (isinstance(value, str) and re.fullmatch(form.pattern, value)):
+        return f"expected {form.words}, got {value!r}"
     return ""
 
 

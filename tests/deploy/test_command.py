@@ -106,8 +106,8 @@ def test_the_language_of_the_project_changes_nothing(settings: Any, tmp_path: Pa
         ("--base-image", ""),
         ("--namespace", "Shop"),
         ("--secrets", "redis-url"),
-        ("--nodes", "1"),
         ("--most-nodes", "2"),
+        ("--most-nodes", "0"),
         ("--most-nodes", "5001"),
         ("--nodes", "-1"),
         ("--nodes", "0"),
@@ -120,6 +120,20 @@ def test_the_language_of_the_project_changes_nothing(settings: Any, tmp_path: Pa
         ("--certificate", "relative.pem"),
         ("--certificate-key", "/etc/ssl/a b"),
         ("--upstreams", "a:b"),
+        ("--upstreams", "a:99999"),
+        ("--upstreams", "a:65536"),
+        ("--upstreams", "a:0"),
+        ("--upstreams", "a:8000,b:8000,a:8000"),
+        ("--static-root", "../x"),
+        ("--static-root", "/srv/../x"),
+        ("--static-url", "/a/../"),
+        ("--directory", "/srv/.."),
+        ("--certificate", "/etc/./x.pem"),
+        ("--path", "/../mcp"),
+        ("--path", "/mcp/"),
+        ("--path", "//mcp"),
+        ("--host", "EXAMPLE.com"),
+        ("--host", "[::1]"),
         ("--listen", "everywhere"),
         ("--http-port", "0"),
         ("--https-port", "65536"),
@@ -134,9 +148,53 @@ def test_the_language_of_the_project_changes_nothing(settings: Any, tmp_path: Pa
     ],
 )
 def test_a_bad_value_is_named_and_nothing_is_written(option: str, value: str, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=f"^{option}: "):
+    with pytest.raises(CommandError, match=f"^{option}: ") as refused:
         deploy("all", f"{option}={value}", "-o", str(tmp_path))
+    assert not re.search(r"\[A-Z|\[a-z|\\w|\(\?", str(refused.value).replace(value, "")), "no regular expression"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--host", "EXAMPLE.com", "expected a host name in lower case, without scheme and port, got 'EXAMPLE.com'"),
+        ("--path", "/mcp/", "expected a path that begins with / and does not end with it, got '/mcp/'"),
+        ("--upstreams", "a:1,a:1", "expected each address once, got a:1 2 times"),
+    ],
+)
+def test_a_bad_value_is_explained_in_words(option: str, value: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=f"^{re.escape(f'{option}: {said}')}$"):
+        deploy("all", f"{option}={value}", "-o", str(tmp_path))
+
+
+@pytest.mark.parametrize("port", ["1", "80", "9999", "10000", "59999", "65535"])
+def test_any_port_of_tcp_may_be_an_upstream_s(port: str, tmp_path: Path) -> None:
+    deploy("nginx", f"--upstreams=a:{port}", "-o", str(tmp_path))
+
+
+SECRETS = (
+    "DJANGO_SECRET_KEY,REDIS_URL,DJANGO_ALLOWED_HOSTS,DJANGO_DEBUG,DJANGO_TRUSTED_PROXIES,DJANGO_SETTINGS_MODULE,"
+    "REDIS_PASSWORD,TLS_CERTIFICATE,LOG_LEVEL,POD_IP,PUBLIC_HOSTS,DJANGO_SECRET_KEY"
+)
+
+
+def test_no_variable_is_set_twice(tmp_path: Path) -> None:
+    deploy("all", f"--secrets={SECRETS}", "--static-files=yes", "-o", str(tmp_path))
+    compose = re.split(r"\n(?=\S)", (tmp_path / "compose/compose.yaml").read_text())
+    [node] = [part for part in compose if part.startswith("x-node")]
+    lists = {
+        "compose.yaml": re.findall(r"^    (\w+):", node, re.M),
+        ".env.example": re.findall(r"^(\w+)=", (tmp_path / "compose/.env.example").read_text(), re.M),
+        "deployment.yaml": re.findall(
+            r"^            - name: ([A-Z_]+)$", (tmp_path / "kubernetes/deployment.yaml").read_text(), re.M
+        ),
+    }
+    for name, keys in lists.items():
+        assert {"DJANGO_SECRET_KEY", "LOG_LEVEL"} <= {*keys}, name
+        assert sorted(keys) == sorted({*keys}), name
+    [build] = re.findall(r"&& (.*)python manage.py collectstatic", (tmp_path / "docker/Dockerfile").read_text())
+    assert "DJANGO_ALLOWED_HOSTS=" in build, "settings may insist on it"
+    assert not re.search("DJANGO_SETTINGS_MODULE|DJANGO_DEBUG", build), "the image has them"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ BIN = Path(sys.executable).parent
 SECONDS = 20.0
 OPTIONS: list[dict[str, Any]] = [
     {},
+    {"nodes": 1, "most_nodes": 1},
     {"tls": False, "nodes": 2, "name": "shop", "port": 9000, "http_port": 8080},
     {"nodes": 60, "most_nodes": 60, "secrets": "DJANGO_SECRET_KEY,DATABASE_URL,REDIS_URL", "server": "granian"},
     {"policy": Policy(drain=61.5), "listen": "10.0.0.1", "upstreams": "elsewhere:1"},

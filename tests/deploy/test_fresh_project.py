@@ -141,9 +141,56 @@ def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
         ),
         (["--settings-module", "shop.nope"], "--settings-module: shop.nope cannot be found"),
     ):
-        with pytest.raises(CommandError, match=f"^{re.escape(said)}"):
+        with pytest.raises(CommandError, match=f"^{re.escape(said)}") as refused:
             call_command("mcp_deploy", "docker", "-o", str(tmp_path / "deploy"), *words)
+        if "--application" in words:
+            assert str(refused.value).endswith(", or write tests/asgi.py, as startproject does.")
     assert not (tmp_path / "deploy").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings_module", "file"),
+    [("shop.settings", "shop/asgi.py"), ("shop.settings.base", "shop/asgi.py"), ("settings", "asgi.py")],
+)
+def test_the_application_has_a_usual_file(settings_module: str, file: str) -> None:
+    assert project.usual_application(settings_module) == file
+
+
+@pytest.mark.parametrize(
+    ("directory", "hidden"),
+    [
+        ("/home/x/shop", "/home"),
+        ("/root/shop", "/root"),
+        ("/run/user/1000/shop", "/run/user"),
+        ("/tmp/shop", "/tmp"),  # noqa: S108
+        ("/var/tmp/shop", "/var/tmp"),  # noqa: S108
+        ("/homes/shop", ""),
+        ("/srv/home/shop", ""),
+    ],
+)
+def test_a_folder_that_units_do_not_see_is_warned_of(directory: str, hidden: str, tmp_path: Path) -> None:
+    for target in ("systemd", "nginx"):
+        said = deployed(target, "-o", str(tmp_path), "--directory", directory)
+        assert (f"do not see {hidden} of the machine" in said) is bool(hidden and target == "systemd")
+
+
+MOUNTED = """
+from mcp_transport.asgi import mount
+
+application = mount(application, path="/tools/mcp")
+"""
+
+
+def test_the_endpoint_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fresh.project(tmp_path / "moved", "moved")
+    urls = folder / "moved/urls.py"
+    urls.write_text(urls.read_text().replace('path("mcp",', 'path("api/mcp",'))
+    fresh.append(urls, 'urlpatterns += [path("own/mcp", include(("mcp_transport.urls", "own")))]\n')
+    fresh.append(folder / "moved/asgi.py", MOUNTED)
+    monkeypatch.syspath_prepend(folder)
+    names = {"settings_module": "moved.settings", "application": "moved.asgi:application"}
+    found = trial.run(Deployment(policy=Policy(), path="/own/mcp", **names))
+    assert found.paths == ["/api/mcp", "/own/mcp", "/tools/mcp"]
 
 
 # -- what cannot work is said ------------------------------------------------------------------------------
@@ -155,6 +202,8 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
     assert sorted(done.stdout.splitlines()) == written, "the standard output has paths alone"
     lines = done.stderr.splitlines()
     assert all(line.startswith("Warning: ") for line in lines)
+    said = lines.pop()
+    assert said.startswith(f"Warning: {folder} has no requirements.txt")
     topics = ("DEBUG", "ALLOWED_HOSTS", "SECURE_PROXY_SSL_HEADER", "SECRET_KEY", "Sessions", "SQLite", "STATIC_ROOT")
     assert [topic for topic, line in zip(topics, lines, strict=True) if topic in line] == [*topics]
 
@@ -162,6 +211,7 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
 def test_settings_for_production_are_not_warned(shop: tuple[Path, CompletedProcess[str]]) -> None:
     folder, _ = shop
     (folder / "shop/production.py").write_text(f"from shop.settings import *\n{fresh.PRODUCTION}")
+    (folder / "requirements.txt").touch()
     done = fresh.manage(folder, "mcp_deploy", "all", "-o", "ops", "--settings-module", "shop.production")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -195,6 +245,10 @@ SITE = {"has_static_files": True}
         ({"knows_https": False}, {"tls": False}, {}),
         ({"has_example_key": True}, {}, {"SECRET_KEY": RUN}),
         (LOCMEM, {}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
+        (LOCMEM, {"nodes": 1}, {}),
+        ({"paths": ["/mcp"]}, {}, {}),
+        ({"paths": ["/api/mcp"]}, {}, {"--path /api/mcp": {*PROXIES, "compose", "kubernetes"}}),
+        ({"paths": ["/api/mcp"]}, {"path": "/api/mcp"}, {}),
         (LOCMEM, {"affinity": "session"}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
         (FILES, {}, {"files of one machine": {"compose", "kubernetes"} | PROXIES, "not shared": {"systemd"}}),
         (TABLE, {}, {"not shared": (RUN | PROXIES) - {"docker"}}),
@@ -263,8 +317,10 @@ def test_compose_finds_the_dockerfile_and_the_dockerfile_its_entrypoint(
 def test_a_folder_elsewhere_is_to_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    said = deployed("compose", "-o", str(tmp_path / "elsewhere"))
-    assert "elsewhere is not in the project's folder" in said
+    for target in TARGETS:
+        said = deployed(target, "-o", str(tmp_path / "elsewhere"))
+        moved = f"{tmp_path}/elsewhere is not in the project's folder: move the files to {tmp_path}/project/deploy"
+        assert (moved in said) is (target in {"docker", "compose"}), target
     assert "dockerfile: deploy/docker/Dockerfile" in (tmp_path / "elsewhere/compose/compose.yaml").read_text()
 
 

@@ -24,6 +24,7 @@ VERSIONS = ["1.30", "1.33", "1.37"]
 PLAIN = Deployment(policy=Policy())
 VARIANTS = {
     "plain": PLAIN,
+    "one": replace(PLAIN, nodes=1, most_nodes=1),
     "session": replace(PLAIN, affinity="session", nodes=2, most_nodes=2, tls=False),
     "address": replace(PLAIN, affinity="address", name="shop", namespace="shops", host="shop.example.org"),
     "settings": Deployment(

@@ -50,6 +50,14 @@ def test_systemd_finds_no_fault(server: str, tmp_path: Path, needs: Callable[...
     assert analyze("verify", "./mcp@8000.service", "./mcp.target", folder=folder) == (0, "")
 
 
+def test_one_node_may_do(tmp_path: Path, needs: Callable[..., None]) -> None:
+    needs("systemd-analyze")
+    folder = installed(tmp_path, nodes=1, most_nodes=1)
+    assert analyze("verify", "./mcp@8000.service", "./mcp.target", folder=folder) == (0, "")
+    target = units.parsed((folder / "mcp.target").read_text())
+    assert (target["Unit.Wants"], target["Unit.Description"]) == (["mcp@8000.service"], ["mcp on 1 port"])
+
+
 @pytest.mark.parametrize(
     ("edit", "fault"),
     [

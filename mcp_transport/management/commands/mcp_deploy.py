@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
 from mcp_transport.deployment import TARGETS, Deployment, emit, project, trial
-from mcp_transport.deployment.advice import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_trial
+from mcp_transport.deployment.advice import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_trial, remarks
 from mcp_transport.deployment.values import Files
 from mcp_transport.management.numbers import whole_number
 
@@ -49,9 +49,7 @@ class Command(BaseCommand):
         advised = [] if no_trial else _tried(deployment, {*names})
         for files in emitted.values():
             self._write(files)
-        if not project.is_inside(Path(output)):
-            advised.append(f"{output} is not in the project's folder: move the files to its folder deploy.")
-        for sentence in advised:
+        for sentence in [*advised, *remarks(deployment, Path(output), {*names})]:
             self.stderr.write(f"Warning: {sentence}", self.style.WARNING)
 
     def _write(self, files: dict[Path, str]) -> None:
@@ -112,6 +110,7 @@ def _tried(deployment: Deployment, targets: Set[str]) -> list[str]:
     if found.application_fault and targets & NAMES_APPLICATION:
         raise CommandError(
             f"--application: {deployment.application} cannot be served ({found.application_fault}); "
-            "name the ASGI application of the project, as in --application shop.asgi:application."
+            "name the ASGI application of the project, as in --application shop.asgi:application, or write "
+            f"{project.usual_application(module)}, as startproject does."
         )
     return advice(deployment, found, targets)
