@@ -102,7 +102,7 @@ def test_events_that_are_named_exist() -> None:
 def test_settings_that_are_named_exist() -> None:
     djangos = {"ALLOWED_HOSTS", "USE_X_FORWARDED_HOST", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "INSTALLED_APPS"}
     djangos |= {"CONN_MAX_AGE", "KEY_PREFIX", "SECURE_PROXY_SSL_HEADER"}
-    djangos |= {"DEBUG", "SECURE_SSL_REDIRECT"}
+    djangos |= {"ASGI_APPLICATION", "DEBUG", "SECURE_SSL_REDIRECT"}
     options = {"USER_CLAIM"}
     named = set(re.findall(r"`([A-Z][A-Z_]{4,})`", TEXT))
     assert len(named) >= 15

@@ -260,6 +260,30 @@ def test_it_waits_no_longer_than_told(entrypoint: Path) -> None:
     assert errors.startswith(f"MCP_WAIT_FOR: {place} takes no connections")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("MCP_WAIT_FOR", value) for value in ("nosuch", "redis:x", ":6379", "redis:0", "redis:65536", "redis:")),
+        *(("MCP_WAIT_SECONDS", value) for value in ("x", "nan", "inf", "-1", "1e9")),
+    ],
+)
+def test_what_it_cannot_wait_for_is_one_sentence(name: str, value: str, entrypoint: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        given = {"MCP_WAIT_FOR": f"{LOOPBACK}:{listener.getsockname()[1]}", name: value}
+        with started(entrypoint, "echo", "served", **given) as process:
+            out, errors = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (1, "")
+    assert re.fullmatch(rf"{name}: expected .*, got {re.escape(value)}\n", errors)
+
+
+def test_a_host_that_cannot_be_one_is_one_sentence(entrypoint: Path) -> None:
+    place = f"{'a' * 64}.example:1"
+    with started(entrypoint, "echo", "served", MCP_WAIT_FOR=place, MCP_WAIT_SECONDS="0") as process:
+        out, errors = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith(f"MCP_WAIT_FOR: {place} takes no connections: ")
+
+
 def test_sigterm_ends_the_waiting(entrypoint: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as listener:
         places = f"{LOOPBACK}:{listener.getsockname()[1]} {LOOPBACK}:{free_port()}"

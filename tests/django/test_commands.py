@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ def run(*words: str) -> str:
     out = StringIO()
     call_command(*words, stdout=out)
     return out.getvalue()
+
+
+DEEP = "[" * 5000 + "]" * 5000
 
 
 # -- mcp_tools -------------------------------------------------------------------------------------------
@@ -134,6 +138,10 @@ def test_call_prints_the_texts(tools: None) -> None:
         ('value="1"', "str '1'"),
         ("value=a=b", "str 'a=b'"),
         ("value=", "str ''"),
+        ("value=NaN", "str 'NaN'"),
+        ("value=-Infinity", "str '-Infinity'"),
+        ("value=[1e999]", "str '[1e999]'"),
+        pytest.param(f"value={DEEP}", f"str '{DEEP}'", id="deep"),
     ],
 )
 def test_value_that_is_json_is_read_as_such(pair: str, seen: str, tools: None) -> None:
@@ -175,12 +183,21 @@ def test_tool_error_is_printed_and_ends_the_command_badly(tools: None) -> None:
         (["sub"], "Unknown tool: sub"),
         (["add", "a"], "Expected key=value, got 'a'"),
         (["add", "--arguments", "{"], "--arguments must be a JSON object: "),
+        pytest.param(["add", "--arguments", DEEP], "JSON object: it is nested too deep", id="deep"),
+        (["add", "--arguments", '{"a": NaN}'], "--arguments must be a JSON object: NaN is no JSON"),
+        (["add", "--arguments", '{"a": 1e999}'], "--arguments must be a JSON object: 1e999 is too large"),
         (["add", "--arguments", "[1]"], "--arguments must be a JSON object"),
     ],
 )
 def test_bad_call_ends_with_a_sentence(words: list[str], message: str, tools: None) -> None:
     with pytest.raises(CommandError, match=message.replace("(", r"\(")):
         run("mcp_tools", "call", *words)
+
+
+@pytest.mark.parametrize("depth", range(100, 1000, 50))
+def test_no_depth_ends_with_a_stack(depth: int, tools: None) -> None:
+    with suppress(CommandError):
+        run("mcp_tools", "call", "echo", f"value={'[' * depth}{']' * depth}")
 
 
 def test_question_is_printed_since_nobody_can_answer_it(tools: None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply
 
 _VERSION = "2026-07-28"
+_SHOWN = 40
 
 # Declared so that a tool's question comes back as its result, to be printed.
 _CAPABILITIES: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
@@ -106,7 +108,7 @@ def _forgotten() -> list[Path]:
 
 def _arguments(pairs: list[str], document: str | None) -> dict[str, Any]:
     try:
-        arguments = json.loads(document or "{}")
+        arguments = _read(document or "{}")
     except ValueError as error:
         raise CommandError(f"--arguments must be a JSON object: {error}") from error
     if not isinstance(arguments, dict):
@@ -121,9 +123,27 @@ def _arguments(pairs: list[str], document: str | None) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _read(text)
     except ValueError:
         return text
+
+
+def _read(text: str) -> Any:
+    """Read JSON, in which there is no NaN. Raises: ValueError."""
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _number(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:_SHOWN]} is too large")
+    return value
 
 
 def _find_user(name: str) -> Any:
