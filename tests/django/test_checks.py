@@ -12,6 +12,7 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
+from django.test import Client
 from django.urls import include, path
 
 from mcp_transport import bootstrap, checks, conf, tool
@@ -134,6 +135,14 @@ def test_redis_that_cannot_be_read_is_an_error(
 ) -> None:
     settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": location, "OPTIONS": options}}
     assert [problem in message.msg for message in found("E003")] == [True] * bool(problem)
+
+
+def test_requests_are_refused_without_a_stack(settings: Any, client: Client, caplog: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "nonsense"}}
+    answer = client.post("/mcp", "{}", "application/json")
+    assert (answer.status_code, answer.content) == (500, bootstrap.REFUSAL.body)
+    assert "LOCATION must be redis://" in caplog.text
+    assert not any(record.exc_info and "mcp_transport" in record.name for record in caplog.records)
 
 
 @pytest.mark.parametrize("words", [["mcp_sessions", "list"], ["mcp_drain"]], ids=" ".join)
