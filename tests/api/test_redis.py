@@ -163,7 +163,7 @@ async def test_call_of_another_node_is_shown_and_cancelled(
             assert answer.status_code == status
         assert (await ask(superuser, "DELETE", url)).status_code == 204
         await until(lambda: len(told) == 2)
-        assert told == [CancelCall(session.key, 7, by_staff=True), Closed(session.key)]
+        assert told == [CancelCall(session.key, 7, by_staff=True, stream="s"), Closed(session.key)]
     finally:
         await other.stop(NODE)
         await other.disconnect()
