@@ -38,12 +38,13 @@ def lines() -> Iterator[list[str]]:
         logging.getLogger(),
         [logging.getLogger(name) for name in ("mcp", "mcp_transport")],
     )
+    levels = [logger.level for logger in loggers]
     root.addHandler(handler)
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
     yield handler.kept
-    for logger in loggers:
-        logger.setLevel(logging.NOTSET)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     root.removeHandler(handler)
 
 
