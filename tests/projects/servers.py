@@ -27,7 +27,7 @@ def _uvicorn(parser: str) -> Build:
 
 def _gunicorn(application: str, *options: str) -> Build:
     return lambda port, site: [
-        *("gunicorn", "--bind", f"{LOOPBACK}:{port}", "--graceful-timeout", "1", *options),
+        *("gunicorn", "--bind", f"{LOOPBACK}:{port}", "--graceful-timeout", "1", "--timeout", "120", *options),
         f"{site}.{application}:application",
     ]
 
