@@ -32,7 +32,7 @@ from mcp_transport.kernel import (
     ask_client,
     send_log,
 )
-from mcp_transport.parameters import form_in_words, with_texts
+from mcp_transport.parameters import translated, translated_form
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.resource_uris import normalized
 from mcp_transport.serialization import sent, to_wire
@@ -114,7 +114,7 @@ class Context(SDKContext[Any, Caller]):
         Raises:
             MCPError: the client cannot be asked, or did not answer in time.
         """
-        return await super().elicit(str(message), form_in_words(schema))
+        return await super().elicit(str(message), translated_form(schema))
 
     async def notify_resource_updated(self, uri: str | AnyUrl) -> None:
         """Tell who subscribed to a resource that it has changed; its URI may be written as it was declared."""
@@ -201,7 +201,7 @@ class SessionState:
         """
         session = self._required()
         try:
-            encoded = session.to_json(with_texts(value))
+            encoded = session.to_json(translated(value))
         except (TypeError, ValueError, RecursionError) as error:
             raise ToolError(f"session state {name!r} must be JSON-serialisable: {error}") from error
         if len(encoded) > MAX_VALUE_BYTES:

@@ -17,7 +17,7 @@ from mcp_transport.annotation_faults import parameter_fault, reason_of, return_f
 from mcp_transport.declarations import DeclaredTool
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import described, header_annotation_fault, listing_fault, output_schema, tool_name_fault
-from mcp_transport.parameters import with_texts
+from mcp_transport.parameters import translated
 from mcp_transport.signatures import refusal
 
 __all__ = [
@@ -87,7 +87,7 @@ def texts(function: Callable[..., Any], kind: str, options: dict[str, Any]) -> d
     """
     if (unknown := next((name for name in options if name not in _OPTIONS[kind]), None)) is not None:
         raise refusal(function, f"@{kind} has no option {unknown!r}; {_option_instead(kind, unknown)}")
-    made = {name: with_texts(value) for name, value in options.items()}
+    made = {name: translated(value) for name, value in options.items()}
     if not isinstance(name := made.get("name"), str | None):
         raise refusal(function, f"name must be a text, got {name!r}")
     return made
@@ -112,8 +112,8 @@ def refuse_unpublished(function: Callable[..., Any], made: DeclaredTool, input_s
     if not isinstance(input_schema, dict | None):
         raise refusal(function, f"input_schema must be a dict of JSON Schema, got {input_schema!r}")
     chosen = made.parameters if input_schema is None else {"type": "object", **input_schema}
-    made.parameters = with_texts(chosen)
-    made.fn_metadata.output_schema = with_texts(output_schema(made.fn_metadata))
+    made.parameters = translated(chosen)
+    made.fn_metadata.output_schema = translated(output_schema(made.fn_metadata))
     if fault := header_annotation_fault(made.parameters):
         raise refusal(function, f"invalid x-mcp-header annotation: {fault}")
     if fault := tool_name_fault(made.name):

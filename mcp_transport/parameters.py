@@ -15,14 +15,14 @@ from pydantic.fields import FieldInfo
 
 from mcp_transport.exceptions import DefinitionError
 
-__all__ = ["aliases", "form_in_words", "in_words", "with_texts"]
+__all__ = ["aliases", "translated", "translated_form", "translated_parameter"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _TEXTS: Final = ("title", "description", "examples", "deprecated", "json_schema_extra")
 _READ: Final = (models.QuerySet, models.Manager, RawQuerySet, LazyObject)
 
 
-def in_words(parameter: inspect.Parameter) -> inspect.Parameter:
+def translated_parameter(parameter: inspect.Parameter) -> inspect.Parameter:
     """Make a parameter's translations that were put off, and move a default of `Field` to its annotation.
 
     Raises:
@@ -37,7 +37,7 @@ def in_words(parameter: inspect.Parameter) -> inspect.Parameter:
         default = str(default)
     for info in list(_infos(hint)):
         _refuse_lazy(parameter.name, info.default)
-        if made := _texts_of(info):
+        if made := _translated_texts(info):
             hint = Annotated[hint, made]
     return parameter.replace(annotation=hint, default=default)
 
@@ -80,35 +80,35 @@ def _infos(hint: Any) -> Iterator[FieldInfo]:
         yield from (item for item in typing.get_args(hint)[1:] if isinstance(item, FieldInfo))
 
 
-def form_in_words(model: type[_ModelT]) -> type[_ModelT]:
+def translated_form(model: type[_ModelT]) -> type[_ModelT]:
     """Return a form's model with the translations in its fields made, the same one where there are none."""
     fields: dict[str, Any] = {
         name: Annotated[info.annotation, info, made]
         for name, info in model.model_fields.items()
-        if (made := _texts_of(info))
+        if (made := _translated_texts(info))
     }
     return create_model(model.__name__, __base__=model, **fields) if fields else model
 
 
-def _texts_of(info: FieldInfo) -> FieldInfo | None:
+def _translated_texts(info: FieldInfo) -> FieldInfo | None:
     """Return the texts of a field, made, in a field that is to stand behind it; None where they are texts already."""
     found = {name: getattr(info, name) for name in _TEXTS}
-    made = with_texts(found)
+    made = translated(found)
     field: FieldInfo | None = Field(**made) if made is not found else None
     return field
 
 
-def with_texts(value: Any) -> Any:
+def translated(value: Any) -> Any:
     """Return plain data with translations that were put off made now; the same object where there are none."""
     if isinstance(value, Promise):
         return str(value)
     if isinstance(value, dict):
-        members = {with_texts(name): with_texts(item) for name, item in value.items()}
+        members = {translated(name): translated(item) for name, item in value.items()}
         # A translation is equal to its text, so keys are compared by identity.
         pairs = zip(members.items(), value.items(), strict=False)
         is_same = len(members) == len(value) and all(new[0] is old[0] and new[1] is old[1] for new, old in pairs)
         return value if is_same else members
     if isinstance(value, list | tuple):
-        items = [with_texts(item) for item in value]
+        items = [translated(item) for item in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value

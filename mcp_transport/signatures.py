@@ -16,7 +16,7 @@ from mcp.server.mcpserver import Context as SDKContext
 from mcp_transport.annotation_faults import GENERATOR_FAULT
 from mcp_transport.context import Context
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.parameters import aliases, in_words
+from mcp_transport.parameters import aliases, translated_parameter
 from mcp_transport.return_types import wire_annotation
 
 __all__ = ["Declared", "read", "refusal", "where"]
@@ -174,7 +174,7 @@ def _parameters(
     """Return parameters as the SDK can publish them, and their aliases."""
     try:
         # Arguments are passed by name, and one that needs one may follow one that does not.
-        parameters = [in_words(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
+        parameters = [translated_parameter(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
         return parameters, aliases(parameters)
     except DefinitionError as error:
         raise refusal(function, str(error)) from error

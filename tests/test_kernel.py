@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.utilities.func_metadata import StrictJsonSchema, _inline_root_ref, func_metadata
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.shared.dispatcher import DispatchContext
 from mcp_types import ListToolsResult, NotificationParams, Tool
+from pydantic import BaseModel
 
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import (
@@ -26,6 +29,7 @@ from mcp_transport.kernel import (
     adopt_context,
     conform,
     open_envelope,
+    output_schema,
 )
 from mcp_transport.kernel.events import Listening
 from mcp_transport.protocol.headers import Headers
@@ -33,6 +37,17 @@ from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import Notification, Request
 from mcp_transport.protocol.principal import Principal
+
+
+class Branch(BaseModel):
+    """A model that its own schema refers to."""
+
+    branches: list[Branch] = []
+
+
+def tree() -> Branch:
+    """Return a root."""
+    return Branch()
 
 
 class Recorder:
@@ -92,6 +107,20 @@ def test_the_runner_is_built_and_closed_as_the_kernel_does_it() -> None:
     assert [*runner.parameters][:3] == ["server", "connection", "lifespan_state"]
     assert "init_options" in runner.parameters
     assert [*inspect.signature(aclose_shielded).parameters] == ["connection"]
+
+
+def test_the_schema_of_a_result_is_made_as_the_sdk_makes_that_of_what_it_reads() -> None:
+    """By `_output_adapter`, `_inline_root_ref` and `StrictJsonSchema` of its function metadata."""
+
+    metadata = func_metadata(tree)
+    adapter = metadata._output_adapter(metadata.output_model)
+    read = _inline_root_ref(adapter.json_schema(schema_generator=StrictJsonSchema))
+    assert read == metadata.output_schema
+    assert (output_schema(metadata) or {})["type"] == "object"
+
+
+def test_the_span_of_a_message_is_that_of_the_sdks_middleware() -> None:
+    assert [*inspect.signature(OpenTelemetryMiddleware.__call__).parameters] == ["self", "ctx", "call_next"]
 
 
 async def test_a_call_gets_context_progress_questions_and_its_request() -> None:

@@ -49,7 +49,7 @@ class Reading:
     def begin(cls, user: Any, key: str, asked: Mapping[str, str], cursor: str = "") -> Reading:
         """Begin where a cursor says; that payloads are looked at is logged once, then the cursor says so."""
         reading = cls(user=str(user.pk), key=key, payloads=asked.get("payloads") == "1" and may_see_payloads(user))
-        known = reading._known(cursor)
+        known = reading._read_cursor(cursor)
         reading.after = known.get("after", {})
         if reading.payloads and not known.get("payloads"):
             logger.info("user %s looks at the payloads of session %s", user.pk, short_id(key))
@@ -65,7 +65,7 @@ class Reading:
     def _salt(self) -> str:
         return f"{__name__}:{self.user}:{self.key}"
 
-    def _known(self, cursor: str) -> dict[str, Any]:
+    def _read_cursor(self, cursor: str) -> dict[str, Any]:
         try:
             known: dict[str, Any] = signing.loads(cursor, salt=self._salt, max_age=_CURSOR_SECONDS)
         except signing.BadSignature:

@@ -161,7 +161,7 @@ class SessionAdmin(_Admin):
         if not _KEY.fullmatch(key):
             return JsonResponse({"over": True})
         cursor = request.headers.get("X-Cursor", "")
-        return _told(live.session_news, live.Reading.begin(request.user, key, request.GET, cursor))
+        return _answer_with(live.session_news, live.Reading.begin(request.user, key, request.GET, cursor))
 
     @_readable
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
@@ -179,7 +179,7 @@ class SessionAdmin(_Admin):
     def dashboard_live_view(self, request: HttpRequest) -> HttpResponse:
         """Tell a page that polls what the dashboard shows by now."""
         self._check_may_view(request)
-        return _told(live.dashboard_news)
+        return _answer_with(live.dashboard_news)
 
     def _check_may_view(self, request: HttpRequest) -> None:
         if not self.has_view_or_change_permission(request):
@@ -287,7 +287,7 @@ async def _end_all(keys: Iterable[str]) -> tuple[list[str], BackendError | None]
     return ended, None
 
 
-def _told(
+def _answer_with(
     news: Callable[_P, Coroutine[Any, Any, dict[str, Any]]], *args: _P.args, **kwargs: _P.kwargs
 ) -> JsonResponse:
     """Answer with what is new, or with what keeps it from being known."""

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from mcp_transport.deployment import project
-from mcp_transport.deployment.trial import Found
+from mcp_transport.deployment.preflight import ProjectReport
 from mcp_transport.deployment.values import Deployment
 
-__all__ = ["LOADS_PROJECT", "NAMES_APPLICATION", "advice", "needs_trial", "remarks"]
+__all__ = ["LOADS_PROJECT", "NAMES_APPLICATION", "advice", "needs_preflight", "remarks"]
 
 NAMES_APPLICATION: Final = frozenset({"docker", "systemd"})
 """The targets whose files start the application."""
@@ -24,7 +24,7 @@ _HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S1
 _SEVERAL_NODES: Final = frozenset({"compose", "kubernetes", "systemd", *_PROXIES})
 
 
-def needs_trial(targets: Set[str]) -> bool:
+def needs_preflight(targets: Set[str]) -> bool:
     """Tell whether any of these targets depends on what the project is."""
     return bool(targets & (LOADS_PROJECT | _PROXIES))
 
@@ -49,10 +49,10 @@ def remarks(deployment: Deployment, output: Path, targets: Set[str]) -> Iterator
         )
 
 
-_Rule = Callable[[Deployment, Found, Set[str]], Iterator[str]]
+_Rule = Callable[[Deployment, ProjectReport, Set[str]], Iterator[str]]
 
 
-def advice(deployment: Deployment, found: Found, targets: Set[str]) -> list[str]:
+def advice(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> list[str]:
     """Return what is to be done before these targets work."""
     if found.settings_fault:
         if not targets & LOADS_PROJECT:
@@ -64,7 +64,7 @@ def advice(deployment: Deployment, found: Found, targets: Set[str]) -> list[str]
     return [sentence for rule in _RULES for sentence in rule(deployment, found, targets)]
 
 
-def _debug(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _debug(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if found.is_debug and targets & LOADS_PROJECT:
         yield (
             f"DEBUG is on in {deployment.settings_module}, whatever DJANGO_DEBUG says: set DEBUG = False for "
@@ -72,7 +72,7 @@ def _debug(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[
         )
 
 
-def _hosts(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _hosts(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if not found.has_host and targets & (LOADS_PROJECT | _PROXIES):
         yield (
             f"ALLOWED_HOSTS of {deployment.settings_module} does not have {deployment.host}, so every request is "
@@ -80,7 +80,7 @@ def _hosts(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[
         )
 
 
-def _https(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _https(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if deployment.tls and not found.knows_https and targets & (LOADS_PROJECT | _PROXIES):
         yield (
             f"SECURE_PROXY_SSL_HEADER of {deployment.settings_module} does not name X-Forwarded-Proto, so Django "
@@ -89,7 +89,7 @@ def _https(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[
         )
 
 
-def _path(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _path(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if found.paths and deployment.path not in found.paths and targets & (_PROXIES | {"compose", "kubernetes"}):
         yield (
             f"The endpoint is at {found.paths[0]}, and the files have {deployment.path}: name its path with --path "
@@ -97,7 +97,7 @@ def _path(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[s
         )
 
 
-def _secret_key(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _secret_key(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if found.has_example_key and targets & LOADS_PROJECT:
         yield (
             f"SECRET_KEY of {deployment.settings_module} is the insecure one that startproject wrote: read it from "
@@ -105,7 +105,7 @@ def _secret_key(deployment: Deployment, found: Found, targets: Set[str]) -> Iter
         )
 
 
-def _sessions(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _sessions(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if not targets & _SEVERAL_NODES or deployment.nodes == 1:
         return
     redis = "point the cache that MCP_TRANSPORT['CACHE'] names at Redis (docs/howto/redis.md)"
@@ -122,7 +122,7 @@ def _sessions(deployment: Deployment, found: Found, targets: Set[str]) -> Iterat
         )
 
 
-def _databases(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _databases(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     aliases = ", ".join(repr(alias) for alias in found.sqlite)
     writable = f"/var/lib/{deployment.name}/"
     if found.sqlite and targets & _CONTAINERS:
@@ -137,7 +137,7 @@ def _databases(deployment: Deployment, found: Found, targets: Set[str]) -> Itera
         )
 
 
-def _static_files(deployment: Deployment, found: Found, targets: Set[str]) -> Iterator[str]:
+def _static_files(deployment: Deployment, found: ProjectReport, targets: Set[str]) -> Iterator[str]:
     if not found.has_static_files or found.serves_static_files:
         return
     if not found.static_root and targets & (LOADS_PROJECT | _PROXIES):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from mcp_transport.engine.clock import wait
+from mcp_transport.engine.inquiries import Inquiries
 from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Cleared, Doubted
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -25,20 +25,12 @@ _Place = tuple[str, str, RequestId]
 """Of a request: the key of its session, its stream, its id."""
 
 
-class _Question:
-    """Waits for a node's word on a request."""
-
-    def __init__(self, place: _Place) -> None:
-        self.place, self.answered = place, asyncio.Event()
-        self.is_over: bool | None = None
-
-
 class Clearing:
     """Asks the nodes that run requests whether these are over, and takes those of this node off the books."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._asked: set[_Question] = set()
+        self._inquiries: Inquiries[bool] = Inquiries(node.clock, _PATIENCE)
 
     async def are_over(self, key: str, flights: Sequence[Flight]) -> bool | None:
         """Tell whether requests on the books are over, and off them by now; None when a node does not say."""
@@ -49,14 +41,7 @@ class Clearing:
         node, place = self._node, (key, flight.stream, flight.request_id)
         if flight.node == node.id:
             return await self._clear(*place)
-        question = _Question(place)
-        self._asked.add(question)
-        try:
-            if await node.backend.send(flight.node, Doubted(*place, node.id)):
-                await wait(node.clock, question.answered, _PATIENCE)
-        finally:
-            self._asked.discard(question)
-        return question.is_over
+        return await self._inquiries.ask(place, node.backend.send(flight.node, Doubted(*place, node.id)))
 
     def receive(self, message: Doubted | Cleared) -> None:
         """Answer another node's doubt, or hand its word to those who wait for it."""
@@ -64,10 +49,7 @@ class Clearing:
         if isinstance(message, Doubted):
             self._node.lifecycle.spawn(self._answer(message.node, place))
             return
-        for question in self._asked:
-            if question.place == place:
-                question.is_over = message.is_over
-                question.answered.set()
+        self._inquiries.answer(place, message.is_over)
 
     async def _answer(self, asker: str, place: _Place) -> None:
         self._node.tell(asker, Cleared(*place, await self._clear(*place)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_transport.backends.base import Holder
 from mcp_transport.engine.clock import wait
+from mcp_transport.engine.inquiries import Inquiries
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
@@ -32,7 +33,7 @@ class Marks:
         self._node = node
         self._due: set[str] = set()
         self._leaving: dict[str, asyncio.Task[None]] = {}
-        self._asked: dict[str, asyncio.Future[int]] = {}
+        self._inquiries: Inquiries[int] = Inquiries(node.clock, _PATIENCE)
 
     def delivered(self, stream: OpenStream) -> None:
         """Note that a stream went on."""
@@ -45,10 +46,19 @@ class Marks:
         is_held = self._node.streams.get((stream.key, stream.stream)) is stream
         if is_held and not stream.is_over and not self._node.is_stopping:
             self._due.discard(stream.key)
-            leaving = self._leaving[stream.key] = self._node.lifecycle.spawn(self._mark(stream, left=stream.epoch))
-            leaving.add_done_callback(lambda _: self._leaving.pop(stream.key, None))
+            leaving = self._node.lifecycle.spawn(self._mark(stream, left=stream.epoch))
+            if stream.stream == GET_STREAM:
+                self._note_leaving(stream.key, leaving)
         elif stream.stream == GET_STREAM and stream.key in self._due:
             self._node.lifecycle.spawn(self._settle(stream))
+
+    def _note_leaving(self, key: str, leaving: asyncio.Task[None]) -> None:
+        def forget(_: asyncio.Task[None]) -> None:
+            if self._leaving.get(key) is leaving:  # another one may have left since
+                del self._leaving[key]
+
+        self._leaving[key] = leaving
+        leaving.add_done_callback(forget)
 
     async def settle(self, key: str) -> None:
         """Tell the store how far a session's GET stream was delivered here, if it is held here."""
@@ -62,20 +72,14 @@ class Marks:
 
         That is 0 where the node does not say in time: its client may be told again what the store does not know of.
         """
-        answer = self._asked.setdefault(key, asyncio.get_running_loop().create_future())
-        try:
-            if await self._node.backend.send(previous.node, Superseded(key, GET_STREAM, epoch, self._node.id)):
-                await asyncio.wait([answer], timeout=_PATIENCE)
-        except BackendError:
-            pass
-        finally:
-            self._asked.pop(key, None)
-        return answer.result() if answer.done() else 0
+        superseded = Superseded(key, GET_STREAM, epoch, self._node.id)
+        with suppress(BackendError):
+            return await self._inquiries.ask(key, self._node.backend.send(previous.node, superseded)) or 0
+        return 0
 
     def receive(self, message: GaveWay) -> None:
         """Take a node's word on how far it has delivered a stream."""
-        if (answer := self._asked.get(message.key)) is not None and not answer.done():
-            answer.set_result(message.delivered)
+        self._inquiries.answer(message.key, message.delivered)
 
     async def _settle_later(self, stream: OpenStream) -> None:
         await wait(self._node.clock, stream.ended, _EVERY)

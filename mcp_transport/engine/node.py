@@ -291,7 +291,8 @@ class Node:
     def _cancel(self, message: CancelCall) -> None:
         call = self.calls.get((message.key, message.request_id))
         if call is not None and message.stream in ("", call.stream):
-            call.cancel_by_staff() if message.by_staff else call.cancel()
+            cancel = call.cancel_by_staff if message.by_staff else call.cancel
+            cancel()
 
     def _log_call(self, key: str, stream: str, request_id: RequestId | None) -> None:
         if (writer := self.writers.get((key, stream))) is not None:

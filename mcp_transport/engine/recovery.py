@@ -42,7 +42,10 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
     """
     key, name, session = stream.key, stream.stream, stream.session
     if session is None or (await node.backend.get(key) is None and not await node.restore(session)):
-        end_session(node, key) if session is None else node.expiry.end(session)
+        if session is None:
+            end_session(node, key)
+        else:
+            node.expiry.end(session)
         return (key, name) in node.writers  # whose calls have an end that is yet to come
     if (writer := node.writers.get((key, name))) is not None:
         await writer.check()

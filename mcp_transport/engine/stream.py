@@ -294,7 +294,7 @@ class OpenStream:
         """
         event_id = str(Cursor(self.stream, self.cursor, moved=True))
         if self._opening != sse.COMMENT:
-            return f"id: {event_id}\ndata: \n\n".encode()
+            return sse.id_event(event_id)
         text = "another stream of this session gets its messages from now on"
         level = (self.session and self.session.log_level) or "info"  # which the client wants to hear
         params = {"level": level, "logger": "mcp_transport", "data": text}

@@ -70,7 +70,7 @@ def ago(text: str) -> float:
     """Read a duration, and return the time so long before now. Raises: ArgumentTypeError."""
     found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
     if not found:
-        raise argparse.ArgumentTypeError(f"expected a duration such as 90s, 15m, 1h, 2d or 1w, got {_told(text)}")
+        raise argparse.ArgumentTypeError(f"expected a duration such as 90s, 15m, 1h, 2d or 1w, got {_quoted(text)}")
     return time.time() - int(found[1]) * _UNITS[found[2]]
 
 
@@ -81,7 +81,7 @@ def instant(text: str) -> float:
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
-        wrong = f"expected a time with its offset, such as 2026-01-31T12:00:00Z, got {_told(text)}"
+        wrong = f"expected a time with its offset, such as 2026-01-31T12:00:00Z, got {_quoted(text)}"
         raise argparse.ArgumentTypeError(wrong)
     return found.timestamp()
 
@@ -93,12 +93,10 @@ def request_id(text: str) -> RequestId:
     except (ValueError, RecursionError):
         value = text
     if not is_request_id(value):
-        wrong = (
-            f"""expected a string or an integer, got {_told(text)}: put a string that is JSON into quotes, '"true"'"""
-        )
-        raise argparse.ArgumentTypeError(wrong)
+        advice = """put a string that is JSON into quotes, '"true"'"""
+        raise argparse.ArgumentTypeError(f"expected a string or an integer, got {_quoted(text)}: {advice}")
     return value
 
 
-def _told(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["COMMENT", "HEADERS", "event", "priming_event", "retry"]
+__all__ = ["COMMENT", "HEADERS", "event", "id_event", "priming_event", "retry"]
 
 # A comment line keeps proxies from closing a silent stream; clients skip it (2026-07-28, streamable-http).
 COMMENT: Final = b": keep-alive\n\n"
@@ -32,6 +32,11 @@ def priming_event(event_id: str, retry_ms: int) -> bytes:
     2025-11-25, basic/transports, "Sending Messages", item 6.
     """
     return f"id: {event_id}\nretry: {retry_ms}\ndata: \n\n".encode()
+
+
+def id_event(event_id: str) -> bytes:
+    """Frame an id to resume from, without data."""
+    return f"id: {event_id}\ndata: \n\n".encode()
 
 
 def retry(milliseconds: int) -> bytes:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from django.core.management import CommandError, call_command
 
-from mcp_transport.deployment import TARGETS, Deployment, project, trial
+from mcp_transport.deployment import TARGETS, Deployment, preflight, project
 from mcp_transport.deployment.advice import advice
 from mcp_transport.protocol.policy import Policy
 from tests.cluster.node import Node
@@ -130,7 +130,7 @@ def test_the_application_is_the_project_s_own(
     ],
 )
 def test_an_application_that_cannot_be_served_has_a_fault(application: str, fault: str) -> None:
-    assert trial.fault_of(application) == fault
+    assert preflight.fault_of(application) == fault
 
 
 def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_the_endpoint_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytes
     fresh.append(folder / "moved/asgi.py", MOUNTED)
     monkeypatch.syspath_prepend(folder)
     names = {"settings_module": "moved.settings", "application": "moved.asgi:application"}
-    found = trial.run(Deployment(policy=Policy(), path="/own/mcp", **names))
+    found = preflight.run(Deployment(policy=Policy(), path="/own/mcp", **names))
     assert found.paths == ["/api/mcp", "/own/mcp", "/tools/mcp"]
 
 
@@ -269,7 +269,7 @@ def test_each_target_is_warned_of_what_matters_to_it(
 ) -> None:
     deployment = Deployment(policy=Policy(), **options)
     for target in EVERY:
-        sentences = advice(deployment, trial.Found(**found), {target})
+        sentences = advice(deployment, preflight.ProjectReport(**found), {target})
         assert [topic for topic, targets in told.items() if target in targets] == [
             topic for topic in told for sentence in sentences if topic in sentence
         ], target
@@ -282,7 +282,7 @@ def test_each_target_is_warned_of_what_matters_to_it(
 def deployed(*words: str) -> str:
     """Return what the command says on the standard error."""
     err = StringIO()
-    call_command("mcp_deploy", *words, "--no-trial", stdout=StringIO(), stderr=err)
+    call_command("mcp_deploy", *words, "--no-preflight", stdout=StringIO(), stderr=err)
     return err.getvalue()
 
 
@@ -348,7 +348,7 @@ def test_nginx_serves_what_the_project_has_collected(tmp_path: Path, needs: Call
     needs("nginx")
     folder = fresh.project(tmp_path / "shop", more='STATIC_ROOT = BASE_DIR / "collected"\n')
     assert fresh.manage(folder, "collectstatic", "--noinput").returncode == 0
-    words = ("nginx", "--no-trial", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")
+    words = ("nginx", "--no-preflight", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")
     assert fresh.manage(folder, "mcp_deploy", *words).returncode == 0
     emitted = (folder / "deploy/nginx/nginx.conf").read_text()
     options = {"directory": str(folder), "static_url": "/static/", "static_root": "collected"}

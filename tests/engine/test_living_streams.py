@@ -115,6 +115,19 @@ async def test_a_get_right_behind_one_that_left_is_not_given_its_messages_again(
     assert (await second.message())["params"]["data"] == "b"
 
 
+async def test_a_calls_stream_that_is_left_too_does_not_hide_that_the_get_stream_was(clients):
+    client, _ = clients
+    first, call = await client.get(), await client.call("count", {"steps": 1})
+    await client.call("whisper", {"text": "a"})
+    assert (await first.message())["params"]["data"] == "a"
+    await call.frame()
+    first.close()
+    call.close()
+    second = await client.get()
+    await client.call("whisper", {"text": "b"})
+    assert (await second.message())["params"]["data"] == "b"
+
+
 class _Shared(MemoryBackend):
     """A store as several processes share it, of which some may be dead."""
 

@@ -10,8 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
-from mcp_transport.deployment import TARGETS, Deployment, emit, project, trial
-from mcp_transport.deployment.advice import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_trial, remarks
+from mcp_transport.deployment import TARGETS, Deployment, emit, preflight, project
+from mcp_transport.deployment.advice import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_preflight, remarks
 from mcp_transport.deployment.values import Files
 from mcp_transport.management.numbers import whole_number
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             "--check", action="store_true", help="write nothing; fail if the folder has anything else"
         )
         parser.add_argument(
-            "--no-trial",
+            "--no-preflight",
             action="store_true",
             help="do not load the project to see whether it works when deployed",
         )
@@ -39,14 +39,14 @@ class Command(BaseCommand):
             if item.metadata:
                 _add_option(parser, item, defaults.get(item.name, item.default))
 
-    def handle(self, *args: Any, target: str, output: str, check: bool, no_trial: bool, **options: Any) -> None:
+    def handle(self, *args: Any, target: str, output: str, check: bool, no_preflight: bool, **options: Any) -> None:
         names = list(TARGETS) if target == "all" else [target]
         deployment, emitted = _emitted(names, options, Path(output))
         if check:
             for name, files in emitted.items():
                 _check(files, Path(output, name))
             return
-        advised = [] if no_trial else _tried(deployment, {*names})
+        advised = [] if no_preflight else _preflight(deployment, {*names})
         for files in emitted.values():
             self._write(files)
         for sentence in [*advised, *remarks(deployment, Path(output), {*names})]:
@@ -99,14 +99,14 @@ def _placed(files: Files, folder: Path) -> dict[Path, str]:
     return {folder / path: text for path, text in files.items()}
 
 
-def _tried(deployment: Deployment, targets: Set[str]) -> list[str]:
+def _preflight(deployment: Deployment, targets: Set[str]) -> list[str]:
     """Try the project as the files run it; return what is to be done. Raises: CommandError if it is not there."""
-    if not needs_trial(targets):
+    if not needs_preflight(targets):
         return []
     module = deployment.settings_module
     if targets & LOADS_PROJECT and not project.exists(module):
         raise CommandError(f"--settings-module: {module} cannot be found; name the settings module of the project.")
-    found = trial.run(deployment)
+    found = preflight.run(deployment)
     if found.application_fault and targets & NAMES_APPLICATION:
         raise CommandError(
             f"--application: {deployment.application} cannot be served ({found.application_fault}); "

@@ -1,4 +1,4 @@
-"""A trial of the project in a process of its own, with the environment that the emitted files set."""
+"""A preflight check of the project in a process of its own, with the environment that the emitted files set."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, Final
 from mcp_transport.deployment.docker import THROWAWAY
 from mcp_transport.deployment.values import Deployment
 
-__all__ = ["Found", "fault_of", "run"]
+__all__ = ["ProjectReport", "fault_of", "run"]
 
 _SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ProjectReport:
     """What the project is with that environment; no secret is among it."""
 
     settings_fault: str = ""
@@ -46,7 +46,7 @@ class Found:
     """Where the endpoint is, as far as that can be told."""
 
 
-def run(deployment: Deployment) -> Found:
+def run(deployment: Deployment) -> ProjectReport:
     """Return what a deployment's project is; it is asked as its containers will run it."""
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", __name__, deployment.application, deployment.host, deployment.path],
@@ -58,9 +58,10 @@ def run(deployment: Deployment) -> Found:
         check=False,
     )
     try:
-        return Found(**json.loads(done.stdout.rpartition("\n")[2]))
+        return ProjectReport(**json.loads(done.stdout.rpartition("\n")[2]))
     except ValueError:  # it ended itself, or was killed
-        return Found(settings_fault=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+        *_, last = f"exit status {done.returncode}", *done.stderr.strip().splitlines()
+        return ProjectReport(settings_fault=last)
 
 
 def _environment(deployment: Deployment) -> dict[str, str]:
@@ -76,20 +77,20 @@ def _environment(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def _try(application: str, host: str, path: str) -> Found:
+def _report(application: str, host: str, path: str) -> ProjectReport:
     """Load the settings and the application of this process."""
     import django
 
     try:
         django.setup()
-        known = _known(host)
+        facts = _settings_facts(host)
     except Exception as error:
-        return Found(settings_fault=_told(error))
+        return ProjectReport(settings_fault=_summary(error))
     fault = fault_of(application)  # imports it: an endpoint that it mounts is known afterwards
-    return Found(**known, application_fault=fault, paths=_paths(path))
+    return ProjectReport(**facts, application_fault=fault, paths=_paths(path))
 
 
-def _known(host: str) -> dict[str, Any]:
+def _settings_facts(host: str) -> dict[str, Any]:
     from django.conf import settings
     from django.http.request import validate_host
 
@@ -139,16 +140,16 @@ def fault_of(application: str) -> str:
     try:
         is_wsgi = isinstance(getattr(import_module(module), attribute), WSGIHandler)
     except Exception as error:
-        return _told(error)
+        return _summary(error)
     return "it is a WSGI application" if is_wsgi else ""
 
 
-def _told(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 if __name__ == "__main__":
-    found = json.dumps(asdict(_try(*sys.argv[1:])))
+    found = json.dumps(asdict(_report(*sys.argv[1:])))
     # On a line of its own: settings may print, too.
     sys.stdout.write(f"\n{found}")
