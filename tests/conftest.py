@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from mcp_transport.supervision import forget_failures
-from tests import loop_guard
-from tests.canaries import Watch
-from tests.redis_users import watched
+from tests.support import loop_guard
+from tests.support.canaries import Watch
+from tests.support.redis.users import watched
 
 
 @pytest.fixture(scope="session")

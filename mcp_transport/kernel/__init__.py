@@ -2,7 +2,7 @@
 
 The SDK serves one request without a loop of its own when it is given a connection built from facts and a
 dispatch context. Those seams may move in a minor release, so nothing outside this package imports them, and
-`tests/test_kernel.py` fails loudly when one moves.
+`tests/kernel/test_seams.py` fails loudly when one moves.
 """
 
 from __future__ import annotations

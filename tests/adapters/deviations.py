@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tests.adapters.refusals import OVER_WSGI, SINGLES, Single
-from tests.adapters.servers import WSGI
+from tests.support.application_servers import WSGI
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.adapters.client import INITIALIZE, Session, call, fresh, post, rpc, text
 from tests.adapters.refusals import ECHO, SINGLES, Single
-from tests.adapters.wire import HOST, Answer, Carrier, Request
+from tests.support.requests import INITIALIZE, Session, call, fresh, post, rpc, text
+from tests.support.wire import HOST, Answer, Carrier, Request
 
 Play = Callable[[Carrier], Awaitable[None]]
 

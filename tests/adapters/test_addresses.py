@@ -11,10 +11,10 @@ from django.test import Client, override_settings
 
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.session import session_key
-from tests.adapters.client import INITIALIZE, post
-from tests.adapters.inprocess import Direct, Visit, scope_of
-from tests.adapters.site import settings as site
-from tests.adapters.wire import BOTH, Carrier
+from tests.support.inprocess import Direct, Visit, scope_of
+from tests.support.requests import INITIALIZE, post
+from tests.support.site import settings as site
+from tests.support.wire import BOTH, Carrier
 
 InProcess = Callable[[str], Carrier]
 

@@ -14,12 +14,12 @@ from django.test import override_settings
 
 from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
-from tests.adapters.client import Session, call, fresh, text
-from tests.adapters.conftest import application
-from tests.adapters.inprocess import Direct, Message, Visit, scope_of
 from tests.adapters.refusals import ECHO, SINGLES
-from tests.adapters.site import settings as site
-from tests.adapters.wire import HOST, PATIENCE, Carrier, Request
+from tests.support.inprocess import Direct, Message, Visit, scope_of
+from tests.support.requests import Session, call, fresh, text
+from tests.support.served import application
+from tests.support.site import settings as site
+from tests.support.wire import HOST, PATIENCE, Carrier, Request
 
 InProcess = Callable[[str], Carrier]
 _SHORT = 0.05

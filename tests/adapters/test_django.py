@@ -14,10 +14,10 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import include, path, reverse
 
 from mcp_transport.bootstrap import endpoint
-from tests.adapters.client import SESSIONLESS, alone, call
-from tests.adapters.inprocess import Direct
 from tests.adapters.refusals import ECHO
-from tests.adapters.wire import BOTH, Carrier, Request
+from tests.support.inprocess import Direct
+from tests.support.requests import SESSIONLESS, alone, call
+from tests.support.wire import BOTH, Carrier, Request
 
 InProcess = Callable[[str], Carrier]
 _HEADERS = {

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.client import Session, call, fresh, text
-from tests.adapters.conftest import Connect
 from tests.adapters.deviations import CLOSES, NEVER_WAITS, expected
 from tests.adapters.exchanges import EXCHANGES, Exchange, play_single
 from tests.adapters.refusals import SINGLES
-from tests.adapters.servers import ADAPTERS, ASGI, WSGI
-from tests.adapters.site.prepare import log_in
-from tests.adapters.wire import Carrier
+from tests.support.application_servers import ADAPTERS, ASGI, WSGI
+from tests.support.requests import Session, call, fresh, text
+from tests.support.served import Connect
+from tests.support.site.prepare import log_in
+from tests.support.wire import Carrier
 
 InProcess = Callable[[str], Carrier]
 

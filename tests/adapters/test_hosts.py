@@ -17,9 +17,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.test import Client, RequestFactory, override_settings
 
 from mcp_transport.bootstrap import endpoint
-from tests.adapters.conftest import application
-from tests.adapters.inprocess import Direct, scope_of
-from tests.adapters.wire import BOTH, Carrier, Request
+from tests.support.inprocess import Direct, scope_of
+from tests.support.served import application
+from tests.support.wire import BOTH, Carrier, Request
 
 InProcess = Callable[[str], Carrier]
 Lines = tuple[tuple[str, str], ...]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.servers import ROOT, free_port
+from tests.support.application_servers import ROOT, free_port
 
 MEGABYTE = 1024 * 1024
 ADDRESS_SPACE = 640 * MEGABYTE

@@ -12,12 +12,12 @@ from django.conf import settings
 from django.test import override_settings
 
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, REQUEST_HEADERS
-from tests.adapters.client import Session, alone, call, post, text
-from tests.adapters.conftest import application
 from tests.adapters.exchanges import EXCHANGES, Exchange
-from tests.adapters.inprocess import Direct
-from tests.adapters.site import settings as site
-from tests.adapters.wire import HOST, Answer, Carrier, Request
+from tests.support.inprocess import Direct
+from tests.support.requests import Session, alone, call, post, text
+from tests.support.served import application
+from tests.support.site import settings as site
+from tests.support.wire import HOST, Answer, Carrier, Request
 
 InProcess = Callable[[str], Carrier]
 

@@ -21,14 +21,14 @@ from mcp_transport.auth.django_request import django_request
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
-from tests.adapters import servers
-from tests.adapters.client import call
-from tests.adapters.conftest import application
-from tests.adapters.inprocess import Direct, scope_of
-from tests.adapters.servers import Server
-from tests.adapters.site import prefixed
-from tests.adapters.site.prefixed import PREFIX, RESOURCE_URL
-from tests.adapters.wire import HOST, Carrier, Network, Request
+from tests.support import application_servers as servers
+from tests.support.application_servers import Server
+from tests.support.inprocess import Direct, scope_of
+from tests.support.requests import call
+from tests.support.served import application
+from tests.support.site import prefixed
+from tests.support.site.prefixed import PREFIX, RESOURCE_URL
+from tests.support.wire import HOST, Carrier, Network, Request
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CHALLENGE = f'resource_metadata="https://mcp.example{WELL_KNOWN}{PREFIX}/mcp"'

@@ -19,10 +19,10 @@ from mcp_transport import Context, operations, tool
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.history import Occasion
 from mcp_transport.protocol.session import session_key
-from tests.adapters.client import Session, fresh, rpc
-from tests.adapters.site import settings as site
-from tests.adapters.wire import PATIENCE, Answer, Carrier
-from tests.backends.redis.servers import RedisServer
+from tests.support.redis.servers import RedisServer
+from tests.support.requests import Session, fresh, rpc
+from tests.support.site import settings as site
+from tests.support.wire import PATIENCE, Answer, Carrier
 
 pytestmark = [
     pytest.mark.parametrize("adapter", ["view", "mounted"]),

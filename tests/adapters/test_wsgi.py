@@ -11,12 +11,12 @@ from collections.abc import Callable
 import pytest
 
 from mcp_transport.engine.node import Node
-from tests.adapters.client import INITIALIZE, Session, alone, call, fresh, post, rpc, text
-from tests.adapters.conftest import Connect
-from tests.adapters.inprocess import Synchronous
 from tests.adapters.refusals import ECHO
-from tests.adapters.servers import WSGI
-from tests.adapters.wire import HOST, PATIENCE, Carrier, Request
+from tests.support.application_servers import WSGI
+from tests.support.inprocess import Synchronous
+from tests.support.requests import INITIALIZE, Session, alone, call, fresh, post, rpc, text
+from tests.support.served import Connect
+from tests.support.wire import HOST, PATIENCE, Carrier, Request
 
 InProcess = Callable[[str], Carrier]
 

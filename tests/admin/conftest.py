@@ -12,9 +12,9 @@ from django.test import Client
 
 from mcp_transport import bootstrap
 from mcp_transport.protocol.session import session_key
-from tests.admin.visits import Visitor
-from tests.django.conftest import declarations, fresh_endpoint
-from tests.engine.conftest import gate
+from tests.support.endpoint import gate
+from tests.support.project import declarations, fresh_endpoint
+from tests.support.visits import Visitor
 
 __all__ = ["declarations", "fresh_endpoint", "gate"]
 

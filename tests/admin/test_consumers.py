@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from mcp_transport.admin import live
 from mcp_transport.consumers import DashboardConsumer, LiveConsumer
 from tests.admin.sockets import CLOSED, following, heard, socket
-from tests.admin.visits import LIST, aside
+from tests.support.visits import LIST, aside
 
 ROOT = Path(__file__).parents[2]
 PLACES = {"session": f"{LIST}{'A' * 26}/live/", "dashboard": f"{LIST}dashboard/live/"}
@@ -184,6 +184,6 @@ admin.autodiscover()
 assert reverse("admin:mcp_transport_session_dashboard_live")
 """
     command = [sys.executable, "-c", program]
-    environment = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PATH": ""}
+    environment = {"DJANGO_SETTINGS_MODULE": "tests.support.settings", "PATH": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.backends.base import NodeRecord, Overview
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.measures import Interval, Numbers, Tally, add_up
-from tests.admin.visits import LIST, Visitor, page
+from tests.support.visits import LIST, Visitor, page
 
 pytestmark = pytest.mark.django_db
 
@@ -207,7 +207,7 @@ def test_backend_that_cannot_list_says_so_and_shows_the_rest(admin_client: Clien
 
 
 def test_store_that_does_not_answer_is_said_so(admin_client: Client, settings: Any) -> None:
-    settings.CACHES = {"default": {"BACKEND": "tests.django.test_health.BrokenCache"}}
+    settings.CACHES = {"default": {"BACKEND": "tests.support.broken_cache.BrokenCache"}}
     assert "The session store does not answer" in page(admin_client.get(DASHBOARD), 503)
     response = admin_client.get(f"{DASHBOARD}live/")
     assert response.status_code == 503

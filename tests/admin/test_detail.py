@@ -18,9 +18,9 @@ from django.test import Client
 from mcp_transport import Context, bootstrap, operations, tool
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
-from tests.admin.visits import LIST, Visitor, aside, messages, page
-from tests.engine.client import until
-from tests.engine.tools import Gate
+from tests.support.client import until
+from tests.support.tools import Gate
+from tests.support.visits import LIST, Visitor, aside, messages, page
 
 Open = Callable[..., Visitor]
 

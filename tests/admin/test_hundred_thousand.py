@@ -20,9 +20,8 @@ from mcp_transport import bootstrap
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.protocol.session import Session, session_key
-from tests.admin.visits import LIST, ids
-from tests.api.conftest import ROOT
-from tests.backends.redis.servers import RedisServer, require_redis_server
+from tests.support.redis.servers import RedisServer, require_redis_server
+from tests.support.visits import LIST, ids
 
 COUNT = 100_000
 SECONDS = 0.3
@@ -176,7 +175,7 @@ def test_a_session_is_fast(boss: Client, server: RedisServer, page: str) -> None
 
 
 @pytest.mark.urls("mcpsite.urls")
-@pytest.mark.parametrize("url", [f"{LIST}dashboard/", f"{ROOT}sessions/?client=Claude+1.0", f"{ROOT}sessions/"])
+@pytest.mark.parametrize("url", [f"{LIST}dashboard/", "/mcp-api/sessions/?client=Claude+1.0", "/mcp-api/sessions/"])
 def test_other_pages_are_fast(boss: Client, server: RedisServer, url: str) -> None:
     check(look(boss, server, url), url)
 

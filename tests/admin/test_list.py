@@ -17,9 +17,9 @@ from mcp_transport.backends.base import NodeRecord, Page
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Session, session_key
-from tests.admin.visits import LIST, Visitor, ids, messages, page, status_of_ping
-from tests.auth.listeners import BADGE, SECRET, AnnsClient
-from tests.canaries import leaks
+from tests.support.canaries import leaks
+from tests.support.listeners import BADGE, SECRET, AnnsClient
+from tests.support.visits import LIST, Visitor, ids, messages, page, status_of_ping
 
 pytestmark = pytest.mark.django_db
 
@@ -288,7 +288,7 @@ def test_sessions_that_are_shared_are_all(admin_client: Client, three: list[str]
 
 @pytest.mark.parametrize("view", ["list", "change", "delete", "cancel", "end"])
 def test_store_that_does_not_answer_is_a_readable_page(view: str, admin_client: Client, settings: Any) -> None:
-    settings.CACHES = {"default": {"BACKEND": "tests.django.test_health.BrokenCache"}}
+    settings.CACHES = {"default": {"BACKEND": "tests.support.broken_cache.BrokenCache"}}
     key = "A" * 26
     match view:
         case "list":

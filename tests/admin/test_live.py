@@ -17,8 +17,8 @@ from mcp_transport.consumers import DashboardConsumer, LiveConsumer, SessionCons
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
 from tests.admin.sockets import CLOSED, following, heard, socket
-from tests.admin.visits import Visitor, aside, page
-from tests.engine.tools import Gate
+from tests.support.tools import Gate
+from tests.support.visits import Visitor, aside, page
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 LOOKS = "looks at the payloads"

@@ -10,7 +10,7 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.admin.visits import LIST, Visitor, page, status_of_ping
+from tests.support.visits import LIST, Visitor, page, status_of_ping
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shared_cache")]
 

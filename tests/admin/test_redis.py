@@ -11,10 +11,10 @@ from django.test import Client
 
 from mcp_transport import Context, bootstrap, tool
 from mcp_transport.engine.endpoint import Endpoint
-from tests.admin.visits import LIST, Visitor, elsewhere, ids, messages, page
-from tests.backends.redis.servers import RedisServer, require_redis_server
-from tests.canaries import PLANTED
-from tests.engine.tools import Gate
+from tests.support.canaries import PLANTED
+from tests.support.redis.servers import RedisServer, require_redis_server
+from tests.support.tools import Gate
+from tests.support.visits import LIST, Visitor, elsewhere, ids, messages, page
 
 
 @pytest.fixture(scope="module")

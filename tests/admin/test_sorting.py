@@ -16,7 +16,7 @@ from mcp_transport.backends.base import Page
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Session
-from tests.admin.visits import LIST, page
+from tests.support.visits import LIST, page
 
 pytestmark = pytest.mark.django_db
 

@@ -16,8 +16,8 @@ from mcp_transport import bootstrap
 from mcp_transport.api.base import OperatorView
 from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Session
-from tests.django.clients import open_session, status_of_ping
-from tests.django.conftest import declarations, fresh_endpoint
+from tests.support.project import declarations, fresh_endpoint
+from tests.support.project_clients import open_session, status_of_ping
 
 __all__ = ["declarations", "fresh_endpoint", "open_session", "status_of_ping"]
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mount the API for these tests alone."""
     for item in items:
         if "tests/api/" in item.path.as_posix():
-            item.add_marker(pytest.mark.urls("tests.api.urls"))
+            item.add_marker(pytest.mark.urls("tests.support.api_urls"))
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from mcp_transport.api.base import OperatorView
 from mcp_transport.protocol.session import session_key
 from tests.api.conftest import ROOT, store
 from tests.api.test_sessions import record
-from tests.engine.client import SessionClient, until
+from tests.support.client import SessionClient, until
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 

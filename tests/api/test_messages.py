@@ -15,9 +15,9 @@ from mcp_transport.protocol.session import session_key
 from tests.api.conftest import ROOT, Operator, store
 from tests.api.test_calls import ask
 from tests.api.test_sessions import record
-from tests.backends.redis.servers import RedisServer
-from tests.canaries import PLANTED
-from tests.engine.client import SessionClient
+from tests.support.canaries import PLANTED
+from tests.support.client import SessionClient
+from tests.support.redis.servers import RedisServer
 
 URL = f"{ROOT}sessions/{record(1).key}/messages/"
 

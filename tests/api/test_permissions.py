@@ -37,7 +37,7 @@ def ask(client: APIClient, method: str, path: str) -> Any:
 
 
 def test_every_route_is_among_these() -> None:
-    [mount] = get_resolver("tests.api.urls").url_patterns
+    [mount] = get_resolver("tests.support.api_urls").url_patterns
     shown = {str(route.pattern).replace("<str:id>", NOBODY.split("/")[1]) for route in mount.url_patterns}
     assert shown == {path for _, path, _, _ in ROUTES}
 

@@ -17,8 +17,8 @@ from mcp_transport.protocol.session import Flight, Session
 from tests.api.conftest import ROOT
 from tests.api.test_calls import ask
 from tests.api.test_sessions import pages, record
-from tests.backends.redis.servers import RedisServer
-from tests.engine.client import until
+from tests.support.client import until
+from tests.support.redis.servers import RedisServer
 
 SESSIONS = f"{ROOT}sessions/"
 NODE = "another"

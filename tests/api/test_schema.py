@@ -70,7 +70,7 @@ def served(superuser: APIClient) -> dict[str, Any]:
 
 
 def routes() -> Iterator[tuple[str, Any]]:
-    [mount] = get_resolver("tests.api.urls").url_patterns
+    [mount] = get_resolver("tests.support.api_urls").url_patterns
     for route in mount.url_patterns:
         yield "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(route.pattern)), route.callback.view_class
 
@@ -185,7 +185,7 @@ def test_tools_are_described_as_they_are_declared(busy: None, superuser: APIClie
 
 
 def test_tools_of_another_server_are_501(settings: Any, served: dict[str, Any], superuser: APIClient) -> None:
-    settings.MCP_TRANSPORT = {"SERVER": "tests.django.servers.high_level"}
+    settings.MCP_TRANSPORT = {"SERVER": "tests.support.mcp_servers.high_level"}
     answer = superuser.get(f"{ROOT}tools/")
     assert answer.status_code == 501
     check(served, "/tools/", "get", answer)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.attack.stage import BACKENDS, MIB, SERVERS, AttackedNode, Stage
 from tests.attack.wire import PATIENCE, Seen, ask, matches
-from tests.cluster.client import Client
+from tests.support.cluster.client import Client
 
 PAUSE_SECONDS = 0.5
 PEAK_BYTES = 512 * MIB

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tests.attack.attack import Attack, Measured, Scene
 from tests.attack.probe import Report
 from tests.attack.stage import AttackedNode, Stage
-from tests.cluster.processes import ROOT
+from tests.support.processes import ROOT
 
 PROBE_SECONDS = 30.0
 END_SECONDS = 2.0

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.client import SESSIONFUL
-from tests.cluster.processes import LOOPBACK
+from tests.support.cluster.client import SESSIONFUL
+from tests.support.processes import LOOPBACK
 
 BEAT_SECONDS, PING_SECONDS = 0.02, 0.1
 ANSWER_SECONDS = 120.0

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tests.cluster.node import Node
-from tests.cluster.processes import start_all, stop_all
-from tests.cluster.redis_server import RedisServer
+from tests.support.node import Node
+from tests.support.processes import start_all, stop_all
+from tests.support.redis.process import RedisServer
 
 SERVERS = ("daphne", "uvicorn-h11", "uvicorn-httptools")
 BACKENDS = ("memory", "redis")

@@ -18,7 +18,7 @@ from tests.attack.generated.requests import Generated, Generator
 from tests.attack.generated.run import Findings, raised_in
 from tests.attack.generated.shrinking import shrunk
 from tests.attack.wire import Seen, ask, matches
-from tests.cluster.processes import LOOPBACK
+from tests.support.processes import LOOPBACK
 
 FINE = Measured(
     attack=dataclasses.replace(ATTACKS["listen-to-numbers"], expected=("413 -32600",)),

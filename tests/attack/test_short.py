@@ -10,7 +10,7 @@ from tests.attack import attacks  # noqa: F401 (they enter themselves into the t
 from tests.attack.attack import ATTACKS
 from tests.attack.measuring import run_all
 from tests.attack.report import line
-from tests.cluster.processes import MissingProgramError, program
+from tests.support.processes import MissingProgramError, program
 
 SHORT = [attack for attack in ATTACKS.values() if attack.short]
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tests.adapters.wire import BOTH, HOST, Request
-from tests.cluster.client import META, SESSIONLESS, Client, rpc
-from tests.cluster.processes import LOOPBACK
+from tests.support.cluster.client import META, SESSIONLESS, Client, rpc
+from tests.support.processes import LOOPBACK
+from tests.support.wire import BOTH, HOST, Request
 
 PATIENCE = 15.0
 """Seconds after which a request counts as not answered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.django.conftest import declarations, fresh_endpoint
-from tests.engine.conftest import build_endpoint, clock, gate
+from tests.support.endpoint import build_endpoint, clock, gate
+from tests.support.project import declarations, fresh_endpoint
 
 __all__ = ["build_endpoint", "clock", "declarations", "fresh_endpoint", "gate"]

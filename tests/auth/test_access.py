@@ -17,7 +17,7 @@ from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.session import session_key
 from mcp_transport.server import build_server
-from tests.engine.client import Answer, SessionClient, send_sessionless
+from tests.support.client import Answer, SessionClient, send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -27,8 +27,8 @@ from mcp_transport.contrib.audit.values import MAX_ARGUMENT_BYTES, values_of, wo
 from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 from mcp_transport.protocol.principal import ANONYMOUS, Principal
 from mcp_transport.protocol.session import session_key
-from tests.auth.listeners import BADGE, SECRET, SIGNALS, AnnsClient, recording
-from tests.engine.client import send_sessionless
+from tests.support.client import send_sessionless
+from tests.support.listeners import BADGE, SECRET, SIGNALS, AnnsClient, recording
 
 ANN = Principal("https://auth.example.com", "7", name="ann")
 WHEN = 1_750_000_000.25

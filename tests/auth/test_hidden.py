@@ -23,8 +23,8 @@ from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.server import build_server
 from tests.auth.hidden_pairs import METHODS, REVISIONS, SESSIONS, Form, forms
 from tests.auth.test_access import ANN, BOB
-from tests.clock import FakeClock, settle
-from tests.engine.client import ENVELOPE, SessionClient, request, send
+from tests.support.client import ENVELOPE, SessionClient, request, send
+from tests.support.clock import FakeClock, settle
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -24,7 +24,7 @@ from mcp_transport.auth.introspection import IntrospectionAuthenticator
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, RESOURCE, AuthServer, auth_server, request, token, unhurried
-from tests.clock import FakeClock, settle
+from tests.support.clock import FakeClock, settle
 
 TOKEN = "an-opaque-token"
 CLIENT = {"client_id": "mcp", "client_secret": "s3cret"}

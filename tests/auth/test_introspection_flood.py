@@ -23,11 +23,11 @@ from mcp_transport.auth.introspection import IntrospectionAuthenticator
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.principal import Principal
-from tests.adapters.inprocess import Direct
-from tests.adapters.wire import BOTH, Request
 from tests.auth.issuer import ISSUER, RESOURCE, request
-from tests.clock import FakeClock
-from tests.engine.client import ENVELOPE
+from tests.support.client import ENVELOPE
+from tests.support.clock import FakeClock
+from tests.support.inprocess import Direct
+from tests.support.wire import BOTH, Request
 
 GOOD, NEW = "a-good-token", "another-good-token"
 PATIENCE = 10.0

@@ -22,7 +22,7 @@ from mcp_transport.auth.fetching import checked_url
 from mcp_transport.auth.jwks import FetchedKeys, SharedSecret, StaticKeys
 from mcp_transport.exceptions import ProtocolError
 from tests.auth.issuer import AuthServer, auth_server, jwk, pem, private_key, unhurried
-from tests.clock import FakeClock, settle
+from tests.support.clock import FakeClock, settle
 
 DAY = 24 * 3600.0
 

@@ -34,7 +34,7 @@ from tests.auth.issuer import (
     token,
     unhurried,
 )
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 KEYS = {"keys": [jwk("rsa-1"), jwk("ec-1"), jwk("rsa-2")]}
 SECRET = "a secret of thirty-two bytes or more"

@@ -10,8 +10,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import Context, bootstrap, prompt, resource, tool
 from mcp_transport.engine.endpoint import Endpoint
-from tests.canaries import PLANTED
-from tests.engine.client import SessionClient, send_sessionless
+from tests.support.canaries import PLANTED
+from tests.support.client import SessionClient, send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

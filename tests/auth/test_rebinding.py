@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.adapters import servers
-from tests.adapters.client import INITIALIZE, Session, call, post
-from tests.adapters.servers import ADAPTERS, Server
-from tests.adapters.wire import HOST, Answer, Network, Request
-from tests.auth.matrix import served
+from tests.support import application_servers as servers
+from tests.support.application_servers import ADAPTERS, Server
+from tests.support.requests import INITIALIZE, Session, call, post
+from tests.support.site import counting as served
+from tests.support.wire import HOST, Answer, Network, Request
 
 RIGHT = (("Authorization", f"Bearer {served.TOKEN}"),)
 TRUSTED = "https://app.example"

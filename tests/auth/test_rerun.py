@@ -19,10 +19,10 @@ from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key
 from mcp_transport.server import DeclaredTool
 from tests.auth.test_gate import Knows
-from tests.clock import FakeClock, settle
-from tests.engine.client import SessionClient, request, text_of
-from tests.engine.tools import KEYS
-from tests.tracing.test_rerun import Losing
+from tests.support.client import SessionClient, request, text_of
+from tests.support.clock import FakeClock, settle
+from tests.support.losing_backend import Losing
+from tests.support.tools import KEYS
 
 FULL = Principal("test", "one", name="one", scopes=frozenset({"read", "write"}))
 

@@ -27,7 +27,7 @@ from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
-from tests.engine.client import ENVELOPE
+from tests.support.client import ENVELOPE
 
 ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
 

@@ -27,10 +27,10 @@ from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.audit import AccessDenied, SessionClosed, SessionOpened, ToolCalled
 from mcp_transport.protocol.principal import ANONYMOUS
 from mcp_transport.protocol.session import session_key
-from tests.auth.listeners import ANN, BADGE, SECRET, AnnsClient, as_ann, hearing
-from tests.clock import FakeClock
-from tests.engine.client import Answer, request, send, send_sessionless, until
-from tests.engine.tools import Gate
+from tests.support.client import Answer, request, send, send_sessionless, until
+from tests.support.clock import FakeClock
+from tests.support.listeners import ANN, BADGE, SECRET, AnnsClient, as_ann, hearing
+from tests.support.tools import Gate
 
 pytestmark = pytest.mark.usefixtures("declarations", "tools")
 

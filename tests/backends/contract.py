@@ -20,7 +20,7 @@ from tests.backends.contract_operators import OperatorContract
 from tests.backends.contract_requests import RequestContract
 from tests.backends.contract_streams import StreamContract
 from tests.backends.contract_subscriptions import SubscriptionContract
-from tests.backends.parts import (
+from tests.support.backends import (
     ANN,
     BOB,
     KEY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.protocol.session import session_key
-from tests.backends.parts import HandClock, session
+from tests.support.backends import HandClock, session
 
 
 class CountingContract:

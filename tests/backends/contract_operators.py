@@ -7,7 +7,7 @@ import pytest
 from mcp_transport.backends.base import Backend
 from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.search import ORDERS, SessionQuery
-from tests.backends.parts import (
+from tests.support.backends import (
     ANN,
     BOB,
     KEY,

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from mcp_transport.backends.base import Backend
-from tests.backends.parts import ANN, KEY, OTHER_KEY, STREAM, HandClock, ended, flight, session
+from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, ended, flight, session
 
 
 class RequestContract:

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_transport.backends.base import Backend, NoRoom
 from mcp_transport.protocol.session import session_key
-from tests.backends.parts import (
+from tests.support.backends import (
     ANN,
     BOB,
     KEY,

@@ -18,7 +18,7 @@ from mcp_transport.backends.base import (
     TakenOver,
 )
 from mcp_transport.protocol.inbox import Broadcast
-from tests.backends.parts import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
+from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
 
 async def attach(

@@ -6,7 +6,7 @@ import pytest
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.protocol.inbox import Broadcast
-from tests.backends.parts import ANN, KEY, OTHER_KEY, POLICY, UNKNOWN_KEY, HandClock, session
+from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, UNKNOWN_KEY, HandClock, session
 
 MOST, BYTES = 3, 100
 UPDATED = "notifications/resources/updated"

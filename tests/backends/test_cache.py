@@ -17,7 +17,7 @@ from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.history import Ending
 from tests.backends.caches import BOUND, FailingCache, PausingCache
 from tests.backends.contract import BackendContract, assert_refuses_everything
-from tests.backends.parts import (
+from tests.support.backends import (
     ANN,
     KEY,
     OTHER_KEY,

@@ -15,7 +15,7 @@ from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Session
 from tests.backends.contract import BackendContract
-from tests.backends.parts import POLICY, HandClock
+from tests.support.backends import POLICY, HandClock
 
 
 class ShelfBackend(LocalBackend):

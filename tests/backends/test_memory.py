@@ -9,7 +9,7 @@ from mcp_transport.protocol.history import Ending
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
 from tests.backends.contract_room import RoomContract
-from tests.backends.parts import (
+from tests.support.backends import (
     ANN,
     BOB,
     KEY,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mcp_transport.backends.base import Event, Holder
 from mcp_transport.backends.streams import Inboxes, LocalSession, StreamLog
 from mcp_transport.protocol.inbox import Closed, NodeMessage
-from tests.backends.parts import events, flight
+from tests.support.backends import events, flight
 
 SIZES = st.lists(st.integers(0, 60), max_size=30)
 # How far each write of the pipeline reaches back: what is written again is a repeat.

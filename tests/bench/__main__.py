@@ -27,7 +27,7 @@ from tests.bench.results import command
 from tests.bench.servers import QUICK_SERVERS, SERVERS, Server
 from tests.bench.stage import FULL, QUICK, Facts, Scale, Stage
 from tests.bench.workloads import WORKLOADS
-from tests.cluster.processes import MissingProgramError
+from tests.support.processes import MissingProgramError
 
 ROUNDS = 3
 QUIET = 0.1

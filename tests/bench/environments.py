@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from tests.cluster.processes import ROOT, program
+from tests.support.processes import ROOT, program
 
 CACHE = ROOT / ".bench"
 PEERS = Path(__file__).parent / "peers"

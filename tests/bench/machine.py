@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench.environments import ENVIRONMENTS
 from tests.bench.servers import SERVERS
-from tests.cluster.processes import program
+from tests.support.processes import program
 
 _PACKAGES = (
     "django",

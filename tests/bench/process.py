@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tests.bench.environments import ENVIRONMENTS
 from tests.bench.servers import Server
-from tests.cluster.processes import LOOPBACK, START_SECONDS, Process, StartError, program
-from tests.cluster.redis_server import RedisServer
+from tests.support.processes import LOOPBACK, START_SECONDS, Process, StartError, program
+from tests.support.redis.process import RedisServer
 
 _CORES = sorted(os.sched_getaffinity(0))
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench.results import Results
 from tests.bench.tables import TABLES
-from tests.cluster.processes import ROOT
+from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 FIGURES = PAGE.with_suffix("")

@@ -19,7 +19,7 @@ from tests.bench.results import Results
 from tests.bench.servers import SERVERS
 from tests.bench.stage import Scale, Stage
 from tests.bench.workloads import WORKLOADS
-from tests.cluster.processes import MissingProgramError, program
+from tests.support.processes import MissingProgramError, program
 
 OURS, LIMIT, SDK = "mount-uvicorn-redis", "raw", "sdk-json"
 SHORT = Scale(seconds=0.7, warm_up=0.3)

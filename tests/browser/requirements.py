@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.cluster.processes import MissingProgramError, program
+from tests.support.processes import MissingProgramError, program
 
 
 def require() -> None:

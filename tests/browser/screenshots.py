@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from tests.browser.agent import Agent
 from tests.browser.stage import AdminStage
 from tests.browser.visitor import Browser, FloatRect, ViewportSize, Visitor, chromium, expect, stranger
-from tests.cluster.processes import ROOT
+from tests.support.processes import ROOT
 
 FOLDER = ROOT / "docs/images"
 MOST_BYTES, MOST_PIXELS = 200_000, 1500

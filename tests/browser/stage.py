@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Self
 
 from tests.browser.agent import Agent, agent
-from tests.cluster.node import Node
-from tests.cluster.processes import ROOT, start_all, stop_all
-from tests.cluster.redis_server import RedisServer
-from tests.cluster.stage import until
+from tests.support.cluster.stage import until
+from tests.support.node import Node
+from tests.support.processes import ROOT, start_all, stop_all
+from tests.support.redis.process import RedisServer
 
 SETTINGS = "tests.browser.site.settings"
 PREPARE_SECONDS = 60

@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.stage import AdminStage
 from tests.browser.visitor import BrowserContext, Visitor, expect, visitor
-from tests.cluster.node import Node
+from tests.support.node import Node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from tests.browser.requirements import require
 from tests.browser.site.policy import POLICY
 from tests.browser.site.prepare import PASSWORD, STAFF
-from tests.cluster.node import Node
-from tests.cluster.processes import program
+from tests.support.node import Node
+from tests.support.processes import program
 
 require()
 

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from tests.cluster.arrangement import Arrangement
-from tests.cluster.processes import LOOPBACK, ROOT, Process, StartError, is_free, program
+from tests.support.cluster.arrangement import Arrangement
+from tests.support.processes import LOOPBACK, ROOT, Process, StartError, is_free, program
 
 SETTINGS = "mcpsite.settings"
 APPLICATION = "mcpsite.asgi:application"

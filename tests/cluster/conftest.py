@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site
-from tests.cluster.processes import MissingProgramError, program
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site
+from tests.support.processes import MissingProgramError, program
 
 
 @pytest.fixture(scope="session", autouse=True)

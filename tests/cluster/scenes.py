@@ -7,9 +7,9 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.adapters.wire import PATIENCE
-from tests.cluster.node import Node
-from tests.cluster.stage import Stage
+from tests.support.cluster.stage import Stage
+from tests.support.node import Node
+from tests.support.wire import PATIENCE
 
 _SCENE_SECONDS = 3 * PATIENCE
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests import redis_users
-from tests.cluster.processes import LOOPBACK
-from tests.cluster.redis_server import RedisServer
+from tests.support.processes import LOOPBACK
+from tests.support.redis import users as redis_users
+from tests.support.redis.process import RedisServer
 
 SERVICE = "primary"
 CONFIGURATION = """\

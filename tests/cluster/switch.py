@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import Self
 
-from tests.cluster.processes import LOOPBACK
+from tests.support.processes import LOOPBACK
 
 PIECE = 65_536
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, numbers, rest, take, texts
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, numbers, rest, take, texts
 
 Pair = tuple[int, int]
 

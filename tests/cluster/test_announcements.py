@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.answer import Answer, Event
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, numbers, take, until
+from tests.support.cluster.answer import Answer, Event
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, numbers, take, until
 
 Pair = tuple[int, int]
 

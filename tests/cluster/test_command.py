@@ -21,8 +21,8 @@ from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
 from mcp_transport.protocol.session import session_key
-from tests.cluster.client import Client
-from tests.cluster.processes import LOOPBACK, ROOT, free_port, is_free
+from tests.support.cluster.client import Client
+from tests.support.processes import LOOPBACK, ROOT, free_port, is_free
 
 pytestmark = pytest.mark.slow
 SECONDS = 60

@@ -10,13 +10,13 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.adapters.wire import BOTH, PATIENCE
-from tests.cluster.client import Client
-from tests.cluster.load import Load
-from tests.cluster.nginx import Nginx
-from tests.cluster.node import Node
-from tests.cluster.processes import LOOPBACK
-from tests.cluster.stage import Stage, assert_lost, events_of, numbers, some_events, until
+from tests.support.cluster.client import Client
+from tests.support.cluster.load import Load
+from tests.support.cluster.stage import Stage, assert_lost, events_of, numbers, some_events, until
+from tests.support.nginx import Nginx
+from tests.support.node import Node
+from tests.support.processes import LOOPBACK
+from tests.support.wire import BOTH, PATIENCE
 
 DRAIN = 2.0
 EXIT = DRAIN + 2.0

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.adapters.wire import PATIENCE
-from tests.cluster.client import Client
-from tests.cluster.processes import ROOT
-from tests.cluster.stage import Stage, events_of, some_events, until
+from tests.support.cluster.client import Client
+from tests.support.cluster.stage import Stage, events_of, some_events, until
+from tests.support.processes import ROOT
+from tests.support.wire import PATIENCE
 
 DRAIN = 5.0
 STARTING = 30.0

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mcp_transport.protocol.session import session_key, short_id
-from tests.cluster.answer import Answer
-from tests.cluster.client import Client, calling, rpc
-from tests.cluster.node import Node
-from tests.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, some_events, until
+from tests.support.cluster.answer import Answer
+from tests.support.cluster.client import Client, calling, rpc
+from tests.support.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, some_events, until
+from tests.support.node import Node
 
 TWO_CRASHES = 3 * SOON
 

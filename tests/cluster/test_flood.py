@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, rest, result_of, take, until
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, rest, result_of, take, until
 
 Pair = tuple[int, int]
 

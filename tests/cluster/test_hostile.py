@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from mcp_transport.protocol.session import session_key
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, numbers, rest, take, until
-from tests.cluster.redis_server import RedisServer
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, numbers, rest, take, until
+from tests.support.redis.process import RedisServer
 
 Pair = tuple[int, int]
 

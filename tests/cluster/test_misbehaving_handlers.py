@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.answer import Answer
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, rest, result_of
-from tests.cluster.site.misbehaving import KINDS
+from tests.support.cluster.answer import Answer
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, rest, result_of
+from tests.support.cluster.site.misbehaving import KINDS
 
 DRAIN = 1.0
 EXIT = DRAIN + 12.0

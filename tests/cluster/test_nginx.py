@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.wire import HOST, Request
-from tests.cluster.client import Client
-from tests.cluster.nginx import Nginx
-from tests.cluster.node import SERVERS, Node
-from tests.cluster.processes import LOOPBACK
+from tests.support.cluster.client import Client
+from tests.support.nginx import Nginx
+from tests.support.node import SERVERS, Node
+from tests.support.processes import LOOPBACK
+from tests.support.wire import HOST, Request
 
 POST = Request(headers=(HOST,), body=b"{}")
 GET = Request(method="GET", headers=(HOST,))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.client import Client, calling, rpc
 from tests.cluster.scenes import Catastrophe, Play
-from tests.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, numbers, some_events
+from tests.support.cluster.client import Client, calling, rpc
+from tests.support.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, numbers, some_events
 
 play = Play()
 

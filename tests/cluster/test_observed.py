@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.protocol.session import session_key
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, numbers, rest, take, until
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, numbers, rest, take, until
 
 Pair = tuple[int, int]
 

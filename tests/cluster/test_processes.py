@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pytest
 from redis.exceptions import MovedError
 
-from tests.cluster.arrangement import Arrangement
-from tests.cluster.client import Client
-from tests.cluster.node import SERVERS, Node
-from tests.cluster.processes import (
+from tests.support.cluster.arrangement import Arrangement
+from tests.support.cluster.client import Client
+from tests.support.node import SERVERS, Node
+from tests.support.processes import (
     LOOPBACK,
     MissingProgramError,
     Process,
@@ -26,7 +26,7 @@ from tests.cluster.processes import (
     start_all,
     stop_all,
 )
-from tests.cluster.redis_server import RedisServer, form_cluster
+from tests.support.redis.process import RedisServer, form_cluster
 
 
 def status_of(port: int) -> int:

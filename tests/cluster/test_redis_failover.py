@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.cluster.answer import Answer, Event
-from tests.cluster.client import Client
-from tests.cluster.redis_server import RedisServer
 from tests.cluster.sentinel import Sentinel
-from tests.cluster.stage import Stage, events_of, numbers, some_events, until
 from tests.cluster.switch import Switch
+from tests.support.cluster.answer import Answer, Event
+from tests.support.cluster.client import Client
+from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
+from tests.support.redis.process import RedisServer
 
 FAILOVER_SECONDS = 15.0
 

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mcp_transport.protocol.session import session_key
-from tests.cluster.answer import Answer, Event
-from tests.cluster.client import Client
-from tests.cluster.node import Node
-from tests.cluster.redis_server import RedisServer
-from tests.cluster.stage import Stage, events_of, numbers, some_events, until
+from tests.support.cluster.answer import Answer, Event
+from tests.support.cluster.client import Client
+from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
+from tests.support.node import Node
+from tests.support.redis.process import RedisServer
 
 QUICKLY = 7.0
 REFUSED_SECONDS = 7.0

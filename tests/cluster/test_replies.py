@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.answer import Answer
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, rest, result_of, take
+from tests.support.cluster.answer import Answer
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, rest, result_of, take
 
 Pair = tuple[int, int]
 

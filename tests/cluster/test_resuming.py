@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from tests.cluster.answer import Answer, Event
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site, numbers, rest, result_of, take, texts, until
+from tests.support.cluster.answer import Answer, Event
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site, numbers, rest, result_of, take, texts, until
 
 Pair = tuple[int, int]
 

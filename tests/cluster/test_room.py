@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.cluster.client import Client, rpc
-from tests.cluster.stage import Stage
+from tests.support.cluster.client import Client, rpc
+from tests.support.cluster.stage import Stage
 
 LIMIT = 5
 CLIENTS = 20

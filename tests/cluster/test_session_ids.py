@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.cluster.client import Client
-from tests.cluster.fixtures import Site
+from tests.support.cluster.client import Client
+from tests.support.cluster.nodes import Site
 
 PLAIN, ROTATED, FOREIGN, STRICT, IDLE, BRIEF = range(6)
 OLD, NEW = (

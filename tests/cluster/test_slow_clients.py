@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.answer import Event
-from tests.cluster.client import Client, calling
-from tests.cluster.node import Node
-from tests.cluster.stage import Stage, events_of, numbers, some_events, until
 from tests.cluster.switch import Switch
+from tests.support.cluster.answer import Event
+from tests.support.cluster.client import Client, calling
+from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
+from tests.support.node import Node
 
 KEPT = 500
 STEPS = 15_000

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.answer import Answer
-from tests.cluster.client import Client
-from tests.cluster.node import Node
-from tests.cluster.processes import start_all, stop_all
-from tests.cluster.redis_server import RedisServer
 from tests.cluster.soak.watch import resident_kib
+from tests.support.cluster.answer import Answer
+from tests.support.cluster.client import Client
+from tests.support.node import Node
+from tests.support.processes import start_all, stop_all
+from tests.support.redis.process import RedisServer
 
 pytestmark = pytest.mark.slow
 
 SESSIONS, AT_ONCE = 1000, 50
 LEASE = 10.0
 PATIENCE = 20.0
-SITE = "tests.cluster.site"
+SITE = "tests.support.cluster.site"
 
 
 @pytest.fixture(scope="module")

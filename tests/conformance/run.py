@@ -34,10 +34,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from tests.cluster.arrangement import Arrangement
-from tests.cluster.processes import StartError
 from tests.conformance import probe, summary
 from tests.conformance.serve import APPLICATIONS, ROOT, SERVERS, SETTINGS, command, environment
+from tests.support.cluster.arrangement import Arrangement
+from tests.support.processes import StartError
 
 SUITE = "0.2.0-alpha.12"
 NODE = "24.21.0"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.node import Node
-from tests.cluster.processes import MissingProgramError, program, start_all, stop_all
-from tests.cluster.redis_server import RedisServer
+from tests.support.node import Node
+from tests.support.processes import MissingProgramError, program, start_all, stop_all
+from tests.support.redis.process import RedisServer
 
 SITE = "tests.deploy.showcase"
 

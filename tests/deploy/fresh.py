@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.core.management import call_command
 
-from tests.cluster.processes import ROOT
+from tests.support.processes import ROOT
 
 SECONDS = 60.0
 

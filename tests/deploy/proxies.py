@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.processes import LOOPBACK, Process, free_port, program
+from tests.support.processes import LOOPBACK, Process, free_port, program
 
 Edit = Callable[[str], str]
 

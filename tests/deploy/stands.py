@@ -7,9 +7,9 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from tests.cluster.client import Client
-from tests.cluster.processes import LOOPBACK
 from tests.deploy.proxies import Proxy
+from tests.support.cluster.client import Client
+from tests.support.processes import LOOPBACK
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy"

@@ -19,8 +19,8 @@ import yaml
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.docker import health_check
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.processes import program
-from tests.cluster.redis_server import RedisServer
+from tests.support.processes import program
+from tests.support.redis.process import RedisServer
 
 BIN = Path(sys.executable).parent
 SECONDS = 20.0

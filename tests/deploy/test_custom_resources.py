@@ -15,7 +15,7 @@ import yaml
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.processes import program
+from tests.support.processes import program
 
 pytestmark = pytest.mark.slow_deploy
 

@@ -22,8 +22,8 @@ from mcp_transport.deployment import Deployment, emit, server
 from mcp_transport.deployment.docker import health_check
 from mcp_transport.deployment.values import SERVERS
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.node import Node
-from tests.cluster.processes import LOOPBACK, free_port
+from tests.support.node import Node
+from tests.support.processes import LOOPBACK, free_port
 
 BIN = Path(sys.executable).parent
 SECONDS = 20.0

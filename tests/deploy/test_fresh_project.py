@@ -20,11 +20,11 @@ from django.core.management import CommandError, call_command
 from mcp_transport.deployment import TARGETS, Deployment, preflight, project
 from mcp_transport.deployment.advice import advice
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.node import Node
-from tests.cluster.processes import LOOPBACK
 from tests.deploy import fresh, units
 from tests.deploy.proxies import Nginx
-from tests.test_readme import readme_quick_start
+from tests.support.docs import readme_quick_start
+from tests.support.node import Node
+from tests.support.processes import LOOPBACK
 
 # Without the proxy that the environment may name.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

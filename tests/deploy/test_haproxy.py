@@ -12,10 +12,10 @@ import pytest
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
-from tests.adapters.wire import HOST, Request
-from tests.cluster.client import Client
-from tests.cluster.processes import LOOPBACK
 from tests.deploy.proxies import HAProxy
+from tests.support.cluster.client import Client
+from tests.support.processes import LOOPBACK
+from tests.support.wire import HOST, Request
 
 GET = Request(method="GET", headers=(HOST,))
 POST = Request(headers=(HOST,), body=b"{}")

@@ -26,11 +26,11 @@ from mcp_transport import conf
 from mcp_transport.deployment import Deployment, emit, server
 from mcp_transport.deployment.docker import PACKAGES
 from mcp_transport.deployment.values import SERVERS
-from tests.adapters.wire import PATIENCE
-from tests.cluster.client import Client
-from tests.cluster.processes import LOOPBACK, ROOT, free_port, program
-from tests.cluster.redis_server import RedisServer
-from tests.cluster.stage import assert_lost, events_of, some_events, until
+from tests.support.cluster.client import Client
+from tests.support.cluster.stage import assert_lost, events_of, some_events, until
+from tests.support.processes import LOOPBACK, ROOT, free_port, program
+from tests.support.redis.process import RedisServer
+from tests.support.wire import PATIENCE
 
 pytestmark = pytest.mark.slow_deploy
 
@@ -50,7 +50,7 @@ LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1024:1024")
 SETTINGS = """\
 import os
 
-from tests.cluster.site.settings import *
+from tests.support.cluster.site.settings import *
 
 SECRET_KEY = os.environ["DJANGO_SECRET_KEY"]
 INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.staticfiles"]
@@ -141,7 +141,8 @@ def write_project(folder: Path, deployment: Deployment) -> None:
         "config/settings.py": SETTINGS,
         "assets/hello.txt": "hello\n",
         "tests/__init__.py": "",
-        "tests/cluster/__init__.py": "",
+        "tests/support/__init__.py": "",
+        "tests/support/cluster/__init__.py": "",
         ".env": "DJANGO_SECRET_KEY=planted\n",
         "db.sqlite3": "planted",
         "config/.env.production": "planted",
@@ -150,7 +151,7 @@ def write_project(folder: Path, deployment: Deployment) -> None:
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    shutil.copytree(ROOT / "tests/cluster/site", folder / "tests/cluster/site")
+    shutil.copytree(ROOT / "tests/support/cluster/site", folder / "tests/support/cluster/site")
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -161,7 +162,7 @@ def deployment(request: pytest.FixtureRequest) -> Deployment:
         server=request.param,
         port=free_port(),
         image=f"localhost/mcp:{request.param}",
-        application="tests.cluster.site.asgi:application",
+        application="tests.support.cluster.site.asgi:application",
     )
 
 

@@ -17,8 +17,8 @@ import yaml
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.processes import program
 from tests.deploy.semantics import RULES, Document, Objects, problems, quantity
+from tests.support.processes import program
 
 VERSIONS = ["1.30", "1.33", "1.37"]
 PLAIN = Deployment(policy=Policy())

@@ -15,8 +15,8 @@ import yaml
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.metrics import _BOUNDS, _families
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.processes import program
-from tests.test_docs import table
+from tests.support.docs import table
+from tests.support.processes import program
 
 OPERATOR = Deployment(policy=Policy())
 ANYWHERE = replace(OPERATOR, monitor="scrape")

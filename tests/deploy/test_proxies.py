@@ -12,12 +12,12 @@ import pytest
 from websockets.asyncio.client import connect
 
 from mcp_transport.protocol.policy import Policy
-from tests.adapters.wire import HOST, PATIENCE, Request
-from tests.cluster.client import SESSIONLESS, Client
-from tests.cluster.node import Node
-from tests.cluster.processes import LOOPBACK
 from tests.deploy.proxies import KINDS, HAProxy, Proxy
 from tests.deploy.stands import BUSY, OK, behind, die, saying
+from tests.support.cluster.client import SESSIONLESS, Client
+from tests.support.node import Node
+from tests.support.processes import LOOPBACK
+from tests.support.wire import HOST, PATIENCE, Request
 
 LAG = 0.05
 STEPS, PAUSE = 10, 0.04

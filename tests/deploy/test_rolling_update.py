@@ -19,11 +19,11 @@ import pytest
 
 from mcp_transport.deployment import Deployment
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.load import Load
-from tests.cluster.processes import ROOT, start_all, stop_all
-from tests.cluster.redis_server import RedisServer
 from tests.deploy.proxies import HAProxy, Nginx, Proxy
 from tests.deploy.units import Unit
+from tests.support.cluster.load import Load
+from tests.support.processes import ROOT, start_all, stop_all
+from tests.support.redis.process import RedisServer
 
 SITE = "tests.deploy.showcase"
 POLICY = Policy(drain=5.0, lease=2.0, sse_after=0.2, retry_ms=100)

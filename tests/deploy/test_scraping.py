@@ -13,8 +13,8 @@ from typing import Any
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.fixtures import Site
-from tests.cluster.processes import LOOPBACK, Process, program
+from tests.support.cluster.nodes import Site
+from tests.support.processes import LOOPBACK, Process, program
 
 P95 = "job:mcp_transport_response_milliseconds:p95_rate1m"
 PATIENCE = 60.0

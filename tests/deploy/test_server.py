@@ -16,10 +16,10 @@ from mcp_transport.deployment import Deployment
 from mcp_transport.deployment.server import command
 from mcp_transport.deployment.values import SERVERS
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.client import Client
-from tests.cluster.redis_server import RedisServer
-from tests.cluster.stage import events_of, some_events
 from tests.deploy.units import Unit
+from tests.support.cluster.client import Client
+from tests.support.cluster.stage import events_of, some_events
+from tests.support.redis.process import RedisServer
 
 SITE = "tests.deploy.showcase"
 NEEDS = {"gunicorn": "uvicorn_worker", "granian": "uvloop"}

@@ -13,8 +13,8 @@ import yaml
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.values import SERVERS
 from mcp_transport.protocol.policy import Policy
-from tests.cluster.processes import program
 from tests.deploy import units
+from tests.support.processes import program
 
 every_server = pytest.mark.parametrize("server", SERVERS)
 

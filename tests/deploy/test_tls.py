@@ -14,11 +14,11 @@ from http.client import HTTPSConnection
 
 import pytest
 
-from tests.adapters.wire import BOTH, HOST, PATIENCE, Request
-from tests.cluster.client import SESSIONLESS, Client
-from tests.cluster.node import Node
-from tests.cluster.processes import LOOPBACK, program
 from tests.deploy.proxies import KINDS, Proxy
+from tests.support.cluster.client import SESSIONLESS, Client
+from tests.support.node import Node
+from tests.support.processes import LOOPBACK, program
+from tests.support.wire import BOTH, HOST, PATIENCE, Request
 
 LAG = 0.05
 STEPS, PAUSE = 10, 0.04

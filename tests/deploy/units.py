@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcp_transport.deployment import Deployment, emit
-from tests.cluster.node import Node
+from tests.support.node import Node
 
 Lines = dict[str, list[str]]
 """`Section.Key`: the values of all its lines."""

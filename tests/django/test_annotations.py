@@ -31,8 +31,8 @@ from tests.django.annotations import (
     WRONGLY_BUILT,
     Row,
 )
-from tests.django.calls import listed, opened, result_of, returned
-from tests.engine.client import send_sessionless
+from tests.support.calls import listed, opened, result_of, returned
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -15,9 +15,9 @@ from mcp_transport import Context, bootstrap, server, tool
 from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.redis import RedisBackend
-from tests.django import servers
-from tests.django.calls import call, error_of, listed, opened, result_of
-from tests.engine.client import send, send_sessionless
+from tests.support import mcp_servers as servers
+from tests.support.calls import call, error_of, listed, opened, result_of
+from tests.support.client import send, send_sessionless
 
 OLD, NEW = "the old key", "the new key"
 KINDS = {
@@ -145,7 +145,7 @@ def test_server_that_cannot_be_imported_is_the_operators_fault(settings: Any) ->
     [("high_level", {"name": "high", "version": "2"}), ("low_level", {"name": "low", "version": "3"})],
 )
 async def test_sdk_server_is_served_unchanged_in_both_eras(name: str, info: Any, settings: Any, serve: Any) -> None:
-    settings.MCP_TRANSPORT = {"NAME": "not this", "SERVER": f"tests.django.servers.{name}"}
+    settings.MCP_TRANSPORT = {"NAME": "not this", "SERVER": f"tests.support.mcp_servers.{name}"}
     servers.lives.clear()
     endpoint = serve()
     discovered = await result_of(endpoint, "server/discover")
@@ -164,7 +164,7 @@ async def test_sdk_server_is_served_unchanged_in_both_eras(name: str, info: Any,
 
 
 async def test_sdk_servers_resources_and_prompts_are_served(settings: Any, serve: Any) -> None:
-    settings.MCP_TRANSPORT = {"SERVER": "tests.django.servers.high_level"}
+    settings.MCP_TRANSPORT = {"SERVER": "tests.support.mcp_servers.high_level"}
     [content] = (await result_of(serve(), "resources/read", {"uri": "high://hours"}))["contents"]
     assert content["text"] == "9 to 5"
     [message] = (await result_of(serve(), "prompts/get", {"name": "praise", "arguments": {"thing": "tea"}}))[
@@ -174,7 +174,7 @@ async def test_sdk_servers_resources_and_prompts_are_served(settings: Any, serve
 
 
 async def test_sdk_server_answers_unknown_methods_as_it_would_itself(settings: Any, serve: Any) -> None:
-    settings.MCP_TRANSPORT = {"SERVER": "tests.django.servers.low_level"}
+    settings.MCP_TRANSPORT = {"SERVER": "tests.support.mcp_servers.low_level"}
     assert (await error_of(serve(), "resources/list"))["code"] == -32601
 
 

@@ -19,9 +19,9 @@ from django.test import AsyncClient, Client
 from django.utils import timezone, translation
 
 from mcp_transport import Context, Principal, bootstrap, tool
-from tests.django.calls import error_of, opened, result_of, returned
 from tests.django.test_request_user import HEADERS, named
-from tests.engine.client import ENVELOPE, until
+from tests.support.calls import error_of, opened, result_of, returned
+from tests.support.client import ENVELOPE, until
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainValidator
 
 from mcp_transport import Context, completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
-from tests.django.calls import opened
-from tests.engine.client import send_sessionless
+from tests.support.calls import opened
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

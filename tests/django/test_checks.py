@@ -18,7 +18,7 @@ from django.urls import include, path
 from mcp_transport import bootstrap, checks, conf, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.protocol.origin import REQUEST_HEADERS
-from tests.settings import INSTALLED_APPS
+from tests.support.settings import INSTALLED_APPS
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 FILE = "django.core.cache.backends.filebased.FileBasedCache"
@@ -342,7 +342,7 @@ def test_sdk_that_was_not_tried_is_warned_of(version: str, warned: bool, monkeyp
 
 
 def test_declarations_that_nobody_serves_are_warned_of(declarations: Declarations, settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"SERVER": "tests.django.servers.high_level"}
+    settings.MCP_TRANSPORT = {"SERVER": "tests.support.mcp_servers.high_level"}
     assert not found("W008")
     tool(name="lost")(lambda: 1)
     message = one("W008")
@@ -533,7 +533,7 @@ def test_cors_headers_that_grant_all_are_fine(cors: Any) -> None:
 
 
 def test_cors_headers_do_not_matter_to_the_mount(cors: Any) -> None:
-    cors.ROOT_URLCONF = "tests.api.urls"
+    cors.ROOT_URLCONF = "tests.support.api_urls"
     assert not found("W013")
 
 

@@ -88,9 +88,9 @@ def test_list_without_tools_says_where_they_were_looked_for(
 
 
 def test_list_of_another_server_without_tools_names_that_server(settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"SERVER": "tests.django.servers.empty"}
+    settings.MCP_TRANSPORT = {"SERVER": "tests.support.mcp_servers.empty"}
     assert run("mcp_tools", "list") == (
-        "The server that MCP_TRANSPORT['SERVER'] names, tests.django.servers.empty, has no tools.\n"
+        "The server that MCP_TRANSPORT['SERVER'] names, tests.support.mcp_servers.empty, has no tools.\n"
     )
 
 

@@ -14,8 +14,8 @@ import pytest
 from mcp_transport import conf, tool
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.versions import REVISIONS
-from tests.django.calls import call, result_of, returned
-from tests.engine.client import send
+from tests.support.calls import call, result_of, returned
+from tests.support.client import send
 
 DEFAULTS = {
     "NAME": "django",

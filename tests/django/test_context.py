@@ -12,8 +12,8 @@ from mcp_types import SamplingMessage, TextContent
 from pydantic import BaseModel
 
 from mcp_transport import Context, tool
-from tests.django.calls import call, opened, returned, text_of
-from tests.engine.client import send_sessionless
+from tests.support.calls import call, opened, returned, text_of
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

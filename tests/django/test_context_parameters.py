@@ -9,7 +9,7 @@ from mcp_types import Completion
 
 from mcp_transport import Context, completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
-from tests.django.calls import listed, opened, result_of, returned
+from tests.support.calls import listed, opened, result_of, returned
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

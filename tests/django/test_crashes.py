@@ -30,9 +30,9 @@ import mcp_transport
 from mcp_transport import Context, completion, logs, prompt, resource, tool
 from mcp_transport.exceptions import BackendError
 from mcp_transport.redaction import redacted
-from tests.canaries import PLANTED
-from tests.django.calls import call
-from tests.engine.client import send_sessionless
+from tests.support.calls import call
+from tests.support.canaries import PLANTED
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
@@ -214,7 +214,7 @@ async def test_sentry_gets_exception_and_frames_and_no_argument(
 
 IN_A_PROCESS = """
 import asyncio, json, os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
 import django
 import sentry_sdk
 from sentry_sdk.integrations.mcp import MCPIntegration

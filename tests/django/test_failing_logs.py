@@ -12,8 +12,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import prompt, resource, tool
 from mcp_transport.logs import _unwrapped
-from tests.django.calls import opened
-from tests.engine.client import send_sessionless
+from tests.support.calls import opened
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -11,7 +11,7 @@ from fastmcp import Context, FastMCP
 from fastmcp.server.dependencies import get_context
 
 from mcp_transport.checks import check_settings
-from tests.django.calls import call, failure, listed, opened, result_of, text_of
+from tests.support.calls import call, failure, listed, opened, result_of, text_of
 
 pytestmark = pytest.mark.blocks_loop("FastMCP imports beartype when its tools are listed for the first time")
 

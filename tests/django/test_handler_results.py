@@ -16,8 +16,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, Completion, TextContent
 
 from mcp_transport import Context, completion, prompt, resource, tool
-from tests.django.calls import call, failure, opened, returned
 from tests.django.test_misbehaving_handlers import CALL, COMPLETE, ERAS, declare_others, ended, templated
+from tests.support.calls import call, failure, opened, returned
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 from mcp_transport import Context, tool
-from tests.django.calls import call, opened, returned
 from tests.django.test_misbehaving_handlers import CALL, ERAS, SECRET, declare_others, ended, text_of_failure
-from tests.engine.client import until
+from tests.support.calls import call, opened, returned
+from tests.support.client import until
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
@@ -208,12 +208,12 @@ async def test_what_a_tool_raises_when_it_is_cancelled_ends_its_call_alone(
 
 WITH_PYTHONS_OWN_HANDLER_OF_SIGINT = """
 import asyncio, os, signal
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
 import django
 
 django.setup()
 from mcp_transport import bootstrap, tool
-from tests.engine.client import send_sessionless
+from tests.support.client import send_sessionless
 
 @tool
 async def busy() -> None:

@@ -74,20 +74,11 @@ async def test_broken_store_is_no_reason_to_restart(ask: Ask, settings: Any) -> 
     assert (await ask("/healthz"))[0] == 200
 
 
-class BrokenCache:
-    """A Django cache whose server is gone."""
-
-    def __init__(self, location: str, params: dict[str, Any]) -> None: ...
-
-    def get(self, key: str, default: Any = None) -> Any:
-        raise ConnectionError("127.0.0.1:6379 refused")
-
-
 @both_ways
 async def test_what_is_wrong_with_the_store_is_for_the_log_alone(
     ask: Ask, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.CACHES = {"default": {"BACKEND": f"{__name__}.BrokenCache"}}
+    settings.CACHES = {"default": {"BACKEND": "tests.support.broken_cache.BrokenCache"}}
     status, body, _ = await ask("/readyz")
     assert (status, body["reason"]) == (503, "the session store cannot be reached")
     assert "this process is not ready: cache 'default' did not answer: ConnectionError" in caplog.text

@@ -17,7 +17,7 @@ from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 
 from mcp_transport import resource, tool
 from mcp_transport.serialization import to_wire
-from tests.django.calls import call, failure, result_of, returned
+from tests.support.calls import call, failure, result_of, returned
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

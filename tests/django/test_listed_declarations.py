@@ -19,9 +19,9 @@ from pydantic import AfterValidator, BaseModel, Field, RootModel
 from mcp_transport import Context, discovery, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
 from mcpsite.shop.models import Product
-from tests.django.calls import error_of, failure, listed, opened, result_of, text_of
 from tests.django.kinds import Scalar
-from tests.engine.client import send_sessionless
+from tests.support.calls import error_of, failure, listed, opened, result_of, text_of
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -12,7 +12,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
 from mcp_transport import logs, resource, tool
-from tests.django.calls import call, error_of, opened
+from tests.support.calls import call, error_of, opened
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

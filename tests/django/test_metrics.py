@@ -25,9 +25,9 @@ from mcp_transport.declarations import Declarations
 from mcp_transport.engine.observer import _LINES, Happening
 from mcp_transport.metrics import EndpointCollector
 from mcp_transport.protocol.history import Ending
-from tests.clock import settle
-from tests.django.calls import opened
-from tests.test_docs import table
+from tests.support.calls import opened
+from tests.support.clock import settle
+from tests.support.docs import table
 
 ROOT = Path(__file__).parents[2]
 OURS = [
@@ -283,7 +283,7 @@ def test_without_prometheus_client_the_answer_says_what_is_missing() -> None:
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-W", "error", "-c", WITHOUT],
         cwd=ROOT,
-        env={"DJANGO_SETTINGS_MODULE": "tests.settings", "PATH": ""},
+        env={"DJANGO_SETTINGS_MODULE": "tests.support.settings", "PATH": ""},
         capture_output=True,
         text=True,
         timeout=60,

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from mcp_transport import Context, completion, prompt, resource, tool
-from tests.django.calls import call, opened, result_of
 from tests.django.test_crashes import records as records  # the fixture
-from tests.engine.client import send_sessionless
+from tests.support.calls import call, opened, result_of
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

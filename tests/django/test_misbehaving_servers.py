@@ -14,10 +14,10 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import CallToolRequestParams, NotificationParams
 
 from mcp_transport.auth.authenticator import Authenticator
-from tests.django.calls import opened
 from tests.django.test_crashes import records as records  # the fixture
 from tests.django.test_misbehaving_handlers import CALL, ERAS, KINDS, SECRET, ended, text_of_failure
-from tests.engine.client import send_sessionless, until
+from tests.support.calls import opened
+from tests.support.client import send_sessionless, until
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

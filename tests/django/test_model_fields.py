@@ -18,8 +18,8 @@ from jsonschema import Draft202012Validator
 from mcp_transport import tool
 from mcp_transport.exceptions import DefinitionError
 from mcpsite.shop.models import Product
-from tests.django.calls import call, listed, returned
 from tests.django.fields import Country, CountryField, Encoder, Money, MoneyField, Stars, TagsField
+from tests.support.calls import call, listed, returned
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -14,9 +14,9 @@ from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import session_key, short_id
-from tests.backends.redis.servers import RedisServer
-from tests.engine.client import SessionClient
-from tests.engine.tools import Gate
+from tests.support.client import SessionClient
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import Gate
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

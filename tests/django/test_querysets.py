@@ -18,7 +18,7 @@ from mcp_transport import querysets, tool
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.serialization import to_wire
 from mcpsite.shop.models import Customer, Order
-from tests.django.calls import call, failure, listed, returned
+from tests.support.calls import call, failure, listed, returned
 
 pytestmark = pytest.mark.usefixtures("declarations", "transactional_db")
 

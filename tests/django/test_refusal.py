@@ -223,7 +223,7 @@ async def test_dict_under_a_misspelt_name_is_refused(ask: Ask, name: str, settin
 
 def test_dict_in_lower_case_is_seen_in_the_settings_module(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     del settings.MCP_TRANSPORT
-    monkeypatch.setattr("tests.settings.mcp_transport", {"AUTHENTICATORS": []}, raising=False)
+    monkeypatch.setattr("tests.support.settings.mcp_transport", {"AUTHENTICATORS": []}, raising=False)
     [fault] = conf.faults()
     assert fault.message.startswith("mcp_transport is no setting")
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 from mcp_transport import Context, tool
 from mcp_transport.auth import request_user
 from tests.django import middleware
-from tests.engine.client import ENVELOPE
+from tests.support.client import ENVELOPE
 
 CALL = {
     "jsonrpc": "2.0",

@@ -15,7 +15,7 @@ from mcp_types import Completion
 from mcp_transport import Context, completion, prompt, resource
 from mcp_transport.exceptions import DefinitionError
 from mcpsite.shop.models import Product
-from tests.django.calls import error_of, listed, opened, result_of
+from tests.support.calls import error_of, listed, opened, result_of
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

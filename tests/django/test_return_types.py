@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mcp_transport import completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
-from tests.django.calls import call, listed
+from tests.support.calls import call, listed
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -13,8 +13,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 
 from mcp_transport import Principal, bootstrap, prompt, resource, tool
-from tests.django.calls import call, error_of, failure, result_of, returned
-from tests.engine.client import until
+from tests.support.calls import call, error_of, failure, result_of, returned
+from tests.support.client import until
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

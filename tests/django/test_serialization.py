@@ -19,7 +19,7 @@ from mcp_transport import tool
 from mcp_transport.return_types import wire_annotation
 from mcp_transport.serialization import to_wire
 from mcpsite.shop.models import Customer, Order
-from tests.django.calls import call, listed, returned
+from tests.support.calls import call, listed, returned
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from mcp_transport import Context, tool
 from mcp_transport.exceptions import DefinitionError, MCPTransportError
 from mcpsite.shop.models import Product
-from tests.django.calls import call, listed, result_of, returned
+from tests.support.calls import call, listed, result_of, returned
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

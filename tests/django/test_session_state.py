@@ -7,7 +7,7 @@ import pytest
 
 from mcp_transport import Context, tool
 from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES
-from tests.django.calls import failure, opened, text_of
+from tests.support.calls import failure, opened, text_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 
 from mcp_transport import bootstrap
 from mcp_transport.protocol.session import Session, session_key
-from tests.django.clients import open_session, status_of_ping
+from tests.support.project_clients import open_session, status_of_ping
 
 
 def run(*words: str) -> str:

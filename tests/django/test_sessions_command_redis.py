@@ -14,11 +14,11 @@ from django.core.management import CommandError
 from mcp_transport import Context, bootstrap, tool
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.session import session_key, short_id
-from tests.backends.redis.servers import RedisServer, require_redis_server
-from tests.canaries import PLANTED
 from tests.django import test_sessions_command
-from tests.engine.client import SessionClient
-from tests.engine.tools import Gate
+from tests.support.canaries import PLANTED
+from tests.support.client import SessionClient
+from tests.support.redis.servers import RedisServer, require_redis_server
+from tests.support.tools import Gate
 
 
 @pytest.fixture(scope="module")

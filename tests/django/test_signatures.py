@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from mcp_transport import Context, completion, prompt, resource, tool
 from mcp_transport.exceptions import DefinitionError
 from mcpsite.shop.models import Product
-from tests.django.calls import call, listed, result_of, returned
+from tests.support.calls import call, listed, result_of, returned
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -21,11 +21,11 @@ from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.connections import release_connections
 from mcp_transport.threads import in_thread, shared_thread
-from tests.adapters.client import Session, call
-from tests.adapters.inprocess import Direct, Visit, scope_of
-from tests.clock import settle
-from tests.django.calls import opened, result_of, returned
-from tests.engine.client import send_sessionless, until
+from tests.support.calls import opened, result_of, returned
+from tests.support.client import send_sessionless, until
+from tests.support.clock import settle
+from tests.support.inprocess import Direct, Visit, scope_of
+from tests.support.requests import Session, call
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -12,8 +12,8 @@ from django.db import connection, connections, transaction
 from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import completion, prompt, resource, tool
-from tests.django.calls import result_of
-from tests.engine.client import send_sessionless
+from tests.support.calls import result_of
+from tests.support.client import send_sessionless
 
 pytestmark = pytest.mark.usefixtures("declarations", "transactional_db")
 

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient
 
 from mcp_transport import Context, tool
-from tests.engine.client import ENVELOPE
+from tests.support.client import ENVELOPE
 
 SESSIONLESS = {
     "accept": "application/json",

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 
 from mcp_transport import tool
 from mcp_transport.protocol.principal import Principal
-from tests.django.calls import result_of
+from tests.support.calls import result_of
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

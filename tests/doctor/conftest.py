@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.node import Node
-from tests.cluster.processes import MissingProgramError, program, start_all, stop_all
-from tests.cluster.redis_server import RedisServer
+from tests.support.node import Node
+from tests.support.processes import MissingProgramError, program, start_all, stop_all
+from tests.support.redis.process import RedisServer
 
 PAGES = "https://app.example"
 LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})
@@ -34,7 +34,7 @@ def node(server: str, mcp: Mapping[str, Any], **variables: str) -> Node:
     return Node(
         server,
         settings="tests.doctor.settings",
-        application="tests.cluster.site.asgi:application",
+        application="tests.support.cluster.site.asgi:application",
         environment={"SITE_MCP": json.dumps(settings), "REDIS_URL": "redis://unused", **variables},
     )
 

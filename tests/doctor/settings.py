@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.site.settings import *  # noqa: F403
-from tests.cluster.site.settings import INSTALLED_APPS
+from tests.support.cluster.site.settings import *  # noqa: F403
+from tests.support.cluster.site.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "mcp_transport.contrib.doctor"]

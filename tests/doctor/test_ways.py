@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcp_transport.doctor import Asked, Finding, Status, examine, judge
-from tests.cluster.client import Client
-from tests.cluster.processes import LOOPBACK, free_port
 from tests.doctor.conftest import PAGES, Nodes
 from tests.doctor.ways import FaultyNginx, HAProxy
+from tests.support.cluster.client import Client
+from tests.support.processes import LOOPBACK, free_port
 
 IDLE = 1.2
 """Four times the keep-alive of the nodes that share."""

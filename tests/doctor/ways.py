@@ -6,8 +6,8 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster.nginx import Nginx
-from tests.cluster.processes import LOOPBACK, Process, program
+from tests.support.nginx import Nginx
+from tests.support.processes import LOOPBACK, Process, program
 
 
 class FaultyNginx(Nginx):

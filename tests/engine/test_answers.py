@@ -16,9 +16,9 @@ from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel, conform
 from mcp_transport.protocol.policy import Policy
-from tests.clock import FakeClock, settle
-from tests.engine.client import SessionClient, send, send_sessionless
-from tests.engine.tools import KEYS
+from tests.support.client import SessionClient, send, send_sessionless
+from tests.support.clock import FakeClock, settle
+from tests.support.tools import KEYS
 
 VERSIONS = ["2025-06-18", "2026-07-28"]
 

@@ -14,8 +14,8 @@ import pytest
 from mcp_transport.engine.sessionful.post import _durable_body
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.jsonrpc import Request
-from tests.engine.client import ENVELOPE, Answer, SessionClient, request, send, silent
-from tests.engine.stores import left_behind
+from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, silent
+from tests.support.stores import left_behind
 
 VERSION = "mcp-protocol-version"
 MODERN = {VERSION: "2026-07-28", "mcp-method": "tools/call", "mcp-name": "add"}

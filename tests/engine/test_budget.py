@@ -14,8 +14,7 @@ import pytest
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.weight import weigh
-from tests.clock import FakeClock
-from tests.engine.client import (
+from tests.support.client import (
     ENVELOPE,
     Answer,
     SessionClient,
@@ -25,8 +24,9 @@ from tests.engine.client import (
     silent,
     until,
 )
-from tests.engine.conftest import BuildEndpoint
-from tests.engine.tools import Gate
+from tests.support.clock import FakeClock
+from tests.support.endpoint import BuildEndpoint
+from tests.support.tools import Gate
 
 MARK = "marks an argument of these tests"
 ARGUMENTS: dict[str, Any] = {MARK: [{} for _ in range(3000)]}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.clock import settle
-from tests.engine.client import ALL_CAPABILITIES, SessionClient, send_sessionless
-from tests.engine.stores import left_behind
+from tests.support.client import ALL_CAPABILITIES, SessionClient, send_sessionless
+from tests.support.clock import settle
+from tests.support.stores import left_behind
 
 ACCEPT = {"action": "accept", "content": {"name": "Ann"}}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.client import SessionClient, send, send_sessionless, text_of
-from tests.engine.stores import FlakyBackend, left_behind
+from tests.support.client import SessionClient, send, send_sessionless, text_of
+from tests.support.stores import FlakyBackend, left_behind
 
 PAGE = "https://app.example"
 ADD = {"name": "add", "arguments": {"a": 1, "b": 2}}

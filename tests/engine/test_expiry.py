@@ -9,9 +9,9 @@ import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.policy import Policy
-from tests.clock import settle
-from tests.engine.client import SessionClient, silent
-from tests.engine.stores import FlakyBackend, left_behind
+from tests.support.client import SessionClient, silent
+from tests.support.clock import settle
+from tests.support.stores import FlakyBackend, left_behind
 
 TTL = 20.0
 LOOK = 5.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.client import SessionClient, request, send_sessionless
-from tests.engine.stores import FlakyBackend, left_behind
-from tests.engine.tools import DETAIL
+from tests.support.client import SessionClient, request, send_sessionless
+from tests.support.stores import FlakyBackend, left_behind
+from tests.support.tools import DETAIL
 
 CALL = request("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

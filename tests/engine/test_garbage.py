@@ -15,11 +15,11 @@ from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
-from tests.clock import FakeClock, settle
-from tests.engine.client import ENVELOPE, SessionClient, request, send, send_sessionless, text_of
-from tests.engine.conftest import authenticate
-from tests.engine.stores import left_behind
-from tests.engine.tools import DETAIL, KEYS, Gate, build_tools
+from tests.support.client import ENVELOPE, SessionClient, request, send, send_sessionless, text_of
+from tests.support.clock import FakeClock, settle
+from tests.support.endpoint import authenticate
+from tests.support.stores import left_behind
+from tests.support.tools import DETAIL, KEYS, Gate, build_tools
 
 _ResultT = TypeVar("_ResultT")
 EVENT = "<an event of the session>"

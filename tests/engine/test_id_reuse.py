@@ -11,9 +11,9 @@ import pytest
 from mcp_transport.backends.base import CANCEL_KEEP
 from mcp_transport.protocol.inbox import CancelCall
 from mcp_transport.protocol.session import session_key
-from tests.clock import settle
-from tests.engine.client import Answer, SessionClient, later, request, silent, text_of, until
-from tests.engine.stores import FlakyBackend, left_behind
+from tests.support.client import Answer, SessionClient, later, request, silent, text_of, until
+from tests.support.clock import settle
+from tests.support.stores import FlakyBackend, left_behind
 
 OTHER = {"name": "add", "arguments": {"a": 2, "b": 2}}
 CANCELLED = -32800

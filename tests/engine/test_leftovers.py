@@ -10,8 +10,8 @@ import pytest
 
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
-from tests.clock import settle
-from tests.engine.client import SessionClient, send_sessionless
+from tests.support.client import SessionClient, send_sessionless
+from tests.support.clock import settle
 
 CALLS = 20
 

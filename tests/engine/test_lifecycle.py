@@ -12,10 +12,10 @@ import pytest
 
 from mcp_transport.engine.observer import Happening
 from mcp_transport.protocol.inbox import Drain
-from tests.clock import settle
-from tests.engine.client import SessionClient, request, send, send_sessionless, silent, text_of
-from tests.engine.stores import FlakyBackend
-from tests.engine.tools import Gate, build_tools
+from tests.support.client import SessionClient, request, send, send_sessionless, silent, text_of
+from tests.support.clock import settle
+from tests.support.stores import FlakyBackend
+from tests.support.tools import Gate, build_tools
 
 ADD = {"name": "add", "arguments": {"a": 1, "b": 2}}
 INITIALIZE = request(

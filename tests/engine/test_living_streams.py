@@ -8,8 +8,8 @@ import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord
-from tests.clock import settle
-from tests.engine.client import Answer, SessionClient, text_of
+from tests.support.client import Answer, SessionClient, text_of
+from tests.support.clock import settle
 
 
 @pytest.fixture(params=["2025-11-25", "2025-06-18", "2025-03-26"])

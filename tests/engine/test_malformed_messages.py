@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.client import Answer, SessionClient, request, send, text_of
-from tests.engine.stores import left_behind
+from tests.support.client import Answer, SessionClient, request, send, text_of
+from tests.support.stores import left_behind
 
 ERROR = {"code": -32000, "message": "no"}
 ACCEPTED = {"action": "accept", "content": {"name": "Ada"}}

@@ -7,7 +7,7 @@ import threading
 from mcp_transport.engine.meter import Meter
 from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.measures import INTERVAL, KEPT, Tally
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 
 def meter() -> tuple[Meter, FakeClock]:

@@ -21,8 +21,8 @@ from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel, conform, sessionful_features
 from mcp_transport.protocol.inbox import CancelCall, Cleared, Doubted, ReplyArrived
 from mcp_transport.protocol.policy import Policy
-from tests.engine.client import SessionClient, request, send, send_sessionless
-from tests.engine.tools import KEYS, NAME_SCHEMA
+from tests.support.client import SessionClient, request, send, send_sessionless
+from tests.support.tools import KEYS, NAME_SCHEMA
 
 BIG = 10**21
 OLD, NEW = "2025-11-25", "2026-07-28"

@@ -13,9 +13,9 @@ from mcp_transport.engine.questions import Questions
 from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from mcp_transport.protocol.inbox import ReplyArrived
-from tests.clock import FakeClock
-from tests.engine.client import SessionClient
-from tests.engine.stores import FlakyBackend
+from tests.support.client import SessionClient
+from tests.support.clock import FakeClock
+from tests.support.stores import FlakyBackend
 
 ACCEPT = {"action": "accept", "content": {"name": "Ann"}}
 KEYS = [b"k" * 32]

@@ -10,8 +10,8 @@ import pytest
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST
-from tests.engine.client import ENVELOPE, SessionClient, request, send
-from tests.engine.stores import FlakyBackend
+from tests.support.client import ENVELOPE, SessionClient, request, send
+from tests.support.stores import FlakyBackend
 
 IDS = [7, 0, "seven", "", -1, 10**30]
 VERSION = "mcp-protocol-version"

@@ -13,10 +13,10 @@ from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
-from tests.clock import FakeClock, settle
-from tests.engine.client import SessionClient, send_sessionless, text_of
-from tests.engine.stores import FlakyBackend, left_behind
-from tests.engine.tools import KEYS, Gate, build_tools
+from tests.support.client import SessionClient, send_sessionless, text_of
+from tests.support.clock import FakeClock, settle
+from tests.support.stores import FlakyBackend, left_behind
+from tests.support.tools import KEYS, Gate, build_tools
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mcp_transport.protocol.session import session_key
-from tests.clock import settle
-from tests.engine.client import SessionClient, request, send, silent, text_of
-from tests.engine.stores import FlakyBackend, left_behind
+from tests.support.client import SessionClient, request, send, silent, text_of
+from tests.support.clock import settle
+from tests.support.stores import FlakyBackend, left_behind
 
 ADD = {"name": "add", "arguments": {"a": 1, "b": 2}}
 PING = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}

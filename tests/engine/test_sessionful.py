@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mcp_transport.protocol.session import session_key
-from tests.clock import settle
-from tests.engine.client import SessionClient, request, send, send_sessionless, silent, text_of
-from tests.engine.stores import left_behind
+from tests.support.client import SessionClient, request, send, send_sessionless, silent, text_of
+from tests.support.clock import settle
+from tests.support.stores import left_behind
 
 REVISIONS = ["2025-03-26", "2025-06-18", "2025-11-25"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.clock import settle
-from tests.engine.client import PROTOCOL_VERSION, later, request, send, send_sessionless, silent, text_of
-from tests.engine.stores import FlakyBackend, left_behind
+from tests.support.client import PROTOCOL_VERSION, later, request, send, send_sessionless, silent, text_of
+from tests.support.clock import settle
+from tests.support.stores import FlakyBackend, left_behind
 
 ADD = {"name": "add", "arguments": {"a": 1, "b": 2}}
 LOG_LEVEL = "io.modelcontextprotocol/logLevel"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.clock import settle
-from tests.engine.client import later, send_sessionless, text_of
-from tests.engine.stores import left_behind
+from tests.support.client import later, send_sessionless, text_of
+from tests.support.clock import settle
+from tests.support.stores import left_behind
 
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 EVERYTHING = {"toolsListChanged": True, "resourceSubscriptions": ["test://watched"]}

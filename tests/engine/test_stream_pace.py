@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.clock import settle
-from tests.engine.client import Answer, SessionClient, later, request, silent, text_of, until
-from tests.engine.stores import FlakyBackend, left_behind
+from tests.support.client import Answer, SessionClient, later, request, silent, text_of, until
+from tests.support.clock import settle
+from tests.support.stores import FlakyBackend, left_behind
 
 
 def progress(messages: list[dict[str, Any]]) -> list[int]:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
-from tests.clock import FakeClock, settle
-from tests.engine.client import Answer, SessionClient
-from tests.engine.conftest import authenticate
-from tests.engine.stores import FlakyBackend, left_behind
-from tests.engine.tools import KEYS, Gate, build_tools
+from tests.support.client import Answer, SessionClient
+from tests.support.clock import FakeClock, settle
+from tests.support.endpoint import authenticate
+from tests.support.stores import FlakyBackend, left_behind
+from tests.support.tools import KEYS, Gate, build_tools
 
 STEPS = ["say", "say", "say", "read", "read", "cut", "resume here", "resume there", "retry here", "retry there"]
 WORLD = ["settle", "settle", "tick", "hold", "release", "outage", "recovery"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
-from tests.clock import settle
-from tests.engine.client import SessionClient, send_sessionless, silent, text_of
-from tests.engine.stores import left_behind
+from tests.support.client import SessionClient, send_sessionless, silent, text_of
+from tests.support.clock import settle
+from tests.support.stores import left_behind
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from mcp_transport.protocol.search import ORDERS, SessionQuery, State
 from mcp_transport.protocol.session import session_key
 from mcp_transport.records.numbers import node_record, overview_record, traffic_record
 from mcp_transport.records.sessions import detail_record, message_record, session_record
-from tests.backends.redis.conftest import build, leave
-from tests.backends.redis.servers import RedisServer
-from tests.engine.client import SessionClient, text_of, until
-from tests.engine.conftest import authenticate
-from tests.engine.tools import KEYS, Gate, build_tools
+from tests.support.client import SessionClient, text_of, until
+from tests.support.endpoint import authenticate
+from tests.support.redis.backend import build, leave
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import KEYS, Gate, build_tools
 
 __all__ = ["Stage", "stage"]
 

@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from mcp_transport.protocol.session import session_key
-from tests.backends.redis.servers import RedisServer
-from tests.backends.redis.test_keys import _pattern, documented
 from tests.garbage.stage import Stage, stage
 from tests.garbage.values import odd_contents, of_each_type
+from tests.support.redis.keys import documented, key_pattern
+from tests.support.redis.servers import RedisServer
 
 BACKUP: Final = "mcp:backup"
 # Only the node that they belong to reads these, and has them right again by itself.
@@ -35,7 +35,7 @@ def key_of(name: str, made: Stage, store: redis.Redis) -> str:
     """Return a key of the session of `ann`, of the first node, or of all, that is documented by a name."""
     if "{in:N}" in name:
         return name.replace("N", made.node)
-    found = sorted(key.decode() for key in store.scan_iter() if _pattern(name).fullmatch(key.decode()))
+    found = sorted(key.decode() for key in store.scan_iter() if key_pattern(name).fullmatch(key.decode()))
     mine = [key for key in found if session_key(made.ann.session_id) in key]
     assert found, name
     return (mine or found)[0]

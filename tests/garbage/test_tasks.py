@@ -19,11 +19,11 @@ from mcp_transport.engine.recovery import come_back
 from mcp_transport.protocol.inbox import CancelCall, NodeLost
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import session_key
-from tests.backends.redis.aliases import django
-from tests.backends.redis.conftest import leave
-from tests.backends.redis.servers import RedisServer
 from tests.garbage.stage import Stage, stage
-from tests.redis_users import PASSWORD
+from tests.support.redis.aliases import django
+from tests.support.redis.backend import leave
+from tests.support.redis.servers import RedisServer
+from tests.support.redis.users import PASSWORD
 
 QUICK = Policy(lease=0.6)
 HEARD = CancelCall("K", 1)

@@ -12,8 +12,8 @@ from mcp_transport.engine.param_limits import LONGEST
 from mcp_transport.engine.sessionful.opening import _MAX_CLIENT_BYTES
 from mcp_transport.protocol.jsonrpc import MAX_ID, MAX_METHOD
 from mcp_transport.protocol.policy import Policy
-from tests.engine.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless
 from tests.limits.cases import Stage, case
+from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless
 
 POLICY = Policy()
 

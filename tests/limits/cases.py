@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_transport.engine.endpoint import Endpoint
-from tests.clock import FakeClock
-from tests.engine.client import Answer, SessionClient
-from tests.engine.conftest import BuildEndpoint
-from tests.engine.tools import Gate
+from tests.support.client import Answer, SessionClient
+from tests.support.clock import FakeClock
+from tests.support.endpoint import BuildEndpoint
+from tests.support.tools import Gate
 
 ROOT = Path(__file__).parents[2]
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.engine.endpoint import Endpoint
-from tests.clock import FakeClock
-from tests.engine.client import SessionClient
-from tests.engine.conftest import BuildEndpoint, build_endpoint, clock, gate
-from tests.engine.tools import Gate
 from tests.limits.cases import Stage
+from tests.support.client import SessionClient
+from tests.support.clock import FakeClock
+from tests.support.endpoint import BuildEndpoint, build_endpoint, clock, gate
+from tests.support.tools import Gate
 
 __all__ = ["build_endpoint", "clock", "gate", "stage"]
 

@@ -13,8 +13,8 @@ from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES, MAX_
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import MAX_HTTP_METHOD, HTTPRequest
 from mcp_transport.protocol.session import MAX_SESSION_ID
-from tests.engine.client import Answer, request, send
 from tests.limits.cases import Stage, case, tested_by
+from tests.support.client import Answer, request, send
 
 PING = request("ping")
 METHODS = ("GET", "DELETE", "OPTIONS", "PUT", "POST")

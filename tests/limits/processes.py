@@ -19,8 +19,8 @@ from mcp_transport.protocol.address import _MOST_HOPS
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.supervision import _LOG_AGAIN
 from mcp_transport.threads import CallThread, run_limited
-from tests.engine.client import settle
 from tests.limits.cases import Stage, case, tested_by
+from tests.support.client import settle
 
 _INTROSPECTION = "tests/auth/test_introspection.py"
 
@@ -69,7 +69,7 @@ tested_by(
 tested_by("the body of a request to the REST API", _MAX_BODY, "tests/api/test_calls.py", "test_odd_body_is_refused")
 
 _FLOOD = "tests/auth/test_introspection_flood.py"
-_SUPERVISION = "tests/test_supervision.py"
+_SUPERVISION = "tests/engine/test_supervision.py"
 _BUDGET = "tests/engine/test_budget.py"
 
 tested_by(

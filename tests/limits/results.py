@@ -12,7 +12,7 @@ from tests.limits.cases import tested_by
 
 POLICY = Policy()
 _RESULTS = "tests/django/test_handler_results.py"
-_PARAMS = "tests/test_hostile_params.py"
+_PARAMS = "tests/kernel/test_hostile_params.py"
 
 tested_by(
     "a result, as the response that is sent",

@@ -11,8 +11,8 @@ from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBS
 from mcp_transport.engine.sessionful.rescue import _MOST_RERUNS
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from mcp_transport.protocol.policy import Policy
-from tests.engine.client import Answer, SessionClient, later, settle
 from tests.limits.cases import Stage, case, tested_by
+from tests.support.client import Answer, SessionClient, later, settle
 
 POLICY = Policy()
 

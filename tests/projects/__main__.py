@@ -11,9 +11,9 @@ import os
 import subprocess
 import sys
 
-from tests.cluster.processes import ROOT
 from tests.projects.djangos import VARIABLE
 from tests.projects.environments import VERSIONS, MissingPythonError, environment, version
+from tests.support.processes import ROOT
 
 TABLE = ROOT / ".projects.md"
 

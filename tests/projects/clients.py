@@ -14,10 +14,10 @@ import httpx2
 from mcp import Client, MCPDeprecationWarning, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.adapters.wire import Request
-from tests.cluster.answer import Answer
-from tests.cluster.client import Client as SocketClient
 from tests.projects.project import Site
+from tests.support.cluster.answer import Answer
+from tests.support.cluster.client import Client as SocketClient
+from tests.support.wire import Request
 
 LEGACY = "legacy"
 WSGI_CONNECTIONS = 4

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.processes import MissingProgramError
 from tests.projects.djangos import pythons
 from tests.projects.postgres import Postgres, look_for_programs
 from tests.projects.project import PROJECTS, Prepared, Site, prepare
 from tests.projects.table import SERVED, Table
+from tests.support.processes import MissingProgramError
 
 KEPT = 2
 """Servers that run at a time, besides those that a test starts for itself."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.cluster.processes import ROOT
+from tests.support.processes import ROOT
 
 FOLDER = ROOT / ".venv-projects"
 SECTIONS = ("# The package", "# Optional parts", "# Application servers", "# Grown projects")

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.cluster.answer import Answer
 from tests.projects.clients import Visitor
 from tests.projects.project import Site
 from tests.projects.script import KINDS, SOON_SECONDS, side_by_side, works_of
+from tests.support.cluster.answer import Answer
 
 TOOL_THREADS = 32  # the default of the setting
 CALL_SECONDS = 0.5

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.cluster.processes import LOOPBACK, STOP_SECONDS, MissingProgramError, Process
+from tests.support.processes import LOOPBACK, STOP_SECONDS, MissingProgramError, Process
 
 SUPERUSER = "postgres"
 MAX_CONNECTIONS = 300

@@ -48,7 +48,7 @@ def _caller() -> dict[str, str]:
     from django.contrib.auth import get_user_model
     from django.contrib.auth.models import Group, Permission
 
-    from tests.adapters.site.prepare import log_in
+    from tests.support.site.prepare import log_in
 
     cookie = log_in(USER)
     user: Any = get_user_model().objects.get(username=USER)

@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx2
 
-from tests.cluster.processes import LOOPBACK, ROOT, Process
 from tests.projects.postgres import Postgres
 from tests.projects.servers import ASGI, WSGI, Server
 from tests.projects.subpath import SubpathNginx
+from tests.support.processes import LOOPBACK, ROOT, Process
 
 SITES = "tests.projects.sites"
 VIEW, MOUNT = "/mcp", "/mounted"

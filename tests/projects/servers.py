@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster.processes import LOOPBACK, ROOT, Process
+from tests.support.processes import LOOPBACK, ROOT, Process
 
 ANSWER_SECONDS = 20.0
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.nginx import Nginx
+from tests.support.nginx import Nginx
 
 
 class SubpathNginx(Nginx):

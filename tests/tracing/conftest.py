@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.django.conftest import declarations, fresh_endpoint
-from tests.engine.conftest import build_endpoint, clock, endpoint, gate
+from tests.support.endpoint import build_endpoint, clock, endpoint, gate
+from tests.support.project import declarations, fresh_endpoint
 
 __all__ = ["build_endpoint", "clock", "declarations", "endpoint", "fresh_endpoint", "gate"]
 

@@ -13,8 +13,8 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import ReadableSpan
 
 from mcp_transport.engine.endpoint import Endpoint
-from tests.clock import settle
-from tests.engine.client import Answer, SessionClient, request, send_sessionless, text_of
+from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
+from tests.support.clock import settle
 from tests.tracing.conftest import Spans
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from mcp_transport import tool
 from mcp_transport.asgi import mount
 from mcp_transport.test.asgi import ApplicationHandler
-from tests.engine.client import ENVELOPE
+from tests.support.client import ENVELOPE
 from tests.tracing.conftest import Spans
 from tests.tracing.test_context import CALLER, HOP, place, written
 

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from mcp.server.mcpserver import MCPServer
 
-from mcp_transport.backends.base import Claimed, Entered
-from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.sessionful.rescue import rescue
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Flight, session_key
 from mcp_transport.server import DeclaredTool
-from tests.clock import settle
-from tests.engine.client import SessionClient
+from tests.support.client import SessionClient
+from tests.support.clock import settle
+from tests.support.losing_backend import Losing
 from tests.tracing.conftest import Spans
 from tests.tracing.test_context import CALLER, HOP, place, written
-
-
-class Losing(MemoryBackend):
-    """Keeps the calls that it let in, and says that their node was lost."""
-
-    shares_streams = True
-    flights: tuple[Flight, ...] = ()
-
-    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
-        self.flights = tuple(flights) or self.flights
-        return await super().enter(key, principal, node, flights)
-
-    async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
-        session = await self.get(key)
-        return Claimed(session, self.flights, next=1_000_000_001) if session is not None else None
 
 
 async def nobody(binding: str, name: str) -> Principal:

@@ -8,8 +8,8 @@ import urllib.request
 
 from tests.attack.attack import REFUSED, Scene, attack
 from tests.attack.wire import alone, call, in_session, post
-from tests.cluster.client import rpc
-from tests.cluster.processes import LOOPBACK, free_port
+from tests.support.cluster.client import rpc
+from tests.support.processes import LOOPBACK, free_port
 
 MOST_QUESTIONS = 64
 """How many questions to the authorization server may be under way at once."""

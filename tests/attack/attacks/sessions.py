@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.attack.attack import FLAT_BYTES, REFUSED, Scene, attack, cut_all
 from tests.attack.wire import alone, call, get, in_session, repeated, session_call, session_request
-from tests.cluster.client import SESSIONFUL, Client, rpc
+from tests.support.cluster.client import SESSIONFUL, Client, rpc
 
 SIZE = 4_000_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from tests.adapters.wire import Request
 from tests.attack.attack import Scene, attack, cut_all
 from tests.attack.wire import alone, call
-from tests.cluster.answer import Answer, send
+from tests.support.cluster.answer import Answer, send
+from tests.support.wire import Request
 
 COUNT = 40
 

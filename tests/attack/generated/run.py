@@ -16,7 +16,7 @@ from tests.attack.generated.shrinking import shrunk
 from tests.attack.measuring import probing
 from tests.attack.stage import MIB, Stage
 from tests.attack.wire import Seen, alone, ask
-from tests.cluster.client import SESSIONLESS, Client
+from tests.support.cluster.client import SESSIONLESS, Client
 
 CONNECTIONS = 8
 WARM_UP = 500

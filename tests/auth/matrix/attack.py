@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.adapters.wire import Answer
 from tests.auth.matrix.conftest import Stage
 from tests.auth.matrix.entries import Entry, is_sessionless
 from tests.auth.matrix.people import Lines, signed
 from tests.auth.matrix.scene import snapshot
 from tests.auth.matrix.wrong import Wrong
+from tests.support.wire import Answer
 
 DROPS_COOKIE = 'sessionid=""; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; SameSite=Lax'
 """What Django's SessionMiddleware tells a browser whose session it does not know."""

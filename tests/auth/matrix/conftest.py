@@ -16,14 +16,14 @@ from django.test import override_settings
 from django.urls import include, path
 
 from mcp_transport.bootstrap import endpoint
-from tests.adapters.conftest import application
-from tests.adapters.inprocess import Direct
 from tests.auth.issuer import auth_server
 from tests.auth.matrix import scene
 from tests.auth.matrix.people import People, anns
 from tests.auth.matrix.people import people as everybody
 from tests.auth.matrix.project import STORES, TABLES, declarations
 from tests.auth.matrix.scene import Scene
+from tests.support.inprocess import Direct
+from tests.support.served import application
 
 urlpatterns = [path("mcp", include("mcp_transport.urls"))]
 

@@ -10,12 +10,12 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from tests.adapters.client import INITIALIZE, SESSIONLESS, Session, alone, call, post, rpc
-from tests.adapters.wire import Answer, Request
 from tests.auth.matrix import project
 from tests.auth.matrix.project import READ, WRITE
 from tests.auth.matrix.scene import BATCHES, Scene, replying
-from tests.engine.client import until
+from tests.support.client import until
+from tests.support.requests import INITIALIZE, SESSIONLESS, Session, alone, call, post, rpc
+from tests.support.wire import Answer, Request
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mcp_transport import Context, server, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.protocol.session import Session
 from tests.auth.issuer import ISSUER, RESOURCE, AuthServer
-from tests.engine.stores import FlakyBackend
+from tests.support.stores import FlakyBackend
 
 OPAQUE_ISSUER = "https://opaque.example"
 """Another authorization server that the project trusts; its tokens are looked up by introspection."""

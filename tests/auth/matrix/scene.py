@@ -7,12 +7,12 @@ from typing import Any
 
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.session import session_key
-from tests.adapters.client import INITIALIZE, Session, post, rpc
-from tests.adapters.wire import Answer, Carrier, Request
 from tests.auth.matrix import project
 from tests.auth.matrix.people import Lines
-from tests.clock import settle
-from tests.engine.stores import FlakyBackend
+from tests.support.clock import settle
+from tests.support.requests import INITIALIZE, Session, post, rpc
+from tests.support.stores import FlakyBackend
+from tests.support.wire import Answer, Carrier, Request
 
 BATCHES = "2025-03-26"
 

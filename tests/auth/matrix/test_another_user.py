@@ -15,9 +15,6 @@ import pytest
 import pytest_asyncio
 
 from mcp_transport.protocol.session import session_key
-from tests.adapters.client import Session, rpc
-from tests.adapters.servers import ADAPTERS
-from tests.adapters.wire import Request
 from tests.auth.matrix.attack import error
 from tests.auth.matrix.conftest import Stage, staged
 from tests.auth.matrix.entries import IN_SESSIONS, Entry
@@ -25,7 +22,10 @@ from tests.auth.matrix.people import People, bearer, signed
 from tests.auth.matrix.project import STORES, lose
 from tests.auth.matrix.scene import Scene, replying, snapshot
 from tests.auth.matrix.wrong import OTHERS, lacking
-from tests.clock import settle
+from tests.support.application_servers import ADAPTERS
+from tests.support.clock import settle
+from tests.support.requests import Session, rpc
+from tests.support.wire import Request
 
 pytestmark = [pytest.mark.django_db, pytest.mark.asyncio(loop_scope="module")]
 

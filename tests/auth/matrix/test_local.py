@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.adapters.servers import ADAPTERS
 from tests.auth.matrix.attack import Cell, attack, cells
 from tests.auth.matrix.conftest import Stage, staged
 from tests.auth.matrix.entries import ENTRIES, Entry
 from tests.auth.matrix.people import People
 from tests.auth.matrix.wrong import FORGED, LOCAL, Wrong
+from tests.support.application_servers import ADAPTERS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.asyncio(loop_scope="module")]
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.adapters.servers import ADAPTERS
 from tests.auth.matrix.conftest import Stage, staged
 from tests.auth.matrix.entries import ENTRIES, Entry
 from tests.auth.matrix.people import People, anns
+from tests.support.application_servers import ADAPTERS
 
 pytestmark = pytest.mark.django_db
 

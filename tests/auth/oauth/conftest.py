@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.auth.oauth.servers import ADAPTERS, AuthorizationServer, ResourceServer, accidents
-from tests.cluster.processes import start_all, stop_all
+from tests.support.processes import start_all, stop_all
 
 Servers = dict[str, ResourceServer]
 

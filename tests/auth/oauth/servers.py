@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.node import Node
-from tests.cluster.processes import LOOPBACK, ROOT
+from tests.support.node import Node
+from tests.support.processes import LOOPBACK, ROOT
 
 _PROJECT = "tests.auth.oauth"
 _ACCIDENTS = ("Traceback", "Task was destroyed", "never retrieved", "Unhandled", "Internal Server Error")

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
-from tests.backends.redis.servers import RedisServer
-from tests.clock import settle
-from tests.redis_users import ADMIN, PASSWORD
+from tests.support.clock import settle
+from tests.support.redis.servers import RedisServer
+from tests.support.redis.users import ADMIN, PASSWORD
 
 _T = TypeVar("_T")
 _NAMES = {script.digest: name for name, script in load_scripts().items()}

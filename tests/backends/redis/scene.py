@@ -10,9 +10,9 @@ from typing import Any
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.protocol.inbox import Broadcast, Drain
 from mcp_transport.protocol.search import SessionQuery
-from tests.backends.parts import ANN, KEY, POLICY, STREAM, ended, events, flight, session
-from tests.backends.redis.aliases import Alias
-from tests.backends.redis.conftest import leave
+from tests.support.backends import ANN, KEY, POLICY, STREAM, ended, events, flight, session
+from tests.support.redis.aliases import Alias
+from tests.support.redis.backend import leave
 
 
 @asynccontextmanager

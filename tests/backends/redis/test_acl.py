@@ -19,12 +19,12 @@ from redis.sentinel import Sentinel
 from mcp_transport.backends.redis import acl
 from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.scripts import load_scripts
-from tests.backends.parts import KEY, session
-from tests.backends.redis.aliases import Alias, client, clusters, django
 from tests.backends.redis.scene import nodes, use
-from tests.backends.redis.servers import RedisServer, free_port
-from tests.redis_users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_users, watched
-from tests.test_docs import DOCS
+from tests.support.backends import KEY, session
+from tests.support.docs import DOCS
+from tests.support.redis.aliases import Alias, client, clusters, django
+from tests.support.redis.servers import RedisServer, free_port
+from tests.support.redis.users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_users, watched
 
 BACKEND = Path(acl.__file__).parent
 CALL = r"p?call\(\s*'([A-Z]+)'"

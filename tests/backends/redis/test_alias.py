@@ -15,7 +15,7 @@ from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSL
 from redis.sentinel import Sentinel
 
 from mcp_transport.backends.redis.connection import connect, describe, is_redis, key_prefix
-from tests.backends.redis.aliases import DJANGO, DJANGO_REDIS, Alias, django, django_redis
+from tests.support.redis.aliases import DJANGO, DJANGO_REDIS, Alias, django, django_redis
 
 NEW = int(redis.__version__.partition(".")[0]) >= 6
 clusters = pytest.mark.skipif(not NEW, reason="a Cluster needs redis-py 6")

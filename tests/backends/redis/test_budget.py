@@ -19,12 +19,12 @@ from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import session_key
-from tests.backends.redis.conftest import build, leave
 from tests.backends.redis.meter import Cost, Meter, Monitor
-from tests.backends.redis.servers import RedisServer
-from tests.clock import FakeClock, settle
-from tests.engine.client import ALL_CAPABILITIES, SessionClient, request, send, send_sessionless, silent
-from tests.engine.tools import KEYS, Gate, build_tools
+from tests.support.client import ALL_CAPABILITIES, SessionClient, request, send, send_sessionless, silent
+from tests.support.clock import FakeClock, settle
+from tests.support.redis.backend import build, leave
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import KEYS, Gate, build_tools
 
 POLICY = Policy(lease=3600.0)  # no beat comes between
 

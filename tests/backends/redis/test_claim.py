@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mcp_transport.backends.redis import RedisBackend
-from tests.backends.parts import ANN, KEY, OTHER_KEY, STREAM, HandClock, events, flight, session
+from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, events, flight, session
 
 
 async def begin(backend: RedisBackend, clock: HandClock, key: str = KEY) -> None:

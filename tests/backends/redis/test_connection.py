@@ -15,10 +15,10 @@ from django_redis.cache import RedisCache as DjangoRedisCache
 from redis.sentinel import Sentinel
 
 from mcp_transport.backends.redis.connection import STORE_ERRORS, connect, recover
-from tests.backends.redis.aliases import QUICK, Alias, client, clusters, django, django_redis, until
 from tests.backends.redis.certificates import make_certificates
-from tests.backends.redis.servers import RedisServer, free_port
-from tests.redis_users import ADMIN, login
+from tests.support.redis.aliases import QUICK, Alias, client, clusters, django, django_redis, until
+from tests.support.redis.servers import RedisServer, free_port
+from tests.support.redis.users import ADMIN, login
 
 both = pytest.mark.parametrize("alias", [django_redis, django])
 USER = "user bob on >pass&word ~* &* +@all"

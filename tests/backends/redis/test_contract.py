@@ -8,7 +8,7 @@ from mcp_transport.backends.redis import RedisBackend
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
 from tests.backends.contract_room import RoomContract
-from tests.backends.parts import HandClock
+from tests.support.backends import HandClock
 
 
 class TestRedis(BackendContract, CountingContract, RoomContract):

@@ -12,10 +12,10 @@ import redis
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
-from tests.backends.redis.conftest import build, leave
-from tests.backends.redis.servers import RedisServer
-from tests.engine.client import SessionClient, text_of, until
-from tests.engine.tools import KEYS, Gate, build_tools
+from tests.support.client import SessionClient, text_of, until
+from tests.support.redis.backend import build, leave
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import KEYS, Gate, build_tools
 
 ROUNDS = 20
 

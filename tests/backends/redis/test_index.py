@@ -12,9 +12,9 @@ from mcp_transport.backends.redis import RedisBackend, finding
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import SessionQuery
-from tests.backends.parts import ANN, POLICY, HandClock, session
-from tests.backends.redis.conftest import build, leave
-from tests.backends.redis.servers import RedisServer
+from tests.support.backends import ANN, POLICY, HandClock, session
+from tests.support.redis.backend import build, leave
+from tests.support.redis.servers import RedisServer
 
 KEYS = [f"{letter * 26}" for letter in "ABCDEFGH"]
 OF_INDEX = ("words", "facts", "facet", "by")

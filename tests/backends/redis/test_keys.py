@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import re
 
 import redis
 
 from mcp_transport.backends.redis import keys
 from mcp_transport.backends.redis.keys import Keys
-from tests.backends.redis.aliases import django
 from tests.backends.redis.scene import nodes, use
-from tests.backends.redis.servers import RedisServer
-from tests.test_docs import table
+from tests.support.redis.aliases import django
+from tests.support.redis.keys import documented, key_pattern
+from tests.support.redis.servers import RedisServer
 
 WORDS = {
     "key": "S",
@@ -23,11 +22,6 @@ WORDS = {
     "by": "<order>",
     "node": "N",
 }
-
-
-def documented() -> dict[str, str]:
-    """Return the documented types, by key."""
-    return {row[0]: row[1] for row in table("howto/redis.md", "Key")}
 
 
 def names_of(prefix: str = "") -> set[str]:
@@ -54,18 +48,13 @@ def test_each_key_begins_with_the_prefix_that_rights_are_for() -> None:
     assert all(name.startswith("shop:mcp:") for name in names_of("shop:"))
 
 
-def _pattern(name: str) -> re.Pattern[str]:
-    """Return what a documented key looks like in Redis."""
-    return re.compile(re.sub(r"(?<=[{:])(S|C|V|N)(?=[}:]|$)|<\w+>", lambda _: r"[^:{}]+", name).replace("{", r"\{"))
-
-
 async def test_each_key_has_the_documented_type(server: RedisServer, admin: redis.Redis) -> None:
     async with nodes(django(server.url)) as (one, other):
         await use(one, other)
         found = {str(name): str(admin.type(name)) for name in admin.scan_iter()}
     seen = set()
     for key, kind in found.items():
-        name = next(name for name in documented() if _pattern(name).fullmatch(key))
+        name = next(name for name in documented() if key_pattern(name).fullmatch(key))
         assert documented()[name] == {"zset": "sorted set"}.get(kind, kind), key
         seen.add(name)
     assert seen == documented().keys() - {"mcp:{in:N}:sweep"}  # no node died

@@ -15,11 +15,11 @@ from mcp_transport.kernel import Kernel
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from mcp_transport.protocol.inbox import ReplyArrived
 from mcp_transport.protocol.policy import Policy
-from tests.backends.redis.conftest import build, leave
-from tests.backends.redis.servers import RedisServer
-from tests.engine.client import SessionClient
-from tests.engine.tools import KEYS, Gate, build_tools
-from tests.loop_guard import LIMIT, watching
+from tests.support.client import SessionClient
+from tests.support.loop_guard import LIMIT, watching
+from tests.support.redis.backend import build, leave
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import KEYS, Gate, build_tools
 
 POLICY = Policy(max_bytes_in_flight=2**30, max_bytes_in_flight_per_caller=2**30)  # so that none of them is refused
 SO_MANY = 12

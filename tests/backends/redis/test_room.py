@@ -12,9 +12,9 @@ import pytest
 from mcp_transport.backends.base import NoRoom
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.protocol.session import session_key
-from tests.backends.parts import ANN, POLICY, HandClock, flight, session
-from tests.backends.redis.conftest import build, by_hand, leave
-from tests.backends.redis.servers import RedisServer
+from tests.support.backends import ANN, POLICY, HandClock, flight, session
+from tests.support.redis.backend import build, by_hand, leave
+from tests.support.redis.servers import RedisServer
 
 LIMIT = POLICY.max_sessions_per_principal
 

@@ -15,8 +15,8 @@ from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, 
 from mcp_transport.backends.redis.connection import STORE_ERRORS, is_setup_error, is_store_error
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.exceptions import BackendError
-from tests.backends.redis.aliases import QUICK, client, django, until
-from tests.backends.redis.servers import RedisServer, free_port
+from tests.support.redis.aliases import QUICK, client, django, until
+from tests.support.redis.servers import RedisServer, free_port
 
 WRITE = "return redis.call('SET', KEYS[1], ARGV[1])"
 SHORT = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}

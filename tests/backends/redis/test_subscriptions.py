@@ -14,9 +14,9 @@ from mcp_transport.backends.redis.wire import Wire
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
 from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.search import SessionQuery
-from tests.backends.parts import ANN, KEY, POLICY, STREAM, HandClock, ended, events, flight, session
-from tests.backends.redis.conftest import build, leave
-from tests.backends.redis.servers import RedisServer
+from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, ended, events, flight, session
+from tests.support.redis.backend import build, leave
+from tests.support.redis.servers import RedisServer
 
 RECORD, URIS = f"mcp:{{{KEY}}}", f"mcp:{{{KEY}}}:u"
 UPDATED = "notifications/resources/updated"

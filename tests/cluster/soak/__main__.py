@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster.arrangement import Arrangement
-from tests.cluster.redis_server import RedisServer
 from tests.cluster.soak.customer import Customer
 from tests.cluster.soak.ledger import Ledger
 from tests.cluster.soak.nemesis import Nemesis
 from tests.cluster.soak.watch import Watch, keys_and_bytes, missing, surplus
+from tests.support.cluster.arrangement import Arrangement
+from tests.support.redis.process import RedisServer
 
-SITE = "tests.cluster.site"
+SITE = "tests.support.cluster.site"
 LEASE, TTL, KEEP, DRAIN = 2.0, 30.0, 20.0, 2.0
 SETTINGS = {
     "LEASE_SECONDS": LEASE,

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.answer import Answer
-from tests.cluster.client import ALL_CAPABILITIES, calling, rpc
 from tests.cluster.soak.expected import Wish, draw
 from tests.cluster.soak.ledger import Ledger, Story
 from tests.cluster.soak.listener import Listener
 from tests.cluster.soak.tale import Tale
 from tests.cluster.soak.traffic import Traffic
+from tests.support.cluster.answer import Answer
+from tests.support.cluster.client import ALL_CAPABILITIES, calling, rpc
 
 END_SECONDS, SILENCE_SECONDS = 60.0, 30.0
 _SESSION_SECONDS = 60.0

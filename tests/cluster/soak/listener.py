@@ -7,10 +7,10 @@ import random
 import time
 from collections import Counter
 
-from tests.cluster.answer import Answer
 from tests.cluster.soak.ledger import Ledger, Story
 from tests.cluster.soak.tale import Tale
 from tests.cluster.soak.traffic import Traffic
+from tests.support.cluster.answer import Answer
 
 SILENCE_SECONDS = 20.0
 _CHANGED = "notifications/tools/list_changed"

@@ -7,9 +7,9 @@ import random
 
 import redis
 
-from tests.cluster.arrangement import Arrangement
-from tests.cluster.node import Node
 from tests.cluster.soak.ledger import Ledger
+from tests.support.cluster.arrangement import Arrangement
+from tests.support.node import Node
 
 _PAUSE = (5.0, 20.0)
 _STOP_SECONDS = 10.0

@@ -7,10 +7,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.adapters.wire import Request
-from tests.cluster.answer import Answer
-from tests.cluster.client import Client
 from tests.cluster.soak.ledger import Ledger, Story
+from tests.support.cluster.answer import Answer
+from tests.support.cluster.client import Client
+from tests.support.wire import Request
 
 AWAY = (502, 503, 504)
 ANSWER_SECONDS = 30.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from tests.cluster.arrangement import Arrangement
+from tests.support.cluster.arrangement import Arrangement
 
 _EVERY_SECONDS = 3.0
 LATE_SECONDS = 8.0

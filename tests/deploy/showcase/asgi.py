@@ -8,7 +8,7 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.deploy.showcase.settings")
 
-from tests.cluster.site.asgi import application as _site
+from tests.support.cluster.site.asgi import application as _site
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.cluster.site.settings import *  # noqa: F403
-from tests.cluster.site.settings import INSTALLED_APPS as _APPS
+from tests.support.cluster.site.settings import *  # noqa: F403
+from tests.support.cluster.site.settings import INSTALLED_APPS as _APPS
 
 INSTALLED_APPS = [*_APPS, "tests.deploy.showcase"]
 ASGI_APPLICATION = "tests.deploy.showcase.asgi.application"

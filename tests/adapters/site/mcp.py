@@ -1,9 +1,0 @@
-"""Declares the tools."""
-
-from __future__ import annotations
-
-from mcp_transport import tool
-from tests.adapters.site.tools import TOOLS
-
-for function in TOOLS:
-    tool(function)

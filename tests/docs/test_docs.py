@@ -1,0 +1,371 @@
+"""The documentation says what the code does: names, defaults and codes agree, links lead somewhere, examples run."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import types
+from argparse import ArgumentParser, _SubParsersAction
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import load_command_class
+
+from mcp_transport import conf, exceptions, server, validation
+from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES, Context, SessionState
+from mcp_transport.protocol import errors
+from mcpsite.shop import models
+from tests.support.docs import DOCS, ROOT, check_ids, table
+
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+# Where the package is installed, pytest finds the plugin by its entry point.
+_INSTALLED = any(found.name == "mcp_transport" for found in entry_points(group="pytest11"))
+PLUGIN = () if _INSTALLED else ("-p", "mcp_transport.pytest_plugin")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_documented_in_order() -> None:
+    assert [row[0] for row in table("reference/settings.md", "Name")] == list(conf.SETTINGS)
+
+
+@pytest.mark.parametrize("row", table("reference/settings.md", "Name"), ids=lambda row: row[0])
+def test_setting_is_documented_as_it_is(row: list[str]) -> None:
+    name, kind, default, help = row
+    setting = conf.SETTINGS[name]
+    minimum = f", {setting.minimum:g} or more" if setting.minimum is not None else ""
+    assert kind == validation.kind_name(setting.kind) + minimum
+    documented = ast.literal_eval(default)
+    assert documented == (list(setting.default) if isinstance(setting.default, tuple) else setting.default)
+    assert help == setting.help
+
+
+@every_page
+def test_settings_that_are_named_exist(page: Path) -> None:
+    configured = [
+        key.value
+        for block in python_blocks(page)
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Assign)
+        and any(getattr(target, "id", "") == "MCP_TRANSPORT" for target in node.targets)
+        for key in node.value.keys  # type: ignore[attr-defined]
+    ]
+    assert set(configured) <= set(conf.SETTINGS)
+
+
+# -- checks, commands, errors, context ---------------------------------------------------------------------
+
+
+def test_every_check_is_documented() -> None:
+    assert [row[0] for row in table("reference/checks.md", "Id")] == sorted(check_ids())
+
+
+@every_page
+def test_checks_that_are_named_exist(page: Path) -> None:
+    assert set(re.findall(r"mcp_transport\.[EW]\d{3}", page.read_text())) <= check_ids()
+
+
+def commands() -> dict[str, set[str]]:
+    """Return each command's words: verbs, and their options behind them; or, without verbs, options alone."""
+    found = {}
+    for path in (ROOT / "mcp_transport").rglob("management/commands/mcp_*.py"):
+        app = ".".join(path.relative_to(ROOT).parts[:-3])
+        parser = load_command_class(app, path.stem).create_parser("manage.py", path.stem)
+        words = set()
+        for action in parser._actions:
+            if isinstance(action, _SubParsersAction):
+                for verb, subparser in action.choices.items():
+                    words |= {verb} | {f"{verb} {option}" for option in own_options(subparser)}
+        found[path.stem] = words or set(own_options(parser))
+    return found
+
+
+def choices(command: str) -> set[str]:
+    """Return what a command's first argument may be, where it has no verbs."""
+    (path,) = (ROOT / "mcp_transport").rglob(f"management/commands/{command}.py")
+    app = ".".join(path.relative_to(ROOT).parts[:-3])
+    actions = load_command_class(app, command).create_parser("manage.py", command)._actions
+    return {str(choice) for action in actions if not action.option_strings for choice in action.choices or ()}
+
+
+def own_options(parser: ArgumentParser) -> set[str]:
+    common = {action.dest for action in ArgumentParser()._actions}
+    django = {"version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks"}
+    return {
+        action.option_strings[0]
+        for action in parser._actions
+        if action.option_strings and action.dest not in common | django
+    }
+
+
+def test_every_command_is_documented_with_every_verb_and_option() -> None:
+    text = (DOCS / "reference/commands.md").read_text()
+    sections = dict(re.findall(r"^## `manage.py (\w+)`\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    assert set(sections) == set(commands())
+    for command, words in commands().items():
+        documented = set()
+        for row in re.findall(r"^\| `([^`]+)` \|", sections[command], re.M):
+            verb, *more = row.split()
+            documented |= {verb} | {f"{verb} {option}" for option in more if option.startswith("--")}
+        assert documented == words
+
+
+@every_page
+def test_commands_that_are_shown_exist(page: Path) -> None:
+    known = commands()
+    for command, verb in re.findall(r"manage\.py (mcp_\w+)(?: ([a-z]+)\b(?!:))?", page.read_text()):
+        assert command in known
+        assert not verb or verb in known[command] | choices(command)
+
+
+def test_every_code_is_documented_under_its_name() -> None:
+    documented = {name: int(code) for code, name, *_ in table("reference/errors.md", "Code")}
+    assert documented == {name: getattr(errors, name) for name in errors.__all__ if name.isupper()}
+
+
+def test_pinned_statuses_are_documented() -> None:
+    statuses = {int(code): status for code, _, status, _ in table("reference/errors.md", "Code")}
+    for code, status in errors._SESSIONLESS_STATUS.items():
+        assert str(status) in statuses[code]
+
+
+def test_every_exception_is_documented() -> None:
+    documented = {row[0] for row in table("reference/errors.md", r"Exception \| Whose fault")}
+    assert documented == set(exceptions.__all__) - {"MCPTransportError"}
+
+
+def test_every_member_of_the_context_is_documented() -> None:
+    text = (DOCS / "reference/context.md").read_text()
+    for name in vars(Context):
+        if not name.startswith(("_", "model_")):  # the class is a pydantic model
+            assert f"`{name}" in text, name
+    for name in vars(SessionState):
+        if not name.startswith("_"):
+            assert f"session.{name}" in text, name
+
+
+def test_members_of_the_context_that_are_documented_exist() -> None:
+    for page, first in (("reference/context.md", "Member"), ("reference/context.md", "Method")):
+        text = (DOCS / page).read_text()
+        for cell in re.findall(r"^\| ((?:`[^|]*?`,? ?)+)", text, re.M):
+            for name in re.findall(r"`(?:await )?(?:session\.)?(\w+)[(`]", cell):
+                assert hasattr(Context, name) or hasattr(SessionState, name), (first, name)
+
+
+def test_limits_of_the_session_are_documented() -> None:
+    text = (DOCS / "reference/context.md").read_text()
+    assert f"{MAX_VALUE_BYTES} bytes each, {MAX_VALUES} values at most" in text
+
+
+def test_options_of_the_tool_decorator_are_documented() -> None:
+    import inspect
+    import typing
+
+    [_, with_options] = typing.get_overloads(server.tool)
+    documented = {name for row in table("howto/declare-tools.md", "Option") for name in re.findall(r"\w+", row[0])}
+    assert documented == set(inspect.signature(with_options).parameters)
+
+
+def test_number_of_checks_in_the_changelog() -> None:
+    assert f"{len(table('reference/checks.md', 'Id'))} system checks" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# -- links -----------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", (DOCS / "index.md").read_text())}
+    assert {page for page in PAGES if page.is_relative_to(DOCS)} - linked == {DOCS / "index.md"}
+
+
+@every_page
+def test_page_tells_nothing_of_the_machine_it_was_written_on(page: Path) -> None:
+    assert not re.search(r"/(tmp|work|root|home)/", page.read_text())
+
+
+def test_decisions_are_short_and_numbered() -> None:
+    decisions = sorted((DOCS / "adr").glob("*.md"))
+    for number, page in enumerate(decisions, start=1):
+        text = page.read_text()
+        assert page.name.startswith(f"{number:04}-")
+        assert text.startswith(f"# {number}. ")
+        assert len(text.splitlines()) <= 15
+        assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Cost"))
+
+
+# -- examples --------------------------------------------------------------------------------------------
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+@every_page
+def test_data_can_be_read(page: Path) -> None:
+    for block in blocks(page, "json"):
+        json.loads(block)
+    for block in blocks(page, "toml"):
+        tomllib.loads(block)
+
+
+@every_page
+def test_commands_can_be_read_by_a_shell(page: Path) -> None:
+    for block in blocks(page, "sh"):
+        done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True)  # noqa: S607
+        assert done.returncode == 0, done.stderr + block
+
+
+def test_every_configured_client_is_given_the_endpoint() -> None:
+    page = DOCS / "howto/connect-clients.md"
+    servers = []
+    for block in [*map(json.loads, blocks(page, "json")), *map(tomllib.loads, blocks(page, "toml"))]:
+        [listed] = [block[name] for name in ("mcpServers", "mcp_servers", "servers", "mcp") if name in block]
+        listed = listed.get("servers", listed)
+        servers += [json.dumps(server) for server in listed.values()]
+    assert len(servers) == 7
+    assert all(re.search(r'"https?://[^"]+/mcp"', server) for server in servers)
+
+
+@every_page
+def test_python_compiles(page: Path) -> None:
+    for block in python_blocks(page):
+        compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The package that the examples import models from."""
+    package = types.ModuleType("shop")
+    package.models = models  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", package)
+    monkeypatch.setitem(sys.modules, "shop.models", models)
+    return package
+
+
+def run(blocks: list[str], name: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": name}
+    for block in blocks:
+        exec(compile(block, name, "exec"), namespace)  # noqa: S102
+    return namespace
+
+
+def test_declarations_of_the_how_to_can_be_declared(shop: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "declared", server.Declarations())
+    run(python_blocks(DOCS / "howto/declare-tools.md"), "shop.mcp")
+    declared = server.declared
+    tools = ["get_product", "sold_out", "restock", "count_words", "delete_product", "count_stock", "take_one"]
+    assert list(declared.tools) == tools
+    assert list(declared.resources) == ["shop://hours", "shop://products/{sku}"]
+    assert list(declared.prompts) == ["praise", "dialogue"]
+    assert declared.completion is not None
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_servers_of_the_how_to_are_served(number: int, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    block = python_blocks(DOCS / "howto/serve-an-existing-server.md")[number]
+    module = types.ModuleType("documented_server")
+    module.__dict__.update(run([block], module.__name__))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    settings.MCP_TRANSPORT = {"SERVER": "documented_server.server"}
+    out = io.StringIO()
+    from django.core.management import call_command
+
+    call_command("mcp_tools", "call", "greet", "name=Ann", stdout=out)
+    assert out.getvalue().startswith("Hello Ann")
+
+
+def carry_out(folder: Path, *tests: str) -> None:
+    """Run example tests in a project of their own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        *tests,
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def lay_out(folder: Path, blocks: list[str]) -> list[str]:
+    """Write each block into the file that its first line names; return the files of tests."""
+    files = {}
+    for block in blocks:
+        name = re.match(r"# (\S+\.py)\n", block)
+        assert name, f"the first line names no file:\n{block}"
+        files[folder / name[1]] = block
+    for path, block in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(block)
+    (folder / "docs_settings.py").write_text(
+        "from tests.support.settings import *\n\nINSTALLED_APPS = [*INSTALLED_APPS[:-1], 'shop']\n"
+    )
+    return [str(path) for path in files if path.name.startswith("test_")]
+
+
+@pytest.mark.slow
+def test_example_tests_pass(tmp_path: Path) -> None:
+    tests = lay_out(tmp_path, python_blocks(DOCS / "howto/test-your-tools.md"))
+    assert len(tests) >= 7
+    carry_out(tmp_path, "--ds=docs_settings", *PLUGIN, *tests)
+
+
+@pytest.mark.slow
+def test_example_tests_of_access_pass(tmp_path: Path) -> None:
+    blocks = python_blocks(DOCS / "howto/authentication.md")
+    tests = lay_out(tmp_path, [block for block in blocks if re.match(r"# shop/(mcp|tests/\w+)\.py\n", block)])
+    carry_out(tmp_path, "--ds=docs_settings", *tests)
+
+
+@pytest.mark.slow
+def test_backend_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/__init__.py").touch()
+    _, backend, tests = python_blocks(DOCS / "howto/write-a-backend.md")
+    (tmp_path / "shop/sessions.py").write_text(backend)
+    (tmp_path / "test_sessions.py").write_text(tests)
+    carry_out(tmp_path, "-p", "tests.backends.conftest", str(tmp_path / "test_sessions.py"))

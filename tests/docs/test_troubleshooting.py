@@ -1,0 +1,109 @@
+"""What the page on troubleshooting names exists: texts of the code, checks, findings, events and settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import mcp_transport
+from mcp_transport import conf
+from mcp_transport.engine.observer import Happening
+from tests.support.docs import check_ids, table
+
+PACKAGE = Path(mcp_transport.__file__).parent
+PAGE = Path(__file__).parents[2] / "docs/howto/troubleshooting.md"
+TEXT = re.sub(r"\s+", " ", re.sub(r"^```.*?^```$", "", PAGE.read_text(), flags=re.M | re.S))
+
+# Texts of others that the page names.
+FOREIGN = {"Invalid Host header", "Invalid HTTP_HOST header", "Origin checking failed", "PoolTimeout"}
+
+
+def written(node: ast.AST) -> str | None:
+    """Return the text of a literal, with `...` for what is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.sub(r"%[.\d]*[rsd]", "...", node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(written(part) or "..." for part in node.values)
+    return None
+
+
+@cache
+def texts() -> tuple[str, ...]:
+    trees = [ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")]
+    docs = {id(node.body[0].value) for tree in trees for node in ast.walk(tree) if _has_docstring(node)}  # type: ignore[attr-defined]
+    found = [written(node) for tree in trees for node in ast.walk(tree) if id(node) not in docs]
+    return tuple(text for text in found if text)
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    body = getattr(node, "body", None)
+    return isinstance(body, list) and bool(body) and isinstance(body[0], ast.Expr)
+
+
+def is_said(text: str) -> bool:
+    """Tell whether the code says a text; on either side `...` stands for anything."""
+    wanted = ".*".join(map(re.escape, text.split("...")))
+    return any(re.search(wanted, said, re.S) or _is_filled_in(said, text) for said in texts())
+
+
+def _is_filled_in(template: str, text: str) -> bool:
+    parts = template.split("...")
+    return len("".join(parts)) >= 12 and re.fullmatch(".+".join(map(re.escape, parts)), text, re.S) is not None
+
+
+def texts_of_the_page() -> set[str]:
+    titles = re.findall(r"^###? (.*)$", PAGE.read_text(), re.M)
+    quoted = {text for title in titles for text in re.findall(r"`([^`]+)`", title)}
+    quoted |= set(re.findall(r"[Ll]og `([^`]+)`", TEXT))
+    return quoted | {
+        text for text in re.findall(r"`([^`]+)`", TEXT) if re.fullmatch(r"[A-Za-z]+( [\w.:]+,?){2,}", text)
+    }
+
+
+@pytest.mark.parametrize("text", sorted(texts_of_the_page() - FOREIGN))
+def test_texts_that_are_named_are_said(text: str) -> None:
+    if not re.match(r"(py-spy|redis-cli|manage\.py|proxy_|kill)", text):
+        assert is_said(text)
+
+
+def test_texts_are_found_and_others_are_not() -> None:
+    assert len(texts_of_the_page()) >= 20
+    assert is_said("session ... closed")
+    assert not is_said("Session not found: it ended, or never was")
+    assert not is_said("session ... left")
+
+
+def test_checks_that_are_named_exist() -> None:
+    named = set(re.findall(r"mcp_transport\.[EW]\d+", TEXT))
+    assert len(named) >= 6
+    assert named <= check_ids()
+
+
+def test_findings_that_are_named_exist() -> None:
+    sources = "".join(path.read_text() for path in (PACKAGE / "doctor").rglob("*.py"))
+    known = set(re.findall(r'\b(?:ok|unknown|warning|problem|judged|Finding)\(\s*"([a-z-]+)"', sources))
+    lists = re.findall(r"[Ff]indings? ((?:`[a-z-]+`(?:, | and )?)+)", TEXT)
+    named = {name for names in lists for name in re.findall(r"`([a-z-]+)`", names)}
+    assert len(named) >= 8
+    assert named <= known
+
+
+def test_events_that_are_named_exist() -> None:
+    named = set(re.findall(r"[Ee]vent `(\w+)`", TEXT))
+    assert len(named) >= 5
+    assert named <= {happening.name.lower() for happening in Happening}
+    assert named <= {row[0] for row in table("howto/metrics.md", "Event")}
+
+
+def test_settings_that_are_named_exist() -> None:
+    djangos = {"ALLOWED_HOSTS", "USE_X_FORWARDED_HOST", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "INSTALLED_APPS"}
+    djangos |= {"CONN_MAX_AGE", "KEY_PREFIX", "SECURE_PROXY_SSL_HEADER"}
+    djangos |= {"ASGI_APPLICATION", "DEBUG", "SECURE_SSL_REDIRECT"}
+    options = {"USER_CLAIM"}
+    named = set(re.findall(r"`([A-Z][A-Z_]{4,})`", TEXT))
+    assert len(named) >= 15
+    assert named <= set(conf.SETTINGS) | djangos | options

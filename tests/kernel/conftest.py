@@ -1,0 +1,17 @@
+"""A root logger that the SDK leaves alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_is_ours() -> Iterator[None]:
+    """Keep MCPServer from configuring the root logger."""
+    guard = logging.NullHandler()
+    logging.getLogger().addHandler(guard)
+    yield
+    logging.getLogger().removeHandler(guard)

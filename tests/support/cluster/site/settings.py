@@ -1,0 +1,30 @@
+"""A site whose tools a test steers from another process, through files in SITE_FOLDER."""
+
+from __future__ import annotations
+
+import json
+import os
+
+SECRET_KEY = os.environ.get("SITE_SECRET_KEY", "a secret of these tests alone, and long enough for Django's check")
+SECRET_KEY_FALLBACKS = json.loads(os.environ.get("SITE_SECRET_KEY_FALLBACKS", "[]"))
+DEBUG = False
+ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "mcp_transport", "tests.support.cluster.site"]
+MIDDLEWARE: list[str] = []
+ROOT_URLCONF = "tests.support.cluster.site.urls"
+ASGI_APPLICATION = "tests.support.cluster.site.asgi.application"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+USE_TZ = True
+
+CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": os.environ["REDIS_URL"]}}
+if "SITE_CACHE" in os.environ:
+    CACHES = {"default": json.loads(os.environ["SITE_CACHE"])}
+
+MCP_TRANSPORT = {"NAME": "cluster", "LEASE_SECONDS": 2.0, **json.loads(os.environ.get("SITE_MCP", "{}"))}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"mcp_transport": {"handlers": ["console"], "level": "DEBUG"}},
+}

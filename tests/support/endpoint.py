@@ -1,0 +1,73 @@
+"""An endpoint without Django: a few tools, the memory backend, a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.principal import ANONYMOUS, Principal
+from tests.support.client import SessionClient
+from tests.support.clock import FakeClock
+from tests.support.tools import KEYS, Gate, build_tools
+
+
+async def authenticate(request: HTTPRequest) -> Principal:
+    """Believe the request's user, which these tests set to a name."""
+    return Principal("test", request.user, name=request.user) if request.user else ANONYMOUS
+
+
+@pytest.fixture
+async def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def gate() -> Gate:
+    return Gate()
+
+
+BuildEndpoint = Callable[..., Endpoint]
+
+
+@pytest.fixture
+async def build_endpoint(clock: FakeClock, gate: Gate) -> AsyncIterator[BuildEndpoint]:
+    """Build endpoints that are stopped at the end; two with one `backend` are two nodes."""
+    built: list[Endpoint] = []
+
+    def build(backend: Any = None, server: Any = None, **changes: Any) -> Endpoint:
+        policy = Policy(**changes)
+        endpoint = Endpoint(
+            Kernel(server or build_tools(gate)),
+            backend or MemoryBackend(policy, clock.now),
+            policy,
+            keys=KEYS,
+            authenticate=authenticate,
+            clock=clock,
+        )
+        built.append(endpoint)
+        return endpoint
+
+    yield build
+    gate.open.set()
+    for endpoint in built:
+        await endpoint.stop()
+
+
+@pytest.fixture
+async def endpoint(build_endpoint: BuildEndpoint) -> Endpoint:
+    return build_endpoint()
+
+
+@pytest.fixture
+async def client(endpoint: Endpoint) -> SessionClient:
+    """A client with an open 2025-11-25 session."""
+    client = SessionClient(endpoint)
+    await client.open()
+    return client

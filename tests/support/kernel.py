@@ -1,0 +1,49 @@
+"""One exchange with a kernel: what a client sent, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Outcome
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.principal import Principal
+
+
+class Recorder:
+    """An outlet that remembers."""
+
+    can_request = True
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Mapping[str, Any] | None]] = []
+        self.emitted: list[str] = []
+        self.closed = False
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        self.sent.append((method, params))
+
+    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
+        self.sent.append((method, params))
+        return {"action": "accept", "content": {"name": "Ann"}}
+
+    def withdraw(self) -> None: ...
+
+    async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
+        self.emitted.append(method)
+
+    async def close_stream(self) -> None:
+        self.closed = True
+
+
+def exchange(outlet: Recorder, version: str = "2025-11-25", **capabilities: Any) -> Exchange:
+    request = HTTPRequest(method="POST", headers=Headers([("user-agent", "x")]))
+    facts = Facts(protocol_version=version, client_info={"name": "c", "version": "1"}, capabilities=capabilities)
+    caller = Caller(request, Principal("test", "ann", user="ann"))
+    return Exchange(facts=facts, outlet=outlet, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p")
+
+
+async def served(kernel: Kernel, exchange: Exchange, request: Request) -> Outcome:
+    return await kernel.serve(request, exchange.facts.protocol_version, lambda: exchange)

@@ -1,0 +1,24 @@
+"""A backend whose calls are taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_transport.backends.base import Claimed, Entered
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.protocol.session import Flight
+
+
+class Losing(MemoryBackend):
+    """Keeps the calls that it let in, and says that their node was lost."""
+
+    shares_streams = True
+    flights: tuple[Flight, ...] = ()
+
+    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
+        self.flights = tuple(flights) or self.flights
+        return await super().enter(key, principal, node, flights)
+
+    async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
+        session = await self.get(key)
+        return Claimed(session, self.flights, next=1_000_000_001) if session is not None else None

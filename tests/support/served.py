@@ -1,0 +1,119 @@
+"""The served project: in this process, and behind each server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from django.db import connections
+from django.test import override_settings
+
+from mcp_transport import tool
+from mcp_transport.asgi import mount
+from mcp_transport.bootstrap import endpoint
+from mcp_transport.declarations import Declarations
+from tests.support.application_servers import ROOT, Pool
+from tests.support.inprocess import Direct, Synchronous
+from tests.support.site import settings as site
+from tests.support.site.tools import TOOLS
+from tests.support.wire import Carrier, Network
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the database of the served project; return its path."""
+    return tmp_path_factory.mktemp("site") / "site.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def cookie(database: Path) -> str:
+    """Fill the database; return the cookie of a logged-in session."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": site.__name__, "SITE_DATABASE": str(database)}
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.support.site.prepare"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return f"sessionid={made.stdout}"
+
+
+@pytest.fixture(scope="session")
+def servers(database: Path, cookie: str) -> Iterator[Pool]:
+    """Start servers when they are asked for; at the end none may have had an accident."""
+    pool = Pool(database)
+    yield pool
+    assert not (accidents := pool.stop()), "\n\n".join(f"{name}:\n{output}" for name, output in accidents.items())
+
+
+Connect = Callable[[str, str], Carrier]
+
+
+@pytest_asyncio.fixture
+async def connect(servers: Pool) -> AsyncIterator[Connect]:
+    """Connect to a server; what is left open is cut at the end."""
+    open_ones: list[Carrier] = []
+
+    def connect(server: str, adapter: str) -> Carrier:
+        open_ones.append(Network(servers.get(server, adapter).port))
+        return open_ones[-1]
+
+    yield connect
+    for carrier in open_ones:
+        await carrier.close()
+
+
+@pytest.fixture
+def project(transactional_db: None, project_without_database: None) -> None:
+    """Make this process serve the project, without leaving its tools behind."""
+
+
+@pytest.fixture
+def project_without_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make this process serve the project to tests that do not come to its database, whose flush takes long."""
+    monkeypatch.setattr("mcp_transport.server.declared", Declarations())
+    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
+    for function in TOOLS:
+        tool(function)
+    with override_settings(
+        ALLOWED_HOSTS=[*site.ALLOWED_HOSTS, "testserver"],
+        MCP_TRANSPORT=site.MCP_TRANSPORT,
+        MIDDLEWARE=site.MIDDLEWARE,
+        ROOT_URLCONF=site.ROOT_URLCONF,
+    ):
+        yield
+
+
+@pytest_asyncio.fixture
+async def in_process(project: None) -> AsyncIterator[Callable[[str], Carrier]]:
+    """Call an adapter in this process; afterwards nothing of it may run on."""
+    open_ones: list[Carrier] = []
+    before = asyncio.all_tasks()
+
+    def call(adapter: str) -> Carrier:
+        open_ones.append(Synchronous() if adapter == "wsgi" else Direct(application(adapter)))
+        return open_ones[-1]
+
+    yield call
+    for carrier in open_ones:
+        await carrier.close()
+    await endpoint().stop()
+    left = [repr(task) for task in asyncio.all_tasks() - before if task is not asyncio.current_task()]
+    assert not left, left
+
+
+def application(adapter: str) -> Any:
+    """Build one of the project's ASGI applications anew, since its middleware is chosen when it is built."""
+    from django.core.handlers.asgi import ASGIHandler
+
+    return mount(ASGIHandler()) if adapter == "mounted" else ASGIHandler()

@@ -1,0 +1,61 @@
+"""Stores that misbehave on purpose, and a look at what an endpoint has left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.exceptions import BackendError
+from tests.support.clock import settle
+
+_OPERATIONS = {name for name, member in vars(Backend).items() if inspect.iscoroutinefunction(member)}
+
+
+class FlakyBackend(MemoryBackend):
+    """A store that can go away and come back, or be held up."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.away: set[str] = set()
+        """Operations that fail; "*" means all."""
+        self.held: dict[str, asyncio.Event] = {}
+        """Operations that wait, and for what."""
+        self.calls: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        member = super().__getattribute__(name)
+        if name not in _OPERATIONS:
+            return member
+
+        async def operate(*args: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            if self.away & {name, "*"}:
+                raise BackendError("the store is away")
+            if name in self.held:
+                async with asyncio.timeout(5):
+                    await self.held[name].wait()
+            return await member(*args, **options)
+
+        return operate
+
+
+async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
+    """Return what an endpoint still has of requests that are over; an empty dict is a clean house."""
+    await settle()
+    node, backend = await endpoint.node(), endpoint.backend
+    sessions = (await backend.sessions()).sessions if isinstance(backend, MemoryBackend) else ()
+    flights = [flight for session in sessions for flight in await backend.flights(session.key)]
+    found = {
+        "sessions": [session.key for session in sessions],
+        "flights": flights,
+        "calls": list(node.calls),
+        "streams": list(node.streams),
+        "replies": list(node.questions.waiting),
+        "listeners": list(endpoint.kernel.listening.here._streams),
+        "tasks": node.lifecycle._tasks - node.lifecycle._residents,
+    }
+    return {name: value for name, value in found.items() if value}
