@@ -17,6 +17,7 @@
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
 #   make screenshots                         take the documentation's pictures of the admin anew
+#   make requirements                        write requirements.txt anew, from pyproject.toml
 #   make clean                               remove .venv, caches and the demonstration database
 
 SHELL := /bin/sh
@@ -32,17 +33,18 @@ SECONDS ?= 600
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Older than requirements.txt or pyproject.toml, or gone because the environment no longer works: install again.
+# One stamp for what `make run` needs and one for everything. They go when the environment no longer works.
+RUNNABLE := $(VENV)/installed-to-run
 INSTALLED := $(VENV)/installed
-$(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(INSTALLED))
+$(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-slow test-projects lint security conformance
-.PHONY: conformance-cluster conformance-server soak attack bench bench-quick screenshots clean
+.PHONY: conformance-cluster conformance-server soak attack bench bench-quick screenshots requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-run: $(INSTALLED)
+run: $(RUNNABLE)
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python manage.py load_demo
 	@echo "Site:        http://$(HOST):$(PORT)/  (admin: http://$(HOST):$(PORT)/admin/)"
@@ -133,6 +135,9 @@ bench-quick: $(INSTALLED) servers
 screenshots: $(INSTALLED) browser
 	@$(BIN)/python -m tests.browser.screenshots
 
+requirements: $(VENV)/created
+	@$(BIN)/python tests/packaging/requirements.py > requirements.txt
+
 clean:
 	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .cluster .bench .venv-projects
@@ -140,7 +145,22 @@ clean:
 	rm -f db.sqlite3 db.sqlite3-shm db.sqlite3-wal
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): requirements.txt pyproject.toml
+# uv installs in seconds what takes pip a minute. It does not read pip's configuration, so pip is there to fall back on.
+define install
+	@echo "Installing $(notdir $(1)) into $(VENV)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements $(1) || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(1)
+	@touch $@
+endef
+
+$(RUNNABLE): requirements.txt | $(VENV)/created
+	$(call install,requirements.txt)
+
+$(INSTALLED): pyproject.toml tests/packaging/requirements.py | $(VENV)/created
+	@$(BIN)/python tests/packaging/requirements.py dev > $(VENV)/requirements-dev.txt
+	$(call install,$(VENV)/requirements-dev.txt)
+
+$(VENV)/created:
 	@set -e; \
 	for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
@@ -160,7 +180,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 			exit 1; \
 		fi; \
 	fi; \
-	echo "Installing into $(VENV) (a minute or two; only when requirements change)"; \
+	echo "Making $(VENV)"; \
 	$(BIN)/python -c "import pip" 2>/dev/null || $$python -m venv --clear $(VENV); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "uv is not to be had: pip installs" >&2; \
 	touch $@

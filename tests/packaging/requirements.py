@@ -1,0 +1,55 @@
+"""Print requirements.txt, or the requirements of the named extras, as pyproject.toml has them.
+
+python tests/packaging/requirements.py [EXTRA ...]
+
+It imports nothing that has to be installed: the Makefile runs it first.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RUN = ("channels", "metrics", "oauth", "redis", "rest")
+"""The extras that the demonstration project uses."""
+
+HEADER = """\
+# What the demonstration project needs to run; its container image and `make run` install this.
+# Written by `make requirements` from pyproject.toml: change the list there.
+"""
+
+
+def requirements(extras: Iterable[str]) -> list[str]:
+    """Return what the package and its extras require, with references to its own extras resolved."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = [*project["dependencies"]]
+    for extra in extras:
+        found += _resolved(project, extra)
+    return list(dict.fromkeys(found))
+
+
+def requirements_txt() -> str:
+    """Return what requirements.txt has to contain."""
+    return HEADER + "".join(f"{line}\n" for line in requirements(RUN))
+
+
+def _resolved(project: dict[str, Any], extra: str) -> Iterator[str]:
+    own = re.compile(rf"{project['name']}\[(.+)\]")
+    for requirement in project["optional-dependencies"][extra]:
+        if reference := own.fullmatch(requirement):
+            for name in reference[1].split(","):
+                yield from _resolved(project, name)
+        else:
+            yield requirement
+
+
+if __name__ == "__main__":
+    if extras := sys.argv[1:]:
+        print(*requirements(extras), sep="\n")
+    else:
+        print(requirements_txt(), end="")
