@@ -136,7 +136,7 @@ screenshots: $(INSTALLED) browser
 	@$(BIN)/python -m tests.browser.screenshots
 
 requirements: $(VENV)/created
-	@$(BIN)/python tests/packaging/requirements.py > requirements.txt
+	@$(BIN)/python -m tests.support.requirements > requirements.txt
 
 clean:
 	rm -rf $(VENV) build dist node_modules staticfiles .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -156,8 +156,8 @@ endef
 $(RUNNABLE): requirements.txt | $(VENV)/created
 	$(call install,requirements.txt)
 
-$(INSTALLED): pyproject.toml tests/packaging/requirements.py | $(VENV)/created
-	@$(BIN)/python tests/packaging/requirements.py dev > $(VENV)/requirements-dev.txt
+$(INSTALLED): pyproject.toml tests/support/requirements.py | $(VENV)/created
+	@$(BIN)/python -m tests.support.requirements dev > $(VENV)/requirements-dev.txt
 	$(call install,$(VENV)/requirements-dev.txt)
 
 $(VENV)/created:

@@ -45,7 +45,7 @@ class Project(Environment):
         return Path(sys.executable).parent
 
     def install(self) -> None:
-        """Do nothing: requirements.txt has all."""
+        """Do nothing: the extra `dev` has all."""
 
     def versions(self) -> dict[str, str]:
         return _freeze(self.programs)

@@ -12,7 +12,7 @@ from tests.support.processes import MissingProgramError, program
 
 def require() -> None:
     """Skip the test module that is being imported."""
-    reason = "" if find_spec("playwright") else "playwright is not installed; pip install -r requirements.txt"
+    reason = "" if find_spec("playwright") else "playwright is not installed; make .venv/installed"
     try:
         program("chromium")
         program("redis-server")

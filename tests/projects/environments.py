@@ -1,4 +1,4 @@
-"""Virtual environments with the projects' packages, one a version of Django."""
+"""Virtual environments with the packages of the tests, one a version of Django."""
 
 # ruff: noqa: S603 (the commands are built here)
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.support.processes import ROOT
+from tests.support.requirements import requirements
 
 FOLDER = ROOT / ".venv-projects"
-SECTIONS = ("# The package", "# Optional parts", "# Application servers", "# Grown projects")
-"""Of requirements.txt: what serves the projects."""
 
 
 class MissingPythonError(Exception):
@@ -28,7 +27,7 @@ def environment(label: str, django: str, oldest: tuple[int, int]) -> Path:
     """
     folder = FOLDER / f"django-{label}"
     python, stamp = folder / "bin/python", folder / "installed"
-    wanted = [django, *(line for line in requirements() if not line.lower().startswith("django>="))]
+    wanted = [django, *(line for line in requirements(["test"]) if not line.startswith("Django>="))]
     if stamp.exists() and stamp.read_text().splitlines() == wanted:
         return python
     interpreter = _interpreter(oldest)
@@ -38,17 +37,6 @@ def environment(label: str, django: str, oldest: tuple[int, int]) -> Path:
     subprocess.run([*pip, *wanted], check=True)
     stamp.write_text("\n".join(wanted))
     return python
-
-
-def requirements() -> list[str]:
-    """Return the lines of requirements.txt that the projects need."""
-    sections: dict[str, list[str]] = {}
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
-        if line.startswith("#"):
-            current = sections.setdefault(line, [])
-        elif line and sections:
-            current.append(line)
-    return [line for title in SECTIONS for line in sections[title]]
 
 
 def version(python: Path) -> str:

@@ -1,6 +1,6 @@
 """Print requirements.txt, or the requirements of the named extras, as pyproject.toml has them.
 
-python tests/packaging/requirements.py [EXTRA ...]
+python -m tests.support.requirements [EXTRA ...]
 
 It imports nothing that has to be installed: the Makefile runs it first.
 """
