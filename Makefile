@@ -7,6 +7,7 @@
 #   make test [PYTEST_ARGS="-k name"]        run the tests
 #   make test-slow                           build and run the emitted container image, for minutes
 #   make test-projects                       grown projects with each Django behind each server, for an hour
+#   make test-packaging                      build the wheel, install it into empty environments, try it there
 #   make lint                                ruff and mypy
 #   make security                            look for known faults, in the code, its settings and what it depends on
 #   make conformance                         the official conformance suite against a server started for it
@@ -38,7 +39,7 @@ RUNNABLE := $(VENV)/installed-to-run
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
-.PHONY: help run cluster servers browser containers databases test test-slow test-projects lint security conformance
+.PHONY: help run cluster servers browser containers databases test test-slow test-projects test-packaging lint security conformance
 .PHONY: conformance-cluster conformance-server soak attack bench bench-quick screenshots requirements clean
 
 help:
@@ -94,6 +95,9 @@ test-slow: $(INSTALLED) containers
 
 test-projects: $(INSTALLED) servers databases
 	@$(BIN)/python -m tests.projects $(PYTEST_ARGS)
+
+test-packaging: $(INSTALLED)
+	@$(BIN)/python -m pytest -m packaging tests/packaging $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

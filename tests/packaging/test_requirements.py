@@ -6,6 +6,7 @@ import ast
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -103,8 +104,10 @@ def _imported(path: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
+providers = cache(packages_distributions)  # it reads the list of files of each distribution
+
+
 def unprovided(imported: Mapping[str, set[str]], installed: set[str]) -> Mapping[str, set[str]]:
     """Return the imports that none of the installed distributions provides."""
-    providers = packages_distributions()
-    names = {name: {canonicalize_name(item) for item in providers.get(name, [])} for name in imported}
+    names = {name: {canonicalize_name(item) for item in providers().get(name, [])} for name in imported}
     return {name: files for name, files in imported.items() if not names[name] & installed}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUN = ("channels", "metrics", "oauth", "redis", "rest")
 """The extras that the demonstration project uses."""
 
@@ -26,10 +27,9 @@ HEADER = """\
 
 def requirements(extras: Iterable[str]) -> list[str]:
     """Return what the package and its extras require, with references to its own extras resolved."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = [*project["dependencies"]]
+    found = [*PROJECT["dependencies"]]
     for extra in extras:
-        found += _resolved(project, extra)
+        found += _resolved(extra)
     return list(dict.fromkeys(found))
 
 
@@ -38,12 +38,12 @@ def requirements_txt() -> str:
     return HEADER + "".join(f"{line}\n" for line in requirements(RUN))
 
 
-def _resolved(project: dict[str, Any], extra: str) -> Iterator[str]:
-    own = re.compile(rf"{project['name']}\[(.+)\]")
-    for requirement in project["optional-dependencies"][extra]:
+def _resolved(extra: str) -> Iterator[str]:
+    own = re.compile(rf"{PROJECT['name']}\[(.+)\]")
+    for requirement in PROJECT["optional-dependencies"][extra]:
         if reference := own.fullmatch(requirement):
             for name in reference[1].split(","):
-                yield from _resolved(project, name)
+                yield from _resolved(name)
         else:
             yield requirement
 
