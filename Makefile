@@ -5,6 +5,7 @@
 #   make run [PORT=8000] [HOST=127.0.0.1]    start the demonstration shop
 #   make cluster [PORT=8000]                 the shop on three nodes, with Redis behind them and nginx in front
 #   make test [PYTEST_ARGS="-k name"]        run the tests
+#   make test VENV=.venv-6.1 PYTHON=python3.13 DJANGO=6.1    ... on another Python and Django
 #   make test-slow                           build and run the emitted container image, for minutes
 #   make test-projects                       grown projects with each Django behind each server, for an hour
 #   make test-packaging                      build the wheel, install it into empty environments, try it there
@@ -18,6 +19,7 @@
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
 #   make screenshots                         take the documentation's pictures of the admin anew
+#   make dist                                build what a release publishes, into dist/
 #   make requirements                        write requirements.txt anew, from pyproject.toml
 #   make clean                               remove .venv, caches and the demonstration database
 
@@ -40,7 +42,7 @@ INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-slow test-projects test-packaging lint security conformance
-.PHONY: conformance-cluster conformance-server soak attack bench bench-quick screenshots requirements clean
+.PHONY: conformance-cluster conformance-server soak attack bench bench-quick screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -139,6 +141,10 @@ bench-quick: $(INSTALLED) servers
 screenshots: $(INSTALLED) browser
 	@$(BIN)/python -m tests.browser.screenshots
 
+dist: $(INSTALLED)
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist
+
 requirements: $(VENV)/created
 	@$(BIN)/python -m tests.support.requirements > requirements.txt
 
@@ -162,6 +168,7 @@ $(RUNNABLE): requirements.txt | $(VENV)/created
 
 $(INSTALLED): pyproject.toml tests/support/requirements.py | $(VENV)/created
 	@$(BIN)/python -m tests.support.requirements dev > $(VENV)/requirements-dev.txt
+	@$(if $(DJANGO),echo "Django==$(DJANGO).*" >> $(VENV)/requirements-dev.txt)
 	$(call install,$(VENV)/requirements-dev.txt)
 
 $(VENV)/created:

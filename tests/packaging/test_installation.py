@@ -1,4 +1,4 @@
-"""What users install works: the quick starts from the wheel, each extra, requirements.txt, and `dev` in a checkout."""
+"""What users install works: the quick starts from the wheel, each extra, requirements.txt, and the extra `dev`."""
 
 from __future__ import annotations
 
