@@ -19,7 +19,7 @@ from mcp_transport import Context, operations, tool
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.history import Occasion
 from mcp_transport.protocol.session import session_key
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.requests import Session, fresh, rpc
 from tests.support.site import settings as site
 from tests.support.wire import PATIENCE, Answer, Carrier

@@ -20,7 +20,7 @@ from mcp_transport import bootstrap
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.protocol.session import Session, session_key
-from tests.support.redis.servers import RedisServer, require_redis_server
+from tests.support.redis.server import RedisServer
 from tests.support.visits import LIST, ids
 
 COUNT = 100_000
@@ -59,7 +59,6 @@ EMPTY = {"nobody": "?q=nobody", "busy": "?state=busy"}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    require_redis_server()
     with RedisServer() as server:
         yield server
 

@@ -12,14 +12,13 @@ from django.test import Client
 from mcp_transport import Context, bootstrap, tool
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.canaries import PLANTED
-from tests.support.redis.servers import RedisServer, require_redis_server
+from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 from tests.support.visits import LIST, Visitor, elsewhere, ids, messages, page
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    require_redis_server()
     with RedisServer() as server:
         yield server
 

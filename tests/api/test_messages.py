@@ -17,7 +17,7 @@ from tests.api.test_calls import ask
 from tests.api.test_sessions import record
 from tests.support.canaries import PLANTED
 from tests.support.client import SessionClient
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 URL = f"{ROOT}sessions/{record(1).key}/messages/"
 

@@ -18,7 +18,7 @@ from tests.api.conftest import ROOT
 from tests.api.test_calls import ask
 from tests.api.test_sessions import pages, record
 from tests.support.client import until
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 SESSIONS = f"{ROOT}sessions/"
 NODE = "another"

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tests.support.node import Node
 from tests.support.processes import start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 SERVERS = ("daphne", "uvicorn-h11", "uvicorn-httptools")
 BACKENDS = ("memory", "redis")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.bench.environments import ENVIRONMENTS
 from tests.bench.servers import Server
 from tests.support.processes import LOOPBACK, START_SECONDS, Process, StartError, program
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 _CORES = sorted(os.sched_getaffinity(0))
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -47,7 +47,8 @@ def pinned(command: Sequence[str], cores: Sequence[int]) -> list[str]:
 class PinnedRedis(RedisServer):
     """A redis-server on the core that is not the server's, on which each project may do all."""
 
-    has_users = False
+    def __init__(self) -> None:
+        super().__init__("user default on nopass ~* &* +@all")
 
     def command(self) -> list[str]:
         return pinned(super().command(), [redis_core()])

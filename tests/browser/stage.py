@@ -14,7 +14,7 @@ from tests.browser.agent import Agent, agent
 from tests.support.cluster.stage import until
 from tests.support.node import Node
 from tests.support.processes import ROOT, start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 SETTINGS = "tests.browser.site.settings"
 PREPARE_SECONDS = 60

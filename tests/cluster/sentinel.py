@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support.processes import LOOPBACK
-from tests.support.redis import users as redis_users
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
+from tests.support.redis.users import ADMIN, PASSWORD, USER, sentinel_users
 
 SERVICE = "primary"
-CONFIGURATION = """\
-sentinel monitor {service} {host} {port} 1
-sentinel auth-user {service} {admin}
-sentinel auth-pass {service} {password}
-sentinel down-after-milliseconds {service} 400
-sentinel failover-timeout {service} 5000
-"""
 
 
 class Sentinel(RedisServer):
@@ -22,17 +17,19 @@ class Sentinel(RedisServer):
     role = "sentinel"
 
     def __init__(self, master: RedisServer) -> None:
-        super().__init__()
-        self.master = master
+        super().__init__(
+            f"sentinel monitor {SERVICE} {LOOPBACK} {master.port} 1",
+            f"sentinel auth-user {SERVICE} {ADMIN}",
+            f"sentinel auth-pass {SERVICE} {PASSWORD}",
+            f"sentinel down-after-milliseconds {SERVICE} 400",
+            f"sentinel failover-timeout {SERVICE} 5000",
+            *sentinel_users(),
+            sentinel=True,
+        )
 
-    def command(self) -> list[str]:
-        configuration = self.folder / "sentinel.conf"
-        known = {"admin": redis_users.ADMIN, "password": redis_users.PASSWORD}
-        text = CONFIGURATION.format(service=SERVICE, host=LOOPBACK, port=self.master.port, **known)
-        configuration.write_text("\n".join([text, *redis_users.sentinel_users(), ""]))
-        program, *_ = super().command()
-        options = ["--sentinel", "--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.folder)]
-        return [program, str(configuration), *options]
+    @property
+    def _address(self) -> dict[str, Any]:
+        return {"host": LOOPBACK, "port": self.port, "username": ADMIN, "password": PASSWORD}
 
     def is_ready(self) -> bool:
         if not self._is_up():
@@ -46,7 +43,7 @@ class Sentinel(RedisServer):
     @property
     def cache(self) -> dict[str, object]:
         """The cache alias of a site that asks it for the master."""
-        login = {"username": redis_users.USER, "password": redis_users.PASSWORD}
+        login = {"username": USER, "password": PASSWORD}
         return {
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": f"redis://{SERVICE}/0",

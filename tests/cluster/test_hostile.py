@@ -12,7 +12,7 @@ import pytest
 from mcp_transport.protocol.session import session_key
 from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, rest, take, until
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 Pair = tuple[int, int]
 

@@ -26,7 +26,7 @@ from tests.support.processes import (
     start_all,
     stop_all,
 )
-from tests.support.redis.process import RedisServer, form_cluster
+from tests.support.redis.server import RedisServer, form_cluster
 
 
 def status_of(port: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.cluster.client import Client
 from tests.support.cluster.stage import SOON, Stage, assert_lost, events_of, numbers, some_events, until
 from tests.support.processes import start_all, stop_all
-from tests.support.redis.process import RedisServer, form_cluster
+from tests.support.redis.server import RedisServer, form_cluster
 
 WRONG = re.compile(r"CROSSSLOT|MOVED|ClusterException|Traceback|answered with 503|same slot")
 

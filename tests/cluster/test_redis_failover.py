@@ -14,7 +14,8 @@ from tests.cluster.switch import Switch
 from tests.support.cluster.answer import Answer, Event
 from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
+from tests.support.redis.users import USER
 
 FAILOVER_SECONDS = 15.0
 
@@ -102,4 +103,4 @@ async def test_what_the_replica_lacks_of_a_call_that_ended(number: int) -> None:
 
 
 def through(server: RedisServer, switch: Switch) -> dict[str, object]:
-    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url_at(switch.port)}
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url_of(USER, switch.port)}

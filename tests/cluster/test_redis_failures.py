@@ -15,7 +15,7 @@ from tests.support.cluster.answer import Answer, Event
 from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
 from tests.support.node import Node
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 QUICKLY = 7.0
 REFUSED_SECONDS = 7.0
@@ -24,7 +24,7 @@ REFUSED_SECONDS = 7.0
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Stage]:
     # What is written is on the disk before it is acknowledged; a test that wants it empty takes the files away.
-    redis = RedisServer(aof=True, options=["--appendfsync", "always"])
+    redis = RedisServer("appendfsync always", aof=True)
     with Stage(redis=redis, LEASE_SECONDS=6.0, SSE_AFTER_SECONDS=0.2, KEEPALIVE_SECONDS=1.0) as stage:
         yield stage
 

@@ -15,7 +15,7 @@ from tests.support.cluster.answer import Answer
 from tests.support.cluster.client import Client
 from tests.support.node import Node
 from tests.support.processes import start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 pytestmark = pytest.mark.slow
 

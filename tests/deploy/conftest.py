@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.node import Node
 from tests.support.processes import MissingProgramError, program, start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 SITE = "tests.deploy.showcase"
 

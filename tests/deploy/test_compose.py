@@ -20,7 +20,7 @@ from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.docker import health_check
 from mcp_transport.protocol.policy import Policy
 from tests.support.processes import program
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 BIN = Path(sys.executable).parent
 SECONDS = 20.0

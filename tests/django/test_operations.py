@@ -15,7 +15,7 @@ from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import session_key, short_id
 from tests.support.client import SessionClient
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
 pytestmark = pytest.mark.usefixtures("declarations")

@@ -17,13 +17,12 @@ from mcp_transport.protocol.session import session_key, short_id
 from tests.django import test_sessions_command
 from tests.support.canaries import PLANTED
 from tests.support.client import SessionClient
-from tests.support.redis.servers import RedisServer, require_redis_server
+from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    require_redis_server()
     with RedisServer() as server:
         yield server
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.node import Node
 from tests.support.processes import MissingProgramError, program, start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 PAGES = "https://app.example"
 LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 
 @pytest.fixture(scope="module")

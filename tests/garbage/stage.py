@@ -21,7 +21,7 @@ from mcp_transport.records.sessions import detail_record, message_record, sessio
 from tests.support.client import SessionClient, text_of, until
 from tests.support.endpoint import authenticate
 from tests.support.redis.backend import build, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
 
 __all__ = ["Stage", "stage"]

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from mcp_transport.protocol.session import session_key
 from tests.garbage.stage import Stage, stage
 from tests.garbage.values import Put, odd_contents, of_each_type
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.visits import LIST, elsewhere
 
 pytestmark = pytest.mark.urls("tests.garbage.urls")

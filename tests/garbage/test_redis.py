@@ -16,7 +16,7 @@ from mcp_transport.protocol.session import session_key
 from tests.garbage.stage import Stage, stage
 from tests.garbage.values import odd_contents, of_each_type
 from tests.support.redis.keys import documented, key_pattern
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 BACKUP: Final = "mcp:backup"
 # Only the node that they belong to reads these, and has them right again by itself.

@@ -22,7 +22,7 @@ from mcp_transport.protocol.session import session_key
 from tests.garbage.stage import Stage, stage
 from tests.support.redis.aliases import django
 from tests.support.redis.backend import leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.redis.users import PASSWORD
 
 QUICK = Policy(lease=0.6)

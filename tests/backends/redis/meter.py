@@ -12,7 +12,7 @@ from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.clock import settle
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.redis.users import ADMIN, PASSWORD
 
 _T = TypeVar("_T")

@@ -22,8 +22,9 @@ from mcp_transport.backends.redis.scripts import load_scripts
 from tests.backends.redis.scene import nodes, use
 from tests.support.backends import KEY, session
 from tests.support.docs import DOCS
+from tests.support.processes import free_port
 from tests.support.redis.aliases import Alias, client, clusters, django
-from tests.support.redis.servers import RedisServer, free_port
+from tests.support.redis.server import RedisServer
 from tests.support.redis.users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_users, watched
 
 BACKEND = Path(acl.__file__).parent

@@ -23,7 +23,7 @@ from tests.backends.redis.meter import Cost, Meter, Monitor
 from tests.support.client import ALL_CAPABILITIES, SessionClient, request, send, send_sessionless, silent
 from tests.support.clock import FakeClock, settle
 from tests.support.redis.backend import build, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
 
 POLICY = Policy(lease=3600.0)  # no beat comes between

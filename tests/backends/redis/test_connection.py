@@ -16,8 +16,9 @@ from redis.sentinel import Sentinel
 
 from mcp_transport.backends.redis.connection import STORE_ERRORS, connect, recover
 from tests.backends.redis.certificates import make_certificates
+from tests.support.processes import free_port
 from tests.support.redis.aliases import QUICK, Alias, client, clusters, django, django_redis, until
-from tests.support.redis.servers import RedisServer, free_port
+from tests.support.redis.server import RedisServer
 from tests.support.redis.users import ADMIN, login
 
 both = pytest.mark.parametrize("alias", [django_redis, django])
@@ -165,7 +166,7 @@ async def test_a_restarted_server_is_found_again() -> None:
     with RedisServer() as started:
         async with client(django(started.admin_url, **QUICK)) as connected:
             await asyncio.gather(*(connected.ping() for _ in range(5)))
-            started.stop(kill=True)
+            started.kill()
             with pytest.raises(STORE_ERRORS):
                 await connected.ping()
             started.start()
@@ -221,7 +222,7 @@ async def test_a_failover_moves_clients_to_the_new_master(
         assert await other.get("key") == b"kept"
         assert (await one.client_info())["laddr"] == f"127.0.0.1:{master.port}"
         await until(lambda: one.wait(1, 100))
-        master.stop(kill=True)
+        master.kill()
         for connected in (one, other):
             with pytest.raises(STORE_ERRORS):
                 await connected.get("key")
@@ -311,7 +312,7 @@ async def test_pipelines_find_the_new_master_after_recovering(cluster: list[Redi
                 return False
 
         assert await works()
-        master.stop(kill=True)
+        master.kill()
         assert not await works()
         replica.cli("cluster", "failover", "takeover")
         assert not await works()  # it would never look

@@ -14,7 +14,7 @@ from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import SessionQuery
 from tests.support.backends import ANN, POLICY, HandClock, session
 from tests.support.redis.backend import build, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 KEYS = [f"{letter * 26}" for letter in "ABCDEFGH"]
 OF_INDEX = ("words", "facts", "facet", "by")

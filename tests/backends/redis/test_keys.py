@@ -11,7 +11,7 @@ from mcp_transport.backends.redis.keys import Keys
 from tests.backends.redis.scene import nodes, use
 from tests.support.redis.aliases import django
 from tests.support.redis.keys import documented, key_pattern
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 WORDS = {
     "key": "S",

@@ -12,7 +12,7 @@ from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, text_of
 from tests.support.redis.backend import build, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
 
 BIG = 10**21

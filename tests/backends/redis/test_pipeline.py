@@ -15,7 +15,7 @@ from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import Script
 from mcp_transport.exceptions import BackendError, Unreadable
 from tests.support.redis.aliases import django, until
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 WITHIN = 0.3
 OPTIONS = {"socket_timeout": WITHIN, "socket_connect_timeout": WITHIN}

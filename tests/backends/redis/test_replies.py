@@ -18,7 +18,7 @@ from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient
 from tests.support.loop_guard import LIMIT, watching
 from tests.support.redis.backend import build, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
 
 POLICY = Policy(max_bytes_in_flight=2**30, max_bytes_in_flight_per_caller=2**30)  # so that none of them is refused

@@ -14,7 +14,7 @@ from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.protocol.session import session_key
 from tests.support.backends import ANN, POLICY, HandClock, flight, session
 from tests.support.redis.backend import build, by_hand, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 LIMIT = POLICY.max_sessions_per_principal
 

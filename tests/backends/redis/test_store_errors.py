@@ -15,8 +15,9 @@ from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, 
 from mcp_transport.backends.redis.connection import STORE_ERRORS, is_setup_error, is_store_error
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.exceptions import BackendError
+from tests.support.processes import free_port
 from tests.support.redis.aliases import QUICK, client, django, until
-from tests.support.redis.servers import RedisServer, free_port
+from tests.support.redis.server import RedisServer
 
 WRITE = "return redis.call('SET', KEYS[1], ARGV[1])"
 SHORT = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
@@ -55,7 +56,7 @@ async def connected(server: RedisServer) -> AsyncIterator[Any]:
 async def test_a_killed_server(server: RedisServer, connected: Any) -> None:
     reading = asyncio.create_task(connected.blpop("nothing", timeout=0))
     await until(lambda: blocked(server))
-    server.stop(kill=True)
+    server.kill()
     with pytest.raises(STORE_ERRORS):
         await reading
     assert all(isinstance(error, STORE_ERRORS) for error in await errors_of(connected))
@@ -126,13 +127,13 @@ async def test_a_master_that_becomes_a_replica(server: RedisServer, connected: A
 async def test_a_server_that_loads_its_data(server: RedisServer, connected: Any) -> None:
     await connected.execute_command("DEBUG", "POPULATE", "2000")
     await connected.save()
-    server.stop()
+    server.end()
     # Without a user of its own: who has not logged in is told nothing of loading.
     everybody = "user default on nopass ~* &* +@all"
     slow = RedisServer("key-load-delay 1000", "loading-process-events-interval-bytes 1024", everybody)
     with slow:
-        slow.stop()
-        (server.directory / "dump.rdb").rename(slow.directory / "dump.rdb")
+        slow.end()
+        (server.folder / "dump.rdb").rename(slow.folder / "dump.rdb")
         slow.start(ready=(b"-LOADING",))
         async with client(django(slow.admin_url, **QUICK)) as loading:
             found = await outcome(loading.set("a", "1"))
@@ -156,7 +157,7 @@ async def test_refusals_that_have_no_class_of_their_own(server: RedisServer, con
     await connected.config_set("min-replicas-to-write", "0")
     # A disk that cannot be written: by default writes are refused then.
     await connected.config_set("save", "3600 1")
-    (server.directory / "dump.rdb").mkdir()
+    (server.folder / "dump.rdb").mkdir()
     await connected.bgsave()
     await until(lambda: failed_to_save(connected))
     found = await errors_of(connected)

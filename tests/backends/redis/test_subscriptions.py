@@ -16,7 +16,7 @@ from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.search import SessionQuery
 from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 from tests.support.redis.backend import build, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 RECORD, URIS = f"mcp:{{{KEY}}}", f"mcp:{{{KEY}}}:u"
 UPDATED = "notifications/resources/updated"

@@ -18,7 +18,7 @@ from tests.cluster.soak.ledger import Ledger
 from tests.cluster.soak.nemesis import Nemesis
 from tests.cluster.soak.watch import Watch, keys_and_bytes, missing, surplus
 from tests.support.cluster.arrangement import Arrangement
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 SITE = "tests.support.cluster.site"
 LEASE, TTL, KEEP, DRAIN = 2.0, 30.0, 20.0, 2.0

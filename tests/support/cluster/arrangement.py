@@ -9,7 +9,7 @@ from typing import Self
 from tests.support.nginx import Nginx
 from tests.support.node import FIXTURE, Node
 from tests.support.processes import Process, start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 
 
 class Arrangement:

@@ -19,7 +19,7 @@ from tests.support.cluster.answer import Answer, Event
 from tests.support.cluster.client import Client
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.wire import PATIENCE
 
 SITE = "tests.support.cluster.site"

@@ -19,7 +19,7 @@ from tests.support.cluster.answer import Answer, Event
 from tests.support.cluster.client import META, SESSIONLESS, Client, rpc
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, TICK_SECONDS, start_all, stop_all
-from tests.support.redis.process import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.wire import BOTH, PATIENCE
 
 LEASE = 1.0

@@ -13,7 +13,7 @@ from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.scripts import PRELUDE, load_scripts
 from mcp_transport.protocol.policy import Policy
 from tests.support.backends import POLICY, HandClock
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 HAND_TIME = "local function now() return tonumber(redis.call('GET', 'mcp:hand')) end"
 
