@@ -1,17 +1,40 @@
-"""No test may have a secret logged, need a right in Redis that is not documented, or keep an event loop busy."""
+"""What every test obeys: no secret in the log, no undocumented right in Redis, no event loop kept busy."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from mcp_transport.supervision import forget_failures
 from tests.support import loop_guard
 from tests.support.canaries import Watch
+from tests.support.processes import MissingProgramError
 from tests.support.redis.users import watched
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    """Skip a test whose program is not installed; in CI it fails."""
+    return (yield from _skipping())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Skip a test whose program is not installed; in CI it fails."""
+    return (yield from _skipping())
+
+
+def _skipping() -> Generator[None, None, None]:
+    try:
+        return (yield)
+    except MissingProgramError as missing:
+        if os.environ.get("CI", "").lower() in ("1", "true", "yes", "on"):
+            raise
+        pytest.skip(f"SKIPPED, AND CI FAILS HERE: {missing}")
 
 
 @pytest.fixture(scope="session")
