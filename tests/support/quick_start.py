@@ -23,7 +23,7 @@ import pytest
 
 from tests.support.docs import ROOT, Block, blocks_of
 
-SECONDS = 60
+SECONDS = 300
 PORT = "8000"
 
 
