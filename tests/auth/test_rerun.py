@@ -74,7 +74,7 @@ async def test_what_scopes_showed_is_hidden_and_what_scopes_admitted_runs_withou
     first = await client.post(request("tools/call", {"name": name, "arguments": {}}, id=7))
     assert text_of(first.json) == "read write"
     backend: Any = endpoint.backend
-    key, stream = session_key(client.session_id), backend.flights[0].stream
+    key, stream = session_key(client.session_id), backend.entered[0].stream
     await rescue(await endpoint.node(), key, stream, "lost", None, endpoint._recall)
     await settle()
     events: tuple[Event, ...] = (await backend.read(key, stream, 1_000_000_000))[0]

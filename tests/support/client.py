@@ -19,7 +19,7 @@ ENVELOPE = {
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
-ALL_CAPABILITIES = {"elicitation": {}, "sampling": {}, "roots": {}}
+ALL_CAPABILITIES: dict[str, Any] = {"elicitation": {}, "sampling": {}, "roots": {}}
 
 
 @dataclass

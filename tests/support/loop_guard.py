@@ -23,7 +23,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 __all__ = ["LIMIT", "MARK", "excused", "watch_server", "watching"]
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
+_Handle: Any = asyncio.Handle  # private: `_run` is the one place where asyncio's loops run a callback
 
 LIMIT: Final = 0.2
 """Seconds of processor time that one callback may take, on a machine that makes TURNS in TURNS_SECONDS."""
@@ -59,12 +61,12 @@ def watching(report: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        asyncio.Handle._run = before  # type: ignore[method-assign]
+        _Handle._run = before
 
 
 def _watch(report: Callable[[str], None]) -> Callable[[asyncio.Handle], None]:
     """Begin to watch; return what ran callbacks until then."""
-    run = asyncio.Handle._run  # private: the one place where asyncio's loops run a callback
+    run: Callable[[asyncio.Handle], None] = _Handle._run
     clock = time.thread_time
 
     @functools.wraps(run)
@@ -75,7 +77,7 @@ def _watch(report: Callable[[str], None]) -> Callable[[asyncio.Handle], None]:
         if spent > LIMIT and (spent := (spent - (_own.seconds - before)) / _slowness()) > LIMIT:
             report(f"{MARK} for {spent:.2f} s of processor time by {handle!r}")
 
-    asyncio.Handle._run = watched  # type: ignore[method-assign]
+    _Handle._run = watched
     return run
 
 

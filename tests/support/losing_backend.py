@@ -13,12 +13,12 @@ class Losing(MemoryBackend):
     """Keeps the calls that it let in, and says that their node was lost."""
 
     shares_streams = True
-    flights: tuple[Flight, ...] = ()
+    entered: tuple[Flight, ...] = ()
 
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
-        self.flights = tuple(flights) or self.flights
+        self.entered = tuple(flights) or self.entered
         return await super().enter(key, principal, node, flights)
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
         session = await self.get(key)
-        return Claimed(session, self.flights, next=1_000_000_001) if session is not None else None
+        return Claimed(session, self.entered, next=1_000_000_001) if session is not None else None

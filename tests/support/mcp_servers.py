@@ -27,7 +27,7 @@ high_level: MCPServer[Any] = MCPServer("high", version="2", lifespan=lifespan)
 @high_level.tool()
 async def where(thing: str, ctx: Context[Any, Any]) -> str:
     """Tell where something lies."""
-    caller = ctx.request_context.request
+    caller: Any = ctx.request_context.request
     await ctx.report_progress(1, 1)
     return f"{thing} {ctx.request_context.lifespan_context['shelf']} {caller.user.is_authenticated}"
 

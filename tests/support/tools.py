@@ -51,11 +51,16 @@ class Gate:
             self.left.set()
 
 
+def _binding(ctx: Any) -> str | None:
+    """Return the binding of the principal of a request."""
+    return ctx.request.principal.binding or None
+
+
 def build_tools(gate: Gate, **options: Any) -> MCPServer[Any]:
     """Build a server whose tools a test can steer through `gate`."""
     guard = logging.NullHandler()
     logging.getLogger().addHandler(guard)
-    sealing = RequestStateSecurity(keys=list(KEYS), bind_principal=lambda ctx: ctx.request.principal.binding or None)
+    sealing = RequestStateSecurity(keys=list(KEYS), bind_principal=_binding)
     server: MCPServer[Any] = MCPServer("engine-tests", version="1", request_state_security=sealing, **options)
     logging.getLogger().removeHandler(guard)
     sessionful_features(server)

@@ -52,7 +52,7 @@ def work(number: int, meta: str | None) -> dict[str, Any]:
 
 async def run_again(endpoint: Endpoint, client: SessionClient, backend: Losing) -> None:
     node = await endpoint.node()
-    await rescue(node, session_key(client.session_id), backend.flights[0].stream, "lost", None, nobody)
+    await rescue(node, session_key(client.session_id), backend.entered[0].stream, "lost", None, nobody)
     await settle()
 
 
@@ -90,7 +90,7 @@ async def test_the_span_of_whoever_notices_the_loss_is_no_part_of_it(
     node = await client.endpoint.node()
     node._rescue = lambda *args: rescue(*args, nobody)
     with spans.tracer.start_as_current_span("GET /mcp"):
-        node.rescue(session_key(client.session_id), backend.flights[0].stream, "lost")
+        node.rescue(session_key(client.session_id), backend.entered[0].stream, "lost")
     await settle()
     assert place(spans.only()) == (HOP, [])
 
@@ -110,8 +110,8 @@ async def test_a_call_that_an_older_release_stored_is_run_again(
 ) -> None:
     await client.post(work(7, None), headers={"traceparent": HOP})
     spans.take()
-    [flight] = backend.flights
+    [flight] = backend.entered
     body = {name: value for name, value in decode(flight.body).items() if name != "trace"}
-    backend.flights = (Flight(**{name: getattr(flight, name) for name in Flight.__slots__} | {"body": encode(body)}),)
+    backend.entered = (Flight(**{name: getattr(flight, name) for name in Flight.__slots__} | {"body": encode(body)}),)
     await run_again(client.endpoint, client, backend)
     assert place(spans.only()) == (None, [])

@@ -55,7 +55,7 @@ class RedisServer(Process):
         self.lines = [*own, *(users(cluster=is_cluster) if self.is_restricted else ())]
         self._login = f":{password}@" if password else ""
         self.aof, self.replica_of, self.sentinel = aof, replica_of, sentinel
-        self.ready = READY
+        self.ready: tuple[bytes, ...] = READY
         self._watch: RefusalWatch | None = None
 
     # -- addresses

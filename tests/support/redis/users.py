@@ -54,7 +54,12 @@ class RefusalWatch:
         from redis.retry import Retry
 
         place: dict[str, Any] = {"unix_socket_path": self._path} if self._path else {"port": self._port}
-        login = {"username": ADMIN, "password": PASSWORD, "retry": Retry(NoBackoff(), 0), "socket_timeout": 1}
+        login: dict[str, Any] = {
+            "username": ADMIN,
+            "password": PASSWORD,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": 1,
+        }
         with suppress(redis.RedisError), redis.Redis(**place, **login, decode_responses=True) as client:
             entries: Any = client.acl_log()
             client.acl_log_reset()
