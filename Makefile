@@ -4,7 +4,9 @@
 #
 #   make run [PORT=8000] [HOST=127.0.0.1]    start the demonstration shop
 #   make cluster [PORT=8000]                 the shop on three nodes, with Redis behind them and nginx in front
-#   make test [PYTEST_ARGS="-k name"]        run the tests
+#   make test [PYTEST_ARGS="-k name"]        run the quick tests, which need nothing but Python: a minute
+#   make test-all [PYTEST_ARGS="-k name"]    run all tests, with Redis, PostgreSQL, nginx, HAProxy and Chromium
+#   make coverage                            measure which branches the tests take, and hold the floors
 #   make test VENV=.venv-6.1 PYTHON=python3.13 DJANGO=6.1    ... on another Python and Django
 #   make test-slow                           build and run the emitted container image, for minutes
 #   make test-projects                       grown projects with each Django behind each server, for an hour
@@ -41,8 +43,9 @@ RUNNABLE := $(VENV)/installed-to-run
 INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
-.PHONY: help run cluster servers browser containers databases test test-slow test-projects test-packaging lint security conformance
-.PHONY: conformance-cluster conformance-server soak attack bench bench-quick screenshots dist requirements clean
+.PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
+.PHONY: test-packaging lint security conformance conformance-cluster conformance-server soak attack bench bench-quick
+.PHONY: screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -86,11 +89,28 @@ databases:
 	echo "Missing: postgresql; on Debian and Ubuntu: sudo apt-get install postgresql" >&2; \
 	exit 1
 
+# pytest-xdist starts a worker a core; one that is done takes over half of what another has left.
+PARALLEL := -n auto --dist worksteal
+QUICK := -m "not servers and not slow and not slow_deploy and not projects and not packaging"
+
 test: $(INSTALLED)
+	@$(BIN)/python -m pytest $(PARALLEL) $(QUICK) $(PYTEST_ARGS)
+
+test-all: $(INSTALLED)
 	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
 	@$(MAKE) databases || echo "THE TESTS OF GROWN PROJECTS (tests/projects) ARE SKIPPED WITHOUT IT." >&2
 	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+# Every branch of the protocol and of the backends' contract; of the rest, no less than was reached once.
+CONTRACT := mcp_transport/protocol/*,mcp_transport/backends/base.py,mcp_transport/backends/local.py
+CONTRACT := $(CONTRACT),mcp_transport/backends/memory.py,mcp_transport/backends/cache.py
+FLOOR := 80
+
+coverage: $(INSTALLED)
+	@$(BIN)/python -m pytest $(PARALLEL) $(QUICK) --cov --cov-report= $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage report --include="$(CONTRACT)" --fail-under=100
+	@$(BIN)/python -m coverage report --fail-under=$(FLOOR)
 
 test-slow: $(INSTALLED) containers
 	@$(BIN)/python -m pytest -m slow_deploy tests/deploy $(PYTEST_ARGS)
