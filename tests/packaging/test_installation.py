@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import Install, run
+from tests.packaging.command import Install, run
 from tests.support.docs import Block, readme_quick_start
 from tests.support.quick_start import Reader, tutorial
 from tests.support.requirements import PROJECT, ROOT, RUN

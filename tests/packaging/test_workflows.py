@@ -35,7 +35,7 @@ def classified(prefix: str) -> list[str]:
 def complaints(path: Path) -> str:
     """Return what the schema of workflows forbids in a file."""
     program = Path(sys.executable).parent / "check-jsonschema"
-    words = [program, "--builtin-schema", "vendor.github-workflows", path]
+    words: list[str | Path] = [program, "--builtin-schema", "vendor.github-workflows", path]
     done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
     return done.stdout if done.returncode else ""
 
