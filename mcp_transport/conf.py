@@ -280,14 +280,17 @@ def _names_alike() -> list[str]:
         return []
     # Django drops names in lower case; the module still has them.
     module = vars(sys.modules.get(os.environ.get(ENVIRONMENT_VARIABLE, ""), object))
-    values = {name: value for name, value in module.items() if not name.isupper()}
-    values |= {name: getattr(settings, name) for name in dir(settings) if name.isupper()}
-    return sorted(name for name, value in values.items() if value and isinstance(value, Mapping) and _is_alike(name))
+    values = {name: value for name, value in module.items() if not name.isupper() and _is_alike(name)}
+    # The others are not read: Django warns of deprecated settings when they are.
+    values |= {name: getattr(settings, name) for name in dir(settings) if name.isupper() and _is_alike(name)}
+    return sorted(name for name, value in values.items() if value and isinstance(value, Mapping))
 
 
 def _is_alike(name: str) -> bool:
-    likeness = difflib.SequenceMatcher(None, name.upper(), "MCP_TRANSPORT").ratio()
-    return likeness >= (_ALIKE_WITH_MCP if "MCP" in name.upper() else _ALIKE)
+    matcher = difflib.SequenceMatcher(None, name.upper(), "MCP_TRANSPORT")
+    least = _ALIKE_WITH_MCP if "MCP" in name.upper() else _ALIKE
+    # The first two are upper bounds of the third, and quick.
+    return all(ratio() >= least for ratio in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio))
 
 
 def _configured() -> Mapping[str, Any]:

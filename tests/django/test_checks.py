@@ -48,6 +48,7 @@ def cached(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return configure
 
 
+@pytest.mark.django_db  # since Django 6.1 its own checks of JSON fields ask the database
 def test_good_project_hears_nothing(settings: Any) -> None:
     del settings.MCP_TRANSPORT
     assert [message for message in run_checks() if (message.id or "").startswith("mcp_transport")] == []
