@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import AsyncIterator, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from mcp_transport.protocol.http import HTTPRequest, Reply
 
 _VERSION = "2026-07-28"
 _SHOWN = 40
+_MOST_LEVELS = 1000
+_TOO_DEEP = "it is nested too deep"
 
 # Declared so that a tool's question comes back as its result, to be printed.
 _CAPABILITIES: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
@@ -131,9 +134,24 @@ def _value(text: str) -> Any:
 def _read(text: str) -> Any:
     """Read JSON, in which there is no NaN. Raises: ValueError."""
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_number)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_number)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError(_TOO_DEEP) from None
+    if _is_deep(value):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether JSON has more levels than the endpoint reads; Python 3.12 and newer read more."""
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        lists = [item for item in level if isinstance(item, list)]
+        lists += [[*item.values()] for item in level if isinstance(item, dict)]
+        level = [*chain.from_iterable(lists)]
+        if not level:
+            return False
+    return True
 
 
 def _refuse(constant: str) -> Any:
