@@ -31,6 +31,8 @@ BODIES = {
     "floats": b"1.5,",
     "an object of many keys": b"",
 }
+# What the allocator of newer Pythons takes besides, however long the body is.
+PAGES = 16 * 4096 if sys.version_info >= (3, 12) else 0
 MEASURE = """
 import gc, sys, orjson
 def resident():
@@ -56,7 +58,7 @@ def body_of(name: str) -> bytes:
 def test_no_body_takes_more_memory_than_it_weighs(name: str) -> None:
     body = body_of(name)
     done = subprocess.run([sys.executable, "-c", MEASURE], input=body, capture_output=True, check=True, timeout=60)  # noqa: S603
-    assert len(body) + int(done.stdout) <= weigh(body) * 1.02, "a little more, since pages are taken whole"
+    assert len(body) + int(done.stdout) <= weigh(body) * 1.02 + PAGES, "a little more, since pages are taken whole"
 
 
 def test_ordinary_records_weigh_little_more_than_they_take() -> None:
