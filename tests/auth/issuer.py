@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,6 +25,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
+from tests.support.clock import settle
 
 ISSUER = "https://auth.example"
 RESOURCE = "https://mcp.example/mcp"
@@ -99,7 +102,7 @@ def request(credentials: str | None, *, scheme: str = "Bearer") -> HTTPRequest:
 
 
 class AuthServer(ThreadingHTTPServer):
-    """Serves a key set and introspection, and remembers who asked."""
+    """Serves a key set and introspection on connections that stay open, and remembers who asked."""
 
     daemon_threads = False
     block_on_close = True
@@ -113,12 +116,15 @@ class AuthServer(ThreadingHTTPServer):
         self.body: bytes | None = None
         """Instead of what would be right."""
         self.headers: dict[str, str] = {}
-        self.stalls_in_body = False
-        """Shall a held answer have begun already?"""
+        self.stalls_in_body = self.hangs_up = False
+        """Shall a held answer have begun already, and is each connection closed behind its answer?"""
         self.asked: list[dict[str, Any]] = []
+        self.connections = self.most = 0
+        self.open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._free = threading.Event()
         self._free.set()
+        self._never_held: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -128,53 +134,97 @@ class AuthServer(ThreadingHTTPServer):
     def jwks_url(self) -> str:
         return f"{self.url}/jwks"
 
-    def hold(self) -> None:
-        """Answer nobody from now on."""
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens that introspection was asked about."""
+        return [asked["form"]["token"][0] for asked in self.asked]
+
+    def hold(self, *but: str) -> None:
+        """Answer nobody from now on, except about the tokens that are named."""
+        self._never_held = but
         self._free.clear()
 
     def release(self) -> None:
         """Answer all who wait, and who come."""
         self._free.set()
 
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait in a thread for what a request or a connection changes."""
+        with self._changed:
+            assert self._changed.wait_for(condition, PATIENCE)
+
     def wait_until_asked(self, times: int = 1) -> None:
         """Wait, in a thread, until so many requests have come."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.asked) >= times, PATIENCE)
+        self.wait_until(lambda: len(self.asked) >= times)
 
-    def note(self, **seen: Any) -> None:
+    async def until_asked(self, times: int = 1) -> None:
+        """Wait until so many requests have come, and everybody else who wants an answer waits for one."""
+        await asyncio.to_thread(self.wait_until_asked, times)
+        await settle()
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Change something that others wait for."""
         with self._changed:
-            self.asked.append(seen)
+            yield
             self._changed.notify_all()
 
-    def wait_until_free(self) -> None:
-        self._free.wait(PATIENCE)
+    def wait_until_free(self, form: dict[str, list[str]]) -> None:
+        if form.get("token", [""])[0] not in self._never_held:
+            self._free.wait(PATIENCE)
 
     def answer(self, path: str, form: dict[str, list[str]]) -> Any:
         if path == "/jwks":
             return {"keys": self.keys}
         return self.answers.get(form.get("token", [""])[0], {"active": False})
 
+    def cut(self) -> None:
+        """Cut every connection."""
+        for connection in list(self.open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     server: AuthServer
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.change():
+            self.server.open.add(self.connection)
+            self.server.connections += 1
+            self.server.most = max(self.server.most, len(self.server.open))
+
+    def finish(self) -> None:
+        with suppress(OSError):
+            super().finish()
+        with self.server.change():
+            self.server.open.discard(self.connection)
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         text = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
         form = parse_qs(text, strict_parsing=bool(text))
         server = self.server
         headers = {name.lower(): value for name, value in self.headers.items()}
-        server.note(path=self.path, method=self.command, headers=headers, form=form)
+        with server.change():
+            server.asked.append({"path": self.path, "method": self.command, "headers": headers, "form": form})
         body = server.body if server.body is not None else json.dumps(server.answer(self.path, form)).encode()
         try:
             if server.stalls_in_body:
                 self._begin(len(body) + 1)
                 self.wfile.write(body[:1])
-            server.wait_until_free()
+            server.wait_until_free(form)
             if not server.stalls_in_body:
                 self._begin(len(body))
                 self.wfile.write(body)
         except OSError:
             self.close_connection = True  # whoever asked has left
+        self.close_connection |= server.hangs_up or server.stalls_in_body
 
     do_POST = do_GET
 
@@ -200,4 +250,5 @@ def auth_server() -> Iterator[AuthServer]:
         finally:
             server.release()
             server.shutdown()
+            server.cut()
             thread.join()

@@ -134,20 +134,7 @@ MALFORMED: list[Any] = [
     "a" * 10_000,
     " ".join(CALLER),
 ]
-NO_TEXT: list[Any] = [
-    7,
-    1.5,
-    True,
-    None,
-    [],
-    [CALLER],
-    [[CALLER]],
-    {},
-    {CALLER: 1},
-    "é",
-    CALLER + "\n",
-    "\0",
-]
+NO_TEXT: list[Any] = [7, 1.5, True, None, [], [CALLER], [[CALLER]], {}, {CALLER: 1}, "é", CALLER + "\n", "\0"]
 
 
 @every_era

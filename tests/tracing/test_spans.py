@@ -15,16 +15,7 @@ from mcp_transport.kernel import Kernel, conform
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
 from tests.support.kernel import Recorder, exchange, served
-from tests.support.plain_calls import (
-    ARGUMENTS,
-    META,
-    RAISES,
-    RETURNS,
-    envelope,
-    raising,
-    returning,
-    with_arguments,
-)
+from tests.support.plain_calls import ARGUMENTS, META, RAISES, RETURNS, envelope, raising, returning, with_arguments
 from tests.tracing.conftest import Spans, install
 
 SOME = ("int", "text for int", "wrong", "own error")

@@ -49,6 +49,7 @@ class Stage:
 
     def __init__(self, people: People) -> None:
         self.people = people
+        self.table = ""
         self._carriers: dict[str, Direct] = {}
         self._untouched: Scene | None = None
 

@@ -121,6 +121,12 @@ async def snapshot() -> dict[str, Any]:
     }
 
 
+def error(code: int, message: str, request_id: int | None) -> dict[str, object]:
+    """Return the whole body of a refusal."""
+    body: dict[str, object] = {"jsonrpc": "2.0", "error": {"code": code, "message": message}}
+    return body if request_id is None else {**body, "id": request_id}
+
+
 def _local(local: Any) -> Any:
     """Return what of a session is in this process: its calls, and its streams with every event."""
     streams = {

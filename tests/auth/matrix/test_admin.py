@@ -5,7 +5,6 @@ Those of sessions are tried further in tests/admin, the REST API for operators i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,19 +26,13 @@ MODELS = {
 }
 """Whatever apps of the package are installed."""
 
-PAGES = ("changelist", "add", "change", "history", "delete")
-METHODS = ("GET", "POST")
-ACTION = {"action": "delete_selected", "post": "yes", "index": "0"}
 
-
-@pytest.fixture
-def ann() -> User:
-    return User.objects.create_user("ann")
-
-
-def make(model: type[Model], owner: User) -> Model:
-    """Make a row that there is something to see of."""
+@pytest.fixture(params=MODELS)
+def row(request: pytest.FixtureRequest, db: None) -> Model:
+    """A row that there is something to see of."""
+    model = MODELS[request.param]
     if model is PersonalToken:
+        owner = User.objects.create_user("owner")
         return PersonalToken.objects.issue(owner, name="laptop", scopes="secret-scope")[0]
     if model is Session:
         return Session(key="A" * 26)  # in no database: the page of one that is over
@@ -47,101 +40,56 @@ def make(model: type[Model], owner: User) -> Model:
     return made
 
 
-def url(model: type[Model], page: str, row: Model) -> str:
-    arguments = [row.pk] if page in ("change", "history", "delete") else []
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
+def send_all(client: Client, row: Model, **headers: str) -> dict[str, Any]:
+    """Ask for every page with GET and POST; return the answers by their paths."""
+    options, answers = row._meta, {}
+    action = {"action": "delete_selected", "post": "yes", "index": "0", "_selected_action": str(row.pk)}
+    for page in ("changelist", "add", "change", "history", "delete"):
+        arguments = [row.pk] if page in ("change", "history", "delete") else []
+        path = reverse(f"admin:{options.app_label}_{options.model_name}_{page}", args=arguments)
+        answers[f"GET {path}"] = client.get(path, headers=headers)
+        answers[f"POST {path}"] = client.post(path, action, headers=headers)
+    return answers
 
 
-def send(client: Client, method: str, place: str, row: Model, **headers: str) -> Any:
-    data = {**ACTION, "_selected_action": str(row.pk)} if method == "POST" else {}
-    return client.generic(method, place, headers=headers) if not data else client.post(place, data, headers=headers)
+def rows(row: Model) -> list[dict[str, Any]]:
+    return list(type(row)._default_manager.values())
 
 
-def as_nobody(client: Client, ann: User) -> dict[str, str]:
-    return {}
+@pytest.mark.parametrize("outsider", ["nobody", "no staff", "personal token", "REST token", "inactive staff"])
+def test_outsider_is_sent_to_the_login(client: Client, row: Model, outsider: str) -> None:
+    headers: dict[str, str] = {}
+    boss = User.objects.create_superuser("boss")  # whose tokens are for the endpoint and the REST API alone
+    if outsider == "no staff":
+        client.force_login(User.objects.create_user("ann"))
+    elif outsider == "personal token":
+        headers["Authorization"] = f"Bearer {PersonalToken.objects.issue(boss)[1]}"
+    elif outsider == "REST token":
+        headers["Authorization"] = f"Token {Token.objects.create(user=boss).key}"
+    elif outsider == "inactive staff":
+        client.force_login(boss)
+        User.objects.filter(pk=boss.pk).update(is_active=False)
+    before = rows(row)
+    for asked, answer in send_all(client, row, **headers).items():
+        assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={asked.split()[1]}")
+        assert answer.content == b""
+    assert rows(row) == before
 
 
-def as_ann(client: Client, ann: User) -> dict[str, str]:
-    """Log somebody in who is not staff."""
-    client.force_login(ann)
-    return {}
-
-
-def by_personal_token(client: Client, ann: User) -> dict[str, str]:
-    """Send a token of an administrator: it is for the endpoint alone."""
-    boss = User.objects.create_superuser("boss")
-    return {"Authorization": f"Bearer {PersonalToken.objects.issue(boss)[1]}"}
-
-
-def by_rest_token(client: Client, ann: User) -> dict[str, str]:
-    boss = User.objects.create_superuser("boss")
-    return {"Authorization": f"Token {Token.objects.create(user=boss).key}"}
-
-
-def by_inactive_staff(client: Client, ann: User) -> dict[str, str]:
-    boss = User.objects.create_superuser("boss")
-    client.force_login(boss)
-    User.objects.filter(pk=boss.pk).update(is_active=False)
-    return {}
-
-
-OUTSIDERS: tuple[Callable[[Client, User], dict[str, str]], ...] = (
-    as_nobody,
-    as_ann,
-    by_personal_token,
-    by_rest_token,
-    by_inactive_staff,
-)
-
-entries = pytest.mark.parametrize("page", PAGES)
-models = pytest.mark.parametrize("name", MODELS)
-methods = pytest.mark.parametrize("method", METHODS)
-
-
-def rows(model: type[Model]) -> list[dict[str, Any]]:
-    return list(model._default_manager.values())
-
-
-@models
-@entries
-@methods
-@pytest.mark.parametrize("outsider", OUTSIDERS, ids=lambda outsider: outsider.__name__)
-def test_outsider_is_sent_to_the_login(
-    client: Client, ann: User, name: str, page: str, method: str, outsider: Any
-) -> None:
-    model = MODELS[name]
-    row = make(model, ann)
-    headers = outsider(client, ann)
-    before, place = rows(model), url(model, page, row)
-    response = send(client, method, place, row, **headers)
-    assert (response.status_code, response["Location"]) == (302, f"/admin/login/?next={place}")
-    assert response.content == b""
-    assert rows(model) == before
-
-
-@models
-@entries
-@methods
-def test_staff_without_permission_is_refused(client: Client, ann: User, name: str, page: str, method: str) -> None:
-    model = MODELS[name]
-    row = make(model, ann)
+def test_staff_without_permission_is_refused(client: Client, row: Model) -> None:
     clerk = User.objects.create_user("clerk", is_staff=True)
-    others = Permission.objects.exclude(content_type__model=name)
-    clerk.user_permissions.set(others)
+    clerk.user_permissions.set(Permission.objects.exclude(content_type__model=row._meta.model_name))
     client.force_login(clerk)
-    before = rows(model)
-    response = send(client, method, url(model, page, row), row)
-    assert response.status_code == 403
-    assert "secret-scope" not in response.content.decode()
-    assert rows(model) == before
+    before = rows(row)
+    for asked, answer in send_all(client, row).items():
+        assert (answer.status_code, b"secret-scope" in answer.content) == (403, False), asked
+    assert rows(row) == before
 
 
-@models
-def test_administrator_gets_in(admin_client: Client, ann: User, name: str) -> None:
-    model = MODELS[name]
-    response = send(admin_client, "GET", url(model, "changelist", row := make(model, ann)), row)
-    shows = "secret-scope" in response.content.decode()
-    assert (response.status_code, shows) == (200, model is not Session)
+def test_administrator_gets_in(admin_client: Client, row: Model) -> None:
+    path = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_changelist")
+    answer = admin_client.get(path)
+    assert (answer.status_code, b"secret-scope" in answer.content) == (200, not isinstance(row, Session))
 
 
 def test_apps_of_the_package_are_among_the_entries() -> None:

@@ -1,4 +1,7 @@
-"""Every kind of wrong credentials, and the answer to each."""
+"""Kinds of wrong credentials, and the answer to each.
+
+There is one for each way to an answer; what else is wrong with a token of a kind is told where that kind is tested.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tests.auth.issuer import ISSUER, by_hand, claims, jwk, part, pem
-from tests.auth.matrix.people import ALL, Lines, People, bearer, signed
+from tests.auth.matrix.people import Lines, People, bearer, signed
 from tests.auth.matrix.project import METADATA, READ, REQUIRED, WRITE
 
 # -- answers ---------------------------------------------------------------------------------------------
@@ -77,10 +79,6 @@ def seconds(distance: int) -> Callable[[], int]:
     return lambda: int(time.time()) + distance
 
 
-def forged(make: Callable[[], str]) -> Callable[[People], Lines]:
-    return lambda people: bearer(make())
-
-
 def personal(name: str) -> Callable[[People], Lines]:
     return lambda people: bearer(people.personal[name])
 
@@ -89,97 +87,34 @@ def opaque(secret: str, name: str = "ann", **changes: Any) -> Callable[[People],
     return lambda people: bearer(people.opaque(secret, name, **changes))
 
 
-def _claims() -> dict[str, Any]:
-    return claims(preferred_username="ann", scope=ALL)
-
-
-def _signature() -> str:
-    return signed().rpartition(".")[2]
-
-
-def _unsigned(algorithm: str) -> str:
-    return by_hand({"alg": algorithm, "kid": "rsa-1", "typ": "at+jwt"}, _claims())
-
-
-def _confused() -> str:
-    """Sign with HMAC; its secret is the public key, which everybody has."""
-    return by_hand({"alg": "HS256", "kid": "rsa-1", "typ": "at+jwt"}, _claims(), pem("rsa-1").encode())
-
-
-def _tampered() -> str:
-    """Put other claims under a good signature."""
-    head, _, signature = signed("bob").split(".")
-    return f"{head}.{part(_claims())}.{signature}"
-
-
-def _with_own_key() -> str:
-    """Bring the key along in the token's header."""
-    brought = {"kid": "rsa-1", "jwk": jwk("rsa-9"), "jku": "https://evil.example/jwks"}
-    return signed(key="rsa-9", headers=brought)
-
-
 EVERYWHERE: tuple[Wrong, ...] = (
     Wrong("none", lambda people: (), NONE),
     Wrong("empty", header(""), NONE),
     Wrong("in-the-query", lambda people: (), NONE, query="access_token={}"),
     # Malformed.
     Wrong("Bearer-alone", header("Bearer")),
-    Wrong("Bearer-a-b", header("Bearer a b")),
-    Wrong("Bearer-and-token-glued", lambda people: (("Authorization", f"Bearer{signed()}"),)),
     Wrong("token-without-scheme", lambda people: (("Authorization", signed()),)),
     Wrong("two-in-one-line", lambda people: (("Authorization", f"Bearer {signed()}, Bearer {signed()}"),)),
-    Wrong("Basic", header("Basic YW5uOnBhc3N3b3Jk")),
     Wrong("Basic-around-a-token", lambda people: (("Authorization", f"Basic {signed()}"),)),
     Wrong("no-JWT", header("Bearer 0123456789abcdef")),
-    Wrong("JWT-of-broken-JSON", forged(lambda: f"{part(b'{')}.{part(_claims())}.AA")),
-    Wrong("JWT-of-broken-claims", forged(lambda: f"{part({'alg': 'RS256'})}.{part(b'[')}.AA")),
-    Wrong("JWT-nested-too-deeply", forged(lambda: f"{part(b'[' * 9000)}.{part(_claims())}.AA")),
-    Wrong("JWT-too-long", forged(lambda: f"{part(b' ' * 17000)}.{part(_claims())}.AA")),
     Wrong("header-twice", lambda people: bearer(signed()) * 2, TWICE),
     Wrong("header-twice-good-first", lambda people: bearer(signed()) + bearer("x"), TWICE),
     Wrong("header-twice-good-last", lambda people: bearer("x") + bearer(signed()), TWICE),
     Wrong("non-ASCII", header("Bearer caf\xe9"), NOT_PLAIN),
     Wrong("control-character", header("Bearer a\x01b"), NOT_PLAIN),
-    # Signed, and wrong for when, where or by whom.
+    # Signed wrongly, too early, or by another issuer, whose tokens may be looked up.
+    Wrong("signature-cut-off", lambda people: bearer(signed().rpartition(".")[0] + ".")),
     Wrong("expired", jwt(exp=seconds(-100))),
-    Wrong("never-expires", jwt(exp=None)),
-    Wrong("not-yet-valid", jwt(nbf=seconds(100_000))),
-    Wrong("issued-in-the-future", jwt(iat=seconds(100_000))),
-    Wrong("wrong-audience", jwt(aud="https://other.example/mcp")),
-    Wrong("audience-is-our-site", jwt(aud="https://mcp.example")),
-    Wrong("no-audience", jwt(aud=None)),
     Wrong("wrong-issuer", jwt(iss="https://evil.example")),
-    Wrong("issuer-with-a-slash", jwt(iss=f"{ISSUER}/")),
-    Wrong("no-issuer", jwt(iss=None)),
-    Wrong("no-subject", jwt(sub=None)),
-    Wrong("id-token", forged(lambda: signed(headers={"typ": "id_token"}))),
-    # Signed wrongly.
-    Wrong("algorithm-none", forged(lambda: _unsigned("none"))),
-    Wrong("algorithm-nOnE", forged(lambda: _unsigned("nOnE"))),
-    Wrong("algorithm-none-with-a-signature", forged(lambda: _unsigned("none") + _signature())),
-    Wrong("HS256-by-the-public-key", forged(_confused)),
-    Wrong("algorithm-not-allowed", forged(lambda: signed(algorithm="RS512"))),
-    Wrong("another-key-with-our-kid", forged(lambda: signed(key="rsa-9", headers={"kid": "rsa-1"}))),
-    Wrong("key-in-its-own-header", forged(_with_own_key)),
-    Wrong("unknown-key", forged(lambda: signed(key="rsa-9"))),
-    Wrong("signature-of-other-claims", forged(_tampered)),
-    Wrong("signature-cut-off", forged(lambda: signed().rpartition(".")[0] + ".")),
-    Wrong("critical-extension", forged(lambda: signed(headers={"crit": ["exp"]}))),
     # Not any more.
     Wrong("personal-revoked", personal("revoked")),
     Wrong("personal-expired", personal("expired")),
-    Wrong("personal-made-up", header(f"Bearer mcp_{'x' * 43}")),
-    Wrong("personal-cut-off", lambda people: bearer(people.personal["ann"][:-1])),
     Wrong("opaque-revoked", opaque("revoked", active=False)),
     Wrong("opaque-wrong-audience", opaque("audience", aud="https://other.example/mcp")),
-    Wrong("opaque-no-audience", opaque("no-audience", aud=None)),
-    Wrong("opaque-wrong-issuer", opaque("issuer", iss=ISSUER)),
     # Of somebody who may not come in any more, or never could.
     Wrong("inactive-signed", jwt(name="ina")),
     Wrong("inactive-personal", personal("ina")),
     Wrong("inactive-opaque", opaque("inas", "ina")),
-    Wrong("user-unknown", jwt(preferred_username="nobody")),
-    Wrong("user-not-named", jwt(preferred_username=None)),
     # Ann's own, without what every request needs.
     Wrong("lacks-scope-signed", jwt(scope=f"{READ} {WRITE}"), lacking()),
     Wrong("lacks-scope-personal", personal("without-scopes"), lacking()),
