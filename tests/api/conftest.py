@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
-from django.core.cache import cache
+from django.core.cache import cache, caches
+from django.urls import URLResolver, get_resolver
 from rest_framework.test import APIClient
 
 from mcp_transport import bootstrap
 from mcp_transport.api.base import OperatorView
 from mcp_transport.protocol.search import SessionQuery
-from mcp_transport.protocol.session import Session
+from mcp_transport.protocol.session import Session, session_key
 from tests.support.project import declarations, fresh_endpoint
 from tests.support.project_clients import open_session, status_of_ping
+from tests.support.redis.servers import RedisServer
 
 __all__ = ["declarations", "fresh_endpoint", "open_session", "status_of_ping"]
 
@@ -108,3 +111,63 @@ async def store(*sessions: Session, subscriptions: Sequence[str] = ()) -> None:
     # Has what was opened written to the index, where there is one.
     await endpoint.backend.sessions(0, 1, SessionQuery(text="nobody"))
     await endpoint.release()
+
+
+def record(number: int, **members: Any) -> Session:
+    """Return a session; the higher its number, the later it was seen."""
+    now = 4_000_000_000.0  # long after these tests, so that nothing expires
+    defaults: dict[str, Any] = {
+        "key": session_key(str(number)),
+        "protocol_version": "2025-11-25",
+        "client_info": {"name": "desk", "version": "1"},
+        "created": now,
+        "last_seen": now + number,
+        "ends": now + 1_000_000,
+    }
+    return Session(**{**defaults, **members})
+
+
+def ask(client: APIClient, method: str, path: str) -> Any:
+    """Send a request with the body that the one route which reads a body needs."""
+    content = '{"request_id": 1}' if method == "POST" else ""
+    return client.generic(method, ROOT + path, content, "application/json")
+
+
+def pages(client: APIClient, query: str) -> list[list[str]]:
+    """Return the keys of sessions on each page, from the first to the last."""
+    found, link = [], f"{ROOT}sessions/?{query}"
+    while link:
+        page = client.get(link).json()
+        found.append([item["key"] for item in page["results"]])
+        link = page["next"]
+    return found
+
+
+def routes() -> Iterator[tuple[str, Any]]:
+    """Yield the path and the view of each route."""
+    [mount] = get_resolver("tests.support.api_urls").url_patterns
+    assert isinstance(mount, URLResolver)
+    for route in mount.url_patterns:
+        view: Any = route.callback
+        yield "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(route.pattern)), view.view_class
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def sessions_in_redis(redis: RedisServer, settings: Any) -> Iterator[None]:
+    """Have sessions kept in an empty Redis; requests are counted elsewhere, which needs rights of its own."""
+    redis.cli("flushall")
+    use_redis(settings, redis)
+    yield
+    caches.close_all()
+
+
+def use_redis(settings: Any, redis: RedisServer) -> None:
+    cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{redis.url}/0"}
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "mcp": cache}
+    settings.MCP_TRANSPORT = {"CACHE": "mcp"}

@@ -17,8 +17,7 @@ from rest_framework.test import APIClient
 from mcp_transport import bootstrap, tool
 from mcp_transport.api.base import OperatorView
 from mcp_transport.protocol.session import session_key
-from tests.api.conftest import ROOT, store
-from tests.api.test_sessions import record
+from tests.api.conftest import ROOT, record, store
 from tests.support.client import SessionClient, until
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
@@ -123,46 +122,20 @@ def test_call_that_does_not_run_is_unknown(superuser: APIClient) -> None:
         assert (answer.status_code, answer.json()) == (404, {"detail": "No such call runs in this session."})
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "",
-        "{",
-        "[]",
-        "7",
-        "null",
-        "{}",
-        '{"request_id": null}',
-        '{"request_id": true}',
-        '{"request_id": 7.0}',
-        '{"request_id": [7]}',
-        '{"request_id": {"a": 1}}',
-        '{"request_id": NaN}',
-        '{"request_id": "%s"}' % ("a" * 257),
-        '{"request_id": "%s"}' % ("a" * 5000),
-        "[" * 4000,
-        '{"request_id": %s}' % ("[" * 4000),
-        '{"request_id": 7}' + " " * 4096,
-        b"\xff",
-        b"\x00",
-    ],
-    ids=lambda body: repr(body)[:30],
-)
-def test_odd_body_is_refused(body: Any, superuser: APIClient) -> None:
+ODD_IDS = ["null", "true", "7.0", "[7]", '{"a": 1}', "NaN", f'"{"a" * 257}"', f'"{"a" * 5000}"', "[" * 4000]
+ODD_BODIES = ["", "{", "[]", "7", "null", "{}", "[" * 4000, '{"request_id": 7}' + " " * 4096, b"\xff", b"\x00"]
+
+
+def test_odd_body_is_refused(superuser: APIClient) -> None:
     store(record(1))
     url = f"{ROOT}sessions/{record(1).key}/calls/cancel/"
-    assert superuser.generic("POST", url, body, "application/json").status_code == 400
+    for body in (*ODD_BODIES, *(f'{{"request_id": {id}}}' for id in ODD_IDS)):
+        assert superuser.generic("POST", url, body, "application/json").status_code == 400, body[:30]
+    for kind in ("text/plain", "multipart/form-data; boundary=a", "application/x-www-form-urlencoded"):
+        assert superuser.generic("POST", url, "request_id=7", kind).status_code == 415
 
 
-@pytest.mark.parametrize(
-    "kind", ["text/plain", "multipart/form-data; boundary=a", "application/x-www-form-urlencoded"]
-)
-def test_body_that_is_not_json_is_refused(kind: str, superuser: APIClient) -> None:
-    url = f"{ROOT}sessions/{record(1).key}/calls/cancel/"
-    assert superuser.generic("POST", url, "request_id=7", kind).status_code == 415
-
-
-class Root(BaseAuthentication):
+class Root(BaseAuthentication):  # type: ignore[misc]
     """Takes every caller for a superuser, and asks no database."""
 
     def authenticate(self, request: Any) -> Any:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from django.core.cache import caches
 from django.core.signing import Signer
 from rest_framework.test import APIClient
 
 from mcp_transport import Context, bootstrap, tool
 from mcp_transport.protocol.session import session_key
-from tests.api.conftest import ROOT, Operator, store
+from tests.api.conftest import ROOT, Operator, record, store
 from tests.api.test_calls import ask
-from tests.api.test_sessions import record
 from tests.support.canaries import PLANTED
 from tests.support.client import SessionClient
-from tests.support.redis.server import RedisServer
 
 URL = f"{ROOT}sessions/{record(1).key}/messages/"
 
@@ -47,18 +44,14 @@ def test_viewer_is_told_of_messages_and_not_what_they_say(busy: None, viewer: AP
     assert b"canary" not in answer.content
 
 
-@pytest.mark.parametrize("asked", ["true", "1", "True", "yes"])
-def test_viewer_who_asks_for_payloads_is_refused(asked: str, busy: None, viewer: APIClient, caplog: Any) -> None:
+def test_viewer_who_asks_for_payloads_is_refused(busy: None, viewer: APIClient, caplog: Any) -> None:
     with caplog.at_level("INFO", "mcp_transport.api"):
-        answer = viewer.get(f"{URL}?payloads={asked}")
-    assert answer.status_code == 403
-    assert answer.json() == {"detail": "Payloads take the permission mcp_transport.view_mcp_payloads."}
+        answers = [viewer.get(f"{URL}?payloads={asked}") for asked in ("true", "1", "True", "yes")]
+    answers.append(viewer.get(f"{ROOT}sessions/{record(3).key}/messages/?payloads=true"))  # which does not exist
+    for answer in answers:
+        assert answer.status_code == 403
+        assert answer.json() == {"detail": "Payloads take the permission mcp_transport.view_mcp_payloads."}
     assert "payloads" not in caplog.text
-
-
-def test_refusal_tells_nothing_of_the_session(busy: None, viewer: APIClient) -> None:
-    unknown = viewer.get(f"{ROOT}sessions/{record(3).key}/messages/?payloads=true")
-    assert unknown.content == viewer.get(f"{URL}?payloads=true").content
 
 
 def test_payloads_are_for_who_may_see_them_and_asks(busy: None, operator: Operator, caplog: Any) -> None:
@@ -74,23 +67,22 @@ def test_payloads_are_for_who_may_see_them_and_asks(busy: None, operator: Operat
     assert "canary" not in caplog.text
 
 
-def test_payloads_alone_show_nothing(busy: None, operator: Operator) -> None:
+def test_payloads_alone_show_nothing_and_a_superuser_sees_all(
+    busy: None, operator: Operator, superuser: APIClient
+) -> None:
     assert operator("payloads").get(f"{URL}?payloads=true").status_code == 403
     assert operator("change", "delete").get(URL).status_code == 403
     assert APIClient().get(f"{URL}?payloads=true").status_code == 403
-
-
-def test_superuser_sees_payloads(busy: None, superuser: APIClient) -> None:
     assert "canary" in superuser.get(f"{URL}?payloads=true").json()["results"][1]["payload"]
 
 
 # -- odd questions ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", ["maybe", "2", "null", "%00", "a" * 5000])
-def test_odd_payloads_are_refused(asked: str, busy: None, superuser: APIClient) -> None:
-    answer = superuser.get(f"{URL}?payloads={asked}")
-    assert (answer.status_code, list(answer.json())) == (400, ["payloads"])
+def test_odd_payloads_are_refused(busy: None, superuser: APIClient) -> None:
+    for asked in ("maybe", "2", "null", "%00", "a" * 5000):
+        answer = superuser.get(f"{URL}?payloads={asked}")
+        assert (answer.status_code, list(answer.json())) == (400, ["payloads"])
 
 
 def _cursor(value: Any, salt: str = "mcp_transport.api.messages") -> str:
@@ -100,21 +92,11 @@ def _cursor(value: Any, salt: str = "mcp_transport.api.messages") -> str:
 OWN = [record(1).key, {"s": 1}]
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "",
-        "0",
-        "%00",
-        "a" * 5000,
-        _cursor(OWN)[:-1],
-        "W" + _cursor(OWN),
-        _cursor(OWN, salt="mcp_transport.api.cursor"),
-    ],
-)
-def test_cursor_that_was_not_given_out_is_refused(cursor: str, busy: None, superuser: APIClient) -> None:
-    answer = superuser.get(f"{URL}?cursor={cursor}")
-    assert (answer.status_code, answer.json()) == (400, {"cursor": ["This is no cursor of this server."]})
+def test_cursor_that_was_not_given_out_is_refused(busy: None, superuser: APIClient) -> None:
+    stolen = _cursor(OWN, salt="mcp_transport.api.cursor")
+    for cursor in ("", "0", "%00", "a" * 5000, _cursor(OWN)[:-1], "W" + _cursor(OWN), stolen):
+        answer = superuser.get(f"{URL}?cursor={cursor}")
+        assert (answer.status_code, answer.json()) == (400, {"cursor": ["This is no cursor of this server."]})
 
 
 def test_cursor_is_good_for_its_own_session_only(busy: None, superuser: APIClient) -> None:
@@ -127,24 +109,12 @@ def test_cursor_is_good_for_its_own_session_only(busy: None, superuser: APIClien
 # -- real streams ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "redis"])
-def backend(request: pytest.FixtureRequest, settings: Any) -> Iterator[None]:
-    if request.param == "memory":
-        settings.MCP_TRANSPORT = {"BACKEND": "memory"}
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.servers)])
+def backend(request: pytest.FixtureRequest, settings: Any) -> None:
+    if request.param == "redis":
+        request.getfixturevalue("sessions_in_redis")
     else:
-        server: RedisServer = request.getfixturevalue("server")
-        server.cli("flushall")
-        cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}
-        settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "mcp": cache}
-        settings.MCP_TRANSPORT = {"CACHE": "mcp"}
-    yield
-    caches.close_all()
+        settings.MCP_TRANSPORT = {"BACKEND": "memory"}
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
-from django.urls import get_resolver
 from rest_framework.test import APIClient
 
-from tests.api.conftest import ROOT, Operator, open_session
+from tests.api.conftest import ROOT, Operator, ask, open_session, routes
 
 NOBODY = "sessions/AAAAAAAAAAAAAAAAAAAAAAAAAA/"
 ROUTES = [
@@ -26,66 +25,38 @@ ROUTES = [
     ("GET", "tools/", "view", 200),
     ("GET", "schema/", "view", 200),
 ]
-every_route = pytest.mark.parametrize(("method", "path", "permission", "status"), ROUTES, ids=str)
-
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
-def ask(client: APIClient, method: str, path: str) -> Any:
-    body = '{"request_id": 1}' if method == "POST" else ""
-    return client.generic(method, ROOT + path, data=body, content_type="application/json")
-
-
 def test_every_route_is_among_these() -> None:
-    [mount] = get_resolver("tests.support.api_urls").url_patterns
-    shown = {str(route.pattern).replace("<str:id>", NOBODY.split("/")[1]) for route in mount.url_patterns}
+    shown = {path.replace("{id}", NOBODY.split("/")[1])[1:] for path, _ in routes()}
     assert shown == {path for _, path, _, _ in ROUTES}
 
 
-@every_route
-def test_anonymous_caller_is_refused(method: str, path: str, permission: str, status: int) -> None:
-    assert ask(APIClient(), method, path).status_code == 403
+@pytest.mark.parametrize(("method", "path", "permission", "status"), ROUTES, ids=str)
+def test_route_is_for_those_with_its_permission_alone(
+    method: str, path: str, permission: str, status: int, operator: Operator, superuser: APIClient
+) -> None:
+    others = {"view", "change", "delete", "payloads"} - {permission}
+    asked = {
+        "anonymous": (APIClient(), 403),
+        "without permissions": (operator(), 403),
+        "staff without permissions": (operator(is_staff=True), 403),
+        "the other permissions": (operator(*others), 403),
+        "inactive": (operator(permission, is_active=False), 403),
+        "the permission": (operator(permission), status),
+        "superuser": (superuser, status),
+    }
+    answers = {who: ask(client, method, path).status_code for who, (client, _) in asked.items()}
+    assert answers == {who: expected for who, (_, expected) in asked.items()}
 
 
-@every_route
+@pytest.mark.parametrize(("method", "path", "permission", "status"), ROUTES, ids=str)
 def test_anonymous_caller_is_asked_for_credentials(
     method: str, path: str, permission: str, status: int, challenging: None
 ) -> None:
     answer = ask(APIClient(), method, path)
     assert (answer.status_code, answer["WWW-Authenticate"]) == (401, 'Basic realm="api"')
-
-
-@every_route
-def test_user_without_permissions_is_refused(
-    method: str, path: str, permission: str, status: int, operator: Operator
-) -> None:
-    assert ask(operator(), method, path).status_code == 403
-    assert ask(operator(is_staff=True), method, path).status_code == 403
-
-
-@every_route
-def test_the_permission_is_enough(method: str, path: str, permission: str, status: int, operator: Operator) -> None:
-    assert ask(operator(permission), method, path).status_code == status
-
-
-@every_route
-def test_the_other_permissions_are_not(
-    method: str, path: str, permission: str, status: int, operator: Operator
-) -> None:
-    others = {"view", "change", "delete", "payloads"} - {permission}
-    assert ask(operator(*others), method, path).status_code == 403
-
-
-@every_route
-def test_superuser_may_everything(method: str, path: str, permission: str, status: int, superuser: APIClient) -> None:
-    assert ask(superuser, method, path).status_code == status
-
-
-@every_route
-def test_user_who_is_not_active_may_nothing(
-    method: str, path: str, permission: str, status: int, operator: Operator
-) -> None:
-    assert ask(operator(permission, is_active=False), method, path).status_code == 403
 
 
 class Generous(ModelBackend):

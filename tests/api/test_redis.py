@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.core.cache import caches
 from rest_framework.test import APIClient
 
 from mcp_transport import bootstrap
 from mcp_transport.protocol.inbox import CancelCall, Closed
 from mcp_transport.protocol.session import Flight, Session
-from tests.api.conftest import ROOT
+from tests.api.conftest import ROOT, pages, record, use_redis
 from tests.api.test_calls import ask
-from tests.api.test_sessions import pages, record
 from tests.support.client import until
 from tests.support.redis.server import RedisServer
 
 SESSIONS = f"{ROOT}sessions/"
 NODE = "another"
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
+pytestmark = pytest.mark.servers
 
 
 def fifty() -> list[Session]:
@@ -49,13 +42,8 @@ def told() -> list[Any]:
 
 
 @pytest.fixture
-def sessions(server: RedisServer, settings: Any) -> Iterator[list[Session]]:
+def sessions(sessions_in_redis: None) -> list[Session]:
     """Fifty sessions in Redis."""
-    server.cli("flushall")
-    cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}
-    # Requests are counted in the default cache, which needs rights of its own.
-    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "mcp": cache}
-    settings.MCP_TRANSPORT = {"CACHE": "mcp"}
     made = fifty()
 
     @async_to_sync
@@ -67,43 +55,31 @@ def sessions(server: RedisServer, settings: Any) -> Iterator[list[Session]]:
         await endpoint.release()
 
     fill()
-    yield made
-    caches.close_all()
-
-
-def test_pages_together_are_all_sessions(sessions: list[Session], superuser: APIClient) -> None:
-    for size in (7, 50, 1000):
-        found = [key for page in pages(superuser, f"page_size={size}") for key in page]
-        assert (len(found), set(found)) == (50, {session.key for session in sessions})
+    return made
 
 
 @pytest.mark.parametrize(
     ("query", "members"),
     [
-        ("user=ann", {"user": "ann"}),
-        ("client=desk%201", {"name": "desk"}),
-        ("client=desk%201&user=ann", {"name": "desk", "user": "ann"}),
-        ("search=PHO", {"name": "phone"}),
-        ("search=bob&client=phone%201&protocol=2025-11-25", {"user": "bob", "name": "phone"}),
-        ("user=eve", {"user": "eve"}),
+        ("page_size=7", {}),
+        ("page_size=50", {}),
+        ("client=desk%201&user=ann&page_size=4", {"name": "desk", "user": "ann"}),
+        ("search=bob&client=phone%201&protocol=2025-11-25&page_size=4", {"user": "bob", "name": "phone"}),
         ("user=%2A", {"user": "*"}),
-        ("user=ann&ordering=created&state=opening", {"user": "ann"}),
+        ("user=ann&ordering=created&state=opening&page_size=4", {"user": "ann"}),
         ("user=bob&created_before=2096-10-02T00:00:00Z", {"user": "bob", "name": "nobody"}),
+        *(
+            (f"ordering={ordering}&page_size=7&client=desk%201", {"name": "desk"})
+            for ordering in ("last_seen", "-last_seen", "requests", "-errors")
+        ),
     ],
 )
-def test_pages_of_what_is_found_are_all_of_it(
+def test_pages_together_are_all_that_is_found(
     query: str, members: dict[str, str], sessions: list[Session], superuser: APIClient
 ) -> None:
     expected = {item.key for item in sessions if members.items() <= {"user": item.user, **item.client_info}.items()}
-    found = pages(superuser, f"{query}&page_size=4")
-    assert sorted(key for page in found for key in page) == sorted(expected)
-
-
-@pytest.mark.parametrize("ordering", ["last_seen", "-last_seen", "created", "-created", "requests", "-errors"])
-def test_pages_in_each_order_are_all_sessions(ordering: str, sessions: list[Session], superuser: APIClient) -> None:
-    for query, count in (("", 50), ("&client=desk%201", 25)):
-        found = [key for page in pages(superuser, f"ordering={ordering}&page_size=7{query}") for key in page]
-        assert len(set(found)) == len(found) == count
+    found = [key for page in pages(superuser, query) for key in page]
+    assert sorted(found) == sorted(expected)
 
 
 @pytest.mark.parametrize("query", ["", "&user=ann", "&created_after=2026-01-31T12:00:00%2B01:00"])
@@ -131,15 +107,6 @@ def test_sessions_that_are_used_most_come_first(sessions: list[Session], superus
         used = [item for item in reversed(sessions[:4]) if not query or item.client_info["name"] == "desk"]
         page = superuser.get(f"{SESSIONS}?ordering=-requests&page_size={len(used)}{query}").json()
         assert [item["key"] for item in page["results"]] == [session.key for session in used]
-
-
-def test_every_session_is_shown_and_ended_by_its_short_id(sessions: list[Session], superuser: APIClient) -> None:
-    for session in sessions[:5]:
-        url = f"{SESSIONS}{session.key[:10].lower()}/"
-        assert superuser.get(url).json()["key"] == session.key
-        assert superuser.delete(url).status_code == 204
-        assert superuser.get(url).status_code == 404
-    assert superuser.get(SESSIONS).json()["count"] == 45
 
 
 async def test_call_of_another_node_is_shown_and_cancelled(
@@ -171,9 +138,7 @@ async def test_call_of_another_node_is_shown_and_cancelled(
 
 def test_server_that_is_gone_is_503(settings: Any, superuser: APIClient) -> None:
     with RedisServer() as server:
-        cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}
-        settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "mcp": cache}
-        settings.MCP_TRANSPORT = {"CACHE": "mcp"}
+        use_redis(settings, server)
         assert superuser.get(SESSIONS).json()["count"] == 0
     answer = superuser.get(SESSIONS)
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")

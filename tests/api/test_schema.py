@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.urls import get_resolver
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from rest_framework.test import APIClient
 
@@ -23,8 +20,7 @@ from mcp_transport.backends.records import NodeRecord, StreamRecord
 from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.measures import Interval, Numbers, Tally
 from mcp_transport.protocol.session import Flight
-from tests.api.conftest import ROOT, open_session, store
-from tests.api.test_sessions import record
+from tests.api.conftest import ROOT, open_session, record, routes, store
 
 KEY = record(1).key
 METHODS = {"get", "put", "post", "delete", "patch", "options", "head", "trace"}
@@ -69,12 +65,6 @@ def served(superuser: APIClient) -> dict[str, Any]:
     return found
 
 
-def routes() -> Iterator[tuple[str, Any]]:
-    [mount] = get_resolver("tests.support.api_urls").url_patterns
-    for route in mount.url_patterns:
-        yield "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(route.pattern)), route.callback.view_class
-
-
 def check(document: dict[str, Any], path: str, method: str, answer: Any) -> None:
     """Compare an answer with what the document says of it."""
     described = document["paths"][path][method]["responses"][str(answer.status_code)]
@@ -94,27 +84,19 @@ def check(document: dict[str, Any], path: str, method: str, answer: Any) -> None
     ] == []
 
 
-def test_document_is_valid(served: dict[str, Any]) -> None:
+def test_document_is_valid_and_says_where_the_api_is(served: dict[str, Any]) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(served).iter_errors()] == []
-
-
-def test_document_says_where_the_api_is(served: dict[str, Any]) -> None:
     assert served["servers"] == [{"url": "/mcp-api"}]
     assert served == document("/mcp-api")
     assert document("")["servers"] == [{"url": "/"}]
 
 
-def test_paths_and_methods_are_those_of_the_routes(served: dict[str, Any]) -> None:
+def test_paths_methods_and_permissions_are_those_of_the_views(served: dict[str, Any]) -> None:
     described = {path: METHODS & set(item) for path, item in served["paths"].items()}
-    known = {
-        path: {method for method in METHODS - {"options", "head"} if hasattr(view, method)} for path, view in routes()
-    }
-    assert described == known
-
-
-def test_permissions_are_those_of_the_views(served: dict[str, Any]) -> None:
+    known = METHODS - {"options", "head"}
+    assert described == {path: {name for name in known if hasattr(view, name)} for path, view in routes()}
     for path, view in routes():
-        for method in METHODS & set(served["paths"][path]):
+        for method in described[path]:
             needed = view.actions.get(method.upper(), "view")
             assert f"`mcp_transport.{needed}_session`" in served["paths"][path][method]["description"]
 
@@ -210,26 +192,20 @@ def test_refusals_are_as_described(
     check(served, path, method, answer)
 
 
-@pytest.mark.parametrize(("path", "method", "url", "status"), REFUSED)
 def test_refused_callers_are_told_as_described(
-    path: str,
-    method: str,
-    url: str,
-    status: int,
-    served: dict[str, Any],
-    superuser: APIClient,
-    monkeypatch: pytest.MonkeyPatch,
-    challenging: None,
+    served: dict[str, Any], superuser: APIClient, monkeypatch: pytest.MonkeyPatch, challenging: None
 ) -> None:
-    answers = [APIClient().generic(method.upper(), ROOT + url)]
-    monkeypatch.setattr(OperatorView, "authentication_classes", ())
-    answers.append(APIClient().generic(method.upper(), ROOT + url))
-    answers.append(superuser.generic(method.upper(), ROOT + url, HTTP_ACCEPT="text/html"))
-    monkeypatch.setattr(OperatorThrottle, "get_rate", lambda self: "1/min")  # which was used up for the document
-    answers.append(superuser.generic(method.upper(), ROOT + url))
-    assert [answer.status_code for answer in answers] == [401, 403, 406, 429]
-    for answer in answers:
-        check(served, path, method, answer)
+    for path, method, url, _ in REFUSED:
+        with monkeypatch.context() as patch:
+            answers = [APIClient().generic(method.upper(), ROOT + url)]
+            patch.setattr(OperatorView, "authentication_classes", ())
+            answers.append(APIClient().generic(method.upper(), ROOT + url))
+            answers.append(superuser.generic(method.upper(), ROOT + url, HTTP_ACCEPT="text/html"))
+            patch.setattr(OperatorThrottle, "get_rate", lambda self: "1/min")  # which was used up for the document
+            answers.append(superuser.generic(method.upper(), ROOT + url))
+        assert [answer.status_code for answer in answers] == [401, 403, 406, 429]
+        for answer in answers:
+            check(served, path, method, answer)
 
 
 @pytest.mark.parametrize(("backend", "status"), [("Out", 503), ("Silent", 501)])

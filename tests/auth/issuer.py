@@ -105,6 +105,7 @@ class AuthServer(ThreadingHTTPServer):
     """Serves a key set and introspection on connections that stay open, and remembers who asked."""
 
     daemon_threads = False
+    request_queue_size = 100
     block_on_close = True
 
     def __init__(self) -> None:

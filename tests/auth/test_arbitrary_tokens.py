@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mcp_transport.auth.introspection import IntrospectionAuthenticator, _claims_of, _subject
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, RESOURCE, claims, part, request, token, unhurried

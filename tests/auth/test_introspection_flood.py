@@ -30,11 +30,12 @@ GOOD, NEW = "a-good-token", "another-good-token"
 
 
 @pytest.fixture
-def server(server: AuthServer) -> AuthServer:
+def server(server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> AuthServer:
     """A server that keeps all who ask about made-up tokens waiting."""
     for token in (GOOD, NEW):
         server.answers[token] = {"active": True, "sub": token, "aud": RESOURCE}
     server.headers = {"Set-Cookie": "a=b"}
+    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 60.0)  # no question is given up
     server.hold(GOOD, NEW)
     return server
 

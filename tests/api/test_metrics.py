@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from tests.api.conftest import ROOT, store
-from tests.api.test_sessions import record
+from tests.api.conftest import ROOT, record, store
 
 
 @pytest.fixture

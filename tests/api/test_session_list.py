@@ -1,4 +1,4 @@
-"""Sessions listed, shown and ended over the REST API, in a cache that processes share."""
+"""Sessions listed over the REST API: on pages, by filters, in each order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.signing import Signer
 from rest_framework.test import APIClient
@@ -15,45 +14,18 @@ from rest_framework.views import APIView
 
 from mcp_transport import bootstrap
 from mcp_transport.backends.records import Page
-from mcp_transport.protocol.session import Session, session_key, short_id
-from tests.api.conftest import ROOT, open_session, status_of_ping, store
+from tests.api.conftest import ROOT, open_session, pages, record, store
 
 SESSIONS = f"{ROOT}sessions/"
+BEGUN = 4_000_000_000  # 2096-10-02T07:06:40Z
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
-
-
-def record(number: int, **members: Any) -> Session:
-    """Return a session; the higher its number, the later it was seen."""
-    now = 4_000_000_000.0  # long after these tests, so that nothing expires
-    defaults: dict[str, Any] = {
-        "key": session_key(str(number)),
-        "protocol_version": "2025-11-25",
-        "client_info": {"name": "desk", "version": "1"},
-        "created": now,
-        "last_seen": now + number,
-        "ends": now + 1_000_000,
-    }
-    return Session(**{**defaults, **members})
-
-
-def pages(client: APIClient, query: str) -> list[list[str]]:
-    """Return the keys on each page, from the first to the last."""
-    found, link = [], f"{SESSIONS}?{query}"
-    while link:
-        page = client.get(link).json()
-        found.append([item["key"] for item in page["results"]])
-        link = page["next"]
-    return found
 
 
 def error_of(client: APIClient, query: str) -> Any:
     answer = client.get(f"{SESSIONS}?{query}")
     assert answer.status_code == 400, answer.content
     return answer.json()
-
-
-# -- lists -----------------------------------------------------------------------------------------------
 
 
 def test_a_session_is_listed_with_what_is_public(superuser: APIClient) -> None:
@@ -65,6 +37,8 @@ def test_a_session_is_listed_with_what_is_public(superuser: APIClient) -> None:
     assert [item[name] for name in known] == ["ann", "django", "7", "test 1", "2025-11-25", True, 0]
     assert item["id"] == item["key"][:10].lower()
     assert item["created"].endswith("+00:00")
+    assert (item["state"], item["calls"], item["streams"]) == ("active", 0, 0)
+    assert superuser.get(f"{SESSIONS}{item['key']}/").json()["state"] == "active"
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
@@ -93,10 +67,6 @@ def test_links_keep_the_filters(superuser: APIClient) -> None:
     assert {key for page in found for key in page} == {record(number).key for number in (1, 3, 5)}
 
 
-def test_list_without_sessions_is_empty(superuser: APIClient) -> None:
-    assert superuser.get(SESSIONS).json()["results"] == []
-
-
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -117,6 +87,7 @@ def test_list_without_sessions_is_empty(superuser: APIClient) -> None:
     ],
 )
 def test_sessions_are_found_by_what_is_known_of_them(query: str, found: list[int], superuser: APIClient) -> None:
+    assert superuser.get(SESSIONS).json()["results"] == []
     phone = {"client_info": {"name": "phone"}, "protocol_version": "2025-06-18"}
     sessions = [record(2, user="ann"), record(1, node="here"), record(0, **phone)]
     store(*sessions)
@@ -125,15 +96,62 @@ def test_sessions_are_found_by_what_is_known_of_them(query: str, found: list[int
     assert page["count"] == len(found)
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "1001", "many", "%20", "1.5", "9" * 5000])
-def test_odd_page_size_is_refused(size: str, superuser: APIClient) -> None:
-    assert list(error_of(superuser, f"page_size={size}")) == ["page_size"]
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [3, 2, 1, 0]),
+        ("ordering=-last_seen", [3, 2, 1, 0]),
+        ("ordering=last_seen", [0, 1, 2, 3]),
+        ("ordering=-created", [0, 1, 2, 3]),
+        ("ordering=-requests", [1, 3, 2, 0]),
+        ("ordering=errors", [0, 1, 2, 3]),
+        ("created_after=2096-10-02T07:06:42Z", [1, 0]),
+        ("created_after=2096-10-02T08:06:42%2B01:00&ordering=created", [1, 0]),
+        ("created_before=2096-10-02T07:06:41.500Z", [3, 2]),
+        ("created_after=2096-10-02T07:06:41Z&created_before=2096-10-02T07:06:42Z", [2, 1]),
+        ("created_after=2096-10-02T07:07Z", []),
+        ("state=opening", [3, 2]),
+        ("state=active&ordering=last_seen", [0, 1]),
+        ("state=busy", []),
+        ("state=&ordering=&created_after=&created_before=", [3, 2, 1, 0]),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 4])
+def test_sessions_are_ordered_and_found_by_state_and_age(
+    query: str, found: list[int], size: int, superuser: APIClient
+) -> None:
+    requests = (0, 7, 2, 5)
+    store(*(record(at, requests=requests[at], initialized=at < 2, created=BEGUN + 3.0 - at) for at in range(4)))
+    listed = [key for page in pages(superuser, f"{query}&page_size={size}") for key in page]
+    assert listed == [record(at).key for at in found]
 
 
-@pytest.mark.parametrize("name", ["search", "user", "client", "protocol", "node"])
-@pytest.mark.parametrize("text", ["%00", "a" * 513])
-def test_odd_text_is_refused(name: str, text: str, superuser: APIClient) -> None:
-    assert list(error_of(superuser, f"{name}={text}")) == [name]
+# -- queries that are refused ----------------------------------------------------------------------------
+
+
+ODD_TIMES = ["today", "2026-01-31", "2026-01-31T12:00:00", "2026-01-31T12:00:00+00:00", "2026-02-31T12:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "said"),
+    [
+        (["page_size"], ["0", "-1", "1001", "many", "%20", "1.5", "9" * 5000], ""),
+        (["search", "user", "client", "protocol", "node"], ["%00", "a" * 513], ""),
+        (
+            ["created_after", "created_before"],
+            [*ODD_TIMES, "0", "%00", "9" * 5000],
+            "Give a time with its offset: 2026-01-31T12:00:00Z.",
+        ),
+        (["ordering"], ["user", "--created", "%00"], "is none of these: -last_seen, last_seen, -created"),
+        (["state"], ["asleep"], "is none of these: busy, opening, active, idle."),
+    ],
+    ids=lambda item: item[0] if isinstance(item, list) else "",
+)
+def test_odd_value_is_refused(names: list[str], values: list[str], said: str, superuser: APIClient) -> None:
+    for name in names:
+        for value in values:
+            [(wrong, [reason])] = error_of(superuser, f"{name}={value}").items()
+            assert (wrong, said in reason) == (name, True), reason
 
 
 def _cursor(value: Any, salt: str = "mcp_transport.api.cursor") -> str:
@@ -146,16 +164,8 @@ NO_FILTERS = ["", "", "", "", "", "", 0.0, 0.0, "-last_seen"]
 @pytest.mark.parametrize(
     "cursor",
     [
-        "",
-        "0",
-        "100",
-        ":",
-        "%00",
-        "%C3%A9:%C3%A9",
-        "a" * 5000,
-        _cursor([2, *NO_FILTERS])[:-1],
-        _cursor([2, *NO_FILTERS]) + "a",
-        "W" + _cursor([2, *NO_FILTERS]),
+        *("", "0", "100", ":", "%00", "%C3%A9:%C3%A9", "a" * 5000),
+        *(_cursor([2, *NO_FILTERS])[:-1], _cursor([2, *NO_FILTERS]) + "a", "W" + _cursor([2, *NO_FILTERS])),
         _cursor([2, *NO_FILTERS], salt="another"),
     ],
 )
@@ -195,92 +205,7 @@ def test_versioning_of_the_project_is_left_alone(superuser: APIClient, monkeypat
     assert superuser.get(SESSIONS).status_code == 200
 
 
-# -- one session -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [10, 15, 25, 26])
-@pytest.mark.parametrize("write", [str.upper, str.lower])
-def test_session_is_shown_by_its_key_or_how_that_begins(length: int, write: Any, superuser: APIClient) -> None:
-    store(record(1, log_level="info"), record(2), subscriptions=("shop://hours",))
-    key = record(1).key
-    shown = superuser.get(f"{SESSIONS}{write(key[:length])}/").json()
-    assert (shown["key"], shown["log_level"], shown["subscriptions"]) == (key, "info", ["shop://hours"])
-    assert shown["client_info"] == {"name": "desk", "version": "1"}
-    assert (shown["calls"], shown["streams"], shown["values"], shown["history"]) == ([], [], [], [])
-
-
-def test_values_that_tools_keep_are_named_and_not_shown(superuser: APIClient) -> None:
-    @async_to_sync
-    async def keep(key: str) -> None:
-        for name in ("cart", "address"):
-            await bootstrap.endpoint().backend.write_state(key, name, b'"canary"')
-
-    store(record(1))
-    keep(record(1).key)
-    answer = superuser.get(f"{SESSIONS}{record(1).key}/")
-    assert answer.json()["values"] == ["address", "cart"]
-    assert b"canary" not in answer.content
-
-
-ODD = [
-    "a",
-    "aaaaaaaaa",
-    "a" * 27,
-    "a" * 5000,
-    "0000000000",
-    "0" * 26,
-    "..",
-    "%00",
-    "aaaaaaaaaa%0a",
-    "%F0%9F%92%A9" * 10,
-]
-
-
-@pytest.mark.parametrize("id", ODD)
-@pytest.mark.parametrize(("method", "more"), [("GET", ""), ("DELETE", ""), ("GET", "calls/"), ("GET", "messages/")])
-def test_odd_id_is_unknown(method: str, more: str, id: str, superuser: APIClient) -> None:
-    store(record(1))
-    answer = superuser.generic(method, f"{SESSIONS}{id}/{more}")
-    assert (answer.status_code, list(answer.json())) == (404, ["detail"])
-    assert superuser.get(SESSIONS).json()["count"] == 1
-
-
-def test_short_letters_of_an_id_end_nothing(superuser: APIClient) -> None:
-    store(record(1))
-    assert superuser.delete(f"{SESSIONS}{record(1).key[:9]}/").status_code == 404
-    assert superuser.get(SESSIONS).json()["count"] == 1
-
-
-def test_ambiguous_id_ends_nothing(superuser: APIClient) -> None:
-    store(record(1, key="A" * 25 + "B"), record(2, key="A" * 25 + "C"))
-    answer = superuser.delete(f"{SESSIONS}aaaaaaaaaa/")
-    assert (answer.status_code, answer.json()["detail"][:21]) == (404, "More than one session")
-    assert superuser.get(SESSIONS).json()["count"] == 2
-
-
-@pytest.mark.parametrize("length", [10, 26])
-def test_ended_session_is_gone_for_its_client(length: int, superuser: APIClient, caplog: Any) -> None:
-    client = open_session()
-    other = open_session()
-    key = session_key(client.session_id)
-    assert status_of_ping(client) == 200
-    with caplog.at_level("INFO", "mcp_transport.api"):
-        answer = superuser.delete(f"{SESSIONS}{key[:length]}/")
-    assert (answer.status_code, answer.content) == (204, b"")
-    assert f"user 9999 ended session {short_id(key)}" in caplog.text
-    assert status_of_ping(client) == 404
-    assert superuser.get(f"{SESSIONS}{key}/").status_code == 404
-    assert superuser.delete(f"{SESSIONS}{key}/").status_code == 404
-    assert status_of_ping(other) == 200
-
-
-def test_nothing_that_opens_a_session_is_told(superuser: APIClient) -> None:
-    client = open_session(User(pk=7, username="ann"))
-    key = session_key(client.session_id)
-    for path in (SESSIONS, f"{SESSIONS}{key}/", f"{SESSIONS}{key}/calls/", f"{SESSIONS}{key}/messages/"):
-        told = superuser.get(path).content.decode()
-        assert client.session_id not in told
-        assert "django\\n7" not in told
+# -- hostile clients, and media types --------------------------------------------------------------------
 
 
 HOSTILE = [
@@ -310,12 +235,10 @@ def test_hostile_names_of_clients_are_text(name: str, superuser: APIClient, monk
     assert (item["client"], item["user_agent"]) == (name, name)
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/xml"])
-def test_answers_are_json_only(accept: str, superuser: APIClient) -> None:
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [("text/html", 406), ("application/xml", 406), ("text/html,application/xhtml+xml,*/*;q=0.8", 200)],
+)
+def test_answers_are_json_only(accept: str, status: int, superuser: APIClient) -> None:
     answer = superuser.get(SESSIONS, HTTP_ACCEPT=accept)
-    assert (answer.status_code, answer["Content-Type"]) == (406, "application/json")
-
-
-def test_browser_gets_json(superuser: APIClient) -> None:
-    answer = superuser.get(SESSIONS, HTTP_ACCEPT="text/html,application/xhtml+xml,*/*;q=0.8")
-    assert (answer.status_code, answer["Content-Type"]) == (200, "application/json")
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
