@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -156,52 +157,85 @@ def test_odd_key_never_breaks_the_set(good: dict[str, Any], odd: dict[str, Any])
 # -- when they are read ----------------------------------------------------------------------------------
 
 
-async def test_keys_are_read_when_they_are_needed_and_again_when_they_are_old(
-    server: AuthServer, keys: FetchedKeys, clock: FakeClock
-) -> None:
+@dataclass
+class Step:
+    """A pause, then a key that is looked for: whether it is found (None: 503), and how often the server was asked."""
+
+    seconds: float
+    found: bool | None
+    asked: int
+    kid: str = "rsa-1"
+    keys: tuple[str, ...] | None = None
+    """Which keys the server has from now on."""
+    status: int = 200
+
+
+SCHEDULES = {
+    "when they are needed, and again when they are old": [
+        *(Step(seconds, True, asked) for seconds, asked in [(0, 1), (0, 1), (3599, 1), (1, 2), (3599, 2), (1, 3)])
+    ],
+    "a withdrawn key is gone with the next reading": [
+        Step(0, True, 1),
+        Step(0, True, 1, keys=()),
+        Step(3600, False, 2),
+    ],
+    "a new key is found at once": [
+        Step(0, True, 1),
+        Step(0, True, 2, "rsa-2", keys=("rsa-2",)),
+        Step(0, False, 2),
+    ],
+    "made-up names have them read once in half a minute": [
+        Step(0, False, 1, "made-up"),  # they had just been read
+        *(
+            Step(seconds, False, asked, f"made-up-{asked}")
+            for seconds, asked in [(0, 2), (0, 2), (29, 2), (1, 3), (0, 3), (29.9, 3), (30, 4)]
+        ),
+        Step(0, False, 4, "rsa-2", keys=("rsa-2",)),
+        Step(30, True, 5, "rsa-2"),
+    ],
+    "a server that fails is left alone for a moment": [
+        *(Step(seconds, None, asked, status=500) for seconds, asked in [(0, 1), (0, 1), (1.9, 1), (0.2, 2), (1, 2)]),
+        Step(2, True, 3),
+    ],
+    "a failure is forgotten with the next answer": [
+        Step(0, None, 1, status=500),
+        *(Step(seconds, True, asked) for seconds, asked in [(2, 2), (3599, 2), (1, 3)]),
+    ],
+    "keys that cannot be read again are used for a day": [
+        Step(0, True, 1),
+        *(Step(seconds, True, asked, status=500) for seconds, asked in [(3600, 2), (29, 2), (1, 3), (DAY - 3631, 4)]),
+        Step(1, None, 4, status=500),
+        Step(2, True, 5),
+    ],
+    "an unknown key of a server that fails is unknown": [
+        Step(0, True, 1),
+        Step(0, False, 2, "rsa-2", status=500),
+        Step(0, True, 2, status=500),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", SCHEDULES.values(), ids=SCHEDULES.keys())
+async def test_keys_are_read(server: AuthServer, keys: FetchedKeys, clock: FakeClock, steps: list[Step]) -> None:
     assert server.asked == []
-    for seconds, asked in [(0, 1), (0, 1), (3599, 1), (1, 2), (3599, 2), (1, 3)]:
+    for number, step in enumerate(steps):
+        server.status = step.status
+        if step.keys is not None:
+            server.keys = [jwk(name) for name in step.keys]
+        await clock.advance(step.seconds)
+        if step.found is None:
+            assert (await refusal(keys)).status == 503
+        else:
+            assert await has(keys, step.kid) is step.found, number
+        assert len(server.asked) == step.asked, number
+
+
+async def test_age_may_be_set(server: AuthServer, clock: FakeClock) -> None:
+    keys = FetchedKeys(server.jwks_url, cache_seconds=10, now=clock.now)
+    for seconds, asked in [(0, 1), (9, 1), (1, 2)]:
         await clock.advance(seconds)
         assert await has(keys, "rsa-1")
         assert len(server.asked) == asked
-    soon_old = FetchedKeys(server.jwks_url, cache_seconds=10, now=clock.now)
-    for seconds, asked in [(0, 4), (9, 4), (1, 5)]:
-        await clock.advance(seconds)
-        assert await has(soon_old, "rsa-1")
-        assert len(server.asked) == asked
-
-
-async def test_key_that_was_withdrawn_is_gone_with_the_next_reading(
-    server: AuthServer, keys: FetchedKeys, clock: FakeClock
-) -> None:
-    assert await has(keys, "rsa-1")
-    server.keys = []
-    assert await has(keys, "rsa-1")
-    await clock.advance(3600)
-    assert not await has(keys, "rsa-1")
-
-
-async def test_new_key_is_found_at_once(server: AuthServer, keys: FetchedKeys) -> None:
-    assert await has(keys, "rsa-1")
-    server.keys = [jwk("rsa-2")]
-    assert await has(keys, "rsa-2")
-    assert not await has(keys, "rsa-1")
-    assert len(server.asked) == 2
-
-
-async def test_made_up_names_make_nobody_read_the_keys_often(
-    server: AuthServer, keys: FetchedKeys, clock: FakeClock
-) -> None:
-    assert not await has(keys, "made-up")
-    assert len(server.asked) == 1  # they had just been read
-    for seconds, asked in [(0, 2), (0, 2), (29, 2), (1, 3), (0, 3), (29.9, 3), (30, 4)]:
-        await clock.advance(seconds)
-        assert not await has(keys, f"made-up-{asked}")
-        assert len(server.asked) == asked
-    server.keys = [jwk("rsa-2")]
-    assert not await has(keys, "rsa-2")
-    await clock.advance(30)
-    assert await has(keys, "rsa-2")
 
 
 async def test_many_requests_read_the_keys_together(server: AuthServer, keys: FetchedKeys) -> None:
@@ -248,53 +282,6 @@ async def test_without_an_answer_known_keys_go_on_and_without_keys_callers_are_t
     told = [record.getMessage() for record in caplog.records if record.name == jwks.__name__]
     assert ["no token can be verified" in told[0], "go on being used" in told[1]] == [True, True]
     assert {record.levelname for record in caplog.records if record.name == jwks.__name__} == {"WARNING"}
-
-
-async def test_server_that_fails_is_left_alone_for_a_moment(
-    server: AuthServer, keys: FetchedKeys, clock: FakeClock
-) -> None:
-    server.status = 500
-    for seconds, asked in [(0, 1), (0, 1), (1.9, 1), (0.2, 2), (1, 2)]:
-        await clock.advance(seconds)
-        await refusal(keys)
-        assert len(server.asked) == asked
-    server.status = 200
-    await clock.advance(2)
-    assert await has(keys, "rsa-1")
-
-
-async def test_failure_is_forgotten_with_the_next_answer(server: AuthServer, clock: FakeClock) -> None:
-    keys = FetchedKeys(server.jwks_url, cache_seconds=10, now=clock.now)
-    server.status = 500
-    await refusal(keys)
-    server.status = 200
-    for seconds, asked in [(2, 2), (9, 2), (1, 3)]:
-        await clock.advance(seconds)
-        assert await has(keys, "rsa-1")
-        assert len(server.asked) == asked
-
-
-async def test_keys_that_cannot_be_read_again_are_used_for_a_day(
-    server: AuthServer, keys: FetchedKeys, clock: FakeClock
-) -> None:
-    assert await has(keys, "rsa-1")
-    server.status = 500
-    for seconds, asked in [(3600, 2), (29, 2), (1, 3), (DAY - 3631, 4)]:
-        await clock.advance(seconds)
-        assert await has(keys, "rsa-1")
-        assert len(server.asked) == asked
-    await clock.advance(1)
-    await refusal(keys)
-    server.status = 200
-    await clock.advance(2)
-    assert await has(keys, "rsa-1")
-
-
-async def test_unknown_key_of_a_server_that_fails_is_unknown(server: AuthServer, keys: FetchedKeys) -> None:
-    assert await has(keys, "rsa-1")
-    server.status = 500
-    assert not await has(keys, "rsa-2")
-    assert await has(keys, "rsa-1")
 
 
 # -- keys in the settings --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ NEAR = "00-0af7651916cd43dd8448eb211c80319c-3333333333333333-01"
 ERAS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 
 every_era = pytest.mark.parametrize("era", ERAS)
+in_session_and_alone = pytest.mark.parametrize("era", ERAS[2:])
 
 
 def written(context: Any) -> str | None:
@@ -97,47 +99,44 @@ async def test_meta_comes_before_the_header_which_is_linked(
 
 
 @every_era
-@pytest.mark.parametrize("meta", [CALLER, None])
-@pytest.mark.parametrize("header", [HOP, None])
-async def test_a_span_of_the_project_stands_for_the_header(
-    era: str, meta: str | None, header: str | None, spans: Spans, served: Endpoint
+async def test_a_span_of_the_project_stands_for_the_header(era: str, spans: Spans, served: Endpoint) -> None:
+    for meta, header in itertools.product((CALLER, None), (HOP, None)):
+        with spans.tracer.start_as_current_span("POST /mcp") as of_http:
+            given = {"traceparent": meta} if meta else {}
+            span = await traced_call(spans, served, era, given, headers={"Traceparent": header} if header else {})
+        own = written(of_http.get_span_context())
+        assert place(span) == ((meta, [own]) if meta else (own, []))
+
+
+FIELDS = {"traceparent": CALLER, "tracestate": "a=1", "baggage": "shop=tea"}
+TRACE = CALLER.split("-")[1]
+
+
+@in_session_and_alone
+@pytest.mark.parametrize(
+    ("meta", "headers", "told"),
+    [
+        (FIELDS, {}, [TRACE, "tea", "a=1"]),
+        ({}, FIELDS, [TRACE, "tea", "a=1"]),
+        ({"baggage": "shop=tea"}, {"traceparent": CALLER}, [TRACE, "tea"]),
+        ({"traceparent": "cc" + CALLER[2:] + "-what"}, {}, [TRACE, "None"]),  # a later version
+    ],
+)
+async def test_state_and_baggage_come_along(
+    era: str, meta: Any, headers: Any, told: list[str], spans: Spans, served: Endpoint
 ) -> None:
-    with spans.tracer.start_as_current_span("POST /mcp") as of_http:
-        given = {"traceparent": meta} if meta else {}
-        span = await traced_call(spans, served, era, given, headers={"Traceparent": header} if header else {})
-    own = written(of_http.get_span_context())
-    assert place(span) == ((meta, [own]) if meta else (own, []))
-
-
-@every_era
-async def test_state_and_baggage_come_along(era: str, spans: Spans, served: Endpoint) -> None:
-    fields = {"traceparent": CALLER, "tracestate": "a=1", "baggage": "shop=tea"}
-    for meta, headers in ((fields, {}), ({}, fields)):
-        answer = await call(served, era, dict(meta), headers=dict(headers))
-        assert text_of(answer.json).split() == [CALLER.split("-")[1], "tea", "a=1"]
-
-
-async def test_baggage_of_meta_alone_is_read(spans: Spans, served: Endpoint) -> None:
-    answer = await call(served, "2026-07-28", {"baggage": "shop=tea"}, headers={"traceparent": HOP})
-    assert text_of(answer.json).split()[:2] == [HOP.split("-")[1], "tea"]
+    answer = await call(served, era, dict(meta), headers=dict(headers))
+    assert text_of(answer.json).split()[: len(told)] == told
 
 
 MALFORMED: list[Any] = [
-    "",
-    "x",
-    "00-" + "0" * 32 + "-" + "0" * 16 + "-01",
-    "ff" + CALLER[2:],
-    CALLER.upper(),
-    CALLER + "-more",
-    CALLER + "-" + " " * 9000,
-    CALLER[:-1],
-    "a" * 10_000,
-    " ".join(CALLER),
+    *("", "x", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "ff" + CALLER[2:], CALLER.upper(), CALLER + "-more"),
+    *(CALLER + "-" + " " * 9000, CALLER[:-1], "a" * 10_000, " ".join(CALLER)),
 ]
 NO_TEXT: list[Any] = [7, 1.5, True, None, [], [CALLER], [[CALLER]], {}, {CALLER: 1}, "é", CALLER + "\n", "\0"]
 
 
-@every_era
+@in_session_and_alone
 async def test_what_is_malformed_in_meta_is_not_there(era: str, spans: Spans, served: Endpoint) -> None:
     for value in MALFORMED + NO_TEXT:
         for name in ("traceparent", "tracestate", "baggage"):
@@ -146,7 +145,7 @@ async def test_what_is_malformed_in_meta_is_not_there(era: str, spans: Spans, se
             assert place(span) == ((HOP, []) if name == "traceparent" else (CALLER, [HOP])), (name, value)
 
 
-@every_era
+@in_session_and_alone
 async def test_what_is_malformed_in_headers_is_not_there(era: str, spans: Spans, served: Endpoint) -> None:
     for value in MALFORMED:
         if len(value) > 9000:
@@ -156,22 +155,16 @@ async def test_what_is_malformed_in_headers_is_not_there(era: str, spans: Spans,
             assert place(span) == (None, []), value
 
 
-async def test_a_later_version_is_read_as_far_as_it_is_known(spans: Spans, served: Endpoint) -> None:
-    span = await traced_call(spans, served, "2026-07-28", {"traceparent": "cc" + CALLER[2:] + "-what"})
-    assert place(span) == (CALLER, [])
-
-
-@every_era
-async def test_several_traceparents_are_none(era: str, spans: Spans, served: Endpoint) -> None:
+@in_session_and_alone
+async def test_several_traceparents_are_none_and_lines_of_tracestate_are_one_list(
+    era: str, spans: Spans, served: Endpoint
+) -> None:
     for lines in ([HOP, HOP], [HOP, CALLER]):
         extra = [("traceparent", line) for line in lines]
         span = await traced_call(spans, served, era, {}, extra_lines=extra)
         assert place(span) == (None, [])
-
-
-async def test_lines_of_tracestate_are_one_list(spans: Spans, served: Endpoint) -> None:
     extra = [("traceparent", HOP), ("tracestate", "a=1"), ("Tracestate", "b=2")]
-    span = await traced_call(spans, served, "2026-07-28", {}, extra_lines=extra)
+    span = await traced_call(spans, served, era, {}, extra_lines=extra)
     assert dict(span.context.trace_state) == {"a": "1", "b": "2"}
 
 
@@ -182,16 +175,15 @@ async def test_initialize_and_notifications_are_traced_as_calls_are(era: str, sp
         await client.open()
     await settle()
     assert {span.name for span in spans.take()} == {"POST /mcp", "initialize", "notifications/initialized"}
-    own = {"method": "notifications/com.example.own", "params": {"a": 1}}
     for meta, header, expected in (
         (CALLER, HOP, (CALLER, [HOP])),
         (None, HOP, (HOP, [])),
         (CALLER, None, (CALLER, [])),
         (7, HOP, (HOP, [])),
     ):
-        params = {**own["params"], "_meta": {"traceparent": meta}} if meta else own["params"]  # type: ignore[dict-item]
-        headers = {"traceparent": header} if header else {}
-        answer = await client.notify(own["method"], params, headers=headers)  # type: ignore[arg-type]
+        params: dict[str, Any] = {"a": 1, **({"_meta": {"traceparent": meta}} if meta else {})}
+        headers: dict[str, str | None] = {"traceparent": header} if header else {}
+        answer = await client.notify("notifications/com.example.own", params, headers=headers)
         assert answer.status == 202
         await settle()
         assert place(spans.only()) == expected

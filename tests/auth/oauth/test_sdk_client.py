@@ -16,6 +16,8 @@ import pytest
 from tests.auth.oauth.servers import AuthorizationServer, ResourceServer
 from tests.auth.oauth.visitor import Visitor, essence, visit
 
+pytestmark = pytest.mark.servers
+
 Enter = Callable[[str], AbstractAsyncContextManager[Visitor]]
 
 PROTECTED_RESOURCE = ("GET", "/.well-known/oauth-protected-resource/mcp", 200)

@@ -18,7 +18,7 @@ from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key
 from mcp_transport.server import DeclaredTool
-from tests.auth.test_gate import Knows
+from tests.auth.test_challenges import Knows
 from tests.support.client import SessionClient, request, text_of
 from tests.support.clock import FakeClock, settle
 from tests.support.losing_backend import Losing

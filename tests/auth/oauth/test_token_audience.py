@@ -18,6 +18,8 @@ from tests.auth.oauth.visitor import Wallet
 
 READ = "orders:read"
 
+pytestmark = pytest.mark.servers
+
 
 async def post(url: str, **options: Any) -> httpx2.Response:
     async with web.client() as http:
@@ -41,44 +43,41 @@ async def knock(resource: ResourceServer, token: str) -> tuple[int, str]:
 INVALID = (401, 'Bearer error="invalid_token", scope="orders:read"')
 
 
-async def test_a_token_for_this_resource_among_others_comes_in(
+SCOPE = (403, f'Bearer error="insufficient_scope", scope="{READ}"')
+IN = (400, "")
+"""What is refused is the request itself."""
+
+
+@pytest.mark.parametrize(
+    ("scope", "resources", "expected"),
+    [
+        (READ, ["https://elsewhere.example/mcp", "{origin}/mcp"], IN),
+        (READ, ["https://elsewhere.example/mcp"], INVALID),
+        (READ, ["{origin}"], INVALID),
+        (READ, ["{origin}/mcp/more"], INVALID),
+        (READ, [], INVALID),
+        ("orders:write", ["{origin}/mcp"], SCOPE),
+    ],
+)
+async def test_a_token_is_for_its_resources_and_scopes(
+    authorization: AuthorizationServer,
+    resource: ResourceServer,
+    scope: str,
+    resources: list[str],
+    expected: tuple[int, str],
+) -> None:
+    origin = resource.url.removesuffix("/mcp")
+    token = await issued(authorization, scope, *(url.format(origin=origin) for url in resources))
+    assert await knock(resource, token) == expected
+
+
+async def test_a_token_that_is_no_access_token_is_refused(
     authorization: AuthorizationServer, resource: ResourceServer
 ) -> None:
-    token = await issued(authorization, READ, "https://elsewhere.example/mcp", resource.url)
-    assert await knock(resource, token) == (400, "")  # what is refused now is the request itself
-
-
-@pytest.mark.parametrize("elsewhere", ["https://elsewhere.example/mcp", "{origin}", "{origin}/mcp/more"])
-async def test_a_token_for_another_resource_is_refused(
-    authorization: AuthorizationServer, resource: ResourceServer, elsewhere: str
-) -> None:
-    token = await issued(authorization, READ, elsewhere.format(origin=resource.url.removesuffix("/mcp")))
-    assert await knock(resource, token) == INVALID
-
-
-async def test_a_token_for_no_resource_is_refused(
-    authorization: AuthorizationServer, resource: ResourceServer
-) -> None:
-    assert await knock(resource, await issued(authorization, READ)) == INVALID
-
-
-async def test_a_token_of_nobody_is_refused(resource: ResourceServer) -> None:
-    assert await knock(resource, "nobodys-token") == INVALID
-
-
-async def test_a_token_that_manages_a_registration_is_refused(
-    authorization: AuthorizationServer, resource: ResourceServer
-) -> None:
-    """The introspection calls it active, too (RFC 7592)."""
+    """The introspection calls one that manages a registration active, too (RFC 7592)."""
     answer = await post(f"{authorization.issuer}/register/", json={"redirect_uris": [REDIRECT_URI]})
-    assert await knock(resource, answer.json()["registration_access_token"]) == INVALID
-
-
-async def test_a_token_without_the_scope_that_all_need_is_sent_for_it(
-    authorization: AuthorizationServer, resource: ResourceServer
-) -> None:
-    token = await issued(authorization, "orders:write", resource.url)
-    assert await knock(resource, token) == (403, f'Bearer error="insufficient_scope", scope="{READ}"')
+    for token in ("nobodys-token", answer.json()["registration_access_token"]):
+        assert await knock(resource, token) == INVALID
 
 
 async def test_a_robot_is_no_person(authorization: AuthorizationServer, resource: ResourceServer) -> None:

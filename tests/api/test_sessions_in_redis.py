@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,15 +23,8 @@ pytestmark = pytest.mark.servers
 
 
 def fifty() -> list[Session]:
-    users, clients = ("ann", "bob", ""), ("desk", "phone")
-    return [
-        replace(
-            record(number, created=4_000_000_000.0 + number * 7 % 50),
-            user=users[number % 3],
-            client_info={"name": clients[number % 2], "version": "1"},
-        )
-        for number in range(50)
-    ]
+    clients = ("desk", "phone")
+    return [record(number, client_info={"name": clients[number % 2], "version": "1"}) for number in range(50)]
 
 
 @pytest.fixture
@@ -58,55 +50,13 @@ def sessions(sessions_in_redis: None) -> list[Session]:
     return made
 
 
-@pytest.mark.parametrize(
-    ("query", "members"),
-    [
-        ("page_size=7", {}),
-        ("page_size=50", {}),
-        ("client=desk%201&user=ann&page_size=4", {"name": "desk", "user": "ann"}),
-        ("search=bob&client=phone%201&protocol=2025-11-25&page_size=4", {"user": "bob", "name": "phone"}),
-        ("user=%2A", {"user": "*"}),
-        ("user=ann&ordering=created&state=opening&page_size=4", {"user": "ann"}),
-        ("user=bob&created_before=2096-10-02T00:00:00Z", {"user": "bob", "name": "nobody"}),
-        *(
-            (f"ordering={ordering}&page_size=7&client=desk%201", {"name": "desk"})
-            for ordering in ("last_seen", "-last_seen", "requests", "-errors")
-        ),
-    ],
-)
-def test_pages_together_are_all_that_is_found(
-    query: str, members: dict[str, str], sessions: list[Session], superuser: APIClient
-) -> None:
-    expected = {item.key for item in sessions if members.items() <= {"user": item.user, **item.client_info}.items()}
-    found = [key for page in pages(superuser, query) for key in page]
+@pytest.mark.parametrize("query", ["", "client=desk%201", "client=desk%201&ordering=created", "ordering=-requests"])
+def test_pages_together_are_all_that_is_found(query: str, sessions: list[Session], superuser: APIClient) -> None:
+    found = [key for page in pages(superuser, f"{query}&page_size=7") for key in page]
+    expected = [
+        session.key for session in sessions if not query.startswith("client") or session.client_info["name"] == "desk"
+    ]
     assert sorted(found) == sorted(expected)
-
-
-@pytest.mark.parametrize("query", ["", "&user=ann", "&created_after=2026-01-31T12:00:00%2B01:00"])
-def test_pages_are_in_the_order_of_beginnings(query: str, sessions: list[Session], superuser: APIClient) -> None:
-    begun = {session.key: session.created for session in sessions}
-    for ordering, is_reversed in (("created", False), ("-created", True)):
-        found = [key for page in pages(superuser, f"ordering={ordering}&page_size=7{query}") for key in page]
-        times = [begun[key] for key in found]
-        assert times
-        assert times == sorted(times, reverse=is_reversed)
-
-
-def test_sessions_that_are_used_most_come_first(sessions: list[Session], superuser: APIClient) -> None:
-    @async_to_sync
-    async def use() -> None:
-        endpoint = bootstrap.endpoint()
-        for times, session in enumerate(sessions[:4], start=1):
-            flights = [Flight(request_id=id, digest=b"", node=NODE, stream="s") for id in range(times)]
-            assert await endpoint.backend.enter(session.key, session.principal, NODE, flights)
-        await endpoint.backend._write_books()  # type: ignore[attr-defined]
-        await endpoint.release()
-
-    use()
-    for query in ("", "&client=desk%201"):
-        used = [item for item in reversed(sessions[:4]) if not query or item.client_info["name"] == "desk"]
-        page = superuser.get(f"{SESSIONS}?ordering=-requests&page_size={len(used)}{query}").json()
-        assert [item["key"] for item in page["results"]] == [session.key for session in used]
 
 
 async def test_call_of_another_node_is_shown_and_cancelled(

@@ -85,7 +85,7 @@ async def test_what_crashed_where_is_still_logged(served: Endpoint, caplog: pyte
     assert "\nRuntimeError: (text withheld)\n" in caplog.text
     assert "the tool 'crashes_from' raised an unexpected exception: RuntimeError" in caplog.text
     assert "return int(text)" in caplog.text
-    assert "test_logging.py" in caplog.text
+    assert "test_secrets_in_logs.py" in caplog.text
 
 
 async def test_texts_are_logged_where_that_is_wanted(
@@ -106,15 +106,13 @@ async def test_failing_prompts_and_resources_log_no_texts(served: Endpoint, capl
     assert "ValueError" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "authorization", [f"Bearer {PLANTED}", f"Basic {PLANTED}", f"Bearer {PLANTED} x", f"{PLANTED} {PLANTED}", PLANTED]
-)
-async def test_credentials_are_not_logged(
-    served: Endpoint, authorization: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_credentials_are_not_logged(served: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    headers: dict[str, str | None] = {"authorization": authorization, "cookie": f"sessionid={PLANTED}"}
-    answer = await send_sessionless(served, "tools/list", {}, headers=headers)
-    assert answer.status == 401
-    assert "refused" in caplog.text
-    assert PLANTED not in caplog.text + answer.body.decode()
+    schemes = (f"Bearer {PLANTED}", f"Basic {PLANTED}", f"Bearer {PLANTED} x", f"{PLANTED} {PLANTED}", PLANTED)
+    for authorization in schemes:
+        caplog.clear()
+        headers: dict[str, str | None] = {"authorization": authorization, "cookie": f"sessionid={PLANTED}"}
+        answer = await send_sessionless(served, "tools/list", {}, headers=headers)
+        assert answer.status == 401
+        assert "refused" in caplog.text
+        assert PLANTED not in caplog.text + answer.body.decode()
