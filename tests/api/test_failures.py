@@ -60,7 +60,7 @@ class OutCache(BaseCache):
     def get(self, *args: Any, **kwargs: Any) -> Any:
         raise ConnectionError("10.0.0.1")
 
-    get_many = get  # type: ignore[assignment]
+    get_many = get
 
 
 @pytest.fixture

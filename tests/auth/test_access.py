@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport import bootstrap, resource, tool
+from mcp_transport import Principal, bootstrap, resource, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import DefinitionError
@@ -133,7 +133,11 @@ async def test_listening_asks_once_for_each_resource_however_many_uris_it_names(
 ) -> None:
     judged: list[str] = []
 
-    @resource("stock://{number}", visible=lambda principal: judged.append("stock") or only_ann(principal))
+    def judge(principal: Principal) -> bool:
+        judged.append(principal.subject)
+        return only_ann(principal)
+
+    @resource("stock://{number}", visible=judge)
     def stock(number: str) -> str:
         return number
 

@@ -149,25 +149,22 @@ async def test_a_call_is_told_with_how_it_ended(
     assert 0 <= event.seconds < 5
 
 
-async def test_a_client_cancels_a_call_of_its_session(client: AnnsClient, gate: Gate, heard: list[Any]) -> None:
-    await client.call("wait", id=5)
-    await gate.wait(gate.entered)
-    await client.notify("notifications/cancelled", {"requestId": 5})
+@pytest.mark.parametrize("leaves", ["cancels", "closes"])
+async def test_a_client_leaves_a_call(client: AnnsClient, gate: Gate, heard: list[Any], leaves: str) -> None:
+    if leaves == "cancels":
+        await client.call("wait", id=5)
+        await gate.wait(gate.entered)
+        await client.notify("notifications/cancelled", {"requestId": 5})
+    else:
+        meta = {"progressToken": "p"}
+        answer = await send_sessionless(client.endpoint, "tools/call", named("wait"), meta=meta, headers=as_ann())
+        assert await answer.message()
+        answer.close()
     await gate.wait(gate.left)
     await until(lambda: not client.endpoint.nodes[0].running)
-    signals.settle()
-    assert [(event.tool, event.outcome) for event in heard] == [("wait", "cancelled")]
-
-
-async def test_a_client_leaves_a_call_that_stands_alone(endpoint: Endpoint, gate: Gate, heard: list[Any]) -> None:
-    meta = {"progressToken": "p"}
-    answer = await send_sessionless(endpoint, "tools/call", named("wait"), meta=meta, headers=as_ann())
-    assert await answer.message()
-    answer.close()
-    await gate.wait(gate.left)
-    await until(lambda: not endpoint.nodes[0].running)
-    signals.settle()
-    assert [(event.tool, event.outcome, event.session) for event in heard] == [("wait", "cancelled", "")]
+    event = only(heard, ToolCalled)
+    session = client.short_id if leaves == "cancels" else ""
+    assert (event.tool, event.outcome, event.session) == ("wait", "cancelled", session)
 
 
 async def test_what_is_no_call_is_not_told(client: AnnsClient, heard: list[Any]) -> None:

@@ -175,43 +175,25 @@ def test_loop_that_ends_ends_its_work() -> None:
 # -- where it is -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://auth.example/jwks",
-        "https://10.0.0.1:8443/jwks?v=1",
-        "http://localhost/jwks",
-        "http://LOCALHOST:8080/jwks",
-        "http://auth.localhost/jwks",
-        "http://127.0.0.1:1/jwks",
-        "http://127.8.9.10/jwks",
-        "http://[::1]:8080/jwks",
-    ],
-)
+SAFE = [
+    *("https://auth.example/jwks", "https://10.0.0.1:8443/jwks?v=1", "http://localhost/jwks"),
+    *("http://LOCALHOST:8080/jwks", "http://auth.localhost/jwks", "http://127.0.0.1:1/jwks"),
+    *("http://127.8.9.10/jwks", "http://[::1]:8080/jwks"),
+]
+UNSAFE = [
+    *("", None, "auth.example/jwks", "http://auth.example/jwks", "http://127.0.0.1.auth.example/jwks"),
+    *("http://localhost.auth.example/jwks", "http://localhost@auth.example/jwks", "http://10.0.0.1/jwks"),
+    *("http://0.0.0.0/jwks", "ftp://localhost/jwks", "file:///etc/jwks", "https:///jwks", "https://"),
+    *("http://[::1/jwks", "https://auth.example:port/jwks"),
+]
+
+
+@pytest.mark.parametrize("url", SAFE)
 def test_safe_url_is_taken(url: str) -> None:
     assert checked_url("JWKS_URL", url) == url
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "auth.example/jwks",
-        "http://auth.example/jwks",
-        "http://127.0.0.1.auth.example/jwks",
-        "http://localhost.auth.example/jwks",
-        "http://localhost@auth.example/jwks",
-        "http://10.0.0.1/jwks",
-        "http://0.0.0.0/jwks",
-        "ftp://localhost/jwks",
-        "file:///etc/jwks",
-        "https:///jwks",
-        "https://",
-        "http://[::1/jwks",
-        "https://auth.example:port/jwks",
-        None,
-    ],
-)
+@pytest.mark.parametrize("url", UNSAFE)
 def test_unsafe_url_is_refused(url: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match="JWKS_URL"):
         checked_url("JWKS_URL", url)

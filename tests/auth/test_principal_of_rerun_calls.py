@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from mcp.server.mcpserver import Context, MCPServer
 
+from mcp_transport import Context, tool
 from mcp_transport.auth.gate import Gate
 from mcp_transport.auth.resource import Resource
 from mcp_transport.backends.base import Event
+from mcp_transport.declarations import Declarations
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.sessionful.rescue import rescue
-from mcp_transport.kernel import Kernel, Rule
+from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key
-from mcp_transport.server import DeclaredTool
+from mcp_transport.server import build_server
 from tests.auth.test_challenges import Knows
 from tests.support.client import SessionClient, request, text_of
 from tests.support.clock import FakeClock, settle
@@ -31,19 +32,18 @@ async def may_read(principal: Principal) -> bool:
     return principal.has_scopes({"read"})
 
 
+RULES: dict[str, dict[str, Any]] = {"open": {}, "scoped": {"scopes": ["write"]}, "visible": {"visible": may_read}}
+
+
 @pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    """Serve tools that tell their principal's scopes; its gate recalls principals with all scopes."""
-    server: MCPServer[Any] = MCPServer("durable")
-    for name in ("open", "scoped", "visible"):
+async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
+    """Serve durable tools that tell their principal's scopes; its gate recalls principals with all scopes."""
 
-        async def scopes(ctx: Context) -> str:
-            return " ".join(sorted(ctx.request_context.request.principal.scopes)) or "none"
+    async def scopes(ctx: Context) -> str:
+        return " ".join(sorted(ctx.principal.scopes or ())) or "none"
 
-        tool = DeclaredTool.from_function(scopes, name=name)
-        tool.durable = True
-        server._tool_manager._tools[name] = tool
-    rules = {("tool", "scoped"): Rule(frozenset({"write"}), None), ("tool", "visible"): Rule(frozenset(), may_read)}
+    for name, rule in RULES.items():
+        tool(name=name, durable=True, **rule)(scopes)
     policy, clock = Policy(), FakeClock()
     gate = Gate([Knows("one", "read", "write")], is_open=False, resource=Resource())
 
@@ -51,7 +51,7 @@ async def endpoint() -> AsyncIterator[Endpoint]:
         return FULL
 
     endpoint = Endpoint(
-        Kernel(server, access=rules),
+        Kernel(build_server(KEYS), access=declarations.access),
         Losing(policy, clock.now),
         policy,
         keys=KEYS,

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
-from django.test import AsyncClient
+from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
-from mcp_transport.asgi import mount
+from tests.support.inprocess import Direct
+from tests.support.served import application
+from tests.support.wire import HOST, Answer, Request
 
 PATH = "/.well-known/oauth-protected-resource"
 SETTINGS = {
@@ -21,62 +22,43 @@ SETTINGS = {
     "AUTHENTICATORS": ["user"],
 }
 
-Get = Callable[..., Awaitable[tuple[int, dict[str, str], bytes]]]
+Get = Callable[..., Awaitable[Answer]]
 
 
-async def by_view(path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    response: HttpResponse = await AsyncClient().generic(method, path)
-    return response.status_code, {name.lower(): value for name, value in response.items()}, response.content
-
-
-async def by_mount(path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    sent: list[dict[str, Any]] = []
-
-    async def inner(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 404, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": method, "path": path, "headers": [], "root_path": ""}
-    await mount(inner)(scope, lambda: None, send)
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], headers, sent[1].get("body", b"")
-
-
-@pytest.fixture(params=[by_view, by_mount])
+@pytest.fixture(params=["view", "mounted"])
 def get(request: pytest.FixtureRequest, settings: Any) -> Get:
     settings.MCP_TRANSPORT = SETTINGS
     settings.ROOT_URLCONF = (
         path("mcp", include("mcp_transport.urls")),
-        path("", include("mcp_transport.well_known")),
+        path("", include("mcp_transport.well_known")) if request.param == "view" else path("other", no_page),
     )
-    found: Get = request.param
-    return found
+
+    async def send(place: str, method: str = "GET") -> Answer:
+        return await Direct(application(request.param)).send(Request(method=method, path=place, headers=(HOST,)))
+
+    return send
+
+
+def no_page(request: HttpRequest) -> HttpResponse:
+    raise AssertionError("nobody asks for it")
 
 
 @pytest.mark.parametrize("place", [f"{PATH}/mcp", PATH])
 async def test_the_document_is_at_both_paths_for_pages_of_any_origin(get: Get, place: str) -> None:
-    status, headers, body = await get(place)
-    assert (status, headers["content-type"], headers["access-control-allow-origin"]) == (200, "application/json", "*")
-    assert b'"resource": "https://api.example.com/mcp"' in body
-    assert b'"scopes_supported": ["orders:read"]' in body
+    answer = await get(place)
+    assert (answer.status, answer.header("content-type")) == (200, "application/json")
+    assert answer.header("access-control-allow-origin") == "*"
+    document = await answer.json()
+    assert (document["resource"], document["scopes_supported"]) == ("https://api.example.com/mcp", ["orders:read"])
 
 
-@pytest.mark.parametrize("place", [f"{PATH}/other", f"{PATH}/mcp/more", "/.well-known/oauth-authorization-server"])
-async def test_other_paths_have_none(get: Get, place: str) -> None:
-    assert (await get(place))[0] == 404
-
-
-async def test_methods(get: Get) -> None:
-    assert (await get(PATH, "HEAD"))[0] == 200
-    status, headers, _ = await get(PATH, "OPTIONS")
-    assert (status, headers["access-control-allow-headers"]) == (204, "*")
-    status, headers, _ = await get(PATH, "POST")
-    assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS")
-
-
-async def test_without_an_authorization_server_there_is_nothing_to_find(get: Get, settings: Any) -> None:
+async def test_methods_and_other_paths(get: Get, settings: Any) -> None:
+    for place in (f"{PATH}/other", f"{PATH}/mcp/more", "/.well-known/oauth-authorization-server"):
+        assert (await get(place)).status == 404
+    assert (await get(PATH, "HEAD")).status == 200
+    answer = await get(PATH, "OPTIONS")
+    assert (answer.status, answer.header("access-control-allow-headers")) == (204, "*")
+    answer = await get(PATH, "POST")
+    assert (answer.status, answer.header("allow")) == (405, "GET, HEAD, OPTIONS")
     settings.MCP_TRANSPORT = {"RESOURCE_URL": "https://api.example.com/mcp"}
-    assert (await get(PATH))[0] == 404
+    assert (await get(PATH)).status == 404, "without an authorization server there is nothing to find"

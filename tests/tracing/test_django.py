@@ -58,7 +58,7 @@ def instrumented(spans: Spans, settings: Any) -> Iterator[None]:
 
 def by_mount(application: Any = None) -> AsyncClient:
     client = AsyncClient()
-    client.handler = ApplicationHandler(application or mount(get_asgi_application()))  # type: ignore[assignment]
+    client.handler = ApplicationHandler(application or mount(get_asgi_application()))
     return client
 
 

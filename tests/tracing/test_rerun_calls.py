@@ -6,17 +6,19 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from mcp.server.mcpserver import MCPServer
 
+from mcp_transport import tool
+from mcp_transport.declarations import Declarations
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.sessionful.rescue import rescue
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Flight, session_key
-from mcp_transport.server import DeclaredTool
+from mcp_transport.server import build_server
 from tests.support.client import SessionClient
 from tests.support.clock import settle
 from tests.support.losing_backend import Losing
+from tests.support.tools import KEYS
 from tests.tracing.conftest import Spans
 from tests.tracing.test_context import CALLER, HOP, place, written
 
@@ -31,16 +33,12 @@ def backend(build_endpoint: Any, clock: Any) -> Losing:
 
 
 @pytest.fixture
-async def client(backend: Losing, build_endpoint: Any) -> SessionClient:
-    server: MCPServer[Any] = MCPServer("durable")
-
+async def client(backend: Losing, build_endpoint: Any, declarations: Declarations) -> SessionClient:
+    @tool(durable=True)
     async def work() -> str:
         return "done"
 
-    tool = DeclaredTool.from_function(work)
-    tool.durable = True
-    server._tool_manager._tools["work"] = tool
-    client = SessionClient(build_endpoint(backend, server=server), "2025-03-26")
+    client = SessionClient(build_endpoint(backend, server=build_server(KEYS)), "2025-03-26")
     await client.open()
     return client
 
@@ -88,7 +86,7 @@ async def test_the_span_of_whoever_notices_the_loss_is_no_part_of_it(
     await client.post(work(7, None), headers={"traceparent": HOP})
     spans.take()
     node = await client.endpoint.node()
-    node._rescue = lambda *args: rescue(*args, nobody)
+    node._rescue = lambda node, key, stream, writer, asked: rescue(node, key, stream, writer, asked, nobody)
     with spans.tracer.start_as_current_span("GET /mcp"):
         node.rescue(session_key(client.session_id), backend.entered[0].stream, "lost")
     await settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +16,16 @@ from mcp_transport.kernel import Kernel, conform
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
 from tests.support.kernel import Recorder, exchange, served
-from tests.support.plain_calls import ARGUMENTS, META, RAISES, RETURNS, envelope, raising, returning, with_arguments
+from tests.support.plain_calls import (
+    ARGUMENTS,
+    META,
+    RAISES,
+    RETURNS,
+    envelope,
+    raising,
+    returning,
+    with_arguments,
+)
 from tests.tracing.conftest import Spans, install
 
 SOME = ("int", "text for int", "wrong", "own error")
@@ -47,12 +57,16 @@ def told(span: ReadableSpan) -> Any:
     return span.name, span.kind, dict(span.attributes or {}), span.status.status_code, span.status.description, events
 
 
+def no_tool(request: Request) -> None:
+    """Know no tool that can be called plainly."""
+
+
 async def both_ways(spans: Spans, server: MCPServer[Any], version: str, params: Any) -> tuple[Any, Any]:
     found = []
     for is_plain in (True, False):
         kernel, request = Kernel(server), Request(7, "tools/call", params)
         if not is_plain:
-            kernel._plain.tool = lambda _: None  # type: ignore[method-assign]
+            kernel._plain.tool = no_tool  # type: ignore[method-assign]
         outcome = await served(kernel, exchange(Recorder(), version, elicitation={}), request)
         found.append(([told(span) for span in spans.take()], outcome.failed))
     return found[0], found[1]
@@ -78,8 +92,8 @@ async def test_odd_meta_has_the_spans_of_the_sdk(spans: Spans, server: MCPServer
         assert plain == whole
 
 
-PROVIDERS = {
-    "no-op": trace.NoOpTracerProvider,
+PROVIDERS: dict[str, Callable[[], trace.TracerProvider]] = {
+    "no-op": lambda: trace.NoOpTracerProvider(),
     "sampled": lambda: TracerProvider(sampler=ALWAYS_ON),
     "not sampled": lambda: TracerProvider(sampler=ALWAYS_OFF),
 }
@@ -95,9 +109,14 @@ async def test_a_provider_sends_no_plain_call_the_whole_way(
 
     server.add_tool(wants_context)
     install(monkeypatch, PROVIDERS[provider]())
-    kernel, went = Kernel(server), []
+    kernel, went = Kernel(server), list[str]()
     call = kernel._plain.call
-    monkeypatch.setattr(kernel._plain, "call", lambda *args: went.append("plainly") or call(*args))
+
+    def call_plainly(*args: Any) -> Any:
+        went.append("plainly")
+        return call(*args)
+
+    monkeypatch.setattr(kernel._plain, "call", call_plainly)
     monkeypatch.setattr(kernel, "_call", lambda *args: went.append("the whole way"))
     params = {"name": name, "_meta": {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}}
     assert (await served(kernel, exchange(Recorder()), Request(7, "tools/call", params))).result is not None

@@ -55,8 +55,13 @@ class Visitor:
         metadata = OAuthClientMetadata(
             redirect_uris=[AnyUrl(REDIRECT_URI)], client_name="the tests", token_endpoint_auth_method="none"
         )
-        handlers = {"redirect_handler": self.browser.open, "callback_handler": self.browser.come_back}
-        self.provider = OAuthClientProvider(endpoint, metadata, self.wallet, **handlers)
+        self.provider = OAuthClientProvider(
+            endpoint,
+            metadata,
+            self.wallet,
+            redirect_handler=self.browser.open,
+            callback_handler=self.browser.come_back,
+        )
         self.client: Client
 
     async def note(self, response: httpx2.Response) -> None:

@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _register(account: Account) -> None:
-    from oauth2_provider.models import get_application_model
+    from oauth2_provider.models import get_application_model  # type: ignore[import-untyped]
 
     kind = get_application_model()
     application = kind(

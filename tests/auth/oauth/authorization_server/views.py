@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.timezone import now
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
-from oauth2_provider.models import get_access_token_model
+from oauth2_provider.models import get_access_token_model  # type: ignore[import-untyped]
 
 
 @csrf_exempt
