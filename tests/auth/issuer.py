@@ -18,9 +18,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mcp_transport.protocol.headers import Headers
@@ -29,10 +31,19 @@ from tests.support.clock import settle
 
 ISSUER = "https://auth.example"
 RESOURCE = "https://mcp.example/mcp"
-unhurried = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-"""Hypothesis without deadlines: a slow machine is no fault of a rule."""
 PATIENCE = 10.0
 """How long a test waits for what must happen; none does when all is well."""
+
+
+few_and_many = pytest.mark.parametrize("number", [10, pytest.param(100, marks=pytest.mark.slow)], ids=["few", "many"])
+
+
+def hold(rule: Callable[..., None], number: int, *strategies: SearchStrategy[Any]) -> None:
+    """Try a rule with so many examples, without deadlines: a slow machine is no fault of a rule."""
+    health = [HealthCheck.too_slow]
+    settings(max_examples=number, deadline=None, database=None, suppress_health_check=health)(
+        given(*strategies)(rule)
+    )()
 
 
 @cache

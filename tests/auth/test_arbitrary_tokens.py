@@ -6,13 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcp_transport.auth.introspection import IntrospectionAuthenticator, _claims_of, _subject
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.principal import Principal
-from tests.auth.issuer import ISSUER, RESOURCE, claims, part, request, token, unhurried
+from tests.auth.issuer import ISSUER, RESOURCE, claims, few_and_many, hold, part, request, token
 from tests.auth.test_jwt import REASONS, build
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -50,13 +49,14 @@ TOKENS = st.one_of(
 )
 
 
-@unhurried
-@given(TOKENS)
-@example("..")
-@example("\x00.\x00.\x00")
-@example(f"{part('{}'.encode('utf-16'))}.{part(claims())}.AA")
-def test_arbitrary_token_is_nobody(credentials: str) -> None:
-    assert asyncio.run(judged(credentials)) is None
+@few_and_many
+def test_arbitrary_token_is_nobody(number: int) -> None:
+    def rule(credentials: str) -> None:
+        assert asyncio.run(judged(credentials)) is None
+
+    hold(rule, number, TOKENS)
+    for credentials in ("..", "\x00.\x00.\x00", f"{part('{}'.encode('utf-16'))}.{part(claims())}.AA"):
+        rule(credentials)
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,13 @@ async def test_deep_token_is_nobody(credentials: str) -> None:
     assert await judged(credentials) is None
 
 
-@unhurried
-@given(CLAIMS)
-def test_arbitrary_claims_break_nothing_even_when_they_are_signed(payload: dict[str, Any]) -> None:
-    found = asyncio.run(judged(token(**{**NOTHING, **payload})))
-    assert found is None or found.subject == payload["sub"]
+@few_and_many
+def test_arbitrary_claims_break_nothing_even_when_they_are_signed(number: int) -> None:
+    def rule(payload: dict[str, Any]) -> None:
+        found = asyncio.run(judged(token(**{**NOTHING, **payload})))
+        assert found is None or found.subject == payload["sub"]
+
+    hold(rule, number, CLAIMS)
 
 
 @pytest.mark.parametrize("good", GOOD_TOKENS, ids=["RSA", "EC"])
@@ -88,15 +90,17 @@ async def test_no_character_of_a_token_can_be_another(good: str) -> None:
             assert await judged(f"{good[:position]}{other}{good[position + 1 :]}") is None
 
 
-@given(st.sampled_from(GOOD_TOKENS), st.data())
-@unhurried
-def test_token_that_was_tampered_with_is_nobody(good: str, data: st.DataObject) -> None:
-    position = data.draw(st.integers(0, len(good) - 1))
-    other = data.draw(st.sampled_from(ALPHABET + ".=~+/ "))
-    changed = data.draw(st.sampled_from([other, other + good[position], "", good[position] * 2]))
-    tampered = f"{good[:position]}{changed}{good[position + 1 :]}"
-    found = asyncio.run(judged(tampered))
-    assert found is None or tampered.strip() == good
+@few_and_many
+def test_token_that_was_tampered_with_is_nobody(number: int) -> None:
+    def rule(good: str, data: st.DataObject) -> None:
+        position = data.draw(st.integers(0, len(good) - 1))
+        other = data.draw(st.sampled_from(ALPHABET + ".=~+/ "))
+        changed = data.draw(st.sampled_from([other, other + good[position], "", good[position] * 2]))
+        tampered = f"{good[:position]}{changed}{good[position + 1 :]}"
+        found = asyncio.run(judged(tampered))
+        assert found is None or tampered.strip() == good
+
+    hold(rule, number, st.sampled_from(GOOD_TOKENS), st.data())
 
 
 # -- introspection ---------------------------------------------------------------------------------------
@@ -114,33 +118,37 @@ def introspecting(answer: dict[str, Any], **options: Any) -> IntrospectionAuthen
     return made
 
 
-@unhurried
-@given(st.text(st.characters(codec="latin-1")))
-@example("==")
-@example("\x00")
-def test_arbitrary_opaque_token_is_nobody(credentials: str) -> None:
+@few_and_many
+def test_arbitrary_opaque_token_is_nobody(number: int) -> None:
     authenticator = introspecting({"active": False})
-    try:
-        assert asyncio.run(authenticator.authenticate(request(credentials))) is None
-    except InvalidCredentials as error:
-        assert "is not active" in str(error) or "has characters that no token has" in str(error)
+
+    def rule(credentials: str) -> None:
+        try:
+            assert asyncio.run(authenticator.authenticate(request(credentials))) is None
+        except InvalidCredentials as error:
+            assert "is not active" in str(error) or "has characters that no token has" in str(error)
+
+    hold(rule, number, st.text(st.characters(codec="latin-1")))
+    for credentials in ("==", "\x00"):
+        rule(credentials)
 
 
 MEMBERS = ("sub", "username", "client_id", "aud", "exp", "iss", "scope", "scp", "preferred_username")
 
 
-@unhurried
-@given(
-    st.fixed_dictionaries({"active": st.just(True)}, optional=dict.fromkeys(MEMBERS, ANY_JSON | st.just(RESOURCE)))
-)
-def test_arbitrary_answer_breaks_nothing(answer: dict[str, Any]) -> None:
-    authenticator = introspecting(answer, require_audience=False)
-    authenticator._ends(b"", answer, 0.0)
-    try:
-        found = asyncio.run(authenticator.authenticate(request("a-token")))
-    except InvalidCredentials:
-        return
-    assert found is not None and found.subject.isprintable() and found.name.isprintable()
+@few_and_many
+def test_arbitrary_answer_breaks_nothing(number: int) -> None:
+    def rule(answer: dict[str, Any]) -> None:
+        authenticator = introspecting(answer, require_audience=False)
+        authenticator._ends(b"", answer, 0.0)
+        try:
+            found = asyncio.run(authenticator.authenticate(request("a-token")))
+        except InvalidCredentials:
+            return
+        assert found is not None and found.subject.isprintable() and found.name.isprintable()
+
+    members = dict.fromkeys(MEMBERS, ANY_JSON | st.just(RESOURCE))
+    hold(rule, number, st.fixed_dictionaries({"active": st.just(True)}, optional=members))
 
 
 WORDS = st.sampled_from(["", "sub", "client", "username", "ann", ":"])
@@ -148,11 +156,13 @@ IDS = st.lists(WORDS).map("".join).filter(bool)
 ONE = st.tuples(st.sampled_from(["sub", "username", "client_id"]), IDS)
 
 
-@unhurried
-@given(ONE, ONE)
-@example(("sub", "client:a"), ("client_id", "a"))
-@example(("sub", "username:a"), ("username", "a"))
-def test_no_two_callers_have_one_subject(one: tuple[str, str], other: tuple[str, str]) -> None:
-    subjects = [_subject(dict([item])) for item in (one, other)]
-    assert (subjects[0] == subjects[1]) is (one == other)
-    assert _claims_of(subjects[0]) == dict([one])
+@few_and_many
+def test_no_two_callers_have_one_subject(number: int) -> None:
+    def rule(one: tuple[str, str], other: tuple[str, str]) -> None:
+        subjects = [_subject(dict([item])) for item in (one, other)]
+        assert (subjects[0] == subjects[1]) is (one == other)
+        assert _claims_of(subjects[0]) == dict([one])
+
+    hold(rule, number, ONE, ONE)
+    for kind, claim in (("client", "client_id"), ("username", "username")):
+        rule(("sub", f"{kind}:a"), (claim, "a"))

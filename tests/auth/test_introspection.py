@@ -147,6 +147,7 @@ async def test_server_is_asked_about_tokens_alone(
 
 
 OTHER = "https://other.example"
+FOR_OTHERS: list[Any] = [OTHER, [], {"aud": RESOURCE}]
 BOUND: dict[str, Any] = {}
 UNBOUND = {"require_audience": False}
 ANSWERS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -156,8 +157,8 @@ ANSWERS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     *((active(aud=audience), UNBOUND, "") for audience in (None, RESOURCE)),
     *((answer, BOUND, INACTIVE) for answer in ({"active": False}, active(active=False))),
     (active(aud=None), BOUND, NO_AUDIENCE),
-    *((active(aud=audience), BOUND, AUDIENCE) for audience in (OTHER, [], {"aud": RESOURCE})),
-    *((active(aud=audience), UNBOUND, AUDIENCE) for audience in (OTHER, [], "")),
+    *((active(aud=audience), BOUND, AUDIENCE) for audience in FOR_OTHERS),
+    *((active(aud=audience), UNBOUND, AUDIENCE) for audience in (*FOR_OTHERS[:2], "")),
     *((active(iss=issuer), BOUND, OTHER_ISSUER) for issuer in (OTHER, [ISSUER])),
     (active(sub=None), BOUND, NO_SUBJECT),
     *((active(sub=subject, username="ann"), BOUND, "the token's sub is no text") for subject in ("", 17, "a\nb")),

@@ -50,7 +50,7 @@ async def threads(stage: Stage) -> None:
 tested_by(
     "events that wait for receivers of signals",
     signals._MOST_WAITING,
-    "tests/auth/test_signals.py",
+    "tests/auth/test_signal_receivers.py",
     "test_what_finds_no_room_is_dropped_with_one_line",
 )
 tested_by("answers of an authorization server", MAX_BYTES, _INTROSPECTION, "test_callers_are_told_to_come_again")
@@ -63,7 +63,7 @@ tested_by(
 tested_by(
     "arguments of a call in the audit",
     MAX_ARGUMENT_BYTES,
-    "tests/auth/test_audit.py",
+    "tests/auth/test_audit_entries.py",
     "test_long_arguments_become_a_note",
 )
 tested_by("the body of a request to the REST API", _MAX_BODY, "tests/api/test_calls.py", "test_odd_body_is_refused")

@@ -1,4 +1,4 @@
-"""Settings and URLs of the project that a real server serves in test_rebinding.py; it counts who is authenticated."""
+"""Settings and URLs of the project that tests/auth/test_dns_rebinding.py serves; it counts who is authenticated."""
 
 from __future__ import annotations
 
