@@ -1,12 +1,9 @@
-"""Opaque tokens (RFC 7662): what their server is asked, how often, and what of its answers is believed."""
+"""Opaque tokens (RFC 7662): what their server is asked, and what of its answers is believed."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hashlib
 import logging
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -200,122 +197,6 @@ async def test_subject_of_each_kind(server: AuthServer, answer: Any, subject: st
     assert (found.subject, found.name) == (subject, name)
 
 
-# -- how often -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Kept:
-    """How long an answer is kept: pauses, and how often the server was asked behind each of them."""
-
-    schedule: list[tuple[float, int]]
-    answer: dict[str, Any] = field(default_factory=active)
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-KEPT = {
-    "for half a minute": Kept([(0, 1), (0, 1), (29, 1), (2, 2), (29, 2)]),
-    "as long as is set": Kept([(0, 1), (0.5, 1), (1, 2)], options={"cache_seconds": 1}),
-    "longer": Kept([(0, 1), (99, 1)], options={"cache_seconds": 100}),
-    "not at all": Kept([(0, 1), (0, 2)], options={"cache_seconds": 0}),
-    "inactive: for five seconds": Kept([(0, 1), (4, 1), (2, 2)], {"active": False}),
-    "inactive: no longer than others": Kept([(0, 1), (2.5, 2)], {"active": False}, {"cache_seconds": 2}),
-    "inactive: not at all": Kept([(0, 1), (0.5, 2)], {"active": False}, {"cache_seconds": 0}),
-    "until the token expires": Kept([(0, 1), (9, 1), (2, 2)], active(exp=10)),
-    "no longer than others": Kept([(0, 1), (29, 1), (2, 2)], active(exp=100)),
-    "expired": Kept([(0, 1), (0, 2)], active(exp=-5)),
-    "odd end": Kept([(0, 1), (0, 2)], active(exp="soon")),
-    "list as an end": Kept([(0, 1), (0, 2)], active(exp=[9e9])),
-    "object as an end": Kept([(0, 1), (0, 2)], active(exp={})),
-}
-
-
-@pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT.keys())
-async def test_answer_is_kept(server: AuthServer, clock: FakeClock, kept: Kept) -> None:
-    ends = kept.answer.get("exp")
-    server.answers[TOKEN] = {**kept.answer, **({"exp": clock.now() + ends} if isinstance(ends, int) else {})}
-    authenticator = build(server, now=clock.now, **kept.options)
-    for seconds, asked in kept.schedule:
-        await clock.advance(seconds)
-        if kept.answer["active"]:
-            await principal_of(authenticator)
-        else:
-            assert await reason(authenticator) == INACTIVE
-        assert len(server.asked) == asked
-
-
-async def test_token_may_become_inactive_and_active_again(
-    server: AuthServer, authenticator: IntrospectionAuthenticator, clock: FakeClock
-) -> None:
-    await principal_of(authenticator)
-    server.answers[TOKEN] = {"active": False}
-    await clock.advance(31)
-    assert await reason(authenticator) == INACTIVE
-    server.answers[TOKEN] = active()
-    await clock.advance(6)
-    await principal_of(authenticator)
-
-
-async def test_tokens_are_not_mistaken_for_each_other(
-    server: AuthServer, authenticator: IntrospectionAuthenticator
-) -> None:
-    server.answers["other"] = active(sub="bob-1")
-    for _ in range(2):
-        assert (await principal_of(authenticator)).subject == "ann-1"
-        assert (await principal_of(authenticator, "other")).subject == "bob-1"
-    assert len(server.asked) == 2
-
-
-async def test_tokens_themselves_are_not_kept(authenticator: IntrospectionAuthenticator) -> None:
-    await principal_of(authenticator)
-    assert list(authenticator._answers) == [hashlib.sha256(TOKEN.encode()).digest()]
-    assert TOKEN not in repr(vars(authenticator)) + repr(list(authenticator._answers.items()))
-
-
-async def test_no_more_than_so_many_answers_are_kept(
-    server: AuthServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert introspection._MAX_ANSWERS == 10_000
-    monkeypatch.setattr(introspection, "_MAX_ANSWERS", 3)
-    authenticator = build(server, now=clock.now)
-    for number in range(5):
-        assert await reason(authenticator, f"token-{number}") == INACTIVE
-    assert len(authenticator._answers) == 3
-
-
-async def test_users_own_claims_do_not_change_what_is_kept(server: AuthServer, clock: FakeClock) -> None:
-    seen = list[str]()
-
-    def spoil(claims: dict[str, Any]) -> None:
-        seen.append(claims.pop("sub"))
-
-    authenticator = build(server, user=spoil, now=clock.now)
-    for _ in range(2):
-        assert await reason(authenticator) == NO_USER
-    assert seen == ["ann-1", "ann-1"]
-    assert len(server.asked) == 1
-
-
-@pytest.mark.parametrize("cache_seconds", [30, 0])
-async def test_requests_with_one_token_ask_together_and_others_apart(
-    server: AuthServer, cache_seconds: float
-) -> None:
-    authenticator = build(server, cache_seconds=cache_seconds)
-    server.answers["other"] = active(sub="bob-1")
-    server.hold()
-    waiting = [asyncio.create_task(principal_of(authenticator, name)) for name in (TOKEN, "other") * 25]
-    await server.until_asked(2)
-    server.release()
-    assert [found.subject for found in await asyncio.gather(*waiting)] == ["ann-1", "bob-1"] * 25
-    assert len(server.asked) == 2
-
-
-def test_event_loops_of_a_process_share_answers(server: AuthServer) -> None:
-    authenticator = build(server)
-    for _ in range(3):
-        assert asyncio.run(principal_of(authenticator)).subject == "ann-1"
-    assert len(server.asked) == 1
-
-
 # -- servers that fail -----------------------------------------------------------------------------------
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -345,19 +226,6 @@ async def test_callers_are_told_to_come_again(
     assert record.levelname == ("ERROR" if fault.get("status") in (401, 403) else "WARNING")
 
 
-async def test_answer_that_is_kept_is_used_while_the_server_is_away(
-    server: AuthServer, authenticator: IntrospectionAuthenticator, clock: FakeClock
-) -> None:
-    await principal_of(authenticator)
-    server.status = 500
-    await clock.advance(29)
-    await principal_of(authenticator)
-    await clock.advance(2)
-    await refusal(authenticator)
-    server.status = 200
-    await principal_of(authenticator)  # a failure is not kept
-
-
 async def test_nothing_secret_is_logged(
     server: AuthServer, authenticator: IntrospectionAuthenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -372,17 +240,6 @@ async def test_nothing_secret_is_logged(
 
 
 # -- users, and principals that come back ----------------------------------------------------------------
-
-
-async def test_user_who_was_barred_is_refused_although_the_answer_is_kept(
-    server: AuthServer, transactional_db: None
-) -> None:
-    ann = await User.objects.acreate_user("ann-1")
-    authenticator = build(server, user_claim="sub")
-    assert (await principal_of(authenticator)).user == ann
-    await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
-    assert await reason(authenticator) == NO_USER
-    assert len(server.asked) == 1
 
 
 async def test_user_is_recalled_by_the_claim_that_is_the_subject(transactional_db: None) -> None:

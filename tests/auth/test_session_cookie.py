@@ -1,9 +1,7 @@
-"""Django's session cookie, where no middleware runs; and requests as Django has them."""
+"""Django's session cookie, where no middleware runs, and the CSRF token that goes with it."""
 
 from __future__ import annotations
 
-import json
-import logging
 from datetime import timedelta
 from typing import Any
 
@@ -17,36 +15,18 @@ from django.middleware.csrf import get_token
 from django.test import Client
 from django.utils import timezone
 
-from mcp_transport import Context, bootstrap, tool
-from mcp_transport.asgi import mount
 from mcp_transport.auth.configured import build_gate
-from mcp_transport.auth.django_request import django_request
 from mcp_transport.auth.session import SessionAuthenticator
-from mcp_transport.exceptions import InvalidCredentials, ProtocolError
-from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.principal import Principal
-from tests.support.inprocess import Direct
-from tests.support.requests import call
+from tests.auth.test_django_request import request_with
 
 ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
-
-
-def request_with(
-    *headers: tuple[str, str], method: str = "GET", host: str = "testserver", **more: Any
-) -> HTTPRequest:
-    lines = Headers([("Host", host), *headers])
-    return HTTPRequest(method=method, headers=lines, path="/mcp", peer="192.0.2.1", **more)
 
 
 @async_to_sync
 async def authenticate(*headers: tuple[str, str], **options: Any) -> Principal | None:
     return await SessionAuthenticator().authenticate(request_with(*headers, **options))
-
-
-@async_to_sync
-async def pass_gate(*headers: tuple[str, str], **options: Any) -> Principal:
-    return await build_gate().authenticate(request_with(*headers, **options))
 
 
 @pytest.fixture(scope="session")
@@ -266,115 +246,3 @@ def test_https_request_needs_an_origin_or_a_referer(ann: User, settings: Any) ->
     # An underscore does not pass for the hyphen that the proxy would have overwritten.
     spoofed = [*headers[:2], ("X_Forwarded_Proto", "https")]
     assert authenticate(*spoofed, method="POST") is not None
-
-
-# -- at the gate, and through the mount ------------------------------------------------------------------
-
-
-def test_gate_answers_401_and_logs_no_secret(ann: User, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["session"]}
-    cookie = log_in(ann)
-    assert pass_gate(cookie).user == ann
-    with pytest.raises(ProtocolError) as refused:
-        pass_gate(cookie, ("X-CSRFToken", "a" * 64), method="POST")
-    assert (refused.value.status, refused.value.headers) == (401, (("WWW-Authenticate", "Session"),))
-    with pytest.raises(ProtocolError):
-        pass_gate()
-    assert "CSRF cookie not set" in caplog.text
-    key = cookie[1].rpartition("=")[2]
-    assert not [record for record in caplog.records if key in record.getMessage()]
-
-
-@async_to_sync
-async def look_through_mount(*headers: tuple[str, str]) -> tuple[int, Any]:
-    async def nothing(scope: Any, receive: Any, send: Any) -> None:
-        raise AssertionError("not for the mount")
-
-    direct = Direct(mount(nothing))
-    try:
-        answer = await direct.send(call("look").setting("Host", "testserver").adding(*headers))
-        return answer.status, json.loads(await answer.read())
-    finally:
-        await direct.close()
-        await bootstrap.endpoint().stop()
-
-
-def test_page_of_a_user_calls_through_the_mount(ann: User, settings: Any, declarations: Any) -> None:
-    settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["session"]}
-
-    @tool
-    def look(ctx: Context) -> str:
-        return str(ctx.user.get_username())
-
-    name, value = log_in(ann)
-    cookie, token = csrf()
-    status, answer = look_through_mount((name, f"{value}; {cookie}"), ("X-CSRFToken", token))
-    assert (status, answer["result"]["content"][0]["text"]) == (200, "ann")
-    assert look_through_mount((name, f"{value}; {cookie}"))[0] == 401
-    assert look_through_mount()[0] == 401
-
-
-# -- requests as Django has them -------------------------------------------------------------------------
-
-
-def test_request_is_translated() -> None:
-    built = django_request(
-        request_with(
-            ("Content-Type", "application/json; charset=utf-8"),
-            ("Content-Length", "100"),
-            ("Accept", "text/html"),
-            ("Accept", "text/plain"),
-            ("Cookie", "a=1; b=2"),
-            ("Cookie", "c=3"),
-            ("X_Real_IP", "192.0.2.9"),
-            method="POST",
-            host="testserver:8000",
-        )
-    )
-    assert (built.method, built.path, built.get_host(), built.get_port()) == (
-        "POST",
-        "/mcp",
-        "testserver:8000",
-        "8000",
-    )
-    assert built.COOKIES == {"a": "1", "b": "2", "c": "3"}
-    assert (built.content_type, built.headers["Accept"]) == ("application/json", "text/html,text/plain")
-    assert (built.META["REMOTE_ADDR"], built.META["SERVER_NAME"]) == ("192.0.2.1", "testserver")
-    assert "HTTP_X_REAL_IP" not in built.META
-    assert (built.body, dict(built.POST), dict(built.GET)) == (b"", {}, {})
-    assert built.build_absolute_uri() == "http://testserver:8000/mcp"
-    assert not hasattr(built, "user")
-
-
-@pytest.mark.parametrize(
-    ("host", "name", "port"),
-    [
-        ("testserver", "testserver", "80"),
-        ("[::1]", "[::1]", "80"),
-        ("[::1]:8000", "[::1]", "8000"),
-        ("testserver:x", "testserver:x", "80"),
-        ("", "unknown", "80"),
-    ],
-)
-def test_host_becomes_name_and_port(host: str, name: str, port: str) -> None:
-    meta = django_request(request_with(host=host)).META
-    assert (meta["SERVER_NAME"], meta["SERVER_PORT"]) == (name, port)
-
-
-def test_scheme_is_that_of_the_resource(settings: Any) -> None:
-    assert not django_request(request_with()).is_secure()
-    settings.MCP_TRANSPORT = {"RESOURCE_URL": "https://shop.example/mcp"}
-    built = django_request(request_with())
-    assert (built.is_secure(), built.META["SERVER_PORT"]) == (True, "443")
-
-
-def test_path_may_have_any_character(settings: Any) -> None:
-    settings.FORCE_SCRIPT_NAME = "/root"
-    request = HTTPRequest(method="GET", headers=Headers([("Host", "testserver")]), path="/root/mcp/é/ü")
-    assert django_request(request).path == "/root/mcp/é/ü"
-
-
-def test_user_of_the_framework_comes_along() -> None:
-    user = User(username="ann")
-    assert django_request(request_with(user=user)).user is user
