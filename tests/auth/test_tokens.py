@@ -11,7 +11,6 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
 
@@ -103,10 +102,6 @@ def test_tokens_go_with_their_user(ann: User) -> None:
     assert ann.mcp_tokens.count() == 1
     ann.delete()
     assert not PersonalToken.objects.exists()
-
-
-def test_migration_is_complete(transactional_db: None) -> None:
-    call_command("makemigrations", "mcp_tokens", check=True, dry_run=True, verbosity=0)
 
 
 # -- the authenticator -----------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ tested_by("answers of an authorization server", MAX_BYTES, _INTROSPECTION, "test
 tested_by(
     "tokens whose introspection is remembered",
     _MAX_ANSWERS,
-    _INTROSPECTION,
+    "tests/auth/test_introspection_cache.py",
     "test_no_more_than_so_many_answers_are_kept",
 )
 tested_by(

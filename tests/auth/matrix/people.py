@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -109,22 +109,17 @@ def _log_in(user: User) -> str:
 
 def anns(people: People, kind: str) -> Lines:
     """Return good credentials of Ann."""
-    match kind:
-        case "signed":
-            return bearer(signed())
-        case "signed-again":
-            return bearer(signed(key="ec-1", jti="another", scope=f"{ALL} more", headers={"typ": "JWT"}))
-        case "personal":
-            return bearer(people.personal["ann"])
-        case "personal-again":
-            return bearer(people.personal["ann-again"])
-        case "opaque":
-            return bearer(people.opaque("anns-token"))
-        case "opaque-again":
-            return bearer(people.opaque("anns-new-token", exp=9_999_999_999))
-        case "cookie":
-            return people.cookie("ann")
-        case "cookie-again":
-            return people.cookie("ann-again")
-    assert kind == "rest"
-    return (("Authorization", f"Token {people.rest['ann']}"),)
+    make: dict[str, Callable[[], Lines]] = {
+        "signed": lambda: bearer(signed()),
+        "signed-again": lambda: bearer(
+            signed(key="ec-1", jti="another", scope=f"{ALL} more", headers={"typ": "JWT"})
+        ),
+        "personal": lambda: bearer(people.personal["ann"]),
+        "personal-again": lambda: bearer(people.personal["ann-again"]),
+        "opaque": lambda: bearer(people.opaque("anns-token")),
+        "opaque-again": lambda: bearer(people.opaque("anns-new-token", exp=9_999_999_999)),
+        "cookie": lambda: people.cookie("ann"),
+        "cookie-again": lambda: people.cookie("ann-again"),
+        "rest": lambda: (("Authorization", f"Token {people.rest['ann']}"),),
+    }
+    return make[kind]()

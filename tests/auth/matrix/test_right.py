@@ -14,28 +14,18 @@ from tests.support.application_servers import ADAPTERS
 
 pytestmark = pytest.mark.django_db
 
-BEGUN_AND_GOES_ON = {
-    "bearer": [
-        ("signed", "signed"),
-        ("signed", "signed-again"),
-        ("personal", "personal"),
-        ("personal", "personal-again"),
-        ("opaque", "opaque"),
-        ("opaque", "opaque-again"),
-    ],
-    "local": [
-        ("cookie", "cookie"),
-        ("cookie", "cookie-again"),
-        ("rest", "rest"),
-        # A session is its user's, whatever has proved that it is she.
-        ("cookie", "rest"),
-        ("rest", "cookie"),
-    ],
-}
-"""By the table of settings: what Ann has begun with, and what she goes on with."""
+CHANGES = [
+    *(("bearer", kind, kind + again) for kind in ("signed", "personal", "opaque") for again in ("", "-again")),
+    ("local", "cookie", "cookie"),
+    ("local", "cookie", "cookie-again"),
+    ("local", "rest", "rest"),
+    # A session is its user's, whatever has proved that it is she.
+    ("local", "cookie", "rest"),
+    ("local", "rest", "cookie"),
+]
+"""The table of settings, what Ann has begun with, and what she goes on with."""
 
 ANN_HAS = {"bearer": "signed", "local": "cookie"}
-CHANGES = [(table, *pair) for table, pairs in BEGUN_AND_GOES_ON.items() for pair in pairs]
 
 
 @pytest_asyncio.fixture
