@@ -104,14 +104,27 @@ each_call = pytest.mark.parametrize(
 )
 
 
+def entrance_of(entrance: str, settings: Any, provider: Any = None) -> AsyncClient:
+    """Return a client of an entrance, which a provider's instrumentation traces."""
+    if entrance == "mount":  # which Django's instrumentation does not reach
+        mounted = mount(get_asgi_application())
+        return by_mount(OpenTelemetryMiddleware(mounted, tracer_provider=provider) if provider else mounted)
+    if entrance == "view with sync middleware":
+        own = [f"{__name__}.Sync"]
+        # The instrumentation has put its middleware first.
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, *own] if provider else [*own, *settings.MIDDLEWARE]
+    return AsyncClient()
+
+
+every_entrance = pytest.mark.parametrize("entrance", ["view", "view with sync middleware", "mount"])
+
+
 @each_call
-@pytest.mark.parametrize("entrance", ["view", "view with sync middleware", "mount"])
+@every_entrance
 async def test_without_instrumentation_the_header_is_continued(
     era: str, name: str, entrance: str, spans: Spans, settings: Any
 ) -> None:
-    if entrance == "view with sync middleware":
-        settings.MIDDLEWARE = [f"{__name__}.Sync", *settings.MIDDLEWARE]
-    client = by_mount() if entrance == "mount" else AsyncClient()
+    client = entrance_of(entrance, settings)
     for meta, header, expected in (
         (None, HOP, (HOP, [])),
         (CALLER, HOP, (CALLER, [HOP])),
@@ -124,17 +137,11 @@ async def test_without_instrumentation_the_header_is_continued(
 
 
 @each_call
-@pytest.mark.parametrize("entrance", ["view", "view with sync middleware", "mount"])
+@every_entrance
 async def test_with_instrumentation_the_span_of_the_request_is_continued(
     era: str, name: str, entrance: str, spans: Spans, settings: Any, instrumented: None
 ) -> None:
-    if entrance == "view with sync middleware":
-        settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.Sync"]
-    if entrance == "mount":  # which Django's instrumentation does not reach
-        traced = OpenTelemetryMiddleware(mount(get_asgi_application()), tracer_provider=spans.provider)
-        client = by_mount(traced)
-    else:
-        client = AsyncClient()
+    client = entrance_of(entrance, settings, spans.provider)
     for meta, header in ((None, HOP), (CALLER, HOP), (CALLER, None), (None, None)):
         mine, http = await spans_of(spans, client, era, name, meta, header)
         assert http is not None
