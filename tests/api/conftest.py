@@ -20,7 +20,7 @@ from mcp_transport.protocol.search import SessionQuery
 from mcp_transport.protocol.session import Session, session_key
 from tests.support.project import declarations, fresh_endpoint
 from tests.support.project_clients import open_session, status_of_ping
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 
 __all__ = ["declarations", "fresh_endpoint", "open_session", "status_of_ping"]
 
