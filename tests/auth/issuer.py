@@ -31,7 +31,7 @@ from tests.support.clock import settle
 
 ISSUER = "https://auth.example"
 RESOURCE = "https://mcp.example/mcp"
-PATIENCE = 10.0
+PATIENCE = 60.0
 """How long a test waits for what must happen; none does when all is well."""
 
 
