@@ -3,89 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from tests.adapters.deviations import CLOSES, NEVER_WAITS, expected
 from tests.adapters.exchanges import EXCHANGES, Exchange, play_single
 from tests.adapters.refusals import SINGLES
 from tests.support.application_servers import ADAPTERS, ASGI, WSGI
 from tests.support.requests import Session, call, fresh, text
-from tests.support.served import Connect
+from tests.support.served import Connect, InProcess
 from tests.support.site.prepare import log_in
 from tests.support.wire import Carrier
 
-InProcess = Callable[[str], Carrier]
+# Each server makes its scopes alike for the view and for the mount: the view is tried behind two.
+SERVED = [*((server, "mounted") for server in ASGI), ("daphne", "view"), ("uvicorn-httptools", "view")]
+SERVED += [(server, "wsgi") for server in WSGI]
 
-asgi_servers = pytest.mark.parametrize("server", ASGI)
-wsgi_servers = pytest.mark.parametrize("server", WSGI)
-adapters = pytest.mark.parametrize("adapter", ADAPTERS)
-singles = pytest.mark.parametrize("name", SINGLES)
-
-
-def exchanges(fits: Callable[[Exchange], bool]) -> Any:
-    """Parametrise with the exchanges that fit a kind of carrier."""
-    chosen = [item for item in EXCHANGES if fits(item)]
-    return pytest.mark.parametrize("exchange", chosen, ids=[item.name for item in chosen])
+by_adapter = pytest.mark.parametrize("adapter", [*ADAPTERS, "wsgi"])
+by_server = pytest.mark.parametrize(("server", "adapter"), SERVED)
 
 
-@asgi_servers
-@adapters
-@singles
-async def test_server_answers_a_request(connect: Connect, server: str, adapter: str, name: str) -> None:
-    await play_single(connect(server, adapter), expected(name, server, adapter))
+def carried(server: str, adapter: str) -> Iterable[Exchange]:
+    """Return the exchanges that a place can carry; no server: in this process."""
+    for exchange in EXCHANGES:
+        keeps_connections = bool(server) and server not in CLOSES
+        if (keeps_connections or not exchange.connection) and (adapter != "wsgi" or not exchange.streams):
+            yield exchange
 
 
-@asgi_servers
-@adapters
-@exchanges(lambda exchange: True)
-async def test_server_carries(connect: Connect, server: str, adapter: str, exchange: Exchange) -> None:
-    await exchange.play(connect(server, adapter))
+async def answer_all(carrier: Carrier, server: str, adapter: str, subtests: pytest.Subtests) -> None:
+    for name in SINGLES:
+        with subtests.test(name):
+            await play_single(carrier, expected(name, server, adapter))
 
 
-@wsgi_servers
-@singles
-async def test_wsgi_server_answers_a_request(connect: Connect, server: str, name: str) -> None:
-    await play_single(connect(server, "wsgi"), expected(name, server, "wsgi"))
+@pytest.mark.servers
+@by_server
+async def test_server_answers_requests(
+    connect: Connect, server: str, adapter: str, subtests: pytest.Subtests
+) -> None:
+    await answer_all(connect(server, adapter), server, adapter, subtests)
 
 
-@wsgi_servers
-@exchanges(lambda exchange: not exchange.streams and not exchange.connection)
-async def test_wsgi_server_carries(connect: Connect, server: str, exchange: Exchange) -> None:
-    await exchange.play(connect(server, "wsgi"))
+@pytest.mark.servers
+@by_server
+async def test_server_carries(connect: Connect, server: str, adapter: str, subtests: pytest.Subtests) -> None:
+    for exchange in carried(server, adapter):
+        with subtests.test(exchange.name):
+            await exchange.play(connect(server, adapter))
 
 
-@pytest.mark.parametrize("server", [name for name in WSGI if name not in CLOSES])
-@exchanges(lambda exchange: not exchange.streams and exchange.connection)
-async def test_wsgi_server_keeps_a_connection(connect: Connect, server: str, exchange: Exchange) -> None:
-    await exchange.play(connect(server, "wsgi"))
+@by_adapter
+async def test_adapter_answers_requests(
+    transactional_db: None, in_process: InProcess, adapter: str, subtests: pytest.Subtests
+) -> None:
+    await answer_all(in_process(adapter), "", adapter, subtests)
 
 
+@by_adapter
+async def test_adapter_carries(
+    transactional_db: None, in_process: InProcess, adapter: str, subtests: pytest.Subtests
+) -> None:
+    for exchange in carried("", adapter):
+        with subtests.test(exchange.name):
+            await exchange.play(in_process(adapter))
+
+
+@pytest.mark.servers
 @pytest.mark.parametrize("server", CLOSES)
 async def test_wsgi_server_without_kept_connections_says_so(connect: Connect, server: str) -> None:
     answer = await connect(server, "wsgi").send(call("echo", text="x"))
     assert answer.header("connection") == "close"
 
 
-@pytest.mark.parametrize("adapter", [*ADAPTERS, "wsgi"])
-@singles
-async def test_adapter_answers_a_request(in_process: InProcess, adapter: str, name: str) -> None:
-    await play_single(in_process(adapter), expected(name, "", adapter))
-
-
-@adapters
-@exchanges(lambda exchange: not exchange.connection)
-async def test_adapter_carries(in_process: InProcess, adapter: str, exchange: Exchange) -> None:
-    await exchange.play(in_process(adapter))
-
-
-@exchanges(lambda exchange: not exchange.connection and not exchange.streams)
-async def test_wsgi_carries(in_process: InProcess, exchange: Exchange) -> None:
-    await exchange.play(in_process("wsgi"))
-
-
+@pytest.mark.servers
 @pytest.mark.parametrize("server", [name for name in ASGI if name not in NEVER_WAITS])
 async def test_server_gives_up_a_client_that_does_not_read(connect: Connect, server: str) -> None:
     carrier, name = connect(server, "mounted"), fresh()
@@ -99,8 +92,9 @@ async def test_server_gives_up_a_client_that_does_not_read(connect: Connect, ser
 # -- who calls ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize(
-    ("server", "adapter"), [*((name, "view") for name in ASGI), *((name, "wsgi") for name in WSGI)]
+    ("server", "adapter"), [("daphne", "view"), ("uvicorn-httptools", "view"), *((name, "wsgi") for name in WSGI)]
 )
 async def test_server_passes_on_the_user_of_a_session_cookie(
     connect: Connect, cookie: str, server: str, adapter: str
@@ -108,19 +102,15 @@ async def test_server_passes_on_the_user_of_a_session_cookie(
     carrier = connect(server, adapter)
     assert await text(carrier, call("whoami").adding(("Cookie", cookie))) == "ann"
     assert await text(carrier, call("whoami")) == "nobody"
-
-
-async def test_session_belongs_to_the_user_who_opened_it(connect: Connect, cookie: str) -> None:
-    carrier = connect("uvicorn-h11", "view")
     session = await Session.open(carrier, ("Cookie", cookie))
     assert await text(carrier, session.call("whoami")) == "ann"
     assert (await carrier.send(session.call("whoami").without("Cookie"))).status == 404
 
 
 @pytest.mark.parametrize("adapter", ["view", "wsgi"])
-async def test_adapter_passes_on_the_user_of_a_session_cookie(in_process: InProcess, adapter: str) -> None:
-    from asgiref.sync import sync_to_async
-
+async def test_adapter_passes_on_the_user_of_a_session_cookie(
+    transactional_db: None, in_process: InProcess, adapter: str
+) -> None:
     key = await sync_to_async(log_in)("ben")
     carrier = in_process(adapter)
     assert await text(carrier, call("whoami").adding(("Cookie", f"sessionid={key}"))) == "ben"

@@ -11,8 +11,7 @@ import os
 import subprocess
 import sys
 
-from tests.projects.djangos import VARIABLE
-from tests.projects.environments import VERSIONS, MissingPythonError, environment, version
+from tests.projects.environments import VARIABLE, VERSIONS, MissingPythonError, environment, version
 from tests.support.processes import ROOT
 
 TABLE = ROOT / ".projects.md"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.projects.djangos import pythons
+from tests.projects.environments import pythons
 from tests.projects.postgres import Postgres, look_for_programs
 from tests.projects.project import PROJECTS, Prepared, Site, prepare
 from tests.projects.table import SERVED, Table

@@ -1,8 +1,10 @@
-"""Virtual environments with the packages of the tests, one a version of Django."""
+"""The interpreters whose Django serves the projects, and their virtual environments, one a version of Django."""
 
 # ruff: noqa: S603 (the commands are built here)
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,16 @@ from tests.support.processes import ROOT
 from tests.support.requirements import requirements
 
 FOLDER = ROOT / ".venv-projects"
+
+
+VARIABLE = "PROJECTS_PYTHONS"
+"""Names interpreters, as JSON: a label to a path. Without it there is the one that runs the tests."""
+
+
+def pythons() -> Mapping[str, Path]:
+    """Return the interpreters by label."""
+    named = json.loads(os.environ.get(VARIABLE, "{}"))
+    return {label: Path(path) for label, path in named.items()} or {"installed": Path(sys.executable)}
 
 
 class MissingPythonError(Exception):
@@ -33,7 +45,7 @@ def environment(label: str, django: str, oldest: tuple[int, int]) -> Path:
     interpreter = _interpreter(oldest)
     print(f"Installing Django {label} into {folder.relative_to(ROOT)}", flush=True)
     subprocess.run([interpreter, "-m", "venv", "--clear", folder], check=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, *wanted], check=True)
     stamp.write_text("\n".join(wanted))
     return python
@@ -41,7 +53,7 @@ def environment(label: str, django: str, oldest: tuple[int, int]) -> Path:
 
 def version(python: Path) -> str:
     """Return the Django of an interpreter."""
-    command = [python, "-c", "import django; print(django.get_version())"]
+    command = [str(python), "-c", "import django; print(django.get_version())"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

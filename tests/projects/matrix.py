@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.projects.djangos import pythons
+from tests.projects.environments import pythons
 from tests.projects.project import PROJECTS, Project
 
 ALWAYS = {"grown": ("daphne", "uvicorn-h11"), "startproject": ("daphne", "uvicorn-httptools")}

@@ -9,18 +9,16 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from tests.projects.postgres import Postgres
-from tests.projects.servers import ASGI, WSGI, Server
-from tests.projects.subpath import SubpathNginx
+from tests.projects.servers import ASGI, WSGI, Server, SubpathNginx
 from tests.support.processes import LOOPBACK, ROOT, Process
 
-SITES = "tests.projects.sites"
 VIEW, MOUNT = "/mcp", "/mounted"
 ERAS = ("legacy", "2026-07-28")
 """As the official client calls them."""
@@ -28,10 +26,12 @@ ERAS = ("legacy", "2026-07-28")
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A kind of project; `site` is its package."""
+    """A kind of project."""
 
     name: str
-    site: str = ""
+    settings_module: str = ""
+    package: str = "tests.projects.sites"
+    """Where its applications are."""
     database: str = "postgres"
     """Or `sqlite`, or empty."""
     others: Sequence[str] = ()
@@ -51,29 +51,29 @@ class Project:
     """Where nginx serves it."""
 
     @property
-    def package(self) -> str:
-        return self.site or f"{SITES}.{self.name}"
+    def settings(self) -> str:
+        return self.settings_module or f"tests.projects.sites.settings.{self.name}"
 
 
+_GROWN = Project(name="grown", others=["archive"], pooled=True, atomic=True, localized=True)
 PROJECTS: Mapping[str, Project] = {
     project.name: project
     for project in (
-        Project(name="startproject", site="shop", database="sqlite", tokens=False),
-        Project(name="grown", others=["archive"], pooled=True, atomic=True, localized=True),
+        Project(
+            name="startproject", settings_module="shop.settings", package="shop", database="sqlite", tokens=False
+        ),
+        _GROWN,
         Project(name="tenants", paths=[VIEW], tenants=["north", "south"]),
         Project(name="tracing"),
         Project(name="subpath", prefix="/shop"),
         Project(name="bare", database="", tokens=False),
-        Project(
+        replace(
+            _GROWN,
             name="wsgi",
-            site=f"{SITES}.grown",
-            others=["archive"],
+            settings_module=_GROWN.settings,
             servers=tuple(WSGI),
             paths=[VIEW],
             streams=False,
-            pooled=True,
-            atomic=True,
-            localized=True,
         ),
     )
 }
@@ -118,7 +118,7 @@ class Prepared:
         environment = {
             **os.environ,
             **self.environment(database),
-            "DJANGO_SETTINGS_MODULE": f"{self.project.package}.settings",
+            "DJANGO_SETTINGS_MODULE": self.project.settings,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(self.folder)]),
             "SITE_DATABASE_OPTIONS": json.dumps({"OPTIONS": {"pool": None}}),
         }
@@ -175,7 +175,9 @@ class Site:
             "SITE_DATABASE_OPTIONS": json.dumps(options),
             **(variables or {}),
         }
-        site = cls(prepared, Server(server, project.package, prepared.python, environment), database)
+        site = cls(
+            prepared, Server(server, project.package, prepared.python, environment, project.settings), database
+        )
         site.is_pooled = project.pooled and bool(options.get("OPTIONS", {}).get("pool", True))
         site.keeps_connections = site.is_pooled or options.get("CONN_MAX_AGE", 0) != 0
         try:

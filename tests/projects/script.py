@@ -15,7 +15,7 @@ from mcp_types import PromptReference
 from tests.projects.clients import LEGACY, Caller, Outcome, caller
 from tests.projects.constants import FAULT, REFUSAL, SEED, USER
 from tests.projects.project import ERAS, MOUNT, VIEW, Site
-from tests.projects.tally import Tally
+from tests.projects.table import Tally
 
 KINDS = ("sync", "async")
 WORKS = ("none", "read", "write")

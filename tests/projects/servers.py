@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.nginx import Nginx
 from tests.support.processes import LOOPBACK, ROOT, Process
 
 ANSWER_SECONDS = 20.0
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 Build = Callable[[str, str], list[str]]
-"""A command line after `python -m`, of a port and the project's package."""
+"""A command line after `python -m`, of a port and the package that has the applications."""
 
 
 def _uvicorn(parser: str) -> Build:
@@ -59,12 +60,14 @@ class Server(Process):
 
     role = "server"
 
-    def __init__(self, server: str, site: str, python: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, server: str, package: str, python: Path, environment: Mapping[str, str], settings: str
+    ) -> None:
         super().__init__(server)
-        self.server, self.site, self.python = server, site, python
+        self.server, self.package, self.python = server, package, python
         self._own_environment = {
             **environment,
-            "DJANGO_SETTINGS_MODULE": f"{site}.settings",
+            "DJANGO_SETTINGS_MODULE": settings,
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")]),
             "SITE_DAPHNE": "1" if server == "runserver" else "",
@@ -75,7 +78,7 @@ class Server(Process):
 
     def command(self) -> list[str]:
         build = {**ASGI, **WSGI}[self.server]
-        return [str(self.python), "-m", *build(str(self.port), self.site)]
+        return [str(self.python), "-m", *build(str(self.port), self.package)]
 
     def is_ready(self) -> bool:
         try:
@@ -95,3 +98,16 @@ class Server(Process):
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
                 with suppress(FileNotFoundError):  # the thread has ended
                     waiting += map(int, children.read_text().split())
+
+
+class SubpathNginx(Nginx):
+    """nginx of one server, which hands paths on as they are: FORCE_SCRIPT_NAME says where the project begins."""
+
+    def __init__(self, port: int, prefix: str) -> None:
+        super().__init__([port])
+        self.prefix = prefix
+
+    def configuration(self) -> str:
+        whole = super().configuration()
+        assert whole.count("location / {") == 1
+        return whole.replace("location / {", f"location {self.prefix}/ {{")

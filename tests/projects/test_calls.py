@@ -10,8 +10,7 @@ from tests.projects.load import everything, fill
 from tests.projects.matrix import every_project
 from tests.projects.project import Site
 from tests.projects.script import perform, side_by_side
-from tests.projects.table import ANSWERS
-from tests.projects.tally import Tally
+from tests.projects.table import ANSWERS, Tally
 from tests.projects.vitals import growth
 
 pytestmark = pytest.mark.slow

@@ -57,6 +57,7 @@ def servers(database: Path, cookie: str) -> Iterator[Pool]:
 
 
 Connect = Callable[[str, str], Carrier]
+InProcess = Callable[[str], Carrier]
 
 
 @pytest_asyncio.fixture
@@ -78,13 +79,22 @@ def project(transactional_db: None, project_without_database: None) -> None:
     """Make this process serve the project, without leaving its tools behind."""
 
 
+@pytest.fixture(scope="session")
+def site_declarations() -> Declarations:
+    """Declare the tools of the project once."""
+    empty = Declarations()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mcp_transport.server.declared", empty)
+        for function in TOOLS:
+            tool(function)
+    return empty
+
+
 @pytest.fixture
-def project_without_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def project_without_database(monkeypatch: pytest.MonkeyPatch, site_declarations: Declarations) -> Iterator[None]:
     """Make this process serve the project to tests that do not come to its database, whose flush takes long."""
-    monkeypatch.setattr("mcp_transport.server.declared", Declarations())
+    monkeypatch.setattr("mcp_transport.server.declared", site_declarations.copy())
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
-    for function in TOOLS:
-        tool(function)
     with override_settings(
         ALLOWED_HOSTS=[*site.ALLOWED_HOSTS, "testserver"],
         MCP_TRANSPORT=site.MCP_TRANSPORT,
@@ -95,7 +105,7 @@ def project_without_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest_asyncio.fixture
-async def in_process(project: None) -> AsyncIterator[Callable[[str], Carrier]]:
+async def in_process(project_without_database: None) -> AsyncIterator[InProcess]:
     """Call an adapter in this process; afterwards nothing of it may run on."""
     open_ones: list[Carrier] = []
     before = asyncio.all_tasks()

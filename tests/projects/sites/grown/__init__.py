@@ -1,1 +1,1 @@
-"""What years add: a user model, middleware of others and of one's own, transactions, PostgreSQL, a pool."""
+"""A project that has grown for years."""

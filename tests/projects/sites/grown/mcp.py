@@ -1,12 +1,9 @@
-"""Declares what all projects serve, and tools of the second database."""
+"""Declares tools of the second database."""
 
 from django.contrib.auth.models import Group
 
 from mcp_transport import Context, tool
 from tests.projects.constants import SEED
-from tests.projects.tools import declare
-
-declare()
 
 
 @tool

@@ -1,12 +1,9 @@
-"""Declares what all projects serve, and whose tenant a call is served for."""
+"""Declares tools that say whose tenant a call is served for."""
 
 from asgiref.sync import sync_to_async
 from django.db import connection
 
 from mcp_transport import Context, tool
-from tests.projects.tools import declare
-
-declare()
 
 
 def _schema() -> str:

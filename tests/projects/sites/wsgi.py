@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from django.core.wsgi import get_wsgi_application
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.projects.sites.subpath.settings")
 
 application = get_wsgi_application()

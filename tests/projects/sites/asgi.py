@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 from mcp_transport.asgi import mount
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.projects.sites.grown.settings")
+if settings.IS_TRACED:
+    from opentelemetry.instrumentation.django import DjangoInstrumentor
+
+    DjangoInstrumentor().instrument()
 
 application = mount(get_asgi_application(), path="/mounted")

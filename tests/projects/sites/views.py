@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
 from tests.projects.constants import SEED
-from tests.projects.tools import Running
+from tests.projects.sites.tools import Running
 
 
 def for_everybody(view: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,1 +1,0 @@
-"""A project without a database, users and admin."""

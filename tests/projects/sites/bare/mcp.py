@@ -1,5 +1,0 @@
-"""Declares what needs no database."""
-
-from tests.projects.tools import declare
-
-declare(database=False)

@@ -1,1 +1,0 @@
-"""A project at a sub-path of a site, behind nginx."""

@@ -1,5 +1,0 @@
-"""Declares what all projects serve."""
-
-from tests.projects.tools import declare
-
-declare()
