@@ -1,8 +1,10 @@
-"""Whose address a request comes from, in the view and in the mount: that of a proxy, or what a trusted one says."""
+"""Whose address a request comes from: each adapter hands on its peer and X-Forwarded-For.
+
+Which of the addresses is the client's is told by tests/protocol/test_address.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,28 +13,22 @@ from django.test import Client, override_settings
 
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.session import session_key
-from tests.support.inprocess import Direct, Visit, scope_of
+from tests.support.inprocess import Visit, scope_of
 from tests.support.requests import INITIALIZE, post
+from tests.support.served import InProcess, application
 from tests.support.site import settings as site
-from tests.support.wire import BOTH, Carrier
-
-InProcess = Callable[[str], Carrier]
+from tests.support.wire import BOTH
 
 PROXY, CLIENT, MADE_UP = "127.0.0.1", "203.0.113.9", "198.51.100.7"
 LINES = (("X-Forwarded-For", f"{MADE_UP}, {CLIENT}"), ("X-Forwarded-For", "10.0.0.2:4711"))
 
-by_trust = pytest.mark.parametrize(
-    ("trusted", "peer", "address"),
-    [
-        ([], (PROXY, 50000), PROXY),
-        (["10.0.0.0/8"], (PROXY, 50000), PROXY),
-        ([PROXY], (PROXY, 50000), "10.0.0.2"),
-        ([PROXY, "10.0.0.0/8"], (PROXY, 50000), CLIENT),
-        (["127.0.0.0/8", "10.0.0.0/8", CLIENT], (PROXY, 50000), MADE_UP),
-        (["unix", "10.0.0.0/8"], None, CLIENT),
-        (["10.0.0.0/8"], None, ""),
-    ],
-)
+CASES = [
+    ([], (PROXY, 50000), PROXY),
+    ([PROXY, "10.0.0.0/8"], (PROXY, 50000), CLIENT),
+    (["unix", "10.0.0.0/8"], None, CLIENT),
+    (["10.0.0.0/8"], None, ""),
+]
+by_trust = pytest.mark.parametrize(("trusted", "peer", "address"), CASES)
 
 
 def trusting(proxies: list[str]) -> Any:
@@ -52,10 +48,8 @@ async def test_a_session_has_the_address_of_its_client(
     in_process: InProcess, adapter: str, trusted: list[str], peer: Any, address: str
 ) -> None:
     with trusting(trusted):
-        direct = in_process(adapter)
-        assert isinstance(direct, Direct)
         request = post(INITIALIZE, *LINES)
-        visit = Visit(direct._application, scope_of(request, client=peer), (request.body,))
+        visit = Visit(application(adapter), scope_of(request, client=peer), (request.body,))
         await visit.read_head()
         assert visit.status == 200
         assert await recorded(visit.header("mcp-session-id") or "") == address
@@ -64,7 +58,7 @@ async def test_a_session_has_the_address_of_its_client(
 
 
 @by_trust
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("project_without_database")
 async def test_a_session_has_the_address_of_its_client_under_wsgi(
     trusted: list[str], peer: Any, address: str
 ) -> None:

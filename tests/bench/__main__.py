@@ -23,9 +23,11 @@ from tests.bench.environments import ENVIRONMENTS
 from tests.bench.load import guarded
 from tests.bench.machine import machine, others_busy, versions
 from tests.bench.process import PinnedRedis, ServerProcess, load_core
-from tests.bench.results import command
+from tests.bench.report import FIGURES
+from tests.bench.results import Results, command, slower_than
 from tests.bench.servers import QUICK_SERVERS, SERVERS, Server
 from tests.bench.stage import FULL, QUICK, Facts, Scale, Stage
+from tests.bench.tables import LIMIT, OURS
 from tests.bench.workloads import WORKLOADS
 from tests.support.processes import MissingProgramError
 
@@ -65,6 +67,8 @@ def main() -> None:
                 print(f"{number} {server.name:22} {workload:12}", *words, flush=True)
                 results["runs"].append({"round": number, "server": server.name, "workload": workload, "facts": facts})
                 write(options.output, results)
+    if options.quick and (slow := slower_than(Results.read(FIGURES), Results(results), OURS, (LIMIT, "sdk-json"))):
+        sys.exit(f"CALLS ARE SLOWER THAN PUBLISHED: {'; '.join(slow)}")
 
 
 def parse() -> argparse.Namespace:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from tests.bench.calls import adding
 from tests.bench.clients import Client
-from tests.bench.load import drive, no_collections, now, numbers, quantile
+from tests.bench.load import drive, no_collections, numbers, quantile
 from tests.bench.messages import check_sum
 from tests.bench.stage import Facts, Stage, close_all
+from tests.bench.wire import now
 
 WORKER_CLIENTS = 64
 _SETTLING_SECONDS = 0.2

@@ -23,6 +23,9 @@ matplotlib.rcParams.update(
 )
 
 from matplotlib import pyplot  # noqa: E402 (after the backend is chosen)
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import Rectangle  # noqa: E402
 
 _COLOURS: Mapping[str, str] = {"limit": "#8c8c8c", "django": "#c4a000", "ours": "#0b7285", "peer": "#b0413e"}
 _KINDS: Mapping[str, str] = {"limit": "limit", "django": "bare Django", "ours": "this package", "peer": "peer"}
@@ -36,7 +39,7 @@ def draw(results: Results, folder: Path) -> None:
         pyplot.close(drawn)
 
 
-def calls(results: Results) -> pyplot.Figure:
+def calls(results: Results) -> Figure:
     """Draw bars of calls in a session and without one; the limit, far off, is left to the table."""
     servers = results.servers("session", "alone", only=lambda server: server.kind != "limit")[::-1]
     figure, axes = pyplot.subplots(1, 2, sharey=True, figsize=(9, 0.5 + 0.26 * len(servers)), layout="constrained")
@@ -45,12 +48,12 @@ def calls(results: Results) -> pyplot.Figure:
         axis.barh([server.title for server in servers], rates, color=[_COLOURS[server.kind] for server in servers])
         axis.set_title(f"tools/call {title}, calls/s")
         axis.xaxis.set_major_formatter("{x:,.0f}")
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=_COLOURS[kind]) for kind in ("django", "ours", "peer")]
+    handles = [Rectangle((0, 0), 1, 1, color=_COLOURS[kind]) for kind in ("django", "ours", "peer")]
     figure.legend(handles, [_KINDS[kind] for kind in ("django", "ours", "peer")], loc="outside lower center", ncols=3)
     return figure
 
 
-def clients(results: Results) -> pyplot.Figure:
+def clients(results: Results) -> Figure:
     """Draw calls against the number of clients."""
     figure, axis = pyplot.subplots(figsize=(7, 4), layout="constrained")
     _lines(axis, results, results.servers("clients", only=lambda server: server.kind != "limit"), "rate")
@@ -59,7 +62,7 @@ def clients(results: Results) -> pyplot.Figure:
     return figure
 
 
-def transports(results: Results) -> pyplot.Figure:
+def transports(results: Results) -> Figure:
     """Draw what Streamable HTTP and HTTP+SSE do with rising numbers of clients."""
     figure, axes = pyplot.subplots(2, 2, figsize=(9, 6), layout="constrained")
     servers = results.servers("clients", only=lambda server: server.name in (OLD, *NEW))
@@ -76,7 +79,7 @@ def transports(results: Results) -> pyplot.Figure:
     return figure
 
 
-def _lines(axis: pyplot.Axes, results: Results, servers: list[Server], fact: str) -> None:
+def _lines(axis: Axes, results: Results, servers: list[Server], fact: str) -> None:
     counts = results.counts("clients", f" {fact}")
     for number, server in enumerate(servers):
         values = [results.get(server.name, "clients", f"{count} {fact}") for count in counts]

@@ -47,10 +47,21 @@ class Results:
         facts = {fact for _, measured, fact in self._values if measured == workload and fact.endswith(suffix)}
         return sorted({int(fact.split()[0]) for fact in facts})
 
-    def best(self, workload: str, fact: str, names: Sequence[str]) -> float | None:
-        """Return the largest median among some servers."""
-        found = [value for name in names if (value := self.get(name, workload, fact)) is not None]
-        return max(found, default=None)
+
+HEAD_ROOM = 0.6
+"""The share of a published ratio that must be reached: other processes make each server look slower."""
+
+
+def slower_than(published: Results, measured: Results, ours: str, others: Sequence[str]) -> list[str]:
+    """Return which calls are slower beside other servers, in one run, than is published."""
+    slow = []
+    for other in others:
+        for workload in ("session", "alone"):
+            expected = published.ratio(workload, "rate", ours, other)
+            ratio = measured.ratio(workload, "rate", ours, other)
+            if expected and ratio is not None and ratio < HEAD_ROOM * expected:
+                slow.append(f"{workload} against {other}: {ratio:.3f}, published {expected:.3f}")
+    return slow
 
 
 def command(words: Sequence[str]) -> str:

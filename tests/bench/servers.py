@@ -110,7 +110,7 @@ def _peer(name: str, title: str, command: tuple[str, ...], mode: str = "", **fac
 
 _SDK, _FASTMCP = uvicorn("tests.bench.peers.sdk:application"), uvicorn("tests.bench.peers.fastmcp:application")
 _NODE = ("node", "{bin}/server.mjs")
-_DRF = uvicorn("tests.bench.peers.drf.asgi:application")
+_DRF = uvicorn("tests.bench.peers.drf:application")
 _LOCMEM, _REDIS = {"BENCH_CACHE": "locmem"}, {"BENCH_CACHE": "redis"}
 _THREADS = ("--worker-class", "gthread", "--threads", "10")
 _QUIET = {"FASTMCP_LOG_ENABLED": "false", "FASTMCP_LOG_LEVEL": "WARNING"}
@@ -154,7 +154,7 @@ _ALL = (
     _peer(
         "drf-wsgi",
         "drf-mcp-server, gunicorn gthread, LocMem",
-        gunicorn("tests.bench.peers.drf.wsgi:application", *_THREADS),
+        gunicorn("tests.bench.peers.drf:application", *_THREADS),
         "sync",
         environment="drf",
         variables=_LOCMEM,
@@ -164,7 +164,7 @@ _ALL = (
     _peer(
         "mcpz",
         "django-mcpz, gunicorn gthread",
-        gunicorn("tests.bench.peers.mcpz.wsgi:application", *_THREADS),
+        gunicorn("tests.bench.peers.mcpz:application", *_THREADS),
         environment="mcpz",
         streams=False,
         listens=False,

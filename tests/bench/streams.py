@@ -12,9 +12,9 @@ import orjson
 from tests.bench import messages
 from tests.bench.calls import adding
 from tests.bench.clients import Client
-from tests.bench.load import Start, now, numbers, quantile
+from tests.bench.load import Start, numbers, quantile
 from tests.bench.stage import Facts, Stage, close_all, until
-from tests.bench.wire import Answer, Connection, WrongAnswer, data_of, id_of
+from tests.bench.wire import Answer, Connection, WrongAnswer, data_of, id_of, now
 
 STEPS = 20
 PAUSE_SECONDS = 0.01

@@ -11,7 +11,7 @@ import pytest
 from tests.bench import messages, report
 from tests.bench.environments import ENVIRONMENTS
 from tests.bench.load import drive, guarded, quantile
-from tests.bench.results import Results, command
+from tests.bench.results import Results, command, slower_than
 from tests.bench.servers import QUICK_SERVERS, SERVERS
 from tests.bench.tables import LIMIT, NEW, OLD, OURS
 from tests.bench.wire import Answer, Connection, WrongAnswer, data_of, id_of
@@ -71,12 +71,9 @@ async def test_a_chunked_answer_is_put_together(size: int) -> None:
     assert messages.outcome(answer) == {"c": 2}
 
 
-async def test_an_answer_may_end_with_its_connection() -> None:
+async def test_an_answer_may_end_with_its_connection_unless_that_breaks() -> None:
     answer = await Wire(b"HTTP/1.1 200 OK\r\n\r\nall", 4, close=True).connection.ask(REQUEST)
     assert answer.body == b"all"
-
-
-async def test_a_connection_that_breaks_is_no_answer() -> None:
     answer = await Wire(JSON[:-1], 1000, close=True).connection.ask(REQUEST)
     assert answer.status == 0
     with pytest.raises(WrongAnswer, match="broke"):
@@ -96,24 +93,20 @@ def result(number: int, text: str, **more: object) -> dict[str, object]:
     return {"id": number, "result": {"content": [{"type": "text", "text": text}], **more}}
 
 
-@pytest.mark.parametrize("text", ["1000009", '{"sum":1000009}'])
-def test_a_sum_may_be_wrapped(text: str) -> None:
-    messages.check_sum(result(1_000_002, text), 1_000_002)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
+def test_a_wrong_sum_is_found() -> None:
+    for right in ("1000009", '{"sum":1000009}'):
+        messages.check_sum(result(1_000_002, right), 1_000_002)
+    for wrong in (
         result(1_000_003, "1000009"),
         result(1_000_002, "1000010"),
         result(1_000_002, "no number"),
         result(1_000_002, "1000009", isError=True),
         {"id": 1_000_002, "error": {"code": -32603, "message": "1000009"}},
-    ],
-)
-def test_a_wrong_sum_is_found(message: dict[str, object]) -> None:
-    with pytest.raises(WrongAnswer):
-        messages.check_sum(message, 1_000_002)
+    ):
+        with pytest.raises(WrongAnswer):
+            messages.check_sum(wrong, 1_000_002)
+    with pytest.raises(WrongAnswer, match="503"):
+        messages.outcome(made(result(1, "1"), 503))
 
 
 def test_a_wrong_step_or_end_is_found() -> None:
@@ -125,11 +118,6 @@ def test_a_wrong_step_or_end_is_found() -> None:
     messages.check_count(result(7, "20"), 7, 20)
     with pytest.raises(WrongAnswer):
         messages.check_count(result(7, "19"), 7, 20)
-
-
-def test_another_status_is_a_wrong_answer() -> None:
-    with pytest.raises(WrongAnswer, match="503"):
-        messages.outcome(made(result(1, "1"), 503))
 
 
 async def test_a_fault_in_a_callback_ends_the_run() -> None:
@@ -163,22 +151,31 @@ def test_requests_of_one_kind_differ_in_their_number_alone() -> None:
     assert other == one.replace(b"1000000", b"9876543")
 
 
-def test_quantiles() -> None:
-    assert quantile([3, 1, 2], 0.5) == 2
-    assert quantile([*range(100)], 0.99) == 99
-
-
 def test_rounds_become_medians_and_ratios() -> None:
-    runs = [
-        {"server": server, "workload": "session", "facts": {"rate": rate}}
-        for server, rates in {"raw": (10, 30, 20), "sdk-json": (4, 5, 900)}.items()
-        for rate in rates
-    ]
-    results = Results({"runs": runs})
+    assert (quantile([3, 1, 2], 0.5), quantile([*range(100)], 0.99)) == (2, 99)
+    results = measured(raw=(10, 30, 20), **{"sdk-json": (4, 5, 900)})
     assert results.get("raw", "session", "rate") == 20
     assert results.ratio("session", "rate", "sdk-json", "raw") == 0.25
     assert results.ratio("session", "rate", "mcpz", "raw") is None
     assert [server.name for server in results.servers("session")] == ["raw", "sdk-json"]
+
+
+def measured(**rates: tuple[int, ...]) -> Results:
+    """Return rounds of calls in a session."""
+    runs = [
+        {"server": server, "workload": "session", "facts": {"rate": rate}}
+        for server, found in rates.items()
+        for rate in found
+    ]
+    return Results({"runs": runs})
+
+
+def test_calls_that_are_slower_beside_the_limit_than_published_are_named() -> None:
+    published = measured(ours=(50,), raw=(100,))
+    assert slower_than(published, measured(ours=(31,), raw=(100,)), "ours", ["raw", "sdk"]) == []
+    assert slower_than(published, measured(ours=(29,), raw=(100,)), "ours", ["raw", "sdk"]) == [
+        "session against raw: 0.290, published 0.500"
+    ]
 
 
 def test_what_the_table_of_servers_names_exists() -> None:
@@ -194,15 +191,10 @@ def test_every_server_and_workload_has_something_to_do() -> None:
         assert any(workload.suits(server) for server in SERVERS.values()), name
 
 
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        ([], "python -m tests.bench"),
-        (["--quick", "--output", "somewhere", "--rounds", "2"], "python -m tests.bench --quick --rounds 2"),
-    ],
-)
-def test_the_command_is_published_without_the_place_it_writes_to(words: list[str], line: str) -> None:
-    assert command(words) == line
+def test_the_command_is_published_without_the_place_it_writes_to() -> None:
+    assert command([]) == "python -m tests.bench"
+    words = ["--quick", "--output", "somewhere", "--rounds", "2"]
+    assert command(words) == "python -m tests.bench --quick --rounds 2"
 
 
 def test_the_page_says_what_was_measured() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tests.bench import calls, growth, streams
 from tests.bench.servers import Server
@@ -25,7 +26,7 @@ _GROWING = (
 class Workload:
     """One entry: what is done, and which servers it can be done to."""
 
-    run: Callable[[Stage], Awaitable[Facts]]
+    run: Callable[[Stage], Coroutine[Any, Any, Facts]]
     suits: Callable[[Server], bool]
     workers: int = 1
     fresh: bool = False

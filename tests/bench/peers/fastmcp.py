@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fastmcp import Context, FastMCP
 from fastmcp.server.event_store import EventStore
@@ -27,7 +29,7 @@ async def count(ctx: Context, steps: int, pause: float = 0.0) -> int:
     return steps
 
 
-_MODES = {
+_MODES: Mapping[str, Callable[[], Any]] = {
     "json": lambda: server.http_app(json_response=True),
     "sse": server.http_app,
     "events": lambda: server.http_app(event_store=EventStore(max_events_per_stream=1000)),

@@ -34,9 +34,9 @@ def text(value: int) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": str(value)}], "isError": False}
 
 
-def is_count(message: dict[str, Any]) -> bool:
-    """Tell whether a message calls `count`."""
-    return message.get("method") == "tools/call" and message["params"]["name"] == "count"
+def is_call(message: dict[str, Any], tool: str) -> bool:
+    """Tell whether a message calls a tool."""
+    return message.get("method") == "tools/call" and bool(message["params"]["name"] == tool)
 
 
 async def counted(message: dict[str, Any]) -> AsyncIterator[bytes]:
@@ -67,10 +67,10 @@ async def application(scope: dict[str, Any], receive: Callable[[], Awaitable[dic
         event = await receive()
         body, more = body + event.get("body", b""), event.get("more_body", False)
     message = orjson.loads(body)
-    if is_count(message):
+    if is_call(message, "count"):
         await _start(send, 200, SSE)
-        async for event in counted(message):
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+        async for piece in counted(message):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         return
     status, content, session = answer(message)

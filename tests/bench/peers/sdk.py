@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
 
@@ -26,12 +28,12 @@ async def count(ctx: Context, steps: int, pause: float = 0.0) -> int:
     return steps
 
 
-def _streamable(**options: bool) -> object:
+def _streamable(**options: Any) -> Any:
     # Its limit of 10,000 sessions is lifted, as ours is.
     return server.streamable_http_app(max_sessions=None, **options)
 
 
-_MODES = {
+_MODES: Mapping[str, Callable[[], Any]] = {
     "json": lambda: _streamable(json_response=True),
     "sse": _streamable,
     "stateless": lambda: _streamable(json_response=True, stateless_http=True),

@@ -10,10 +10,7 @@ SECRET_KEY = "a secret of the benchmark alone, and long enough for Django's chec
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = [
-    "django.contrib.contenttypes",
-    "django.contrib.auth",
-    "django.contrib.sessions",
-    "django.contrib.messages",
+    *(f"django.contrib.{name}" for name in ("contenttypes", "auth", "sessions", "messages")),
     "mcp_transport",
     "tests.bench.site",
 ]

@@ -1,11 +1,19 @@
-"""The endpoint of django-mcpz with the tool `add`; it sends no progress."""
+"""A Django project with django-mcpz and the tool `add`; it sends no progress."""
 
+# mypy: disable-error-code="import-not-found, misc, untyped-decorator"
+# (the package is installed in an environment of its own)
 from __future__ import annotations
 
 import msgspec
+from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest
 from django.urls import path
-from django_mcpz.server import MCPServer, public
+
+from tests.bench.peers.project import set_up
+
+set_up(__name__, "django_mcpz")
+
+from django_mcpz.server import MCPServer, public  # noqa: E402 (after Django is set up)
 
 server = MCPServer(name="mcpz", version="1.0.0", auth=public)
 
@@ -26,3 +34,4 @@ def add(request: HttpRequest, params: Numbers) -> Sum:
 
 
 urlpatterns = [path("mcp", server)]
+application = get_wsgi_application()

@@ -1,1 +1,0 @@
-"""A Django project with djangorestframework-mcp-server."""
