@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.test import override_settings
 
 from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
 from tests.adapters.refusals import ECHO, SINGLES
-from tests.support.inprocess import Direct, Message, Visit, scope_of
+from tests.support.inprocess import Message, Visit, scope_of
 from tests.support.requests import Session, call, fresh, text
-from tests.support.served import application
+from tests.support.served import InProcess, application
 from tests.support.site import settings as site
 from tests.support.wire import HOST, PATIENCE, Carrier, Request
 
-InProcess = Callable[[str], Carrier]
 _SHORT = 0.05
 
 
@@ -62,105 +62,116 @@ async def ended(visit: Visit) -> None:
         visit.task.result()
 
 
+@pytest.fixture
+def carrier(in_process: InProcess) -> Carrier:
+    """Call the mount."""
+    return in_process("mounted")
+
+
+pytestmark = pytest.mark.usefixtures("carrier")
+
+
+def visit(request: Request, *arrived: bytes, **scope: Any) -> Visit:
+    """Begin a request of which only these pieces of the body arrive."""
+    begun = Visit(application("mounted"), scope_of(request, **scope), body=())
+    for chunk in arrived:
+        begun.receives({"type": "http.request", "body": chunk, "more_body": True})
+    return begun
+
+
+def visit_whole(request: Request, stuck_at: int | None = None, **scope: Any) -> Visit:
+    """Begin a request whose whole body has arrived."""
+    begun = Visit(application("mounted"), scope_of(request, **scope), (request.body,))
+    begun.stuck_at = stuck_at
+    return begun
+
+
+async def status_of(begun: Visit) -> int:
+    """Return the status of the answer, and leave."""
+    await begun.read_head()
+    await begun.end()
+    return begun.status
+
+
+async def happened(carrier: Carrier, name: str, until: str) -> list[str]:
+    """Wait until something has happened to a call; return all that has."""
+    answer = await carrier.send(call("journal", name=name, until=until))
+    events: list[str] = (await answer.outcome())["result"]["structuredContent"]["result"]
+    return events
+
+
 # -- the body ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arrived", [[], [b'{"jsonrpc"'], [b"{", b'"id"']])
-async def test_body_that_stalls_is_answered_with_408(in_process: InProcess, arrived: list[bytes]) -> None:
-    in_process("mounted")
+@pytest.mark.parametrize("arrived", [[], [b"{", b'"id"']])
+async def test_body_that_stalls_is_answered_with_408(arrived: list[bytes]) -> None:
     async with configured(BODY_TIMEOUT_SECONDS=_SHORT):
-        visit = Visit(application("mounted"), scope_of(ECHO), body=())
-        for chunk in arrived:
-            visit.receives({"type": "http.request", "body": chunk, "more_body": True})
-        await visit.read_head()
-        assert visit.status == 408
-        assert (await visit.json())["error"]["code"] == -32600
-        await visit.end()
+        assert await status_of(begun := visit(ECHO, *arrived)) == 408
+        assert (await begun.json())["error"]["code"] == -32600
 
 
-async def test_client_that_neither_sends_nor_reads_is_given_up(in_process: InProcess) -> None:
-    in_process("mounted")
+async def test_client_that_neither_sends_nor_reads_is_given_up() -> None:
     async with configured(BODY_TIMEOUT_SECONDS=_SHORT, WRITE_TIMEOUT_SECONDS=_SHORT):
-        visit = Visit(application("mounted"), scope_of(ECHO), body=())
-        visit.stuck_at = 0
-        await ended(visit)
-        assert visit.sent == 1
+        begun = visit(ECHO)
+        begun.stuck_at = 0
+        await ended(begun)
+        assert begun.sent == 1
 
 
 @pytest.mark.parametrize("arrived", [[], [ECHO.body[:9]]])
-async def test_client_that_leaves_within_its_body_gets_nothing(in_process: InProcess, arrived: list[bytes]) -> None:
-    in_process("mounted")
-    visit = Visit(application("mounted"), scope_of(ECHO), body=())
-    for chunk in arrived:
-        visit.receives({"type": "http.request", "body": chunk, "more_body": True})
-    await visit.end()
-    assert visit.sent == 0
+async def test_client_that_leaves_within_its_body_gets_nothing(arrived: list[bytes]) -> None:
+    await (begun := visit(ECHO, *arrived)).end()
+    assert begun.sent == 0
 
 
-async def test_cut_body_calls_no_tool_even_when_it_is_complete_json(in_process: InProcess) -> None:
-    carrier, name = in_process("mounted"), fresh()
-    request = call("slow", name=name)
-    visit = Visit(application("mounted"), scope_of(request), body=())
-    visit.receives({"type": "http.request", "body": request.body, "more_body": True})
-    await visit.end()
-    assert visit.sent == 0
+async def test_cut_body_calls_no_tool_even_when_it_is_complete_json(carrier: Carrier) -> None:
+    request = call("slow", name=(name := fresh()))
+    await (begun := visit(request, request.body)).end()
+    assert begun.sent == 0
     assert await text(carrier, call("echo", text="later")) == "later"  # an earlier call would run by now
     assert await text(carrier, call("calls", name=name)) == "0"
 
 
-@pytest.mark.parametrize(
-    "name", ["content type", "accept", "PUT", "foreign host", "foreign origin", "doubled header"]
+EARLY = (
+    "content type",
+    "accept",
+    "PUT",
+    "foreign host",
+    "foreign origin",
+    "doubled header",
+    "declared body too large",
 )
-async def test_refusal_does_not_wait_for_the_body(in_process: InProcess, name: str) -> None:
-    in_process("mounted")
-    visit = Visit(application("mounted"), scope_of(SINGLES[name].request), body=())
-    await visit.read_head()
-    assert visit.status == SINGLES[name].status
-    await visit.end()
 
 
-async def test_declared_length_is_refused_before_the_body(in_process: InProcess) -> None:
-    in_process("mounted")
-    visit = Visit(application("mounted"), scope_of(SINGLES["declared body too large"].request), body=())
-    await visit.read_head()
-    assert visit.status == 413
-    await visit.end()
+@pytest.mark.parametrize("name", EARLY)
+async def test_refusal_does_not_wait_for_the_body(name: str) -> None:
+    assert await status_of(visit(SINGLES[name].request)) == SINGLES[name].status
 
 
-async def test_body_is_refused_at_the_first_byte_too_many(in_process: InProcess) -> None:
-    in_process("mounted")
+async def test_body_is_refused_at_the_first_byte_too_many() -> None:
     request = Request(headers=ECHO.headers, chunks=(b"x",))
-    visit = Visit(application("mounted"), scope_of(request), body=())
-    visit.receives({"type": "http.request", "body": b" " * 16_384, "more_body": True})
-    visit.receives({"type": "http.request", "body": b" ", "more_body": True})
-    await visit.read_head()
-    assert visit.status == 413
-    await visit.end()
+    assert await status_of(visit(request, b" " * 16_384, b" ")) == 413
 
 
 # -- a client that does not read ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stuck_at", [0, 1, 2])
-async def test_sessionless_stream_that_nobody_reads_ends_and_cancels(in_process: InProcess, stuck_at: int) -> None:
-    carrier, name = in_process("mounted"), fresh()
+async def test_sessionless_stream_that_nobody_reads_ends_and_cancels(
+    carrier: Carrier, transactional_db: None, stuck_at: int
+) -> None:
+    name = fresh()
     async with configured(WRITE_TIMEOUT_SECONDS=_SHORT, KEEPALIVE_SECONDS=_SHORT):
-        visit = Visit(application("mounted"), scope_of(request := call("slow", name=name)), (request.body,))
-        visit.stuck_at = stuck_at
-        await ended(visit)
-        answer = await carrier.send(call("journal", name=name, until="cancelled"))
-        assert (await answer.outcome())["result"]["structuredContent"]["result"] == ["cancelled", "started"]
+        await ended(visit_whole(call("slow", name=name), stuck_at))
+        assert await happened(carrier, name, "cancelled") == ["cancelled", "started"]
 
 
 @pytest.mark.parametrize("stuck_at", [0, 1, 2])
-async def test_session_stream_that_nobody_reads_ends_and_can_be_resumed(in_process: InProcess, stuck_at: int) -> None:
-    carrier, gate = in_process("mounted"), fresh()
+async def test_session_stream_that_nobody_reads_ends_and_can_be_resumed(carrier: Carrier, stuck_at: int) -> None:
     async with configured(WRITE_TIMEOUT_SECONDS=_SHORT):
-        session = await Session.open(carrier)
+        session, gate = await Session.open(carrier), fresh()
         request = session.call("count", steps=2, gate=gate)
-        visit = Visit(application("mounted"), scope_of(request), (request.body,))
-        visit.stuck_at = stuck_at
-        await ended(visit)
+        await ended(visit_whole(request, stuck_at))
         assert await text(carrier, call("held", session_id=session.id)) == "0"
         again = await carrier.send(request)  # the same POST: joins the running call from its beginning
         for step in (1, 2):
@@ -169,49 +180,45 @@ async def test_session_stream_that_nobody_reads_ends_and_can_be_resumed(in_proce
         assert await again.text() == "counted"
 
 
-async def test_last_message_of_a_stream_is_not_waited_for_without_end(in_process: InProcess) -> None:
-    in_process("mounted")
+async def test_last_message_of_a_stream_is_not_waited_for_without_end() -> None:
     async with configured(WRITE_TIMEOUT_SECONDS=_SHORT):
-        visit = Visit(application("mounted"), scope_of(request := call("chatter")), (request.body,))
-        visit.stuck_at = 4  # the start, two times progress, the answer, and then the end
-        await ended(visit)
-        assert visit.sent == 5
+        begun = visit_whole(call("chatter"), 4)  # the start, two times progress, the answer, and then the end
+        await ended(begun)
+        assert begun.sent == 5
 
 
 # -- leaving and stopping ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tool", ["slow", "silent"])
-async def test_leaving_ends_the_application_quietly(in_process: InProcess, tool: str) -> None:
-    carrier, name = in_process("mounted"), fresh()
-    visit = Visit(application("mounted"), scope_of(request := call(tool, name=name)), (request.body,))
-    await carrier.send(call("journal", name=name, until="started"))
-    await visit.end()
-    assert visit.task.result() is None
-    assert visit.task.cancelling() == 0
+async def test_leaving_ends_the_application_quietly(carrier: Carrier, transactional_db: None, tool: str) -> None:
+    begun = visit_whole(call(tool, name=(name := fresh())))
+    await happened(carrier, name, "started")
+    await begun.end()
+    assert begun.task.result() is None
+    assert begun.task.cancelling() == 0
 
 
 @pytest.mark.parametrize("tool", ["slow", "silent"])
-async def test_server_that_stops_is_not_taken_for_a_client_that_left(in_process: InProcess, tool: str) -> None:
-    carrier, name = in_process("mounted"), fresh()
-    visit = Visit(application("mounted"), scope_of(request := call(tool, name=name)), (request.body,))
-    await carrier.send(call("journal", name=name, until="started"))
-    visit.task.cancel()
-    await ended(visit)
-    assert visit.task.cancelled()
-    answer = await carrier.send(call("journal", name=name, until="cancelled"))
-    assert (await answer.outcome())["result"]["structuredContent"]["result"] == ["cancelled", "started"]
+async def test_server_that_stops_is_not_taken_for_a_client_that_left(
+    carrier: Carrier, transactional_db: None, tool: str
+) -> None:
+    begun = visit_whole(call(tool, name=(name := fresh())))
+    await happened(carrier, name, "started")
+    begun.task.cancel()
+    await ended(begun)
+    assert begun.task.cancelled()
+    assert await happened(carrier, name, "cancelled") == ["cancelled", "started"]
 
 
-async def test_server_that_stops_lets_a_session_stream_go(in_process: InProcess) -> None:
-    carrier = in_process("mounted")
+async def test_server_that_stops_lets_a_session_stream_go(carrier: Carrier) -> None:
     session = await Session.open(carrier)
-    visit = Visit(application("mounted"), scope_of(session.get()))
-    await visit.read_head()
-    await visit.frame()
-    visit.task.cancel()
-    await ended(visit)
-    assert visit.task.cancelled()
+    begun = visit_whole(session.get())
+    await begun.read_head()
+    await begun.frame()
+    begun.task.cancel()
+    await ended(begun)
+    assert begun.task.cancelled()
     assert await text(carrier, call("held", session_id=session.id)) == "0"
 
 
@@ -219,20 +226,17 @@ async def test_server_that_stops_lets_a_session_stream_go(in_process: InProcess)
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-async def test_other_scopes_are_passed_on(project: None, inner: list[Message], kind: str) -> None:
+async def test_other_scopes_are_passed_on(inner: list[Message], kind: str) -> None:
     scope = {"type": kind, "path": "/mcp"}
-    visit = Visit(mounted_on(inner), scope)
-    await ended(visit)
+    await ended(Visit(mounted_on(inner), scope))
     assert inner == [scope]
 
 
-async def test_other_paths_are_passed_on_untouched(project: None, inner: list[Message]) -> None:
+async def test_other_paths_are_passed_on_untouched(inner: list[Message]) -> None:
     scope = scope_of(Request(method="GET", path="/mcp/other"), root_path="/api")
-    visit = Visit(mounted_on(inner), scope)
-    await visit.read_head()
-    assert (visit.status, await visit.read()) == (299, b"inner")
+    begun = Visit(mounted_on(inner), scope)
+    assert (await status_of(begun), await begun.read()) == (299, b"inner")
     assert inner == [scope] and inner[0] is scope
-    await visit.end()
 
 
 @pytest.mark.parametrize(
@@ -252,52 +256,34 @@ async def test_other_paths_are_passed_on_untouched(project: None, inner: list[Me
     ],
 )
 async def test_endpoint_is_found_below_the_root_path(
-    in_process: InProcess, inner: list[Message], root_path: str, path: str, status: int
+    inner: list[Message], root_path: str, path: str, status: int
 ) -> None:
-    in_process("mounted")
-    visit = Visit(mounted_on(inner), scope_of(ECHO, path=path, root_path=root_path), (ECHO.body,))
-    await visit.read_head()
-    assert visit.status == status
-    await visit.end()
+    scope = scope_of(ECHO, path=path, root_path=root_path)
+    assert await status_of(Visit(mounted_on(inner), scope, (ECHO.body,))) == status
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/health"])
-async def test_health_is_found_below_the_root_path(in_process: InProcess, inner: list[Message], path: str) -> None:
-    in_process("mounted")
+async def test_health_is_found_below_the_root_path(inner: list[Message], path: str) -> None:
     probe = Request(method="GET", path="/api" + path, headers=(HOST,))
-    visit = Visit(mounted_on(inner), scope_of(probe, root_path="/api"))
-    await visit.read_head()
-    assert (visit.status, await visit.json()) == (200, {"status": "ok"})
-    await visit.end()
+    begun = Visit(mounted_on(inner), scope_of(probe, root_path="/api"))
+    assert (await status_of(begun), await begun.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize("written", ["/tools/mcp", "/tools/mcp/"])
-async def test_mount_path_is_the_projects_choice(in_process: InProcess, inner: list[Message], written: str) -> None:
-    in_process("mounted")
-    direct = Direct(mounted_on(inner, written))
+async def test_mount_path_is_the_projects_choice(inner: list[Message], written: str) -> None:
     for path, status in [("/tools/mcp", 200), ("/tools/mcp/", 200), ("/mcp", 299)]:
-        answer = await direct.send(Request(path=path, headers=ECHO.headers, body=ECHO.body))
-        assert answer.status == status
-    await direct.close()
+        assert await status_of(Visit(mounted_on(inner, written), scope_of(ECHO, path=path), (ECHO.body,))) == status
 
 
-async def test_user_of_the_scope_is_the_caller(in_process: InProcess) -> None:
-    from django.contrib.auth import get_user_model
-
-    in_process("mounted")
-    user = get_user_model()(pk=7, username="cat")
-    visit = Visit(application("mounted"), scope_of(request := call("whoami"), user=user), (request.body,))
-    await visit.read_head()
-    assert await visit.text() == "cat"
-    await visit.end()
+async def test_user_of_the_scope_is_the_caller() -> None:
+    begun = visit_whole(call("whoami"), user=get_user_model()(pk=7, username="cat"))
+    await begun.read_head()
+    assert await begun.text() == "cat"
+    await begun.end()
 
 
-async def test_client_without_an_address_is_served(in_process: InProcess) -> None:
-    in_process("mounted")  # a unix socket has none
-    visit = Visit(application("mounted"), scope_of(ECHO, client=None), (ECHO.body,))
-    await visit.read_head()
-    assert visit.status == 200
-    await visit.end()
+async def test_client_without_an_address_is_served() -> None:
+    assert await status_of(visit_whole(ECHO, client=None)) == 200  # a unix socket has none
 
 
 # -- the method ----------------------------------------------------------------------------------------

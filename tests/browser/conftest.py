@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from tests.support.programs import need
+
 if TYPE_CHECKING:  # without playwright, these cannot be imported
     from playwright.async_api import Browser, BrowserContext
 
@@ -20,6 +22,7 @@ def stage() -> Iterator[AdminStage]:
     """Run two nodes for all tests: nobody kills any of them."""
     from tests.browser.stage import AdminStage
 
+    need("chromium", "redis-server")
     with AdminStage() as stage:
         yield stage
 
@@ -28,6 +31,7 @@ def stage() -> Iterator[AdminStage]:
 async def browser() -> AsyncIterator[Browser]:
     from tests.browser.visitor import chromium
 
+    need("chromium")
     async with chromium() as browser:
         yield browser
 

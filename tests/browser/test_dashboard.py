@@ -9,7 +9,7 @@ import pytest
 from tests.browser.stage import AdminStage
 from tests.browser.visitor import Visitor, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
 CALLS = 25
 

@@ -7,7 +7,7 @@ import pytest
 from tests.browser.stage import AdminStage
 from tests.browser.visitor import Visitor, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
 SCRIPT = "<script>window.hacked=1</script>"
 IMAGE = "<img src=x onerror=window.hacked=1>\"'><svg onload=window.hacked=1>"

@@ -8,7 +8,7 @@ from mcp import MCPError
 from tests.browser.stage import AdminStage
 from tests.browser.visitor import Visitor, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_opening_and_ending_a_session(grace: Visitor, stage: AdminStage) -> None:

@@ -12,7 +12,7 @@ from tests.browser.agent import Agent
 from tests.browser.stage import AdminStage
 from tests.browser.visitor import ViewportSize, Visitor, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

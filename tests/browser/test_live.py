@@ -10,7 +10,7 @@ from tests.browser.stage import AdminStage
 from tests.browser.visitor import BrowserContext, Visitor, expect, visitor
 from tests.support.node import Node
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from tests.browser.site.prepare import VIEWER
 from tests.browser.stage import AdminStage
 from tests.browser.visitor import Browser, Visitor, expect, stranger
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_from_logging_in_to_ending_a_session(browser: Browser, stage: AdminStage) -> None:

@@ -8,18 +8,18 @@ from importlib.util import find_spec
 import pytest
 import pytest_asyncio
 
-from tests.browser.requirements import require
+from tests.support.programs import lacking
 
-require()
-if not find_spec("unfold"):
-    pytest.skip("django-unfold is not installed", allow_module_level=True)
+for module in ("playwright", "unfold"):
+    if not find_spec(module):
+        lacking(f"{module} is not installed")
 
 from tests.browser.agent import Agent  # noqa: E402 (after what it needs was looked for)
 from tests.browser.site.prepare import PASSWORD, STAFF  # noqa: E402
 from tests.browser.stage import AdminStage  # noqa: E402
 from tests.browser.visitor import Browser, Visitor, expect, visitor  # noqa: E402
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="session")]
 
 PAGES = (
     "",

@@ -6,18 +6,20 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.browser.requirements import require
 from tests.browser.site.policy import POLICY
 from tests.browser.site.prepare import PASSWORD, STAFF
 from tests.support.node import Node
 from tests.support.processes import program
+from tests.support.programs import lacking
 
-require()
+if not find_spec("playwright"):
+    lacking("playwright is not installed")
 
-from playwright.async_api import (  # noqa: E402 (after it was looked for)
+from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,

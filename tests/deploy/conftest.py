@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.node import Node
-from tests.support.processes import MissingProgramError, program, start_all, stop_all
+from tests.support.processes import start_all, stop_all
 from tests.support.redis.server import RedisServer
+from tests.support.programs import need
 
 SITE = "tests.deploy.showcase"
 
 
 @pytest.fixture(scope="session")
-def needs() -> Callable[..., None]:
-    """Return what looks for programs: without them a test is skipped, or fails where CI is true."""
-
-    def look(*names: str) -> None:
-        try:
-            for name in names:
-                program(name)
-        except MissingProgramError as missing:
-            if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
-                pytest.fail(str(missing))
-            pytest.skip(str(missing))
-
-    return look
-
-
-@pytest.fixture(scope="session")
-def nodes(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
     """Run three nodes on one Redis, for all tests: nobody kills them."""
-    needs("redis-server")
+    need("redis-server")
     variables = {
         "SITE_FOLDER": str(tmp_path_factory.mktemp("site")),
         "SITE_MCP": json.dumps({"SSE_AFTER_SECONDS": 0}),

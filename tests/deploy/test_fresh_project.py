@@ -7,7 +7,6 @@ import re
 import shlex
 import sys
 import urllib.request
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -25,6 +24,7 @@ from tests.deploy.proxies import Nginx
 from tests.support.docs import readme_quick_start
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK
+from tests.support.programs import need
 
 # Without the proxy that the environment may name.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -344,8 +344,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
 # -- static files ------------------------------------------------------------------------------------------
 
 
-def test_nginx_serves_what_the_project_has_collected(tmp_path: Path, needs: Callable[..., None]) -> None:
-    needs("nginx")
+def test_nginx_serves_what_the_project_has_collected(tmp_path: Path) -> None:
+    need("nginx")
     folder = fresh.project(tmp_path / "shop", more='STATIC_ROOT = BASE_DIR / "collected"\n')
     assert fresh.manage(folder, "collectstatic", "--noinput").returncode == 0
     words = ("nginx", "--no-preflight", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mcp_transport.deployment import Deployment, emit
 from mcp_transport.metrics import _families
 from mcp_transport.protocol.policy import Policy
 from tests.support.processes import program
+from tests.support.programs import need
 
 DEPLOYMENT = Deployment(policy=Policy())
 
@@ -41,8 +41,8 @@ def checked(folder: Path, exprs: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603
 
 
-def test_promtool_can_read_every_query(needs: Callable[..., None], tmp_path: Path) -> None:
-    needs("promtool")
+def test_promtool_can_read_every_query(tmp_path: Path) -> None:
+    need("promtool")
     read = checked(tmp_path, queries())
     assert read.returncode == 0, read.stdout + read.stderr
     assert f"{len(queries())} rules found" in read.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,6 +15,7 @@ from mcp_transport.protocol.policy import Policy
 from tests.deploy.proxies import HAProxy
 from tests.support.cluster.client import Client
 from tests.support.processes import LOOPBACK
+from tests.support.programs import need
 from tests.support.wire import HOST, Request
 
 GET = Request(method="GET", headers=(HOST,))
@@ -72,9 +73,12 @@ async def behind_haproxy(*nodes: Node) -> AsyncIterator[tuple[HAProxy, Client]]:
             await node.stop()
 
 
+pytestmark = pytest.mark.servers
+
+
 @pytest.fixture(scope="module", autouse=True)
-def programs(needs: Callable[..., None]) -> None:
-    needs("haproxy")
+def programs() -> None:
+    need("haproxy")
 
 
 async def test_node_that_is_not_ready_is_left_out_within_the_notice_it_gives() -> None:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +30,7 @@ from tests.support.cluster.client import Client
 from tests.support.cluster.stage import assert_lost, events_of, some_events, until
 from tests.support.processes import LOOPBACK, ROOT, free_port, program
 from tests.support.redis.server import RedisServer
+from tests.support.programs import need
 from tests.support.wire import PATIENCE
 
 pytestmark = pytest.mark.slow_deploy
@@ -93,8 +94,8 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def engine(needs: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    needs(*PROGRAMS)
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    need(*PROGRAMS)
     folder = tmp_path_factory.mktemp("engine")
     engine = Engine(folder)
     archive = folder / "base.tar"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,19 @@ from mcp_transport.metrics import _BOUNDS, _families
 from mcp_transport.protocol.policy import Policy
 from tests.support.docs import table
 from tests.support.processes import program
+from tests.support.programs import need
 
 OPERATOR = Deployment(policy=Policy())
 ANYWHERE = replace(OPERATOR, monitor="scrape")
 P95 = "job:mcp_transport_response_milliseconds:p95_rate1m"
 
 
-@pytest.fixture(autouse=True)
-def promtool(needs: Callable[..., None]) -> None:
-    needs("promtool")
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    need("promtool")
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -140,57 +143,45 @@ def test_alerts_and_records_are_documented() -> None:
 
 
 def asked(expr: str, at: str, *samples: tuple[str, float]) -> dict[str, Any]:
-    found = [{"labels": f"{expr}{{{labels}}}", "value": value} for labels, value in samples]
+    found = [{"labels": labels, "value": value} for labels, value in samples]
     return {"expr": expr, "eval_time": at, "exp_samples": found}
 
 
 BOTH = 'job="mcp", namespace="mcp"'
 SERVING = series("mcp_transport_draining", "0x80")
+FAILING = series("mcp_transport_call_errors_total", "0+3x80", operation="ping")
+ERRORS = [*calls({0.01: 30}), FAILING]
+RATE = "job_operation:mcp_transport_calls:rate5m"
+ERROR_RATE = "job_operation:mcp_transport_call_errors:rate5m"
+RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
 
 
-def test_p95_is_that_of_all_nodes_and_operations(tmp_path: Path) -> None:
-    # 90 of 100 calls within 10 ms and 10 within 100: the 95th is half the way from 75 ms to 100.
-    input_series = [*calls({0.01: 90}, "ping"), *calls({0.1: 10}, "tools/call buy"), SERVING]
-    exact = {
-        "expr": f"round({P95}, 0.001)",
-        "eval_time": "5m",
-        "exp_samples": [{"labels": f"{{{BOTH}}}", "value": 87.5}],
-    }
-    test = {"interval": "15s", "input_series": input_series, "promql_expr_test": [exact]}
-    tested = try_rules(tmp_path, test)
-    assert tested.returncode == 0, tested.stdout + tested.stderr
-    exact["exp_samples"] = [{"labels": f"{{{BOTH}}}", "value": 87}]
-    assert try_rules(tmp_path, test).returncode
-
-
-def test_p95_is_nothing_while_nobody_calls_and_not_missing(tmp_path: Path) -> None:
-    idle = {
-        "interval": "15s",
-        "input_series": [SERVING],
-        "promql_expr_test": [asked(P95, "5m", (BOTH, 0))],
-    }
-    tested = try_rules(tmp_path, idle)
-    assert tested.returncode == 0, tested.stdout + tested.stderr
-    idle["promql_expr_test"] = [asked(P95, "5m", (BOTH, 1))]
-    assert try_rules(tmp_path, idle).returncode
-
-
-def test_rates_and_ratio_are_by_operation(tmp_path: Path) -> None:
-    failing = series("mcp_transport_call_errors_total", "0+3x80", operation="ping")
-    labels = f'{BOTH}, operation="ping"'
-    tested = try_rules(
-        tmp_path,
-        {
+@pytest.mark.parametrize(
+    ("input_series", "expr", "labels", "value"),
+    [
+        # 90 of 100 calls within 10 ms and 10 within 100: the 95th is half the way from 75 ms to 100.
+        (
+            [*calls({0.01: 90}, "ping"), *calls({0.1: 10}, "tools/call buy"), SERVING],
+            f"round({P95}, 0.001)",
+            f"{{{BOTH}}}",
+            87.5,
+        ),
+        ([SERVING], P95, f"{P95}{{{BOTH}}}", 0),
+        (ERRORS, RATE, f'{RATE}{{{BOTH}, operation="ping"}}', 2),
+        (ERRORS, ERROR_RATE, f'{ERROR_RATE}{{{BOTH}, operation="ping"}}', 0.2),
+        (ERRORS, RATIO, f"{RATIO}{{{BOTH}}}", 0.1),
+    ],
+    ids=["95 of 100 of all nodes and operations", "nothing while nobody calls", "rate", "errors", "ratio"],
+)
+def test_record(input_series: list[dict[str, str]], expr: str, labels: str, value: float, tmp_path: Path) -> None:
+    for told, is_right in ((value, True), (value + 1, False)):
+        test = {
             "interval": "15s",
-            "input_series": [*calls({0.01: 30}), failing],
-            "promql_expr_test": [
-                asked("job_operation:mcp_transport_calls:rate5m", "10m", (labels, 2)),
-                asked("job_operation:mcp_transport_call_errors:rate5m", "10m", (labels, 0.2)),
-                asked("job:mcp_transport_call_errors:ratio_rate5m", "10m", (BOTH, 0.1)),
-            ],
-        },
-    )
-    assert tested.returncode == 0, tested.stdout + tested.stderr
+            "input_series": input_series,
+            "promql_expr_test": [asked(expr, "10m", (labels, told))],
+        }
+        tested = try_rules(tmp_path, test)
+        assert (tested.returncode == 0) is is_right, tested.stdout + tested.stderr
 
 
 # -- alerts ----------------------------------------------------------------------------------------------
@@ -201,11 +192,7 @@ FIRING: dict[str, tuple[list[dict[str, str]], str, dict[str, str]]] = {
     "McpCallsLost": ([LOST], "6m", {"event": "lost"}),
     "McpStoreEmptied": ([series("mcp_transport_events_total", "0+10x80", event="rehydrated")], "6m", {}),
     "McpStoreUnavailable": ([series("mcp_transport_refused_total", "0+5x80", reason="503")], "6m", {}),
-    "McpErrors": (
-        [*calls({0.01: 30}), series("mcp_transport_call_errors_total", "0+3x80", operation="ping")],
-        "15m",
-        {},
-    ),
+    "McpErrors": (ERRORS, "15m", {}),
     "McpSlow": ([SERVING, *calls({0.3: 30})], "15m", {}),
     "McpDrainingStuck": ([series("mcp_transport_draining", "1x80")], "3m", {"instance": "a"}),
     "McpRefusedByLimit": (
@@ -248,16 +235,10 @@ def test_every_alert_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", FIRING)
-def test_alert_fires_when_it_should(name: str, tmp_path: Path) -> None:
-    tested = try_rules(tmp_path, fires(name, *FIRING[name]))
-    assert tested.returncode == 0, tested.stdout + tested.stderr
-
-
-@pytest.mark.parametrize("name", QUIET)
-def test_alert_is_quiet_when_it_should_be(name: str, tmp_path: Path) -> None:
-    at = FIRING[name][1]
-    tested = try_rules(tmp_path, fires(name, QUIET[name], at, None))
-    assert tested.returncode == 0, tested.stdout + tested.stderr
+def test_alert_fires_when_it_should_and_not_otherwise(name: str, tmp_path: Path) -> None:
+    for test in (fires(name, *FIRING[name]), fires(name, QUIET[name], FIRING[name][1], None)):
+        tested = try_rules(tmp_path, test)
+        assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 # -- scaling ---------------------------------------------------------------------------------------------

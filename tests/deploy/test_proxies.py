@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.deploy.stands import BUSY, OK, behind, die, saying
 from tests.support.cluster.client import SESSIONLESS, Client
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK
+from tests.support.programs import need
 from tests.support.wire import HOST, PATIENCE, Request
 
 LAG = 0.05
@@ -31,9 +32,12 @@ GET = Request(method="GET", headers=(HOST,))
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.role)
 
 
+pytestmark = pytest.mark.servers
+
+
 @pytest.fixture(scope="module", autouse=True)
-def programs(needs: Callable[..., None]) -> None:
-    needs("nginx", "haproxy", "openssl")
+def programs() -> None:
+    need("nginx", "haproxy", "openssl")
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.role)

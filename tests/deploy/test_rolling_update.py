@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from tests.deploy.units import Unit
 from tests.support.cluster.load import Load
 from tests.support.processes import ROOT, start_all, stop_all
 from tests.support.redis.server import RedisServer
+from tests.support.programs import lacking, need
 
 SITE = "tests.deploy.showcase"
 POLICY = Policy(drain=5.0, lease=2.0, sse_after=0.2, retry_ms=100)
@@ -85,12 +85,12 @@ class Host(Unit):
 
 
 @pytest.fixture
-def cluster(needs: Callable[..., None], tmp_path: Path) -> Iterator[list[Host]]:
-    needs("redis-server", "nginx", "haproxy", "unshare", "hostname")
+def cluster(tmp_path: Path) -> Iterator[list[Host]]:
+    need("redis-server", "nginx", "haproxy", "unshare", "hostname")
     try:
         own_names = namespace()
     except LookupError as missing:
-        (pytest.fail if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"} else pytest.skip)(str(missing))
+        lacking(str(missing))
     (tmp_path / "load.open").touch()  # the load's calls wait for nobody
     settings = {
         "DRAIN_SECONDS": POLICY.drain,

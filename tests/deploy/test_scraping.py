@@ -7,7 +7,6 @@ import json
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
 from tests.support.cluster.nodes import Site
 from tests.support.processes import LOOPBACK, Process, program
+from tests.support.programs import need
 
 P95 = "job:mcp_transport_response_milliseconds:p95_rate1m"
 PATIENCE = 60.0
@@ -60,8 +60,8 @@ class Prometheus(Process):
         return found
 
 
-async def test_what_nodes_count_arrives_in_the_record(needs: Callable[..., None]) -> None:
-    needs("redis-server", "prometheus")
+async def test_what_nodes_count_arrives_in_the_record() -> None:
+    need("redis-server", "prometheus")
     with Site(mcp={"DRAIN_SECONDS": 1}) as site:
         targets = ",".join(f"{LOOPBACK}:{port}" for port in site.ports)
         deployment = replace(Deployment(policy=Policy()), monitor="scrape", upstreams=targets)

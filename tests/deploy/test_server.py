@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from tests.deploy.units import Unit
 from tests.support.cluster.client import Client
 from tests.support.cluster.stage import events_of, some_events
 from tests.support.redis.server import RedisServer
+from tests.support.programs import lacking, need
 
 SITE = "tests.deploy.showcase"
 NEEDS = {"gunicorn": "uvicorn_worker", "granian": "uvloop"}
@@ -35,11 +34,10 @@ def deployment(server: str) -> Deployment:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_server_serves_streams_and_drains(server: str, tmp_path: Path, needs: Callable[..., None]) -> None:
-    needs("redis-server")
+async def test_server_serves_streams_and_drains(server: str, tmp_path: Path) -> None:
+    need("redis-server")
     if importlib.util.find_spec(module := NEEDS.get(server, server)) is None:
-        in_ci = os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}
-        (pytest.fail if in_ci else pytest.skip)(f"{server} needs {module}")
+        lacking(f"{server} needs {module}")
     mcp = json.dumps({"DRAIN_SECONDS": 5, "LEASE_SECONDS": 2, "SSE_AFTER_SECONDS": 0})
     with RedisServer() as redis:
         variables = {"REDIS_URL": redis.url, "SITE_FOLDER": str(tmp_path), "SITE_MCP": mcp}

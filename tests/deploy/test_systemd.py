@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from mcp_transport.deployment.values import SERVERS
 from mcp_transport.protocol.policy import Policy
 from tests.deploy import units
 from tests.support.processes import program
+from tests.support.programs import need
 
 every_server = pytest.mark.parametrize("server", SERVERS)
 
@@ -44,14 +44,14 @@ def installed(folder: Path, edit: tuple[str, str] = ("", ""), **options: object)
 
 
 @every_server
-def test_systemd_finds_no_fault(server: str, tmp_path: Path, needs: Callable[..., None]) -> None:
-    needs("systemd-analyze")
+def test_systemd_finds_no_fault(server: str, tmp_path: Path) -> None:
+    need("systemd-analyze")
     folder = installed(tmp_path, server=server)
     assert analyze("verify", "./mcp@8000.service", "./mcp.target", folder=folder) == (0, "")
 
 
-def test_one_node_may_do(tmp_path: Path, needs: Callable[..., None]) -> None:
-    needs("systemd-analyze")
+def test_one_node_may_do(tmp_path: Path) -> None:
+    need("systemd-analyze")
     folder = installed(tmp_path, nodes=1, most_nodes=1)
     assert analyze("verify", "./mcp@8000.service", "./mcp.target", folder=folder) == (0, "")
     target = units.parsed((folder / "mcp.target").read_text())
@@ -66,14 +66,14 @@ def test_one_node_may_do(tmp_path: Path, needs: Callable[..., None]) -> None:
         (("/bin/", "/sbin/"), "is not executable"),
     ],
 )
-def test_systemd_finds_a_fault(edit: tuple[str, str], fault: str, tmp_path: Path, needs: Callable[..., None]) -> None:
-    needs("systemd-analyze")
+def test_systemd_finds_a_fault(edit: tuple[str, str], fault: str, tmp_path: Path) -> None:
+    need("systemd-analyze")
     _, said = analyze("verify", "./mcp@8000.service", folder=installed(tmp_path, edit))
     assert fault in said
 
 
-def test_node_can_do_little(tmp_path: Path, needs: Callable[..., None]) -> None:
-    needs("systemd-analyze")
+def test_node_can_do_little(tmp_path: Path) -> None:
+    need("systemd-analyze")
     folder = installed(tmp_path)
     # Of 100, what systemd counts as exposed: 14 are the network and what a Python program cannot do without.
     assert analyze("security", "--offline=true", "--threshold=20", "./mcp@.service", folder=folder)[0] == 0

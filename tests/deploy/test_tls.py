@@ -8,7 +8,7 @@ import re
 import ssl
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPSConnection
 
@@ -18,6 +18,7 @@ from tests.deploy.proxies import KINDS, Proxy
 from tests.support.cluster.client import SESSIONLESS, Client
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, program
+from tests.support.programs import need
 from tests.support.wire import BOTH, HOST, PATIENCE, Request
 
 LAG = 0.05
@@ -25,9 +26,12 @@ STEPS, PAUSE = 10, 0.04
 ROUNDS = 3
 
 
+pytestmark = pytest.mark.servers
+
+
 @pytest.fixture(scope="module", autouse=True)
-def programs(needs: Callable[..., None]) -> None:
-    needs("nginx", "haproxy", "openssl", "curl")
+def programs() -> None:
+    need("nginx", "haproxy", "openssl", "curl")
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.role)

@@ -1,32 +1,20 @@
-"""Nodes for all ways: two on one Redis, one that shares nothing. Without the programs: skipped, or failed in CI."""
+"""Nodes for all ways: two on one Redis, one that shares nothing."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from tests.support.node import Node
-from tests.support.processes import MissingProgramError, program, start_all, stop_all
+from tests.support.processes import start_all, stop_all
 from tests.support.redis.server import RedisServer
+from tests.support.programs import need
 
 PAGES = "https://app.example"
 LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})
-
-
-@pytest.fixture(scope="session")
-def programs() -> None:
-    """Look for the programs that are not installed by pip."""
-    try:
-        for name in ("redis-server", "nginx", "haproxy"):
-            program(name)
-    except MissingProgramError as missing:
-        if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
 
 
 def node(server: str, mcp: Mapping[str, Any], **variables: str) -> Node:
@@ -59,7 +47,8 @@ class Nodes:
 
 
 @pytest.fixture(scope="session")
-def nodes(programs: None) -> Iterator[Nodes]:
+def nodes() -> Iterator[Nodes]:
+    need("redis-server", "nginx", "haproxy")
     with RedisServer() as redis:
         nodes = Nodes(redis)
         start_all(nodes.all)

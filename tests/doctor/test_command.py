@@ -25,6 +25,7 @@ def run(*words: str) -> tuple[str, int]:
     return out.getvalue(), status
 
 
+@pytest.mark.servers
 def test_good_path_ends_with_0(nodes: Nodes) -> None:
     with FaultyNginx(nodes.ports) as proxy:
         text, status = run(proxy.url, "--idle=1.2", "--expect-nodes=2", f"--origin={PAGES}")
@@ -33,6 +34,7 @@ def test_good_path_ends_with_0(nodes: Nodes) -> None:
     assert text.endswith("22 ok, 0 warning, 0 problem, 0 unknown\n")
 
 
+@pytest.mark.servers
 def test_problem_ends_with_1_and_the_token_is_in_no_word(nodes: Nodes, caplog: Any, monkeypatch: Any) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("MCP_DOCTOR_TOKEN", TOKEN)
@@ -47,6 +49,7 @@ def test_problem_ends_with_1_and_the_token_is_in_no_word(nodes: Nodes, caplog: A
     assert TOKEN not in text + caplog.text
 
 
+@pytest.mark.servers
 def test_echoed_token_is_hidden(nodes: Nodes) -> None:
     """It is sent to the endpoint alone, which says it again in a JSON-RPC error."""
     error = '{"jsonrpc": "2.0", "error": {"code": 1, "message": "you sent $http_authorization"}}'

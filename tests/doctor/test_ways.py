@@ -19,6 +19,8 @@ from tests.doctor.ways import FaultyNginx, HAProxy
 from tests.support.cluster.client import Client
 from tests.support.processes import LOOPBACK, free_port
 
+pytestmark = pytest.mark.servers
+
 IDLE = 1.2
 """Four times the keep-alive of the nodes that share."""
 

@@ -16,6 +16,7 @@ from tests.projects.postgres import Postgres, look_for_programs
 from tests.projects.project import PROJECTS, Prepared, Site, prepare
 from tests.projects.table import SERVED, Table
 from tests.support.processes import MissingProgramError
+from tests.support.programs import lacking
 
 KEPT = 2
 """Servers that run at a time, besides those that a test starts for itself."""
@@ -64,9 +65,7 @@ def postgres() -> Iterator[Postgres]:
     try:
         look_for_programs()
     except MissingProgramError as missing:
-        if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
-            pytest.fail(str(missing))
-        pytest.skip(f"THE TESTS OF GROWN PROJECTS ARE SKIPPED: {missing}")
+        lacking(f"THE TESTS OF GROWN PROJECTS ARE SKIPPED: {missing}")
     with Postgres() as server:
         yield server
 

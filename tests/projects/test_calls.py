@@ -13,7 +13,7 @@ from tests.projects.script import perform, side_by_side
 from tests.projects.table import ANSWERS, Tally
 from tests.projects.vitals import growth
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 Record = Callable[[str, object], None]
 
 

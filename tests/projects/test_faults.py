@@ -20,7 +20,7 @@ from tests.projects.project import MOUNT, VIEW, Site
 from tests.projects.script import KINDS
 from tests.projects.vitals import growth
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 WITHIN = 15.0
 """Seconds within which everything must be served again."""
 POOLED_WITHIN = 60.0
