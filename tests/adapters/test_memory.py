@@ -1,21 +1,19 @@
-"""Anonymous clients that send what takes much memory, to servers that have little."""
+"""Calls that wait, and keep what their clients sent in memory, to servers that have little."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.application_servers import ROOT, free_port
+from tests.support.node import Node
+from tests.support.requests import alone, call
+from tests.support.wire import HOST, Network, Request
 
 MEGABYTE = 1024 * 1024
 ADDRESS_SPACE = 640 * MEGABYTE
@@ -23,20 +21,13 @@ ADDRESS_SPACE = 640 * MEGABYTE
 RESIDENT = 512 * MEGABYTE
 """What a pod has."""
 PATIENCE = 60.0
+# Stacks of threads are 8 MB otherwise, of which a thread uses next to nothing.
+LIMITED = ["sh", "-c", f'ulimit -s 1024; ulimit -v {ADDRESS_SPACE // 1024}; exec "$@"', "sh"]
 
 SERVERS = {
-    "uvicorn-h11 mounted": ("uvicorn", "--http", "h11", "--port", "{port}", "tests.adapters.hungry:mounted"),
-    "uvicorn-httptools mounted": (
-        "uvicorn",
-        "--http",
-        "httptools",
-        "--port",
-        "{port}",
-        "tests.adapters.hungry:mounted",
-    ),
-    "uvicorn-httptools view": ("uvicorn", "--http", "httptools", "--port", "{port}", "tests.adapters.hungry:view"),
-    "daphne mounted": ("daphne", "-p", "{port}", "tests.adapters.hungry:mounted"),
-    "daphne view": ("daphne", "-p", "{port}", "tests.adapters.hungry:view"),
+    "uvicorn-h11 mounted": ("uvicorn", "mounted", ["--http", "h11"]),
+    "uvicorn-httptools view": ("uvicorn", "view", ["--http", "httptools"]),
+    "daphne mounted": ("daphne", "mounted", []),
 }
 # A tool, what its argument is a list of, how many calls at once, and the bytes of each.
 ATTACKS = [
@@ -50,114 +41,72 @@ ATTACKS = [
 ]
 
 
-class Server:
+class LimitedNode(Node):
     """A server process with little memory."""
 
-    def __init__(self, command: tuple[str, ...], log: Path) -> None:
-        self.port = free_port()
-        words = [word.format(port=self.port) for word in command]
-        # Stacks of threads are 8 MB otherwise, of which a thread uses next to nothing.
-        limit = ("sh", "-c", f'ulimit -s 1024; ulimit -v {ADDRESS_SPACE // 1024}; exec "$@"', "sh")
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: S603
-                [*limit, sys.executable, "-m", *words],
-                cwd=ROOT,
-                env={**os.environ, "MALLOC_ARENA_MAX": "2"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+    def __init__(self, server: str, adapter: str, options: list[str], folder: Path) -> None:
+        application = f"tests.adapters.hungry:{adapter}"
+        variables = {"MALLOC_ARENA_MAX": "2"}
+        super().__init__(server, settings="", application=application, environment=variables, folder=folder)
+        self._options = options
+
+    def environment(self) -> dict[str, str]:
+        named = super().environment()
+        del named["DJANGO_SETTINGS_MODULE"]  # the project configures itself
+        return named
+
+    def command(self) -> list[str]:
+        return [*LIMITED, *super().command(), *self._options]
 
     def peak(self) -> int:
         """Return the most bytes that it had in memory at once."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
         (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024
 
-    async def ask(
-        self, method: str, path: str, body: bytes = b"", **headers: str
-    ) -> tuple[int, asyncio.StreamWriter]:
-        """Send a request; return its status, and the connection, which is left open."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        lines = {"Host": "localhost", "Content-Length": str(len(body)), **headers}
-        head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
-        writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-        with suppress(ConnectionError):  # refused before it was sent
-            await writer.drain()
-        line = await reader.readline()
-        return int(line.split()[1]), writer
-
-    async def call(self, tool: str, arguments: str) -> tuple[int, asyncio.StreamWriter]:
-        """Call a tool as a client of 2026-07-28."""
-        meta = {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }
-        params = json.dumps({"name": tool, "_meta": meta})[:-1] + f', "arguments": {arguments}}}'
-        body = f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {params}}}'.encode()
-        return await self.ask(
-            "POST",
-            "/mcp",
-            body,
-            Accept="application/json, text/event-stream",
-            Content_Type="application/json",
-            MCP_Protocol_Version="2026-07-28",
-            Mcp_Method="tools/call",
-            Mcp_Name=tool,
-        )
-
 
 @pytest.fixture(params=SERVERS)
-def server(request: Any, tmp_path: Path) -> Iterator[Server]:
-    server = Server(SERVERS[request.param], tmp_path / "log")
-    yield server
-    server.process.terminate()
-    try:
-        server.process.wait(10)
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        server.process.wait()
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LimitedNode]:
+    with LimitedNode(*SERVERS[request.param], folder=tmp_path) as node:
+        yield node
 
 
-async def ready(server: Server) -> None:
-    """Wait until it answers."""
-    async with asyncio.timeout(PATIENCE):
-        while server.process.poll() is None:
-            with suppress(OSError, IndexError):
-                status, writer = await server.ask("GET", "/healthz")
-                writer.close()
-                if status == 200:
-                    return
-            await asyncio.sleep(0.1)
-    raise AssertionError("it does not start")
-
-
-async def attack(server: Server, tool: str, piece: str, times: int, size: int) -> Counter[int]:
+async def attack(server: LimitedNode, tool: str, piece: str, times: int, size: int) -> Counter[int]:
     """Have many large calls wait at once; return how many were answered with which status."""
-    arguments = '{"value":[' + (piece * (size // len(piece.encode())))[:-1] + "]}"
+    large = '{"value":[' + (piece * (size // len(piece.encode())))[:-1] + "]}"
+    small = alone("tools/call", {"name": tool, "arguments": "HERE"}, tool)
+    request = Request(headers=small.headers, body=small.body.replace(b'"HERE"', large.encode()))
+
+    async def status() -> int:
+        carrier = Network(server.port)
+        carriers.append(carrier)
+        line = await carrier.connect()
+        with suppress(ConnectionError):  # refused before it was sent
+            await line.write(request.encoded())
+        return (await line.answer("POST")).status
+
+    carriers: list[Network] = []
     async with asyncio.timeout(PATIENCE):
-        answers = await asyncio.gather(*(server.call(tool, arguments) for _ in range(times)))
-    for _, writer in answers:
-        writer.close()
-    return Counter(status for status, _ in answers)
+        answers = await asyncio.gather(*(status() for _ in range(times)))
+    for carrier in carriers:
+        await carrier.close()
+    return Counter(answers)
 
 
+@pytest.mark.servers
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-async def test_a_server_with_little_memory_survives_large_calls_that_wait(server: Server) -> None:
-    await ready(server)
+async def test_a_server_with_little_memory_survives_large_calls_that_wait(server: LimitedNode) -> None:
     answered = Counter[int]()
+    network = Network(server.port)
     for tool, piece, times, size in ATTACKS:
         found = await attack(server, tool, piece, times, size)
-        assert server.process.poll() is None, f"{tool} of {piece[:10]}: the process is gone"
-        assert found.keys() <= {200, 413, 503}, (tool, piece[:10], found, server.log.read_text()[-2000:])
+        assert server.alive, f"{tool} of {piece[:10]}: the process is gone"
+        assert found.keys() <= {200, 413, 503}, (tool, piece[:10], found, server.fresh_log[-2000:])
         answered += found
-        status, writer = await server.call("add", '{"a": 1, "b": 2}')
-        writer.close()
-        assert status == 200, "a small call has no need to wait"
+        assert (await network.send(call("add", a=1, b=2))).status == 200, "a small call has no need to wait"
     assert answered[200], "what fits is let in"
     assert answered[503], "what does not fit now is not"
     assert server.peak() < RESIDENT
-    status, writer = await server.ask("GET", "/readyz")
-    writer.close()
-    assert status == 200
+    assert (await network.send(Request(method="GET", path="/readyz", headers=(HOST,)))).status == 200
+    await network.close()

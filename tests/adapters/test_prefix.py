@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -21,14 +20,13 @@ from mcp_transport.auth.django_request import django_request
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
-from tests.support import application_servers as servers
-from tests.support.application_servers import Server
+from tests.support.application_servers import Server, accidents
 from tests.support.inprocess import Direct, scope_of
 from tests.support.requests import call
-from tests.support.served import application
+from tests.support.served import InProcess, application
 from tests.support.site import prefixed
 from tests.support.site.prefixed import PREFIX, RESOURCE_URL
-from tests.support.wire import HOST, Carrier, Network, Request
+from tests.support.wire import HOST, Network, Request
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CHALLENGE = f'resource_metadata="https://mcp.example{WELL_KNOWN}{PREFIX}/mcp"'
@@ -60,33 +58,25 @@ WSGI = {
 }
 
 
-class Prefixed(Server):
-    """A server of the project that lies below a path."""
+# Each way is tried with one adapter: which paths reach which of them is tried below, without a server.
+PLACES = [
+    *(
+        pytest.param((way, ("view", "mounted")[at % 2]), id=name, marks=pytest.mark.servers)
+        for at, (name, way) in enumerate(ASGI.items())
+    ),
+    *(pytest.param((way, "view"), id=name, marks=pytest.mark.servers) for name, way in WSGI.items()),
+]
 
-    def __init__(self, way: Way, adapter: str, database: Path) -> None:
-        super().__init__(way.server, adapter, database)
-        build = self._build
-        self._build = lambda port, adapter: [*build(port, adapter), *way.options]
-        self._environment.update({"DJANGO_SETTINGS_MODULE": prefixed.__name__, **dict(way.variables)})
 
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        *(
-            pytest.param((way, adapter), id=f"{name}-{adapter}")
-            for name, way in ASGI.items()
-            for adapter in ("view", "mounted")
-        ),
-        *(pytest.param((way, "view"), id=name) for name, way in WSGI.items()),
-    ],
-)
+@pytest.fixture(scope="module", params=PLACES)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Way, Server]]:
     way, adapter = request.param
-    started = Prefixed(way, adapter, tmp_path_factory.mktemp("prefix") / "site.sqlite3")
+    variables = {"DJANGO_SETTINGS_MODULE": prefixed.__name__, **dict(way.variables)}
+    database = tmp_path_factory.mktemp("prefix") / "site.sqlite3"
+    started = Server(way.server, adapter, database, options=way.options, variables=variables)
     started.start()
     yield way, started
-    assert not servers._accidents(started.stop())
+    assert not accidents(started.stop())
 
 
 @pytest_asyncio.fixture
@@ -133,7 +123,7 @@ async def test_the_metadata_answers_at_the_root_of_the_host(served: tuple[Way, S
 
 
 class Places(Authenticator):
-    """Notes where the request that it is asked about seems to be, and lets nobody in."""
+    """Notes where the request that it is asked about seems to be, and lets everybody in."""
 
     noted: ClassVar[list[tuple[str, str, str]]] = []
 
@@ -143,35 +133,13 @@ class Places(Authenticator):
             self.noted.append((asked.path, asked.path_info, asked.META["SCRIPT_NAME"]))
 
         await in_thread(look)
-        return None
-
-
-@pytest.mark.parametrize("adapter", ["view", "mounted"])
-@pytest.mark.parametrize(("root_path", "forced"), [("", PREFIX), (PREFIX, None), ("", None)])
-async def test_authenticators_see_the_paths_that_views_see(
-    in_process: Callable[[str], Carrier], adapter: str, root_path: str, forced: str | None
-) -> None:
-    in_process(adapter)
-    changed = {"AUTHENTICATORS": [f"{__name__}.Places"]}
-    with override_settings(FORCE_SCRIPT_NAME=forced, MCP_TRANSPORT=changed, MIDDLEWARE=[]):
-
-        async def served(scope: Any, receive: Any, send: Any) -> None:
-            await application(adapter)({**scope, "root_path": root_path}, receive, send)
-
-        direct, prefix = Direct(served), forced or root_path
-        for path in {f"{prefix}/mcp", "/mcp"}:
-            Places.noted.clear()
-            answer = await direct.send(Request(path=path, headers=call("echo").headers, body=call("echo").body))
-            assert answer.status == 401, await answer.read()
-            expected = ASGIRequest(scope_of(Request(path=path), root_path=root_path), BytesIO())
-            assert Places.noted == [(expected.path, expected.path_info, prefix)]
-        await direct.close()
+        return Principal("test", "ann")
 
 
 @pytest.mark.parametrize("adapter", ["view", "mounted"])
 @pytest.mark.parametrize(("root_path", "forced"), [("", PREFIX), (PREFIX, None), ("/other", PREFIX), ("", None)])
-async def test_links_that_tools_make_have_the_prefix(
-    in_process: Callable[[str], Carrier], adapter: str, root_path: str, forced: str | None
+async def test_authenticators_and_tools_see_the_paths_that_views_see(
+    transactional_db: None, in_process: InProcess, adapter: str, root_path: str, forced: str | None
 ) -> None:
     @tool
     async def link(ctx: Context) -> str:
@@ -183,17 +151,20 @@ async def test_links_that_tools_make_have_the_prefix(
         """Return the endpoint's path."""
         return reverse("mcp_transport:endpoint")
 
-    in_process(adapter)
-    with override_settings(FORCE_SCRIPT_NAME=forced):
-        prefix = forced or root_path
+    changed = {"AUTHENTICATORS": [f"{__name__}.Places"]}
+    with override_settings(FORCE_SCRIPT_NAME=forced, MCP_TRANSPORT=changed, MIDDLEWARE=[]):
+        inner, prefix = application(adapter), forced or root_path
 
         async def served(scope: Any, receive: Any, send: Any) -> None:
-            await application(adapter)({**scope, "root_path": root_path}, receive, send)
+            await inner({**scope, "root_path": root_path}, receive, send)
 
         direct = Direct(served)
         for name in ("link", "link_of_a_thread"):
             for path in {f"{prefix}/mcp", "/mcp"}:
+                Places.noted.clear()
                 asked = call(name)
                 answer = await direct.send(Request(path=path, headers=asked.headers, body=asked.body))
                 assert await answer.text() == f"{prefix}/mcp"
+                expected = ASGIRequest(scope_of(Request(path=path), root_path=root_path), BytesIO())
+                assert Places.noted == [(expected.path, expected.path_info, prefix)]
         await direct.close()

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -15,14 +14,12 @@ from tests.adapters.refusals import ECHO
 from tests.support.application_servers import WSGI
 from tests.support.inprocess import Synchronous
 from tests.support.requests import INITIALIZE, Session, alone, call, fresh, post, rpc, text
-from tests.support.served import Connect
-from tests.support.wire import HOST, PATIENCE, Carrier, Request
-
-InProcess = Callable[[str], Carrier]
+from tests.support.served import Connect, InProcess
+from tests.support.wire import PATIENCE, Carrier
 
 
 @pytest.fixture
-def wsgi(in_process: InProcess) -> Carrier:
+def wsgi(transactional_db: None, in_process: InProcess) -> Carrier:
     return in_process("wsgi")
 
 
@@ -42,14 +39,6 @@ async def test_end_of_a_request_is_not_logged_as_the_end_of_a_node(
     assert "drained" not in caplog.text
 
 
-async def test_get_is_not_served(wsgi: Carrier) -> None:
-    session = await Session.open(wsgi)
-    for request in (session.get(), session.get("abc-1"), Request(method="GET", headers=(HOST,))):
-        answer = await wsgi.send(request)
-        assert (answer.status, answer.header("allow")) == (405, "POST, OPTIONS, DELETE")
-        assert (await answer.json())["error"]["code"] == -32600
-
-
 async def test_elicitation_is_refused_clearly(wsgi: Carrier) -> None:
     session = await Session.open(wsgi)
     outcome = await (await wsgi.send(session.call("ask"))).outcome()
@@ -57,31 +46,24 @@ async def test_elicitation_is_refused_clearly(wsgi: Carrier) -> None:
     assert "elicitation/create cannot be sent: the answer" in outcome["error"]["message"]
 
 
-@pytest.mark.parametrize("request_", [ECHO, Session("unknown").call("echo", text="x")])
-async def test_client_that_takes_streams_alone_is_refused(wsgi: Carrier, request_: Request) -> None:
-    assert (await wsgi.send(request_.setting("Accept", "text/event-stream"))).status == 406
-
-
-async def test_client_that_takes_json_alone_is_served(wsgi: Carrier) -> None:
+async def test_what_would_be_a_stream_is_refused(wsgi: Carrier) -> None:
+    session = await Session.open(wsgi)
+    listening = alone("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    refused = [(session.get("abc-1"), 405), (listening, 406)]
+    refused += [(one.setting("Accept", "text/event-stream"), 406) for one in (ECHO, session.call("echo", text="x"))]
+    for request, status in refused:
+        assert (await wsgi.send(request)).status == status
     assert await text(wsgi, ECHO.setting("Accept", "application/json")) == "x"
 
 
-async def test_listening_is_refused(wsgi: Carrier) -> None:
-    answer = await wsgi.send(alone("subscriptions/listen", {"notifications": {"toolsListChanged": True}}))
-    assert answer.status == 406
-
-
-async def test_session_is_served_by_several_threads_at_a_time(wsgi: Carrier) -> None:
+async def test_sessions_are_served_by_several_threads_at_a_time(wsgi: Carrier) -> None:
+    opened = await asyncio.gather(*(wsgi.send(post(INITIALIZE)) for _ in range(8)))
+    assert len({answer.header("mcp-session-id") for answer in opened}) == 8
     session = await Session.open(wsgi)
     requests = [session.call("add", a=number, b=1) for number in range(12)]
     assert await asyncio.gather(*(text(wsgi, item) for item in requests)) == [str(n + 1) for n in range(12)]
     assert (await wsgi.send(session.delete())).status == 204
     assert (await wsgi.send(requests[0])).status == 404
-
-
-async def test_sessions_opened_by_several_threads_are_apart(wsgi: Carrier) -> None:
-    answers = await asyncio.gather(*(wsgi.send(post(INITIALIZE)) for _ in range(8)))
-    assert len({answer.header("mcp-session-id") for answer in answers}) == 8
 
 
 async def test_batch_is_answered_as_an_array(wsgi: Carrier) -> None:
@@ -92,23 +74,16 @@ async def test_batch_is_answered_as_an_array(wsgi: Carrier) -> None:
     assert sorted(item["id"] for item in await answer.json()) == [1, 2]
 
 
-async def test_call_is_cancelled_from_another_thread(wsgi: Carrier) -> None:
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_call_is_ended_from_another_thread(wsgi: Carrier, is_deleted: bool) -> None:
     session, name = await Session.open(wsgi), fresh()
     waiting = asyncio.ensure_future(wsgi.send(session.call("silent", name=name)))
     await wsgi.send(call("journal", name=name, until="started"))
-    assert (await wsgi.send(session.notify("notifications/cancelled", {"requestId": 1}))).status == 202
+    cancel = session.notify("notifications/cancelled", {"requestId": 1})
+    assert (await wsgi.send(session.delete() if is_deleted else cancel)).status == (204 if is_deleted else 202)
     answer = await waiting
-    assert (answer.status, (await answer.json())["error"]["code"]) == (200, -32800)
-    seen = await (await wsgi.send(call("journal", name=name, until="cancelled"))).outcome()
-    assert seen["result"]["structuredContent"]["result"] == ["cancelled", "started"]
-
-
-async def test_deleting_a_session_ends_its_calls_in_other_threads(wsgi: Carrier) -> None:
-    session, name = await Session.open(wsgi), fresh()
-    waiting = asyncio.ensure_future(wsgi.send(session.call("silent", name=name)))
-    await wsgi.send(call("journal", name=name, until="started"))
-    assert (await wsgi.send(session.delete())).status == 204
-    await waiting
+    if not is_deleted:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (200, -32800)
     seen = await (await wsgi.send(call("journal", name=name, until="cancelled"))).outcome()
     assert seen["result"]["structuredContent"]["result"] == ["cancelled", "started"]
 
@@ -145,6 +120,7 @@ def _nodes() -> list[Node]:
     return [found for found in gc.get_objects() if type(found) is Node]
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("server", WSGI)
 async def test_servers_keep_a_session_from_thread_to_thread(connect: Connect, server: str) -> None:
     carrier = connect(server, "wsgi")

@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     started = Rebound(request.param, tmp_path_factory.mktemp("rebinding") / "site.sqlite3")
     started.start()
     yield started
-    assert not servers._accidents(started.stop())
+    assert not servers.accidents(started.stop())
 
 
 @pytest_asyncio.fixture

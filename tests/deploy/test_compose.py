@@ -29,10 +29,10 @@ OPTIONS: list[dict[str, Any]] = [
     {"nodes": 1, "most_nodes": 1},
     {"tls": False, "nodes": 2, "name": "shop", "port": 9000, "http_port": 8080},
     {"nodes": 60, "most_nodes": 60, "secrets": "DJANGO_SECRET_KEY,DATABASE_URL,REDIS_URL", "server": "granian"},
-    {"static_url": "/static/", "static_root": "collected", "directory": "/srv/shop"},
     {"policy": Policy(drain=61.5), "listen": "10.0.0.1", "upstreams": "elsewhere:1"},
 ]
 
+STATIC: dict[str, Any] = {"static_url": "/static/", "static_root": "collected"}
 PUBLIC = {f"DJANGO_{name}" for name in ("SETTINGS_MODULE", "DEBUG", "ALLOWED_HOSTS", "TRUSTED_PROXIES")}
 
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "defaults")
@@ -63,8 +63,9 @@ def against_schema(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @every_option
 def test_it_fits_the_schema(options: dict[str, Any], tmp_path: Path) -> None:
-    found = against_schema(emit("compose", deployed(**options))["compose.yaml"], tmp_path)
-    assert found.returncode == 0, found.stdout
+    for more in ({}, STATIC):
+        found = against_schema(emit("compose", deployed(**options, **more))["compose.yaml"], tmp_path)
+        assert found.returncode == 0, found.stdout
 
 
 @pytest.mark.slow
@@ -192,7 +193,7 @@ def test_the_store_is_for_the_nodes_alone() -> None:
 
 
 def test_nginx_reads_what_the_image_has_collected() -> None:
-    options: dict[str, Any] = {"static_url": "/static/", "static_root": "collected", "directory": "/srv/shop"}
+    options = {**STATIC, "directory": "/srv/shop"}
     files = emit("compose", deployed(**options))
     services = composed(**options)["services"]
     copy, nginx = services["static"], services["nginx"]
@@ -209,7 +210,7 @@ def test_nginx_reads_what_the_image_has_collected() -> None:
 
 @pytest.mark.parametrize("missing", ["static_url", "static_root", "static_files"])
 def test_without_static_files_nothing_is_copied(missing: str) -> None:
-    options = {"static_url": "/static/", "static_root": "collected", "static_files": True}
+    options = {**STATIC, "static_files": True}
     options[missing] = type(options[missing])()
     file = composed(**options)
     assert ("static" in file["services"], "static" in file["volumes"]) == (False, False)

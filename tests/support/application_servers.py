@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.canaries import leaks
@@ -64,10 +64,18 @@ ADAPTERS = ("view", "mounted")
 class Server:
     """A server process."""
 
-    def __init__(self, name: str, adapter: str, database: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        adapter: str,
+        database: Path,
+        *,
+        options: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self._build = {**ASGI, **WSGI}[name]
-        self.adapter = adapter
+        self.adapter, self._options = adapter, options
         self._environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": f"{SITE}.settings",
@@ -75,6 +83,7 @@ class Server:
             "SITE_ADAPTER": adapter,
             "SITE_DATABASE": str(database),
             "SITE_DAPHNE": "1" if name == "runserver" else "",
+            **(variables or {}),
         }
         self.port = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
@@ -85,7 +94,7 @@ class Server:
         for _ in range(3):
             self.port = free_port()
             self._process = subprocess.Popen(
-                self._build(str(self.port), self.adapter),
+                [*self._build(str(self.port), self.adapter), *self._options],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -162,10 +171,10 @@ class Pool:
         for server in self._running.values():
             server.terminate()
         printed = {f"{server.name} {server.adapter}": server.stop() for server in self._running.values()}
-        return {name: found for name, output in printed.items() if (found := _accidents(output))}
+        return {name: found for name, output in printed.items() if (found := accidents(output))}
 
 
-def _accidents(output: str) -> str:
+def accidents(output: str) -> str:
     """Return what was printed around each accident, and whatever secret was."""
     lines = output.splitlines()
     marks = [at for at, line in enumerate(lines) if any(word in line for word in _ACCIDENTS) or leaks(line)]
