@@ -17,6 +17,7 @@ from django.urls import reverse
 from mcp_transport import Context, tool
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.django_request import django_request
+from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
@@ -168,3 +169,4 @@ async def test_authenticators_and_tools_see_the_paths_that_views_see(
                 expected = ASGIRequest(scope_of(Request(path=path), root_path=root_path), BytesIO())
                 assert Places.noted == [(expected.path, expected.path_info, prefix)]
         await direct.close()
+        await endpoint().stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -11,9 +11,12 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from mcp_transport import bootstrap
+from mcp_transport.consumers import DashboardConsumer, LiveConsumer
+from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.session import session_key
 from tests.support.endpoint import gate
 from tests.support.project import declarations, fresh_endpoint
+from tests.support.tools import Gate
 from tests.support.visits import Visitor
 
 __all__ = ["declarations", "fresh_endpoint", "gate"]
@@ -56,3 +59,26 @@ def open_session() -> Callable[..., Visitor]:
         return visitor
 
     return opened
+
+
+@pytest.fixture
+def boss(transactional_db: None, client: Client) -> Client:
+    """Log in somebody who may do all."""
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+@pytest.fixture
+async def endpoint(tools: None, gate: Gate) -> AsyncIterator[Endpoint]:
+    """Serve the tools of the test module."""
+    served = bootstrap.endpoint()
+    yield served
+    gate.open.set()
+    await served.stop()
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the pages look again at once."""
+    for kind in (LiveConsumer, DashboardConsumer):
+        monkeypatch.setattr(kind, "interval", 0.001)

@@ -13,7 +13,6 @@ from django.test import Client
 from mcp_transport import operations
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.backends.base import NodeRecord, Overview
-from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.measures import Interval, Numbers, Tally, add_up
 from tests.support.visits import LIST, Visitor, page
 
@@ -21,15 +20,6 @@ pytestmark = pytest.mark.django_db
 
 DASHBOARD = f"{LIST}dashboard/"
 HOSTILE = "<script>alert(1)</script>"
-
-
-class Unlisted(MemoryBackend):
-    """A backend that cannot list."""
-
-    supports_listing = False
-
-    async def overview(self) -> Overview:
-        raise NotImplementedError
 
 
 def tally(*seconds: float, errors: int = 0) -> Tally:
@@ -198,7 +188,7 @@ def test_numbers_of_this_process_alone_are_said_to_be_so(admin_client: Client) -
 
 
 def test_backend_that_cannot_list_says_so_and_shows_the_rest(admin_client: Client, settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Unlisted"}
+    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.Unlisted"}
     text = page(admin_client.get(DASHBOARD))
     assert "cannot list sessions" in text
     assert "Calls by operation" in text

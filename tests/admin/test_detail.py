@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth.models import User
 from django.test import Client
 
-from mcp_transport import Context, bootstrap, operations, tool
+from mcp_transport import Context, operations, tool
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
+from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from tests.support.client import until
 from tests.support.tools import Gate
 from tests.support.visits import LIST, Visitor, aside, messages, page
-
-Open = Callable[..., Visitor]
 
 
 @pytest.fixture
@@ -36,24 +33,10 @@ def tools(declarations: Any, gate: Gate) -> None:
 
 
 @pytest.fixture
-async def endpoint(tools: None, gate: Gate) -> AsyncIterator[Endpoint]:
-    served = bootstrap.endpoint()
-    yield served
-    gate.open.set()
-    await served.stop()
-
-
-@pytest.fixture
 async def visitor(endpoint: Endpoint) -> Visitor:
     visitor = Visitor(endpoint, "desk", "ann", agent="agent/1")
     await visitor.open({"elicitation": {"form": {}}, "roots": {}})
     return visitor
-
-
-@pytest.fixture
-def boss(transactional_db: None, client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
 
 
 async def calling(visitor: Visitor, gate: Gate, id: Any = 5) -> Any:
@@ -136,17 +119,13 @@ async def test_reader_gets_no_buttons(
     assert "End this session" not in text
 
 
-@pytest.mark.parametrize("key", ["A" * 26, "a" * 26, "x", "<script>alert(1)<", "A" * 5000])
 @pytest.mark.parametrize("view", ["change", "delete", "cancel"])
-async def test_session_that_does_not_exist_is_said_not_to(
-    key: str, view: str, boss: Client, endpoint: Endpoint
-) -> None:
-    place = f"{LIST}{quote(key, safe='')}/{view}/"
-    ask = boss.post if view == "cancel" else boss.get
-    response = await aside(ask, place, {"request": "1"} if view == "cancel" else {}, follow=True)
-    text = page(response)
-    assert "<script>alert" not in text
-    assert len(messages(response)) == (2 if view == "cancel" and key == "A" * 26 else 1)
+async def test_session_that_does_not_exist_is_said_not_to(view: str, boss: Client, endpoint: Endpoint) -> None:
+    ask, values = (boss.post, {"request": "1"}) if view == "cancel" else (boss.get, {})
+    for key in ("A" * 26, "a" * 26, "x", "<script>alert(1)<", "A" * 5000):
+        response = await aside(ask, f"{LIST}{quote(key, safe='')}/{view}/", values, follow=True)
+        assert "<script>alert" not in page(response)
+        assert len(messages(response)) == (2 if view == "cancel" and key == "A" * 26 else 1), key
 
 
 async def test_capabilities_as_deep_as_a_client_likes_are_no_fault(
@@ -164,7 +143,7 @@ async def test_capabilities_as_deep_as_a_client_likes_are_no_fault(
 
     monkeypatch.setattr(operations, "look_into", look_into)
     assert "nested too deeply" in page(await aside(boss.get, visitor.url()))
-    shallow = {"<script>alert(1)</script>": {}}
+    shallow: dict[str, Any] = {"<script>alert(1)</script>": {}}
     changed = replace(detail, session=replace(detail.session, capabilities=shallow))
     text = page(await aside(boss.get, visitor.url()))
     assert "<script>alert" not in text
@@ -189,3 +168,31 @@ async def test_what_was_ended_before_the_store_was_lost_is_in_the_log(
     assert "the store has gone" in text
     assert "1 session was ended." in text
     assert await aside(lambda: [entry.object_repr for entry in LogEntry.objects.all()]) == [first.short_id]
+
+
+WORDS = {
+    Ending.OK: "Answered",
+    Ending.ERROR: "Failed",
+    Ending.CANCELLED: "Cancelled",
+    Ending.LOST: "Lost with its node",
+    Ending.GIVEN_UP: "Given up: two nodes were lost with it",
+}
+
+
+async def test_each_end_of_a_request_has_words(
+    boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detail = await operations.look_into(visitor.key)
+    assert detail is not None
+    ends = [
+        HistoryEntry(when=1.0, what=Occasion.ENDED, node="n1", operation="tools/call look", ending=it)
+        for it in Ending
+    ]
+    changed = replace(detail, history=tuple(ends))
+
+    async def look_into(key: str) -> Any:
+        return changed
+
+    monkeypatch.setattr(operations, "look_into", look_into)
+    timeline = (await aside(boss.get, visitor.url("live"))).json()["tables"]["timeline"]
+    assert [row[1:3] for row in timeline] == [[WORDS[ending], "tools/call look"] for ending in Ending]

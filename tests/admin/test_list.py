@@ -13,10 +13,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from mcp_transport import bootstrap, operations
-from mcp_transport.backends.base import NodeRecord, Page
-from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.backends.base import NodeRecord
 from mcp_transport.protocol.search import SessionQuery
-from mcp_transport.protocol.session import Session, session_key
+from mcp_transport.protocol.session import session_key
+from tests.admin.backends import Crowd
 from tests.support.canaries import leaks
 from tests.support.listeners import BADGE, SECRET, AnnsClient
 from tests.support.visits import LIST, Visitor, ids, messages, page, status_of_ping
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.django_db
 
 Open = Callable[..., Visitor]
 HOSTILE = "<script>alert('x')</script>\"'&"
-
-
-class Unlisted(MemoryBackend):
-    """A backend that cannot list."""
-
-    supports_listing = False
 
 
 @pytest.fixture
@@ -57,6 +51,8 @@ def test_sessions_are_listed_newest_first(admin_client: Client, three: list[str]
     assert re.findall(r'field-protocol nowrap">(.*?)<', text) == ["2025-11-25", "2025-06-18", "2025-11-25"]
     assert text.count("<time datetime=") == 6
     assert "1 to 3 of 3" in text
+    assert "Each server process" not in text, "they are shared"
+    assert ids(admin_client.get(f"{LIST}?q={three[1][:6].upper()}")) == [three[1]]
     assert 'rel="next"' not in text
     assert 'rel="prev"' not in text
 
@@ -88,10 +84,6 @@ def test_sessions_are_found(query: str, found: list[int], admin_client: Client, 
     assert ("There are no such sessions." in page(response)) == (not found)
 
 
-def test_session_is_found_by_its_short_id(admin_client: Client, three: list[str]) -> None:
-    assert ids(admin_client.get(f"{LIST}?q={three[1][:6].upper()}")) == [three[1]]
-
-
 def test_filters_offer_what_is_on_the_page_and_what_is_chosen(admin_client: Client, three: list[str]) -> None:
     text = page(admin_client.get(LIST))
     assert options(text, "user") == ["ann", "bob"]
@@ -115,21 +107,9 @@ def test_filter_offers_living_nodes(admin_client: Client, three: list[str], monk
 # -- page by page ------------------------------------------------------------------------------------------
 
 
-class Crowd(MemoryBackend):
-    """A backend with 250 sessions, which counts them exactly or not."""
-
-    exact = True
-    asked: tuple[int, int, SessionQuery, str] | None = None
-
-    async def sessions(self, offset: int = 0, limit: int = 100, query: Any = None, order: str = "") -> Page:
-        type(self).asked = (offset, limit, query, order)
-        everybody = tuple(Session(key=f"{at:026}", protocol_version="2025-11-25", last_seen=1.0) for at in range(250))
-        return Page(everybody[offset : offset + limit], 250, self.exact)
-
-
 @pytest.fixture
 def crowd(settings: Any) -> Iterator[type[Crowd]]:
-    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Crowd"}
+    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.Crowd"}
     yield Crowd
     Crowd.exact = True
 
@@ -173,9 +153,7 @@ def test_no_session_costs_a_query_of_the_database(
     for opened in (0, 5):
         for _ in range(opened):
             open_session()
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+        with CaptureQueriesContext(connection) as queries:
             assert len(ids(admin_client.get(LIST))) == opened + 1
         counts.append(len(queries))
         assert not [query for query in queries if "mcp_transport" in query["sql"]]
@@ -193,10 +171,9 @@ def test_names_are_text(admin_client: Client, shared_cache: None, open_session: 
         assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;&quot;&#x27;&amp;" in text
 
 
-@pytest.mark.parametrize("name", ["q", "user", "client", "node", "protocol_version"])
-def test_what_is_asked_for_is_text(name: str, admin_client: Client, shared_cache: None) -> None:
-    text = page(admin_client.get(LIST, {name: HOSTILE, "offset": "5"}))
-    assert "<script>alert" not in text
+def test_what_is_asked_for_is_text(admin_client: Client, shared_cache: None) -> None:
+    for name in ("q", "user", "client", "node", "protocol_version"):
+        assert "<script>alert" not in page(admin_client.get(LIST, {name: HOSTILE, "offset": "5"})), name
 
 
 def test_pages_hold_no_secret(admin_client: Client, shared_cache: None, open_session: Open) -> None:
@@ -259,17 +236,17 @@ def test_session_that_is_over_is_not_ended_again(
     assert messages(admin_client.post(f"{LIST}end/", chosen, follow=True)) == ["2 were over already."]
 
 
-@pytest.mark.parametrize("chosen", [[], ["A" * 26], ["../../etc"]])
-def test_nothing_to_end_is_said(chosen: list[str], admin_client: Client, shared_cache: None) -> None:
-    response = admin_client.post(f"{LIST}end/", {"_selected_action": chosen}, follow=True)
-    assert messages(response) == ["No session was selected that could be ended."]
+def test_nothing_to_end_is_said(admin_client: Client, shared_cache: None) -> None:
+    for chosen in ([], ["A" * 26], ["../../etc"]):
+        response = admin_client.post(f"{LIST}end/", {"_selected_action": chosen}, follow=True)
+        assert messages(response) == ["No session was selected that could be ended."]
 
 
 # -- other backends ----------------------------------------------------------------------------------------
 
 
 def test_backend_that_cannot_list_says_so(admin_client: Client, settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Unlisted"}
+    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.Unlisted"}
     text = page(admin_client.get(LIST))
     assert "cannot list sessions" in text
     assert "<form" not in text.partition('id="content-main"')[2]
@@ -282,37 +259,29 @@ def test_sessions_of_this_process_alone_are_said_to_be_so(admin_client: Client, 
         assert "Each server process keeps its own sessions" in page(admin_client.get(place))
 
 
-def test_sessions_that_are_shared_are_all(admin_client: Client, three: list[str]) -> None:
-    assert "Each server process" not in page(admin_client.get(LIST))
-
-
-@pytest.mark.parametrize("view", ["list", "change", "delete", "cancel", "end"])
-def test_store_that_does_not_answer_is_a_readable_page(view: str, admin_client: Client, settings: Any) -> None:
+def test_store_that_does_not_answer_is_a_readable_page(admin_client: Client, settings: Any) -> None:
     settings.CACHES = {"default": {"BACKEND": "tests.support.broken_cache.BrokenCache"}}
-    key = "A" * 26
-    match view:
-        case "list":
-            response = admin_client.get(LIST)
-        case "cancel":
-            response = admin_client.post(f"{LIST}{key}/cancel/", {"request": "1"})
-        case "end":
-            response = admin_client.post(f"{LIST}end/", {"_selected_action": key, "post": "yes"})
-        case _:
-            response = admin_client.get(f"{LIST}{key}/{view}/")
-    text = page(response, 503)
-    assert "The session store does not answer" in text
-    assert "cache &#x27;default&#x27; did not answer" in text
-    assert "Traceback" not in text
+    one = f"{LIST}{'A' * 26}"
+    answers = [admin_client.get(place) for place in (LIST, f"{one}/change/", f"{one}/delete/")]
+    answers.append(admin_client.post(f"{one}/cancel/", {"request": "1"}))
+    answers.append(admin_client.post(f"{LIST}end/", {"_selected_action": "A" * 26, "post": "yes"}))
+    for text in (page(answer, 503) for answer in answers):
+        assert "The session store does not answer" in text
+        assert "cache &#x27;default&#x27; did not answer" in text
+        assert "Traceback" not in text
 
 
-def test_times_are_written_as_the_language_has_them(admin_client: Client, settings: Any, crowd: type[Crowd]) -> None:
-    settings.LANGUAGE_CODE, settings.TIME_ZONE = "de", "UTC"
-    assert "01.01.1970 00:00" in page(admin_client.get(LIST))
-
-
-@pytest.mark.parametrize("zone", [True, False])
-def test_times_are_shown_in_the_projects_zone(
-    zone: bool, admin_client: Client, settings: Any, crowd: type[Crowd]
+@pytest.mark.parametrize(
+    ("changes", "written"),
+    [
+        ({"LANGUAGE_CODE": "de", "TIME_ZONE": "UTC"}, "01.01.1970 00:00"),
+        ({"TIME_ZONE": "Asia/Tokyo", "USE_TZ": True}, "01/01/1970 9 a.m."),
+        ({"TIME_ZONE": "Asia/Tokyo", "USE_TZ": False}, "01/01/1970 9 a.m."),
+    ],
+)
+def test_times_are_written_in_the_projects_language_and_zone(
+    changes: dict[str, Any], written: str, admin_client: Client, settings: Any, crowd: type[Crowd]
 ) -> None:
-    settings.USE_TZ, settings.TIME_ZONE = zone, "Asia/Tokyo"
-    assert "01/01/1970 9 a.m." in page(admin_client.get(LIST))
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    assert written in page(admin_client.get(LIST))

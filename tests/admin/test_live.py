@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,8 +12,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from mcp_transport import Context, bootstrap, operations, tool
-from mcp_transport.consumers import DashboardConsumer, LiveConsumer, SessionConsumer
+from mcp_transport import Context, operations, tool
+from mcp_transport.consumers import SessionConsumer
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
 from tests.admin.sockets import CLOSED, following, heard, socket
@@ -24,6 +24,8 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 LOOKS = "looks at the payloads"
 
 Ask = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 @pytest.fixture
@@ -37,14 +39,6 @@ def tools(declarations: Any, gate: Gate) -> None:
 
 
 @pytest.fixture
-async def endpoint(tools: None, gate: Gate) -> AsyncIterator[Endpoint]:
-    served = bootstrap.endpoint()
-    yield served
-    gate.open.set()
-    await served.stop()
-
-
-@pytest.fixture
 async def visitor(endpoint: Endpoint, gate: Gate) -> Visitor:
     """A client in the middle of a call."""
     visitor = Visitor(endpoint, HOSTILE, "ann")
@@ -52,18 +46,6 @@ async def visitor(endpoint: Endpoint, gate: Gate) -> Visitor:
     await visitor.call("talk", id=HOSTILE)
     await gate.wait(gate.entered)
     return visitor
-
-
-@pytest.fixture
-def boss(transactional_db: None, client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (LiveConsumer, DashboardConsumer):
-        monkeypatch.setattr(kind, "interval", 0.001)
 
 
 @pytest.fixture(params=["poll", "socket"])
@@ -98,26 +80,17 @@ async def test_news_are_told(ask: Ask, boss: Client, visitor: Visitor) -> None:
 
 
 async def test_only_what_is_new_is_told_again(ask: Ask, boss: Client, visitor: Visitor) -> None:
-    news = await ask(boss, visitor)
-    assert len(news["messages"]) == 1
-    assert (await ask(boss, visitor, cursor=news["cursor"]))["messages"] == []
-    assert len((await ask(boss, visitor, cursor="garbage"))["messages"]) == 1
-
-
-async def test_cursor_is_of_one_user_and_one_session(
-    ask: Ask, boss: Client, visitor: Visitor, endpoint: Endpoint
-) -> None:
-    cursor = (await ask(boss, visitor))["cursor"]
-    await aside(boss.force_login, await User.objects.acreate_superuser("other"))
-    assert len((await ask(boss, visitor, cursor=cursor))["messages"]) == 1
-
-
-async def test_page_goes_on_where_it_was_loaded(ask: Ask, boss: Client, visitor: Visitor) -> None:
     text = page(await aside(boss.get, visitor.url()))
     assert f'data-address="{visitor.url("live")}"' in text
     assert text.count('<li data-number="1">') == 1
-    [cursor] = re.findall(r'data-cursor="([^"]+)"', text)
-    assert (await ask(boss, visitor, cursor=cursor))["messages"] == []
+    [loaded] = re.findall(r'data-cursor="([^"]+)"', text)
+    news = await ask(boss, visitor)
+    assert len(news["messages"]) == 1
+    for cursor in (news["cursor"], loaded):
+        assert (await ask(boss, visitor, cursor=cursor))["messages"] == []
+    assert len((await ask(boss, visitor, cursor="garbage"))["messages"]) == 1
+    await aside(boss.force_login, await User.objects.acreate_superuser("other"))
+    assert len((await ask(boss, visitor, cursor=loaded))["messages"]) == 1, "a cursor is one user's"
 
 
 async def test_a_cursor_in_an_address_is_not_read(ask: Ask, boss: Client, visitor: Visitor) -> None:
@@ -128,25 +101,19 @@ async def test_a_cursor_in_an_address_is_not_read(ask: Ask, boss: Client, visito
         assert len((await heard(opened))["messages"]) == 1
 
 
-@pytest.mark.parametrize("message", ["{", "[]", "1", '"a"', '{"cursor": 1}', "{}", "[" * 100_000])
-async def test_a_first_message_of_another_kind_is_no_cursor(message: str, boss: Client, visitor: Visitor) -> None:
-    opened = socket(boss, visitor.url("live"))
-    assert (await opened.connect())[0]
-    await opened.send_to(text_data=message)
-    assert len((await heard(opened))["messages"]) == 1
-    for word in ("later", "much later"):
-        await opened.send_to(text_data=word)
-    await opened.disconnect()
-
-
-async def test_a_page_that_says_nothing_is_told_from_the_beginning(
+async def test_a_first_message_of_another_kind_is_no_cursor(
     boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SessionConsumer, "patience", 0.001)
-    opened = socket(boss, visitor.url("live"))
-    assert (await opened.connect())[0]
-    assert len((await heard(opened))["messages"]) == 1
-    await opened.disconnect()
+    for message in (None, "{", "[]", "1", '"a"', '{"cursor": 1}', "{}", "[" * 100_000):
+        opened = socket(boss, visitor.url("live"))
+        assert (await opened.connect())[0]
+        if message is not None:  # a page that says nothing is told from the beginning, too
+            await opened.send_to(text_data=message)
+        assert len((await heard(opened))["messages"]) == 1, message
+        for word in ("later", "much later"):
+            await opened.send_to(text_data=word)
+        await opened.disconnect()
 
 
 # -- payloads ----------------------------------------------------------------------------------------------
@@ -184,7 +151,8 @@ def looks(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_looking_is_logged_once_for_each_page(
     ask: Ask, boss: Client, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "mcp_transport")
+    caplog.set_level(logging.DEBUG)
+    caplog.clear()
     text = page(await aside(boss.get, visitor.url()))
     [plain] = re.findall(r'data-cursor="([^"]+)"', text)
     await ask(boss, visitor, cursor=plain)
@@ -198,11 +166,6 @@ async def test_looking_is_logged_once_for_each_page(
     assert looks(caplog) == [line]
     await ask(boss, visitor, cursor=plain, payloads="1")  # by hand, without the page
     assert looks(caplog) == [line, line]
-
-
-async def test_no_payload_is_logged(boss: Client, visitor: Visitor, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    caplog.clear()
     assert "&quot;method&quot;:&quot;notifications/message" in page(
         await aside(boss.get, f"{visitor.url()}?payloads=1")
     )
@@ -262,6 +225,6 @@ async def test_session_that_is_over_is_the_end(boss: Client, visitor: Visitor) -
     assert (await aside(boss.get, visitor.url("live"))).json() == {"over": True}
 
 
-@pytest.mark.parametrize("key", ["x", "a" * 26, "A" * 5000])
-def test_what_is_no_session_is_over(key: str, admin_client: Client, endpoint: Endpoint) -> None:
-    assert admin_client.get(f"/admin/mcp_transport/session/{key}/live/").json() == {"over": True}
+def test_what_is_no_session_is_over(admin_client: Client, endpoint: Endpoint) -> None:
+    for key in ("x", "a" * 26, "A" * 5000):
+        assert admin_client.get(f"/admin/mcp_transport/session/{key}/live/").json() == {"over": True}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
-from mcp_transport import Context, bootstrap, tool
+from mcp_transport import Context, tool
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.canaries import PLANTED
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 from tests.support.visits import LIST, Visitor, elsewhere, ids, messages, page
+
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,10 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def tools(declarations: Any, gate: Gate) -> None:
+def tools(declarations: Any, gate: Gate, server: RedisServer, settings: Any) -> None:
+    server.cli("flushall")
+    settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}}
+
     @tool(read_only=True)  # so that what it is called with is stored with the session
     async def wait(ctx: Context, note: str = "") -> str:
         await ctx.report_progress(1)
@@ -33,26 +37,10 @@ def tools(declarations: Any, gate: Gate) -> None:
 
 
 @pytest.fixture
-async def endpoint(server: RedisServer, settings: Any, tools: None, gate: Gate) -> AsyncIterator[Endpoint]:
-    server.cli("flushall")
-    settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"}}
-    served = bootstrap.endpoint()
-    yield served
-    gate.open.set()
-    await served.stop()
-
-
-@pytest.fixture
 async def visitor(endpoint: Endpoint) -> Visitor:
     visitor = Visitor(endpoint, "desk", "ann")
     await visitor.open({"roots": {}})
     return visitor
-
-
-@pytest.fixture
-def boss(transactional_db: None, client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
 
 
 async def test_sessions_are_listed_and_found(boss: Client, visitor: Visitor) -> None:

@@ -62,28 +62,28 @@ def test_echoed_token_is_hidden(nodes: Nodes) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "url",
     [
-        ["mcp.example.com"],
-        ["ftp://mcp.example.com/mcp"],
-        ["http://me:secret@127.0.0.1/mcp"],
-        ["http://127.0.0.1/mcp?token=secret"],
-        ["http://127.0.0.1:99999/mcp"],
-        ["http://127.0.0.1/mcp\n"],
-        ["http://127.0.0.1/mcp", "--idle=0"],
-        ["http://127.0.0.1/mcp", "--expect-nodes=-1"],
-        ["http://127.0.0.1/mcp", "--token=secret\nX: y"],
-        ["http://127.0.0.1/mcp", "--token=secrét"],
-        ["http://127.0.0.1/mcp", "--origin=https://ü.example"],
-        ["http://127.0.0.1/mcp", "--origin=x"],
-        ["http://127.0.0.1/mcp", "--origin=https://x/y"],
-        ["http://127.0.0.1/mcp", "--origin=https://me:secret@x"],
-        ["http://127.0.0.1/mcp", "--origin=*"],
-        ["http://127.0.0.1/mcp", "--origin="],
-        ["http://127.0.0.1/mcp", "--origin=https://x", "--origin=null"],
+        "mcp.example.com",
+        "ftp://mcp.example.com/mcp",
+        "http://me:secret@127.0.0.1/mcp",
+        "http://127.0.0.1/mcp?token=secret",
+        "http://127.0.0.1:99999/mcp",
+        "http://127.0.0.1/mcp\n",
     ],
 )
-def test_what_cannot_be_meant_is_refused(words: list[str]) -> None:
+def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
     with pytest.raises(CommandError) as refused:
-        run(*words)
+        run(url)
+    assert "secr" not in str(refused.value)
+
+
+ORIGINS = ("https://ü.example", "x", "https://x/y", "https://me:secret@x", "*", "")
+OPTIONS = ["--idle=0", "--expect-nodes=-1", "--token=secret\nX: y", "--token=secrét"]
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, *(f"--origin={origin}" for origin in ORIGINS), "--origin=null"])
+def test_an_option_that_cannot_be_meant_is_refused(option: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        run("http://127.0.0.1/mcp", "--origin=https://x", option)
     assert "secr" not in str(refused.value)

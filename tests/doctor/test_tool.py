@@ -8,6 +8,7 @@ from mcp_transport import server
 from mcp_transport.contrib import doctor
 from mcp_transport.contrib.doctor.apps import DoctorConfig
 from mcp_transport.contrib.doctor.events import INTERVAL_SECONDS, _node, mcp_doctor_events
+from mcp_transport.declarations import Declarations
 from mcp_transport.doctor.examination import TOOL
 from mcp_transport.doctor.rules.streams import INTERVAL
 
@@ -18,7 +19,7 @@ def test_both_sides_agree() -> None:
 
 
 def test_the_app_declares_it_as_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "declared", server.Declarations())
+    monkeypatch.setattr(server, "declared", Declarations())
     assert TOOL not in server.declared.tools
     DoctorConfig("mcp_transport.contrib.doctor", doctor).ready()
     annotations = server.declared.tools[TOOL].annotations

@@ -34,17 +34,9 @@ def having(found: dict[str, Finding], status: Status) -> set[str]:
     return {id for id, finding in found.items() if finding.status is status}
 
 
-# -- good paths ------------------------------------------------------------------------------------------
-
-GOOD: dict[str, Callable[[Nodes], FaultyNginx | HAProxy]] = {
-    "nginx": lambda nodes: FaultyNginx(nodes.ports),
-    "haproxy": lambda nodes: HAProxy(nodes.ports),
-}
-
-
-@pytest.mark.parametrize("way", GOOD)
-async def test_nothing_is_found_on_a_good_path(nodes: Nodes, way: str) -> None:
-    with GOOD[way](nodes) as proxy:
+@pytest.mark.parametrize("way", [FaultyNginx, HAProxy])
+async def test_nothing_is_found_on_a_good_path(nodes: Nodes, way: type[FaultyNginx | HAProxy]) -> None:
+    with way(nodes.ports) as proxy:
         found = await findings(proxy.url, nodes=2)
     assert {finding for finding in found.values() if finding.status is not Status.OK} == set()
     assert found["nodes"].seen == "2 answered to 12 fresh connections"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 from tests.support.nginx import Nginx
 from tests.support.processes import LOOPBACK, Process, program
@@ -28,6 +27,7 @@ class FaultyNginx(Nginx):
         return text.replace("client_max_body_size", f"{self.server_lines}\n        client_max_body_size")
 
 
+BODY_LIMIT = "http-request deny deny_status 413 if { req.hdr_val(content-length) gt 16777216 }"
 HAPROXY = """\
 global
     maxconn 200
@@ -48,9 +48,6 @@ backend nodes
 """
 
 
-BODY_LIMIT = "http-request deny deny_status 413 if { req.hdr_val(content-length) gt 16777216 }"
-
-
 class HAProxy(Process):
     """HAProxy in front of nodes, taking them in turn."""
 
@@ -69,17 +66,9 @@ class HAProxy(Process):
 
     def command(self) -> list[str]:
         servers = "\n".join(f"    server node{port} {LOOPBACK}:{port}" for port in self.ports)
-        configuration: Path = self.folder / "haproxy.cfg"
-        configuration.write_text(
-            HAPROXY.format(
-                address=LOOPBACK,
-                port=self.port,
-                servers=servers,
-                option=self.option or "",
-                rule=self.rule or "",
-                limit=self.limit,
-            )
-        )
+        configuration = self.folder / "haproxy.cfg"
+        changed = {"option": self.option, "rule": self.rule, "limit": self.limit}
+        configuration.write_text(HAPROXY.format(address=LOOPBACK, port=self.port, servers=servers, **changed))
         return [program("haproxy"), "-db", "-f", str(configuration)]
 
     def is_ready(self) -> bool:

@@ -1,0 +1,34 @@
+"""Backends whose sessions are made up; settings name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_transport.backends.base import Overview, Page
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.protocol.session import Session
+
+
+class Unlisted(MemoryBackend):
+    """A backend that cannot list."""
+
+    supports_listing = False
+
+    async def overview(self) -> Overview:
+        raise NotImplementedError
+
+
+class Crowd(MemoryBackend):
+    """A backend with 250 sessions, which counts them exactly or not, and remembers what it was asked."""
+
+    exact = True
+    asked: tuple[int, int, SessionQuery, str]
+
+    async def sessions(self, offset: int = 0, limit: int = 100, query: Any = None, order: str = "") -> Page:
+        type(self).asked = (offset, limit, query, order)
+        everybody = [
+            Session(key=f"{at:026}", protocol_version="x", last_seen=1.0, calls=at % 2, streams=3, errors=5)
+            for at in range(250)
+        ]
+        return Page(tuple(everybody[offset : offset + limit]), 250, self.exact)
