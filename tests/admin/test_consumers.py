@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 
 from mcp_transport.admin import live
 from mcp_transport.consumers import DashboardConsumer, LiveConsumer
+from mcp_transport.routing import websocket
 from tests.admin.sockets import CLOSED, following, heard, socket
 from tests.support.visits import LIST, aside
 
@@ -62,8 +63,9 @@ async def test_admin_may_be_mounted_anywhere(boss: Client) -> None:
 
 @pytest.mark.parametrize("place", ["dashboard/", "a/live/", f"{'A' * 26}/live/x", f"x{'A' * 26}/live/"])
 async def test_nothing_else_is_a_socket(place: str, boss: Client) -> None:
+    scope = socket(boss, LIST + place).scope
     with pytest.raises(ValueError, match="No route found"):
-        await opens(boss, LIST + place)
+        await websocket(scope, None, None)
 
 
 async def test_without_a_login_of_its_own_it_is_closed() -> None:

@@ -157,7 +157,7 @@ def _session(number: int) -> Session:
         initialized=number % 50 > 0,
         node=f"n{number % 5}",
         created=now - number % 9 * 6 * 3600,
-        last_seen=now - number % 3 * 600,
+        last_seen=now + 600 - number % 3 * 1200,  # a third of them stay active while the tests run
         ends=now + 86_400,
     )
 

@@ -44,13 +44,10 @@ def test_session_is_called_by_its_short_id() -> None:
     assert str(Session(key="ABCDEFGHIJKLMNOPQRSTUVWXYZ")) == "abcdefghij"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "apps",
-    [
-        ["mcp_transport"],
-        ["django.contrib.contenttypes", "mcp_transport"],
-        ["django.contrib.contenttypes", "django.contrib.auth", "mcp_transport"],
-    ],
+    [["mcp_transport"], ["django.contrib.contenttypes", "django.contrib.auth", "mcp_transport"]],
     ids=len,
 )
 def test_neither_users_nor_the_admin_are_needed(apps: list[str]) -> None:

@@ -71,6 +71,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProce
 # -- what is emitted starts --------------------------------------------------------------------------------
 
 
+@pytest.mark.servers
 def test_the_unit_starts_the_project(shop: tuple[Path, CompletedProcess[str]]) -> None:
     folder, _ = shop
     unit = units.parsed((folder / "deploy/systemd/mcp@.service").read_text())
@@ -79,6 +80,7 @@ def test_the_unit_starts_the_project(shop: tuple[Path, CompletedProcess[str]]) -
         assert called(node.port) == {"result": 5}
 
 
+@pytest.mark.servers
 def test_the_image_starts_the_project(shop: tuple[Path, CompletedProcess[str]]) -> None:
     folder, _ = shop
     text = (folder / "deploy/docker/Dockerfile").read_text()
@@ -188,7 +190,7 @@ def test_the_endpoint_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytes
     fresh.append(urls, 'urlpatterns += [path("own/mcp", include(("mcp_transport.urls", "own")))]\n')
     fresh.append(folder / "moved/asgi.py", MOUNTED)
     monkeypatch.syspath_prepend(folder)
-    names = {"settings_module": "moved.settings", "application": "moved.asgi:application"}
+    names: dict[str, Any] = {"settings_module": "moved.settings", "application": "moved.asgi:application"}
     found = preflight.run(Deployment(policy=Policy(), path="/own/mcp", **names))
     assert found.paths == ["/api/mcp", "/own/mcp", "/tools/mcp"]
 
@@ -196,6 +198,7 @@ def test_the_endpoint_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytes
 # -- what cannot work is said ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[str]]) -> None:
     folder, done = shop
     written = sorted(str(path.relative_to(folder)) for path in (folder / "deploy").rglob("*") if path.is_file())
@@ -208,6 +211,7 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
     assert [topic for topic, line in zip(topics, lines, strict=True) if topic in line] == [*topics]
 
 
+@pytest.mark.slow
 def test_settings_for_production_are_not_warned(shop: tuple[Path, CompletedProcess[str]]) -> None:
     folder, _ = shop
     (folder / "shop/production.py").write_text(f"from shop.settings import *\n{fresh.PRODUCTION}")
@@ -344,6 +348,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
 # -- static files ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.servers
 def test_nginx_serves_what_the_project_has_collected(tmp_path: Path) -> None:
     need("nginx")
     folder = fresh.project(tmp_path / "shop", more='STATIC_ROOT = BASE_DIR / "collected"\n')
@@ -351,7 +356,7 @@ def test_nginx_serves_what_the_project_has_collected(tmp_path: Path) -> None:
     words = ("nginx", "--no-preflight", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")
     assert fresh.manage(folder, "mcp_deploy", *words).returncode == 0
     emitted = (folder / "deploy/nginx/nginx.conf").read_text()
-    options = {"directory": str(folder), "static_url": "/static/", "static_root": "collected"}
+    options: dict[str, Any] = {"directory": str(folder), "static_url": "/static/", "static_root": "collected"}
     with Nginx([1], **options) as nginx:
         [part] = re.findall(r"^ {8}location /static/ {\n.*?}\n", nginx.emitted(), re.M | re.S)
         assert part in emitted

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from mcp_transport.deployment import Deployment, emit
@@ -41,6 +42,7 @@ def checked(folder: Path, exprs: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603
 
 
+@pytest.mark.servers
 def test_promtool_can_read_every_query(tmp_path: Path) -> None:
     need("promtool")
     read = checked(tmp_path, queries())

@@ -36,12 +36,14 @@ def faults(text: str, folder: Path) -> list[str]:
     return [f"{item['plugin']}: {item['reason']}" for item in json.loads(found.stdout)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
 @pytest.mark.parametrize("affinity", AFFINITIES)
 def test_gixy_finds_no_fault(affinity: str, tls: bool, tmp_path: Path) -> None:
     assert faults(configuration(affinity=affinity, tls=tls), tmp_path) == []
 
 
+@pytest.mark.slow
 def test_gixy_finds_faults(tmp_path: Path) -> None:
     text = configuration().replace("server_tokens off;", "server_tokens on;").replace("Host $host", "Host $http_host")
     assert {fault.partition(":")[0] for fault in faults(text, tmp_path)} == {"version_disclosure", "host_spoofing"}

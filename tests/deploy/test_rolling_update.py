@@ -122,6 +122,8 @@ async def replaced_behind_haproxy(node: Host, proxy: HAProxy) -> float:
     return await node.stop_and_start()
 
 
+@pytest.mark.servers
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "replaced"),
     [(Nginx, replaced_behind_nginx), (HAProxy, replaced_behind_haproxy)],

@@ -10,6 +10,8 @@ import urllib.request
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
 from tests.support.cluster.nodes import Site
@@ -60,6 +62,8 @@ class Prometheus(Process):
         return found
 
 
+@pytest.mark.servers
+@pytest.mark.slow
 async def test_what_nodes_count_arrives_in_the_record() -> None:
     need("redis-server", "prometheus")
     with Site(mcp={"DRAIN_SECONDS": 1}) as site:

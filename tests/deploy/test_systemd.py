@@ -43,6 +43,7 @@ def installed(folder: Path, edit: tuple[str, str] = ("", ""), **options: object)
     return folder
 
 
+@pytest.mark.servers
 @every_server
 def test_systemd_finds_no_fault(server: str, tmp_path: Path) -> None:
     need("systemd-analyze")
@@ -50,6 +51,7 @@ def test_systemd_finds_no_fault(server: str, tmp_path: Path) -> None:
     assert analyze("verify", "./mcp@8000.service", "./mcp.target", folder=folder) == (0, "")
 
 
+@pytest.mark.servers
 def test_one_node_may_do(tmp_path: Path) -> None:
     need("systemd-analyze")
     folder = installed(tmp_path, nodes=1, most_nodes=1)
@@ -58,6 +60,7 @@ def test_one_node_may_do(tmp_path: Path) -> None:
     assert (target["Unit.Wants"], target["Unit.Description"]) == (["mcp@8000.service"], ["mcp on 1 port"])
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize(
     ("edit", "fault"),
     [
@@ -72,6 +75,7 @@ def test_systemd_finds_a_fault(edit: tuple[str, str], fault: str, tmp_path: Path
     assert fault in said
 
 
+@pytest.mark.servers
 def test_node_can_do_little(tmp_path: Path) -> None:
     need("systemd-analyze")
     folder = installed(tmp_path)

@@ -18,7 +18,8 @@ Lines = dict[str, list[str]]
 
 def parsed(text: str) -> Lines:
     """Return what a unit says."""
-    section, found = "", {}
+    section = ""
+    found: Lines = {}
     for line in text.splitlines():
         if line.startswith("["):
             section = line.strip("[]")

@@ -276,7 +276,7 @@ def test_judgement(rule: Callable[[Seen], Finding], status: str, observed: Seen)
         (
             streams.event_spacing,
             spaced(NAGLE),
-            "50 of 100 events came together with the one before, after up to 40 ms",
+            "50 of 100 events came together with the one before, after up to 40",
         ),
         (streams.first_event, seen(held=heard(seconds=2.5)), "GET: no byte within 2.5 s"),
         (streams.idle, seen(held=heard((0.5, PRIMING), seconds=5.5, end="closed")), "after 5.5 s, 5.0 s after its"),

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from mcp_transport import Context, tool
-
-
-@tool
-async def tick(ctx: Context, steps: int, pause: float) -> str:
-    """Report progress every so often, saying when each report was sent."""
-    for step in range(1, steps + 1):
-        await asyncio.sleep(pause)
-        await ctx.report_progress(step, steps, repr(time.time()))
-    return "over"
 
 
 @tool
@@ -29,3 +19,11 @@ async def brood(ctx: Context, seconds: float) -> str:
     await ctx.report_progress(0, 1, "well")
     await asyncio.sleep(seconds)
     return "well thought"
+
+
+@tool
+async def tick(ctx: Context, steps: int) -> str:
+    """Report progress at once."""
+    for step in range(1, steps + 1):
+        await ctx.report_progress(step, steps)
+    return "over"
