@@ -1,4 +1,4 @@
-"""An operator's day: see a session, watch its call, cancel that, end the session."""
+"""An operator's day, with a mouse and without: see a session, watch its call, cancel that, end the session."""
 
 from __future__ import annotations
 
@@ -74,3 +74,39 @@ async def test_who_may_only_look_finds_nothing_to_press(browser: Browser, stage:
         stage.allow("seen", 2)
         assert await call == "2 orders imported"
     assert heidi.complaints == []
+
+
+# -- the Tab key, the space bar and Enter are enough ---------------------------------------------------------
+
+
+async def test_a_session_is_ended_by_keyboard_alone(grace: Visitor, stage: AdminStage) -> None:
+    async with stage.agent() as agent:
+        page = grace.page
+        await grace.press_tab_until(await grace.find(agent.short_id))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name=agent.short_id)).to_be_visible()
+        await grace.settle()
+        await grace.press_tab_until(page.get_by_role("link", name="End this session"))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("Are you sure")).to_be_visible()
+        await grace.press_tab_until(page.get_by_role("button", name="Yes, end"))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("1 session was ended.")).to_be_visible()
+        with pytest.raises(MCPError):
+            await agent.call("search_products", text="mugs")
+        assert agent.statuses[-1] == 404
+
+
+async def test_a_selection_is_ended_by_keyboard_alone(grace: Visitor, stage: AdminStage) -> None:
+    async with stage.agent() as agent:
+        page = grace.page
+        await grace.find(agent.short_id)
+        await grace.press_tab_until(page.get_by_role("checkbox", name=f"Select session {agent.short_id}"))
+        await page.keyboard.press("Space")
+        await page.get_by_role("button", name="End selected sessions").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("Are you sure")).to_be_visible()
+        await grace.press_tab_until(page.get_by_role("link", name="No, take me back"))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("search")).to_be_visible()
+        assert await agent.call("search_products", text="mugs") == "nothing is called mugs"

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.browser.site.policy import POLICY
+from tests.browser.site import POLICY
 from tests.browser.site.prepare import PASSWORD, STAFF
 from tests.support.node import Node
 from tests.support.processes import program
@@ -44,16 +44,8 @@ __all__ = [
     "visitor",
 ]
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+FLAGS = [f"--{name}" for name in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run")]
+FLAGS += [f"--disable-{name}" for name in ("background-networking", "component-update", "sync")]
 LIST = "/admin/mcp_transport/session/"
 PATIENCE = 15.0
 TABS = 150

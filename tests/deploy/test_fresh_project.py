@@ -17,7 +17,6 @@ import yaml
 from django.core.management import CommandError, call_command
 
 from mcp_transport.deployment import TARGETS, Deployment, preflight, project
-from mcp_transport.deployment.advice import advice
 from mcp_transport.protocol.policy import Policy
 from tests.deploy import fresh, units
 from tests.deploy.proxies import Nginx
@@ -72,22 +71,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProce
 
 
 @pytest.mark.servers
-def test_the_unit_starts_the_project(shop: tuple[Path, CompletedProcess[str]]) -> None:
+@pytest.mark.parametrize("by_unit", [True, False])
+def test_what_is_emitted_starts_the_project(shop: tuple[Path, CompletedProcess[str]], by_unit: bool) -> None:
     folder, _ = shop
-    unit = units.parsed((folder / "deploy/systemd/mcp@.service").read_text())
-    variables = dict(pair.split("=", 1) for line in unit["Service.Environment"] for pair in line.split())
-    with Started(folder, shlex.split(unit["Service.ExecStart"][0]), variables) as node:
-        assert called(node.port) == {"result": 5}
-
-
-@pytest.mark.servers
-def test_the_image_starts_the_project(shop: tuple[Path, CompletedProcess[str]]) -> None:
-    folder, _ = shop
-    text = (folder / "deploy/docker/Dockerfile").read_text()
-    assert re.findall(r"DJANGO_SETTINGS_MODULE=(\S+)", text) == ["shop.settings"]
-    places = {"0.0.0.0": LOOPBACK, "8000": "%i"}  # noqa: S104
-    line = [places.get(word, word) for word in json.loads(text.rpartition("\nCMD ")[2])]
-    with Started(folder, line, {}) as node:
+    if by_unit:
+        unit = units.parsed((folder / "deploy/systemd/mcp@.service").read_text())
+        variables = dict(pair.split("=", 1) for line in unit["Service.Environment"] for pair in line.split())
+        line = shlex.split(unit["Service.ExecStart"][0])
+    else:
+        text = (folder / "deploy/docker/Dockerfile").read_text()
+        assert re.findall(r"DJANGO_SETTINGS_MODULE=(\S+)", text) == ["shop.settings"]
+        places = {"0.0.0.0": LOOPBACK, "8000": "%i"}  # noqa: S104
+        variables, line = {}, [places.get(word, word) for word in json.loads(text.rpartition("\nCMD ")[2])]
+    with Started(folder, line, variables) as node:
         assert called(node.port) == {"result": 5}
 
 
@@ -137,10 +133,7 @@ def test_an_application_that_cannot_be_served_has_a_fault(application: str, faul
 
 def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
     for words, said in (
-        (
-            ["--application", "shop.nope:application"],
-            "--application: shop.nope:application cannot be served (",
-        ),
+        (["--application", "shop.nope:application"], "--application: shop.nope:application cannot be served ("),
         (["--settings-module", "shop.nope"], "--settings-module: shop.nope cannot be found"),
     ):
         with pytest.raises(CommandError, match=f"^{re.escape(said)}") as refused:
@@ -150,30 +143,32 @@ def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "deploy").exists()
 
 
-@pytest.mark.parametrize(
-    ("settings_module", "file"),
-    [("shop.settings", "shop/asgi.py"), ("shop.settings.base", "shop/asgi.py"), ("settings", "asgi.py")],
-)
-def test_the_application_has_a_usual_file(settings_module: str, file: str) -> None:
-    assert project.usual_application(settings_module) == file
+def test_the_application_has_a_usual_file() -> None:
+    for settings_module, file in {
+        "shop.settings": "shop/asgi.py",
+        "shop.settings.base": "shop/asgi.py",
+        "settings": "asgi.py",
+    }.items():
+        assert project.usual_application(settings_module) == file
 
 
-@pytest.mark.parametrize(
-    ("directory", "hidden"),
-    [
-        ("/home/x/shop", "/home"),
-        ("/root/shop", "/root"),
-        ("/run/user/1000/shop", "/run/user"),
-        ("/tmp/shop", "/tmp"),  # noqa: S108
-        ("/var/tmp/shop", "/var/tmp"),  # noqa: S108
-        ("/homes/shop", ""),
-        ("/srv/home/shop", ""),
-    ],
-)
-def test_a_folder_that_units_do_not_see_is_warned_of(directory: str, hidden: str, tmp_path: Path) -> None:
+HIDDEN = {
+    "/home/x/shop": "/home",
+    "/root/shop": "/root",
+    "/run/user/1000/shop": "/run/user",
+    "/tmp/shop": "/tmp",  # noqa: S108
+    "/var/tmp/shop": "/var/tmp",  # noqa: S108
+    "/homes/shop": "",
+    "/srv/home/shop": "",
+}
+
+
+@pytest.mark.parametrize("directory", HIDDEN)
+def test_a_folder_that_units_do_not_see_is_warned_of(directory: str, tmp_path: Path) -> None:
     for target in ("systemd", "nginx"):
         said = deployed(target, "-o", str(tmp_path), "--directory", directory)
-        assert (f"do not see {hidden} of the machine" in said) is bool(hidden and target == "systemd")
+        is_warned = f"do not see {HIDDEN[directory]} of the machine" in said
+        assert is_warned is bool(HIDDEN[directory] and target == "systemd")
 
 
 MOUNTED = """
@@ -227,59 +222,6 @@ def test_a_check_says_nothing_of_the_project() -> None:
     assert (out.getvalue(), err.getvalue()) == ("", "")
 
 
-EVERY = {*TARGETS}
-RUN = {"docker", "compose", "kubernetes", "systemd"}
-CONTAINERS = RUN - {"systemd"}
-PROXIES = {"nginx", "haproxy"}
-LOCMEM = {"backend": "memory", "cache": "LocMemCache"}
-FILES = {"backend": "cache", "cache": "FileBasedCache"}
-TABLE = {"backend": "cache", "cache": "DatabaseCache"}
-SITE = {"has_static_files": True}
-
-
-@pytest.mark.parametrize(
-    ("found", "options", "told"),
-    [
-        ({}, {}, {}),
-        ({"backend": "redis", "cache": "RedisCache"}, {}, {}),
-        ({"settings_fault": "KeyError: 'KEY'", "is_debug": True}, {}, {"--secrets": RUN}),
-        ({"is_debug": True}, {}, {"DEBUG": RUN}),
-        ({"has_host": False}, {}, {"ALLOWED_HOSTS": RUN | PROXIES}),
-        ({"knows_https": False}, {}, {"SECURE_PROXY_SSL_HEADER": RUN | PROXIES}),
-        ({"knows_https": False}, {"tls": False}, {}),
-        ({"has_example_key": True}, {}, {"SECRET_KEY": RUN}),
-        (LOCMEM, {}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
-        (LOCMEM, {"nodes": 1}, {}),
-        ({"paths": ["/mcp"]}, {}, {}),
-        ({"paths": ["/api/mcp"]}, {}, {"--path /api/mcp": {*PROXIES, "compose", "kubernetes"}}),
-        ({"paths": ["/api/mcp"]}, {"path": "/api/mcp"}, {}),
-        (LOCMEM, {"affinity": "session"}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
-        (FILES, {}, {"files of one machine": {"compose", "kubernetes"} | PROXIES, "not shared": {"systemd"}}),
-        (TABLE, {}, {"not shared": (RUN | PROXIES) - {"docker"}}),
-        (TABLE, {"affinity": "session"}, {}),
-        (
-            {"sqlite": {"default": "/srv/db.sqlite3"}},
-            {},
-            {"neither share": CONTAINERS, "/var/lib": {"systemd"}},
-        ),
-        ({"sqlite": {"default": "/var/lib/mcp/db.sqlite3"}}, {}, {"neither share": CONTAINERS}),
-        (SITE, {}, {"STATIC_ROOT": RUN | PROXIES}),
-        ({**SITE, "static_root": "static"}, {}, {"WhiteNoise": {"kubernetes", "haproxy"}}),
-        ({**SITE, "serves_static_files": True}, {}, {}),
-    ],
-)
-def test_each_target_is_warned_of_what_matters_to_it(
-    found: dict[str, Any], options: dict[str, Any], told: dict[str, set[str]]
-) -> None:
-    deployment = Deployment(policy=Policy(), **options)
-    for target in EVERY:
-        sentences = advice(deployment, preflight.ProjectReport(**found), {target})
-        assert [topic for topic, targets in told.items() if target in targets] == [
-            topic for topic in told for sentence in sentences if topic in sentence
-        ], target
-        assert len(sentences) == sum(target in targets for targets in told.values())
-
-
 # -- what refers to each other -----------------------------------------------------------------------------
 
 
@@ -328,18 +270,12 @@ def test_a_folder_elsewhere_is_to_be_moved(tmp_path: Path, monkeypatch: pytest.M
     assert "dockerfile: deploy/docker/Dockerfile" in (tmp_path / "elsewhere/compose/compose.yaml").read_text()
 
 
-@pytest.mark.parametrize("output", ["my ops", "ops;rm", "öps:x"])
-def test_a_folder_that_no_file_could_name_is_refused(
-    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CommandError, match=r"^--output: "):
-        deployed("docker", "-o", output)
+    for output in ("my ops", "ops;rm", "öps:x"):  # no file could name it
+        with pytest.raises(CommandError, match=r"^--output: "):
+            deployed("docker", "-o", output)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "ops").write_text("")
     with pytest.raises(CommandError, match=r"^--output: .*ops"):
         deployed("docker", "-o", "ops")

@@ -10,19 +10,10 @@ FOLDER = Path(os.environ["SITE_FOLDER"])
 SECRET_KEY = "a secret of these tests alone, and long enough for Django's check"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
-INSTALLED_APPS = [
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "channels",
-    "mcp_transport",
-    "tests.browser.site",
-]
+_CONTRIB = ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")
+INSTALLED_APPS = [*(f"django.contrib.{name}" for name in _CONTRIB), "channels", "mcp_transport", "tests.browser.site"]
 MIDDLEWARE = [
-    "tests.browser.site.policy.content_security_policy",
+    "tests.browser.site.urls.content_security_policy",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -7,4 +7,4 @@ from tests.browser.site.settings import INSTALLED_APPS as _APPS
 from tests.browser.site.settings import MIDDLEWARE as _MIDDLEWARE
 
 INSTALLED_APPS = ["unfold", *_APPS, "mcp_transport.contrib.audit", "mcp_transport.contrib.tokens"]
-MIDDLEWARE = [name for name in _MIDDLEWARE if "policy" not in name]
+MIDDLEWARE = [name for name in _MIDDLEWARE if "security_policy" not in name]
