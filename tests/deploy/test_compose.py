@@ -19,8 +19,8 @@ from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.docker import health_check
 from mcp_transport.protocol.policy import Policy
 from tests.support.processes import program
-from tests.support.redis.server import RedisServer
 from tests.support.programs import need
+from tests.support.redis.server import RedisServer
 
 BIN = Path(sys.executable).parent
 SECONDS = 20.0

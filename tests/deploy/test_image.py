@@ -29,8 +29,8 @@ from mcp_transport.deployment.values import SERVERS
 from tests.support.cluster.client import Client
 from tests.support.cluster.stage import assert_lost, events_of, some_events, until
 from tests.support.processes import LOOPBACK, ROOT, free_port, program
-from tests.support.redis.server import RedisServer
 from tests.support.programs import need
+from tests.support.redis.server import RedisServer
 from tests.support.wire import PATIENCE
 
 pytestmark = pytest.mark.slow_deploy

@@ -22,8 +22,8 @@ from tests.deploy.proxies import HAProxy, Nginx, Proxy
 from tests.deploy.units import Unit
 from tests.support.cluster.load import Load
 from tests.support.processes import ROOT, start_all, stop_all
-from tests.support.redis.server import RedisServer
 from tests.support.programs import lacking, need
+from tests.support.redis.server import RedisServer
 
 SITE = "tests.deploy.showcase"
 POLICY = Policy(drain=5.0, lease=2.0, sse_after=0.2, retry_ms=100)

@@ -16,8 +16,8 @@ from mcp_transport.protocol.policy import Policy
 from tests.deploy.units import Unit
 from tests.support.cluster.client import Client
 from tests.support.cluster.stage import events_of, some_events
-from tests.support.redis.server import RedisServer
 from tests.support.programs import lacking, need
+from tests.support.redis.server import RedisServer
 
 SITE = "tests.deploy.showcase"
 NEEDS = {"gunicorn": "uvicorn_worker", "granian": "uvloop"}

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.node import Node
 from tests.support.processes import start_all, stop_all
-from tests.support.redis.server import RedisServer
 from tests.support.programs import need
+from tests.support.redis.server import RedisServer
 
 PAGES = "https://app.example"
 LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})
