@@ -31,7 +31,7 @@ def main(tenants: list[str]) -> None:
 
 
 def _tenant(name: str) -> dict[str, str]:
-    from django_tenants.utils import tenant_context
+    from django_tenants.utils import tenant_context  # type: ignore[import-untyped]
 
     from tests.projects.sites.tenants.models import Domain, Shop
 

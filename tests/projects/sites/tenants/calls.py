@@ -1,5 +1,7 @@
 """What surrounds each call."""
 
+# mypy: disable-error-code="import-untyped, attr-defined"
+# (the package that it builds on has no types)
 from __future__ import annotations
 
 from collections.abc import Iterator
