@@ -107,7 +107,11 @@ async def test_a_host_is_known_when_django_knows_it(in_process: InProcess, adapt
         (("Host", INNER), ("X-Host", PUBLIC)),
     ]
     for allowed in ALLOWED:
-        changes = {"ALLOWED_HOSTS": list(allowed), "DEBUG": not allowed, "USE_X_FORWARDED_HOST": is_believed}
+        changes: dict[str, Any] = {
+            "ALLOWED_HOSTS": list(allowed),
+            "DEBUG": not allowed,
+            "USE_X_FORWARDED_HOST": is_believed,
+        }
         async with serving(adapter, **changes) as direct:
             for lines in cases:
                 scope = scope_of(Request(method="OPTIONS", headers=lines))
@@ -122,7 +126,11 @@ async def test_a_host_over_wsgi_is_known_when_django_knows_it(is_believed: bool)
     cases += [{"HTTP_HOST": INNER, "HTTP_X_FORWARDED_HOST": host} for host in HOSTS]
     cases += [{"SERVER_NAME": PUBLIC}, {"SERVER_NAME": "evil.example"}, {"SERVER_PORT": "8000"}]
     for allowed in ALLOWED:
-        changes = {"ALLOWED_HOSTS": list(allowed), "DEBUG": not allowed, "USE_X_FORWARDED_HOST": is_believed}
+        changes: dict[str, Any] = {
+            "ALLOWED_HOSTS": list(allowed),
+            "DEBUG": not allowed,
+            "USE_X_FORWARDED_HOST": is_believed,
+        }
         with override_settings(MIDDLEWARE=[], **changes):
             for environ in cases:
                 expected = 204 if django_takes(RequestFactory().options("/mcp", **environ)) else 400
@@ -193,7 +201,7 @@ ORIGINS = [f"{scheme}://{PUBLIC}{port}" for scheme in ("http", "https") for port
 async def test_what_django_takes_for_the_own_origin_may_call(
     in_process: InProcess, adapter: str, header: Any, is_believed: bool
 ) -> None:
-    changes = {
+    changes: dict[str, Any] = {
         "ALLOWED_HOSTS": [PUBLIC, "127.0.0.1"],
         "USE_X_FORWARDED_HOST": is_believed,
         "USE_X_FORWARDED_PORT": is_believed,
@@ -291,6 +299,10 @@ async def test_the_scheme_is_known_where_the_resource_url_tells_it(
     in_process: InProcess, adapter: str, url: str, host: str, header: Any, lines: Lines, refused: set[str]
 ) -> None:
     hosts = [PUBLIC, "127.0.0.1", "[::1]", "localhost"]
-    changes = {"ALLOWED_HOSTS": hosts, "SECURE_PROXY_SSL_HEADER": header, "MCP_TRANSPORT": {"RESOURCE_URL": url}}
+    changes: dict[str, Any] = {
+        "ALLOWED_HOSTS": hosts,
+        "SECURE_PROXY_SSL_HEADER": header,
+        "MCP_TRANSPORT": {"RESOURCE_URL": url},
+    }
     async with serving(adapter, **changes) as direct:
         assert await refused_schemes(direct, host, lines) == refused

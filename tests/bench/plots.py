@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
 from pathlib import Path
 
 import matplotlib
@@ -82,7 +83,7 @@ def transports(results: Results) -> Figure:
 def _lines(axis: Axes, results: Results, servers: list[Server], fact: str) -> None:
     counts = results.counts("clients", f" {fact}")
     for number, server in enumerate(servers):
-        values = [results.get(server.name, "clients", f"{count} {fact}") for count in counts]
+        values = [results.get(server.name, "clients", f"{count} {fact}") or nan for count in counts]
         style = "-" if server.kind == "ours" else "--"
         axis.plot(counts, values, style, marker="o", markersize=3, color=f"C{number}", label=server.title)
     axis.set_xscale("log", base=4)

@@ -121,7 +121,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needed.add("async-timeout")  # for 3.11.2, which this interpreter need not be
     run(
         *(*pip, "download", "--only-binary", ":all:", "--python-version", PYTHON),
-        *("--find-links", folder, "--dest", folder, *sorted(needed)),
+        *("--find-links", str(folder), "--dest", str(folder), *sorted(needed)),
     )
     (folder / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
     return folder

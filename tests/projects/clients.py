@@ -54,8 +54,8 @@ class Caller:
         """Call a tool; a JSON-RPC error, or none at all, is an outcome, too."""
         outcome = Outcome()
 
-        async def on_progress(done: float, total: float | None, message: str | None) -> None:
-            outcome.progress.append(done)
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            outcome.progress.append(progress)
 
         try:
             async with asyncio.timeout(CALL_SECONDS):
@@ -78,8 +78,8 @@ async def caller(site: Site, path: str, era: str, **options: Any) -> AsyncIterat
     limits = httpx2.Limits(max_connections=None if site.project.streams else WSGI_CONNECTIONS)
     made: list[Caller] = []
 
-    async def on_log(message: Any) -> None:
-        made[0].logs.append(message.data)
+    async def on_log(params: Any) -> None:
+        made[0].logs.append(params.data)
 
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60, limits=limits, trust_env=False, verify=False) as http,

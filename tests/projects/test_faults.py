@@ -102,7 +102,9 @@ async def test_no_call_keeps_a_connection_while_it_waits_for_another_one(varied:
         asked += [me.call("for_async_readers") for me in (one, two) for _ in range(CALLS)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
     # Where they wait for each other, the pool gives up after its timeout.
-    faults = [answer for answer in answers if isinstance(answer, MCPError) or getattr(answer, "protocol_error", "")]
+    faults = [
+        answer for answer in answers if isinstance(answer, MCPError) or bool(getattr(answer, "protocol_error", ""))
+    ]
     assert not faults
 
 

@@ -7,7 +7,7 @@ from django.core.asgi import get_asgi_application
 
 from mcp_transport.asgi import mount
 
-if settings.IS_TRACED:
+if getattr(settings, "IS_TRACED", False):
     from opentelemetry.instrumentation.django import DjangoInstrumentor
 
     DjangoInstrumentor().instrument()

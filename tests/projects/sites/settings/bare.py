@@ -6,5 +6,5 @@ from tests.projects.sites.settings.base import *  # noqa: F403 (settings are nam
 from tests.projects.sites.settings.base import DAPHNE
 
 INSTALLED_APPS = [*DAPHNE, "mcp_transport", "tests.projects.sites"]
-MIDDLEWARE: list[str] = []
+MIDDLEWARE = []
 MCP_TRANSPORT = {"NAME": "bare", "VERSION": "1.0", "AUTHENTICATORS": [None]}

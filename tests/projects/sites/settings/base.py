@@ -41,8 +41,6 @@ WSGI_APPLICATION = "tests.projects.sites.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 MCP_TRANSPORT: dict[str, Any] = {"NAME": "project", "VERSION": "1.0", "AUTHENTICATORS": ["token", "user", None]}
-IS_TRACED = False
-"""Whether OpenTelemetry's middleware, which is not asynchronous, is installed."""
 
 
 def postgres(alias: str = "default", **settings: Any) -> dict[str, Any]:
