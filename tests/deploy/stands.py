@@ -18,20 +18,35 @@ Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class Stand:
-    """Reads a request, then behaves."""
+    """Says on /readyz whether it is ready; reads any other request, then behaves."""
 
     def __init__(self, behave: Behaviour) -> None:
         self.requests: list[str] = []
+        self.is_ready = True
         self._behave = behave
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def listen(self) -> int:
+        """Begin to listen; return the port."""
+        self._server = await asyncio.start_server(self, LOOPBACK, 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Refuse connections, and cut those there are."""
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._server.wait_closed()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = re.search(r"(?i)^content-length: (\d+)", head, re.M)
                 await reader.readexactly(int(length[1]) if length else 0)
                 if head.startswith("GET /readyz "):
-                    writer.write(OK)
+                    writer.write(OK if self.is_ready else BUSY)
                 else:
                     self.requests.append(head)
                     await self._behave(writer)
@@ -56,24 +71,27 @@ async def die(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+def named(name: str) -> Behaviour:
+    """Return what answers with a name."""
+    return saying(f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode())
+
+
 @asynccontextmanager
 async def behind(
-    kind: type[Proxy], *behaviours: Behaviour, dead: int = 0
-) -> AsyncIterator[tuple[list[Stand], Client]]:
+    kind: type[Proxy], *behaviours: Behaviour, dead: int = 0, ready: bool = True
+) -> AsyncIterator[tuple[list[Stand], Client, Proxy]]:
     """Run stands behind a proxy, and so many ports besides that refuse."""
-    stands = [Stand(behave) for behave in behaviours]
-    servers = [await asyncio.start_server(stand, LOOPBACK, 0) for stand in stands]
-    gone = [await asyncio.start_server(Stand(die), LOOPBACK, 0) for _ in range(dead)]
-    proxy = kind([server.sockets[0].getsockname()[1] for server in [*gone, *servers]])
-    for server in gone:
-        server.close()
-        await server.wait_closed()
+    gone, stands = [Stand(die) for _ in range(dead)], [Stand(behave) for behave in behaviours]
+    for stand in stands:
+        stand.is_ready = ready
+    proxy = kind([await stand.listen() for stand in (*gone, *stands)])
+    for stand in gone:
+        await stand.stop()
     try:
         await asyncio.to_thread(proxy.start)
         async with Client(proxy.port) as client:
-            yield stands, client
+            yield stands, client, proxy
     finally:
         await asyncio.to_thread(proxy.stop)
-        for server in servers:
-            server.close()
-            await server.wait_closed()
+        for stand in stands:
+            await stand.stop()

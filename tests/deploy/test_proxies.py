@@ -159,7 +159,7 @@ async def test_headers_go_through(proxy: Proxy) -> None:
 async def test_nodes_are_not_asked_to_compress_the_endpoints_answers(proxy: Proxy) -> None:
     wishes = ("Accept-Encoding", "gzip, br")
     assert (await echo(proxy.port, wishes))["accept-encoding"] == ["gzip, br"], "pages may be"
-    async with behind(type(proxy), saying(OK)) as ([stand], client):
+    async with behind(type(proxy), saying(OK)) as ([stand], client, _):
         for path in ("/mcp", "/mcp/", "/mcp?x=1", "/pages/mcp"):
             await client.send(Request(method="GET", path=path, headers=(HOST, wishes)))
     asked = ["accept-encoding: gzip, br" in head.lower() for head in stand.requests]
@@ -215,7 +215,7 @@ async def test_websocket_goes_through(proxy: Proxy) -> None:
 
 @every_kind
 async def test_post_goes_on_where_a_node_refuses_the_connection(kind: type[Proxy]) -> None:
-    async with behind(kind, saying(OK), dead=1) as ([stand], client):
+    async with behind(kind, saying(OK), dead=1) as ([stand], client, _):
         for _ in range(6):
             assert (await client.send(POST)).status == 200
         assert len(stand.requests) == 6
@@ -223,7 +223,7 @@ async def test_post_goes_on_where_a_node_refuses_the_connection(kind: type[Proxy
 
 @every_kind
 async def test_post_is_not_sent_again_and_get_is(kind: type[Proxy]) -> None:
-    async with behind(kind, die, saying(OK)) as (stands, client):
+    async with behind(kind, die, saying(OK)) as (stands, client, _):
         posts = [(await client.send(POST)).status for _ in range(6)]
         assert posts.count(502) == len(stands[0].requests) > 0
         assert sum(len(stand.requests) for stand in stands) == 6
@@ -232,10 +232,10 @@ async def test_post_is_not_sent_again_and_get_is(kind: type[Proxy]) -> None:
 
 @every_kind
 async def test_refusal_reaches_the_client_where_no_node_takes_a_request(kind: type[Proxy]) -> None:
-    async with behind(kind, saying(BUSY), saying(OK)) as (_, client):
+    async with behind(kind, saying(BUSY), saying(OK)) as (_, client, _):
         assert {(await client.send(GET)).status for _ in range(6)} == {200}
         assert {(await client.send(POST)).status for _ in range(6)} == {200, 503}
-    async with behind(kind, saying(BUSY), saying(BUSY)) as (_, client):
+    async with behind(kind, saying(BUSY), saying(BUSY)) as (_, client, _):
         for request in 3 * [GET, POST]:
             answer = await client.send(request)
             assert (answer.status, answer.headers["retry-after"]) == (503, "7")
@@ -274,7 +274,7 @@ async def test_address_stays_at_a_node_if_it_shall(kind: type[Proxy], nodes: lis
 @every_kind
 @pytest.mark.parametrize("affinity", ["session", "address"])
 async def test_affinity_gives_way_where_a_node_is_gone(kind: type[Proxy], affinity: str) -> None:
-    async with behind(kind, saying(OK), dead=1) as (_, client):
+    async with behind(kind, saying(OK), dead=1) as (_, client, _):
         for number in range(8):
             request = POST.adding(("Mcp-Session-Id", f"session-{number}"))
             assert (await client.send(request)).status == 200
