@@ -12,9 +12,9 @@ import pytest
 from mcp_transport.doctor.findings import Finding
 from mcp_transport.doctor.fixes import FIXES
 from mcp_transport.doctor.judgement import RULES, judge
-from mcp_transport.doctor.report import lines, plain, record
+from mcp_transport.doctor.report import lines, record
 from mcp_transport.doctor.rules import access, reaching, sessions, streams
-from mcp_transport.doctor.seen import TLS, Answer, Asked, Heard, Seen, Visit, frames_of
+from mcp_transport.doctor.seen import TLS, Answer, Asked, Heard, Seen, Visit
 
 URL = "https://mcp.example.com/mcp"
 NOW = 1_800_000_000.0
@@ -338,10 +338,6 @@ def test_what_a_server_says_cannot_control_a_terminal_or_repeat_a_secret() -> No
     assert "token-1" not in repr(observed.asked)
 
 
-def test_long_texts_are_cut() -> None:
-    assert len(plain("x" * 10_000)) == 300
-
-
 def test_report_counts() -> None:
     findings = [rule(observed) for rule, _, observed in CASES]
     *_, last = lines(URL, findings)
@@ -349,22 +345,3 @@ def test_report_counts() -> None:
     assert told == {status: sum(case[1] == status for case in CASES) for status in told}
     assert record(URL, findings)["problem"] is True
     assert record(URL, findings[:2])["problem"] is False
-
-
-def test_events_are_found_wherever_they_are_cut() -> None:
-    text = b": hi\r\n\r\nid: 1\r\ndata: {}\r\n\r\n" + PRIMING.encode()
-    for cut in range(len(text)):
-        frames = frames_of([(1.0, text[:cut]), (2.0, text[cut:])])
-        told = [(frame.is_comment, frame.id, frame.data) for frame in frames]
-        assert told == [(True, "", ""), (False, "1", "{}"), (False, "g-0", "")]
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"[" * 200_000, b"\xff"])
-def test_bodies_that_are_no_message(body: bytes) -> None:
-    assert Answer(status=200, body=body).message == {}
-
-
-def test_message_is_the_last_event_of_a_stream() -> None:
-    head = {"content-type": "text/event-stream; charset=utf-8"}
-    body = b'data: {"method": "x"}\n\ndata: {"id": 1, "result": {}}\n\n: bye\n\n'
-    assert Answer(status=200, headers=head, body=body).message == {"id": 1, "result": {}}
