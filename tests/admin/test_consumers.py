@@ -32,8 +32,7 @@ async def opens(client: Client, place: str, **options: Any) -> bool:
     """Tell whether a socket is accepted; one that is not is closed before that."""
     tried = socket(client, place, **options)
     is_open, _ = await tried.connect(5)
-    if is_open:
-        await tried.disconnect()
+    await tried.disconnect()
     return bool(is_open)
 
 

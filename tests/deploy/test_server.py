@@ -75,3 +75,7 @@ def test_no_server_is_killed_before_its_workers() -> None:
         given = deployment(server)
         words = command(given)
         assert given.drain < int(words[words.index(word) + 1]) < given.grace - given.pre_stop
+    given = deployment("uvicorn")
+    words = command(given)
+    # Counted from when the node has drained: this package takes SIGTERM first.
+    assert int(words[words.index("--timeout-graceful-shutdown") + 1]) + given.drain == given.server_end
