@@ -225,7 +225,8 @@ class ComposedRedis(RedisServer):
 
     def command(self) -> list[str]:
         *shell, script = (word.replace("$$", "$") for word in composed()["services"]["redis"]["command"])
-        return [*shell, f"{script} --bind 127.0.0.1 --port {self.port} --dir {self.folder}"]
+        own = f"--bind 127.0.0.1 --port {self.port} --unixsocket {self.socket} --dir {self.folder}"
+        return [*shell, f"{script} {own}"]
 
     def environment(self) -> dict[str, str]:
         path = f"{os.environ['PATH']}:{Path(program('redis-server')).parent}"
