@@ -55,8 +55,8 @@ def text_of(answer: Answer) -> str:
     return text
 
 
-async def opened(endpoint: Endpoint, user: Any = None, **options: Any) -> SessionClient:
-    """Open a session of 2025-11-25 whose client declares every capability."""
-    client = SessionClient(endpoint, user=user)
+async def opened(endpoint: Endpoint, user: Any = None, version: str = "2025-11-25", **options: Any) -> SessionClient:
+    """Open a session whose client declares every capability."""
+    client = SessionClient(endpoint, version, user=user)
     await client.open(**options)
     return client

@@ -86,8 +86,20 @@ class Answer:
             self._ready = [piece + b"\n\n" for piece in chunk.split(b"\n\n") if piece]
         return parse_frame(self._ready.pop(0)) if self._ready else None
 
-    async def message(self) -> dict[str, Any] | None:
-        """Return the next JSON-RPC message, skipping comments and priming events; None at the end."""
+    async def event(self) -> Frame:
+        """Return the next frame, which must come."""
+        frame = await self.frame()
+        assert frame is not None, "the stream ended"
+        return frame
+
+    async def message(self) -> dict[str, Any]:
+        """Return the next JSON-RPC message, which must come; comments and priming events are skipped."""
+        message = await self.next_message()
+        assert message is not None, "the stream ended"
+        return message
+
+    async def next_message(self) -> dict[str, Any] | None:
+        """Return the next JSON-RPC message, None at the end."""
         while (frame := await self.frame()) is not None:
             if frame.data:
                 return frame.message
@@ -100,7 +112,7 @@ class Answer:
     async def messages(self) -> list[dict[str, Any]]:
         """Return everything until the stream ends."""
         found = []
-        while (message := await self.message()) is not None:
+        while (message := await self.next_message()) is not None:
             found.append(message)
         return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
@@ -21,6 +22,15 @@ from tests.support.tools import KEYS, Gate, build_tools
 async def authenticate(request: HTTPRequest) -> Principal:
     """Believe the request's user, which these tests set to a name."""
     return Principal("test", request.user, name=request.user) if request.user else ANONYMOUS
+
+
+def endpoint_of(
+    server: Any, clock: FakeClock, policy: Policy | None = None, backend: Backend | None = None
+) -> Endpoint:
+    """Build an endpoint that whoever builds it has to stop."""
+    policy = policy or Policy()
+    store = backend or MemoryBackend(policy, clock.now)
+    return Endpoint(Kernel(server), store, policy, keys=KEYS, authenticate=authenticate, clock=clock)
 
 
 @pytest.fixture
@@ -42,17 +52,8 @@ async def build_endpoint(clock: FakeClock, gate: Gate) -> AsyncIterator[BuildEnd
     built: list[Endpoint] = []
 
     def build(backend: Any = None, server: Any = None, **changes: Any) -> Endpoint:
-        policy = Policy(**changes)
-        endpoint = Endpoint(
-            Kernel(server or build_tools(gate)),
-            backend or MemoryBackend(policy, clock.now),
-            policy,
-            keys=KEYS,
-            authenticate=authenticate,
-            clock=clock,
-        )
-        built.append(endpoint)
-        return endpoint
+        built.append(endpoint_of(server or build_tools(gate), clock, Policy(**changes), backend))
+        return built[-1]
 
     yield build
     gate.open.set()

@@ -26,6 +26,11 @@ class FlakyBackend(MemoryBackend):
         """Operations that wait, and for what."""
         self.calls: list[str] = []
 
+    def hold(self, operation: str) -> None:
+        """Have an operation wait from now on, and forget what was called before."""
+        self.held[operation] = asyncio.Event()
+        self.calls.clear()
+
     def __getattribute__(self, name: str) -> Any:
         member = super().__getattribute__(name)
         if name not in _OPERATIONS:

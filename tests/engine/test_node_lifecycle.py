@@ -1,4 +1,4 @@
-"""A node's life: one on each loop, started by its first request, stopped without leaving anything."""
+"""A node's life: one on each loop, started by its first request, ready or not, stopped without leaving anything."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from mcp.server.lowlevel.server import Server
 
+from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.observer import Happening
+from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.inbox import Drain
-from tests.support.client import SessionClient, request, send, send_sessionless, silent, text_of
-from tests.support.clock import settle
+from tests.support.calls import opened
+from tests.support.client import Answer, SessionClient, request, send, send_sessionless, silent, text_of
+from tests.support.clock import FakeClock, settle
+from tests.support.endpoint import BuildEndpoint, endpoint_of
 from tests.support.stores import FlakyBackend
 from tests.support.tools import Gate, build_tools
 
 ADD = {"name": "add", "arguments": {"a": 1, "b": 2}}
-INITIALIZE = request(
-    "initialize",
-    {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
-)
+CLIENT = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 
 
 class Lifespan:
@@ -56,45 +58,42 @@ async def lifespan(gate: Gate) -> Lifespan:
 
 
 @pytest.fixture
-async def store(endpoint: Any, clock: Any) -> FlakyBackend:
-    return FlakyBackend(endpoint.policy, clock.now)
-
-
-@pytest.fixture
-async def lived(build_endpoint: Any, store: FlakyBackend, gate: Gate, lifespan: Lifespan) -> Any:
+async def lived(build_endpoint: BuildEndpoint, store: FlakyBackend, gate: Gate, lifespan: Lifespan) -> Endpoint:
     """An endpoint whose server has a lifespan."""
     return build_endpoint(store, build_tools(gate, lifespan=lifespan))
 
 
-async def add(endpoint: Any) -> Any:
+async def add(endpoint: Endpoint) -> Answer:
     return await send_sessionless(endpoint, "tools/call", ADD)
-
-
-def tasks() -> set[asyncio.Task[Any]]:
-    return asyncio.all_tasks()
 
 
 # -- starting -----------------------------------------------------------------------------------------
 
 
-async def test_nothing_starts_before_the_first_request(lived, lifespan, store):
-    await settle()
+async def test_nothing_starts_before_the_first_request_that_is_served(
+    lived: Endpoint, lifespan: Lifespan, store: FlakyBackend
+) -> None:
+    assert (await send(lived, raw=b"{")).status == 400
+    await lived.stop()
     assert (lifespan.events, store.calls) == ([], [])
 
 
-async def test_the_lifespan_is_entered_once_for_many_requests(lived, lifespan, store):
+async def test_the_lifespan_is_entered_once_for_many_requests_and_left_by_the_first_stop(
+    lived: Endpoint, lifespan: Lifespan, store: FlakyBackend
+) -> None:
     answers = await asyncio.gather(*(add(lived) for _ in range(5)))
     await add(lived)
     assert [text_of(answer.json) for answer in answers] == ["3"] * 5
     assert (lifespan.events, store.calls.count("start")) == (["entered"], 1)
+    for _ in range(2):
+        await lived.stop()
+    assert (lifespan.events, store.calls.count("stop")) == (["entered", "left"], 1)
+    assert text_of((await add(lived)).json) == "3", "a request after a stop begins anew"
+    await lived.stop()
+    assert lifespan.events == ["entered", "left"] * 2
 
 
-async def test_a_refused_request_starts_nothing(lived, lifespan):
-    assert (await send(lived, raw=b"{")).status == 400
-    assert lifespan.events == []
-
-
-async def test_each_loop_has_a_node_of_its_own(endpoint):
+async def test_each_loop_has_a_node_of_its_own(endpoint: Endpoint) -> None:
     async def elsewhere() -> tuple[str, str]:
         node = await endpoint.node()
         answer = await add(endpoint)
@@ -104,13 +103,19 @@ async def test_each_loop_has_a_node_of_its_own(endpoint):
     here = await endpoint.node()
     assert await endpoint.node() is here
     there, text = await asyncio.to_thread(asyncio.run, elsewhere())
-    assert there != here.id
-    assert text == "3"
+    assert (there != here.id, text) == (True, "3")
     assert text_of((await add(endpoint)).json) == "3"
     assert await endpoint.node() is here
 
 
-async def test_a_stop_on_one_loop_leaves_the_streams_of_another(endpoint):
+def test_a_node_of_a_closed_loop_is_forgotten() -> None:
+    endpoint = endpoint_of(build_tools(Gate()), FakeClock())
+    for _ in range(4):
+        asyncio.run(endpoint.node())
+    assert len(endpoint.nodes) == 1
+
+
+async def test_a_stop_on_one_loop_leaves_the_streams_of_another(endpoint: Endpoint) -> None:
     listening = {"notifications": {"toolsListChanged": True}}
     answer = await send_sessionless(endpoint, "subscriptions/listen", listening)
     await answer.message()
@@ -124,10 +129,12 @@ async def test_a_stop_on_one_loop_leaves_the_streams_of_another(endpoint):
     await asyncio.to_thread(asyncio.run, elsewhere())
     assert in_between.is_set()
     await send_sessionless(endpoint, "tools/call", {"name": "announce", "arguments": {}})
-    assert (await answer.message()).get("method") == "notifications/tools/list_changed"
+    assert (await answer.message())["method"] == "notifications/tools/list_changed"
 
 
-async def test_a_start_that_failed_is_tried_again_by_the_next_request(lived, lifespan, store):
+async def test_a_start_that_failed_is_tried_again_by_the_next_request(
+    lived: Endpoint, lifespan: Lifespan, store: FlakyBackend
+) -> None:
     lifespan.failures = 1
     failed = await add(lived)
     assert (failed.status, failed.error_code) == (500, -32603)
@@ -138,45 +145,52 @@ async def test_a_start_that_failed_is_tried_again_by_the_next_request(lived, lif
     assert store.calls.count("start") == store.calls.count("stop"), "a node that never began stays registered"
 
 
-async def test_a_store_that_is_away_at_the_start_is_tried_again(lived, store):
+async def test_a_store_that_is_away_at_the_start_is_tried_again(lived: Endpoint, store: FlakyBackend) -> None:
     store.away = {"*"}
-    answer = await send(lived, body=INITIALIZE)
+    answer = await send(lived, body=request("initialize", CLIENT))
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
     store.away.clear()
-    assert (await send(lived, body=INITIALIZE)).status == 200
+    assert (await send(lived, body=request("initialize", CLIENT))).status == 200
 
 
-async def test_a_start_goes_on_when_its_first_request_leaves(lived, lifespan):
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_a_start_goes_on_when_its_first_request_leaves(
+    lived: Endpoint, lifespan: Lifespan, failures: int
+) -> None:
     lifespan.may_enter.clear()
+    lifespan.failures = failures
     first = asyncio.ensure_future(add(lived))
     await asyncio.wait_for(lifespan.entering.wait(), 5)
     first.cancel()
     await asyncio.wait([first])
     lifespan.may_enter.set()
+    if failures:
+        await settle()
+        assert await lived.why_not_ready() == ""
     assert text_of((await add(lived)).json) == "3"
     assert lifespan.events == ["entered"]
 
 
-async def test_a_start_that_failed_after_its_request_left_is_tried_again_by_the_next(lived, lifespan):
-    lifespan.may_enter.clear()
-    lifespan.failures = 1
-    first = asyncio.ensure_future(add(lived))
-    await asyncio.wait_for(lifespan.entering.wait(), 5)
-    first.cancel()
-    await asyncio.wait([first])
-    lifespan.may_enter.set()
-    await settle()
-    assert await lived.why_not_ready() == ""
-    assert (await add(lived)).status == 200
+async def test_a_lifespan_that_is_cancelled_is_an_error_and_no_hang() -> None:
+    @asynccontextmanager
+    async def lifespan(server: Server[Any]) -> AsyncIterator[Any]:
+        raise asyncio.CancelledError
+        yield
+
+    kernel = Kernel(Server("cancelled", lifespan=lifespan))
+    with pytest.raises(RuntimeError, match="lifespan"):
+        async with asyncio.timeout(5):
+            await kernel.enter_lifespan(asyncio.get_running_loop().create_task)
 
 
 # -- stopping -----------------------------------------------------------------------------------------
 
 
-async def test_a_stop_ends_everything(lived, lifespan, clock, gate, store):
-    before = tasks()
-    client = SessionClient(lived)
-    await client.open()
+async def test_a_stop_ends_everything(
+    lived: Endpoint, lifespan: Lifespan, clock: FakeClock, gate: Gate, store: FlakyBackend
+) -> None:
+    before = asyncio.all_tasks()
+    client = await opened(lived)
     stream = await client.get()
     await stream.frame()
     call = await silent(clock, gate.entered, client.call("blocked"))
@@ -187,51 +201,19 @@ async def test_a_stop_ends_everything(lived, lifespan, clock, gate, store):
     assert await stream.messages() == []
     assert not any("result" in message for message in await call.messages())
     assert "result" in (await listener.messages())[-1]
-    assert lifespan.events[0] == "entered"
-    assert len(lifespan.events) == 2
-    assert tasks() - before == set(), "tasks outlive their node"
+    assert lifespan.events == ["entered", "left after the handlers"]
+    assert asyncio.all_tasks() - before == set(), "tasks outlive their node"
     assert store.calls.count("stop") == 1
 
 
-async def test_the_lifespan_is_left_after_the_handlers(lived, lifespan, gate):
-    client = SessionClient(lived)
-    await client.open()
-    task = asyncio.ensure_future(client.call("blocked"))
-    await gate.wait(gate.entered)
-    await lived.stop()
-    assert gate.cancelled
-    assert lifespan.events == ["entered", "left after the handlers"]
-    await asyncio.wait([task], timeout=5)
+async def test_a_stop_leaves_sessions_to_the_other_nodes(here: SessionClient, there: dict[str, Any]) -> None:
+    await here.endpoint.stop()
+    assert (await here.request("ping", **there)).status == 200
 
 
-async def test_a_stop_without_a_start_does_nothing(lived, lifespan, store):
-    await lived.stop()
-    assert (lifespan.events, store.calls) == ([], [])
-
-
-async def test_a_second_stop_does_nothing(lived, lifespan, store):
-    await add(lived)
-    await lived.stop()
-    await lived.stop()
-    assert (lifespan.events, store.calls.count("stop")) == (["entered", "left"], 1)
-
-
-async def test_a_request_after_a_stop_begins_anew(lived, lifespan):
-    await add(lived)
-    await lived.stop()
-    assert text_of((await add(lived)).json) == "3"
-    await lived.stop()
-    assert lifespan.events == ["entered", "left"] * 2
-
-
-async def test_a_stop_leaves_sessions_to_the_other_nodes(lived, build_endpoint, store):
-    client = SessionClient(lived)
-    await client.open()
-    await lived.stop()
-    assert (await client.request("ping", endpoint=build_endpoint(store))).status == 200
-
-
-async def test_a_stop_while_the_store_is_away_still_leaves_the_lifespan(lived, lifespan, store):
+async def test_a_stop_while_the_store_is_away_still_leaves_the_lifespan(
+    lived: Endpoint, lifespan: Lifespan, store: FlakyBackend
+) -> None:
     await add(lived)
     store.away = {"*"}
     await lived.stop()
@@ -239,16 +221,38 @@ async def test_a_stop_while_the_store_is_away_still_leaves_the_lifespan(lived, l
     assert lifespan.events == ["entered", "left"]
 
 
+async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(
+    client: SessionClient, endpoint: Endpoint
+) -> None:
+    answer = await client.call("count", {"steps": 2})
+    await answer.event()
+    await settle()
+    [call] = (await endpoint.node()).running
+    call.abandon("the server stopped", Happening.ABANDONED)
+    call.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/message"}')
+    await call.exchange().notify("notifications/message", {})
+    assert "error" in (await answer.messages())[-1]
+
+
+def test_a_private_kernel_leaves_the_announcements_of_the_live_one_alone() -> None:
+    server = build_tools(Gate())
+    live = Kernel(server)
+    Kernel(server, announces=False)
+    assert server._subscriptions is live.bus
+
+
 # -- readiness ----------------------------------------------------------------------------------------
 
 
-async def test_it_is_ready_before_and_after_the_first_request(lived):
+async def test_it_is_ready_before_and_after_the_first_request(lived: Endpoint) -> None:
     assert await lived.why_not_ready() == ""
     await add(lived)
     assert await lived.why_not_ready() == ""
 
 
-async def test_it_is_not_ready_while_the_store_is_away(lived, store, caplog):
+async def test_it_is_not_ready_while_the_store_is_away(
+    lived: Endpoint, store: FlakyBackend, caplog: pytest.LogCaptureFixture
+) -> None:
     store.away = {"*"}
     assert await lived.why_not_ready() == "the session store cannot be reached"
     assert "this process is not ready: the store is away" in caplog.text
@@ -256,7 +260,9 @@ async def test_it_is_not_ready_while_the_store_is_away(lived, store, caplog):
     assert await lived.why_not_ready() == ""
 
 
-async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_ready(lived, store):
+async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_ready(
+    lived: Endpoint, store: FlakyBackend
+) -> None:
     store.away = {"start"}
     await add(lived)
     assert await lived.why_not_ready() == "the session store cannot be reached"
@@ -266,7 +272,7 @@ async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_re
     assert await store.send(node.id, Drain())
 
 
-async def test_it_is_not_ready_while_it_stops(lived, lifespan):
+async def test_it_is_not_ready_while_it_stops(lived: Endpoint, lifespan: Lifespan) -> None:
     await add(lived)
     lifespan.may_leave.clear()
     stopping = asyncio.ensure_future(lived.stop())
@@ -275,18 +281,3 @@ async def test_it_is_not_ready_while_it_stops(lived, lifespan):
     lifespan.may_leave.set()
     await stopping
     assert reason == "draining"
-
-
-async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(endpoint, gate):
-    client = SessionClient(endpoint)
-    await client.open()
-    answer = await client.call("count", {"steps": 2})
-    assert await answer.frame() is not None
-    await settle()
-    node = await endpoint.node()
-    [call] = node.running
-    call.abandon("the server stopped", Happening.ABANDONED)
-    call.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/message"}')
-    await call.exchange().notify("notifications/message", {})
-    messages = await answer.messages()
-    assert "error" in messages[-1]
