@@ -112,7 +112,7 @@ def test_a_node_of_a_closed_loop_is_forgotten() -> None:
     endpoint = endpoint_of(build_tools(Gate()), FakeClock())
     for _ in range(4):
         asyncio.run(endpoint.node())
-    assert len(endpoint.nodes) == 1
+    assert len(endpoint._nodes) == 1
 
 
 async def test_a_stop_on_one_loop_leaves_the_streams_of_another(endpoint: Endpoint) -> None:

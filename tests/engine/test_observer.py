@@ -13,6 +13,7 @@ from mcp_transport.protocol.session import session_key, short_id
 
 ID = "an-id-that-a-client-sends"
 KEY = session_key(ID)
+NAMES = "taken_over superseded fenced abandoned rerun given_up expired lost refilled rehydrated node_lost drained"
 
 
 @pytest.fixture(autouse=True)
@@ -20,35 +21,20 @@ def everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "mcp_transport")
 
 
-every_happening = pytest.mark.parametrize("happening", Happening)
+def test_each_happening_is_one_line_and_one_count(caplog: pytest.LogCaptureFixture) -> None:
+    for happening in Happening:
+        caplog.clear()
+        observer = Observer()
+        observer.happened(happening, KEY, stream="s1", node="n2")
+        level, text = _LINES[happening]
+        line = f"{happening}: {text} session={short_id(KEY)} stream=s1 node=n2"
+        assert caplog.record_tuples == [("mcp_transport.engine.observer", level, line)]
+        assert observer.counts == {**dict.fromkeys(Happening, 0), happening: 1}, "observers count for themselves"
 
 
-@every_happening
-def test_each_happening_is_one_line_and_one_count(happening: Happening, caplog: pytest.LogCaptureFixture) -> None:
-    observer = Observer()
-    observer.happened(happening, KEY, stream="s1", node="n2")
-    level, text = _LINES[happening]
-    assert [(line.name, line.levelno, line.getMessage()) for line in caplog.records] == [
-        ("mcp_transport.engine.observer", level, f"{happening}: {text} session={short_id(KEY)} stream=s1 node=n2")
-    ]
-    assert observer.counts == {**dict.fromkeys(Happening, 0), happening: 1}
-
-
-def test_names_are_the_ones_that_are_promised() -> None:
-    names = "taken_over superseded fenced abandoned rerun given_up expired lost refilled rehydrated node_lost drained"
-    assert list(Observer().counts) == names.split() == [*Happening] == [*_LINES]
-
-
-def test_every_name_is_counted_from_the_beginning() -> None:
-    assert list(Observer().counts.values()) == [0] * len(Happening)
-
-
-def test_observers_count_for_themselves() -> None:
-    first, second = Observer(), Observer()
-    for _ in range(3):
-        first.happened(Happening.LOST)
-    second.happened(Happening.LOST)
-    assert (first.counts["lost"], second.counts["lost"]) == (3, 1)
+def test_names_are_the_ones_that_are_promised_and_counted_from_the_beginning() -> None:
+    assert list(Observer().counts) == NAMES.split() == [*Happening] == [*_LINES]
+    assert set(Observer().counts.values()) == {0}
 
 
 def test_what_costs_a_client_something_is_a_warning() -> None:

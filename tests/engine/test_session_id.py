@@ -55,8 +55,11 @@ def noise(length: int, seed: int = 1) -> str:
     return "".join(random.Random(seed).choices(BASE64URL, k=length))  # noqa: S311
 
 
-def reopened(session: Session, keys: tuple[bytes, ...] = (NEW,)) -> Session | None:
-    return unseal(seal(session, keys), keys, session.principal, NOW)
+def reopened(session: Session) -> Session:
+    """Return what a session's id says of it."""
+    rebuilt = unseal(seal(session, [NEW]), [NEW], session.principal, NOW)
+    assert rebuilt is not None
+    return rebuilt
 
 
 def sealed(content: bytes, key: bytes = NEW, label: bytes = module._LABEL) -> str:
@@ -88,10 +91,9 @@ def test_session_is_rebuilt_from_its_id_alone() -> None:
     )
 
 
-@pytest.mark.parametrize("version", sessionful(tuple(REVISIONS)))
-def test_each_revision_with_sessions_comes_back(version: str) -> None:
-    rebuilt = reopened(replace(SESSION, protocol_version=version))
-    assert rebuilt is not None and rebuilt.protocol_version == version
+def test_each_revision_with_sessions_comes_back() -> None:
+    for version in sessionful(tuple(REVISIONS)):
+        assert reopened(replace(SESSION, protocol_version=version)).protocol_version == version
 
 
 def test_anonymous_session_comes_back_to_the_anonymous_alone() -> None:
@@ -100,10 +102,11 @@ def test_anonymous_session_comes_back_to_the_anonymous_alone() -> None:
     assert unseal(session_id, [NEW], ANN, NOW) is None
 
 
-def test_another_principal_gets_nothing() -> None:
+def test_another_principal_or_key_gets_nothing() -> None:
     session_id = seal(SESSION, [NEW])
     assert unseal(session_id, [NEW], BOB, NOW) is None
     assert unseal(session_id, [NEW], "", NOW) is None
+    assert unseal(seal(SESSION, [FOREIGN]), [NEW, OLD], ANN, NOW) is None
 
 
 @pytest.mark.parametrize(("now", "lives"), [(0.0, True), (ENDS - 0.01, True), (ENDS, False), (ENDS + 0.5, False)])
@@ -113,7 +116,6 @@ def test_nothing_lives_past_its_end(now: float, lives: bool) -> None:
 
 def test_end_beyond_all_times_can_be_written() -> None:
     rebuilt = reopened(replace(SESSION, created=-5.0, ends=float("inf")))
-    assert rebuilt is not None
     assert (rebuilt.created, rebuilt.ends) == (0.0, 2.0**63)
 
 
@@ -125,10 +127,6 @@ def test_first_key_seals_and_all_open() -> None:
     assert unseal(before, [NEW, OLD], ANN, NOW) is not None
     assert unseal(after, [NEW], ANN, NOW) is not None
     assert unseal(after, [OLD], ANN, NOW) is None
-
-
-def test_foreign_key_opens_nothing() -> None:
-    assert unseal(seal(SESSION, [FOREIGN]), [NEW, OLD], ANN, NOW) is None
 
 
 def test_without_keys_ids_are_random_and_nothing_is_rebuilt() -> None:
@@ -156,17 +154,10 @@ def test_id_says_nothing_of_what_it_carries() -> None:
     assert not any(word in raw for word in (b"editor", b"ann", b"2025", b"roots", module._digest(ANN)))
 
 
-def test_known_clients_fit_whole() -> None:
-    rebuilt = reopened(SESSION)
-    assert rebuilt is not None
-    assert (rebuilt.client_info, rebuilt.capabilities) == (EDITOR, EVERYTHING)
-
-
 def test_what_people_read_is_left_out_first() -> None:
     icon = f"data:image/png;base64,{noise(400)}"
     capabilities = {**EVERYTHING, "vendor": {"small": True}}
     rebuilt = reopened(replace(SESSION, client_info={**EDITOR, "icons": [{"src": icon}]}, capabilities=capabilities))
-    assert rebuilt is not None
     assert rebuilt.client_info == {"name": "editor", "version": "1.106.0"}
     assert rebuilt.capabilities == capabilities
 
@@ -174,7 +165,6 @@ def test_what_people_read_is_left_out_first() -> None:
 def test_long_names_are_cut() -> None:
     name, version = noise(500), noise(300, seed=2)
     rebuilt = reopened(replace(SESSION, client_info={"name": name, "version": version}, capabilities={"roots": {}}))
-    assert rebuilt is not None
     assert rebuilt.client_info == {"name": name[:100], "version": version[:100]}
     assert rebuilt.capabilities == {"roots": {}}
 
@@ -185,14 +175,13 @@ def test_what_decides_nothing_is_left_out_next() -> None:
     rebuilt = reopened(
         replace(SESSION, capabilities={**needed, "vendor": bulky, "experimental": {"flag": {"on": True}, "x": bulky}})
     )
-    assert rebuilt is not None
     assert rebuilt.capabilities == needed
 
 
 def test_extensions_that_are_no_mapping_are_left_out() -> None:
     capabilities = {"roots": {}, "experimental": noise(400), "extensions": None}
     rebuilt = reopened(replace(SESSION, capabilities=capabilities))
-    assert rebuilt is not None and rebuilt.capabilities == {"roots": {}}
+    assert rebuilt.capabilities == {"roots": {}}
 
 
 def test_client_that_could_be_asked_less_is_not_rebuilt_at_all() -> None:
@@ -206,7 +195,7 @@ def test_client_that_could_be_asked_less_is_not_rebuilt_at_all() -> None:
 def test_what_compresses_well_is_sealed_no_longer_than_it_may_be_opened() -> None:
     fits = {"roots": {"pad": "a" * (16 * 1024 - 200)}}
     rebuilt = reopened(replace(SESSION, capabilities=fits))
-    assert rebuilt is not None and rebuilt.capabilities == fits
+    assert rebuilt.capabilities == fits
     assert not seal(replace(SESSION, capabilities={"roots": {"pad": "a" * 16 * 1024}}), [NEW]).startswith(".")
 
 
@@ -215,7 +204,7 @@ def test_what_is_no_json_is_left_out(odd: Any) -> None:
     rebuilt = reopened(
         replace(SESSION, capabilities={"roots": {}, "vendor": odd, "experimental": {"x": odd, "y": 1}})
     )
-    assert rebuilt is not None and rebuilt.capabilities == {"roots": {}, "experimental": {"y": 1}}
+    assert rebuilt.capabilities == {"roots": {}, "experimental": {"y": 1}}
     assert not seal(replace(SESSION, capabilities={"roots": odd}), [NEW]).startswith(".")
 
 
@@ -310,16 +299,12 @@ def test_nothing_may_be_added(more: str) -> None:
             assert unseal(changed, [NEW], ANN, NOW) is None, position
 
 
-def test_nothing_may_be_cut_off() -> None:
+def test_nothing_may_be_cut_off_and_another_format_is_not_tried() -> None:
     session_id = seal(SESSION, [NEW])
     for position in range(len(session_id)):
         assert unseal(session_id[:position], [NEW], ANN, NOW) is None
         assert unseal(session_id[position + 1 :], [NEW], ANN, NOW) is None
-
-
-def test_another_format_is_not_tried() -> None:
-    session_id = seal(SESSION, [NEW])
-    for mark in "~!*:A_-":
+    for mark in "~!*:A_-":  # another format is not tried
         assert unseal(mark + session_id[1:], [NEW], ANN, NOW) is None
 
 

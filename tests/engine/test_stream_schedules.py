@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
 from tests.support.client import Answer, SessionClient
 from tests.support.clock import FakeClock, settle
-from tests.support.endpoint import authenticate
+from tests.support.endpoint import endpoint_of
 from tests.support.stores import FlakyBackend, left_behind
-from tests.support.tools import KEYS, Gate, build_tools
+from tests.support.tools import Gate, build_tools
 
 STEPS = ["say", "say", "say", "read", "read", "cut", "resume here", "resume there", "retry here", "retry there"]
 WORLD = ["settle", "settle", "tick", "hold", "release", "outage", "recovery"]
@@ -28,17 +27,7 @@ class Schedule:
         self.clock, self.gate = FakeClock(), Gate()
         policy = Policy(stream_queue=queue)
         self.store = FlakyBackend(policy, self.clock.now)
-        self.nodes = [
-            Endpoint(
-                Kernel(build_tools(self.gate)),
-                self.store,
-                policy,
-                keys=KEYS,
-                authenticate=authenticate,
-                clock=self.clock,
-            )
-            for _ in range(2)
-        ]
+        self.nodes = [endpoint_of(build_tools(self.gate), self.clock, policy, self.store) for _ in range(2)]
         self.client = SessionClient(self.nodes[0])
         self.answer: Answer | None = None
         self.last_event_id = ""
@@ -176,13 +165,18 @@ async def run(queue: int, steps: list[str]) -> None:
             await node.stop()
 
 
-@settings(
-    max_examples=300,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-@given(st.sampled_from([1, 3, 256]), st.lists(st.sampled_from(STEPS + WORLD), max_size=25))
+generated = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+schedules = given(st.sampled_from([1, 3, 256]), st.lists(st.sampled_from(STEPS + WORLD), max_size=25))
+
+
+@settings(generated, max_examples=10)
+@schedules
+def test_a_call_reaches_its_client_once_and_in_order(queue: int, steps: list[str]) -> None:
+    asyncio.run(run(queue, steps))
+
+
+@pytest.mark.slow
+@settings(generated, max_examples=300)
+@schedules
 def test_a_call_reaches_its_client_once_and_in_order_whatever_happens(queue: int, steps: list[str]) -> None:
     asyncio.run(run(queue, steps))

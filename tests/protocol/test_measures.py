@@ -84,3 +84,11 @@ def test_processes_are_added_up() -> None:
 def test_nobody_has_counted_anything() -> None:
     traffic = add_up([])
     assert (traffic.processes, traffic.seconds, traffic.points, traffic.rate(7)) == (0, 0, (), 0.0)
+
+
+def test_a_tally_tells_how_many_calls_took_at_most_so_long() -> None:
+    made = tally(*(milliseconds / 1000 for milliseconds in range(1, 1001)))
+    for seconds in (0.005, 0.05, 0.1, 0.25, 0.5):
+        assert abs(made.within(seconds) - 1000 * seconds) <= 100 * seconds + 1, seconds
+    assert (made.within(10.0), Tally().within(1.0)) == (1000, 0)
+    assert tally(0.0).within(0.005) == 1, "what took no time counts in each bucket"

@@ -1,4 +1,4 @@
-"""Memory for bodies: what is let in, by whom it is held, and when it is free again."""
+"""Memory for bodies (503, 413): what is let in, by whom it is held, when it is free again; and what leaks."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import asyncio
 import gc
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.weight import weigh
-from tests.support.client import (
-    ENVELOPE,
-    Answer,
-    SessionClient,
-    request,
-    send,
-    send_sessionless,
-    silent,
-    until,
-)
-from tests.support.clock import FakeClock
+from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless, silent, until
+from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint
 from tests.support.tools import Gate
 
@@ -32,12 +24,7 @@ MARK = "marks an argument of these tests"
 ARGUMENTS: dict[str, Any] = {MARK: [{} for _ in range(3000)]}
 PARAMS = {"name": "blocked", "arguments": ARGUMENTS}
 SIZE = weigh(json.dumps(request("tools/call", PARAMS)).encode())
-HELD = {"name": "blocked", "arguments": {"small": 1}}
-
-
-def remembered() -> list[dict[str, Any]]:
-    """Return the arguments that anything in the process refers to, but for the ones that the tests send."""
-    return [item for item in gc.get_objects() if type(item) is dict and MARK in item and item is not ARGUMENTS]
+SMALL = {"name": "add", "arguments": {"a": 1, "b": 2}}
 
 
 class Session(SessionClient):
@@ -52,14 +39,15 @@ class Sessionless:
 
     def __init__(self, endpoint: Endpoint, user: Any = None) -> None:
         self.endpoint, self.user = endpoint, user
+        self.headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "blocked"}
 
-    async def open(self) -> None:
-        pass
+    async def open(self) -> None: ...
 
     async def hold(self, params: dict[str, Any] = PARAMS, **options: Any) -> Answer:
         return await send_sessionless(self.endpoint, "tools/call", params, user=self.user, **options)
 
 
+Client = Session | Sessionless
 Kind = type[Session] | type[Sessionless]
 
 
@@ -69,23 +57,23 @@ def kind(request: Any) -> Kind:
     return found
 
 
-@pytest.fixture(autouse=True)
-async def nothing_is_held(build_endpoint: BuildEndpoint, gate: Gate) -> AsyncIterator[None]:
-    yield
-    gate.open.set()
+async def opened_as(kind: Kind, endpoint: Endpoint, user: Any = None) -> Client:
+    client = kind(endpoint, user=user)
+    await client.open()
+    return client
 
 
 def refused_with(answer: Answer, status: int = 503) -> str:
     """Assert that an answer refuses for lack of memory; return what it says."""
     assert answer.status == status, answer.body
-    if status == 503:
-        assert answer.headers["retry-after"] == "2"
+    assert answer.headers.get("retry-after") == ("2" if status == 503 else None)
     message: str = answer.json["error"]["message"]
     return message
 
 
-async def holding(client: Any, clock: FakeClock, gate: Gate, **options: Any) -> Answer:
+async def holding(client: Client, clock: FakeClock, gate: Gate, **options: Any) -> Answer:
     """Make a large call that waits; return its stream."""
+    gate.entered.clear()
     return await silent(clock, gate.entered, client.hold(**options))
 
 
@@ -93,13 +81,11 @@ async def test_a_call_holds_memory_until_it_ends(
     kind: Kind, build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
 ) -> None:
     endpoint = build_endpoint(max_bytes_in_flight_per_caller=int(1.5 * SIZE))
-    client = kind(endpoint)
-    await client.open()
+    client = await opened_as(kind, endpoint)
     first = await holding(client, clock, gate)
     assert SIZE <= endpoint.budget.held < 1.2 * SIZE
     said = refused_with(await client.hold(id=2))
-    assert "of this caller" in said
-    assert str(int(1.5 * SIZE)) in said
+    assert "of this caller" in said and str(int(1.5 * SIZE)) in said
     gate.open.set()
     assert await first.text() == "through"
     await until(lambda: not endpoint.budget.held)
@@ -109,47 +95,36 @@ async def test_a_call_holds_memory_until_it_ends(
 async def test_a_small_request_is_served_when_nothing_is_left(
     kind: Kind, build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
 ) -> None:
-    endpoint = build_endpoint(max_bytes_in_flight=int(1.3 * SIZE))
-    client = kind(endpoint, user="ann")
-    await client.open()
+    client = await opened_as(kind, build_endpoint(max_bytes_in_flight=int(1.3 * SIZE)), "ann")
     await holding(client, clock, gate)
     refused_with(await client.hold(id=2))
     gate.open.set()
-    assert (await client.hold({"name": "add", "arguments": {"a": 1, "b": 2}}, id=3)).status == 200
+    assert (await client.hold(SMALL, id=3)).status == 200
 
 
 async def test_one_caller_leaves_room_for_another(
     kind: Kind, build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
 ) -> None:
     endpoint = build_endpoint(max_bytes_in_flight=3 * SIZE, max_bytes_in_flight_per_caller=int(1.5 * SIZE))
-    ann, bob = kind(endpoint, user="ann"), kind(endpoint, user="bob")
-    await ann.open()
-    await bob.open()
+    ann, bob = await opened_as(kind, endpoint, "ann"), await opened_as(kind, endpoint, "bob")
     await holding(ann, clock, gate)
     assert "of this caller" in refused_with(await ann.hold(id=2))
-    gate.entered.clear()
     await holding(bob, clock, gate)
 
 
-@pytest.mark.parametrize(("other", "status"), [("192.0.2.2", 200), ("192.0.2.1", 503), ("::ffff:192.0.2.1", 503)])
-async def test_anonymous_callers_are_told_apart_by_address(
-    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate, other: str, status: int
+@pytest.mark.parametrize(
+    ("user", "other", "status"),
+    [(None, "192.0.2.2", 200), (None, "192.0.2.1", 503), (None, "::ffff:192.0.2.1", 503), ("ann", "192.0.2.2", 503)],
+)
+async def test_users_are_told_apart_by_name_and_anonymous_callers_by_address(
+    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate, user: str | None, other: str, status: int
 ) -> None:
-    endpoint = build_endpoint(max_bytes_in_flight_per_caller=int(1.5 * SIZE))
-    client = Sessionless(endpoint)
+    client = Sessionless(build_endpoint(max_bytes_in_flight_per_caller=int(1.5 * SIZE)), user)
     await holding(client, clock, gate, peer="192.0.2.1")
     gate.open.set()
     assert (await client.hold(peer=other, id=2)).status == status
-
-
-async def test_a_user_is_one_caller_from_all_addresses(
-    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
-) -> None:
-    endpoint = build_endpoint(max_bytes_in_flight_per_caller=int(1.5 * SIZE))
-    client = Sessionless(endpoint, user="ann")
-    await holding(client, clock, gate, peer="192.0.2.1")
-    refused_with(await client.hold(peer="192.0.2.2", id=2))
-    assert (await Sessionless(endpoint).hold(HELD | {"name": "add"}, peer="192.0.2.1")).status == 200
+    if user:
+        assert (await Sessionless(client.endpoint).hold(SMALL, peer="192.0.2.1")).status == 200
 
 
 async def test_callers_without_credentials_leave_a_part_to_those_with_some(
@@ -158,21 +133,16 @@ async def test_callers_without_credentials_leave_a_part_to_those_with_some(
     endpoint = build_endpoint(max_bytes_in_flight=int(4.4 * SIZE))
     client = Sessionless(endpoint)
     for number in range(3):
-        gate.entered.clear()
         await holding(client, clock, gate, peer=f"192.0.2.{number}", id=number)
     assert "without credentials" in refused_with(await client.hold(peer="192.0.2.9", id=9))
-    gate.entered.clear()
     await holding(Sessionless(endpoint, user="ann"), clock, gate)
     assert "of all callers" in refused_with(await Sessionless(endpoint, user="bob").hold())
 
 
 async def test_a_body_that_never_fits_is_too_large(kind: Kind, build_endpoint: BuildEndpoint) -> None:
     endpoint = build_endpoint(max_bytes_in_flight_per_caller=SIZE // 2)
-    client = kind(endpoint)
-    await client.open()
-    answer = await client.hold()
+    answer = await (await opened_as(kind, endpoint)).hold()
     assert f"a caller may take {SIZE // 2}" in refused_with(answer, 413)
-    assert "retry-after" not in answer.headers
     assert endpoint.budget.held == 0
 
 
@@ -201,19 +171,13 @@ async def test_a_body_is_not_read_when_its_length_tells_that_it_has_no_room(
     build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
 ) -> None:
     endpoint = build_endpoint(max_bytes_in_flight_per_caller=int(1.2 * SIZE))
-    client = Sessionless(endpoint)
-    await holding(client, clock, gate)
-
-    is_read = False
+    await holding(Sessionless(endpoint), clock, gate)
 
     async def body() -> AsyncIterator[bytes]:
-        nonlocal is_read
-        is_read = True
-        yield b""
+        raise AssertionError("it was read")
+        yield
 
-    headers: dict[str, str | None] = {"content-length": str(SIZE // 4)}
-    refused_with(await send(endpoint, headers=headers, chunks=body()))
-    assert not is_read
+    refused_with(await send(endpoint, headers={"content-length": str(SIZE // 4)}, chunks=body()))
 
 
 @pytest.mark.parametrize(
@@ -232,54 +196,35 @@ async def test_a_body_that_is_refused_holds_nothing(endpoint: Endpoint, end: byt
     else:
         with pytest.raises(ClientGone):
             await send(endpoint, chunks=chunks())
-    assert endpoint.budget.held == 0
-
-
-async def test_a_body_in_many_small_pieces_counts_for_more(build_endpoint: BuildEndpoint) -> None:
-    endpoint = build_endpoint(max_bytes_in_flight=100_000)
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(3000):
-            yield b"  "
-
-    refused_with(await send(endpoint, chunks=chunks()), 413)
-
-
-async def test_what_is_refused_before_its_body_is_read_holds_nothing(endpoint: Endpoint) -> None:
     await send(endpoint, raw=b" " * 9000, headers={"content-type": "text/plain"})
     await send(endpoint, raw=b" " * 9000, headers={"origin": "https://evil.example"})
     assert endpoint.budget.held == 0
 
 
+async def test_a_body_in_many_small_pieces_counts_for_more(build_endpoint: BuildEndpoint) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3000):
+            yield b"  "
+
+    refused_with(await send(build_endpoint(max_bytes_in_flight=100_000), chunks=chunks()), 413)
+
+
 # -- what holds it ----------------------------------------------------------------------------------------
 
 
-async def test_a_call_whose_client_left_holds_it_in_a_session(
-    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
+async def test_a_call_whose_client_left_holds_it_in_a_session_alone(
+    kind: Kind, endpoint: Endpoint, clock: FakeClock, gate: Gate
 ) -> None:
-    endpoint = build_endpoint()
-    client = Session(endpoint)
-    await client.open()
-    answer = await holding(client, clock, gate)
-    answer.close()
-    await until(lambda: True)
-    assert endpoint.budget.held >= SIZE
-    gate.open.set()
+    (await holding(await opened_as(kind, endpoint), clock, gate)).close()
+    if kind is Session:
+        await settle()
+        assert endpoint.budget.held >= SIZE
+        gate.open.set()
     await until(lambda: not endpoint.budget.held)
+    assert gate.cancelled is (kind is Sessionless)
 
 
-async def test_a_call_whose_client_left_holds_nothing_without_a_session(
-    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
-) -> None:
-    endpoint = build_endpoint()
-    answer = await holding(Sessionless(endpoint), clock, gate)
-    answer.close()
-    await until(lambda: not endpoint.budget.held)
-    assert gate.cancelled
-
-
-async def test_a_cancelled_call_holds_nothing(build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate) -> None:
-    endpoint = build_endpoint()
+async def test_a_cancelled_call_holds_nothing(endpoint: Endpoint, clock: FakeClock, gate: Gate) -> None:
     client = Session(endpoint)
     await client.open()
     await holding(client, clock, gate, id=7)
@@ -287,32 +232,26 @@ async def test_a_cancelled_call_holds_nothing(build_endpoint: BuildEndpoint, clo
     await until(lambda: not endpoint.budget.held)
 
 
-async def test_a_batch_holds_it_until_its_last_call_ends(build_endpoint: BuildEndpoint, gate: Gate) -> None:
-    endpoint = build_endpoint()
-    client = SessionClient(endpoint, version="2025-03-26")
-    await client.open()
-    batch = [
-        request("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2, **ARGUMENTS}}, id=1),
-        request("tools/call", PARAMS, id=2),
-    ]
-    answer = asyncio.ensure_future(client.post(batch, headers={"accept": "application/json"}))
+async def test_a_batch_holds_it_until_its_last_call_ends(old: SessionClient, gate: Gate) -> None:
+    budget = old.endpoint.budget
+    small = {"name": "add", "arguments": {"a": 1, "b": 2, **ARGUMENTS}}
+    batch = [request("tools/call", small, id=1), request("tools/call", PARAMS, id=2)]
+    answer = asyncio.ensure_future(old.post(batch, headers={"accept": "application/json"}))
     await gate.wait(gate.entered)
-    assert endpoint.budget.held > SIZE
+    assert budget.held > SIZE
     gate.open.set()
     assert len((await answer).json) == 2
-    await until(lambda: not endpoint.budget.held)
+    await until(lambda: not budget.held)
 
 
 @pytest.mark.parametrize("method", ["notifications/progress", "notifications/made-up"])
-async def test_a_notification_holds_it_while_it_is_handled(endpoint: Endpoint, method: str) -> None:
-    client = SessionClient(endpoint)
-    await client.open()
+async def test_a_notification_holds_it_while_it_is_handled(client: SessionClient, method: str) -> None:
     assert (await client.notify(method, {"progressToken": 1, "progress": 1, **ARGUMENTS})).status == 202
-    await until(lambda: not endpoint.budget.held)
+    await until(lambda: not client.endpoint.budget.held)
 
 
 async def test_refusals_are_logged_once_a_while(
-    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate, caplog: Any
+    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "mcp_transport.engine")
     endpoint = build_endpoint(max_bytes_in_flight_per_caller=int(1.5 * SIZE))
@@ -328,62 +267,38 @@ async def test_refusals_are_logged_once_a_while(
     assert endpoint.meter.since_start().refused["503"] == 6
 
 
-# -- arguments are not kept ---------------------------------------------------------------------------------
+# -- what is not kept -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def remembered() -> list[dict[str, Any]]:
+    """Return the arguments that anything in the process refers to, but for the ones that the tests send."""
+    return [item for item in gc.get_objects() if type(item) is dict and MARK in item and item is not ARGUMENTS]
 
 
 @pytest.mark.blocks_loop("it looks at all objects of the process")
 @pytest.mark.parametrize("end", ["success", "cancellation", "failure"])
 async def test_arguments_are_gone_when_the_call_ends_though_its_stream_is_not_read(
-    kind: Kind, build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate, end: str, caplog: Any
+    kind: Kind, endpoint: Endpoint, clock: FakeClock, gate: Gate, end: str, caplog: Any, no_collector: None
 ) -> None:
-    endpoint = build_endpoint()
-    client = kind(endpoint)
-    await client.open()
-    gc.collect()
-    gc.disable()
-    try:
-        answer = await holding(client, clock, gate, id=7)
-        assert remembered()
-        if end == "cancellation":
-            next(iter(endpoint.nodes[0].running)).cancel()
-        else:
-            gate.fails = end == "failure"
-            gate.open.set()
-        await until(lambda: not endpoint.budget.held)
-        caplog.clear()  # what pytest keeps has the stack of a failure
-        assert remembered() == []
-    finally:
-        gc.enable()
+    answer = await holding(await opened_as(kind, endpoint), clock, gate, id=7)
+    assert remembered()
+    if end == "cancellation":
+        next(iter(endpoint.nodes[0].running)).cancel()
+    else:
+        gate.fails = end == "failure"
+        gate.open.set()
+    await until(lambda: not endpoint.budget.held)
+    caplog.clear()  # what pytest keeps has the stack of a failure
+    assert remembered() == []
     assert answer.stream is not None
-
-
-async def test_the_bytes_of_a_body_are_gone_when_it_is_decoded(
-    kind: Kind, build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
-) -> None:
-    endpoint = build_endpoint()
-    client = kind(endpoint)
-    await client.open()
-    freed = asyncio.Event()
-    parameters = {**PARAMS, "arguments": {"blob": "x" * 3000}}
-    if kind is Sessionless:
-        parameters["_meta"] = ENVELOPE
-    body = Watched(json.dumps(request("tools/call", parameters, id=5)).encode())
-    body.freed = freed
-
-    async def chunks() -> AsyncIterator[bytes]:
-        nonlocal body
-        piece, body = body, None  # type: ignore[assignment]
-        yield piece
-
-    headers = client.headers if isinstance(client, Session) else {"mcp-protocol-version": "2026-07-28"}
-    headers = {**headers, "mcp-method": "tools/call", "mcp-name": "blocked"}
-    if isinstance(client, Session):
-        headers = client.headers
-    answer = asyncio.ensure_future(send(endpoint, chunks=chunks(), headers=headers))
-    await gate.wait(gate.entered)
-    assert freed.is_set()
-    gate.open.set()
-    assert (await answer).status == 200
 
 
 class Watched(bytes):
@@ -393,3 +308,44 @@ class Watched(bytes):
 
     def __del__(self) -> None:
         self.freed.set()
+
+
+async def test_the_bytes_of_a_body_are_gone_when_it_is_decoded(kind: Kind, endpoint: Endpoint, gate: Gate) -> None:
+    client = await opened_as(kind, endpoint)
+    parameters = {**PARAMS, "arguments": {"blob": "x" * 3000}, **({"_meta": ENVELOPE} if kind is Sessionless else {})}
+    bodies = [Watched(json.dumps(request("tools/call", parameters, id=5)).encode())]
+    bodies[0].freed = freed = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield bodies.pop()
+
+    headers: dict[str, str | None] = {**client.headers}
+    answer = asyncio.ensure_future(send(endpoint, chunks=chunks(), headers=headers))
+    await gate.wait(gate.entered)
+    assert freed.is_set()
+    gate.open.set()
+    assert (await answer).status == 200
+
+
+async def test_a_call_is_gone_without_the_collector_when_it_is_over(
+    kind: Kind, endpoint: Endpoint, no_collector: None
+) -> None:
+    client = await opened_as(kind, endpoint)
+    await client.hold(SMALL)
+    await settle()
+    gc.collect()
+    for _ in range(20):
+        assert (await client.hold(SMALL)).status == 200
+        await settle()
+    assert gc.collect() < 20
+
+
+async def test_a_call_whose_handler_cannot_be_told_of_it_is_an_error(
+    endpoint: Endpoint, client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(call: Call) -> Any:
+        raise RuntimeError("a header of another time")
+
+    monkeypatch.setattr(Call, "exchange", fail)
+    for answer in (await client.request("tools/list"), await send_sessionless(endpoint, "tools/list")):
+        assert answer.json["error"]["code"] == -32603

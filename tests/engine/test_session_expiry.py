@@ -10,8 +10,10 @@ import pytest
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, silent
-from tests.support.clock import settle
+from tests.support.clock import FakeClock, settle
+from tests.support.endpoint import BuildEndpoint
 from tests.support.stores import FlakyBackend, left_behind
+from tests.support.tools import Gate
 
 TTL = 20.0
 LOOK = 5.0
@@ -31,14 +33,22 @@ def expired(client: SessionClient) -> int:
     return client.endpoint.observer.counts["expired"]
 
 
-async def pass_time(clock: Any, seconds: float, step: float = LOOK) -> None:
+async def pass_time(clock: FakeClock, seconds: float, step: float = LOOK) -> None:
     for _ in range(round(seconds / step)):
         await clock.advance(step)
 
 
-async def test_calls_end_whose_client_has_left(client, clock, gate):
-    answer = await silent(clock, gate.entered, client.call("blocked"))
-    answer.close()
+@pytest.mark.parametrize("began", [True, False], ids=["on a stream", "before the answer began"])
+async def test_calls_end_whose_client_has_left(
+    client: SessionClient, clock: FakeClock, gate: Gate, began: bool
+) -> None:
+    call = asyncio.ensure_future(client.call("blocked", headers={} if began else ALL_JSON))
+    await gate.wait(gate.entered)
+    if began:
+        await clock.advance(1.0)
+        (await call).close()
+    else:
+        call.cancel()
     await pass_time(clock, TTL - LOOK)
     assert not gate.left.is_set()
     await pass_time(clock, 2 * LOOK)
@@ -49,17 +59,9 @@ async def test_calls_end_whose_client_has_left(client, clock, gate):
     assert await left_behind(client.endpoint) == {}
 
 
-async def test_a_call_is_found_whose_client_left_before_its_answer_began(client, clock, gate):
-    call = asyncio.ensure_future(client.call("blocked", headers=ALL_JSON))
-    await gate.wait(gate.entered)
-    call.cancel()
-    await pass_time(clock, TTL + LOOK)
-    await gate.wait(gate.left)
-    assert gate.cancelled
-    assert await left_behind(client.endpoint) == {}
-
-
-async def test_a_call_that_goes_on_talking_to_nobody_ends_as_well(client, clock, gate):
+async def test_a_call_that_goes_on_talking_to_nobody_ends_as_well(
+    client: SessionClient, clock: FakeClock, gate: Gate
+) -> None:
     gate.orders.put_nowait(True)
     answer = await client.call("obey")
     assert await answer.message()
@@ -74,7 +76,9 @@ async def test_a_call_that_goes_on_talking_to_nobody_ends_as_well(client, clock,
 
 
 @pytest.mark.parametrize("talks", [True, False])
-async def test_a_client_that_is_connected_puts_the_end_off(client, clock, gate, talks):
+async def test_a_client_that_is_connected_puts_the_end_off(
+    client: SessionClient, clock: FakeClock, gate: Gate, talks: bool
+) -> None:
     gate.orders.put_nowait(True)
     answer = await client.call("obey")
     reading = asyncio.ensure_future(answer.messages())
@@ -88,7 +92,9 @@ async def test_a_client_that_is_connected_puts_the_end_off(client, clock, gate, 
     assert expired(client) == 0
 
 
-async def test_so_does_one_that_waits_for_a_json_document(client, clock, gate):
+async def test_so_does_one_that_waits_for_a_json_document(
+    client: SessionClient, clock: FakeClock, gate: Gate
+) -> None:
     call = asyncio.ensure_future(client.call("blocked", headers=ALL_JSON))
     await gate.wait(gate.entered)
     await pass_time(clock, 4 * TTL)
@@ -96,7 +102,9 @@ async def test_so_does_one_that_waits_for_a_json_document(client, clock, gate):
     assert (await call).json["result"]["content"][0]["text"] == "through"
 
 
-async def test_so_does_a_get_stream_with_less_time_than_a_keepalive(build_endpoint, clock):
+async def test_so_does_a_get_stream_with_less_time_than_a_keepalive(
+    build_endpoint: BuildEndpoint, clock: FakeClock
+) -> None:
     client = SessionClient(build_endpoint(session_ttl=4.0, keepalive=15.0))
     await client.open()
     stream = await client.get()
@@ -106,7 +114,9 @@ async def test_so_does_a_get_stream_with_less_time_than_a_keepalive(build_endpoi
     assert (await reading)["params"]["data"] == "still there"
 
 
-async def test_so_does_one_that_is_connected_to_another_node(build_endpoint, clock, gate):
+async def test_so_does_one_that_is_connected_to_another_node(
+    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
+) -> None:
     store = MemoryBackend(Policy(session_ttl=TTL), clock.now)
     here, there = (build_endpoint(store, session_ttl=TTL) for _ in range(2))
     client = SessionClient(here)
@@ -125,7 +135,9 @@ async def test_so_does_one_that_is_connected_to_another_node(build_endpoint, clo
 
 
 @pytest.mark.parametrize("talks", [True, False])
-async def test_at_the_absolute_end_a_connected_client_is_told(client, clock, gate, talks):
+async def test_at_the_absolute_end_a_connected_client_is_told(
+    client: SessionClient, clock: FakeClock, gate: Gate, talks: bool
+) -> None:
     gate.orders.put_nowait(True)
     answer = await client.call("obey", id=7)
     reading = asyncio.ensure_future(answer.messages())
@@ -143,7 +155,10 @@ async def test_at_the_absolute_end_a_connected_client_is_told(client, clock, gat
     assert await left_behind(client.endpoint) == {}
 
 
-async def test_at_the_absolute_end_one_that_waits_for_json_is_told(client, clock, gate):
+async def test_at_the_absolute_end_those_who_wait_for_json_or_on_a_get_stream_come_to_an_end(
+    client: SessionClient, clock: FakeClock, gate: Gate
+) -> None:
+    stream = asyncio.ensure_future((await client.get()).messages())
     call = asyncio.ensure_future(client.call("blocked", headers=ALL_JSON))
     await gate.wait(gate.entered)
     await pass_time(clock, 10 * TTL + LOOK)
@@ -151,18 +166,11 @@ async def test_at_the_absolute_end_one_that_waits_for_json_is_told(client, clock
     assert answer.status == 200
     assert answer.json["error"]["message"].startswith("its session expired")
     assert gate.cancelled
+    assert await stream == []
     assert await left_behind(client.endpoint) == {}
 
 
-async def test_at_the_absolute_end_a_get_stream_ends(client, clock):
-    stream = await client.get()
-    reading = asyncio.ensure_future(stream.messages())
-    await pass_time(clock, 10 * TTL + LOOK)
-    assert await reading == []
-    assert expired(client) == 0, "no call was ended"
-
-
-async def test_other_sessions_are_left_alone(client, clock, gate):
+async def test_other_sessions_are_left_alone(client: SessionClient, clock: FakeClock, gate: Gate) -> None:
     other = SessionClient(client.endpoint)
     await other.open()
     answer = await silent(clock, gate.entered, client.call("blocked"))
@@ -173,7 +181,9 @@ async def test_other_sessions_are_left_alone(client, clock, gate):
     assert (await other.request("ping")).status == 200
 
 
-async def test_nothing_ends_while_the_store_is_away_and_all_that_is_due_when_it_is_back(build_endpoint, clock, gate):
+async def test_nothing_ends_while_the_store_is_away_and_all_that_is_due_when_it_is_back(
+    build_endpoint: BuildEndpoint, clock: FakeClock, gate: Gate
+) -> None:
     policy = Policy(session_ttl=TTL)
     store = FlakyBackend(policy, clock.now)
     client = SessionClient(build_endpoint(store, session_ttl=TTL))
@@ -190,7 +200,7 @@ async def test_nothing_ends_while_the_store_is_away_and_all_that_is_due_when_it_
     assert gate.cancelled
 
 
-async def test_a_session_that_is_ended_is_no_expired_one(client, clock, gate):
+async def test_a_session_that_is_ended_is_no_expired_one(client: SessionClient, clock: FakeClock, gate: Gate) -> None:
     answer = await silent(clock, gate.entered, client.call("blocked"))
     assert (await client.delete()).status == 204
     [message] = await answer.messages()

@@ -110,7 +110,7 @@ INTEGERS = [2**63, 2**64 - 1, 2**64, -(2**63) - 1, BIG, -BIG, 10**307, int("9" *
 
 
 @pytest.mark.parametrize("number", INTEGERS, ids=lambda number: f"{len(str(number))} digits")
-async def test_an_integer_of_any_size_is_served_exactly(caller, number):
+async def test_an_integer_of_any_size_is_served_exactly(caller: Caller, number: int) -> None:
     answer = await caller.call("whole", str(number))
     assert result_of(answer) == {"result": number}
     assert answer.json["result"]["content"][0]["text"] == str(number)
@@ -134,59 +134,59 @@ async def test_an_integer_of_any_size_is_served_exactly(caller, number):
         "9007199254740993",
     ],
 )
-async def test_a_float_is_what_the_number_says(caller, written):
+async def test_a_float_is_what_the_number_says(caller: Caller, written: str) -> None:
     assert result_of(await caller.call("real", written)) == {"result": float(written)}
 
 
 @pytest.mark.parametrize("written", ["1E400", "-1e309", "[1, 1e400]"])
-async def test_a_number_that_no_double_holds_is_no_json_here(caller, written):
+async def test_a_number_that_no_double_holds_is_no_json_here(caller: Caller, written: str) -> None:
     answer = await caller.call("anything", written, id="7")
     assert (answer.status, answer.error_code, answer.json["id"]) == (400, -32700, 7)
 
 
 @pytest.mark.parametrize("sign", ["", "-"])
-async def test_an_integer_of_too_many_digits_is_refused_with_the_id(caller, sign):
+async def test_an_integer_of_too_many_digits_is_refused_with_the_id(caller: Caller, sign: str) -> None:
     for id, digits in (("7", MAX_INTEGER_DIGITS + 2), (str(BIG), MAX_INTEGER_DIGITS + 2), ("7", 100_000)):
         answer = await caller.call("whole", sign + "1" * digits, id=id)
         assert (answer.status, answer.error_code, answer.json["id"]) == (400, -32700, int(id))
     assert result_of(await caller.call("whole", sign + "1" * MAX_INTEGER_DIGITS))
 
 
-async def test_large_integers_nested_too_deep_are_refused_with_the_id(caller):
+async def test_large_integers_nested_too_deep_are_refused_with_the_id(caller: Caller) -> None:
     answer = await caller.call("anything", "[" * 1000 + str(BIG) + "]" * 1000, id="7")
     assert (answer.status, answer.json["id"]) in {(400, 7), (200, 7)}
 
 
 @pytest.mark.parametrize("id", [2**63, 2**64, BIG, -BIG, 10**255])
-async def test_an_id_of_many_digits_comes_back_as_it_was(caller, id):
+async def test_an_id_of_many_digits_comes_back_as_it_was(caller: Caller, id: Any) -> None:
     answer = await caller.call("whole", "5", id=str(id))
     assert (answer.json["id"], result_of(answer)) == (id, {"result": 5})
 
 
-async def test_an_id_of_too_many_digits_is_refused(caller):
+async def test_an_id_of_too_many_digits_is_refused(caller: Caller) -> None:
     answer = await caller.call("whole", "5", id=str(10**256))
     assert (answer.status, answer.error_code, "id" in answer.json) == (400, -32600, False)
 
 
-async def test_large_integers_in_meta_and_as_a_progress_token(caller):
+async def test_large_integers_in_meta_and_as_a_progress_token(caller: Caller) -> None:
     answer = await caller.call("meta", "0", meta=f'"n": {BIG}, "progressToken": {BIG + 1}')
     report, last = await answer.messages()
     assert report["params"]["progressToken"] == BIG + 1
     assert last["result"]["structuredContent"] == {"seen": BIG}
 
 
-async def test_large_integers_in_long_parameters_are_not_taken_for_too_long(caller):
+async def test_large_integers_in_long_parameters_are_not_taken_for_too_long(caller: Caller) -> None:
     answer = await caller.call("meta", "0", meta=f'"n": {BIG}, "more": "{"x" * 60_000}"')
     assert result_of(answer) == {"seen": BIG}
 
 
-async def test_a_client_that_describes_itself_with_large_integers(endpoint):
+async def test_a_client_that_describes_itself_with_large_integers(endpoint: Endpoint) -> None:
     client = SessionClient(endpoint, OLD)
     await client.open({"experimental": {"n": {"n": BIG}}, "elicitation": {}})
     assert (await client.request("ping")).json["result"] == {}
 
 
-async def test_an_answer_to_a_question_may_hold_large_integers(endpoint):
+async def test_an_answer_to_a_question_may_hold_large_integers(endpoint: Endpoint) -> None:
     client = SessionClient(endpoint, OLD)
     await client.open()
     stream = await client.call("ask")
@@ -195,7 +195,7 @@ async def test_an_answer_to_a_question_may_hold_large_integers(endpoint):
     assert str(BIG) in (await stream.text())
 
 
-async def test_a_cancellation_finds_a_request_with_an_id_of_many_digits(endpoint):
+async def test_a_cancellation_finds_a_request_with_an_id_of_many_digits(endpoint: Endpoint) -> None:
     client = SessionClient(endpoint, OLD)
     await client.open()
     call = asyncio.ensure_future(client.call("ask", id=BIG))
@@ -205,7 +205,7 @@ async def test_a_cancellation_finds_a_request_with_an_id_of_many_digits(endpoint
 
 
 @pytest.mark.parametrize("number", [1, -1, 2**63, 2**64, BIG, -BIG])
-def test_what_nodes_say_through_redis_keeps_integers(number):
+def test_what_nodes_say_through_redis_keeps_integers(number: int) -> None:
     for message in (
         ReplyArrived("r", {"n": [number]}, None),
         CancelCall("K", number),
@@ -216,6 +216,6 @@ def test_what_nodes_say_through_redis_keeps_integers(number):
     assert decode_id(encode_id(number)) == number
 
 
-async def test_2026_serves_large_integers_besides_arguments(endpoint):
+async def test_2026_serves_large_integers_besides_arguments(endpoint: Endpoint) -> None:
     answer = await send_sessionless(endpoint, "tools/list", {"more": BIG})
     assert answer.status == 200
