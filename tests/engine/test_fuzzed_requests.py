@@ -47,7 +47,8 @@ SPOKEN = {"progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
 metas = st.sampled_from([None, {}, SPOKEN, SPOKEN, ENVELOPE, {**ENVELOPE, **SPOKEN}, {**ENVELOPE, **SPOKEN}])
 METHODS = """
 tools/list resources/list prompts/list resources/templates/list resources/read prompts/get completion/complete
-ping initialize logging/setLevel resources/subscribe resources/unsubscribe server/discover subscriptions/listen no/such
+ping initialize logging/setLevel resources/subscribe resources/unsubscribe server/discover subscriptions/listen
+no/such
 """
 PARAMS: list[dict[str, Any]] = [
     {},

@@ -101,7 +101,7 @@ def test_an_entry_that_is_no_address_ends_the_walk_at_the_proxy_that_wrote_it(en
 
 @pytest.mark.parametrize("peer", [CLIENT, SIX, "", "unix:/run/mcp.sock", "testclient", "127.0.0.1", "::1"])
 def test_a_peer_that_is_not_trusted_is_the_client_whatever_it_says(peer: str) -> None:
-    assert client(peer, OTHER) == peer
+    assert client(peer, OTHER) == client(peer, OTHER, trusted=()) == peer
     assert client(peer, f"{OTHER}, {PROXY}") == peer
 
 

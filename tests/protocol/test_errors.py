@@ -78,3 +78,38 @@ def test_the_peers_fault_and_the_stores_fault_are_different_branches_of_one_tree
     assert issubclass(ProtocolError, MCPTransportError)
     assert issubclass(BackendError, MCPTransportError)
     assert not issubclass(BackendError, ProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("code", "sent"),
+    [
+        (-32002, -32602),
+        (-32020, -32020),
+        (-32099, -32603),
+        (-32050, -32603),
+        (-32042, -32603),
+        (-32100, -32100),
+        (7, 7),
+    ],
+)
+def test_codes_that_2026_07_28_forbids_or_leaves_undefined_are_replaced(code: int, sent: int) -> None:
+    assert errors.sessionless_code(code) == sent
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_the_error_of_a_call_that_was_not_served_says_whether_to_send_it_again(safe: bool) -> None:
+    lost = errors.lost_call("its server stopped", safe)
+    assert (lost["code"], lost["data"]) == (-32603, {"retryable": safe})
+    assert lost["message"].startswith("its server stopped before the call ended")
+    assert ("it is safe to send it again" in lost["message"]) is safe
+    assert errors.given_up_call(3)["data"] == {"retryable": False}
+    assert errors.given_up_call(3)["message"].startswith("3 servers")
+    assert errors.cancelled_call("its client") == {
+        "code": errors.REQUEST_CANCELLED,
+        "message": "the request was cancelled by its client",
+    }
+
+
+def test_too_many_values_are_413() -> None:
+    error = errors.too_many_values(5)
+    assert (error.status, error.code, "5 JSON values" in error.message) == (413, -32600, True)

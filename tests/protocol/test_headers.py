@@ -122,3 +122,10 @@ def test_a_name_is_found_whatever_its_case() -> None:
     assert "traceparent" in headers and "Traceparent" in headers and "accept" in headers
     assert "cookie" not in headers and 7 not in headers
     assert "accept" in Headers.from_asgi([(b"Accept", b"*/*")])
+
+
+def test_headers_are_written_as_an_asgi_scope_has_them() -> None:
+    read = [(b"x-name", b"caf\xe9")]
+    for headers in (Headers([("X-Name", "caf\xe9")]), Headers.from_asgi(read)):
+        assert [*headers.raw] == read
+        assert headers.raw is headers.raw, "once"

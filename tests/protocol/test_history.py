@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,3 +57,10 @@ def test_an_ended_request_says_how_long_it_took(now: float, seconds: float) -> N
         seconds=seconds,
         stream="aa",
     )
+
+
+def test_only_a_stream_that_is_taken_again_repeats_an_entry() -> None:
+    taken = HistoryEntry(when=1.0, what=Occasion.ATTACHED, node="n1", stream="g")
+    assert replace(taken, when=2.0, node="n2").repeats(taken)
+    assert not replace(taken, stream="aa").repeats(taken)
+    assert not replace(taken, what=Occasion.ENDED).repeats(taken)

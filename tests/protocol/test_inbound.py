@@ -12,7 +12,9 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.inbound import (
+    Opening,
     Sessionful,
+    Sessionless,
     Work,
     check_before_authentication,
     check_before_body,
@@ -21,6 +23,7 @@ from mcp_transport.protocol.inbound import (
     required_session_id,
     too_large,
 )
+from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.policy import Policy
 
 POLICY = Policy(max_request_bytes=1000, max_batch=3)
@@ -70,6 +73,7 @@ RUNGS: dict[str, tuple[Break, int, str]] = {
     "single headers": (lambda sent: sent.having(mcp_method=("a", "a")), 400, "mcp-method header must appear once"),
     "host": (lambda sent: sent.having(host="evil.com"), 400, "Host header"),
     "media type": (lambda sent: sent.having(content_type="text/plain"), 415, "Content-Type"),
+    "encoding": (lambda sent: sent.having(content_encoding="gzip"), 415, "Content-Encoding"),
     "accept": (lambda sent: sent.having(accept="text/html"), 406, "Accept"),
     "length": (lambda sent: sent.having(content_length="1001"), 413, "1000 bytes"),
     "shape": (lambda sent: replace(sent, body={"id": 1, "method": "ping"}), 400, "jsonrpc"),
@@ -221,6 +225,19 @@ def test_any_other_body_is_415(content_type: str | tuple[str, ...]) -> None:
     assert refusal(Exchange().having(content_type=content_type)).status == 415
 
 
+@pytest.mark.parametrize("coding", [("GZIP",), ("identity, br",), ("x-gzip",), ("*",), ("identity", "br")])
+def test_a_compressed_body_is_415_and_told_what_would_be_taken(coding: tuple[str, ...]) -> None:
+    error = refusal(Exchange().having(content_encoding=coding))
+    assert (error.status, error.headers) == (415, (("Accept-Encoding", "identity"),))
+    assert coding[-1] in error.message
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity", " identity ,"])
+def test_a_body_that_is_not_encoded_may_say_so_and_no_body_anything(coding: str) -> None:
+    assert Exchange().having(content_encoding=coding).climb()
+    Exchange(method="GET").having(content_encoding="gzip").climb()
+
+
 @pytest.mark.parametrize(
     ("method", "accept", "streaming", "taken"),
     [
@@ -258,7 +275,15 @@ def test_a_declared_length_over_the_limit_is_413(length: str) -> None:
     assert (error.status, error.message) == (413, too_large(POLICY).message)
 
 
+def test_what_holds_one_message_says_which() -> None:
+    request = Request(1, "tools/list", None)
+    assert Opening(request).messages == Sessionless(request).messages == (request,)
+
+
 def test_a_session_id_is_required_where_a_session_is_meant() -> None:
+    with pytest.raises(ProtocolError, match="Session not found") as too_long:
+        required_session_id(Exchange().having(mcp_session_id="a" * 512).request())
+    assert too_long.value.status == 404
     assert required_session_id(Exchange().having(mcp_session_id="abc").request()) == "abc"
     for missing in (Exchange(), Exchange().having(mcp_session_id="")):
         with pytest.raises(ProtocolError, match="Mcp-Session-Id") as caught:

@@ -202,3 +202,18 @@ def test_a_method_has_up_to_128_characters() -> None:
         with pytest.raises(ProtocolError, match='"method" may have 128 characters, got 4000000') as caught:
             parse_message({"jsonrpc": "2.0", **id, "method": "m" * 4_000_000})
         assert (caught.value.status, caught.value.code) == (400, -32600)
+
+
+@pytest.mark.parametrize(
+    ("params", "meta", "token"),
+    [
+        (None, {}, None),
+        ({"_meta": [1]}, {}, None),
+        ({"_meta": {"progressToken": "p"}}, {"progressToken": "p"}, "p"),
+        ({"_meta": {"progressToken": 7}}, {"progressToken": 7}, 7),
+        ({"_meta": {"progressToken": 1.5}}, {"progressToken": 1.5}, None),
+    ],
+)
+def test_a_request_says_what_its_progress_is_named_by(params: Any, meta: dict[str, Any], token: Any) -> None:
+    request = Request(1, "ping", params)
+    assert (request.meta, request.progress_token) == (meta, token)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.measures import INTERVAL, Interval, Numbers, Tally, add_up
+from mcp_transport.protocol.measures import INTERVAL, MOST, Counted, Interval, Numbers, Tally, add_up
 
 
 def tally(*seconds: float, errors: int = 0) -> Tally:
@@ -92,3 +94,31 @@ def test_a_tally_tells_how_many_calls_took_at_most_so_long() -> None:
         assert abs(made.within(seconds) - 1000 * seconds) <= 100 * seconds + 1, seconds
     assert (made.within(10.0), Tally().within(1.0)) == (1000, 0)
     assert tally(0.0).within(0.005) == 1, "what took no time counts in each bucket"
+
+
+def counted(*names: str, most: float = MOST) -> Counted:
+    made = Counted(versions=Counter(v=len(names)), refused=Counter({"404": 1}), opened=1)
+    for name in names:
+        made.tally(name, most).add(0.1)
+    return made
+
+
+def test_what_is_merged_into_a_count_and_parted_from_it_is_as_before() -> None:
+    known, more = counted("ping", "ping", "add"), counted("ping", "list")
+    known.merge(more)
+    assert {name: each.calls for name, each in known.operations.items()} == {"ping": 3, "add": 1, "list": 1}
+    assert (known.versions, known.refused, known.opened) == ({"v": 5}, {"404": 2}, 2)
+    known.part(more)
+    assert {name: each.calls for name, each in known.operations.items()} == {"ping": 2, "add": 1}
+    assert (known.versions, known.refused, known.opened) == ({"v": 3}, {"404": 1}, 1)
+
+
+def test_further_operations_share_one_tally() -> None:
+    found = counted("a", "b", "c", "a", most=2).operations
+    assert {name: each.calls for name, each in found.items()} == {"a": 2, "b": 1, "other": 1}
+
+
+@pytest.mark.parametrize("changes", [{"opened": -1}, {"opened": "x"}, {"operations": {"a": [1, 0, -1.0, []]}}])
+def test_numbers_that_nobody_counted_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no count|no duration"):
+        Numbers.from_json({**Numbers().to_json(), **changes})

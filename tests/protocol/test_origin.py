@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.origin import cors_headers, host_is_allowed, origin_is_allowed, preflight_headers
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.origin import (
+    cors_headers,
+    host_is_allowed,
+    host_is_known,
+    origin_is_allowed,
+    origin_is_known,
+    preflight_headers,
+    scheme_of,
+)
+from mcp_transport.protocol.policy import Policy
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -239,3 +250,61 @@ def test_a_preflight_allows_the_parameter_headers_it_is_asked_for_and_no_other_n
     names = {name.strip().lower() for name in allowed.split(",")}
     assert {"mcp-param-region", "mcp-param-tier"} <= names
     assert names.isdisjoint({"x-other", "mcp-parameter"})
+
+
+FORWARDED = Policy(
+    allowed_hosts=("shop.example",),
+    forwarded_host=True,
+    forwarded_port=True,
+    forwarded_scheme=("x-forwarded-proto", "https"),
+)
+
+
+def asked(*lines: tuple[str, str], scheme: str = "http") -> HTTPRequest:
+    return HTTPRequest(method="POST", headers=Headers([("host", "inner:8000"), *lines]), scheme=scheme)
+
+
+@pytest.mark.parametrize(
+    ("lines", "policy", "known"),
+    [
+        ([], FORWARDED, False),
+        ([("x-forwarded-host", "shop.example")], FORWARDED, True),
+        ([("x-forwarded-host", "shop.example")], Policy(allowed_hosts=("shop.example",)), False),
+        ([("x-forwarded-host", "shop.example"), ("x-forwarded-host", "evil.example")], FORWARDED, False),
+    ],
+)
+def test_the_host_is_that_of_a_proxy_where_the_operator_says_so(
+    lines: list[tuple[str, str]], policy: Policy, known: bool
+) -> None:
+    assert host_is_known(asked(*lines), policy) is known
+
+
+@pytest.mark.parametrize(
+    ("lines", "scheme", "policy", "found"),
+    [
+        ([], "http", Policy(), ""),
+        ([], "https", Policy(), "https"),
+        ([], "http", FORWARDED, "http"),
+        ([("x-forwarded-proto", "https")], "http", FORWARDED, "https"),
+        ([("x-forwarded-proto", "https, http")], "http", FORWARDED, "https"),
+        ([("x-forwarded-proto", "http")], "https", FORWARDED, "http"),
+    ],
+)
+def test_the_scheme_is_that_of_a_proxy_where_it_says_one(
+    lines: list[tuple[str, str]], scheme: str, policy: Policy, found: str
+) -> None:
+    assert scheme_of(asked(*lines, scheme=scheme), policy) == found
+
+
+@pytest.mark.parametrize(
+    ("lines", "known"),
+    [
+        ([], True),
+        ([("origin", "http://shop.example:8000")], True),
+        ([("origin", "http://shop.example:9000")], False),
+        ([("origin", "http://shop.example:8000")] * 2, False),
+    ],
+)
+def test_a_request_comes_from_no_page_or_from_one_that_may_call(lines: list[tuple[str, str]], known: bool) -> None:
+    proxy = [("x-forwarded-host", "shop.example"), ("x-forwarded-port", "8000")]
+    assert origin_is_known(asked(*proxy, *lines), FORWARDED) is known

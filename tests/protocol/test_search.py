@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.search import EVERYTHING, SessionQuery, client_of, words_of
+from mcp_transport.protocol.search import EVERYTHING, SessionQuery, State, client_of, state_of, words_of
 from mcp_transport.protocol.session import Session
 
 SESSION = Session(
@@ -76,3 +77,26 @@ def test_each_word_finds_its_session(user: str, name: str, address: str) -> None
     for word in words_of(session):
         assert "\0" not in word
         assert SessionQuery(text=word).matches(session, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("members", "state"),
+    [
+        ({"calls": 1, "initialized": True}, State.BUSY),
+        ({}, State.OPENING),
+        ({"initialized": True, "last_seen": 1.0}, State.ACTIVE),
+        ({"initialized": True}, State.IDLE),
+    ],
+)
+def test_a_session_is_found_by_what_it_is_at(members: dict[str, Any], state: State) -> None:
+    session = dataclasses.replace(SESSION, **members)
+    found = [each for each in State if SessionQuery(state=each).matches(session, 60.0)]
+    assert found == [state] == [state_of(session, 60.0)]
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "found"), [(4.0, 0.0, True), (6.0, 0.0, False), (0.0, 4.0, False), (4.0, 5.0, True)]
+)
+def test_a_session_is_found_by_its_age(after: float, before: float, found: bool) -> None:
+    query = SessionQuery(created_after=after, created_before=before)
+    assert query.matches(dataclasses.replace(SESSION, created=5.0), 9.0) is found

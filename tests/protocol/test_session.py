@@ -3,10 +3,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.session import Flight, Session, session_key, short_id
+from mcp_transport.protocol.session import Flight, Session, known_members, session_key, short_id
 
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
 
@@ -57,3 +58,25 @@ def test_records_are_values() -> None:
     flight = Flight(request_id=1, digest=b"d", node="n", stream="s")
     assert flight.started == 0.0
     assert Flight(request_id="1", digest=b"d", node="n", stream="s") != flight
+
+
+def test_a_session_counts_as_its_principals_or_its_addresses() -> None:
+    session = Session(key="K", protocol_version="2025-11-25", address="2001:db8:0:1::7")
+    assert session.caller == "2001:db8:0:1::/64"
+    assert replace(session, principal="django\n7").caller == "django\n7"
+
+
+STORED = {"protocol_version": "2025-11-25", "created": 1.0, "newer": [1]}
+
+
+def test_members_that_this_release_knows_are_read() -> None:
+    assert known_members(STORED) == {"protocol_version": "2025-11-25", "created": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("principal", None), ("client_info", [7]), ("created", -1), ("ends", 1e300), ("protocol_version", "1.0")],
+)
+def test_members_that_no_release_has_written_are_refused(member: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r"is NoneType|is list|beyond all dates|not known here"):
+        known_members({**STORED, member: value})

@@ -57,6 +57,7 @@ def test_what_is_framed_is_read_back_event_by_event(events: list[tuple[Any, str 
         (sse.event(b"{}", "g-7"), b"event: message\nid: g-7\ndata: {}\n\n"),
         (sse.priming_event("ab-0", 1500), b"id: ab-0\nretry: 1500\ndata: \n\n"),
         (sse.id_event("g-7-moved"), b"id: g-7-moved\ndata: \n\n"),
+        (sse.retry(1500), b"retry: 1500\n\n"),
         (sse.COMMENT, b": keep-alive\n\n"),
     ],
 )
