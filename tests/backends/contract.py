@@ -15,6 +15,7 @@ import pytest
 from mcp_transport.backends.base import Backend, Closing, Emitted, Page
 from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
+from mcp_transport.protocol.measures import Numbers
 from mcp_transport.protocol.search import SessionQuery
 from tests.backends.contract_operators import OperatorContract
 from tests.backends.contract_requests import RequestContract
@@ -379,3 +380,27 @@ class BackendContract(RequestContract, StreamContract, SubscriptionContract, Ope
         told = [[(item.method, item.uri) for item in inbox] for inbox in inboxes.values()]
         assert told == [[(message.method, message.uri)], [], [(message.method, message.uri)]]
         assert await backend.broadcasts("") == tuple(inboxes["n1"]) == tuple(inboxes["n3"])
+
+    async def test_operators_see_what_nodes_tell_of_themselves(self, backend: Backend) -> None:
+        backend.measure = lambda: Numbers(opened=7)
+        await backend.start("n1", lambda message: None)
+        await backend.retire("n1")
+        assert [(node.name, node.draining) for node in await backend.nodes()] == [
+            ("n1", True)
+        ] * backend.shares_streams
+        assert [numbers.opened for numbers in await backend.numbers()] == [7]
+        assert (backend.failure("n1"), backend.failure("never-came"), backend.is_in_doubt("n1")) == (
+            None,
+            None,
+            False,
+        )
+
+    async def test_who_writes_a_stream_is_known_where_nodes_share_it(
+        self, backend: Backend, clock: HandClock
+    ) -> None:
+        await backend.open(session(clock))
+        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.watch("n1", KEY, STREAM)
+        await backend.append(KEY, STREAM, events(1), writer="n1")
+        assert await backend.writer(KEY, STREAM) == ("n1" if backend.shares_streams else "")
+        assert await backend.writer(KEY, "never") == ""

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.protocol.history import Ending
 from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, ended, flight, session
 
 
@@ -47,6 +48,13 @@ class RequestContract:
         assert len(admitted) == 1
         (running,) = await backend.flights(KEY)
         assert {item.running for item in found if item is not None} == {(), (running,)}
+
+    async def test_a_request_that_ends_twice_at_once_ends_once(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await asyncio.gather(*(backend.leave(KEY, ended(1, ending=Ending.ERROR)) for _ in range(2)))
+        assert await backend.flights(KEY) == ()
+        assert [entry.request_id for entry in await backend.history(KEY)] == [1]
 
     async def test_an_id_is_one_sessions_own_and_a_number_is_no_string(
         self, backend: Backend, clock: HandClock

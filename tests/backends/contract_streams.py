@@ -116,6 +116,13 @@ class StreamContract:
         attached = await attach(opened)
         assert (attached.events, attached.lost, attached.ended) == ((big,), 1, True)
 
+    async def test_operators_see_a_sessions_streams(self, opened: Backend) -> None:
+        await opened.append(KEY, STREAM, events(1, 2), holder="n1")
+        await opened.append(KEY, "bb", events(1, end=True))
+        found = {item.name: (item.holder, item.last, item.ended) for item in await opened.streams(KEY)}
+        assert found == {STREAM: ("n1", 2, False), "bb": ("", 1, True)}
+        assert await opened.streams(OTHER_KEY) == ()
+
     # -- holders -------------------------------------------------------------------------------------
 
     async def test_a_new_stream_has_no_holder_unless_the_writer_names_one(self, opened: Backend) -> None:

@@ -15,7 +15,7 @@ from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Session
 from tests.backends.contract import BackendContract
-from tests.support.backends import POLICY, HandClock
+from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, HandClock, flight, session
 
 
 class ShelfBackend(LocalBackend):
@@ -88,3 +88,14 @@ def test_a_subclass_has_to_say_where_records_live(missing: str) -> None:
     incomplete = ABCMeta("Incomplete", (LocalBackend,), members)
     with pytest.raises(TypeError, match=f"abstract method '?{missing}'?"):
         incomplete(POLICY, HandClock())
+
+
+async def test_what_is_kept_here_of_an_expired_session_goes_when_another_one_is_used() -> None:
+    clock = HandClock()
+    backend = ShelfBackend(POLICY, clock)
+    for key in (KEY, OTHER_KEY):
+        await backend.open(session(clock, key))
+        await backend.enter(key, ANN, "n1", [flight(1)])
+        clock.advance(POLICY.session_ttl + 1)
+    assert await backend.streams(KEY) == ()
+    assert list(backend._local) == [OTHER_KEY]

@@ -74,6 +74,11 @@ async def test_nothing_is_left_of_closed_sessions(backend: MemoryBackend, clock:
     assert left_behind(backend) == {}
 
 
+async def test_removing_what_never_was_leaves_nothing(backend: MemoryBackend) -> None:
+    await backend.remove(KEY)
+    assert left_behind(backend) == {}
+
+
 async def test_nothing_is_left_by_what_comes_after_the_close(backend: MemoryBackend, clock: HandClock) -> None:
     await backend.open(session(clock))
     await use(backend, KEY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mcp_transport.exceptions import ProtocolError
@@ -42,7 +44,7 @@ def refusal(headers: Headers) -> ProtocolError:
 
 @either
 @pytest.mark.parametrize("lines", OVER.values(), ids=OVER)
-def test_headers_over_a_limit_are_refused_with_431_and_look_empty(make, lines):
+def test_headers_over_a_limit_are_refused_with_431_and_look_empty(make: Any, lines: Any) -> None:
     headers = make([("origin", "https://evil.example"), *lines])
     assert (refusal(headers).status, refusal(headers).code) == (431, -32600)
     assert not list(headers)
@@ -51,7 +53,7 @@ def test_headers_over_a_limit_are_refused_with_431_and_look_empty(make, lines):
 
 
 @either
-def test_headers_of_exactly_the_limits_are_read(make):
+def test_headers_of_exactly_the_limits_are_read(make: Any) -> None:
     used = sum(map(len, HOST)) + MAX_LINES - 2 + 1
     lines = [HOST, *[("a", "")] * (MAX_LINES - 2), ("b", "x" * (MAX_CHARACTERS - used))]
     headers = make(lines)
@@ -62,12 +64,12 @@ def test_headers_of_exactly_the_limits_are_read(make):
 
 @either
 @pytest.mark.parametrize("name", ["accept", "content-type", "access-control-request-headers"])
-def test_a_list_longer_than_its_limit_is_refused_by_name(make, name):
+def test_a_list_longer_than_its_limit_is_refused_by_name(make: Any, name: str) -> None:
     check_limits(make([(name, "," * MAX_LIST)]))
     assert name in str(refusal(make([HOST, (name, "," * (MAX_LIST + 1))])))
     assert name in str(refusal(make([HOST, (name, "," * 600), (name, "," * 600)])))
 
 
-def test_a_refusal_says_what_is_allowed_and_what_came():
+def test_a_refusal_says_what_is_allowed_and_what_came() -> None:
     assert str(refusal(Headers([("a", "1")] * 300))) == "the headers may have 200 lines, got 300: send fewer"
     assert "65536 characters, got 100001" in str(refusal(Headers([("a", "1" * 100_000)])))

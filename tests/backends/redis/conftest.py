@@ -1,7 +1,41 @@
-"""One redis-server for the tests of the backend, and a backend whose clock a test moves by hand."""
+"""One redis-server for the tests of the backend, a backend whose clock a test moves by hand, and two nodes."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.protocol.policy import Policy
+from tests.backends.redis.scene import two_endpoints
+from tests.support.client import SessionClient
 from tests.support.redis.backend import admin, backend, clock, server
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import Gate
 
 __all__ = ["admin", "backend", "clock", "server"]
+
+
+@pytest.fixture
+async def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return Policy()
+
+
+@pytest.fixture
+async def nodes(server: RedisServer, gate: Gate, policy: Policy) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
+    async with two_endpoints(server, gate, policy) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(nodes: tuple[Endpoint, Endpoint]) -> SessionClient:
+    """A client with a session, whose requests go to the first node."""
+    client = SessionClient(nodes[0])
+    await client.open()
+    return client

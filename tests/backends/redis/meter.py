@@ -146,9 +146,9 @@ class Meter:
         assert await self._monitor.take() == cost.words, "the server saw something else"
         return result, cost
 
-    async def rest(self) -> Cost:
-        """Return what was done since the last measurement, behind everybody's back."""
-        before = len(self.trips)
+    async def rest(self, before: int | None = None) -> Cost:
+        """Return what is done from now on, or was since so many trips, behind everybody's back."""
+        before = len(self.trips) if before is None else before
         await self.quiet()
         return Cost([], [trip.words for trip in self.trips[before:]])
 

@@ -1,4 +1,4 @@
-"""Two nodes that do something of everything, so that every kind of key is there."""
+"""Two nodes on one Redis: endpoints, and backends that do something of everything, so that every key is there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,37 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.inbox import Broadcast, Drain
+from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.search import SessionQuery
 from tests.support.backends import ANN, KEY, POLICY, STREAM, ended, events, flight, session
 from tests.support.redis.aliases import Alias
-from tests.support.redis.backend import leave
+from tests.support.redis.backend import build, leave
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import KEYS, Gate, build_tools
+
+
+@asynccontextmanager
+async def two_endpoints(
+    server: RedisServer, gate: Gate, policy: Policy, **options: Any
+) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
+    """Two endpoints that have joined, on a Redis that was emptied."""
+    server.cli("FLUSHALL")
+    backends = [build(server, policy) for _ in range(2)]
+    one, other = (
+        Endpoint(Kernel(build_tools(gate)), backend, policy, keys=KEYS, session_keys=KEYS, **options)
+        for backend in backends
+    )
+    for endpoint in (one, other):
+        await endpoint.node()
+    yield one, other
+    gate.open.set()
+    for endpoint in (one, other):
+        await endpoint.stop()
+    for backend in backends:
+        await leave(backend)
 
 
 @asynccontextmanager

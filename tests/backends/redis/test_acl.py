@@ -27,6 +27,8 @@ from tests.support.redis.aliases import Alias, client, clusters, django
 from tests.support.redis.server import RedisServer
 from tests.support.redis.users import ADMIN, PASSWORD, USER, RefusalWatch, sentinel_users, watched
 
+pytestmark = pytest.mark.servers
+
 BACKEND = Path(acl.__file__).parent
 CALL = r"p?call\(\s*'([A-Z]+)'"
 FORBIDDEN = [

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from mcp_transport.backends.redis import RedisBackend
 from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, events, flight, session
+
+pytestmark = pytest.mark.servers
 
 
 async def begin(backend: RedisBackend, clock: HandClock, key: str = KEY) -> None:

@@ -21,6 +21,8 @@ from tests.support.redis.aliases import QUICK, Alias, client, clusters, django, 
 from tests.support.redis.server import RedisServer
 from tests.support.redis.users import ADMIN, login
 
+pytestmark = pytest.mark.servers
+
 both = pytest.mark.parametrize("alias", [django_redis, django])
 USER = "user bob on >pass&word ~* &* +@all"
 

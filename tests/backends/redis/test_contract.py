@@ -10,6 +10,8 @@ from tests.backends.contract_counting import CountingContract
 from tests.backends.contract_room import RoomContract
 from tests.support.backends import HandClock
 
+pytestmark = pytest.mark.servers
+
 
 class TestRedis(BackendContract, CountingContract, RoomContract):
     @pytest.fixture

@@ -16,6 +16,8 @@ from tests.support.backends import ANN, POLICY, HandClock, session
 from tests.support.redis.backend import build, leave
 from tests.support.redis.server import RedisServer
 
+pytestmark = pytest.mark.servers
+
 KEYS = [f"{letter * 26}" for letter in "ABCDEFGH"]
 OF_INDEX = ("words", "facts", "facet", "by")
 

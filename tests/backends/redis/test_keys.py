@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
 import redis
 
 from mcp_transport.backends.redis import keys
@@ -12,6 +13,8 @@ from tests.backends.redis.scene import nodes, use
 from tests.support.redis.aliases import django
 from tests.support.redis.keys import documented, key_pattern
 from tests.support.redis.server import RedisServer
+
+pytestmark = pytest.mark.servers
 
 WORDS = {
     "key": "S",

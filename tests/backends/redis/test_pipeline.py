@@ -17,6 +17,8 @@ from mcp_transport.exceptions import BackendError, Unreadable
 from tests.support.redis.aliases import django, until
 from tests.support.redis.server import RedisServer
 
+pytestmark = pytest.mark.servers
+
 WITHIN = 0.3
 OPTIONS = {"socket_timeout": WITHIN, "socket_connect_timeout": WITHIN}
 WAYS = ["shared connection", "redis-py"]

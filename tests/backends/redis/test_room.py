@@ -16,6 +16,8 @@ from tests.support.backends import ANN, POLICY, HandClock, flight, session
 from tests.support.redis.backend import build, by_hand, leave
 from tests.support.redis.server import RedisServer
 
+pytestmark = pytest.mark.servers
+
 LIMIT = POLICY.max_sessions_per_principal
 
 

@@ -19,6 +19,8 @@ from tests.support.processes import free_port
 from tests.support.redis.aliases import QUICK, client, django, until
 from tests.support.redis.server import RedisServer
 
+pytestmark = pytest.mark.servers
+
 WRITE = "return redis.call('SET', KEYS[1], ARGV[1])"
 SHORT = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
 

@@ -18,6 +18,8 @@ from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, ended, e
 from tests.support.redis.backend import build, leave
 from tests.support.redis.server import RedisServer
 
+pytestmark = pytest.mark.servers
+
 RECORD, URIS = f"mcp:{{{KEY}}}", f"mcp:{{{KEY}}}:u"
 UPDATED = "notifications/resources/updated"
 MANY = [f"test://{number}/".ljust(_MAX_SUBSCRIBED_BYTES // 32, "x") for number in range(32)]

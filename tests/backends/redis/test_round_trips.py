@@ -20,11 +20,14 @@ from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import session_key
 from tests.backends.redis.meter import Cost, Meter, Monitor
-from tests.support.client import ALL_CAPABILITIES, SessionClient, request, send, send_sessionless, silent
+from tests.backends.redis.scene import two_endpoints
+from tests.support.client import ALL_CAPABILITIES, Answer, SessionClient, request, send, send_sessionless, silent
 from tests.support.clock import FakeClock, settle
-from tests.support.redis.backend import build, leave
-from tests.support.redis.server import RedisServer
+from tests.support.redis.backend import build
+from tests.support.redis.servers import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
+
+pytestmark = pytest.mark.servers
 
 POLICY = Policy(lease=3600.0)  # no beat comes between
 
@@ -51,25 +54,9 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def gate() -> Gate:
-    return Gate()
-
-
-@pytest.fixture
 async def nodes(server: RedisServer, clock: FakeClock, gate: Gate) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
-    """Two nodes that have joined, on a Redis that was emptied."""
-    server.cli("FLUSHALL")
-    built = [
-        Endpoint(Kernel(build_tools(gate)), build(server, POLICY), POLICY, keys=KEYS, session_keys=KEYS, clock=clock)
-        for _ in range(2)
-    ]
-    for endpoint in built:
-        await endpoint.node()
-    yield built[0], built[1]
-    gate.open.set()
-    for endpoint in built:
-        await endpoint.stop()
-        await leave(endpoint.backend)
+    async with two_endpoints(server, gate, POLICY, clock=clock) as made:
+        yield made
 
 
 @pytest.fixture
@@ -89,9 +76,7 @@ async def meter(
 
 
 @pytest.fixture
-async def client(nodes: tuple[Endpoint, Endpoint], meter: Meter) -> SessionClient:
-    client = SessionClient(nodes[0])
-    await client.open()
+async def client(meter: Meter, client: SessionClient) -> SessionClient:
     return client
 
 
@@ -110,33 +95,37 @@ async def call(client: SessionClient, gate: Gate) -> Any:
     return answer
 
 
-async def test_sessionless_requests_cost_nothing(nodes, meter, table):
+async def test_sessionless_requests_cost_nothing(
+    nodes: tuple[Endpoint, Endpoint], meter: Meter, table: Table
+) -> None:
     work = send_sessionless(nodes[0], "tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
     answer, cost = await meter.of(work)
     assert answer.status == 200
     table.row("sessionless POST", cost, 0, 0)
 
 
-async def test_initialize(nodes, meter, table):
+async def test_initialize(nodes: tuple[Endpoint, Endpoint], meter: Meter, table: Table) -> None:
     params = {"protocolVersion": "2025-11-25", "capabilities": ALL_CAPABILITIES, "clientInfo": {"name": "t"}}
     params["clientInfo"]["version"] = "1"
     _, cost = await meter.of(send(nodes[0], body=request("initialize", params)))
     table.row("initialize", cost, 1, 0)
 
 
-async def test_notifications_initialized(client, meter, table):
+async def test_notifications_initialized(client: SessionClient, meter: Meter, table: Table) -> None:
     _, cost = await meter.of(client.notify("notifications/initialized"))
     table.row("notifications/initialized", cost, 1, 1)
 
 
-async def test_a_call_that_is_answered_with_json(client, meter, table):
+async def test_a_call_that_is_answered_with_json(client: SessionClient, meter: Meter, table: Table) -> None:
     answer, cost = await meter.of(client.call("add", {"a": 1, "b": 2}))
     assert answer.stream is None
     table.row("tools/call, answered with JSON", cost, 1, 1)
 
 
 @pytest.mark.parametrize("events", [1, 100])
-async def test_a_call_that_is_answered_with_events(client, gate, meter, table, events):
+async def test_a_call_that_is_answered_with_events(
+    client: SessionClient, gate: Gate, meter: Meter, table: Table, events: int
+) -> None:
     gate.open.set()
     answer, cost = await meter.of(client.call("count", {"steps": events - 1}))
     assert len(await answer.messages()) == events + 1
@@ -146,7 +135,9 @@ async def test_a_call_that_is_answered_with_events(client, gate, meter, table, e
     assert 1 <= len(cost.behind) <= (2 if events == 1 else 3), cost
 
 
-async def test_events_of_later_ticks(client, gate, call, meter, table):
+async def test_events_of_later_ticks(
+    client: SessionClient, gate: Gate, call: Answer, meter: Meter, table: Table
+) -> None:
     gate.orders.put_nowait(True)
     answer, _ = await meter.of(client.call("obey"))
     assert (await answer.message())["params"]["progress"]
@@ -154,13 +145,14 @@ async def test_events_of_later_ticks(client, gate, call, meter, table):
         before = len(meter.trips)
         gate.orders.put_nowait(True)
         assert (await answer.message())["params"]["progress"]
-        await meter.quiet()
-        cost = Cost([], [trip.words for trip in meter.trips[before:]])
+        cost = await meter.rest(before)
         table.row("an event", cost, 0, 1)
     gate.orders.put_nowait(False)
 
 
-async def test_a_question_to_the_client(client, gate, meter, table, there):
+async def test_a_question_to_the_client(
+    client: SessionClient, gate: Gate, meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     answer, cost = await meter.of(client.call("ask"))
     question = await answer.message()
     table.row("tools/call that asks its client", cost, 1, 1)
@@ -172,7 +164,7 @@ async def test_a_question_to_the_client(client, gate, meter, table, there):
     assert await answer.text() == "accept x"
 
 
-async def test_a_reply_on_the_asking_node(client, meter, table):
+async def test_a_reply_on_the_asking_node(client: SessionClient, meter: Meter, table: Table) -> None:
     answer = await client.call("ask")
     question = await answer.message()
     _, cost = await meter.of(client.reply(question["id"], {"action": "decline"}))
@@ -181,61 +173,53 @@ async def test_a_reply_on_the_asking_node(client, meter, table):
 
 
 @pytest.mark.parametrize("method", ["resources/subscribe", "resources/unsubscribe"])
-async def test_subscriptions_are_changed(client, meter, table, method):
+async def test_subscriptions_are_changed(client: SessionClient, meter: Meter, table: Table, method: str) -> None:
     answer, cost = await meter.of(client.request(method, {"uri": "test://watched"}))
     assert answer.json["result"] == {}
     assert cost.blocking == [("ENTER",), ("SUBSCRIBE",)]
     table.row(method, cost, 2, 1)
 
 
-async def test_the_get_stream_is_opened(client, meter, table):
+async def test_the_get_stream_is_opened_and_again_elsewhere(
+    client: SessionClient, meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     _, cost = await meter.of(client.get())
     table.row("GET opened", cost, 1, 1)
-
-
-async def test_the_get_stream_is_opened_again_elsewhere(client, meter, table, there):
-    await client.get()
     _, cost = await meter.of(client.get("g-0", **there))
     table.row("GET opened, held by another node", cost, 1, 1)
 
 
-async def test_a_notification_for_a_get_stream_held_here(client, nodes, meter, table):
-    stream = await client.get()
+@pytest.mark.parametrize(("where", "behind"), [("the same node", 1), ("another node", 2)])
+async def test_a_notification_for_a_get_stream(
+    client: SessionClient, nodes: tuple[Endpoint, Endpoint], meter: Meter, table: Table, where: Any, behind: Any
+) -> None:
+    stream = await client.get(endpoint=nodes[where == "another node"])
     assert (await stream.frame()) is not None
     node = await nodes[0].node()
     _, cost = await meter.of(node.emit(session_key(client.session_id), "notifications/message", {"data": 1}))
     reading = asyncio.ensure_future(stream.message())
     cost.behind += (await meter.rest()).behind
     assert (await reading)["params"] == {"data": 1}
-    table.row("GET notification, held by the same node", cost, 1, 1)
+    table.row(f"GET notification, held by {where}", cost, 1, behind)
 
 
-async def test_a_notification_for_a_get_stream_held_elsewhere(client, nodes, meter, table, there):
-    stream = await client.get(**there)
-    assert (await stream.frame()) is not None
-    node = await nodes[0].node()
-    _, cost = await meter.of(node.emit(session_key(client.session_id), "notifications/message", {"data": 1}))
-    reading = asyncio.ensure_future(stream.message())
-    cost.behind += (await meter.rest()).behind
-    assert (await reading)["params"] == {"data": 1}
-    table.row("GET notification, held by another node", cost, 1, 2)
-
-
-async def test_what_was_delivered_is_marked_once_a_second(client, nodes, clock, meter, table):
+async def test_what_was_delivered_is_marked_once_a_second(
+    client: SessionClient, nodes: tuple[Endpoint, Endpoint], clock: FakeClock, meter: Meter, table: Table
+) -> None:
     stream = await client.get()
     node = await nodes[0].node()
     for _ in range(5):
         await node.emit(session_key(client.session_id), "notifications/message", {"data": 1})
         assert await stream.message()
     await meter.quiet()
-    before = len(meter.trips)
     await clock.advance(1.0)
-    await meter.quiet()
-    cost = Cost([], [trip.words for trip in meter.trips[before:]])
+    cost = await meter.rest()
     table.row("GET delivery marked, for all of a second", cost, 0, 1)
 
 
-async def test_a_stream_is_resumed_elsewhere(client, call, meter, table, there):
+async def test_a_stream_is_resumed_elsewhere(
+    client: SessionClient, call: Answer, meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     _, cost = await meter.of(client.get(f"{call_stream(client)}-1", **there))
     # The old socket's node lets go, and the writer, which may have forgotten the call, says that it is still there.
     table.row("resume of a running call, held by another node", cost, 1, 3)
@@ -248,7 +232,9 @@ def call_stream(client: SessionClient) -> str:
     return stream
 
 
-async def test_a_stream_that_ended_is_resumed_elsewhere(client, call, gate, meter, table, there):
+async def test_a_stream_that_ended_is_resumed_elsewhere(
+    client: SessionClient, call: Answer, gate: Gate, meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     stream = call_stream(client)
     gate.open.set()
     assert (await call.messages())[-1]["id"] == "c"
@@ -257,7 +243,9 @@ async def test_a_stream_that_ended_is_resumed_elsewhere(client, call, gate, mete
     table.row("resume of a finished call", cost, 1, 1)
 
 
-async def test_a_cancellation_elsewhere(client, call, gate, meter, table, there):
+async def test_a_cancellation_elsewhere(
+    client: SessionClient, call: Answer, gate: Gate, meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     answer, cost = await meter.of(client.notify("notifications/cancelled", {"requestId": "c"}, **there))
     assert answer.status == 202
     await gate.wait(gate.left)
@@ -265,12 +253,12 @@ async def test_a_cancellation_elsewhere(client, call, gate, meter, table, there)
     table.row("cancelled on another node, and the end of the call", cost, 1, 2)
 
 
-async def test_a_cancellation_of_something_unknown(client, meter, table):
+async def test_a_cancellation_of_something_unknown(client: SessionClient, meter: Meter, table: Table) -> None:
     _, cost = await meter.of(client.notify("notifications/cancelled", {"requestId": "x"}))
     table.row("cancelled before its request", cost, 1, 0)
 
 
-async def test_delete_elsewhere(client, meter, table, there):
+async def test_delete_elsewhere(client: SessionClient, meter: Meter, table: Table, there: dict[str, Any]) -> None:
     stream = await client.get()
     assert await stream.frame()
     answer, cost = await meter.of(client.delete(**there))
@@ -278,19 +266,25 @@ async def test_delete_elsewhere(client, meter, table, there):
     table.row("DELETE on another node than the GET stream", cost, 1, 1)
 
 
-async def test_delete_elsewhere_in_mid_call(client, call, gate, meter, table, there):
+async def test_delete_elsewhere_in_mid_call(
+    client: SessionClient, call: Answer, gate: Gate, meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     answer, cost = await meter.of(client.delete(**there))
     assert answer.status == 204
     await gate.wait(gate.left)
     table.row("DELETE on another node, and the end of the call", cost, 1, 1)
 
 
-async def test_a_silent_call_becomes_a_stream(client, gate, clock, meter, table):
+async def test_a_silent_call_becomes_a_stream(
+    client: SessionClient, gate: Gate, clock: FakeClock, meter: Meter, table: Table
+) -> None:
     _, cost = await meter.of(silent(clock, gate.entered, client.call("blocked")))
     table.row("tools/call, a stream after SSE_AFTER", cost, 1, 1)
 
 
-async def test_an_announcement(client, nodes, meter, table, there):
+async def test_an_announcement(
+    client: SessionClient, nodes: tuple[Endpoint, Endpoint], meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     other = SessionClient(nodes[1])
     await other.open()
     streams = [await client.get(**there), await other.get()]
@@ -304,7 +298,9 @@ async def test_an_announcement(client, nodes, meter, table, there):
     table.row("announcement, two nodes, two sessions held elsewhere", cost, 2, 3)
 
 
-async def test_an_announcement_of_a_resource(client, nodes, meter, table, there):
+async def test_an_announcement_of_a_resource(
+    client: SessionClient, nodes: tuple[Endpoint, Endpoint], meter: Meter, table: Table, there: dict[str, Any]
+) -> None:
     await client.request("resources/subscribe", {"uri": "test://watched"})
     stream = await client.get(**there)
     assert await stream.frame()
@@ -315,7 +311,7 @@ async def test_an_announcement_of_a_resource(client, nodes, meter, table, there)
     table.row("announcement of a resource to its subscriber", cost, 2, 3)
 
 
-async def test_an_idle_node_listens_and_renews_its_lease(server, clock, gate):
+async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, clock: FakeClock, gate: Gate) -> None:
     policy = Policy(lease=0.9)
     backend, monitor = build(server, policy), Monitor()
     server.cli("FLUSHALL")

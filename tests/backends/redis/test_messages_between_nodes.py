@@ -1,25 +1,23 @@
-"""Replies that another node sends on by Redis: its loop copies nothing of them, and is not kept busy."""
+"""Messages that nodes send each other by Redis: no copies, no busy loop, integers as they are."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from mcp_transport.backends.redis.codec import decode_message, encode_message
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import Kernel
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from mcp_transport.protocol.inbox import ReplyArrived
 from mcp_transport.protocol.policy import Policy
-from tests.support.client import SessionClient
+from tests.support.client import SessionClient, text_of
 from tests.support.loop_guard import LIMIT, watching
-from tests.support.redis.backend import build, leave
-from tests.support.redis.server import RedisServer
-from tests.support.tools import KEYS, Gate, build_tools
+from tests.support.tools import Gate
+
+pytestmark = pytest.mark.servers
 
 POLICY = Policy(max_bytes_in_flight=2**30, max_bytes_in_flight_per_caller=2**30)  # so that none of them is refused
 SO_MANY = 12
@@ -40,21 +38,8 @@ def test_a_message_to_another_node_is_written_without_a_copy() -> None:
 
 
 @pytest.fixture
-async def nodes(server: RedisServer) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
-    """Two nodes that have joined, on a Redis that was emptied."""
-    server.cli("FLUSHALL")
-    gate = Gate()
-    built = [
-        Endpoint(Kernel(build_tools(gate)), build(server, POLICY), POLICY, keys=KEYS, session_keys=KEYS)
-        for _ in range(2)
-    ]
-    for endpoint in built:
-        await endpoint.node()
-    yield built[0], built[1]
-    gate.open.set()
-    for endpoint in built:
-        await endpoint.stop()
-        await leave(endpoint.backend)  # type: ignore[arg-type]
+def policy() -> Policy:
+    return POLICY
 
 
 def _accepted(content: dict[str, Any]) -> dict[str, Any]:
@@ -76,10 +61,8 @@ def _fullest() -> dict[str, Any]:
 
 @pytest.mark.parametrize(("reply", "status"), [(_longest(), 202), (_fullest(), 400)], ids=["longest", "fullest"])
 async def test_replies_for_another_node_do_not_keep_the_loop_busy(
-    nodes: tuple[Endpoint, Endpoint], reply: dict[str, Any], status: int
+    nodes: tuple[Endpoint, Endpoint], client: SessionClient, reply: dict[str, Any], status: int
 ) -> None:
-    client = SessionClient(nodes[0])
-    await client.open()
     calls = [await client.call("ask", id=f"c{number}") for number in range(SO_MANY)]
     ids = [(await call.message())["id"] for call in calls]
     found: list[str] = []
@@ -89,3 +72,37 @@ async def test_replies_for_another_node_do_not_keep_the_loop_busy(
     assert {answer.status for answer in answers} == {status}
     assert all(("error" in last or last["result"].get("isError", False)) is (status != 202) for last in ended)
     assert not found, f"one callback took more than {LIMIT} s of processor time: {found}"
+
+
+# -- integers beyond 64 bits ---------------------------------------------------------------------------
+
+
+BIG = 10**21
+
+
+async def test_large_integers_reach_every_node(nodes: tuple[Endpoint, Endpoint], gate: Gate) -> None:
+    client, there = SessionClient(nodes[0]), {"endpoint": nodes[1]}
+    await client.open({"elicitation": {}, "experimental": {"n": {"n": BIG}}})
+    stream = await client.call("ask", id=BIG)
+    question = await stream.message()
+    assert question is not None
+    answer = {"action": "accept", "content": {"name": BIG}}
+    assert (await client.reply(question["id"], answer, **there)).status == 202
+    assert str(BIG) in (await stream.text())
+    gate.entered.clear()
+    running = asyncio.ensure_future(client.call("blocked", id=-BIG, headers={"accept": "application/json"}))
+    await gate.wait(gate.entered)
+    assert (await client.request("ping", id=-BIG, **there)).status == 400
+    assert (await client.notify("notifications/cancelled", {"requestId": -BIG}, **there)).status == 202
+    assert (await running).error_code == -32800
+    assert text_of(
+        (await client.request("tools/call", {"name": "add", "arguments": {"a": BIG, "b": 1}})).json
+    ) == str(BIG + 1)
+    assert {entry.request_id for entry in await nodes[0].backend.history((await sessions(nodes[0]))[0])} >= {
+        BIG,
+        -BIG,
+    }
+
+
+async def sessions(endpoint: Endpoint) -> list[str]:
+    return [session.key for session in (await endpoint.backend.sessions()).sessions]

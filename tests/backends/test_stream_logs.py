@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_transport.backends.base import Event, Holder
-from mcp_transport.backends.streams import Inboxes, LocalSession, StreamLog
-from mcp_transport.protocol.inbox import Closed, NodeMessage
+from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
+from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage
 from tests.support.backends import events, flight
 
 SIZES = st.lists(st.integers(0, 60), max_size=30)
@@ -93,3 +93,13 @@ def test_a_node_may_leave_while_all_are_told() -> None:
     inboxes.send_all(Closed("L"))
     assert told[0] == ("n1", Closed("K"))
     assert all(message != Closed("L") for _, message in told)
+
+
+def test_broadcasts_are_numbered_and_forgotten_in_time_and_by_number() -> None:
+    bus = Bus(3)
+    numbers = [bus.add(Broadcast(f"m{at}"), now=float(at), keep=10.0).number for at in (0, 20, 21, 22, 23)]
+    assert numbers == sorted(numbers)
+    assert [item.method for item in bus.after("")] == ["m21", "m22", "m23"]
+    bus.add(Broadcast("m40"), now=40.0, keep=10.0)
+    assert [item.method for item in bus.after("")] == ["m40"]
+    assert (bus.after(bus.last), bus.last > numbers[-1]) == ((), True)

@@ -3,56 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import redis
 
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, text_of, until
-from tests.support.redis.backend import build, leave
-from tests.support.redis.server import RedisServer
-from tests.support.tools import KEYS, Gate, build_tools
+from tests.support.redis.servers import RedisServer
+from tests.support.tools import Gate
+
+pytestmark = pytest.mark.servers
 
 ROUNDS = 20
 
 
 @pytest.fixture
-async def gate() -> Gate:
-    return Gate()
+def policy() -> Policy:
+    return Policy(lease=1.0)
 
 
-@pytest.fixture(params=["one connection", "many connections"])
-async def nodes(
-    request: pytest.FixtureRequest, server: RedisServer, gate: Gate
-) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
-    """Two nodes on an empty Redis; over many connections, commands may overtake one another, as in a Cluster."""
-    server.cli("FLUSHALL")
-    policy = Policy(lease=1.0)
-    built = [Endpoint(Kernel(build_tools(gate)), build(server, policy), policy, keys=KEYS) for _ in range(2)]
-    for endpoint in built:
-        await endpoint.node()
+@pytest.fixture(params=["one connection", "many connections"], autouse=True)
+async def connections(request: pytest.FixtureRequest, nodes: tuple[Endpoint, Endpoint]) -> None:
+    """Over many connections, commands may overtake one another, as in a Cluster."""
+    for endpoint in nodes:
         endpoint.backend._pipeline()._shares_connection = request.param == "one connection"  # type: ignore[attr-defined]
-    yield built[0], built[1]
-    gate.open.set()
-    for endpoint in built:
-        await endpoint.stop()
-        await leave(endpoint.backend)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-async def client(nodes: Any) -> SessionClient:
-    client = SessionClient(nodes[0])
-    await client.open()
-    return client
 
 
 @pytest.mark.parametrize("step", [0, 1], ids=["one node", "two nodes"])
 @pytest.mark.parametrize("forgets", [True, False], ids=["scripts unknown", "scripts known"])
-async def test_an_id_is_free_with_its_answer(server, nodes, client, step, forgets):
+async def test_an_id_is_free_with_its_answer(
+    server: RedisServer, nodes: tuple[Endpoint, Endpoint], client: SessionClient, step: int, forgets: bool
+) -> None:
     with redis.Redis.from_url(server.admin_url) as admin:
         for number in range(ROUNDS):
             if forgets:
@@ -62,7 +44,9 @@ async def test_an_id_is_free_with_its_answer(server, nodes, client, step, forget
             assert text_of(answer.json) == str(number)
 
 
-async def test_an_id_is_free_with_its_answer_on_a_stream(nodes, client, gate):
+async def test_an_id_is_free_with_its_answer_on_a_stream(
+    nodes: tuple[Endpoint, Endpoint], client: SessionClient, gate: Gate
+) -> None:
     gate.open.set()
     for number in range(ROUNDS):
         answer = await client.call("count", {"steps": number % 3}, id=7, endpoint=nodes[number % 2])
@@ -70,7 +54,9 @@ async def test_an_id_is_free_with_its_answer_on_a_stream(nodes, client, gate):
     assert gate.runs == ROUNDS
 
 
-async def test_another_request_with_the_id_of_one_that_runs_is_refused(nodes, client, gate):
+async def test_another_request_with_the_id_of_one_that_runs_is_refused(
+    nodes: tuple[Endpoint, Endpoint], client: SessionClient, gate: Gate
+) -> None:
     running = asyncio.ensure_future(client.call("blocked", id=7, headers={"accept": "application/json"}))
     await gate.wait(gate.entered)
     refused = await client.request("ping", id=7, endpoint=nodes[1])
@@ -79,13 +65,17 @@ async def test_another_request_with_the_id_of_one_that_runs_is_refused(nodes, cl
     assert text_of((await running).json) == "through"
 
 
-async def test_a_cancellation_that_comes_first_is_answered(nodes, client, gate):
+async def test_a_cancellation_that_comes_first_is_answered(
+    nodes: tuple[Endpoint, Endpoint], client: SessionClient, gate: Gate
+) -> None:
     await client.notify("notifications/cancelled", {"requestId": 18}, endpoint=nodes[1])
     answer = await client.call("add", {"a": 1, "b": 2}, id=18)
     assert (answer.error_code, answer.json["id"], gate.runs) == (-32800, 18, 0)
 
 
-async def test_a_gone_nodes_id_is_free_when_its_calls_were_taken_over(nodes, client, gate):
+async def test_a_gone_nodes_id_is_free_when_its_calls_were_taken_over(
+    nodes: tuple[Endpoint, Endpoint], client: SessionClient, gate: Gate
+) -> None:
     running = asyncio.ensure_future(client.call("blocked", id=7))
     await gate.wait(gate.entered)
     node = await nodes[0].node()
