@@ -33,34 +33,24 @@ def test_anything_else_is_refused_and_nothing_is_read_in_two_ways(text: str) -> 
         assert str(cursor) == text
 
 
+NO_EVENT_IDS = """
+- g g- -1 g-01 g--1 g-+1 g-1.0 g-1e3 g-1_0 g-1-2 G-1 g_1 g-1000000000000000 ../g-1 {g}-1
+"""
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        *NO_EVENT_IDS.split(),
         "",
-        "-",
-        "g",
-        "g-",
-        "-1",
-        "g-01",
-        "g--1",
-        "g-+1",
         "g-1 ",
         " g-1",
         "g-1\n",
-        "g-1.0",
-        "g-1e3",
-        "g-1_0",
-        "g-1-2",
-        "G-1",
-        "g_1",
         "g-\u0663",
         "\u00e9-1",
-        "g-1000000000000000",
         "g-" + "9" * 5000,
         "a" * 33 + "-1",
         "g-1\x00",
-        "../g-1",
-        "{g}-1",
     ],
 )
 def test_garbage_is_the_peers_fault(text: str) -> None:
