@@ -76,7 +76,7 @@ async def test_a_cancelled_member_of_a_batch_leaves_the_others_alone(old: Sessio
 async def test_a_request_that_its_cancellation_overtook_is_answered_with_an_error(
     here: SessionClient, nodes: tuple[Endpoint, Endpoint], gate: Gate, where: int
 ) -> None:
-    there = {"endpoint": nodes[where]}
+    there: dict[str, Any] = {"endpoint": nodes[where]}
     await cancel(here, 18)
     assert (await here.request("ping", id=17, **there)).json["result"] == {}
     answer = await here.call("count", {"steps": 1}, id=18, **there)
@@ -139,8 +139,9 @@ async def test_a_batch_on_a_stream_tells_of_those_that_were_cancelled_before(old
 # -- notices, and other notifications, that are not as they should be ---------------------------------
 
 
+NO_IDS: list[Any] = [None, 1.5, True, [], {}, "x" * 300, 10**300]
 MALFORMED: list[dict[str, Any]] = [
-    *({"method": NOTICE, "params": {"requestId": id}} for id in (None, 1.5, True, [], {}, "x" * 300, 10**300)),
+    *({"method": NOTICE, "params": {"requestId": id}} for id in NO_IDS),
     *({"method": NOTICE, "params": params} for params in ({}, {"reason": "tired"}, [1], "1", None)),
     {"method": NOTICE},
     {"method": "notifications/progress"},

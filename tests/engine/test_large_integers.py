@@ -54,7 +54,7 @@ def build_server() -> MCPServer[Any]:
 
     @server.tool()
     async def ask(ctx: Context) -> str:
-        answer = await ctx.session.elicit_form("how many?", NAME_SCHEMA)  # type: ignore[attr-defined]
+        answer = await ctx.session.elicit_form("how many?", NAME_SCHEMA)
         return str((answer.content or {}).get("name"))
 
     conform(server)

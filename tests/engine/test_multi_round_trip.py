@@ -19,7 +19,7 @@ async def confirm(endpoint: Endpoint, state: str | None = None, what: str = "it"
     if state is not None:
         answers = {"name": {"action": "accept", "content": {"name": "Ann"}}}
         params |= {"requestState": state, "inputResponses": answers}
-    meta = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
+    meta: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
     return await send_sessionless(endpoint, "tools/call", params, meta=meta, **options)
 
 

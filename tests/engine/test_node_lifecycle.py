@@ -174,7 +174,8 @@ async def test_a_start_goes_on_when_its_first_request_leaves(
 async def test_a_lifespan_that_is_cancelled_is_an_error_and_no_hang() -> None:
     @asynccontextmanager
     async def lifespan(server: Server[Any]) -> AsyncIterator[Any]:
-        raise asyncio.CancelledError
+        if server.name == "cancelled":
+            raise asyncio.CancelledError
         yield
 
     kernel = Kernel(Server("cancelled", lifespan=lifespan))
@@ -229,6 +230,7 @@ async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(
     await settle()
     [call] = (await endpoint.node()).running
     call.abandon("the server stopped", Happening.ABANDONED)
+    assert call.writer is not None
     call.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/message"}')
     await call.exchange().notify("notifications/message", {})
     assert "error" in (await answer.messages())[-1]

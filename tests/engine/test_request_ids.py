@@ -135,7 +135,8 @@ async def test_a_request_that_never_ran_frees_its_id(
 async def test_another_request_with_the_id_of_one_that_runs_is_refused_on_any_node(
     here: SessionClient, then: dict[str, Any], gate: Gate, clock: FakeClock, speaks: bool
 ) -> None:
-    first = await silent(clock, gate.entered, here.call(*(("count", {"steps": 1}) if speaks else ("blocked",)), id=7))
+    tool, arguments = ("count", {"steps": 1}) if speaks else ("blocked", {})
+    first = await silent(clock, gate.entered, here.call(tool, arguments, id=7))
     refused = await here.request("tools/call", OTHER, id=7, **then)
     assert (refused.status, refused.error_code, refused.json["id"]) == (400, -32600, 7)
     other = await here.request("tools/call", OTHER, id="7", **then)

@@ -179,7 +179,7 @@ def test_what_decides_nothing_is_left_out_next() -> None:
 
 
 def test_extensions_that_are_no_mapping_are_left_out() -> None:
-    capabilities = {"roots": {}, "experimental": noise(400), "extensions": None}
+    capabilities: dict[str, Any] = {"roots": {}, "experimental": noise(400), "extensions": None}
     rebuilt = reopened(replace(SESSION, capabilities=capabilities))
     assert rebuilt.capabilities == {"roots": {}}
 

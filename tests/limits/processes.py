@@ -70,7 +70,7 @@ tested_by("the body of a request to the REST API", _MAX_BODY, "tests/api/test_ca
 
 _FLOOD = "tests/auth/test_introspection_flood.py"
 _SUPERVISION = "tests/engine/test_supervision.py"
-_BUDGET = "tests/engine/test_budget.py"
+_BUDGET = "tests/engine/test_memory_budget.py"
 
 tested_by(
     "questions to an introspection endpoint at a time (`MAX_QUESTIONS` in `OPTIONS`), of an event loop",

@@ -155,8 +155,8 @@ tested_by(
 tested_by(
     "events that wait for a slow socket in memory",
     POLICY.stream_queue,
-    "tests/engine/test_stream_pace.py",
-    "test_a_slow_client_gets_everything_once_and_in_order",
+    "tests/engine/test_slow_clients.py",
+    "test_a_slow_client_gets_everything_and_does_not_hold_up_the_handler",
 )
 tested_by(
     "the time a client takes to accept a piece of a stream (ASGI mount; not daphne)",
@@ -173,6 +173,6 @@ tested_by(
 tested_by(
     "the time that calls outlast their session",
     _EVERY,
-    "tests/engine/test_expiry.py",
+    "tests/engine/test_session_expiry.py",
     "test_calls_end_whose_client_has_left",
 )

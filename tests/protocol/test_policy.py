@@ -45,6 +45,6 @@ def test_a_silent_stream_speaks_before_common_proxies_close_it() -> None:
 def test_a_policy_is_a_value_given_by_name() -> None:
     assert Policy(session_ttl=5.0).session_ttl == 5.0
     with pytest.raises(TypeError):
-        Policy(("2025-11-25",))  # type: ignore[misc]
+        Policy(("2025-11-25",))  # type: ignore[call-arg]
     with pytest.raises(FrozenInstanceError):
         Policy().session_ttl = 1.0  # type: ignore[misc]

@@ -47,7 +47,7 @@ SESSION = Session(
     ],
     ids=str,
 )
-def test_query_means_sessions_that_fit_in_every_way(query: dict[str, str], found: bool) -> None:
+def test_query_means_sessions_that_fit_in_every_way(query: dict[str, Any], found: bool) -> None:
     assert SessionQuery(**query).matches(SESSION, 0.0) == found
 
 

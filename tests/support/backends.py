@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mcp_transport.backends.base import Event
@@ -37,7 +38,7 @@ class HandClock:
         self.now += seconds
 
 
-def session(clock: HandClock, key: str = KEY, principal: str = ANN, **members: Any) -> Session:
+def session(clock: Callable[[], float], key: str = KEY, principal: str = ANN, **members: Any) -> Session:
     """Build a record as `initialize` makes it, with something in every member."""
     defaults: dict[str, Any] = {
         "protocol_version": "2025-11-25",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -128,12 +128,12 @@ async def send(
     body: Any = None,
     *,
     raw: bytes | None = None,
-    headers: dict[str, str | None] | None = None,
+    headers: Mapping[str, str | None] | None = None,
     extra_lines: list[tuple[str, str]] | None = None,
     user: Any = None,
     streaming: bool = True,
     http_version: str = "1.1",
-    chunks: AsyncIterator[bytes] | None = None,
+    chunks: AsyncIterable[bytes] | None = None,
     peer: str = "127.0.0.1",
 ) -> Answer:
     """Send one HTTP request; a header given as None is left out, `chunks` replace the body."""
@@ -155,7 +155,7 @@ async def send(
     async def whole() -> AsyncIterator[bytes]:
         yield content
 
-    reply = await endpoint.handle(request, chunks or whole())
+    reply = await endpoint.handle(request, aiter(chunks or whole()))
     answered = {name.lower(): value for name, value in reply.headers}
     if isinstance(reply, Reply):
         return Answer(reply.status, answered, body=reply.body)

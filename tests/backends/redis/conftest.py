@@ -11,7 +11,7 @@ from mcp_transport.protocol.policy import Policy
 from tests.backends.redis.scene import two_endpoints
 from tests.support.client import SessionClient
 from tests.support.redis.backend import admin, backend, clock, server
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
 __all__ = ["admin", "backend", "clock", "server"]

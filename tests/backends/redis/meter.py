@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
@@ -162,6 +163,7 @@ class Meter:
         before = len(self.trips)
         for endpoint in self._endpoints:
             node, backend = await endpoint.node(), endpoint.backend
+            assert isinstance(backend, RedisBackend)
             await settle()
             if not all(trip.returned for trip in self.trips):
                 return False

@@ -16,7 +16,7 @@ from mcp_transport.protocol.search import SessionQuery
 from tests.support.backends import ANN, KEY, POLICY, STREAM, ended, events, flight, session
 from tests.support.redis.aliases import Alias
 from tests.support.redis.backend import build, leave
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
 
 

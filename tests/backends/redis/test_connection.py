@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ async def test_a_cancelled_read_leaves_no_answer_behind(server: RedisServer) -> 
         for number in range(3):
             reading = asyncio.create_task(connected.xread({"stream": "$"}, block=5000))
             async with client(django(server.url, password="secret")) as other:
-                await until(lambda other=other: blocked_clients(other))
+                await until(partial(blocked_clients, other))
                 reading.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await reading
@@ -205,8 +206,9 @@ def through(alias: Any, watcher: RedisServer) -> Alias:
     watchers, kwargs = [("127.0.0.1", watcher.port)], {"password": "other"}
     if alias is django_redis:
         options = {"SENTINELS": watchers, "SENTINEL_KWARGS": kwargs, "PASSWORD": "secret", **QUICK}
-        return django_redis("redis://service/1", **options, CLIENT_CLASS="django_redis.client.SentinelClient")
-    manager = Sentinel(watchers, sentinel_kwargs=kwargs)
+        cache: Alias = django_redis("redis://service/1", **options, CLIENT_CLASS="django_redis.client.SentinelClient")
+        return cache
+    manager = Sentinel(watchers, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
     return django("redis://service/1", sentinel_manager=manager, service_name="service", password="secret", **QUICK)
 
 
@@ -229,7 +231,7 @@ async def test_a_failover_moves_clients_to_the_new_master(
             with pytest.raises(STORE_ERRORS):
                 await connected.get("key")
         for connected in (one, other):
-            await until(lambda connected=connected: can_write(connected), seconds=15)
+            await until(partial(can_write, connected), seconds=15)
             assert (await connected.client_info())["laddr"] == f"127.0.0.1:{replica.port}"
             assert await connected.get("key") == b"kept"
 
@@ -309,7 +311,7 @@ async def test_pipelines_find_the_new_master_after_recovering(cluster: list[Redi
             pipeline = connected.pipeline(transaction=False)
             pipeline.execute_command("SET", key, "1")
             try:
-                return await pipeline.execute(raise_on_error=False) == [True]
+                return bool(await pipeline.execute(raise_on_error=False) == [True])
             except STORE_ERRORS:
                 return False
 
@@ -346,4 +348,4 @@ async def test_a_server_that_is_no_cluster_is_a_store_error(server: RedisServer)
 
 
 def test_connecting_needs_neither_a_server_nor_a_loop() -> None:
-    assert connect(django("redis://127.0.0.1:1"))
+    assert connect(django("redis://127.0.0.1:1")) is not None

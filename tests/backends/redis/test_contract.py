@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.redis import RedisBackend
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
@@ -22,5 +23,6 @@ class TestRedis(BackendContract, CountingContract, RoomContract):
     def backend(self, backend: RedisBackend) -> RedisBackend:
         return backend
 
-    async def index(self, backend: RedisBackend) -> None:
+    async def index(self, backend: Backend) -> None:
+        assert isinstance(backend, RedisBackend)
         await backend._write_books()

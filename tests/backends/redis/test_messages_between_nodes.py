@@ -55,7 +55,9 @@ def _longest() -> dict[str, Any]:
 
 def _fullest() -> dict[str, Any]:
     """Return a reply of as many values as a body may have."""
-    objects = [{} for _ in range(POLICY.max_request_values // 2 - 10)]  # each is a comma and a bracket
+    objects: list[dict[str, Any]] = [
+        {} for _ in range(POLICY.max_request_values // 2 - 10)
+    ]  # each is a comma and a bracket
     return _accepted({"name": "x", "more": objects})
 
 
@@ -81,7 +83,8 @@ BIG = 10**21
 
 
 async def test_large_integers_reach_every_node(nodes: tuple[Endpoint, Endpoint], gate: Gate) -> None:
-    client, there = SessionClient(nodes[0]), {"endpoint": nodes[1]}
+    client = SessionClient(nodes[0])
+    there: dict[str, Any] = {"endpoint": nodes[1]}
     await client.open({"elicitation": {}, "experimental": {"n": {"n": BIG}}})
     stream = await client.call("ask", id=BIG)
     question = await stream.message()

@@ -10,7 +10,7 @@ import redis
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, text_of, until
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
 pytestmark = pytest.mark.servers

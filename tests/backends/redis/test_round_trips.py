@@ -24,7 +24,7 @@ from tests.backends.redis.scene import two_endpoints
 from tests.support.client import ALL_CAPABILITIES, Answer, SessionClient, request, send, send_sessionless, silent
 from tests.support.clock import FakeClock, settle
 from tests.support.redis.backend import build
-from tests.support.redis.servers import RedisServer
+from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
 
 pytestmark = pytest.mark.servers
@@ -105,8 +105,8 @@ async def test_sessionless_requests_cost_nothing(
 
 
 async def test_initialize(nodes: tuple[Endpoint, Endpoint], meter: Meter, table: Table) -> None:
-    params = {"protocolVersion": "2025-11-25", "capabilities": ALL_CAPABILITIES, "clientInfo": {"name": "t"}}
-    params["clientInfo"]["version"] = "1"
+    client = {"name": "t", "version": "1"}
+    params = {"protocolVersion": "2025-11-25", "capabilities": ALL_CAPABILITIES, "clientInfo": client}
     _, cost = await meter.of(send(nodes[0], body=request("initialize", params)))
     table.row("initialize", cost, 1, 0)
 

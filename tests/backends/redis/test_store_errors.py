@@ -90,7 +90,6 @@ async def test_a_server_that_sleeps(server: RedisServer) -> None:
 
 
 async def test_a_stopped_process_accepts_and_says_nothing(server: RedisServer) -> None:
-    assert server.process
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
         async with client(django(server.admin_url, **SHORT)) as connected:
