@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mcp_transport.supervision import forget_failures
 from tests.support import loop_guard
@@ -35,6 +37,16 @@ def _skipping() -> Generator[None, None, None]:
         if os.environ.get("CI", "").lower() in ("1", "true", "yes", "on"):
             raise
         pytest.skip(f"SKIPPED, AND CI FAILS HERE: {missing}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples Hypothesis tries."""
+    examples = 20 if re.search(r"not slow\b", config.option.markexpr) else 100
+    excused = [HealthCheck.too_slow]
+    settings.register_profile(
+        "tests", max_examples=examples, deadline=None, database=None, suppress_health_check=excused
+    )
+    settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,12 @@ LIST, UPDATED = "notifications/tools/list_changed", "notifications/resources/upd
 MESSAGE = "notifications/message"
 
 
+def key_of(client: SessionClient) -> str:
+    return session_key(client.session_id)
+
+
 async def subscriptions(client: SessionClient) -> frozenset[str]:
-    return await client.endpoint.backend.subscriptions(session_key(client.session_id))
+    return await client.endpoint.backend.subscriptions(key_of(client))
 
 
 async def announce(endpoint: Endpoint) -> None:
@@ -48,7 +52,7 @@ async def test_subscribers_hear_of_a_resource_until_they_unsubscribe(client: Ses
 
 async def test_a_session_may_not_subscribe_without_end(client: SessionClient) -> None:
     for number in range(1000):
-        await client.request("resources/subscribe", {"uri": f"test://{number}"})
+        assert await client.endpoint.backend.subscribe(key_of(client), f"test://{number}", True, 1000, 65536)
     refused = await client.request("resources/subscribe", {"uri": "test://too-many"})
     assert refused.error_code == -32602
     assert "1000 resources" in refused.json["error"]["message"]
