@@ -1,11 +1,18 @@
-"""Caches that fail, or stop in the middle, when a test says so."""
+"""Backends over caches, and caches that fail, or stop in the middle, when a test says so."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar
+from uuid import uuid4
 
+import pytest
 from django.core.cache.backends.locmem import LocMemCache
+
+from mcp_transport.backends.cache import CacheBackend
+from tests.support.backends import POLICY, HandClock
 
 BOUND = 5.0
 """Seconds after which a test that waits for a cache has failed."""
@@ -43,3 +50,34 @@ class PausingCache(LocMemCache):
             PausingCache.reached.set()
             assert PausingCache.proceed.wait(BOUND)
         super().set(key, *args, **kwargs)
+
+
+Build = Callable[[dict[str, Any]], CacheBackend]
+LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
+FILES = "django.core.cache.backends.filebased.FileBasedCache"
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def build(settings: Any, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    """Build a backend over the cache that a configuration describes, whose entries age by the test's clock."""
+    for module in ("base", "locmem", "filebased"):
+        monkeypatch.setattr(f"django.core.cache.backends.{module}.time", SimpleNamespace(time=clock))
+    built: list[CacheBackend] = []
+
+    def build(configuration: dict[str, Any]) -> CacheBackend:
+        settings.CACHES = {
+            "default": {"BACKEND": "tests.backends.caches.FailingCache"},
+            "mcp": {"LOCATION": uuid4().hex, **configuration},
+        }
+        built.append(CacheBackend(POLICY, clock, "mcp"))
+        return built[-1]
+
+    yield build
+    for backend in built:
+        for executor in backend._executors:
+            executor.shutdown()

@@ -12,12 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Backend, Closing, Emitted, Page
+from mcp_transport.backends.base import Backend, Closing, Emitted
 from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
 from mcp_transport.protocol.measures import Numbers
-from mcp_transport.protocol.search import SessionQuery
-from tests.backends.contract_operators import OperatorContract
+from tests.backends.contract_listing import ListingContract
 from tests.backends.contract_requests import RequestContract
 from tests.backends.contract_streams import StreamContract
 from tests.backends.contract_subscriptions import SubscriptionContract
@@ -28,7 +27,6 @@ from tests.support.backends import (
     OTHER_KEY,
     POLICY,
     STREAM,
-    THIRD_KEY,
     UNKNOWN_KEY,
     HandClock,
     ended,
@@ -58,8 +56,8 @@ async def assert_refuses_everything(backend: Backend, key: str, principal: str =
     assert await backend.close(key, None) is None
 
 
-class BackendContract(RequestContract, StreamContract, SubscriptionContract, OperatorContract):
-    """Sessions, tools' state, listing, nodes; requests in flight and streams come from the bases."""
+class BackendContract(RequestContract, StreamContract, SubscriptionContract, ListingContract):
+    """Sessions, tools' state, nodes; requests in flight, streams and what operators see come from the bases."""
 
     @pytest.fixture
     def clock(self) -> HandClock:
@@ -271,91 +269,6 @@ class BackendContract(RequestContract, StreamContract, SubscriptionContract, Ope
             clock.advance(POLICY.session_ttl - 1)
             await backend.touch(KEY)
         assert await backend.read_state(KEY) == {"a": b"1"}
-
-    # -- listing -------------------------------------------------------------------------------------
-
-    async def test_sessions_are_listed_last_seen_first_page_by_page(self, backend: Backend, clock: HandClock) -> None:
-        if not backend.supports_listing:
-            with pytest.raises(NotImplementedError, match=type(backend).__name__):
-                await backend.sessions()
-            return
-        assert await backend.sessions() == Page((), 0)
-        for key, principal in ((KEY, ANN), (OTHER_KEY, BOB), (THIRD_KEY, "")):
-            await backend.open(session(clock, key, principal))
-            clock.advance(1)
-        await backend.touch(KEY)
-        await backend.update(OTHER_KEY, initialized=True)  # a change is no use: the order stays
-        page = await backend.sessions()
-        assert ([item.key for item in page.sessions], page.total) == ([KEY, THIRD_KEY, OTHER_KEY], 3)
-        assert page.sessions[0] == await backend.get(KEY)
-        second = await backend.sessions(offset=1, limit=1)
-        assert ([item.key for item in second.sessions], second.total) == ([THIRD_KEY], 3)
-        assert await backend.sessions(offset=3) == Page((), 3)
-
-    async def test_only_live_sessions_are_listed(self, backend: Backend, clock: HandClock) -> None:
-        if not backend.supports_listing:
-            return  # the test before this one has seen it say so
-        short = session(clock, KEY, ends=clock() + 90)
-        await backend.open(short)
-        await backend.open(session(clock, OTHER_KEY))
-        await backend.open(session(clock, THIRD_KEY))
-        await backend.close(THIRD_KEY, None)
-        clock.advance(80)
-        await backend.touch(OTHER_KEY)
-        await backend.touch(KEY)  # the last one used, and the first one to end
-        clock.advance(11)
-        page = await backend.sessions()
-        assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 1)
-
-    async def test_sessions_are_found_by_what_is_known_of_them(self, backend: Backend, clock: HandClock) -> None:
-        if not backend.supports_listing:
-            return
-        claude, cursor = {"name": "Claude", "version": "1"}, {"name": "Cursor", "version": "2"}
-        await backend.open(session(clock, KEY, ANN, user="ann", client_info=claude, address="192.0.2.7"))
-        clock.advance(1)
-        await backend.open(session(clock, OTHER_KEY, BOB, user="bob", client_info=claude, address="192.0.2.8"))
-        clock.advance(1)
-        await backend.open(session(clock, THIRD_KEY, user="", client_info=cursor, protocol_version="2025-03-26"))
-        await backend.enter(THIRD_KEY, ANN, "n3")
-        await self.index(backend)
-        for query, keys in {
-            SessionQuery(text="a"): {KEY},
-            SessionQuery(text="CLAUDE"): {OTHER_KEY, KEY},
-            SessionQuery(text="192.0.2."): {OTHER_KEY, KEY},
-            SessionQuery(text="192.0.2.8"): {OTHER_KEY},
-            SessionQuery(text=KEY[:10].lower()): {KEY},
-            SessionQuery(text="nobody"): set(),
-            SessionQuery(user="bob"): {OTHER_KEY},
-            SessionQuery(client="Claude 1"): {OTHER_KEY, KEY},
-            SessionQuery(client="Claude 1", user="ann"): {KEY},
-            SessionQuery(client="Cursor 2", user="ann"): set(),
-            SessionQuery(protocol_version="2025-03-26"): {THIRD_KEY},
-            SessionQuery(node="n3"): {THIRD_KEY},
-            SessionQuery(node="n4"): set(),
-            SessionQuery(text="c", node="n3"): {THIRD_KEY},
-            SessionQuery(text="c", user="ann"): {KEY},
-        }.items():
-            page = await backend.sessions(query=query)
-            assert {item.key for item in page.sessions} == keys, query
-            assert (page.total, page.is_exact) == (len(keys), True), query
-        page = await backend.sessions(0, 1, SessionQuery(client="Claude 1"))
-        assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 2), "last seen first"
-        page = await backend.sessions(1, 1, SessionQuery(client="Claude 1"))
-        assert ([item.key for item in page.sessions], page.total) == ([KEY], 2)
-
-    async def test_sessions_that_are_over_are_not_found(self, backend: Backend, clock: HandClock) -> None:
-        if not backend.supports_listing:
-            return
-        for key in (KEY, OTHER_KEY, THIRD_KEY):
-            await backend.open(session(clock, key, user="ann", client_info={"name": "Claude"}))
-        await self.index(backend)
-        await backend.close(KEY, None)
-        clock.advance(POLICY.session_ttl - 1)
-        await backend.touch(THIRD_KEY)
-        clock.advance(2)
-        for query in (SessionQuery(text="ann"), SessionQuery(user="ann"), SessionQuery(client="Claude")):
-            page = await backend.sessions(query=query)
-            assert ([item.key for item in page.sessions], page.total) == ([THIRD_KEY], 1), query
 
     # -- nodes ---------------------------------------------------------------------------------------
 

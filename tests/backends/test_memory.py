@@ -33,11 +33,6 @@ class TestMemory(BackendContract, CountingContract, RoomContract):
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def backend(clock: HandClock) -> MemoryBackend:
     return MemoryBackend(POLICY, clock)
 

@@ -183,11 +183,19 @@ def test_an_integer_of_more_than_308_digits_is_refused(number: int) -> None:
     assert (refused.value.status, refused.value.code, refused.value.request_id) == (400, -32700, 8)
 
 
-@pytest.mark.parametrize("rest", ["NaN", "Infinity", "1e999", '"\\ud800"', "[1,]", '"\t"', "01"])
-def test_a_text_with_long_integers_is_read_as_strictly_as_any(rest: str) -> None:
+@pytest.mark.parametrize("number", [1, 10**21], ids=["short", "long"])
+@pytest.mark.parametrize("rest", ["NaN", "Infinity", "1e999", '"\\ud800"', "[1,]", '"\t"', "01", "1]["])
+def test_a_text_is_read_strictly_whatever_its_integers_are(number: int, rest: str) -> None:
     with pytest.raises(ProtocolError) as refused:
-        decode(f"[{10**21}, {rest}]".encode())
+        decode(f"[{number}, {rest}]".encode())
     assert refused.value.code == -32700
+
+
+@pytest.mark.parametrize("body", [b"", b" \n ", b"{}{}", b"[1, -" + b"1" * 310 + b"]"])
+def test_what_is_no_json_text_is_a_parse_error(body: bytes) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        decode(body)
+    assert (refused.value.status, refused.value.code) == (400, -32700)
 
 
 @pytest.mark.parametrize(

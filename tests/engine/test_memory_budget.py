@@ -84,8 +84,7 @@ async def test_a_call_holds_memory_until_it_ends(
     client = await opened_as(kind, endpoint)
     first = await holding(client, clock, gate)
     assert SIZE <= endpoint.budget.held < 1.2 * SIZE
-    said = refused_with(await client.hold(id=2))
-    assert "of this caller" in said and str(int(1.5 * SIZE)) in said
+    assert f"of {int(1.5 * SIZE)} bytes" in refused_with(await client.hold(id=2))
     gate.open.set()
     assert await first.text() == "through"
     await until(lambda: not endpoint.budget.held)
@@ -144,9 +143,6 @@ async def test_a_body_that_never_fits_is_too_large(kind: Kind, build_endpoint: B
     answer = await (await opened_as(kind, endpoint)).hold()
     assert f"a caller may take {SIZE // 2}" in refused_with(answer, 413)
     assert endpoint.budget.held == 0
-
-
-# -- bodies that arrive -----------------------------------------------------------------------------------
 
 
 async def test_a_body_that_arrives_counts(build_endpoint: BuildEndpoint) -> None:
@@ -228,12 +224,10 @@ async def test_a_call_whose_client_left_holds_it_in_a_session_alone(
     assert gate.cancelled is (kind is Sessionless)
 
 
-async def test_a_cancelled_call_holds_nothing(endpoint: Endpoint, clock: FakeClock, gate: Gate) -> None:
-    client = Session(endpoint)
-    await client.open()
-    await holding(client, clock, gate, id=7)
+async def test_a_cancelled_call_holds_nothing(client: SessionClient, clock: FakeClock, gate: Gate) -> None:
+    await silent(clock, gate.entered, client.request("tools/call", PARAMS, id=7))
     await client.notify("notifications/cancelled", {"requestId": 7})
-    await until(lambda: not endpoint.budget.held)
+    await until(lambda: not client.endpoint.budget.held)
 
 
 async def test_a_batch_holds_it_until_its_last_call_ends(old: SessionClient, gate: Gate) -> None:
@@ -352,4 +346,4 @@ async def test_a_call_whose_handler_cannot_be_told_of_it_is_an_error(
 
     monkeypatch.setattr(Call, "exchange", fail)
     for answer in (await client.request("tools/list"), await send_sessionless(endpoint, "tools/list")):
-        assert answer.json["error"]["code"] == -32603
+        assert answer.error_code == -32603

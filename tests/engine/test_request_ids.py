@@ -146,6 +146,27 @@ async def test_another_request_with_the_id_of_one_that_runs_is_refused_on_any_no
     assert set(await left_behind(here.endpoint)) == {"sessions"}
 
 
+async def test_a_request_that_is_about_to_be_let_in_keeps_its_id(
+    store: FlakyBackend, here: SessionClient, then: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter, is_registered, may_return = store.enter, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        entered = await enter(*args, **options)
+        if not is_registered.is_set():
+            is_registered.set()
+            await may_return.wait()
+        return entered
+
+    monkeypatch.setattr(store, "enter", slow)
+    first = asyncio.ensure_future(here.call("add", ADD, id=7))
+    await asyncio.wait_for(is_registered.wait(), 5)
+    refused = await here.request("tools/call", OTHER, id=7, **then)
+    assert (refused.status, refused.json["id"]) == (400, 7)
+    may_return.set()
+    assert text_of((await first).json) == "3"
+
+
 async def test_a_node_that_does_not_say_whether_a_request_is_over_costs_a_try(
     here: SessionClient, nodes: Nodes, gate: Gate, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,16 @@ def test_a_foreign_or_unreadable_origin_may_not_call(origin: str, host: str, hos
     assert not origin_is_allowed(origin, host, hosts, ())
 
 
+NO_ORIGINS = """
+http://] http://[::1]x http://[zz] : // [ % file:// javascript:alert(1) ftp://localhost localhost //localhost
+"""
+
+
+@pytest.mark.parametrize("origin", NO_ORIGINS.split())
+def test_what_is_no_origin_may_not_call(origin: str) -> None:
+    assert not origin_is_allowed(origin, "localhost", LOOPBACK, ("https://app.test",))
+
+
 @pytest.mark.parametrize("host", ["evil.com", "evil.com:8000", "localhost.evil.com", "192.168.0.7", "[2001:db8::1]"])
 def test_under_a_wildcard_a_rebound_name_does_not_make_a_page_our_own(host: str) -> None:
     assert host_is_allowed(host, ("*",))

@@ -189,9 +189,8 @@ def sentinel() -> Iterator[tuple[RedisServer, RedisServer, RedisServer]]:
         )
         follow = f"replicaof 127.0.0.1 {master.port}"
         replica = stack.enter_context(RedisServer("requirepass secret", "masterauth secret", follow))
-        replica.wait_for(
-            "master_link_status:up", "INFO", "replication"
-        )  # a sentinel that sees less looks again after ten seconds
+        # A sentinel that sees less looks again after ten seconds.
+        replica.wait_for("master_link_status:up", "INFO", "replication")
         watch = (
             "requirepass other",
             f"sentinel monitor service 127.0.0.1 {master.port} 1",
@@ -266,10 +265,7 @@ async def test_without_a_master_the_store_does_not_answer() -> None:
 def cluster() -> Iterator[list[RedisServer]]:
     """Start three masters that share the slots, and one replica of the first."""
     with ExitStack() as stack:
-        settings = (
-            "cluster-enabled yes",
-            "cluster-node-timeout 2000",
-        )
+        settings = ("cluster-enabled yes", "cluster-node-timeout 2000")
         nodes = [stack.enter_context(RedisServer(*settings, f"cluster-port {free_port()}")) for _ in range(4)]
         addresses = [f"127.0.0.1:{node.port}" for node in nodes]
         nodes[0].cli("--cluster", "create", *addresses[:3], "--cluster-yes")
