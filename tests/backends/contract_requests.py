@@ -103,3 +103,13 @@ class RequestContract:
         entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
         assert entered is not None
         assert entered.cancelled == frozenset()
+
+    async def test_a_cancellation_that_comes_too_late_does_not_wait(self, backend: Backend, clock: HandClock) -> None:
+        await backend.open(session(clock))
+        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.leave(KEY, ended(1))
+        clock.advance(1)
+        assert await backend.cancel(KEY, ANN, 1) is None
+        entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
+        assert entered is not None
+        assert entered.cancelled == frozenset()
