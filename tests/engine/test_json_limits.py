@@ -131,6 +131,7 @@ PARAMS = '{"name":"x","arguments":{"id":7,"method":"no"}}'
         ('{"jsonrpc":"2.0","id":null,"method":"tools/call","params":%s}', None),
         ('{"jsonrpc":"2.0","id":18446744073709551616,"method":"tools/call","params":%s}', 2**64),
         ('{"jsonrpc":"2.0","id":"\\ud800","method":"tools/call","params":%s}', None),
+        ('{"jsonrpc":"2.0","id":"a\tb","method":"tools/call","params":%s}', None),  # a tab as it is, which is no JSON
         ("%s", None),
     ],
 )

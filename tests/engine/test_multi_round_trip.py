@@ -31,6 +31,12 @@ async def first_round(endpoint: Endpoint, **options: Any) -> str:
     return sealed
 
 
+async def test_a_client_that_cannot_be_asked_is_told_what_it_lacks(endpoint: Endpoint) -> None:
+    answer = await send_sessionless(endpoint, "tools/call", {"name": "confirm", "arguments": {}})
+    assert (answer.status, answer.error_code) == (400, -32021)
+    assert answer.json["error"]["data"] == {"requiredCapabilities": {"elicitation": {}}}
+
+
 def assert_refused(answer: Answer, gate: Gate) -> None:
     assert answer.error_code == -32602
     assert gate.runs == 1, "only the first round ran"

@@ -20,7 +20,7 @@ from tests.support.redis.server import RedisServer
 pytestmark = pytest.mark.servers
 
 WITHIN = 0.3
-OPTIONS = {"socket_timeout": WITHIN, "socket_connect_timeout": WITHIN}
+OPTIONS = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
 WAYS = ["shared connection", "redis-py"]
 
 
@@ -147,7 +147,7 @@ async def test_a_script_that_is_not_known_is_run_before_the_end(server: RedisSer
 
 
 async def test_what_was_cancelled_is_not_overtaken(server: RedisServer, way: str) -> None:
-    async with pipeline_to(server, socket_timeout=5.0) as pipeline:
+    async with pipeline_to(server) as pipeline:
         await pipeline.execute("DEL", "early", "late", "line")
         under_way = pipeline.execute("BLPOP", "early", 5)
         await until(lambda: _blocked(server))
@@ -184,7 +184,7 @@ async def broken_by(pipeline: Pipeline, blow: Callable[[], Awaitable[Any]]) -> N
 
 
 async def test_after_a_cut_connection_the_next_command_is_served(server: RedisServer) -> None:
-    async with pipeline_to(server, socket_timeout=5.0) as pipeline:
+    async with pipeline_to(server) as pipeline:
 
         async def cut() -> None:
             await until(lambda: _blocked(server))
@@ -200,14 +200,14 @@ async def _blocked(server: RedisServer) -> bool:
 
 
 async def test_a_server_that_owes_an_answer_for_too_long_is_given_up(server: RedisServer) -> None:
-    async with pipeline_to(server) as pipeline:
-        await pipeline.execute("PING")
+    async with pipeline_to(server, socket_timeout=WITHIN) as pipeline:
+        await until(lambda: served(pipeline))
         began = asyncio.get_running_loop().time()
         owed = [pipeline.execute("BLPOP", "never", 2), pipeline.execute("PING")]
         for answer in owed:
             with pytest.raises(BackendError, match="TimeoutError"):
                 await answer
-        assert WITHIN <= asyncio.get_running_loop().time() - began < 10 * WITHIN
+        assert asyncio.get_running_loop().time() - began >= WITHIN
         await until(lambda: served(pipeline))
 
 

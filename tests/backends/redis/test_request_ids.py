@@ -18,11 +18,6 @@ pytestmark = pytest.mark.servers
 ROUNDS = 20
 
 
-@pytest.fixture
-def policy() -> Policy:
-    return Policy(lease=1.0)
-
-
 @pytest.fixture(params=["one connection", "many connections"], autouse=True)
 async def connections(request: pytest.FixtureRequest, nodes: tuple[Endpoint, Endpoint]) -> None:
     """Over many connections, commands may overtake one another, as in a Cluster."""
@@ -73,6 +68,7 @@ async def test_a_cancellation_that_comes_first_is_answered(
     assert (answer.error_code, answer.json["id"], gate.runs) == (-32800, 18, 0)
 
 
+@pytest.mark.parametrize("policy", [Policy(lease=1.0)], ids=["lease of a second"])
 async def test_a_gone_nodes_id_is_free_when_its_calls_were_taken_over(
     nodes: tuple[Endpoint, Endpoint], client: SessionClient, gate: Gate
 ) -> None:

@@ -212,8 +212,9 @@ async def test_what_was_delivered_is_marked_once_a_second(
         await node.emit(session_key(client.session_id), "notifications/message", {"data": 1})
         assert await stream.message()
     await meter.quiet()
+    before = len(meter.trips)
     await clock.advance(1.0)
-    cost = await meter.rest()
+    cost = await meter.rest(before)
     table.row("GET delivery marked, for all of a second", cost, 0, 1)
 
 
@@ -330,5 +331,6 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
     took = time.monotonic() - began
     await monitor.close()
     await endpoint.stop()
-    assert found == {"BEAT": found["BEAT"], "NODES": found["BEAT"]}
+    assert set(found) == {"BEAT", "NODES"}
+    assert found["BEAT"] - found["NODES"] in (0, 1), "it looks for other nodes right behind a beat"
     assert took >= (found["BEAT"] - 2) * policy.lease / 3, "it beats more often than it has to"
