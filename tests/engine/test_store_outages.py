@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from mcp_transport.engine.endpoint import Endpoint
-from tests.support.client import Answer, SessionClient, later, request, send_sessionless, text_of
+from mcp_transport.protocol.inbox import StoreReturned
+from mcp_transport.protocol.session import session_key
+from tests.support.client import Answer, SessionClient, later, request, send_sessionless, silent, text_of
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint
 from tests.support.stores import FlakyBackend, left_behind
@@ -103,6 +105,23 @@ async def test_an_outage_at_the_end_of_a_call_leaves_nothing_in_flight(
     await settle()
     await recover(store, clock)
     assert set(await left_behind(here.endpoint)) == {"sessions"}
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["with a call", "idle"])
+async def test_streams_of_a_session_that_the_store_has_lost_end_when_it_is_back(
+    here: SessionClient, store: FlakyBackend, clock: FakeClock, gate: Gate, runs: bool
+) -> None:
+    stream = await here.get()
+    await stream.event()
+    call = await silent(clock, gate.entered, here.call("blocked")) if runs else None
+    await store.remove(session_key(here.session_id))
+    (await here.endpoint.node()).receive(StoreReturned())
+    async with asyncio.timeout(5):
+        assert await stream.messages() == []
+    if call is not None:
+        assert "error" in (await call.messages())[-1]
+        await gate.wait(gate.left)
+    assert await left_behind(here.endpoint) == {}
 
 
 @pytest.mark.parametrize("began_before", [True, False])
