@@ -9,134 +9,61 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 import mcp_transport
 
 PACKAGE = Path(mcp_transport.__file__).parent
 ROOT = PACKAGE.parent
-STANDARD = frozenset(sys.stdlib_module_names)
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_TYPE_IGNORES = 350, 50, 10
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What the modules under `where` may import besides their own package, `exceptions` and the standard library."""
-
-    where: str
-    allowed: tuple[str, ...]
-    forbidden: tuple[str, ...] = ()
-
-
-# Design, section 3: imports point inwards only. The first rule whose place fits a module is its rule.
-RULES = (
-    Rule(
-        "mcp_transport.protocol",
-        (),
-        # Pure: no event loop, no clock, no randomness, no I/O.
-        (
-            "asyncio",
-            "threading",
-            "concurrent",
-            "time",
-            "datetime",
-            "random",
-            "secrets",
-            "os",
-            "io",
-            "socket",
-            "logging",
-        ),
-    ),
-    # The SDK and what its seams are made of: it hands a Starlette request to handlers.
-    Rule(
-        "mcp_transport.kernel",
-        (
-            "mcp",
-            "mcp_types",
-            "pydantic",
-            "pydantic_core",
-            "anyio",
-            "starlette",
-            "opentelemetry",
-            "orjson",
-            "mcp_transport.protocol",
-        ),
-    ),
-    Rule(
-        "mcp_transport.backends.cache",
-        (
-            "mcp_transport.protocol",
-            "mcp_transport.connections",
-            "mcp_transport.executor",
-            "mcp_transport.supervision",
-            "django",
-            "orjson",
-        ),
-    ),
-    Rule("mcp_transport.supervision", ()),
-    # Threads and connections are below everything of Django's.
-    Rule("mcp_transport.executor", ()),
-    Rule("mcp_transport.connections", ("django",)),
-    Rule("mcp_transport.threads", ("mcp_transport.connections", "mcp_transport.executor", "asgiref")),
-    # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
-    Rule("mcp_transport.backends.redis.alias", ("django",)),
-    Rule("mcp_transport.backends.redis.codec", ("mcp_transport.protocol", "mcp_transport.supervision", "orjson")),
-    Rule(
-        "mcp_transport.backends.redis",
-        ("mcp_transport.protocol", "mcp_transport.supervision", "redis", "hiredis", "orjson"),
-    ),
-    Rule("mcp_transport.backends", ("mcp_transport.protocol", "mcp_transport.supervision", "orjson")),
-    # The one module that seals: session ids.
-    Rule("mcp_transport.engine.session_id", ("mcp_transport.protocol", "cryptography", "orjson")),
-    Rule(
-        "mcp_transport.engine",
-        (
-            "mcp_transport.protocol",
-            "mcp_transport.kernel",
-            "mcp_transport.backends.base",
-            "mcp_transport.supervision",
-            "orjson",
-        ),
-    ),
-    Rule(
-        "mcp_transport.adapters.django",
-        (
-            "mcp_transport.protocol",
-            "mcp_transport.engine",
-            "mcp_transport.auth.request_user",
-            "mcp_transport.bootstrap",
-            "mcp_transport.threads",
-            "django",
-        ),
-    ),
-    Rule("mcp_transport.adapters", ("mcp_transport.protocol", "mcp_transport.engine")),
+PURE = "no event loop, no clock, no randomness, no I/O"
+NEVER_IN_THE_PROTOCOL = (
+    *("asyncio", "threading", "concurrent", "time", "datetime"),
+    *("random", "secrets", "os", "io", "socket", "logging"),
 )
+# What modules may import besides their own layer, `exceptions` and the standard library (design, section 3: imports
+# point inwards only). The longest name that fits a module is its rule; names without a dot are other packages.
+MAY_IMPORT = {
+    "protocol": (),
+    # The SDK and what its seams are made of: it hands a Starlette request to handlers.
+    "kernel": (
+        *("mcp", "mcp_types", "pydantic", "pydantic_core", "anyio", "starlette", "opentelemetry", "orjson"),
+        ".protocol",
+    ),
+    "backends": (".protocol", ".supervision", "orjson"),
+    "backends.cache": (".protocol", ".connections", ".executor", ".supervision", "django", "orjson"),
+    "backends.redis": (".protocol", ".supervision", "redis", "hiredis", "orjson"),
+    "backends.redis.codec": (".protocol", ".supervision", "orjson"),
+    # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
+    "backends.redis.alias": ("django",),
+    "engine": (".protocol", ".kernel", ".backends.base", ".supervision", "orjson"),
+    # The one module that seals: session ids.
+    "engine.session_id": (".protocol", "cryptography", "orjson"),
+    "adapters": (".protocol", ".engine"),
+    "adapters.django": (".protocol", ".engine", ".auth.request_user", ".bootstrap", ".threads", "django"),
+    # Threads and connections are below everything of Django's.
+    "supervision": (),
+    "executor": (),
+    "connections": ("django",),
+    "threads": (".connections", ".executor", "asgiref"),
+}
+LAYERS = ("protocol", "kernel", "backends", "engine", "adapters")
 SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel", "mcp.shared")
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
-SDK_READERS = tuple(
-    f"mcp_transport{module}"
-    for module in (
-        "",
-        ".annotation_faults",
-        ".context",
-        ".declarations",
-        ".functions",
-        ".making",
-        ".prompt_messages",
-        ".serialization",
-        ".server",
-        ".signatures",
-    )
+SDK_READERS = (
+    *("", ".annotation_faults", ".context", ".declarations", ".functions", ".making"),
+    *(".prompt_messages", ".serialization", ".server", ".signatures"),
 )
 CONCRETE_BACKENDS = tuple(
     f"mcp_transport.backends.{name}" for name in ("memory", "cache", "redis", "local", "streams")
 )
-LAYERS = ("protocol", "kernel", "backends", "engine", "adapters")
+# Who does not use Channels or Django REST framework has neither.
+OPTIONAL = {
+    "channels": ("mcp_transport.consumers", "mcp_transport.routing"),
+    "rest_framework": ("mcp_transport.api", "mcp_transport.auth.drf"),
+}
 
 
 def is_under(name: str, *places: str) -> bool:
@@ -149,105 +76,107 @@ def name_of(path: Path) -> str:
 
 
 FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-every_module = pytest.mark.parametrize("module", FILES)
-
-
-@cache
-def tree_of(module: str) -> ast.Module:
-    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+TEXTS = {module: path.read_text(encoding="utf-8") for module, path in FILES.items()}
+TREES = {module: ast.parse(text) for module, text in TEXTS.items()}
+OUTSIDE_THE_LAYERS = [name for name in FILES if not is_under(name, *(f"mcp_transport.{layer}" for layer in LAYERS))]
 
 
 @cache
 def imports_of(module: str) -> frozenset[str]:
     """Return the full names of all that a module imports, anywhere in it, also for type checking only."""
     found: set[str] = set()
-    for node in ast.walk(tree_of(module)):
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found |= {
-                f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in FILES else str(node.module)
-                for alias in node.names
-            }
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in FILES else str(node.module) for name in names}
     return frozenset(found)
 
 
-def test_the_table_names_layers_that_exist() -> None:
-    assert {name.split(".")[1] for name in FILES if name.count(".")} >= set(LAYERS)
-    assert len(FILES) > 40
+# -- imports -----------------------------------------------------------------------------------------
 
 
-@every_module
-def test_imports_point_inwards(module: str) -> None:
-    rule = next((rule for rule in RULES if is_under(module, rule.where)), None)
-    if rule is None:
-        return
+def rule_of(module: str) -> tuple[str, ...] | None:
+    """Return what the rule of a module allows, None if it has none."""
+    places = [place for place in MAY_IMPORT if is_under(module, f"mcp_transport.{place}")]
+    return MAY_IMPORT[max(places, key=len)] if places else None
+
+
+def is_allowed(name: str, module: str, rule: tuple[str, ...]) -> bool:
+    if is_under(module, "mcp_transport.protocol") and is_under(name, *NEVER_IN_THE_PROTOCOL):
+        return False
     layer = ".".join(module.split(".")[:2])
-    allowed = (*rule.allowed, layer, "mcp_transport.exceptions")
+    allowed = (f"mcp_transport{place}" if place.startswith(".") else place for place in rule)
+    standard = name.partition(".")[0] in sys.stdlib_module_names
+    return standard or is_under(name, *allowed, layer, "mcp_transport.exceptions")
+
+
+def test_imports_point_inwards() -> None:
+    """The names of the package itself are not for the layers: they lead to the server, and to Django."""
+    assert len(FILES) > 40 and {name.split(".")[1] for name in FILES if name.count(".")} >= set(LAYERS)
     wrong = {
-        name
+        (module, name)
+        for module in FILES
+        if (rule := rule_of(module)) is not None
         for name in imports_of(module)
-        if is_under(name, *rule.forbidden)
-        or (name.partition(".")[0] not in STANDARD and name != "mcp_transport" and not is_under(name, *allowed))
+        if not is_allowed(name, module, rule)
     }
-    assert not wrong
+    assert not wrong, f"imports that lead outwards, or are not pure ({PURE}): {wrong}"
 
 
-@every_module
-def test_an_inner_layer_imports_no_names_of_the_package_itself(module: str) -> None:
-    # `from mcp_transport import tool` would lead to the server, and to Django.
-    if module.count(".") and module.split(".")[1] in LAYERS:
-        assert "mcp_transport" not in imports_of(module)
-
-
-@every_module
-def test_only_the_kernel_touches_the_seams_of_the_sdk(module: str) -> None:
-    if is_under(module, "mcp_transport.kernel"):
-        return
-    sdk = {name for name in imports_of(module) if is_under(name, "mcp", "mcp_types")}
-    assert not {name for name in sdk if is_under(name, *SDK_SEAMS)}
-    assert not {name for name in sdk if not (module in SDK_READERS and is_under(name, *SDK_PUBLIC))}
-
-
-@every_module
-def test_djangos_files_know_no_concrete_backend_and_no_inside_of_the_engine(module: str) -> None:
-    if is_under(module, *(f"mcp_transport.{layer}" for layer in LAYERS)) or module == "mcp_transport.bootstrap":
-        return  # layers have their own rules; the bootstrap is where backend and engine are put together
-    inside = {name for name in imports_of(module) if is_under(name, "mcp_transport.engine")}
-    assert inside <= {"mcp_transport.engine.endpoint"}
-    assert not {name for name in imports_of(module) if is_under(name, *CONCRETE_BACKENDS)}
-
-
-@every_module
-def test_only_conf_and_its_checks_read_the_settings_of_this_package(module: str) -> None:
-    source = FILES[module].read_text(encoding="utf-8")
-    reads = re.search(r"settings\.MCP_TRANSPORT|getattr\(\s*settings,\s*[\"']MCP_TRANSPORT", source)
-    assert not reads or module in ("mcp_transport.conf", "mcp_transport.checks")
-
-
-@every_module
-def test_optional_packages_stay_where_they_belong(module: str) -> None:
-    # Who does not use Channels or Django REST framework has neither.
-    homes = {
-        "channels": ("mcp_transport.consumers", "mcp_transport.routing"),
-        "rest_framework": ("mcp_transport.api", "mcp_transport.auth.drf"),
+def test_only_the_kernel_touches_the_seams_of_the_sdk() -> None:
+    readers = {f"mcp_transport{module}" for module in SDK_READERS}
+    wrong = {
+        (module, name)
+        for module in FILES
+        if not is_under(module, "mcp_transport.kernel")
+        for name in imports_of(module)
+        if is_under(name, *SDK_SEAMS)
+        or (is_under(name, "mcp", "mcp_types") and not (module in readers and is_under(name, *SDK_PUBLIC)))
     }
-    for package, places in homes.items():
-        names = {name for name in imports_of(module) if is_under(name, package)}
-        assert not names or is_under(module, *places)
+    assert not wrong, f"imports of the SDK outside the kernel: {wrong}"
 
 
-@every_module
-def test_imports_are_absolute(module: str) -> None:
-    nodes = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.ImportFrom)]
-    assert not [node.lineno for node in nodes if node.level]
+def test_djangos_files_know_no_concrete_backend_and_no_inside_of_the_engine() -> None:
+    """The bootstrap is where backend and engine are put together."""
+    wrong = {
+        (module, name)
+        for module in OUTSIDE_THE_LAYERS
+        if module != "mcp_transport.bootstrap"
+        for name in imports_of(module)
+        if is_under(name, *CONCRETE_BACKENDS)
+        or (is_under(name, "mcp_transport.engine") and name != "mcp_transport.engine.endpoint")
+    }
+    assert not wrong, f"imports of what only the bootstrap knows: {wrong}"
 
 
-@pytest.mark.parametrize(
-    "module", ["mcp_transport", "mcp_transport.engine.endpoint", "mcp_transport.adapters.asgi", "mcp_transport.asgi"]
-)
-def test_the_endpoint_and_the_asgi_path_load_without_django(module: str) -> None:
-    program = f"import sys, {module}; print(sorted(n for n in sys.modules if n.split('.')[0] == 'django'))"
+def test_only_conf_and_its_checks_read_the_settings_of_this_package() -> None:
+    reading = re.compile(r"settings\.MCP_TRANSPORT|getattr\(\s*settings,\s*[\"']MCP_TRANSPORT")
+    wrong = {module for module, text in TEXTS.items() if reading.search(text)}
+    assert wrong == {"mcp_transport.conf"} | wrong & {"mcp_transport.checks"}, f"these read the settings: {wrong}"
+
+
+def test_optional_packages_stay_where_they_belong() -> None:
+    wrong = {
+        (module, name)
+        for module in FILES
+        for name in imports_of(module)
+        for package, places in OPTIONAL.items()
+        if is_under(name, package) and not is_under(module, *places)
+    }
+    assert not wrong, f"imports of optional packages: {wrong}"
+
+
+def test_imports_are_absolute() -> None:
+    nodes = ((module, node) for module, tree in TREES.items() for node in ast.walk(tree))
+    wrong = {(module, node.lineno) for module, node in nodes if isinstance(node, ast.ImportFrom) and node.level}
+    assert not wrong, f"relative imports: {wrong}"
+
+
+def test_the_endpoint_and_the_asgi_path_load_without_django() -> None:
+    modules = "mcp_transport, mcp_transport.engine.endpoint, mcp_transport.adapters.asgi, mcp_transport.asgi"
+    program = f"import sys, {modules}; print(sorted(n for n in sys.modules if n.split('.')[0] == 'django'))"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
     assert done.stdout.strip() == "[]"
@@ -256,96 +185,72 @@ def test_the_endpoint_and_the_asgi_path_load_without_django(module: str) -> None
 # -- lengths -----------------------------------------------------------------------------------------
 
 
-@every_module
-def test_a_file_is_short_enough_to_be_read(module: str) -> None:
-    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+def test_files_and_functions_are_short_enough_to_be_read() -> None:
+    lengths = {module: len(text.splitlines()) for module, text in TEXTS.items()}
+    long = {module: length for module, length in lengths.items() if length > MAX_FILE_LINES}
+    assert not long, f"files of more than {MAX_FILE_LINES} lines: {long}"
+    functions = {
+        f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    long = {name: length for name, length in functions.items() if length > MAX_FUNCTION_LINES}
+    assert not long, f"functions of more than {MAX_FUNCTION_LINES} lines: {long}"
 
 
-@every_module
-def test_a_function_fits_on_a_screen(module: str) -> None:
-    functions = [
-        node for node in ast.walk(tree_of(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+def test_the_type_checker_is_silenced_rarely_and_always_for_a_reason() -> None:
+    ignores = [
+        line for text in TEXTS.values() for line in text.splitlines() if re.search(r"#\s*type:\s*ignore", line)
     ]
-    lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
-    assert not {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES}
+    assert len(ignores) <= MAX_TYPE_IGNORES
+    assert not [line for line in ignores if not re.search(r"#\s*type:\s*ignore\[[a-z, -]+\]", line)]
 
 
 # -- what is public ----------------------------------------------------------------------------------
 
 # Django's own kinds of module are found by their place, and a package may be no more than its docstring.
-BY_PLACE = frozenset({"management", "migrations"})
 PUBLIC = [
     module
     for module in FILES
-    if BY_PLACE.isdisjoint(module.split("."))
+    if {"management", "migrations"}.isdisjoint(module.split("."))
     and not any(part.startswith("_") for part in module.split("."))
-    and not all(isinstance(node, ast.Expr) for node in tree_of(module).body)
+    and not all(isinstance(node, ast.Expr) for node in TREES[module].body)
 ]
-every_public_module = pytest.mark.parametrize("module", PUBLIC)
 
 
-@every_public_module
-def test_a_public_module_lists_its_names_and_has_them(module: str) -> None:
+def test_public_modules_list_their_names_have_them_and_say_what_they_are() -> None:
+    wrong = {}
+    for module in PUBLIC:
+        names = getattr(loaded := importlib.import_module(module), "__all__", None)
+        missing = "no __all__" if names is None else [name for name in names if not hasattr(loaded, name)]
+        twice = len(set(names or ())) != len(names or ())
+        if missing or twice or not ast.get_docstring(TREES[module]):
+            wrong[module] = missing or "a name twice, or no docstring"
+    assert not wrong
+
+
+def documented_things(module: str) -> Iterator[tuple[str, bool]]:
+    """Yield the names of the public classes, functions and methods that a module defines; whether one is documented."""
     loaded = importlib.import_module(module)
-    names = getattr(loaded, "__all__", None)
-    assert names is not None, "no __all__"
-    assert len(set(names)) == len(names)
-    assert not [name for name in names if not hasattr(loaded, name)]
-
-
-@every_public_module
-def test_a_module_says_what_it_is(module: str) -> None:
-    assert ast.get_docstring(tree_of(module))
-
-
-def documented_things(module: str) -> Iterator[tuple[str, ast.AST, object]]:
-    """Yield the public classes, functions and methods a module defines under the names of its `__all__`."""
-    loaded = importlib.import_module(module)
-    for node in tree_of(module).body:
+    for node in TREES[module].body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if node.name not in getattr(loaded, "__all__", ()):
             continue
         thing = getattr(loaded, node.name)
-        yield node.name, node, thing
-        for member in node.body if isinstance(node, ast.ClassDef) else ():
+        if not isinstance(node, ast.ClassDef):
+            yield node.name, bool(inspect.getdoc(thing))
+            continue
+        yield node.name, bool(ast.get_docstring(node))  # a dataclass gets one that says nothing
+        for member in node.body:
             if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and not member.name.startswith("_"):
-                yield f"{node.name}.{member.name}", member, inspect.getattr_static(thing, member.name)
+                own_or_inherited = (vars(base).get(member.name) for base in thing.__mro__)
+                yield f"{node.name}.{member.name}", any(map(inspect.getdoc, filter(None, own_or_inherited)))
 
 
-@every_public_module
-def test_what_is_public_is_documented(module: str) -> None:
-    undocumented = []
-    for name, node, thing in documented_things(module):
-        assert isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        # A method may inherit its docstring; a dataclass gets one that says nothing, so classes are read as written.
-        inherited = None if isinstance(node, ast.ClassDef) else inspect.getdoc(thing) or _inherited(module, name)
-        if not (ast.get_docstring(node) or inherited):
-            undocumented.append(name)
+def test_what_is_public_is_documented() -> None:
+    undocumented = {
+        f"{module}.{name}" for module in PUBLIC for name, is_said in documented_things(module) if not is_said
+    }
     assert not undocumented
-
-
-def _inherited(module: str, name: str) -> str | None:
-    owner, _, member = name.partition(".")
-    bases = getattr(importlib.import_module(module), owner).__mro__[1:] if member else ()
-    return next((inspect.getdoc(vars(base)[member]) for base in bases if member in vars(base)), None)
-
-
-# -- exceptions to the type checker ------------------------------------------------------------------
-
-
-def type_ignores() -> list[tuple[str, str]]:
-    found = []
-    for module, path in FILES.items():
-        found += [
-            (module, line.strip())
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if re.search(r"#\s*type:\s*ignore", line)
-        ]
-    return found
-
-
-def test_the_type_checker_is_silenced_rarely_and_always_for_a_reason() -> None:
-    ignores = type_ignores()
-    assert len(ignores) <= MAX_TYPE_IGNORES
-    assert not [item for item in ignores if not re.search(r"#\s*type:\s*ignore\[[a-z, -]+\]", item[1])]
