@@ -231,7 +231,7 @@ def test_public_modules_list_their_names_have_them_and_say_what_they_are() -> No
 
 
 def documented_things(module: str) -> Iterator[tuple[str, bool]]:
-    """Yield the names of the public classes, functions and methods that a module defines; whether one is documented."""
+    """Yield the public classes, functions and methods of a module, and whether each is documented."""
     loaded = importlib.import_module(module)
     for node in TREES[module].body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,7 @@
-"""One table of annotations: what is returned or taken, what is sent for it, and where the SDK's server differs."""
+"""One table of annotations: what is returned or taken, what is sent for it, and where the SDK's server differs.
+
+What is refused is in `refused_annotations`.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,11 @@ import fractions
 import ipaddress
 import pathlib
 import re
-import sys
 import types
 import typing
 import uuid
 from collections.abc import (
-    AsyncIterator,
     Awaitable,
-    Callable,
     Collection,
     Generator,
     Iterable,
@@ -28,14 +28,13 @@ from collections.abc import (
 from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from django.contrib.auth.models import AnonymousUser, User
 from django.core.paginator import Page, Paginator
 from django.db import models
 from django.db.models import Manager, QuerySet
 from django.db.models.fields.files import FieldFile
 from django.db.models.query import RawQuerySet
 from django.forms.utils import ErrorDict, ErrorList
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import QueryDict
 from django.urls import reverse_lazy
 from django.utils.functional import Promise, SimpleLazyObject, lazy, lazystr
 from django.utils.safestring import SafeString, mark_safe
@@ -236,6 +235,21 @@ RETURNED = {
     "set of models": Row(set[Product], {MUG}, [SENT_MUG], DJANGO),
     "models by name": Row(dict[str, Product], {"a": MUG}, {"a": SENT_MUG}, DJANGO),
     "model and number": Row(tuple[Product, int], (MUG, 1), [SENT_MUG, 1], DJANGO),
+    "models of any number": Row(tuple[Product, ...], (MUG,), [SENT_MUG], DJANGO),
+    "a model": Row(tuple[Product], (MUG,), [SENT_MUG], DJANGO),
+    "model between others": Row(tuple[int, Product, str], (3, MUG, "a"), [3, SENT_MUG, "a"], DJANGO),
+    "models and number": Row(tuple[list[Product], int], ([MUG], 1), [[SENT_MUG], 1], DJANGO),
+    "model or None, and number": Row(tuple[Product | None, int], (None, 1), [None, 1], DJANGO),
+    "models and numbers": Row(list[tuple[Product, int]], [(MUG, 1)], [[SENT_MUG, 1]], DJANGO),
+    "models and numbers by name": Row(dict[str, tuple[Product, int]], {"a": (MUG, 1)}, {"a": [SENT_MUG, 1]}, DJANGO),
+    "sequence of models": Row(Sequence[Product], [MUG], [SENT_MUG], DJANGO),
+    "lists of models": Row(list[list[Product]], [[MUG]], [[SENT_MUG]], DJANGO),
+    "lists of models by name": Row(dict[str, list[Product]], {"a": [MUG]}, {"a": [SENT_MUG]}, DJANGO),
+    "models or None": Row(list[Product] | None, [MUG], [SENT_MUG], DJANGO),
+    "annotated model": Row(Annotated[Product, "the best"], MUG, SENT_MUG, DJANGO),
+    "Optional model": Row(typing.Optional[Product], MUG, SENT_MUG, DJANGO),  # noqa: UP045
+    "Union with a model": Row(typing.Union[Product, kinds.Plain], MUG, SENT_MUG, DJANGO),  # noqa: UP007
+    "tuple of numbers": Row(tuple[int, ...], (1, 2), [1, 2]),
     "any model": Row(models.Model, MUG, SENT_MUG, DJANGO),
     "model or model of pydantic": Row(kinds.Plain | Product, MUG, SENT_MUG, DJANGO),
     "model or text": Row(Product | str, "a", "a", DJANGO),
@@ -293,26 +307,6 @@ RETURNED = {
     "lazy defaults": Row(list[kinds.Labelled], [kinds.Labelled()], [{"label": "Password"}], LAZY),
 }
 
-NEVER_RETURNED = {
-    "memoryview": memoryview,
-    "slice": slice,
-    "type": type,
-    "type of a number": type[int],
-    "Final": typing.Final[int],
-    "ClassVar": typing.ClassVar[int],
-    "Callable": Callable[[], int],
-    "Self": typing.Self,
-    "Never": typing.Never,
-    "class without hints": kinds.Opaque,
-    "list of such": list[kinds.Opaque],
-    "namespace": types.SimpleNamespace,
-    "exception": Exception,
-    "Paginator": Paginator,
-    "pydantic model with a model": kinds.Holder,
-    "type of a model": type[Product],
-}
-RESPONSES = {"HttpResponse": HttpResponse, "list of JsonResponse": list[JsonResponse], "or None": HttpResponse | None}
-GENERATORS = {"AsyncIterator": AsyncIterator[int], "AsyncGenerator": typing.AsyncGenerator[int, None]}
 
 # The rows whose value an argument cannot be, or is of another class when it is read from its JSON.
 _OTHERWISE = """
@@ -331,48 +325,3 @@ _OTHERWISE = """
 NOT_AS_IT_WAS = frozenset(name.strip() for name in _OTHERWISE.split(","))
 _OF_DJANGO = (DJANGO, LAZY)
 TAKEN = {name: row for name, row in RETURNED.items() if row.differs not in _OF_DJANGO and name not in NOT_AS_IT_WAS}
-
-# What is no type, and what to write in its place; None where no annotation of a parameter helps.
-NO_TYPES = {
-    "list": ([str], r"\[<class 'str'>\], which is no type. Write list\[str\]"),
-    "list of two": ([str, int], r"which is no type. Write list\[str \| int\]"),
-    "tuple": ((int, str), r"which is no type. Write tuple\[int, str\]"),
-    "dict": ({"a": int}, r"which is no type. Write dict\[str, Any\], or a TypedDict with these members"),
-    "schema of pydantic": ({"type": "int"}, r"which is no type. Write dict\[str, Any\], or a TypedDict with .*"),
-    "number": (5, "5, which is no type. Write a type, as in int"),
-    "empty list": ([], "which is no type. Write a type, as in int"),
-}
-# What pydantic cannot build, and the line of its error that says why.
-WRONGLY_BUILT = {
-    "look-around": (Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")], "look-around, .*, is not supported"),
-    "pattern": (Annotated[str, Field(pattern="(")], "unclosed group"),
-    "lazy pattern": (Annotated[str, Field(pattern=_("Password"))], "Invalid pattern, must be str or .*"),
-    "limit": (Annotated[int, Field(gt="a")], ".*'gt' must be coercible to an integer"),
-    "length": (Annotated[str, Field(max_length=-1)], ".*can't convert negative int to unsigned"),
-    "within": (list[Annotated[str, Field(pattern="(")]], "unclosed group"),
-    "extra that fails": (Annotated[int, Field(json_schema_extra=kinds.failing)], "it fails"),
-    "type that fails": (kinds.Failing, "it fails"),
-    "discriminator": (Annotated[kinds.Plain | kinds.Loose, Field(discriminator="z")], "Model 'Plain' needs a .*"),
-    "undefined name": (kinds.Undefined, "a name in its annotations cannot be resolved. Import it at run time, .*"),
-}
-
-_PLAIN_DATA = "Take plain data, a dataclass or a pydantic model"
-# What cannot be a parameter, and what to write in its place.
-ADVICE = {
-    "request": (HttpRequest, "Take the context, as in ctx: Context, and use ctx.request"),
-    "user": (User, "Take the context, as in ctx: Context, and use ctx.user, or take another user's key"),
-    "user or None": (User | None, "use ctx.user, or take another user's key"),
-    "anonymous user": (AnonymousUser, "use ctx.user, or take another user's key"),
-    "model": (Product, "Take its key, as in product_id: int, and get the object in the function"),
-    "models": (list[Product], "Take its key, as in product_id: int, and get the object in the function"),
-    "queryset": (QuerySet[Product], r"Take keys, as in ids: list\[int\], and get the objects in the function"),
-    "text of templates": (SafeString, _PLAIN_DATA),
-    "class": (kinds.Opaque, _PLAIN_DATA),
-    "function": (Callable[[], int], _PLAIN_DATA),
-    "class of classes": (type, _PLAIN_DATA),
-    "iterator": (Iterator[int], _PLAIN_DATA),
-    "own class": (typing.Self, _PLAIN_DATA),
-    "member of an enum": (Literal[kinds.Color.RED], "take the enum, or their values"),
-}
-if sys.version_info < (3, 12):
-    ADVICE["TypedDict"] = (list[kinds.Members], "Take TypedDict from typing_extensions, which pydantic needs .*")

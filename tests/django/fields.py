@@ -79,3 +79,13 @@ class TagsField(models.Field):
 class Encoder(json.JSONEncoder):
     def default(self, o: Any) -> Any:
         return str(o) if isinstance(o, Country) else super().default(o)
+
+
+class Label(models.CharField):
+    """A field of a project's own, with values of Python's own."""
+
+    def get_internal_type(self) -> str:
+        return "LabelField"
+
+    def value_to_string(self, obj: models.Model) -> str:
+        return f"label:{self.value_from_object(obj)}"

@@ -1,13 +1,16 @@
 """Fields of every kind in results: the value as JSON, and a schema that says what is sent."""
 
 # ruff: noqa: DJ008  (nobody reads the names of these models)
+from __future__ import annotations
+
 import datetime
 import decimal
 import json
-from typing import Any
+import uuid
+from typing import Any, NamedTuple
 
 import pytest
-from django.contrib.auth.models import AbstractUser, User
+from django.contrib.auth.models import AbstractBaseUser, AbstractUser, User
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
@@ -17,11 +20,120 @@ from jsonschema import Draft202012Validator
 
 from mcp_transport import tool
 from mcp_transport.exceptions import DefinitionError
-from mcpsite.shop.models import Product
-from tests.django.fields import Country, CountryField, Encoder, Money, MoneyField, Stars, TagsField
+from mcp_transport.serialization import to_wire
+from mcpsite.shop.models import Customer
+from tests.django.declared import returning
+from tests.django.fields import Country, CountryField, Encoder, Label, Money, MoneyField, Stars, TagsField
 from tests.support.calls import call, listed, returned
+from tests.support.project import Serve
 
 pytestmark = pytest.mark.usefixtures("declarations")
+
+
+class Shelf(models.Model):
+    """Something with a key that is no number."""
+
+    code = models.UUIDField(primary_key=True)
+
+    class Meta:
+        app_label = "field_tests"
+
+
+WHEN = datetime.datetime(2026, 11, 22, 9, 30, tzinfo=datetime.UTC)
+INTEGER, TEXT, NULL = {"type": "integer"}, {"type": "string"}, {"type": "null"}
+CODE, TOKEN = uuid.UUID(int=7), uuid.UUID(int=1)
+
+
+class Case(NamedTuple):
+    """A field, a value, what is sent for it, and its schema, unless that is pydantic's alone."""
+
+    field: models.Field[Any, Any]
+    value: Any
+    sent: Any
+    schema: Any
+
+
+FIELDS: dict[str, Case] = {
+    "auto": Case(models.BigAutoField(primary_key=True), 1, 1, INTEGER),
+    "big": Case(models.BigIntegerField(), 2**40, 2**40, INTEGER),
+    "boolean": Case(models.BooleanField(help_text="Yes or no."), True, True, {"type": "boolean"}),
+    "char": Case(models.CharField(max_length=10), "a", "a", TEXT),
+    "date": Case(models.DateField(), WHEN.date(), "2026-11-22", {**TEXT, "format": "date"}),
+    "moment": Case(models.DateTimeField(), WHEN, "2026-11-22T09:30:00Z", {**TEXT, "format": "date-time"}),
+    "price": Case(models.DecimalField(max_digits=6, decimal_places=2), decimal.Decimal("7.50"), "7.50", None),
+    "duration": Case(
+        models.DurationField(),
+        datetime.timedelta(hours=1, seconds=1),
+        "PT1H1S",
+        {**TEXT, "format": "duration"},
+    ),
+    "email": Case(models.EmailField(), "ann@example.com", "ann@example.com", TEXT),
+    "file": Case(models.FileField(), "manual.pdf", "manual.pdf", TEXT),
+    "path": Case(models.FilePathField(path="/"), "/etc/hosts", "/etc/hosts", TEXT),
+    "ratio": Case(models.FloatField(), 0.5, 0.5, {"type": "number"}),
+    "image": Case(models.ImageField(), "mug.png", "mug.png", TEXT),
+    "integer": Case(models.IntegerField(), -1, -1, INTEGER),
+    "address": Case(models.GenericIPAddressField(), "192.0.2.1", "192.0.2.1", None),
+    "document": Case(models.JSONField(), {"a": [1, None]}, {"a": [1, None]}, {}),
+    "positive_big": Case(models.PositiveBigIntegerField(), 1, 1, INTEGER),
+    "positive": Case(models.PositiveIntegerField(), 2, 2, INTEGER),
+    "positive_small": Case(models.PositiveSmallIntegerField(), 3, 3, INTEGER),
+    "slug": Case(models.SlugField(), "mug-blue", "mug-blue", TEXT),
+    "small": Case(models.SmallIntegerField(), 4, 4, INTEGER),
+    "text": Case(models.TextField(), "long", "long", TEXT),
+    "time": Case(models.TimeField(), WHEN.time(), "09:30:00", {**TEXT, "format": "time"}),
+    "url": Case(models.URLField(), "https://example.com", "https://example.com", TEXT),
+    "token": Case(models.UUIDField(), TOKEN, str(TOKEN), {**TEXT, "format": "uuid"}),
+    "label": Case(Label(max_length=10), "x", "label:x", TEXT),
+    "shelf_id": Case(models.ForeignKey(Shelf, models.PROTECT), CODE, str(CODE), {**TEXT, "format": "uuid"}),
+    "customer_id": Case(models.ForeignKey(Customer, models.PROTECT, related_name="+", null=True), 3, 3, None),
+    "owner_id": Case(models.OneToOneField(User, models.PROTECT, related_name="+"), 4, 4, INTEGER),
+    "maybe": Case(models.IntegerField(null=True), None, None, {"anyOf": [INTEGER, NULL]}),
+}
+UNSENT = {
+    "binary": models.BinaryField(),
+    "many": models.ManyToManyField(Customer, related_name="+"),
+}
+Everything: Any = type(
+    "Everything",
+    (models.Model,),
+    {
+        "__module__": __name__,
+        "Meta": type("Meta", (), {"app_label": "field_tests"}),
+        **{name.removesuffix("_id"): case.field for name, case in FIELDS.items()},
+        **UNSENT,
+    },
+)
+
+
+def everything() -> Any:
+    return Everything(binary=b"secret", **{name: case.value for name, case in FIELDS.items()})
+
+
+async def test_every_field_but_binary_ones_and_many_to_many_is_sent_as_its_schema_says(serve: Serve) -> None:
+    tool(returning(everything(), Everything))
+    found = await returned(serve(), "made")
+    assert found == {name: case.sent for name, case in FIELDS.items()}
+    properties = (await listed(serve(), "tools", "made"))["outputSchema"]["properties"]
+    assert set(properties) == set(FIELDS)
+    assert properties["boolean"]["description"] == "Yes or no."
+    for name, case in FIELDS.items():
+        published = {key: value for key, value in properties[name].items() if key not in ("title", "description")}
+        assert case.schema is None or case.schema.items() <= published.items(), name
+        Draft202012Validator(published).validate(found[name])
+
+
+async def test_values_are_the_same_without_an_annotation(serve: Serve) -> None:
+    changed = {"file": "manual.pdf", "label": "label:x"}
+    assert to_wire(everything()) == {name: case.value for name, case in FIELDS.items()} | changed
+    assert to_wire(Everything(file=""))["file"] == ""
+    tool(returning(everything()))
+    result = await call(serve(), "made")
+    assert "structuredContent" not in result
+    assert json.loads(result["content"][0]["text"]) == {name: case.sent for name, case in FIELDS.items()}
+
+
+# -- values that are objects, names that mean something ------------------------------------------------
 
 
 class Status(models.TextChoices):
@@ -110,57 +222,38 @@ class Stock(models.Model):
         app_label = "field_tests"
 
 
-NUMBERS = dict.fromkeys(
-    ("model_config", "model_fields", "schema", "copy", "json", "dict", "result", "self", "_hidden"), 7
-)
+NAMES = ("model_config", "model_fields", "schema", "copy", "json", "dict", "result", "self", "_hidden")
+# A value, and what is sent for it.
+VALUES: dict[str, tuple[Any, Any]] = {
+    "id": (1, 1),
+    "text": ("a", "a"),
+    "price": (Money(decimal.Decimal("7.50"), "EUR"), "7.50"),
+    "country": (Country("DE"), "DE"),
+    "stars": (Stars.Rating(3), 3),
+    "tags": (["a", "b"], "a,b"),
+    "status": (Status.OPEN, "open"),
+    "level": (Level.HIGH, 3),
+    "extra": ({"from": Country("FR")}, {"from": "FR"}),
+    "day": (datetime.datetime(2026, 11, 29, 9, 30), "2026-11-29"),
+    "lazy": (_("Password"), "Password"),
+    "_order": (2, 2),
+    "content_type_id": (None, None),
+    "object_id": (None, None),
+    **dict.fromkeys(NAMES, (7, 7)),
+}
+ODD = {name: pair[1] for name, pair in VALUES.items()}
 
 
 def odd(model: type[Odd] = Odd, **options: Any) -> Odd:
-    made = model(id=1, text="a", price=Money(decimal.Decimal("7.50"), "EUR"), country=Country("DE"))
-    values = {
-        "stars": Stars.Rating(3),
-        "tags": ["a", "b"],
-        "status": Status.OPEN,
-        "level": Level.HIGH,
-        "extra": {"from": Country("FR")},
-        "day": datetime.datetime(2026, 11, 29, 9, 30),
-        "lazy": _("Password"),
-        "_order": 2,
-        **NUMBERS,
-        **options,
-    }
-    for name, value in values.items():
+    made = model()
+    for name, value in ({name: pair[0] for name, pair in VALUES.items()} | options).items():
         setattr(made, name, value)
     return made
 
 
-ON_THE_WIRE = {
-    "id": 1,
-    "text": "a",
-    "price": "7.50",
-    "country": "DE",
-    "stars": 3,
-    "tags": "a,b",
-    "status": "open",
-    "level": 3,
-    "extra": {"from": "FR"},
-    "day": "2026-11-29",
-    "lazy": "Password",
-    "_order": 2,
-    "content_type_id": None,
-    "object_id": None,
-    **NUMBERS,
-}
-
-
-async def sent(serve: Any, kind: Any, value: Any) -> Any:
+async def sent(serve: Serve, kind: Any, value: Any) -> Any:
     """Return what a tool sends for a value of a declared type, once it fits the published schema."""
-
-    def made() -> Any:
-        return value
-
-    made.__annotations__ = {"return": kind}
-    tool(made)
+    tool(returning(value, kind))
     schema = (await listed(serve(), "tools", "made"))["outputSchema"]
     result = await call(serve(), "made")
     assert not result.get("isError"), result
@@ -170,169 +263,73 @@ async def sent(serve: Any, kind: Any, value: Any) -> Any:
     return content
 
 
-# -- values that are objects, names that mean something ------------------------------------------------
+SENT: dict[str, tuple[Any, Any, Any]] = {
+    "each field by its own name": (Odd, odd(), ODD),
+    "null": (Odd, odd(country=None, extra=None), {**ODD, "country": None, "extra": None}),
+    "any model": (models.Model, odd(), ODD),
+    "proxy as its model": (Proxy, odd(Proxy), ODD),
+    "all fields of inherited tables, and the link": (
+        Child,
+        odd(Child, more=5, odd_ptr_id=1),
+        {**ODD, "more": 5, "odd_ptr_id": 1},
+    ),
+    "key and generated values of their own kind": (
+        City,
+        City.from_db("default", ["id", "land_id", "twice", "capital"], [1, Country("DE"), 2, Country("DE")]),
+        {"id": 1, "land_id": "DE", "twice": 2, "capital": "DE"},
+    ),
+    "composite key as its parts": (Stock, Stock(shelf=1, place=2), {"shelf": 1, "place": 2}),
+}
 
 
-async def test_every_field_becomes_json_by_its_own_name(serve):
-    assert await sent(serve, Odd, odd()) == ON_THE_WIRE
+@pytest.mark.parametrize(("kind", "value", "expected"), SENT.values(), ids=SENT)
+async def test_a_model_is_sent_with_its_fields(kind: Any, value: Any, expected: Any, serve: Serve) -> None:
+    assert await sent(serve, kind, value) == expected
 
 
-async def test_null_stays_null(serve):
-    assert (await sent(serve, Odd, odd(country=None, extra=None)))["country"] is None
-
-
-async def test_proxy_is_served_as_its_model(serve):
-    assert await sent(serve, Proxy, odd(Proxy)) == ON_THE_WIRE
-
-
-async def test_model_that_inherits_tables_has_all_fields_and_the_link(serve):
-    assert await sent(serve, Child, odd(Child, more=5, odd_ptr_id=1)) == {**ON_THE_WIRE, "more": 5, "odd_ptr_id": 1}
-
-
-async def test_abstract_model_promises_its_own_fields(serve):
-    def made() -> Base:
-        return odd()
-
-    tool(made)
+async def test_abstract_model_promises_its_own_fields(serve: Serve) -> None:
+    tool(returning(odd(), Base))
     schema = (await listed(serve(), "tools", "made"))["outputSchema"]
     assert list(schema["properties"]) == ["text"]
     assert await returned(serve(), "made") == {"text": "a"}
 
 
-async def test_any_model_may_be_promised(serve):
-    assert (await sent(serve, models.Model, odd()))["price"] == "7.50"
+class Account(AbstractBaseUser):
+    """A user model of a project's own."""
+
+    name = models.CharField(max_length=10)
+
+    class Meta:
+        app_label = "field_tests"
 
 
-@pytest.mark.parametrize("model", [AbstractUser, User], ids=str)
-async def test_model_with_a_password_promises_none(model, serve):
-    def made() -> Any: ...
-
-    made.__annotations__ = {"return": model}
-    tool(made)
+@pytest.mark.parametrize("model", [AbstractUser, User, Account], ids=str)
+async def test_model_with_a_password_neither_promises_nor_sends_it(model: Any, serve: Serve) -> None:
+    user = User(pk=1, password="md5$salt$hash") if model is AbstractUser else model(pk=1, password="md5$salt$hash")
+    tool(returning(user, model))
     assert "password" not in (await listed(serve(), "tools", "made"))["outputSchema"]["properties"]
+    assert "salt" not in str(await call(serve(), "made"))
 
 
-async def test_key_and_generated_values_are_of_their_own_kind(serve):
-    city = City.from_db("default", ["id", "land_id", "twice", "capital"], [1, Country("DE"), 2, Country("DE")])
-    assert await sent(serve, City, city) == {"id": 1, "land_id": "DE", "twice": 2, "capital": "DE"}
-
-
-async def test_composite_key_is_its_parts(serve):
-    assert await sent(serve, Stock, Stock(shelf=1, place=2)) == {"shelf": 1, "place": 2}
-
-
-async def test_help_text_that_is_translated_later_describes_the_member(serve):
-    @tool
-    def made() -> Odd: ...
-
+async def test_help_text_that_is_translated_later_describes_the_member(serve: Serve) -> None:
+    tool(returning(None, Odd))
     schema = (await listed(serve(), "tools", "made"))["outputSchema"]
-    assert schema["properties"]["text"]["description"] == "Password"
-    assert schema["title"] == "Odd"
+    assert (schema["title"], schema["properties"]["text"]["description"]) == ("Odd", "Password")
 
 
-async def test_models_of_one_name_are_told_apart(serve):
-    other = type(
-        "Odd", (models.Model,), {"__module__": "elsewhere", "Meta": type("Meta", (), {"app_label": "other"})}
-    )
-
-    def both() -> Any:
-        return {"a": odd(), "b": other(id=5)}
-
-    both.__annotations__ = {"return": dict[str, Odd | other]}
-    tool(both)
-    assert (await returned(serve(), "both"))["b"] == {"id": 5}
+async def test_models_of_one_name_are_told_apart(serve: Serve) -> None:
+    meta = type("Meta", (), {"app_label": "other"})
+    other: Any = type("Odd", (models.Model,), {"__module__": "elsewhere", "Meta": meta})
+    tool(returning({"a": odd(), "b": other(id=5)}, dict[str, Odd | other]))
+    assert (await returned(serve(), "made"))["b"] == {"id": 5}
 
 
-def test_field_that_cannot_be_served_is_named():
+def test_field_that_cannot_be_served_is_named() -> None:
     class Lost(models.Model):
-        other = models.ForeignKey("nowhere.Model", models.PROTECT)
+        other: Any = models.ForeignKey("nowhere.Model", models.PROTECT)
 
         class Meta:
             app_label = "lost_tests"
 
-    def made() -> list[Lost]: ...
-
-    made.__annotations__ = {"return": list[Lost]}
-    with pytest.raises(DefinitionError, match=r"test_model_fields\..*made: the field 'other' of lost_tests\.Lost"):
-        tool(made)
-
-
-# -- PostgreSQL ----------------------------------------------------------------------------------------
-
-
-def postgres_model() -> Any:
-    fields = pytest.importorskip("django.contrib.postgres.fields", reason="needs psycopg")
-
-    class Booking(models.Model):
-        days = fields.ArrayField(models.DateField())
-        grid = fields.ArrayField(fields.ArrayField(models.IntegerField()))
-        lands = fields.ArrayField(CountryField(max_length=2))
-        stay = fields.DateRangeField(null=True)
-        sizes = fields.IntegerRangeField()
-        costs = fields.DecimalRangeField()
-        labels = fields.HStoreField()
-
-        class Meta:
-            app_label = "postgres_tests"
-
-    return Booking
-
-
-@pytest.fixture(scope="module")
-def booking() -> Any:
-    return postgres_model()
-
-
-BOOKED = {
-    "id": 1,
-    "days": ["2026-11-29", None],
-    "grid": [[1, 2], [3, None]],
-    "lands": ["DE", "FR"],
-    "stay": {"lower": "2026-11-29", "upper": None, "bounds": "[)"},
-    "sizes": {"lower": 1, "upper": 5, "bounds": "(]"},
-    "costs": {"lower": None, "upper": None, "bounds": "empty"},
-    "labels": {"a": "b", "c": None},
-}
-
-
-async def test_arrays_are_lists_and_ranges_are_objects(booking, serve):
-    from django.db.backends.postgresql.psycopg_any import DateRange, NumericRange
-
-    made = booking(
-        id=1,
-        days=[datetime.date(2026, 11, 29), None],
-        grid=[[1, 2], [3, None]],
-        lands=[Country("DE"), Country("FR")],
-        stay=DateRange(datetime.date(2026, 11, 29), None),
-        sizes=NumericRange(1, 5, "(]"),
-        costs=NumericRange(empty=True),
-        labels={"a": "b", "c": None},
-    )
-    assert await sent(serve, booking, made) == BOOKED
-
-
-async def test_range_given_as_a_pair_is_a_range(booking, serve):
-    made = booking(id=1, days=[], grid=[], lands=[], stay=None, sizes=(1, 5), costs=[1, 2], labels={})
-    found = await sent(serve, booking, made)
-    assert (found["stay"], found["sizes"]) == (None, {"lower": 1, "upper": 5, "bounds": "[)"})
-
-
-# -- values that only the database knows ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-async def test_field_set_to_an_expression_is_read_again(is_async, transactional_db, serve):
-    product = await Product.objects.acreate(sku="mug", name="Mug", price="7.50", stock=3)
-
-    def take() -> Product:
-        product.stock = F("stock") - 1
-        product.save()
-        return product
-
-    async def take_later() -> Product:
-        product.stock = F("stock") - 1
-        await product.asave()
-        return product
-
-    tool(name="take")(take_later if is_async else take)
-    assert (await returned(serve(), "take"))["stock"] == 2
+    with pytest.raises(DefinitionError, match=r"declared\..*made: the field 'other' of lost_tests\.Lost"):
+        tool(returning([], list[Lost]))

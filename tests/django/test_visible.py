@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from mcp_transport import tool
 from mcp_transport.protocol.principal import Principal
 from tests.support.calls import result_of
+from tests.support.project import Serve
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
@@ -53,26 +54,26 @@ FORMS: dict[str, Callable[[Any], Callable[[Principal], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("answer", "is_shown"),
-    [
-        (True, True),
-        (1, True),
-        (False, False),
-        (0, False),
-        (None, False),
-        ("no", False),
-        ([False], False),
-        (NotImplemented, False),
-        ((item for item in [False]), False),
-    ],
-    ids=repr,
-)
-async def test_what_is_not_permitted_is_hidden(form: str, answer: Any, is_shown: bool, serve: Any) -> None:
-    @tool(visible=FORMS[form](answer))
-    def secret() -> str:
-        return "seen"
+ANSWERS = [
+    (1, True),
+    (0, False),
+    (None, False),
+    ("no", False),
+    ([False], False),
+    (NotImplemented, False),
+    ((item for item in [False]), False),
+]
 
+
+@pytest.mark.parametrize(
+    ("form", "answer", "is_shown"),
+    [
+        *((form, answer, answer) for form in FORMS for answer in (True, False)),
+        *(("function", answer, is_shown) for answer, is_shown in ANSWERS),
+        *(("asynchronous method", answer, is_shown) for answer, is_shown in ANSWERS),
+    ],
+)
+async def test_what_is_not_permitted_is_hidden(form: str, answer: Any, is_shown: bool, serve: Serve) -> None:
+    tool(name="secret", visible=FORMS[form](answer))(lambda: "seen")
     names = [item["name"] for item in (await result_of(serve(), "tools/list"))["tools"]]
     assert ("secret" in names) is is_shown

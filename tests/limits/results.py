@@ -11,7 +11,7 @@ from mcp_transport.protocol.policy import Policy
 from tests.limits.cases import tested_by
 
 POLICY = Policy()
-_RESULTS = "tests/django/test_handler_results.py"
+_RESULTS = "tests/django/test_result_limits.py"
 _PARAMS = "tests/kernel/test_hostile_params.py"
 
 tested_by(
@@ -41,8 +41,8 @@ tested_by(
 tested_by(
     "values of a completion",
     MAX_COMPLETIONS,
-    _RESULTS,
-    "test_a_completion_has_a_hundred_values_and_says_how_many_there_are",
+    "tests/django/test_completions.py",
+    "test_a_hundred_values_are_sent_and_it_is_said_of_how_many",
 )
 tested_by(
     "JSON values in parameters of MCP's own methods, without `arguments` and `requestState`",

@@ -1,0 +1,121 @@
+"""The endpoint of the settings: which backend it has, and when it is built anew."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from mcp_transport import bootstrap
+from mcp_transport.backends.cache import CacheBackend
+from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.backends.redis import RedisBackend
+from tests.support.calls import opened
+from tests.support.project import Serve
+
+BACKENDS = {"memory": MemoryBackend, "cache": CacheBackend, "redis": RedisBackend}
+
+
+class OwnBackend(MemoryBackend):
+    """A project's own backend."""
+
+
+def caches(kind: str, location: str = "redis://somewhere") -> dict[str, Any]:
+    return {"default": {"BACKEND": f"django.core.cache.backends.{kind}", "LOCATION": location}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("locmem.LocMemCache", "memory"),
+        ("dummy.DummyCache", "memory"),
+        ("filebased.FileBasedCache", "cache"),
+        ("db.DatabaseCache", "cache"),
+        ("redis.RedisCache", "redis"),
+        ("memcached.PyMemcacheCache", "cache"),
+    ],
+)
+def test_auto_backend_goes_by_the_kind_of_cache(kind: str, name: str, settings: Any) -> None:
+    settings.CACHES = caches(kind)
+    assert bootstrap.backend_name() == name
+    assert type(bootstrap.build_backend()) is BACKENDS[name]
+
+
+def test_auto_backend_looks_at_the_cache_that_is_named(settings: Any) -> None:
+    settings.CACHES = {**caches("locmem.LocMemCache"), "sessions": caches("redis.RedisCache")["default"]}
+    settings.MCP_TRANSPORT = {"CACHE": "sessions"}
+    assert bootstrap.backend_name() == "redis"
+
+
+@pytest.mark.parametrize("name", ["memory", "cache"])
+def test_named_backend_is_built_whatever_the_cache(name: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": name}
+    for cache in ("locmem.LocMemCache", "redis.RedisCache"):
+        settings.CACHES = caches(cache)
+        assert type(bootstrap.build_backend()) is BACKENDS[name]
+
+
+async def test_backend_of_the_projects_own_serves_sessions(settings: Any, serve: Serve) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.OwnBackend"}
+    assert type(serve().backend) is OwnBackend
+    client = await opened(serve())
+    assert (await client.request("ping")).json["result"] == {}
+
+
+@pytest.mark.parametrize("name", ["redis", "no.such.Backend", f"{__name__}.NoBackend"])
+def test_backend_that_is_not_there_is_the_operators_fault(name: str, settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": name}
+    otherwise = "neither auto, memory, cache or redis nor a class"
+    expected = "needs a cache that is Redis" if name == "redis" else otherwise
+    with pytest.raises(ImproperlyConfigured, match=expected):
+        bootstrap.build_backend()
+
+
+async def test_sessions_in_a_cache_survive_a_restart(settings: Any, serve: Serve, tmp_path: Any) -> None:
+    settings.CACHES = caches("filebased.FileBasedCache", str(tmp_path))
+    client = await opened(serve())
+    before = client.endpoint
+    await before.stop()
+    settings.MCP_TRANSPORT = {}
+    client.endpoint = serve()
+    assert client.endpoint is not before
+    assert (await client.request("ping")).json["result"] == {}
+
+
+@pytest.mark.parametrize("step", [7200.0, -7200.0])
+async def test_sessions_of_a_process_outlive_a_step_of_the_machines_clock(
+    step: float, settings: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MCP_TRANSPORT = {"SESSION_TTL_SECONDS": 3600}
+    endpoint = serve()
+    before, now = await opened(endpoint), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + step)
+    after = await opened(endpoint)
+    for client in (before, after):
+        assert (await client.request("ping")).status == 200
+
+
+def test_endpoint_is_built_once_by_whoever_comes_first() -> None:
+    built: list[Any] = []
+    threads = [threading.Thread(target=lambda: built.append(bootstrap.endpoint())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(built) == 8
+    assert len(set(map(id, built))) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["MCP_TRANSPORT", "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "DEBUG"]
+)
+def test_changed_setting_builds_anew(name: str, settings: Any) -> None:
+    before = bootstrap.endpoint()
+    setattr(settings, name, getattr(settings, name))
+    assert bootstrap.endpoint() is not before
+    again = bootstrap.endpoint()
+    settings.LANGUAGE_CODE = "de"
+    assert bootstrap.endpoint() is again
