@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
@@ -131,28 +131,18 @@ class Asynchronous:
             markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> Any:
-        from asgiref.sync import sync_to_async
-
         await sync_to_async(change)(request)
         return await self.get_response(request)
 
 
-class WrongAUser:
+class WrongAUser(Asynchronous):
     """One that replaces `auser` alone, which nothing but asynchronous views read."""
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(self, get_response: Any) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> Any:
         async def auser() -> Any:
             return AnonymousUser()
 
-        request.auser = auser
+        request.auser = auser  # type: ignore[method-assign]
         return await self.get_response(request)
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from queue import Queue
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,11 @@ def threads(
 
 
 def test_functions_run_one_after_the_other_in_one_thread() -> None:
-    executor, order = SerialExecutor(threads()), []
-    idents = [executor.submit(lambda n: (order.append(n), threading.get_ident())[1], number) for number in range(100)]
-    assert len({ident.result(5) for ident in idents}) == 1
+    executor, order = SerialExecutor(threads()), list[int]()
+    for number in range(100):
+        executor.submit(order.append, number)
+    idents = {executor.submit(threading.get_ident).result(5) for _ in range(100)}
+    assert len(idents) == 1
     assert order == [*range(100)]
 
 
@@ -60,7 +63,7 @@ def test_results_errors_and_exits_reach_the_caller() -> None:
         (CancelledError, RuntimeError),  # it would be taken for a cancellation
     ):
 
-        def fails(error: type[BaseException] = error) -> None:
+        def fails(error: Any = error) -> None:
             raise error("no")
 
         assert type(executor.submit(fails).exception(5)) is came
@@ -68,7 +71,7 @@ def test_results_errors_and_exits_reach_the_caller() -> None:
 
 
 def test_what_is_cancelled_before_its_turn_never_runs() -> None:
-    executor, ran = SerialExecutor(threads()), []
+    executor, ran = SerialExecutor(threads()), list[int]()
     busy = threading.Event()
     executor.submit(busy.wait)
     waiting = executor.submit(ran.append, 1)
@@ -79,30 +82,25 @@ def test_what_is_cancelled_before_its_turn_never_runs() -> None:
 
 
 def test_after_close_each_function_has_a_thread_and_gives_it_back() -> None:
-    pool = threads()
-    executor = SerialExecutor(pool)
+    executor = SerialExecutor(threads())
     executor.close()
     assert executor.submit(lambda: 7).result(5) == 7
     assert not executor.is_used
 
 
-def test_an_idle_thread_ends_and_is_disposed_of() -> None:
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "forgotten"])
+def test_an_idle_thread_is_given_back_ends_and_is_disposed_of(is_closed: bool) -> None:
     disposed: Queue[threading.Thread] = Queue()
     executor = SerialExecutor(threads(dispose=lambda: disposed.put(threading.current_thread()), idle_seconds=0.01))
     own = executor.submit(threading.current_thread).result(5)
     assert own.daemon
-    executor.close()
+    if is_closed:
+        executor.close()
+    else:
+        del executor
     assert disposed.get(timeout=5) is own
     own.join(5)
     assert not own.is_alive()
-
-
-def test_an_executor_that_nobody_has_gives_its_thread_back() -> None:
-    disposed: Queue[threading.Thread] = Queue()
-    executor = SerialExecutor(threads(dispose=lambda: disposed.put(threading.current_thread()), idle_seconds=0.01))
-    own = executor.submit(threading.current_thread).result(5)
-    del executor
-    assert disposed.get(timeout=5) is own
 
 
 def test_a_thread_that_is_borrowed_does_not_end_while_it_is_idle() -> None:
@@ -122,9 +120,23 @@ def test_cleaning_that_fails_is_logged_and_costs_nothing(caplog: pytest.LogCaptu
     assert "cleaning up after synchronous code failed" in caplog.text
 
 
-FORKED = """
-import os
-from mcp_transport.executor import DaemonThreads, SerialExecutor
+def test_a_thread_that_is_interrupted_while_it_is_idle_serves_the_next() -> None:
+    """As by a function's watchdog that comes too late."""
+    pool = threads()
+    first = SerialExecutor(pool)
+    ident = first.submit(threading.get_ident).result(5)
+    first.close()
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TimeoutError))
+    for _ in range(3):
+        executor = SerialExecutor(pool)
+        assert executor.submit(lambda: 7).result(5) == 7
+        executor.close()
+
+
+# -- processes that end, and that fork ---------------------------------------------------------------
+
+IMPORTS = "import os, threading\nfrom mcp_transport.executor import DaemonThreads, SerialExecutor\n"
+HAS_FORKED = """
 pool = DaemonThreads("test")
 executor = SerialExecutor(pool)
 executor.submit(int).result(5)
@@ -134,54 +146,39 @@ if child == 0:
     os._exit(SerialExecutor(pool).submit(lambda: 7).result(5))
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-
-
-def test_a_forked_process_has_threads_of_its_own() -> None:
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=30
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
-
-
 STUCK = """
-import threading
-from mcp_transport.executor import DaemonThreads, SerialExecutor
 started = threading.Event()
 SerialExecutor(DaemonThreads("stuck")).submit(lambda: (started.set(), threading.Event().wait()))
 started.wait()
 print("ends")
 """
-
-
-def test_a_function_that_never_returns_does_not_keep_the_process() -> None:
-    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30)  # noqa: S603
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")
-
-
-def test_a_thread_that_is_interrupted_while_it_is_idle_serves_the_next() -> None:
-    """As by a function's watchdog that comes too late."""
-    pool = threads()
-    first = SerialExecutor(pool)
-    ident = first.submit(threading.get_ident).result(5)
-    first.close()
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TimeoutError))
-    for number in range(3):
-        executor = SerialExecutor(pool)
-        assert executor.submit(lambda: number).result(5) == number  # noqa: B023 (it is called at once)
-        executor.close()
-
-
-@pytest.mark.parametrize("end", ["raise ValueError", "raise SystemExit", "return"])
-def test_a_child_that_a_function_forks_does_not_go_on_as_a_thread(end: str) -> None:
-    program = f"""
-import os, sys
-from mcp_transport.executor import DaemonThreads, SerialExecutor
+FORKS = """
 def forks():
     if pid := os.fork():
         return pid
-    {end}
+    END
 pid = SerialExecutor(DaemonThreads("test")).submit(forks).result(5)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)  # noqa: S603
-    assert done.stdout.strip() == "1", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [
+        pytest.param(HAS_FORKED, "7", id="a forked process has threads of its own"),
+        pytest.param(STUCK, "ends", id="a function that never returns does not keep the process"),
+        *(
+            pytest.param(
+                FORKS.replace("END", end),
+                "1",
+                marks=pytest.mark.slow,
+                id=f"a child that a function forks does not go on as a thread: {end}",
+            )
+            for end in ("raise ValueError", "raise SystemExit", "return")
+        ),
+    ],
+)
+def test_processes(program: str, printed: str) -> None:
+    words = [sys.executable, "-W", "ignore", "-c", IMPORTS + program]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    assert (done.returncode, done.stdout.strip()) == (0, printed), done.stderr

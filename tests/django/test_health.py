@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from django.core.handlers.asgi import ASGIHandler
 from django.test import AsyncClient
+from django.urls import reverse
 
 from mcp_transport import bootstrap
 from mcp_transport.asgi import mount
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.exceptions import BackendError
+from tests.support.inprocess import Direct
+from tests.support.project import Serve
+from tests.support.wire import HOST, Request
 
-Ask = Callable[[str], Awaitable[tuple[int, dict[str, Any], str]]]
+OK = (200, {"status": "ok"})
+UNREACHABLE = (503, {"status": "unavailable", "reason": "the session store cannot be reached"})
 
 
 class BrokenBackend(MemoryBackend):
@@ -25,80 +29,47 @@ class BrokenBackend(MemoryBackend):
         raise BackendError("cache 'default' did not answer: ConnectionError")
 
 
-async def through_urls(path: str) -> tuple[int, dict[str, Any], str]:
+async def ask(path: str) -> tuple[int, dict[str, Any]]:
+    """Return the answer to a path, the same through the URLs and through the mount."""
     response = await AsyncClient().get(path)
-    return response.status_code, json.loads(response.content), response["Cache-Control"]
+    carrier = Direct(mount(ASGIHandler()))
+    mounted = await carrier.send(Request(method="GET", path=path, headers=(HOST,)))
+    body = await mounted.read()
+    await carrier.close()
+    assert mounted.header("content-type") == "application/json"
+    for caching in (response["Cache-Control"], mounted.header("cache-control") or ""):
+        assert "no-store" in caching
+    assert (response.status_code, json.loads(response.content)) == (mounted.status, json.loads(body))
+    return mounted.status, json.loads(body)
 
 
-async def through_mount(path: str) -> tuple[int, dict[str, Any], str]:
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost")], "query_string": b""}
-    await mount(ASGIHandler())(scope, receive, send)
-    headers = dict(sent[0]["headers"])
-    assert headers[b"content-type"] == b"application/json"
-    return sent[0]["status"], json.loads(sent[1]["body"]), headers[b"cache-control"].decode()
+async def test_healthy_process_is_ready() -> None:
+    assert [reverse(f"mcp-{name}") for name in ("healthz", "readyz", "health")] == ["/healthz", "/readyz", "/health"]
+    for path in ("/healthz", "/readyz", "/health"):
+        assert await ask(path) == OK
 
 
-both_ways = pytest.mark.parametrize("ask", [through_urls, through_mount])
-every_path = pytest.mark.parametrize("path", ["/healthz", "/readyz", "/health"])
-
-
-@both_ways
-@every_path
-async def test_healthy_process_is_ready(ask: Ask, path: str) -> None:
-    status, body, caching = await ask(path)
-    assert (status, body) == (200, {"status": "ok"})
-    assert "no-store" in caching
-
-
-@both_ways
-@pytest.mark.parametrize("path", ["/readyz", "/health"])
-async def test_broken_store_is_a_reason_not_to_send_traffic_here(ask: Ask, path: str, settings: Any) -> None:
+async def test_broken_store_is_a_reason_not_to_send_traffic_here_and_none_to_restart(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.BrokenBackend"}
-    status, body, caching = await ask(path)
-    assert status == 503
-    assert body == {"status": "unavailable", "reason": "the session store cannot be reached"}
-    assert "no-store" in caching
+    assert [await ask(path) for path in ("/readyz", "/health", "/healthz")] == [UNREACHABLE, UNREACHABLE, OK]
+    monkeypatch.setattr(BrokenBackend, "ping", MemoryBackend.ping)
+    assert await ask("/readyz") == OK
 
 
-@both_ways
-async def test_broken_store_is_no_reason_to_restart(ask: Ask, settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.BrokenBackend"}
-    assert (await ask("/healthz"))[0] == 200
-
-
-@both_ways
 async def test_what_is_wrong_with_the_store_is_for_the_log_alone(
-    ask: Ask, settings: Any, caplog: pytest.LogCaptureFixture
+    settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CACHES = {"default": {"BACKEND": "tests.support.broken_cache.BrokenCache"}}
-    status, body, _ = await ask("/readyz")
-    assert (status, body["reason"]) == (503, "the session store cannot be reached")
+    assert await ask("/readyz") == UNREACHABLE
     assert "this process is not ready: cache 'default' did not answer: ConnectionError" in caplog.text
 
 
-@both_ways
-async def test_answer_follows_the_store(ask: Ask, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.BrokenBackend"}
-    assert (await ask("/readyz"))[0] == 503
-    monkeypatch.setattr(BrokenBackend, "ping", MemoryBackend.ping)
-    assert (await ask("/readyz"))[0] == 200
-
-
-@both_ways
-async def test_draining_node_is_not_ready(ask: Ask, serve: Any) -> None:
-    node = await serve().node()
-    node.is_draining = True
-    status, body, _ = await ask("/readyz")
-    assert (status, body["reason"]) == (503, "draining")
-    assert (await ask("/healthz"))[0] == 200
+async def test_draining_node_is_not_ready(serve: Serve) -> None:
+    (await serve().node()).is_draining = True
+    assert await ask("/readyz") == (503, {"status": "unavailable", "reason": "draining"})
+    assert await ask("/healthz") == OK
 
 
 async def test_mount_passes_other_paths_to_django() -> None:
@@ -107,18 +78,12 @@ async def test_mount_passes_other_paths_to_django() -> None:
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         sent.append(scope["path"])
 
-    for path in ("/healthz/", "/readyz2", "/", "/mcp2"):
+    paths = ["/healthz/", "/readyz2", "/", "/mcp2"]
+    for path in paths:
         await mount(inner)({"type": "http", "path": path}, None, None)  # type: ignore[arg-type]
-    assert sent == ["/healthz/", "/readyz2", "/", "/mcp2"]
-
-
-def test_asking_for_health_names_the_urls() -> None:
-    from django.urls import reverse
-
-    assert [reverse(f"mcp-{name}") for name in ("healthz", "readyz", "health")] == ["/healthz", "/readyz", "/health"]
+    assert sent == paths
 
 
 async def test_liveness_builds_nothing() -> None:
-    await through_urls("/healthz")
-    await through_mount("/healthz")
+    assert await ask("/healthz") == OK
     assert bootstrap._endpoint is None

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from mcp_transport.protocol.history import Ending
 from tests.support.calls import opened
 from tests.support.clock import settle
 from tests.support.docs import table
+from tests.support.project import Serve
 
 ROOT = Path(__file__).parents[2]
 OURS = [
@@ -71,7 +71,7 @@ async def test_every_event_is_there_before_it_happened() -> None:
     ]
 
 
-async def test_what_the_observer_counted_is_what_is_scraped(serve: Any) -> None:
+async def test_what_the_observer_counted_is_what_is_scraped(serve: Serve) -> None:
     observer = serve().observer
     for _ in range(3):
         observer.happened(Happening.REHYDRATED, "A" * 26)
@@ -83,23 +83,9 @@ async def test_what_the_observer_counted_is_what_is_scraped(serve: Any) -> None:
     }
 
 
-async def test_idle_process_has_nothing_open(serve: Any) -> None:
-    assert await gauges() == (0, 0, 0)
-    await serve().node()
-    assert await gauges() == (0, 0, 0)
-
-
-async def test_open_streams_are_counted_until_their_clients_leave(serve: Any) -> None:
-    clients = [await opened(serve()) for _ in range(2)]
-    answers = [await client.get() for client in clients]
-    assert await gauges() == (2, 0, 0)
-    for answer in answers:
-        answer.close()
-    await settle()
-    assert await gauges() == (0, 0, 0)
-
-
-async def test_running_calls_are_counted_until_they_end(serve: Any, declarations: Declarations) -> None:
+async def test_streams_and_calls_are_counted_while_they_are_open_and_draining_while_it_is(
+    serve: Serve, declarations: Declarations
+) -> None:
     entered, leave = asyncio.Event(), asyncio.Event()
 
     @tool
@@ -108,22 +94,26 @@ async def test_running_calls_are_counted_until_they_end(serve: Any, declarations
         await leave.wait()
         return "done"
 
-    client = await opened(serve())
-    asking = asyncio.ensure_future(client.call("wait"))
+    assert await gauges() == (0, 0, 0)
+    node = await serve().node()
+    assert await gauges() == (0, 0, 0)
+    clients = [await opened(serve()) for _ in range(2)]
+    answers = [await client.get() for client in clients]
+    asking = asyncio.ensure_future(clients[0].call("wait"))
     async with asyncio.timeout(5):
         await entered.wait()
         assert (await gauges())[1] == 1
         leave.set()
         await asking
-    assert (await gauges())[1] == 0
-
-
-async def test_draining_process_says_so(serve: Any) -> None:
-    (await serve().node()).is_draining = True
+    assert await gauges() == (2, 0, 0)
+    for answer in answers:
+        answer.close()
+    await settle()
+    node.is_draining = True
     assert await gauges() == (0, 0, 1)
 
 
-async def test_nodes_of_all_loops_are_added_up(serve: Any) -> None:
+async def test_nodes_of_all_loops_are_added_up(serve: Serve) -> None:
     client = await opened(serve())
     await client.get()
     [node] = serve().nodes
@@ -135,7 +125,7 @@ async def test_nodes_of_all_loops_are_added_up(serve: Any) -> None:
     assert (await gauges())[0] == 1
 
 
-async def test_node_that_could_not_start_counts_as_none(serve: Any) -> None:
+async def test_node_that_could_not_start_counts_as_none(serve: Serve) -> None:
     failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     serve()._nodes[asyncio.get_running_loop()] = failed
     assert serve().nodes == ()
@@ -144,7 +134,7 @@ async def test_node_that_could_not_start_counts_as_none(serve: Any) -> None:
     del serve()._nodes[asyncio.get_running_loop()]
 
 
-async def test_durations_are_a_histogram_by_operation(serve: Any) -> None:
+async def test_durations_are_a_histogram_by_operation(serve: Serve) -> None:
     for seconds, ending in ((0.004, Ending.OK), (0.09, Ending.ERROR), (0.09, Ending.OK), (120.0, Ending.LOST)):
         serve().meter.count("tools/call buy", "v", time.time(), seconds, ending)
     samples = (await scraped())["mcp_transport_call_seconds"].samples
@@ -161,7 +151,7 @@ async def test_durations_are_a_histogram_by_operation(serve: Any) -> None:
     assert (errors.name, errors.value) == ("mcp_transport_call_errors_total", 2)
 
 
-async def test_a_call_that_was_served_is_in_the_histogram(serve: Any, declarations: Declarations) -> None:
+async def test_a_call_that_was_served_is_in_the_histogram(serve: Serve, declarations: Declarations) -> None:
     @tool
     async def greet() -> str:
         return "hello"
@@ -176,12 +166,25 @@ async def test_a_call_that_was_served_is_in_the_histogram(serve: Any, declaratio
     assert families["mcp_transport_sessions_opened"].samples[0].value == 1
 
 
-async def test_refusals_are_counted_by_reason(serve: Any) -> None:
+async def test_refusals_are_counted_by_reason(serve: Serve) -> None:
     serve().meter.refuse("404")
     serve().meter.refuse("404")
     serve().meter.refuse("room")
     samples = (await scraped())["mcp_transport_refused"].samples
     assert {sample.labels["reason"]: sample.value for sample in samples} == {"404": 2, "room": 1}
+
+
+async def test_names_that_clients_think_of_are_counted_as_one(serve: Serve, declarations: Declarations) -> None:
+    @tool
+    def seen() -> str:
+        return ""
+
+    client = await opened(serve())
+    for number in range(150):
+        await client.request(f"m/{number}")
+    await client.call("seen")
+    operations = client.endpoint.meter.since_start().operations
+    assert operations["unknown"].calls == 150 and operations["tools/call seen"].calls == 1
 
 
 def promtool(*words: str, text: str) -> subprocess.CompletedProcess[str]:
@@ -192,7 +195,8 @@ def promtool(*words: str, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([found, *words], input=text, capture_output=True, text=True, timeout=60)  # noqa: S603
 
 
-async def test_promtool_finds_no_fault(serve: Any) -> None:
+@pytest.mark.servers
+async def test_promtool_finds_no_fault(serve: Serve) -> None:
     serve().meter.count('tools/call a"\\\n', "v", time.time(), 0.1, Ending.ERROR)
     serve().meter.refuse("404")
     text = (await AsyncClient().get("/metrics")).content.decode()
@@ -204,27 +208,30 @@ async def test_promtool_finds_no_fault(serve: Any) -> None:
 # -- the view --------------------------------------------------------------------------------------------
 
 
+OPEN = "application/openmetrics-text; version=1.0.0"
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     ("accept", "content_type", "parse"),
     [
-        ("", "text/plain; version=0.0.4; charset=utf-8", read_text),
-        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "text/plain; version=0.0.4; charset=utf-8", read_text),
-        (
-            "application/openmetrics-text;version=1.0.0",
-            "application/openmetrics-text; version=1.0.0",
-            read_openmetrics,
-        ),
+        ("", PLAIN, read_text),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", PLAIN, read_text),
+        ("application/openmetrics-text;version=1.0.0", OPEN, read_openmetrics),
     ],
 )
 async def test_format_is_the_one_that_is_asked_for(accept: str, content_type: str, parse: Any) -> None:
-    response = await AsyncClient().get("/metrics", headers={"accept": accept})
+    response = await AsyncClient().get(reverse("mcp-metrics"), headers={"accept": accept})
     assert response["Content-Type"].startswith(content_type)
     assert "no-store" in response["Cache-Control"]
     assert set(OURS) <= set(await scraped(accept, parse))
 
 
-def test_wsgi_serves_them_too() -> None:
+def test_wsgi_serves_them_too_and_an_odd_version_of_the_format_is_no_fault() -> None:
     assert b"mcp_transport_draining 0.0\n" in Client().get("/metrics").content
+    for version in ("x", "1.0a", "a.b", "", "9999.9"):
+        accept = f"application/openmetrics-text; version={version}"
+        assert Client(raise_request_exception=False).get("/metrics", headers={"accept": accept}).status_code == 200
 
 
 async def test_numbers_of_the_project_are_served_with_ours() -> None:
@@ -235,24 +242,12 @@ async def test_numbers_of_the_project_are_served_with_ours() -> None:
         REGISTRY.unregister(gauge)
 
 
-def test_url_has_a_name() -> None:
-    assert reverse("mcp-metrics") == "/metrics"
-
-
-@pytest.fixture
-def registry() -> Iterator[CollectorRegistry]:
-    yield CollectorRegistry(auto_describe=True)
-
-
-def test_registering_builds_no_endpoint_and_twice_is_refused(registry: Any) -> None:
+def test_registering_builds_no_endpoint_twice_is_refused_and_a_scrape_can_name_what_it_wants() -> None:
+    registry = CollectorRegistry(auto_describe=True)
     registry.register(EndpointCollector())
     assert bootstrap._endpoint is None
     with pytest.raises(ValueError, match="mcp_transport_"):
         registry.register(EndpointCollector())
-
-
-def test_scrape_can_name_what_it_wants(registry: Any) -> None:
-    registry.register(EndpointCollector())
     [family] = registry.restricted_registry(["mcp_transport_draining"]).collect()
     assert family.name == "mcp_transport_draining"
 
@@ -263,22 +258,18 @@ WITHOUT = """
 import sys
 sys.modules["prometheus_client"] = None
 import django
-from django.conf import settings
-from django.test import Client
-from django.urls import reverse
 django.setup()
-settings.ROOT_URLCONF = "tests.django.urls_without_metrics"
+from django.test import Client, override_settings
 from django.urls import include, path
-import types
-module = types.ModuleType(settings.ROOT_URLCONF)
-module.urlpatterns = [path("", include("mcp_transport.metrics")), path("", include("mcp_transport.health"))]
-sys.modules[settings.ROOT_URLCONF] = module
-answer = Client().get("/metrics")
-print(answer.status_code, answer["Content-Type"], answer.content.decode().strip())
-print(Client().get("/readyz").status_code)
+urls = (path("", include("mcp_transport.metrics")), path("", include("mcp_transport.health")))
+with override_settings(ROOT_URLCONF=urls):
+    answer = Client().get("/metrics")
+    print(answer.status_code, answer["Content-Type"], answer.content.decode().strip())
+    print(Client().get("/readyz").status_code)
 """
 
 
+@pytest.mark.slow
 def test_without_prometheus_client_the_answer_says_what_is_missing() -> None:
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-W", "error", "-c", WITHOUT],
@@ -307,22 +298,3 @@ def test_every_event_is_documented_with_its_level() -> None:
 
 def test_line_that_is_shown_is_what_is_logged() -> None:
     assert f"\nrehydrated: {_LINES[Happening.REHYDRATED][1]} session=" in (ROOT / "docs/howto/metrics.md").read_text()
-
-
-@pytest.mark.parametrize("version", ["x", "1.0a", "a.b", "", "9999.9"])
-def test_an_odd_version_of_the_format_is_no_fault(version: str) -> None:
-    accept = f"application/openmetrics-text; version={version}"
-    assert Client(raise_request_exception=False).get("/metrics", headers={"accept": accept}).status_code == 200
-
-
-async def test_names_that_clients_think_of_are_counted_as_one(serve: Any, declarations: Declarations) -> None:
-    @tool
-    def seen() -> str:
-        return ""
-
-    client = await opened(serve())
-    for number in range(150):
-        await client.request(f"m/{number}")
-    await client.call("seen")
-    operations = client.endpoint.meter.since_start().operations
-    assert operations["unknown"].calls == 150 and operations["tools/call seen"].calls == 1

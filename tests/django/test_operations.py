@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -29,7 +28,10 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "cache", "redis"])
+REDIS = pytest.param("redis", marks=pytest.mark.servers)
+
+
+@pytest.fixture(params=["memory", "cache", REDIS])
 def backend(request: pytest.FixtureRequest, settings: Any, tmp_path: Any) -> str:
     kind: str = request.param
     if kind == "cache":
@@ -68,25 +70,9 @@ async def client(endpoint: Endpoint) -> SessionClient:
     return client
 
 
-async def elsewhere(work: Callable[[], Awaitable[_T]]) -> _T:
+async def elsewhere(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     """Run work on a loop of its own in a thread of its own, as async_to_sync does under WSGI."""
-    done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-    loop = asyncio.get_running_loop()
-
-    def run() -> None:
-        try:
-            result = asyncio.run(work())  # type: ignore[arg-type]
-        except BaseException as error:
-            loop.call_soon_threadsafe(done.set_exception, error)
-        else:
-            loop.call_soon_threadsafe(done.set_result, result)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        return await asyncio.wait_for(done, 10)
-    finally:
-        thread.join(10)
+    return await asyncio.wait_for(asyncio.to_thread(lambda: asyncio.run(work())), 10)
 
 
 async def begin(client: SessionClient, gate: Gate) -> asyncio.Task[Any]:
@@ -168,7 +154,7 @@ async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: G
 
 
 # What is in one process is reached by its own loop.
-@pytest.mark.parametrize("backend", ["redis"], indirect=True)
+@pytest.mark.parametrize("backend", [REDIS], indirect=True)
 async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClient, gate: Gate) -> None:
     task, key = await begin(client, gate), session_key(client.session_id)
     assert (await elsewhere(operations.sessions)).total == 1
@@ -180,7 +166,7 @@ async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClie
     assert (await client.request("ping")).status == 404
 
 
-@pytest.mark.parametrize("backend", ["redis"], indirect=True)
+@pytest.mark.parametrize("backend", [REDIS], indirect=True)
 async def test_a_loop_that_serves_nobody_leaves_no_connection(
     client: SessionClient, redis_server: RedisServer
 ) -> None:

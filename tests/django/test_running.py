@@ -1,89 +1,85 @@
-"""Running tools: what becomes of their errors, and on which thread with which database connections they run."""
+"""Where functions of a project run, and what becomes of the errors they mean, make or leave behind."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from django.db import connections
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 
-from mcp_transport import Principal, bootstrap, prompt, resource, tool
+from mcp_transport import Principal, prompt, resource, tool
 from tests.support.calls import call, error_of, failure, result_of, returned
-from tests.support.client import until
+from tests.support.client import send_sessionless, until
+from tests.support.clock import settle
+from tests.support.project import Serve
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
 
-# -- errors of running tools -------------------------------------------------------------------------
+def raising(error: Exception) -> Callable[[], Any]:
+    def refuse() -> Any:
+        raise error
+
+    return refuse
 
 
-async def test_tool_error_is_shown_to_the_model(serve):
-    @tool
-    def refuse():
-        raise ToolError("Sold out.")
-
-    assert (await failure(serve(), "refuse")).endswith(": Sold out.")
-
-
-async def test_protocol_error_is_answered_as_such(serve):
-    @tool
-    def refuse():
-        raise MCPError(-31000, "Not today", {"when": "tomorrow"})
-
-    error = await error_of(serve(), "tools/call", {"name": "refuse", "arguments": {}})
+async def test_a_tool_error_is_shown_to_the_model_and_a_protocol_error_answered_as_such(serve: Serve) -> None:
+    tool(name="refuse")(raising(ToolError("Sold out.")))
+    tool(name="broken")(raising(MCPError(-31000, "Not today", {"when": "tomorrow"})))
+    assert await failure(serve(), "refuse") == "Error executing tool refuse: Sold out."
+    error = await error_of(serve(), "tools/call", {"name": "broken", "arguments": {}})
     assert error == {"code": -31000, "message": "Not today", "data": {"when": "tomorrow"}}
 
 
-async def test_unexpected_error_is_not_shown(serve):
-    @tool
-    def broken():
-        raise RuntimeError("password=hunter2")
+async def test_a_synchronous_function_that_finds_no_next_item_fails(serve: Serve, caplog: Any) -> None:
+    """StopIteration would end the coroutine that waits for it."""
 
-    result = await call(serve(), "broken")
-    assert result["isError"]
-    assert "hunter2" not in str(result)
-
-
-async def test_arguments_are_checked_before_the_function_runs(serve):
-    @tool
-    def area(width: int) -> int:
-        raise AssertionError("it ran")
-
-    assert "width" in await failure(serve(), "area", {"width": "wide"})
-
-
-async def test_a_synchronous_function_that_finds_no_next_item_fails(serve, caplog):
-    @tool
-    def first() -> str:
+    def no_next(*_: Principal) -> Any:
         return next(iter([]))
 
-    def none(principal: Principal) -> bool:
-        return next(iter([]))
+    def ask() -> Any:
+        return no_next()
 
-    @resource("x://first")
-    def read() -> str:
-        return next(iter([]))
-
-    @prompt
-    def ask() -> str:
-        return next(iter([]))
-
+    tool(name="hidden", visible=no_next)(lambda: 1)
+    for declare in (tool, resource("x://first"), prompt):
+        declare(ask)
     async with asyncio.timeout(5):
-        assert (await call(serve(), "first"))["isError"]
+        assert (await call(serve(), "ask"))["isError"]
         for method, params in (("resources/read", {"uri": "x://first"}), ("prompts/get", {"name": "ask"})):
             await error_of(serve(), method, params)
-        tool(name="hidden", visible=none)(lambda: 1)
-        bootstrap._forget(setting="MCP_TRANSPORT")
-        assert [item["name"] for item in (await result_of(serve(), "tools/list"))["tools"]] == ["first"]
+        assert [item["name"] for item in (await result_of(serve(), "tools/list"))["tools"]] == ["ask"]
     assert "RuntimeError" in caplog.text
 
 
-async def test_an_error_after_the_caller_has_left_is_logged(serve, caplog):
+async def test_names_of_wrong_arguments_are_logged_without_what_they_hold(serve: Serve, caplog: Any) -> None:
+    @tool
+    def counts(numbers: dict[str, int]) -> int:
+        raise AssertionError("it ran")
+
+    with caplog.at_level(logging.INFO):
+        assert "numbers" in await failure(serve(), "counts", {"numbers": {"hunter2": "x"}})
+    assert "'numbers'" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+# -- callers that leave ------------------------------------------------------------------------------
+
+
+async def leave(calling: asyncio.Task[Any], entered: threading.Event) -> None:
+    """Leave a call that runs."""
+    await asyncio.to_thread(entered.wait, 5)
+    calling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await calling
+
+
+async def test_an_error_after_the_caller_has_left_is_logged(serve: Serve, caplog: Any) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     @tool
@@ -92,74 +88,51 @@ async def test_an_error_after_the_caller_has_left_is_logged(serve, caplog):
         assert go_on.wait(5)
         raise LookupError(f"hunter{2}")
 
-    calling = asyncio.ensure_future(call(serve(), "late"))
-    await asyncio.to_thread(entered.wait, 5)
-    calling.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await calling
+    await leave(asyncio.ensure_future(call(serve(), "late")), entered)
     go_on.set()
     await until(lambda: "failed in a call whose caller had left" in caplog.text)
     assert "late" in caplog.text and "LookupError" in caplog.text
     assert "hunter2" not in caplog.text
 
 
-async def test_names_of_wrong_arguments_are_logged_without_what_they_hold(serve, caplog):
+async def test_a_function_that_its_caller_has_left_holds_memory_until_it_returns(serve: Serve) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
     @tool
-    def counts(numbers: dict[str, int]) -> int:
-        return len(numbers)
+    def holds(value: str) -> str:
+        entered.set()
+        go_on.wait(5)
+        return "late"
 
-    with caplog.at_level(logging.INFO):
-        await failure(serve(), "counts", {"numbers": {"hunter2": "x"}})
-    assert "'numbers'" in caplog.text
-    assert "hunter2" not in caplog.text
-
-
-@pytest.mark.parametrize("kind", ["generator function", "generator", "map", "iterator", "asynchronous"])
-async def test_what_is_lazy_is_read_in_the_thread(kind, serve):
-    def numbers() -> Iterator[threading.Thread]:
-        for _ in range(2):
-            yield threading.current_thread().name
-
-    def generator() -> Iterator[str]:
-        yield from numbers()
-
-    def returned_generator() -> list[str]:
-        return numbers()
-
-    def mapped() -> list[str]:
-        return map(str, numbers())
-
-    def iterator() -> Iterable[str]:
-        return (name for name in numbers())
-
-    async def asynchronous() -> list[str]:
-        return numbers()
-
-    functions = (generator, returned_generator, mapped, iterator, asynchronous)
-    kinds = ("generator function", "generator", "map", "iterator", "asynchronous")
-    tool(name="lazy")(dict(zip(kinds, functions, strict=True))[kind])
-    names = await returned(serve(), "lazy")
-    assert names == ["mcp-call"] * 2
+    served, params = serve(), {"name": "holds", "arguments": {"value": "x" * 10_000}}
+    try:
+        await leave(asyncio.ensure_future(send_sessionless(served, "tools/call", params)), entered)
+        await until(lambda: not served.nodes[0].running)
+        await settle()
+        assert served.budget.held > 10_000, "the thread has the argument"
+    finally:
+        go_on.set()
+    await until(lambda: not served.budget.held)
 
 
-# -- where functions run -----------------------------------------------------------------------------
+# -- threads -----------------------------------------------------------------------------------------
 
 
-async def test_async_tool_runs_on_the_loop(serve):
+async def test_async_tool_runs_on_the_loop(serve: Serve) -> None:
+    loop = asyncio.get_running_loop()
+
     @tool
     async def where() -> bool:
         return threading.current_thread() is threading.main_thread() and asyncio.get_running_loop() is loop
 
-    loop = asyncio.get_running_loop()
     assert await returned(serve(), "where") is True
 
 
-async def test_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(serve):
-    started, release = threading.Event(), threading.Event()
+async def test_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(serve: Serve) -> None:
+    release = threading.Event()
 
     @tool
     def wait() -> str:
-        started.set()
         assert release.wait(5)
         return threading.current_thread().name
 
@@ -172,62 +145,3 @@ async def test_sync_tool_runs_in_a_thread_and_leaves_the_loop_free(serve):
     await returned(endpoint, "let_go")
     async with asyncio.timeout(5):
         assert (await waiting).startswith("mcp-call")
-    assert started.is_set()
-
-
-@pytest.fixture
-def file_database(tmp_path: Path, monkeypatch, django_db_blocker) -> Iterator[str]:
-    """A database in a file, of an alias that no thread knows from another test."""
-    entry = {**connections.settings["default"], "NAME": str(tmp_path / "file.sqlite3")}
-    monkeypatch.setitem(connections.settings, tmp_path.name, entry)
-    with django_db_blocker.unblock():
-        yield tmp_path.name
-
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_sync_tool_leaves_no_database_connection_open(fails, file_database, serve):
-    used = []
-
-    @tool
-    def query() -> int:
-        connection = connections[file_database]
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        used.append((connection, connection.connection))
-        if fails:
-            raise ToolError("after the query")
-        return 1
-
-    result = await call(serve(), "query")
-    assert result.get("isError", False) is fails
-    [(wrapper, opened)] = used
-    assert opened is not None
-    await until(lambda: wrapper.connection is None)
-
-
-async def test_sync_tool_does_not_meet_an_outdated_connection(file_database, settings, serve):
-    connections.settings[file_database]["CONN_MAX_AGE"] = None  # kept between calls, as projects may have it
-    opened, wrappers, threads = [], [], []
-
-    @tool
-    def query() -> int:
-        connection = connections[file_database]
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        opened.append(connection.connection)
-        wrappers.append(connection)
-        threads.append(threading.current_thread())
-        return 1
-
-    endpoint = serve()
-    async with asyncio.timeout(5):
-        while len(set(map(id, opened))) == len(opened):  # until a thread is met again, with its connection
-            await returned(endpoint, "query")
-    outdated, thread = opened[-1], threads[-1]
-    wrappers[-1].close_at = 0  # its time is over
-    opened.clear()
-    threads.clear()
-    async with asyncio.timeout(5):
-        while thread not in threads:
-            await returned(endpoint, "query")
-    assert outdated not in opened

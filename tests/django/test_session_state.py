@@ -1,6 +1,9 @@
 """Values that tools keep for a session: from call to call, within limits, and not at all without a session."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -8,6 +11,10 @@ import pytest
 from mcp_transport import Context, tool
 from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES
 from tests.support.calls import failure, opened, text_of
+from tests.support.project import Serve
+
+Use = Callable[..., Awaitable[Any]]
+State = Callable[[], Awaitable[Use]]
 
 
 @pytest.fixture
@@ -49,19 +56,17 @@ def tools(declarations: Any) -> None:
 
 
 @pytest.fixture
-async def state(tools: None, serve: Any) -> Any:
+async def state(tools: None, serve: Serve) -> State:
     """Return a function that opens a session and returns another, which calls a tool in it."""
 
-    async def session(user: Any = None) -> Any:
-        client = await opened(serve(), user)
+    async def session() -> Use:
+        client = await opened(serve())
 
         async def use(tool_name: str, /, **arguments: Any) -> Any:
             result = (await client.call(tool_name, arguments)).json["result"]
             if result.get("isError"):
                 return result["content"][0]["text"]
-            content = result.get("structuredContent")
-            if content is None:
-                content = json.loads(result["content"][0]["text"])
+            content = result.get("structuredContent") or json.loads(result["content"][0]["text"])
             return content["result"] if set(content) == {"result"} else content
 
         return use
@@ -69,20 +74,15 @@ async def state(tools: None, serve: Any) -> Any:
     return session
 
 
-@pytest.mark.parametrize("value", [1, "é", None, True, [1, {"a": None}], {"a": [1.5]}, 2**64, {"a": -(10**30)}])
-async def test_state_lives_from_call_to_call(value, state):
-    use = await state()
-    await use("put", name="cart", value=value)
-    assert await use("take", name="cart") == {"value": value}
-
-
-async def test_state_is_the_sessions_own(state):
+async def test_state_lives_from_call_to_call_and_is_the_sessions_own(state: State) -> None:
     first, second = await state(), await state()
-    await first("put", name="cart", value=1)
+    for value in (1, "é", None, True, [1, {"a": None}], {"a": [1.5]}, 2**64, {"a": -(10**30)}):
+        await first("put", name="cart", value=value)
+        assert await first("take", name="cart") == {"value": value}
     assert await second("take", name="cart") == {"value": "nothing"}
 
 
-async def test_state_is_listed_dropped_and_cleared(state):
+async def test_state_is_listed_dropped_and_cleared(state: State) -> None:
     use = await state()
     for name in ("b", "a", "c"):
         await use("put", name=name, value=1)
@@ -94,7 +94,7 @@ async def test_state_is_listed_dropped_and_cleared(state):
     assert await use("names") == []
 
 
-async def test_state_has_room_for_so_many_values(state):
+async def test_state_has_room_for_so_many_values(state: State) -> None:
     use = await state()
     await use("fill", count=MAX_VALUES, size=4)
     assert f"a session may hold {MAX_VALUES} values" in await use("put", name="one more", value=1)
@@ -105,7 +105,7 @@ async def test_state_has_room_for_so_many_values(state):
     assert len(await use("names")) == MAX_VALUES
 
 
-async def test_value_has_room_for_so_many_bytes(state):
+async def test_value_has_room_for_so_many_bytes(state: State) -> None:
     use = await state()
     await use("fill", count=1, size=MAX_VALUE_BYTES)
     assert await use("names") == ["n0"]
@@ -113,33 +113,22 @@ async def test_value_has_room_for_so_many_bytes(state):
     assert f"may hold {MAX_VALUE_BYTES} bytes, got {MAX_VALUE_BYTES + 1}" in refusal
 
 
-async def test_value_must_be_json(state):
+async def test_value_must_be_json(state: State) -> None:
     use = await state()
     assert "session state 'object' must be JSON-serialisable" in await use("put_object")
     assert await use("names") == []
 
 
-async def test_session_has_a_name_for_logs_that_is_not_its_id(state, serve):
-    use = await state()
-    short = await use("name_of_session")
-    assert len(short) == 10
-    assert short == await use("name_of_session")
+async def test_session_has_a_name_for_logs_that_is_not_its_id(tools: None, serve: Serve) -> None:
     client = await opened(serve())
-    assert text_of(await client.call("name_of_session")) not in client.session_id
+    short = text_of(await client.call("name_of_session"))
+    assert len(short) == 10 and short not in client.session_id
+    assert short == text_of(await client.call("name_of_session"))
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("put", {"name": "a", "value": 1}),
-        ("take", {"name": "a"}),
-        ("drop", {"name": "a"}),
-        ("names", {}),
-        ("clear", {}),
-        ("name_of_session", {}),
-    ],
-)
-async def test_without_a_session_the_error_points_to_handles(name, arguments, state, serve):
-    text = await failure(serve(), name, arguments)
-    assert "in 2026-07-28 every request stands alone" in text
-    assert "Return an explicit handle from one tool and take it as an argument of the next" in text
+async def test_without_a_session_the_error_points_to_handles(tools: None, serve: Serve) -> None:
+    calls: dict[str, Any] = {"put": {"name": "a", "value": 1}, "take": {"name": "a"}, "drop": {"name": "a"}}
+    for name in (*calls, "names", "clear", "name_of_session"):
+        text = await failure(serve(), name, calls.get(name))
+        assert "in 2026-07-28 every request stands alone" in text
+        assert "Return an explicit handle from one tool and take it as an argument of the next" in text

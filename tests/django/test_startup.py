@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.apps import apps
 
-from mcp_transport import discovery, server
-from mcp_transport.exceptions import DefinitionError
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
 from pathlib import Path
 
-SECRET_KEY = "a-key-for-tests-only-which-protects-nothing-at-all"
-DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1"]
+from tests.support.settings import *
+
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).with_name("db")}}
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.messages",
-    "django.contrib.sessions",
+    *[name for name in INSTALLED_APPS if name.startswith("django.")],
     "django.contrib.staticfiles",
     "rest_framework",
     "mcp_transport",
@@ -39,24 +29,9 @@ INSTALLED_APPS = [
     "mcp_transport.contrib.tokens",
     "goods",
 ]
-MIDDLEWARE = [
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-]
-TEMPLATES = [{
-    "BACKEND": "django.template.backends.django.DjangoTemplates",
-    "APP_DIRS": True,
-    "OPTIONS": {"context_processors": [
-        "django.template.context_processors.request",
-        "django.contrib.auth.context_processors.auth",
-        "django.contrib.messages.context_processors.messages",
-    ]},
-}]
 ROOT_URLCONF = "shop_urls"
 ASGI_APPLICATION = "shop_asgi.application"
 STATIC_URL, STATIC_ROOT = "static/", Path(__file__).with_name("static")
-USE_TZ = True
 """
 URLS = """
 from django.contrib import admin
@@ -122,7 +97,6 @@ def imported(project: Path, *words: str, **variables: str) -> list[str]:
     return line.split()[1:]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -133,28 +107,23 @@ def imported(project: Path, *words: str, **variables: str) -> list[str]:
         "showmigrations",
         "diffsettings",
         "dumpdata auth",
+        "createsuperuser --noinput --username ann --email ann@example.com",
     ],
 )
 def test_command_that_serves_nobody_imports_no_sdk(command: str, project: Path) -> None:
-    if command.startswith("dumpdata"):
+    if command.startswith(("dumpdata", "createsuperuser")):
         run(project, "-m", "django", "migrate", "-v", "0")
-    assert imported(project, *command.split()) == []
+    assert imported(project, *command.split(), DJANGO_SUPERUSER_PASSWORD="something long") == []
 
 
-@pytest.mark.slow
-def test_superuser_is_made_without_the_sdk(project: Path) -> None:
-    run(project, "-m", "django", "migrate", "-v", "0")
-    words = ("createsuperuser", "--noinput", "--username", "ann", "--email", "ann@example.com")
-    assert imported(project, *words, DJANGO_SUPERUSER_PASSWORD="something long") == []
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("command", ["check", "mcp_tools list"])
 def test_check_and_own_commands_import_what_is_declared(command: str, project: Path) -> None:
     assert {"mcp", "pydantic", "goods.mcp"} <= set(imported(project, *command.split()))
 
 
-@pytest.mark.slow
+DECLARED = ["add", "mcp_doctor_events"]
+
+
 @pytest.mark.parametrize(
     "setup",
     [
@@ -165,17 +134,14 @@ def test_check_and_own_commands_import_what_is_declared(command: str, project: P
 )
 def test_process_that_may_serve_has_the_declarations_at_once(setup: str, project: Path) -> None:
     show = "from mcp_transport.server import declared; print(*declared.tools)"
-    assert run(project, "-c", f"{setup}\n{show}").stdout.split() == ["add", "mcp_doctor_events"]
+    assert run(project, "-c", f"{setup}\n{show}").stdout.split() == DECLARED
 
 
-@pytest.mark.slow
 def test_shell_has_the_declarations_at_first_use(project: Path) -> None:
     show = "from mcp_transport import bootstrap; print(*bootstrap.served_server()._tool_manager._tools)"
-    done = run(project, "-m", "django", "shell", "-v", "0", "-c", show)
-    assert done.stdout.split() == ["add", "mcp_doctor_events"]
+    assert run(project, "-m", "django", "shell", "-v", "0", "-c", show).stdout.split() == DECLARED
 
 
-@pytest.mark.slow
 def test_check_that_a_shell_calls_sees_mistakes(project: Path) -> None:
     (project / "goods/mcp.py").write_text(BROKEN)
     program = "from django.core.management import call_command; call_command('check')"
@@ -183,23 +149,29 @@ def test_check_that_a_shell_calls_sees_mistakes(project: Path) -> None:
     assert "DefinitionError: the tool 'add' is declared twice" in done.stderr
 
 
-@pytest.mark.slow
+RUNSERVER = ["-m", "django", "runserver", "--noreload", "127.0.0.1:0"]
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "server"),
     [
-        ["-m", "django", "check"],
-        ["-m", "django", "runserver", "--noreload", "127.0.0.1:0"],
-        ["-m", "django", "runserver", "--noreload", "--skip-checks", "127.0.0.1:0"],
-        ["-m", "daphne", "-p", "0", "shop_asgi:application"],
-        ["-m", "uvicorn", "--port", "0", "shop_asgi:application"],
-        ["-m", "gunicorn", "-b", "127.0.0.1:0", "-k", "uvicorn_worker.UvicornWorker", "shop_asgi:application"],
+        (["-m", "django", "check"], "daphne"),
+        (RUNSERVER, "daphne"),
+        (RUNSERVER, "django"),  # whose own runserver it is, then
+        ([*RUNSERVER, "--skip-checks"], "daphne"),
+        ([*RUNSERVER, "--skip-checks"], "django"),
+        (["-m", "daphne", "-p", "0", "shop_asgi:application"], "daphne"),
+        (["-m", "uvicorn", "--port", "0", "shop_asgi:application"], "daphne"),
+        (
+            ["-m", "gunicorn", "-b", "127.0.0.1:0", "-k", "uvicorn_worker.UvicornWorker", "shop_asgi:application"],
+            "daphne",
+        ),
     ],
-    ids=lambda words: " ".join(words[1:3]),
+    ids=str,
 )
-@pytest.mark.parametrize("server", ["daphne", "django"])
 def test_server_does_not_start_with_a_mistake_in_a_declaration(words: list[str], server: str, project: Path) -> None:
     (project / "goods/mcp.py").write_text(BROKEN)
-    if server == "django":  # whose own runserver it is, then
+    if server == "django":
         path = project / "shop_settings.py"
         path.write_text(path.read_text().replace('    "daphne",\n', ""))
     done = run(project, *words)
@@ -207,9 +179,10 @@ def test_server_does_not_start_with_a_mistake_in_a_declaration(words: list[str],
     assert "DefinitionError: the tool 'add' is declared twice" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shadow", ["mcp.py", "mcp/__init__.py"])
-@pytest.mark.parametrize("words", [["-m", "django", "shell", "-c", "pass"], ["-m", "django", "check"]])
+@pytest.mark.parametrize(
+    ("shadow", "words"),
+    [("mcp.py", ["-m", "django", "shell", "-c", "pass"]), ("mcp/__init__.py", ["-m", "django", "check"])],
+)
 def test_module_that_hides_the_sdk_is_named(shadow: str, words: list[str], project: Path) -> None:
     path = project / shadow
     path.parent.mkdir(exist_ok=True)
@@ -217,45 +190,3 @@ def test_module_that_hides_the_sdk_is_named(shadow: str, words: list[str], proje
     done = run(project, *words)
     assert done.returncode != 0
     assert f"ImproperlyConfigured: {path} hides the MCP SDK, whose package is named mcp, too. Move it" in done.stderr
-
-
-# -- a discovery that fails ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any, declarations: Any) -> Any:
-    """Two new apps, the second with a mistake, in a process that has discovered nothing yet."""
-    for name in ("early_goods", "late_goods"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "early_goods", "late_goods"]
-    monkeypatch.setattr(discovery, "_discovered", discovery._discovered - {"early_goods", "late_goods"})
-    (tmp_path / "early_goods/mcp.py").write_text(TOOL)
-    (tmp_path / "late_goods/tools.py").write_text(TOOL.replace("def add", "def late"))
-    (tmp_path / "late_goods/mcp.py").write_text("import late_goods.tools\nimport no_such_module\n")
-    importlib.invalidate_caches()
-    yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("early_goods", "late_goods")]:
-        del sys.modules[name]
-
-
-def test_discovery_that_failed_leaves_nothing_and_can_be_tried_again(installed: Path) -> None:
-    for _ in range(2):
-        with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-            apps.get_app_config("mcp_transport").ready()
-        assert list(server.declared.tools) == []
-    (installed / "late_goods/mcp.py").write_text("import late_goods.tools\n")
-    importlib.invalidate_caches()
-    apps.get_app_config("mcp_transport").ready()
-    assert list(server.declared.tools) == ["add", "late"]
-    apps.get_app_config("mcp_transport").ready()
-    assert list(server.declared.tools) == ["add", "late"]
-
-
-def test_name_that_is_declared_twice_is_still_refused(installed: Path) -> None:
-    (installed / "late_goods/mcp.py").write_text(TOOL)
-    importlib.invalidate_caches()
-    for _ in range(2):
-        with pytest.raises(DefinitionError, match="'add' is declared twice"):
-            discovery.discover()

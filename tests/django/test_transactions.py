@@ -12,138 +12,116 @@ from django.db import connection, connections, transaction
 from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import completion, prompt, resource, tool
-from tests.support.calls import result_of
 from tests.support.client import send_sessionless
+from tests.support.project import Serve
 
 pytestmark = pytest.mark.usefixtures("declarations", "transactional_db")
 
-READ = ("resources/read", {"uri": "x://writes"})
-CALL = ("tools/call", {"name": "writes", "arguments": {}})
-GET = ("prompts/get", {"name": "writes"})
-COMPLETE = (
-    "completion/complete",
-    {"ref": {"type": "ref/prompt", "name": "writes"}, "argument": {"name": "a", "value": ""}},
-)
+Declare = Callable[[Callable[..., Any]], Any]
+
+ASKED: dict[str, tuple[str, dict[str, Any]]] = {
+    "tool": ("tools/call", {"name": "writes", "arguments": {}}),
+    "resource": ("resources/read", {"uri": "x://writes"}),
+    "prompt": ("prompts/get", {"name": "writes"}),
+    "completion": (
+        "completion/complete",
+        {"ref": {"type": "ref/prompt", "name": "writes"}, "argument": {"name": "a", "value": ""}},
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
 def atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran.clear()
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
 
 
-def writes() -> str:
-    """Write, and fail."""
-    User.objects.create_user("half")
-    raise ToolError("after the first half")
+ran: list[str] = []
+"""What has run, whether it is kept or not."""
 
 
-async def half_is_there() -> bool:
+def writing(error: BaseException | None = None, result: Any = "") -> Any:
+    """Return a function that writes, and then fails or returns."""
+
+    def writes() -> Any:
+        ran.append("writes")
+        User.objects.create_user("half")
+        if error is not None:
+            raise error
+        return result() if callable(result) else result
+
+    return writes
+
+
+def failing() -> Any:
+    return writing(ToolError("after the first half"))
+
+
+async def is_written(serve: Serve, kind: str = "tool") -> bool:
+    """Ask for what was declared; tell whether what it wrote is there."""
+    await send_sessionless(serve(), *ASKED[kind])
     return await User.objects.filter(username="half").aexists()
 
 
-@pytest.mark.parametrize(
-    ("declare", "asked"),
-    [(tool, CALL), (resource("x://writes"), READ), (prompt, GET)],
-    ids=["tool", "resource", "prompt"],
-)
+def unreadable() -> Any:
+    return User.objects.extra(where=["no_such_column = 1"])
+
+
+def generated() -> Iterator[str]:
+    yield "one"
+    raise ToolError("after the first half")
+
+
+LOST: dict[str, tuple[str, Declare, Any]] = {
+    "tool": ("tool", tool, failing()),
+    "resource": ("resource", resource("x://writes"), failing()),
+    "prompt": ("prompt", prompt, failing()),
+    "completion": ("completion", lambda function: completion(lambda ref, argument, context: function()), failing()),
+    "tool that crashes": ("tool", tool, writing(RuntimeError("no"))),
+    "tool that finds no key": ("tool", tool, writing(KeyError("no"))),
+    "result that cannot be read": ("tool", tool, writing(result=unreadable)),
+    "generator that fails": ("tool", tool, writing(result=generated)),
+}
+
+
+@pytest.mark.parametrize(("kind", "declare", "function"), LOST.values(), ids=LOST)
 async def test_a_plain_function_that_fails_leaves_nothing_written(
-    declare: Callable[..., Any], asked: tuple[str, Any], serve: Any
+    kind: str, declare: Declare, function: Any, serve: Serve
 ) -> None:
-    declare(writes)
-    await send_sessionless(serve(), *asked)
-    assert not await half_is_there()
+    declare(function)
+    assert not await is_written(serve, kind)
+    assert ran == ["writes"]
 
 
-async def test_a_completion_that_fails_leaves_nothing_written(serve: Any) -> None:
-    @prompt(name="writes")
-    def asks(a: str) -> str:
-        return a
-
-    @completion
-    def complete(ref: Any, argument: Any, context: Any) -> None:
-        writes()
-
-    await send_sessionless(serve(), *COMPLETE)
-    assert not await half_is_there()
-
-
-@pytest.mark.parametrize("error", [ToolError, RuntimeError, KeyError])
-async def test_any_error_rolls_back(error: type[Exception], serve: Any) -> None:
-    @tool(name="writes")
-    def fails() -> str:
-        User.objects.create_user("half")
-        raise error("no")
-
-    assert (await result_of(serve(), *CALL))["isError"]
-    assert not await half_is_there()
-
-
-async def test_a_result_that_cannot_be_read_rolls_back(serve: Any) -> None:
-    @tool(name="writes")
-    def returns() -> list[User]:
-        User.objects.create_user("half")
-        return User.objects.extra(where=["no_such_column = 1"])
-
-    assert (await result_of(serve(), *CALL))["isError"]
-    assert not await half_is_there()
-
-
-async def test_a_generator_that_fails_rolls_back(serve: Any) -> None:
-    @tool(name="writes")
-    def yields() -> Iterator[str]:
-        User.objects.create_user("half")
-        yield "one"
-        raise ToolError("after the first half")
-
-    assert (await result_of(serve(), *CALL))["isError"]
-    assert not await half_is_there()
-
-
-async def test_what_succeeds_is_committed(serve: Any) -> None:
-    committed = []
+async def test_what_succeeds_is_committed(serve: Serve) -> None:
+    committed: list[bool] = []
 
     @tool(name="writes")
-    def succeeds() -> bool:
+    def succeeds() -> None:
         User.objects.create_user("half")
+        assert connection.in_atomic_block
         transaction.on_commit(lambda: committed.append(connection.in_atomic_block))
-        return connection.in_atomic_block
 
-    assert (await result_of(serve(), *CALL))["structuredContent"] == {"result": True}
-    assert await half_is_there()
+    assert await is_written(serve)
     assert committed == [False]
 
 
-@pytest.mark.parametrize(
-    ("declare", "asked"),
-    [
-        (tool(atomic=False), CALL),
-        (resource("x://writes", atomic=False), READ),
-        (prompt(atomic=False), GET),
-        (lambda function: tool(transaction.non_atomic_requests(function)), CALL),
-    ],
-    ids=["tool", "resource", "prompt", "django's decorator"],
-)
-async def test_a_function_can_opt_out(declare: Callable[..., Any], asked: tuple[str, Any], serve: Any) -> None:
-    def own() -> str:
-        return writes()
-
-    own.__name__ = "writes"
-    declare(own)
-    await send_sessionless(serve(), *asked)
-    assert await half_is_there()
+KEPT: dict[str, tuple[str, Declare]] = {
+    "tool": ("tool", tool(atomic=False)),
+    "resource": ("resource", resource("x://writes", atomic=False)),
+    "prompt": ("prompt", prompt(atomic=False)),
+    "django's decorator": ("tool", lambda function: tool(transaction.non_atomic_requests(function))),
+    "asynchronous function": ("tool", lambda function: tool(name="writes", atomic=False)(sync_to_async(function))),
+}
 
 
-async def test_an_asynchronous_function_has_no_transaction(serve: Any) -> None:
-    @tool(name="writes", atomic=False)
-    async def later() -> str:
-        return await sync_to_async(writes)()
-
-    assert (await result_of(serve(), *CALL))["isError"]
-    assert await half_is_there()
+@pytest.mark.parametrize(("kind", "declare"), KEPT.values(), ids=KEPT)
+async def test_a_function_can_opt_out(kind: str, declare: Declare, serve: Serve) -> None:
+    declare(failing())
+    assert await is_written(serve, kind)
 
 
-async def test_without_atomic_requests_there_is_no_transaction(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_atomic_requests_there_is_no_transaction(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", False)
-    tool(writes)
-    assert (await result_of(serve(), *CALL))["isError"]
-    assert await half_is_there()
+    tool(failing())
+    assert await is_written(serve)

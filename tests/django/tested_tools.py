@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
 from django.utils import translation
@@ -24,7 +25,9 @@ from pydantic import BaseModel, Field
 
 from mcp_transport import Context, completion, prompt, resource, tool
 
-__all__ = ["Crash", "Sure", "declare"]
+__all__ = ["Crash", "Sure", "both_eras", "declare"]
+
+both_eras = pytest.mark.parametrize("session", [False, True], ids=["2026-07-28", "2025-11-25"])
 
 
 class Crash(Exception):
@@ -59,7 +62,7 @@ def _plain() -> None:
         return {"name": name, "self": self, "arguments": arguments}
 
     @tool
-    def described():
+    def described():  # type: ignore[no-untyped-def]  # that is what it shows
         """Return what no schema describes."""
         return "text"
 

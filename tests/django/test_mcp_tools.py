@@ -28,9 +28,6 @@ def run(*words: str) -> str:
 DEEP = "[" * 5000 + "]" * 5000
 
 
-# -- mcp_tools -------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def tools(declarations: Any) -> None:
     @tool
@@ -63,9 +60,12 @@ def tools(declarations: Any) -> None:
         return InputRequiredResult(input_requests={"sure": ElicitRequest(params=form)})
 
 
-def test_list_prints_a_line_a_tool(tools: None) -> None:
+def test_list_prints_a_line_a_tool_or_the_whole_answer(tools: None) -> None:
     lines = run("mcp_tools", "list").splitlines()
     assert lines == ["add     Add two numbers.", "whoami", "echo", "refuse", "draw", "ask"]
+    listed = json.loads(run("mcp_tools", "list", "--json"))
+    assert [item["name"] for item in listed] == ["add", "whoami", "echo", "refuse", "draw", "ask"]
+    assert listed[0]["inputSchema"]["required"] == ["a"]
 
 
 def test_list_without_tools_says_where_they_were_looked_for(
@@ -94,36 +94,32 @@ def test_list_of_another_server_without_tools_names_that_server(settings: Any) -
     )
 
 
-def test_command_logs_nothing_of_the_node_that_it_was(tools: None, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    run("mcp_tools", "call", "add", "a=1")
-    assert "drained" not in caplog.text
-
-
-def test_list_as_json_is_the_whole_answer(tools: None) -> None:
-    listed = json.loads(run("mcp_tools", "list", "--json"))
-    assert [item["name"] for item in listed] == ["add", "whoami", "echo", "refuse", "draw", "ask"]
-    assert listed[0]["inputSchema"]["required"] == ["a"]
-
-
 def test_show_prints_one_tool(tools: None) -> None:
     shown = json.loads(run("mcp_tools", "show", "add"))
     assert (shown["name"], shown["inputSchema"]["properties"]["b"]["default"]) == ("add", 1)
 
 
-def test_show_of_an_unknown_tool_fails_and_names_the_known(tools: None) -> None:
-    with pytest.raises(CommandError, match=r"no tool 'sub'\. Known: add, whoami, echo, refuse, draw, ask\."):
+def test_show_of_an_unknown_tool_fails_and_names_the_known(declarations: Any) -> None:
+    with pytest.raises(CommandError, match=r"no tool 'sub'\. Known: none"):
+        run("mcp_tools", "show", "sub")
+    tool(name="add")(lambda: 1)
+    tool(name="draw")(lambda: 1)
+    with pytest.raises(CommandError, match=r"no tool 'sub'\. Known: add, draw\."):
         run("mcp_tools", "show", "sub")
 
 
-def test_show_without_tools_fails(declarations: Any) -> None:
-    with pytest.raises(CommandError, match="Known: none"):
-        run("mcp_tools", "show", "sub")
-
-
-def test_call_prints_the_texts(tools: None) -> None:
+def test_call_prints_the_texts_or_the_whole_result(tools: None, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     assert run("mcp_tools", "call", "add", "a=1", "b=2") == "3\n"
+    assert run("mcp_tools", "call", "add", "--arguments", '{"a": 1, "b": 2}') == "3\n"
+    assert run("mcp_tools", "call", "add", "b=5", "--arguments", '{"a": 1, "b": 2}') == "6\n"
     assert run("mcp_tools", "call", "draw") == "a picture:\n[image: image/png]\n"
+    result = json.loads(run("mcp_tools", "call", "add", "a=1", "--json"))
+    assert (result["structuredContent"], result["resultType"]) == ({"result": 2}, "complete")
+    lines = run("mcp_tools", "call", "ask").splitlines()
+    assert lines == ["The tool asks for input, which this command cannot give:", "Sure?"]
+    assert "drained" not in caplog.text, "nobody is told of the node that the command was"
+    assert bootstrap._endpoint is None, "the project's endpoint is left alone"
 
 
 @pytest.mark.parametrize(
@@ -148,24 +144,10 @@ def test_value_that_is_json_is_read_as_such(pair: str, seen: str, tools: None) -
     assert run("mcp_tools", "call", "echo", pair) == f"{seen}\n"
 
 
-def test_arguments_come_as_one_document_too(tools: None) -> None:
-    assert run("mcp_tools", "call", "add", "--arguments", '{"a": 1, "b": 2}') == "3\n"
-    assert run("mcp_tools", "call", "add", "b=5", "--arguments", '{"a": 1, "b": 2}') == "6\n"
-
-
-def test_call_as_json_is_the_whole_result(tools: None) -> None:
-    result = json.loads(run("mcp_tools", "call", "add", "a=1", "--json"))
-    assert result["structuredContent"] == {"result": 2}
-    assert result["resultType"] == "complete"
-
-
 def test_call_is_anonymous_unless_a_user_is_named(tools: None, transactional_db: None) -> None:
     User.objects.create_user("ann")
     assert run("mcp_tools", "call", "whoami") == " False 2026-07-28\n"
     assert run("mcp_tools", "call", "whoami", "--user", "ann") == "ann True 2026-07-28\n"
-
-
-def test_call_as_an_unknown_user_fails(tools: None, db: None) -> None:
     with pytest.raises(CommandError, match="There is no user 'bob'"):
         run("mcp_tools", "call", "whoami", "--user", "bob")
 
@@ -194,20 +176,10 @@ def test_bad_call_ends_with_a_sentence(words: list[str], message: str, tools: No
         run("mcp_tools", "call", *words)
 
 
-@pytest.mark.parametrize("depth", range(100, 1000, 50))
-def test_no_depth_ends_with_a_stack(depth: int, tools: None) -> None:
-    with suppress(CommandError):
-        run("mcp_tools", "call", "echo", f"value={'[' * depth}{']' * depth}")
-
-
-def test_question_is_printed_since_nobody_can_answer_it(tools: None) -> None:
-    lines = run("mcp_tools", "call", "ask").splitlines()
-    assert lines == ["The tool asks for input, which this command cannot give:", "Sure?"]
-
-
-def test_calls_leave_the_projects_endpoint_alone(tools: None) -> None:
-    run("mcp_tools", "call", "add", "a=1")
-    assert bootstrap._endpoint is None
+def test_no_depth_ends_with_a_stack(tools: None) -> None:
+    for depth in range(100, 1000, 100):
+        with suppress(CommandError):
+            run("mcp_tools", "call", "echo", f"value={'[' * depth}{']' * depth}")
 
 
 @pytest.mark.parametrize("words", [["mcp_tools"], ["mcp_tools", "dance"]])

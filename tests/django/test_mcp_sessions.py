@@ -1,4 +1,4 @@
-"""`manage.py mcp_sessions`, as an operator calls it; over Redis in `test_sessions_command_redis`."""
+"""`manage.py mcp_sessions`, as an operator calls it; over Redis in `test_mcp_sessions_redis`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def run(*words: str) -> str:
     return out.getvalue()
 
 
+def listed(*options: str) -> list[str]:
+    """Return the short ids that are listed."""
+    return [item["id"] for item in json.loads(run("list", "--json", *options))]
+
+
 @pytest.fixture
 def shared_cache(settings: Any, tmp_path: Any) -> None:
     backend = "django.core.cache.backends.filebased.FileBasedCache"
@@ -34,7 +39,10 @@ def ids(shared_cache: None) -> list[str]:
     """Two sessions, the second of a user; return their short ids, newest first."""
     open_session()
     open_session(User(pk=7, username="ann"))
-    return [item["id"] for item in json.loads(run("list", "--json"))]
+    return listed()
+
+
+# -- list --------------------------------------------------------------------------------------------
 
 
 def test_sessions_are_listed_newest_first(ids: list[str]) -> None:
@@ -45,56 +53,41 @@ def test_sessions_are_listed_newest_first(ids: list[str]) -> None:
     assert first.split()[:5] == [ids[0], "test", "1", "2025-11-25", "ann"]
     assert second.split()[:5] == [ids[1], "test", "1", "2025-11-25", "-"]
     assert total == "2 of 2 sessions"
-
-
-def test_list_can_be_short(ids: list[str]) -> None:
     lines = run("list", "--limit", "1").splitlines()
     assert (len(lines), lines[-1]) == (3, "1 of 2 sessions")
-    assert [item["id"] for item in json.loads(run("list", "--limit", "1", "--json"))] == ids[:1]
+    assert listed("--limit", "1") == ids[:1]
 
 
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        (["--user", "ann"], [0]),
-        (["--user", "eve"], []),
-        (["--client", "test 1"], [0, 1]),
-        (["--client", "test 1", "--user", "ann"], [0]),
-        (["--protocol", "2025-11-25"], [0, 1]),
-        (["--protocol", "2025-06-18"], []),
-        (["--node", "nowhere"], []),
-        (["--search", "ANN"], [0]),
-        (["--search", "test"], [0, 1]),
-    ],
-    ids=str,
-)
-def test_sessions_are_found_by_what_is_known_of_them(options: list[str], found: list[int], ids: list[str]) -> None:
-    assert [item["id"] for item in json.loads(run("list", "--json", *options))] == [ids[at] for at in found]
-    assert run("list", *options).splitlines()[-1] == f"{len(found)} of {len(found)} sessions"
+# Options, and which of the two sessions they find, in which order.
+FOUND: list[tuple[list[str], list[int]]] = [
+    (["--user", "ann"], [0]),
+    (["--user", "eve"], []),
+    (["--client", "test 1"], [0, 1]),
+    (["--client", "test 1", "--user", "ann"], [0]),
+    (["--protocol", "2025-11-25"], [0, 1]),
+    (["--protocol", "2025-06-18"], []),
+    (["--node", "nowhere"], []),
+    (["--search", "ANN"], [0]),
+    (["--search", "test"], [0, 1]),
+    (["--order=-last_seen"], [0, 1]),
+    (["--order", "last_seen"], [1, 0]),
+    (["--order", "created"], [1, 0]),
+    (["--order=-created"], [0, 1]),
+    (["--state", "active"], [0, 1]),
+    (["--state", "busy"], []),
+    (["--newer-than", "1h"], [0, 1]),
+    (["--older-than", "1h"], []),
+    (["--older-than", "0s", "--newer-than", "2d"], [0, 1]),
+    (["--created-after", "2026-01-31T12:00:00+01:00"], [0, 1]),
+    (["--created-before", "2026-01-31T12:00:00Z"], []),
+    (["--state", "active", "--user", "ann", "--newer-than", "90s"], [0]),
+]
 
 
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        (["--order=-last_seen"], [0, 1]),
-        (["--order", "last_seen"], [1, 0]),
-        (["--order", "created"], [1, 0]),
-        (["--order=-created"], [0, 1]),
-        (["--state", "active"], [0, 1]),
-        (["--state", "busy"], []),
-        (["--newer-than", "1h"], [0, 1]),
-        (["--older-than", "1h"], []),
-        (["--older-than", "0s", "--newer-than", "2d"], [0, 1]),
-        (["--created-after", "2026-01-31T12:00:00+01:00"], [0, 1]),
-        (["--created-before", "2026-01-31T12:00:00Z"], []),
-        (["--state", "active", "--user", "ann", "--newer-than", "90s"], [0]),
-    ],
-    ids=str,
-)
-def test_sessions_are_ordered_and_found_by_state_and_age(
-    options: list[str], found: list[int], ids: list[str]
-) -> None:
-    assert [item["id"] for item in json.loads(run("list", "--json", *options))] == [ids[at] for at in found]
+def test_sessions_are_found_by_what_is_known_of_them_and_ordered(ids: list[str]) -> None:
+    for options, found in FOUND:
+        assert listed(*options) == [ids[at] for at in found], options
+        assert run("list", *options).splitlines()[-1] == f"{len(found)} of {len(found)} sessions", options
 
 
 def test_sessions_that_are_used_most_come_first(shared_cache: None) -> None:
@@ -102,10 +95,7 @@ def test_sessions_that_are_used_most_come_first(shared_cache: None) -> None:
     for times, client in enumerate(clients):
         for _ in range(times):
             assert status_of_ping(client) == 200
-    listed = json.loads(run("list", "--json", "--order=-requests"))
-    assert [item["id"] for item in listed] == [
-        session_key(client.session_id)[:10].lower() for client in reversed(clients)
-    ]
+    assert listed("--order=-requests") == [session_key(client.session_id)[:10].lower() for client in clients[::-1]]
 
 
 @pytest.mark.parametrize(
@@ -135,14 +125,12 @@ def test_incomplete_command_is_refused(words: list[str]) -> None:
         run(*words)
 
 
-def test_list_without_sessions_is_empty(shared_cache: None) -> None:
-    assert run("list").splitlines()[-1] == "0 of 0 sessions"
-    assert json.loads(run("list", "--json")) == []
+# -- show, overview, end -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", [10, 6])
-def test_session_is_shown_by_a_part_of_its_id(length: int, ids: list[str]) -> None:
-    shown = json.loads(run("show", ids[0][:length].upper(), "--json"))
+def test_session_is_shown_by_a_part_of_its_id(ids: list[str]) -> None:
+    shown = json.loads(run("show", ids[0][:6].upper(), "--json"))
+    assert shown == json.loads(run("show", ids[0], "--json"))
     assert (shown["id"], shown["user"], shown["protocol_version"]) == (ids[0], "ann", "2025-11-25")
     assert shown["client_info"] == {"name": "test", "version": "1"}
     assert shown["created"].endswith("+00:00")
@@ -150,8 +138,6 @@ def test_session_is_shown_by_a_part_of_its_id(length: int, ids: list[str]) -> No
     assert (shown["state"], shown["calls"], shown["streams"], shown["history"]) == ("active", [], [], [])
     assert shown["all_processes"] is False
 
-
-def test_session_is_shown_in_lines(ids: list[str]) -> None:
     lines = run("show", ids[0]).splitlines()
     facts = {name.strip(): value.strip() for name, _, value in (line.partition("  ") for line in lines if line)}
     known = {"id": ids[0], "client": "test 1", "user": "ann", "state": "active", "protocol": "2025-11-25"}
@@ -170,75 +156,61 @@ async def store(*sessions: Session) -> None:
 
 def test_hostile_names_command_no_terminal(shared_cache: None) -> None:
     name = "\x1b[2J\x9b31m\u202e\nid"
-    times = {"created": 4e9, "last_seen": 4e9, "ends": 4.1e9}
-    session = Session(
-        key="A" * 26, protocol_version="2025-11-25", client_info={"name": name}, user_agent=name, user=name, **times
-    )
-    store(session)
+    named: dict[str, Any] = {"client_info": {"name": name}, "user_agent": name, "user": name}
+    store(Session(key="A" * 26, protocol_version="2025-11-25", created=4e9, last_seen=4e9, ends=4.1e9, **named))
     for words in (["list"], ["show", "aaaa"], ["overview"]):
         text = run(*words)
         assert "?[2J?31m??id" in text
         assert all(character.isprintable() for character in text.replace("\n", ""))
-    for words in (["list", "--json"], ["show", "aaaa", "--json"], ["overview", "--json"]):
-        assert run(*words).isascii()
+        assert run(*words, "--json").isascii()
 
 
 def test_sessions_are_summed_up(ids: list[str]) -> None:
-    lines = run("overview").splitlines()
-    assert lines[0].split() == ["sessions", "2"]
-    assert [line.split() for line in lines[lines.index("sessions by user") + 1 :][:2]] == [
-        ["user", "sessions"],
-        ["ann", "1"],
-    ]
+    lines = [line.split() for line in run("overview").splitlines()]
+    assert lines[0] == ["sessions", "2"]
+    users = lines.index(["sessions", "by", "user"])
+    assert lines[users + 1 : users + 3] == [["user", "sessions"], ["ann", "1"]]
     summed = json.loads(run("overview", "--json"))
     assert (summed["sessions"], summed["clients"]) == (2, [{"value": "test 1", "sessions": 2}])
 
 
-def test_ended_session_is_gone_for_its_client(shared_cache: None) -> None:
-    client = open_session()
-    assert status_of_ping(client) == 200
-    [session] = json.loads(run("list", "--json"))
-    assert run("end", session["id"]) == f"ended {session['id']}\n"
-    assert status_of_ping(client) == 404
-    assert json.loads(run("list", "--json")) == []
-
-
-def test_several_sessions_are_ended_at_once(ids: list[str]) -> None:
-    assert run("end", *ids) == "".join(f"ended {name}\n" for name in ids)
-    assert json.loads(run("list", "--json")) == []
+def test_ended_sessions_are_gone_for_their_clients(shared_cache: None) -> None:
+    clients = [open_session() for _ in range(3)]
+    assert [status_of_ping(client) for client in clients] == [200] * 3
+    first, *others = listed()
+    assert run("end", first) == f"ended {first}\n"
+    assert run("end", *others) == "".join(f"ended {name}\n" for name in others)
+    assert [status_of_ping(client) for client in clients] == [404] * 3
+    assert listed() == [] and run("list").splitlines()[-1] == "0 of 0 sessions"
 
 
 @pytest.mark.parametrize("verb", ["show", "end"])
-def test_unknown_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
+def test_unknown_or_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
     with pytest.raises(CommandError, match="No session has an id that begins with '0000'"):
         run(verb, *([ids[0]] if verb == "end" else []), "0000")
-    assert len(json.loads(run("list", "--json"))) == 2
-
-
-@pytest.mark.parametrize("verb", ["show", "end"])
-def test_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
     with pytest.raises(CommandError, match="More than one session has an id that begins with ''"):
         run(verb, "")
-    assert len(json.loads(run("list", "--json"))) == 2
+    assert listed() == ids
 
 
-@pytest.mark.parametrize("values", [{}, {"BACKEND": "memory"}, {"BACKEND": "cache"}])
-@pytest.mark.parametrize("words", [["list"], ["show", "a"], ["end", "a"], ["overview"], ["nodes"]])
-def test_backend_that_no_other_process_sees_is_refused(values: Any, words: list[str], settings: Any) -> None:
+# -- backends that know less -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [{}, {"BACKEND": "memory"}, {"BACKEND": "cache"}], ids=str)
+def test_backend_that_no_other_process_sees_is_refused(values: Any, settings: Any) -> None:
     settings.MCP_TRANSPORT = values
-    with pytest.raises(CommandError, match=r"where no other process sees them.*MCP_TRANSPORT\['CACHE'\]"):
-        run(*words)
+    for words in (["list"], ["show", "a"], ["end", "a"], ["overview"], ["nodes"]):
+        with pytest.raises(CommandError, match=r"where no other process sees them.*MCP_TRANSPORT\['CACHE'\]"):
+            run(*words)
 
 
-@pytest.mark.parametrize(
-    "words", [["cancel", "a", "7"], ["messages", "a"], ["nodes"], ["traffic"], ["traffic", "--json"]]
-)
-def test_what_is_in_each_process_is_refused(words: list[str], ids: list[str]) -> None:
-    with pytest.raises(CommandError, match=r"The 'cache' backend keeps calls, streams .* Use a cache that is Redis"):
-        run(*words)
+def test_what_is_in_each_process_is_refused(shared_cache: None) -> None:
+    for words in (["cancel", "a", "7"], ["messages", "a"], ["nodes"], ["traffic"], ["traffic", "--json"]):
+        with pytest.raises(CommandError, match=r"The 'cache' backend keeps calls, streams .* a cache that is Redis"):
+            run(*words)
 
 
 def test_store_that_does_not_answer_ends_with_a_sentence(settings: Any) -> None:
-    settings.CACHES = {"default": {"BACKEND": "tests.django.test_health.BrokenCache"}}
+    settings.CACHES = {"default": {"BACKEND": "tests.support.broken_cache.BrokenCache"}}
     with pytest.raises(CommandError, match="cache 'default' did not answer"):
         run("list")

@@ -14,11 +14,13 @@ from django.core.management import CommandError
 from mcp_transport import Context, bootstrap, tool
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.session import session_key, short_id
-from tests.django import test_sessions_command
+from tests.django import test_mcp_sessions
 from tests.support.canaries import PLANTED
 from tests.support.client import SessionClient
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
+
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ async def client(endpoint: Endpoint) -> SessionClient:
 
 async def run(*words: str) -> str:
     """Run the command as another process would, with a loop of its own."""
-    return await asyncio.to_thread(test_sessions_command.run, *words)
+    return await asyncio.to_thread(test_mcp_sessions.run, *words)
 
 
 async def as_json(*words: str) -> Any:
@@ -104,18 +106,16 @@ async def test_running_call_is_shown_and_cancelled(client: SessionClient, gate: 
     await task
 
 
-@pytest.mark.parametrize(("id", "word"), [("7", '"7"'), ("seven", "seven"), ("a b", "a b")])
-async def test_call_whose_id_is_text_is_cancelled(id: str, word: str, client: SessionClient, gate: Gate) -> None:
-    task = await begin(client, gate, id)
-    assert await run("cancel", id_of(client), word) == f"cancelled {json.dumps(id)} of {id_of(client)}\n"
-    await gate.wait(gate.left)
-    await task
-
-
-@pytest.mark.parametrize("word", ["true", "null", "7.5", "[7]", "{}", "NaN", "[" * 100_000, "a" * 257])
-async def test_what_is_no_request_id_is_refused(word: str, client: SessionClient) -> None:
-    with pytest.raises(CommandError, match="expected a string or an integer, got"):
-        await run("cancel", id_of(client), word)
+async def test_call_whose_id_is_text_is_cancelled(client: SessionClient, gate: Gate) -> None:
+    session = id_of(client)
+    for id, word in (("7", '"7"'), ("seven", "seven"), ("a b", "a b")):
+        gate.entered.clear()
+        task = await begin(client, gate, id)
+        assert await run("cancel", session, word) == f"cancelled {json.dumps(id)} of {session}\n"
+        await task
+    for word in ("true", "null", "7.5", "[7]", "{}", "NaN", "[" * 100_000, "a" * 257):
+        with pytest.raises(CommandError, match="expected a string or an integer, got"):
+            await run("cancel", session, word)
 
 
 async def test_messages_are_printed_and_payloads_only_when_asked(client: SessionClient) -> None:
