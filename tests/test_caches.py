@@ -106,25 +106,18 @@ def test_every_cache_is_known_to_be_keyed_by_clients_or_by_the_server() -> None:
 
 
 @pytest.mark.parametrize("name", BY_CLIENTS)
-def test_a_cache_that_clients_choose_the_keys_of_is_bounded(name: str) -> None:
-    assert caches()[name].cache_info().maxsize * LONGEST <= 4 * 1024 * 1024
-
-
-@pytest.mark.parametrize("known", BY_CLIENTS.values(), ids=BY_CLIENTS)
-def test_a_long_text_of_a_client_is_not_kept(known: ByClients) -> None:
-    known.cache.cache_clear()
-    known.reach("a")
-    assert known.cache.cache_info().currsize == 1
-    known.reach("a" * (LONGEST + 1))
-    assert known.cache.cache_info().currsize == 1
-
-
-@pytest.mark.parametrize("known", BY_CLIENTS.values(), ids=BY_CLIENTS)
-def test_a_short_text_is_looked_up(known: ByClients) -> None:
-    known.cache.cache_clear()
+def test_a_cache_that_clients_choose_the_keys_of_is_bounded_and_keeps_no_long_text(name: str) -> None:
+    cache, reach = BY_CLIENTS[name].cache, BY_CLIENTS[name].reach
+    assert caches()[name] is cache
+    assert cache.cache_info().maxsize * LONGEST <= 4 * 1024 * 1024
+    cache.cache_clear()
     for _ in range(2):
-        known.reach("a" * 100)
-    assert known.cache.cache_info().hits >= 1
+        reach("a" * 100)
+    assert cache.cache_info().hits >= 1, "a short text is looked up"
+    kept = cache.cache_info().currsize
+    assert kept == 1
+    reach("a" * (LONGEST + 1))
+    assert cache.cache_info().currsize == kept
 
 
 def test_what_clients_say_of_themselves_is_kept_if_it_is_short() -> None:

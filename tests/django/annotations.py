@@ -73,6 +73,8 @@ ID = uuid.UUID(int=7)
 ZONES = {"a": "Europe/Berlin", "UTC": "UTC"}
 OPEN = {"a": 1, "b": "Password", "c": SENT_MUG}
 LAZY_LIST, LAZY_BYTES = lazy(lambda: ["a"], list)(), lazy(lambda: b"b", bytes)()
+PASSWORD: Any = _("Password")
+NOBODY: Any = None
 LAZY_DICT = lazy(lambda: {"a": 1}, dict)()
 
 
@@ -168,7 +170,7 @@ RETURNED = {
     ),
     "dataclass with a model": Row(
         kinds.Sale,
-        kinds.Sale(MUG, _("Password"), kinds.Color.RED),
+        kinds.Sale(MUG, PASSWORD, kinds.Color.RED),
         {"product": SENT_MUG, "label": "Password", "color": "red"},
         DJANGO,
     ),
@@ -272,8 +274,8 @@ RETURNED = {
     "lazy object of a text": Row(str, SimpleLazyObject(lambda: "a"), "a", LAZY),
     "lazy object of a number": Row(int, SimpleLazyObject(lambda: 1), 1, LAZY),
     "SafeString": Row(SafeString, mark_safe("a"), "a", NO_SCHEMA),
-    "FieldFile": Row(FieldFile, FieldFile(None, models.FileField(), "a.txt"), "a.txt", DJANGO),
-    "FieldFile as a text": Row(str, FieldFile(None, models.FileField(), "a.txt"), "a.txt", DJANGO),
+    "FieldFile": Row(FieldFile, FieldFile(NOBODY, models.FileField(), "a.txt"), "a.txt", DJANGO),
+    "FieldFile as a text": Row(str, FieldFile(NOBODY, models.FileField(), "a.txt"), "a.txt", DJANGO),
     "QueryDict": Row(QueryDict, QueryDict("a=1&a=2"), {"a": ["1", "2"]}, DJANGO),
     # what is written is not what is read
     "member with a serializer": Row(kinds.Yearly, kinds.Yearly(when=WHEN.date()), {"when": 2026}, WRITTEN),

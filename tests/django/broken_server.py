@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
-server = {}["NO_SUCH_KEY"]  # type: ignore[var-annotated]
+names: dict[str, object] = {}
+server = names["NO_SUCH_KEY"]

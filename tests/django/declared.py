@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.calls import opened
@@ -32,6 +33,11 @@ def returning(value: Any, kind: Any = _UNANNOTATED, is_async: bool = False) -> A
     function = made_later if is_async else made
     function.__annotations__ = {} if kind is _UNANNOTATED else {"return": kind}
     return function
+
+
+def fits(value: Any, schema: Any) -> bool:
+    """Tell whether a value is as a JSON schema says."""
+    return bool(Draft202012Validator(schema).is_valid(value))
 
 
 def later(function: Any) -> Any:

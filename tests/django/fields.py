@@ -20,7 +20,7 @@ class Money:
 class MoneyDescriptor:
     """Reads an amount and its currency as one object, as django-money does."""
 
-    def __init__(self, field: models.Field) -> None:
+    def __init__(self, field: models.Field[Any, Any]) -> None:
         self.field = field
 
     def __get__(self, instance: Any, owner: Any) -> Any:
@@ -31,7 +31,7 @@ class MoneyDescriptor:
         instance.__dict__[self.field.name] = getattr(value, "amount", value)
 
 
-class MoneyField(models.DecimalField):
+class MoneyField(models.DecimalField[Any, Any]):
     def contribute_to_class(self, cls: Any, name: str, private_only: bool = False) -> None:
         super().contribute_to_class(cls, name, private_only)
         setattr(cls, name, MoneyDescriptor(self))
@@ -48,14 +48,14 @@ class Country:
         return self.code
 
 
-class CountryField(models.CharField):
+class CountryField(models.CharField[Any, Any]):
     """Turns what was read into an object, as django-countries and django-phonenumber-field do."""
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         return None if value is None else Country(value)
 
 
-class Stars(models.IntegerField):
+class Stars(models.IntegerField[Any, Any]):
     """Has objects of its own for numbers."""
 
     class Rating:
@@ -69,7 +69,7 @@ class Stars(models.IntegerField):
             return "*" * self.number
 
 
-class TagsField(models.Field):
+class TagsField(models.Field[Any, Any]):
     """A field of an unknown kind, which has a serialised form."""
 
     def value_to_string(self, obj: models.Model) -> str:
@@ -81,7 +81,7 @@ class Encoder(json.JSONEncoder):
         return str(o) if isinstance(o, Country) else super().default(o)
 
 
-class Label(models.CharField):
+class Label(models.CharField[Any, Any]):
     """A field of a project's own, with values of Python's own."""
 
     def get_internal_type(self) -> str:

@@ -110,7 +110,7 @@ class Place(NamedTuple):
 
 class Pair(NamedTuple):
     product: Product
-    count: int
+    number: int
 
 
 class Plain(BaseModel):
@@ -124,7 +124,7 @@ class Alias(BaseModel):
 class Computed(BaseModel):
     a: int
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's way
     @property
     def b(self) -> int:
         return self.a + 1
@@ -225,7 +225,7 @@ class Open(BaseModel):
 
 @dataclasses.dataclass
 class Labelled:
-    label: str = _("Password")
+    label: str = _("Password")  # type: ignore[assignment]  # lazy
 
 
 class ReadOnlyOffer(typing_extensions.TypedDict):
@@ -233,7 +233,7 @@ class ReadOnlyOffer(typing_extensions.TypedDict):
 
 
 class PerhapsOffer(typing_extensions.TypedDict):
-    product: typing_extensions.NotRequired[typing.Annotated[Product, "x"]]
+    product: typing_extensions.NotRequired[typing.Annotated[Product, 7]]
 
 
 class Scalar:

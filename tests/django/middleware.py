@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import SimpleLazyObject
 
-Change = Callable[[HttpRequest], None]
+Change = Callable[[Any], None]
 
 
 def find(name: str) -> Any:
@@ -20,56 +20,56 @@ def find(name: str) -> Any:
     return get_user_model().objects.get(username=name)
 
 
-def sets(request: HttpRequest) -> None:
+def sets(request: Any) -> None:
     request.user = find("bob")
 
 
-def sets_a_lazy_object(request: HttpRequest) -> None:
+def sets_a_lazy_object(request: Any) -> None:
     request.user = SimpleLazyObject(lambda: find("bob"))
 
 
-def sets_the_cached_user(request: HttpRequest) -> None:
+def sets_the_cached_user(request: Any) -> None:
     request._cached_user = find("bob")
 
 
-def sets_both(request: HttpRequest) -> None:
+def sets_both(request: Any) -> None:
     request.user = request._cached_user = find("bob")
 
 
-def logs_in(request: HttpRequest) -> None:
+def logs_in(request: Any) -> None:
     login(request, find("bob"), backend="django.contrib.auth.backends.ModelBackend")
 
 
-def takes_away(request: HttpRequest) -> None:
+def takes_away(request: Any) -> None:
     request.user = AnonymousUser()
 
 
-def takes_away_lazily(request: HttpRequest) -> None:
+def takes_away_lazily(request: Any) -> None:
     request.user = SimpleLazyObject(AnonymousUser)
 
 
-def takes_away_altogether(request: HttpRequest) -> None:
+def takes_away_altogether(request: Any) -> None:
     request.user = None
 
 
-def deletes(request: HttpRequest) -> None:
+def deletes(request: Any) -> None:
     del request.user
 
 
-def empties_the_session(request: HttpRequest) -> None:
+def empties_the_session(request: Any) -> None:
     request.session.flush()
 
 
-def caches_another(request: HttpRequest) -> None:
+def caches_another(request: Any) -> None:
     request._acached_user = find("bob")
 
 
-def turns_into_another_class(request: HttpRequest) -> None:
+def turns_into_another_class(request: Any) -> None:
     own = type(request)
     request.__class__ = type("Impersonating", (own,), {"user": property(lambda self: find("bob"))})
 
 
-def looks(request: HttpRequest) -> None:
+def looks(request: Any) -> None:
     assert request.user.is_authenticated
 
 
@@ -142,7 +142,7 @@ class WrongAUser(Asynchronous):
         async def auser() -> Any:
             return AnonymousUser()
 
-        request.auser = auser  # type: ignore[method-assign]
+        request.auser = auser
         return await self.get_response(request)
 
 

@@ -6,7 +6,7 @@ import sys
 import types
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.paginator import Paginator
@@ -18,6 +18,8 @@ from pydantic import Field
 
 from mcpsite.shop.models import Product
 from tests.django import kinds
+
+LAZY: Any = _("Password")
 
 NEVER_RETURNED = {
     "memoryview": memoryview,
@@ -54,7 +56,7 @@ NO_TYPES = {
 WRONGLY_BUILT = {
     "look-around": (Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")], "look-around, .*, is not supported"),
     "pattern": (Annotated[str, Field(pattern="(")], "unclosed group"),
-    "lazy pattern": (Annotated[str, Field(pattern=_("Password"))], "Invalid pattern, must be str or .*"),
+    "lazy pattern": (Annotated[str, Field(pattern=LAZY)], "Invalid pattern, must be str or .*"),
     "limit": (Annotated[int, Field(gt="a")], ".*'gt' must be coercible to an integer"),
     "length": (Annotated[str, Field(max_length=-1)], ".*can't convert negative int to unsigned"),
     "within": (list[Annotated[str, Field(pattern="(")]], "unclosed group"),

@@ -35,7 +35,7 @@ async def test_a_transaction_that_a_cancelled_call_left_open_ends(
 
     @tool
     async def looks() -> bool:
-        return await sync_to_async(lambda: query().in_atomic_block)()
+        return bool(await sync_to_async(lambda: query().in_atomic_block)())
 
     served = serve()
     await result_of(served, "tools/call", {"name": "begins", "arguments": {}})

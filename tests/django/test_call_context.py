@@ -56,10 +56,15 @@ async def asynchronous(request: HttpRequest | None, principal: Principal | None)
     tenant.reset(token)
 
 
-@contextmanager
-def failing(request: HttpRequest | None, principal: Principal | None) -> Iterator[None]:
-    raise LookupError("no tenant of this name")
-    yield
+class Failing:
+    """A context manager that cannot be entered."""
+
+    def __init__(self, request: Any, principal: Any) -> None: ...
+
+    def __enter__(self) -> None:
+        raise LookupError("no tenant of this name")
+
+    def __exit__(self, *error: Any) -> None: ...
 
 
 @contextmanager
@@ -152,7 +157,11 @@ async def test_calls_side_by_side_do_not_see_each_others(within: Within) -> None
 
 
 async def test_authentication_and_permissions_run_within_it(within: Within) -> None:
-    tool(name="guarded", visible=lambda principal: not seen.append(local.tenant))(lambda: 1)
+    def judge(principal: Principal) -> bool:
+        seen.append(local.tenant)
+        return True
+
+    tool(name="guarded", visible=judge)(lambda: 1)
     served = within("context", AUTHENTICATORS=[f"{__name__}.Authenticating", None])
     await result_of(served, "tools/call", {"name": "guarded", "arguments": {}}, headers={"x-tenant": "one"})
     await result_of(served, "tools/list", headers={"x-tenant": "one"})
@@ -182,7 +191,7 @@ async def test_it_sees_the_principal(within: Within) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("failing", "the context of tools/call failed"),
+        ("Failing", "the context of tools/call failed"),
         ("no_manager", "must return a context manager"),
         ("a_coroutine", "must return a context manager"),
     ],

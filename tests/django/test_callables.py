@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ DECLARE: dict[str, Any] = {
 }
 
 
-def declaring(*kinds: str) -> Any:
+def declaring(*kinds: str) -> pytest.MarkDecorator:
     """Return the mark that runs a test for each of some kinds of declaration."""
     return pytest.mark.parametrize("declare", [DECLARE[kind] for kind in kinds], ids=kinds)
 
@@ -178,19 +179,21 @@ async def test_static_method_is_declared_in_a_class_body(serve: Serve) -> None:
 
 
 @declaring("tool", "prompt", "template", "completion")
-def test_method_in_a_class_body_is_refused_where_it_is_declared(declare: Any, declarations: Declarations) -> None:
+def test_method_in_a_class_body_is_refused_where_it_is_declared(
+    declare: Callable[[Any], Any], declarations: Declarations
+) -> None:
     with pytest.raises(DefinitionError, match=r"test_callables\..*Shop\.search: a method has no instance"):
 
         class Shop:
             @declare
-            def search(self, sku: str) -> str: ...
+            def search(self, sku: str) -> Any: ...
 
     with pytest.raises(DefinitionError, match="Declare the bound method afterwards"):
 
         class Other:
             @declare
             @classmethod
-            def search(cls, sku: str) -> str: ...
+            def search(cls, sku: str) -> Any: ...
 
     with pytest.raises(DefinitionError, match="Declare the bound method afterwards"):
         declare(Pricing.price)
@@ -244,9 +247,9 @@ def test_what_is_no_function_or_cannot_be_served_is_refused_by_its_name(
 )
 @declaring("tool", "prompt", "template")
 def test_a_decorator_of_views_is_refused(decorate: Any, declare: Any) -> None:
-    def search(sku: str) -> str: ...
+    def search(sku: str) -> Any: ...
 
-    async def search_later(sku: str) -> str: ...
+    async def search_later(sku: str) -> Any: ...
 
     for function in (search, search_later):
         with pytest.raises(DefinitionError, match=r"wants the argument 'request', .*; write permission=, "):
@@ -255,8 +258,8 @@ def test_a_decorator_of_views_is_refused(decorate: Any, declare: Any) -> None:
 
 @declaring("tool", "prompt", "resource", "completion")
 def test_name_that_is_taken_names_both_places(declare: Any) -> None:
-    async def first() -> str: ...
-    async def second() -> str: ...
+    async def first() -> Any: ...
+    async def second() -> Any: ...
     async def completes(ref: Any, argument: Any, context: Any) -> None: ...
     async def again(ref: Any, argument: Any, context: Any) -> None: ...
 

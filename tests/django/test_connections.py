@@ -246,7 +246,8 @@ async def test_what_middleware_has_opened_is_closed_before_the_call(settings: An
 
     @tool
     async def looks(ctx: Context) -> int:
-        at_call.append(ctx.request.opened.connection)
+        request: Any = ctx.request
+        at_call.append(request.opened.connection)
         return 1
 
     async with served(application_of("view", settings, SYNCHRONOUS)) as carrier:

@@ -28,7 +28,7 @@ class Name(BaseModel):
 
 
 NAME = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-ALL = {"io.modelcontextprotocol/clientCapabilities": {"sampling": {}, "elicitation": {}, "roots": {}}}
+ALL: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {"sampling": {}, "elicitation": {}, "roots": {}}}
 WRITTEN = {"role": "assistant", "content": {"type": "text", "text": "Hi."}, "model": "m"}
 ANSWERS: dict[str, Any] = {
     "accept": {"action": "accept", "content": {"name": "Ann"}},

@@ -40,7 +40,7 @@ class Memory(Transport):
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Any] = []
 
     def capture_envelope(self, envelope: Envelope) -> None:
         if (event := envelope.get_event()) is not None:
@@ -230,6 +230,7 @@ async def test_admins_get_a_mail_with_the_stack_and_no_argument(serve: Serve, se
         await call(serve(), "second_crashes", SECRET)
     finally:
         logger.removeHandler(handler)
+    message: Any
     [message] = mail.outbox
     [(page, _)] = message.alternatives
     assert "the tool 'second_crashes' raised an unexpected exception: Refused" in message.subject

@@ -57,12 +57,15 @@ SYNC = {
         completion, lambda fail: lambda ref, argument, context: fail(), "completion/complete", COMPLETE
     ),
 }
+
+
+def asynchronous(way: Way) -> Way:
+    return way._replace(handler=lambda fail: later(way.handler(fail)))
+
+
 WAYS = {
     **SYNC,
-    **{
-        f"asynchronous {place}": way._replace(handler=lambda fail, way=way: later(way.handler(fail)))
-        for place, way in SYNC.items()
-    },
+    **{f"asynchronous {place}": asynchronous(way) for place, way in SYNC.items()},
     "tool that talks": Way(tool(name="wrong"), talking, *CALL),
 }
 

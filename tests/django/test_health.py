@@ -80,7 +80,7 @@ async def test_mount_passes_other_paths_to_django() -> None:
 
     paths = ["/healthz/", "/readyz2", "/", "/mcp2"]
     for path in paths:
-        await mount(inner)({"type": "http", "path": path}, None, None)  # type: ignore[arg-type]
+        await mount(inner)({"type": "http", "path": path}, None, None)
     assert sent == paths
 
 

@@ -14,7 +14,7 @@ from tests.support.client import send_sessionless
 from tests.support.project import Serve
 
 OLD, NEW = "the old key", "the new key"
-ELICITS = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
+ELICITS: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
 
 
 def test_keys_differ_by_purpose_and_come_newest_first(settings: Any) -> None:
@@ -38,7 +38,7 @@ def ask(declarations: Any) -> None:
             return InputRequiredResult(
                 input_requests={"sure": ElicitRequest(params=form)}, request_state="plain text"
             )
-        return f"{ctx.request_state}: {ctx.input_responses['sure'].action}"
+        return f"{ctx.request_state}: {getattr(ctx.input_responses['sure'], 'action', None)}"
 
 
 async def sealed(endpoint: Any, **options: Any) -> str:
@@ -90,7 +90,7 @@ async def test_question_sent_before_a_key_rotation_can_still_be_answered(
     answer = await client.call("ask")
     question = await answer.message()
     assert question is not None
-    node = await client.endpoint.node()
+    node: Any = await client.endpoint.node()
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, [OLD]
     node._keys = bootstrap.derived_keys("replies")  # as after a restart of the process that takes the reply
     assert (await client.reply(question["id"], {"action": "accept", "content": {}})).status == 202

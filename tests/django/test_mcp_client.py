@@ -190,15 +190,18 @@ def test_tools_see_the_transaction_of_the_test_and_the_test_sees_theirs(client: 
 
 
 def test_session_lives_from_the_first_request_to_the_end() -> None:
-    with MCPClient(session=True) as client:
-        assert client.session_id is None
+    client = MCPClient(session=True)
+    seen = [client.session_id]
+    with client:
         client.call("add", a=1, b=1).assert_ok()
-        first = client.session_id
+        seen.append(client.session_id)
         client.list_tools()
-        assert client.session_id == first
-    assert client.session_id is None
+        seen.append(client.session_id)
+    seen.append(client.session_id)
     client.call("add", a=1, b=1).assert_ok()
-    assert client.session_id not in (None, first)
+    _, first, *others = [*seen, client.session_id]
+    assert first and others[:2] == [first, None] == [first, seen[0]]
+    assert others[2] not in (None, first)
     client.close()
     client.close()
 

@@ -69,7 +69,7 @@ class Broken(Plain):
         raise Crash("in middleware")
 
 
-class Keys(TokenAuthentication):
+class Keys(TokenAuthentication):  # type: ignore[misc]  # which has no types
     """Tokens of DRF as bearer tokens."""
 
     keyword = "Bearer"

@@ -110,7 +110,7 @@ def test_client_that_cannot_be_asked_is_not_asked(session: bool) -> None:
     ids=["text", "function", "list", "whole result"],
 )
 def test_model_and_folders_answer(session: bool, words: Any) -> None:
-    roots = ["file:///a", {"uri": "file:///b", "name": "b"}]
+    roots: list[Any] = ["file:///a", {"uri": "file:///b", "name": "b"}]
     with MCPClient(session=session, sample=words, roots=roots) as client:
         assert client.call("write").result == "Words. ['file:///a', 'file:///b']"
     with (

@@ -26,6 +26,10 @@ def tools(declarations: Any) -> None:
 class TestCaseOfDjango(TestCase):
     """The client where most projects test."""
 
+    ann: User
+    logged_in: MCPClient
+    asked: MCPClient
+
     @classmethod
     def setUpTestData(cls) -> None:
         Group.objects.create(name="of the class")

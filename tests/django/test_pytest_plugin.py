@@ -24,8 +24,13 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
-ROOT_URLCONF = "tests.support.urls"
+ROOT_URLCONF = "urls"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3", "TEST": {"NAME": TEST_NAME}}}
+"""
+URLS = """
+from django.urls import include, path
+
+urlpatterns = [path("mcp", include("mcp_transport.urls"))]
 """
 TOOLS = """
 from django.contrib.auth.models import Group
@@ -123,9 +128,9 @@ def run(folder: Path, *arguments: str) -> str:
     options = ["-q", "-W", "error", "-W", "ignore:unclosed database:ResourceWarning", "-p", "no:cacheprovider"]
     options += ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
     command = [sys.executable, "-m", "pytest", "--rootdir", str(folder), "-c", os.devnull, *options, *PLUGIN]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )  # noqa: S603
+    )
     return f"{done.stdout}{done.stderr}\nended with {done.returncode}"
 
 
@@ -134,6 +139,7 @@ def write_project(folder: Path, test_name: str = "None", tests: str = TESTS) -> 
     (folder / "app/__init__.py").touch()
     (folder / "app/mcp.py").write_text(TOOLS)
     (folder / "settings.py").write_text(SETTINGS.replace("TEST_NAME", test_name))
+    (folder / "urls.py").write_text(URLS)
     (folder / "test_it.py").write_text(tests)
 
 
@@ -153,8 +159,8 @@ def test_without_a_django_project_a_run_goes_on_as_before_and_the_fixture_says_w
     tmp_path: Path, plugins: tuple[str, ...]
 ) -> None:
     (tmp_path / "test_it.py").write_text(
-        "import sys\n\n\ndef test_it():\n    assert not [name for name in sys.modules if name.startswith('mcp.')]\n\n\n"
-        "def test_its_fixture(mcp_client):\n    pass\n"
+        "import sys\n\n\ndef test_its_fixture(mcp_client):\n    pass\n\n\n"
+        "def test_it():\n    assert not [name for name in sys.modules if name.startswith('mcp.')]\n"
     )
     printed = run(tmp_path, *plugins)
     assert "mcp_client needs a Django project: install pytest-django and set DJANGO_SETTINGS_MODULE" in printed

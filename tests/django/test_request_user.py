@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -87,7 +86,7 @@ async def logged_in(user: User) -> AsyncClient:
     ],
     ids=lambda pair: f"{pair[0].__name__} {pair[1].__name__}",
 )
-def change(request: Any, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[str]:
+def change(request: Any, monkeypatch: pytest.MonkeyPatch, settings: Any) -> str:
     """Have a middleware do something to requests of ann; return whom they name then."""
     kind, changed = request.param
     settings.MIDDLEWARE = [*DJANGOS, path_of(kind)]
@@ -205,7 +204,7 @@ def test_the_user_of_remote_user_middleware(db: None, settings: Any) -> None:
 
 
 async def test_the_user_of_oauth_toolkits_middleware(users: Any, settings: Any) -> None:
-    from oauth2_provider.models import AccessToken, Application
+    from oauth2_provider.models import AccessToken, Application  # type: ignore[import-untyped]
 
     settings.MIDDLEWARE = [*DJANGOS, "oauth2_provider.middleware.OAuth2TokenMiddleware"]
     settings.AUTHENTICATION_BACKENDS = [

@@ -183,7 +183,8 @@ async def test_descriptions_reach_the_client(settings: Any, serve: Serve) -> Non
 async def test_an_endpoint_already_in_use_has_changed_limits_versions_origins_and_hosts(
     settings: Any, serve: Serve
 ) -> None:
-    page, ping = {"origin": "https://app.example"}, {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    page: dict[str, str | None] = {"origin": "https://app.example"}
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     before = [(await send(serve(), raw=b" " * 100)).status, (await send(serve(), "OPTIONS", headers=page)).status]
     assert (await result_of(serve(), "server/discover"))["supportedVersions"] == ["2026-07-28"]
     settings.MCP_TRANSPORT = {"MAX_REQUEST_BYTES": 99, "ALLOWED_ORIGINS": ["https://app.example"]}
@@ -215,8 +216,8 @@ async def test_tool_threads_bounds_synchronous_tools(
         return True
 
     endpoint = serve()
-    both = await asyncio.gather(returned(endpoint, "meet"), returned(endpoint, "meet"))
-    assert both == [threads == 2] * 2
+    one, other = await asyncio.gather(returned(endpoint, "meet"), returned(endpoint, "meet"))
+    assert one is other is (threads == 2)
 
 
 async def test_tool_call_needs_no_setting(settings: Any, declarations: Any, serve: Serve) -> None:

@@ -21,16 +21,20 @@ from tests.support.project import Serve
 pytestmark = pytest.mark.usefixtures("declarations")
 
 
+PASSWORD: Any = _("Password")
+USERNAME: Any = _("Username")
+
+
 class Login(BaseModel):
-    word: str = Field(description=_("Password"), title=_("Username"))  # type: ignore[arg-type]
+    word: str = Field(description=PASSWORD, title=USERNAME)
 
 
 async def test_titles_descriptions_and_keys_of_meta_may_be_translations(serve: Serve) -> None:
-    options: dict[str, Any] = {"title": _("Password"), "description": _("Username")}
+    options: dict[str, Any] = {"title": PASSWORD, "description": USERNAME}
 
-    def made(sku: str = "") -> str: ...
+    def made(sku: str = "") -> Any: ...
 
-    tool(**options, meta={_("Password"): {_("Username"): 1}})(made)
+    tool(**options, meta={PASSWORD: {USERNAME: 1}})(made)
     prompt(**options)(made)
     resource("shop://{sku}", **options)(made)
     for kind in ("tools", "prompts", "resources/templates"):
@@ -42,9 +46,9 @@ async def test_titles_descriptions_and_keys_of_meta_may_be_translations(serve: S
 async def test_messages_besides_the_result_may_hold_translations(serve: Serve) -> None:
     @tool
     async def says(ctx: Context) -> str:
-        await ctx.info({"a": [_("Password")]})
-        await ctx.report_progress(1, 2, _("Password"))  # type: ignore[arg-type]
-        await ctx.elicit(_("Password"), Login)  # type: ignore[arg-type]
+        await ctx.info({"a": [PASSWORD]})
+        await ctx.report_progress(1, 2, PASSWORD)
+        await ctx.elicit(PASSWORD, Login)
         return "said"
 
     client = await opened(serve())
@@ -59,7 +63,7 @@ async def test_messages_besides_the_result_may_hold_translations(serve: Serve) -
 @each_mode
 async def test_the_data_of_an_error_are_written_as_a_result(is_async: bool, serve: Serve) -> None:
     def made() -> str:
-        raise MCPError(-32001, "gone", {_("Password"): [_("Username"), Product(id=1, sku="mug", price="7.50")]})
+        raise MCPError(-32001, "gone", {PASSWORD: [USERNAME, Product(id=1, sku="mug", price="7.50")]})
 
     tool(later(made) if is_async else made)
     error = await error_of(serve(), "tools/call", {"name": "made", "arguments": {}})
@@ -70,7 +74,7 @@ async def test_declarations_have_the_language_of_the_project_and_results_that_of
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def declare() -> None:
-        tool(name="made", title=_("Password"))(lambda: _("Password"))  # type: ignore[arg-type]
+        tool(name="made", title=PASSWORD)(lambda: PASSWORD)
 
     monkeypatch.setattr(discovery, "_waiting", [declare])
     monkeypatch.setattr(discovery, "_discovered", set())

@@ -160,7 +160,7 @@ def _asking() -> None:
         if ctx.protocol_version < "2026-07-28":
             answer = await ctx.elicit("Sure?", Sure)
             return f"{answer.action} {answer.data.sure if answer.action == 'accept' else ''}".strip()
-        reply = (ctx.input_responses or {}).get("sure")
+        reply: Any = (ctx.input_responses or {}).get("sure")
         if reply is None:
             form = ElicitRequestFormParams(message="Sure?", requested_schema=Sure.model_json_schema())
             return InputRequiredResult(input_requests={"sure": ElicitRequest(params=form)}, request_state="asked")
@@ -178,8 +178,10 @@ def _asking() -> None:
         """Ask the client's model, and for its folders."""
         if ctx.protocol_version < "2026-07-28":
             written = await ctx.sample("Write.", max_tokens=9)
-            return f"{written.content.text} {[str(root.uri) for root in (await ctx.list_roots()).roots]}"
-        replies = ctx.input_responses or {}
+            return (
+                f"{getattr(written.content, 'text', '')} {[str(root.uri) for root in (await ctx.list_roots()).roots]}"
+            )
+        replies: Any = ctx.input_responses or {}
         if not replies:
             words = [SamplingMessage(role="user", content=TextContent(type="text", text="Write."))]
             params = CreateMessageRequestParams(messages=words, max_tokens=9)

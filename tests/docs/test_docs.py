@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import json
 import os
@@ -11,36 +12,48 @@ import subprocess
 import sys
 import tomllib
 import types
+import typing
 from argparse import ArgumentParser, _SubParsersAction
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import load_command_class
+from django.core.management import call_command, load_command_class
 
 from mcp_transport import conf, exceptions, server, validation
 from mcp_transport.context import MAX_VALUE_BYTES, MAX_VALUES, Context, SessionState
+from mcp_transport.declarations import Declarations
 from mcp_transport.protocol import errors
 from mcpsite.shop import models
 from tests.support.docs import DOCS, ROOT, check_ids, table
 
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
-
-
-def names(paths: list[Path]) -> list[str]:
-    return [str(path.relative_to(ROOT)) for path in paths]
-
+TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
 
 # Where the package is installed, pytest finds the plugin by its entry point.
 _INSTALLED = any(found.name == "mcp_transport" for found in entry_points(group="pytest11"))
 PLUGIN = () if _INSTALLED else ("-p", "mcp_transport.pytest_plugin")
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+
+def blocks(text: str, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
 def python_blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    return blocks(page.read_text())
+
+
+def every_block(language: str = "python") -> Iterator[tuple[str, str]]:
+    """Yield the blocks in a language, each with the name of its page."""
+    for name, text in TEXTS.items():
+        for block in blocks(text, language):
+            yield name, block
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
 
 
 # -- settings --------------------------------------------------------------------------------------------
@@ -50,28 +63,27 @@ def test_every_setting_is_documented_in_order() -> None:
     assert [row[0] for row in table("reference/settings.md", "Name")] == list(conf.SETTINGS)
 
 
-@pytest.mark.parametrize("row", table("reference/settings.md", "Name"), ids=lambda row: row[0])
-def test_setting_is_documented_as_it_is(row: list[str]) -> None:
-    name, kind, default, help = row
-    setting = conf.SETTINGS[name]
-    minimum = f", {setting.minimum:g} or more" if setting.minimum is not None else ""
-    assert kind == validation.kind_name(setting.kind) + minimum
-    documented = ast.literal_eval(default)
-    assert documented == (list(setting.default) if isinstance(setting.default, tuple) else setting.default)
-    assert help == setting.help
+def test_settings_are_documented_as_they_are() -> None:
+    for name, kind, default, help in table("reference/settings.md", "Name"):
+        setting = conf.SETTINGS[name]
+        minimum = f", {setting.minimum:g} or more" if setting.minimum is not None else ""
+        assert kind == validation.kind_name(setting.kind) + minimum, name
+        documented = ast.literal_eval(default)
+        assert documented == (list(setting.default) if isinstance(setting.default, tuple) else setting.default), name
+        assert help == setting.help, name
 
 
-@every_page
-def test_settings_that_are_named_exist(page: Path) -> None:
-    configured = [
-        key.value
-        for block in python_blocks(page)
+def test_settings_that_are_named_exist() -> None:
+    unknown = {
+        (name, key.value)
+        for name, block in every_block()
         for node in ast.walk(ast.parse(block))
-        if isinstance(node, ast.Assign)
-        and any(getattr(target, "id", "") == "MCP_TRANSPORT" for target in node.targets)
-        for key in node.value.keys  # type: ignore[attr-defined]
-    ]
-    assert set(configured) <= set(conf.SETTINGS)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        if any(getattr(target, "id", "") == "MCP_TRANSPORT" for target in node.targets)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant) and key.value not in conf.SETTINGS
+    }
+    assert not unknown
 
 
 # -- checks, commands, errors, context ---------------------------------------------------------------------
@@ -81,9 +93,9 @@ def test_every_check_is_documented() -> None:
     assert [row[0] for row in table("reference/checks.md", "Id")] == sorted(check_ids())
 
 
-@every_page
-def test_checks_that_are_named_exist(page: Path) -> None:
-    assert set(re.findall(r"mcp_transport\.[EW]\d{3}", page.read_text())) <= check_ids()
+def test_checks_that_are_named_exist() -> None:
+    found = {(name, id) for name, text in TEXTS.items() for id in re.findall(r"mcp_transport\.[EW]\d{3}", text)}
+    assert not {(name, id) for name, id in found if id not in check_ids()}
 
 
 def commands() -> dict[str, set[str]]:
@@ -131,12 +143,15 @@ def test_every_command_is_documented_with_every_verb_and_option() -> None:
         assert documented == words
 
 
-@every_page
-def test_commands_that_are_shown_exist(page: Path) -> None:
+def test_commands_that_are_shown_exist() -> None:
     known = commands()
-    for command, verb in re.findall(r"manage\.py (mcp_\w+)(?: ([a-z]+)\b(?!:))?", page.read_text()):
-        assert command in known
-        assert not verb or verb in known[command] | choices(command)
+    shown = {
+        (name, *words)
+        for name, text in TEXTS.items()
+        for words in re.findall(r"manage\.py (mcp_\w+)(?: ([a-z]+)\b(?!:))?", text)
+    }
+    assert not {item for item in shown if item[1] not in known}
+    assert not {item for item in shown if item[2] and item[2] not in known[item[1]] | choices(item[1])}
 
 
 def test_every_code_is_documented_under_its_name() -> None:
@@ -179,9 +194,6 @@ def test_limits_of_the_session_are_documented() -> None:
 
 
 def test_options_of_the_tool_decorator_are_documented() -> None:
-    import inspect
-    import typing
-
     [_, with_options] = typing.get_overloads(server.tool)
     documented = {name for row in table("howto/declare-tools.md", "Option") for name in re.findall(r"\w+", row[0])}
     assert documented == set(inspect.signature(with_options).parameters)
@@ -195,20 +207,20 @@ def test_number_of_checks_in_the_changelog() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    titles = re.findall(r"^#+ (.+)$", without_blocks(page.read_text()), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@every_page
-def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        if link.startswith("https://"):
-            continue
-        path, _, anchor = link.partition("#")
-        target = (page.parent / path).resolve() if path else page
-        assert target.exists(), link
-        assert not anchor or anchor in anchors(target), link
+def test_links_lead_somewhere() -> None:
+    broken = set()
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page.read_text())):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if link.startswith("https://") or (target.exists() and (not anchor or anchor in anchors(target))):
+                continue
+            broken.add((page.name, link))
+    assert not broken
 
 
 def test_every_page_is_reached_from_the_index() -> None:
@@ -216,9 +228,8 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert {page for page in PAGES if page.is_relative_to(DOCS)} - linked == {DOCS / "index.md"}
 
 
-@every_page
-def test_page_tells_nothing_of_the_machine_it_was_written_on(page: Path) -> None:
-    assert not re.search(r"/(tmp|work|root|home)/", page.read_text())
+def test_pages_tell_nothing_of_the_machine_they_were_written_on() -> None:
+    assert not [name for name, text in TEXTS.items() if re.search(r"/(tmp|work|root|home)/", text)]
 
 
 def test_decisions_are_short_and_numbered() -> None:
@@ -234,40 +245,26 @@ def test_decisions_are_short_and_numbered() -> None:
 # -- examples --------------------------------------------------------------------------------------------
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
-
-
-@every_page
-def test_data_can_be_read(page: Path) -> None:
-    for block in blocks(page, "json"):
+def test_data_commands_and_programs_can_be_read() -> None:
+    for _, block in every_block("json"):
         json.loads(block)
-    for block in blocks(page, "toml"):
+    for _, block in every_block("toml"):
         tomllib.loads(block)
-
-
-@every_page
-def test_commands_can_be_read_by_a_shell(page: Path) -> None:
-    for block in blocks(page, "sh"):
-        done = subprocess.run(["sh", "-n"], input=block, capture_output=True, text=True)  # noqa: S607
-        assert done.returncode == 0, done.stderr + block
+    for name, block in every_block():
+        compile(block, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    script = "\n".join(f"read_{number}() {{\n{block}\n}}" for number, (_, block) in enumerate(every_block("sh")))
+    done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True)  # noqa: S607
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_configured_client_is_given_the_endpoint() -> None:
-    page = DOCS / "howto/connect-clients.md"
-    servers = []
-    for block in [*map(json.loads, blocks(page, "json")), *map(tomllib.loads, blocks(page, "toml"))]:
+    text, servers = (DOCS / "howto/connect-clients.md").read_text(), []
+    for block in [*map(json.loads, blocks(text, "json")), *map(tomllib.loads, blocks(text, "toml"))]:
         [listed] = [block[name] for name in ("mcpServers", "mcp_servers", "servers", "mcp") if name in block]
         listed = listed.get("servers", listed)
         servers += [json.dumps(server) for server in listed.values()]
     assert len(servers) == 7
     assert all(re.search(r'"https?://[^"]+/mcp"', server) for server in servers)
-
-
-@every_page
-def test_python_compiles(page: Path) -> None:
-    for block in python_blocks(page):
-        compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.fixture
@@ -288,7 +285,7 @@ def run(blocks: list[str], name: str) -> dict[str, Any]:
 
 
 def test_declarations_of_the_how_to_can_be_declared(shop: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "declared", server.Declarations())
+    monkeypatch.setattr(server, "declared", Declarations())
     run(python_blocks(DOCS / "howto/declare-tools.md"), "shop.mcp")
     declared = server.declared
     tools = ["get_product", "sold_out", "restock", "count_words", "delete_product", "count_stock", "take_one"]
@@ -306,8 +303,6 @@ def test_servers_of_the_how_to_are_served(number: int, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, module.__name__, module)
     settings.MCP_TRANSPORT = {"SERVER": "documented_server.server"}
     out = io.StringIO()
-    from django.core.management import call_command
-
     call_command("mcp_tools", "call", "greet", "name=Ann", stdout=out)
     assert out.getvalue().startswith("Hello Ann")
 
@@ -315,17 +310,8 @@ def test_servers_of_the_how_to_are_served(number: int, monkeypatch: pytest.Monke
 def carry_out(folder: Path, *tests: str) -> None:
     """Run example tests in a project of their own."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        str(ROOT / "pyproject.toml"),
-        *tests,
-    ]
+    options = ["-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
 

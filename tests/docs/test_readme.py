@@ -12,7 +12,7 @@ from tests.support.docs import ROOT, Block, readme_quick_start
 from tests.support.quick_start import Reader, tutorial
 
 
-@pytest.mark.slow
+@pytest.mark.servers
 @pytest.mark.parametrize("steps", [readme_quick_start, tutorial])
 def test_quick_start_does_what_it_says(steps: Callable[[], list[Block]], tmp_path: Path) -> None:
     with ExitStack() as stack:

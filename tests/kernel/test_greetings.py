@@ -29,9 +29,12 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect the parameters that the SDK has handled itself."""
     seen: list[Any] = []
     handle = ServerRunner._handle_initialize
-    monkeypatch.setattr(
-        ServerRunner, "_handle_initialize", lambda runner, params: seen.append(params) or handle(runner, params)
-    )
+
+    def note(runner: Any, params: Any) -> Any:
+        seen.append(params)
+        return handle(runner, params)
+
+    monkeypatch.setattr(ServerRunner, "_handle_initialize", note)
     return seen
 
 

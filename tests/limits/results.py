@@ -13,6 +13,7 @@ from tests.limits.cases import tested_by
 POLICY = Policy()
 _RESULTS = "tests/django/test_result_limits.py"
 _PARAMS = "tests/kernel/test_hostile_params.py"
+_ARGUMENTS = "tests/kernel/test_hostile_arguments.py"
 
 tested_by(
     "a result, as the response that is sent",
@@ -59,12 +60,12 @@ tested_by(
 tested_by(
     "wrong items of arguments that are listed",
     _MOST_BUILT,
-    _PARAMS,
+    _ARGUMENTS,
     "test_of_more_errors_than_can_be_listed_the_first_is_named",
 )
 tested_by(
     "commas and brackets in texts of a call that are read as JSON",
     _MOST_PARSED,
-    _PARAMS,
+    _ARGUMENTS,
     "test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text",
 )
