@@ -31,7 +31,7 @@ class MoneyDescriptor:
         instance.__dict__[self.field.name] = getattr(value, "amount", value)
 
 
-class MoneyField(models.DecimalField[Any, Any]):
+class MoneyField(models.DecimalField):  # type: ignore[type-arg]  # at run time it takes none
     def contribute_to_class(self, cls: Any, name: str, private_only: bool = False) -> None:
         super().contribute_to_class(cls, name, private_only)
         setattr(cls, name, MoneyDescriptor(self))
@@ -48,14 +48,14 @@ class Country:
         return self.code
 
 
-class CountryField(models.CharField[Any, Any]):
+class CountryField(models.CharField):  # type: ignore[type-arg]  # at run time it takes none
     """Turns what was read into an object, as django-countries and django-phonenumber-field do."""
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         return None if value is None else Country(value)
 
 
-class Stars(models.IntegerField[Any, Any]):
+class Stars(models.IntegerField):  # type: ignore[type-arg]  # at run time it takes none
     """Has objects of its own for numbers."""
 
     class Rating:
@@ -69,7 +69,7 @@ class Stars(models.IntegerField[Any, Any]):
             return "*" * self.number
 
 
-class TagsField(models.Field[Any, Any]):
+class TagsField(models.Field):  # type: ignore[type-arg]  # at run time it takes none
     """A field of an unknown kind, which has a serialised form."""
 
     def value_to_string(self, obj: models.Model) -> str:
@@ -81,7 +81,7 @@ class Encoder(json.JSONEncoder):
         return str(o) if isinstance(o, Country) else super().default(o)
 
 
-class Label(models.CharField[Any, Any]):
+class Label(models.CharField):  # type: ignore[type-arg]  # at run time it takes none
     """A field of a project's own, with values of Python's own."""
 
     def get_internal_type(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 import pytest
@@ -23,7 +24,8 @@ from mcp_types import (
 )
 from pydantic import BaseModel, Field
 
-from mcp_transport import Context, completion, prompt, resource, tool
+from mcp_transport import Context, completion, prompt, resource, server, tool
+from mcp_transport.declarations import Declarations
 
 __all__ = ["Crash", "Sure", "both_eras", "declare"]
 
@@ -42,12 +44,19 @@ class Sure(BaseModel):
 
 def declare() -> None:
     """Declare everything, in the registry that is in force."""
-    _plain()
-    _failing()
-    _of_the_request()
-    _orm()
-    _asking()
-    _not_tools()
+    server.declared.restore(_declared())
+
+
+@cache
+def _declared() -> Declarations:
+    """Declare everything once, in a registry apart: schemas take their time."""
+    before, server.declared = server.declared, Declarations()
+    try:
+        for declare_some in (_plain, _failing, _of_the_request, _orm, _asking, _not_tools):
+            declare_some()
+        return server.declared
+    finally:
+        server.declared = before
 
 
 def _plain() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="package")
 def _root_logger_is_ours() -> Iterator[None]:
     """Keep MCPServer from configuring the root logger."""
     guard = logging.NullHandler()

@@ -166,8 +166,10 @@ def serving(kind: Any) -> Kernel:
 
 @pytest.mark.parametrize(
     ("version", "extra"),
-    [("2025-11-25", {}), ("2026-07-28", {"requestState": None})],
-    ids=["2025-11-25", "2026-07-28, the SDK's whole way"],
+    [
+        pytest.param("2026-07-28", {}, id="2026-07-28"),
+        pytest.param("2025-11-25", {"requestState": None}, id="the SDK's whole way", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("name", WRONG)
 async def test_wrong_arguments_are_refused_at_once(

@@ -39,14 +39,26 @@ from tests.support.plain_calls import (
 ERAS = ("2025-11-25", "2026-07-28")
 
 
-@pytest.fixture
-def server() -> MCPServer[Any]:
+@pytest.fixture(scope="module")
+def whole() -> MCPServer[Any]:
+    """A server with every tool, which no test changes: schemas take their time."""
     server: MCPServer[Any] = MCPServer("plain", version="3")
     for name, (annotation, value) in RETURNS.items():
         server.add_tool(returning(value, annotation), name=name)
     for name, error in RAISES.items():
         server.add_tool(raising(error), name=name)
     server.add_tool(with_arguments, name="arguments")
+    server.add_tool(tells_all)
+    server.add_tool(asks)
+    conform(server)
+    return server
+
+
+@pytest.fixture
+def server() -> MCPServer[Any]:
+    """A server with one tool, for tests that change it."""
+    server: MCPServer[Any] = MCPServer("plain", version="3")
+    server.add_tool(returning(5, int), name="int")
     conform(server)
     return server
 
@@ -68,9 +80,9 @@ async def both_ways(server: MCPServer[Any], version: str, params: Any) -> tuple[
 
 @pytest.mark.parametrize("version", ERAS)
 @pytest.mark.parametrize("name", [*RETURNS, *RAISES])
-async def test_results_and_errors_are_the_same(server: MCPServer[Any], name: str, version: str) -> None:
+async def test_results_and_errors_are_the_same(whole: MCPServer[Any], name: str, version: str) -> None:
     params = {"name": name, "_meta": envelope(version)}
-    is_plain, outcome, whole = await both_ways(server, version, params)
+    is_plain, outcome, whole = await both_ways(whole, version, params)
     assert is_plain
     assert outcome == whole
 
@@ -79,8 +91,8 @@ async def test_results_and_errors_are_the_same(server: MCPServer[Any], name: str
     ("name", "is_scalar"),
     [(name, name in {"int", "bool", "greatest", "no text"}) for name in RETURNS],
 )
-def test_what_is_no_more_than_its_type_is_not_converted(server: MCPServer[Any], name: str, is_scalar: bool) -> None:
-    tool = server._tool_manager.get_tool(name)
+def test_what_is_no_more_than_its_type_is_not_converted(whole: MCPServer[Any], name: str, is_scalar: bool) -> None:
+    tool = whole._tool_manager.get_tool(name)
     assert tool is not None
     assert (_scalar_text(tool, RETURNS[name][1]) is not None) is is_scalar
 
@@ -136,16 +148,16 @@ OUT_OF_THE_ORDINARY: list[dict[str, Any]] = [
 @pytest.mark.parametrize("version", REVISIONS)
 @pytest.mark.parametrize("params", CALLS.values(), ids=CALLS)
 async def test_arguments_and_meta_are_judged_the_same(
-    server: MCPServer[Any], params: dict[str, Any], version: str
+    whole: MCPServer[Any], params: dict[str, Any], version: str
 ) -> None:
-    _, outcome, whole = await both_ways(server, version, enveloped(params, version))
+    _, outcome, whole = await both_ways(whole, version, enveloped(params, version))
     assert outcome == whole
 
 
 @pytest.mark.parametrize("version", REVISIONS)
-async def test_what_is_out_of_the_ordinary_goes_the_whole_way(server: MCPServer[Any], version: str) -> None:
+async def test_what_is_out_of_the_ordinary_goes_the_whole_way(whole: MCPServer[Any], version: str) -> None:
     for params in OUT_OF_THE_ORDINARY:
-        is_plain, outcome, whole = await both_ways(server, version, enveloped(params, version))
+        is_plain, outcome, whole = await both_ways(whole, version, enveloped(params, version))
         assert not is_plain
         assert outcome == whole
 
@@ -227,13 +239,11 @@ class Name(BaseModel):
 @pytest.mark.parametrize("version", ERAS)
 @pytest.mark.parametrize("meta", META, ids=lambda value: str(value)[:40])
 @pytest.mark.parametrize("name", ["tells_all", "asks"])
-async def test_a_context_is_the_same(server: MCPServer[Any], name: str, meta: Any, version: str) -> None:
-    server.add_tool(tells_all)
-    server.add_tool(asks)
+async def test_a_context_is_the_same(whole: MCPServer[Any], name: str, meta: Any, version: str) -> None:
     params = enveloped({"name": name, "_meta": meta}, version)
     outlets, outcomes = [Recorder(), Recorder()], []
     for outlet, is_plain in zip(outlets, (True, False), strict=True):
-        kernel, running = Kernel(server), exchange(outlet, version, elicitation={})
+        kernel, running = Kernel(whole), exchange(outlet, version, elicitation={})
         outcomes.append(
             await served(
                 kernel if is_plain else going_the_whole_way(kernel), running, Request(7, "tools/call", params)
@@ -299,17 +309,17 @@ async def test_what_a_project_put_around_calls_is_not_left_out(
 
 
 async def test_a_crash_is_logged_and_its_text_stays_here(
-    server: MCPServer[Any], caplog: pytest.LogCaptureFixture, settings: Any
+    whole: MCPServer[Any], caplog: pytest.LogCaptureFixture, settings: Any
 ) -> None:
     settings.MCP_TRANSPORT = {"LOG_EXCEPTION_TEXTS": True}
     caplog.set_level(logging.INFO)
-    outcome = await served(Kernel(server), exchange(Recorder()), call_of("crash"))
+    outcome = await served(Kernel(whole), exchange(Recorder()), call_of("crash"))
     assert outcome.failed and "secret" not in str(outcome.result)
     [crash] = [record for record in caplog.records if record.exc_info]
     assert "'crash'" in crash.getMessage()
     assert "secret" in caplog.text
     request = Request(7, "tools/call", {"name": "arguments", "arguments": {"a": "private"}})
     caplog.clear()
-    assert (await served(Kernel(server), exchange(Recorder()), request)).failed
+    assert (await served(Kernel(whole), exchange(Recorder()), request)).failed
     assert "'arguments' was called with wrong arguments: ['a']" in caplog.text
     assert "private" not in caplog.text
