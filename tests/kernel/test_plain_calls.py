@@ -82,9 +82,9 @@ async def both_ways(server: MCPServer[Any], version: str, params: Any) -> tuple[
 @pytest.mark.parametrize("name", [*RETURNS, *RAISES])
 async def test_results_and_errors_are_the_same(whole: MCPServer[Any], name: str, version: str) -> None:
     params = {"name": name, "_meta": envelope(version)}
-    is_plain, outcome, whole = await both_ways(whole, version, params)
+    is_plain, outcome, expected = await both_ways(whole, version, params)
     assert is_plain
-    assert outcome == whole
+    assert outcome == expected
 
 
 @pytest.mark.parametrize(
@@ -150,16 +150,16 @@ OUT_OF_THE_ORDINARY: list[dict[str, Any]] = [
 async def test_arguments_and_meta_are_judged_the_same(
     whole: MCPServer[Any], params: dict[str, Any], version: str
 ) -> None:
-    _, outcome, whole = await both_ways(whole, version, enveloped(params, version))
-    assert outcome == whole
+    _, outcome, expected = await both_ways(whole, version, enveloped(params, version))
+    assert outcome == expected
 
 
 @pytest.mark.parametrize("version", REVISIONS)
 async def test_what_is_out_of_the_ordinary_goes_the_whole_way(whole: MCPServer[Any], version: str) -> None:
     for params in OUT_OF_THE_ORDINARY:
-        is_plain, outcome, whole = await both_ways(whole, version, enveloped(params, version))
+        is_plain, outcome, expected = await both_ways(whole, version, enveloped(params, version))
         assert not is_plain
-        assert outcome == whole
+        assert outcome == expected
 
 
 def enveloped(params: dict[str, Any], version: str) -> dict[str, Any]:
