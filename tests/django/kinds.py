@@ -232,8 +232,11 @@ class ReadOnlyOffer(typing_extensions.TypedDict):
     product: typing_extensions.ReadOnly[Product]
 
 
+Noted = typing.Annotated[Product, "x"]
+
+
 class PerhapsOffer(typing_extensions.TypedDict):
-    product: typing_extensions.NotRequired[typing.Annotated[Product, 7]]
+    product: typing_extensions.NotRequired[Noted]
 
 
 class Scalar:

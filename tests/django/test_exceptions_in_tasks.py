@@ -169,15 +169,17 @@ def raises(kind: type[BaseException]) -> Callable[[], str]:
     ],
     ids=lambda function: function.__name__,
 )
+@pytest.mark.parametrize("speaks", [True, False], ids=["in a stream", "before an answer"])
 async def test_a_call_that_its_client_cancels_ends_alone_and_is_not_answered(
-    end: Callable[[], str], serve: Serve, caplog: pytest.LogCaptureFixture
+    end: Callable[[], str], speaks: bool, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     """2025-11-25, cancellation, "Behavior Requirements": the receiver sends no response."""
     entered, left = asyncio.Event(), asyncio.Event()
 
     @tool
     async def waits(ctx: Context) -> str:
-        await ctx.report_progress(1, 2)
+        if speaks:
+            await ctx.report_progress(1, 2)
         entered.set()
         try:
             await asyncio.sleep(60)
@@ -189,10 +191,11 @@ async def test_a_call_that_its_client_cancels_ends_alone_and_is_not_answered(
 
     endpoint = serve()
     client = await opened(endpoint)
-    answer = await client.call("waits", id=7)
+    calling = asyncio.ensure_future(client.call("waits", id=7))
     await asyncio.wait_for(entered.wait(), 5)
     await client.notify("notifications/cancelled", {"requestId": 7})
-    assert [message["method"] for message in await answer.messages()] == ["notifications/progress"]
+    answer = await asyncio.wait_for(calling, 5)
+    assert [message["method"] for message in await answer.messages()] == ["notifications/progress"] * speaks
     await asyncio.wait_for(left.wait(), 5)
     node = await endpoint.node()
     await until(lambda: not node.running)
