@@ -18,6 +18,11 @@ def blocks_of(text: str) -> list[Block]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
 
 
+def blocks(text: str, language: str = "python") -> list[str]:
+    """Return the contents of the fenced blocks in a language."""
+    return [content for found, content in blocks_of(text) if found == language]
+
+
 def readme_quick_start() -> list[Block]:
     text = (ROOT / "README.md").read_text()
     [section] = re.findall(r"^## Quick start\n(.*?)^## ", text, re.M | re.S)
