@@ -71,16 +71,18 @@ async def test_every_event_is_there_before_it_happened() -> None:
     ]
 
 
-async def test_what_the_observer_counted_is_what_is_scraped(serve: Serve) -> None:
-    observer = serve().observer
+async def test_what_observer_and_meter_have_counted_is_what_is_scraped(serve: Serve) -> None:
+    observer, meter = serve().observer, serve().meter
     for _ in range(3):
         observer.happened(Happening.REHYDRATED, "A" * 26)
     observer.happened(Happening.NODE_LOST, node="n1")
-    samples = (await scraped())["mcp_transport_events"].samples
-    assert {sample.labels["event"]: sample.value for sample in samples if sample.value} == {
-        "rehydrated": 3,
-        "node_lost": 1,
-    }
+    for reason in ("404", "404", "room"):
+        meter.refuse(reason)
+    families = await scraped()
+    events = {sample.labels["event"]: sample.value for sample in families["mcp_transport_events"].samples}
+    assert {event: count for event, count in events.items() if count} == {"rehydrated": 3, "node_lost": 1}
+    refused = families["mcp_transport_refused"].samples
+    assert {sample.labels["reason"]: sample.value for sample in refused} == {"404": 2, "room": 1}
 
 
 async def test_streams_and_calls_are_counted_while_they_are_open_and_draining_while_it_is(
@@ -151,40 +153,20 @@ async def test_durations_are_a_histogram_by_operation(serve: Serve) -> None:
     assert (errors.name, errors.value) == ("mcp_transport_call_errors_total", 2)
 
 
-async def test_a_call_that_was_served_is_in_the_histogram(serve: Serve, declarations: Declarations) -> None:
-    @tool
-    async def greet() -> str:
-        return "hello"
-
+async def test_calls_that_were_served_are_counted_and_names_that_clients_think_of_as_one(
+    serve: Serve, declarations: Declarations
+) -> None:
+    tool(name="greet")(lambda: "hello")
     client = await opened(serve())
+    for number in range(150):
+        await client.request(f"m/{number}")
     await client.call("greet")
     await settle()
     families = await scraped()
     samples = families["mcp_transport_call_seconds"].samples
     counts = {sample.labels["operation"]: sample.value for sample in samples if sample.name.endswith("_count")}
-    assert counts["tools/call greet"] == 1
+    assert (counts["tools/call greet"], counts["unknown"]) == (1, 150)
     assert families["mcp_transport_sessions_opened"].samples[0].value == 1
-
-
-async def test_refusals_are_counted_by_reason(serve: Serve) -> None:
-    serve().meter.refuse("404")
-    serve().meter.refuse("404")
-    serve().meter.refuse("room")
-    samples = (await scraped())["mcp_transport_refused"].samples
-    assert {sample.labels["reason"]: sample.value for sample in samples} == {"404": 2, "room": 1}
-
-
-async def test_names_that_clients_think_of_are_counted_as_one(serve: Serve, declarations: Declarations) -> None:
-    @tool
-    def seen() -> str:
-        return ""
-
-    client = await opened(serve())
-    for number in range(150):
-        await client.request(f"m/{number}")
-    await client.call("seen")
-    operations = client.endpoint.meter.since_start().operations
-    assert operations["unknown"].calls == 150 and operations["tools/call seen"].calls == 1
 
 
 def promtool(*words: str, text: str) -> subprocess.CompletedProcess[str]:

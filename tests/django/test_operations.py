@@ -90,52 +90,43 @@ async def test_sessions_are_listed_and_found(client: SessionClient) -> None:
     assert (await operations.sessions(query=SessionQuery(user="nobody"))).total == 0
     for name in (key, key.lower(), short_id(key), key[:4]):
         assert (await operations.find_session(name)).key == key
-
-
-async def test_what_is_not_one_session_is_an_error(client: SessionClient, endpoint: Endpoint) -> None:
     with pytest.raises(LookupError, match="No session has an id that begins with '~'"):
         await operations.find_session("~")
-    await SessionClient(endpoint).open()
+    await SessionClient(client.endpoint).open()
     with pytest.raises(LookupError, match="More than one session"):
         await operations.find_session("")
 
 
-async def test_a_session_is_looked_into(client: SessionClient, gate: Gate, backend: str) -> None:
-    task = await begin(client, gate)
+async def looked_into(client: SessionClient) -> Any:
     detail = await operations.look_into(session_key(client.session_id))
     assert detail is not None
+    return detail
+
+
+async def test_a_session_is_looked_into(client: SessionClient, gate: Gate) -> None:
+    task = await begin(client, gate)
+    detail = await looked_into(client)
     assert (detail.session.protocol_version, detail.session.client_info["name"]) == ("2025-11-25", "test")
     assert [flight.request_id for flight in detail.flights] == [7]
     assert detail.state == ("cart",)
     stream = await client.get()
-    streams = {item.name: item for item in await _streams(client)}
+    streams = {item.name: item for item in (await looked_into(client)).streams}
     assert (streams["g"].ended, bool(streams["g"].holder)) == (False, True)
     stream.close()
     gate.open.set()
     await task
 
 
-async def _streams(client: SessionClient) -> Any:
-    detail = await operations.look_into(session_key(client.session_id))
-    assert detail is not None
-    return detail.streams
-
-
-async def test_a_session_that_is_over_is_none(client: SessionClient) -> None:
-    key = session_key(client.session_id)
+async def test_ending_a_session_stops_its_calls_and_leaves_nothing(client: SessionClient, gate: Gate) -> None:
+    task, key = await begin(client, gate), session_key(client.session_id)
     assert await operations.end_session(key)
+    await gate.wait(gate.left)
+    assert gate.cancelled
+    await task
     assert await operations.look_into(key) is None
     assert not await operations.end_session(key)
     assert not await operations.cancel_call(key, 7)
     assert (await client.request("ping")).status == 404
-
-
-async def test_ending_a_session_stops_its_calls(client: SessionClient, gate: Gate) -> None:
-    task = await begin(client, gate)
-    assert await operations.end_session(session_key(client.session_id))
-    await gate.wait(gate.left)
-    assert gate.cancelled
-    await task
 
 
 async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: Gate) -> None:
