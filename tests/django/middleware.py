@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.contrib.auth import get_user_model, login
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, login
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
@@ -67,6 +67,14 @@ def caches_another(request: Any) -> None:
 def turns_into_another_class(request: Any) -> None:
     own = type(request)
     request.__class__ = type("Impersonating", (own,), {"user": property(lambda self: find("bob"))})
+
+
+def writes_the_session(request: Any) -> None:
+    """Name a user in a session that has not been saved, and so has no key."""
+    bob = find("bob")
+    request.session[SESSION_KEY] = str(bob.pk)
+    request.session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    request.session[HASH_SESSION_KEY] = bob.get_session_auth_hash()
 
 
 def looks(request: Any) -> None:

@@ -110,6 +110,15 @@ async def test_a_replaced_auser_does_not_hide_the_user(users: Any, settings: Any
     assert await asked(await logged_in(users[0])) == "ann"
 
 
+async def test_a_user_whom_middleware_puts_on_a_request_without_a_session_is_seen(
+    users: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MIDDLEWARE = [*DJANGOS, path_of(middleware.Plain)]
+    for changed in (middleware.sets, middleware.sets_a_lazy_object, middleware.writes_the_session):
+        monkeypatch.setattr(middleware, "change", changed)
+        assert await asked(AsyncClient()) == "bob"
+
+
 async def test_the_session_authenticator_does_not_bring_back_a_user_whom_middleware_took_away(
     users: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
