@@ -12,6 +12,7 @@ import fractions
 import ipaddress
 import pathlib
 import re
+import sys
 import types
 import typing
 import uuid

@@ -214,6 +214,8 @@ def signed_wrongly() -> Any:
     return signed
 
 
+# Before Python 3.13 inspect knows no signature of these.
+UNSIGNED = r"(callable .* is not supported|the parameter 'obj' cannot be passed by name)"
 NO_FUNCTION = "expected a function to declare, got"
 ODD: dict[str, tuple[Any, str]] = {
     "number": (3, f"{NO_FUNCTION} 3"),
@@ -222,10 +224,10 @@ ODD: dict[str, tuple[Any, str]] = {
     "property": (property(lambda self: 1), NO_FUNCTION),
     "partial of a class": (functools.partial(Product), NO_FUNCTION),
     "partial of a builtin class": (functools.partial(dict, a=1), NO_FUNCTION),
-    "itemgetter": (operator.itemgetter("a"), r"^operator\.itemgetter\.__call__: callable .* is not supported"),
-    "attrgetter": (operator.attrgetter("a"), r"^operator\.attrgetter\.__call__: callable .* is not supported"),
-    "methodcaller": (operator.methodcaller("a"), r"^operator\.methodcaller\.__call__: callable .* is not supported"),
-    "partial of one": (functools.partial(operator.itemgetter("a")), r"^operator\.itemgetter\.__call__: callable "),
+    "itemgetter": (operator.itemgetter("a"), rf"^operator\.itemgetter\.__call__: {UNSIGNED}"),
+    "attrgetter": (operator.attrgetter("a"), rf"^operator\.attrgetter\.__call__: {UNSIGNED}"),
+    "methodcaller": (operator.methodcaller("a"), rf"^operator\.methodcaller\.__call__: {UNSIGNED}"),
+    "partial of one": (functools.partial(operator.itemgetter("a")), rf"^operator\.itemgetter\.__call__: {UNSIGNED}"),
     "method of a builtin": (str.upper, r"^builtins\.str\.upper: the parameter 'self' cannot be passed by name"),
     "bound method of a builtin": ({}.get, r"^builtins\.dict\.get: the parameter 'key' cannot be passed by name"),
     "wrapper of itself": (wrapping_itself(), r"test_callables\.py:\d+: .*looped: wrapper loop"),

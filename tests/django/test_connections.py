@@ -14,7 +14,7 @@ from django.core.asgi import get_asgi_application
 from django.db import connections
 from mcp.server.mcpserver.exceptions import ToolError
 
-from mcp_transport import Context, completion, prompt, resource, tool
+from mcp_transport import Context, completion, prompt, resource, threads, tool
 from mcp_transport.asgi import mount
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.bootstrap import endpoint
@@ -188,13 +188,13 @@ def declare_everything(used: Used) -> None:
 
 
 async def test_every_kind_of_function_leaves_its_connection_closed(
-    used: Used, serve: Serve, file_database: Any, settings: Any
+    used: Used, serve: Serve, file_database: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(threads._threads, "idle_seconds", 0.01)
     settings.MCP_TRANSPORT = {"AUTHENTICATORS": [f"{__name__}.Querying", None]}
     declare_everything(used)
     Querying.used = used
     served = serve()
-    before = threading.active_count()
     for name in ("plain", "later", "fails", "refuses"):
         await result_of(served, "tools/call", {"name": name, "arguments": {}})
     await result_of(served, "tools/list")
@@ -206,7 +206,9 @@ async def test_every_kind_of_function_leaves_its_connection_closed(
     await result_of(served, "completion/complete", reference)
     assert len(used.connections) >= 20
     await used.all_closed()
-    await until(lambda: threading.active_count() <= before + 2)
+    for thread in used.threads:  # which was given back, or else it would not end
+        await asyncio.to_thread(thread.join, 30)
+        assert not thread.is_alive()
 
 
 class Querying(Authenticator):

@@ -219,7 +219,11 @@ async def test_sentry_tells_two_tools_apart(serve: Serve, sentry: Any) -> None:
 
 async def test_admins_get_a_mail_with_the_stack_and_no_argument(serve: Serve, settings: Any) -> None:
     settings.ADMINS = ["ann@example.com"] if django.VERSION >= (6,) else [("Ann", "ann@example.com")]
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    backend = "django.core.mail.backends.locmem.EmailBackend"
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = {"default": {"BACKEND": backend}}
+    else:
+        settings.EMAIL_BACKEND = backend
     mail.outbox = []
     handler = AdminEmailHandler(include_html=True)
     handler.setLevel(logging.ERROR)
