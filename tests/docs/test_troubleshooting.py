@@ -44,13 +44,24 @@ def _has_docstring(node: ast.AST) -> bool:
 
 def is_said(text: str) -> bool:
     """Tell whether the code says a text; on either side `...` stands for anything."""
-    wanted = ".*".join(map(re.escape, text.split("...")))
-    return any(re.search(wanted, said, re.S) or _is_filled_in(said, text) for said in texts())
+    return any(_holds(said, text.split("...")) or _is_filled_in(said, text) for said in texts())
+
+
+def _holds(said: str, parts: list[str]) -> bool:
+    """Tell whether a text holds some parts in their order."""
+    at = 0
+    for part in parts:
+        if (at := said.find(part, at)) < 0:
+            return False
+        at += len(part)
+    return True
 
 
 def _is_filled_in(template: str, text: str) -> bool:
     parts = template.split("...")
-    return len("".join(parts)) >= 12 and re.fullmatch(".+".join(map(re.escape, parts)), text, re.S) is not None
+    if len("".join(parts)) < 12 or not _holds(text, parts):
+        return False
+    return re.fullmatch(".+".join(map(re.escape, parts)), text, re.S) is not None
 
 
 def texts_of_the_page() -> set[str]:
