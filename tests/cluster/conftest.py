@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site
+from tests.support.cluster.stage import Stage
 from tests.support.processes import MissingProgramError, program
+
+each_way = pytest.mark.parametrize("pair", [(0, 1), (1, 0)], ids=["to-uvicorn", "to-daphne"], indirect=True)
+"""Runs a test with `pair` in both orders: where it matters which server holds the stream or runs the call."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,8 +50,16 @@ async def client(site: Site) -> AsyncIterator[Client]:
         yield client
 
 
-@pytest.fixture(params=[(0, 1), (1, 0)], ids=["one-two", "two-one"])
+@pytest.fixture
 def pair(site: Site, request: pytest.FixtureRequest) -> tuple[int, int]:
-    """Name the ports of two nodes, in either order."""
-    first, second = request.param
+    """Name the ports of two nodes: of daphne and uvicorn, unless `each_way` says otherwise."""
+    first, second = getattr(request, "param", (0, 1))
     return site.ports[first], site.ports[second]
+
+
+@pytest.fixture
+async def caller(stage: Stage) -> AsyncIterator[Client]:
+    """Open a session at the first node of the file's own stage; any of its nodes can serve it."""
+    async with Client(*stage.ports) as client:
+        await client.initialize()
+        yield client

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage
 from tests.support.node import Node
 from tests.support.wire import PATIENCE
@@ -47,14 +48,16 @@ class Catastrophe:
         """Play one scene; where it fails before the catastrophe, the others go on without it."""
         try:
             async with asyncio.timeout(_SCENE_SECONDS):
-                await scene(self)
+                async with Client(*self.stage.ports) as client:
+                    await client.initialize()
+                    await scene(self, client)
         except BaseException:
             if not self._struck.is_set():
                 self._arrive()
             raise
 
 
-Scene = Callable[[Catastrophe], Awaitable[None]]
+Scene = Callable[[Catastrophe, Client], Awaitable[None]]
 
 
 class Play:
@@ -65,7 +68,7 @@ class Play:
 
     def scene(self, scene: Scene) -> Callable[[dict[str, Any]], None]:
         """Make a test of a coroutine: it fails as its part of the play did (fixture `outcomes`)."""
-        name = scene.__name__  # type: ignore[attr-defined]
+        name = scene.__name__
         self._scenes[name] = scene
 
         @functools.wraps(scene)
@@ -73,7 +76,7 @@ class Play:
             if outcomes[name] is not None:
                 raise outcomes[name]
 
-        del test.__wrapped__  # type: ignore[attr-defined]  # pytest would ask for the scene's arguments
+        del test.__wrapped__  # pytest would ask for the scene's arguments
         return test
 
     async def perform(self, stage: Stage, strike: Callable[[], None]) -> dict[str, BaseException | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ def servers() -> Iterator[list[RedisServer]]:
 @pytest.fixture(scope="module", params=["by setting", "by class"])
 def shared(servers: list[RedisServer], request: pytest.FixtureRequest) -> Iterator[Stage]:
     urls = [server.url for server in servers]
-    cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": urls}
-    settings = {"SSE_AFTER_SECONDS": 0.2}
+    cache: dict[str, Any] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": urls}
+    settings: dict[str, Any] = {"SSE_AFTER_SECONDS": 0.2}
     if request.param == "by setting":
         settings |= {"REDIS_CLUSTER": True}
     else:
@@ -49,8 +50,7 @@ def stage(shared: Stage) -> Iterator[Stage]:
 
 async def test_any_node_serves_any_session(stage: Stage) -> None:
     one, two = stage.ports
-    # Many sessions: their keys lie on all three servers.
-    for _ in range(8):
+    for _ in range(8):  # their keys lie on all three servers
         async with Client(one, two) as client:
             await client.initialize()
             await client.call("remember", {"name": "colour", "value": "green"}, port=one)
@@ -63,56 +63,49 @@ async def test_any_node_serves_any_session(stage: Stage) -> None:
             assert (await client.call("add", {"a": 1, "b": 2}, port=two)).status == 404
 
 
-async def test_a_call_is_resumed_asked_and_cancelled_across_nodes(stage: Stage) -> None:
+async def test_a_call_is_resumed_asked_and_cancelled_across_nodes(stage: Stage, caller: Client) -> None:
+    two = stage.ports[1]
+    answer = await caller.call("count", {"name": "resumed"})
+    seen = await some_events(answer, 2)
+    resumed = await caller.get(seen[-1].id, two)
+    assert numbers(await some_events(resumed, 1)) == [3]
+    stage.open("resumed")
+    assert numbers(await events_of(resumed)) == [4]
+    asked = await caller.call("ask")
+    [question] = await some_events(asked, 1)
+    await caller.reply(question.message["id"], {"action": "accept", "content": {"name": "Ada"}}, port=two)
+    assert await asked.text() == "accept Ada"
+    long = await caller.call("count", {"name": "cancelled"}, id=77)
+    await some_events(long, 1)
+    await caller.notify("notifications/cancelled", {"requestId": 77}, port=two)
+    await stage.await_pids("cancelled", "cancelled")
+
+
+async def test_all_hear_an_announcement(stage: Stage, caller: Client) -> None:
     one, two = stage.ports
-    async with Client(one, two) as client:
-        await client.initialize()
-        answer = await client.call("count", {"name": "resumed"})
-        seen = await some_events(answer, 2)
-        resumed = await client.get(seen[-1].id, two)
-        assert numbers(await some_events(resumed, 1)) == [3]
-        stage.open("resumed")
-        assert numbers(await events_of(resumed)) == [4]
-        asked = await client.call("ask")
-        [question] = await some_events(asked, 1)
-        await client.reply(question.message["id"], {"action": "accept", "content": {"name": "Ada"}}, port=two)
-        assert await asked.text() == "accept Ada"
-        long = await client.call("count", {"name": "cancelled"}, id=77)
-        await some_events(long, 1)
-        await client.notify("notifications/cancelled", {"requestId": 77}, port=two)
-        await stage.await_pids("cancelled", "cancelled")
+    stream = await caller.get(port=two)
+    await caller.call("announce", port=one)
+    [event] = await some_events(stream, 1)
+    assert event.message["method"] == "notifications/tools/list_changed"
 
 
-async def test_all_hear_an_announcement(stage: Stage) -> None:
-    one, two = stage.ports
-    async with Client(one, two) as client:
-        await client.initialize()
-        stream = await client.get(port=two)
-        await client.call("announce", port=one)
-        [event] = await some_events(stream, 1)
-        assert event.message["method"] == "notifications/tools/list_changed"
-
-
-async def test_the_calls_of_a_killed_node_end_or_run_again(stage: Stage) -> None:
+async def test_the_calls_of_a_killed_node_end_or_run_again(stage: Stage, caller: Client) -> None:
     victim, other = stage.nodes
-    async with Client(victim.port, other.port) as client:
-        await client.initialize()
-        lost = await client.call("count", {"name": "lost"})
-        durable = await client.call("count_durably", {"name": f"durable-{victim.pid}"})
-        seen = [await some_events(lost, 3), await some_events(durable, 3)]
-        victim.kill()
-        resumed = [await client.get(events[-1].id, other.port) for events in seen]
-        [event] = await events_of(resumed[0], SOON)
-        assert_lost(event.message, retryable=False)
-        again = await some_events(resumed[1], 3)
-        stage.open(f"durable-{victim.pid}")
-        [result] = await events_of(resumed[1])
-        assert numbers([*again, result]) == list(range(1_000_000_001, 1_000_000_005))
-        assert result.message["result"]["content"][0]["text"] == f"counted to 3 on {other.pid}"
+    lost = await caller.call("count", {"name": "lost"})
+    durable = await caller.call("count_durably", {"name": f"durable-{victim.pid}"})
+    seen = [await some_events(lost, 3), await some_events(durable, 3)]
+    victim.kill()
+    resumed = [await caller.get(events[-1].id, other.port) for events in seen]
+    [event] = await events_of(resumed[0], SOON)
+    assert_lost(event.message, retryable=False)
+    again = await some_events(resumed[1], 3)
+    stage.open(f"durable-{victim.pid}")
+    [result] = await events_of(resumed[1])
+    assert numbers([*again, result]) == list(range(1_000_000_001, 1_000_000_005))
+    assert result.message["result"]["content"][0]["text"] == f"counted to 3 on {other.pid}"
 
 
-async def test_it_is_one_cluster_indeed(stage: Stage, servers: list[RedisServer]) -> None:
-    async with Client(*stage.ports) as client:
-        for _ in range(20):
-            await client.initialize()
-        await until(lambda: all(server.ask("DBSIZE") for server in servers), "keys on each server")
+async def test_it_is_one_cluster_indeed(stage: Stage, caller: Client, servers: list[RedisServer]) -> None:
+    for _ in range(20):
+        await caller.initialize()
+    await until(lambda: all(server.ask("DBSIZE") for server in servers), "keys on each server")

@@ -23,7 +23,7 @@ from tests.support.loop_guard import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 TICK_SECONDS = 0.02
 

@@ -35,8 +35,6 @@ class Customer:
         self._calls = 0
         self._listening: asyncio.Task[None] | None = None
         self.leaving = asyncio.Event()
-        self.is_idle = asyncio.Event()
-        """Set when it has nothing more to do than to leave."""
         self.opened = (0.0, 0.0)
         """When `initialize` was sent, and when it was answered."""
 
@@ -54,18 +52,14 @@ class Customer:
                 await self._close()
         except Exception as error:
             self._ledger.violation(f"{self.name} gave up: {error!r}", self.story)
-        self.is_idle.set()
 
     # -- the session
 
     async def _open(self) -> None:
         client = self._traffic.client
         client.session_id = ""
-        params = {
-            "protocolVersion": client.version,
-            "capabilities": ALL_CAPABILITIES,
-            "clientInfo": {"name": self.name, "version": "1"},
-        }
+        info = {"name": self.name, "version": "1"}
+        params = {"protocolVersion": client.version, "capabilities": ALL_CAPABILITIES, "clientInfo": info}
         while not client.session_id:
             began = time.time()
             answer, _ = await self._traffic.post(rpc("initialize", params, 0))

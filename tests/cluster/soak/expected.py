@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.soak.tale import Tale
 
 _WEIGHTS = {
-    "count": 4,
-    "count_safely": 2,
-    "count_durably": 3,
-    "flood": 2,
-    "ask": 3,
-    "whisper": 3,
-    "add": 4,
-    "announce": 1,
+    **{"count": 4, "count_safely": 2, "count_durably": 3, "flood": 2},
+    **{"ask": 3, "whisper": 3, "add": 4, "announce": 1},
 }
 
 
@@ -30,7 +24,6 @@ class Wish:
     name: str
     arguments: dict[str, Any]
     steps: int = 0
-    texts: tuple[str, ...] = field(default=())
 
     @property
     def counts(self) -> bool:
@@ -65,18 +58,11 @@ class Wish:
         return [f"a result without a run: {runs}"] if succeeded and not runs else []
 
     def _text(self) -> str:
-        match self.tool:
-            case "flood":
-                return "flooded"
-            case "ask":
-                return f"accept {self.name}"
-            case "whisper":
-                return "whispered"
-            case "add":
-                return str(self.arguments["a"] + self.arguments["b"])
-            case "announce":
-                return "announced"
-        return f"counted to {self.steps} on "
+        """Return how the text of its result begins."""
+        if self.counts:
+            return f"counted to {self.steps} on "
+        said = {"flood": "flooded", "ask": f"accept {self.name}", "whisper": "whispered", "announce": "announced"}
+        return said.get(self.tool) or str(self.arguments["a"] + self.arguments["b"])
 
 
 def _text(outcome: dict[str, Any]) -> str | None:

@@ -13,7 +13,6 @@ import redis
 from tests.support.cluster.arrangement import Arrangement
 
 _EVERY_SECONDS = 3.0
-LATE_SECONDS = 8.0
 _CHANGED = "notifications/tools/list_changed"
 
 
@@ -50,7 +49,8 @@ class Watch:
             try:
                 async with self._arrangement.redis.connect_async() as client:
                     while True:
-                        for _, entries in await client.xread({"mcp:bus": last}, block=1000) or ():
+                        found: Any = await client.xread({"mcp:bus": last}, block=1000)
+                        for _, entries in found or ():
                             last = entries[-1][0]
                             self.announced |= _changes(entries)
             except (redis.RedisError, OSError):
@@ -86,32 +86,6 @@ def _changes(entries: Any) -> set[str]:
 def _between(numbers: Iterable[str], begin: float, end: float) -> list[float]:
     times = [int(number.partition("-")[0]) / 1000 for number in numbers]
     return sorted(when for when in times if begin <= when < end)
-
-
-def missing(announced: list[float], heard: list[float]) -> list[float]:
-    """Return which announcements were probably not heard, by the times alone."""
-    found, heard = [], list(heard)
-    for when in reversed(announced):
-        while heard and heard[-1] > when + LATE_SECONDS:
-            heard.pop()
-        if heard and heard[-1] >= when - 0.1:
-            heard.pop()
-        else:
-            found.append(when)
-    return found[::-1]
-
-
-def surplus(announced: list[float], heard: list[float]) -> list[float]:
-    """Return which of what was heard was probably not announced, or not then, by the times alone."""
-    found, waiting = [], list(announced)
-    for when in heard:
-        while waiting and waiting[0] < when - LATE_SECONDS:
-            waiting.pop(0)
-        if waiting and waiting[0] <= when + 0.1:
-            waiting.pop(0)
-        else:
-            found.append(when)
-    return found
 
 
 def keys_and_bytes(arrangement: Arrangement) -> tuple[list[str], int]:

