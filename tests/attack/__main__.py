@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable
 from tests.attack import attacks  # noqa: F401 (they enter themselves into the table)
 from tests.attack.attack import ATTACKS
 from tests.attack.generated import run as generated
-from tests.attack.measuring import run_all
-from tests.attack.report import HEAD, line, quotes, summary
+from tests.attack.measuring import HEAD, line, run_all, summary
 from tests.attack.stage import BACKENDS, SERVERS
 
 
@@ -25,7 +24,7 @@ def main() -> int:
     options = _parse()
     if options.list:
         for attack in ATTACKS.values():
-            print(f"{attack.name:34} {attack.finding or '-':4} {attack.what.splitlines()[0]}")
+            print(f"{attack.name:34} {attack.what.splitlines()[0]}")
         return 0
     if options.generated:
         return generated.main(options.generated, options.seed, options.servers[-1], options.backends[0])
@@ -35,8 +34,6 @@ def main() -> int:
     for measured in run_all(chosen, options.servers, options.backends):
         found.append(measured)
         print(line(measured), flush=True)
-    if options.quote:
-        print(quotes(found))
     print(summary(found))
     return int(any(measured.outside for measured in found) or not found)
 
@@ -47,7 +44,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--servers", type=_names(SERVERS), default=[*SERVERS], help="names, with commas between")
     parser.add_argument("--backends", type=_names(BACKENDS), default=[*BACKENDS], help="memory, redis")
     parser.add_argument("--short", action="store_true", help="the attacks of the short form")
-    parser.add_argument("--quote", action="store_true", help="quote the answers")
     parser.add_argument("--list", action="store_true", help="list the attacks")
     parser.add_argument("--generated", type=int, metavar="N", help="send so many generated requests instead")
     parser.add_argument("--seed", type=int, default=1, help="what they are generated from")

@@ -88,8 +88,6 @@ class Attack:
     """One attack, and what it may lead to."""
 
     name: str
-    finding: str
-    """The number in the report of findings; empty for what was tried and held."""
     what: str
     run: Run
     expected: tuple[str, ...]
@@ -110,6 +108,8 @@ class Attack:
     """Whether it takes away what the neighbour needs, so that its errors count for nothing."""
     costs_nodes: bool = False
     """Whether it may cost the watched node, too: any node may be the second; the attack itself counts them."""
+    max_seconds: float = 45.0
+    """Seconds after which it is given up; none of the table should need half of it."""
     quiet: bool = False
     """Whether nothing of it may be logged with a traceback."""
 
@@ -121,14 +121,14 @@ class Attack:
 ATTACKS: dict[str, Attack] = {}
 
 
-def attack(finding: str, *expected: str, **options: Any) -> Callable[[Run], Run]:
+def attack(*expected: str, **options: Any) -> Callable[[Run], Run]:
     """Enter a coroutine function of a scene into the table, by its name and its docstring."""
 
     def enter(run: Run) -> Run:
         name = run.__name__.strip("_").replace("_", "-")
         assert name not in ATTACKS, name
         what = inspect.cleandoc(run.__doc__ or "")
-        ATTACKS[name] = Attack(name=name, finding=finding, what=what, run=run, expected=expected, **options)
+        ATTACKS[name] = Attack(name=name, what=what, run=run, expected=expected, **options)
         return run
 
     return enter

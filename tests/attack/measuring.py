@@ -6,20 +6,18 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests.attack.attack import Attack, Measured, Scene
 from tests.attack.probe import Report
-from tests.attack.stage import AttackedNode, Stage
+from tests.attack.stage import MIB, AttackedNode, Stage
 from tests.support.processes import ROOT
 
 PROBE_SECONDS = 30.0
 END_SECONDS = 2.0
 """Seconds that a process may take to end where a neighbour already notices."""
-MAX_SECONDS = 45.0
-"""Seconds after which an attack is given up; none should need half of it."""
 
 
 @dataclass
@@ -61,7 +59,7 @@ async def measure(attack: Attack, stage: Stage) -> Measured:
     before, log_before, began = node.memory(), node.log_size(), time.monotonic()
     async with probing(node) as watched:
         try:
-            async with asyncio.timeout(MAX_SECONDS):
+            async with asyncio.timeout(attack.max_seconds):
                 await attack.run(scene)
         except (AssertionError, OSError, TimeoutError, EOFError) as error:
             scene.faults.append(f"{type(error).__name__}: {str(error)[:200]}")
@@ -111,3 +109,29 @@ def _run_shared(server: str, backend: str, attacks: list[Attack]) -> Iterator[Me
             yield measured
             if measured.outside or not all(node.alive for node in stage.nodes):
                 stage.renew()
+
+
+# -- the table
+
+HEAD = (
+    f"{'attack':34} {'where':25} {'seconds':>7} {'pause':>6} {'ping':>6} {'peak MiB':>8} {'kept':>5} "
+    f"{'log KiB':>7}  answers"
+)
+
+
+def line(measured: Measured) -> str:
+    """Return one line of the table, and one more for each limit that was broken."""
+    attack = measured.attack
+    answers = ", ".join(f"{count} x {summary}" for summary, count in measured.answers.most_common(4))
+    facts = (
+        f"{attack.name:34} {measured.place:25} {measured.seconds:7.1f} "
+        f"{measured.pause:6.2f} {measured.ping:6.2f} {measured.peak / MIB:8.0f} {measured.kept / MIB:5.0f} "
+        f"{measured.logged / 1024:7.0f}  {answers}"
+    )
+    return "\n".join([facts, *(f"    OUTSIDE: {text[:300]}" for text in measured.outside)])
+
+
+def summary(all_measured: Sequence[Measured]) -> str:
+    """Say how many broke their limits."""
+    outside = [measured for measured in all_measured if measured.outside]
+    return f"{len(all_measured)} attacks, {len(outside)} outside their limits"

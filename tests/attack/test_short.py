@@ -8,14 +8,13 @@ import pytest
 
 from tests.attack import attacks  # noqa: F401 (they enter themselves into the table)
 from tests.attack.attack import ATTACKS
-from tests.attack.measuring import run_all
-from tests.attack.report import line
+from tests.attack.measuring import line, run_all
 from tests.support.processes import MissingProgramError, program
 
 SHORT = [attack for attack in ATTACKS.values() if attack.short]
 
 
-@pytest.mark.slow
+@pytest.mark.servers
 @pytest.mark.blocks_loop("the attacker makes requests of 4 MB on a loop of its own")
 @pytest.mark.parametrize("backend", ["memory", "redis"])
 @pytest.mark.parametrize("server", ["daphne", "uvicorn-httptools"])

@@ -92,7 +92,7 @@ def _seen(got: bytes, size: int, summary: str) -> Seen:
 
 def _dechunked(body: bytes) -> tuple[bytes, bool]:
     """Return what chunks hold, and whether the last one came."""
-    found = []
+    found: list[bytes] = []
     while body:
         line, _, rest = body.partition(b"\r\n")
         length = int(line.split(b";")[0] or b"0", 16)
@@ -183,7 +183,7 @@ def in_session(client: Client, message: Any, *, path: str = "/mcp", user: str = 
     return post(body, *own, path=path, user=user)
 
 
-def session_call(client: Client, tool: str, arguments: str = "{}", id: int = 1) -> bytes:
+def session_call(client: Client, tool: str, arguments: str = "{}", id: Any = 1) -> bytes:
     """Build a `tools/call` in a client's session, with arguments as JSON."""
     params = f'{{"name":"{tool}","arguments":{arguments}}}'
     return in_session(client, f'{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}'.encode())

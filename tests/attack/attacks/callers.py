@@ -49,7 +49,7 @@ class SlowAuthorizationServer:
             writer.close()
 
 
-@attack("M3", "401*", "503*", "429*", settings={"AUTHENTICATORS": [_INTROSPECTION, "user", None]})
+@attack("401*", "503*", "429*", settings={"AUTHENTICATORS": [_INTROSPECTION, "user", None]})
 async def made_up_tokens(scene: Scene) -> None:
     """600 made-up tokens, 200 at once, with an authorization server that takes a second."""
     asked = SlowAuthorizationServer()
@@ -60,7 +60,7 @@ async def made_up_tokens(scene: Scene) -> None:
     scene.must(asked.questions > 0, "the authorization server was never asked")
 
 
-@attack("", "200*", "400*", "401*", "closed")
+@attack("200*", "400*", "401*", "closed")
 async def strange_credentials(scene: Scene) -> None:
     """Credentials doubled, joined, folded, quoted, 60 KB long, or in other headers."""
     values = ["Bearer", "Bearer ", "Bearer a, Bearer b", "Bearer\ta", 'Bearer "a"', "bearer a b", "Basic !", "é"]
@@ -70,19 +70,13 @@ async def strange_credentials(scene: Scene) -> None:
     await scene.ask(alone("server/discover", "", ("Proxy-Authorization", "Bearer a"), ("X_User", "ann")))
 
 
-@attack("L2", "202*", *REFUSED, "404*", "200*", settings={"log": "DEBUG"})
+@attack("202*", *REFUSED, "404*", "200*", settings={"log": "DEBUG"})
 async def lines_of_the_log(scene: Scene) -> None:
     """Line breaks and terminal escapes in methods, names, ids, URIs and agents; the log is at DEBUG."""
     client, log_before = await scene.session(), scene.node.log_size()
     lie = "x\nFORGED line\r\x1b[31m\u2028FORGED"
-    for method in (
-        lie,
-        f"notifications/{lie}",
-        "tools/call",
-        "resources/read",
-        "prompts/get",
-        "notifications/cancelled",
-    ):
+    methods = ("tools/call", "resources/read", "prompts/get", "notifications/cancelled")
+    for method in (lie, f"notifications/{lie}", *methods):
         params = {"name": lie, "uri": f"test://{lie}", "requestId": lie, "reason": lie, "arguments": {lie: lie}}
         await scene.ask(in_session(client, rpc(method, params, lie)))
         await scene.ask(in_session(client, rpc(method, params)))
@@ -93,7 +87,7 @@ async def lines_of_the_log(scene: Scene) -> None:
     scene.must(not forged and "\x1b" not in log, f"lines of the log are the client's: {forged[:1]}")
 
 
-@attack("L4", "503*", backends=("redis",), settings={}, harms_neighbour=True)
+@attack("503*", backends=("redis",), settings={}, harms_neighbour=True)
 async def readiness_without_redis(scene: Scene) -> None:
     """`/readyz` while Redis is gone: it says so, and not where Redis is."""
     assert scene.stage.redis is not None

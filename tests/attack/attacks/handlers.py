@@ -33,19 +33,19 @@ async def _raise(scene: Scene, kinds: list[str]) -> None:
         await scene.ask_all(requests, at_once=len(requests), within=5)
 
 
-@attack("H6", *FAILED, short=True, log_bytes=2 * MIB)
+@attack(*FAILED, short=True, log_bytes=2 * MIB)
 async def exits_and_interrupts(scene: Scene) -> None:
     """`sys.exit()` and KeyboardInterrupt of tools, resources and prompts, on the loop and in threads."""
     await _raise(scene, ENDING)
 
 
-@attack("H7", *FAILED, short=True, log_bytes=2 * MIB)
+@attack(*FAILED, short=True, log_bytes=2 * MIB)
 async def exceptions_of_all_kinds(scene: Scene) -> None:
     """CancelledError, StopIteration, BaseException, groups and others, on the loop and in threads."""
     await _raise(scene, OTHERS)
 
 
-@attack("new", "200 -32602", "400 -32602", quiet=True)
+@attack("200 -32602", "400 -32602", quiet=True)
 async def arguments_of_a_wrong_type(scene: Scene) -> None:
     """Arguments that are no object, for a tool, a prompt and a completion, in both eras."""
     client = await scene.session()
@@ -59,7 +59,7 @@ async def arguments_of_a_wrong_type(scene: Scene) -> None:
             await scene.ask(alone(method, members, name=str(params["name"])))
 
 
-@attack("H7", "200 result", *FAILED)
+@attack("200 result", *FAILED)
 async def odd_results(scene: Scene) -> None:
     """Results that JSON has no word for, in both eras."""
     client = await scene.session()
@@ -69,7 +69,7 @@ async def odd_results(scene: Scene) -> None:
     await scene.ask(call("return_circle"), within=5)
 
 
-@attack("M6", "200 result", *FAILED, short=True)
+@attack("200 result", *FAILED, short=True)
 async def generators(scene: Scene) -> None:
     """Generators that sleep as synchronous code does, and one without an end."""
     client = await scene.session()
@@ -80,7 +80,7 @@ async def generators(scene: Scene) -> None:
     await scene.ask(call("endless_generator"), within=10)
 
 
-@attack("L6", "200 large", "200 result", "200 large unfinished", *FAILED, answer_bytes=1100 * MIB)
+@attack("200 large", "200 result", "200 large unfinished", *FAILED, answer_bytes=1100 * MIB)
 async def results_of_100_megabytes(scene: Scene) -> None:
     """Results of 100 MB from the loop and from a thread, in both eras, one after the other."""
     client, arguments = await scene.session(), f'{{"size":{100 * MIB}}}'
@@ -88,13 +88,13 @@ async def results_of_100_megabytes(scene: Scene) -> None:
         await scene.ask(raw, within=30)
 
 
-@attack("C3", "200*", "closed", backends=("redis",), nodes=3, costs_nodes=True)
+@attack("200*", "closed", backends=("redis",), nodes=3, costs_nodes=True)
 async def durable_exit(scene: Scene) -> None:
     """A durable tool that ends its process: the next node runs it once more, the third one must not."""
     await _run_durably(scene, "exit_durably", "")
 
 
-@attack("C3", "200*", "503 -32603", "closed", "no answer", backends=("redis",), nodes=3, costs_nodes=True)
+@attack("200*", "503 -32603", "closed", "no answer", backends=("redis",), nodes=3, costs_nodes=True)
 async def durable_block(scene: Scene) -> None:
     """A durable tool that blocks the loop beyond the lease: the next node runs it again, the third one must not."""
     await _run_durably(scene, "block_durably", ',"seconds":6')

@@ -17,7 +17,7 @@ def _with(raw: bytes, lines: bytes) -> bytes:
     return head + b"\r\n" + lines + b"\r\n" + body
 
 
-@attack("C2", *AT_THE_SERVER, short=True)
+@attack(*AT_THE_SERVER, short=True)
 async def equal_header_lines(scene: Scene) -> None:
     """100,000 equal header lines, as a mount and as a view; a list header as well."""
     lines = b"a:1\r\n" * 100_000
@@ -27,7 +27,7 @@ async def equal_header_lines(scene: Scene) -> None:
     await scene.ask(_with(get(), b"cookie:a=1\r\n" * 40_000))
 
 
-@attack("C2", *AT_THE_SERVER)
+@attack(*AT_THE_SERVER)
 async def different_header_lines(scene: Scene) -> None:
     """100,000 header lines that are all different, in a POST, a GET and a preflight."""
     lines = b"".join(b"a%d:1\r\n" % number for number in range(100_000))
@@ -35,7 +35,7 @@ async def different_header_lines(scene: Scene) -> None:
         await scene.ask(_with(raw, lines))
 
 
-@attack("C2", *AT_THE_SERVER, "200 result", "403*", "404*", "406*", "415*")
+@attack(*AT_THE_SERVER, "200 result", "403*", "404*", "406*", "415*")
 async def long_header_values(scene: Scene) -> None:
     """Values of 4 MB of each header that is read: Accept, Host, Origin, session, event, version, name, type."""
     big = "a," * (2 * MIB)
@@ -47,21 +47,22 @@ async def long_header_values(scene: Scene) -> None:
         "Last-Event-ID",
         "MCP-Protocol-Version",
         "Mcp-Name",
+        "Mcp-Method",
     ]
-    names += ["Mcp-Method", "Authorization", "Cookie", "X-Forwarded-For", "Forwarded", "Accept-Encoding", "Host"]
+    names += ["Authorization", "Cookie", "X-Forwarded-For", "Forwarded", "Accept-Encoding", "Host"]
     for name in names:
         await scene.ask(post(b'{"jsonrpc":"2.0","id":1,"method":"ping"}', (name, big)))
     await scene.ask(get(("Access-Control-Request-Headers", big), ("Origin", "http://localhost"), method="OPTIONS"))
 
 
-@attack("H5", *AT_THE_SERVER, "200*", "404*", "403*", short=True, kept_bytes=FLAT_BYTES)
+@attack(*AT_THE_SERVER, "200*", "404*", "403*", short=True, kept_bytes=FLAT_BYTES)
 async def long_header_names(scene: Scene) -> None:
     """40 requests, each with a header's name of 2 MB that nobody has sent before."""
     raw = alone("server/discover")
     await scene.ask_all((_with(raw, b"%d" % n + b"n" * 2 * MIB + b":1\r\n") for n in range(40)), at_once=4)
 
 
-@attack("H5", *AT_THE_SERVER, "200*", "403*", "404*", kept_bytes=FLAT_BYTES)
+@attack(*AT_THE_SERVER, "200*", "403*", "404*", kept_bytes=FLAT_BYTES)
 async def long_hosts_and_sessions(scene: Scene) -> None:
     """60 hosts, origins and session ids of 2 MB, all different; as a GET and DELETE, too."""
     ping, big = b'{"jsonrpc":"2.0","id":1,"method":"ping"}', "x" * 2 * MIB
@@ -72,33 +73,24 @@ async def long_hosts_and_sessions(scene: Scene) -> None:
     await scene.ask_all((get(("Mcp-Session-Id", value), method="DELETE") for value in values), at_once=4)
 
 
-@attack("", "400*", "403*", "404 text")
+@attack("400*", "403*", "404 text")
 async def foreign_hosts_and_origins(scene: Scene) -> None:
     """Hosts and origins that are not this server's."""
     ping = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
-    hosts = [
-        "evil.example",
-        "localhost.evil.example",
-        "evil.example:80@localhost",
-        "[::1",
-        "local_host",
-        "a b",
-        "localhost:x",
-    ]
-    await scene.ask_all(post(ping, ("Host", host)) for host in hosts)
-    origins = ["null", "http://evil.example", "http://localhost.evil.example", "http://localhost@evil.example"]
-    origins += [
+    hosts = ["evil.example", "localhost.evil.example", "evil.example:80@localhost", "[::1", "local_host", "a b"]
+    await scene.ask_all(post(ping, ("Host", host)) for host in [*hosts, "localhost:x"])
+    origins = [
+        "null",
+        "http://evil.example",
+        "http://localhost.evil.example",
+        "http://localhost@evil.example",
         "file://",
-        "http://[::1]",
-        "http://localhost:1",
-        "//localhost",
-        "http://localhost/",
-        "http://localhost, x",
     ]
+    origins += ["http://[::1]", "http://localhost:1", "//localhost", "http://localhost/", "http://localhost, x"]
     await scene.ask_all(alone("server/discover", "", ("Origin", origin)) for origin in origins)
 
 
-@attack("L3", "403*", settings={"RESOURCE_URL": "https://localhost/mcp"})
+@attack("403*", settings={"RESOURCE_URL": "https://localhost/mcp"})
 async def origin_of_another_scheme(scene: Scene) -> None:
     """A page of http that calls a host which clients reach by https."""
     port = scene.node.port
@@ -107,7 +99,7 @@ async def origin_of_another_scheme(scene: Scene) -> None:
 
 
 # Where a length that is announced does not come, daphne waits for it: "no answer".
-@attack("", *AT_THE_SERVER, "200*", "404*", "405*", "406*", "411*", "501*", "no answer")
+@attack(*AT_THE_SERVER, "200*", "404*", "405*", "406*", "411*", "501*", "no answer")
 async def bent_http(scene: Scene) -> None:
     """Both lengths, doubled lengths, chunks that lie, bare line feeds, odd paths and methods."""
     head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -125,19 +117,12 @@ async def bent_http(scene: Scene) -> None:
         b"X\0: a\r\nContent-Length: 0\r\n\r\n",
     ]
     await scene.ask_all((head + end for end in ends), within=8)
-    starts = [
-        b"GET http://evil.example/mcp",
-        b"GET //mcp",
-        b"GET /mcp%00",
-        b"GET /mcp/../mcp",
-        b"BREW /mcp",
-        b"TRACE /mcp",
-    ]
+    starts = [b"GET http://evil.example/mcp", b"GET //mcp", b"GET /mcp%00", b"GET /mcp/../mcp", b"BREW /mcp"]
     rest = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    await scene.ask_all((start + rest for start in starts), within=8)
+    await scene.ask_all((start + rest for start in [*starts, b"TRACE /mcp"]), within=8)
 
 
-@attack("", "404*", "400*")
+@attack("404*", "400*")
 async def sessions_of_others(scene: Scene) -> None:
     """Another tenant's session: POST, GET, resume, DELETE; and ids that nobody has, answered alike."""
     owner = await scene.session("ann")
@@ -155,7 +140,7 @@ async def sessions_of_others(scene: Scene) -> None:
     scene.must(answer.status == 200, "the owner's session is gone")
 
 
-@attack("M1", "200*", "400*", "404*")
+@attack("200*", "400*", "404*")
 async def hidden_or_missing(scene: Scene) -> None:
     """Names that are hidden from the caller, and names that do not exist, in malformed requests as well."""
     client = await scene.session()

@@ -1,14 +1,17 @@
-"""Sessions: many, expired, with large replies, with fat subscriptions."""
+"""Sessions: many, expired, with large replies, with fat subscriptions; streams that nobody reads."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 from tests.attack.attack import FLAT_BYTES, REFUSED, Scene, attack, cut_all
 from tests.attack.wire import alone, call, get, in_session, repeated, session_call, session_request
+from tests.support.cluster.answer import Answer, send
 from tests.support.cluster.client import SESSIONFUL, Client, rpc
+from tests.support.wire import Request
 
 SIZE = 4_000_000
 
@@ -23,7 +26,7 @@ async def _asked(scene: Scene, client: Client) -> str:
     raise AssertionError("the server asked nothing")
 
 
-@attack("H3", "202*", *REFUSED, "404*", short=True, watched=-1)
+@attack("202*", *REFUSED, "404*", short=True, watched=-1)
 async def large_replies(scene: Scene) -> None:
     """12 replies of 4 MB to one question, to another node where there is one; most of them late."""
     client = await scene.session()
@@ -34,7 +37,7 @@ async def large_replies(scene: Scene) -> None:
     await asyncio.gather(*(scene.ask(raw, node=other) for _ in range(12)))
 
 
-@attack("C1", "202*", *REFUSED, "404*")
+@attack("202*", *REFUSED, "404*")
 async def wrong_replies(scene: Scene) -> None:
     """Replies of 4 MB of a wrong shape: as a result, as an error, to questions that nobody asked."""
     client = await scene.session()
@@ -46,7 +49,7 @@ async def wrong_replies(scene: Scene) -> None:
         await scene.ask(in_session(client, f'{{"jsonrpc":"2.0",{body}}}'.encode()))
 
 
-@attack("", "202*", *REFUSED, "404*")
+@attack("202*", *REFUSED, "404*")
 async def forged_replies(scene: Scene) -> None:
     """Replies to questions, and resumption of events, that were never sent."""
     client = await scene.session()
@@ -58,7 +61,7 @@ async def forged_replies(scene: Scene) -> None:
         await scene.ask(get(*lines, ("Last-Event-ID", event)))
 
 
-@attack("new", "200 result", "400 -32600", short=True)
+@attack("200 result", "400 -32600", short=True)
 async def retries_at_once(scene: Scene) -> None:
     """20 times two equal requests at once: a retry meets the request that it repeats.
 
@@ -70,7 +73,7 @@ async def retries_at_once(scene: Scene) -> None:
         await asyncio.gather(*(scene.ask(raw, within=5) for _ in range(2)))
 
 
-@attack("M2", "200*", "404*", "503*", settings={"SESSION_TTL_SECONDS": 2})
+@attack("200*", "404*", "503*", settings={"SESSION_TTL_SECONDS": 2})
 async def calls_of_expired_sessions(scene: Scene) -> None:
     """50 calls whose clients have left and whose session has expired."""
     client = await scene.session()
@@ -82,7 +85,7 @@ async def calls_of_expired_sessions(scene: Scene) -> None:
     scene.must(running.text == "0", f"{running.text} calls go on without a session")
 
 
-@attack("M2", "200*", "400*", "429*", "503*", "404*", settings={"MAX_SESSIONS_PER_PRINCIPAL": 10})
+@attack("200*", "400*", "429*", "503*", "404*", settings={"MAX_SESSIONS_PER_PRINCIPAL": 10})
 async def more_busy_sessions_than_allowed(scene: Scene) -> None:
     """40 sessions of one caller, each with a call under way, where 10 are allowed."""
     calls, clients = [], []
@@ -103,7 +106,7 @@ async def more_busy_sessions_than_allowed(scene: Scene) -> None:
     await asyncio.gather(*calls)
 
 
-@attack("M4", "200*", *REFUSED)
+@attack("200*", *REFUSED)
 async def fat_subscriptions(scene: Scene) -> None:
     """300 subscriptions of 2 KB, then 100 pings; with Redis, what a ping reads is counted."""
     client = await scene.session()
@@ -123,7 +126,7 @@ def _redis_output(scene: Scene) -> int:
     return int(redis.ask("INFO", "stats")["total_net_output_bytes"]) if redis is not None else 0
 
 
-@attack("M5", *REFUSED, "200*")
+@attack(*REFUSED, "200*")
 async def listen_to_many(scene: Scene) -> None:
     """`subscriptions/listen` with 300,000 URIs, and with 40,000 hidden ones, each of them twice."""
     for uris in ([f"test://{n}" for n in range(200_000)], [f"hidden://{n % 20_000}" for n in range(40_000)]):
@@ -133,7 +136,7 @@ async def listen_to_many(scene: Scene) -> None:
 
 
 # Two lines are logged of each session.
-@attack("", "200*", "202*", "204*", "404*", "400*", kept_bytes=FLAT_BYTES, log_bytes=512 * 1024)
+@attack("200*", "202*", "204*", "404*", "400*", kept_bytes=FLAT_BYTES, log_bytes=512 * 1024)
 async def many_sessions(scene: Scene) -> None:
     """400 sessions, each with a call, cancels of nothing, and a DELETE; all counters are back afterwards."""
     for _ in range(50):
@@ -154,7 +157,54 @@ async def _live(scene: Scene) -> None:
         await scene.ask(get(*lines, method="DELETE"))
 
 
-@attack("", "200*", "503*")
+@attack("200*", "503*")
 async def calls_in_flight(scene: Scene) -> None:
     """1000 calls of a tool that sleeps, all at once."""
     await scene.ask_all([call("sleep", '{"seconds":3}')] * 1000, at_once=1000, within=30)
+
+
+# -- streams that are opened and never read
+
+COUNT = 40
+
+
+@attack("200*", "503*")
+async def streams_that_never_read(scene: Scene) -> None:
+    """40 GET streams of sessions that never read, and 500 changes of 2 KB for each."""
+    clients = [await scene.session() for _ in range(COUNT)]
+    uri = f"test://{0:02000}"
+    for client in clients:
+        client.receive_buffer = 2048
+        await client.get()
+        await client.request("resources/subscribe", {"uri": uri})
+    for _ in range(5):
+        await scene.ask(call("announce", '{"count":100,"size":2000}'))
+    for client in clients:
+        cut_all(client)
+
+
+@attack("200*", "503*")
+async def listeners_that_never_read(scene: Scene) -> None:
+    """40 streams of `subscriptions/listen` that never read, and 500 changes of 2 KB for each."""
+    answers: list[Answer] = []
+    raw = alone("subscriptions/listen", f'"notifications":{{"resourceSubscriptions":["test://{0:02000}"]}}')
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = [line.decode().split(": ", 1) for line in head.split(b"\r\n")[1:]]
+    request = Request(headers=tuple((n, v) for n, v in lines if n not in ("Content-Length", "Connection")), body=body)
+    for _ in range(COUNT):
+        answers.append(await send(scene.node.port, request, receive_buffer=2048))
+    for _ in range(5):
+        await scene.ask(call("announce", '{"count":100,"size":2000}'))
+    for answer in answers:
+        with suppress(OSError):
+            answer.cut()
+
+
+@attack("200*", "404*", "503*")
+async def streams_opened_and_dropped(scene: Scene) -> None:
+    """400 GET streams of one session, each dropped at once."""
+    client = await scene.session()
+    for _ in range(400):
+        (await client.get()).cut()
+    client._answers.clear()
+    await scene.ask(call("add", '{"a":1,"b":2}'))

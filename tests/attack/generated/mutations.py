@@ -12,37 +12,12 @@ Place = tuple[Any, Any]
 """A list or dict, and the index or key of one of its values."""
 
 _ODD_TEXTS = (
-    "",
-    "\0",
-    "\u2028",
-    "\U0001f4a9" * 3,
-    "é",
-    "\ufeff",
-    "null",
-    "../..",
-    "%00",
-    "{}",
-    "a\nb",
-    "\x1b[31m",
-    "__class__",
+    *("", "\0", "\u2028", "\U0001f4a9" * 3, "é", "\ufeff", "a\nb", "\x1b[31m"),
+    *["null", "../..", "%00", "{}", "__class__"],
 )
 _NUMBERS = (0, -1, 2**31, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 1e308, -0.0, 0.1, 10**30)
-_MEMBERS = (
-    "_meta",
-    "id",
-    "jsonrpc",
-    "method",
-    "params",
-    "result",
-    "error",
-    "uri",
-    "name",
-    "cursor",
-    "requestState",
-    "extra",
-)
-
-
+_MEMBERS = ["_meta", "id", "jsonrpc", "method", "params", "result", "error", "uri", "name", "cursor"]
+_MEMBERS += ["requestState", "extra"]
 _FRAME = ("jsonrpc", "id", "method")
 
 
@@ -104,7 +79,7 @@ def _long_text(outer: Any, key: Any, random: Random, size: int) -> None:
 
 
 def _long_list(outer: Any, key: Any, random: Random, size: int) -> None:
-    item = random.choice((1, "a", [], {}, None, copy.deepcopy(outer[key])))
+    item: Any = random.choice((1, "a", [], {}, None, copy.deepcopy(outer[key])))
     outer[key] = [item] * min(size // (len(json.dumps(item)) + 2) + 1, 1_000_000)
 
 
@@ -154,21 +129,7 @@ def mutated_lines(lines: list[tuple[str, str]], random: Random) -> list[tuple[st
         return lines
     at = random.randrange(len(lines))
     name, value = lines[at]
-    odd = random.choice(
-        (
-            "",
-            "x",
-            value * 2,
-            value.upper(),
-            f" {value}\t",
-            value[:-1],
-            "=?base64?eA==?=",
-            "=?base64?!?=",
-            "a" * 3000,
-            "é",
-        )
-    )
-    changed = random.choice(
-        ([], [(name, value)] * 2, [(name, odd)], [(name.lower(), value)], [(name, value), (name, odd)])
-    )
+    odd = ["", "x", value * 2, value.upper(), f" {value}\t", value[:-1], "=?base64?eA==?=", "=?base64?!?="]
+    other = (name, random.choice([*odd, "a" * 3000, "é"]))
+    changed = random.choice(([], [(name, value)] * 2, [other], [(name.lower(), value)], [(name, value), other]))
     return [*lines[:at], *changed, *lines[at + 1 :]]

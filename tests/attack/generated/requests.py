@@ -114,11 +114,11 @@ def _schemas(table: Any) -> dict[str, dict[str, Any]]:
 
 def _routing_lines(message: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the headers that repeat what the body says, where a header can."""
-    lines = [("Mcp-Method", message["method"])] if _fits(message.get("method")) else []
     params = message.get("params")
     name = (params.get("name") or params.get("uri")) if isinstance(params, dict) else None
-    return [*lines, ("Mcp-Name", name)] if _fits(name) else lines
+    repeated = {"Mcp-Method": message.get("method"), "Mcp-Name": name}
+    return [(header, value) for header, value in repeated.items() if isinstance(value, str) and _fits(value)]
 
 
-def _fits(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) < 2000 and value.isascii() and value.isprintable()
+def _fits(value: str) -> bool:
+    return 0 < len(value) < 2000 and value.isascii() and value.isprintable()

@@ -153,40 +153,18 @@ RAISED: dict[str, BaseException | type[BaseException]] = {
 }
 
 
-@tool
-async def raise_async(kind: str) -> str:
-    """Raise on the loop."""
+async def _raise_async(kind: str) -> str:
     raise RAISED[kind]
 
 
-@tool
-def raise_sync(kind: str) -> str:
-    """Raise in a thread."""
+def _raise_sync(kind: str) -> str:
     raise RAISED[kind]
 
 
-@resource("raise-async://{kind}")
-async def raise_async_resource(kind: str) -> str:
-    """Raise on the loop."""
-    raise RAISED[kind]
-
-
-@resource("raise-sync://{kind}")
-def raise_sync_resource(kind: str) -> str:
-    """Raise in a thread."""
-    raise RAISED[kind]
-
-
-@prompt
-def raise_sync_prompt(kind: str) -> str:
-    """Raise in a thread."""
-    raise RAISED[kind]
-
-
-@prompt
-async def raise_async_prompt(kind: str) -> str:
-    """Raise on the loop."""
-    raise RAISED[kind]
+for _way, _raise in {"async": _raise_async, "sync": _raise_sync}.items():  # on the loop, and in a thread
+    tool(name=f"raise_{_way}")(_raise)
+    resource(f"raise-{_way}://{{kind}}", name=f"raise_{_way}")(_raise)
+    prompt(name=f"raise_{_way}_prompt")(_raise)
 
 
 RETURNED: dict[str, Any] = {
@@ -238,7 +216,7 @@ def slow_generator(count: int, seconds: float) -> Iterator[int]:
 @tool
 def returned_generator(count: int, seconds: float) -> list[int]:
     """Return a generator in place of a list."""
-    return (time.sleep(seconds) or number for number in range(count))  # type: ignore[return-value]
+    return slow_generator(count, seconds)  # type: ignore[return-value]
 
 
 @tool
