@@ -11,11 +11,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,9 @@ from typing import NoReturn
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.node import Node
+from tests.support.processes import ROOT
+
 DRIVERS = Path(__file__).parent / "drivers"
 
 PYTHON_1X = "mcp>=1.30,<2"
@@ -35,18 +35,13 @@ PACKAGES = {
 NODE = "24.21.0"
 NODE_AT_LEAST = (22, 19)  # what the Inspector needs
 
-START_SECONDS = 30
 INSTALL_SECONDS = 300
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "clients: runs an official client against the demonstration shop")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.clients)
+            item.add_marker(pytest.mark.servers)
 
 
 # The server
@@ -58,40 +53,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := os.environ.get("MCP_TEST_URL"):
         yield url
         return
-    folder = tmp_path_factory.mktemp("shop")
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.clients.settings",
-        "MCPSITE_DATABASE": str(folder / "db.sqlite3"),
-    }
+    environment = {"MCPSITE_DATABASE": str(tmp_path_factory.mktemp("shop") / "db.sqlite3")}
+    shop = Node(settings="tests.clients.settings", application="mcpsite.asgi:application", environment=environment)
     for words in ["migrate", "--verbosity=0"], ["load_demo"]:
         command = [sys.executable, "manage.py", *words]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-    log = folder / "daphne.log"
-    # The socket listens before the server starts: no port is guessed, and the first request waits its turn.
-    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
-        host = f"127.0.0.1:{listener.getsockname()[1]}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "daphne", "--fd", str(listener.fileno()), "mcpsite.asgi:application"],
-            cwd=ROOT,
-            env=environment,
-            pass_fds=[listener.fileno()],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        try:
-            urllib.request.urlopen(f"http://{host}/healthz", timeout=START_SECONDS).close()
-        except OSError as error:
-            pytest.fail(f"The shop does not answer ({error}):\n{log.read_text()}")
-        yield f"http://{host}/mcp"
-    finally:
-        process.terminate()
-        try:
-            process.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        subprocess.run(command, cwd=ROOT, env=shop.environment(), check=True, capture_output=True)
+    with shop:
+        yield shop.url
 
 
 # The clients
@@ -133,7 +101,14 @@ def python_1x() -> Path:
 
     def install(folder: Path) -> None:
         run_installer(sys.executable, "-m", "venv", folder, folder=folder)
-        pip = [folder / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        pip: list[str | Path] = [
+            folder / "bin/python",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+        ]
         run_installer(*pip, PYTHON_1X, folder=folder)
 
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"

@@ -36,7 +36,8 @@ def driver(*command: str, mode: str = "") -> Drive:
 
     async def drive(url: str, *calls: tuple[Any, ...], answer: Any = None, linger: float = 0) -> Report:
         job = {"url": url, "mode": mode, "calls": calls, "answer": answer, "linger": linger * 1000}
-        return json.loads(await finished(*command, json.dumps(job)))
+        report: Report = json.loads(await finished(*command, json.dumps(job)))
+        return report
 
     return drive
 

@@ -34,7 +34,7 @@ Command = Callable[..., Awaitable[Any]]
 
 @pytest.fixture(params=["legacy", "modern"])
 def era(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture

@@ -6,56 +6,25 @@ no such tool meets that, too. These checks call the tools again, and count as pa
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
+import asyncio
 from typing import Any
 
 from tests.conformance.summary import Check
+from tests.support.cluster.client import META, SESSIONLESS, Client
 
 SCENARIO = "server-stateless"
-SPEC = "2026-07-28"
-META = "io.modelcontextprotocol"
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+SPEC = SESSIONLESS
+WANTED = {"test_streaming_elicitation": "notifications/progress", "test_logging_tool": "notifications/message"}
 
 
-def messages(body: str) -> list[dict[str, Any]]:
-    """Return the JSON-RPC messages of an answer, be it JSON or an event stream."""
-    if body.startswith("{"):
-        return [json.loads(body)]
-    data = [line.removeprefix("data:").strip() for line in body.splitlines() if line.startswith("data:")]
-    return [json.loads(text) for text in data if text]
-
-
-def request(url: str, tool: str) -> urllib.request.Request:
-    """Return the call of a tool without arguments, by a client that wants progress and log messages."""
-    meta = {
-        f"{META}/protocolVersion": SPEC,
-        f"{META}/clientInfo": {"name": "conformance-probe", "version": "1.0"},
-        f"{META}/clientCapabilities": {"elicitation": {}},
-        f"{META}/logLevel": "debug",
-        "progressToken": "probe",
-    }
-    params = {"name": tool, "arguments": {}, "_meta": meta}
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": SPEC,
-        "Mcp-Method": "tools/call",
-        "Mcp-Name": tool,
-    }
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
-    return urllib.request.Request(url, body, headers)  # noqa: S310
-
-
-def call(url: str, tool: str, seconds: float) -> list[dict[str, Any]]:
-    """Call a tool and return the messages that came back, or what came instead."""
+async def call(port: int, tool: str) -> list[dict[str, Any]]:
+    """Call a tool as a client that wants progress and log messages; return what came back, or what went wrong."""
+    meta = {f"{META}/clientCapabilities": {"elicitation": {}}, f"{META}/logLevel": "debug"}
     try:
-        with OPENER.open(request(url, tool), timeout=seconds) as answer:
-            return messages(answer.read().decode())
-    except urllib.error.HTTPError as error:
-        return [{"status": error.code, "body": error.read().decode(errors="replace")}]
-    except (OSError, ValueError) as error:
+        async with Client(port) as client:
+            answer = await client.call_alone(tool, meta=meta)
+            return await answer.messages() if answer.is_stream else [await answer.json()]
+    except (AssertionError, EOFError, OSError, ValueError) as error:
         return [{"problem": repr(error)}]
 
 
@@ -71,10 +40,6 @@ def check(tool: str, wanted: str, answer: list[dict[str, Any]]) -> Check:
     return {"id": f"probe-{tool}", "status": "FAILURE", "errorMessage": problem}
 
 
-def checks(url: str, seconds: float) -> list[Check]:
+def checks(port: int) -> list[Check]:
     """Return the checks on both diagnostic tools."""
-    wanted = {
-        "test_streaming_elicitation": "notifications/progress",
-        "test_logging_tool": "notifications/message",
-    }
-    return [check(tool, method, call(url, tool, seconds)) for tool, method in wanted.items()]
+    return [check(tool, method, asyncio.run(call(port, tool))) for tool, method in WANTED.items()]

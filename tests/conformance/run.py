@@ -1,8 +1,8 @@
 """Run the official MCP conformance suite.
 
-    python -m tests.conformance.run [--url URL | --cluster] [--spec VERSION] [--server NAME] [--through NAME]
+    python -m tests.conformance.run [--cluster] [--spec VERSION] [--server NAME] [--through NAME]
 
-Without --url the fixture is served by daphne and by uvicorn, through Django's view and through the mounted
+The fixture is served by daphne and by uvicorn, through Django's view and through the mounted
 application, and the suite runs against each. With --cluster it is served by three nodes at once, two of daphne and
 one of uvicorn, which share a Redis and get the requests in turn from nginx, with no stickiness. Every scenario must
 pass: warnings, skipped checks and hollow passes (see summary.py) fail the run. Exit status: 0 all passed, 1 not all
@@ -22,21 +22,19 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.conformance import probe, summary
-from tests.conformance.serve import APPLICATIONS, ROOT, SERVERS, SETTINGS, command, environment
+from tests.conformance.serve import APPLICATION, APPLICATIONS, SETTINGS
 from tests.support.cluster.arrangement import Arrangement
+from tests.support.node import SERVERS, Node
 from tests.support.processes import StartError
 
 SUITE = "0.2.0-alpha.12"
@@ -44,8 +42,6 @@ NODE = "24.21.0"
 NODE_AT_LEAST = 22
 NODES = ("daphne", "daphne", "uvicorn")
 SPECS = ("2025-06-18", "2025-11-25", "2026-07-28")
-START_SECONDS = 30
-STOP_SECONDS = 10
 SUITE_SECONDS = 300
 
 
@@ -78,67 +74,26 @@ def node_major(node: str) -> int:
     return int(version[1]) if version else 0
 
 
-def await_answer(url: str, server: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until the URL answers, with whatever status."""
-    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})  # noqa: S310
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            probe.OPENER.open(request, timeout=5).close()
-            return
-        except urllib.error.HTTPError:
-            return
-        except OSError as error:
-            if server and server.poll() is not None:
-                raise CannotRunError(f"the server ended with status {server.returncode}") from error
-            if not server or time.monotonic() > deadline:
-                raise CannotRunError(f"no server answers at {url}: {error}") from error
-        time.sleep(0.05)
+@contextmanager
+def served(server: str, through: str, folder: Path) -> Iterator[int]:
+    """Serve the fixture and yield the port of its MCP endpoint."""
+    with Node(
+        server, settings=SETTINGS, application=f"{APPLICATION}:{through}", name="server", folder=folder
+    ) as node:
+        yield node.port
 
 
 @contextmanager
-def served(server: str, through: str, log: Path) -> Iterator[str]:
-    """Serve the fixture on a free port and yield the URL of its MCP endpoint."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    with log.open("wb") as output:
-        line = command(server, through, port)
-        process = subprocess.Popen(line, cwd=ROOT, env=environment(), stdout=output, stderr=output)
-    try:
-        url = f"http://localhost:{port}/mcp"
-        try:
-            await_answer(url, process)
-        except CannotRunError as error:
-            raise CannotRunError(f"{error}\n{log.read_text()[-3000:]}") from error
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def clustered(through: str, folder: Path) -> Iterator[str]:
-    """Serve the fixture by several nodes behind nginx and yield the URL of their MCP endpoint."""
-    application = f"tests.conformance.fixture.asgi:{through}"
-    try:
-        arrangement = Arrangement(NODES, settings=SETTINGS, application=application, folder=folder).start()
-    except StartError as error:
-        raise CannotRunError(str(error)) from error
-    try:
-        yield f"http://localhost:{arrangement.nginx.port}/mcp"
+def clustered(through: str, folder: Path) -> Iterator[int]:
+    """Serve the fixture by several nodes behind nginx and yield the port of their MCP endpoint."""
+    with Arrangement(NODES, settings=SETTINGS, application=f"{APPLICATION}:{through}", folder=folder) as arrangement:
+        yield arrangement.nginx.port
         turns = Counter(arrangement.nginx.turns)
         shares = ", ".join(f"{node.server} {turns[f'127.0.0.1:{node.port}']}" for node in arrangement.nodes)
         print(f"requests by node: {shares}\n", flush=True)
-    finally:
-        arrangement.stop()
 
 
-def run_spec(suite: list[str], url: str, spec: str, timeout_ms: int, out: Path) -> list[summary.Verdict]:
+def run_spec(suite: list[str], port: int, spec: str, timeout_ms: int, out: Path) -> list[summary.Verdict]:
     """Run the scenarios of one specification version and print a line for each."""
     results = out / spec
     results.mkdir(parents=True)
@@ -147,13 +102,13 @@ def run_spec(suite: list[str], url: str, spec: str, timeout_ms: int, out: Path) 
     started = time.monotonic()
     with log.open("wb") as output:
         try:
-            line = [*suite, "server", "--url", url, *arguments, "-o", str(results)]
+            line = [*suite, "server", "--url", f"http://localhost:{port}/mcp", *arguments, "-o", str(results)]
             subprocess.run(line, stdout=output, stderr=output, timeout=SUITE_SECONDS)
         except subprocess.TimeoutExpired:
             raise CannotRunError(f"the suite did not end within {SUITE_SECONDS} s, see {log}") from None
     found = summary.read_checks(results)
     if spec == probe.SPEC:
-        found.setdefault(probe.SCENARIO, []).extend(probe.checks(url, timeout_ms / 1000))
+        found.setdefault(probe.SCENARIO, []).extend(probe.checks(port))
     try:
         names = summary.scenarios(log.read_text(errors="replace"))
     except summary.IncompleteRunError as error:
@@ -164,12 +119,8 @@ def run_spec(suite: list[str], url: str, spec: str, timeout_ms: int, out: Path) 
     return verdicts
 
 
-def servings(options: argparse.Namespace, out: Path) -> Iterator[tuple[str, Path, AbstractContextManager[str]]]:
+def servings(options: argparse.Namespace, out: Path) -> Iterator[tuple[str, Path, AbstractContextManager[int]]]:
     """Yield what is to be tested: its name, the folder for its logs, and how to have it served."""
-    if options.url:
-        await_answer(options.url)
-        yield options.url, out, nullcontext(options.url)
-        return
     applications = [options.through] if options.through else APPLICATIONS
     servers = [options.server] if options.server else SERVERS
     for through in applications:
@@ -179,7 +130,7 @@ def servings(options: argparse.Namespace, out: Path) -> Iterator[tuple[str, Path
             continue
         for server in servers:
             folder = out / f"{through}-{server}"
-            yield f"{through} served by {server}", folder, served(server, through, folder / "server.log")
+            yield f"{through} served by {server}", folder, served(server, through, folder)
 
 
 def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
@@ -188,19 +139,17 @@ def run_all(options: argparse.Namespace, out: Path) -> list[summary.Verdict]:
     verdicts: list[summary.Verdict] = []
     for name, folder, serving in servings(options, out):
         folder.mkdir(exist_ok=True)
-        with serving as url:
+        with serving as port:
             for spec in [options.spec] if options.spec else SPECS:
                 print(f"== {spec}, {name}", flush=True)
-                verdicts += run_spec(suite, url, spec, options.timeout_ms, folder)
+                verdicts += run_spec(suite, port, spec, options.timeout_ms, folder)
     return verdicts
 
 
 def main() -> int:
     """Run the suite as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--url", help="the MCP endpoint of a server that is already running")
-    where.add_argument("--cluster", action="store_true", help="three nodes behind nginx, sharing a Redis")
+    parser.add_argument("--cluster", action="store_true", help="three nodes behind nginx, sharing a Redis")
     parser.add_argument("--spec", choices=SPECS, help="one specification version, default all")
     parser.add_argument("--server", choices=SERVERS, help="one server, default both")
     parser.add_argument("--through", choices=APPLICATIONS, help="one application, default both")
@@ -209,7 +158,7 @@ def main() -> int:
     out = Path(tempfile.mkdtemp(prefix="mcp-conformance-", dir=os.environ.get("CONF_OUT")))
     try:
         verdicts = run_all(options, out)
-    except CannotRunError as error:
+    except (CannotRunError, StartError) as error:
         print(f"conformance: could not run: {error}", file=sys.stderr)
         return 2
     passed = sum(verdict.passed for verdict in verdicts)

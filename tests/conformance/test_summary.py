@@ -44,59 +44,45 @@ def test_verdict(scenario: str, checks: list[Check], word: str) -> None:
     assert verdict.passed == (word == "ok")
 
 
+def passed(text: str, is_error: bool = False) -> list[Check]:
+    return [made("SUCCESS", {"result": result(text, is_error)})]
+
+
+def listed(**counts: int) -> list[Check]:
+    return [made("SUCCESS", counts)]
+
+
 def polled(status: str) -> list[Check]:
-    return [
-        made("SUCCESS", id="server-sse-priming-event"),
-        made(status, {"receivedToolResponse": True}, id="server-sse-disconnect-resume"),
-    ]
+    resumed = made(status, {"receivedToolResponse": True}, id="server-sse-disconnect-resume")
+    return [made("SUCCESS", id="server-sse-priming-event"), resumed]
+
+
+BODY = [made("SUCCESS", {"responseBody": {"result": result("no", True)}})]
+ERROR_LATER = [made("INFO", {"data": json.dumps({"result": result("no", True)})})]
 
 
 @pytest.mark.parametrize(
     ("scenario", "checks", "word"),
     [
-        ("tools-call-simple-text", [made("SUCCESS", {"result": result(SIMPLE)})], "ok"),
-        ("tools-call-simple-text", [made("SUCCESS", {"result": result("Unknown tool", True)})], "HOLLOW"),
-        ("tools-call-simple-text", [made("SUCCESS", {"result": result("something else")})], "HOLLOW"),
-        ("tools-call-error", [made("SUCCESS", {"result": result("Unknown tool", True)})], "HOLLOW"),
-        (
-            "tools-call-error",
-            [made("SUCCESS", {"result": result(summary.PROOFS["tools-call-error"], True)})],
-            "ok",
-        ),
-        (
-            "tools-call-elicitation",
-            [made("SUCCESS", {"result": result("User response: action=accept, content={}")})],
-            "ok",
-        ),
-        ("tools-call-elicitation", [made("SUCCESS", {"result": result("not supported")})], "HOLLOW"),
-        (
-            "input-required-result-ignore-extra-params",
-            [made("SUCCESS", {"result": result("boom", True)})],
-            "HOLLOW",
-        ),
-        (
-            "input-required-result-ignore-extra-params",
-            [made("SUCCESS", {"result": result("Hello, Alice!")})],
-            "ok",
-        ),
-        ("input-required-result-validate-input", [made("SUCCESS", {"result": result("no", True)})], "ok"),
-        (
-            "http-header-validation",
-            [made("SUCCESS", {"responseBody": {"result": result("no", True)}})],
-            "HOLLOW",
-        ),
+        ("tools-call-simple-text", passed(SIMPLE), "ok"),
+        ("tools-call-simple-text", passed("Unknown tool", True), "HOLLOW"),
+        ("tools-call-simple-text", passed("something else"), "HOLLOW"),
+        ("tools-call-error", passed("Unknown tool", True), "HOLLOW"),
+        ("tools-call-error", passed(summary.PROOFS["tools-call-error"], True), "ok"),
+        ("tools-call-elicitation", passed("User response: action=accept, content={}"), "ok"),
+        ("tools-call-elicitation", passed("not supported"), "HOLLOW"),
+        ("input-required-result-ignore-extra-params", passed("boom", True), "HOLLOW"),
+        ("input-required-result-ignore-extra-params", passed("Hello, Alice!"), "ok"),
+        ("input-required-result-validate-input", passed("no", True), "ok"),
+        ("http-header-validation", BODY, "HOLLOW"),
         ("server-sse-polling", polled("SUCCESS"), "ok"),
         ("server-sse-polling", polled("INFO"), "HOLLOW"),
         ("server-sse-polling", polled("WARNING"), "WARN"),
-        (
-            "server-sse-polling",
-            [*polled("SUCCESS"), made("INFO", {"data": json.dumps({"result": result("no", True)})})],
-            "HOLLOW",
-        ),
-        ("tools-list", [made("SUCCESS", {"toolCount": 0})], "HOLLOW"),
-        ("tools-list", [made("SUCCESS", {"toolCount": 3})], "ok"),
-        ("resources-list", [made("SUCCESS", {"resourceCount": 0})], "HOLLOW"),
-        ("prompts-list", [made("SUCCESS", {"promptCount": 0})], "HOLLOW"),
+        ("server-sse-polling", [*polled("SUCCESS"), *ERROR_LATER], "HOLLOW"),
+        ("tools-list", listed(toolCount=0), "HOLLOW"),
+        ("tools-list", listed(toolCount=3), "ok"),
+        ("resources-list", listed(resourceCount=0), "HOLLOW"),
+        ("prompts-list", listed(promptCount=0), "HOLLOW"),
     ],
 )
 def test_a_pass_must_prove_something(scenario: str, checks: list[Check], word: str) -> None:
@@ -124,12 +110,7 @@ def test_scenarios_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     "log",
-    [
-        "",
-        LOG.replace("SUMMARY", "?"),
-        LOG.replace("(2 scen", "(3 scen"),
-        LOG.replace("Running scenario", "?"),
-    ],
+    ["", LOG.replace("SUMMARY", "?"), LOG.replace("(2 scen", "(3 scen"), LOG.replace("Running scenario", "?")],
     ids=["empty", "no summary", "one missing", "none ran"],
 )
 def test_an_incomplete_run_is_no_result(log: str) -> None:
@@ -169,10 +150,3 @@ def test_a_diagnostic_tool_must_do_its_work(answer: list[dict[str, Any]], status
     checks = [made("SUCCESS"), probe.check("test_logging_tool", "notifications/message", answer)]
     assert checks[-1]["status"] == status
     assert summary.judge("server-stateless", checks).passed == (status == "SUCCESS")
-
-
-def test_messages_of_json_and_of_an_event_stream() -> None:
-    message = {"jsonrpc": "2.0", "id": 1, "result": {}}
-    text = json.dumps(message)
-    assert probe.messages(text) == [message]
-    assert probe.messages(f": hello\r\nid: 1\r\ndata:\r\n\r\nevent: message\r\ndata: {text}\r\n\r\n") == [message]

@@ -20,22 +20,22 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
     asked: list[str] = []
     logs: list[str] = []
 
-    async def answer(_context: object, question: types.ElicitRequestParams) -> types.ElicitResult:
-        asked.append(question.message)
+    async def answer(context: object, params: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(params.message)
         if job["answer"] == "throw":
             raise ValueError("the handler failed")
         return types.ElicitResult(**job["answer"])
 
-    async def log(message: types.LoggingMessageNotificationParams) -> None:
-        logs.append(str(message.data))
+    async def log(params: types.LoggingMessageNotificationParams) -> None:
+        logs.append(str(params.data))
 
     async def call(client: Client, name: str, arguments: dict[str, Any], given_up: str = "") -> dict[str, Any]:
         """Make a call; it is given up: "cancel" at its first progress, "time out" while it goes on."""
-        progress: list[Any] = []
+        steps: list[Any] = []
         logs.clear()
 
-        async def on_progress(done: float, total: float | None, message: str | None) -> None:
-            progress.append([done, total, message])
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            steps.append([progress, total, message])
             if given_up == "cancel":
                 asyncio.get_running_loop().call_soon(scope.cancel)
 
@@ -46,10 +46,10 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
                     name, arguments, read_timeout_seconds=patience, progress_callback=on_progress
                 )
             if scope.cancelled_caught:
-                return {"error": "cancelled", "progress": progress}
+                return {"error": "cancelled", "progress": steps}
         except MCPError as error:
-            return {"error": error.error.message, "progress": progress}
-        return {**result.model_dump(by_alias=True), "progress": progress, "logs": list(logs)}
+            return {"error": error.error.message, "progress": steps}
+        return {**result.model_dump(by_alias=True), "progress": steps, "logs": list(logs)}
 
     async with Client(
         job["url"],
@@ -62,7 +62,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
             await client.set_logging_level("info")
         resource = await client.read_resource("shop://products/mug-blue")
         prompt = await client.get_prompt("order_summary", {"number": "SO-1001"})
-        return {
+        report = {
             "protocol": client.protocol_version,
             "server": client.server_info and client.server_info.name,
             "tools": [tool.name for tool in (await client.list_tools()).tools],
@@ -71,12 +71,13 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
                 found.uri_template for found in (await client.list_resource_templates()).resource_templates
             ],
             "prompts": [found.name for found in (await client.list_prompts()).prompts],
-            "resource": resource.contents[0].text,
-            "prompt": prompt.messages[0].content.text,
+            "resource": getattr(resource.contents[0], "text", ""),
+            "prompt": getattr(prompt.messages[0].content, "text", ""),
             "calls": [await call(client, *each) for each in job["calls"]],
             "asked": asked,
-            "lingered": await asyncio.sleep(job["linger"] / 1000),  # to see what the transport does by itself
         }
+        await asyncio.sleep(job["linger"] / 1000)  # to see what the transport does by itself
+        return report
 
 
 print(json.dumps(asyncio.run(run(json.loads(sys.argv[1])))))
