@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import redis
 
+from tests.garbage.stage import Stage, stage
 from tests.support.redis.server import RedisServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture
+def store(server: RedisServer) -> Iterator[redis.Redis]:
+    """Connect as somebody who may do everything, to an empty Redis."""
+    with redis.Redis.from_url(server.admin_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+async def made(server: RedisServer, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    async with stage(server, monkeypatch) as made:
+        yield made

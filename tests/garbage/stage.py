@@ -78,15 +78,14 @@ class Stage:
 
     async def check_others(self) -> None:
         """A tenant of whom nothing is broken is served by both nodes, whose inboxes are read."""
-        there = {"endpoint": self.two}
         bob = SessionClient(self.one, user="bob")
         await bob.open()
-        assert (await bob.request("ping", **there)).status == 200
-        assert (await self.bob.request("ping", **there)).status == 200
+        assert (await bob.request("ping", endpoint=self.two)).status == 200
+        assert (await self.bob.request("ping", endpoint=self.two)).status == 200
         assert text_of((await bob.call("add", {"a": 1, "b": 2})).json) == "3"
         await self._check_resuming(bob)
         await self._check_inbox(bob)
-        assert (await bob.delete(**there)).status == 204
+        assert (await bob.delete(endpoint=self.two)).status == 204
         assert (await bob.request("ping")).status == 404
         for endpoint in (self.one, self.two):
             assert await endpoint.why_not_ready() == ""

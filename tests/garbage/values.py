@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
-
-import redis
 
 __all__ = ["Put", "odd_contents", "of_each_type"]
 
-Put = Callable[[redis.Redis, str], Any]
+Put = Callable[[Any, str], Any]
 """Puts something under a key that is free."""
 
 LONG = "x" * 1_000_000
@@ -50,16 +49,24 @@ def odd_contents(kind: str, real: Any) -> Iterator[tuple[str, Put]]:
         yield name, _odd(kind, real, text)
     if kind == "zset":
         yield "scores", lambda store, key: store.zadd(key, {str(score): score for score in SCORES})
-        members = [member for member, _ in real or [(b"garbage", 0)]]
+        known = [member for member, _ in real or [(b"garbage", 0)]]
         for score in SCORES:
-            yield f"score {score}", lambda store, key, score=score: store.zadd(key, dict.fromkeys(members, score))
+            yield f"score {score}", partial(_put_scores, scores=dict.fromkeys(known, score))
     if kind == "hash":
         yield "no member", lambda store, key: store.hset(key, "unknown", "x")
         for name, members in _changed_json(real or {}):
-            yield name, lambda store, key, members=members: store.hset(key, mapping=members)
+            yield name, partial(_put_hash, members=members)
     if kind == "stream":
         yield "no member", lambda store, key: store.xadd(key, {"unknown": "x"})
         yield "far ahead", lambda store, key: store.xadd(key, {"m": "{}", "method": "a", "uri": "b"}, id="9" * 15)
+
+
+def _put_scores(store: Any, key: str, scores: dict[Any, float]) -> None:
+    store.zadd(key, scores)
+
+
+def _put_hash(store: Any, key: str, members: dict[bytes, Any]) -> None:
+    store.hset(key, mapping=members)
 
 
 def _odd(kind: str, real: Any, text: str | bytes) -> Put:
@@ -94,10 +101,8 @@ def _changed_json(real: dict[bytes, bytes]) -> Iterator[tuple[str, dict[bytes, A
         for name in known:
             for number, wrong in enumerate(WRONG):
                 yield f"{field!r} {name} {number}", {**real, field: json.dumps({**known, name: wrong})}
-            yield (
-                f"{field!r} without {name}",
-                {**real, field: json.dumps({k: v for k, v in known.items() if k != name})},
-            )
+            others = {key: value for key, value in known.items() if key != name}
+            yield f"{field!r} without {name}", {**real, field: json.dumps(others)}
     for field in real:
         for name, text in TEXTS.items():
             yield f"{field!r} {name}", {**real, field: text}

@@ -44,11 +44,12 @@ async def body_bytes(stage: Stage) -> Answer:
 
 
 @case("JSON values in a body, counted before it is decoded", POLICY.max_request_values)
-async def values(stage: Stage) -> Answer:
+async def body_values(stage: Stage) -> Answer:
     most = POLICY.max_request_values
     # The message, its parameters, their arguments and its `_meta` take some.
     assert (await stage.client.request("ping", {"a": [0] * (most - 20)})).status == 200
-    for value in ({}, [], 0, "", None, {"a": {}}):
+    values: tuple[Any, ...] = ({}, [], 0, "", None, {"a": {}})
+    for value in values:
         too_many = {"name": "add", "arguments": {"a": [value] * most}}
         for params in (too_many, {"name": "add", "_meta": {"a": [value] * most}}, {"other": [value] * most}):
             answer = await in_both_eras(stage, "tools/call", params)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mcp_transport.auth.claims import MAX_TOKEN_LENGTH
@@ -11,9 +13,9 @@ from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol import origin
 from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES, MAX_LIST
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.http import MAX_HTTP_METHOD, HTTPRequest
+from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.session import MAX_SESSION_ID
-from tests.limits.cases import Stage, case, tested_by
+from tests.limits.cases import Stage, case
 from tests.support.client import Answer, request, send
 
 PING = request("ping")
@@ -22,10 +24,12 @@ METHODS = ("GET", "DELETE", "OPTIONS", "PUT", "POST")
 
 async def refused(stage: Stage, extra: list[tuple[str, str]]) -> Answer:
     """Send the same headers with each method, without and with a session; all are refused alike."""
+    foreign = {"host": "evil.example", "origin": "https://evil.example"}
+    clients: list[dict[str, str | None]] = [{}, {**stage.client.headers}, {**foreign}]
     answers = [
         await send(stage.endpoint, method, PING, headers=headers, extra_lines=extra)
         for method in METHODS
-        for headers in ({}, stage.client.headers, {"host": "evil.example", "origin": "https://evil.example"})
+        for headers in clients
     ]
     assert {answer.status for answer in answers} == {431}
     return answers[-1]
@@ -64,7 +68,10 @@ async def lists(stage: Stage) -> Answer:
     assert (await stage.client.post(PING, headers={"accept": longest + ","})).status == 431
     long_type = "application/json" + ";" * MAX_LIST
     assert (await stage.client.post(PING, headers={"content-type": long_type})).status == 431
-    asked = {"access-control-request-headers": "mcp-param-a," * 100, "origin": "http://localhost"}
+    asked: dict[str, str | None] = {
+        "access-control-request-headers": "mcp-param-a," * 100,
+        "origin": "http://localhost",
+    }
     return await send(stage.endpoint, "OPTIONS", headers=asked)
 
 
@@ -81,15 +88,14 @@ async def host(stage: Stage) -> Answer:
 async def session_id(stage: Stage) -> Answer:
     for method in ("GET", "DELETE", "POST"):
         for length in (MAX_SESSION_ID, MAX_SESSION_ID + 1, 5000):
-            headers = {"mcp-session-id": "a" * length}
-            answer = await send(stage.endpoint, method, PING, headers=headers)
+            answer = await send(stage.endpoint, method, PING, headers={"mcp-session-id": "a" * length})
             assert answer.status == 404
     return answer
 
 
 @case("a bearer token (`jwt`, `introspection`)", MAX_TOKEN_LENGTH)
 async def bearer_token(stage: Stage) -> None:
-    common = {"issuer": "https://auth.example.com", "audience": "https://shop.example.com"}
+    common: dict[str, Any] = {"issuer": "https://auth.example.com", "audience": "https://shop.example.com"}
     judges = (
         JWTAuthenticator(secret="s" * 32, **common),
         IntrospectionAuthenticator(url="https://auth.example.com/introspect", token="t", **common),
@@ -98,11 +104,3 @@ async def bearer_token(stage: Stage) -> None:
     for judge in judges:
         with pytest.raises(InvalidCredentials, match="too long"):
             await judge.authenticate(HTTPRequest(method="POST", headers=headers))
-
-
-tested_by(
-    "an HTTP method, as far as it is looked at and repeated",
-    MAX_HTTP_METHOD,
-    "tests/adapters/test_asgi.py",
-    "test_a_long_method_is_repeated_in_part",
-)

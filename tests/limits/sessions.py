@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcp_transport import context
 from mcp_transport.backends.local import _MAX_CANCELS
-from mcp_transport.engine.expiry import _EVERY
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
-from mcp_transport.engine.sessionful.rescue import _MOST_RERUNS
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from mcp_transport.protocol.policy import Policy
-from tests.limits.cases import Stage, case, tested_by
-from tests.support.client import Answer, SessionClient, later, settle
+from tests.limits.cases import Stage, case
+from tests.support.client import Answer, SessionClient, later
+from tests.support.clock import settle
 
 POLICY = Policy()
 
@@ -126,53 +124,3 @@ async def finished_stream(stage: Stage) -> Answer:
     assert await again.messages()
     await stage.clock.advance(POLICY.stream_keep + 1)
     return await stage.client.get(first.id)
-
-
-_STREAMS = "tests/backends/contract_streams.py"
-_OPERATORS = "tests/backends/contract_operators.py"
-_STATE = "tests/django/test_session_state.py"
-
-tested_by("values that tools keep in a session", context.MAX_VALUES, _STATE, "test_state_has_room_for_so_many_values")
-tested_by("such a value", context.MAX_VALUE_BYTES, _STATE, "test_value_has_room_for_so_many_bytes")
-tested_by(
-    "requests that operators can look back on",
-    POLICY.session_history,
-    _OPERATORS,
-    "test_history_is_short_and_ends_with_its_session",
-)
-tested_by(
-    "events of a stream that can be replayed",
-    POLICY.stream_max_events,
-    _STREAMS,
-    "test_the_oldest_events_go_by_count_and_are_counted",
-)
-tested_by(
-    "bytes of a stream that can be replayed",
-    POLICY.stream_max_bytes,
-    _STREAMS,
-    "test_the_oldest_events_go_by_bytes_and_are_counted",
-)
-tested_by(
-    "events that wait for a slow socket in memory",
-    POLICY.stream_queue,
-    "tests/engine/test_slow_clients.py",
-    "test_a_slow_client_gets_everything_and_does_not_hold_up_the_handler",
-)
-tested_by(
-    "the time a client takes to accept a piece of a stream (ASGI mount; not daphne)",
-    POLICY.write_timeout,
-    "tests/adapters/test_exchanges.py",
-    "test_server_gives_up_a_client_that_does_not_read",
-)
-tested_by(
-    "runs of a `durable` call whose nodes were lost",
-    _MOST_RERUNS + 1,
-    "tests/cluster/test_durable.py",
-    "test_a_call_that_ends_its_process_ends_two",
-)
-tested_by(
-    "the time that calls outlast their session",
-    _EVERY,
-    "tests/engine/test_session_expiry.py",
-    "test_calls_end_whose_client_has_left",
-)

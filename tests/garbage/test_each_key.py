@@ -6,29 +6,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 import redis
 
 from mcp_transport.protocol.session import session_key
-from tests.garbage.stage import Stage, stage
+from tests.garbage.stage import Stage
 from tests.garbage.values import odd_contents, of_each_type
 from tests.support.redis.keys import documented, key_pattern
-from tests.support.redis.server import RedisServer
 
 BACKUP: Final = "mcp:backup"
 # Only the node that they belong to reads these, and has them right again by itself.
 MENDED: Final = ("mcp:{in:N}:q", "mcp:{in:N}:b", "mcp:{in:N}:own", "mcp:{in:N}:lease", "mcp:{in:N}:sweep")
 # In the short form some of what can be wrong with the content of a key is tried, in the long one all of it.
 SOME: Final = 1 if os.environ.get("MCP_GARBAGE") == "all" else 11
-
-
-@pytest.fixture
-def store(server: RedisServer) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server.admin_url) as client:
-        yield client
 
 
 def key_of(name: str, made: Stage, store: redis.Redis) -> str:
@@ -38,7 +30,7 @@ def key_of(name: str, made: Stage, store: redis.Redis) -> str:
     found = sorted(key.decode() for key in store.scan_iter() if key_pattern(name).fullmatch(key.decode()))
     mine = [key for key in found if session_key(made.ann.session_id) in key]
     assert found, name
-    return (mine or found)[0]
+    return str((mine or found)[0])
 
 
 def read(store: redis.Redis, key: str) -> Any:
@@ -54,28 +46,25 @@ def read(store: redis.Redis, key: str) -> Any:
 
 
 @pytest.mark.parametrize("name", documented())
-async def test_what_is_no_value_of_ours_costs_one_record(
-    name: str, server: RedisServer, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with stage(server, monkeypatch) as made:
-        key, kind = key_of(name, made, store), {"sorted set": "zset"}.get(documented()[name], documented()[name])
-        was_there, real = store.exists(key), read(store, key)
-        odd = list(odd_contents(kind, real))
-        for what, put in [*of_each_type(kind), *odd[:2], *odd[2::SOME]]:
-            try:
-                if was_there and store.exists(key):
-                    store.rename(key, BACKUP)
-                store.delete(key)
-                put(store, key)
-                await made.beat()
-                await made.check_owner()
-                await made.check_others()
-                await made.check_operators()
-                store.delete(key)
-                if store.exists(BACKUP) and name not in MENDED:
-                    store.rename(BACKUP, key)
-                store.delete(BACKUP)
-                await made.check_all_is_as_before()
-            except BaseException as error:
-                error.add_note(f"{name} ({key}): {what}")
-                raise
+async def test_what_is_no_value_of_ours_costs_one_record(name: str, store: redis.Redis, made: Stage) -> None:
+    key, kind = key_of(name, made, store), {"sorted set": "zset"}.get(documented()[name], documented()[name])
+    was_there, real = store.exists(key), read(store, key)
+    odd = list(odd_contents(kind, real))
+    for what, put in [*of_each_type(kind), *odd[:2], *odd[2::SOME]]:
+        try:
+            if was_there and store.exists(key):
+                store.rename(key, BACKUP)
+            store.delete(key)
+            put(store, key)
+            await made.beat()
+            await made.check_owner()
+            await made.check_others()
+            await made.check_operators()
+            store.delete(key)
+            if store.exists(BACKUP) and name not in MENDED:
+                store.rename(BACKUP, key)
+            store.delete(BACKUP)
+            await made.check_all_is_as_before()
+        except BaseException as error:
+            error.add_note(f"{name} ({key}): {what}")
+            raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from io import StringIO
 from typing import Any
 
@@ -15,7 +14,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from mcp_transport.protocol.session import session_key
-from tests.garbage.stage import Stage, stage
+from tests.garbage.stage import Stage
 from tests.garbage.values import Put, odd_contents, of_each_type
 from tests.support.redis.server import RedisServer
 from tests.support.visits import LIST, elsewhere
@@ -23,12 +22,6 @@ from tests.support.visits import LIST, elsewhere
 pytestmark = pytest.mark.urls("tests.garbage.urls")
 API = "/mcp-api/"
 PUTS: list[tuple[str, Put]] = [*of_each_type(""), *list(odd_contents("string", None))[:4]]
-
-
-@pytest.fixture
-async def made(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    async with stage(server, monkeypatch) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,163 @@
+"""Limits whose tests stand with what they limit: in no file twice, so the name of the test is enough to find it."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+from mcp_transport import context, signals
+from mcp_transport.api.base import _MAX_BODY
+from mcp_transport.auth import fetching, introspection
+from mcp_transport.backends.redis.membership import _LONGEST_PAUSE
+from mcp_transport.contrib.audit.values import MAX_ARGUMENT_BYTES
+from mcp_transport.engine.body import _FREE
+from mcp_transport.engine.budget import _FOR_ANONYMOUS
+from mcp_transport.engine.expiry import _EVERY
+from mcp_transport.engine.sessionful.rescue import _MOST_RERUNS
+from mcp_transport.kernel import arguments, events, handlers, invalid, limits
+from mcp_transport.protocol.address import _MOST_HOPS
+from mcp_transport.protocol.http import MAX_HTTP_METHOD
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.supervision import _LOG_AGAIN
+from tests.limits.cases import tested_by
+
+POLICY = Policy()
+MOST_QUESTIONS = signature(introspection.IntrospectionAuthenticator).parameters["max_questions"].default
+
+# -- requests
+
+tested_by(
+    MAX_HTTP_METHOD,
+    "an HTTP method, as far as it is looked at and repeated",
+    "test_a_long_method_is_repeated_in_part",
+)
+tested_by(
+    limits.MAX_VALUES,
+    "JSON values in parameters of MCP's own methods, without `arguments` and `requestState`",
+    "test_parameters_beyond_a_limit_are_refused_at_once",
+)
+tested_by(
+    limits._MAX_BYTES, "such a parameter besides those above", "test_parameters_beyond_a_limit_are_refused_at_once"
+)
+tested_by(
+    invalid._MOST_BUILT,
+    "wrong items of arguments that are listed",
+    "test_of_more_errors_than_can_be_listed_the_first_is_named",
+)
+tested_by(
+    arguments._MOST_PARSED,
+    "commas and brackets in texts of a call that are read as JSON",
+    "test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text",
+)
+tested_by(_MAX_BODY, "the body of a request to the REST API", "test_odd_body_is_refused")
+
+# -- results
+
+tested_by(
+    POLICY.max_result_bytes,
+    "a result, as the response that is sent",
+    "test_a_result_that_is_too_large_is_a_tool_error",
+)
+tested_by(
+    POLICY.max_result_bytes,
+    "what is read of an iterator, a generator or a queryset",
+    "test_what_never_ends_is_read_in_the_thread_as_far_as_a_result_may_go",
+)
+tested_by(
+    POLICY.max_result_bytes,
+    "another message of a call: progress, log, question, notification",
+    "test_a_message_that_is_too_large_fails_where_it_is_sent",
+)
+tested_by(
+    events._MAX_URI,
+    "the URI of a resource that is announced as changed",
+    "test_a_message_that_is_too_large_fails_where_it_is_sent",
+)
+tested_by(
+    handlers._MAX_VALUES,
+    "values of a completion",
+    "test_a_completion_has_a_hundred_values_and_says_how_many_there_are",
+)
+
+# -- sessions and streams
+
+tested_by(context.MAX_VALUES, "values that tools keep in a session", "test_state_has_room_for_so_many_values")
+tested_by(context.MAX_VALUE_BYTES, "such a value", "test_value_has_room_for_so_many_bytes")
+tested_by(
+    POLICY.session_history,
+    "requests that operators can look back on",
+    "test_history_is_short_and_ends_with_its_session",
+)
+tested_by(
+    _MOST_RERUNS + 1, "runs of a `durable` call whose nodes were lost", "test_a_call_that_ends_its_process_ends_two"
+)
+tested_by(_EVERY, "the time that calls outlast their session", "test_calls_end_whose_client_has_left")
+tested_by(
+    POLICY.stream_max_events,
+    "events of a stream that can be replayed",
+    "test_the_oldest_events_go_by_count_and_are_counted",
+)
+tested_by(
+    POLICY.stream_max_bytes,
+    "bytes of a stream that can be replayed",
+    "test_the_oldest_events_go_by_bytes_and_are_counted",
+)
+tested_by(
+    POLICY.stream_queue,
+    "events that wait for a slow socket in memory",
+    "test_a_slow_client_gets_everything_once_and_in_order",
+)
+tested_by(
+    POLICY.write_timeout,
+    "the time a client takes to accept a piece of a stream (ASGI mount; not daphne)",
+    "test_server_gives_up_a_client_that_does_not_read",
+)
+
+# -- processes and memory
+
+tested_by(
+    signals._MOST_WAITING,
+    "events that wait for receivers of signals",
+    "test_what_finds_no_room_is_dropped_with_one_line",
+)
+tested_by(fetching.MAX_BYTES, "answers of an authorization server", "test_callers_are_told_to_come_again")
+tested_by(
+    introspection._MAX_ANSWERS,
+    "tokens whose introspection is remembered",
+    "test_no_more_than_so_many_answers_are_kept",
+)
+tested_by(
+    MOST_QUESTIONS,
+    "questions to an introspection endpoint at a time (`MAX_QUESTIONS` in `OPTIONS`), of an event loop",
+    "test_made_up_tokens_take_no_more_connections_than_there_may_be",
+)
+tested_by(
+    fetching.WAIT_SECONDS,
+    "the time that such a question waits",
+    "test_made_up_tokens_take_no_more_connections_than_there_may_be",
+)
+tested_by(MAX_ARGUMENT_BYTES, "arguments of a call in the audit", "test_long_arguments_become_a_note")
+tested_by(60 / _LOG_AGAIN, "failures of a kind in the log", "test_a_failure_is_logged_with_its_stack_once_a_minute")
+tested_by(
+    _LONGEST_PAUSE,
+    "the pause of a node's task after a failure",
+    "test_pauses_grow_to_a_limit_and_begin_anew_after_success",
+)
+tested_by(
+    POLICY.max_bytes_in_flight,
+    "memory that bodies and what is decoded from them take in a process, as estimated",
+    "test_a_call_holds_memory_until_it_ends",
+)
+tested_by(
+    POLICY.max_bytes_in_flight_per_caller, "what one caller takes of it", "test_one_caller_leaves_room_for_another"
+)
+tested_by(
+    _FOR_ANONYMOUS,
+    "the part of it that callers without credentials take together",
+    "test_callers_without_credentials_leave_a_part_to_those_with_some",
+)
+tested_by(_FREE, "a body that takes nothing of it", "test_a_small_request_is_served_when_nothing_is_left")
+tested_by(
+    _MOST_HOPS,
+    "entries of `X-Forwarded-For` that are looked at",
+    "test_a_long_line_of_trusted_addresses_is_not_walked_to_its_end",
+)
