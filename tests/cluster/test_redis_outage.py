@@ -250,7 +250,7 @@ async def test_standing_still_it_delays_the_log_and_not_the_events(stage: Stage,
 
 
 async def test_an_absence_longer_than_memory_is_told(stage: Stage, caller: Client) -> None:
-    answer = await caller.call("count", {"name": "long", "steps": 3000, "pause": 0.0001})
+    answer = await caller.call("count", {"name": "long", "steps": 3000, "pause": 0.001})
     [first] = await some_events(answer, 1)
     stage.redis.kill()
     during = await some_events(answer, 2999)
