@@ -32,10 +32,11 @@ class Pair:
     def __init__(self, cache: Any, policy: Policy = QUICK) -> None:
         self.here, self.there = RedisBackend(policy, cache), RedisBackend(policy, cache)
         self.told: list[Any] = []
+        self.told_there: list[Any] = []
 
     async def __aenter__(self) -> Pair:
         await self.here.start("here", self.told.append)
-        await self.there.start("there", lambda message: None)
+        await self.there.start("there", self.told_there.append)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -257,3 +258,13 @@ async def test_what_a_dead_node_has_left_and_cannot_be_read_is_left_out(
         await eventually(lambda: store.zrange("mcp:nodes", 0, -1) == [b"here", b"there"])
         assert not store.exists("mcp:{in:dead}:own")
         assert await pair.hears()
+
+
+async def test_of_a_dead_node_that_has_left_nothing_every_node_is_told(
+    server: RedisServer, store: redis.Redis
+) -> None:
+    async with Pair(on(server)) as pair:
+        store.zadd("mcp:nodes", {"dead": 1})
+        await eventually(lambda: NodeLost("dead") in pair.told)
+        await eventually(lambda: NodeLost("dead") in pair.told_there)
+        assert [*pair.told, *pair.told_there].count(NodeLost("dead")) == 2
