@@ -75,7 +75,7 @@ tested_by(
 tested_by(
     handlers._MAX_VALUES,
     "values of a completion",
-    "test_a_completion_has_a_hundred_values_and_says_how_many_there_are",
+    "test_a_hundred_values_are_sent_and_it_is_said_of_how_many",
 )
 
 # -- sessions and streams
@@ -104,7 +104,7 @@ tested_by(
 tested_by(
     POLICY.stream_queue,
     "events that wait for a slow socket in memory",
-    "test_a_slow_client_gets_everything_once_and_in_order",
+    "test_a_slow_client_gets_everything_and_does_not_hold_up_the_handler",
 )
 tested_by(
     POLICY.write_timeout,
