@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.adapters.refusals import ECHO, SINGLES, Single
-from tests.support.requests import INITIALIZE, Session, call, fresh, post, rpc, text
-from tests.support.wire import HOST, Answer, Carrier, Request
+from tests.support.http.answer import Answer
+from tests.support.http.carrier import Carrier
+from tests.support.http.client import open_session, text
+from tests.support.http.messages import INITIALIZE, call, fresh, post, rpc
+from tests.support.http.request import HOST, Request
 
 Play = Callable[[Carrier], Awaitable[None]]
 
@@ -68,7 +71,7 @@ async def initialize_opens_a_session(carrier: Carrier) -> None:
 
 @exchange(streams=False)
 async def call_is_answered_with_json(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     for request in (session.call("add", a=2, b=3), call("add", a=2, b=3)):
         answer = await carrier.send(request)
         assert (answer.status, answer.header("content-type")) == (200, "application/json")
@@ -78,7 +81,7 @@ async def call_is_answered_with_json(carrier: Carrier) -> None:
 
 @exchange(streams=False)
 async def session_state_lasts_from_call_to_call(carrier: Carrier) -> None:
-    session, other = await Session.open(carrier), await Session.open(carrier)
+    session, other = await open_session(carrier), await open_session(carrier)
     assert await text(carrier, session.call("remember", value="tea")) == "kept"
     assert await text(carrier, session.call("recall")) == "tea"
     assert await text(carrier, other.call("recall")) == "nothing"
@@ -86,7 +89,7 @@ async def session_state_lasts_from_call_to_call(carrier: Carrier) -> None:
 
 @exchange(streams=False)
 async def notification_is_accepted_without_a_body(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     answer = await carrier.send(session.notify("notifications/roots/list_changed"))
     assert (answer.status, await answer.read()) == (202, b"")
     assert answer.header("content-type") is None
@@ -94,7 +97,7 @@ async def notification_is_accepted_without_a_body(carrier: Carrier) -> None:
 
 @exchange(streams=False)
 async def deleted_session_is_unknown(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     answer = await carrier.send(session.delete())
     assert (answer.status, await answer.read()) == (204, b"")
     assert (await carrier.send(session.call("echo", text="x"))).status == 404
@@ -109,7 +112,7 @@ async def header_names_have_no_case_and_values_no_blanks_around(carrier: Carrier
         if name != "Host"
     )
     assert await text(carrier, Request(headers=(HOST, *odd), body=ECHO.body)) == "x"
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     spaced = session.call("echo", text="y").setting("mcp-SESSION-id", f"  {session.id}\t")
     assert await text(carrier, spaced) == "y"
 
@@ -141,7 +144,7 @@ async def _steps(carrier: Carrier, answer: Answer, gate: str, first: int, last: 
 
 @exchange()
 async def call_streams_progress_as_it_happens(carrier: Carrier) -> None:
-    for session in (await Session.open(carrier), None):
+    for session in (await open_session(carrier), None):
         gate = fresh()
         request = session.call("count", steps=3, gate=gate) if session else call("count", steps=3, gate=gate)
         answer = await carrier.send(request)
@@ -156,7 +159,7 @@ async def call_streams_progress_as_it_happens(carrier: Carrier) -> None:
 
 @exchange()
 async def get_stream_delivers_changes(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     stream = await carrier.send(session.get())
     _is_a_stream(stream)
     await stream.frame()
@@ -167,7 +170,7 @@ async def get_stream_delivers_changes(carrier: Carrier) -> None:
 
 @exchange()
 async def delete_ends_the_get_stream(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     stream = await carrier.send(session.get())
     await stream.frame()
     assert (await carrier.send(session.delete())).status == 204
@@ -176,13 +179,13 @@ async def delete_ends_the_get_stream(carrier: Carrier) -> None:
 
 @exchange()
 async def broken_stream_is_resumed_by_last_event_id(carrier: Carrier) -> None:
-    session, gate = await Session.open(carrier), fresh()
+    session, gate = await open_session(carrier), fresh()
     answer = await carrier.send(session.call("count", steps=3, gate=gate))
     first = await answer.event()
     assert first is not None
-    await answer.leave()
+    await answer.close()
     assert await text(carrier, call("proceed", gate=gate)) == "open"
-    resumed = await carrier.send(session.get(first[0]))
+    resumed = await carrier.send(session.get(first.id))
     _is_a_stream(resumed)
     await _steps(carrier, resumed, gate, 2, 3)
     assert await resumed.text() == "counted"
@@ -191,7 +194,7 @@ async def broken_stream_is_resumed_by_last_event_id(carrier: Carrier) -> None:
 
 @exchange()
 async def two_streams_of_a_session_do_not_mix(carrier: Carrier) -> None:
-    session, left, right = await Session.open(carrier), fresh(), fresh()
+    session, left, right = await open_session(carrier), fresh(), fresh()
     standing = await carrier.send(session.get())
     answers = [await carrier.send(session.call("count", steps=2, gate=gate)) for gate in (left, right)]
     for step in (1, 2):
@@ -205,7 +208,7 @@ async def two_streams_of_a_session_do_not_mix(carrier: Carrier) -> None:
 
 @exchange()
 async def elicitation_goes_round(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     answer = await carrier.send(session.call("ask"))
     question = await answer.message()
     assert (question["method"], question["params"]["message"]) == ("elicitation/create", "Who?")
@@ -233,7 +236,7 @@ async def _happened(carrier: Carrier, name: str, until: str) -> list[str]:
 async def leaving_a_sessionless_stream_cancels_its_handler(carrier: Carrier) -> None:
     name = fresh()
     answer = await _starts(carrier, call("slow", name=name))
-    await answer.leave()
+    await answer.close()
     assert await _happened(carrier, name, "cancelled") == ["cancelled", "started"]
 
 
@@ -249,15 +252,15 @@ async def leaving_before_the_answer_begins_cancels_a_sessionless_handler(carrier
 @exchange()
 async def leaving_a_session_call_leaves_its_handler_alone(carrier: Carrier) -> None:
     for is_silent in (False, True):
-        session, name, later = await Session.open(carrier), fresh(), fresh()
+        session, name, later = await open_session(carrier), fresh(), fresh()
         if is_silent:  # its answer has not begun
             waiting = asyncio.ensure_future(carrier.send(session.call("silent", name=name)))
             assert await _happened(carrier, name, "started") == ["started"]
             await carrier.abandon(waiting)
         else:
-            await (await _starts(carrier, session.call("slow", name=name))).leave()
+            await (await _starts(carrier, session.call("slow", name=name))).close()
         # The server has dealt with the first leaving when it has dealt with a later one.
-        await (await _starts(carrier, call("slow", name=later))).leave()
+        await (await _starts(carrier, call("slow", name=later))).close()
         assert "cancelled" in await _happened(carrier, later, "cancelled")
         assert await text(carrier, call("proceed", gate=name)) == "open"
         assert await _happened(carrier, name, "finished") == ["finished", "started"]
@@ -265,11 +268,11 @@ async def leaving_a_session_call_leaves_its_handler_alone(carrier: Carrier) -> N
 
 @exchange()
 async def leaving_a_get_stream_lets_it_go(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     stream = await carrier.send(session.get())
     await stream.frame()
     assert await text(carrier, call("held", session_id=session.id)) == "1"
-    await stream.leave()
+    await stream.close()
     async with asyncio.timeout(5):
         while await text(carrier, call("held", session_id=session.id)) != "0":
             continue  # each look is a request: the server has had its turn
@@ -293,7 +296,7 @@ async def connection_is_kept_for_further_requests(carrier: Carrier) -> None:
 
 @exchange(connection=True)
 async def connection_is_kept_after_a_stream(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     line = await carrier.connect()
     for request in (session.call("chatter"), call("chatter"), ECHO):
         await line.write(request.encoded())

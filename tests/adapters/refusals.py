@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.support.requests import Session, alone, call, post, rpc
-from tests.support.wire import HOST, Request
+from tests.support.http.messages import Session, alone, call, post, rpc
+from tests.support.http.request import HOST, Request
 
 ECHO = call("echo", text="x")
 _LARGE = b" " * 20_000

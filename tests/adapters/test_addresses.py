@@ -13,11 +13,11 @@ from django.test import Client, override_settings
 
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.session import session_key
-from tests.support.inprocess import Visit, scope_of
-from tests.support.requests import INITIALIZE, post
+from tests.support.http.inprocess import Visit, scope_of
+from tests.support.http.messages import INITIALIZE, post
+from tests.support.http.request import BOTH
 from tests.support.served import InProcess, application
 from tests.support.site import settings as site
-from tests.support.wire import BOTH
 
 PROXY, CLIENT, MADE_UP = "127.0.0.1", "203.0.113.9", "198.51.100.7"
 LINES = (("X-Forwarded-For", f"{MADE_UP}, {CLIENT}"), ("X-Forwarded-For", "10.0.0.2:4711"))

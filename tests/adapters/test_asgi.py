@@ -16,11 +16,14 @@ from django.test import override_settings
 from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
 from tests.adapters.refusals import ECHO, SINGLES
-from tests.support.inprocess import Message, Visit, scope_of
-from tests.support.requests import Session, call, fresh, text
+from tests.support.http.answer import PATIENCE
+from tests.support.http.carrier import Carrier
+from tests.support.http.client import open_session, text
+from tests.support.http.inprocess import Message, Visit, scope_of
+from tests.support.http.messages import call, fresh
+from tests.support.http.request import HOST, Request
 from tests.support.served import InProcess, application
 from tests.support.site import settings as site
-from tests.support.wire import HOST, PATIENCE, Carrier, Request
 
 _SHORT = 0.05
 
@@ -169,7 +172,7 @@ async def test_sessionless_stream_that_nobody_reads_ends_and_cancels(
 @pytest.mark.parametrize("stuck_at", [0, 1, 2])
 async def test_session_stream_that_nobody_reads_ends_and_can_be_resumed(carrier: Carrier, stuck_at: int) -> None:
     async with configured(WRITE_TIMEOUT_SECONDS=_SHORT):
-        session, gate = await Session.open(carrier), fresh()
+        session, gate = await open_session(carrier), fresh()
         request = session.call("count", steps=2, gate=gate)
         await ended(visit_whole(request, stuck_at))
         assert await text(carrier, call("held", session_id=session.id)) == "0"
@@ -212,7 +215,7 @@ async def test_server_that_stops_is_not_taken_for_a_client_that_left(
 
 
 async def test_server_that_stops_lets_a_session_stream_go(carrier: Carrier) -> None:
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     begun = visit_whole(session.get())
     await begun.read_head()
     await begun.frame()

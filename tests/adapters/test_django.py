@@ -13,10 +13,10 @@ from django.test import AsyncClient, Client, override_settings
 from django.urls import include, path, reverse
 
 from tests.adapters.refusals import ECHO
-from tests.support.inprocess import Direct
-from tests.support.requests import SESSIONLESS, call
+from tests.support.http.inprocess import Direct
+from tests.support.http.messages import SESSIONLESS, call
+from tests.support.http.request import BOTH, Request
 from tests.support.served import InProcess
-from tests.support.wire import BOTH, Request
 
 _HEADERS = {
     "accept": BOTH,

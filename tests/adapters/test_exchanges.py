@@ -12,10 +12,11 @@ from tests.adapters.deviations import CLOSES, NEVER_WAITS, expected
 from tests.adapters.exchanges import EXCHANGES, Exchange, play_single
 from tests.adapters.refusals import SINGLES
 from tests.support.application_servers import ADAPTERS, ASGI, WSGI
-from tests.support.requests import Session, call, fresh, text
+from tests.support.http.carrier import Carrier
+from tests.support.http.client import open_session, text
+from tests.support.http.messages import call, fresh
 from tests.support.served import Connect, InProcess
 from tests.support.site.prepare import log_in
-from tests.support.wire import Carrier
 
 # Each server makes its scopes alike for the view and for the mount: the view is tried behind two.
 SERVED = [*((server, "mounted") for server in ASGI), ("daphne", "view"), ("uvicorn-httptools", "view")]
@@ -102,7 +103,7 @@ async def test_server_passes_on_the_user_of_a_session_cookie(
     carrier = connect(server, adapter)
     assert await text(carrier, call("whoami").adding(("Cookie", cookie))) == "ann"
     assert await text(carrier, call("whoami")) == "nobody"
-    session = await Session.open(carrier, ("Cookie", cookie))
+    session = await open_session(carrier, ("Cookie", cookie))
     assert await text(carrier, session.call("whoami")) == "ann"
     assert (await carrier.send(session.call("whoami").without("Cookie"))).status == 404
 

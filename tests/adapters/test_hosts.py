@@ -17,9 +17,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.test import Client, RequestFactory, override_settings
 
 from mcp_transport.bootstrap import endpoint
-from tests.support.inprocess import Direct, scope_of
+from tests.support.http.inprocess import Direct, scope_of
+from tests.support.http.request import Request
 from tests.support.served import InProcess, application
-from tests.support.wire import Request
 
 Lines = tuple[tuple[str, str], ...]
 
@@ -88,7 +88,7 @@ async def status_of(direct: Direct, lines: Lines) -> tuple[int, list[str]]:
     """Ask which methods are served: the answer costs nothing, and the host and the origin are judged."""
     answer = await direct.send(Request(method="OPTIONS", headers=lines))
     await answer.read()
-    return answer.status, [name for name, _ in answer.headers if name.lower() == "access-control-allow-origin"]
+    return answer.status, [name for name, _ in answer.lines if name.lower() == "access-control-allow-origin"]
 
 
 by_trust = pytest.mark.parametrize("is_believed", [False, True])

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.http.messages import alone, call
+from tests.support.http.network import Network
+from tests.support.http.request import HOST, Request
 from tests.support.node import Node
-from tests.support.requests import alone, call
-from tests.support.wire import HOST, Network, Request
 
 MEGABYTE = 1024 * 1024
 ADDRESS_SPACE = 640 * MEGABYTE
@@ -74,7 +75,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LimitedNo
 async def attack(server: LimitedNode, tool: str, piece: str, times: int, size: int) -> Counter[int]:
     """Have many large calls wait at once; return how many were answered with which status."""
     large = '{"value":[' + (piece * (size // len(piece.encode())))[:-1] + "]}"
-    small = alone("tools/call", {"name": tool, "arguments": "HERE"}, tool)
+    small = alone("tools/call", {"name": tool, "arguments": "HERE"})
     request = Request(headers=small.headers, body=small.body.replace(b'"HERE"', large.encode()))
 
     async def status() -> int:

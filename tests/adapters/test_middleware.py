@@ -13,11 +13,13 @@ from django.test import override_settings
 
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, REQUEST_HEADERS
 from tests.adapters.exchanges import EXCHANGES
-from tests.support.inprocess import Direct
-from tests.support.requests import Session, alone, call, post, text
+from tests.support.http.answer import Answer
+from tests.support.http.client import open_session, text
+from tests.support.http.inprocess import Direct
+from tests.support.http.messages import alone, call, post
+from tests.support.http.request import HOST, Request
 from tests.support.served import InProcess, application
 from tests.support.site import settings as site
-from tests.support.wire import HOST, Answer, Request
 
 GZIP = "django.middleware.gzip.GZipMiddleware"
 CONDITIONAL = "django.middleware.http.ConditionalGetMiddleware"
@@ -36,7 +38,7 @@ class Taking(Direct):
         if answer.header("content-encoding") == "gzip":
             body = await answer.read()
             assert answer.header("content-length") == str(len(body))
-            answer._text = gzip.decompress(body)
+            answer._text = bytearray(gzip.decompress(body))
         return answer
 
 
@@ -72,21 +74,21 @@ async def test_documents_are_compressed_and_whole(behind: Callable[..., Direct])
     answer = await carrier.send(alone("tools/list", {}).setting("Accept-Encoding", "gzip"))
     assert answer.header("content-encoding") == "gzip"
     body = await answer.read()
-    assert json.loads(gzip.decompress(body))["result"]["tools"]
+    assert json.loads(bytearray(gzip.decompress(body)))["result"]["tools"]
     await carrier.close()
 
 
 @pytest.mark.parametrize("names", [(CONDITIONAL,), (UPDATE, FETCH), (UPDATE, CONDITIONAL, FETCH)])
 async def test_no_answer_comes_from_a_store(behind: Callable[..., Direct], names: tuple[str, ...]) -> None:
     carrier = behind(*names)
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     assert await text(carrier, session.call("recall")) == "nothing"
     assert await text(carrier, session.call("remember", value="tea")) == "kept"
     assert await text(carrier, session.call("recall")) == "tea"
     for _ in range(2):
         stream = await carrier.send(session.get().adding(("If-None-Match", "*")))
         assert (stream.status, stream.header("etag")) == (200, None)
-        await stream.leave()
+        await stream.close()
     assert (await carrier.send(session.delete())).status == 204
     for _ in range(2):
         gone = await carrier.send(session.get().adding(("If-None-Match", "*")))

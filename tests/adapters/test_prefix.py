@@ -22,12 +22,13 @@ from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 from tests.support.application_servers import Server, accidents
-from tests.support.inprocess import Direct, scope_of
-from tests.support.requests import call
+from tests.support.http.inprocess import Direct, scope_of
+from tests.support.http.messages import call
+from tests.support.http.network import Network
+from tests.support.http.request import HOST, Request
 from tests.support.served import InProcess, application
 from tests.support.site import prefixed
 from tests.support.site.prefixed import PREFIX, RESOURCE_URL
-from tests.support.wire import HOST, Network, Request
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CHALLENGE = f'resource_metadata="https://mcp.example{WELL_KNOWN}{PREFIX}/mcp"'

@@ -20,10 +20,12 @@ from mcp_transport import Context, operations, tool
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.protocol.history import Occasion
 from mcp_transport.protocol.session import session_key
+from tests.support.http.answer import PATIENCE, Answer
+from tests.support.http.carrier import Carrier
+from tests.support.http.client import open_session
+from tests.support.http.messages import fresh, rpc
 from tests.support.redis.server import RedisServer
-from tests.support.requests import Session, fresh, rpc
 from tests.support.site import settings as site
-from tests.support.wire import PATIENCE, Answer, Carrier
 
 pytestmark = pytest.mark.parametrize(
     ("adapter", "backend"),
@@ -66,11 +68,11 @@ class Caller:
 
     async def call(self, called: str, /, **arguments: Any) -> None:
         """Open a session and make its first call."""
-        self.session = await Session.open(self.carrier)
+        self.session = await open_session(self.carrier)
         self.answer = await self.carrier.send(self.session.call(called, **arguments))
         first = await self.answer.event()
         assert first is not None
-        self.first, self.last = first, first[0]
+        self.first, self.last = first, first.id
 
     async def rest(self) -> list[dict[str, Any]]:
         """Return what else comes until the stream ends."""
@@ -84,8 +86,8 @@ class Caller:
     async def _messages_of(self, answer: Answer) -> list[dict[str, Any]]:
         messages = []
         while (event := await answer.event()) is not None:
-            self.last = event[0] or self.last
-            messages.append(event[1])
+            self.last = event.id or self.last
+            messages.append(event.message)
         return messages
 
 
@@ -105,7 +107,7 @@ async def begins(caller: Caller) -> str:
 
 async def has_replay(caller: Caller, outcome: dict[str, Any]) -> None:
     """A client that has seen the first event alone gets the outcome, once; then nothing follows."""
-    assert await caller.comes_back(caller.first[0]) == (200, [outcome])
+    assert await caller.comes_back(caller.first.id) == (200, [outcome])
     assert await caller.comes_back(caller.last) == (204, [])
 
 
@@ -137,7 +139,11 @@ async def test_an_outcome_is_replayed_once(
     if called == "slow":
         await caller.carrier.send(caller.session.call("proceed", gate=name))
     elif called == "ask":
-        refusal = {"jsonrpc": "2.0", "id": caller.first[1]["id"], "error": {"code": -32603, "message": "it failed"}}
+        refusal = {
+            "jsonrpc": "2.0",
+            "id": caller.first.message["id"],
+            "error": {"code": -32603, "message": "it failed"},
+        }
         assert (await caller.carrier.send(caller.session.post(refusal))).status == 202
     [outcome] = await caller.rest()
     assert words in json.dumps(outcome)
@@ -180,7 +186,7 @@ async def test_a_question_is_withdrawn_with_its_call_or_session(caller: Caller, 
         assert (await caller.carrier.send(caller.session.delete())).status == 204
     withdrawn, outcome = await caller.rest()
     assert withdrawn["method"] == "notifications/cancelled"
-    assert withdrawn["params"]["requestId"] == caller.first[1]["id"]
+    assert withdrawn["params"]["requestId"] == caller.first.message["id"]
     if by_staff:
         assert outcome["error"]["code"] == -32800
     else:
@@ -260,7 +266,7 @@ async def test_its_log_trimmed(configure: Callable[..., None], caller: Caller) -
 
     await caller.call("talks")
     *_, outcome = await caller.rest()
-    status, [loss, again] = await caller.comes_back(caller.first[0])
+    status, [loss, again] = await caller.comes_back(caller.first.id)
     assert (status, again) == (200, outcome)
     assert loss["params"]["data"].startswith("4 messages of this stream are lost")
     assert await caller.comes_back(caller.last) == (204, [])
@@ -270,10 +276,10 @@ async def test_its_log_trimmed_and_cancelled_by_its_client(configure: Callable[.
     configure(STREAM_MAX_EVENTS=1)
     await caller.call("count", steps=3, gate=(gate := fresh()))
     await caller.carrier.send(caller.session.call("proceed", gate=gate))
-    assert (await caller.answer.event() or ("", {}))[1]["params"]["progress"] == 2
+    assert (await caller.answer.message())["params"]["progress"] == 2
     await caller.carrier.send(caller.session.notify("notifications/cancelled", {"requestId": 1}))
     assert await caller.rest() == []
-    status, [loss] = await caller.comes_back(caller.first[0])
+    status, [loss] = await caller.comes_back(caller.first.id)
     assert (status, loss["method"]) == (200, "notifications/message")
     assert await caller.comes_back(caller.last) == (204, []), "the loss has an id"
 
@@ -284,21 +290,21 @@ async def test_kept_no_longer(configure: Callable[..., None], caller: Caller) ->
     await caller.carrier.send(caller.session.call("proceed", gate=name))
     await caller.rest()
     async with asyncio.timeout(PATIENCE):
-        while (status := (await caller.comes_back(caller.first[0]))[0]) != 400:
+        while (status := (await caller.comes_back(caller.first.id))[0]) != 400:
             assert status in (200, 204), "within the millisecond in which it ended"
 
 
 async def test_polls_are_no_history(caller: Caller) -> None:
     """Who comes back to nothing takes nothing over; who comes back to a stream again and again is told of once."""
     name = await begins(caller)
-    await caller.answer.leave()
+    await caller.answer.close()
     for _ in range(5):
-        answer = await caller.carrier.send(caller.session.get(caller.first[0]))
+        answer = await caller.carrier.send(caller.session.get(caller.first.id))
         assert answer.status == 200
         await answer.frame()
-        await answer.leave()
+        await answer.close()
     await caller.carrier.send(caller.session.call("proceed", gate=name))
-    assert (await caller.comes_back(caller.first[0]))[0] == 200
+    assert (await caller.comes_back(caller.first.id))[0] == 200
     for _ in range(5):
         assert await caller.comes_back(caller.last) == (204, [])
     detail = await operations.look_into(session_key(caller.session.id))

@@ -12,10 +12,12 @@ import pytest
 from mcp_transport.engine.node import Node
 from tests.adapters.refusals import ECHO
 from tests.support.application_servers import WSGI
-from tests.support.inprocess import Synchronous
-from tests.support.requests import INITIALIZE, Session, alone, call, fresh, post, rpc, text
+from tests.support.http.answer import PATIENCE
+from tests.support.http.carrier import Carrier
+from tests.support.http.client import open_session, text
+from tests.support.http.inprocess import Synchronous
+from tests.support.http.messages import INITIALIZE, alone, call, fresh, post, rpc
 from tests.support.served import Connect, InProcess
-from tests.support.wire import PATIENCE, Carrier
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def wsgi(transactional_db: None, in_process: InProcess) -> Carrier:
 
 
 async def test_progress_and_logs_are_dropped(wsgi: Carrier) -> None:
-    session = await Session.open(wsgi)
+    session = await open_session(wsgi)
     for request in (session.call("chatter"), call("chatter")):
         answer = await wsgi.send(request)
         assert (answer.status, answer.header("content-type")) == (200, "application/json")
@@ -40,14 +42,14 @@ async def test_end_of_a_request_is_not_logged_as_the_end_of_a_node(
 
 
 async def test_elicitation_is_refused_clearly(wsgi: Carrier) -> None:
-    session = await Session.open(wsgi)
+    session = await open_session(wsgi)
     outcome = await (await wsgi.send(session.call("ask"))).outcome()
     assert outcome["error"]["code"] == -32600
     assert "elicitation/create cannot be sent: the answer" in outcome["error"]["message"]
 
 
 async def test_what_would_be_a_stream_is_refused(wsgi: Carrier) -> None:
-    session = await Session.open(wsgi)
+    session = await open_session(wsgi)
     listening = alone("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     refused = [(session.get("abc-1"), 405), (listening, 406)]
     refused += [(one.setting("Accept", "text/event-stream"), 406) for one in (ECHO, session.call("echo", text="x"))]
@@ -59,7 +61,7 @@ async def test_what_would_be_a_stream_is_refused(wsgi: Carrier) -> None:
 async def test_sessions_are_served_by_several_threads_at_a_time(wsgi: Carrier) -> None:
     opened = await asyncio.gather(*(wsgi.send(post(INITIALIZE)) for _ in range(8)))
     assert len({answer.header("mcp-session-id") for answer in opened}) == 8
-    session = await Session.open(wsgi)
+    session = await open_session(wsgi)
     requests = [session.call("add", a=number, b=1) for number in range(12)]
     assert await asyncio.gather(*(text(wsgi, item) for item in requests)) == [str(n + 1) for n in range(12)]
     assert (await wsgi.send(session.delete())).status == 204
@@ -76,7 +78,7 @@ async def test_batch_is_answered_as_an_array(wsgi: Carrier) -> None:
 
 @pytest.mark.parametrize("is_deleted", [False, True])
 async def test_call_is_ended_from_another_thread(wsgi: Carrier, is_deleted: bool) -> None:
-    session, name = await Session.open(wsgi), fresh()
+    session, name = await open_session(wsgi), fresh()
     waiting = asyncio.ensure_future(wsgi.send(session.call("silent", name=name)))
     await wsgi.send(call("journal", name=name, until="started"))
     cancel = session.notify("notifications/cancelled", {"requestId": 1})
@@ -90,7 +92,7 @@ async def test_call_is_ended_from_another_thread(wsgi: Carrier, is_deleted: bool
 
 async def test_nothing_of_a_request_is_left(wsgi: Carrier, caplog: pytest.LogCaptureFixture) -> None:
     async def visit() -> None:
-        session = await Session.open(wsgi)
+        session = await open_session(wsgi)
         for request in (session.call("echo", text="x"), session.call("add", a=1, b=1), call("chatter"), ECHO):
             assert (await wsgi.send(request)).status == 200
         assert (await wsgi.send(session.notify("notifications/roots/list_changed"))).status == 202
@@ -124,7 +126,7 @@ def _nodes() -> list[Node]:
 @pytest.mark.parametrize("server", WSGI)
 async def test_servers_keep_a_session_from_thread_to_thread(connect: Connect, server: str) -> None:
     carrier = connect(server, "wsgi")
-    session = await Session.open(carrier)
+    session = await open_session(carrier)
     assert await text(carrier, session.call("remember", value="tea")) == "kept"
     requests = [session.call("recall") for _ in range(6)]
     assert await asyncio.gather(*(text(carrier, item) for item in requests)) == ["tea"] * 6

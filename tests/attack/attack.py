@@ -6,13 +6,12 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.attack.stage import BACKENDS, MIB, SERVERS, AttackedNode, Stage
 from tests.attack.wire import PATIENCE, Seen, ask, matches
-from tests.support.cluster.client import Client
+from tests.support.http.client import Client
 
 PAUSE_SECONDS = 0.5
 PEAK_BYTES = 512 * MIB
@@ -70,14 +69,7 @@ class Scene:
     async def close(self) -> None:
         """Cut the clients' connections."""
         for client in self._clients:
-            cut_all(client)
-
-
-def cut_all(client: Client) -> None:
-    """Leave as a client does that crashes."""
-    for answer in client._answers:
-        with suppress(OSError):  # it is closed already
-            answer.cut()
+            client.cut()
 
 
 Run = Callable[[Scene], Awaitable[None]]

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster.client import SESSIONFUL
+from tests.support.http.messages import SESSIONFUL
 from tests.support.processes import LOOPBACK
 
 BEAT_SECONDS, PING_SECONDS = 0.02, 0.1

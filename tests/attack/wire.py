@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.cluster.client import META, SESSIONLESS, Client, rpc
+from tests.support.http.client import Client
+from tests.support.http.messages import META, SESSIONLESS, rpc
+from tests.support.http.request import BOTH, HOST, Request
 from tests.support.processes import LOOPBACK
-from tests.support.wire import BOTH, HOST, Request
 
 PATIENCE = 15.0
 """Seconds after which a request counts as not answered."""

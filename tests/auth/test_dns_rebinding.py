@@ -17,9 +17,10 @@ import pytest_asyncio
 
 from tests.support import application_servers as servers
 from tests.support.application_servers import ADAPTERS, Server
-from tests.support.requests import INITIALIZE, Session, call, post
+from tests.support.http.messages import INITIALIZE, Session, call, post
+from tests.support.http.network import Network
+from tests.support.http.request import HOST, Request
 from tests.support.site import counting as served
-from tests.support.wire import HOST, Network, Request
 
 pytestmark = pytest.mark.servers
 
@@ -102,7 +103,7 @@ async def refused(wire: Network, request: Request, why: object = None) -> None:
     before, answer = await asked(wire), await wire.send(request)
     body = await answer.read()
     assert answer.status in (400, 403), (why, body)
-    names = {name.lower() for name, _ in answer.headers}
+    names = {name.lower() for name, _ in answer.lines}
     assert not names & {"www-authenticate", "mcp-session-id", "set-cookie"}
     assert answer.header("access-control-allow-origin") in (None, TRUSTED), "a browser keeps it from the page"
     assert served.TOKEN.encode() not in body

@@ -22,9 +22,9 @@ from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, PATIENCE, RESOURCE, AuthServer, request
 from tests.support.clock import FakeClock
-from tests.support.inprocess import Direct
-from tests.support.requests import alone
-from tests.support.wire import Request
+from tests.support.http.inprocess import Direct
+from tests.support.http.messages import alone
+from tests.support.http.request import Request
 
 GOOD, NEW = "a-good-token", "another-good-token"
 

@@ -9,9 +9,10 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
-from tests.support.inprocess import Direct
+from tests.support.http.answer import Answer
+from tests.support.http.inprocess import Direct
+from tests.support.http.request import HOST, Request
 from tests.support.served import application
-from tests.support.wire import HOST, Answer, Request
 
 PATH = "/.well-known/oauth-protected-resource"
 SETTINGS = {

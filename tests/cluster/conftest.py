@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site
 from tests.support.cluster.stage import Stage
+from tests.support.http.client import Client
 from tests.support.processes import MissingProgramError, program
 
 each_way = pytest.mark.parametrize("pair", [(0, 1), (1, 0)], ids=["to-uvicorn", "to-daphne"], indirect=True)

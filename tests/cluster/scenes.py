@@ -7,10 +7,10 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
 from tests.support.node import Node
-from tests.support.wire import PATIENCE
 
 _SCENE_SECONDS = 3 * PATIENCE
 

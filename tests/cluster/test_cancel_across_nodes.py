@@ -8,8 +8,8 @@ import pytest
 
 from mcp_transport.protocol.session import session_key
 from tests.cluster.conftest import each_way
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, rest
+from tests.support.http.client import Client
 
 Pair = tuple[int, int]
 

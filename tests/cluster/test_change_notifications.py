@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import each_way
-from tests.support.cluster.answer import Answer, Event
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, take, until
+from tests.support.http.answer import Event
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 
 Pair = tuple[int, int]
 
@@ -33,7 +34,7 @@ async def subscribe(client: Client, uris: Sequence[str], port: int) -> None:
         assert "result" in await (await client.request("resources/subscribe", {"uri": uri}, port=port)).outcome()
 
 
-async def listen(client: Client, port: int, wanted: dict[str, Any] = ALL) -> Answer:
+async def listen(client: Client, port: int, wanted: dict[str, Any] = ALL) -> SocketAnswer:
     """Open a listen stream and wait until it listens."""
     answer = await client.alone("subscriptions/listen", {"notifications": wanted}, port=port)
     message = await answer.next_message()
@@ -42,7 +43,7 @@ async def listen(client: Client, port: int, wanted: dict[str, Any] = ALL) -> Ans
     return answer
 
 
-async def heard(stream: Answer, count: int) -> list[str]:
+async def heard(stream: SocketAnswer, count: int) -> list[str]:
     """Read so many announcements from a stream."""
     found: list[str] = []
     while len(found) < count:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from mcp_transport.protocol.session import session_key, short_id
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client, calling, rpc
 from tests.support.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, some_events, until
+from tests.support.http.client import Client
+from tests.support.http.messages import calling, rpc
+from tests.support.http.network import SocketAnswer
 from tests.support.node import Node
 
 TWO_CRASHES = 3 * SOON
@@ -50,7 +51,7 @@ async def given_up(stage: Stage, client: Client, name: str) -> str:
     return line
 
 
-async def rest_of(client: Client, stage: Stage, answer: Answer) -> list[dict[str, Any]]:
+async def rest_of(client: Client, stage: Stage, answer: SocketAnswer) -> list[dict[str, Any]]:
     """Read a stream to its end, where need be at a node that lives."""
     events = await events_of(answer, TWO_CRASHES)
     if answer.broken:

@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from mcp_transport.protocol.session import session_key
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, take
+from tests.support.http.client import Client
 
 Pair = tuple[int, int]
 

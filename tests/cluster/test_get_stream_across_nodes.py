@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from tests.cluster.conftest import each_way
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, rest, take, texts, until
+from tests.support.http.client import Client
 
 Pair = tuple[int, int]
 

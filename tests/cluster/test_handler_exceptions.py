@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, rest, result_of
 from tests.support.cluster.site.misbehaving import KINDS
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 
 DRAIN = 1.0
 EXIT = DRAIN + 12.0
@@ -25,7 +25,7 @@ def site(programs: None, request: pytest.FixtureRequest) -> Iterator[Site]:
         yield site
 
 
-async def ended(answer: Answer) -> dict[str, Any]:
+async def ended(answer: SocketAnswer) -> dict[str, Any]:
     """Return the response of a request, which must come."""
     message: dict[str, Any] = (await rest(answer))[-1].message if answer.is_stream else await answer.json()
     return message

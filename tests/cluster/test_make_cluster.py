@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
 from mcp_transport.protocol.session import session_key
-from tests.support.cluster.client import Client
+from tests.support.http.client import Client
 from tests.support.processes import LOOPBACK, ROOT, free_port, is_free
 
 SECONDS = 60

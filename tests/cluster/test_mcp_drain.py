@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage, events_of, some_events, until
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
 from tests.support.processes import ROOT
-from tests.support.wire import PATIENCE
 
 DRAIN = 5.0
 STARTING = 30.0

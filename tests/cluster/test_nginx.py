@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster.client import Client
+from tests.support.http.client import Client
+from tests.support.http.request import HOST, Request
 from tests.support.nginx import Nginx
 from tests.support.processes import LOOPBACK, free_port
-from tests.support.wire import HOST, Request
 
 POST, GET = Request(headers=(HOST,), body=b"{}"), Request(method="GET", headers=(HOST,))
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

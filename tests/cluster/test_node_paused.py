@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.scenes import Catastrophe, Play
-from tests.support.cluster.client import Client, calling, rpc
 from tests.support.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, numbers, some_events
+from tests.support.http.client import Client
+from tests.support.http.messages import calling, rpc
 
 play = Play()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import SOON, Stage, assert_lost, events_of, numbers, some_events, until
+from tests.support.http.client import Client
 from tests.support.processes import start_all, stop_all
 from tests.support.redis.server import RedisServer, form_cluster
 

@@ -11,9 +11,10 @@ import pytest
 
 from tests.cluster.sentinel import Sentinel
 from tests.cluster.switch import Switch
-from tests.support.cluster.answer import Answer, Event
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
+from tests.support.http.answer import Event
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 from tests.support.redis.server import RedisServer
 from tests.support.redis.users import USER
 
@@ -58,7 +59,7 @@ async def test_sentinel_promotes_the_replica_under_running_calls() -> None:
 
 
 @asynccontextmanager
-async def left_behind() -> AsyncIterator[tuple[Stage, RedisServer, Switch, Client, Answer, list[Event]]]:
+async def left_behind() -> AsyncIterator[tuple[Stage, RedisServer, Switch, Client, SocketAnswer, list[Event]]]:
     """Have a call write ninety events more to the master than to the replica."""
     with (
         RedisServer(name="master") as master,

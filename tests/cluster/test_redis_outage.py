@@ -12,9 +12,10 @@ from functools import partial
 import pytest
 
 from mcp_transport.protocol.session import session_key
-from tests.support.cluster.answer import Answer, Event
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
+from tests.support.http.answer import Event
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 from tests.support.node import Node
 from tests.support.redis.server import RedisServer
 
@@ -46,7 +47,7 @@ async def served(client: Client, port: int) -> None:
     assert await answer.text() == "3"
 
 
-async def refused(answer: Answer) -> None:
+async def refused(answer: SocketAnswer) -> None:
     assert answer.status == 503, await answer.read()
     assert int(answer.headers["retry-after"]) > 0
     await answer.read()
@@ -90,7 +91,7 @@ async def test_calls_go_on_and_nothing_is_missing_afterwards(stage: Stage, empty
     assert numbers(await events_of(again)) == list(range(2, 62))
 
 
-async def resumed_at(client: Client, event_id: str, port: int) -> Answer:
+async def resumed_at(client: Client, event_id: str, port: int) -> SocketAnswer:
     """Resume a stream; as a client does, try again while the answer is 503, or 400 before the log is back."""
     deadline = time.monotonic() + QUICKLY
     while (answer := await client.get(event_id, port)).status in (400, 503):
@@ -152,7 +153,7 @@ async def forgotten(stage: Stage, client: Client, delivered: int) -> AsyncIterat
     await served(client, stage.nodes[1].port)
 
 
-async def hearing(client: Client, node: Node, other: Node) -> tuple[Answer, Event]:
+async def hearing(client: Client, node: Node, other: Node) -> tuple[SocketAnswer, Event]:
     """Open a session whose GET stream is at one node, and have a message come there from the other."""
     await client.initialize()
     stream = await client.get(port=node.port)

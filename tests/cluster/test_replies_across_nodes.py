@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, rest, result_of, take
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 
 Pair = tuple[int, int]
 
@@ -19,7 +19,7 @@ SAMPLED = {"role": "assistant", "content": {"type": "text", "text": "written"}, 
 ROOTS = {"roots": [{"uri": "file:///home"}]}
 
 
-async def question(answer: Answer) -> Any:
+async def question(answer: SocketAnswer) -> Any:
     """Return the id of the question that a tool asks on its stream."""
     (event,) = await take(answer, 1)
     assert event.message["method"] in {"elicitation/create", "sampling/createMessage", "roots/list"}

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, rest, result_of, take, until
+from tests.support.http.client import Client
 
 Pair = tuple[int, int]
 

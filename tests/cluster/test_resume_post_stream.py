@@ -7,9 +7,10 @@ import itertools
 import pytest
 
 from tests.cluster.conftest import each_way
-from tests.support.cluster.answer import Answer, Event
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, rest, result_of, take, until
+from tests.support.http.answer import Event
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 
 Pair = tuple[int, int]
 
@@ -26,7 +27,7 @@ def check(events: list[Event], steps: int = STEPS) -> None:
     assert f"counted to {steps}" in result_of(events[-1].message)
 
 
-async def counted(site: Site, client: Client, port: int, steps: int = STEPS) -> tuple[Answer, str]:
+async def counted(site: Site, client: Client, port: int, steps: int = STEPS) -> tuple[SocketAnswer, str]:
     """Call `count` and read the event that tells where to resume."""
     name = site.new_name()
     answer = await client.call("count", {"name": name, "steps": steps}, port=port)

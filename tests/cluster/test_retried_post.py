@@ -6,16 +6,16 @@ import asyncio
 
 import pytest
 
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, rest, result_of, take
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 
 Pair = tuple[int, int]
 
 anywhere = pytest.mark.parametrize("pair", [(0, 1), (1, 0), (0, 0), (1, 1)], indirect=True, ids=str)
 
 
-async def answered(client: Client, answer: Answer, port: int) -> str | None:
+async def answered(client: Client, answer: SocketAnswer, port: int) -> str | None:
     """Return a tool's result: from this answer or, where its stream ended before, from the stream resumed.
 
     None where another response has the stream (ADR 32), which then gets the result.

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, rest, texts
+from tests.support.http.client import Client
 
 Pair = tuple[int, int]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.support.cluster.client import Client, rpc
 from tests.support.cluster.stage import Stage
+from tests.support.http.client import Client
+from tests.support.http.messages import rpc
 
 LIMIT = 5
 CLIENTS = 20

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import LEASE, Stage, events_of, some_events, until
+from tests.support.http.client import Client
 
 TTL = 2.0
 WITHIN = 4 * TTL

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterator
 
 from mcp_transport.protocol.session import session_key
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, take
+from tests.support.http.client import Client
 from tests.support.redis.server import RedisServer
 
 Pair = tuple[int, int]

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site
+from tests.support.http.client import Client
 
 PLAIN, ROTATED, STRICT, IDLE = range(4)
 OLD, NEW = (

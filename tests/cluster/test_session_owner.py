@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client
 from tests.support.cluster.nodes import Site, numbers, rest, result_of, take
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 
 Pair = tuple[int, int]
-Entry = Callable[[Client, int, str, str], Awaitable[Answer]]
+Entry = Callable[[Client, int, str, str], Awaitable[SocketAnswer]]
 
 # What the owner has: a stream of a running call, and a question that waits for its answer.
 ENTRIES: dict[str, Entry] = {
@@ -34,7 +34,7 @@ ENTRIES: dict[str, Entry] = {
 }
 
 
-async def said(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+async def said(answer: SocketAnswer) -> tuple[int, dict[str, str], bytes]:
     """Return everything an answer says, but the time of day."""
     headers = {name: value for name, value in answer.headers.items() if name != "date"}
     return answer.status, headers, await answer.read()
@@ -71,7 +71,14 @@ async def test_another_principal_is_told_what_an_unknown_id_is_told(
 
 
 async def _assert_untouched(
-    site: Site, ann: Client, name: str, running: Answer, asking: Answer, get: Answer, asked: str, pair: Pair
+    site: Site,
+    ann: Client,
+    name: str,
+    running: SocketAnswer,
+    asking: SocketAnswer,
+    get: SocketAnswer,
+    asked: str,
+    pair: Pair,
 ) -> None:
     """Look whether everything goes on for the owner, at both nodes."""
     await (await ann.call("whisper", {"text": "still here"}, port=pair[1])).text()

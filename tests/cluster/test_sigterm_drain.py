@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster.client import Client
 from tests.support.cluster.load import Load
 from tests.support.cluster.stage import Stage, assert_lost, events_of, numbers, some_events, until
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
+from tests.support.http.request import BOTH
 from tests.support.nginx import Nginx
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK
-from tests.support.wire import BOTH, PATIENCE
 
 DRAIN = 2.0
 EXIT = DRAIN + 10.0

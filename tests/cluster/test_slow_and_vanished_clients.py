@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.switch import Switch
-from tests.support.cluster.answer import Event
-from tests.support.cluster.client import Client, calling
 from tests.support.cluster.stage import Stage, events_of, numbers, some_events
+from tests.support.http.answer import Event
+from tests.support.http.client import Client
+from tests.support.http.messages import calling
 from tests.support.node import Node
 
 KEPT = 500

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.soak.watch import resident_kib
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import Stage, until
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 from tests.support.redis.server import RedisServer
 
 SESSIONS, AT_ONCE = 1000, 50
@@ -41,7 +41,7 @@ class Listener:
     def __init__(self, port: int) -> None:
         self.client = Client(port)
         self.numbers: list[int] = []
-        self.answer: Answer | None = None
+        self.answer: SocketAnswer | None = None
         self.reading: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -56,7 +56,7 @@ class Listener:
         await self.answer.next_event(PATIENCE)  # the priming event
         self.reading = asyncio.create_task(self._read(self.answer))
 
-    async def _read(self, answer: Answer) -> None:
+    async def _read(self, answer: SocketAnswer) -> None:
         while (event := await answer.next_event(within=120)) is not None:
             assert event.message["method"] == "notifications/tools/list_changed"
             self.numbers.append(int((event.id or "").rpartition("-")[2]))

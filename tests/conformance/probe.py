@@ -10,7 +10,8 @@ import asyncio
 from typing import Any
 
 from tests.conformance.summary import Check
-from tests.support.cluster.client import META, SESSIONLESS, Client
+from tests.support.http.client import Client
+from tests.support.http.messages import META, SESSIONLESS
 
 SCENARIO = "server-stateless"
 SPEC = SESSIONLESS

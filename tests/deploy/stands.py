@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from tests.deploy.proxies import Proxy
-from tests.support.cluster.client import Client
+from tests.support.http.client import Client
 from tests.support.processes import LOOPBACK
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

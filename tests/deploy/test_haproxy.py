@@ -10,9 +10,10 @@ from mcp_transport.deployment import Deployment, emit
 from mcp_transport.protocol.policy import Policy
 from tests.deploy.proxies import HAProxy
 from tests.deploy.stands import behind, named
-from tests.support.cluster.client import Client
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
+from tests.support.http.request import HOST, Request
 from tests.support.programs import need
-from tests.support.wire import HOST, PATIENCE, Request
 
 GET = Request(method="GET", headers=(HOST,))
 POST = Request(headers=(HOST,), body=b"{}")

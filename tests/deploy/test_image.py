@@ -26,12 +26,12 @@ from mcp_transport import conf
 from mcp_transport.deployment import Deployment, emit, server
 from mcp_transport.deployment.docker import PACKAGES
 from mcp_transport.deployment.values import SERVERS
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import assert_lost, events_of, some_events, until
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
 from tests.support.processes import LOOPBACK, ROOT, free_port, program
 from tests.support.programs import need
 from tests.support.redis.server import RedisServer
-from tests.support.wire import PATIENCE
 
 pytestmark = pytest.mark.slow_deploy
 

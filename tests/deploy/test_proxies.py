@@ -14,12 +14,14 @@ from websockets.asyncio.client import connect
 from mcp_transport.protocol.policy import Policy
 from tests.deploy.proxies import KINDS, Proxy
 from tests.deploy.stands import BUSY, OK, behind, die, saying
-from tests.support.cluster.client import SESSIONLESS, Client
 from tests.support.cluster.stage import some_events
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
+from tests.support.http.messages import SESSIONLESS
+from tests.support.http.request import HOST, Request
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK
 from tests.support.programs import need
-from tests.support.wire import HOST, PATIENCE, Request
 
 SILENCE = 2.5
 MANY = 24

@@ -14,8 +14,8 @@ from mcp_transport.deployment.server import command
 from mcp_transport.deployment.values import SERVERS
 from mcp_transport.protocol.policy import Policy
 from tests.deploy.units import Unit
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import events_of, some_events
+from tests.support.http.client import Client
 from tests.support.programs import lacking, need
 from tests.support.redis.server import RedisServer
 

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.proxies import KINDS, Proxy
-from tests.support.cluster.client import SESSIONLESS, Client
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
+from tests.support.http.messages import SESSIONLESS
+from tests.support.http.request import BOTH, HOST, Request
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, program
 from tests.support.programs import need
-from tests.support.wire import BOTH, HOST, PATIENCE, Request
 
 pytestmark = pytest.mark.servers
 

@@ -23,9 +23,10 @@ from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.threads import in_thread
 from tests.support.calls import error_of, opened, result_of, returned
 from tests.support.client import until
-from tests.support.inprocess import Direct, Synchronous
+from tests.support.http.client import text
+from tests.support.http.inprocess import Direct, Synchronous
+from tests.support.http.messages import call
 from tests.support.project import Serve
-from tests.support.requests import call, text
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -22,9 +22,10 @@ from mcp_transport.threads import in_thread
 from tests.django.databases import Used
 from tests.support.calls import result_of, returned
 from tests.support.client import until
-from tests.support.inprocess import Application, Direct, Visit, scope_of
+from tests.support.http.client import open_session
+from tests.support.http.inprocess import Application, Direct, Visit, scope_of
+from tests.support.http.messages import call
 from tests.support.project import Serve
-from tests.support.requests import Session, call
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
@@ -104,7 +105,7 @@ async def test_the_orm_works_after_progress(application: Application, era: str, 
 
     async with served(application) as carrier:
         for name in ("reports", "reports_plainly"):
-            answer = await carrier.send(call(name) if era == "alone" else (await Session.open(carrier)).call(name))
+            answer = await carrier.send(call(name) if era == "alone" else (await open_session(carrier)).call(name))
             assert answer.is_stream
             streaming.set()
             assert (await answer.outcome())["result"]["structuredContent"] == {"result": 1}
@@ -148,7 +149,7 @@ async def test_a_client_that_leaves_takes_its_connection_along_when_the_call_end
         return await sync_to_async(used.query)()
 
     async with served(application) as carrier:
-        request = call("goes_on") if era == "alone" else (await Session.open(carrier)).call("goes_on")
+        request = call("goes_on") if era == "alone" else (await open_session(carrier)).call("goes_on")
         visit = Visit(application, scope_of(request), (request.body,))
         async with asyncio.timeout(5):
             await entered.wait()
@@ -261,7 +262,7 @@ async def test_what_middleware_has_opened_is_closed_before_the_call(settings: An
 @pytest.mark.parametrize("middleware", [DJANGOS, SYNCHRONOUS], ids=["plain", "synchronous"])
 async def test_an_open_stream_pins_no_thread(middleware: list[str], settings: Any, file_database: Any) -> None:
     async with served(application_of("view", settings, middleware)) as carrier:
-        session = await Session.open(carrier)
+        session = await open_session(carrier)
         before = threading.active_count()
         answer = await carrier.send(session.get())
         assert answer.is_stream

@@ -169,8 +169,8 @@ django.setup()
 from django.core.asgi import get_asgi_application
 from mcp_transport import tool
 from tests.django.test_crash_reports import Memory
-from tests.support.inprocess import Direct
-from tests.support.requests import call
+from tests.support.http.inprocess import Direct
+from tests.support.http.messages import call
 
 @tool
 def crashes(text: str) -> int:

@@ -22,9 +22,9 @@ from mcp_transport.asgi import mount
 from mcp_transport.auth.user import UserAuthenticator
 from mcp_transport.metrics import EndpointCollector
 from tests.support.client import ENVELOPE
-from tests.support.inprocess import Direct
-from tests.support.requests import alone
-from tests.support.wire import Request
+from tests.support.http.inprocess import Direct
+from tests.support.http.messages import alone
+from tests.support.http.request import Request
 
 PLAIN = "tests.django.test_faulty_settings.Plain"
 REDIS = "django.core.cache.backends.redis.RedisCache"

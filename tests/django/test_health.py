@@ -13,9 +13,9 @@ from mcp_transport import bootstrap
 from mcp_transport.asgi import mount
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.exceptions import BackendError
-from tests.support.inprocess import Direct
+from tests.support.http.inprocess import Direct
+from tests.support.http.request import HOST, Request
 from tests.support.project import Serve
-from tests.support.wire import HOST, Request
 
 OK = (200, {"status": "ok"})
 UNREACHABLE = (503, {"status": "unavailable", "reason": "the session store cannot be reached"})

@@ -18,7 +18,7 @@ from mcp_transport import Context, tool
 from mcp_transport.auth import request_user
 from tests.django import middleware
 from tests.support.client import ENVELOPE
-from tests.support.requests import INITIALIZE, rpc
+from tests.support.http.messages import INITIALIZE, rpc
 
 CALL = rpc("tools/call", {"name": "look", "arguments": {}, "_meta": ENVELOPE})
 HEADERS = {

@@ -138,7 +138,7 @@ async def test_fastmcp_tool_reports_and_asks_in_a_session(fast: Serve) -> None:
     assert answer["result"]["structuredContent"] == {"result": 2}
     asking = await client.call("ask")
     question = await asking.message()
-    assert question is not None and question["method"] == "elicitation/create"
+    assert question["method"] == "elicitation/create"
     await client.reply(question["id"], {"action": "accept", "content": {"value": "Ann"}})
     assert await asking.text() == "accept Ann"
     assert text_of(await client.call("request", id=77)) == "77"

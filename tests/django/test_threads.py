@@ -14,8 +14,8 @@ from django.test import Client
 from mcp_transport import threads, tool
 from mcp_transport.threads import shared_thread
 from tests.support.calls import opened, returned
+from tests.support.http.messages import call
 from tests.support.project import Serve
-from tests.support.requests import call
 
 pytestmark = pytest.mark.usefixtures("declarations")
 

@@ -15,9 +15,9 @@ from mcp import Client, MCPDeprecationWarning, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.projects.project import Site
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client as SocketClient
-from tests.support.wire import Request
+from tests.support.http.client import Client as SocketClient
+from tests.support.http.network import SocketAnswer
+from tests.support.http.request import Request
 
 LEGACY = "legacy"
 WSGI_CONNECTIONS = 4
@@ -107,6 +107,6 @@ class Visitor(SocketClient):
         super().__init__(site.port, headers=headers)
         self.path = site.path(path)
 
-    async def send(self, request: Request, *arguments: Any, **options: Any) -> Answer:
+    async def send(self, request: Request, *arguments: Any, **options: Any) -> SocketAnswer:
         """Send any request to the path."""
         return await super().send(replace(request, path=self.path), *arguments, **options)

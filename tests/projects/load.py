@@ -11,7 +11,7 @@ from typing import Any
 from tests.projects.clients import Visitor
 from tests.projects.project import Site
 from tests.projects.script import KINDS, SOON_SECONDS, side_by_side, works_of
-from tests.support.cluster.answer import Answer
+from tests.support.http.network import SocketAnswer
 
 TOOL_THREADS = 32  # the default of the setting
 CALL_SECONDS = 0.5
@@ -86,7 +86,7 @@ async def _call(site: Site, visitor: Visitor, number: int, prefix: str, in_sessi
     await answer.outcome(2 * PATIENCE)
 
 
-async def _answered(request: Awaitable[Answer]) -> None:
+async def _answered(request: Awaitable[SocketAnswer]) -> None:
     await (await request).outcome(2 * PATIENCE)
 
 

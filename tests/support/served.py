@@ -20,10 +20,11 @@ from mcp_transport.asgi import mount
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.declarations import Declarations
 from tests.support.application_servers import ROOT, Pool
-from tests.support.inprocess import Direct, Synchronous
+from tests.support.http.carrier import Carrier
+from tests.support.http.inprocess import Direct, Synchronous
+from tests.support.http.network import Network
 from tests.support.site import settings as site
 from tests.support.site.tools import TOOLS
-from tests.support.wire import Carrier, Network
 
 
 @pytest.fixture(scope="session")

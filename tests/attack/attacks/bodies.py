@@ -6,7 +6,7 @@ import json
 
 from tests.attack.attack import REFUSED, Scene, attack
 from tests.attack.wire import alone, call, in_session, post, repeated, session_call, session_request
-from tests.support.cluster.client import rpc
+from tests.support.http.messages import rpc
 
 SIZE = 4_000_000
 """Bytes below the default MAX_REQUEST_BYTES."""

@@ -8,7 +8,7 @@ import urllib.request
 
 from tests.attack.attack import REFUSED, Scene, attack
 from tests.attack.wire import alone, call, in_session, post
-from tests.support.cluster.client import rpc
+from tests.support.http.messages import rpc
 from tests.support.processes import LOOPBACK, free_port
 
 MOST_QUESTIONS = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.attack.attack import FLAT_BYTES, Scene, attack
 from tests.attack.stage import MIB
 from tests.attack.wire import alone, call, get, in_session, post, session_request
-from tests.support.cluster.client import Client
+from tests.support.http.client import Client
 
 AT_THE_SERVER = ("400 text", "400", "414*", "431*", "413*", "closed", "400 *")
 """What servers answer by themselves before an application sees a request."""

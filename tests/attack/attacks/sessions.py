@@ -7,11 +7,12 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from tests.attack.attack import FLAT_BYTES, REFUSED, Scene, attack, cut_all
+from tests.attack.attack import FLAT_BYTES, REFUSED, Scene, attack
 from tests.attack.wire import alone, call, get, in_session, repeated, session_call, session_request
-from tests.support.cluster.answer import Answer, send
-from tests.support.cluster.client import SESSIONFUL, Client, rpc
-from tests.support.wire import Request
+from tests.support.http.client import Client
+from tests.support.http.messages import SESSIONFUL, rpc
+from tests.support.http.network import Network, SocketAnswer
+from tests.support.http.request import Request
 
 SIZE = 4_000_000
 
@@ -102,7 +103,7 @@ async def more_busy_sessions_than_allowed(scene: Scene) -> None:
     living = [(await client.request("ping")).status == 200 for client in opened]
     scene.must(sum(living) <= 10, f"{sum(living)} sessions live")
     for client in clients:
-        cut_all(client)
+        client.cut()
     await asyncio.gather(*calls)
 
 
@@ -150,7 +151,7 @@ async def _live(scene: Scene) -> None:
             rpc("ping", None, 1),
             rpc("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}}, 2),
         ]
-        requests += [rpc("notifications/cancelled", {"requestId": n}) for n in (1, 99, "x")]
+        requests += [rpc("notifications/cancelled", {"requestId": n}, None) for n in (1, 99, "x")]
         for message in requests:
             await scene.ask(in_session(client, message))
         lines = (("Mcp-Session-Id", client.session_id), ("MCP-Protocol-Version", SESSIONFUL))
@@ -180,19 +181,19 @@ async def streams_that_never_read(scene: Scene) -> None:
     for _ in range(5):
         await scene.ask(call("announce", '{"count":100,"size":2000}'))
     for client in clients:
-        cut_all(client)
+        client.cut()
 
 
 @attack("200*", "503*")
 async def listeners_that_never_read(scene: Scene) -> None:
     """40 streams of `subscriptions/listen` that never read, and 500 changes of 2 KB for each."""
-    answers: list[Answer] = []
+    answers: list[SocketAnswer] = []
     raw = alone("subscriptions/listen", f'"notifications":{{"resourceSubscriptions":["test://{0:02000}"]}}')
     head, _, body = raw.partition(b"\r\n\r\n")
     lines = [line.decode().split(": ", 1) for line in head.split(b"\r\n")[1:]]
     request = Request(headers=tuple((n, v) for n, v in lines if n not in ("Content-Length", "Connection")), body=body)
     for _ in range(COUNT):
-        answers.append(await send(scene.node.port, request, receive_buffer=2048))
+        answers.append(await Network(scene.node.port, receive_buffer=2048).send(request))
     for _ in range(5):
         await scene.ask(call("announce", '{"count":100,"size":2000}'))
     for answer in answers:
@@ -206,5 +207,5 @@ async def streams_opened_and_dropped(scene: Scene) -> None:
     client = await scene.session()
     for _ in range(400):
         (await client.get()).cut()
-    client._answers.clear()
+    client.forget()
     await scene.ask(call("add", '{"a":1,"b":2}'))

@@ -12,7 +12,7 @@ from mcp_types.methods import CLIENT_NOTIFICATIONS, CLIENT_REQUESTS, CLIENT_RESU
 from tests.attack.generated.examples import example
 from tests.attack.generated.mutations import mutated, mutated_lines, text_of
 from tests.attack.wire import post
-from tests.support.cluster.client import META, SESSIONLESS
+from tests.support.http.messages import META, SESSIONLESS
 
 REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25", SESSIONLESS)
 SMALL, MIDDLE, LARGE = 200, 60_000, 4_000_000

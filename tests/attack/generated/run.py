@@ -15,7 +15,8 @@ from tests.attack.generated.requests import REVISIONS, Generated, Generator
 from tests.attack.measuring import HEAD, line, measure
 from tests.attack.stage import MIB, Stage
 from tests.attack.wire import Seen, alone, ask
-from tests.support.cluster.client import SESSIONLESS, Client
+from tests.support.http.client import Client
+from tests.support.http.messages import SESSIONLESS
 
 CONNECTIONS = 8
 WARM_UP = 500

@@ -22,7 +22,7 @@ from tests.auth.matrix.people import People, anns
 from tests.auth.matrix.people import people as everybody
 from tests.auth.matrix.project import STORES, TABLES, declarations
 from tests.auth.matrix.scene import Scene
-from tests.support.inprocess import Direct
+from tests.support.http.inprocess import Direct
 from tests.support.served import application
 
 urlpatterns = [path("mcp", include("mcp_transport.urls"))]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from tests.auth.matrix.project import READ, WRITE
 from tests.auth.matrix.scene import BATCHES, Scene, replying
-from tests.support.requests import INITIALIZE, SESSIONLESS, Session, alone, call, post, rpc
-from tests.support.wire import Request
+from tests.support.http.messages import INITIALIZE, SESSIONLESS, Session, alone, call, post, rpc
+from tests.support.http.request import Request
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from mcp_transport.protocol.session import session_key
 from tests.auth.matrix import project
 from tests.auth.matrix.people import Lines
 from tests.support.clock import settle
-from tests.support.requests import INITIALIZE, Session, post, rpc
+from tests.support.http.answer import Answer
+from tests.support.http.carrier import Carrier
+from tests.support.http.messages import INITIALIZE, Session, post, rpc
+from tests.support.http.request import Request
 from tests.support.stores import FlakyBackend
-from tests.support.wire import Answer, Carrier, Request
 
 BATCHES = "2025-03-26"
 
@@ -80,10 +82,10 @@ async def begin(carrier: Carrier, credentials: Lines) -> Scene:
     calling = session.call("slow")
     slow = await send(calling)
     event = await slow.event()
-    assert event is not None and event[0] is not None, "it reports progress"
+    assert event is not None and event.id is not None, "it reports progress"
     asked = await send(session.call("ask"))
     question = (await asked.message())["id"]
-    return Scene(carrier, credentials, session, batches, stream, slow, calling.body, event[0], asked, question)
+    return Scene(carrier, credentials, session, batches, stream, slow, calling.body, event.id, asked, question)
 
 
 async def _open(send: Any, version: str) -> str:

@@ -23,8 +23,9 @@ from tests.auth.matrix.scene import Scene, error, replying, snapshot
 from tests.auth.matrix.wrong import OTHERS, lacking
 from tests.support.application_servers import ADAPTERS
 from tests.support.clock import settle
-from tests.support.requests import Session, rpc
-from tests.support.wire import Request
+from tests.support.http.client import open_session
+from tests.support.http.messages import Session, rpc
+from tests.support.http.request import Request
 
 pytestmark = [pytest.mark.django_db, pytest.mark.asyncio(loop_scope="module")]
 
@@ -70,7 +71,7 @@ async def send(stage: Stage, scene: Scene, adapter: str, request: Request) -> Se
     assert not answer.is_stream
     body = await answer.read()
     await settle()
-    return Seen(answer.status, answer.headers, body, list(scene.store.calls))
+    return Seen(answer.status, answer.lines, body, list(scene.store.calls))
 
 
 def unknown(session_id: str) -> str:
@@ -122,7 +123,7 @@ ABOUT: dict[str, About] = {
 async def test_nothing_of_anns_is_reached_from_a_session_of_bobs(
     stage: Stage, scene: Scene, adapter: str, about: str
 ) -> None:
-    bobs = await Session.open(stage.carrier("mounted"), *BOB)
+    bobs = await open_session(stage.carrier("mounted"), *BOB)
     before = await anns_part(scene)
     hers, nobodys = [await send(stage, scene, adapter, ABOUT[about](scene, bobs, which)) for which in (True, False)]
     assert hers == nobodys
@@ -145,7 +146,7 @@ async def anns_part(scene: Scene) -> dict[str, Any]:
 async def test_lost_session_comes_back_for_its_owner_alone(
     stage: Stage, scene: Scene, store: str, adapter: str
 ) -> None:
-    anns = await Session.open(stage.carrier("mounted"), *scene.credentials)
+    anns = await open_session(stage.carrier("mounted"), *scene.credentials)
     ping = Session(anns.id).post(rpc("ping"))
     await settle()
     lose(scene.store, session_key(anns.id))

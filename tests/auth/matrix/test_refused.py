@@ -20,7 +20,7 @@ from tests.auth.matrix.people import Lines, People, signed
 from tests.auth.matrix.scene import error, snapshot
 from tests.auth.matrix.wrong import EVERYWHERE, FORGED, LACKS_FOR_TOOLS, LOCAL, Wrong, lacking
 from tests.support.application_servers import ADAPTERS
-from tests.support.wire import Answer
+from tests.support.http.answer import Answer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.asyncio(loop_scope="module")]
 
@@ -115,7 +115,7 @@ async def check_headers(answer: Answer, wrong: Wrong, adapter: str) -> None:
         *([("vary", "Cookie")] if adapter == "view" else []),
         *([("set-cookie", DROPS_COOKIE)] if adapter == "view" and wrong.name == "cookie-made-up" else []),
     ]
-    assert sorted((name.lower(), value) for name, value in answer.headers) == sorted(expected)
+    assert sorted((name.lower(), value) for name, value in answer.lines) == sorted(expected)
 
 
 def told(caplog: pytest.LogCaptureFixture, lines: Lines) -> list[str]:

@@ -14,8 +14,8 @@ from tests.cluster.soak.ledger import Ledger, Story
 from tests.cluster.soak.listener import Listener
 from tests.cluster.soak.tale import Tale
 from tests.cluster.soak.traffic import Traffic
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import ALL_CAPABILITIES, calling, rpc
+from tests.support.http.messages import ALL_CAPABILITIES, calling, rpc
+from tests.support.http.network import SocketAnswer
 
 END_SECONDS, SILENCE_SECONDS = 60.0, 30.0
 _SESSION_SECONDS = 60.0
@@ -66,7 +66,7 @@ class Customer:
             if await self._body(answer) is not None and answer.status == 200:
                 client.session_id = answer.headers["mcp-session-id"]
         self.opened = (began, time.time())
-        answer, _ = await self._traffic.post(rpc("notifications/initialized"))
+        answer, _ = await self._traffic.post(rpc("notifications/initialized", id=None))
         assert answer.status == 202, answer
         self._ledger.counts["sessions"] += 1
         self.story.note("opened a session")
@@ -126,7 +126,7 @@ class Customer:
         self._ledger.counts["handovers seen by clients"] += tale.handovers
         self._ledger.counts[f"end: {_kind(outcome)}"] += 1
 
-    async def _body(self, answer: Answer) -> Any:
+    async def _body(self, answer: SocketAnswer) -> Any:
         """Return a complete answer's value; None for one that broke off."""
         try:
             return json.loads(await answer.read(SILENCE_SECONDS) or b"{}")
@@ -134,7 +134,7 @@ class Customer:
             self.story.note("the answer broke off")
             return None
 
-    async def _outcome(self, answer: Answer, tale: Tale, wish: Wish, is_last: bool) -> dict[str, Any] | None:
+    async def _outcome(self, answer: SocketAnswer, tale: Tale, wish: Wish, is_last: bool) -> dict[str, Any] | None:
         """Return a call's end, by whatever connections it comes; None when it must be sent again."""
         while answer.status == 200 and answer.is_stream:
             if (outcome := await self._follow(answer, tale, wish)) is not None:
@@ -150,7 +150,7 @@ class Customer:
             return {"refused": answer.status}
         return body
 
-    async def _follow(self, answer: Answer, tale: Tale, wish: Wish) -> dict[str, Any] | None:
+    async def _follow(self, answer: SocketAnswer, tale: Tale, wish: Wish) -> dict[str, Any] | None:
         """Read one connection's events, perhaps not all; return the call's end if it came."""
         left = self._dice.randint(1, 30) if self._dice.random() < _CUT else 0
         while True:

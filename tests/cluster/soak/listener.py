@@ -10,7 +10,7 @@ from collections import Counter
 from tests.cluster.soak.ledger import Ledger, Story
 from tests.cluster.soak.tale import Tale
 from tests.cluster.soak.traffic import Traffic
-from tests.support.cluster.answer import Answer
+from tests.support.http.network import SocketAnswer
 
 SILENCE_SECONDS = 20.0
 _CHANGED = "notifications/tools/list_changed"
@@ -47,7 +47,7 @@ class Listener:
             self._ledger.counts["GET streams reopened"] += 1
             await asyncio.sleep(self._dice.uniform(0, 0.5))
 
-    async def _read(self, answer: Answer) -> None:
+    async def _read(self, answer: SocketAnswer) -> None:
         patience = self._dice.expovariate(1 / 6)
         while True:
             comments = answer.comments

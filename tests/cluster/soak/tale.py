@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.cluster.answer import Event
+from tests.support.http.answer import Event
 
 SPAN = 10**9
 

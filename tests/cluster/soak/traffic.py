@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.cluster.soak.ledger import Ledger, Story
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client
-from tests.support.wire import Request
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
+from tests.support.http.request import Request
 
 AWAY = (502, 503, 504)
 ANSWER_SECONDS = 30.0
@@ -23,9 +23,9 @@ class _Client(Client):
 
     patience = ANSWER_SECONDS
 
-    async def send(self, request: Request, port: int | None = None, within: float = 0.0) -> Answer:
+    async def send(self, request: Request, port: int | None = None, within: float = 0.0) -> SocketAnswer:
         answer = await super().send(request, port, self.patience)
-        self._answers.clear()
+        self.forget()
         return answer
 
 
@@ -36,19 +36,19 @@ class Traffic:
         self.client = _Client(port)
         self._ledger, self._story, self._dice = ledger, story, dice
 
-    async def post(self, message: Any) -> tuple[Answer, int]:
+    async def post(self, message: Any) -> tuple[SocketAnswer, int]:
         """Post a message; return the answer, and how often it was sent."""
         return await self._insist(f"POST {message.get('method', 'reply')}", lambda: self.client.post(message))
 
-    async def get(self, last_event_id: str | None) -> Answer:
+    async def get(self, last_event_id: str | None) -> SocketAnswer:
         """Open or resume a stream."""
         return (await self._insist(f"GET {last_event_id}", lambda: self.client.get(last_event_id)))[0]
 
-    async def delete(self) -> Answer:
+    async def delete(self) -> SocketAnswer:
         """End the session."""
         return (await self._insist("DELETE", self.client.delete))[0]
 
-    async def _insist(self, what: str, attempt: Callable[[], Awaitable[Answer]]) -> tuple[Answer, int]:
+    async def _insist(self, what: str, attempt: Callable[[], Awaitable[SocketAnswer]]) -> tuple[SocketAnswer, int]:
         sent = 0
         while True:
             sent += 1

@@ -7,10 +7,10 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.cluster.answer import Answer
-from tests.support.cluster.client import Client
 from tests.support.cluster.stage import numbers, some_events
-from tests.support.wire import PATIENCE
+from tests.support.http.answer import PATIENCE
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 
 _PAUSE = 0.05
 STEPS = 5
@@ -106,7 +106,7 @@ class _Customer:
         assert await (await self._post("whisper", {"text": word})).text() == "whispered"
         self.calls += 1
 
-    async def _post(self, tool: str, arguments: dict[str, Any]) -> Answer:
+    async def _post(self, tool: str, arguments: dict[str, Any]) -> SocketAnswer:
         """Call a tool; a node that stops says where it is not to be asked, by 503 and Retry-After."""
         number = next(self._client.ids)
         while (answer := await self._client.call(tool, arguments, id=number)).status == 503:

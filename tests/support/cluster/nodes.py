@@ -15,12 +15,12 @@ from typing import Any, Self
 
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.session import session_key
-from tests.support.cluster.answer import Answer, Event
-from tests.support.cluster.client import Client
+from tests.support.http.answer import PATIENCE, Event
+from tests.support.http.client import Client
+from tests.support.http.network import SocketAnswer
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, start_all, stop_all
 from tests.support.redis.server import RedisServer
-from tests.support.wire import PATIENCE
 
 SITE = "tests.support.cluster.site"
 TICK = 0.01
@@ -149,7 +149,7 @@ class Site:
         return "\n".join(node.log for node in self.nodes)
 
 
-async def take(answer: Answer, count: int) -> list[Event]:
+async def take(answer: SocketAnswer, count: int) -> list[Event]:
     """Read so many events that carry a message."""
     events: list[Event] = []
     while len(events) < count:
@@ -159,7 +159,7 @@ async def take(answer: Answer, count: int) -> list[Event]:
     return events
 
 
-async def rest(answer: Answer) -> list[Event]:
+async def rest(answer: SocketAnswer) -> list[Event]:
     """Read all events that carry a message, to the end of the stream."""
     events: list[Event] = []
     while (event := await answer.next_event()) is not None:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from mcp_transport.protocol.session import session_key
-from tests.support.cluster.answer import Answer, Event
-from tests.support.cluster.client import META, SESSIONLESS, Client, rpc
+from tests.support.http.answer import PATIENCE, Event
+from tests.support.http.client import Client
+from tests.support.http.messages import META, SESSIONLESS, rpc
+from tests.support.http.network import SocketAnswer
+from tests.support.http.request import BOTH
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, TICK_SECONDS, start_all, stop_all
 from tests.support.redis.server import RedisServer
-from tests.support.wire import BOTH, PATIENCE
 
 LEASE = 1.0
 SOON = LEASE + 4.0
@@ -210,7 +212,7 @@ async def until(condition: Callable[[], Any], what: str, within: float = PATIENC
 # -- streams
 
 
-async def events_of(answer: Answer, within: float = PATIENCE) -> list[Event]:
+async def events_of(answer: SocketAnswer, within: float = PATIENCE) -> list[Event]:
     """Return the events with a message, until the stream ends."""
     found = []
     async with asyncio.timeout(within):
@@ -220,7 +222,7 @@ async def events_of(answer: Answer, within: float = PATIENCE) -> list[Event]:
     return found
 
 
-async def some_events(answer: Answer, count: int) -> list[Event]:
+async def some_events(answer: SocketAnswer, count: int) -> list[Event]:
     """Return the next events that have a message."""
     found: list[Event] = []
     while len(found) < count:

@@ -10,7 +10,9 @@ from typing import Any
 
 from django.test import Client
 
-from tests.support.wire import PATIENCE, Answer, Carrier, Request
+from tests.support.http.answer import PATIENCE, Answer
+from tests.support.http.carrier import Carrier
+from tests.support.http.request import Request
 
 Message = MutableMapping[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -83,25 +85,25 @@ class Visit(Answer):
         assert start is not None, "the application ended without an answer"
         assert start["type"] == "http.response.start"
         self.status = start["status"]
-        self.headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+        self.lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
 
     async def _piece(self) -> bytes:
-        while not self._over:
+        while not self.over:
             message = await self._sent()
             if message is None:
-                self._over = True
+                self.over = True
                 break
-            self._over = not message.get("more_body", False)
+            self.over = not message.get("more_body", False)
             if (piece := bytes(message.get("body", b""))) and not self._is_head:  # servers drop it
                 return piece
         return b""
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         self.receives({"type": "http.disconnect"})
 
     async def end(self) -> None:
         """Leave and wait until the application has ended, as it must then."""
-        await self.leave()
+        await self.close()
         async with asyncio.timeout(PATIENCE):
             await self.task
 
@@ -119,7 +121,7 @@ class Direct(Carrier):
         try:
             await visit.read_head()
         except asyncio.CancelledError:
-            await visit.leave()
+            await visit.close()
             raise
         return visit
 
@@ -134,14 +136,14 @@ class Whole(Answer):
     def __init__(self, response: Any) -> None:
         super().__init__()
         self.status = response.status_code
-        self.headers = [(name, value) for name, value in response.items()]
+        self.lines = [(name, value) for name, value in response.items()]
         self._rest = b"".join(response) if response.streaming else response.content
 
     async def _piece(self) -> bytes:
         piece, self._rest = self._rest, b""
         return bytes(piece)
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         """Do nothing: the answer is here already."""
 
 
