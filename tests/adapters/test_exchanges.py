@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 import pytest
@@ -86,7 +85,7 @@ async def test_server_gives_up_a_client_that_does_not_read(connect: Connect, ser
     answer = await carrier.send(call("flood", name=name))
     seen = await (await carrier.send(call("journal", name=name, until="cancelled"))).outcome()
     assert seen["result"]["structuredContent"]["result"] == ["cancelled", "started"]
-    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+    with pytest.raises(AssertionError, match="breaks off"):
         await answer.read()
 
 

@@ -92,7 +92,7 @@ class Answer(ABC):
         async with asyncio.timeout(within):
             while not self.over:
                 await self._read_piece()
-        assert not self.broken, f"the body breaks off: {bytes(self._text)!r}"
+        assert not self.broken, f"the body breaks off after {len(self._text)} bytes: {bytes(self._text[:200])!r}"
         return bytes(self._text)
 
     async def json(self, within: float = PATIENCE) -> Any:
