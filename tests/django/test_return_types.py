@@ -112,7 +112,9 @@ def test_a_return_type_that_cannot_be_served_is_refused_where_it_is_declared(
     assert not declarations.tools
 
 
-@pytest.mark.parametrize("declare", [tool, prompt, resource("shop://a"), completion], ids=str)
+@pytest.mark.parametrize(
+    "declare", [tool, prompt, resource("shop://a"), completion], ids=["tool", "prompt", "resource", "completion"]
+)
 @pytest.mark.parametrize("hint", [None, "AsyncIterator[int]"], ids=str)
 def test_asynchronous_generator_is_refused_in_words(declare: Any, hint: str | None) -> None:
     async def numbers():  # type: ignore[no-untyped-def]
