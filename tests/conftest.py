@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -16,6 +17,12 @@ from tests.support import loop_guard
 from tests.support.canaries import Watch
 from tests.support.processes import MissingProgramError
 from tests.support.redis.users import watched
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
