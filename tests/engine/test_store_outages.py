@@ -35,7 +35,7 @@ IN_THE_MIDDLE = {"cancel": "cancel", "reply": "send", "request": "enter", "DELET
 
 @pytest.mark.parametrize(("entry", "away"), [*((entry, "*") for entry in ENTRIES), *IN_THE_MIDDLE.items()])
 async def test_a_store_outage_is_503_and_never_404(
-    here: SessionClient, store: FlakyBackend, gate: Gate, entry: str, away: str
+    here: SessionClient, store: FlakyBackend, clock: FakeClock, gate: Gate, entry: str, away: str
 ) -> None:
     question = (await (await here.call("ask", id="q")).message())["id"]
     store.away = {away}
@@ -46,6 +46,7 @@ async def test_a_store_outage_is_503_and_never_404(
     assert b"the store is away" not in answer.body
     assert gate.runs == 0
     assert (await ENTRIES[entry](here, question)).status < 300, "the client may try again"
+    await recover(store, clock)
 
 
 # -- calls that run -----------------------------------------------------------------------------------
