@@ -92,6 +92,8 @@ databases:
 # pytest-xdist starts a worker a core; one that is done takes over half of what another has left.
 PARALLEL := -n auto --dist worksteal
 QUICK := -m "not servers and not slow and not slow_deploy and not projects and not packaging"
+# In these folders everything needs servers: reading them takes seconds.
+QUICK += $(addprefix --ignore=tests/,cluster browser clients projects backends/redis auth/oauth)
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest $(PARALLEL) $(QUICK) $(PYTEST_ARGS)

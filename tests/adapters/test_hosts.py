@@ -21,6 +21,8 @@ from tests.support.http.inprocess import Direct, scope_of
 from tests.support.http.request import Request
 from tests.support.served import InProcess, application
 
+pytestmark = pytest.mark.slow
+
 Lines = tuple[tuple[str, str], ...]
 
 by_adapter = pytest.mark.parametrize("adapter", ["view", "mounted"])

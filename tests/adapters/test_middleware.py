@@ -21,6 +21,8 @@ from tests.support.http.request import HOST, Request
 from tests.support.served import InProcess, application
 from tests.support.site import settings as site
 
+pytestmark = pytest.mark.slow
+
 GZIP = "django.middleware.gzip.GZipMiddleware"
 CONDITIONAL = "django.middleware.http.ConditionalGetMiddleware"
 UPDATE, FETCH = (f"django.middleware.cache.{name}CacheMiddleware" for name in ("Update", "FetchFrom"))

@@ -156,7 +156,8 @@ async def test_a_question_that_the_client_never_answers(configure: Callable[...,
     cancelled, outcome = await caller.rest()
     assert cancelled["method"] == "notifications/cancelled"
     assert outcome["error"]["code"] == -32001
-    assert await caller.comes_back(caller.last) == (204, [])
+    # The first may come before the end of the stream is noted, and then ends without an event.
+    assert (204, []) in [await caller.comes_back(caller.last) for _ in range(2)]
 
 
 async def test_cancelled_by_its_client(caller: Caller) -> None:

@@ -16,7 +16,7 @@ from mcp_transport.backends.base import NodeRecord, Overview
 from mcp_transport.protocol.measures import Interval, Numbers, Tally, add_up
 from tests.support.visits import LIST, Visitor, page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 DASHBOARD = f"{LIST}dashboard/"
 HOSTILE = "<script>alert(1)</script>"

@@ -16,7 +16,7 @@ from mcp_transport.protocol.search import SessionQuery
 from tests.admin.backends import Crowd
 from tests.support.visits import LIST, page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 NOW = 1_800_000_000.0
 EVERYTHING_ASKED = "q=x&state=idle&age=day&user=ann&client=desk+1&protocol_version=2025-11-25&node=n&o=-created"

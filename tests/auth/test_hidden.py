@@ -23,7 +23,7 @@ from tests.auth.shop import declare, serve_declared
 from tests.support.client import ENVELOPE, SessionClient, request, send
 from tests.support.clock import FakeClock, settle
 
-pytestmark = pytest.mark.usefixtures("declarations")
+pytestmark = [pytest.mark.usefixtures("declarations"), pytest.mark.slow]
 
 Serve = Callable[..., Endpoint]
 

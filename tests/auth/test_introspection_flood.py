@@ -26,6 +26,8 @@ from tests.support.http.inprocess import Direct
 from tests.support.http.messages import alone
 from tests.support.http.request import Request
 
+pytestmark = pytest.mark.slow
+
 GOOD, NEW = "a-good-token", "another-good-token"
 
 

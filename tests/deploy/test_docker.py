@@ -25,6 +25,8 @@ from mcp_transport.protocol.policy import Policy
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, free_port
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 SECONDS = 20.0
 

@@ -25,6 +25,8 @@ from tests.support.node import Node
 from tests.support.processes import LOOPBACK
 from tests.support.programs import need
 
+pytestmark = pytest.mark.slow
+
 # Without the proxy that the environment may name.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

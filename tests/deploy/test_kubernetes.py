@@ -58,6 +58,7 @@ def check_all(documents: list[Document], deployment: Deployment = PLAIN) -> None
 # -- schemas ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_what_its_schema_wants(version: str) -> None:
     for deployment in VARIANTS.values():

@@ -27,6 +27,8 @@ from mcp_transport.contrib.tokens.models import PersonalToken
 from mcp_transport.test import MCPClient
 from tests.django.tested_tools import Crash, both_eras, declare
 
+pytestmark = pytest.mark.slow
+
 HERE = __name__
 GROWN = [
     "django.contrib.sessions.middleware.SessionMiddleware",

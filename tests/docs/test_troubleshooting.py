@@ -7,6 +7,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import mcp_transport
 from mcp_transport import conf
 from mcp_transport.engine.observer import Happening
@@ -73,6 +75,7 @@ def texts_of_the_page() -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_texts_that_are_named_are_said() -> None:
     commands = r"(py-spy|redis-cli|manage\.py|proxy_|kill)"
     named = {text for text in texts_of_the_page() - FOREIGN if not re.match(commands, text)}

@@ -281,6 +281,7 @@ def remembered() -> list[dict[str, Any]]:
     return [item for item in gc.get_objects() if type(item) is dict and MARK in item and item is not ARGUMENTS]
 
 
+@pytest.mark.slow
 @pytest.mark.blocks_loop("it looks at all objects of the process")
 @pytest.mark.parametrize("end", ["success", "cancellation", "failure"])
 async def test_arguments_are_gone_when_the_call_ends_though_its_stream_is_not_read(
@@ -325,6 +326,7 @@ async def test_the_bytes_of_a_body_are_gone_when_it_is_decoded(kind: Kind, endpo
     assert (await answer).status == 200
 
 
+@pytest.mark.slow
 async def test_a_call_is_gone_without_the_collector_when_it_is_over(
     kind: Kind, endpoint: Endpoint, no_collector: None
 ) -> None:

@@ -12,6 +12,8 @@ from packaging.metadata import Metadata
 import mcp_transport
 from tests.support.requirements import PROJECT, ROOT
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = {
     str(path.relative_to(ROOT))
     for path in (ROOT / "mcp_transport").rglob("*")

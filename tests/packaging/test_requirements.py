@@ -52,6 +52,7 @@ def test_the_tests_use_the_servers_that_images_install(server: str) -> None:
         assert versions[package.name] == package.specifier
 
 
+@pytest.mark.slow
 def test_each_import_is_provided_by_the_extra_dev() -> None:
     assert unprovided(imports(), closure(requirements(["dev"]))) == {}
 

@@ -14,6 +14,8 @@ import yaml
 
 from tests.support.requirements import PROJECT, ROOT
 
+pytestmark = pytest.mark.slow
+
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 UNSUPPORTED = {("3.11", "6.0"), ("3.11", "6.1")}
 """Pairs that Django excludes: Django 6 requires Python 3.12."""

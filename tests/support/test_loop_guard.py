@@ -103,6 +103,7 @@ def test_what_is_excused_is_taken_off_and_nothing_else() -> None:
     assert len(found_in(excused_and_busy)) == 1
 
 
+@pytest.mark.slow
 def test_a_collection_of_garbage_is_excused_where_the_heap_is_the_suites() -> None:
     kept = [[number] for number in range(300_000)]
 
@@ -130,6 +131,7 @@ def test_start_up_is_excused_by_names_that_exist() -> None:
         assert callable(getattr(importlib.import_module(module), name))
 
 
+@pytest.mark.slow
 def test_a_server_writes_what_is_found_to_its_log() -> None:
     program = (
         "import asyncio, django; django.setup()\n"
@@ -143,6 +145,7 @@ def test_a_server_writes_what_is_found_to_its_log() -> None:
     assert MARK in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "status"), [("busy(0.25)", 1), ("time.sleep(0.25)", 0)])
 def test_a_test_fails_in_which_a_loop_was_kept_busy(tmp_path: Path, line: str, status: int) -> None:
     file = tmp_path / "test_busy.py"

@@ -22,7 +22,7 @@ from tests.auth.matrix.wrong import EVERYWHERE, FORGED, LACKS_FOR_TOOLS, LOCAL, 
 from tests.support.application_servers import ADAPTERS
 from tests.support.http.answer import Answer
 
-pytestmark = [pytest.mark.django_db, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.asyncio(loop_scope="module")]
 
 DROPS_COOKIE = 'sessionid=""; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; SameSite=Lax'
 """What Django's SessionMiddleware tells a browser whose session it does not know."""

@@ -12,7 +12,7 @@ from tests.auth.matrix.entries import ENTRIES, Entry
 from tests.auth.matrix.people import People, anns
 from tests.support.application_servers import ADAPTERS
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 CHANGES = [
     *(("bearer", kind, kind + again) for kind in ("signed", "personal", "opaque") for again in ("", "-again")),
