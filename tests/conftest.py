@@ -37,6 +37,15 @@ def pytest_runtest_call() -> Generator[None, None, None]:
     return (yield from _skipping())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Drop what a test that passes has logged: nobody reads it, and workers would send megabytes of it."""
+    report = yield
+    if report.passed:
+        report.sections.clear()
+    return report
+
+
 def _skipping() -> Generator[None, None, None]:
     try:
         return (yield)

@@ -21,7 +21,7 @@ from tests.support.canaries import leaks
 from tests.support.listeners import BADGE, SECRET, AnnsClient
 from tests.support.visits import LIST, Visitor, ids, messages, page, status_of_ping
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 Open = Callable[..., Visitor]
 HOSTILE = "<script>alert('x')</script>\"'&"

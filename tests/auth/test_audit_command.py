@@ -13,7 +13,7 @@ from django.utils import timezone
 from mcp_transport.contrib.audit import models
 from mcp_transport.contrib.audit.models import AuditEntry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 def run(*words: str) -> str:

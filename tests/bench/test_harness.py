@@ -17,6 +17,8 @@ from tests.bench.tables import LIMIT, NEW, OLD, OURS
 from tests.bench.wire import Answer, Connection, WrongAnswer, data_of, id_of
 from tests.bench.workloads import WORKLOADS
 
+pytestmark = pytest.mark.slow
+
 JSON = b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\nMcp-Session-Id: one\r\n\r\n{"a":1}'
 EVENTS = b': ping\n\nid: 1\ndata:\n\nid: 2\ndata: {"b":1}\n\ndata: {"c":2}\r\n\r\n'
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"".join(

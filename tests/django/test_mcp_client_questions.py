@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from mcp_transport.test import MCPClient
 from tests.django.tested_tools import both_eras, declare
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

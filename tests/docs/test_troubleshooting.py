@@ -14,6 +14,8 @@ from mcp_transport import conf
 from mcp_transport.engine.observer import Happening
 from tests.support.docs import table
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(mcp_transport.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs/howto/troubleshooting.md"
 TEXT = re.sub(r"\s+", " ", re.sub(r"^```.*?^```$", "", PAGE.read_text(), flags=re.M | re.S))
@@ -75,7 +77,6 @@ def texts_of_the_page() -> set[str]:
     }
 
 
-@pytest.mark.slow
 def test_texts_that_are_named_are_said() -> None:
     commands = r"(py-spy|redis-cli|manage\.py|proxy_|kill)"
     named = {text for text in texts_of_the_page() - FOREIGN if not re.match(commands, text)}

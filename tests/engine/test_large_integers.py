@@ -24,6 +24,8 @@ from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, request, send, send_sessionless
 from tests.support.tools import KEYS, NAME_SCHEMA
 
+pytestmark = pytest.mark.slow
+
 BIG = 10**21
 OLD, NEW = "2025-11-25", "2026-07-28"
 

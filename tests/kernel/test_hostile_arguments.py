@@ -29,6 +29,8 @@ from mcp_transport.kernel import (
 )
 from tests.kernel.hostile import LONG, MANY, SHORT, ask, at_once, objects, text_of
 
+pytestmark = pytest.mark.slow
+
 Wide: type[BaseModel] = create_model("Wide", **{f"member{number}": (int, ...) for number in range(30)})  # type: ignore[call-overload]
 
 
