@@ -20,6 +20,7 @@
 #   make attack [ATTACK_ARGS="--short"]      send hostile requests to servers started for it, for half an hour
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
+#   make bench-paired OTHER=/path            compare this checkout with another one, round by round
 #   make screenshots                         take the documentation's pictures of the admin anew
 #   make dist                                build what a release publishes, into dist/
 #   make requirements                        write requirements.txt anew, from pyproject.toml
@@ -45,7 +46,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(I
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
 .PHONY: test-packaging lint security conformance conformance-cluster conformance-server soak attack bench bench-quick
-.PHONY: screenshots dist requirements clean
+.PHONY: bench-paired screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -159,6 +160,9 @@ bench: $(INSTALLED) servers
 
 bench-quick: $(INSTALLED) servers
 	@$(BIN)/python -m tests.bench --quick
+
+bench-paired: $(INSTALLED) servers
+	@$(BIN)/python -m tests.bench.paired $(OTHER)
 
 screenshots: $(INSTALLED) browser
 	@$(BIN)/python -m tests.browser.screenshots

@@ -168,6 +168,16 @@ def test_optional_packages_stay_where_they_belong() -> None:
     assert not wrong, f"imports of optional packages: {wrong}"
 
 
+def test_tests_import_their_own_package_and_what_is_shared() -> None:
+    found = set()
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        folder = file.relative_to(ROOT / "tests").parts[0]
+        for package in re.findall(r"^\s*(?:from|import) tests\.(\w+)", file.read_text(), re.M):
+            if package not in ("support", folder) and (folder, package) != ("support", "conftest"):
+                found.add(f"{file.relative_to(ROOT)} imports tests.{package}")
+    assert not found
+
+
 def test_imports_are_absolute() -> None:
     nodes = ((module, node) for module, tree in TREES.items() for node in ast.walk(tree))
     wrong = {(module, node.lineno) for module, node in nodes if isinstance(node, ast.ImportFrom) and node.level}

@@ -11,8 +11,8 @@ import sys
 
 from tests.support.processes import LOOPBACK, ROOT
 
-SETTINGS = "tests.conformance.fixture.settings"
-APPLICATION = "tests.conformance.fixture.asgi"
+SETTINGS = "tests.support.conformance_site.settings"
+APPLICATION = "tests.support.conformance_site.asgi"
 APPLICATIONS = ("view", "mounted")
 OPTIONS = {
     "daphne": ("--bind", LOOPBACK, "--verbosity", "0"),

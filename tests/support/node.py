@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.processes import LOOPBACK, Process
 
-FIXTURE = "tests.conformance.fixture"
+FIXTURE = "tests.support.conformance_site"
 SERVERS = ("daphne", "uvicorn")
 BACKLOG = 2048
 ANSWER_SECONDS = 20.0

@@ -1,0 +1,73 @@
+"""Compare this checkout with another one: both servers run, and are asked in turn, in short rounds.
+
+The machine's speed drifts from minute to minute, and takes both along: the median of the rounds' ratios remains.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+
+import uvloop
+
+from tests.bench.__main__ import prepare
+from tests.bench.load import guarded
+from tests.bench.process import PinnedRedis, ServerProcess
+from tests.bench.servers import SERVERS, Server
+from tests.bench.stage import Scale, Stage
+from tests.bench.workloads import WORKLOADS
+
+
+def main() -> None:
+    """Read the command line, measure, print the ratio of the rates (this checkout's by the other one's)."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.paired", description=__doc__)
+    parser.add_argument("other", type=Path, help="the folder of the other checkout")
+    parser.add_argument("--servers", default="mount-uvicorn-redis,mount-uvicorn-memory,view-uvicorn-memory")
+    parser.add_argument("--workloads", default="session,alone")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    options = parser.parse_args()
+    prepare()
+    scale = Scale(seconds=options.seconds, warm_up=0.2)
+    for server in (SERVERS[name] for name in options.servers.split(",")):
+        with both(server, options.other.resolve(), scale) as stages:
+            for workload in options.workloads.split(","):
+                ratios = [own / other for own, other in rounds(stages, workload, options.rounds)]
+                print(
+                    f"{server.name:24} {workload:10} {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
+                    flush=True,
+                )
+
+
+@contextmanager
+def both(server: Server, other: Path, scale: Scale) -> Iterator[Sequence[Stage]]:
+    """Start the server of this checkout and that of the other one, each with a Redis of its own."""
+    with ExitStack() as stack:
+        stages = []
+        for root in (ServerProcess.root, other):
+            redis = stack.enter_context(PinnedRedis()) if server.redis else None
+            process = ServerProcess(server, redis=redis)
+            process.root = root
+            stages.append(Stage(stack.enter_context(process), scale))
+        yield stages
+
+
+def rounds(stages: Sequence[Stage], workload: str, count: int) -> Iterator[tuple[float, float]]:
+    """Yield the rates of both, asked in turn; who is first changes from round to round."""
+    for number in range(count + 1):
+        order = stages if number % 2 else stages[::-1]
+        rates = {id(stage): rate(stage, workload) for stage in order}
+        if number:  # the first round warms up
+            yield rates[id(stages[0])], rates[id(stages[1])]
+
+
+def rate(stage: Stage, workload: str) -> float:
+    """Return the calls per second of one round."""
+    return uvloop.run(guarded(WORKLOADS[workload].run(stage)))["rate"]
+
+
+if __name__ == "__main__":
+    main()
