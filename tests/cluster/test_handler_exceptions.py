@@ -25,6 +25,14 @@ def site(programs: None, request: pytest.FixtureRequest) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(autouse=True)
+def running(site: Site) -> None:
+    """Start the node again where the test before has ended it."""
+    [node] = site.nodes
+    if not node.alive:
+        node.start()
+
+
 async def ended(answer: SocketAnswer) -> dict[str, Any]:
     """Return the response of a request, which must come."""
     message: dict[str, Any] = (await rest(answer))[-1].message if answer.is_stream else await answer.json()
