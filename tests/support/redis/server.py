@@ -85,7 +85,8 @@ class RedisServer(Process):
 
     def command(self) -> list[str]:
         configuration = self.folder / f"{self.name}.conf"
-        if not configuration.exists():  # Sentinel and Cluster rewrite theirs; a restart goes on with it
+        # Sentinel and Cluster rewrite theirs, and a restart goes on with it; until it runs the port may change.
+        if not (configuration.exists() and self._keeps_port):
             configuration.write_text("\n".join(self._configuration()) + "\n", encoding="utf-8")
         return [program("redis-server"), str(configuration), *(["--sentinel"] if self.sentinel else [])]
 
