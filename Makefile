@@ -90,10 +90,8 @@ databases:
 	echo "Missing: postgresql; on Debian and Ubuntu: sudo apt-get install postgresql" >&2; \
 	exit 1
 
-# pytest-xdist: one worker that is done takes over half of what another has left. The tests with servers wait for these
-# most of the time, so that two workers share a core.
+# pytest-xdist starts a worker a core; one that is done takes over half of what another has left.
 PARALLEL := -n auto --dist worksteal
-SHARED := -n $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN)))) --dist worksteal
 QUICK := -m "not servers and not slow and not slow_deploy and not projects and not packaging"
 # In these folders everything needs servers: reading them takes seconds.
 QUICK += $(addprefix --ignore=tests/,cluster browser clients projects backends/redis auth/oauth)
@@ -105,7 +103,7 @@ test-all: $(INSTALLED)
 	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
 	@$(MAKE) databases || echo "THE TESTS OF GROWN PROJECTS (tests/projects) ARE SKIPPED WITHOUT IT." >&2
 	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
-	@$(BIN)/python -m pytest $(SHARED) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 # Every branch of the protocol and of the backends' contract; of the rest, no less than was reached once.
 CONTRACT := mcp_transport/protocol/*,mcp_transport/backends/base.py,mcp_transport/backends/local.py
