@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mcp_transport.backends.base import Holder
 from mcp_transport.engine.expiry import end_session
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.supervision import attempt
+from mcp_transport.supervision import contained
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -30,9 +31,12 @@ async def come_back(node: Node) -> None:
 
 async def _each(node: Node, works: Sequence[Callable[[], Awaitable[object]]]) -> None:
     """Do everything side by side: no session waits for another one whose record makes trouble."""
-    await asyncio.gather(
-        *(attempt(f"node {node.id} cannot go on with a stream", node.insist(work), None) for work in works)
-    )
+
+    async def one(work: Callable[[], Awaitable[object]]) -> None:
+        with contained(f"node {node.id} cannot go on with a stream"):
+            await node.insist(work)
+
+    await asyncio.gather(*map(one, works))
 
 
 async def hold_again(node: Node, stream: OpenStream) -> bool:
@@ -51,17 +55,29 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
         await writer.check()
     elif name != GET_STREAM and not stream.writer:
         return False  # its call is over, and nobody will write it any more
+    # Whatever epoch the store names is news: read with the old one, this node would seem taken over by itself.
+    before, stream.epoch = stream.epoch, 0
     appended = await node.backend.append(key, name, (), holder=node.id)
     if name == GET_STREAM:
         await node.backend.mark(key, name, stream.cursor, stream.told)
     if stream.writer:
         node.ask_after(key, name, stream.writer)
     if appended is None or appended.holder is None:
+        stream.epoch = before
         return appended is not None
-    if appended.holder.node == node.id:
-        stream.epoch = appended.holder.epoch
-        stream.wake()
-    elif node.streams.get((key, name)) is stream:
-        stream.epoch = 0
-        node.give_way(key, name, appended.holder.epoch)
+    await _obey(node, stream, appended.holder)
     return True
+
+
+async def _obey(node: Node, stream: OpenStream, holder: Holder) -> None:
+    """Take the store's word for who holds a stream. Raises: BackendError."""
+    place = stream.key, stream.stream
+    if holder.node != node.id:
+        if node.streams.get(place) is stream:
+            node.give_way(*place, holder.epoch)
+        return
+    stream.epoch = holder.epoch
+    if place in node.streams:
+        stream.wake()
+    else:  # its socket has left meanwhile, and could not say so
+        await node.backend.mark(*place, 0, left=holder.epoch)

@@ -16,12 +16,8 @@ Pair = tuple[int, int]
 
 @pytest.fixture(scope="module")
 def site(programs: None) -> Iterator[Site]:
-    """Run two nodes on a Redis that these tests may empty.
-
-    A node that notes its streams again at the moment at which a client leaves it for another one keeps the stream
-    until it next writes a keep-alive.
-    """
-    with Site(mcp={"DRAIN_SECONDS": 1, "KEEPALIVE_SECONDS": 1.0}) as site:
+    """Run two nodes on a Redis that these tests may empty; no keep-alive comes within a test."""
+    with Site(mcp={"DRAIN_SECONDS": 1}) as site:
         yield site
 
 

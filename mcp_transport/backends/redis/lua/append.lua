@@ -18,7 +18,7 @@ if ARGV[8] == '1' and ARGV[first] and tonumber(ARGV[first]) > stream.last + 1 th
   return {'hole', stream.last + 1}
 end
 if stream.writer == '' then stream.writer = writer end
-if ARGV[7] ~= '' and stream.epoch == 0 then stream.holder, stream.epoch = ARGV[7], 1 end
+if ARGV[7] ~= '' and stream.epoch == 0 then hand_to(KEYS[1], stream, ARGV[7]) end
 for at = first, #ARGV, 2 do
   add_event(stream, log, tonumber(ARGV[at]), ARGV[at + 1])
   if string.sub(ARGV[at + 1], 1, 1) == '.' then stream.kept_until = time + ARGV[2] end

@@ -16,7 +16,7 @@ if cursor > stream.last and not running then return {} end
 local events, lost = events_after(stream, log, cursor)
 if stream.kept_until and lost == 0 and not has_message(events) then return {stream.last} end
 local held_by, held_since = stream.holder, stream.epoch
-stream.holder, stream.epoch = ARGV[5], stream.epoch + 1
+hand_to(KEYS[1], stream, ARGV[5])
 save_stream(KEYS[3], name, stream)
 if not stream.kept_until then live_with(KEYS[1], log) end
 note_attached(KEYS[1], KEYS[6], tonumber(ARGV[6]), time, ARGV[5], name)

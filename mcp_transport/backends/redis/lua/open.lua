@@ -7,8 +7,10 @@ local ends = created + ARGV[3]
 if time >= ends then return nil end
 redis.call('HSET', KEYS[1], 'created', created, 'last_seen', time, 'ends', ends, unpack(ARGV, 4))
 if ARGV[2] ~= '' then
-  -- Its GET stream goes on beyond every number it can have had; tens of seconds fit into cjson's 14 digits.
-  redis.call('HSET', KEYS[1], 'base', (math.floor((time - created) / 10000) + 1) * SPAN)
+  -- Its GET stream goes on beyond every number it can have had; tens of seconds fit into cjson's 14 digits. So do its
+  -- streams' epochs: nobody takes one over a thousand times a second.
+  local age = time - created
+  redis.call('HSET', KEYS[1], 'base', (math.floor(age / 10000) + 1) * SPAN, 'first_epoch', age + 1)
 end
 redis.call('PEXPIRE', KEYS[1], math.min(tonumber(ARGV[1]), ends - time))
 return time

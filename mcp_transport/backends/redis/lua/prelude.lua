@@ -160,6 +160,12 @@ local function new_get_stream(record)
   return stream
 end
 
+-- Give a stream to a node; the epoch is higher than each that it had before, also in a store that was emptied since.
+local function hand_to(record, stream, node)
+  local first = tonumber(redis.call('HGET', record, 'first_epoch') or '') or 1
+  stream.holder, stream.epoch = node, math.max(stream.epoch + 1, first)
+end
+
 local function save_stream(streams, name, stream)
   -- An empty table would be written as an object.
   if #stream.runs == 0 then stream.runs = nil end

@@ -1,0 +1,50 @@
+"""A Redis that was emptied: what is built anew goes on behind what nodes remember."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_transport.backends.base import TakenOver
+from mcp_transport.backends.redis import RedisBackend
+from tests.support.backends import ANN, KEY, STREAM, HandClock, events, session
+from tests.support.redis.server import RedisServer
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.parametrize("take_overs", [1, 3])
+@pytest.mark.parametrize("stream", ["g", STREAM])
+async def test_a_socket_that_left_before_takes_a_stream_from_nobody(
+    backend: RedisBackend, clock: HandClock, server: RedisServer, stream: str, take_overs: int
+) -> None:
+    """The epochs of a stream rise on, so that each of two nodes knows which of them came last."""
+    record = session(clock)
+    await backend.open(record)
+    await backend.append(KEY, STREAM, events(1), writer="n1")
+    for _ in range(take_overs):
+        first = await backend.attach(KEY, ANN, stream, None, "n1")
+    server.ask("FLUSHALL")
+    clock.advance(1)
+    assert await backend.restore(record)
+    await backend.append(KEY, STREAM, events(1), writer="n1")
+    second = await backend.attach(KEY, ANN, stream, None, "n2")
+    assert first is not None and second is not None
+    assert second.holder.epoch > first.holder.epoch
+    await backend.mark(KEY, stream, 0, left=first.holder.epoch)
+    assert [item.holder for item in await backend.streams(KEY) if item.name == stream] == ["n2"]
+    with pytest.raises(TakenOver):
+        await backend.read(KEY, stream, 0, epoch=first.holder.epoch)
+
+
+async def test_a_node_that_holds_a_stream_again_comes_after_itself(
+    backend: RedisBackend, clock: HandClock, server: RedisServer
+) -> None:
+    record = session(clock)
+    await backend.open(record)
+    first = await backend.attach(KEY, ANN, "g", None, "n1")
+    server.ask("FLUSHALL")
+    clock.advance(1)
+    assert await backend.restore(record)
+    again = await backend.append(KEY, "g", (), holder="n1")
+    assert first is not None and again is not None and again.holder is not None
+    assert again.holder.epoch > first.holder.epoch
