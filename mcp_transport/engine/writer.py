@@ -103,6 +103,12 @@ class Writer:
             self._flush_is_due = True  # one flush takes along whatever else this tick writes
             self._node.lifecycle.spawn(self.flush())
 
+    def is_over_after(self, seq: int) -> bool:
+        """Tell whether it has ended without a message after an event, which the store may learn only now."""
+        if not self._ended or not self._recent or not self._recent[0].seq - 1 <= seq <= self._seq:
+            return False
+        return not any(event.payload for event in self._recent if event.seq > seq)
+
     def keep_log(self, holder: str = "") -> None:
         """Log from now on, beginning with what was written so far; `holder` is the node with the socket."""
         self.is_logged = True

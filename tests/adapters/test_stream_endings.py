@@ -79,16 +79,9 @@ class Caller:
         return await self._messages_of(self.answer)
 
     async def comes_back(self, after: str | None) -> tuple[int, list[dict[str, Any]]]:
-        """Resume after an event; return the status and the messages until the end.
-
-        A stream whose end is noted while it is resumed ends without an event, and is asked for once more.
-        """
-        for _ in range(2):
-            answer = await self.carrier.send(self.session.get(after))
-            messages = await self._messages_of(answer) if answer.is_stream else []
-            if messages or answer.status != 200:
-                break
-        return answer.status, messages
+        """Resume after an event; return the status and the messages until the end."""
+        answer = await self.carrier.send(self.session.get(after))
+        return answer.status, await self._messages_of(answer) if answer.is_stream else []
 
     async def _messages_of(self, answer: Answer) -> list[dict[str, Any]]:
         messages = []

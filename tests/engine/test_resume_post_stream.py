@@ -106,6 +106,29 @@ async def test_a_finished_call_is_resumed_after_any_event(
     assert [place(frame)[1] for frame in after] == list(range(cut + 1, 6))
 
 
+@pytest.mark.parametrize("ended", ["answered", "cancelled"])
+async def test_an_ended_stream_is_204_before_the_store_has_its_end(
+    here: SessionClient, store: FlakyBackend, gate: Gate, ended: str
+) -> None:
+    answer = await here.call("count", {"steps": 1}, id=1)
+    last = (await read(answer, 2))[-1]
+    await settle()
+    store.hold("append")
+    if ended == "answered":
+        gate.open.set()
+    else:
+        await here.notify("notifications/cancelled", {"requestId": 1})
+    for frame in await rest(answer):
+        last = frame
+    await settle()
+    assert "append" in store.calls, "the store is being told"
+    gone = await here.get(last.id)
+    assert (gone.status, gone.body) == (204, b"")
+    unknown = await here.get(f"{place(last)[0]}-99")
+    assert unknown.status != 204, "no event of that stream"
+    store.held["append"].set()
+
+
 @pytest.mark.parametrize("version", REVISIONS[:2])
 async def test_older_revisions_resume_as_well(endpoint: Endpoint, gate: Gate, version: str) -> None:
     client = await opened(endpoint, version=version)

@@ -37,6 +37,9 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
     check_version(request, node.policy)
     last_event_id = request.headers.get("last-event-id")
     cursor = Cursor.parse(last_event_id) if last_event_id else None
+    if cursor is not None and _is_over(node, session_key(session_id), cursor):
+        await _admit(node, session_id, principal)
+        return Reply(status=204)
     if cursor is not None and cursor.moved:
         if await _is_held(node, session_id, principal, cursor.stream):
             return Reply(status=204)
@@ -49,11 +52,23 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
         raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
 
 
-async def _is_held(node: Node, session_id: str, principal: Principal, stream: str) -> bool:
-    """Tell whether a living node holds a stream that goes on. Raises: ProtocolError, 404 for an unknown session."""
+def _is_over(node: Node, key: str, cursor: Cursor) -> bool:
+    """Tell whether a call of this node has ended that the store may not know to be over yet."""
+    writer = node.writers.get((key, cursor.stream))
+    return writer is not None and writer.is_over_after(cursor.seq)
+
+
+async def _admit(node: Node, session_id: str, principal: Principal) -> None:
+    """Let a request of a session in, or refuse it. Raises: ProtocolError, 404 for an unknown session."""
     key = session_key(session_id)
     if not await admitted(node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)):
         raise session_not_found()
+
+
+async def _is_held(node: Node, session_id: str, principal: Principal, stream: str) -> bool:
+    """Tell whether a living node holds a stream that goes on. Raises: ProtocolError, 404 for an unknown session."""
+    await _admit(node, session_id, principal)
+    key = session_key(session_id)
     records = [record for record in await node.backend.streams(key) if record.name == stream and not record.ended]
     holders = {record.holder for record in records if record.holder}
     if not node.backend.shares_streams:
