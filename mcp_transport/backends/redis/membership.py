@@ -220,7 +220,7 @@ class Membership:
         listed = self._pipeline.run(self._scripts["nodes"], [self._keys.nodes], arguments)
         dead, _ = await asyncio.gather(
             attempt("the list of nodes cannot be read", listed, ()),
-            attempt(f"the streams of node {self.node} cannot be noted", self._note_streams(), None),
+            self._note_streams(),
         )
         names = decode_names(dead)
         if len(names) < len(dead):
@@ -234,11 +234,12 @@ class Membership:
     async def _note_streams(self) -> None:
         begun, over = self.streams - self._noted, self._noted - self.streams
         own, execute = self._keys.own(self.node), self._pipeline.execute
-        if begun:
-            await execute("HSET", own, *(word for item in begun for word in (" ".join(item), "")))
-        if over:
-            await execute("HDEL", own, *(" ".join(item) for item in over))
-        self._noted = (self._noted | begun) - over
+        with contained(f"the streams of node {self.node} cannot be noted"):
+            if begun:
+                await execute("HSET", own, *(word for item in begun for word in (" ".join(item), "")))
+            if over:
+                await execute("HDEL", own, *(" ".join(item) for item in over))
+            self._noted = (self._noted | begun) - over
 
     # -- other nodes' deaths -------------------------------------------------------------------------
 
