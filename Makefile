@@ -105,13 +105,14 @@ test-all: $(INSTALLED)
 	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
 	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-# Every branch of the protocol and of the backends' contract; of the rest, no less than was reached once.
+# Every branch of the protocol and of the backends' contract; of all, what the quick tests reach: without those of Redis.
 CONTRACT := mcp_transport/protocol/*,mcp_transport/backends/base.py,mcp_transport/backends/local.py
 CONTRACT := $(CONTRACT),mcp_transport/backends/memory.py,mcp_transport/backends/cache.py
-FLOOR := 80
+FLOOR := 88
 
+# tests/support tests no package, and measuring makes its loops slow.
 coverage: $(INSTALLED)
-	@$(BIN)/python -m pytest $(PARALLEL) $(QUICK) --cov --cov-report= $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(QUICK) --ignore=tests/support --cov --cov-report= $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage report --include="$(CONTRACT)" --fail-under=100
 	@$(BIN)/python -m coverage report --fail-under=$(FLOOR)
 

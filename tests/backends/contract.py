@@ -77,6 +77,13 @@ class BackendContract(RequestContract, StreamContract, SubscriptionContract, Lis
         assert await backend.open(stored) == ()
         assert await backend.get(KEY) == stored
 
+    async def test_integers_beyond_64_bits_may_come_back_as_floats(self, backend: Backend, clock: HandClock) -> None:
+        stored = session(clock, capabilities={"experimental": {"n": 10**30}})
+        await backend.open(stored)
+        found = await backend.get(KEY)
+        assert found is not None
+        assert float(found.capabilities["experimental"]["n"]) == 1e30
+
     async def test_an_unknown_session_refuses_everything(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         await assert_refuses_everything(backend, UNKNOWN_KEY)

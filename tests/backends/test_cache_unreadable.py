@@ -14,8 +14,6 @@ from mcp_transport.exceptions import BackendError
 from tests.backends.caches import FILES, LOCMEM, Build, FailingCache
 from tests.support.backends import ANN, KEY, OTHER_KEY, THIRD_KEY, HandClock, session
 
-pytestmark = pytest.mark.slow
-
 
 class Foreign:
     """What another program has pickled, and nobody here can read."""

@@ -63,3 +63,10 @@ async def caller(stage: Stage) -> AsyncIterator[Client]:
     async with Client(*stage.ports) as client:
         await client.initialize()
         yield client
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Stage:
+    """Bring back what the last test has killed of the stage that a module shares."""
+    shared.mend()
+    return shared

@@ -26,12 +26,6 @@ def shared() -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Stage:
-    shared.mend()
-    return shared
-
-
 def alive(stage: Stage) -> list[Node]:
     return [node for node in stage.nodes if node.alive]
 

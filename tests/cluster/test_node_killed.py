@@ -28,12 +28,6 @@ def shared() -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Stage:
-    shared.mend()
-    return shared
-
-
 @pytest.fixture(scope="module")
 def outcomes(shared: Stage) -> dict[str, Any]:
     shared.mend()

@@ -31,12 +31,6 @@ def shared() -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Stage:
-    shared.mend()
-    return shared
-
-
 async def served(client: Client, port: int) -> None:
     """Wait until sessions are served again; nothing but 503 says until then that they are not."""
     deadline = time.monotonic() + QUICKLY

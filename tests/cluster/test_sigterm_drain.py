@@ -41,12 +41,6 @@ def shared() -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Stage:
-    shared.mend()
-    return shared
-
-
 @pytest.fixture(scope="module")
 def nginx(shared: Stage) -> Iterator[Nginx]:
     with Nginx(shared.ports) as nginx:
