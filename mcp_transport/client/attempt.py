@@ -1,0 +1,102 @@
+"""One attempt to send a request to one endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import httpx2
+
+from mcp_transport.client.endpoints import Endpoint
+from mcp_transport.client.messages import Outgoing
+
+__all__ = ["AttemptFailed", "attempt"]
+
+# The request did not leave, or no byte of it: it cannot have run.
+_NOT_SENT: Final = (
+    *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
+    *(httpx2.ProxyError, httpx2.UnsupportedProtocol),
+)
+# RFC 9110, 15.6.4, and RFC 6585, 4: the server says that it did not take the request.
+_NOT_TAKEN: Final = (429, 503)
+# A gateway does not say whether the server behind it took the request.
+_GATEWAY: Final = (502, 504)
+_MAX_REDIRECTS: Final = 5
+
+
+class AttemptFailed(Exception):
+    """An endpoint that gave no answer of the server."""
+
+    def __init__(self, reason: str, *, may_have_run: bool, retry_after: float = 0.0, works: bool = False) -> None:
+        """Say why; `works` is for an endpoint that answered, and refused for now."""
+        super().__init__(reason)
+        self.reason, self.may_have_run, self.retry_after, self.works = reason, may_have_run, retry_after, works
+
+
+async def attempt(
+    http: httpx2.AsyncClient,
+    endpoint: Endpoint,
+    outgoing: Outgoing,
+    session_id: str | None,
+    seconds: float,
+    may_repeat: Callable[[], Awaitable[bool]],
+) -> httpx2.Response:
+    """Send a request to an endpoint; return its answer, whose body is not read.
+
+    After some `seconds` without an answer the attempt ends, if the request may be repeated, or else goes on.
+
+    Raises:
+        AttemptFailed: the endpoint cannot be reached, is overloaded, or does not answer.
+    """
+    headers = outgoing.headers | ({"mcp-session-id": session_id} if session_id else {})
+    request = http.build_request(outgoing.verb, endpoint.url, headers=headers, content=outgoing.content or None)
+    sending = asyncio.ensure_future(_send(http, request))
+    try:
+        done, _ = await asyncio.wait({sending}, timeout=seconds)
+        if not done and await may_repeat():
+            raise AttemptFailed(f"no answer within {seconds:g} s", may_have_run=True)
+        response = await sending
+    except _NOT_SENT as error:
+        raise AttemptFailed(_words(error), may_have_run=False) from error
+    except httpx2.TransportError as error:
+        raise AttemptFailed(_words(error), may_have_run=True) from error
+    finally:
+        if not sending.done():
+            sending.cancel()
+    if response.status_code in _NOT_TAKEN or response.status_code in _GATEWAY:
+        raise await _refused(response)
+    return response
+
+
+async def _send(http: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
+    """Send a request, and again where the same origin redirects it with its method, as the SDK's transport does."""
+    for _ in range(_MAX_REDIRECTS):
+        response = await http.send(request, stream=True, follow_redirects=False)
+        following = response.next_request
+        if following is None or following.method != request.method or not _is_same_origin(request.url, following.url):
+            return response
+        await response.aclose()
+        request = following
+    return response
+
+
+def _is_same_origin(url: httpx2.URL, other: httpx2.URL) -> bool:
+    return (url.scheme, url.host, url.port, url.userinfo) == (other.scheme, other.host, other.port, other.userinfo)
+
+
+async def _refused(response: httpx2.Response) -> AttemptFailed:
+    await response.aclose()
+    status, reason = response.status_code, response.reason_phrase
+    retry_after = _seconds(response.headers.get("retry-after", ""))
+    words = f"HTTP {status} {reason}".strip() + (f", Retry-After {retry_after:g} s" if retry_after else "")
+    return AttemptFailed(words, may_have_run=status in _GATEWAY, retry_after=retry_after, works=status == 429)
+
+
+def _seconds(retry_after: str) -> float:
+    """Read the delay in seconds; a date is not read (RFC 9110, 10.2.3), the wait between attempts is for it."""
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else 0.0
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")

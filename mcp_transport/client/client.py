@@ -1,0 +1,178 @@
+"""The official SDK's client, over several endpoints of one server."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+import httpx2
+import mcp.client
+import mcp_types as types
+from mcp.client.caching import CacheConfig
+from mcp.client.extension import ClientExtension
+from mcp.client.session import ElicitationFnT, ListRootsFnT, LoggingFnT, MessageHandlerFnT, SamplingFnT
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.dispatcher import Dispatcher
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from mcp_transport.client.delivery import Delivery, Limits
+from mcp_transport.client.dispatcher import NamedErrors
+from mcp_transport.client.endpoints import Choice, Endpoints
+from mcp_transport.client.http import FailoverHTTP
+from mcp_transport.client.sessions import SavedSession, SessionState, keeps_answers
+
+if TYPE_CHECKING:
+    from mcp_transport.client.sync import SyncClient
+
+__all__ = ["Client"]
+
+# The SDK's own for Streamable HTTP: a server may keep a stream open without a byte.
+_TIMEOUT = httpx2.Timeout(30.0, read=300.0)
+
+
+class SDKOptions(TypedDict, total=False):
+    """The options of `mcp.Client`."""
+
+    read_timeout_seconds: float | None
+    sampling_callback: SamplingFnT | None
+    sampling_capabilities: types.SamplingCapability | None
+    list_roots_callback: ListRootsFnT | None
+    logging_callback: LoggingFnT | None
+    log_level: types.LoggingLevel | None
+    message_handler: MessageHandlerFnT | None
+    client_info: types.Implementation | None
+    mode: str
+    prior_discover: types.DiscoverResult | None
+    elicitation_callback: ElicitationFnT | None
+    input_required_max_rounds: int
+    extensions: Sequence[ClientExtension] | None
+    cache: CacheConfig | None
+
+
+class Client(mcp.client.Client):
+    """An `mcp.Client` that goes to another endpoint when one fails, also in the middle of a call."""
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str],
+        *,
+        http_client: httpx2.AsyncClient | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: httpx2.Auth | None = None,
+        choice: Choice = "ordered",
+        deadline: float = 30.0,
+        attempt_timeout: float = 5.0,
+        idle_timeout: float = 60.0,
+        session: SavedSession | None = None,
+        on_session_lost: Callable[[], Awaitable[None] | None] | None = None,
+        **options: Unpack[SDKOptions],
+    ) -> None:
+        """Take the URLs of one server, in the order of preference; all get the same credentials.
+
+        Args:
+            endpoints: URLs; the client keeps to one while it works.
+            http_client: what sends requests, for TLS, proxies, HTTP/2 and the like; it stays open.
+            headers: headers of each request, for a client without `http_client`.
+            auth: credentials of each request, for a client without `http_client`.
+            choice: "ordered" or "fastest": which endpoint is next when one fails.
+            deadline: seconds within which an endpoint must begin to answer a request, whatever fails meanwhile.
+            attempt_timeout: seconds after which the next endpoint gets a request that may be repeated.
+            idle_timeout: seconds without a byte after which a stream that can be resumed is taken for broken.
+            session: what `save_session` returned, to go on with that session.
+            on_session_lost: called when the server has lost the session, and a new one was begun.
+            options: those of `mcp.Client`.
+
+        Raises:
+            ValueError: an option that cannot be used.
+        """
+        urls = [endpoints] if isinstance(endpoints, str) else list(endpoints)
+        if http_client is not None and (headers is not None or auth is not None):
+            raise ValueError("headers and auth belong to http_client: give them to it")
+        self._endpoints = Endpoints(urls, choice)
+        self._limits = Limits(deadline, attempt_timeout, idle_timeout)
+        self._user_http, self._headers, self._auth = http_client, headers, auth
+        self._saved, self._state = session, SessionState(session)
+        self._told_session_lost = on_session_lost
+        self._idempotent: dict[str, bool] = {}
+        self._delivery: Delivery | None = None
+        if session is not None:
+            options |= _taking_up(session)
+        super().__init__(urls[0], **options)
+        self._connect = self._connect_endpoints  # a private seam of the SDK: how it gets its dispatcher
+
+    async def _connect_endpoints(self, stack: AsyncExitStack, mode: str, _raise: bool) -> Dispatcher[Any]:
+        http = self._user_http
+        if http is None:
+            http = httpx2.AsyncClient(timeout=_TIMEOUT, headers=self._headers, auth=self._auth)
+            await stack.enter_async_context(http)
+        delivery = Delivery(http, self._endpoints, self._state, self._limits, self._is_idempotent)
+        failover = await stack.enter_async_context(FailoverHTTP(delivery, self._state, self._session_lost))
+        transport = streamable_http_client(str(self._endpoints.current.url), http_client=failover)
+        read, write = await stack.enter_async_context(transport)
+        self._delivery, self._requests = delivery, NamedErrors(read, write)
+        self._requests.next_request_id = self._saved.next_request_id if self._saved else 1
+        self._requests.prefers_sessions = mode == "auto"
+        return self._requests
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._delivery is not None:
+            self._delivery.keeps_answers = keeps_answers(self._result())
+        return self
+
+    def _result(self) -> dict[str, Any]:
+        result = self.session.initialize_result or self.session.discover_result
+        return result.model_dump(by_alias=True, mode="json", exclude_none=True) if result is not None else {}
+
+    async def _session_lost(self) -> None:
+        if self._told_session_lost is not None and inspect.isawaitable(told := self._told_session_lost()):
+            await told
+
+    async def _is_idempotent(self, tool: str) -> bool:
+        """Tell whether a tool may be called twice: its annotations say so."""
+        if tool not in self._idempotent:
+            cursor = None
+            while True:
+                page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+                for known in page.tools:
+                    hints = known.annotations
+                    harmless = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+                    self._idempotent[known.name] = harmless
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+        return self._idempotent.setdefault(tool, False)
+
+    def save_session(self) -> SavedSession:
+        """Return what another process needs to go on with this session, which closing the client no longer ends.
+
+        Raises:
+            RuntimeError: the client is not connected.
+        """
+        self._state.is_kept = True
+        return SavedSession(
+            protocol_version=self.protocol_version,
+            result=self._result(),
+            session_id=self._state.id,
+            initialize=self._state.initialize,
+            last_event_id=self._state.last_event_id,
+            next_request_id=self._requests.next_request_id,
+        )
+
+    def sync(self) -> SyncClient:
+        """Return this client for code that is not async, as a context manager."""
+        from mcp_transport.client.sync import SyncClient
+
+        return SyncClient(self)
+
+
+def _taking_up(session: SavedSession) -> SDKOptions:
+    """Return the options of a client that goes on with a session."""
+    if session.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+        return {"mode": "legacy"}
+    return {
+        "mode": session.protocol_version,
+        "prior_discover": types.DiscoverResult.model_validate(session.result, by_name=False),
+    }

@@ -1,0 +1,162 @@
+"""Requests are brought to an endpoint that works, as often as that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import httpx2
+import stamina
+
+from mcp_transport.client.attempt import AttemptFailed, attempt
+from mcp_transport.client.circuit import RetryBudget
+from mcp_transport.client.endpoints import Endpoint, Endpoints
+from mcp_transport.client.errors import EndpointsUnavailable, ResultUnknown
+from mcp_transport.client.messages import Outgoing
+from mcp_transport.client.sessions import SessionState
+
+__all__ = ["Delivery", "Limits"]
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two rounds over the endpoints: exponential, with jitter.
+_BACKOFF: Final = {"wait_initial": 0.1, "wait_max": 2.0, "wait_jitter": 0.2}
+# draft-ietf-httpapi-idempotency-key-header
+_KEY: Final = "idempotency-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that a client waits."""
+
+    deadline: float
+    """Until an endpoint begins to answer a request, whatever fails meanwhile."""
+    attempt_timeout: float
+    """Until the next endpoint gets a request that may be repeated."""
+    idle_timeout: float
+    """Without a byte on a stream that can be resumed elsewhere."""
+
+    def __post_init__(self) -> None:
+        for option in ("deadline", "attempt_timeout", "idle_timeout"):
+            if not (seconds := getattr(self, option)) > 0:
+                raise ValueError(f"{option} must be a number of seconds above 0, not {seconds!r}")
+
+
+class _AllFailed(Exception):
+    """No endpoint answered in this round."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+        """Seconds that the endpoints asked for, or none."""
+
+
+class _GivenUp(Exception):
+    """There is no time, or no retry, left."""
+
+
+class Delivery:
+    """Sends requests to one endpoint after the other, within one deadline and one retry budget."""
+
+    def __init__(
+        self,
+        http: httpx2.AsyncClient,
+        endpoints: Endpoints,
+        session: SessionState,
+        limits: Limits,
+        is_idempotent: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """Take what sends a request to one URL, and what tells whether a tool may be called twice."""
+        self._http, self._endpoints, self._session, self.limits = http, endpoints, session, limits
+        self._is_idempotent = is_idempotent
+        self._budget = RetryBudget(filled=time.monotonic())
+        self.keeps_answers = False
+        """Does the server keep answers for idempotency keys?"""
+
+    async def may_repeat(self, outgoing: Outgoing) -> bool:
+        """Tell whether a request that may have run can be sent again."""
+        if outgoing.is_repeatable or outgoing.verb != "POST" or _KEY in outgoing.headers:
+            return True
+        return bool(outgoing.tool) and await self._is_idempotent(outgoing.tool)
+
+    async def send(self, outgoing: Outgoing) -> httpx2.Response:
+        """Return the first answer of an endpoint; its body is not read.
+
+        Raises:
+            EndpointsUnavailable: none answered within the deadline, or the retry budget is spent.
+            ResultUnknown: the answer was lost, and the request may not be repeated.
+        """
+        if self.keeps_answers and outgoing.tool and outgoing.verb == "POST":
+            outgoing.headers.setdefault(_KEY, f'"{secrets.token_hex(16)}"')
+        failures: dict[str, str] = {}
+        # Nobody waits for the end of a session.
+        seconds = self.limits.attempt_timeout if outgoing.verb == "DELETE" else self.limits.deadline
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._rounds(outgoing, failures, time.monotonic() + seconds)
+        except TimeoutError:
+            problem = f"no endpoint answered within {seconds:g} s"
+        except _GivenUp as error:
+            problem = str(error)
+        if outgoing.may_have_run and not await self.may_repeat(outgoing):
+            raise ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=failures)
+        raise EndpointsUnavailable(problem, retryable=True, endpoints=failures)
+
+    async def _rounds(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
+        async for attempt_ in stamina.retry_context(on=_backoff, attempts=None, timeout=None, **_BACKOFF):
+            with attempt_:
+                return await self._round(outgoing, failures, until)
+        raise AssertionError("a retry context ends with a result or an error")
+
+    async def _round(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
+        """Try each endpoint that is not known to be down."""
+        asked_to_wait = False
+        for endpoint in self._endpoints.available(self.limits.attempt_timeout):
+            if failures and not self._budget.take(time.monotonic()):
+                raise _GivenUp("too many requests of this client had to be repeated")
+            try:
+                return await self._attempt(endpoint, outgoing, failures)
+            except AttemptFailed as failure:
+                failures[endpoint.name] = failure.reason
+                asked_to_wait |= failure.retry_after > 0
+                if failure.may_have_run and not await self.may_repeat(outgoing):
+                    lost = "the answer was lost, and the request may have run"
+                    raise ResultUnknown(lost, retryable=False, endpoints=failures) from failure
+        wait = self._endpoints.wait() if asked_to_wait else 0.0
+        if wait > until - time.monotonic():
+            raise _GivenUp(
+                f"no endpoint takes requests before {wait:.0f} s have passed, which is beyond the deadline"
+            )
+        raise _AllFailed(wait)
+
+    async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing, failures: dict[str, str]) -> httpx2.Response:
+        begun = time.monotonic()
+        failures.setdefault(endpoint.name, "no answer")  # in case that the deadline ends this attempt
+        had_run, outgoing.may_have_run = outgoing.may_have_run, True
+        session_id = "" if outgoing.method == "initialize" and outgoing.verb == "POST" else self._session.id
+        seconds = self.limits.attempt_timeout
+        try:
+            response = await attempt(
+                self._http, endpoint, outgoing, session_id, seconds, lambda: self.may_repeat(outgoing)
+            )
+        except AttemptFailed as failure:
+            outgoing.may_have_run = had_run or failure.may_have_run
+            logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
+            note = self._endpoints.rests if failure.works else self._endpoints.failed
+            note(endpoint, failure.retry_after)
+            raise
+        self._endpoints.answered(endpoint, time.monotonic() - begun)
+        return response
+
+
+def _backoff(error: Exception) -> bool | float:
+    """Say whether to try another round, and after how many seconds if the endpoints asked for that."""
+    if not isinstance(error, _AllFailed):
+        return False
+    return error.wait + random.random() if error.wait else True  # noqa: S311 (jitter)

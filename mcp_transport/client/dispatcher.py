@@ -1,0 +1,47 @@
+"""The SDK's dispatcher, with the errors of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.exceptions import MCPError
+from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from mcp_transport.client.errors import named_error
+from mcp_transport.client.sessions import keeps_answers
+
+__all__ = ["NamedErrors"]
+
+
+class NamedErrors(JSONRPCDispatcher):
+    """Raises what happened to a request, and counts ids on where another process has stopped."""
+
+    next_request_id: int = 1
+    prefers_sessions: bool = False
+    """Shall it begin a session where the server keeps answers? A request of 2026-07-28 ends with its connection."""
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None, **related: Any
+    ) -> dict[str, Any]:
+        """Send a request and return its result. Raises: MCPError, ClientError."""
+        opts = opts or {}
+        if "request_id" not in opts:
+            opts = {**opts, "request_id": self.next_request_id}
+            self.next_request_id += 1
+        try:
+            result = await super().send_raw_request(method, params, opts, **related)
+        except MCPError as error:
+            named = named_error(error)
+            if named is error:
+                raise
+            raise named from None
+        return _of_sessions(result) if method == "server/discover" and self.prefers_sessions else result
+
+
+def _of_sessions(result: dict[str, Any]) -> dict[str, Any]:
+    """Leave the revisions with sessions alone, if the server keeps answers in them: the SDK begins a session then."""
+    versions = [version for version in result.get("supportedVersions", ()) if version in HANDSHAKE_PROTOCOL_VERSIONS]
+    return {**result, "supportedVersions": versions} if versions and keeps_answers(result) else result

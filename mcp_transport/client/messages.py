@@ -1,0 +1,77 @@
+"""What a request to an endpoint asks for, and whether it may be sent twice: pure decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+import orjson
+
+__all__ = ["Outgoing", "read_message"]
+
+# Methods that change nothing, or the same when they are repeated. A session that nobody uses expires.
+_REPEATABLE: Final = frozenset(
+    {
+        *("initialize", "ping", "server/discover", "completion/complete", "logging/setLevel"),
+        *("tools/list", "prompts/list", "prompts/get", "resources/list", "resources/read"),
+        *("resources/templates/list", "resources/subscribe", "resources/unsubscribe", "subscriptions/listen"),
+    }
+)
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A request to the server, whichever endpoint it goes to."""
+
+    verb: str
+    """The method of HTTP."""
+    headers: dict[str, str]
+    """Without those of one endpoint, or of the session."""
+    content: bytes = b""
+    message: dict[str, Any] = field(default_factory=dict)
+    """What a POST carries."""
+    may_have_run: bool = False
+    """Was it sent, and its answer lost?"""
+
+    @property
+    def method(self) -> str:
+        """Return the method of JSON-RPC, empty for a reply."""
+        return str(self.message.get("method", ""))
+
+    @property
+    def request_id(self) -> str | int | None:
+        """Return the id of a JSON-RPC request; None for anything else."""
+        return self.message.get("id") if self.method else None
+
+    @property
+    def tool(self) -> str:
+        """Return the tool that is called."""
+        params = self.message.get("params")
+        return str(params.get("name", "")) if self.method == "tools/call" and isinstance(params, dict) else ""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Tell whether a repetition changes nothing, whatever the server is.
+
+        A reply has one id, a cancellation names one request, and other notifications say what is.
+        """
+        return self.request_id is None or self.method in _REPEATABLE
+
+    def resumption(self, last_event_id: str) -> Outgoing:
+        """Return the GET that asks for the rest of the stream."""
+        headers = {
+            name: value for name, value in self.headers.items() if name not in ("content-type", "idempotency-key")
+        }
+        headers |= {"accept": "text/event-stream", "last-event-id": last_event_id}
+        return Outgoing("GET", headers, message=self.message)
+
+
+def read_message(request: httpx2.Request) -> Outgoing:
+    """Read what the SDK's transport wants to send."""
+    left_out = ("host", "content-length", "mcp-session-id")
+    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in left_out}
+    if request.method != "POST":
+        return Outgoing(request.method, headers)
+    message = orjson.loads(request.content)
+    return Outgoing(request.method, headers, request.content, message if isinstance(message, dict) else {})

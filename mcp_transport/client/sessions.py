@@ -1,0 +1,118 @@
+"""The session of a client: begun, saved, taken up by another process, and begun anew when the server lost it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import httpx2
+import orjson
+
+from mcp_transport.client.messages import Outgoing
+from mcp_transport.client.streams import is_stream
+
+__all__ = ["SavedSession", "SessionState", "keeps_answers", "read_result"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedSession:
+    """What another process needs to go on with a session; `to_json` is for files, caches and databases.
+
+    Whoever has it can act in the session: keep it as a password.
+    """
+
+    protocol_version: str
+    result: Mapping[str, Any]
+    """What the server answered to `initialize`, or to `server/discover`."""
+    session_id: str = ""
+    initialize: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters of `initialize`, to begin anew."""
+    last_event_id: str = ""
+    """The last event of the stream that is no call's."""
+    next_request_id: int = 1
+
+    def to_json(self) -> str:
+        """Write it as JSON."""
+        return orjson.dumps(asdict(self)).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> SavedSession:
+        """Read what `to_json` wrote. Raises: ValueError."""
+        try:
+            members = orjson.loads(text)
+            return cls(**{name: members[name] for name in cls.__dataclass_fields__ if name in members})
+        except (orjson.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"this is no saved session: {error}") from None
+
+
+def keeps_answers(result: Mapping[str, Any]) -> bool:
+    """Tell by the answer to `initialize` or `server/discover` whether a server keeps answers for idempotency keys."""
+    capabilities = result.get("capabilities")
+    experimental = capabilities.get("experimental") if isinstance(capabilities, Mapping) else None
+    return isinstance(experimental, Mapping) and "mcp_transport/idempotencyKey" in experimental
+
+
+async def read_result(response: httpx2.Response) -> dict[str, Any] | None:
+    """Read the result that a response carries, as JSON or as an event; return None if it carries none."""
+    if is_stream(response):
+        texts = [event.data async for event in httpx2.EventSource(response) if event.data]
+    else:
+        texts = [(await response.aread()).decode()]
+    for text in texts:
+        message = orjson.loads(text)
+        if isinstance(message, dict) and isinstance(message.get("result"), dict):
+            result: dict[str, Any] = message["result"]
+            return result
+    return None
+
+
+class SessionState:
+    """The session that requests carry."""
+
+    def __init__(self, saved: SavedSession | None = None) -> None:
+        """Begin without a session, or go on with a saved one."""
+        self.id = saved.session_id if saved else ""
+        self.last_event_id = saved.last_event_id if saved else ""
+        self.is_kept = saved is not None
+        """Shall it outlast this client?"""
+        self.initialize: dict[str, Any] = dict(saved.initialize) if saved else {}
+        self.headers: dict[str, str] = {}
+        """The headers of `initialize`."""
+        self._saved = saved if saved and saved.session_id else None
+
+    def local_answer(self, outgoing: Outgoing) -> httpx2.Response | None:
+        """Answer what a client that takes up a session need not send.
+
+        That is `initialize`, with what the server answered then; `notifications/initialized`, since it was sent
+        once; and DELETE for a session that is kept.
+        """
+        if outgoing.verb == "DELETE" and self.is_kept:
+            return httpx2.Response(204)
+        if self._saved is None:
+            return None
+        if outgoing.method == "initialize":
+            body = {"jsonrpc": "2.0", "id": outgoing.request_id, "result": dict(self._saved.result)}
+            return httpx2.Response(200, headers={"mcp-session-id": self.id}, json=body)
+        if outgoing.method == "notifications/initialized":
+            self._saved = None
+            return httpx2.Response(202)
+        return None
+
+    def note(self, outgoing: Outgoing, response: httpx2.Response) -> None:
+        """Note the session that `initialize` began."""
+        if outgoing.method == "initialize" and response.is_success:
+            self.id = response.headers.get("mcp-session-id", "")
+            self.initialize, self.headers = dict(outgoing.message.get("params") or {}), dict(outgoing.headers)
+            self.last_event_id = ""
+
+    def opening(self) -> list[Outgoing]:
+        """Return the requests that begin a session like the lost one."""
+        headers = self.headers or {
+            "accept": "application/json, text/event-stream",
+            "content-type": "application/json",
+        }
+        request = {"jsonrpc": "2.0", "id": "mcp_transport/initialize", "method": "initialize"}
+        first = request | {"params": self.initialize}
+        second = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        return [Outgoing("POST", headers, orjson.dumps(message), message) for message in (first, second)]
