@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import httpx2
@@ -20,6 +21,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from mcp_transport.client.delivery import Delivery, Limits
 from mcp_transport.client.dispatcher import NamedErrors
 from mcp_transport.client.endpoints import Choice, Endpoints
+from mcp_transport.client.errors import sole_error
 from mcp_transport.client.http import FailoverHTTP
 from mcp_transport.client.sessions import SavedSession, SessionState, keeps_answers
 
@@ -117,10 +119,22 @@ class Client(mcp.client.Client):
         return self._requests
 
     async def __aenter__(self) -> Self:
-        await super().__aenter__()
+        try:
+            await super().__aenter__()
+        except BaseExceptionGroup as group:
+            raise sole_error(group) from group.__cause__
         if self._delivery is not None:
             self._delivery.keeps_answers = keeps_answers(self._result())
         return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await super().__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            if sole_error(group) is not error:
+                raise
 
     def _result(self) -> dict[str, Any]:
         result = self.session.initialize_result or self.session.discover_result
@@ -160,6 +174,10 @@ class Client(mcp.client.Client):
             last_event_id=self._state.last_event_id,
             next_request_id=self._requests.next_request_id,
         )
+
+    def end_session_on_close(self) -> None:
+        """End the session with the client, also one that was saved."""
+        self._state.is_kept = False
 
     def sync(self) -> SyncClient:
         """Return this client for code that is not async, as a context manager."""

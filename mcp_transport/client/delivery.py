@@ -151,6 +151,7 @@ class Delivery:
             note = self._endpoints.rests if failure.works else self._endpoints.failed
             note(endpoint, failure.retry_after)
             raise
+        outgoing.may_have_run = had_run
         self._endpoints.answered(endpoint, time.monotonic() - begun)
         return response
 

@@ -9,7 +9,15 @@ from typing import Any, Final
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED
 
-__all__ = ["ClientError", "EndpointsUnavailable", "ResultUnknown", "error_of", "is_lost_call", "named_error"]
+__all__ = [
+    "ClientError",
+    "EndpointsUnavailable",
+    "ResultUnknown",
+    "error_of",
+    "is_lost_call",
+    "named_error",
+    "sole_error",
+]
 
 # The member of an error's `data` that says which exception the error becomes.
 _KIND: Final = "mcp_transport/kind"
@@ -64,3 +72,11 @@ def named_error(error: MCPError) -> Exception:
 def is_lost_call(data: object) -> bool:
     """Tell whether an error's `data` is that of a call whose node died (docs/reference/errors.md)."""
     return isinstance(data, dict) and data.keys() == {"retryable"} and isinstance(data["retryable"], bool)
+
+
+def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error that the task groups of the SDK have wrapped, or the group if there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return group if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,105 @@
+"""Which endpoint is next."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_transport.client.endpoints import Choice, Endpoints
+
+URLS = ["http://a/mcp", "http://b/mcp", "http://c/mcp"]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def names(endpoints: Endpoints) -> list[str]:
+    return [endpoint.name[7] for endpoint in endpoints.available(5.0)]
+
+
+def fail(endpoints: Endpoints, name: str) -> None:
+    endpoint = next(endpoint for endpoint in endpoints.available(5.0) if endpoint.name[7] == name)
+    endpoints.failed(endpoint)
+
+
+def test_the_first_of_the_list_is_first(clock: Clock) -> None:
+    assert names(Endpoints(URLS, "ordered", clock)) == ["a", "b", "c"]
+
+
+def test_one_that_failed_is_left_alone_until_it_may_be_tried(clock: Clock) -> None:
+    endpoints = Endpoints(URLS, "ordered", clock)
+    fail(endpoints, "a")
+    assert names(endpoints) == ["b", "c"]
+    assert endpoints.wait() == 0.0
+    clock.now = 0.5
+    assert names(endpoints) == ["a", "b", "c"]
+    assert names(endpoints) == ["b", "c"], "one request tries it at a time"
+
+
+def test_when_all_have_failed_there_is_a_wait(clock: Clock) -> None:
+    endpoints = Endpoints(URLS, "ordered", clock)
+    for name in "abc":
+        fail(endpoints, name)
+        clock.now += 0.1
+    assert names(endpoints) == []
+    assert endpoints.wait() == pytest.approx(0.2)
+
+
+def test_a_client_stays_with_the_endpoint_that_answered(clock: Clock) -> None:
+    """Servers that share no sessions know a session at one endpoint only."""
+    endpoints = Endpoints(URLS, "ordered", clock)
+    fail(endpoints, "a")
+    endpoints.answered(next(endpoints.available(5.0)), 0.1)
+    clock.now = 1000.0
+    assert names(endpoints) == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("ordered", ["c", "a", "b"]), ("fastest", ["c", "b", "a"])])
+def test_the_next_one_is_by_order_or_by_speed(clock: Clock, choice: Choice, expected: list[str]) -> None:
+    endpoints = Endpoints(URLS, choice, clock)
+    for endpoint, seconds in zip(list(endpoints.available(5.0)), (3.0, 1.0, 2.0), strict=True):
+        endpoints.answered(endpoint, seconds)
+    assert names(endpoints) == expected
+
+
+def test_a_rest_that_an_endpoint_asks_for_is_no_failure(clock: Clock) -> None:
+    endpoints = Endpoints(URLS, "ordered", clock)
+    endpoints.rests(endpoints.current, 7.0)
+    assert names(endpoints) == ["b", "c"]
+    clock.now = 7.0
+    assert names(endpoints) == names(endpoints) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("urls", "words"),
+    [
+        ([], "at least one"),
+        (["http://a/mcp", "http://a/mcp"], "twice"),
+        (["ftp://a/mcp"], "ftp://a/mcp"),
+        (["a/mcp"], "a/mcp"),
+        (["http:///mcp"], "host"),
+        (["http://a:port/mcp"], "http://a:port/mcp"),
+        ([""], "''"),
+    ],
+)
+def test_what_is_no_endpoint_is_refused(urls: list[str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Endpoints(urls)
+
+
+def test_an_unknown_choice_is_refused() -> None:
+    with pytest.raises(ValueError, match="'ordered' or 'fastest'"):
+        Endpoints(URLS, "random")  # type: ignore[arg-type]
+
+
+def test_messages_hold_no_credentials() -> None:
+    endpoint = Endpoints(["https://ann:secret@a/mcp?key=secret"]).current
+    assert endpoint.name == "https://a/mcp"
