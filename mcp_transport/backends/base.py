@@ -80,6 +80,8 @@ class Backend(ABC):
     """Do other processes see a session?"""
     shares_streams: bool = False
     """Do other processes see a stream's log, and get messages sent to their nodes?"""
+    keeps_answers: bool = False
+    """Does whoever finds a session also find the answers kept under its idempotency keys?"""
     restores_sessions: bool = False
     """Can a session be rebuilt from what its id says, after the store has lost it?"""
     measure: Callable[[], Numbers] = Numbers
@@ -154,6 +156,9 @@ class Backend(ABC):
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
         """Admit a POST: slide the session's end, register `flights` unless one of their ids is taken.
 
+        A flight whose stream belongs to an idempotency key (`protocol.idempotency.is_keyed`) is alone. It is not
+        registered either while another flight has that stream, which then is the one that is running, or where the
+        stream has ended and is kept, which goes first. The digest is that of the flight which `append` has ended.
         Return None for a session that is unknown, ended, expired, or another principal's.
         """
 

@@ -19,6 +19,7 @@ class MemoryBackend(LocalBackend):
     """Keeps sessions as long as the process lives."""
 
     supports_listing = True
+    keeps_answers = True
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         super().__init__(policy, now)

@@ -35,6 +35,7 @@ class RedisBackend(RedisSessions, RedisStreams):
     supports_listing = True
     shares_sessions = True
     shares_streams = True
+    keeps_answers = True
     _named: tuple[int, str] | None = None
 
     # -- nodes ---------------------------------------------------------------------------------------
