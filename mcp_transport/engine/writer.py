@@ -25,8 +25,8 @@ class Writer:
     """Numbers a stream's events, hands them to the socket, then to the log.
 
     Until `keep_log` nothing is logged: an answer that leaves as one JSON document cannot be resumed. It is kept only
-    where its stream belongs to an idempotency key. What was written last stays in memory as long as the log would keep
-    it, for a store that lost it.
+    where its stream belongs to an idempotency key. What was written last stays in memory as long as the log would
+    keep it, for a store that lost it.
     """
 
     def __init__(
