@@ -12,7 +12,7 @@ from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.stream import Frames
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
-from mcp_transport.protocol.errors import invalid_request, lost_call
+from mcp_transport.protocol.errors import invalid_request, lost_answer
 from mcp_transport.protocol.http import Reply, StreamReply
 from mcp_transport.protocol.idempotency import is_keyed, key_in_use, key_reused
 from mcp_transport.protocol.inbox import Joined
@@ -76,8 +76,8 @@ async def kept_answer(
     except LookupError:
         return None
     if not events or not events[-1].terminal:  # a store that was full has thrown it away
-        error = lost_call("its answer was lost", False)
-        return answer(encode({"jsonrpc": "2.0", "id": request_id, "error": error}), visit.accepts)
+        body = {"jsonrpc": "2.0", "id": request_id, "error": lost_answer()}
+        return answer(encode(body), visit.accepts)
     if not events[-1].payload:
         return answer(cancelled_answer(request_id), visit.accepts)
     if (len(events) == 1 and not lost) or not visit.accepts.sse:
