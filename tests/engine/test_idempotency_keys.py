@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.idempotency import CAPABILITY
+from mcp_transport.protocol.idempotency import CAPABILITY, key_of, stream_of
+from mcp_transport.protocol.session import Flight, session_key
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
 from tests.support.clock import FakeClock, settle
@@ -85,6 +88,18 @@ async def test_a_post_that_is_too_large_is_not_kept(build_endpoint: BuildEndpoin
     keyed = Keyed(await opened(build_endpoint(max_request_bytes=500)))
     assert (await keyed.call("add", {**ADD, "c": "x" * 500})).status == 413
     assert text_of((await keyed.call("add", ADD)).json) == "3"
+
+
+async def test_what_the_books_have_and_no_node_runs_is_run(keyed: Keyed, here: SessionClient, gate: Gate) -> None:
+    """Its client left when the store had let it in, and sent it again before it was off the books."""
+    meta = {"progressToken": "p"}
+    sent = request("tools/call", {"name": "add", "arguments": ADD, "_meta": meta}, id=7)
+    digest, node = hashlib.sha256(json.dumps(sent).encode()).digest(), await here.endpoint.node()
+    flight = Flight(request_id=7, digest=digest, node=node.id, stream=stream_of(key_of(keyed.key)))
+    entered = await here.endpoint.backend.enter(session_key(here.session_id), "", node.id, [flight])
+    assert entered is not None
+    assert text_of((await keyed.call("add", ADD)).json) == "3"
+    assert gate.runs == 1
 
 
 # -- what may carry it ---------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ async def answer_running(
     is_own = is_keyed(stream) and running[0].stream == stream
     if is_own and running[0].digest != digest:
         raise key_reused()
-    if is_own and visit.accepts.sse:
-        is_over: bool | None = False  # if it is, its answer is in the log, or soon will be
+    if is_own and visit.accepts.sse and running[0].node != visit.node.id:
+        is_over: bool | None = False  # if it is, its answer is in the log, or soon will be: nobody need be asked
     else:
         is_asked = any(flight.stream not in cleared for flight in running)
         is_over = await visit.node.clearing.are_over(visit.session.key, running) if is_asked else False
