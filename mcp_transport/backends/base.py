@@ -80,12 +80,15 @@ class Backend(ABC):
     """Do other processes see a session?"""
     shares_streams: bool = False
     """Do other processes see a stream's log, and get messages sent to their nodes?"""
-    keeps_answers: bool = False
-    """Does whoever finds a session also find the answers kept under its idempotency keys?"""
     restores_sessions: bool = False
     """Can a session be rebuilt from what its id says, after the store has lost it?"""
     measure: Callable[[], Numbers] = Numbers
     """Returns what this process counted; whoever counts sets it."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Tell whether whoever finds a session also finds the answers kept under its idempotency keys."""
+        return False
 
     # -- nodes ---------------------------------------------------------------------------------------
 

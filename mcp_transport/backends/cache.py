@@ -78,7 +78,7 @@ class CacheBackend(LocalBackend):
         return not caches.settings[self._alias]["BACKEND"].endswith(("LocMemCache", "DummyCache"))
 
     @property
-    def keeps_answers(self) -> bool:  # type: ignore[override]
+    def keeps_answers(self) -> bool:
         return not self.shares_sessions  # another process that knows the session knows nothing of its streams
 
     async def ping(self) -> None:

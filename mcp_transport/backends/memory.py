@@ -19,7 +19,6 @@ class MemoryBackend(LocalBackend):
     """Keeps sessions as long as the process lives."""
 
     supports_listing = True
-    keeps_answers = True
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         super().__init__(policy, now)
@@ -28,6 +27,10 @@ class MemoryBackend(LocalBackend):
         self._owned: dict[str, OrderedDict[str, None]] = {}
         self._born: OrderedDict[str, None] = OrderedDict()  # and by birth: who reaches the absolute end next
         self._state: dict[str, dict[str, bytes]] = {}
+
+    @property
+    def keeps_answers(self) -> bool:
+        return True
 
     async def ping(self) -> None:
         return None

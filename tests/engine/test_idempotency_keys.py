@@ -161,7 +161,9 @@ async def test_a_request_of_2026_07_28_has_no_key_yet(here: SessionClient, gate:
 class SharedRecords(MemoryBackend):
     """Shares sessions with other processes, and no streams, as a cache does."""
 
-    keeps_answers = False
+    @property
+    def keeps_answers(self) -> bool:
+        return False
 
 
 async def announced(endpoint: Endpoint) -> Any:

@@ -35,8 +35,11 @@ class RedisBackend(RedisSessions, RedisStreams):
     supports_listing = True
     shares_sessions = True
     shares_streams = True
-    keeps_answers = True
     _named: tuple[int, str] | None = None
+
+    @property
+    def keeps_answers(self) -> bool:
+        return True
 
     # -- nodes ---------------------------------------------------------------------------------------
 
