@@ -49,15 +49,8 @@ VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 VERSION_HEADER: Final = "mcp-protocol-version"
 SESSION_HEADER: Final = "mcp-session-id"
 _SINGLE: Final = (
-    VERSION_HEADER,
-    SESSION_HEADER,
-    "mcp-method",
-    "mcp-name",
-    "last-event-id",
-    IDEMPOTENCY_KEY,
-    "host",
-    "content-type",
-    "authorization",
+    *(VERSION_HEADER, SESSION_HEADER, "mcp-method", "mcp-name", "last-event-id", IDEMPOTENCY_KEY),
+    *("host", "content-type", "authorization"),
 )
 _PLAIN: Final = frozenset({*_SINGLE, "accept"})
 

@@ -16,7 +16,8 @@ from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint
-from tests.support.kept_answers import ADD, KeptAnswers, Keyed
+from tests.support.kept_answers import KeptAnswers
+from tests.support.keyed import ADD, Keyed
 from tests.support.stores import FlakyBackend, left_behind
 from tests.support.tools import Gate
 

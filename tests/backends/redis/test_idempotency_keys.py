@@ -18,7 +18,8 @@ from tests.backends.redis.scene import two_endpoints
 from tests.support.calls import opened
 from tests.support.client import Answer, request, text_of
 from tests.support.clock import FakeClock
-from tests.support.kept_answers import ADD, JSON_ONLY, KeptAnswers, Keyed
+from tests.support.kept_answers import KeptAnswers
+from tests.support.keyed import ADD, JSON_ONLY, Keyed
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
