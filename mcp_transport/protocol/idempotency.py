@@ -1,6 +1,6 @@
 """Idempotency keys: a client's name for one request, under which it may send that request again.
 
-The header is that of draft-ietf-httpapi-idempotency-key-header-07. The key gives the request's stream its name, so a
+The header is that of draft-ietf-httpapi-idempotency-key-header-06. The key gives the request's stream its name, so a
 repetition leads to that stream, on any node (ADR 33).
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST, invalid_request
 
-__all__ = ["CAPABILITY", "IDEMPOTENCY_KEY", "is_keyed", "key_in_use", "key_of", "key_reused", "stream_of"]
+__all__ = ["CAPABILITY", "IDEMPOTENCY_KEY", "MAX_KEY", "is_keyed", "key_in_use", "key_of", "key_reused", "stream_of"]
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 """The request header."""
@@ -21,9 +21,11 @@ IDEMPOTENCY_KEY: Final = "idempotency-key"
 CAPABILITY: Final = "mcp_transport/idempotencyKey"
 """The experimental capability by which a server says that it keeps answers, and for how long."""
 
+MAX_KEY: Final = 128
+"""Characters of the longest key, without what surrounds and escapes them."""
+
 _PREFIX: Final = "k"  # which no hexadecimal digit is: streams without a key are named by those alone
 _DIGITS: Final = 24
-_LONGEST: Final = 128
 # RFC 8941, 3.3.3: a quote and a backslash stand behind a backslash, and nothing else does.
 _QUOTED: Final = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
 _BARE: Final = re.compile(r"[!#-~][!-~]*")
@@ -38,10 +40,10 @@ def key_of(text: str) -> str:
     """
     quoted = _QUOTED.fullmatch(text)
     key = _ESCAPED.sub(r"\1", quoted[1]) if quoted is not None else text if _BARE.fullmatch(text) else ""
-    if 0 < len(key) <= _LONGEST:
+    if 0 < len(key) <= MAX_KEY:
         return key
     raise invalid_request(
-        f"Idempotency-Key must be 1 to {_LONGEST} visible ASCII characters, in double quotes or without"
+        f"Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters, in double quotes or without"
     )
 
 
