@@ -81,7 +81,8 @@ class Writer:
     def end(self, payload: bytes) -> None:
         """Add the last answer, or with an empty one end without."""
         self._endings = dict.fromkeys(self.request_ids, Ending.CANCELLED) | self._endings
-        self._ended, self._flights = True, ()  # bodies of durable calls, for a store that has lost them
+        # Of durable calls they have the bodies; of those with a key, the digest goes into the log.
+        self._ended, self._flights = True, self._flights if is_keyed(self.stream) else ()
         self._add(Event(self._seq + 1, payload, terminal=True))
         self.touched.set()
 
@@ -240,7 +241,8 @@ class Writer:
             self._node.expiry.end(session)
             return False
         self._stored = 0
-        left = [flight for flight in self._flights if flight.request_id not in self._endings]
+        endings = {} if is_keyed(self.stream) else self._endings
+        left = [flight for flight in self._flights if flight.request_id not in endings]
         await backend.enter(self.key, session.principal, self._node.id, left)
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.idempotency import CAPABILITY, key_of, stream_of
+from mcp_transport.protocol.inbox import CancelCall
 from mcp_transport.protocol.session import Flight, session_key
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
@@ -67,6 +69,24 @@ async def test_an_outage_behind_the_answer_does_not_have_it_run_again(
         await clock.advance(2)
     assert (await second.messages())[-1] == first.json
     assert (await keyed.call("add", ADD, **there)).body == first.body
+    assert gate.runs == 1
+
+
+@pytest.mark.parametrize(("by", "code"), [("staff", -32800), ("a stop", -32603)])
+async def test_a_call_that_was_ended_by_others_is_not_run_again(
+    keyed: Keyed, there: dict[str, Any], gate: Gate, by: str, code: int
+) -> None:
+    first = asyncio.ensure_future(keyed.call("blocked"))
+    await gate.wait(gate.entered)
+    if by == "staff":
+        node = await keyed.client.endpoint.node()
+        node.receive(CancelCall(session_key(keyed.client.session_id), 7, by_staff=True))
+    else:
+        await keyed.client.endpoint.stop()
+    ended = await first
+    await settle()
+    assert ended.error_code == code
+    assert (await keyed.call("blocked", **there)).body == ended.body
     assert gate.runs == 1
 
 

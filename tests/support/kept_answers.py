@@ -136,6 +136,14 @@ class KeptAnswers:
         await first
         assert gate.runs == 1
 
+    async def test_whoever_joins_is_asked_what_the_tool_asks(self, keyed: Keyed, again: dict[str, Any]) -> None:
+        await (await keyed.call("ask")).message()
+        second = await keyed.call("ask", **again)
+        question = await second.message()
+        accepted = {"action": "accept", "content": {"name": "Ada"}}
+        assert (await keyed.client.reply(question["id"], accepted)).status == 202
+        assert await second.text() == "accept Ada"
+
     async def test_a_broken_connection_leaves_a_call_that_is_joined(
         self, keyed: Keyed, again: dict[str, Any], gate: Gate
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcp_transport.backends.base import Attached, Holder
-from mcp_transport.engine.codec import encode
+from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.reply import answer, cancelled_answer, silent_node
 from mcp_transport.engine.sessionful.streams import attach, resumed
 from mcp_transport.engine.sessionful.visit import Visit
@@ -78,6 +78,8 @@ async def kept_answer(
     if not events or not events[-1].terminal:  # a store that was full has thrown it away
         body = {"jsonrpc": "2.0", "id": request_id, "error": lost_answer()}
         return answer(encode(body), visit.accepts)
+    if not kept and events[-1].payload and decode(events[-1].payload).get("id") != request_id:
+        raise key_reused()
     if not events[-1].payload:
         return answer(cancelled_answer(request_id), visit.accepts)
     if (len(events) == 1 and not lost) or not visit.accepts.sse:

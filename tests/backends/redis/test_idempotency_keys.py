@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.backends.base import Event
 from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.idempotency import key_of, stream_of
 from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.session import Flight, session_key
@@ -39,6 +42,19 @@ class TestRedis(KeptAnswers):
     ) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
         async with two_endpoints(server, gate, Policy(), clock=clock) as made:
             yield made
+
+    async def test_a_store_that_is_emptied_while_it_runs_gets_the_answer(
+        self, keyed: Keyed, again: dict[str, Any], server: RedisServer, gate: Gate
+    ) -> None:
+        first = asyncio.ensure_future(keyed.call("blocked"))
+        await gate.wait(gate.entered)
+        server.cli("FLUSHALL")
+        gate.open.set()
+        answer = await first
+        await keyed.until_kept()
+        assert (await keyed.call("blocked", **again)).body == answer.body
+        assert (await keyed.call("blocked", id=8, **again)).status == 422
+        assert gate.runs == 1
 
     async def test_an_answer_that_was_thrown_away_is_an_error_and_not_run_again(
         self, keyed: Keyed, again: dict[str, Any], server: RedisServer, gate: Gate
@@ -95,6 +111,20 @@ class TestADeadNode:
         assert message["error"]["data"] == {"retryable": safe}
         await keyed.until_kept()
         assert (await keyed.call("add", ADD, **again)).json == message
+        assert (await keyed.call("add", ADD, id=8, **again)).status == 422
+        assert gate.runs == 0
+
+    async def test_an_end_whose_request_the_books_had_lost_answers_no_other_id(
+        self, keyed: Keyed, again: dict[str, Any], gate: Gate
+    ) -> None:
+        await self.died(keyed)
+        key, stream = session_key(keyed.client.session_id), stream_of(key_of(keyed.key))
+        backend = keyed.client.endpoint.backend
+        await backend.append(key, stream, (), writer=DEAD)
+        await backend.leave(key, {7: Ending.CANCELLED})
+        body = b'{"jsonrpc":"2.0","id":7,"result":{}}'
+        await backend.append(key, stream, [Event(1, body, terminal=True)], writer=DEAD)
+        assert (await keyed.call("add", ADD, **again)).body == body
         assert (await keyed.call("add", ADD, id=8, **again)).status == 422
         assert gate.runs == 0
 
