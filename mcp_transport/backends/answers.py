@@ -70,12 +70,14 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A session that admitted a POST; `running` are flights whose id is taken already."""
+    """A session that admitted a POST; `running` are flights whose id, or idempotency key, is taken already."""
 
     session: Session
     running: tuple[Flight, ...] = ()
     cancelled: frozenset[RequestId] = frozenset()
     """Ids whose cancellation came before their request."""
+    kept: bytes | None = None
+    """Where the stream of an idempotency key has ended and is kept: the digest of its request, b"" if not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ class Backend(ABC):
     measure: Callable[[], Numbers] = Numbers
     """Returns what this process counted; whoever counts sets it."""
 
+    @property
+    def keeps_answers(self) -> bool:
+        """Tell whether whoever finds a session also finds the answers kept under its idempotency keys."""
+        return False
+
     # -- nodes ---------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -154,6 +159,9 @@ class Backend(ABC):
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
         """Admit a POST: slide the session's end, register `flights` unless one of their ids is taken.
 
+        A flight whose stream belongs to an idempotency key (`protocol.idempotency.is_keyed`) is alone. It is not
+        registered either while another flight has that stream, which then is the one that is running, or where the
+        stream has ended and is kept, which goes first. The digest is that of the flight which `append` has ended.
         Return None for a session that is unknown, ended, expired, or another principal's.
         """
 

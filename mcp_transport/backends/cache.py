@@ -77,6 +77,10 @@ class CacheBackend(LocalBackend):
     def shares_sessions(self) -> bool:  # type: ignore[override]
         return not caches.settings[self._alias]["BACKEND"].endswith(("LocMemCache", "DummyCache"))
 
+    @property
+    def keeps_answers(self) -> bool:
+        return not self.shares_sessions  # another process that knows the session knows nothing of its streams
+
     async def ping(self) -> None:
         await self._in_thread(lambda cache: cache.get("mcp:ping"))
 

@@ -106,7 +106,10 @@ class LocalBackend(Backend):
         # From here to the end nothing waits: of two requests with one id, one comes first.
         local, now = self._here(key), self._now()
         local.drop_old(now, self._policy.stream_keep, CANCEL_KEEP)
-        running = tuple(local.flights[flight.request_id] for flight in flights if flight.request_id in local.flights)
+        kept = local.kept(flights[0].stream) if flights else None
+        if kept is not None:
+            return Entered(session, kept=kept)
+        running = tuple(known for flight in flights if (known := local.known(flight)) is not None)
         cancelled = frozenset(flight.request_id for flight in flights if flight.request_id in local.cancels)
         for flight in flights if not running else ():
             local.cancels.pop(flight.request_id, None)
@@ -222,6 +225,7 @@ class LocalBackend(Backend):
             log.take(holder)
         local.append(stream, events, self._now())
         if leaving:
+            local.note_digest(stream, leaving)
             await self.leave(key, leaving, stream=stream)
         return Appended(log.holder)
 

@@ -28,6 +28,10 @@ class MemoryBackend(LocalBackend):
         self._born: OrderedDict[str, None] = OrderedDict()  # and by birth: who reaches the absolute end next
         self._state: dict[str, dict[str, bytes]] = {}
 
+    @property
+    def keeps_answers(self) -> bool:
+        return True
+
     async def ping(self) -> None:
         return None
 

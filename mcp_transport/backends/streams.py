@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
 from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
 from mcp_transport.protocol.history import HistoryEntry, Occasion
+from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight
@@ -29,6 +30,8 @@ class StreamLog:
         self.epoch = 0
         self.heard = ""
         self.done_at: float | None = None
+        self.digest = b""
+        """Of the request, where the stream belongs to an idempotency key and has ended."""
 
     def append(self, events: Sequence[Event], now: float) -> None:
         """Add numbered events; a repeat is skipped, and before a gap everything counts as lost."""
@@ -104,6 +107,22 @@ class LocalSession:
         ended = (entry for entry in reversed(self.history) if entry.what is Occasion.ENDED)
         recent = takewhile(lambda entry: entry.when >= after, ended)
         return any(entry.request_id == request_id for entry in recent)
+
+    def known(self, flight: Flight) -> Flight | None:
+        """Return the flight that has the same idempotency key or, without such a one, the same id."""
+        keyed = (item for item in self.flights.values() if is_keyed(flight.stream) and item.stream == flight.stream)
+        return next(keyed, self.flights.get(flight.request_id))
+
+    def kept(self, stream: str) -> bytes | None:
+        """Return the digest of the request of an idempotency key whose stream has ended."""
+        log = self.logs.get(stream) if is_keyed(stream) else None
+        return log.digest if log is not None and log.done_at is not None else None
+
+    def note_digest(self, stream: str, ending: Iterable[RequestId]) -> None:
+        """Have the log of an idempotency key know its request, which is about to leave the books."""
+        for flight in [self.flights[item] for item in ending if item in self.flights]:
+            if is_keyed(stream) and flight.stream == stream:
+                self.logs[stream].digest = flight.digest
 
     def append(self, name: str, events: Sequence[Event], now: float) -> None:
         """Add events to one of the logs, which may be its end."""

@@ -9,14 +9,15 @@ from typing import Any
 from mcp_transport.engine.codec import encode
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol import sse
-from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
+from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, error_body
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.jsonrpc import refused_id
+from mcp_transport.protocol.jsonrpc import RequestId, refused_id
 
 __all__ = [
     "accepted",
     "answer",
+    "cancelled_answer",
     "last_of_connection",
     "refusal",
     "refusals",
@@ -40,6 +41,11 @@ def answer(payload: bytes, accepts: Accepts, *, status: int = 200, headers: Head
     if accepts.json or status != 200:
         return Reply(status=status, headers=(*_JSON, *headers), body=payload)
     return Reply(status=status, headers=(*sse.HEADERS, *headers), body=sse.event(payload))
+
+
+def cancelled_answer(request_id: RequestId) -> bytes:
+    """Write the answer to a request that was cancelled, where its client waits for one."""
+    return encode(error_body(REQUEST_CANCELLED, "the request was cancelled", request_id=request_id))
 
 
 def rejection(error: ProtocolError, value: Any = None) -> Reply:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mcp_transport.backends.base import Appended, Event
 from mcp_transport.engine.observer import Happening
 from mcp_transport.protocol.history import Ending
+from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.inbox import Wake
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
@@ -23,8 +24,9 @@ __all__ = ["Writer"]
 class Writer:
     """Numbers a stream's events, hands them to the socket, then to the log.
 
-    Until `keep_log` nothing is logged: an answer that leaves as one JSON document cannot be resumed. What was
-    written last stays in memory as long as the log would keep it, for a store that lost it.
+    Until `keep_log` nothing is logged: an answer that leaves as one JSON document cannot be resumed. It is kept only
+    where its stream belongs to an idempotency key. What was written last stays in memory as long as the log would
+    keep it, for a store that lost it.
     """
 
     def __init__(
@@ -79,7 +81,8 @@ class Writer:
     def end(self, payload: bytes) -> None:
         """Add the last answer, or with an empty one end without."""
         self._endings = dict.fromkeys(self.request_ids, Ending.CANCELLED) | self._endings
-        self._ended, self._flights = True, ()  # bodies of durable calls, for a store that has lost them
+        # Of durable calls they have the bodies; of those with a key, the digest goes into the log.
+        self._ended, self._flights = True, self._flights if is_keyed(self.stream) else ()
         self._add(Event(self._seq + 1, payload, terminal=True))
         self.touched.set()
 
@@ -194,8 +197,12 @@ class Writer:
     async def leave(self) -> None:
         """Take the requests off the session's books, when their answers need no log.
 
-        A client that has sent its POST again meanwhile waits on their stream: it gets them from the log.
+        A client that has sent its POST again meanwhile waits on their stream: it gets them from the log. One with an
+        idempotency key may yet send it again: the log has its answer before the books are without its request.
         """
+        if is_keyed(self.stream):
+            await self.flush()
+            return
         if self._has_log and await self._node.insist(self._leave):
             self.keep_log()
             return
@@ -205,7 +212,7 @@ class Writer:
         """Take a request off the books whose answer was sent; return False for one that still runs."""
         if request_id not in self._endings or not (self._ended or self.is_logged):
             return False
-        if self.is_logged:
+        if self.is_logged or is_keyed(self.stream):
             await self.flush()
         else:
             await self._node.insist(self._leave)
@@ -234,7 +241,8 @@ class Writer:
             self._node.expiry.end(session)
             return False
         self._stored = 0
-        left = [flight for flight in self._flights if flight.request_id not in self._endings]
+        endings = {} if is_keyed(self.stream) else self._endings
+        left = [flight for flight in self._flights if flight.request_id not in endings]
         await backend.enter(self.key, session.principal, self._node.id, left)
         return True
 

@@ -75,6 +75,8 @@ class Kernel:
         self._counts_arguments = not isinstance(server, MCPServer | Server)
         self._header_parameters, self._greetings = HeaderParameters(), Greetings()
         self.bus = EventBus()
+        self.experimental: dict[str, dict[str, Any]] | None = None
+        """The experimental capabilities that answers to `initialize` declare."""
         self.listening = Listening(self.bus)
         if announces and isinstance(server, MCPServer):
             self._take_over_subscriptions(server)
@@ -158,7 +160,7 @@ class Kernel:
 
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
         """Answer `initialize`; a result says that `params` were valid."""
-        options = self.server.create_initialization_options(NotificationOptions(True, True, True))
+        options = self.server.create_initialization_options(NotificationOptions(True, True, True), self.experimental)
         traced = is_traced(exchange.meta)
         is_plain = not traced and self._has_no_middleware_of_its_own()
         if is_plain and (known := self._greetings.find(options, params)) is not None:

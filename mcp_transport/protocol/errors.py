@@ -22,6 +22,7 @@ __all__ = [
     "error_body",
     "given_up_call",
     "invalid_request",
+    "lost_answer",
     "lost_call",
     "sessionless_code",
     "sessionless_status",
@@ -76,6 +77,15 @@ def lost_call(reason: str, safe: bool) -> dict[str, Any]:
         "code": INTERNAL_ERROR,
         "message": f"{reason} before the call ended; {'it is safe to send it again' if safe else unknown}",
         "data": {"retryable": safe},
+    }
+
+
+def lost_answer() -> dict[str, Any]:
+    """Build the error of a call that has ended, and whose answer the store should have, and has not."""
+    return {
+        "code": INTERNAL_ERROR,
+        "message": "the call has ended, but its answer was lost; look what it has done before sending it again",
+        "data": {"retryable": False},
     }
 
 

@@ -21,7 +21,8 @@ _USUAL: Final = {
     name.encode(): name
     for name in (
         *("accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection"),
-        *("content-length", "content-type", "cookie", "forwarded", "host", "last-event-id", "mcp-method", "mcp-name"),
+        *("content-length", "content-type", "cookie", "forwarded", "host", "idempotency-key"),
+        *("last-event-id", "mcp-method", "mcp-name"),
         *("mcp-protocol-version", "mcp-session-id", "origin", "referer", "sec-fetch-dest", "sec-fetch-mode"),
         *("sec-fetch-site", "traceparent", "tracestate", "transfer-encoding", "user-agent", "via", "x-forwarded-for"),
         *("x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id"),

@@ -24,6 +24,7 @@ from mcp_transport.protocol.errors import (
 from mcp_transport.protocol.header_limits import check_limits
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY
 from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message
 from mcp_transport.protocol.origin import host_is_known, origin_is_known
 from mcp_transport.protocol.policy import Policy
@@ -48,14 +49,8 @@ VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 VERSION_HEADER: Final = "mcp-protocol-version"
 SESSION_HEADER: Final = "mcp-session-id"
 _SINGLE: Final = (
-    VERSION_HEADER,
-    SESSION_HEADER,
-    "mcp-method",
-    "mcp-name",
-    "last-event-id",
-    "host",
-    "content-type",
-    "authorization",
+    *(VERSION_HEADER, SESSION_HEADER, "mcp-method", "mcp-name", "last-event-id", IDEMPOTENCY_KEY),
+    *("host", "content-type", "authorization"),
 )
 _PLAIN: Final = frozenset({*_SINGLE, "accept"})
 

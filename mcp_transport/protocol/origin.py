@@ -39,6 +39,7 @@ REQUEST_HEADERS: Final = (
     "MCP-Protocol-Version",
     "Mcp-Method",
     "Mcp-Name",
+    "Idempotency-Key",
 )
 """The request headers that a page may send."""
 EXPOSED_HEADERS: Final = ("Mcp-Session-Id", "WWW-Authenticate", "Retry-After")

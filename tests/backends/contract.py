@@ -16,6 +16,7 @@ from mcp_transport.backends.base import Backend, Closing, Emitted
 from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
 from mcp_transport.protocol.measures import Numbers
+from tests.backends.contract_idempotency import IdempotencyContract
 from tests.backends.contract_listing import ListingContract
 from tests.backends.contract_requests import RequestContract
 from tests.backends.contract_streams import StreamContract
@@ -56,7 +57,7 @@ async def assert_refuses_everything(backend: Backend, key: str, principal: str =
     assert await backend.close(key, None) is None
 
 
-class BackendContract(RequestContract, StreamContract, SubscriptionContract, ListingContract):
+class BackendContract(RequestContract, StreamContract, IdempotencyContract, SubscriptionContract, ListingContract):
     """Sessions, tools' state, nodes; requests in flight, streams and what operators see come from the bases."""
 
     @pytest.fixture

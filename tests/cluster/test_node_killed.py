@@ -6,7 +6,7 @@ All scenes of the play are on stage when the node dies, once for all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from tests.cluster.scenes import Catastrophe, Play
 from tests.support.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, numbers, some_events, until
 from tests.support.http.client import Client
 from tests.support.http.messages import calling, rpc
+from tests.support.http.network import SocketAnswer
 
 play = Play()
 SWEPT = "to take over"
@@ -104,6 +105,30 @@ async def test_an_unanswered_post_that_its_client_sends_again_elsewhere(scene: C
     assert again.is_stream
     assert_lost(await again.outcome(SOON), retryable=False)
     assert len(scene.stage.pids("retried")) == 1
+
+
+@play.scene
+async def test_calls_with_a_key_that_their_client_sends_again_elsewhere(scene: Catastrophe, client: Client) -> None:
+    def post(tool: str) -> Coroutine[Any, Any, SocketAnswer]:
+        client.headers = {"Idempotency-Key": f'"{tool}"'}
+        return client.post(rpc("tools/call", calling(tool, {"name": tool}, {}), tool), next(ports))
+
+    tools, third = ("silent", "count_durably"), scene.stage.ports[2]
+    ports = iter([scene.victim.port] * 2 + [scene.other.port] * 2 + [third, scene.other.port])
+    for tool in tools:
+        await post(tool)
+        await scene.stage.await_pids(tool)
+    await scene.strikes()
+    again = [await post(tool) for tool in tools]
+    scene.stage.open("count_durably")
+    lost, result = [(await events_of(answer, SOON))[-1].message for answer in again]
+    assert_lost(lost, retryable=False)
+    assert result["result"]["content"][0]["text"].startswith("counted")
+    assert len(scene.stage.pids("silent")) == 1
+    # What the client is told stays true, and nothing runs any more.
+    assert await (await post("silent")).json() == lost
+    assert (await (await post("count_durably")).outcome(SOON)) == result
+    assert [len(scene.stage.pids(tool)) for tool in tools] == [1, 2]
 
 
 @play.scene

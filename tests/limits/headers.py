@@ -14,6 +14,7 @@ from mcp_transport.protocol import origin
 from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES, MAX_LIST
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.idempotency import MAX_KEY
 from mcp_transport.protocol.session import MAX_SESSION_ID
 from tests.limits.cases import Stage, case
 from tests.support.client import Answer, request, send
@@ -104,3 +105,11 @@ async def bearer_token(stage: Stage) -> None:
     for judge in judges:
         with pytest.raises(InvalidCredentials, match="too long"):
             await judge.authenticate(HTTPRequest(method="POST", headers=headers))
+
+
+@case("an `Idempotency-Key`, without its quotes", MAX_KEY)
+async def idempotency_key(stage: Stage) -> Answer:
+    ping = {**PING, "id": 2}
+    for key in ("a" * MAX_KEY, f'"{"b" * MAX_KEY}"', f'"{chr(92) * 2 * MAX_KEY}"'):
+        assert (await stage.client.post(ping, headers={"idempotency-key": key})).status == 200
+    return await stage.client.post(ping, headers={"idempotency-key": "a" * (MAX_KEY + 1)})

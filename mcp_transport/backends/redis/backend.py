@@ -37,6 +37,10 @@ class RedisBackend(RedisSessions, RedisStreams):
     shares_streams = True
     _named: tuple[int, str] | None = None
 
+    @property
+    def keeps_answers(self) -> bool:
+        return True
+
     # -- nodes ---------------------------------------------------------------------------------------
 
     async def start(self, node: str, deliver: Deliver) -> None:

@@ -26,6 +26,7 @@ from mcp_transport.supervision import log_failure
 
 __all__ = [
     "decode_caller",
+    "decode_digest",
     "decode_events",
     "decode_flight",
     "decode_history",
@@ -216,6 +217,12 @@ def decode_flight(request_id: bytes, value: bytes) -> Flight:
         safe=safe == b"1",
         body=body,
     )
+
+
+@strict
+def decode_digest(raw: bytes) -> bytes:
+    """Read the digest of a request that has ended."""
+    return bytes.fromhex(raw.decode())
 
 
 def encode_endings(endings: Mapping[RequestId, Ending]) -> list[Any]:

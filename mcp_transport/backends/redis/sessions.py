@@ -14,6 +14,7 @@ from mcp_transport.backends.redis.finding import RedisFinding
 from mcp_transport.backends.redis.store import BESIDE
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.history import Ending, HistoryEntry
+from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight, Session
 from mcp_transport.supervision import attempt
@@ -97,12 +98,15 @@ class RedisSessions(RedisFinding):
 
     async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
         words = [word for item in flights for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
-        arguments = [principal, node, milliseconds(CANCEL_KEEP), self._keep, *words]
+        keyed = flights[0].stream if flights and is_keyed(flights[0].stream) else ""
+        arguments = [principal, node, milliseconds(CANCEL_KEEP), self._keep, keyed, *words]
         found = await self._run("enter", key, BESIDE, arguments)
         if found is None:
             return None
-        record, running, cancelled = found
+        record, running, cancelled, kept = found
         session = codec.decode_session(key, record)
+        if kept:
+            return Entered(self._seen(session, node), kept=codec.decode_digest(*kept))
         known = tuple(codec.decode_flight(*item) for item in codec.pairs(running))
         if flights and not running and (member := self._members.get(node)) is not None:
             member.streams.update((key, item.stream) for item in flights)

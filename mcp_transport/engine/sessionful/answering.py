@@ -8,9 +8,8 @@ from functools import partial
 
 from mcp_transport.engine.call import Call, SessionOutlet
 from mcp_transport.engine.clock import soon, wait
-from mcp_transport.engine.codec import encode
 from mcp_transport.engine.observer import Happening
-from mcp_transport.engine.reply import answer, refusal
+from mcp_transport.engine.reply import answer, cancelled_answer, refusal
 from mcp_transport.engine.sessionful.streams import hold
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.stream import Frames, OpenStream
@@ -19,7 +18,7 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Exchange
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
-from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, error_body
+from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.http import Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import Request, RequestId
 
@@ -48,7 +47,7 @@ class Answering:
         self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests
         self._running = len(self._requests)
         self._answers = [refusal(fault) for fault in faults]
-        self._answers += [_cancelled(request.id) for request in requests if request.id in cancelled]
+        self._answers += [cancelled_answer(request.id) for request in requests if request.id in cancelled]
 
     def _exchange(self, request: Request) -> Exchange:
         visit = self._visit
@@ -97,7 +96,7 @@ class Answering:
             return self._stream()
         await self._leave()
         if not self._answers:
-            self._answers = [_cancelled(request_id) for request_id in self._writer.request_ids]
+            self._answers = [cancelled_answer(request_id) for request_id in self._writer.request_ids]
         return answer(b"[" + b",".join(self._answers) + b"]" if self._batch else self._answers[0], accepts)
 
     def _done(self, call: Call) -> None:
@@ -149,10 +148,6 @@ class Answering:
         if writer.opens_closed:
             stream.end()
         return hold(self._node, stream, epoch=0)
-
-
-def _cancelled(request_id: RequestId) -> bytes:
-    return encode(error_body(REQUEST_CANCELLED, "the request was cancelled", request_id=request_id))
 
 
 def _given_up() -> ProtocolError:

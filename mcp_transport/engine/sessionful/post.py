@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from mcp_transport.backends.base import Entered, Event
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.reply import accepted, refusals, silent_node
+from mcp_transport.engine.reply import accepted, refusals
 from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_notification, take_reply
-from mcp_transport.engine.sessionful.streams import attach
+from mcp_transport.engine.sessionful.repetition import answer_running, kept_answer
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import trace_headers
-from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_call
 from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
+from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY, is_keyed, key_of, stream_of
 from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id, session_not_found
-from mcp_transport.protocol.inbox import CancelCall, Joined, Wake
+from mcp_transport.protocol.inbox import CancelCall, Wake
 from mcp_transport.protocol.jsonrpc import Notification, Request, Response
 from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import Flight, session_key
@@ -49,12 +48,12 @@ async def post(
 
     Raises:
         ProtocolError: 400 for a missing id, a bad version, a batch out of its time, an id in use; 404 for
-            an unknown session.
+            an unknown session; 409, 422 for an idempotency key in use.
     """
     session_id = required_session_id(request)
     check_version(request, node.policy)
-    key, stream = session_key(session_id), secrets.token_hex(8)
     requests = [message for message in work.messages if isinstance(message, Request)]
+    key, stream = session_key(session_id), _stream_of(request, requests, work)
     flights = [_flight(node, item, digest, stream) for item in requests]
     with node.arrivals.expected(key, stream) as arrived:
         try:
@@ -62,29 +61,52 @@ async def post(
             if entered is None:
                 raise session_not_found()
             visit = Visit(node, request, principal, entered.session, session_id)
-            if entered.running:
-                streams = frozenset(flight.stream for flight in entered.running)
-                is_over = await node.clearing.are_over(key, entered.running) if streams - cleared else False
-                if not is_over:
-                    with suppress(LookupError):
-                        return await _join(visit, entered.running, digest, is_over)
-                # The other one is over by now, and left nothing to join.
-                return await post(node, request, work, digest, principal, cleared=cleared | streams)
-            faults = await _take_what_needs_no_answer(visit, work, early)
-            if any(flight.body for flight in flights):
+            is_new = not entered.running and entered.kept is None
+            faults = await _take_what_needs_no_answer(visit, work, early) if is_new else []
+            if is_new and any(flight.body for flight in flights):
                 await node.backend.watch(node.id, key, stream)
         except BaseException:
             # Also when the client left meanwhile: requests that do not run must not stay on the books.
             node.lifecycle.spawn(_give_up(node, key, stream, flights))
             raise
-        if not requests:
-            are_all = len(faults) == len(work.messages) + len(work.faults)
-            return refusals(faults, visit.accepts, are_all=are_all) if faults else accepted()
-        writer = Writer(node, visit.session, stream, flights)
+        if is_new and requests:
+            writer = Writer(node, visit.session, stream, flights)
+    if not is_new:
+        again = await _repeated(visit, entered, flights, cleared)
+        # The other one is over by now, and left nothing.
+        cleared |= {flight.stream for flight in entered.running}
+        return again or await post(node, request, work, digest, principal, cleared=cleared)
+    if not requests:
+        are_all = len(faults) == len(work.messages) + len(work.faults)
+        return refusals(faults, visit.accepts, are_all=are_all) if faults else accepted()
     for message in tuple(arrived):
         node.receive(message)
     cancelled = entered.cancelled.union(item.request_id for item in arrived if isinstance(item, CancelCall))
     return await Answering(visit, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
+
+
+def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: Sessionful) -> str:
+    """Name the stream of a POST, by its idempotency key if it has one; without a request that has no meaning.
+
+    Raises:
+        ProtocolError: 400 for what is no key, and for a batch: its answers could not be told apart.
+    """
+    header = request.headers.get(IDEMPOTENCY_KEY)
+    if header is None or not requests:
+        return secrets.token_hex(8)
+    if work.batch:
+        raise invalid_request("an Idempotency-Key belongs to one request: send it without an array around it")
+    return stream_of(key_of(header))
+
+
+async def _repeated(
+    visit: Visit, entered: Entered, flights: Sequence[Flight], cleared: frozenset[str]
+) -> Reply | StreamReply | None:
+    """Answer what was sent before; None if that is over and left nothing."""
+    (*_, last) = flights
+    if entered.kept is not None:
+        return await kept_answer(visit, last.stream, last.digest, entered.kept, last.request_id)
+    return await answer_running(visit, last.stream, last.digest, entered.running, cleared=cleared)
 
 
 def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
@@ -138,9 +160,21 @@ async def _give_up(node: Node, key: str, stream: str, flights: Sequence[Flight])
     ids = [flight.request_id for flight in flights]
     if ids:
         await node.backend.settled()  # they may be under way to the books
+        if is_keyed(stream) and not await node.insist(lambda: _is_given_up(node, key, stream)):
+            return
         endings = dict.fromkeys(ids, Ending.CANCELLED)
         await node.insist(lambda: node.backend.leave(key, endings, stream=stream))
         await node.insist(lambda: _end_joined(node, key, stream, flights))
+
+
+async def _is_given_up(node: Node, key: str, stream: str) -> bool:
+    """Tell whether the books have a request with an idempotency key that this node does not run.
+
+    Another POST with the same key may run it.
+    """
+    if (key, stream) in node.writers or (key, stream) in node.arrivals:
+        return False
+    return any(flight.stream == stream and flight.node == node.id for flight in await node.backend.flights(key))
 
 
 async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[Flight]) -> None:
@@ -175,21 +209,3 @@ async def _take_what_needs_no_answer(visit: Visit, work: Sessionful, early: obje
                 raise
             faults.append(error)
     return faults
-
-
-async def _join(visit: Visit, running: Sequence[Flight], digest: bytes, is_over: bool | None) -> StreamReply:
-    """Give a client that sends its POST again the stream of the first one: the tool runs once.
-
-    Raises:
-        ProtocolError: 400 for another request with the id of one that runs, 503 when it is not known if that runs.
-    """
-    key, first = visit.session.key, running[0]
-    if any(flight.digest != digest for flight in running) or not visit.accepts.sse:
-        if is_over is None:
-            for flight in running:
-                visit.node.ask_after(key, flight.stream, flight.node)
-            raise silent_node()
-        raise invalid_request("a request with this id is in flight: an id must not be used twice in a session")
-    joined = Joined(key, first.stream, first.request_id)
-    visit.node.tell(first.node, joined)
-    return await attach(visit.node, visit.session_id, visit.principal, Cursor(first.stream, 0))

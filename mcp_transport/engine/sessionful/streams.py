@@ -21,7 +21,7 @@ from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.session import session_key
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["attach", "get", "hold"]
+__all__ = ["attach", "get", "hold", "resumed"]
 
 
 async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
@@ -98,7 +98,7 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
             raise session_not_found()
         if cursor is None:
             attached = await _without_delivered(node, key, attached)
-        reply = hold(node, _resumed(node, key, stream, attached), attached.holder.epoch)
+        reply = hold(node, resumed(node, key, stream, attached), attached.holder.epoch)
     for message in tuple(arrived):
         node.receive(message)
     _tell_others(node, key, stream, attached)
@@ -126,7 +126,8 @@ def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
         node.announcements.catch_up(key, attached.heard)
 
 
-def _resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
+def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
+    """Build the response that goes on with a stream, and ends with it."""
     policy = node.policy
     polling = REVISIONS[attached.session.protocol_version].polling
     open_stream = OpenStream(

@@ -24,6 +24,10 @@ for at = first, #ARGV, 2 do
   if string.sub(ARGV[at + 1], 1, 1) == '.' then stream.kept_until = time + ARGV[2] end
 end
 trim(stream, log, tonumber(ARGV[3]), tonumber(ARGV[4]))
+if first > 11 and is_keyed(name) then
+  local flight = redis.call('HGET', KEYS[2], ARGV[11])
+  if flight then stream.digest = flight_digest(flight) end
+end
 save_stream(KEYS[3], name, stream)
 live_with(KEYS[1], KEYS[3])
 if stream.kept_until then redis.call('PEXPIRE', log, math.max(1, ARGV[2])) else live_with(KEYS[1], log) end

@@ -1,15 +1,32 @@
--- Admit a POST and register its requests, unless one of their ids is taken. Each call in a session comes through
--- here: nothing is asked of Redis twice.
+-- Admit a POST and register its requests, unless one of their ids is taken, or the stream of their idempotency key:
+-- by a request that runs, or by the answer to one that has ended. Each call in a session comes through here: nothing
+-- is asked of Redis twice.
 -- KEYS record, flights, streams, cancels, state, history, subscriptions
--- ARGV ttl, principal, node, cancel_keep, stream_keep, then id and flight of each request
+-- ARGV ttl, principal, node, cancel_keep, stream_keep, stream of a key or "", then id and flight of each request
+
+-- Return id and value of the flight that has a stream, or nothing.
+local function flight_of(flights, stream)
+  local all = redis.call('HGETALL', flights)
+  for at = 1, #all, 2 do
+    local _, name = flight_parts(all[at + 1])
+    if name == stream then return {all[at], all[at + 1]} end
+  end
+  return {}
+end
+
 local record = read_record(KEYS[1])
 local time = time_if_open(record[PRINCIPAL], record[LAST_SEEN], record[ENDS], ARGV[1], ARGV[2])
 if not time then return nil end
 -- First, for what stumbles over a record must have changed nothing.
-local requests, left = record[REQUESTS] + (#ARGV - 5) / 2, time_left(record[ENDS], ARGV[1], time)
+local requests, left = record[REQUESTS] + (#ARGV - 6) / 2, time_left(record[ENDS], ARGV[1], time)
+local running, cancelled, kept = {}, {}, {}
+if ARGV[6] ~= '' then
+  local stream = load_stream(KEYS[3], ARGV[6], time)
+  if stream and stream.kept_until then kept = {stream.digest or ''} else running = flight_of(KEYS[2], ARGV[6]) end
+end
+local is_new = #running == 0 and #kept == 0
 if redis.call('EXISTS', KEYS[3]) == 1 then drop_old_streams(KEYS[3], tonumber(ARGV[5]), time) end
-local running, cancelled = {}, {}
-for at = 6, #ARGV, 2 do
+for at = 7, is_new and #ARGV or 0, 2 do
   local known = redis.call('HGET', KEYS[2], ARGV[at])
   if known then
     table.insert(running, ARGV[at])
@@ -20,9 +37,9 @@ local may_be_cancelled = redis.call('EXISTS', KEYS[4]) == 1
 if may_be_cancelled then
   redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. (time - ARGV[4]))
 end
-for at = 6, #ARGV, 2 do
+for at = 7, #ARGV, 2 do
   if may_be_cancelled and redis.call('ZSCORE', KEYS[4], ARGV[at]) then table.insert(cancelled, ARGV[at]) end
-  if #running == 0 then
+  if #running == 0 and #kept == 0 then
     if may_be_cancelled then redis.call('ZREM', KEYS[4], ARGV[at]) end
     local node, stream, rest = flight_parts(ARGV[at + 1])
     redis.call('HSET', KEYS[2], ARGV[at], node .. ' ' .. stream .. ' ' .. time .. ' ' .. rest)
@@ -33,7 +50,7 @@ redis.call('HSET', KEYS[1], 'node', ARGV[3], 'last_seen', time, 'requests', requ
 -- A thousandth of its life is not worth a command for each key.
 if left - redis.call('PTTL', KEYS[1]) > left / 1000 then
   expire(KEYS, left)
-elseif #ARGV > 5 then
+elseif #ARGV > 6 then
   redis.call('PEXPIRE', KEYS[2], left) -- it may be new
 end
-return {record, running, cancelled}
+return {record, running, cancelled, kept}

@@ -61,6 +61,16 @@ local function flight_parts(value)
   return string.match(value, '^(%S+) (%S+) (.*)$')
 end
 
+-- Tell whether a stream belongs to an idempotency key; its one request is then looked up by it.
+local function is_keyed(stream)
+  return string.sub(stream, 1, 1) == 'k'
+end
+
+-- Return the digest that stands in a flight behind "node stream started".
+local function flight_digest(value)
+  return string.match(value, '^%S+ %S+ %S+ (%x*) ') or ''
+end
+
 -- Return how many messages and bytes wait in an inbox; what is no inbox, or no count, is of no use to anybody and goes.
 local function mend_inbox(inbox, waiting)
   local messages, bytes = redis.pcall('XLEN', inbox), redis.pcall('GET', waiting)
@@ -123,7 +133,8 @@ local function runner(flights, stream)
 end
 
 -- A stream: writer, holder, epoch, runs of numbers in its log, last number, bytes, delivered, heard, how many nodes
--- were lost that wrote it and, once it is over, until when it is kept.
+-- were lost that wrote it and, once it is over, until when it is kept; that of an idempotency key then has the digest
+-- of its request.
 local MOST_IN_RUN = 1000000
 
 -- Stop at what no release has written: a loop over it might hold up everybody.
