@@ -17,6 +17,7 @@
 #   make conformance-cluster                 the suite against three nodes behind nginx, sharing Redis
 #   make conformance-server [PORT=8000]      only that server
 #   make soak [SECONDS=600] [SEED=1]         kill and pause nodes and Redis under load, check what clients see
+#   make failover [RUNS=100]                 kill the node of a call, again and again, with a client of three nodes
 #   make attack [ATTACK_ARGS="--short"]      send hostile requests to servers started for it, for half an hour
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
@@ -36,6 +37,7 @@ PORT ?= 8000
 PYTEST_ARGS ?=
 ATTACK_ARGS ?=
 SECONDS ?= 600
+RUNS ?= 100
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,7 +47,7 @@ INSTALLED := $(VENV)/installed
 $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(INSTALLED))
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
-.PHONY: test-packaging lint security conformance conformance-cluster conformance-server soak attack bench bench-quick
+.PHONY: test-packaging lint security conformance conformance-cluster conformance-server soak failover attack bench bench-quick
 .PHONY: bench-paired screenshots dist requirements clean
 
 help:
@@ -150,6 +152,9 @@ conformance-server: $(INSTALLED)
 
 soak: $(INSTALLED) servers
 	@$(BIN)/python -m tests.cluster.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+failover: $(INSTALLED) servers
+	@$(BIN)/python -m tests.client --runs $(RUNS)
 
 attack: $(INSTALLED) servers
 	@$(BIN)/python -m tests.attack $(ATTACK_ARGS)

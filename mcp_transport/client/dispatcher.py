@@ -42,6 +42,5 @@ class NamedErrors(JSONRPCDispatcher):
 
 
 def _of_sessions(result: dict[str, Any]) -> dict[str, Any]:
-    """Leave the revisions with sessions alone, if the server keeps answers in them: the SDK begins a session then."""
-    versions = [version for version in result.get("supportedVersions", ()) if version in HANDSHAKE_PROTOCOL_VERSIONS]
-    return {**result, "supportedVersions": versions} if versions and keeps_answers(result) else result
+    """Leave only revisions with sessions, if the server keeps answers in them: the SDK begins a session then."""
+    return {**result, "supportedVersions": list(HANDSHAKE_PROTOCOL_VERSIONS)} if keeps_answers(result) else result

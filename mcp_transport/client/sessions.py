@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import orjson
@@ -13,6 +13,9 @@ from mcp_transport.client.messages import Outgoing
 from mcp_transport.client.streams import is_stream
 
 __all__ = ["SavedSession", "SessionState", "keeps_answers", "read_result"]
+
+# What the SDK's transport takes for the id of the session; requests carry the real one.
+_HIDDEN: Final = "hidden"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +96,18 @@ class SessionState:
             return None
         if outgoing.method == "initialize":
             body = {"jsonrpc": "2.0", "id": outgoing.request_id, "result": dict(self._saved.result)}
-            return httpx2.Response(200, headers={"mcp-session-id": self.id}, json=body)
+            return httpx2.Response(200, headers={"mcp-session-id": _HIDDEN}, json=body)
         if outgoing.method == "notifications/initialized":
             self._saved = None
             return httpx2.Response(202)
         return None
 
     def note(self, outgoing: Outgoing, response: httpx2.Response) -> None:
-        """Note the session that `initialize` began."""
+        """Note the session that `initialize` began, and hide its id, which the SDK would log."""
         if outgoing.method == "initialize" and response.is_success:
             self.id = response.headers.get("mcp-session-id", "")
+            if self.id:
+                response.headers["mcp-session-id"] = _HIDDEN
             self.initialize, self.headers = dict(outgoing.message.get("params") or {}), dict(outgoing.headers)
             self.last_event_id = ""
 

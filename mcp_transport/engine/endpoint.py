@@ -33,7 +33,7 @@ from mcp_transport.protocol.address import TrustedProxies
 from mcp_transport.protocol.audit import AccessDenied
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.idempotency import CAPABILITY
+from mcp_transport.protocol.idempotency import declaration
 from mcp_transport.protocol.inbound import (
     Ignored,
     Opening,
@@ -113,8 +113,8 @@ class Endpoint:
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
         kernel.bus.publish_to = self._broadcast
-        if backend.keeps_answers and policy.stream_keep > 0:
-            kernel.experimental = {CAPABILITY: {"keepSeconds": policy.stream_keep}}
+        if backend.keeps_answers:
+            kernel.declare(declaration(policy))
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
         """Answer one request; `body` is read only as far as the rules before it allow, and may raise TimeoutError.

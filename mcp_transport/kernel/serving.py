@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from mcp_transport.kernel.access import Access, Rule, target_of
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
+from mcp_transport.kernel.discovering import declare_in_discover
 from mcp_transport.kernel.envelope import HeaderParameters
 from mcp_transport.kernel.events import EventBus, Listening
 from mcp_transport.kernel.exchange import Exchange, StandaloneChannel, may_ask
@@ -75,8 +76,7 @@ class Kernel:
         self._counts_arguments = not isinstance(server, MCPServer | Server)
         self._header_parameters, self._greetings = HeaderParameters(), Greetings()
         self.bus = EventBus()
-        self.experimental: dict[str, dict[str, Any]] | None = None
-        """The experimental capabilities that answers to `initialize` declare."""
+        self._experimental: dict[str, dict[str, Any]] | None = None
         self.listening = Listening(self.bus)
         if announces and isinstance(server, MCPServer):
             self._take_over_subscriptions(server)
@@ -87,6 +87,11 @@ class Kernel:
         entry = self.server.get_request_handler("subscriptions/listen")
         if entry is not None and isinstance(entry.handler, ListenHandler | Listening):
             self.server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self.listening)
+
+    def declare(self, experimental: dict[str, dict[str, Any]]) -> None:
+        """Declare experimental capabilities in answers to `initialize` and `server/discover`."""
+        self._experimental = experimental or None
+        declare_in_discover(self.server, experimental)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -160,7 +165,7 @@ class Kernel:
 
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
         """Answer `initialize`; a result says that `params` were valid."""
-        options = self.server.create_initialization_options(NotificationOptions(True, True, True), self.experimental)
+        options = self.server.create_initialization_options(NotificationOptions(True, True, True), self._experimental)
         traced = is_traced(exchange.meta)
         is_plain = not traced and self._has_no_middleware_of_its_own()
         if is_plain and (known := self._greetings.find(options, params)) is not None:

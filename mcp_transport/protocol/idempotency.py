@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final
+from typing import Any, Final
 
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST, invalid_request
+from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.versions import sessionful
 
-__all__ = ["CAPABILITY", "IDEMPOTENCY_KEY", "MAX_KEY", "is_keyed", "key_in_use", "key_of", "key_reused", "stream_of"]
+__all__ = [
+    "CAPABILITY",
+    "IDEMPOTENCY_KEY",
+    "MAX_KEY",
+    "declaration",
+    "is_keyed",
+    "key_in_use",
+    "key_of",
+    "key_reused",
+    "stream_of",
+]
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 """The request header."""
@@ -30,6 +42,13 @@ _DIGITS: Final = 24
 _QUOTED: Final = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
 _BARE: Final = re.compile(r"[!#-~][!-~]*")
 _ESCAPED: Final = re.compile(r"\\(.)")
+
+
+def declaration(policy: Policy) -> dict[str, dict[str, Any]]:
+    """Return the experimental capability of a server that keeps answers, or none where there are no sessions."""
+    if not policy.stream_keep or not sessionful(policy.versions):
+        return {}
+    return {CAPABILITY: {"keepSeconds": policy.stream_keep}}
 
 
 def key_of(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.idempotency import CAPABILITY, key_of, stream_of
-from mcp_transport.protocol.inbox import CancelCall
 from mcp_transport.protocol.session import Flight, session_key
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
@@ -69,24 +67,6 @@ async def test_an_outage_behind_the_answer_does_not_have_it_run_again(
         await clock.advance(2)
     assert (await second.messages())[-1] == first.json
     assert (await keyed.call("add", ADD, **there)).body == first.body
-    assert gate.runs == 1
-
-
-@pytest.mark.parametrize(("by", "code"), [("staff", -32800), ("a stop", -32603)])
-async def test_a_call_that_was_ended_by_others_is_not_run_again(
-    keyed: Keyed, there: dict[str, Any], gate: Gate, by: str, code: int
-) -> None:
-    first = asyncio.ensure_future(keyed.call("blocked"))
-    await gate.wait(gate.entered)
-    if by == "staff":
-        node = await keyed.client.endpoint.node()
-        node.receive(CancelCall(session_key(keyed.client.session_id), 7, by_staff=True))
-    else:
-        await keyed.client.endpoint.stop()
-    ended = await first
-    await settle()
-    assert ended.error_code == code
-    assert (await keyed.call("blocked", **there)).body == ended.body
     assert gate.runs == 1
 
 
@@ -172,8 +152,13 @@ async def test_a_request_of_2026_07_28_has_no_key_yet(here: SessionClient, gate:
         answer = await send_sessionless(here.endpoint, "tools/call", params, headers={"idempotency-key": "x"})
         assert text_of(answer.json) == "3"
     assert gate.runs == 2
+
+
+async def test_server_discover_declares_what_a_session_would_have(here: SessionClient) -> None:
+    """So that a client of both eras may choose a session."""
     discovered = await send_sessionless(here.endpoint, "server/discover")
-    assert not discovered.json["result"]["capabilities"].get("experimental")
+    declared = {"mcp_transport/idempotencyKey": {"keepSeconds": here.endpoint.policy.stream_keep}}
+    assert discovered.json["result"]["capabilities"]["experimental"] == declared
 
 
 # -- what is announced ---------------------------------------------------------------------------------

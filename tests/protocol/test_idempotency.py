@@ -8,7 +8,16 @@ import pytest
 
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.cursor import GET_STREAM, Cursor
-from mcp_transport.protocol.idempotency import is_keyed, key_in_use, key_of, key_reused, stream_of
+from mcp_transport.protocol.idempotency import (
+    CAPABILITY,
+    declaration,
+    is_keyed,
+    key_in_use,
+    key_of,
+    key_reused,
+    stream_of,
+)
+from mcp_transport.protocol.policy import Policy
 
 UUID = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 
@@ -80,3 +89,16 @@ def test_refusals_say_what_a_client_is_to_do() -> None:
     assert (reused.status, reused.code, reused.data) == (422, -32600, {"idempotencyKey": "reused"})
     assert (in_use.status, in_use.code, in_use.data) == (409, -32600, {"idempotencyKey": "running"})
     assert in_use.headers == (("Retry-After", "1"),)
+
+
+@pytest.mark.parametrize(
+    ("policy", "declared"),
+    [
+        (Policy(), {CAPABILITY: {"keepSeconds": Policy().stream_keep}}),
+        (Policy(stream_keep=0), {}),
+        (Policy(versions=("2026-07-28",)), {}),
+    ],
+    ids=["by default", "streams are not kept", "no sessions"],
+)
+def test_a_server_declares_that_it_keeps_answers(policy: Policy, declared: dict[str, dict[str, float]]) -> None:
+    assert declaration(policy) == declared

@@ -1,0 +1,30 @@
+"""`server/discover`, with the experimental capabilities that this server has besides those of its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from mcp_types import DiscoverResult, RequestParams
+
+__all__ = ["declare_in_discover"]
+
+
+class _Discover:
+    def __init__(self, handler: Any, experimental: Mapping[str, dict[str, Any]]) -> None:
+        self.handler, self._experimental = handler, experimental
+
+    async def __call__(self, context: Any, params: RequestParams) -> Any:
+        result = await self.handler(context, params)
+        if isinstance(result, DiscoverResult):
+            result.capabilities.experimental = {**(result.capabilities.experimental or {}), **self._experimental}
+        return result
+
+
+def declare_in_discover(server: Server[Any], experimental: Mapping[str, dict[str, Any]]) -> None:
+    """Have `server/discover` declare experimental capabilities: the SDK's own handler knows none."""
+    entry = server.get_request_handler("server/discover")
+    if entry is not None:
+        handler = entry.handler.handler if isinstance(entry.handler, _Discover) else entry.handler
+        server.add_request_handler("server/discover", RequestParams, _Discover(handler, experimental))
