@@ -197,7 +197,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "STREAM_MAX_EVENTS": _from_policy("stream_max_events", int, "How many events of a stream can be replayed.", 1),
     "STREAM_MAX_BYTES": _from_policy("stream_max_bytes", int, "How many bytes of a stream can be replayed.", 1),
-    "STREAM_KEEP_SECONDS": _from_policy("stream_keep", float, "How long a finished stream can be replayed.", 0),
+    "STREAM_KEEP_SECONDS": _from_policy(
+        "stream_keep",
+        float,
+        "How long a finished stream can be replayed, and an answer is kept under its `Idempotency-Key`.",
+        0,
+    ),
     "STREAM_QUEUE": _from_policy("stream_queue", int, "How many events wait for a slow socket in memory.", 1),
     "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as living (`redis`).", 0.5),
     "DRAIN_SECONDS": _from_policy("drain", float, "How long calls may go on after SIGTERM.", 0),
