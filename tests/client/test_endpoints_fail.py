@@ -12,8 +12,9 @@ import httpx2
 import pytest
 
 from mcp_transport.client import Client, EndpointsUnavailable
-from tests.client.endpoints import Serving, answering, hanging, refusing, self_signed
+from tests.client.endpoints import answering, hanging, refusing, self_signed
 from tests.client.servers import sdk, serving
+from tests.support.http.losing_proxy import Serving
 
 LIMITS: Any = {"deadline": 1.0, "attempt_timeout": 0.2}
 LONG = 30.0

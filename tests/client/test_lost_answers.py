@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mcp_transport.client import Client, ResultUnknown
-from tests.client.endpoints import LosingProxy
 from tests.client.servers import Build, Served, fast, sdk, serving
+from tests.support.http.losing_proxy import LosingProxy
 
 pytestmark = pytest.mark.blocks_loop("FastMCP imports a part of itself with its first request")
 

@@ -11,9 +11,9 @@ import pytest
 from mcp_types import ElicitResult
 
 from mcp_transport.client import Client
-from tests.client.endpoints import LosingProxy
 from tests.client.kills import TOOLS, kill_in_mid_call, restart_all, urls
 from tests.support.cluster.stage import Stage, until
+from tests.support.http.losing_proxy import LosingProxy
 
 pytestmark = pytest.mark.servers
 CALLS_A_SECOND = 20
