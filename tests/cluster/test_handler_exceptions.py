@@ -35,7 +35,8 @@ def running(site: Site) -> None:
 
 @pytest.fixture(params=[0, 1], ids=["daphne", "uvicorn"])
 def node(site: Site, request: pytest.FixtureRequest) -> Node:
-    return site.nodes[request.param]
+    node: Node = site.nodes[request.param]
+    return node
 
 
 @pytest.fixture
