@@ -87,7 +87,7 @@ async def assert_a_session_s_page_is_live(cluster: Command) -> None:
     site = f"http://{LOOPBACK}:{cluster.port}"
     async with (
         Client(cluster.port) as client,
-        httpx2.AsyncClient(base_url=site, trust_env=False, headers={"Origin": site}) as browser,
+        httpx2.AsyncClient(base_url=site, trust_env=False, headers={"Origin": site}, timeout=SECONDS) as browser,
     ):
         await client.initialize()
         for _ in range(4):  # streams enough for a cursor of some length
