@@ -28,6 +28,8 @@
 #   make clean                               remove .venv, caches and the demonstration database
 
 SHELL := /bin/sh
+# Tests start hundreds of processes: let the first keep what it has compiled, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
@@ -94,6 +96,8 @@ databases:
 
 # pytest-xdist starts a worker a core; one that is done takes over half of what another has left.
 PARALLEL := -n auto --dist worksteal
+# Tests of servers wait for half of their time, so `make test-all` has half as many workers again.
+WORKERS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores + (cores + 1) / 2)))
 QUICK := -m "not servers and not slow and not slow_deploy and not projects and not packaging"
 # In these folders everything needs servers: reading them takes seconds.
 QUICK += $(addprefix --ignore=tests/,cluster browser clients projects backends/redis auth/oauth)
@@ -105,7 +109,7 @@ test-all: $(INSTALLED)
 	@$(MAKE) servers || echo "THE TESTS OF SEVERAL PROCESSES (tests/cluster) ARE SKIPPED WITHOUT THEM." >&2
 	@$(MAKE) databases || echo "THE TESTS OF GROWN PROJECTS (tests/projects) ARE SKIPPED WITHOUT IT." >&2
 	@$(MAKE) browser || echo "THE TESTS OF THE ADMIN'S PAGES (tests/browser) ARE SKIPPED WITHOUT THEM." >&2
-	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -n $(WORKERS) $(PYTEST_ARGS)
 
 # Every branch of the protocol and of the backends' contract; of all, what the quick tests reach: without those of Redis.
 CONTRACT := mcp_transport/protocol/*,mcp_transport/backends/base.py,mcp_transport/backends/local.py

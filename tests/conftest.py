@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,20 @@ from tests.support import loop_guard
 from tests.support.canaries import Watch
 from tests.support.processes import MissingProgramError
 from tests.support.redis.users import watched
+
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a folder together, in the order they have: what they share is then started by one worker."""
+    places: dict[str, int] = {}
+    items.sort(key=lambda item: places.setdefault(_folder_of(item), len(places)))
+
+
+def _folder_of(item: pytest.Item) -> str:
+    """Return the folder beside this file that a test is in."""
+    return item.path.relative_to(_HERE).parts[0] if item.path.is_relative_to(_HERE) else ""
 
 
 def pytest_collection_finish() -> None:

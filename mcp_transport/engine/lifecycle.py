@@ -64,12 +64,15 @@ class Lifecycle:
         """Cancel what still runs, and wait for its end; what was cancelled before `settle` has had its time."""
         self.is_ending = True
         running = [task for task in self._tasks if task is not asyncio.current_task()]
-        patience = 0.0 if all(task.cancelling() for task in running) else _PATIENCE
+        going_on = [task for task in running if not task.cancelling()]
         for task in running:
             task.cancel()
-        if running:
-            _, stuck = await asyncio.wait(running, timeout=patience)
-            for task in stuck:
+        if going_on:
+            await asyncio.wait(going_on, timeout=_PATIENCE)
+        elif running:
+            await asyncio.wait(running, timeout=0)
+        for task in running:
+            if not task.done():
                 logger.error("a task does not end although it is cancelled: %r", task)
 
 

@@ -1,4 +1,7 @@
-"""The short form of `make attack`: whatever a client sends, everybody else is served, within the limits."""
+"""The short form of `make attack`: whatever a client sends, everybody else is served, within the limits.
+
+Each server and each backend is here once; `make attack` takes them in every combination.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,7 @@ SHORT = [attack for attack in ATTACKS.values() if attack.short]
 
 @pytest.mark.servers
 @pytest.mark.blocks_loop("the attacker makes requests of 4 MB on a loop of its own")
-@pytest.mark.parametrize("backend", ["memory", "redis"])
-@pytest.mark.parametrize("server", ["daphne", "uvicorn-httptools"])
+@pytest.mark.parametrize(("server", "backend"), [("daphne", "redis"), ("uvicorn-httptools", "memory")])
 def test_attacks_stay_within_their_limits(server: str, backend: str) -> None:
     if backend == "redis":
         _require_redis()

@@ -159,7 +159,9 @@ async def test_drains_do_not_count_and_one_crash_is_still_made_up_for(stage: Sta
         drained.terminate()
         assert_lost((await events_of(answer, SOON))[-1].message, retryable=True)
         assert await asyncio.to_thread(drained.wait, SOON)
-        drained.start()
+        drained.spawn()
+    for drained in stage.nodes[:3]:
+        drained.await_ready()
     stage.meet()
     last = stage.nodes[3]
     answer = await caller.call("count_durably", {"name": "drained"}, id=7, port=last.port)

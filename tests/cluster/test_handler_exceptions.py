@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -14,23 +14,36 @@ from tests.support.cluster.nodes import Site, rest, result_of
 from tests.support.cluster.site.misbehaving import KINDS
 from tests.support.http.client import Client
 from tests.support.http.network import SocketAnswer
+from tests.support.node import Node
+from tests.support.processes import start_all
 
 DRAIN = 1.0
 EXIT = DRAIN + 12.0
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def site(programs: None, request: pytest.FixtureRequest) -> Iterator[Site]:
-    with Site(request.param, mcp={"DRAIN_SECONDS": DRAIN, "SSE_AFTER_SECONDS": 0.2}) as site:
+@pytest.fixture(scope="module")
+def site(programs: None) -> Iterator[Site]:
+    with Site("daphne", "uvicorn", mcp={"DRAIN_SECONDS": DRAIN, "SSE_AFTER_SECONDS": 0.2}) as site:
         yield site
 
 
 @pytest.fixture(autouse=True)
 def running(site: Site) -> None:
-    """Start the node again where the test before has ended it."""
-    [node] = site.nodes
-    if not node.alive:
-        node.start()
+    """Start the nodes again that the test before has ended."""
+    start_all([node for node in site.nodes if not node.alive])
+
+
+@pytest.fixture(params=[0, 1], ids=["daphne", "uvicorn"])
+def node(site: Site, request: pytest.FixtureRequest) -> Node:
+    node: Node = site.nodes[request.param]
+    return node
+
+
+@pytest.fixture
+async def client(node: Node) -> AsyncIterator[Client]:
+    async with Client(node.port) as client:
+        await client.initialize()
+        yield client
 
 
 async def ended(answer: SocketAnswer) -> dict[str, Any]:
@@ -45,9 +58,11 @@ def assert_crashed(message: dict[str, Any], tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", ["misbehave", "misbehave_on_the_loop", "misbehave_in_a_task", "misbehave_aside"])
-async def test_whatever_a_tool_raises_ends_its_own_call_alone(tool: str, site: Site, client: Client) -> None:
-    [node], name = site.nodes, site.new_name()
-    async with site.client() as neighbour:
+async def test_whatever_a_tool_raises_ends_its_own_call_alone(
+    tool: str, site: Site, node: Node, client: Client
+) -> None:
+    name = site.new_name()
+    async with Client(node.port) as neighbour:
         await neighbour.initialize()
         going_on = await neighbour.call("count", {"name": name})
         await site.until_runs(name)
@@ -76,9 +91,15 @@ async def test_a_result_of_a_hundred_megabytes_is_refused_and_not_logged_in_redi
 @pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 async def test_neither_ctrl_c_nor_sigterm_waits_for_what_tools_raised_or_ignore(number: int, site: Site) -> None:
-    [node] = site.nodes
-    await asyncio.to_thread(node.restart)  # with the signal's handler that `ctrl_c` has put in place
-    async with site.client() as client:
+    for node in site.nodes:
+        node.end()
+    start_all(site.nodes)  # with the signal's handler that `ctrl_c` has put in place
+    await asyncio.gather(*(ends_by(number, node, site) for node in site.nodes))
+
+
+async def ends_by(number: int, node: Node, site: Site) -> None:
+    """Have tools raise what would end a process, or ignore its end; then signal the node, which must end."""
+    async with Client(node.port) as client:
         await client.initialize()
         for tool in ("misbehave", "misbehave_on_the_loop"):
             assert_crashed(await ended(await client.call(tool, {"kind": "interrupt"})), tool)

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
 from mcp_transport.protocol.session import session_key
+from tests.cluster.__main__ import SIGNALS
 from tests.support.http.client import Client
 from tests.support.processes import LOOPBACK, ROOT, free_port, is_free
 
@@ -72,17 +75,44 @@ def exists(pid: int) -> bool:
     return True
 
 
-async def assert_ends(cluster: Command, number: signal.Signals) -> None:
-    """End the command by a signal; nothing of it may be left."""
-    processes = cluster.written["processes"]
-    cluster.process.send_signal(number)
-    assert await cluster.ended() == (0, "Stopping.\n")
-    assert not any(exists(process["pid"]) for process in processes)
-    assert all(is_free(process["port"]) for process in processes)
-    assert not (cluster.home / ".cluster.json").exists()
+async def log_in(browser: httpx2.AsyncClient) -> None:
+    """Log in to the admin of the demonstration."""
+    [token] = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', (await browser.get("/admin/login/")).text)
+    form = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": token}
+    assert (await browser.post("/admin/login/", data=form)).status_code == 302
 
 
-async def test_everything_runs_until_ctrl_c_and_nothing_after_it(tmp_path: Path) -> None:
+async def assert_a_session_s_page_is_live(cluster: Command) -> None:
+    """Ask for news of a session through nginx, and watch it over a WebSocket."""
+    site = f"http://{LOOPBACK}:{cluster.port}"
+    async with (
+        Client(cluster.port) as client,
+        httpx2.AsyncClient(base_url=site, trust_env=False, headers={"Origin": site}, timeout=SECONDS) as browser,
+    ):
+        await client.initialize()
+        for _ in range(4):  # streams enough for a cursor of some length
+            await (await client.call("count_slowly", {"steps": 2, "delay_ms": 1})).text()
+        await log_in(browser)
+        place = f"/admin/mcp_transport/session/{session_key(client.session_id)}/"
+        [cursor] = re.findall(r'data-cursor="([^"]+)"', (await browser.get(f"{place}change/")).text)
+        for _ in range(3):  # nodes take turns
+            news = (await browser.get(f"{place}live/", headers={"X-Cursor": cursor})).json()
+            assert news["messages"] == []
+            cursor = news["cursor"]
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        headers = {"Cookie": cookies}
+        address = f"{site.replace('http', 'ws', 1)}{place}live/"
+        async with connect(address, additional_headers=headers, origin=Origin(site), proxy=None) as socket:
+            await socket.send(json.dumps({"cursor": cursor}))
+            async with asyncio.timeout(SECONDS):
+                news = json.loads(await socket.recv())
+                assert news["messages"] == []
+                await (await client.call("whoami")).text()
+                while "tools/call whoami" not in str(news["tables"]["timeline"]):
+                    news = json.loads(await socket.recv())
+
+
+async def test_all_runs_and_a_session_s_page_is_live_until_ctrl_c_and_nothing_after_it(tmp_path: Path) -> None:
     async with command(tmp_path, free_port()) as cluster:
         introduction = await cluster.printed("Stop with Ctrl-C.\n")
         written = cluster.written
@@ -94,6 +124,7 @@ async def test_everything_runs_until_ctrl_c_and_nothing_after_it(tmp_path: Path)
             assert f"{process['name']:8} {LOOPBACK}:{process['port']:<6} pid {process['pid']}" in introduction
             assert exists(process["pid"])
             socket.create_connection((LOOPBACK, process["port"]), timeout=10).close()
+        await assert_a_session_s_page_is_live(cluster)
 
         victim = next(process for process in processes if process["role"] == "node")
         os.kill(victim["pid"], signal.SIGKILL)
@@ -102,46 +133,22 @@ async def test_everything_runs_until_ctrl_c_and_nothing_after_it(tmp_path: Path)
             for _ in range(3):
                 assert await (await client.call_alone("whoami")).text()
 
-        await assert_ends(cluster, signal.SIGINT)
+        cluster.process.send_signal(signal.SIGINT)
+        # Without a failure, which a secret in a log would be.
+        assert await cluster.ended() == (0, "Stopping.\n")
+        assert not any(exists(process["pid"]) for process in processes)
+        assert all(is_free(process["port"]) for process in processes)
+        assert not (cluster.home / ".cluster.json").exists()
 
 
-async def log_in(browser: httpx2.AsyncClient) -> None:
-    """Log in to the admin of the demonstration."""
-    [token] = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', (await browser.get("/admin/login/")).text)
-    form = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": token}
-    assert (await browser.post("/admin/login/", data=form)).status_code == 302
-
-
-async def test_a_session_s_page_is_live_through_nginx_and_nothing_secret_is_logged(tmp_path: Path) -> None:
-    async with command(tmp_path, port := free_port()) as cluster:
-        await cluster.printed("Stop with Ctrl-C.\n")
-        site = f"http://{LOOPBACK}:{port}"
-        async with (
-            Client(port) as client,
-            httpx2.AsyncClient(base_url=site, trust_env=False, headers={"Origin": site}) as browser,
-        ):
-            await client.initialize()
-            for _ in range(4):  # streams enough for a cursor of some length
-                await (await client.call("count_slowly", {"steps": 2, "delay_ms": 1})).text()
-            await log_in(browser)
-            place = f"/admin/mcp_transport/session/{session_key(client.session_id)}/"
-            [cursor] = re.findall(r'data-cursor="([^"]+)"', (await browser.get(f"{place}change/")).text)
-            for _ in range(3):  # nodes take turns
-                news = (await browser.get(f"{place}live/", headers={"X-Cursor": cursor})).json()
-                assert news["messages"] == []
-                cursor = news["cursor"]
-            cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-            headers = {"Cookie": cookies}
-            address = f"{site.replace('http', 'ws', 1)}{place}live/"
-            async with connect(address, additional_headers=headers, origin=Origin(site), proxy=None) as socket:
-                await socket.send(json.dumps({"cursor": cursor}))
-                async with asyncio.timeout(SECONDS):
-                    news = json.loads(await socket.recv())
-                    assert news["messages"] == []
-                    await (await client.call("whoami")).text()
-                    while "tools/call whoami" not in str(news["tables"]["timeline"]):
-                        news = json.loads(await socket.recv())
-        await assert_ends(cluster, signal.SIGTERM)
+@pytest.mark.parametrize("number", SIGNALS)
+def test_each_signal_is_a_wish_to_stop(number: signal.Signals) -> None:
+    program = (
+        "import os; from tests.cluster.__main__ import Interruption; "
+        f"interruption = Interruption(); os.kill(os.getpid(), {number}); print(interruption.wanted)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)  # noqa: S603
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 async def test_taken_port_is_named(tmp_path: Path) -> None:

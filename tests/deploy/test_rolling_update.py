@@ -29,6 +29,8 @@ SITE = "tests.deploy.showcase"
 POLICY = Policy(drain=5.0, lease=2.0, sse_after=0.2, retry_ms=100)
 CLIENTS = 4
 CALLS = 30
+REPLACED = 2
+"""Nodes, one of each server; the third is of the first one's kind, and serves on."""
 
 NAMESPACES = (["unshare", "--uts"], ["unshare", "--map-root-user", "--uts"])
 
@@ -133,9 +135,9 @@ async def test_rolling_update_loses_no_call_and_no_event(
     cluster: list[Host], kind: type[Proxy], replaced: Callable[[Host, Proxy], Awaitable[float]]
 ) -> None:
     with kind([node.port for node in cluster]) as proxy:
-        before = {node.pid for node in cluster}
+        before = [node.pid for node in cluster]
         async with Load(proxy.port, CLIENTS) as load:
-            for node in cluster:
+            for node in cluster[:REPLACED]:
                 await load.more(CALLS)
                 took = await replaced(node, proxy)
                 print(f"{node.name}: {took:.1f} s, {load.calls} calls")
@@ -143,4 +145,5 @@ async def test_rolling_update_loses_no_call_and_no_event(
             await load.more(CALLS)
         # Load has checked that each call had its result once, and each stream its messages once and in order.
         assert sum(customer.retries for customer in load.customers) == 0
-        assert not {node.pid for node in cluster} & before
+        now = [node.pid for node in cluster]
+        assert [new != old for new, old in zip(now, before, strict=True)] == [True] * REPLACED + [False]

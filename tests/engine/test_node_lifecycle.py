@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from mcp.server.lowlevel.server import Server
 
+from mcp_transport.engine import lifecycle
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.observer import Happening
 from mcp_transport.kernel import Kernel
@@ -205,6 +206,35 @@ async def test_a_stop_ends_everything(
     assert lifespan.events == ["entered", "left after the handlers"]
     assert asyncio.all_tasks() - before == set(), "tasks outlive their node"
     assert store.calls.count("stop") == 1
+
+
+async def test_a_stop_waits_no_second_time_for_what_ignores_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lifecycle, "_PATIENCE", 3600)
+    own, is_over, left = lifecycle.Lifecycle(), asyncio.Event(), asyncio.Event()
+
+    async def stays() -> None:
+        while not is_over.is_set():
+            with suppress(asyncio.CancelledError):
+                await is_over.wait()
+
+    async def resides() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    stubborn, resident = own.spawn(stays()), own.spawn_resident(resides())
+    await settle()
+    stubborn.cancel()
+    await own.settle(0.01)
+    async with asyncio.timeout(60):
+        await own.stop()
+    assert left.is_set() and resident.done()
+    assert [record.getMessage()[:40] for record in caplog.records] == ["a task does not end although it is cance"]
+    is_over.set()
+    await stubborn
 
 
 async def test_a_stop_leaves_sessions_to_the_other_nodes(here: SessionClient, there: dict[str, Any]) -> None:

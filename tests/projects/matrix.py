@@ -11,8 +11,8 @@ import pytest
 from tests.projects.environments import pythons
 from tests.projects.project import PROJECTS, Project
 
-ALWAYS = {"grown": ("daphne", "uvicorn-h11"), "startproject": ("daphne", "uvicorn-httptools")}
-"""The servers of each run; all else only `make test-projects` runs."""
+ALWAYS = {"grown": ("daphne",), "startproject": ("uvicorn-httptools",)}
+"""The server of each project in each run; all else only `make test-projects` runs."""
 
 
 def every_project() -> pytest.MarkDecorator:

@@ -86,8 +86,8 @@ async def test_fifty_abandoned_calls_do_not_exhaust_a_pool_of_four(varied: Site)
         for path in varied.project.paths:
             # Where the transaction begins first, no more calls begin than there are connections.
             await asyncio.gather(
-                abandon(varied, path, 25, in_session=False, begun=4, seconds=0.5),
-                abandon(varied, path, 25, in_session=True, begun=4, seconds=0.5),
+                abandon(varied, path, 25, in_session=False, begun=4, seconds=0.25),
+                abandon(varied, path, 25, in_session=True, begun=4, seconds=0.25),
             )
             await _serves(varied)
     assert set(seen) == {200}

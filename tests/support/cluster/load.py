@@ -1,4 +1,4 @@
-"""Clients that never rest: each calls tools and listens to its GET stream, and takes what it is told to retry."""
+"""Clients that hardly rest: each calls tools and listens to its GET stream, and takes what it is told to retry."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.support.http.client import Client
 from tests.support.http.network import SocketAnswer
 
 _PAUSE = 0.05
+_REST = 0.05
+"""Seconds between two rounds of a client's calls: more would not find more, and would take the processor away."""
 STEPS = 5
 
 
@@ -78,6 +80,7 @@ class _Customer:
             try:
                 while not over.is_set():
                     await self._call(over)
+                    await asyncio.sleep(_REST)
                 await self._hear_all(listening)
             finally:
                 listening.cancel()
