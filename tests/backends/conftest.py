@@ -14,7 +14,7 @@ pytest.register_assert_rewrite(
     "tests.backends.contract_listing",
     "tests.backends.contract_operators",
     "tests.backends.contract_requests",
-    "tests.backends.contract_room",
+    "tests.backends.contract_session_cap",
     "tests.backends.contract_streams",
     "tests.backends.contract_subscriptions",
 )

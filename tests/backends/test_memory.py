@@ -8,7 +8,7 @@ from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.protocol.history import Ending
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
-from tests.backends.contract_room import RoomContract
+from tests.backends.contract_session_cap import SessionCapContract
 from tests.support.backends import (
     ANN,
     BOB,
@@ -26,7 +26,7 @@ from tests.support.backends import (
 )
 
 
-class TestMemory(BackendContract, CountingContract, RoomContract):
+class TestMemory(BackendContract, CountingContract, SessionCapContract):
     @pytest.fixture
     def backend(self, clock: HandClock) -> MemoryBackend:
         return MemoryBackend(POLICY, clock)

@@ -1,4 +1,4 @@
-"""Redis is emptied, or comes back empty: sessions are rebuilt from their ids, and what runs goes on."""
+"""Redis loses all it holds while nodes run: sessions are rebuilt from their ids, and what runs goes on."""
 
 from __future__ import annotations
 

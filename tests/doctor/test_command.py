@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.doctor.conftest import PAGES, Nodes
-from tests.doctor.ways import FaultyNginx
+from tests.doctor.faulty_proxies import FaultyNginx
 
 TOKEN = "a-token-that-nobody-may-read"
 

@@ -8,13 +8,13 @@ from mcp_transport.backends.base import Backend
 from mcp_transport.backends.redis import RedisBackend
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
-from tests.backends.contract_room import RoomContract
+from tests.backends.contract_session_cap import SessionCapContract
 from tests.support.backends import HandClock
 
 pytestmark = pytest.mark.servers
 
 
-class TestRedis(BackendContract, CountingContract, RoomContract):
+class TestRedis(BackendContract, CountingContract, SessionCapContract):
     @pytest.fixture
     def clock(self, clock: HandClock) -> HandClock:
         return clock

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcp_transport.doctor import Asked, Finding, Status, examine, judge
 from tests.doctor.conftest import PAGES, Nodes
-from tests.doctor.ways import FaultyNginx, HAProxy
+from tests.doctor.faulty_proxies import FaultyNginx, HAProxy
 from tests.support.http.client import Client
 from tests.support.processes import LOOPBACK, free_port
 

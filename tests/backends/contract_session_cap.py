@@ -31,7 +31,7 @@ async def alive(backend: Backend, *keys: str) -> list[str]:
     return [key for key in keys if await backend.get(key) is not None]
 
 
-class RoomContract:
+class SessionCapContract:
     """`POLICY` allows three sessions."""
 
     async def index(self, backend: Backend) -> None:
