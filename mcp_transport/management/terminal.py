@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from django.core.management.base import OutputWrapper
 
 from mcp_transport.management.tool_text import plain
 
-__all__ = ["Terminal"]
+__all__ = ["Terminal", "log_lines"]
 
+# The SDK logs session ids and tracebacks; stamina logs each wait.
+_LIBRARIES: Final = ("mcp", "stamina")
 _BAR: Final = 30
 _COLUMNS: Final = 80
 _LINE_BYTES: Final = 65_536
@@ -107,3 +111,34 @@ def _cut(text: str, columns: int) -> str:
         if used > columns:
             return text[:position]
     return text
+
+
+class _Lines(logging.Handler):
+    """Writes log records as lines of the terminal."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.INFO)
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._terminal.say(record.getMessage())
+
+
+@contextmanager
+def log_lines(terminal: Terminal, verbosity: int) -> Iterator[None]:
+    """Show which endpoints fail, with a verbosity of 2; with less, hide what the libraries of a client log."""
+    shown, hidden = logging.getLogger("mcp_transport.client"), [logging.getLogger(name) for name in _LIBRARIES]
+    levels = {logger: logger.level for logger in (shown, *hidden)}
+    handler = _Lines(terminal)
+    if verbosity > 1:
+        shown.setLevel(logging.INFO)
+        shown.addHandler(handler)
+    else:
+        for logger in hidden:
+            logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        shown.removeHandler(handler)
+        for logger, level in levels.items():
+            logger.setLevel(level)

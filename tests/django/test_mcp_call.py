@@ -26,16 +26,7 @@ from tests.support.scripted_endpoint import ScriptedEndpoint, answer, stream
 TOKEN = "a-token-that-nobody-may-read"
 LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})
 
-pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("quiet_retries")]
-
-
-@pytest.fixture
-def quiet_retries() -> Iterator[None]:
-    logger = logging.getLogger("stamina")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    yield
-    logger.setLevel(level)
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +137,7 @@ def test_token_is_sent_and_shown_nowhere(url: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MCP_CALL_TOKEN", TOKEN)
     assert run(url, "header", "name=authorization")[0] == "***\n"
     assert TOKEN in run(url, "header", "name=authorization", "--json")[0], "it was sent"
-    assert run(url, "header", "name=x-shelf", "--header=X-Shelf: left top")[0] == "left top\n"
+    assert run(url, "header", "name=x-shelf", "--header=X-Shelf: left")[0] == "left\n"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +192,19 @@ def test_refused_credentials_end_with_3_and_the_status(refused: int) -> None:
     with ScriptedEndpoint({"*": [answer(f"{refused} No")]}) as server:
         _, err, status = run(server.url, "add", "a=1")
     assert (status, f"HTTP {refused} No" in err) == (3, True), err
+
+
+def test_addresses_that_must_be_visited_first_are_shown() -> None:
+    error = {
+        "code": -32042,
+        "message": "Log in",
+        "data": {"elicitations": [{"mode": "url", "url": "https://l/\x1b"}]},
+    }
+    body = json.dumps({"jsonrpc": "2.0", "id": 3, "error": error})
+    with ScriptedEndpoint({"tools/call": [answer("200 OK", "content-type: application/json", body=body)]}) as server:
+        _, err, status = run(server.url, "sell")
+    assert "server:\n  https://l/?\nThe server refused: Log in.\n" in err
+    assert status == 3
 
 
 def test_endpoints_that_are_down_end_with_4_and_the_error_of_each() -> None:
@@ -332,10 +336,8 @@ def test_form_can_be_declined_and_cancelled(
     assert asked(url, monkeypatch, FORM, *answers)[0] == {"action": action}
 
 
-@pytest.mark.parametrize("form", [{"type": "object", "properties": {}}, {"type": "object"}])
-def test_form_without_properties_is_a_question_of_yes_or_no(
-    form: Any, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_form_without_properties_is_a_question_of_yes_or_no(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = {"type": "object", "properties": {}}
     got, _ = asked(url, monkeypatch, form, ("Agree? [y/N] ", "what\n"), ("Agree? [y/N] ", "y\n"))
     assert got == {"action": "accept", "content": {}}
     assert asked(url, monkeypatch, form, ("Agree? [y/N] ", "\n"))[0] == {"action": "decline"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from mcp_transport.kernel import MCPError
 from mcp_transport.management.arguments import add_tool_arguments, tool_arguments
 from mcp_transport.management.numbers import seconds
 from mcp_transport.management.questions import Questions
-from mcp_transport.management.terminal import Terminal
+from mcp_transport.management.terminal import Terminal, log_lines
 from mcp_transport.management.tool_text import result_lines, tool_lines
 
 __all__ = ["Command"]
@@ -83,7 +82,7 @@ class Command(BaseCommand):
         urls = _urls(options["url"])
         call = _Call(urls, headers, Terminal(self.stderr, _secrets(urls, headers)), options)
         try:
-            with call.logging(), call.explained():
+            with log_lines(call.terminal, options["verbosity"]), call.explained():
                 answer = asyncio.run(call.tools() if options["list"] else call.result(tool, arguments))
         except KeyboardInterrupt:
             call.terminal.say("Interrupted.")
@@ -160,22 +159,6 @@ class _Call:
         self.terminal.say(f"{params.level}: {data}")
 
     @contextmanager
-    def logging(self) -> Iterator[None]:
-        """Say which endpoints fail, with `--verbosity 2`."""
-        if self._options["verbosity"] < 2:
-            yield
-            return
-        logger, handler = logging.getLogger("mcp_transport.client"), _Lines(self.terminal)
-        level = logger.level
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-
-    @contextmanager
     def explained(self) -> Iterator[None]:
         """Turn what a call ends with into a sentence and an exit status. Raises: CommandError."""
         try:
@@ -184,8 +167,17 @@ class _Call:
             cause = _only(error)
             if (explanation := self._explanation(cause)) is None:
                 raise
+            if isinstance(cause, MCPError):
+                self._say_addresses(cause.data)
             words, status = self.terminal.safe(explanation[0]), explanation[1]
             raise CommandError(f"{words[:1].upper()}{words[1:]}.", returncode=status) from cause
+
+    def _say_addresses(self, data: object) -> None:
+        """Say what the user has to visit before the call is repeated (2025-11-25, URLElicitationRequiredError)."""
+        listed = data.get("elicitations") if isinstance(data, dict) else None
+        for question in listed if isinstance(listed, list) else ():
+            if isinstance(question, dict):
+                self.terminal.say(f"Visit this address first, if you trust the server:\n  {question.get('url')}")
 
     def _explanation(self, error: Exception) -> tuple[str, int] | None:
         match error:
@@ -198,19 +190,9 @@ class _Call:
                 seconds_given = self._options["timeout"]
                 return f"no result within {seconds_given:g} s: the call was cancelled, and may have run", _UNKNOWN
             case MCPError():
-                return f"the server refused: {error.message}{self._refusal and f' ({self._refusal})'}", _REFUSED
+                status = f" ({self._refusal})" if self._refusal else ""
+                return f"the server refused: {error.message}{status}", _REFUSED
         return None
-
-
-class _Lines(logging.Handler):
-    """Writes log records as lines of the terminal."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__(logging.INFO)
-        self._terminal = terminal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._terminal.say(record.getMessage())
 
 
 def _only(error: Exception) -> Exception:
