@@ -20,8 +20,8 @@ _TOOLS: Final = {
 
 
 def answer(status: str, *headers: str, body: str = "") -> bytes:
-    """Write an answer of HTTP."""
-    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body.encode())}", "connection: close", *headers]
+    """Write an answer of HTTP, whose body ends with the connection."""
+    lines = [f"HTTP/1.1 {status}", *([] if body else ["content-length: 0"]), "connection: close", *headers]
     return ("\r\n".join(lines) + f"\r\n\r\n{body}").encode()
 
 
@@ -35,7 +35,8 @@ def stream(*events: Mapping[str, Any] | str) -> bytes:
 class ScriptedEndpoint(ThreadingHTTPServer):
     """Serves 2025-11-25 in JSON; `script` has other answers by method, `*` for all: the first, then the next ones.
 
-    The last answer of a method is given again; an empty one closes the connection.
+    The last answer of a method is given again; an empty one closes the connection. `ID` in an answer stands for the
+    id of its request. `GET` has the answer to one with Last-Event-ID.
     """
 
     daemon_threads = True
@@ -48,6 +49,10 @@ class ScriptedEndpoint(ThreadingHTTPServer):
         self.script = {method: list(answers) for method, answers in (script or {}).items()}
         self.requests: list[str] = []
         """The methods of all requests."""
+        self.headers: list[dict[str, str]] = []
+        """The headers of all POSTs, by lower-case names."""
+        self.call_id = b""
+        """The id of the last call of a tool."""
         self.released = threading.Event()
         self._scheme = "https" if tls else "http"
         if tls:
@@ -56,7 +61,7 @@ class ScriptedEndpoint(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"{self._scheme}://localhost:{self.server_port}/mcp"
+        return f"{self._scheme}://127.0.0.1:{self.server_port}/mcp"
 
     @property
     def calls(self) -> int:
@@ -85,6 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
         message = json.loads(self.rfile.read(int(self.headers["content-length"])))
         method = message.get("method", "")
         self.server.requests.append(method)
+        if method == "tools/call":
+            self.server.call_id = json.dumps(message.get("id")).encode()
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         answers = self.server.script.get(method) or self.server.script.get("*")
         if answers is None:
             self.wfile.write(_usual(message))
@@ -93,13 +101,13 @@ class _Handler(BaseHTTPRequestHandler):
             if scripted is HANG:
                 self.server.released.wait()
             else:
-                self.wfile.write(scripted.replace(b"ID", str(message.get("id")).encode()))
+                self.wfile.write(scripted.replace(b"ID", json.dumps(message.get("id")).encode()))
         self.close_connection = True
 
     def do_GET(self) -> None:
         self.server.requests.append("GET")
-        answers = self.server.script.get("GET")
-        self.wfile.write((answers[0] if answers else None) or answer("405 Method Not Allowed"))
+        resumed = self.server.script.get("GET", [None])[0] if "last-event-id" in self.headers else None
+        self.wfile.write((resumed or answer("405 Method Not Allowed")).replace(b"ID", self.server.call_id))
         self.close_connection = True
 
     def do_DELETE(self) -> None:
