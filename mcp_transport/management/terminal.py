@@ -39,8 +39,9 @@ class Terminal:
         return self._out.isatty() and sys.stdin is not None and sys.stdin.isatty()
 
     def safe(self, text: object) -> str:
-        """Write a text without secrets, and without what controls a terminal."""
-        return plain(text, self._secrets)
+        """Write a text without secrets, and without what controls a terminal or is not in its encoding."""
+        encoding = getattr(self._out, "encoding", None) or "utf-8"
+        return plain(text, self._secrets).encode(encoding, "replace").decode(encoding)
 
     def say(self, text: object) -> None:
         """Write lines; nothing in them controls the terminal."""

@@ -1,10 +1,13 @@
-"""A server of the official SDK, for `manage.py mcp_call`: the process begins with a socket that listens."""
+"""A server of the official SDK, for `manage.py mcp_call`."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.utilities.types import Image
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp_types import (
     ElicitRequest,
     ElicitRequestFormParams,
@@ -88,7 +91,9 @@ async def wait(folder: str, ctx: Context) -> str:
 @server.tool()
 async def log(level: str, text: str, ctx: Context) -> str:
     """Send a log message."""
-    await ctx.log(level, text)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MCPDeprecationWarning)
+        await ctx.log(level, text)  # type: ignore[arg-type]
     return "logged"
 
 
@@ -110,6 +115,14 @@ def _asked(params: Any, ctx: Context) -> str | InputRequiredResult:
     return ctx.input_responses["asked"].model_dump_json(include={"action", "content"}, exclude_none=True)
 
 
-if __name__ == "__main__":
-    config = uvicorn.Config(server.streamable_http_app(), log_level="warning", ws="none")
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+@contextmanager
+def running() -> Iterator[str]:
+    """Serve from a thread; return the URL."""
+    app = server.streamable_http_app()
+    served = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=served.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        served.should_exit = True
+        thread.join()

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from tests.django import called_server
 from tests.django.terminals import END, Typist, at_terminal
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, ROOT, free_port
@@ -26,17 +26,12 @@ from tests.support.scripted_endpoint import ScriptedEndpoint, answer, stream
 TOKEN = "a-token-that-nobody-may-read"
 LOCAL = json.dumps({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"})
 
-pytestmark = pytest.mark.servers
-
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server of the official SDK."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        command = [sys.executable, "-m", "tests.django.called_server", str(listener.fileno())]
-        with subprocess.Popen(command, cwd=ROOT, pass_fds=[listener.fileno()]) as process:  # noqa: S603
-            yield f"http://{LOOPBACK}:{listener.getsockname()[1]}/mcp"
-            process.kill()
+    with called_server.running() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -352,17 +347,18 @@ def test_address_is_shown_and_never_opened(
     assert json.loads(out)["action"] == action
 
 
+@pytest.mark.servers
 def test_question_of_a_session_is_asked_too(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the call waits for the answer, and does not return to ask."""
     with at_terminal(monkeypatch, ("name: ", "Ann\n")) as (_, err):
         assert run(node.url, "ask", stderr=err)[0] == "accept Ann\n"
+    assert run(node.url, "ask")[0] == "decline None\n"
 
 
-def test_questions_are_declined_without_a_terminal(url: str, node: Node) -> None:
+def test_questions_are_declined_without_a_terminal(url: str) -> None:
     out, err, status = run(url, "ask", f"form={json.dumps(FORM)}")
     assert (json.loads(out), status) == ({"action": "decline"}, 0)
     assert "Declined: there is no terminal to answer on." in err
-    assert run(node.url, "ask")[0] == "decline None\n"
 
 
 # -- as a process ----------------------------------------------------------------------------------------
@@ -381,12 +377,23 @@ def bare(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "bare_settings"}
 
 
+@pytest.mark.slow
 def test_project_without_anything_can_call(url: str, bare: dict[str, str]) -> None:
     command = [sys.executable, "-m", "django", "mcp_call", url, "add", "a=1"]
     done = subprocess.run(command, env=bare, capture_output=True, text=True, timeout=60)  # noqa: S603
     assert (done.stdout, done.stderr, done.returncode) == ("2\n", "", 0)
 
 
+@pytest.mark.slow
+def test_terminal_without_unicode_gets_what_it_can_show(url: str, bare: dict[str, str]) -> None:
+    """The call has run: what cannot be shown is no reason to fail."""
+    command = [sys.executable, "-m", "django", "mcp_call", url, "echo", "value=caf\u00e9 \u6f22"]
+    bare["PYTHONIOENCODING"] = "latin-1"
+    done = subprocess.run(command, env=bare, capture_output=True, timeout=60)  # noqa: S603
+    assert (done.stdout, done.stderr, done.returncode) == (b"str caf\xe9 ?\n", b"", 0)
+
+
+@pytest.mark.servers
 @pytest.mark.parametrize("question", [False, True])
 @pytest.mark.parametrize("era", ["url", "node"])
 def test_ctrl_c_cancels_the_call_at_the_server_and_ends_with_130(
