@@ -36,7 +36,8 @@ class Terminal:
     @property
     def can_ask(self) -> bool:
         """Tell whether somebody sees a question and can answer it."""
-        return self._out.isatty() and sys.stdin is not None and sys.stdin.isatty()
+        has_input = os.name == "posix" and sys.stdin is not None and sys.stdin.isatty()  # see `ask`
+        return has_input and self._out.isatty()
 
     def safe(self, text: object) -> str:
         """Write a text without secrets, and without what controls a terminal or is not in its encoding."""
@@ -66,7 +67,8 @@ class Terminal:
     async def ask(self, prompt: str) -> str | None:
         """Return the line that is typed, None at the end of the input (Ctrl-D).
 
-        No thread reads it: one that waits for the terminal could not be ended by Ctrl-C.
+        No thread reads it, for one that waits for the terminal could not be ended by Ctrl-C: the event loop watches
+        the terminal, which it cannot do on Windows.
         """
         self.clear()
         self._write(self.safe(prompt))

@@ -189,6 +189,26 @@ def test_refused_credentials_end_with_3_and_the_status(refused: int) -> None:
     assert (status, f"HTTP {refused} No" in err) == (3, True), err
 
 
+@pytest.mark.parametrize(
+    ("method", "result"),
+    [
+        ("initialize", {}),
+        (
+            "initialize",
+            {"protocolVersion": "1999-01-01", "capabilities": {}, "serverInfo": {"name": "x", "version": ""}},
+        ),
+        ("tools/call", {}),
+        ("tools/call", {"content": [{"type": "\x1b[2J"}]}),
+        ("tools/list", {"tools": [{}]}),
+    ],
+)
+def test_answer_that_is_no_mcp_ends_with_3(method: str, result: Any) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": "ID", "result": result}).replace('"ID"', "ID")
+    with ScriptedEndpoint({method: [answer("200 OK", "content-type: application/json", body=body)]}) as server:
+        _, err, status = run(server.url, "sell")
+    assert (status, err.startswith("The server's answer cannot be used: "), "\x1b" in err) == (3, True, False), err
+
+
 def test_addresses_that_must_be_visited_first_are_shown() -> None:
     error = {
         "code": -32042,
@@ -219,6 +239,13 @@ def test_answer_that_is_lost_ends_with_5_and_advice() -> None:
     with ScriptedEndpoint({"tools/call": [b""]}) as server:
         _, err, status = run(server.url, "sell")
         assert (status, "look what it did before you call again" in err) == (5, True), err
+        assert server.calls == 1
+
+
+def test_answer_that_is_torn_ends_with_5() -> None:
+    torn = answer("200 OK", "content-type: application/json", "content-length: 999", body="{")
+    with ScriptedEndpoint({"tools/call": [torn]}) as server:
+        assert run(server.url, "sell")[2] == 5
         assert server.calls == 1
 
 

@@ -29,6 +29,7 @@ _TOKEN: Final = "MCP_CALL_TOKEN"  # noqa: S105 (the name of the variable)
 _HTTP_TIMEOUT: Final = httpx2.Timeout(30.0, read=300.0)
 # What is shorter is no secret, and hiding it would hide much else.
 _SHORTEST_SECRET: Final = 8
+_MOST_SHOWN: Final = 300
 # The exit statuses, besides 0 and Python's own.
 _TOOL_ERROR, _USAGE, _REFUSED, _UNAVAILABLE, _UNKNOWN, _INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -192,6 +193,10 @@ class _Call:
             case MCPError():
                 status = f" ({self._refusal})" if self._refusal else ""
                 return f"the server refused: {error.message}{status}", _REFUSED
+            case httpx2.TransportError():
+                return f"the connection broke: {error}; look what the call did before you call again", _UNKNOWN
+            case ValueError() | RuntimeError():  # what the SDK raises for results that break the schemas
+                return f"the server's answer cannot be used: {_short(error)}", _REFUSED
         return None
 
 
@@ -200,6 +205,11 @@ def _only(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def _short(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}…"
 
 
 def _urls(text: str) -> list[str]:
