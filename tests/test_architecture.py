@@ -57,7 +57,7 @@ SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel"
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
 SDK_READERS = (
     *("", ".annotation_faults", ".context", ".declarations", ".functions", ".making"),
-    *(".prompt_messages", ".serialization", ".server", ".signatures"),
+    *(".management.questions", ".prompt_messages", ".serialization", ".server", ".signatures"),
 )
 CONCRETE_BACKENDS = tuple(
     f"mcp_transport.backends.{name}" for name in ("memory", "cache", "redis", "local", "streams")

@@ -10,7 +10,10 @@ import pytest
 from django.core.management import CommandError, load_command_class
 
 COMMANDS = {
-    "mcp_transport": ("mcp_deploy", "mcp_doctor", "mcp_drain", "mcp_redis_acl", "mcp_sessions", "mcp_tools"),
+    "mcp_transport": (
+        *("mcp_call", "mcp_deploy", "mcp_doctor", "mcp_drain"),
+        *("mcp_redis_acl", "mcp_sessions", "mcp_tools"),
+    ),
     "mcp_transport.contrib.audit": ("mcp_audit",),
     "mcp_transport.contrib.tokens": ("mcp_tokens",),
 }
@@ -20,6 +23,8 @@ NO_NUMBERS = ("-1e9", "nan", "NaN", "inf", "-inf", "many", "", "1_0x", "0x10", "
 RANGES: list[tuple[str, list[str], str, list[str], list[str]]] = [
     ("mcp_drain", [], "--wait", ["0", "0.5", "86400"], ["-1", "-0.1", "1e9", "86401"]),
     ("mcp_drain", [], "--timeout", ["0.1", "86400"], ["0", "-1", "1e9"]),
+    ("mcp_call", ["http://h/mcp", "add"], "--deadline", ["0.1", "86400"], ["0", "-1", "1e9"]),
+    ("mcp_call", ["http://h/mcp", "add"], "--timeout", ["0.1", "86400"], ["0", "-1", "1e9"]),
     ("mcp_doctor", ["http://h/mcp"], "--idle", ["1", "86400"], ["0", "0.9", "-1", "1e9"]),
     ("mcp_doctor", ["http://h/mcp"], "--expect-nodes", ["0", "3"], ["-1", "1.5", "1e9", "10001"]),
     ("mcp_sessions", ["list"], "--limit", ["1", "100000"], ["0", "-1", "1.5", "100001"]),

@@ -176,6 +176,18 @@ def test_bad_call_ends_with_a_sentence(words: list[str], message: str, tools: No
         run("mcp_tools", "call", *words)
 
 
+def test_words_that_cannot_be_read_end_with_2(tools: None) -> None:
+    for words in (["a"], ["--arguments", "{"], ["--arguments", "[1]"]):
+        with pytest.raises(CommandError) as wrong:
+            run("mcp_tools", "call", "add", *words)
+        assert wrong.value.returncode == 2
+
+
+def test_no_result_controls_the_terminal(declarations: Any) -> None:
+    tool(name="paint")(lambda: "\x1b[31mred\r\n\tbread\x9b")
+    assert run("mcp_tools", "call", "paint") == "?[31mred\n\tbread?\n"
+
+
 def test_no_depth_ends_with_a_stack(tools: None) -> None:
     for depth in range(100, 1000, 100):
         with suppress(CommandError):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import AsyncIterator, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import module_has_submodule
 
 from mcp_transport import bootstrap, conf
+from mcp_transport.management.arguments import add_tool_arguments, tool_arguments
+from mcp_transport.management.tool_text import plain, result_lines
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply
 
 _VERSION = "2026-07-28"
-_SHOWN = 40
-_MOST_LEVELS = 1000
-_TOO_DEEP = "it is nested too deep"
 
 # Declared so that a tool's question comes back as its result, to be printed.
 _CAPABILITIES: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
@@ -43,10 +40,7 @@ class Command(BaseCommand):
         show.add_argument("name")
         call = verbs.add_parser("call", help="call a tool and print its result")
         call.add_argument("name")
-        call.add_argument(
-            "pairs", nargs="*", metavar="key=value", help="arguments; a value that is JSON is read as such"
-        )
-        call.add_argument("--arguments", help="all arguments as one JSON object")
+        add_tool_arguments(call)
         call.add_argument("--user", help="the name of the user to call as")
         call.add_argument("--json", action="store_true", help="print the whole result")
 
@@ -72,7 +66,7 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(tools[name], indent=2))
 
     def _call(self, *, name: str, user: str | None, **options: Any) -> None:
-        params = {"name": name, "arguments": _arguments(options["pairs"], options["arguments"])}
+        params = {"name": name, "arguments": tool_arguments(options["pairs"], options["arguments"])}
         result = _result("tools/call", params, _find_user(user) if user else None)
         if options["json"]:
             self.stdout.write(json.dumps(result, indent=2))
@@ -109,61 +103,6 @@ def _forgotten() -> list[Path]:
     ]
 
 
-def _arguments(pairs: list[str], document: str | None) -> dict[str, Any]:
-    try:
-        arguments = _read(document or "{}")
-    except ValueError as error:
-        raise CommandError(f"--arguments must be a JSON object: {error}") from error
-    if not isinstance(arguments, dict):
-        raise CommandError("--arguments must be a JSON object.")
-    for pair in pairs:
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise CommandError(f"Expected key=value, got {pair!r}.")
-        arguments[name] = _value(value)
-    return arguments
-
-
-def _value(text: str) -> Any:
-    try:
-        return _read(text)
-    except ValueError:
-        return text
-
-
-def _read(text: str) -> Any:
-    """Read JSON, in which there is no NaN. Raises: ValueError."""
-    try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_number)
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    if _is_deep(value):
-        raise ValueError(_TOO_DEEP)
-    return value
-
-
-def _is_deep(value: Any) -> bool:
-    """Tell whether JSON has more levels than the endpoint reads; Python 3.12 and newer read more."""
-    level = [value]
-    for _ in range(_MOST_LEVELS):
-        lists = [item for item in level if isinstance(item, list)]
-        lists += [[*item.values()] for item in level if isinstance(item, dict)]
-        level = [*chain.from_iterable(lists)]
-        if not level:
-            return False
-    return True
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _number(text: str) -> float:
-    if math.isinf(value := float(text)):
-        raise ValueError(f"{text[:_SHOWN]} is too large")
-    return value
-
-
 def _find_user(name: str) -> Any:
     model = get_user_model()
     try:
@@ -173,17 +112,12 @@ def _find_user(name: str) -> Any:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    """Render a result for people: texts as they are, everything else by its kind."""
+    """Render a result for people."""
     if result.get("resultType") == "input_required":
         questions = result.get("inputRequests", {}).values()
         asked = [question.get("params", {}).get("message", question["method"]) for question in questions]
-        return ["The tool asks for input, which this command cannot give:", *asked]
-    return [
-        block["text"]
-        if block["type"] == "text"
-        else f"[{block['type']}: {block.get('mimeType', block.get('uri', ''))}]"
-        for block in result.get("content", [])
-    ]
+        return ["The tool asks for input, which this command cannot give:", *map(plain, asked)]
+    return result_lines(result)
 
 
 @async_to_sync

@@ -16,7 +16,7 @@ from django_redis.cache import RedisCache as DjangoRedisCache
 from redis.sentinel import Sentinel
 
 from mcp_transport.backends.redis.connection import STORE_ERRORS, connect, recover
-from tests.backends.redis.certificates import make_certificates
+from tests.support.certificates import make_certificates
 from tests.support.processes import free_port
 from tests.support.redis.aliases import QUICK, Alias, client, clusters, django, django_redis, until
 from tests.support.redis.server import RedisServer
