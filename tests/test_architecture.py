@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "adapters": (".protocol", ".engine"),
     "adapters.django": (".protocol", ".engine", ".auth.request_user", ".bootstrap", ".threads", "django"),
     # What calls other servers knows nothing of this one. The SDK's client and its seams: how it gets its dispatcher.
-    "client": ("mcp", "mcp_types", "httpx2", "stamina", "orjson", "anyio"),
+    "client": ("mcp", "mcp_types", "httpx2", "tenacity", "orjson", "anyio"),
     "client.sync": ("mcp_types", "anyio", "django"),
     # Threads and connections are below everything of Django's.
     "supervision": (),

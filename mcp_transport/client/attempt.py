@@ -10,6 +10,7 @@ import httpx2
 
 from mcp_transport.client.endpoints import Endpoint
 from mcp_transport.client.messages import Outgoing
+from mcp_transport.client.streams import is_stream
 
 __all__ = ["AttemptFailed", "attempt"]
 
@@ -28,10 +29,10 @@ _MAX_REDIRECTS: Final = 5
 class AttemptFailed(Exception):
     """An endpoint that gave no answer of the server."""
 
-    def __init__(self, reason: str, *, may_have_run: bool, retry_after: float = 0.0, works: bool = False) -> None:
-        """Say why; `works` is for an endpoint that answered, and refused for now."""
+    def __init__(self, reason: str, *, may_have_run: bool, retry_after: float = 0.0, status: int = 0) -> None:
+        """Say why; `status` is that of an endpoint that answered, and refused for now."""
         super().__init__(reason)
-        self.reason, self.may_have_run, self.retry_after, self.works = reason, may_have_run, retry_after, works
+        self.reason, self.may_have_run, self.retry_after, self.status = reason, may_have_run, retry_after, status
 
 
 async def attempt(
@@ -42,7 +43,7 @@ async def attempt(
     seconds: float,
     may_repeat: Callable[[], Awaitable[bool]],
 ) -> httpx2.Response:
-    """Send a request to an endpoint; return its answer, whose body is not read.
+    """Send a request to an endpoint; return its answer, whose body is read if it is no stream.
 
     After some `seconds` without an answer the attempt ends, if the request may be repeated, or else goes on.
 
@@ -57,6 +58,8 @@ async def attempt(
         if not done and await may_repeat():
             raise AttemptFailed(f"no answer within {seconds:g} s", may_have_run=True)
         response = await sending
+        if not is_stream(response):
+            await response.aread()
     except _NOT_SENT as error:
         raise AttemptFailed(_words(error), may_have_run=False) from error
     except httpx2.TransportError as error:
@@ -90,7 +93,7 @@ async def _refused(response: httpx2.Response) -> AttemptFailed:
     status, reason = response.status_code, response.reason_phrase
     retry_after = _seconds(response.headers.get("retry-after", ""))
     words = f"HTTP {status} {reason}".strip() + (f", Retry-After {retry_after:g} s" if retry_after else "")
-    return AttemptFailed(words, may_have_run=status in _GATEWAY, retry_after=retry_after, works=status == 429)
+    return AttemptFailed(words, may_have_run=status in _GATEWAY, retry_after=retry_after, status=status)
 
 
 def _seconds(retry_after: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -32,6 +33,11 @@ __all__ = ["Client"]
 
 # The SDK's own for Streamable HTTP: a server may keep a stream open without a byte.
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
+
+# Calls that wait for an endpoint which hangs must not keep others from the next one.
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+# Pages of tools/list, as many as the SDK reads.
+_MOST_PAGES = 100
 
 
 class SDKOptions(TypedDict, total=False):
@@ -98,6 +104,7 @@ class Client(mcp.client.Client):
         self._saved, self._state = session, SessionState(session)
         self._told_session_lost = on_session_lost
         self._idempotent: dict[str, bool] = {}
+        self._listing = asyncio.Lock()
         self._delivery: Delivery | None = None
         if session is not None:
             options |= _taking_up(session)
@@ -107,7 +114,7 @@ class Client(mcp.client.Client):
     async def _connect_endpoints(self, stack: AsyncExitStack, mode: str, _raise: bool) -> Dispatcher[Any]:
         http = self._user_http
         if http is None:
-            http = httpx2.AsyncClient(timeout=_TIMEOUT, headers=self._headers, auth=self._auth)
+            http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, headers=self._headers, auth=self._auth)
             await stack.enter_async_context(http)
         delivery = Delivery(http, self._endpoints, self._state, self._limits, self._is_idempotent)
         failover = await stack.enter_async_context(FailoverHTTP(delivery, self._state, self._session_lost))
@@ -146,9 +153,11 @@ class Client(mcp.client.Client):
 
     async def _is_idempotent(self, tool: str) -> bool:
         """Tell whether a tool may be called twice: its annotations say so."""
-        if tool not in self._idempotent:
+        async with self._listing:
+            if tool in self._idempotent:
+                return self._idempotent[tool]
             cursor = None
-            while True:
+            for _ in range(_MOST_PAGES):
                 page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
                 for known in page.tools:
                     hints = known.annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import httpx2
-import stamina
+import tenacity
 
 from mcp_transport.client.attempt import AttemptFailed, attempt
 from mcp_transport.client.circuit import RetryBudget
@@ -25,8 +24,10 @@ __all__ = ["Delivery", "Limits"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two rounds over the endpoints: exponential, with jitter.
-_BACKOFF: Final = {"wait_initial": 0.1, "wait_max": 2.0, "wait_jitter": 0.2}
+# Seconds between two rounds over the endpoints, exponential with full jitter.
+_BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.2, min=0.05, max=2.0)
+# Nobody waits for the end of a session.
+_END_SECONDS: Final = 2.0
 # draft-ietf-httpapi-idempotency-key-header
 _KEY: Final = "idempotency-key"
 
@@ -94,40 +95,50 @@ class Delivery:
         """
         if self.keeps_answers and outgoing.tool and outgoing.verb == "POST":
             outgoing.headers.setdefault(_KEY, f'"{secrets.token_hex(16)}"')
-        failures: dict[str, str] = {}
-        # Nobody waits for the end of a session.
-        seconds = self.limits.attempt_timeout if outgoing.verb == "DELETE" else self.limits.deadline
+        tried: set[str] = set()
+        seconds = _END_SECONDS if outgoing.verb == "DELETE" else self.limits.deadline
         try:
             async with asyncio.timeout(seconds):
-                return await self._rounds(outgoing, failures, time.monotonic() + seconds)
+                return await self._rounds(outgoing, tried, time.monotonic() + seconds)
         except TimeoutError:
             problem = f"no endpoint answered within {seconds:g} s"
         except _GivenUp as error:
             problem = str(error)
         if outgoing.may_have_run and not await self.may_repeat(outgoing):
-            raise ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=failures)
-        raise EndpointsUnavailable(problem, retryable=True, endpoints=failures)
+            raise self._unknown(f"{problem}, and the request may have run")
+        raise EndpointsUnavailable(problem, retryable=True, endpoints=self._endpoints.errors())
 
-    async def _rounds(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
-        async for attempt_ in stamina.retry_context(on=_backoff, attempts=None, timeout=None, **_BACKOFF):
-            with attempt_:
-                return await self._round(outgoing, failures, until)
-        raise AssertionError("a retry context ends with a result or an error")
+    def errors(self) -> dict[str, str]:
+        """Return the last error of each endpoint that fails."""
+        return self._endpoints.errors()
 
-    async def _round(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
-        """Try each endpoint that is not known to be down."""
+    def stream_broke(self, reason: str) -> None:
+        """Note that the endpoint that answered last gives streams that cannot be read to their end."""
+        self._endpoints.failed(self._endpoints.current, reason)
+
+    def _unknown(self, problem: str) -> ResultUnknown:
+        return ResultUnknown(problem, retryable=False, endpoints=self._endpoints.errors())
+
+    async def _rounds(self, outgoing: Outgoing, tried: set[str], until: float) -> httpx2.Response:
+        again = tenacity.retry_if_exception_type(_AllFailed)
+        async for round_ in tenacity.AsyncRetrying(retry=again, wait=_backoff, reraise=True):
+            with round_:
+                return await self._round(outgoing, tried, until)
+        raise AssertionError("a loop of retries ends with a result or an error")
+
+    async def _round(self, outgoing: Outgoing, tried: set[str], until: float) -> httpx2.Response:
+        """Try each endpoint that is not known to be down; trying one again is a retry, and costs of the budget."""
         asked_to_wait = False
         for endpoint in self._endpoints.available(self.limits.attempt_timeout):
-            if failures and not self._budget.take(time.monotonic()):
+            if endpoint.name in tried and not self._budget.take(time.monotonic()):
                 raise _GivenUp("too many requests of this client had to be repeated")
+            tried.add(endpoint.name)
             try:
-                return await self._attempt(endpoint, outgoing, failures)
+                return await self._attempt(endpoint, outgoing)
             except AttemptFailed as failure:
-                failures[endpoint.name] = failure.reason
                 asked_to_wait |= failure.retry_after > 0
                 if failure.may_have_run and not await self.may_repeat(outgoing):
-                    lost = "the answer was lost, and the request may have run"
-                    raise ResultUnknown(lost, retryable=False, endpoints=failures) from failure
+                    raise self._unknown("the answer was lost, and the request may have run") from failure
         wait = self._endpoints.wait() if asked_to_wait else 0.0
         if wait > until - time.monotonic():
             raise _GivenUp(
@@ -135,9 +146,9 @@ class Delivery:
             )
         raise _AllFailed(wait)
 
-    async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing, failures: dict[str, str]) -> httpx2.Response:
+    async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing) -> httpx2.Response:
         begun = time.monotonic()
-        failures.setdefault(endpoint.name, "no answer")  # in case that the deadline ends this attempt
+        endpoint.error = endpoint.error or "no answer"  # in case that the deadline ends this attempt
         had_run, outgoing.may_have_run = outgoing.may_have_run, True
         session_id = "" if outgoing.method == "initialize" and outgoing.verb == "POST" else self._session.id
         seconds = self.limits.attempt_timeout
@@ -148,16 +159,22 @@ class Delivery:
         except AttemptFailed as failure:
             outgoing.may_have_run = had_run or failure.may_have_run
             logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
-            note = self._endpoints.rests if failure.works else self._endpoints.failed
-            note(endpoint, failure.retry_after)
+            self._note(endpoint, outgoing, failure)
             raise
         outgoing.may_have_run = had_run
         self._endpoints.answered(endpoint, time.monotonic() - begun)
         return response
 
+    def _note(self, endpoint: Endpoint, outgoing: Outgoing, failure: AttemptFailed) -> None:
+        """Note how an endpoint failed; one that refuses to listen may still take calls."""
+        endpoint.error = failure.reason
+        if failure.status == 429:
+            self._endpoints.rests(endpoint, failure.reason, failure.retry_after)
+        elif not (outgoing.verb == "GET" and failure.status):
+            self._endpoints.failed(endpoint, failure.reason, failure.retry_after)
 
-def _backoff(error: Exception) -> bool | float:
-    """Say whether to try another round, and after how many seconds if the endpoints asked for that."""
-    if not isinstance(error, _AllFailed):
-        return False
-    return error.wait + random.random() if error.wait else True  # noqa: S311 (jitter)
+
+def _backoff(state: tenacity.RetryCallState) -> float:
+    """Return the seconds until the next round, at least those that the endpoints asked for."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    return _BACKOFF(state) + (error.wait if isinstance(error, _AllFailed) else 0.0)

@@ -28,6 +28,8 @@ class Endpoint:
     circuit: Circuit = field(default_factory=Circuit)
     seconds: float = 0.0
     """Mean time until it began to answer; 0 for one that was never tried."""
+    error: str = ""
+    """Why it failed last."""
 
     @property
     def name(self) -> str:
@@ -86,18 +88,24 @@ class Endpoints:
         """Return the seconds until the first endpoint may be tried."""
         return max(0.0, min(endpoint.circuit.until for endpoint in self._all) - self._clock())
 
+    def errors(self) -> dict[str, str]:
+        """Return the last error of each endpoint that fails, by name."""
+        return {endpoint.name: endpoint.error for endpoint in self._all if endpoint.error}
+
     def answered(self, endpoint: Endpoint, seconds: float) -> None:
         """Note an answer that began after some `seconds`."""
-        endpoint.circuit = Circuit()
+        endpoint.circuit, endpoint.error = Circuit(), ""
         endpoint.seconds += _WEIGHT * (seconds - endpoint.seconds) if endpoint.seconds else seconds
         self._current = endpoint
 
-    def failed(self, endpoint: Endpoint, retry_after: float = 0.0) -> None:
+    def failed(self, endpoint: Endpoint, error: str, retry_after: float = 0.0) -> None:
         """Note a failure."""
+        endpoint.error = error
         endpoint.circuit = endpoint.circuit.failed(self._clock(), retry_after)
 
-    def rests(self, endpoint: Endpoint, seconds: float) -> None:
+    def rests(self, endpoint: Endpoint, error: str, seconds: float) -> None:
         """Note that a working endpoint asked not to be sent anything for some `seconds`."""
+        endpoint.error = error
         endpoint.circuit = endpoint.circuit.resting(self._clock(), seconds)
 
 

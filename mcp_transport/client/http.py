@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 import httpx2
 import orjson
+from mcp_types import INTERNAL_ERROR
 
 from mcp_transport.client.delivery import Delivery
 from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown, error_of
@@ -19,6 +21,11 @@ from mcp_transport.client.streams import EventStream, Position, is_stream
 __all__ = ["FailoverHTTP"]
 
 logger = logging.getLogger(__name__)
+
+# Of a request whose stream breaks again and again, and cannot be resumed.
+_MOST_REPEATS: Final = 5
+# Seconds between two attempts to open the stream of a session.
+_MOST_SECONDS_APART: Final = 30
 
 
 class FailoverHTTP(httpx2.AsyncClient):
@@ -52,7 +59,7 @@ class FailoverHTTP(httpx2.AsyncClient):
             return _failure(outgoing, error)
         self._session.note(outgoing, response)
         if outgoing.request_id is None or not response.is_success or not is_stream(response):
-            return response
+            return _readable(outgoing, response)
         return self._stream(response, lambda position: self._rest(outgoing, position))
 
     def _stream(
@@ -107,7 +114,7 @@ class FailoverHTTP(httpx2.AsyncClient):
         try:
             response = await self._resume(outgoing, position) if can_resume else None
             if response is None:
-                response = await self._repeat(outgoing, is_lost=position.is_lost)
+                response = await self._repeat(outgoing, position)
         except ClientError as error:
             return _frame(outgoing, error)
         if response.status_code == 204:
@@ -116,16 +123,23 @@ class FailoverHTTP(httpx2.AsyncClient):
 
     async def _resume(self, outgoing: Outgoing, position: Position) -> httpx2.Response | None:
         """Ask for what follows an event; return None where nobody knows the event. Raises: ClientError."""
-        await asyncio.sleep(position.retry)  # 2025-11-25, basic/transports: a client MUST wait as long
+        await asyncio.sleep(position.pause())
         response = await self._delivery.send(outgoing.resumption(position.last_event_id))
         if response.status_code == 204 or (response.is_success and is_stream(response)):
             return response
         await response.aclose()
         return None
 
-    async def _repeat(self, outgoing: Outgoing, *, is_lost: bool) -> httpx2.Response:
+    async def _repeat(self, outgoing: Outgoing, position: Position) -> httpx2.Response:
         """Send a request again whose stream cannot be resumed, or whose node died. Raises: ClientError."""
-        if is_lost:
+        position.repeats += 1
+        if position.repeats > _MOST_REPEATS:
+            broke = f"the stream of the answer broke {position.repeats} times"
+            raise EndpointsUnavailable(broke, retryable=True, endpoints=self._delivery.errors())
+        if not position.is_lost:
+            self._delivery.stream_broke("the stream of an answer broke")
+        await asyncio.sleep(position.pause())
+        if position.is_lost:
             outgoing.headers.pop("idempotency-key", None)  # the server keeps the loss as its answer
         elif not await self._delivery.may_repeat(outgoing):
             raise ResultUnknown("the stream broke, and the request may have run", retryable=False)
@@ -139,14 +153,15 @@ class FailoverHTTP(httpx2.AsyncClient):
 
         async def go_on(position: Position) -> httpx2.Response | None:
             self._session.last_event_id = position.last_event_id
-            await asyncio.sleep(position.retry)
+            await asyncio.sleep(position.pause())
             following = await self._open(outgoing)
             return following if following.is_success and is_stream(following) else None
 
         return self._stream(response, go_on, has_answer=False)
 
     async def _open(self, outgoing: Outgoing) -> httpx2.Response:
-        while True:
+        for failures in count():
+            await asyncio.sleep(min(failures, _MOST_SECONDS_APART))
             last = self._session.last_event_id
             lost = self._session.id
             try:
@@ -161,6 +176,7 @@ class FailoverHTTP(httpx2.AsyncClient):
                     return response
             except ClientError as error:
                 logger.info("the stream of the session is not open: %s", error)
+        raise AssertionError("it counts for ever")
 
 
 class _NoTransport(httpx2.AsyncBaseTransport):
@@ -169,13 +185,27 @@ class _NoTransport(httpx2.AsyncBaseTransport):
 
 def _failure(outgoing: Outgoing, error: ClientError) -> httpx2.Response:
     if outgoing.request_id is None:
-        logger.warning("%s was not delivered: %s", outgoing.method or "a reply", error)
+        what = outgoing.method or ("a reply" if outgoing.verb == "POST" else f"{outgoing.verb} of the session")
+        logger.warning("%s was not delivered: %s", what, error)
         return httpx2.Response(503)
     return httpx2.Response(200, json=_body(outgoing, error))
 
 
 def _body(outgoing: Outgoing, error: ClientError) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": outgoing.request_id, "error": error_of(error)}
+
+
+def _readable(outgoing: Outgoing, response: httpx2.Response) -> httpx2.Response:
+    """Name the status of a refusal, for which the SDK has one text: "Server returned an error response".
+
+    404 means to it that there is no such method.
+    """
+    is_json = response.headers.get("content-type", "").lower().startswith("application/json")
+    if outgoing.request_id is None or response.status_code < 400 or response.status_code == 404 or is_json:
+        return response
+    text = f"the server answered HTTP {response.status_code} {response.reason_phrase}".strip()
+    error = {"code": INTERNAL_ERROR, "message": text}
+    return httpx2.Response(response.status_code, json={"jsonrpc": "2.0", "id": outgoing.request_id, "error": error})
 
 
 def _frame(outgoing: Outgoing, error: ClientError) -> bytes:

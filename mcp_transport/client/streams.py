@@ -31,7 +31,18 @@ class Position:
         self.is_answered = False
         self.is_lost = False
         """Has the node died that ran the request, which is safe to send again?"""
+        self.breaks = 0
+        """How often in succession the connection has ended without a message."""
+        self.repeats = 0
+        """How often the request was sent again, since its stream could not be resumed."""
         self._progress: dict[Any, float] = {}
+
+    def pause(self) -> float:
+        """Return the seconds until the client comes back: longer with each break, no less than the server wants.
+
+        2025-11-25, basic/transports: a client MUST wait for `retry`.
+        """
+        return max(self.retry, min(0.1 * 2.0 ** min(self.breaks - 2, 10), 10.0) if self.breaks > 1 else 0.0)
 
     def take(self, event: httpx2.ServerSentEvent) -> bool:
         """Note an event; return False for progress that was reported before, by a run that was lost."""
@@ -42,6 +53,7 @@ class Position:
             self.retry = event.retry / 1000
         if not event.data:
             return True
+        self.breaks = 0
         try:
             message = orjson.loads(event.data)
         except orjson.JSONDecodeError:
@@ -99,6 +111,7 @@ class EventStream(httpx2.AsyncByteStream):
                 if self._has_answer and self.position.is_answered:
                     return
             await self._response.aclose()
+            self.position.breaks += 1
             following = await self._go_on(self.position)
             if isinstance(following, bytes):
                 yield following

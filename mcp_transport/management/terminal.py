@@ -18,8 +18,8 @@ from mcp_transport.management.tool_text import plain
 
 __all__ = ["Terminal", "log_lines"]
 
-# The SDK logs session ids and tracebacks; stamina logs each wait.
-_LIBRARIES: Final = ("mcp", "stamina")
+# The SDK logs tracebacks of its own.
+_LIBRARIES: Final = ("mcp",)
 _BAR: Final = 30
 _COLUMNS: Final = 80
 _LINE_BYTES: Final = 65_536

@@ -27,7 +27,7 @@ def names(endpoints: Endpoints) -> list[str]:
 
 def fail(endpoints: Endpoints, name: str) -> None:
     endpoint = next(endpoint for endpoint in endpoints.available(5.0) if endpoint.name[7] == name)
-    endpoints.failed(endpoint)
+    endpoints.failed(endpoint, "no answer")
 
 
 def test_the_first_of_the_list_is_first(clock: Clock) -> None:
@@ -72,7 +72,7 @@ def test_the_next_one_is_by_order_or_by_speed(clock: Clock, choice: Choice, expe
 
 def test_a_rest_that_an_endpoint_asks_for_is_no_failure(clock: Clock) -> None:
     endpoints = Endpoints(URLS, "ordered", clock)
-    endpoints.rests(endpoints.current, 7.0)
+    endpoints.rests(endpoints.current, "busy", 7.0)
     assert names(endpoints) == ["b", "c"]
     clock.now = 7.0
     assert names(endpoints) == names(endpoints) == ["a", "b", "c"]
@@ -103,3 +103,13 @@ def test_an_unknown_choice_is_refused() -> None:
 def test_messages_hold_no_credentials() -> None:
     endpoint = Endpoints(["https://ann:secret@a/mcp?key=secret"]).current
     assert endpoint.name == "https://a/mcp"
+
+
+def test_the_last_error_of_each_endpoint_is_known_until_it_answers(clock: Clock) -> None:
+    endpoints = Endpoints(URLS, "ordered", clock)
+    first, second, _ = list(endpoints.available(5.0))
+    endpoints.failed(first, "refused")
+    endpoints.rests(second, "busy", 7.0)
+    assert endpoints.errors() == {"http://a/mcp": "refused", "http://b/mcp": "busy"}
+    endpoints.answered(first, 0.1)
+    assert endpoints.errors() == {"http://b/mcp": "busy"}
