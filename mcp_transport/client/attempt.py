@@ -10,6 +10,7 @@ import httpx2
 
 from mcp_transport.client.endpoints import Endpoint
 from mcp_transport.client.messages import Outgoing
+from mcp_transport.client.streams import is_stream
 
 __all__ = ["AttemptFailed", "attempt"]
 
@@ -20,18 +21,30 @@ _NOT_SENT: Final = (
 )
 # RFC 9110, 15.6.4, and RFC 6585, 4: the server says that it did not take the request.
 _NOT_TAKEN: Final = (429, 503)
+# docs/reference/http.md: the request with this idempotency key, from a server that cannot join a repetition to it.
+_STILL_RUNS: Final = 409
 # A gateway does not say whether the server behind it took the request.
 _GATEWAY: Final = (502, 504)
+_WORKS: Final = (429, _STILL_RUNS)
 _MAX_REDIRECTS: Final = 5
 
 
 class AttemptFailed(Exception):
     """An endpoint that gave no answer of the server."""
 
-    def __init__(self, reason: str, *, may_have_run: bool, retry_after: float = 0.0, works: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        may_have_run: bool,
+        retry_after: float = 0.0,
+        works: bool = False,
+        is_sent: bool = True,
+    ) -> None:
         """Say why; `works` is for an endpoint that answered, and refused for now."""
         super().__init__(reason)
         self.reason, self.may_have_run, self.retry_after, self.works = reason, may_have_run, retry_after, works
+        self.is_sent = is_sent
 
 
 async def attempt(
@@ -42,12 +55,12 @@ async def attempt(
     seconds: float,
     may_repeat: Callable[[], Awaitable[bool]],
 ) -> httpx2.Response:
-    """Send a request to an endpoint; return its answer, whose body is not read.
+    """Send a request to an endpoint; return its answer, which is read to its end unless it is a stream.
 
     After some `seconds` without an answer the attempt ends, if the request may be repeated, or else goes on.
 
     Raises:
-        AttemptFailed: the endpoint cannot be reached, is overloaded, or does not answer.
+        AttemptFailed: the endpoint cannot be reached, is overloaded, or does not answer, or not to the end.
     """
     headers = outgoing.headers | ({"mcp-session-id": session_id} if session_id else {})
     request = http.build_request(outgoing.verb, endpoint.url, headers=headers, content=outgoing.content or None)
@@ -57,15 +70,25 @@ async def attempt(
         if not done and await may_repeat():
             raise AttemptFailed(f"no answer within {seconds:g} s", may_have_run=True)
         response = await sending
+        if response.status_code == _STILL_RUNS and "idempotency-key" in outgoing.headers:
+            raise await _refused(response)
+        if response.status_code in _NOT_TAKEN or response.status_code in _GATEWAY:
+            raise await _refused(response)
+        return response if is_stream(response) else await _read(response)
     except _NOT_SENT as error:
-        raise AttemptFailed(_words(error), may_have_run=False) from error
-    except httpx2.TransportError as error:
+        raise AttemptFailed(_words(error), may_have_run=False, is_sent=False) from error
+    except httpx2.RequestError as error:
         raise AttemptFailed(_words(error), may_have_run=True) from error
     finally:
         if not sending.done():
             sending.cancel()
-    if response.status_code in _NOT_TAKEN or response.status_code in _GATEWAY:
-        raise await _refused(response)
+
+
+async def _read(response: httpx2.Response) -> httpx2.Response:
+    try:
+        await response.aread()
+    finally:
+        await response.aclose()
     return response
 
 
@@ -90,7 +113,8 @@ async def _refused(response: httpx2.Response) -> AttemptFailed:
     status, reason = response.status_code, response.reason_phrase
     retry_after = _seconds(response.headers.get("retry-after", ""))
     words = f"HTTP {status} {reason}".strip() + (f", Retry-After {retry_after:g} s" if retry_after else "")
-    return AttemptFailed(words, may_have_run=status in _GATEWAY, retry_after=retry_after, works=status == 429)
+    may_have_run = status not in _NOT_TAKEN
+    return AttemptFailed(words, may_have_run=may_have_run, retry_after=retry_after, works=status in _WORKS)
 
 
 def _seconds(retry_after: str) -> float:

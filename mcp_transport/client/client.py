@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from mcp_transport.client.sync import SyncClient
 
 __all__ = ["Client"]
+
+logger = logging.getLogger(__name__)
 
 # The SDK's own for Streamable HTTP: a server may keep a stream open without a byte.
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
@@ -98,6 +102,7 @@ class Client(mcp.client.Client):
         self._saved, self._state = session, SessionState(session)
         self._told_session_lost = on_session_lost
         self._idempotent: dict[str, bool] = {}
+        self._asking = asyncio.Lock()
         self._delivery: Delivery | None = None
         if session is not None:
             options |= _taking_up(session)
@@ -111,7 +116,8 @@ class Client(mcp.client.Client):
             await stack.enter_async_context(http)
         delivery = Delivery(http, self._endpoints, self._state, self._limits, self._is_idempotent)
         failover = await stack.enter_async_context(FailoverHTTP(delivery, self._state, self._session_lost))
-        transport = streamable_http_client(str(self._endpoints.current.url), http_client=failover)
+        # The SDK logs the URL; it gets one without credentials, since requests go where `failover` sends them.
+        transport = streamable_http_client(self._endpoints.current.name, http_client=failover)
         read, write = await stack.enter_async_context(transport)
         self._delivery, self._requests = delivery, NamedErrors(read, write)
         self._requests.next_request_id = self._saved.next_request_id if self._saved else 1
@@ -146,18 +152,27 @@ class Client(mcp.client.Client):
 
     async def _is_idempotent(self, tool: str) -> bool:
         """Tell whether a tool may be called twice: its annotations say so."""
-        if tool not in self._idempotent:
-            cursor = None
-            while True:
-                page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
-                for known in page.tools:
-                    hints = known.annotations
-                    harmless = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
-                    self._idempotent[known.name] = harmless
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
-        return self._idempotent.setdefault(tool, False)
+        async with self._asking:
+            if tool not in self._idempotent:
+                try:
+                    async with asyncio.timeout(self._limits.deadline):
+                        await self._ask_for_tools()
+                except Exception as error:  # whatever the list of tools is worth, the call goes on
+                    logger.info("the server does not say whether %s is idempotent: %s", tool, error)
+                    return False
+            return self._idempotent.setdefault(tool, False)
+
+    async def _ask_for_tools(self) -> None:
+        cursor = None
+        while True:
+            page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+            for known in page.tools:
+                hints = known.annotations
+                harmless = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+                self._idempotent[known.name] = harmless
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def save_session(self) -> SavedSession:
         """Return what another process needs to go on with this session, which closing the client no longer ends.
@@ -171,7 +186,7 @@ class Client(mcp.client.Client):
             result=self._result(),
             session_id=self._state.id,
             initialize=self._state.initialize,
-            last_event_id=self._state.last_event_id,
+            last_event_id=self._state.position.last_event_id,
             next_request_id=self._requests.next_request_id,
         )
 

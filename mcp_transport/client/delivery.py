@@ -7,8 +7,9 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import httpx2
@@ -17,11 +18,11 @@ import stamina
 from mcp_transport.client.attempt import AttemptFailed, attempt
 from mcp_transport.client.circuit import RetryBudget
 from mcp_transport.client.endpoints import Endpoint, Endpoints
-from mcp_transport.client.errors import EndpointsUnavailable, ResultUnknown
+from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown
 from mcp_transport.client.messages import Outgoing
 from mcp_transport.client.sessions import SessionState
 
-__all__ = ["Delivery", "Limits"]
+__all__ = ["Delivery", "Limits", "given_up"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,9 @@ class Delivery:
         """Tell whether a request that may have run can be sent again."""
         if outgoing.is_repeatable or outgoing.verb != "POST" or _KEY in outgoing.headers:
             return True
-        return bool(outgoing.tool) and await self._is_idempotent(outgoing.tool)
+        if outgoing.tool and not outgoing.is_idempotent:
+            outgoing.is_idempotent = await self._is_idempotent(outgoing.tool)
+        return outgoing.is_idempotent
 
     async def send(self, outgoing: Outgoing) -> httpx2.Response:
         """Return the first answer of an endpoint; its body is not read.
@@ -95,8 +98,7 @@ class Delivery:
         if self.keeps_answers and outgoing.tool and outgoing.verb == "POST":
             outgoing.headers.setdefault(_KEY, f'"{secrets.token_hex(16)}"')
         failures: dict[str, str] = {}
-        # Nobody waits for the end of a session.
-        seconds = self.limits.attempt_timeout if outgoing.verb == "DELETE" else self.limits.deadline
+        seconds = self._seconds(outgoing)
         try:
             async with asyncio.timeout(seconds):
                 return await self._rounds(outgoing, failures, time.monotonic() + seconds)
@@ -104,9 +106,13 @@ class Delivery:
             problem = f"no endpoint answered within {seconds:g} s"
         except _GivenUp as error:
             problem = str(error)
-        if outgoing.may_have_run and not await self.may_repeat(outgoing):
-            raise ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=failures)
-        raise EndpointsUnavailable(problem, retryable=True, endpoints=failures)
+        raise given_up(outgoing, problem, failures)
+
+    def _seconds(self, outgoing: Outgoing) -> float:
+        if outgoing.is_listening:
+            return float("inf")
+        # Nobody waits for the end of a session.
+        return self.limits.attempt_timeout if outgoing.verb == "DELETE" else self.limits.deadline
 
     async def _rounds(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
         async for attempt_ in stamina.retry_context(on=_backoff, attempts=None, timeout=None, **_BACKOFF):
@@ -116,7 +122,9 @@ class Delivery:
 
     async def _round(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
         """Try each endpoint that is not known to be down."""
-        asked_to_wait = False
+        if outgoing.is_cancelled:
+            raise _GivenUp("the request was cancelled")
+        asked_to_wait = 0.0
         for endpoint in self._endpoints.available(self.limits.attempt_timeout):
             if failures and not self._budget.take(time.monotonic()):
                 raise _GivenUp("too many requests of this client had to be repeated")
@@ -124,7 +132,9 @@ class Delivery:
                 return await self._attempt(endpoint, outgoing, failures)
             except AttemptFailed as failure:
                 failures[endpoint.name] = failure.reason
-                asked_to_wait |= failure.retry_after > 0
+                asked_to_wait = max(asked_to_wait, failure.retry_after)
+                if outgoing.is_listening and failure.is_sent:
+                    raise _AllFailed(asked_to_wait) from failure  # the others may not know the session
                 if failure.may_have_run and not await self.may_repeat(outgoing):
                     lost = "the answer was lost, and the request may have run"
                     raise ResultUnknown(lost, retryable=False, endpoints=failures) from failure
@@ -140,7 +150,7 @@ class Delivery:
         failures.setdefault(endpoint.name, "no answer")  # in case that the deadline ends this attempt
         had_run, outgoing.may_have_run = outgoing.may_have_run, True
         session_id = "" if outgoing.method == "initialize" and outgoing.verb == "POST" else self._session.id
-        seconds = self.limits.attempt_timeout
+        seconds = self.limits.idle_timeout if outgoing.is_listening else self.limits.attempt_timeout
         try:
             response = await attempt(
                 self._http, endpoint, outgoing, session_id, seconds, lambda: self.may_repeat(outgoing)
@@ -148,12 +158,20 @@ class Delivery:
         except AttemptFailed as failure:
             outgoing.may_have_run = had_run or failure.may_have_run
             logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
-            note = self._endpoints.rests if failure.works else self._endpoints.failed
-            note(endpoint, failure.retry_after)
+            if not outgoing.is_listening:  # an endpoint may have streams for few, and answers for all
+                note = self._endpoints.rests if failure.works else self._endpoints.failed
+                note(endpoint, failure.retry_after)
             raise
         outgoing.may_have_run = had_run
         self._endpoints.answered(endpoint, time.monotonic() - begun)
         return response
+
+
+def given_up(outgoing: Outgoing, problem: str, endpoints: Mapping[str, str] = MappingProxyType({})) -> ClientError:
+    """Return what a request ends with that got no answer; a caller's repetition has another idempotency key."""
+    if outgoing.may_have_run and not (outgoing.is_repeatable or outgoing.is_idempotent):
+        return ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=endpoints)
+    return EndpointsUnavailable(problem, retryable=True, endpoints=endpoints)
 
 
 def _backoff(error: Exception) -> bool | float:

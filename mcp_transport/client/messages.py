@@ -20,7 +20,7 @@ _REPEATABLE: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Outgoing:
     """A request to the server, whichever endpoint it goes to."""
 
@@ -33,6 +33,10 @@ class Outgoing:
     """What a POST carries."""
     may_have_run: bool = False
     """Was it sent, and its answer lost?"""
+    is_idempotent: bool = False
+    """Does the server say so of the tool that it calls?"""
+    is_cancelled: bool = False
+    """Does nobody wait for its answer any more?"""
 
     @property
     def method(self) -> str:
@@ -43,6 +47,11 @@ class Outgoing:
     def request_id(self) -> str | int | None:
         """Return the id of a JSON-RPC request; None for anything else."""
         return self.message.get("id") if self.method else None
+
+    @property
+    def is_listening(self) -> bool:
+        """Tell whether it asks for the stream that is no call's, on which a server may say nothing for hours."""
+        return self.verb == "GET" and not self.message
 
     @property
     def tool(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -10,12 +11,13 @@ import httpx2
 import orjson
 
 from mcp_transport.client.messages import Outgoing
-from mcp_transport.client.streams import is_stream
+from mcp_transport.client.streams import Position, is_stream
 
 __all__ = ["SavedSession", "SessionState", "keeps_answers", "read_result"]
 
 # What the SDK's transport takes for the id of the session; requests carry the real one.
 _HIDDEN: Final = "hidden"
+_HEADERS: Final = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +58,35 @@ def keeps_answers(result: Mapping[str, Any]) -> bool:
     return isinstance(experimental, Mapping) and "mcp_transport/idempotencyKey" in experimental
 
 
-async def read_result(response: httpx2.Response) -> dict[str, Any] | None:
-    """Read the result that a response carries, as JSON or as an event; return None if it carries none."""
-    if is_stream(response):
-        texts = [event.data async for event in httpx2.EventSource(response) if event.data]
-    else:
-        texts = [(await response.aread()).decode()]
-    for text in texts:
-        message = orjson.loads(text)
-        if isinstance(message, dict) and isinstance(message.get("result"), dict):
-            result: dict[str, Any] = message["result"]
-            return result
+def answer_in(content: bytes | str) -> dict[str, Any] | None:
+    """Return the JSON-RPC response that a body or an event holds, or None."""
+    try:
+        message = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    is_answer = isinstance(message, dict) and ("result" in message or "error" in message)
+    return message if is_answer else None
+
+
+async def read_result(response: httpx2.Response, seconds: float) -> dict[str, Any] | None:
+    """Read the result that a response carries, as JSON or as an event; return None if none comes within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await _first_answer(response)
+    except (httpx2.RequestError, TimeoutError):
+        return None
+    finally:
+        await response.aclose()
+    result = answer.get("result") if answer else None
+    return result if isinstance(result, dict) else None
+
+
+async def _first_answer(response: httpx2.Response) -> dict[str, Any] | None:
+    if not is_stream(response):
+        return answer_in(response.content)
+    async for event in httpx2.EventSource(response):
+        if (answer := answer_in(event.data)) is not None:
+            return answer
     return None
 
 
@@ -76,7 +96,8 @@ class SessionState:
     def __init__(self, saved: SavedSession | None = None) -> None:
         """Begin without a session, or go on with a saved one."""
         self.id = saved.session_id if saved else ""
-        self.last_event_id = saved.last_event_id if saved else ""
+        self.position = Position(saved.last_event_id if saved else "")
+        """That of the stream which is no call's."""
         self.is_kept = saved is not None
         """Shall it outlast this client?"""
         self.initialize: dict[str, Any] = dict(saved.initialize) if saved else {}
@@ -109,15 +130,17 @@ class SessionState:
             if self.id:
                 response.headers["mcp-session-id"] = _HIDDEN
             self.initialize, self.headers = dict(outgoing.message.get("params") or {}), dict(outgoing.headers)
-            self.last_event_id = ""
+            self.position = Position()
 
     def opening(self) -> list[Outgoing]:
         """Return the requests that begin a session like the lost one."""
-        headers = self.headers or {
-            "accept": "application/json, text/event-stream",
-            "content-type": "application/json",
-        }
         request = {"jsonrpc": "2.0", "id": "mcp_transport/initialize", "method": "initialize"}
         first = request | {"params": self.initialize}
         second = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-        return [Outgoing("POST", headers, orjson.dumps(message), message) for message in (first, second)]
+        headers = self.headers or _HEADERS
+        return [Outgoing("POST", dict(headers), orjson.dumps(message), message) for message in (first, second)]
+
+    def ping(self, like: Outgoing) -> Outgoing:
+        """Return a request that any server answers in a session, with the headers of another one."""
+        message = {"jsonrpc": "2.0", "id": "mcp_transport/ping", "method": "ping"}
+        return Outgoing("POST", like.headers | _HEADERS, orjson.dumps(message), message)

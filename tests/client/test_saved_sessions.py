@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
+from mcp.shared.exceptions import MCPDeprecationWarning
+from mcp_types import ListRootsResult
 
-from mcp_transport.client import Client, ClientError, SavedSession
+from mcp_transport.client import Client, ClientError, EndpointsUnavailable, SavedSession
 from mcp_transport.client.sessions import keeps_answers
+from tests.client.scripted import WELCOME, Script, Taken, Write, body, events, hold, json_answer
 from tests.client.servers import sdk, serving
 
 LIMITS: Any = {"deadline": 20.0}
+NOT_FOUND = body("404 Not Found", "text/html", b"")
+
+
+async def roots(context: object) -> ListRootsResult:
+    return ListRootsResult(roots=[])
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -93,3 +103,68 @@ def test_a_server_says_that_it_keeps_answers(result: dict[str, Any], keeps: bool
 def test_an_unconnected_client_has_no_session_to_save() -> None:
     with pytest.raises((RuntimeError, ClientError)):
         Client("http://127.0.0.1:9/mcp").save_session()
+
+
+async def test_a_server_that_begins_no_new_session_is_an_error_of_the_call() -> None:
+    for answer in (body("200 OK", "application/json", b"<html>"), body("401 Unauthorized", "text/html", b"")):
+        script = Script({"tools/call": [NOT_FOUND], "initialize": [WELCOME, answer]})
+        async with script.serve() as url, Client(url, mode="legacy", **LIMITS) as client:
+            with pytest.raises(EndpointsUnavailable, match="no new one"):
+                await client.call_tool("act", {})
+
+
+async def test_a_welcome_on_a_stream_that_stays_open_is_read() -> None:
+    async def answer(taken: Taken, write: Write) -> None:
+        message = {"jsonrpc": "2.0", "id": taken.message["id"], "result": {}}
+        await events(b"data: " + json.dumps(message).encode() + b"\n\n")(taken, write)
+        await hold()(taken, write)
+
+    script = Script({"tools/call": [NOT_FOUND, json_answer({"content": []})], "initialize": [WELCOME, answer]})
+    async with script.serve() as url, Client(url, mode="legacy", **LIMITS) as client:
+        assert not (await client.call_tool("act", {})).is_error
+
+
+async def test_a_callback_that_fails_costs_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise KeyError("mine")
+
+    script = Script({"tools/call": [NOT_FOUND, json_answer({"content": []})]})
+    async with script.serve() as url, Client(url, mode="legacy", on_session_lost=fail, **LIMITS) as client:
+        assert not (await client.call_tool("act", {})).is_error
+    assert "on_session_lost failed" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["tools/call", "notifications/roots/list_changed"])
+async def test_a_callback_may_use_the_client_whichever_message_found_the_session_lost(kind: str) -> None:
+    told = asyncio.Event()
+
+    async def restore() -> None:
+        assert (await client.list_tools()).tools
+        told.set()
+
+    then = json_answer({"content": []}) if kind == "tools/call" else body("202 Accepted", "text/html", b"")
+    async with Script({kind: [NOT_FOUND, then]}).serve() as url:
+        client = Client(url, mode="legacy", on_session_lost=restore, list_roots_callback=roots, **LIMITS)
+        async with client, asyncio.timeout(60.0):
+            if kind == "tools/call":
+                await client.call_tool("act", {})
+            else:
+                with pytest.warns(MCPDeprecationWarning, match="roots"):
+                    await client.session.send_roots_list_changed()
+            await told.wait()
+
+
+async def test_a_server_that_knows_no_session_ends_the_call() -> None:
+    """Its callback calls, and loses the session again: it is not told of that in turn."""
+
+    async def restore() -> None:
+        with pytest.raises(Exception, match="terminated"):
+            await client.call_tool("act", {})
+
+    script = Script({"tools/call": [NOT_FOUND]})
+    async with script.serve() as url:
+        client = Client(url, mode="legacy", on_session_lost=restore, **LIMITS)
+        async with client, asyncio.timeout(60.0):
+            with pytest.raises(Exception, match="terminated"):
+                await client.call_tool("act", {})
+    assert script.kinds().count("tools/call") == 4
