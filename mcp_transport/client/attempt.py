@@ -62,7 +62,7 @@ async def attempt(
     Raises:
         AttemptFailed: the endpoint cannot be reached, is overloaded, or does not answer, or not to the end.
     """
-    headers = outgoing.headers | ({"mcp-session-id": session_id} if session_id else {})
+    headers = outgoing.headers | endpoint.headers | ({"mcp-session-id": session_id} if session_id else {})
     request = http.build_request(outgoing.verb, endpoint.url, headers=headers, content=outgoing.content or None)
     sending = asyncio.ensure_future(_send(http, request))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # The SDK's own for Streamable HTTP: a server may keep a stream open without a byte.
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
+# A call holds its connection until it ends; one that had to wait for a connection would look as if its endpoint hung.
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 
 
 class SDKOptions(TypedDict, total=False):
@@ -112,7 +115,7 @@ class Client(mcp.client.Client):
     async def _connect_endpoints(self, stack: AsyncExitStack, mode: str, _raise: bool) -> Dispatcher[Any]:
         http = self._user_http
         if http is None:
-            http = httpx2.AsyncClient(timeout=_TIMEOUT, headers=self._headers, auth=self._auth)
+            http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, headers=self._headers, auth=self._auth)
             await stack.enter_async_context(http)
         delivery = Delivery(http, self._endpoints, self._state, self._limits, self._is_idempotent)
         failover = await stack.enter_async_context(FailoverHTTP(delivery, self._state, self._session_lost))
@@ -120,9 +123,14 @@ class Client(mcp.client.Client):
         transport = streamable_http_client(self._endpoints.current.name, http_client=failover)
         read, write = await stack.enter_async_context(transport)
         self._delivery, self._requests = delivery, NamedErrors(read, write)
-        self._requests.next_request_id = self._saved.next_request_id if self._saved else 1
+        if self._saved is not None:
+            # Other processes may have taken up the session too: each must count where nobody else does.
+            self._requests.next_request_id = secrets.randbelow(2**52)
         self._requests.prefers_sessions = mode == "auto"
         return self._requests
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(self._endpoints.names)}>"
 
     async def __aenter__(self) -> Self:
         try:
@@ -187,7 +195,6 @@ class Client(mcp.client.Client):
             session_id=self._state.id,
             initialize=self._state.initialize,
             last_event_id=self._state.position.last_event_id,
-            next_request_id=self._requests.next_request_id,
         )
 
     def end_session_on_close(self) -> None:

@@ -45,7 +45,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for option in ("deadline", "attempt_timeout", "idle_timeout"):
-            if not (seconds := getattr(self, option)) > 0:
+            seconds = getattr(self, option)
+            if not (isinstance(seconds, int | float) and seconds > 0):
                 raise ValueError(f"{option} must be a number of seconds above 0, not {seconds!r}")
 
 

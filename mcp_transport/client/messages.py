@@ -26,10 +26,10 @@ class Outgoing:
 
     verb: str
     """The method of HTTP."""
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     """Without those of one endpoint, or of the session."""
-    content: bytes = b""
-    message: dict[str, Any] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+    message: dict[str, Any] = field(default_factory=dict, repr=False)
     """What a POST carries."""
     may_have_run: bool = False
     """Was it sent, and its answer lost?"""

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import httpx2
+import mcp_types as types
 import orjson
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from mcp_transport.client.messages import Outgoing
 from mcp_transport.client.streams import Position, is_stream
@@ -30,12 +32,11 @@ class SavedSession:
     protocol_version: str
     result: Mapping[str, Any]
     """What the server answered to `initialize`, or to `server/discover`."""
-    session_id: str = ""
+    session_id: str = field(default="", repr=False)
     initialize: Mapping[str, Any] = field(default_factory=dict)
     """The parameters of `initialize`, to begin anew."""
     last_event_id: str = ""
     """The last event of the stream that is no call's."""
-    next_request_id: int = 1
 
     def to_json(self) -> str:
         """Write it as JSON."""
@@ -46,9 +47,22 @@ class SavedSession:
         """Read what `to_json` wrote. Raises: ValueError."""
         try:
             members = orjson.loads(text)
-            return cls(**{name: members[name] for name in cls.__dataclass_fields__ if name in members})
-        except (orjson.JSONDecodeError, TypeError) as error:
+            saved = cls(**{name: members[name] for name in cls.__dataclass_fields__ if name in members})
+            saved._check()
+        except (TypeError, ValueError) as error:
             raise ValueError(f"this is no saved session: {error}") from None
+        return saved
+
+    def _check(self) -> None:
+        for name in ("protocol_version", "session_id", "last_event_id"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value.isascii() and (value.isprintable() or not value)):
+                raise ValueError(f"{name} must be visible ASCII")
+        if not isinstance(self.initialize, dict):
+            raise TypeError("initialize must be an object")
+        is_handshake = self.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
+        result_type = types.InitializeResult if is_handshake else types.DiscoverResult
+        result_type.model_validate(self.result, by_name=False)
 
 
 def keeps_answers(result: Mapping[str, Any]) -> bool:

@@ -35,7 +35,6 @@ async def test_another_client_goes_on_with_it(mode: str) -> None:
             assert second.server_info is not None and second.server_info.name == "plain"
             await second.call_tool("act", {"text": "b"})
             assert second.save_session().session_id == session_id
-            assert second.save_session().next_request_id > SavedSession.from_json(text).next_request_id
         assert served.runs == ["act", "act"]
 
 
@@ -81,8 +80,44 @@ def test_what_is_no_saved_session_is_refused(text: str) -> None:
         SavedSession.from_json(text)
 
 
+RESULT = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "a", "version": "1"}}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        *({"protocol_version": 5}, {"protocol_version": "1999"}, {"protocol_version": "2026-07-28"}),
+        *({"result": 7}, {"result": None}, {"result": {}}, {"initialize": [1]}, {"initialize": None}),
+        *({"session_id": 7}, {"session_id": None}, {"session_id": "a\r\nb: c"}, {"last_event_id": "\u20ac"}),
+    ],
+)
+def test_members_that_cannot_be_are_refused(members: dict[str, Any]) -> None:
+    whole = {"protocol_version": "2025-11-25", "result": RESULT, "session_id": "s"}
+    assert SavedSession.from_json(json.dumps(whole)).session_id == "s"
+    with pytest.raises(ValueError, match="saved session"):
+        SavedSession.from_json(json.dumps(whole | members))
+
+
+async def test_two_clients_may_go_on_with_it_at_the_same_time() -> None:
+    """A server of the SDK answers one of two requests with the same id in a session."""
+    async with serving(sdk) as served:
+        async with Client(served.url, mode="legacy", **LIMITS) as first:
+            saved = first.save_session()
+        one, other = Client(served.url, session=saved, **LIMITS), Client(served.url, session=saved, **LIMITS)
+        async with one, other, asyncio.timeout(60.0):
+            calls = [client.call_tool("act", {"text": str(n)}) for n in range(10) for client in (one, other)]
+            results = await asyncio.gather(*calls)
+        assert [(result.structured_content or {})["result"] for result in results] == [str(n // 2) for n in range(20)]
+
+
+def test_what_it_shows_is_no_secret() -> None:
+    saved = SavedSession(protocol_version="2025-11-25", result=RESULT, session_id="secret")
+    assert "secret" not in repr(saved)
+    assert "secret" in saved.to_json()
+
+
 def test_members_of_another_release_are_left_out() -> None:
-    saved = SavedSession(protocol_version="2025-11-25", result={"a": 1}, session_id="s", initialize={"b": 2})
+    saved = SavedSession(protocol_version="2025-11-25", result=RESULT, session_id="s", initialize={"b": 2})
     assert SavedSession.from_json(saved.to_json().replace("{", '{"new": 1, ', 1)) == saved
 
 
