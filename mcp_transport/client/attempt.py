@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 import httpx2
 
@@ -64,12 +64,8 @@ async def attempt(
     """
     headers = outgoing.headers | endpoint.headers | ({"mcp-session-id": session_id} if session_id else {})
     request = http.build_request(outgoing.verb, endpoint.url, headers=headers, content=outgoing.content or None)
-    sending = asyncio.ensure_future(_send(http, request))
     try:
-        done, _ = await asyncio.wait({sending}, timeout=seconds)
-        if not done and await may_repeat():
-            raise AttemptFailed(f"no answer within {seconds:g} s", may_have_run=True)
-        response = await sending
+        response = await _within(seconds, may_repeat, _send(http, request))
         if response.status_code == _STILL_RUNS and "idempotency-key" in outgoing.headers:
             raise await _refused(response)
         if response.status_code in _NOT_TAKEN or response.status_code in _GATEWAY:
@@ -79,9 +75,29 @@ async def attempt(
         raise AttemptFailed(_words(error), may_have_run=False, is_sent=False) from error
     except httpx2.RequestError as error:
         raise AttemptFailed(_words(error), may_have_run=True) from error
+
+
+async def _within(
+    seconds: float, may_repeat: Callable[[], Awaitable[bool]], sending: Coroutine[Any, Any, httpx2.Response]
+) -> httpx2.Response:
+    """Send for some `seconds`, or longer if the request may not be repeated. Raises: AttemptFailed."""
+    questions: list[asyncio.Task[None]] = []
+
+    async def ask() -> None:
+        if await may_repeat():
+            limit.reschedule(loop.time())
+
+    loop = asyncio.get_running_loop()
+    late = loop.call_later(seconds, lambda: questions.append(loop.create_task(ask())))
+    try:
+        async with asyncio.timeout(None) as limit:
+            return await sending
+    except TimeoutError:
+        raise AttemptFailed(f"no answer within {seconds:g} s", may_have_run=True) from None
     finally:
-        if not sending.done():
-            sending.cancel()
+        late.cancel()
+        for question in questions:
+            question.cancel()
 
 
 async def _read(response: httpx2.Response) -> httpx2.Response:

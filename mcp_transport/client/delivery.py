@@ -116,8 +116,14 @@ class Delivery:
         return self.limits.attempt_timeout if outgoing.verb == "DELETE" else self.limits.deadline
 
     async def _rounds(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
+        try:
+            return await self._round(outgoing, failures, until)
+        except _AllFailed as error:
+            first = error  # a retry context takes time, which most requests need not
         async for attempt_ in stamina.retry_context(on=_backoff, attempts=None, timeout=None, **_BACKOFF):
             with attempt_:
+                if attempt_.num == 1:
+                    raise first
                 return await self._round(outgoing, failures, until)
         raise AssertionError("a retry context ends with a result or an error")
 

@@ -38,10 +38,11 @@ class Endpoint:
     seconds: float = 0.0
     """Mean time until it began to answer; 0 for one that was never tried."""
 
-    @property
-    def name(self) -> str:
-        """Return the URL without its query, for messages."""
-        return str(self.url.copy_with(query=None, fragment=None))
+    name: str = ""
+    """The URL without its query, for messages."""
+
+    def __post_init__(self) -> None:
+        self.name = str(self.url.copy_with(query=None, fragment=None))
 
 
 class Endpoints:

@@ -16,7 +16,7 @@ from mcp_types import INTERNAL_ERROR
 from mcp_transport.client.circuit import wait_after
 from mcp_transport.client.delivery import Delivery, given_up
 from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown, error_of
-from mcp_transport.client.messages import Outgoing, read_message
+from mcp_transport.client.messages import Outgoing, SDKRequest
 from mcp_transport.client.sessions import SessionState, answer_in, keeps_answers, read_result
 from mcp_transport.client.streams import EventStream, Position, is_stream
 
@@ -35,17 +35,20 @@ class FailoverHTTP(httpx2.AsyncClient):
         super().__init__(transport=_NoTransport(), trust_env=False)
         self._delivery, self._session, self._on_session_lost = delivery, session, on_session_lost
         self._renewing = asyncio.Lock()
+        self._url: httpx2.URL | None = None
         self._telling: asyncio.Task[None] | None = None
         self._in_flight: WeakValueDictionary[str | int, Outgoing] = WeakValueDictionary()
         self._cancellations: set[asyncio.Task[httpx2.Response]] = set()
 
-    def build_request(self, method: str, url: httpx2.URL | str, **kwargs: Any) -> httpx2.Request:
+    def build_request(self, method: str, url: httpx2.URL | str, **kwargs: Any) -> SDKRequest:
         """Build a request without the defaults of an HTTP client, which the user's adds."""
-        return httpx2.Request(method, url, **kwargs)
+        self._url = self._url or httpx2.URL(url)  # it is always the same
+        return SDKRequest(method, self._url, kwargs.get("headers") or {}, kwargs.get("json") or {})
 
     async def send(self, request: httpx2.Request, **_: Any) -> httpx2.Response:
         """Send a request to an endpoint that works."""
-        outgoing = read_message(request)
+        assert isinstance(request, SDKRequest)  # noqa: S101 (build_request is the only source of requests)
+        outgoing = request.outgoing
         if outgoing.request_id is not None:
             self._in_flight[outgoing.request_id] = outgoing
         if outgoing.method == "notifications/cancelled":
@@ -96,8 +99,9 @@ class FailoverHTTP(httpx2.AsyncClient):
         position: Position | None = None,
     ) -> httpx2.Response:
         stream = EventStream(response, go_on, idle=self._delivery.limits.idle_timeout, position=position)
-        left_out = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [(name, value) for name, value in response.headers.multi_items() if name not in left_out]
+        headers = {"content-type": response.headers["content-type"]}
+        if "mcp-session-id" in response.headers:
+            headers["mcp-session-id"] = response.headers["mcp-session-id"]
         return httpx2.Response(response.status_code, headers=headers, stream=stream)
 
     async def _in_session(self, outgoing: Outgoing) -> httpx2.Response:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx2
-import orjson
 
-__all__ = ["Outgoing", "read_message"]
+__all__ = ["Outgoing", "SDKRequest"]
 
 # Methods that change nothing, or the same when they are repeated. A session that nobody uses expires.
 _REPEATABLE: Final = frozenset(
@@ -76,11 +77,19 @@ class Outgoing:
         return Outgoing("GET", headers, message=self.message)
 
 
-def read_message(request: httpx2.Request) -> Outgoing:
-    """Read what the SDK's transport wants to send."""
-    left_out = ("host", "content-length", "mcp-session-id")
-    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in left_out}
-    if request.method != "POST":
-        return Outgoing(request.method, headers)
-    message = orjson.loads(request.content)
-    return Outgoing(request.method, headers, request.content, message if isinstance(message, dict) else {})
+class SDKRequest(httpx2.Request):
+    """What the SDK's transport wants to send, before it is a request to an endpoint, which takes time to build."""
+
+    def __init__(self, method: str, url: httpx2.URL, headers: Mapping[str, str], message: dict[str, Any]) -> None:
+        """Take what the transport says."""
+        self.method, self.url, self.headers, self.message = method, url, httpx2.Headers(), message
+        self.extensions = {}
+        left_out = ("host", "content-length", "mcp-session-id")
+        named = ((name.lower(), value) for name, value in headers.items())
+        self.outgoing = Outgoing(
+            method, {name: value for name, value in named if name not in left_out}, message=message
+        )
+        if method == "POST":
+            # As the HTTP library writes it; orjson has no numbers of more than 64 bits.
+            text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            self.outgoing.content = text.encode()

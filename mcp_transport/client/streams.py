@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx2
 import orjson
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Of the SDK's transport; a server that sends longer events cannot be read by it either.
 _MAX_EVENT: Final = 1024 * 1024
+_new_decoder: Final = codecs.getincrementaldecoder("utf-8")
 _LONGEST_RETRY: Final = 86_400_000
 """Milliseconds."""
 
@@ -128,10 +130,9 @@ class EventStream(httpx2.AsyncByteStream):
 
     async def _events(self) -> AsyncIterator[httpx2.ServerSentEvent]:
         """Yield events until the connection ends or breaks."""
-        watched = httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Watched(self))
-        watched.request = self._response.request
+        source = httpx2.EventSource(cast("httpx2.Response", _Watched(self)), max_event_size=_MAX_EVENT)
         try:
-            async for event in httpx2.EventSource(watched, max_event_size=_MAX_EVENT):
+            async for event in source:
                 yield event
         except httpx2.SSEError:
             raise  # an event that is too long is so at each endpoint; the SDK answers for it
@@ -149,18 +150,28 @@ class EventStream(httpx2.AsyncByteStream):
                     return
             yield chunk
 
+    @property
+    def request(self) -> httpx2.Request:
+        """Return the request that is answered."""
+        return self._response.request
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self._response.aclose()
 
 
-class _Watched(httpx2.AsyncByteStream):
-    def __init__(self, stream: EventStream) -> None:
-        self._stream = stream
+class _Watched:
+    """What an event source reads of a response, whose silence is watched."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    headers: Final = {"content-type": "text/event-stream"}
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream, self.request = stream, stream.request
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        decoder = _new_decoder(errors="replace")
         async for chunk in self._stream.chunks():
-            yield chunk
+            yield decoder.decode(chunk)
 
 
 def is_stream(response: httpx2.Response) -> bool:
