@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["Circuit", "RetryBudget"]
+__all__ = ["Circuit", "RetryBudget", "wait_after"]
 
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 10.0
+
+
+def wait_after(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row, and one more."""
+    return min(_FIRST_WAIT * 2.0 ** min(failures, 16), _LONGEST_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,7 @@ class Circuit:
 
     def failed(self, now: float, retry_after: float = 0.0) -> Circuit:
         """Return the circuit after a failure; the endpoint may have said when to come back."""
-        wait = min(_FIRST_WAIT * 2.0 ** min(self.failures, 16), _LONGEST_WAIT)
-        return Circuit(failures=self.failures + 1, until=now + max(wait, retry_after))
+        return Circuit(failures=self.failures + 1, until=now + max(wait_after(self.failures), retry_after))
 
     def resting(self, now: float, seconds: float) -> Circuit:
         """Return the circuit of an endpoint that works and asks not to be sent anything for some `seconds`."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
+import anyio
 import httpx2
 import mcp.client
 import mcp_types as types
@@ -31,11 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
+logger = logging.getLogger(__name__)
+
 # The SDK's own for Streamable HTTP: a server may keep a stream open without a byte.
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
+# A call holds its connection until it ends; one that had to wait for a connection would look as if its endpoint hung.
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 
-# Calls that wait for an endpoint which hangs must not keep others from the next one.
-_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
 # Pages of tools/list, as many as the SDK reads.
 _MOST_PAGES = 100
 
@@ -85,7 +90,7 @@ class Client(mcp.client.Client):
             headers: headers of each request, for a client without `http_client`.
             auth: credentials of each request, for a client without `http_client`.
             choice: "ordered" or "fastest": which endpoint is next when one fails.
-            deadline: seconds within which an endpoint must begin to answer a request, whatever fails meanwhile.
+            deadline: seconds until an endpoint begins a stream, or has answered in JSON, whatever fails meanwhile.
             attempt_timeout: seconds after which the next endpoint gets a request that may be repeated.
             idle_timeout: seconds without a byte after which a stream that can be resumed is taken for broken.
             session: what `save_session` returned, to go on with that session.
@@ -104,7 +109,7 @@ class Client(mcp.client.Client):
         self._saved, self._state = session, SessionState(session)
         self._told_session_lost = on_session_lost
         self._idempotent: dict[str, bool] = {}
-        self._listing = asyncio.Lock()
+        self._asking = asyncio.Lock()
         self._delivery: Delivery | None = None
         if session is not None:
             options |= _taking_up(session)
@@ -118,12 +123,18 @@ class Client(mcp.client.Client):
             await stack.enter_async_context(http)
         delivery = Delivery(http, self._endpoints, self._state, self._limits, self._is_idempotent)
         failover = await stack.enter_async_context(FailoverHTTP(delivery, self._state, self._session_lost))
-        transport = streamable_http_client(str(self._endpoints.current.url), http_client=failover)
+        # The SDK logs the URL; it gets one without credentials, since requests go where `failover` sends them.
+        transport = streamable_http_client(self._endpoints.current.name, http_client=failover)
         read, write = await stack.enter_async_context(transport)
         self._delivery, self._requests = delivery, NamedErrors(read, write)
-        self._requests.next_request_id = self._saved.next_request_id if self._saved else 1
+        if self._saved is not None:
+            # Other processes may have taken up the session too: each must count where nobody else does.
+            self._requests.next_request_id = secrets.randbelow(2**52)
         self._requests.prefers_sessions = mode == "auto"
         return self._requests
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(self._endpoints.names)}>"
 
     async def __aenter__(self) -> Self:
         try:
@@ -140,7 +151,9 @@ class Client(mcp.client.Client):
         try:
             await super().__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            if sole_error(group) is not error:
+            # A task of the SDK that still hands on a message finds the other end closed.
+            _, left = group.split((anyio.ClosedResourceError, anyio.BrokenResourceError))
+            if left is not None and sole_error(left) is not error:
                 raise
 
     def _result(self) -> dict[str, Any]:
@@ -153,20 +166,27 @@ class Client(mcp.client.Client):
 
     async def _is_idempotent(self, tool: str) -> bool:
         """Tell whether a tool may be called twice: its annotations say so."""
-        async with self._listing:
-            if tool in self._idempotent:
-                return self._idempotent[tool]
-            cursor = None
-            for _ in range(_MOST_PAGES):
-                page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
-                for known in page.tools:
-                    hints = known.annotations
-                    harmless = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
-                    self._idempotent[known.name] = harmless
-                cursor = page.next_cursor
-                if cursor is None:
-                    break
-        return self._idempotent.setdefault(tool, False)
+        async with self._asking:
+            if tool not in self._idempotent:
+                try:
+                    async with asyncio.timeout(self._limits.deadline):
+                        await self._ask_for_tools()
+                except Exception as error:  # whatever the list of tools is worth, the call goes on
+                    logger.info("the server does not say whether %s is idempotent: %s", tool, error)
+                    return False
+            return self._idempotent.setdefault(tool, False)
+
+    async def _ask_for_tools(self) -> None:
+        cursor = None
+        for _ in range(_MOST_PAGES):
+            page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+            for known in page.tools:
+                hints = known.annotations
+                harmless = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+                self._idempotent[known.name] = harmless
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def save_session(self) -> SavedSession:
         """Return what another process needs to go on with this session, which closing the client no longer ends.
@@ -180,8 +200,7 @@ class Client(mcp.client.Client):
             result=self._result(),
             session_id=self._state.id,
             initialize=self._state.initialize,
-            last_event_id=self._state.last_event_id,
-            next_request_id=self._requests.next_request_id,
+            last_event_id=self._state.position.last_event_id,
         )
 
     def end_session_on_close(self) -> None:

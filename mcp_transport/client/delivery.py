@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import httpx2
@@ -16,18 +17,16 @@ import tenacity
 from mcp_transport.client.attempt import AttemptFailed, attempt
 from mcp_transport.client.circuit import RetryBudget
 from mcp_transport.client.endpoints import Endpoint, Endpoints
-from mcp_transport.client.errors import EndpointsUnavailable, ResultUnknown
+from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown
 from mcp_transport.client.messages import Outgoing
 from mcp_transport.client.sessions import SessionState
 
-__all__ = ["Delivery", "Limits"]
+__all__ = ["Delivery", "Limits", "given_up"]
 
 logger = logging.getLogger(__name__)
 
 # Seconds between two rounds over the endpoints, exponential with full jitter.
 _BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.2, min=0.05, max=2.0)
-# Nobody waits for the end of a session.
-_END_SECONDS: Final = 2.0
 # draft-ietf-httpapi-idempotency-key-header
 _KEY: Final = "idempotency-key"
 
@@ -45,7 +44,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for option in ("deadline", "attempt_timeout", "idle_timeout"):
-            if not (seconds := getattr(self, option)) > 0:
+            seconds = getattr(self, option)
+            if not (isinstance(seconds, int | float) and seconds > 0):
                 raise ValueError(f"{option} must be a number of seconds above 0, not {seconds!r}")
 
 
@@ -84,7 +84,9 @@ class Delivery:
         """Tell whether a request that may have run can be sent again."""
         if outgoing.is_repeatable or outgoing.verb != "POST" or _KEY in outgoing.headers:
             return True
-        return bool(outgoing.tool) and await self._is_idempotent(outgoing.tool)
+        if outgoing.tool and not outgoing.is_idempotent:
+            outgoing.is_idempotent = await self._is_idempotent(outgoing.tool)
+        return outgoing.is_idempotent
 
     async def send(self, outgoing: Outgoing) -> httpx2.Response:
         """Return the first answer of an endpoint; its body is not read.
@@ -95,50 +97,54 @@ class Delivery:
         """
         if self.keeps_answers and outgoing.tool and outgoing.verb == "POST":
             outgoing.headers.setdefault(_KEY, f'"{secrets.token_hex(16)}"')
-        tried: set[str] = set()
-        seconds = _END_SECONDS if outgoing.verb == "DELETE" else self.limits.deadline
+        failures: dict[str, str] = {}
+        seconds = self._seconds(outgoing)
         try:
             async with asyncio.timeout(seconds):
-                return await self._rounds(outgoing, tried, time.monotonic() + seconds)
+                return await self._rounds(outgoing, failures, time.monotonic() + seconds)
         except TimeoutError:
             problem = f"no endpoint answered within {seconds:g} s"
         except _GivenUp as error:
             problem = str(error)
-        if outgoing.may_have_run and not await self.may_repeat(outgoing):
-            raise self._unknown(f"{problem}, and the request may have run")
-        raise EndpointsUnavailable(problem, retryable=True, endpoints=self._endpoints.errors())
+        raise given_up(outgoing, problem, self._endpoints.errors() | failures)
 
-    def errors(self) -> dict[str, str]:
-        """Return the last error of each endpoint that fails."""
-        return self._endpoints.errors()
+    def _seconds(self, outgoing: Outgoing) -> float:
+        if outgoing.is_listening:
+            return float("inf")
+        # Nobody waits for the end of a session.
+        return self.limits.attempt_timeout if outgoing.verb == "DELETE" else self.limits.deadline
 
-    def stream_broke(self, reason: str) -> None:
-        """Note that the endpoint that answered last gives streams that cannot be read to their end."""
-        self._endpoints.failed(self._endpoints.current, reason)
-
-    def _unknown(self, problem: str) -> ResultUnknown:
-        return ResultUnknown(problem, retryable=False, endpoints=self._endpoints.errors())
-
-    async def _rounds(self, outgoing: Outgoing, tried: set[str], until: float) -> httpx2.Response:
+    async def _rounds(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
+        try:
+            return await self._round(outgoing, failures, until)
+        except _AllFailed as error:
+            first = error  # a retry context takes time, which most requests need not
         again = tenacity.retry_if_exception_type(_AllFailed)
         async for round_ in tenacity.AsyncRetrying(retry=again, wait=_backoff, reraise=True):
             with round_:
-                return await self._round(outgoing, tried, until)
+                if round_.retry_state.attempt_number == 1:
+                    raise first
+                return await self._round(outgoing, failures, until)
         raise AssertionError("a loop of retries ends with a result or an error")
 
-    async def _round(self, outgoing: Outgoing, tried: set[str], until: float) -> httpx2.Response:
-        """Try each endpoint that is not known to be down; trying one again is a retry, and costs of the budget."""
-        asked_to_wait = False
+    async def _round(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
+        """Try each endpoint that is not known to be down; to try one again is a retry, and costs of the budget."""
+        if outgoing.is_cancelled:
+            raise _GivenUp("the request was cancelled")
+        asked_to_wait = 0.0
         for endpoint in self._endpoints.available(self.limits.attempt_timeout):
-            if endpoint.name in tried and not self._budget.take(time.monotonic()):
+            if endpoint.name in failures and not self._budget.take(time.monotonic()):
                 raise _GivenUp("too many requests of this client had to be repeated")
-            tried.add(endpoint.name)
             try:
-                return await self._attempt(endpoint, outgoing)
+                return await self._attempt(endpoint, outgoing, failures)
             except AttemptFailed as failure:
-                asked_to_wait |= failure.retry_after > 0
+                failures[endpoint.name] = failure.reason
+                asked_to_wait = max(asked_to_wait, failure.retry_after)
+                if outgoing.is_listening and failure.is_sent:
+                    raise _AllFailed(asked_to_wait) from failure  # the others may not know the session
                 if failure.may_have_run and not await self.may_repeat(outgoing):
-                    raise self._unknown("the answer was lost, and the request may have run") from failure
+                    lost = "the answer was lost, and the request may have run"
+                    raise ResultUnknown(lost, retryable=False, endpoints=failures) from failure
         wait = self._endpoints.wait() if asked_to_wait else 0.0
         if wait > until - time.monotonic():
             raise _GivenUp(
@@ -146,12 +152,12 @@ class Delivery:
             )
         raise _AllFailed(wait)
 
-    async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing) -> httpx2.Response:
+    async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing, failures: dict[str, str]) -> httpx2.Response:
         begun = time.monotonic()
-        endpoint.error = endpoint.error or "no answer"  # in case that the deadline ends this attempt
+        failures.setdefault(endpoint.name, "no answer")  # in case that the deadline ends this attempt
         had_run, outgoing.may_have_run = outgoing.may_have_run, True
         session_id = "" if outgoing.method == "initialize" and outgoing.verb == "POST" else self._session.id
-        seconds = self.limits.attempt_timeout
+        seconds = self.limits.idle_timeout if outgoing.is_listening else self.limits.attempt_timeout
         try:
             response = await attempt(
                 self._http, endpoint, outgoing, session_id, seconds, lambda: self.may_repeat(outgoing)
@@ -159,19 +165,20 @@ class Delivery:
         except AttemptFailed as failure:
             outgoing.may_have_run = had_run or failure.may_have_run
             logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
-            self._note(endpoint, outgoing, failure)
+            if not outgoing.is_listening:  # an endpoint may have streams for few, and answers for all
+                note = self._endpoints.rests if failure.works else self._endpoints.failed
+                note(endpoint, failure.reason, failure.retry_after)
             raise
         outgoing.may_have_run = had_run
         self._endpoints.answered(endpoint, time.monotonic() - begun)
         return response
 
-    def _note(self, endpoint: Endpoint, outgoing: Outgoing, failure: AttemptFailed) -> None:
-        """Note how an endpoint failed; one that refuses to listen may still take calls."""
-        endpoint.error = failure.reason
-        if failure.status == 429:
-            self._endpoints.rests(endpoint, failure.reason, failure.retry_after)
-        elif not (outgoing.verb == "GET" and failure.status):
-            self._endpoints.failed(endpoint, failure.reason, failure.retry_after)
+
+def given_up(outgoing: Outgoing, problem: str, endpoints: Mapping[str, str] = MappingProxyType({})) -> ClientError:
+    """Return what a request ends with that got no answer; a caller's repetition has another idempotency key."""
+    if outgoing.may_have_run and not (outgoing.is_repeatable or outgoing.is_idempotent):
+        return ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=endpoints)
+    return EndpointsUnavailable(problem, retryable=True, endpoints=endpoints)
 
 
 def _backoff(state: tenacity.RetryCallState) -> float:

@@ -17,7 +17,7 @@ __all__ = ["NamedErrors"]
 
 
 class NamedErrors(JSONRPCDispatcher):
-    """Raises what happened to a request, and counts ids on where another process has stopped."""
+    """Raises what happened to a request, and counts ids from a number that it is given."""
 
     next_request_id: int = 1
     prefers_sessions: bool = False

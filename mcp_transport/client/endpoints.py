@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -20,21 +22,29 @@ Choice = Literal["ordered", "fastest"]
 _WEIGHT: Final = 0.125
 
 
+# What of a URL is not for messages: user and password, and the query.
+_SECRET: Final = re.compile(r"(?<=//)[^/]*@|[?#].*", re.DOTALL)
+
+
 @dataclass(slots=True)
 class Endpoint:
     """One URL of the server."""
 
-    url: httpx2.URL
+    url: httpx2.URL = field(repr=False)
+    """Without credentials, which the HTTP library would log with each request."""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    """The credentials of the URL."""
     circuit: Circuit = field(default_factory=Circuit)
     seconds: float = 0.0
     """Mean time until it began to answer; 0 for one that was never tried."""
     error: str = ""
     """Why it failed last."""
 
-    @property
-    def name(self) -> str:
-        """Return the URL without credentials and query, for messages."""
-        return str(self.url.copy_with(userinfo=b"", query=None, fragment=None))
+    name: str = ""
+    """The URL without its query, for messages."""
+
+    def __post_init__(self) -> None:
+        self.name = str(self.url.copy_with(query=None, fragment=None))
 
 
 class Endpoints:
@@ -52,7 +62,7 @@ class Endpoints:
             raise ValueError(f"choice must be 'ordered' or 'fastest', not {choice!r}")
         if not urls:
             raise ValueError("a client needs the URL of at least one endpoint")
-        self._all = [Endpoint(_checked(url)) for url in urls]
+        self._all = [_endpoint(url) for url in urls]
         if len({str(endpoint.url) for endpoint in self._all}) < len(self._all):
             raise ValueError("an endpoint is given twice: each URL may be there once")
         self._choice, self._clock = choice, clock
@@ -60,6 +70,11 @@ class Endpoints:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def names(self) -> list[str]:
+        """Return all URLs, for messages."""
+        return [endpoint.name for endpoint in self._all]
 
     @property
     def current(self) -> Endpoint:
@@ -109,11 +124,16 @@ class Endpoints:
         endpoint.circuit = endpoint.circuit.resting(self._clock(), seconds)
 
 
-def _checked(url: str) -> httpx2.URL:
+def _endpoint(url: str) -> Endpoint:
+    shown = repr(_SECRET.sub("", str(url)))
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:
-        raise ValueError(f"{url!r} is no URL: {error}") from None
+        raise ValueError(f"{shown} is no URL: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"{url!r} is no URL of an endpoint: expected http://… or https://… with a host")
-    return parsed
+        raise ValueError(f"{shown} is no URL of an endpoint: expected http://… or https://… with a host")
+    headers = {}
+    if parsed.userinfo:
+        credentials = f"{parsed.username}:{parsed.password}".encode()
+        headers["authorization"] = f"Basic {b64encode(credentials).decode()}"
+    return Endpoint(parsed.copy_with(userinfo=b"", fragment=None), headers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx2
-import orjson
 
-__all__ = ["Outgoing", "read_message"]
+__all__ = ["Outgoing", "SDKRequest"]
 
 # Methods that change nothing, or the same when they are repeated. A session that nobody uses expires.
 _REPEATABLE: Final = frozenset(
@@ -20,19 +21,23 @@ _REPEATABLE: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Outgoing:
     """A request to the server, whichever endpoint it goes to."""
 
     verb: str
     """The method of HTTP."""
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     """Without those of one endpoint, or of the session."""
-    content: bytes = b""
-    message: dict[str, Any] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+    message: dict[str, Any] = field(default_factory=dict, repr=False)
     """What a POST carries."""
     may_have_run: bool = False
     """Was it sent, and its answer lost?"""
+    is_idempotent: bool = False
+    """Does the server say so of the tool that it calls?"""
+    is_cancelled: bool = False
+    """Does nobody wait for its answer any more?"""
 
     @property
     def method(self) -> str:
@@ -43,6 +48,11 @@ class Outgoing:
     def request_id(self) -> str | int | None:
         """Return the id of a JSON-RPC request; None for anything else."""
         return self.message.get("id") if self.method else None
+
+    @property
+    def is_listening(self) -> bool:
+        """Tell whether it asks for the stream that is no call's, on which a server may say nothing for hours."""
+        return self.verb == "GET" and not self.message
 
     @property
     def tool(self) -> str:
@@ -67,11 +77,19 @@ class Outgoing:
         return Outgoing("GET", headers, message=self.message)
 
 
-def read_message(request: httpx2.Request) -> Outgoing:
-    """Read what the SDK's transport wants to send."""
-    left_out = ("host", "content-length", "mcp-session-id")
-    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in left_out}
-    if request.method != "POST":
-        return Outgoing(request.method, headers)
-    message = orjson.loads(request.content)
-    return Outgoing(request.method, headers, request.content, message if isinstance(message, dict) else {})
+class SDKRequest(httpx2.Request):
+    """What the SDK's transport wants to send, before it is a request to an endpoint, which takes time to build."""
+
+    def __init__(self, method: str, url: httpx2.URL, headers: Mapping[str, str], message: dict[str, Any]) -> None:
+        """Take what the transport says."""
+        self.method, self.url, self.headers, self.message = method, url, httpx2.Headers(), message
+        self.extensions = {}
+        left_out = ("host", "content-length", "mcp-session-id")
+        named = ((name.lower(), value) for name, value in headers.items())
+        self.outgoing = Outgoing(
+            method, {name: value for name, value in named if name not in left_out}, message=message
+        )
+        if method == "POST":
+            # As the HTTP library writes it; orjson has no numbers of more than 64 bits.
+            text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            self.outgoing.content = text.encode()

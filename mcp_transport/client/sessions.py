@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import httpx2
+import mcp_types as types
 import orjson
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from mcp_transport.client.messages import Outgoing
-from mcp_transport.client.streams import is_stream
+from mcp_transport.client.streams import Position, is_stream
 
 __all__ = ["SavedSession", "SessionState", "keeps_answers", "read_result"]
 
 # What the SDK's transport takes for the id of the session; requests carry the real one.
 _HIDDEN: Final = "hidden"
+_HEADERS: Final = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +32,11 @@ class SavedSession:
     protocol_version: str
     result: Mapping[str, Any]
     """What the server answered to `initialize`, or to `server/discover`."""
-    session_id: str = ""
+    session_id: str = field(default="", repr=False)
     initialize: Mapping[str, Any] = field(default_factory=dict)
     """The parameters of `initialize`, to begin anew."""
     last_event_id: str = ""
     """The last event of the stream that is no call's."""
-    next_request_id: int = 1
 
     def to_json(self) -> str:
         """Write it as JSON."""
@@ -44,9 +47,22 @@ class SavedSession:
         """Read what `to_json` wrote. Raises: ValueError."""
         try:
             members = orjson.loads(text)
-            return cls(**{name: members[name] for name in cls.__dataclass_fields__ if name in members})
-        except (orjson.JSONDecodeError, TypeError) as error:
+            saved = cls(**{name: members[name] for name in cls.__dataclass_fields__ if name in members})
+            saved._check()
+        except (TypeError, ValueError) as error:
             raise ValueError(f"this is no saved session: {error}") from None
+        return saved
+
+    def _check(self) -> None:
+        for name in ("protocol_version", "session_id", "last_event_id"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value.isascii() and (value.isprintable() or not value)):
+                raise ValueError(f"{name} must be visible ASCII")
+        if not isinstance(self.initialize, dict):
+            raise TypeError("initialize must be an object")
+        is_handshake = self.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
+        result_type = types.InitializeResult if is_handshake else types.DiscoverResult
+        result_type.model_validate(self.result, by_name=False)
 
 
 def keeps_answers(result: Mapping[str, Any]) -> bool:
@@ -56,17 +72,35 @@ def keeps_answers(result: Mapping[str, Any]) -> bool:
     return isinstance(experimental, Mapping) and "mcp_transport/idempotencyKey" in experimental
 
 
-async def read_result(response: httpx2.Response) -> dict[str, Any] | None:
-    """Read the result that a response carries, as JSON or as an event; return None if it carries none."""
-    if is_stream(response):
-        texts = [event.data async for event in httpx2.EventSource(response) if event.data]
-    else:
-        texts = [(await response.aread()).decode()]
-    for text in texts:
-        message = orjson.loads(text)
-        if isinstance(message, dict) and isinstance(message.get("result"), dict):
-            result: dict[str, Any] = message["result"]
-            return result
+def answer_in(content: bytes | str) -> dict[str, Any] | None:
+    """Return the JSON-RPC response that a body or an event holds, or None."""
+    try:
+        message = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    is_answer = isinstance(message, dict) and ("result" in message or "error" in message)
+    return message if is_answer else None
+
+
+async def read_result(response: httpx2.Response, seconds: float) -> dict[str, Any] | None:
+    """Read the result that a response carries, as JSON or as an event; return None if none comes within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await _first_answer(response)
+    except (httpx2.RequestError, TimeoutError):
+        return None
+    finally:
+        await response.aclose()
+    result = answer.get("result") if answer else None
+    return result if isinstance(result, dict) else None
+
+
+async def _first_answer(response: httpx2.Response) -> dict[str, Any] | None:
+    if not is_stream(response):
+        return answer_in(response.content)
+    async for event in httpx2.EventSource(response):
+        if (answer := answer_in(event.data)) is not None:
+            return answer
     return None
 
 
@@ -76,7 +110,8 @@ class SessionState:
     def __init__(self, saved: SavedSession | None = None) -> None:
         """Begin without a session, or go on with a saved one."""
         self.id = saved.session_id if saved else ""
-        self.last_event_id = saved.last_event_id if saved else ""
+        self.position = Position(saved.last_event_id if saved else "")
+        """That of the stream which is no call's."""
         self.is_kept = saved is not None
         """Shall it outlast this client?"""
         self.initialize: dict[str, Any] = dict(saved.initialize) if saved else {}
@@ -109,15 +144,17 @@ class SessionState:
             if self.id:
                 response.headers["mcp-session-id"] = _HIDDEN
             self.initialize, self.headers = dict(outgoing.message.get("params") or {}), dict(outgoing.headers)
-            self.last_event_id = ""
+            self.position = Position()
 
     def opening(self) -> list[Outgoing]:
         """Return the requests that begin a session like the lost one."""
-        headers = self.headers or {
-            "accept": "application/json, text/event-stream",
-            "content-type": "application/json",
-        }
         request = {"jsonrpc": "2.0", "id": "mcp_transport/initialize", "method": "initialize"}
         first = request | {"params": self.initialize}
         second = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-        return [Outgoing("POST", headers, orjson.dumps(message), message) for message in (first, second)]
+        headers = self.headers or _HEADERS
+        return [Outgoing("POST", dict(headers), orjson.dumps(message), message) for message in (first, second)]
+
+    def ping(self, like: Outgoing) -> Outgoing:
+        """Return a request that any server answers in a session, with the headers of another one."""
+        message = {"jsonrpc": "2.0", "id": "mcp_transport/ping", "method": "ping"}
+        return Outgoing("POST", like.headers | _HEADERS, orjson.dumps(message), message)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx2
 import orjson
 
+from mcp_transport.client.circuit import wait_after
 from mcp_transport.client.errors import is_lost_call
 
 __all__ = ["EventStream", "Position", "is_stream"]
@@ -18,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 # Of the SDK's transport; a server that sends longer events cannot be read by it either.
 _MAX_EVENT: Final = 1024 * 1024
+_new_decoder: Final = codecs.getincrementaldecoder("utf-8")
+_LONGEST_RETRY: Final = 86_400_000
+"""Milliseconds."""
 
 
 class Position:
@@ -32,17 +37,17 @@ class Position:
         self.is_lost = False
         """Has the node died that ran the request, which is safe to send again?"""
         self.breaks = 0
-        """How often in succession the connection has ended without a message."""
-        self.repeats = 0
-        """How often the request was sent again, since its stream could not be resumed."""
+        """Connections in a row that ended and brought nothing."""
+        self.paused = 0.0
+        """Seconds that were waited between them."""
         self._progress: dict[Any, float] = {}
 
-    def pause(self) -> float:
-        """Return the seconds until the client comes back: longer with each break, no less than the server wants.
-
-        2025-11-25, basic/transports: a client MUST wait for `retry`.
-        """
-        return max(self.retry, min(0.1 * 2.0 ** min(self.breaks - 2, 10), 10.0) if self.breaks > 1 else 0.0)
+    async def pause(self) -> None:
+        """Wait before the stream is asked for again: not after the first break, and longer after each other one."""
+        self.breaks += 1
+        seconds = wait_after(self.breaks - 2) if self.breaks > 1 else 0.0
+        self.paused += seconds
+        await asyncio.sleep(max(seconds, self.retry))  # 2025-11-25, basic/transports: a client MUST wait for `retry`
 
     def take(self, event: httpx2.ServerSentEvent) -> bool:
         """Note an event; return False for progress that was reported before, by a run that was lost."""
@@ -50,25 +55,30 @@ class Position:
         if event.id:
             self.last_event_id = event.id
         if event.retry is not None:
-            self.retry = event.retry / 1000
-        if not event.data:
-            return True
-        self.breaks = 0
+            self.retry = min(max(event.retry, 0), _LONGEST_RETRY) / 1000
+        is_news = not event.data or self._take_message(event.data)
+        if event.data and is_news:
+            self.breaks, self.paused = 0, 0.0
+        return is_news
+
+    def _take_message(self, data: str) -> bool:
         try:
-            message = orjson.loads(event.data)
+            message = orjson.loads(data)
         except orjson.JSONDecodeError:
             return True  # the SDK says what is wrong with it
         if not isinstance(message, dict):
             return True
         if message.get("method") == "notifications/progress":
-            return self._is_news(message.get("params") or {})
+            return self._is_news(message.get("params"))
         self.is_answered = "id" in message and "method" not in message
         error = message.get("error")
-        data = error.get("data") if self.is_answered and isinstance(error, dict) else None
-        self.is_lost = isinstance(data, dict) and is_lost_call(data) and data["retryable"]
+        details = error.get("data") if self.is_answered and isinstance(error, dict) else None
+        self.is_lost = isinstance(details, dict) and is_lost_call(details) and details["retryable"]
         return True
 
-    def _is_news(self, params: dict[str, Any]) -> bool:
+    def _is_news(self, params: object) -> bool:
+        if not isinstance(params, dict):
+            return True
         token, progress = params.get("progressToken"), params.get("progress")
         if not isinstance(token, str | int) or not isinstance(progress, int | float):
             return True
@@ -87,17 +97,17 @@ class EventStream(httpx2.AsyncByteStream):
         go_on: Callable[[Position], Awaitable[httpx2.Response | bytes | None]],
         *,
         idle: float,
-        has_answer: bool = True,
+        position: Position | None = None,
     ) -> None:
         """Read `response`, then what `go_on` returns: the next response, a last frame, or None at the end.
 
         Args:
             idle: seconds without a byte after which a stream that can be resumed is taken for broken.
-            has_answer: whether the answer to a request ends the stream.
+            position: that of a stream which no answer ends, and which may go on after an event.
         """
-        self._response, self._go_on, self._idle, self._has_answer = response, go_on, idle, has_answer
-        self._may_repeat = has_answer
-        self.position = Position()
+        self._response, self._go_on, self._idle = response, go_on, idle
+        self._has_answer = self._may_repeat = position is None
+        self.position = position or Position()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
@@ -111,7 +121,6 @@ class EventStream(httpx2.AsyncByteStream):
                 if self._has_answer and self.position.is_answered:
                     return
             await self._response.aclose()
-            self.position.breaks += 1
             following = await self._go_on(self.position)
             if isinstance(following, bytes):
                 yield following
@@ -121,10 +130,9 @@ class EventStream(httpx2.AsyncByteStream):
 
     async def _events(self) -> AsyncIterator[httpx2.ServerSentEvent]:
         """Yield events until the connection ends or breaks."""
-        watched = httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Watched(self))
-        watched.request = self._response.request
+        source = httpx2.EventSource(cast("httpx2.Response", _Watched(self)), max_event_size=_MAX_EVENT)
         try:
-            async for event in httpx2.EventSource(watched, max_event_size=_MAX_EVENT):
+            async for event in source:
                 yield event
         except httpx2.SSEError:
             raise  # an event that is too long is so at each endpoint; the SDK answers for it
@@ -142,18 +150,28 @@ class EventStream(httpx2.AsyncByteStream):
                     return
             yield chunk
 
+    @property
+    def request(self) -> httpx2.Request:
+        """Return the request that is answered."""
+        return self._response.request
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self._response.aclose()
 
 
-class _Watched(httpx2.AsyncByteStream):
-    def __init__(self, stream: EventStream) -> None:
-        self._stream = stream
+class _Watched:
+    """What an event source reads of a response, whose silence is watched."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    headers: Final = {"content-type": "text/event-stream"}
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream, self.request = stream, stream.request
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        decoder = _new_decoder(errors="replace")
         async for chunk in self._stream.chunks():
-            yield chunk
+            yield decoder.decode(chunk)
 
 
 def is_stream(response: httpx2.Response) -> bool:

@@ -103,6 +103,14 @@ def test_an_unknown_choice_is_refused() -> None:
 def test_messages_hold_no_credentials() -> None:
     endpoint = Endpoints(["https://ann:secret@a/mcp?key=secret"]).current
     assert endpoint.name == "https://a/mcp"
+    assert "secret" not in repr(endpoint)
+
+
+@pytest.mark.parametrize("url", ["ftp://ann:secret@a/mcp", "http://ann:secret@a:port/mcp?key=secret", "a/?secret"])
+def test_the_refusal_of_a_url_holds_no_credentials(url: str) -> None:
+    with pytest.raises(ValueError, match="no URL") as caught:
+        Endpoints([url])
+    assert "secret" not in str(caught.value)
 
 
 def test_the_last_error_of_each_endpoint_is_known_until_it_answers(clock: Clock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,10 +14,12 @@ import pytest
 
 from mcp_transport.client import Client, EndpointsUnavailable
 from tests.client.endpoints import answering, hanging, refusing, self_signed
+from tests.client.scripted import Script, Taken, Write, json_answer
 from tests.client.servers import sdk, serving
 from tests.support.http.losing_proxy import Serving
 
 LIMITS: Any = {"deadline": 1.0, "attempt_timeout": 0.2}
+MANY = 150
 LONG = 30.0
 """Seconds that no request with a deadline of one second takes, on any machine."""
 
@@ -121,6 +124,34 @@ async def test_what_the_http_client_says_goes_with_each_request() -> None:
     assert b"cookie: lang=de" in head
 
 
+async def test_credentials_in_a_url_are_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    taken: list[bytes] = []
+    busy = answering("503 Service Unavailable", taken=taken)
+    async with serving(sdk) as good, busy as url:
+        with_password = url.replace("//", "//ann:p%40ss@")
+        async with Client([with_password, good.url], **LIMITS) as client:
+            assert "ss@" not in repr(client)
+    assert b"authorization: basic " + b64encode(b"ann:p@ss").lower() in taken[0].lower()
+    assert "p%40ss" not in caplog.text
+
+
+async def test_many_calls_at_once_need_not_wait_for_a_connection() -> None:
+    """The HTTP library's own pool has a hundred; a call that waits for one would look as if its endpoint hung."""
+    script, together = Script(), asyncio.Event()
+
+    async def answer(taken: Taken, write: Write) -> None:
+        if script.kinds().count("tools/call") == MANY:
+            together.set()
+        await together.wait()
+        await json_answer({"content": []})(taken, write)
+
+    script.answers = {"tools/call": [answer]}
+    async with script.serve() as url, Client(url, mode="legacy", deadline=LONG) as client:
+        results = await asyncio.gather(*(client.call_tool("act", {}) for _ in range(MANY)))
+    assert len(results) == MANY
+
+
 async def test_headers_without_an_http_client_go_with_each_request() -> None:
     taken: list[bytes] = []
     bad = answering("503 Service Unavailable", taken=taken)
@@ -134,8 +165,8 @@ def test_headers_beside_an_http_client_are_refused() -> None:
 
 
 @pytest.mark.parametrize("option", ["deadline", "attempt_timeout", "idle_timeout"])
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-def test_seconds_that_are_none_are_refused(option: str, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "30", None])
+def test_seconds_that_are_none_are_refused(option: str, seconds: object) -> None:
     options: Any = {option: seconds}
     with pytest.raises(ValueError, match=option):
         Client("http://a/mcp", **options)

@@ -1,0 +1,46 @@
+"""Calls to a server that keeps answers for idempotency keys: what a caller may believe of one that got none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
+from tests.client.scripted import Script, body, json_answer
+
+LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.5}
+KEEPS = {"tools": {}, "experimental": {"mcp_transport/idempotencyKey": {"keepSeconds": 300.0}}}
+HTML = "text/html"
+LOST = body("502 Bad Gateway", HTML, b"")
+STILL_RUNS = body("409 Conflict", "application/json", b"{}", "Retry-After: 1")
+
+
+@pytest.mark.parametrize("failure", [LOST, STILL_RUNS])
+async def test_a_call_that_may_have_run_is_not_said_to_be_safe_to_repeat(failure: Any) -> None:
+    """The caller's repetition has another key."""
+    script = Script({"tools/call": [failure]}, capabilities=KEEPS)
+    async with script.serve() as url, Client(url, **LIMITS) as client:
+        with pytest.raises(ResultUnknown, match="may have run") as caught:
+            await client.call_tool("act", {})
+        assert not caught.value.retryable
+    keys = {
+        line for taken in script.taken for line in taken.head.split(b"\r\n") if b"idempotency-key" in line.lower()
+    }
+    assert len(keys) == 1
+
+
+async def test_a_call_that_did_not_run_may_be_repeated() -> None:
+    script = Script({"tools/call": [body("503 Service Unavailable", HTML, b"")]}, capabilities=KEEPS)
+    async with script.serve() as url, Client(url, **LIMITS) as client:
+        with pytest.raises(EndpointsUnavailable) as caught:
+            await client.call_tool("act", {})
+        assert caught.value.retryable
+
+
+async def test_a_call_that_still_runs_under_wsgi_is_waited_for() -> None:
+    """There a repetition gets 409 while the first one runs, since WSGI has no streams to join."""
+    script = Script({"tools/call": [LOST, STILL_RUNS, json_answer({"content": []})]}, capabilities=KEEPS)
+    async with script.serve() as url, Client(url, **LIMITS | {"deadline": 20.0}) as client:
+        assert not (await client.call_tool("act", {})).is_error
+    assert script.kinds().count("tools/call") == 3
