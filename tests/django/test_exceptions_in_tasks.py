@@ -200,7 +200,9 @@ async def test_a_call_that_its_client_cancels_ends_alone_and_is_not_answered(
     node = await endpoint.node()
     await until(lambda: not node.running)
     if end in (goes_on_with_its_cancellation, returns_nevertheless):
-        assert not [record for record in caplog.records if record.exc_info]
+        # asyncio may still log tasks of other tests, which nobody waited for.
+        ours = [record for record in caplog.records if record.name.startswith("mcp_transport")]
+        assert not [record for record in ours if record.exc_info]
     assert SECRET not in caplog.text
     assert (await client.request("ping")).status == 200
 
