@@ -21,6 +21,7 @@
 #   make attack [ATTACK_ARGS="--short"]      send hostile requests to servers started for it, for half an hour
 #   make bench                               measure everything beside its peers: two hours on a quiet machine
 #   make bench-quick                         the same in one short round
+#   make bench-client                        compare the client with the SDK's own, in paired rounds
 #   make bench-paired OTHER=/path            compare this checkout with another one, round by round
 #   make screenshots                         take the documentation's pictures of the admin anew
 #   make dist                                build what a release publishes, into dist/
@@ -50,7 +51,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(I
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
 .PHONY: test-packaging lint security conformance conformance-cluster conformance-server soak failover attack bench bench-quick
-.PHONY: bench-paired screenshots dist requirements clean
+.PHONY: bench-client bench-paired screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -170,6 +171,9 @@ bench: $(INSTALLED) servers
 
 bench-quick: $(INSTALLED) servers
 	@$(BIN)/python -m tests.bench --quick
+
+bench-client: $(INSTALLED) servers
+	@$(BIN)/python -m tests.client.overhead
 
 bench-paired: $(INSTALLED) servers
 	@$(BIN)/python -m tests.bench.paired $(OTHER)

@@ -23,6 +23,7 @@ _LOGGERS: Final = (
     "mcp.server.runner",
     "mcp_transport.backends.redis.membership",
     "mcp_transport.call_context",
+    "mcp_transport.client.http",
     "mcp_transport.connections",
     "mcp_transport.consumers",
     "mcp_transport.engine.call",

@@ -88,3 +88,12 @@ async def serving(build: Build, port: int = 0) -> AsyncIterator[Served]:
     finally:
         server.should_exit = True
         await task
+
+
+PLAIN_SERVER = """
+import sys
+import uvicorn
+from tests.client.servers import sdk
+uvicorn.run(sdk([]), port=int(sys.argv[1]), log_level="warning")
+"""
+"""A program that serves the SDK's server on a port."""
