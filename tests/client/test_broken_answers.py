@@ -12,6 +12,8 @@ from mcp import MCPError
 from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
 from tests.client.scripted import STREAM, Answer, Script, Taken, Write, body, events, hold, json_answer, raw
 
+pytestmark = pytest.mark.slow  # they wait for deadlines
+
 LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.5}
 JSON = "application/json"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

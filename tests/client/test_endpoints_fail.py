@@ -46,6 +46,7 @@ async def test_the_next_endpoint_is_taken(kind: str, mode: str) -> None:
         assert good.runs == ["act"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_when_all_fail_one_exception_says_how_each_did(mode: str) -> None:
     async with AsyncExitStack() as stack:
@@ -72,6 +73,7 @@ async def test_a_wait_beyond_the_deadline_is_not_waited_for() -> None:
         assert time.monotonic() - begun < LONG
 
 
+@pytest.mark.slow
 async def test_a_wait_within_the_deadline_is_waited_for() -> None:
     taken: list[bytes] = []
     async with answering("503 Service Unavailable", "Retry-After: 1", taken=taken) as url:

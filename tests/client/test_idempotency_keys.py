@@ -9,6 +9,8 @@ import pytest
 from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
 from tests.client.scripted import Script, body, json_answer
 
+pytestmark = pytest.mark.slow  # they wait for deadlines
+
 LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.5}
 KEEPS = {"tools": {}, "experimental": {"mcp_transport/idempotencyKey": {"keepSeconds": 300.0}}}
 HTML = "text/html"

@@ -10,6 +10,8 @@ import pytest
 from mcp_transport.client import Client
 from tests.client.scripted import Answer, Script, Taken, Write, body, events, hold, json_answer
 
+pytestmark = pytest.mark.slow  # they wait for deadlines
+
 LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.2, "idle_timeout": 0.3}
 HTML = b"<html>"
 

@@ -11,7 +11,10 @@ from mcp_transport.client import Client, ResultUnknown
 from tests.client.servers import Build, Served, fast, sdk, serving
 from tests.support.http.losing_proxy import LosingProxy
 
-pytestmark = pytest.mark.blocks_loop("FastMCP imports a part of itself with its first request")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.blocks_loop("FastMCP imports a part of itself with its first request"),
+]
 
 LIMITS: Any = {"deadline": 20.0, "attempt_timeout": 5.0}
 
