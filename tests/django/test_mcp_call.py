@@ -421,6 +421,7 @@ def test_terminal_without_unicode_gets_what_it_can_show(url: str, bare: dict[str
 
 
 @pytest.mark.servers
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("question", [False, True])
 @pytest.mark.parametrize("era", ["url", "node"])
 def test_ctrl_c_cancels_the_call_at_the_server_and_ends_with_130(
@@ -441,7 +442,10 @@ def test_ctrl_c_cancels_the_call_at_the_server_and_ends_with_130(
         ) as process:
             typist.finish()
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=30)
+            try:
+                out, _ = process.communicate(timeout=30)
+            finally:
+                process.kill()
     assert (process.returncode, out) == (130, "")
     assert typist.shown.endswith("Interrupted.\n")
     assert "Traceback" not in typist.shown
