@@ -18,8 +18,6 @@ from mcp_transport.management.tool_text import plain
 
 __all__ = ["Terminal", "log_lines"]
 
-# The SDK logs tracebacks of its own.
-_LIBRARIES: Final = ("mcp",)
 _BAR: Final = 30
 _COLUMNS: Final = 80
 _LINE_BYTES: Final = 65_536
@@ -129,19 +127,18 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def log_lines(terminal: Terminal, verbosity: int) -> Iterator[None]:
-    """Show which endpoints fail, with a verbosity of 2; with less, hide what the libraries of a client log."""
-    shown, hidden = logging.getLogger("mcp_transport.client"), [logging.getLogger(name) for name in _LIBRARIES]
-    levels = {logger: logger.level for logger in (shown, *hidden)}
-    handler = _Lines(terminal)
-    if verbosity > 1:
-        shown.setLevel(logging.INFO)
-        shown.addHandler(handler)
-    else:
-        for logger in hidden:
-            logger.setLevel(logging.CRITICAL)
+    """Show which endpoints fail, with a verbosity of 2; what the SDK logs goes only where the project sends it."""
+    if not (sdk := logging.getLogger("mcp")).hasHandlers():
+        sdk.addHandler(logging.NullHandler())  # else Python writes it to the standard error, with tracebacks
+    shown, handler = logging.getLogger("mcp_transport.client"), _Lines(terminal)
+    if verbosity < 2:
+        yield
+        return
+    level = shown.level
+    shown.setLevel(logging.INFO)
+    shown.addHandler(handler)
     try:
         yield
     finally:
         shown.removeHandler(handler)
-        for logger, level in levels.items():
-            logger.setLevel(level)
+        shown.setLevel(level)

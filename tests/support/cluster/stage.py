@@ -177,8 +177,10 @@ class Stage:
             error.close()
             assert error.code == 503
             return False
-        except urllib.error.URLError as error:  # its port is closed
-            assert isinstance(error.reason, ConnectionRefusedError)
+        except urllib.error.URLError as error:  # its port is closed, or was so in the middle of this
+            assert isinstance(error.reason, ConnectionError)
+            return False
+        except ConnectionError:
             return False
         return True
 
