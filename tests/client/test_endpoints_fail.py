@@ -85,6 +85,7 @@ async def test_a_wait_within_the_deadline_is_waited_for() -> None:
         assert len(taken) <= 2, "it was asked again before the second had passed"
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_comes_back_is_found() -> None:
     """A client of one endpoint lives through its restart."""
     async with refusing() as url:
@@ -138,6 +139,7 @@ async def test_credentials_in_a_url_are_sent_and_not_logged(caplog: pytest.LogCa
     assert "p%40ss" not in caplog.text
 
 
+@pytest.mark.slow
 async def test_many_calls_at_once_need_not_wait_for_a_connection() -> None:
     """The HTTP library's own pool has a hundred; a call that waits for one would look as if its endpoint hung."""
     script, together = Script(), asyncio.Event()

@@ -88,6 +88,7 @@ async def test_each_method_of_the_client_is_there_with_its_docs() -> None:
     assert SyncClient.call_tool.__doc__ == Client.call_tool.__doc__
 
 
+@pytest.mark.slow
 async def test_a_script_needs_no_settings(served: Served) -> None:
     script = (
         "from mcp_transport.client import Client\n"

@@ -222,6 +222,7 @@ def test_addresses_that_must_be_visited_first_are_shown() -> None:
     assert status == 3
 
 
+@pytest.mark.slow
 def test_endpoints_that_are_down_end_with_4_and_the_error_of_each() -> None:
     urls = [f"http://{LOOPBACK}:{free_port()}/mcp" for _ in range(2)]
     _, err, status = run(",".join(urls), "add", "a=1", "--deadline=0.5")
@@ -229,12 +230,14 @@ def test_endpoints_that_are_down_end_with_4_and_the_error_of_each() -> None:
     assert all(f"{url}: ConnectError" in err for url in urls), err
 
 
+@pytest.mark.slow
 def test_call_that_takes_too_long_is_cancelled_and_ends_with_5(url: str, tmp_path: Path) -> None:
     _, err, status = run(url, "wait", f"folder={tmp_path}", "--timeout=1")
     assert (status, err) == (5, "No result within 1 s: the call was cancelled, and may have run.\n")
     assert wait_for(tmp_path / "cancelled")
 
 
+@pytest.mark.slow
 def test_answer_that_is_lost_ends_with_5_and_advice() -> None:
     with ScriptedEndpoint({"tools/call": [b""]}) as server:
         _, err, status = run(server.url, "sell")
@@ -242,6 +245,7 @@ def test_answer_that_is_lost_ends_with_5_and_advice() -> None:
         assert server.calls == 1
 
 
+@pytest.mark.slow
 def test_answer_that_is_torn_ends_with_5() -> None:
     torn = answer("200 OK", "content-type: application/json", "content-length: 999", body="{")
     with ScriptedEndpoint({"tools/call": [torn]}) as server:
@@ -249,6 +253,7 @@ def test_answer_that_is_torn_ends_with_5() -> None:
         assert server.calls == 1
 
 
+@pytest.mark.slow
 def test_lost_call_that_is_safe_to_repeat_is_repeated() -> None:
     usual = stream({"jsonrpc": "2.0", "id": "ID", "result": {"content": [{"type": "text", "text": "again"}]}})
     with ScriptedEndpoint({"tools/call": [b"", usual.replace(b'"ID"', b"ID")]}) as server:

@@ -91,6 +91,7 @@ def test_example_with_certificates_trusts_them(tmp_path: Path) -> None:
         assert (server.calls, server.headers[-1]["authorization"]) == (1, "Bearer of-this-project")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -228,6 +229,7 @@ async def test_rows_of_endpoints_that_are_down(tool: str, column: int, tmp_path:
             assert cell("All endpoints are down", column).startswith(await outcome(client, tool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tool", "column"), TOOLS)
 async def test_row_of_the_budget(tool: str, column: int) -> None:
     failure = answer("503 No") if tool == "sell" else b""
