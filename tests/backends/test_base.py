@@ -34,5 +34,6 @@ async def test_a_backend_that_cannot_list_says_what_to_do() -> None:
     silent = Silent()  # type: ignore[abstract]
     with pytest.raises(NotImplementedError, match="Silent cannot list sessions"):
         await silent.sessions()
+    assert not silent.keeps_answers
     assert await silent.claim("K", "s", "n1", "n2") is None
     assert [*await silent.streams("K"), *await silent.history("K"), *await silent.nodes()] == []

@@ -104,6 +104,7 @@ def test_the_error_of_a_call_that_was_not_served_says_whether_to_send_it_again(s
     assert ("it is safe to send it again" in lost["message"]) is safe
     assert errors.given_up_call(3)["data"] == {"retryable": False}
     assert errors.given_up_call(3)["message"].startswith("3 servers")
+    assert errors.lost_answer()["data"] == {"retryable": False}
     assert errors.cancelled_call("its client") == {
         "code": errors.REQUEST_CANCELLED,
         "message": "the request was cancelled by its client",
