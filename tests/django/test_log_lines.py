@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from mcp_transport import logs, prompt, resource, tool
 from tests.django.declared import ERAS, response
 from tests.support.calls import call, error_of, opened
+from tests.support.client import until
 from tests.support.project import Serve
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -33,6 +34,7 @@ async def test_a_notification_writes_one_line_without_control_characters(
     client = await opened(serve())
     assert (await client.notify(FORGED)).status == 202
     assert (await client.request("ping")).status == 200
+    await until(lambda: lines_with(caplog, "forged"))  # a notification is answered before it is handled
     [line] = lines_with(caplog, "forged")
     assert line == r"no handler for notification notifications/x\r\n2026-01-01 ERROR forged \x1b[31m\u2028"
 
