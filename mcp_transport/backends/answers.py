@@ -76,7 +76,7 @@ class Entered:
     running: tuple[Flight, ...] = ()
     cancelled: frozenset[RequestId] = frozenset()
     """Ids whose cancellation came before their request."""
-    kept: bytes | None = None
+    ended_digest: bytes | None = None
     """Where the stream of an idempotency key has ended and is kept: the digest of its request, b"" if not known."""
 
 

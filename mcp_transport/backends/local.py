@@ -106,10 +106,10 @@ class LocalBackend(Backend):
         # From here to the end nothing waits: of two requests with one id, one comes first.
         local, now = self._here(key), self._now()
         local.drop_old(now, self._policy.stream_keep, CANCEL_KEEP)
-        kept = local.kept(flights[0].stream) if flights else None
-        if kept is not None:
-            return Entered(session, kept=kept)
-        running = tuple(known for flight in flights if (known := local.known(flight)) is not None)
+        digest = local.ended_digest(flights[0].stream) if flights else None
+        if digest is not None:
+            return Entered(session, ended_digest=digest)
+        running = tuple(found for flight in flights if (found := local.running(flight)) is not None)
         cancelled = frozenset(flight.request_id for flight in flights if flight.request_id in local.cancels)
         for flight in flights if not running else ():
             local.cancels.pop(flight.request_id, None)

@@ -108,12 +108,12 @@ class LocalSession:
         recent = takewhile(lambda entry: entry.when >= after, ended)
         return any(entry.request_id == request_id for entry in recent)
 
-    def known(self, flight: Flight) -> Flight | None:
+    def running(self, flight: Flight) -> Flight | None:
         """Return the flight that has the same idempotency key or, without such a one, the same id."""
         keyed = (item for item in self.flights.values() if is_keyed(flight.stream) and item.stream == flight.stream)
         return next(keyed, self.flights.get(flight.request_id))
 
-    def kept(self, stream: str) -> bytes | None:
+    def ended_digest(self, stream: str) -> bytes | None:
         """Return the digest of the request of an idempotency key whose stream has ended."""
         log = self.logs.get(stream) if is_keyed(stream) else None
         return log.digest if log is not None and log.done_at is not None else None

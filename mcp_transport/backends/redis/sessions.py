@@ -106,7 +106,7 @@ class RedisSessions(RedisFinding):
         record, running, cancelled, kept = found
         session = codec.decode_session(key, record)
         if kept:
-            return Entered(self._seen(session, node), kept=codec.decode_digest(*kept))
+            return Entered(self._seen(session, node), ended_digest=codec.decode_digest(*kept))
         known = tuple(codec.decode_flight(*item) for item in codec.pairs(running))
         if flights and not running and (member := self._members.get(node)) is not None:
             member.streams.update((key, item.stream) for item in flights)

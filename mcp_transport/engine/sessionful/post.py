@@ -14,7 +14,7 @@ from mcp_transport.engine.reply import accepted, refusals
 from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.sessionful.answering import Answering
 from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_notification, take_reply
-from mcp_transport.engine.sessionful.repetition import answer_running, kept_answer
+from mcp_transport.engine.sessionful.repetition import answer_running, replayed_answer
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
@@ -61,7 +61,7 @@ async def post(
             if entered is None:
                 raise session_not_found()
             visit = Visit(node, request, principal, entered.session, session_id)
-            is_new = not entered.running and entered.kept is None
+            is_new = not entered.running and entered.ended_digest is None
             faults = await _take_what_needs_no_answer(visit, work, early) if is_new else []
             if is_new and any(flight.body for flight in flights):
                 await node.backend.watch(node.id, key, stream)
@@ -104,8 +104,8 @@ async def _repeated(
 ) -> Reply | StreamReply | None:
     """Answer what was sent before; None if that is over and left nothing."""
     (*_, last) = flights
-    if entered.kept is not None:
-        return await kept_answer(visit, last.stream, last.digest, entered.kept, last.request_id)
+    if entered.ended_digest is not None:
+        return await replayed_answer(visit, last.stream, last.digest, entered.ended_digest, last.request_id)
     return await answer_running(visit, last.stream, last.digest, entered.running, cleared=cleared)
 
 
@@ -160,14 +160,14 @@ async def _give_up(node: Node, key: str, stream: str, flights: Sequence[Flight])
     ids = [flight.request_id for flight in flights]
     if ids:
         await node.backend.settled()  # they may be under way to the books
-        if is_keyed(stream) and not await node.insist(lambda: _is_given_up(node, key, stream)):
+        if is_keyed(stream) and not await node.insist(lambda: _is_orphaned(node, key, stream)):
             return
         endings = dict.fromkeys(ids, Ending.CANCELLED)
         await node.insist(lambda: node.backend.leave(key, endings, stream=stream))
         await node.insist(lambda: _end_joined(node, key, stream, flights))
 
 
-async def _is_given_up(node: Node, key: str, stream: str) -> bool:
+async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
     """Tell whether the books have a request with an idempotency key that this node does not run.
 
     Another POST with the same key may run it.

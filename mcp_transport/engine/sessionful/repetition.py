@@ -19,7 +19,7 @@ from mcp_transport.protocol.inbox import Joined
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.session import Flight
 
-__all__ = ["answer_running", "kept_answer"]
+__all__ = ["answer_running", "replayed_answer"]
 
 
 async def answer_running(
@@ -61,7 +61,7 @@ async def _join(visit: Visit, first: Flight) -> StreamReply | None:
         return None
 
 
-async def kept_answer(
+async def replayed_answer(
     visit: Visit, stream: str, digest: bytes, kept: bytes, request_id: RequestId
 ) -> Reply | StreamReply | None:
     """Answer with what a request has left that had the same idempotency key; None where that has just expired.
