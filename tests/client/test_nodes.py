@@ -38,23 +38,23 @@ async def test_its_node_is_killed_in_the_middle_of_a_call(stage: Stage, tenth: i
     assert not killed.faults()
 
 
-async def test_an_answer_that_was_lost_is_got_again_without_a_second_run(stage: Stage) -> None:
-    """The call says nothing before its answer, which is plain JSON then."""
-    for name, pause in (("lost at once", 0.0), ("lost later", 1.0)):
-        stage.open(name)
-        proxy = LosingProxy(stage.nodes[0].port, losses=1)
-        async with proxy.serve() as url, Client([url, *urls(stage)[1:]]) as client:
-            result = await client.call_tool("silent", {"name": name})
-            assert getattr(result.content[0], "text", "") == f"done on {stage.nodes[0].pid}"
-        assert stage.pids(name) == [stage.nodes[0].pid], pause
+@pytest.mark.parametrize(("tool", "words"), [("silent", "done"), ("count", "counted to 3")], ids=["JSON", "a stream"])
+async def test_an_answer_that_was_lost_is_got_again_without_a_second_run(stage: Stage, tool: str, words: str) -> None:
+    name, pid = f"lost-{tool}", stage.nodes[0].pid
+    stage.open(name)
+    proxy = LosingProxy(stage.nodes[0].port, losses=1)
+    async with proxy.serve() as url, Client([url, *urls(stage)[1:]]) as client:
+        result = await client.call_tool(tool, {"name": name})
+        assert getattr(result.content[0], "text", "") == f"{words} on {pid}"
+    assert (stage.pids(name), proxy.losses) == ([pid], 0)
 
 
 async def test_a_call_whose_connection_is_lost_while_it_runs_is_joined(stage: Stage) -> None:
-    proxy = LosingProxy(stage.nodes[0].port, losses=1)
-    async with proxy.serve() as url, Client([url, *urls(stage)[1:]], attempt_timeout=0.3) as client:
+    """The client waits no longer for the first node, and sends the call to the second one, where it is joined."""
+    first, second = LosingProxy(stage.nodes[0].port, losses=1), LosingProxy(stage.nodes[1].port, losses=0)
+    async with first.serve() as here, second.serve() as there, Client([here, there], attempt_timeout=0.3) as client:
         call = asyncio.ensure_future(client.call_tool("silent", {"name": "joined"}))
-        await until(lambda: len(stage.pids("joined")) == 1, "it runs")
-        await asyncio.sleep(0.5)
+        await until(lambda: any(b'"tools/call"' in request for request in second.requests), "it is sent again")
         stage.open("joined")
         result = await call
         assert getattr(result.content[0], "text", "") == f"done on {stage.nodes[0].pid}"
