@@ -72,9 +72,9 @@ async def attempt(
             raise await _refused(response)
         return response if is_stream(response) else await _read(response)
     except _NOT_SENT as error:
-        raise AttemptFailed(_words(error), may_have_run=False, is_sent=False) from error
+        raise AttemptFailed(_described(error), may_have_run=False, is_sent=False) from error
     except httpx2.RequestError as error:
-        raise AttemptFailed(_words(error), may_have_run=True) from error
+        raise AttemptFailed(_described(error), may_have_run=True) from error
 
 
 async def _within(
@@ -138,5 +138,5 @@ def _seconds(retry_after: str) -> float:
     return float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else 0.0
 
 
-def _words(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")

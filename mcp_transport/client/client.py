@@ -27,7 +27,7 @@ from mcp_transport.client.dispatcher import NamedErrors
 from mcp_transport.client.endpoints import Choice, Endpoints
 from mcp_transport.client.errors import sole_error
 from mcp_transport.client.http import FailoverHTTP
-from mcp_transport.client.sessions import SavedSession, SessionState, keeps_answers
+from mcp_transport.client.sessions import SavedSession, SessionState, keep_seconds
 
 if TYPE_CHECKING:
     from mcp_transport.client.sync import SyncClient
@@ -107,7 +107,7 @@ class Client(mcp.client.Client):
         self._limits = Limits(deadline, attempt_timeout, idle_timeout)
         self._user_http, self._headers, self._auth = http_client, headers, auth
         self._saved, self._state = session, SessionState(session)
-        self._told_session_lost = on_session_lost
+        self._on_session_lost = on_session_lost
         self._idempotent: dict[str, bool] = {}
         self._asking = asyncio.Lock()
         self._delivery: Delivery | None = None
@@ -142,7 +142,7 @@ class Client(mcp.client.Client):
         except BaseExceptionGroup as group:
             raise sole_error(group) from group.__cause__
         if self._delivery is not None:
-            self._delivery.keeps_answers = keeps_answers(self._result())
+            self._delivery.keep_seconds = keep_seconds(self._result())
         return self
 
     async def __aexit__(
@@ -161,7 +161,7 @@ class Client(mcp.client.Client):
         return result.model_dump(by_alias=True, mode="json", exclude_none=True) if result is not None else {}
 
     async def _session_lost(self) -> None:
-        if self._told_session_lost is not None and inspect.isawaitable(told := self._told_session_lost()):
+        if self._on_session_lost is not None and inspect.isawaitable(told := self._on_session_lost()):
             await told
 
     async def _is_idempotent(self, tool: str) -> bool:

@@ -21,7 +21,7 @@ from mcp_transport.client.errors import ClientError, EndpointsUnavailable, Resul
 from mcp_transport.client.messages import Outgoing
 from mcp_transport.client.sessions import SessionState
 
-__all__ = ["Delivery", "Limits", "given_up"]
+__all__ = ["Delivery", "Limits", "final_error"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class _AllFailed(Exception):
         """Seconds that the endpoints asked for, or none."""
 
 
-class _GivenUp(Exception):
+class _Exhausted(Exception):
     """There is no time, or no retry, left."""
 
 
@@ -77,25 +77,30 @@ class Delivery:
         self._http, self._endpoints, self._session, self.limits = http, endpoints, session, limits
         self._is_idempotent = is_idempotent
         self._budget = RetryBudget(filled=time.monotonic())
-        self.keeps_answers = False
-        """Does the server keep answers for idempotency keys?"""
+        self.keep_seconds = 0.0
+        """How long the server keeps answers for idempotency keys."""
 
     async def may_repeat(self, outgoing: Outgoing) -> bool:
-        """Tell whether a request that may have run can be sent again."""
-        if outgoing.is_repeatable or outgoing.verb != "POST" or _KEY in outgoing.headers:
+        """Tell whether a request that may have run can be sent again, in its session."""
+        is_kept = _KEY in outgoing.headers and time.monotonic() < outgoing.not_ended_at + self.keep_seconds
+        return is_kept or await self.may_run_twice(outgoing)
+
+    async def may_run_twice(self, outgoing: Outgoing) -> bool:
+        """Tell whether a second run of a request does no harm."""
+        if outgoing.is_repeatable or outgoing.verb != "POST":
             return True
         if outgoing.tool and not outgoing.is_idempotent:
             outgoing.is_idempotent = await self._is_idempotent(outgoing.tool)
         return outgoing.is_idempotent
 
     async def send(self, outgoing: Outgoing) -> httpx2.Response:
-        """Return the first answer of an endpoint; its body is not read.
+        """Return the first answer of an endpoint; its body is read if it is no stream.
 
         Raises:
             EndpointsUnavailable: none answered within the deadline, or the retry budget is spent.
             ResultUnknown: the answer was lost, and the request may not be repeated.
         """
-        if self.keeps_answers and outgoing.tool and outgoing.verb == "POST":
+        if self.keep_seconds and outgoing.tool and outgoing.verb == "POST":
             outgoing.headers.setdefault(_KEY, f'"{secrets.token_hex(16)}"')
         failures: dict[str, str] = {}
         seconds = self._seconds(outgoing)
@@ -104,9 +109,9 @@ class Delivery:
                 return await self._rounds(outgoing, failures, time.monotonic() + seconds)
         except TimeoutError:
             problem = f"no endpoint answered within {seconds:g} s"
-        except _GivenUp as error:
+        except _Exhausted as error:
             problem = str(error)
-        raise given_up(outgoing, problem, self._endpoints.errors() | failures)
+        raise final_error(outgoing, problem, self._endpoints.errors() | failures)
 
     def _seconds(self, outgoing: Outgoing) -> float:
         if outgoing.is_listening:
@@ -130,11 +135,12 @@ class Delivery:
     async def _round(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
         """Try each endpoint that is not known to be down; to try one again is a retry, and costs of the budget."""
         if outgoing.is_cancelled:
-            raise _GivenUp("the request was cancelled")
+            raise _Exhausted("the request was cancelled")
         asked_to_wait = 0.0
         for endpoint in self._endpoints.available(self.limits.attempt_timeout):
+            await self._refuse_second_run(outgoing, failures)
             if endpoint.name in failures and not self._budget.take(time.monotonic()):
-                raise _GivenUp("too many requests of this client had to be repeated")
+                raise _Exhausted("too many requests of this client had to be repeated")
             try:
                 return await self._attempt(endpoint, outgoing, failures)
             except AttemptFailed as failure:
@@ -142,19 +148,25 @@ class Delivery:
                 asked_to_wait = max(asked_to_wait, failure.retry_after)
                 if outgoing.is_listening and failure.is_sent:
                     raise _AllFailed(asked_to_wait) from failure  # the others may not know the session
-                if failure.may_have_run and not await self.may_repeat(outgoing):
-                    lost = "the answer was lost, and the request may have run"
-                    raise ResultUnknown(lost, retryable=False, endpoints=failures) from failure
+        await self._refuse_second_run(outgoing, failures)
         wait = self._endpoints.wait() if asked_to_wait else 0.0
         if wait > until - time.monotonic():
-            raise _GivenUp(
+            raise _Exhausted(
                 f"no endpoint takes requests before {wait:.0f} s have passed, which is beyond the deadline"
             )
         raise _AllFailed(wait)
 
+    async def _refuse_second_run(self, outgoing: Outgoing, failures: Mapping[str, str]) -> None:
+        """Give a request up that may have run, and must not run again. Raises: ResultUnknown."""
+        if outgoing.may_have_run and not await self.may_repeat(outgoing):
+            lost = "the answer was lost, and the request may have run"
+            raise ResultUnknown(lost, retryable=False, endpoints=failures)
+
     async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing, failures: dict[str, str]) -> httpx2.Response:
         begun = time.monotonic()
         failures.setdefault(endpoint.name, "no answer")  # in case that the deadline ends this attempt
+        if not outgoing.may_have_run:
+            outgoing.not_ended_at = begun
         had_run, outgoing.may_have_run = outgoing.may_have_run, True
         session_id = "" if outgoing.method == "initialize" and outgoing.verb == "POST" else self._session.id
         seconds = self.limits.idle_timeout if outgoing.is_listening else self.limits.attempt_timeout
@@ -174,7 +186,7 @@ class Delivery:
         return response
 
 
-def given_up(outgoing: Outgoing, problem: str, endpoints: Mapping[str, str] = MappingProxyType({})) -> ClientError:
+def final_error(outgoing: Outgoing, problem: str, endpoints: Mapping[str, str] = MappingProxyType({})) -> ClientError:
     """Return what a request ends with that got no answer; a caller's repetition has another idempotency key."""
     if outgoing.may_have_run and not (outgoing.is_repeatable or outgoing.is_idempotent):
         return ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=endpoints)

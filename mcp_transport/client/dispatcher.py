@@ -11,7 +11,7 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from mcp_transport.client.errors import named_error
-from mcp_transport.client.sessions import keeps_answers
+from mcp_transport.client.sessions import keep_seconds
 
 __all__ = ["NamedErrors"]
 
@@ -43,4 +43,4 @@ class NamedErrors(JSONRPCDispatcher):
 
 def _of_sessions(result: dict[str, Any]) -> dict[str, Any]:
     """Leave only revisions with sessions, if the server keeps answers in them: the SDK begins a session then."""
-    return {**result, "supportedVersions": list(HANDSHAKE_PROTOCOL_VERSIONS)} if keeps_answers(result) else result
+    return {**result, "supportedVersions": list(HANDSHAKE_PROTOCOL_VERSIONS)} if keep_seconds(result) else result

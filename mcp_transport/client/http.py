@@ -14,10 +14,10 @@ import orjson
 from mcp_types import INTERNAL_ERROR
 
 from mcp_transport.client.circuit import wait_after
-from mcp_transport.client.delivery import Delivery, given_up
+from mcp_transport.client.delivery import Delivery, final_error
 from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown, error_of
 from mcp_transport.client.messages import Outgoing, SDKRequest
-from mcp_transport.client.sessions import SessionState, answer_in, keeps_answers, read_result
+from mcp_transport.client.sessions import SessionState, answer_in, keep_seconds, read_result
 from mcp_transport.client.streams import EventStream, Position, is_stream
 
 __all__ = ["FailoverHTTP"]
@@ -113,7 +113,7 @@ class FailoverHTTP(httpx2.AsyncClient):
         telling = await self._renew(session_id)
         if telling is not None and outgoing.request_id is not None:  # the callback may send what follows this
             await asyncio.wait({telling})
-        if outgoing.may_have_run and not await self._delivery.may_repeat(outgoing):
+        if outgoing.may_have_run and not await self._delivery.may_run_twice(outgoing):  # a key is of one session
             raise ResultUnknown("the session was lost with the answer, and the request may have run", retryable=False)
         return await self._delivery.send(outgoing)
 
@@ -135,7 +135,7 @@ class FailoverHTTP(httpx2.AsyncClient):
             if result is None:
                 raise EndpointsUnavailable("the session is lost, and the server begins no new one", retryable=True)
             self._session.note(first, response)
-            self._delivery.keeps_answers = keeps_answers(result)
+            self._delivery.keep_seconds = keep_seconds(result)
             await self._delivery.send(second)
             logger.warning("the server lost the session: a new one was begun, without what the old one held")
             if self._telling is not None:
@@ -155,6 +155,7 @@ class FailoverHTTP(httpx2.AsyncClient):
 
     async def _rest(self, outgoing: Outgoing, position: Position) -> httpx2.Response | bytes | None:
         """Return the rest of the stream of a request whose connection broke."""
+        outgoing.may_have_run, outgoing.not_ended_at = True, position.heard_at
         await position.pause()
         if outgoing.is_cancelled:
             return None
@@ -178,12 +179,12 @@ class FailoverHTTP(httpx2.AsyncClient):
     async def _repeat(self, outgoing: Outgoing, position: Position) -> httpx2.Response:
         """Send a request again whose stream cannot be resumed, or whose node died. Raises: ClientError."""
         if position.is_lost:
-            outgoing.headers.pop("idempotency-key", None)  # the server keeps the loss as its answer
+            outgoing.is_idempotent = True  # the server says that it is safe to send again
+            outgoing.headers.pop("idempotency-key", None)  # it keeps the loss as its answer
         elif not await self._delivery.may_repeat(outgoing):
             raise ResultUnknown("the stream broke, and the request may have run", retryable=False)
         elif position.paused > self._delivery.limits.deadline:
-            outgoing.may_have_run = True
-            raise given_up(outgoing, f"the stream broke {position.breaks} times, and brought no answer")
+            raise final_error(outgoing, f"the stream broke {position.breaks} times, and brought no answer")
         return await self._in_session(outgoing)
 
     async def _listen(self, outgoing: Outgoing) -> httpx2.Response:

@@ -34,6 +34,8 @@ class Outgoing:
     """What a POST carries."""
     may_have_run: bool = False
     """Was it sent, and its answer lost?"""
+    not_ended_at: float = 0.0
+    """A time of the monotonic clock at which it had not ended yet, as far as this client can tell."""
     is_idempotent: bool = False
     """Does the server say so of the tool that it calls?"""
     is_cancelled: bool = False

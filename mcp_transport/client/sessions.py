@@ -15,7 +15,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from mcp_transport.client.messages import Outgoing
 from mcp_transport.client.streams import Position, is_stream
 
-__all__ = ["SavedSession", "SessionState", "keeps_answers", "read_result"]
+__all__ = ["SavedSession", "SessionState", "keep_seconds", "read_result"]
 
 # What the SDK's transport takes for the id of the session; requests carry the real one.
 _HIDDEN: Final = "hidden"
@@ -65,11 +65,15 @@ class SavedSession:
         result_type.model_validate(self.result, by_name=False)
 
 
-def keeps_answers(result: Mapping[str, Any]) -> bool:
-    """Tell by the answer to `initialize` or `server/discover` whether a server keeps answers for idempotency keys."""
-    capabilities = result.get("capabilities")
-    experimental = capabilities.get("experimental") if isinstance(capabilities, Mapping) else None
-    return isinstance(experimental, Mapping) and "mcp_transport/idempotencyKey" in experimental
+def keep_seconds(result: Mapping[str, Any]) -> float:
+    """Return how long a server keeps answers for idempotency keys; 0 if it keeps none, or does not say.
+
+    `result` is its answer to `initialize` or `server/discover`.
+    """
+    found: Any = result
+    for member in ("capabilities", "experimental", "mcp_transport/idempotencyKey", "keepSeconds"):
+        found = found.get(member) if isinstance(found, Mapping) else None
+    return float(found) if isinstance(found, int | float) and found > 0 else 0.0
 
 
 def answer_in(content: bytes | str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, cast
 
@@ -33,6 +34,8 @@ class Position:
         self.last_event_id = last_event_id
         self.retry = 0.0
         """Seconds that the server wants a client to wait before it comes back."""
+        self.heard_at = time.monotonic()
+        """When the last byte came."""
         self.is_answered = False
         self.is_lost = False
         """Has the node died that ran the request, which is safe to send again?"""
@@ -148,6 +151,7 @@ class EventStream(httpx2.AsyncByteStream):
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
                     return
+            self.position.heard_at = time.monotonic()
             yield chunk
 
     @property

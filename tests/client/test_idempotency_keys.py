@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
-from tests.client.scripted import Script, body, json_answer
+from tests.client.scripted import Answer, Script, body, events, json_answer
 
 pytestmark = pytest.mark.slow  # they wait for deadlines
 
@@ -46,3 +46,41 @@ async def test_a_call_that_still_runs_under_wsgi_is_waited_for() -> None:
     async with script.serve() as url, Client(url, **LIMITS | {"deadline": 20.0}) as client:
         assert not (await client.call_tool("act", {})).is_error
     assert script.kinds().count("tools/call") == 3
+
+
+# -- what a key does not reach ---------------------------------------------------------------------------
+
+NO_SESSION = body("404 Not Found", HTML, b"")
+BEGUN = events(
+    b'id: s-1\ndata: {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info"}}\n\n'
+)
+DONE = json_answer({"content": []})
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"tools/call": [LOST, NO_SESSION, DONE]},
+        {"tools/call": [BEGUN, NO_SESSION, DONE], "GET": [body("405 No", HTML, b""), NO_SESSION]},
+    ],
+    ids=["the answer is lost", "the stream breaks"],
+)
+async def test_a_call_that_may_have_run_in_a_lost_session_does_not_run_in_the_next_one(
+    answers: dict[str, list[Answer]],
+) -> None:
+    """A key belongs to one session (docs/reference/http.md)."""
+    script = Script(answers, capabilities=KEEPS)
+    async with script.serve() as url, Client(url, **LIMITS) as client:
+        with pytest.raises(ResultUnknown, match="session"):
+            await client.call_tool("act", {})
+    assert (script.kinds().count("tools/call"), script.kinds().count("initialize")) == (2, 2)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0, None, "long", -1])
+async def test_a_call_is_not_repeated_when_its_answer_may_be_kept_no_longer(seconds: Any) -> None:
+    keeps = {"tools": {}, "experimental": {"mcp_transport/idempotencyKey": {"keepSeconds": seconds}}}
+    script = Script({"tools/call": [LOST, body("503 Busy", HTML, b"", "Retry-After: 1"), DONE]}, capabilities=keeps)
+    async with script.serve() as url, Client(url, **LIMITS | {"deadline": 20.0}) as client:
+        with pytest.raises(ResultUnknown, match="may have run"):
+            await client.call_tool("act", {})
+    assert script.kinds().count("tools/call") <= 2, "the third would have run it again"

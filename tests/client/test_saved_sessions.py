@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import ListRootsResult
 
 from mcp_transport.client import Client, ClientError, EndpointsUnavailable, SavedSession
-from mcp_transport.client.sessions import keeps_answers
+from mcp_transport.client.sessions import keep_seconds
 from tests.client.scripted import WELCOME, Script, Taken, Write, body, events, hold, json_answer
 from tests.client.servers import sdk, serving
 
@@ -122,17 +122,17 @@ def test_members_of_another_release_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "keeps"),
+    ("result", "seconds"),
     [
-        ({}, False),
-        ({"capabilities": None}, False),
-        ({"capabilities": {"experimental": []}}, False),
-        ({"capabilities": {"experimental": {"other": {}}}}, False),
-        ({"capabilities": {"experimental": {"mcp_transport/idempotencyKey": {"keepSeconds": 300}}}}, True),
+        ({}, 0),
+        ({"capabilities": None}, 0),
+        ({"capabilities": {"experimental": []}}, 0),
+        ({"capabilities": {"experimental": {"other": {}}}}, 0),
+        ({"capabilities": {"experimental": {"mcp_transport/idempotencyKey": {"keepSeconds": 300}}}}, 300),
     ],
 )
-def test_a_server_says_that_it_keeps_answers(result: dict[str, Any], keeps: bool) -> None:
-    assert keeps_answers(result) is keeps
+def test_a_server_says_how_long_it_keeps_answers(result: dict[str, Any], seconds: float) -> None:
+    assert keep_seconds(result) == seconds
 
 
 def test_an_unconnected_client_has_no_session_to_save() -> None:

@@ -130,7 +130,7 @@ REFUSED = document(error={"code": -32000, "message": "no"})
 KEEPS = document(
     result={
         "protocolVersion": "2025-11-25",
-        "capabilities": {"tools": {}, "experimental": {"mcp_transport/idempotencyKey": {}}},
+        "capabilities": {"tools": {}, "experimental": {"mcp_transport/idempotencyKey": {"keepSeconds": 300.0}}},
         "serverInfo": {"name": "scripted", "version": "1"},
     }
 )
@@ -249,6 +249,15 @@ async def test_row_of_the_lost_session(tool: str, column: int) -> None:
     assert told == ["lost"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("tool", "column"), TOOLS)
+async def test_row_of_the_session_that_is_lost_with_the_answer(tool: str, column: int) -> None:
+    with ScriptedEndpoint(called(b"", answer("404 Not Found"), document(**DONE), initialize=[KEEPS])) as server:
+        async with client_of(server) as client:
+            assert cell("The answer is lost, then the session", column).startswith(await outcome(client, tool))
+    assert server.calls == (2 if tool == "sell" else 3)
+
+
 @pytest.mark.parametrize(("tool", "column"), TOOLS)
 async def test_row_of_an_answer_that_is_lost_within_its_body(tool: str, column: int) -> None:
     torn = answer("200 OK", JSON, "content-length: 999", body=message(**DONE))
@@ -311,6 +320,7 @@ def test_every_row_of_the_table_has_a_case() -> None:
         "All endpoints are down",
         "The budget",
         "The session is lost",
+        "The answer is lost, then the session",
     )
     tested = (*(row for row, *_ in ENDPOINTS), *elsewhere, "The node dies")
     assert not [row for row in ROWS if not row.startswith(tested)]
