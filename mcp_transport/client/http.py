@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import httpx2
 import orjson
-from mcp_types import INTERNAL_ERROR
+from mcp_types import INTERNAL_ERROR, METHOD_NOT_FOUND
 
 from mcp_transport.client.circuit import wait_after
 from mcp_transport.client.delivery import Delivery, final_error
@@ -89,7 +89,7 @@ class FailoverHTTP(httpx2.AsyncClient):
             return _failure(outgoing, error)
         self._session.note(outgoing, response)
         if outgoing.request_id is None or not response.is_success or not is_stream(response):
-            return _readable(outgoing, response)
+            return response if response.status_code == 404 and self._session.id else _readable(outgoing, response)
         return self._stream(response, lambda position: self._rest(outgoing, position))
 
     def _stream(
@@ -241,15 +241,12 @@ def _body(outgoing: Outgoing, error: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readable(outgoing: Outgoing, response: httpx2.Response) -> httpx2.Response:
-    """Name the status of a refusal, for which the SDK has one text: "Server returned an error response".
-
-    404 means to it that there is no such method.
-    """
-    is_json = response.headers.get("content-type", "").lower().startswith("application/json")
-    if outgoing.request_id is None or response.status_code < 400 or response.status_code == 404 or is_json:
+    """Name the status of a refusal, for which the SDK has one text: "Server returned an error response"."""
+    if outgoing.request_id is None or response.status_code < 400 or answer_in(response.content) is not None:
         return response
     text = f"the server answered HTTP {response.status_code} {response.reason_phrase}".strip()
-    return httpx2.Response(response.status_code, json=_body(outgoing, {"code": INTERNAL_ERROR, "message": text}))
+    code = METHOD_NOT_FOUND if response.status_code == 404 else INTERNAL_ERROR  # as the SDK reads the statuses
+    return httpx2.Response(response.status_code, json=_body(outgoing, {"code": code, "message": text}))
 
 
 def _frame(outgoing: Outgoing, error: dict[str, Any]) -> bytes:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import httpx2
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
@@ -25,8 +24,8 @@ from mcp_transport.management.tool_text import result_lines, tool_lines
 __all__ = ["Command"]
 
 _TOKEN: Final = "MCP_CALL_TOKEN"  # noqa: S105 (the name of the variable)
-# The SDK's own for Streamable HTTP: a server may keep a stream open without a byte.
-_HTTP_TIMEOUT: Final = httpx2.Timeout(30.0, read=300.0)
+# Pages of tools, as many as the SDK reads.
+_MOST_PAGES: Final = 100
 # What is shorter is no secret, and hiding it would hide much else.
 _SHORTEST_SECRET: Final = 8
 _MOST_SHOWN: Final = 300
@@ -102,23 +101,22 @@ class _Call:
 
     def __init__(self, urls: list[str], headers: dict[str, str], terminal: Terminal, options: dict[str, Any]) -> None:
         self._urls, self._headers, self.terminal, self._options = urls, headers, terminal, options
-        self._refusal = ""
-        """The status of the last answer to a POST, if it is an error."""
 
     async def tools(self) -> dict[str, Any]:
         """Return all tools."""
         tools, cursor = [], None
-        async with self._http() as http, self._client(http) as client:
-            while True:
+        async with self._client() as client:
+            for _ in range(_MOST_PAGES):
                 page = await client.list_tools(cursor=cursor)
                 tools += [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in page.tools]
                 cursor = page.next_cursor
                 if not cursor:
-                    return {"tools": tools}
+                    break
+        return {"tools": tools}
 
     async def result(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a tool; return its result."""
-        async with self._http() as http, self._client(http) as client:
+        async with self._client() as client:
             try:
                 async with asyncio.timeout(self._options["timeout"]):
                     result = await client.call_tool(tool, arguments, progress_callback=self._progress)
@@ -126,23 +124,14 @@ class _Call:
                 self.terminal.clear()
             return result.model_dump(by_alias=True, mode="json", exclude_none=True)
 
-    def _http(self) -> httpx2.AsyncClient:
-        hooks = {"response": [self._note]}
-        return httpx2.AsyncClient(timeout=_HTTP_TIMEOUT, headers=self._headers, event_hooks=hooks)
-
-    async def _note(self, response: httpx2.Response) -> None:
-        if response.request.method == "POST":
-            status = f"HTTP {response.status_code} {response.reason_phrase}".strip()
-            self._refusal = status if response.is_error else ""
-
-    def _client(self, http: httpx2.AsyncClient) -> Client:
+    def _client(self) -> Client:
         """Make a client. Raises: CommandError, where a URL cannot be meant."""
         deadline = min(self._options["deadline"], self._options["timeout"] or self._options["deadline"])
         verbosity = self._options["verbosity"]
         try:
             return Client(
                 self._urls,
-                http_client=http,
+                headers=self._headers,
                 choice=self._options["choice"],
                 deadline=deadline,
                 elicitation_callback=Questions(self.terminal).answer,
@@ -165,13 +154,12 @@ class _Call:
         try:
             yield
         except Exception as error:
-            cause = _only(error)
-            if (explanation := self._explanation(cause)) is None:
+            if (explanation := self._explanation(error)) is None:
                 raise
-            if isinstance(cause, MCPError):
-                self._say_addresses(cause.data)
+            if isinstance(error, MCPError):
+                self._say_addresses(error.data)
             words, status = self.terminal.safe(explanation[0]), explanation[1]
-            raise CommandError(f"{words[:1].upper()}{words[1:]}.", returncode=status) from cause
+            raise CommandError(f"{words[:1].upper()}{words[1:]}.", returncode=status) from error
 
     def _say_addresses(self, data: object) -> None:
         """Say what the user has to visit before the call is repeated (2025-11-25, URLElicitationRequiredError)."""
@@ -191,20 +179,10 @@ class _Call:
                 seconds_given = self._options["timeout"]
                 return f"no result within {seconds_given:g} s: the call was cancelled, and may have run", _UNKNOWN
             case MCPError():
-                status = f" ({self._refusal})" if self._refusal else ""
-                return f"the server refused: {error.message}{status}", _REFUSED
-            case httpx2.TransportError():
-                return f"the connection broke: {error}; look what the call did before you call again", _UNKNOWN
+                return f"the server refused: {error.message}", _REFUSED
             case ValueError() | RuntimeError():  # what the SDK raises for results that break the schemas
                 return f"the server's answer cannot be used: {_short(error)}", _REFUSED
         return None
-
-
-def _only(error: Exception) -> Exception:
-    """Return the one error of nested groups: a task group has it when it leaves the SDK's transport."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _short(error: Exception) -> str:

@@ -66,10 +66,10 @@ class LosingProxy:
         try:
             await asyncio.wait({answers, requests}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            to_server.transport.abort()  # first: the wait below is cancelled, too, when the proxy closes
             for task in (answers, requests):
                 task.cancel()
             await asyncio.gather(answers, requests, return_exceptions=True)
-            to_server.transport.abort()
 
     async def _take(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, lost: asyncio.Event) -> None:
         while True:
