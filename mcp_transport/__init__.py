@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
     from mcp_transport.context import Context
-    from mcp_transport.protocol.principal import Principal
+    from mcp_transport.domain.principal import Principal
     from mcp_transport.server import completion, prompt, resource, tool
 
 __all__ = ["Context", "MCPServer", "Principal", "__version__", "completion", "prompt", "resource", "tool"]
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Context": "mcp_transport.context",
     "MCPServer": "mcp.server.mcpserver",
-    "Principal": "mcp_transport.protocol.principal",
+    "Principal": "mcp_transport.domain.principal",
     "completion": "mcp_transport.server",
     "prompt": "mcp_transport.server",
     "resource": "mcp_transport.server",

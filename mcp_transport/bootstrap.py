@@ -18,17 +18,17 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.conf import Fault
 from mcp_transport.discovery import declared, discover
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.clock import Clock, SteadyClock, SystemClock
 from mcp_transport.keys import derived_keys
 from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.http import Reply
-from mcp_transport.protocol.policy import Policy
 
 if TYPE_CHECKING:  # commands that serve nobody must not pay for the SDK, which most of these import
     from mcp_transport.auth.gate import Gate
     from mcp_transport.backends.base import Backend
+    from mcp_transport.domain.access_rule import AccessRule
     from mcp_transport.engine.endpoint import Endpoint
-    from mcp_transport.kernel import Rule
 
 __all__ = [
     "REFUSAL",
@@ -213,7 +213,7 @@ def served_server() -> Any:
         raise ImproperlyConfigured(f"MCP_TRANSPORT['SERVER'] = {path!r} cannot be imported: {error}") from error
 
 
-def served_access() -> Mapping[tuple[str, str], Rule]:
+def served_access() -> Mapping[tuple[str, str], AccessRule]:
     """Return the rules of what the apps' `mcp.py` declare; another server has its own."""
     if conf.get("SERVER") is not None:
         return {}

@@ -19,10 +19,10 @@ from django.utils.module_loading import import_string
 
 from mcp_transport import conf
 from mcp_transport.auth.django_request import django_request
+from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.endpoint import CallContexts
 from mcp_transport.kernel import is_cancellation
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import CallThread
 
 __all__ = ["ProjectContext", "call_contexts", "project_context"]

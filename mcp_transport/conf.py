@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from django.conf import ENVIRONMENT_VARIABLE, settings
 
 from mcp_transport import validation
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["SETTINGS", "Fault", "Setting", "faults", "get", "policy", "problems"]

@@ -24,6 +24,7 @@ from mcp_types import (
 from pydantic import AnyUrl
 
 from mcp_transport.auth.django_request import django_request
+from mcp_transport.domain.principal import Principal
 from mcp_transport.kernel import (
     Caller,
     CallerSession,
@@ -33,7 +34,6 @@ from mcp_transport.kernel import (
     send_log,
 )
 from mcp_transport.parameters import translated, translated_form
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.resource_uris import normalized
 from mcp_transport.serialization import sent, to_wire
 

@@ -9,7 +9,7 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
 from pydantic import Field
 
-from mcp_transport.kernel import Rule
+from mcp_transport.domain.access_rule import AccessRule
 
 __all__ = ["Declarations", "DeclaredTool"]
 
@@ -29,7 +29,7 @@ class Declarations:
         self.prompts: dict[str, Prompt] = {}
         self.resources: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
         self.completion: Callable[..., Any] | None = None
-        self.access: dict[tuple[str, str], Rule] = {}
+        self.access: dict[tuple[str, str], AccessRule] = {}
         self.places: dict[tuple[str, str], str] = {}
 
     def copy(self) -> Declarations:

@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 
 from mcp_transport.adapters.django import for_machines
 from mcp_transport.bootstrap import Misconfigured, endpoint
-from mcp_transport.protocol.measures import Counted
+from mcp_transport.domain.metrics import Counted
 
 try:
     from prometheus_client import REGISTRY, core, exposition, registry

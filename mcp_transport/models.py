@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from mcp_transport.protocol.session import short_id
+from mcp_transport.domain.session import short_id
 
 __all__ = ["Session", "Sessions"]
 

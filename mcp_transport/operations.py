@@ -10,16 +10,16 @@ from typing import Final
 
 from mcp_transport import bootstrap, signals
 from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, StreamRecord
+from mcp_transport.domain.audit_events import SessionClosed
+from mcp_transport.domain.history import HistoryEntry
+from mcp_transport.domain.metrics import Traffic, add_up
+from mcp_transport.domain.node_messages import CancelCall, Closed
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Flight, Session, short_id
+from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
+from mcp_transport.domain.stream_messages import Message, summarize
 from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.protocol.audit import SessionClosed
-from mcp_transport.protocol.history import HistoryEntry
-from mcp_transport.protocol.inbox import CancelCall, Closed
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.measures import Traffic, add_up
-from mcp_transport.protocol.messages import Message, summarize
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.search import EVERYTHING, SessionQuery
-from mcp_transport.protocol.session import Flight, Session, short_id
 from mcp_transport.supervision import attempt, log_failure
 
 __all__ = [

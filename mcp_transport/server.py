@@ -16,10 +16,10 @@ from mcp_types import Icon
 from mcp_transport import conf
 from mcp_transport.auth.access import Visible, rule
 from mcp_transport.declarations import Declarations, DeclaredTool
+from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.functions import adapt, refusal, where
 from mcp_transport.kernel import (
-    Rule,
     conform,
     serve_completions,
     sessionful_features,
@@ -292,6 +292,6 @@ def _add(known: dict[str, Any], name: str, made: Any, kind: str, adapted: Callab
     declared.places[kind, name] = where(adapted)
 
 
-def _restrict(kind: str, name: str, access: Rule | None) -> None:
+def _restrict(kind: str, name: str, access: AccessRule | None) -> None:
     if access is not None:
         declared.access[kind, name] = access

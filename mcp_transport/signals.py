@@ -1,7 +1,7 @@
 """Signals for whoever keeps a record of who does what; receivers get one argument, `event`.
 
 They are called in a thread of their own, one after the other and behind the answer: none of them slows or breaks a
-request. The values they get are described in `mcp_transport.protocol.audit`.
+request. The values they get are described in `mcp_transport.domain.audit_events`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from django.dispatch import Signal
 
 from mcp_transport import conf
 from mcp_transport.connections import end_connections
+from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 from mcp_transport.executor import DaemonThreads, SerialExecutor
-from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 
 __all__ = [
     "SignalAuditor",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mcp_transport.protocol.address import UNIX, parse_network
+from mcp_transport.protocol.client_address import UNIX, parse_network
 
 __all__ = [
     "cache_hints_fault",

@@ -13,12 +13,13 @@ import pytest
 import mcp_transport
 from mcp_transport.adapters import asgi
 from mcp_transport.backends.redis import codec, keys
+from mcp_transport.domain import session
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel.remembering import in_short, remembered
-from mcp_transport.protocol import headers, origin, session
+from mcp_transport.protocol import headers, origin
 from mcp_transport.protocol.headers import Accepts, Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.inbound import required_session_id
+from mcp_transport.protocol.request_checks import required_session_id
 
 LONGEST = 1024
 """Characters of the longest key that is kept."""
@@ -51,7 +52,7 @@ BY_CLIENTS = {
     "mcp_transport.protocol.origin._host_is_allowed": ByClients(
         origin._host_is_allowed, lambda text: origin.host_is_allowed(text, ("*",))
     ),
-    "mcp_transport.protocol.session.session_key": ByClients(session.session_key, try_session_id),
+    "mcp_transport.domain.session.session_key": ByClients(session.session_key, try_session_id),
     "mcp_transport.backends.redis.keys._remembered_digest": ByClients(
         keys._remembered_digest, lambda text: keys.Keys("").facet("client", text)
     ),
@@ -79,8 +80,8 @@ BY_THE_SERVER = {
     "mcp_transport.model_fields._plain_type",
     "mcp_transport.model_fields._plan",
     "mcp_transport.model_fields.served_fields",
-    "mcp_transport.protocol.address._block",  # of 80 characters at most
-    "mcp_transport.protocol.inbound._served_methods",
+    "mcp_transport.protocol.client_address._block",  # of 80 characters at most
+    "mcp_transport.protocol.request_checks._served_methods",
     "mcp_transport.protocol.versions.sessionful",
     "mcp_transport.protocol.versions.sessionless",
     "mcp_transport.redaction._kind",

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from mcp_transport.backends.base import NodeRecord, Page
-from mcp_transport.protocol.search import EVERYTHING, ORDERS, SessionQuery, State, client_of
+from mcp_transport.domain.session_query import EVERYTHING, ORDERS, SessionQuery, State, client_of
 
 __all__ = ["PAGE", "STATES", "Asked", "columns", "filters"]
 

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from mcp_transport.admin.rows import Table, duration, yes_or_no
 from mcp_transport.backends.base import NodeRecord, Overview
-from mcp_transport.protocol.measures import Tally, Traffic
+from mcp_transport.domain.metrics import Tally, Traffic
 
 __all__ = ["Dashboard"]
 

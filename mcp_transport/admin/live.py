@@ -12,9 +12,9 @@ from django.core import signing
 from mcp_transport import operations
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.admin.rows import Line, Table, message_line, session_tables
+from mcp_transport.domain.session import short_id
+from mcp_transport.domain.stream_messages import Message
 from mcp_transport.operations import SessionDetail
-from mcp_transport.protocol.messages import Message
-from mcp_transport.protocol.session import short_id
 
 __all__ = ["Reading", "dashboard", "dashboard_news", "may_see_payloads", "may_view", "session_news"]
 

@@ -16,13 +16,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from mcp_transport.admin.asked import STATES
+from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.session import Flight, Session, short_id
+from mcp_transport.domain.session_query import client_of, state_of
+from mcp_transport.domain.stream_messages import Message
 from mcp_transport.operations import SessionDetail
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
-from mcp_transport.protocol.messages import Message
-from mcp_transport.protocol.search import client_of, state_of
-from mcp_transport.protocol.session import Flight, Session, short_id
 
 __all__ = [
     "Line",

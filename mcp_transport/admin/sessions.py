@@ -21,10 +21,10 @@ from mcp_transport.admin import live
 from mcp_transport.admin.asked import PAGE, Asked, columns, filters
 from mcp_transport.admin.rows import Line, pretty, request_id_of, session_row, session_tables
 from mcp_transport.backends.base import NodeRecord, Page
+from mcp_transport.domain.session import short_id
 from mcp_transport.exceptions import BackendError
 from mcp_transport.models import Session
 from mcp_transport.operations import SessionDetail
-from mcp_transport.protocol.session import short_id
 
 __all__ = ["SessionAdmin"]
 

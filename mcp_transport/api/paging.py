@@ -11,7 +11,7 @@ from rest_framework import exceptions, serializers
 from rest_framework.utils.urls import replace_query_param
 
 from mcp_transport.backends.records import Page
-from mcp_transport.protocol.search import ORDERS, SessionQuery, State
+from mcp_transport.domain.session_query import ORDERS, SessionQuery, State
 
 __all__ = ["MAX_PAGE", "MAX_TEXT", "ORDERINGS", "PAGE", "ListQuery", "MessageQuery", "Place", "Tail"]
 

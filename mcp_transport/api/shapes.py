@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mcp_transport.protocol.history import Ending, Occasion
-from mcp_transport.protocol.search import State
+from mcp_transport.domain.history import Ending, Occasion
+from mcp_transport.domain.session_query import State
 
 __all__ = ["FLAG", "SHAPES", "STATE", "TEXT", "TIME", "WHOLE", "Shape", "ref"]
 

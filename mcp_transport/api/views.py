@@ -16,8 +16,8 @@ from mcp_transport.api.base import CannotList, NoSuchThing, OperatorView
 from mcp_transport.api.paging import MessageQuery, Place, Tail
 from mcp_transport.api.schema import document
 from mcp_transport.api.tools import knows_tools, tool_records
+from mcp_transport.domain.session import short_id
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
-from mcp_transport.protocol.session import short_id
 from mcp_transport.records.numbers import node_record, overview_record, traffic_record
 from mcp_transport.records.sessions import call_record, detail_record, message_record, session_record
 

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from mcp_transport.domain.access_rule import AccessRule
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.kernel import Rule
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 
 __all__ = ["Visible", "rule"]
@@ -17,7 +17,7 @@ Visible = Callable[[Principal], bool | Awaitable[bool]]
 """Says whether there is something for a caller; a synchronous one runs in a thread and may use the database."""
 
 
-def rule(permission: str | Sequence[str], scopes: Sequence[Any], visible: Visible | None) -> Rule | None:
+def rule(permission: str | Sequence[str], scopes: Sequence[Any], visible: Visible | None) -> AccessRule | None:
     """Build the rule that a declaration stands for; None if anybody may use it.
 
     Raises:
@@ -36,7 +36,9 @@ def rule(permission: str | Sequence[str], scopes: Sequence[Any], visible: Visibl
         raise DefinitionError(f"visible must be a function of the principal, got {visible!r}")
     if not permissions and not scopes and visible is None:
         return None
-    return Rule(frozenset(scopes), _permits(permissions, visible) if permissions or visible is not None else None)
+    return AccessRule(
+        frozenset(scopes), _permits(permissions, visible) if permissions or visible is not None else None
+    )
 
 
 def _is_scope(text: str) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 __all__ = ["Authenticator", "bearer_token", "unavailable"]
 

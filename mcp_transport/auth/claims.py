@@ -14,8 +14,8 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.auth.resource import is_audience
 from mcp_transport.auth.user import anonymous_user, find_user
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 
 __all__ = ["MAX_TOKEN_LENGTH", "Audience", "ClaimReader", "UserLookup", "text_claim"]

@@ -13,10 +13,10 @@ from django.utils.module_loading import import_string
 from mcp_transport.auth.authenticator import Authenticator, unavailable
 from mcp_transport.auth.django_request import django_request
 from mcp_transport.auth.user import anonymous_user, principal_of, recall_user
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 
 try:

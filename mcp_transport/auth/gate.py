@@ -12,10 +12,10 @@ from mcp_transport.auth.authenticator import Authenticator, unavailable
 from mcp_transport.auth.resource import Resource
 from mcp_transport.auth.user import UserAuthenticator, anonymous_user
 from mcp_transport.call_context import call_contexts
+from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.endpoint import CallContexts
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 __all__ = ["Gate"]
 

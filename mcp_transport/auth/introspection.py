@@ -19,9 +19,9 @@ from django.core.exceptions import ImproperlyConfigured
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.auth.claims import MAX_TOKEN_LENGTH, Audience, ClaimReader, UserLookup, text_claim
 from mcp_transport.auth.fetching import Busy, NoAnswer, Pool, Shared, checked_url, unavailable
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 __all__ = ["IntrospectionAuthenticator"]
 

@@ -16,9 +16,9 @@ from jwt.utils import base64url_decode
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.auth.claims import MAX_TOKEN_LENGTH, Audience, ClaimReader, UserLookup, text_claim
 from mcp_transport.auth.jwks import ASYMMETRIC, SYMMETRIC, FetchedKeys, KeySet, SharedSecret, StaticKeys
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 __all__ = ["JWTAuthenticator"]
 

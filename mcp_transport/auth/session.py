@@ -17,9 +17,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.django_request import django_request
 from mcp_transport.auth.user import principal_of, recall_user
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 
 __all__ = ["SessionAuthenticator"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django.apps import apps
 
 from mcp_transport.auth.authenticator import Authenticator
+from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 
 if TYPE_CHECKING:

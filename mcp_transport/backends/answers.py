@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcp_transport.domain.session import Flight, Session
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight, Session
 
 __all__ = [
     "Appended",

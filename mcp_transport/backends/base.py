@@ -32,12 +32,12 @@ from mcp_transport.backends.answers import (
     UnknownStream,
 )
 from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
-from mcp_transport.protocol.history import Ending, HistoryEntry
-from mcp_transport.protocol.inbox import Broadcast, NodeMessage
+from mcp_transport.domain.history import Ending, HistoryEntry
+from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.node_messages import Broadcast, NodeMessage
+from mcp_transport.domain.session import Flight, Session
+from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.measures import Numbers
-from mcp_transport.protocol.search import EVERYTHING, SessionQuery
-from mcp_transport.protocol.session import Flight, Session
 
 __all__ = [
     "CANCEL_KEEP",
@@ -221,7 +221,7 @@ class Backend(ABC):
     async def sessions(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        """Return a page of the live sessions that a query means, in one of `protocol.search.ORDERS`."""
+        """Return a page of the live sessions that a query means, in one of `domain.session_query.ORDERS`."""
         raise NotImplementedError(f"{type(self).__name__} cannot list sessions: use a backend that can")
 
     async def overview(self) -> Overview:

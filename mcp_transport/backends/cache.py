@@ -23,11 +23,11 @@ from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.connections import end_connections
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Session, known_members, short_id
+from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.executor import DaemonThreads, SerialExecutor
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.search import EVERYTHING, SessionQuery
-from mcp_transport.protocol.session import Session, known_members, short_id
 from mcp_transport.supervision import log_failure
 
 __all__ = ["CacheBackend"]

@@ -8,8 +8,8 @@ from statistics import fmean, median
 from typing import Any, Final
 
 from mcp_transport.backends.records import Overview, Page
-from mcp_transport.protocol.search import SessionQuery, client_of
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.session import Session
+from mcp_transport.domain.session_query import SessionQuery, client_of
 
 __all__ = ["LATELY", "MOST_VALUES", "page_of", "sum_up"]
 
@@ -22,7 +22,7 @@ MOST_VALUES: Final = 20
 def page_of(
     sessions: Iterable[Session], now: float, offset: int, limit: int, query: SessionQuery, order: str
 ) -> Page:
-    """Return a page of those that a query means, in one of `protocol.search.ORDERS`."""
+    """Return a page of those that a query means, in one of `domain.session_query.ORDERS`."""
     found = [session for session in sessions if not query or query.matches(session, now)]
     found.sort(key=lambda session: _place(session, order.removeprefix("-")), reverse=order.startswith("-"))
     return Page(tuple(found[offset : offset + limit]), len(found))

@@ -30,14 +30,14 @@ from mcp_transport.backends.base import (
 from mcp_transport.backends.listing import page_of, sum_up
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
 from mcp_transport.backends.subscriptions import changed_uris
+from mcp_transport.domain.history import Ending, HistoryEntry, Occasion, ended_entry
+from mcp_transport.domain.node_messages import Broadcast, NodeMessage
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Flight, Session
+from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion, ended_entry
-from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.search import SessionQuery
-from mcp_transport.protocol.session import Flight, Session
 
 __all__ = ["Change", "LocalBackend"]
 

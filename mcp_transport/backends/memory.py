@@ -8,9 +8,9 @@ from itertools import islice
 
 from mcp_transport.backends.base import NoRoom, Overview, Page
 from mcp_transport.backends.local import Change, LocalBackend
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.search import EVERYTHING, SessionQuery
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Session
+from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 
 __all__ = ["MemoryBackend"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.session import Session
 
 __all__ = ["NodeRecord", "Overview", "Page", "StreamRecord"]
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import takewhile
 
 from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
-from mcp_transport.protocol.history import HistoryEntry, Occasion
+from mcp_transport.domain.history import HistoryEntry, Occasion
+from mcp_transport.domain.node_messages import Broadcast, NodeMessage
+from mcp_transport.domain.session import Flight
 from mcp_transport.protocol.idempotency import is_keyed
-from mcp_transport.protocol.inbox import Broadcast, NodeMessage
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight
 
 __all__ = ["Bus", "Inboxes", "LocalSession", "StreamLog"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 
 __all__ = ["AFFINITIES", "SERVERS", "Deployment", "option"]
 

@@ -11,11 +11,11 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mcp_transport.domain.node_messages import Broadcast, Wake
+from mcp_transport.domain.session import short_id
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.inbox import Broadcast, Wake
-from mcp_transport.protocol.session import short_id
 from mcp_transport.supervision import contained
 
 if TYPE_CHECKING:

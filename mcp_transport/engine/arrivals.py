@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_transport.protocol.inbox import CancelCall, Closed, Joined, NodeMessage, Superseded, Wake
+from mcp_transport.domain.node_messages import CancelCall, Closed, Joined, NodeMessage, Superseded, Wake
 
 __all__ = ["Arrivals"]
 

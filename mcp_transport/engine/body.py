@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import Final
 
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.budget import Budget, Reservation
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.inbound import too_large
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.weight import weigh
+from mcp_transport.protocol.memory_estimate import weigh
+from mcp_transport.protocol.request_checks import too_large
 
 __all__ = ["read_body"]
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.protocol.address import caller_block
+from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
-from mcp_transport.protocol.principal import Principal
 
 __all__ = ["Budget", "Reservation"]
 

@@ -10,18 +10,18 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from mcp_transport.domain.audit_events import ToolCalled
+from mcp_transport.domain.history import Ending, operation_of
+from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.budget import Reservation
 from mcp_transport.engine.codec import encode, encode_notification, fitted
 from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
-from mcp_transport.protocol.audit import ToolCalled
 from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, cancelled_call, lost_call
-from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.principal import Principal
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node

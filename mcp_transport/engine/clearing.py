@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.node_messages import Cleared, Doubted
+from mcp_transport.domain.session import Flight
 from mcp_transport.engine.inquiries import Inquiries
-from mcp_transport.protocol.history import Ending
-from mcp_transport.protocol.inbox import Cleared, Doubted
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node

@@ -13,6 +13,11 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.domain.audit_events import AccessDenied
+from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.node_messages import Broadcast
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.body import read_body
 from mcp_transport.engine.budget import Budget, Reservation
@@ -29,12 +34,13 @@ from mcp_transport.engine.reply import accepted, last_of_connection, rejection, 
 from mcp_transport.engine.shutdown import leave_before_sigterm
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
-from mcp_transport.protocol.address import TrustedProxies
-from mcp_transport.protocol.audit import AccessDenied
+from mcp_transport.protocol.client_address import TrustedProxies
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.idempotency import declaration
-from mcp_transport.protocol.inbound import (
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.origin import cors_headers, origin_is_known, preflight_headers
+from mcp_transport.protocol.request_checks import (
     Ignored,
     Opening,
     Sessionful,
@@ -44,12 +50,6 @@ from mcp_transport.protocol.inbound import (
     check_before_body,
     classify,
 )
-from mcp_transport.protocol.inbox import Broadcast
-from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.measures import Numbers
-from mcp_transport.protocol.origin import cors_headers, origin_is_known, preflight_headers
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.principal import ANONYMOUS, Principal
 from mcp_transport.supervision import log_failure
 
 __all__ = ["Authenticate", "CallContexts", "Endpoint"]
@@ -114,7 +114,7 @@ class Endpoint:
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
         kernel.bus.publish_to = self._broadcast
         if backend.keeps_answers:
-            kernel.declare(declaration(policy))
+            kernel.declare(declaration(policy.versions, policy.stream_keep))
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
         """Answer one request; `body` is read only as far as the rules before it allow, and may raise TimeoutError.

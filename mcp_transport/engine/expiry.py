@@ -6,10 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from mcp_transport.domain.session import Session
 from mcp_transport.engine.clock import wait
 from mcp_transport.engine.observer import Happening
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.session import Session
 from mcp_transport.supervision import Supervised
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from mcp_transport.backends.base import Holder
+from mcp_transport.domain.node_messages import GaveWay, Superseded
 from mcp_transport.engine.clock import wait
 from mcp_transport.engine.inquiries import Inquiries
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.inbox import GaveWay, Superseded
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node

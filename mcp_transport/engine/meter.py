@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.metrics import INTERVAL, KEPT, MOST, Counted, Interval, Numbers, Tally
 from mcp_transport.engine.clock import Clock
-from mcp_transport.protocol.history import Ending
-from mcp_transport.protocol.measures import INTERVAL, KEPT, MOST, Counted, Interval, Numbers, Tally
 
 __all__ = ["Meter"]
 

@@ -12,6 +12,26 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from mcp_transport.backends.base import Backend, Holder
+from mcp_transport.domain.node_messages import (
+    Broadcast,
+    CancelCall,
+    Cleared,
+    Closed,
+    Doubted,
+    Drain,
+    GaveWay,
+    Joined,
+    LeaseLapsed,
+    NodeLost,
+    NodeMessage,
+    Orphaned,
+    ReplyArrived,
+    StoreReturned,
+    Superseded,
+    Wake,
+)
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Session
 from mcp_transport.engine.announcements import Announcements
 from mcp_transport.engine.arrivals import Arrivals
 from mcp_transport.engine.budget import Budget
@@ -31,27 +51,7 @@ from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Lifespan, Outlet
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.inbox import (
-    Broadcast,
-    CancelCall,
-    Cleared,
-    Closed,
-    Doubted,
-    Drain,
-    GaveWay,
-    Joined,
-    LeaseLapsed,
-    NodeLost,
-    NodeMessage,
-    Orphaned,
-    ReplyArrived,
-    StoreReturned,
-    Superseded,
-    Wake,
-)
 from mcp_transport.protocol.jsonrpc import Request, RequestId
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import Session
 
 __all__ = ["Node", "Rescue"]
 

@@ -7,8 +7,8 @@ from collections import Counter
 from enum import StrEnum
 from typing import Final, Protocol
 
-from mcp_transport.protocol.audit import AuditEvent
-from mcp_transport.protocol.session import short_id
+from mcp_transport.domain.audit_events import AuditEvent
+from mcp_transport.domain.session import short_id
 
 __all__ = ["Auditor", "Happening", "Observer"]
 

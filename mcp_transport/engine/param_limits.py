@@ -8,8 +8,8 @@ from typing import Any, Final
 from mcp_transport.engine.codec import encoded_size
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_PARAMS
-from mcp_transport.protocol.inbound import Sessionful, Work
 from mcp_transport.protocol.jsonrpc import MAX_ID, Message, Request
+from mcp_transport.protocol.request_checks import Sessionful, Work
 
 __all__ = [
     "LONGEST",

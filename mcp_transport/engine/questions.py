@@ -10,10 +10,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from mcp_transport.domain.node_messages import ReplyArrived
+from mcp_transport.domain.session import LATEST
 from mcp_transport.engine.clock import Clock, wait
-from mcp_transport.protocol.inbox import ReplyArrived
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import LATEST
 
 __all__ = ["Questions"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.domain.session import short_id
 from mcp_transport.engine.codec import decode, encode
-from mcp_transport.protocol.session import short_id
 
 __all__ = ["SessionHandle"]
 

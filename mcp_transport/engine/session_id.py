@@ -20,7 +20,8 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mcp_transport.protocol.session import MAX_SESSION_ID, Session, session_key
+from mcp_transport.domain.session import Session, session_key
+from mcp_transport.protocol.headers import MAX_SESSION_ID
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["seal", "unseal"]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import soon, wait
 from mcp_transport.engine.codec import encode_notification
@@ -19,7 +20,6 @@ from mcp_transport.protocol.errors import INVALID_REQUEST, sessionless_status
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.protocol.versions import sessionless
 
 __all__ = ["serve"]

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Final
 
 from mcp_transport.backends.base import Backend, Event, TakenOver, UnknownStream
+from mcp_transport.domain.session import Session
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
-from mcp_transport.protocol.session import Session
 
 __all__ = ["Frames", "OpenStream", "Pipe"]
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mcp_transport.backends.base import Appended, Event
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.node_messages import Wake
+from mcp_transport.domain.session import Flight, Session
 from mcp_transport.engine.observer import Happening
-from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.idempotency import is_keyed
-from mcp_transport.protocol.inbox import Wake
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight, Session
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
-from mcp_transport.kernel.access import Rule
 from mcp_transport.kernel.envelope import open_envelope, request_headers
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
@@ -49,7 +48,6 @@ __all__ = [
     "NoChannel",
     "Outcome",
     "Outlet",
-    "Rule",
     "TooLarge",
     "TooMuch",
     "Traits",

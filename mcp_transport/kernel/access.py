@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 
+from mcp_transport.domain.access_rule import AccessRule
+from mcp_transport.domain.principal import Principal
 from mcp_transport.kernel.failures import is_cancellation
 from mcp_transport.kernel.handlers import lowlevel
 from mcp_transport.kernel.hiding import hide
 from mcp_transport.kernel.limits import subscribed
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.principal import Principal
 
-__all__ = ["Access", "Rule", "target_of"]
+__all__ = ["Access", "target_of"]
 
 # Where lists keep their items, what kind these are, and by what they are known.
 _LISTS: Final = {
@@ -40,23 +41,13 @@ _Key = tuple[str, str]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What the use of one tool, resource or prompt asks of its caller."""
-
-    scopes: frozenset[str] = frozenset()
-    """Without them the caller is told which to get."""
-    permits: Callable[[Principal], Awaitable[bool]] | None = None
-    """Without its consent the caller is not told that there is anything."""
-
-
 class Access:
     """The rules of one server, by kind (`tool`, `prompt`, `resource`) and by name, URI or URI template.
 
     Raises: TypeError for rules of a server that is no `MCPServer`.
     """
 
-    def __init__(self, server: Any, rules: Mapping[_Key, Rule]) -> None:
+    def __init__(self, server: Any, rules: Mapping[_Key, AccessRule]) -> None:
         if rules and not isinstance(server, MCPServer):
             raise TypeError(f"rules of access need an MCPServer, got {type(server).__name__}")
         self._rules, self._server = rules, server
@@ -91,7 +82,7 @@ class Access:
         rules = [self._rules.get(key) for key in keys if key is not None]
         return frozenset[str]().union(*(rule.scopes for rule in rules if rule is not None))
 
-    def _rule(self, kind: str, key: _Key | None) -> Rule | None:
+    def _rule(self, kind: str, key: _Key | None) -> AccessRule | None:
         return self._rules.get(key) if key is not None else self._samples.get(kind)
 
     def _exists(self, kind: str, name: str) -> bool:
@@ -164,7 +155,7 @@ def target_of(request: Request) -> _Key | None:
     return (kind, name) if isinstance(name, str) else None
 
 
-async def _permits(rule: Rule | None, principal: Principal) -> bool:
+async def _permits(rule: AccessRule | None, principal: Principal) -> bool:
     """Tell whether a caller may know of something; what cannot be judged is hidden, and takes no list with it."""
     try:
         return rule is None or rule.permits is None or await rule.permits(principal)

@@ -13,8 +13,8 @@ from mcp.server.subscriptions import ListenHandler, ServerEvent
 from mcp.shared.subscriptions import ResourceUpdated, event_from_wire, event_to_notification
 from mcp_types import SubscriptionsListenRequestParams, SubscriptionsListenResult
 
+from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.kernel.failures import TooLarge
-from mcp_transport.protocol.inbox import Broadcast
 
 __all__ = ["EventBus", "Listening"]
 

@@ -22,7 +22,9 @@ from mcp_types import (
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
-from mcp_transport.kernel.access import Access, Rule, target_of
+from mcp_transport.domain.access_rule import AccessRule
+from mcp_transport.domain.history import operation_of
+from mcp_transport.kernel.access import Access, target_of
 from mcp_transport.kernel.calling import PlainCalls, passes_plain_calls
 from mcp_transport.kernel.discovering import declare_in_discover
 from mcp_transport.kernel.envelope import HeaderParameters
@@ -45,7 +47,6 @@ from mcp_transport.protocol.errors import (
     sessionless_code,
 )
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.history import operation_of
 from mcp_transport.protocol.jsonrpc import Notification, Request
 from mcp_transport.protocol.versions import REVISIONS
 
@@ -67,7 +68,7 @@ class Kernel:
     """Serves single requests with an SDK server, which may be an `MCPServer`, a low-level `Server` or a FastMCP 4."""
 
     def __init__(
-        self, server: Any, *, access: Mapping[tuple[str, str], Rule] | None = None, announces: bool = True
+        self, server: Any, *, access: Mapping[tuple[str, str], AccessRule] | None = None, announces: bool = True
     ) -> None:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
+from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.principal import Principal
 
 __all__ = ["Caller", "CallerSession", "Facts", "Outcome", "Outlet", "Traits"]
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from mcp_transport.backends.records import NodeRecord, Overview, Page
+from mcp_transport.domain.history import HistoryEntry
+from mcp_transport.domain.metrics import Tally, Traffic
+from mcp_transport.domain.session import Session, short_id
+from mcp_transport.domain.session_query import client_of, state_of
+from mcp_transport.domain.stream_messages import Message
 from mcp_transport.operations import SessionDetail
-from mcp_transport.protocol.history import HistoryEntry
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.measures import Tally, Traffic
-from mcp_transport.protocol.messages import Message
-from mcp_transport.protocol.search import client_of, state_of
-from mcp_transport.protocol.session import Session, short_id
 
 __all__ = [
     "detail_lines",

@@ -11,9 +11,9 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 from django.utils.dateparse import parse_datetime
 
+from mcp_transport.domain.session_query import ORDERS, State
 from mcp_transport.management.numbers import whole_number
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
-from mcp_transport.protocol.search import ORDERS, State
 
 __all__ = ["add_verbs", "ago", "instant", "request_id"]
 

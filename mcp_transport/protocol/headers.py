@@ -9,7 +9,10 @@ from typing import Final, TypeVar, overload
 
 from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES
 
-__all__ = ["Accepts", "Headers"]
+__all__ = ["MAX_SESSION_ID", "Accepts", "Headers"]
+
+MAX_SESSION_ID: Final = 511
+"""Characters of the longest Mcp-Session-Id; some proxies refuse headers longer than 512 bytes."""
 
 _BLANKS: Final = " \t"
 

@@ -27,7 +27,7 @@ class HTTPRequest:
     headers: Headers
     path: str = "/"
     peer: str = ""
-    """The client's address: `protocol.address.TrustedProxies.client`."""
+    """The client's address: `protocol.client_address.TrustedProxies.client`."""
     user: Any = None
     """The user the framework authenticated, if it did."""
     scheme: str = ""

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST, invalid_request
-from mcp_transport.protocol.policy import Policy
 from mcp_transport.protocol.versions import sessionful
 
 __all__ = [
@@ -44,11 +43,11 @@ _BARE: Final = re.compile(r"[!#-~][!-~]*")
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
-def declaration(policy: Policy) -> dict[str, dict[str, Any]]:
+def declaration(versions: tuple[str, ...], keep_seconds: float) -> dict[str, dict[str, Any]]:
     """Return the experimental capability of a server that keeps answers, or none where there are no sessions."""
-    if not policy.stream_keep or not sessionful(policy.versions):
+    if not keep_seconds or not sessionful(versions):
         return {}
-    return {CAPABILITY: {"keepSeconds": policy.stream_keep}}
+    return {CAPABILITY: {"keepSeconds": keep_seconds}}
 
 
 def key_of(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.protocol.request_rules import RequestRules
 
 __all__ = [
     "EXPOSED_HEADERS",
@@ -55,40 +55,40 @@ _PORTS: Final = {"http": "80", "https": "443"}
 # -- what a request says of itself -------------------------------------------------------------------
 
 
-def host_of(headers: Headers, policy: Policy) -> str:
+def host_of(headers: Headers, rules: RequestRules) -> str:
     """Return the host, perhaps with a port, that a request names: the one that Django's `get_host` judges."""
-    if policy.forwarded_host and (forwarded := headers.lines("x-forwarded-host")):
+    if rules.forwarded_host and (forwarded := headers.lines("x-forwarded-host")):
         return ",".join(forwarded)  # as Django joins lines; a list of hosts is no host
     return headers.get("host", "")
 
 
-def scheme_of(request: HTTPRequest, policy: Policy) -> str:
+def scheme_of(request: HTTPRequest, rules: RequestRules) -> str:
     """Return the scheme that the client used, or "" where a proxy may have ended TLS without saying so."""
-    header = policy.forwarded_scheme
+    header = rules.forwarded_scheme
     if header is not None and (lines := request.headers.lines(header[0])):
         return "https" if ",".join(lines).split(",", 1)[0].strip() == header[1] else "http"
-    if request.scheme == "https" or _is_secure_host(host_of(request.headers, policy), policy):
+    if request.scheme == "https" or _is_secure_host(host_of(request.headers, rules), rules):
         return "https"
     return "" if header is None else request.scheme
 
 
-def host_is_known(request: HTTPRequest, policy: Policy) -> bool:
+def host_is_known(request: HTTPRequest, rules: RequestRules) -> bool:
     """Tell whether a request names a host of this server."""
-    return host_is_allowed(host_of(request.headers, policy), policy.allowed_hosts)
+    return host_is_allowed(host_of(request.headers, rules), rules.allowed_hosts)
 
 
-def origin_is_known(request: HTTPRequest, policy: Policy) -> bool:
+def origin_is_known(request: HTTPRequest, rules: RequestRules) -> bool:
     """Tell whether a request comes from no page at all, or from one that may call."""
     headers = request.headers
     if len(origins := headers.lines("origin")) != 1:
         return not origins
     return origin_is_allowed(
         origins[0],
-        host_of(headers, policy),
-        policy.allowed_hosts,
-        policy.allowed_origins,
-        scheme=scheme_of(request, policy),
-        port=",".join(headers.lines("x-forwarded-port")) if policy.forwarded_port else "",
+        host_of(headers, rules),
+        rules.allowed_hosts,
+        rules.allowed_origins,
+        scheme=scheme_of(request, rules),
+        port=",".join(headers.lines("x-forwarded-port")) if rules.forwarded_port else "",
         site=",".join(headers.lines("sec-fetch-site")),
     )
 
@@ -177,8 +177,8 @@ def _is_same_origin(origin: str, host: str, scheme: str, port: str, site: str) -
     return asked == _PORTS[given] or own[1] not in _LOOPBACK
 
 
-def _is_secure_host(host: str, policy: Policy) -> bool:
-    return bool(policy.secure_host) and _host_name(host) == policy.secure_host
+def _is_secure_host(host: str, rules: RequestRules) -> bool:
+    return bool(rules.secure_host) and _host_name(host) == rules.secure_host
 
 
 def _host_name(host: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcp_transport.backends.records import NodeRecord, Overview
-from mcp_transport.protocol.measures import Point, Tally, Traffic
+from mcp_transport.domain.metrics import Point, Tally, Traffic
 
 __all__ = ["node_record", "overview_record", "traffic_record"]
 

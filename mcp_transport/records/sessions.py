@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from mcp_transport.backends.records import StreamRecord
+from mcp_transport.domain.history import HistoryEntry, Occasion
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Flight, Session, short_id
+from mcp_transport.domain.session_query import client_of, state_of
+from mcp_transport.domain.stream_messages import Message
 from mcp_transport.operations import SessionDetail
-from mcp_transport.protocol.history import HistoryEntry, Occasion
-from mcp_transport.protocol.messages import Message
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.search import client_of, state_of
-from mcp_transport.protocol.session import Flight, Session, short_id
 
 __all__ = ["activity_record", "call_record", "detail_record", "message_record", "session_record"]
 

@@ -1,6 +1,6 @@
 """Whose address a request comes from: each adapter hands on its peer and X-Forwarded-For.
 
-Which of the addresses is the client's is told by tests/protocol/test_address.py.
+Which of the addresses is the client's is told by tests/protocol/test_client_address.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.test import Client, override_settings
 
 from mcp_transport.bootstrap import endpoint
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.http.inprocess import Visit, scope_of
 from tests.support.http.messages import INITIALIZE, post
 from tests.support.http.request import BOTH

@@ -18,8 +18,8 @@ from mcp_transport import Context, tool
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.django_request import django_request
 from mcp_transport.bootstrap import endpoint
+from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 from tests.support.application_servers import Server, accidents
 from tests.support.http.inprocess import Direct, scope_of

@@ -18,8 +18,8 @@ from mcp import MCPError
 
 from mcp_transport import Context, operations, tool
 from mcp_transport.bootstrap import endpoint
-from mcp_transport.protocol.history import Occasion
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.history import Occasion
+from mcp_transport.domain.session import session_key
 from tests.support.http.answer import PATIENCE, Answer
 from tests.support.http.carrier import Carrier
 from tests.support.http.client import open_session

@@ -6,8 +6,8 @@ from typing import Any
 
 from mcp_transport.backends.base import Overview, Page
 from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.protocol.search import SessionQuery
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.session import Session
+from mcp_transport.domain.session_query import SessionQuery
 
 
 class Unlisted(MemoryBackend):

@@ -12,8 +12,8 @@ from django.test import Client
 
 from mcp_transport import bootstrap
 from mcp_transport.consumers import DashboardConsumer, LiveConsumer
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.session import session_key
 from tests.support.endpoint import gate
 from tests.support.project import declarations, fresh_endpoint
 from tests.support.tools import Gate

@@ -13,7 +13,7 @@ from django.test import Client
 from mcp_transport import operations
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.backends.base import NodeRecord, Overview
-from mcp_transport.protocol.measures import Interval, Numbers, Tally, add_up
+from mcp_transport.domain.metrics import Interval, Numbers, Tally, add_up
 from tests.support.visits import LIST, Visitor, page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]

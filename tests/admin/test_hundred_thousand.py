@@ -18,7 +18,7 @@ from django.test.utils import override_settings
 from redis import Redis
 
 from mcp_transport import bootstrap
-from mcp_transport.protocol.session import Session, session_key
+from mcp_transport.domain.session import Session, session_key
 from tests.support.redis.server import RedisServer
 from tests.support.visits import LIST, ids
 

@@ -14,9 +14,9 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.test import Client
 
 from mcp_transport import Context, operations, tool
+from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
 from tests.support.client import until
 from tests.support.tools import Gate
 from tests.support.visits import LIST, Visitor, aside, messages, page

@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from mcp_transport import bootstrap, operations
 from mcp_transport.backends.base import NodeRecord
-from mcp_transport.protocol.search import SessionQuery
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
+from mcp_transport.domain.session_query import SessionQuery
 from tests.admin.backends import Crowd
 from tests.support.canaries import leaks
 from tests.support.listeners import BADGE, SECRET, AnnsClient

@@ -12,7 +12,7 @@ import pytest
 from django.test import Client, RequestFactory
 
 from mcp_transport.admin.asked import Asked
-from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.domain.session_query import SessionQuery
 from tests.admin.backends import Crowd
 from tests.support.visits import LIST, page
 

@@ -16,8 +16,8 @@ from rest_framework.test import APIClient
 
 from mcp_transport import bootstrap
 from mcp_transport.api.base import OperatorView
-from mcp_transport.protocol.search import SessionQuery
-from mcp_transport.protocol.session import Session, session_key
+from mcp_transport.domain.session import Session, session_key
+from mcp_transport.domain.session_query import SessionQuery
 from tests.support.project import declarations, fresh_endpoint
 from tests.support.project_clients import open_session, status_of_ping
 from tests.support.redis.server import RedisServer

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from mcp_transport import bootstrap, tool
 from mcp_transport.api.base import OperatorView
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.api.conftest import ROOT, record, store
 from tests.support.client import SessionClient, until
 

@@ -10,7 +10,7 @@ from django.core.signing import Signer
 from rest_framework.test import APIClient
 
 from mcp_transport import Context, bootstrap, tool
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.api.conftest import ROOT, Operator, record, store
 from tests.api.test_calls import ask
 from tests.support.canaries import PLANTED

@@ -17,9 +17,9 @@ from mcp_transport.api.schema import document
 from mcp_transport.backends.base import Event
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord, StreamRecord
-from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
-from mcp_transport.protocol.measures import Interval, Numbers, Tally
-from mcp_transport.protocol.session import Flight
+from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.metrics import Interval, Numbers, Tally
+from mcp_transport.domain.session import Flight
 from tests.api.conftest import ROOT, open_session, record, routes, store
 
 KEY = record(1).key

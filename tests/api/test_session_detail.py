@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from mcp_transport import bootstrap
-from mcp_transport.protocol.session import session_key, short_id
+from mcp_transport.domain.session import session_key, short_id
 from tests.api.conftest import ROOT, open_session, record, status_of_ping, store
 
 SESSIONS = f"{ROOT}sessions/"

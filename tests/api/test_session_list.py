@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from mcp_transport import bootstrap
 from mcp_transport.api.paging import ORDERINGS
 from mcp_transport.backends.records import Page
-from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.domain.session_query import SessionQuery
 from tests.api.conftest import ROOT, open_session, pages, record, store
 
 SESSIONS = f"{ROOT}sessions/"

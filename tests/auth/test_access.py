@@ -11,9 +11,9 @@ import pytest
 
 from mcp_transport import Principal, bootstrap, resource, tool
 from mcp_transport.declarations import Declarations
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.protocol.session import session_key
 from tests.auth.shop import ANN, PEOPLE, declare, only_ann, serve_declared
 from tests.support.client import Answer, SessionClient, send_sessionless
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies as st
 
 from mcp_transport.auth.introspection import IntrospectionAuthenticator, _claims_of, _subject
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
-from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, RESOURCE, claims, few_and_many, hold, part, request, token
 from tests.auth.test_jwt import REASONS, build
 

@@ -10,8 +10,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from mcp_transport.contrib.audit.models import AuditEntry
-from mcp_transport.protocol.audit import AccessDenied, SessionOpened
-from mcp_transport.protocol.principal import Principal
+from mcp_transport.domain.audit_events import AccessDenied, SessionOpened
+from mcp_transport.domain.principal import Principal
 from tests.auth.test_audit_entries import CALLED, DENIED, WHEN, called, stored
 
 LIST = "/admin/mcp_audit/auditentry/"

@@ -22,9 +22,9 @@ from mcp_transport.contrib.audit import receivers
 from mcp_transport.contrib.audit.apps import AuditConfig
 from mcp_transport.contrib.audit.models import AuditEntries, AuditEntry, Event, Outcome
 from mcp_transport.contrib.audit.values import MAX_ARGUMENT_BYTES, values_of, words, written
-from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
-from mcp_transport.protocol.principal import ANONYMOUS, Principal
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
+from mcp_transport.domain.principal import ANONYMOUS, Principal
+from mcp_transport.domain.session import session_key
 from tests.support.client import send_sessionless
 from tests.support.listeners import BADGE, SECRET, SIGNALS, AnnsClient, recording
 

@@ -11,10 +11,10 @@ from asgiref.sync import async_to_sync
 from django.core.management import call_command
 
 from mcp_transport import bootstrap, signals
+from mcp_transport.domain.audit_events import AccessDenied, SessionClosed, SessionOpened, ToolCalled
+from mcp_transport.domain.principal import ANONYMOUS
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.audit import AccessDenied, SessionClosed, SessionOpened, ToolCalled
-from mcp_transport.protocol.principal import ANONYMOUS
-from mcp_transport.protocol.session import session_key
 from tests.auth.audited import OPEN, client, endpoint, heard, tools
 from tests.support.client import Answer, request, send, send_sessionless, until
 from tests.support.clock import FakeClock

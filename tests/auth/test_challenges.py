@@ -12,10 +12,10 @@ from django.db import OperationalError
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.auth.gate import Gate
 from mcp_transport.auth.resource import Resource
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 RESOURCE = Resource(
     url="https://api.example.com/mcp", authorization_servers=("https://auth.example.com",), scopes=("base",)

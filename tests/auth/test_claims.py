@@ -9,8 +9,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.auth.claims import Audience, ClaimReader
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
-from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, RESOURCE
 
 NO_USER = "no active user belongs to the token"

@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from mcp_transport.auth import introspection
 from mcp_transport.auth.fetching import MAX_BYTES
 from mcp_transport.auth.introspection import IntrospectionAuthenticator
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
-from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, RESOURCE, AuthServer, request, token
 from tests.support.clock import FakeClock
 

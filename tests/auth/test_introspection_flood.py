@@ -18,8 +18,8 @@ from mcp_transport.asgi import mount
 from mcp_transport.auth import fetching, introspection
 from mcp_transport.auth.introspection import IntrospectionAuthenticator
 from mcp_transport.bootstrap import endpoint
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
-from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, PATIENCE, RESOURCE, AuthServer, request
 from tests.support.clock import FakeClock
 from tests.support.http.inprocess import Direct

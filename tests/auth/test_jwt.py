@@ -15,8 +15,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.auth.jwt import JWTAuthenticator
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
-from mcp_transport.protocol.principal import Principal
 from tests.auth.issuer import ISSUER, RESOURCE, AuthServer, by_hand, claims, jwk, part, pem, request, token
 from tests.support.clock import FakeClock
 

@@ -12,12 +12,12 @@ from mcp_transport.auth.gate import Gate
 from mcp_transport.auth.resource import Resource
 from mcp_transport.backends.base import Event
 from mcp_transport.declarations import Declarations
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.sessionful.rescue import rescue
 from mcp_transport.kernel import Kernel
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import session_key
 from mcp_transport.server import build_server
 from tests.auth.test_challenges import Knows
 from tests.support.client import SessionClient, request, text_of

@@ -13,8 +13,8 @@ from django.contrib.auth.models import User
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.configured import build_gate
 from mcp_transport.auth.user import anonymous_user, principal_of
+from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 SECRET = "a secret of thirty-two characters, no less"
 ISSUER = "https://auth.example.com"

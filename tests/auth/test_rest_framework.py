@@ -26,10 +26,10 @@ from rest_framework_simplejwt.tokens import RefreshToken
 
 from mcp_transport.auth.configured import build_gate
 from mcp_transport.auth.drf import DRFAuthenticator
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 DRF_TOKEN = "rest_framework.authentication.TokenAuthentication"
 BASIC = "rest_framework.authentication.BasicAuthentication"

@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from mcp_transport.auth.configured import build_gate
 from mcp_transport.auth.session import SessionAuthenticator
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
-from mcp_transport.protocol.principal import Principal
 from tests.auth.test_django_request import request_with
 
 ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]

@@ -15,9 +15,9 @@ import pytest
 from django.dispatch import Signal
 
 from mcp_transport import signals
+from mcp_transport.domain.audit_events import SessionClosed, SessionOpened, ToolCalled
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.audit import SessionClosed, SessionOpened, ToolCalled
 from tests.auth.audited import client, endpoint, heard, tools
 from tests.support.client import send_sessionless
 from tests.support.listeners import AnnsClient, hearing
@@ -188,8 +188,8 @@ import threading
 from django.conf import settings
 settings.configure()
 from mcp_transport import signals
-from mcp_transport.protocol.audit import SessionClosed
-from mcp_transport.protocol.principal import ANONYMOUS
+from mcp_transport.domain.audit_events import SessionClosed
+from mcp_transport.domain.principal import ANONYMOUS
 
 ends = threading.Event()
 

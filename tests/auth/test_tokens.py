@@ -17,10 +17,10 @@ from django.utils import timezone
 from mcp_transport.auth.configured import build_gate
 from mcp_transport.contrib.tokens.authenticator import TokenAuthenticator
 from mcp_transport.contrib.tokens.models import PersonalToken, State
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 
 HOUR = timedelta(hours=1)
 

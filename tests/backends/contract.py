@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 
 from mcp_transport.backends.base import Backend, Closing, Emitted
-from mcp_transport.protocol.history import Ending
-from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage, Wake
-from mcp_transport.protocol.measures import Numbers
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.node_messages import Broadcast, Closed, NodeMessage, Wake
 from tests.backends.contract_idempotency import IdempotencyContract
 from tests.backends.contract_listing import ListingContract
 from tests.backends.contract_requests import RequestContract

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.backends import HandClock, session
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.backends.base import Backend, Entered, Event
-from mcp_transport.protocol.history import Ending
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.session import Flight
 from mcp_transport.protocol.idempotency import stream_of
-from mcp_transport.protocol.session import Flight
 from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
 KEYED, OTHER_KEYED = stream_of("a key"), stream_of("another key")

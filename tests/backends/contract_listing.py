@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.backends.base import Backend, Page
-from mcp_transport.protocol.search import SessionQuery
+from mcp_transport.domain.session_query import SessionQuery
 from tests.backends.contract_operators import OperatorContract
 from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, THIRD_KEY, HandClock, session
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
-from mcp_transport.protocol.search import ORDERS, SessionQuery
+from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.session_query import ORDERS, SessionQuery
 from tests.support.backends import (
     ANN,
     BOB,

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.protocol.history import Ending
+from mcp_transport.domain.history import Ending
 from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, ended, flight, session
 
 

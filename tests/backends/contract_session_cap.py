@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mcp_transport.backends.base import Backend, NoRoom
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.backends import (
     ANN,
     BOB,

@@ -17,7 +17,7 @@ from mcp_transport.backends.base import (
     StreamOver,
     TakenOver,
 )
-from mcp_transport.protocol.inbox import Broadcast
+from mcp_transport.domain.node_messages import Broadcast
 from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.protocol.inbox import Broadcast
+from mcp_transport.domain.node_messages import Broadcast
 from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, UNKNOWN_KEY, HandClock, session
 
 MOST, BYTES = 3, 100

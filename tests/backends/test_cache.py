@@ -10,8 +10,8 @@ import pytest
 from django.core.cache import caches
 
 from mcp_transport.backends.cache import CacheBackend
+from mcp_transport.domain.history import Ending
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.history import Ending
 from tests.backends.caches import BOUND, FILES, LOCMEM, Build, FailingCache, PausingCache
 from tests.backends.contract import BackendContract, assert_refuses_everything
 from tests.support.backends import (

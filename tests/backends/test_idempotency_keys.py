@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from mcp_transport.backends.cache import CacheBackend
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.policy import Policy
 from tests.backends.caches import FILES, LOCMEM
 from tests.support.client import SessionClient
 from tests.support.clock import FakeClock

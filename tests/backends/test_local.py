@@ -12,8 +12,8 @@ import pytest
 
 from mcp_transport import bootstrap
 from mcp_transport.backends.local import Change, LocalBackend
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Session
 from tests.backends.contract import BackendContract
 from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, HandClock, flight, session
 

@@ -5,7 +5,7 @@ from collections import deque
 import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.protocol.history import Ending
+from mcp_transport.domain.history import Ending
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
 from tests.backends.contract_session_cap import SessionCapContract

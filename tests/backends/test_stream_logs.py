@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mcp_transport.backends.base import Event, Holder
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
-from mcp_transport.protocol.inbox import Broadcast, Closed, NodeMessage
+from mcp_transport.domain.node_messages import Broadcast, Closed, NodeMessage
 from tests.support.backends import events, flight
 
 SIZES = st.lists(st.integers(0, 60), max_size=30)

@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation
 
-from mcp_transport.protocol.session import session_key, short_id
+from mcp_transport.domain.session import session_key, short_id
 
 # It logs the session's id, which no log of this project may have.
 logging.getLogger("mcp.client.streamable_http").setLevel(logging.WARNING)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.cluster.conftest import each_way
 from tests.support.cluster.nodes import Site, rest
 from tests.support.http.client import Client

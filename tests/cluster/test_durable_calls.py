@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.protocol.session import session_key, short_id
+from mcp_transport.domain.session import session_key, short_id
 from tests.support.cluster.stage import LEASE, SOON, Stage, assert_lost, events_of, some_events, until
 from tests.support.http.client import Client
 from tests.support.http.messages import calling, rpc

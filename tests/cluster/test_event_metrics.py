@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.cluster.conftest import each_way
 from tests.support.cluster.nodes import Site, numbers, rest, take, until
 from tests.support.http.client import Client

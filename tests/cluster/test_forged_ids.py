@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.cluster.nodes import Site, numbers, take
 from tests.support.http.client import Client
 

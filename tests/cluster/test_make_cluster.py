@@ -21,7 +21,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.cluster.__main__ import SIGNALS
 from tests.support.http.client import Client
 from tests.support.processes import LOOPBACK, ROOT, free_port, is_free

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.cluster.nodes import Site, numbers, rest, result_of, take, texts, until
 from tests.support.http.client import Client
 

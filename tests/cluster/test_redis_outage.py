@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.cluster.stage import Stage, events_of, numbers, some_events, until
 from tests.support.http.answer import Event
 from tests.support.http.client import Client

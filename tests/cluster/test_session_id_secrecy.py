@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.cluster.nodes import Site, take
 from tests.support.http.client import Client
 from tests.support.redis.server import RedisServer

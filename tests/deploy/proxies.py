@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mcp_transport.deployment import Deployment, emit
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.support.processes import LOOPBACK, Process, free_port, program
 
 Edit = Callable[[str], str]

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_transport.deployment import TARGETS, Deployment, preflight
 from mcp_transport.deployment.advice import advice
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 
 EVERY = {*TARGETS}
 RUN = {"docker", "compose", "kubernetes", "systemd"}

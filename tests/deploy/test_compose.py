@@ -17,7 +17,7 @@ import yaml
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.docker import health_check
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.support.processes import program
 from tests.support.programs import need
 from tests.support.redis.server import RedisServer

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mcp_transport.deployment import Deployment, emit
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.support.processes import program
 from tests.support.programs import lacking, need
 

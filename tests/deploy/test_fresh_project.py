@@ -17,7 +17,7 @@ import yaml
 from django.core.management import CommandError, call_command
 
 from mcp_transport.deployment import TARGETS, Deployment, preflight, project
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.deploy import fresh, units
 from tests.deploy.proxies import Nginx
 from tests.support.docs import readme_quick_start

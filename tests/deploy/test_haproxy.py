@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mcp_transport.deployment import Deployment, emit
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.deploy.proxies import HAProxy
 from tests.deploy.stands import behind, named
 from tests.support.http.answer import PATIENCE

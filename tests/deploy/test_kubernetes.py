@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from mcp_transport.deployment import Deployment, emit
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.deploy.semantics import RULES, Document, Objects, check
 from tests.support.processes import program
 

@@ -12,7 +12,7 @@ import pytest
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.values import AFFINITIES
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 
 GIXY = Path(sys.executable).parent / "gixy"
 

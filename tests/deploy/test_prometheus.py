@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from mcp_transport.deployment import Deployment, emit
+from mcp_transport.domain.policy import Policy
 from mcp_transport.metrics import _BOUNDS, _families
-from mcp_transport.protocol.policy import Policy
 from tests.support.docs import table
 from tests.support.processes import program
 from tests.support.programs import need

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.deploy.proxies import KINDS, Proxy
 from tests.deploy.stands import BUSY, OK, behind, die, saying
 from tests.support.cluster.stage import some_events

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mcp_transport.deployment import Deployment
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.deploy.proxies import HAProxy, Nginx, Proxy
 from tests.deploy.units import Unit
 from tests.support.cluster.load import Load

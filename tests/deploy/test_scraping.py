@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.deployment import Deployment, emit
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.support.cluster.nodes import Site
 from tests.support.processes import LOOPBACK, Process, program
 from tests.support.programs import need

@@ -11,7 +11,7 @@ import yaml
 
 from mcp_transport.deployment import Deployment, emit
 from mcp_transport.deployment.values import SERVERS
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.deploy import units
 from tests.support.processes import program
 from tests.support.programs import need

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from mcp_transport import bootstrap
-from mcp_transport.protocol.session import Session, session_key
+from mcp_transport.domain.session import Session, session_key
 from tests.support.project_clients import open_session, status_of_ping
 
 

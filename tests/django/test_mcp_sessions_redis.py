@@ -12,8 +12,8 @@ from django.core.cache import caches
 from django.core.management import CommandError
 
 from mcp_transport import Context, bootstrap, tool
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.session import session_key, short_id
 from tests.django import test_mcp_sessions
 from tests.support.canaries import PLANTED
 from tests.support.client import SessionClient

@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from mcp_transport import bootstrap, metrics, tool
 from mcp_transport.declarations import Declarations
+from mcp_transport.domain.history import Ending
 from mcp_transport.engine.observer import _LINES, Happening
 from mcp_transport.metrics import EndpointCollector
-from mcp_transport.protocol.history import Ending
 from tests.support.calls import opened
 from tests.support.clock import settle
 from tests.support.docs import table

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import pytest
 
 from mcp_transport import Context, bootstrap, operations, tool
+from mcp_transport.domain.session import session_key, short_id
+from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.search import SessionQuery
-from mcp_transport.protocol.session import session_key, short_id
 from tests.support.client import SessionClient
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate

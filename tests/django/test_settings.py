@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mcp_transport import conf, tool
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from mcp_transport.protocol.versions import REVISIONS
 from tests.support.calls import call, result_of, returned
 from tests.support.client import send

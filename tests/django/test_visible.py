@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from mcp_transport import tool
-from mcp_transport.protocol.principal import Principal
+from mcp_transport.domain.principal import Principal
 from tests.support.calls import result_of
 from tests.support.project import Serve
 

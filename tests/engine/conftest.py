@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.policy import Policy
 from tests.support.calls import opened
 from tests.support.client import SessionClient
 from tests.support.clock import FakeClock

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.base import CANCEL_KEEP
+from mcp_transport.domain.node_messages import CancelCall
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.inbox import CancelCall
-from mcp_transport.protocol.session import session_key
 from tests.support.client import Answer, SessionClient, request, silent, text_of, until
 from tests.support.clock import FakeClock
 from tests.support.stores import FlakyBackend, left_behind

@@ -8,8 +8,8 @@ import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.policy import Policy
 from tests.support.calls import opened
 from tests.support.client import Answer, Frame, SessionClient, later, silent
 from tests.support.clock import FakeClock, settle

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.domain.session import Flight, session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.idempotency import CAPABILITY, key_of, stream_of
-from mcp_transport.protocol.session import Flight, session_key
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
 from tests.support.clock import FakeClock, settle

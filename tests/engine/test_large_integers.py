@@ -16,11 +16,11 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.redis.codec import decode_id, decode_message, encode_id, encode_message
+from mcp_transport.domain.node_messages import CancelCall, Cleared, Doubted, ReplyArrived
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.codec import MAX_INTEGER_DIGITS
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel, conform, sessionful_features
-from mcp_transport.protocol.inbox import CancelCall, Cleared, Doubted, ReplyArrived
-from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, request, send, send_sessionless
 from tests.support.tools import KEYS, NAME_SCHEMA
 

@@ -14,7 +14,7 @@ import pytest
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import ClientGone
-from mcp_transport.protocol.weight import weigh
+from mcp_transport.protocol.memory_estimate import weigh
 from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless, silent, until
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.metrics import INTERVAL, KEPT
 from mcp_transport.engine.meter import Meter
-from mcp_transport.protocol.history import Ending
-from mcp_transport.protocol.measures import INTERVAL, KEPT
 from tests.support.clock import FakeClock
 
 

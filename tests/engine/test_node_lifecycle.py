@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from mcp.server.lowlevel.server import Server
 
+from mcp_transport.domain.node_messages import Drain
 from mcp_transport.engine import lifecycle
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.observer import Happening
 from mcp_transport.kernel import Kernel
-from mcp_transport.protocol.inbox import Drain
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send, send_sessionless, silent, text_of
 from tests.support.clock import FakeClock, settle

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.observer import _LINES, Happening, Observer
-from mcp_transport.protocol.session import session_key, short_id
 
 ID = "an-id-that-a-client-sends"
 KEY = session_key(ID)

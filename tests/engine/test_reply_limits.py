@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.domain.node_messages import ReplyArrived
 from mcp_transport.engine import questions
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.questions import Questions
 from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
-from mcp_transport.protocol.inbox import ReplyArrived
 from tests.support.client import SessionClient
 from tests.support.clock import FakeClock
 from tests.support.stores import FlakyBackend

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.session import session_key
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, send_sessionless
 from tests.support.clock import settle

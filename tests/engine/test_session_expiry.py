@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.support.client import SessionClient, silent
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mcp_transport.domain.session import Session, session_key
 from mcp_transport.engine import session_id as module
 from mcp_transport.engine.session_id import seal, unseal
-from mcp_transport.protocol.session import MAX_SESSION_ID, Session, session_key
+from mcp_transport.protocol.headers import MAX_SESSION_ID
 from mcp_transport.protocol.versions import REVISIONS, sessionful
 
 NEW, OLD, FOREIGN = (letter.encode() * 32 for letter in "nof")

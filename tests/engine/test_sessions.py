@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.domain.session import Session, session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.session import Session, session_key
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send, send_sessionless, silent, text_of
 from tests.support.clock import FakeClock, settle

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.domain.node_messages import StoreReturned
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.inbox import StoreReturned
-from mcp_transport.protocol.session import session_key
 from tests.support.client import Answer, SessionClient, later, request, send_sessionless, silent, text_of
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.support.client import Answer, SessionClient
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import endpoint_of

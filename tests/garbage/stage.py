@@ -11,11 +11,11 @@ from mcp_transport import bootstrap, operations
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.admin.rows import session_row, session_tables
 from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import session_key
+from mcp_transport.domain.session_query import ORDERS, SessionQuery, State
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.search import ORDERS, SessionQuery, State
-from mcp_transport.protocol.session import session_key
 from mcp_transport.records.numbers import node_record, overview_record, traffic_record
 from mcp_transport.records.sessions import detail_record, message_record, session_record
 from tests.support.client import SessionClient, text_of, until

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.garbage.stage import Stage
 from tests.garbage.values import odd_contents, of_each_type
 from tests.support.redis.keys import documented, key_pattern

@@ -15,8 +15,8 @@ import redis
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.acl import acl_rule
 from mcp_transport.backends.redis.membership import Membership
-from mcp_transport.protocol.inbox import CancelCall, NodeLost
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.node_messages import CancelCall, NodeLost
+from mcp_transport.domain.policy import Policy
 from tests.support.redis.aliases import django
 from tests.support.redis.backend import leave
 from tests.support.redis.server import RedisServer

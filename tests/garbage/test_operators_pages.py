@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.garbage.stage import Stage
 from tests.garbage.values import Put, odd_contents, of_each_type
 from tests.support.redis.server import RedisServer

@@ -9,8 +9,8 @@ import orjson
 import pytest
 import redis
 
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.recovery import come_back
-from mcp_transport.protocol.session import session_key
 from tests.garbage.stage import Stage
 
 

@@ -17,6 +17,7 @@ from mcp.shared.dispatcher import DispatchContext
 from mcp_types import ListToolsResult, NotificationParams, Tool
 from pydantic import BaseModel
 
+from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import (
     Exchange,
@@ -28,7 +29,6 @@ from mcp_transport.kernel import (
 )
 from mcp_transport.kernel.events import Listening
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import Notification, Request
 from tests.support.kernel import Recorder, exchange, served
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine import param_limits
 from mcp_transport.engine.param_limits import LONGEST
 from mcp_transport.engine.sessionful.opening import _MAX_CLIENT_BYTES
 from mcp_transport.protocol.jsonrpc import MAX_ID, MAX_METHOD
-from mcp_transport.protocol.policy import Policy
 from tests.limits.cases import Stage, case
 from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless
 

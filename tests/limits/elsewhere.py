@@ -9,14 +9,14 @@ from mcp_transport.api.base import _MAX_BODY
 from mcp_transport.auth import fetching, introspection
 from mcp_transport.backends.redis.membership import _LONGEST_PAUSE
 from mcp_transport.contrib.audit.values import MAX_ARGUMENT_BYTES
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.body import _FREE
 from mcp_transport.engine.budget import _FOR_ANONYMOUS
 from mcp_transport.engine.expiry import _EVERY
 from mcp_transport.engine.sessionful.rescue import _MOST_RERUNS
 from mcp_transport.kernel import arguments, events, handlers, invalid, limits
-from mcp_transport.protocol.address import _MOST_HOPS
+from mcp_transport.protocol.client_address import _MOST_HOPS
 from mcp_transport.protocol.http import MAX_HTTP_METHOD
-from mcp_transport.protocol.policy import Policy
 from mcp_transport.supervision import _LOG_AGAIN
 from tests.limits.cases import tested_by
 

@@ -12,10 +12,9 @@ from mcp_transport.auth.jwt import JWTAuthenticator
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol import origin
 from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES, MAX_LIST
-from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.headers import MAX_SESSION_ID, Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.idempotency import MAX_KEY
-from mcp_transport.protocol.session import MAX_SESSION_ID
 from tests.limits.cases import Stage, case
 from tests.support.client import Answer, request, send
 

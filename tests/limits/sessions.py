@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mcp_transport.backends.local import _MAX_CANCELS
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
-from mcp_transport.protocol.policy import Policy
 from tests.limits.cases import Stage, case
 from tests.support.client import Answer, SessionClient, later
 from tests.support.clock import settle

@@ -6,6 +6,7 @@ import secrets
 
 import pytest
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.cursor import GET_STREAM, Cursor
 from mcp_transport.protocol.idempotency import (
@@ -17,7 +18,6 @@ from mcp_transport.protocol.idempotency import (
     key_reused,
     stream_of,
 )
-from mcp_transport.protocol.policy import Policy
 
 UUID = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 
@@ -101,4 +101,4 @@ def test_refusals_say_what_a_client_is_to_do() -> None:
     ids=["by default", "streams are not kept", "no sessions"],
 )
 def test_a_server_declares_that_it_keeps_answers(policy: Policy, declared: dict[str, dict[str, float]]) -> None:
-    assert declaration(policy) == declared
+    assert declaration(policy.versions, policy.stream_keep) == declared

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.origin import (
@@ -15,7 +16,6 @@ from mcp_transport.protocol.origin import (
     preflight_headers,
     scheme_of,
 )
-from mcp_transport.protocol.policy import Policy
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 

@@ -1,19 +1,21 @@
-"""The law of the layer, proved in a process of its own."""
+"""The pure packages: what they load, proved in a process of its own, and where their tests are."""
 
 from __future__ import annotations
 
 import json
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import mcp_transport.protocol
-
-MODULES = sorted(module.name for module in pkgutil.iter_modules(mcp_transport.protocol.__path__))
-ROOT = Path(mcp_transport.protocol.__path__[0]).parents[1]
+ROOT = Path(__file__).parents[2]
+MODULES = [
+    (package, path.stem)
+    for package in ("protocol", "domain")
+    for path in sorted((ROOT / "mcp_transport" / package).glob("*.py"))
+    if path.stem != "__init__"
+]
 FOREIGN = {"django", "asyncio", "orjson", "mcp", "mcp_types", "asgiref", "anyio", "pydantic", "sqlite3", "socket"}
 
 IMPORT_AND_TELL = """
@@ -32,13 +34,13 @@ def imported_by(*modules: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_importing_every_protocol_module_loads_no_framework_no_loop_and_no_sdk() -> None:
-    assert len(MODULES) > 10
-    loaded = imported_by(*(f"mcp_transport.protocol.{name}" for name in MODULES))
+def test_importing_every_pure_module_loads_no_framework_no_loop_and_no_sdk() -> None:
+    assert {package for package, _ in MODULES} == {"protocol", "domain"} and len(MODULES) > 20
+    loaded = imported_by(*(f"mcp_transport.{package}.{name}" for package, name in MODULES))
     assert "mcp_transport" in loaded
     assert not loaded & FOREIGN
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_has_a_test_file_of_its_own(name: str) -> None:
-    assert (Path(__file__).parent / f"test_{name}.py").is_file()
+@pytest.mark.parametrize(("package", "name"), MODULES)
+def test_every_module_has_a_test_file_of_its_own(package: str, name: str) -> None:
+    assert (ROOT / "tests" / package / f"test_{name}.py").is_file()

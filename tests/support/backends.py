@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mcp_transport.backends.base import Event
-from mcp_transport.protocol.history import Ending
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Flight, Session, session_key
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import Flight, Session, session_key
 
 KEY, OTHER_KEY, THIRD_KEY, UNKNOWN_KEY = (session_key(name) for name in ("one", "two", "three", "unknown"))
 ANN, BOB = "django\n1", "django\n2"

@@ -9,11 +9,11 @@ import pytest
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.principal import ANONYMOUS, Principal
 from tests.support.client import SessionClient
 from tests.support.clock import FakeClock
 from tests.support.tools import KEYS, Gate, build_tools

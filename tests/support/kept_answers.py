@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import session_key
 from tests.support.calls import opened
 from tests.support.client import SessionClient, text_of, until
 from tests.support.clock import FakeClock, settle

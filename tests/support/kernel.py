@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mcp_transport.domain.principal import Principal
 from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Outcome
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.principal import Principal
 
 
 class Recorder:

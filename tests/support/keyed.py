@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.session import session_key
 from tests.support.client import BOTH, Answer, Frame, SessionClient
 from tests.support.clock import settle
 

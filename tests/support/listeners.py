@@ -12,10 +12,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from mcp_transport import signals
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.contrib.audit import receivers
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import session_key, short_id
 from tests.support.client import Answer, SessionClient, request, send
 
 __all__ = ["ANN", "BADGE", "SECRET", "SIGNALS", "AnnsClient", "Badge", "as_ann", "hearing", "recording"]

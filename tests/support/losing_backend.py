@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mcp_transport.backends.base import Claimed, Entered
 from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.protocol.session import Flight
+from mcp_transport.domain.session import Flight
 
 
 class Losing(MemoryBackend):

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
+from mcp_transport.domain.session import Session, session_key, short_id
 from mcp_transport.engine.session_id import seal
-from mcp_transport.protocol.session import Session, session_key, short_id
 from tests.support.canaries import PLANTED, Watch, leaks
 
 RANDOM = "gk1WkbQpYw7bTq-_u0Zr3yYqkq5hX2aVb9N4sT8cJdE"

@@ -13,8 +13,8 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.session import session_key, short_id
 from tests.support.client import Answer, SessionClient, request, send
 
 __all__ = ["LIST", "Visitor", "aside", "elsewhere", "ids", "messages", "page", "status_of_ping"]

@@ -9,11 +9,11 @@ import pytest
 
 from mcp_transport import tool
 from mcp_transport.declarations import Declarations
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Flight, session_key
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.sessionful.rescue import rescue
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import Flight, session_key
 from mcp_transport.server import build_server
 from tests.support.client import SessionClient
 from tests.support.clock import settle

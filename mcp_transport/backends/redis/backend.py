@@ -16,9 +16,9 @@ from mcp_transport.backends.redis.connection import connect
 from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.sessions import RedisSessions
 from mcp_transport.backends.redis.streams import RedisStreams
+from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.inbox import Broadcast, NodeMessage
-from mcp_transport.protocol.measures import Numbers
 from mcp_transport.supervision import attempt, contained
 
 __all__ = ["RedisBackend"]

@@ -15,13 +15,12 @@ from urllib.parse import quote, unquote
 import orjson
 
 from mcp_transport.backends.base import Event, StreamRecord
+from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.node_messages import NodeMessage
+from mcp_transport.domain.session import LATEST, Flight, Session, known_members
 from mcp_transport.exceptions import Unreadable
-from mcp_transport.protocol import inbox
-from mcp_transport.protocol.address import caller_block
-from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion
-from mcp_transport.protocol.inbox import NodeMessage
+from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
-from mcp_transport.protocol.session import LATEST, Flight, Session, known_members
 from mcp_transport.supervision import log_failure
 
 __all__ = [
@@ -58,7 +57,7 @@ _Raw = TypeVar("_Raw")
 _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
 # Of them, what is longer is read each time: clients choose most of it.
 _SHORT: Final = 1024
-_MESSAGES: Final = {kind.__name__: kind for kind in inbox.NodeMessage.__args__}
+_MESSAGES: Final = {kind.__name__: kind for kind in NodeMessage.__args__}
 _MEMBERS: Final = {name: frozenset(field.name for field in fields(kind)) for name, kind in _MESSAGES.items()}
 _LATEST: Final = int(LATEST * 1000)
 

@@ -15,9 +15,9 @@ from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.facets import Among, Chosen, Facet, Ranked
 from mcp_transport.backends.redis.index import RedisIndex
+from mcp_transport.domain.session import Flight, Session, short_id
+from mcp_transport.domain.session_query import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State
 from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.protocol.search import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State
-from mcp_transport.protocol.session import Flight, Session, short_id
 from mcp_transport.supervision import attempt, contained, log_failure
 
 __all__ = ["RedisFinding"]

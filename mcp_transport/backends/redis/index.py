@@ -15,9 +15,9 @@ import orjson
 
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.store import RedisStore
+from mcp_transport.domain.session import Session
+from mcp_transport.domain.session_query import State, client_of, words_of
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.search import State, client_of, words_of
-from mcp_transport.protocol.session import Session
 from mcp_transport.supervision import attempt, contained
 
 __all__ = ["RedisIndex"]

@@ -58,7 +58,7 @@ class Keys:
         return f"{self._prefix}facet:{name}:{_cached_digest(value)}"
 
     def ordered(self, by: str) -> str:
-        """Name the sessions in one of `protocol.search.ORDERS`."""
+        """Name the sessions in one of `domain.session_query.ORDERS`."""
         return self.sessions if by == "last_seen" else f"{self._prefix}by:{by}"
 
     def lease(self, node: str) -> str:

@@ -18,8 +18,8 @@ from mcp_transport.backends.redis.connection import recover
 from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import Script
+from mcp_transport.domain.node_messages import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
 from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.protocol.inbox import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
 from mcp_transport.supervision import Supervised, attempt, contained
 
 __all__ = ["Membership", "send"]

@@ -12,11 +12,11 @@ from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.finding import RedisFinding
 from mcp_transport.backends.redis.store import BESIDE
+from mcp_transport.domain.history import Ending, HistoryEntry
+from mcp_transport.domain.session import Flight, Session
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.history import Ending, HistoryEntry
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight, Session
 from mcp_transport.supervision import attempt
 
 __all__ = ["RedisSessions"]

@@ -13,9 +13,9 @@ from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import load_scripts
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Session, short_id
 from mcp_transport.exceptions import Unreadable
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import Session, short_id
 from mcp_transport.supervision import attempt, log_failure
 
 __all__ = ["BESIDE", "RedisStore"]

@@ -25,12 +25,12 @@ from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.store import BESIDE, RedisStore
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.node_messages import Broadcast
+from mcp_transport.domain.session import Flight
 from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.protocol.history import Ending
-from mcp_transport.protocol.inbox import Broadcast
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight
 
 __all__ = ["RedisStreams"]
 

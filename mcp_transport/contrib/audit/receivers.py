@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mcp_transport import signals
 from mcp_transport.contrib.audit.models import AuditEntry
-from mcp_transport.protocol.audit import AuditEvent
+from mcp_transport.domain.audit_events import AuditEvent
 
 __all__ = ["connect", "disconnect"]
 

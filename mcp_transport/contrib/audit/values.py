@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.utils import timezone
 
-from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
+from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 
 __all__ = ["MAX_ARGUMENT_BYTES", "values_of", "words", "written"]
 

@@ -12,9 +12,9 @@ from django.db import DatabaseError
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.auth.user import principal_of, recall_user
+from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 from mcp_transport.threads import in_thread
 
 __all__ = ["PREFIX", "TokenAuthenticator"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.session_id import unseal
 from mcp_transport.exceptions import Unreadable
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import session_key, short_id
 from mcp_transport.supervision import log_failure
 
 __all__ = ["admitted"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 
 from mcp_transport.backends.base import Closing
+from mcp_transport.domain.audit_events import SessionClosed
+from mcp_transport.domain.node_messages import Closed
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.admission import admitted
-from mcp_transport.protocol.audit import SessionClosed
 from mcp_transport.protocol.http import HTTPRequest, Reply
-from mcp_transport.protocol.inbound import check_version, required_session_id, session_not_found
-from mcp_transport.protocol.inbox import Closed
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import session_key, short_id
+from mcp_transport.protocol.request_checks import check_version, required_session_id, session_not_found
 
 __all__ = ["close_session", "delete"]
 

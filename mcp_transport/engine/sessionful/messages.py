@@ -7,6 +7,8 @@ import logging
 from contextlib import suppress
 from contextvars import copy_context
 
+from mcp_transport.domain.node_messages import CancelCall, ReplyArrived
+from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.call import SessionOutlet
 from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.node import Node
@@ -15,9 +17,7 @@ from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
 from mcp_transport.kernel import Exchange, TooMuch, check_answer, is_cancellation
 from mcp_transport.protocol.errors import invalid_request
-from mcp_transport.protocol.inbox import CancelCall, ReplyArrived
 from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Response, is_request_id
-from mcp_transport.protocol.principal import Principal
 
 __all__ = ["hasten", "is_hasty", "take_notification", "take_reply"]
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mcp_transport.backends.base import NoRoom
+from mcp_transport.domain.audit_events import SessionOpened
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Session, session_key, short_id
 from mcp_transport.engine.call import SessionOutlet
 from mcp_transport.engine.codec import encode, encoded_size
 from mcp_transport.engine.node import Node
@@ -16,13 +19,10 @@ from mcp_transport.engine.sessionful.closing import close_session
 from mcp_transport.engine.sessionful.visit import Visit
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.protocol.audit import SessionOpened
 from mcp_transport.protocol.errors import INVALID_PARAMS, INVALID_REQUEST
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import Session, session_key, short_id
 from mcp_transport.protocol.versions import negotiate
 
 __all__ = ["open_session"]

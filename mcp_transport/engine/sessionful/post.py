@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mcp_transport.backends.base import Entered, Event
+from mcp_transport.domain.history import Ending, operation_of
+from mcp_transport.domain.node_messages import CancelCall, Wake
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Flight, session_key
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import accepted, refusals
@@ -20,14 +24,10 @@ from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import trace_headers
 from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_call
-from mcp_transport.protocol.history import Ending, operation_of
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY, is_keyed, key_of, stream_of
-from mcp_transport.protocol.inbound import Sessionful, check_version, required_session_id, session_not_found
-from mcp_transport.protocol.inbox import CancelCall, Wake
 from mcp_transport.protocol.jsonrpc import Notification, Request, Response
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import Flight, session_key
+from mcp_transport.protocol.request_checks import Sessionful, check_version, required_session_id, session_not_found
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["post"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcp_transport.backends.base import Attached, Holder
+from mcp_transport.domain.node_messages import Joined
+from mcp_transport.domain.session import Flight
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.reply import answer, cancelled_answer, silent_node
 from mcp_transport.engine.sessionful.streams import attach, resumed
@@ -15,9 +17,7 @@ from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import invalid_request, lost_answer
 from mcp_transport.protocol.http import Reply, StreamReply
 from mcp_transport.protocol.idempotency import is_keyed, key_in_use, key_reused
-from mcp_transport.protocol.inbox import Joined
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight
 
 __all__ = ["answer_running", "replayed_answer"]
 

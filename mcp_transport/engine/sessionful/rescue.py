@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Flight, Session
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Happening
@@ -16,12 +19,9 @@ from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import continued_trace, is_cancellation
 from mcp_transport.protocol.errors import given_up_call, lost_call
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import Flight, Session
-from mcp_transport.protocol.weight import weigh
+from mcp_transport.protocol.memory_estimate import weigh
 
 __all__ = ["Recall", "rescue"]
 

@@ -6,6 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 from mcp_transport.backends.base import Attached, StreamOver
+from mcp_transport.domain.node_messages import Superseded
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.recovery import hold_again
@@ -15,10 +18,7 @@ from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import GET_STREAM, Cursor
 from mcp_transport.protocol.errors import invalid_request
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.inbound import check_version, required_session_id, session_not_found
-from mcp_transport.protocol.inbox import Superseded
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import session_key
+from mcp_transport.protocol.request_checks import check_version, required_session_id, session_not_found
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["attach", "get", "hold", "resumed"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Session
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.session_handle import SessionHandle
 from mcp_transport.kernel import Caller, Facts
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
-from mcp_transport.protocol.session import Session
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["Visit"]

@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import bootstrap
 from mcp_transport.backends.base import Backend, NodeRecord
+from mcp_transport.domain.node_messages import Drain
 from mcp_transport.exceptions import BackendError
 from mcp_transport.management.numbers import seconds
-from mcp_transport.protocol.inbox import Drain
 
 __all__ = ["Command"]
 

@@ -13,13 +13,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import bootstrap, operations
+from mcp_transport.domain.session import Session, short_id
+from mcp_transport.domain.session_query import SessionQuery, state_of
+from mcp_transport.domain.stream_messages import Message
 from mcp_transport.exceptions import BackendError
 from mcp_transport.management import session_text as text
 from mcp_transport.management.session_words import add_verbs
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.messages import Message
-from mcp_transport.protocol.search import SessionQuery, state_of
-from mcp_transport.protocol.session import Session, short_id
 from mcp_transport.records.numbers import node_record, overview_record, traffic_record
 from mcp_transport.records.sessions import activity_record, message_record
 

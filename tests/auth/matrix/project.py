@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from mcp_transport import Context, server, tool
 from mcp_transport.declarations import Declarations
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.session import Session
 from tests.auth.issuer import ISSUER, RESOURCE, AuthServer
 from tests.support.stores import FlakyBackend
 

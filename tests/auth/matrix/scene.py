@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_transport.bootstrap import endpoint
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.auth.matrix import project
 from tests.auth.matrix.people import Lines
 from tests.support.clock import settle

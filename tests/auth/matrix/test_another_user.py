@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.auth.matrix.conftest import Stage, staged
 from tests.auth.matrix.entries import IN_SESSIONS, Entry
 from tests.auth.matrix.people import People, bearer, signed

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.policy import Policy
 from tests.backends.redis.scene import two_endpoints
 from tests.support.client import SessionClient
 from tests.support.redis.backend import admin, backend, clock, server

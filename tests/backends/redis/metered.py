@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from mcp_transport.backends.redis.scripts import load_scripts
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.policy import Policy
 from tests.backends.redis.meter import Cost, Meter, Monitor
 from tests.backends.redis.scene import two_endpoints
 from tests.support.client import SessionClient

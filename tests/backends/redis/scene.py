@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.domain.node_messages import Broadcast, Drain
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
-from mcp_transport.protocol.inbox import Broadcast, Drain
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.search import SessionQuery
 from tests.support.backends import ANN, KEY, POLICY, STREAM, ended, events, flight, session
 from tests.support.redis.aliases import Alias
 from tests.support.redis.backend import build, leave

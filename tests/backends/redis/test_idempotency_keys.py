@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.base import Event
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import Flight, session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.history import Ending
 from mcp_transport.protocol.idempotency import key_of, stream_of
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import Flight, session_key
 from tests.backends.redis.scene import two_endpoints
 from tests.support.calls import opened
 from tests.support.client import Answer, request, text_of

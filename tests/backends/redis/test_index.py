@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from mcp_transport.backends.redis import RedisBackend, finding
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.exceptions import BackendError
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.search import SessionQuery
 from tests.support.backends import ANN, POLICY, HandClock, session
 from tests.support.redis.backend import build, leave
 from tests.support.redis.server import RedisServer

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.redis.codec import decode_message, encode_message
+from mcp_transport.domain.node_messages import ReplyArrived
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
-from mcp_transport.protocol.inbox import ReplyArrived
-from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, text_of
 from tests.support.loop_guard import LIMIT, watching
 from tests.support.tools import Gate

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 import redis
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.policy import Policy
 from tests.support.client import SessionClient, text_of, until
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate

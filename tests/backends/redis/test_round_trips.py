@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 
+from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import session_key
 from tests.backends.redis.meter import Meter, Monitor
 from tests.backends.redis.metered import Table, client, clock, meter, nodes, table, there
 from tests.support.client import ALL_CAPABILITIES, Answer, SessionClient, request, send, send_sessionless, silent

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_transport.backends.base import NoRoom
 from mcp_transport.backends.redis import RedisBackend
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 from tests.support.backends import ANN, POLICY, HandClock, flight, session
 from tests.support.redis.backend import build, by_hand, leave
 from tests.support.redis.server import RedisServer

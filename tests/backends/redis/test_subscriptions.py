@@ -11,9 +11,9 @@ import redis
 
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.wire import Wire
+from mcp_transport.domain.node_messages import Broadcast
+from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
-from mcp_transport.protocol.inbox import Broadcast
-from mcp_transport.protocol.search import SessionQuery
 from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 from tests.support.redis.backend import build, leave
 from tests.support.redis.server import RedisServer

@@ -12,7 +12,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import Completion
 
 from mcp_transport import Context, completion, prompt, resource, tool
-from mcp_transport.protocol.principal import Principal
+from mcp_transport.domain.principal import Principal
 from tests.projects.constants import FAULT, REFUSAL, SEED
 
 Work = Literal["none", "read", "write"]

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from mcp_transport.domain.session import session_key
 from mcp_transport.protocol.cursor import Cursor
-from mcp_transport.protocol.session import session_key
 from tests.support.http.answer import PATIENCE, Event
 from tests.support.http.client import Client
 from tests.support.http.network import SocketAnswer

@@ -11,7 +11,7 @@ import redis
 
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.scripts import PRELUDE, load_scripts
-from mcp_transport.protocol.policy import Policy
+from mcp_transport.domain.policy import Policy
 from tests.support.backends import POLICY, HandClock
 from tests.support.redis.server import RedisServer
 

@@ -6,8 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
+from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.principal import Principal
 from tests.support.site.settings import *  # noqa: F403 (settings are names in a module)
 
 TOKEN = "anns-token"

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from mcp_transport import Context
 from mcp_transport.bootstrap import endpoint
-from mcp_transport.protocol.session import session_key
+from mcp_transport.domain.session import session_key
 
 _PATIENCE = 10.0
 """Seconds after which a tool gives up on its test."""

@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from mcp_transport.protocol.audit import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
-from mcp_transport.protocol.principal import ANONYMOUS, Principal
+from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
+from mcp_transport.domain.principal import ANONYMOUS, Principal
 
 ANN = Principal("badges", "7", name="ann")
 EVENTS: list[Any] = [

@@ -100,7 +100,7 @@ class Counted:
     """What was counted within an interval, within all that are kept, or since the start."""
 
     operations: dict[str, Tally] = field(default_factory=dict)
-    """By `protocol.history.operation_of`, `MOST` of them and one for all others."""
+    """By `domain.history.operation_of`, `MOST` of them and one for all others."""
     versions: Counter[str] = field(default_factory=Counter)
     """Calls by protocol revision."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -150,7 +150,7 @@ class Numbers:
     intervals: tuple[Interval, ...] = ()
     """The newest last; the one that is not over is left out."""
     operations: Mapping[str, Tally] = field(default_factory=dict)
-    """By `protocol.history.operation_of`, the most called first."""
+    """By `domain.history.operation_of`, the most called first."""
     versions: Mapping[str, int] = field(default_factory=dict)
     """Calls by protocol revision."""
     refused: Mapping[str, int] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final
 
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.session import Session
 
 __all__ = ["ACTIVE_SECONDS", "EVERYTHING", "ORDERS", "SessionQuery", "State", "client_of", "state_of", "words_of"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.protocol.history import Ending, HistoryEntry, Occasion, ended_entry, operation_of
-from mcp_transport.protocol.session import Flight
+from mcp_transport.domain.history import Ending, HistoryEntry, Occasion, ended_entry, operation_of
+from mcp_transport.domain.session import Flight
 
 
 @pytest.mark.parametrize(

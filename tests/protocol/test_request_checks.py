@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.inbound import (
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.request_checks import (
     Opening,
     Sessionful,
     Sessionless,
@@ -23,8 +25,6 @@ from mcp_transport.protocol.inbound import (
     required_session_id,
     too_large,
 )
-from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.policy import Policy
 
 POLICY = Policy(max_request_bytes=1000, max_batch=3)
 BOTH = "application/json, text/event-stream"

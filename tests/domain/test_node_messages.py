@@ -5,7 +5,7 @@ import typing
 
 import pytest
 
-from mcp_transport.protocol.inbox import (
+from mcp_transport.domain.node_messages import (
     Broadcast,
     CancelCall,
     Cleared,

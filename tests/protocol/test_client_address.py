@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.address import TrustedProxies, caller_block, parse_network
+from mcp_transport.protocol.client_address import TrustedProxies, caller_block, parse_network
 from mcp_transport.protocol.headers import Headers
 
 CLIENT, OTHER = "203.0.113.9", "198.51.100.7"

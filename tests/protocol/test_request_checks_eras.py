@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.inbound import (
+from mcp_transport.protocol.jsonrpc import Notification, Request, Response
+from mcp_transport.protocol.request_checks import (
     Ignored,
     Opening,
     Sessionful,
@@ -20,8 +22,6 @@ from mcp_transport.protocol.inbound import (
     check_before_authentication,
     classify,
 )
-from mcp_transport.protocol.jsonrpc import Notification, Request, Response
-from mcp_transport.protocol.policy import Policy
 
 NEW = "2026-07-28"
 DUAL = Policy(max_batch=3)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.search import EVERYTHING, SessionQuery, State, client_of, state_of, words_of
-from mcp_transport.protocol.session import Session
+from mcp_transport.domain.session import Session
+from mcp_transport.domain.session_query import EVERYTHING, SessionQuery, State, client_of, state_of, words_of
 
 SESSION = Session(
     key="ABCDEFGHIJKLMNOPQRSTUVWXYZ",

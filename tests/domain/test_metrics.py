@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.measures import INTERVAL, MOST, Counted, Interval, Numbers, Tally, add_up
+from mcp_transport.domain.metrics import INTERVAL, MOST, Counted, Interval, Numbers, Tally, add_up
 
 
 def tally(*seconds: float, errors: int = 0) -> Tally:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.principal import ANONYMOUS, Principal
+from mcp_transport.domain.principal import ANONYMOUS, Principal
 
 ISSUERS = st.text().filter(lambda text: "\n" not in text)
 SUBJECTS = st.text(min_size=1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.weight import weigh
+from mcp_transport.domain.policy import Policy
+from mcp_transport.protocol.memory_estimate import weigh
 
 ROOT = Path(__file__).resolve().parents[2]
 BODIES = {

@@ -22,13 +22,12 @@ from mcp_transport.protocol.errors import (
     invalid_request,
 )
 from mcp_transport.protocol.header_limits import check_limits
-from mcp_transport.protocol.headers import Accepts
+from mcp_transport.protocol.headers import MAX_SESSION_ID, Accepts
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY
 from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message
 from mcp_transport.protocol.origin import host_is_known, origin_is_known
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.session import MAX_SESSION_ID
+from mcp_transport.protocol.request_rules import RequestRules
 from mcp_transport.protocol.versions import REVISIONS, named_version, sessionful, sessionless
 
 __all__ = [
@@ -102,7 +101,7 @@ Work = Opening | Sessionful | Sessionless | Ignored
 # -- before the body ---------------------------------------------------------------------------------
 
 
-def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
+def _headers_are_plain(request: HTTPRequest, rules: RequestRules) -> None:
     # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
     if request.headers.are_plain:
         return
@@ -111,30 +110,30 @@ def _headers_are_plain(request: HTTPRequest, policy: Policy) -> None:
             continue
         for value in request.headers.lines(name):
             if not (value.isascii() and (value.isprintable() or value.replace("\t", " ").isprintable())):
-                raise ProtocolError(400, _header_code(request, policy), f"{name} header must be visible ASCII")
+                raise ProtocolError(400, _header_code(request, rules), f"{name} header must be visible ASCII")
 
 
-def _headers_are_single(request: HTTPRequest, policy: Policy) -> None:
+def _headers_are_single(request: HTTPRequest, rules: RequestRules) -> None:
     # First-copy and last-copy readers would disagree about a duplicate.
     for name in _SINGLE if request.headers.repeated else ():
         if name in request.headers.repeated:
             raise ProtocolError(
-                400, _header_code(request, policy), f"{name} header must appear once, got it twice or more"
+                400, _header_code(request, rules), f"{name} header must appear once, got it twice or more"
             )
 
 
-def _host_is_ours(request: HTTPRequest, policy: Policy) -> None:
-    if not host_is_known(request, policy):
+def _host_is_ours(request: HTTPRequest, rules: RequestRules) -> None:
+    if not host_is_known(request, rules):
         raise ProtocolError(400, INVALID_REQUEST, "Host header names a host this server is not known by")
 
 
-def _origin_is_ours(request: HTTPRequest, policy: Policy) -> None:
-    if not origin_is_known(request, policy):
+def _origin_is_ours(request: HTTPRequest, rules: RequestRules) -> None:
+    if not origin_is_known(request, rules):
         raise ProtocolError(403, INVALID_REQUEST, "Origin is not allowed to call this server")
 
 
-def _method_is_served(request: HTTPRequest, policy: Policy) -> None:
-    served = _served_methods(policy.versions, request.streaming)
+def _method_is_served(request: HTTPRequest, rules: RequestRules) -> None:
+    served = _served_methods(rules.versions, request.streaming)
     if request.method not in served:
         raise ProtocolError(
             405,
@@ -144,14 +143,14 @@ def _method_is_served(request: HTTPRequest, policy: Policy) -> None:
         )
 
 
-def _body_is_json(request: HTTPRequest, policy: Policy) -> None:
+def _body_is_json(request: HTTPRequest, rules: RequestRules) -> None:
     if request.method != "POST":
         return
     if fault := _content_type_fault(request.headers.get("content-type", "")):
         raise ProtocolError(415, INVALID_REQUEST, fault)
 
 
-def _body_is_plain(request: HTTPRequest, policy: Policy) -> None:
+def _body_is_plain(request: HTTPRequest, rules: RequestRules) -> None:
     coded = ",".join(request.headers.lines("content-encoding"))
     if coded and request.method == "POST" and {item.strip().lower() for item in coded.split(",")} - {"", "identity"}:
         # RFC 9110, 15.5.16: Accept-Encoding says what would be taken.
@@ -159,7 +158,7 @@ def _body_is_plain(request: HTTPRequest, policy: Policy) -> None:
         raise ProtocolError(415, INVALID_REQUEST, problem, headers=(("Accept-Encoding", "identity"),))
 
 
-def _answer_is_acceptable(request: HTTPRequest, policy: Policy) -> None:
+def _answer_is_acceptable(request: HTTPRequest, rules: RequestRules) -> None:
     accepts = Accepts.parse(request.headers)
     if request.method == "POST" and not (accepts.json or (accepts.sse and request.streaming)):
         raise ProtocolError(406, INVALID_REQUEST, "Accept must list application/json and text/event-stream")
@@ -167,10 +166,10 @@ def _answer_is_acceptable(request: HTTPRequest, policy: Policy) -> None:
         raise ProtocolError(406, INVALID_REQUEST, "Accept must list text/event-stream")
 
 
-def _length_is_within(request: HTTPRequest, policy: Policy) -> None:
+def _length_is_within(request: HTTPRequest, rules: RequestRules) -> None:
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared[:20]) > policy.max_request_bytes:
-        raise too_large(policy)
+    if declared.isdecimal() and int(declared[:20]) > rules.max_request_bytes:
+        raise too_large(rules)
 
 
 _BEFORE_AUTHENTICATION: Final = (
@@ -200,7 +199,7 @@ def _served_methods(versions: tuple[str, ...], streaming: bool) -> tuple[str, ..
     return ("POST", "OPTIONS", *(("GET",) if kept and streaming else ()), *(("DELETE",) if kept else ()))
 
 
-def check_before_authentication(request: HTTPRequest, policy: Policy) -> None:
+def check_before_authentication(request: HTTPRequest, rules: RequestRules) -> None:
     """Apply the rules that need no identity.
 
     Raises:
@@ -209,33 +208,33 @@ def check_before_authentication(request: HTTPRequest, policy: Policy) -> None:
     """
     check_limits(request.headers)
     for rule in _BEFORE_AUTHENTICATION:
-        rule(request, policy)
+        rule(request, rules)
 
 
-def check_before_body(request: HTTPRequest, policy: Policy) -> None:
+def check_before_body(request: HTTPRequest, rules: RequestRules) -> None:
     """Apply the rules that need no body.
 
     Raises:
         ProtocolError: 405, 415, 406 or 413.
     """
     for rule in _BEFORE_BODY:
-        rule(request, policy)
+        rule(request, rules)
 
 
-def too_large(policy: Policy) -> ProtocolError:
+def too_large(rules: RequestRules) -> ProtocolError:
     """Build the refusal of a body over the limit: 413."""
-    return ProtocolError(413, INVALID_REQUEST, f"the body may hold {policy.max_request_bytes} bytes, it holds more")
+    return ProtocolError(413, INVALID_REQUEST, f"the body may hold {rules.max_request_bytes} bytes, it holds more")
 
 
-def _header_code(request: HTTPRequest, policy: Policy) -> int:
+def _header_code(request: HTTPRequest, rules: RequestRules) -> int:
     named = set(request.headers.lines(VERSION_HEADER))
-    return INVALID_REQUEST if named.isdisjoint(sessionless(policy.versions)) else HEADER_MISMATCH
+    return INVALID_REQUEST if named.isdisjoint(sessionless(rules.versions)) else HEADER_MISMATCH
 
 
 # -- after the body ----------------------------------------------------------------------------------
 
 
-def classify(request: HTTPRequest, value: object, policy: Policy) -> Work:
+def classify(request: HTTPRequest, value: object, rules: RequestRules) -> Work:
     """Decide the era of a decoded POST body and what it asks for.
 
     The era is claimed by `_meta`, whatever the method; only without a claim the header speaks
@@ -246,22 +245,22 @@ def classify(request: HTTPRequest, value: object, policy: Policy) -> Work:
     """
     header = request.headers.get(VERSION_HEADER)
     if isinstance(value, list):
-        return _classify_array(value, header, policy)
+        return _classify_array(value, header, rules)
     message = parse_message(value)
     if not isinstance(message, Response) and _claims_sessionless(message):
-        return _serve_sessionless(message, policy)
+        return _serve_sessionless(message, rules)
     if isinstance(message, Request) and message.method == "initialize":
-        return _classify_initialize(message, header, policy)
-    if header in sessionless(policy.versions) or not sessionful(policy.versions):
+        return _classify_initialize(message, header, rules)
+    if header in sessionless(rules.versions) or not sessionful(rules.versions):
         return _classify_unclaimed(message)
     return Sessionful((message,))
 
 
-def _classify_array(values: list[object], header: str | None, policy: Policy) -> Work:
-    allowed = [name for name in sessionful(policy.versions) if REVISIONS[name].batches]
+def _classify_array(values: list[object], header: str | None, rules: RequestRules) -> Work:
+    allowed = [name for name in sessionful(rules.versions) if REVISIONS[name].batches]
     if not allowed or (header is not None and header not in allowed):
         raise invalid_request("the body must be a single message; batches exist in 2025-03-26 only")
-    messages, faults = parse_batch(values, policy.max_batch)
+    messages, faults = parse_batch(values, rules.max_batch)
     return Sessionful(messages, True, faults)
 
 
@@ -270,25 +269,25 @@ def _claims_sessionless(message: Request | Notification) -> bool:
     return isinstance(meta, Mapping) and VERSION_META in meta
 
 
-def _serve_sessionless(message: Request | Notification, policy: Policy) -> Work:
-    if not sessionless(policy.versions):
+def _serve_sessionless(message: Request | Notification, rules: RequestRules) -> Work:
+    if not sessionless(rules.versions):
         # A client that probes must fall back to `initialize`: no code of 2026-07-28 here.
-        raise invalid_request(f"this server speaks {', '.join(policy.versions)}: begin with initialize")
+        raise invalid_request(f"this server speaks {', '.join(rules.versions)}: begin with initialize")
     return Sessionless(message) if isinstance(message, Request) else Ignored()
 
 
-def _classify_initialize(message: Request, header: str | None, policy: Policy) -> Work:
-    if header in sessionless(policy.versions):
+def _classify_initialize(message: Request, header: str | None, rules: RequestRules) -> Work:
+    if header in sessionless(rules.versions):
         raise ProtocolError(
             400, HEADER_MISMATCH, f"MCP-Protocol-Version names {header}, which has no initialize: use server/discover"
         )
-    if not sessionful(policy.versions):
+    if not sessionful(rules.versions):
         requested = (message.params or {}).get("protocolVersion")
         raise ProtocolError(
             400,
             UNSUPPORTED_VERSION,
             "Unsupported protocol version: this server has no sessions",
-            data={"supported": list(policy.versions), "requested": named_version(requested)},
+            data={"supported": list(rules.versions), "requested": named_version(requested)},
         )
     return Opening(message)
 
@@ -331,14 +330,14 @@ def session_not_found() -> ProtocolError:
     )
 
 
-def check_version(request: HTTPRequest, policy: Policy) -> None:
+def check_version(request: HTTPRequest, rules: RequestRules) -> None:
     """Judge the version header of a session's request; without one the session's own version holds.
 
     Raises:
         ProtocolError: 400 / -32600 when it names no revision served in sessions (2025-06-18, "Protocol
             Version Header"). Codes of 2026-07-28 would tell a client the wrong era.
     """
-    served = sessionful(policy.versions)
+    served = sessionful(rules.versions)
     version = request.headers.get(VERSION_HEADER)
     if version is not None and version not in served:
         problem = f"MCP-Protocol-Version {version[:40]!r} is not served in sessions: use {', '.join(served)}"

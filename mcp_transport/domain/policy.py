@@ -1,40 +1,27 @@
-"""Everything an operator may decide, as one value that the engine is constructed with."""
+"""Everything that an operator can configure, as one value that the engine is constructed with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcp_transport.protocol.versions import REVISIONS
+from mcp_transport.protocol.request_rules import RequestRules
 
 __all__ = ["Policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(RequestRules):
     """Limits, times and lists; durations are seconds unless the name says otherwise."""
 
-    versions: tuple[str, ...] = tuple(REVISIONS)
-    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
-    allowed_origins: tuple[str, ...] = ()
-    forwarded_host: bool = False
-    """Does a proxy that is trusted set X-Forwarded-Host? Django's USE_X_FORWARDED_HOST."""
-    forwarded_port: bool = False
-    """Does it set X-Forwarded-Port? Django's USE_X_FORWARDED_PORT."""
-    forwarded_scheme: tuple[str, str] | None = None
-    """The header that it tells the client's scheme by, in lower case, and what that says for https."""
     trusted_proxies: tuple[str, ...] = ()
-    """Whose X-Forwarded-For is believed: `protocol.address.TrustedProxies`."""
-    secure_host: str = ""
-    """The host, without a port, that clients reach by https alone; the one of a RESOURCE_URL that begins so."""
+    """Networks whose X-Forwarded-For is trusted: `protocol.client_address.TrustedProxies`."""
     session_ttl: float = 3600.0
     session_max_age: float = 7 * 86400.0
     max_sessions_per_principal: int = 10_000
-    max_request_bytes: int = 4 * 1024 * 1024  # the official SDK's limit
     max_request_values: int = 100_000  # 13 MB at most, once decoded
     max_result_bytes: int = 8 * 1024 * 1024  # what a stream's log holds
     max_bytes_in_flight: int = 128 * 1024 * 1024  # a pod has 512 MiB, and the process without requests a fifth of it
     max_bytes_in_flight_per_caller: int = 64 * 1024 * 1024  # the largest body of ordinary records takes 56
-    max_batch: int = 100
     body_timeout: float = 30.0
     sse_after: float = 1.0
     keepalive: float = 15.0  # below the 60 s after which nginx and ALB close a silent connection

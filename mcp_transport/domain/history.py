@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from mcp_transport.domain.session import Flight
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.protocol.session import Flight
 
 __all__ = ["Ending", "HistoryEntry", "Occasion", "ended_entry", "operation_of"]
 

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from mcp_transport.protocol.address import caller_block
+from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["LATEST", "MAX_SESSION_ID", "Flight", "Session", "known_members", "session_key", "short_id"]
+__all__ = ["LATEST", "Flight", "Session", "known_members", "session_key", "short_id"]
 
-MAX_SESSION_ID: Final = 511
-"""Characters of the longest id; some proxies refuse longer headers than 512 bytes."""
 LATEST: Final = 253_402_300_799.0
 """The last second that has a date, in the year 9999."""
 
@@ -66,7 +64,7 @@ class Flight:
     node: str
     stream: str
     operation: str = ""
-    """What it asks for: `protocol.history.operation_of`."""
+    """What it asks for: `domain.history.operation_of`."""
     started: float = 0.0
     safe: bool = False
     """May a client send it again after its node died, without fear that it takes effect twice?"""

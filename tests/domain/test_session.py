@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.protocol.session import Flight, Session, known_members, session_key, short_id
+from mcp_transport.domain.session import Flight, Session, known_members, session_key, short_id
 
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
 

@@ -4,17 +4,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from mcp_transport.protocol.policy import Policy
-from mcp_transport.protocol.versions import REVISIONS
-
-
-def test_both_eras_are_served_unless_the_operator_says_otherwise() -> None:
-    assert set(Policy().versions) == set(REVISIONS)
-
-
-def test_only_loopback_hosts_and_no_foreign_page_may_call_by_default() -> None:
-    assert set(Policy().allowed_hosts) == {"localhost", "127.0.0.1", "[::1]"}
-    assert Policy().allowed_origins == ()
+from mcp_transport.domain.policy import Policy
 
 
 def test_every_limit_is_finite_and_above_zero() -> None:

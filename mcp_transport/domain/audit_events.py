@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp_transport.protocol.principal import Principal
+from mcp_transport.domain.principal import Principal
 
 __all__ = ["AccessDenied", "AuditEvent", "SessionClosed", "SessionOpened", "ToolCalled"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.protocol.messages import Message, summarize
+from mcp_transport.domain.stream_messages import Message, summarize
 
 
 def told(value: Any) -> Message:
