@@ -16,11 +16,11 @@ class MCPTransportConfig(AppConfig):
     verbose_name = _("Model Context Protocol")
 
     def ready(self) -> None:
-        from mcp_transport import checks, discovery, logs
+        from mcp_transport import checks, discovery, log_redaction
         from mcp_transport.connections import watch_connections
 
         discovery.refuse_shadow()
-        logs.install()
+        log_redaction.install()
         watch_connections()
         for check in checks.CHECKS:
             register(check, Tags.compatibility)

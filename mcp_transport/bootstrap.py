@@ -20,12 +20,12 @@ from mcp_transport.conf import Fault
 from mcp_transport.discovery import declared, discover
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.clock import Clock, SteadyClock, SystemClock
-from mcp_transport.keys import derived_keys
 from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.http import Reply
+from mcp_transport.signing_keys import derived_keys
 
 if TYPE_CHECKING:  # commands that serve nobody must not pay for the SDK, which most of these import
-    from mcp_transport.auth.gate import Gate
+    from mcp_transport.auth.authentication import Authentication
     from mcp_transport.backends.base import Backend
     from mcp_transport.domain.access_rule import AccessRule
     from mcp_transport.engine.endpoint import Endpoint
@@ -56,7 +56,7 @@ REFUSAL: Final = Reply(
 
 _lock = threading.Lock()
 _endpoint: Endpoint | None = None
-_gate: Gate | None = None
+_gate: Authentication | None = None
 
 
 class Misconfigured(ImproperlyConfigured):
@@ -77,7 +77,7 @@ def endpoint() -> Endpoint:
         return _endpoint
 
 
-def gate() -> Gate:
+def gate() -> Authentication:
     """Return the gate that the endpoint's requests pass. Raises: Misconfigured."""
     with _lock:
         _refuse_faults()
@@ -134,6 +134,7 @@ def _built_endpoint() -> Endpoint:
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
     from mcp_transport.kernel import Kernel
+    from mcp_transport.process.startup import prepare_process
     from mcp_transport.signals import SignalAuditor
 
     guard, clock = _built_gate(), SteadyClock() if backend_name() == "memory" else SystemClock()
@@ -148,13 +149,13 @@ def _built_endpoint() -> Endpoint:
         step_up=guard.step_up,
         observer=Observer(SignalAuditor()),
         call_context=call_contexts(project_context()),
-        owns_process=True,
+        on_start=prepare_process,
         clock=clock,
     )
 
 
-def _built_gate() -> Gate:
-    from mcp_transport.auth.configured import build_gate
+def _built_gate() -> Authentication:
+    from mcp_transport.auth.factory import build_gate
     from mcp_transport.call_context import call_contexts, project_context
 
     global _gate
@@ -163,8 +164,8 @@ def _built_gate() -> Gate:
     return _gate
 
 
-def _build_gate() -> Gate:
-    from mcp_transport.auth.configured import build_gate
+def _build_gate() -> Authentication:
+    from mcp_transport.auth.factory import build_gate
 
     return build_gate()
 
@@ -174,7 +175,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
 
     A `restricted` one lets a user do what they may, any other one everything.
     """
-    from mcp_transport.auth.gate import Gate
+    from mcp_transport.auth.authentication import Authentication
     from mcp_transport.auth.resource import Resource
     from mcp_transport.auth.user import UserAuthenticator
     from mcp_transport.backends.memory import MemoryBackend
@@ -190,7 +191,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
         backend,
         policy,
         keys=derived_keys("replies"),
-        authenticate=Gate([UserAuthenticator()], is_open=True, resource=Resource()).authenticate,
+        authenticate=Authentication([UserAuthenticator()], is_open=True, resource=Resource()).authenticate,
         call_context=call_contexts(),
     )
 

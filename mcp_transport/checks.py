@@ -133,7 +133,7 @@ def check_resource(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn where clients cannot find which authorization server to ask."""
     if conf.faults() or not needs_declarations():
         return
-    from mcp_transport.auth.configured import build_gate
+    from mcp_transport.auth.factory import build_gate
 
     try:
         resource, _ = build_gate().resource, reverse("mcp_transport:endpoint")
@@ -188,7 +188,7 @@ def check_transactions(**kwargs: Any) -> Iterator[CheckMessage]:
         return
     if not any(options["ATOMIC_REQUESTS"] for options in connections.settings.values()):
         return  # most projects; the rest imports the SDK
-    from mcp_transport.functions import databases_with_atomic_requests
+    from mcp_transport.function_adapter import databases_with_atomic_requests
 
     asynchronous = {name: tool for name, tool in declared().tools.items() if _is_asynchronous(tool.fn)}
     tools = [name for name, tool in asynchronous.items() if tool.atomic and databases_with_atomic_requests(tool.fn)]

@@ -113,7 +113,7 @@ class SessionConsumer(LiveConsumer):
     patience: float = 5.0
     """Seconds until it begins anew for a page that says nothing."""
 
-    _reading: live.Reading
+    _reading: live.MessageFollower
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -131,7 +131,7 @@ class SessionConsumer(LiveConsumer):
             async with asyncio.timeout(self.patience):
                 cursor = await self._cursor.get()
         key = self.scope["url_route"]["kwargs"]["key"]
-        self._reading = await sync_to_async(live.Reading.begin)(user, key, self.asked, cursor)
+        self._reading = await sync_to_async(live.MessageFollower.begin)(user, key, self.asked, cursor)
 
     async def news(self) -> dict[str, Any]:
         """Return what is new in the session."""

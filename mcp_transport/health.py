@@ -8,8 +8,8 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
-from mcp_transport.adapters.django import for_machines
 from mcp_transport.bootstrap import Misconfigured, endpoint
+from mcp_transport.views import for_machines
 
 __all__ = ["healthz", "readyz", "report", "urlpatterns"]
 

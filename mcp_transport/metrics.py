@@ -14,9 +14,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
-from mcp_transport.adapters.django import for_machines
 from mcp_transport.bootstrap import Misconfigured, endpoint
 from mcp_transport.domain.metrics import Counted
+from mcp_transport.views import for_machines
 
 try:
     from prometheus_client import REGISTRY, core, exposition, registry

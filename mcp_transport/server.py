@@ -18,14 +18,17 @@ from mcp_transport.auth.access import Visible, rule
 from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.functions import adapt, refusal, where
+from mcp_transport.function_adapter import adapt, refusal, where
 from mcp_transport.kernel import (
     conform,
     serve_completions,
     sessionful_features,
     untextual,
 )
-from mcp_transport.making import (
+from mcp_transport.parameters import aliases
+from mcp_transport.prompt_messages import answering
+from mcp_transport.resource_uris import check_variables, normalized
+from mcp_transport.sdk_declarations import (
     advice,
     made_of,
     placed,
@@ -35,9 +38,6 @@ from mcp_transport.making import (
     refuse_unpublished,
     texts,
 )
-from mcp_transport.parameters import aliases
-from mcp_transport.prompt_messages import answering
-from mcp_transport.resource_uris import check_variables, normalized
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import re_path
 
-from mcp_transport.adapters.django import endpoint_view
+from mcp_transport.views import endpoint_view
 
 __all__ = ["urlpatterns"]
 

@@ -11,10 +11,10 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from mcp_transport.adapters.django import for_machines
 from mcp_transport.auth.resource import WELL_KNOWN
 from mcp_transport.bootstrap import REFUSAL, Misconfigured, gate
 from mcp_transport.protocol.http import Reply
+from mcp_transport.views import for_machines
 
 __all__ = ["metadata", "protected_resource", "urlpatterns"]
 

@@ -31,19 +31,20 @@ MAY_IMPORT = {
     # The SDK and what its seams are made of: it hands a Starlette request to handlers.
     "kernel": (
         *("mcp", "mcp_types", "pydantic", "pydantic_core", "anyio", "starlette", "opentelemetry", "orjson"),
-        *(".protocol", ".domain", ".domain"),
+        *(".protocol", ".domain"),
     ),
     "backends": (".protocol", ".domain", ".supervision", "orjson"),
     "backends.cache": (".protocol", ".domain", ".connections", ".executor", ".supervision", "django", "orjson"),
     "backends.redis": (".protocol", ".domain", ".supervision", "redis", "hiredis", "orjson"),
     "backends.redis.codec": (".protocol", ".domain", ".supervision", "orjson"),
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
-    "backends.redis.alias": ("django",),
+    "backends.redis.cache_settings": ("django",),
     "engine": (".protocol", ".domain", ".kernel", ".backends.base", ".supervision", "orjson"),
     # The one module that seals: session ids.
     "engine.session_id": (".protocol", ".domain", "cryptography", "orjson"),
     "adapters": (".protocol", ".domain", ".engine"),
-    "adapters.django": (".protocol", ".domain", ".engine", ".auth.request_user", ".bootstrap", ".threads", "django"),
+    # The process around the endpoint: nothing of the package, so that the engine does not know it.
+    "process": (),
     # What calls other servers knows nothing of this one. The SDK's client and its seams: how it gets its dispatcher.
     "client": ("mcp", "mcp_types", "httpx2", "tenacity", "orjson", "anyio"),
     "client.sync": ("mcp_types", "anyio", "django"),
@@ -57,8 +58,8 @@ LAYERS = ("protocol", "domain", "kernel", "backends", "engine", "adapters")
 SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel", "mcp.shared")
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
 SDK_READERS = (
-    *("", ".annotation_faults", ".context", ".declarations", ".functions", ".making"),
-    *(".management.questions", ".prompt_messages", ".serialization", ".server", ".signatures"),
+    *("", ".annotation_faults", ".context", ".declarations", ".function_adapter", ".sdk_declarations"),
+    *(".management.elicitation", ".prompt_messages", ".serialization", ".server", ".signatures"),
 )
 CONCRETE_BACKENDS = tuple(
     f"mcp_transport.backends.{name}" for name in ("memory", "cache", "redis", "local", "streams")

@@ -15,7 +15,7 @@ from mcp_transport.adapters import asgi
 from mcp_transport.backends.redis import codec, keys
 from mcp_transport.domain import session
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel.remembering import in_short, remembered
+from mcp_transport.kernel.parse_cache import in_short, remembered
 from mcp_transport.protocol import headers, origin
 from mcp_transport.protocol.headers import Accepts, Headers
 from mcp_transport.protocol.http import HTTPRequest
@@ -64,19 +64,19 @@ BY_CLIENTS = {
 
 BY_THE_SERVER = {
     "mcp_transport.adapters.asgi._encode_name",
-    "mcp_transport.auth.fetching._trusted",
+    "mcp_transport.auth.http_client._trusted",
     "mcp_transport.auth.user._anonymous_kind",
     "mcp_transport.backends.redis.codec._quoted",  # names of methods and tools, cut to 100 characters
     "mcp_transport.bootstrap._judged",
     "mcp_transport.contrib.doctor.events._node",
     "mcp_transport.deployment.rendering._engine",
-    "mcp_transport.engine.freeze_gc.freeze_gc",
+    "mcp_transport.process.startup.freeze_gc",
     "mcp_transport.engine.json_text._more_than",
     "mcp_transport.engine.session_id._cipher",
     "mcp_transport.kernel.arguments._hasty",
     "mcp_transport.kernel.arguments._no_texts",
-    "mcp_transport.kernel.calling._wrapped_scalar",
-    "mcp_transport.kernel.texts._model",
+    "mcp_transport.kernel.fast_path._wrapped_scalar",
+    "mcp_transport.kernel.text_arguments._model",
     "mcp_transport.model_fields._plain_type",
     "mcp_transport.model_fields._plan",
     "mcp_transport.model_fields.served_fields",

@@ -11,9 +11,9 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from mcp_transport.admin.rows import Table, duration, yes_or_no
+from mcp_transport.admin.tables import Table, duration, yes_or_no
 from mcp_transport.backends.base import NodeRecord, Overview
-from mcp_transport.domain.metrics import Tally, Traffic
+from mcp_transport.domain.metrics import Histogram, TrafficSummary
 
 __all__ = ["Dashboard"]
 
@@ -24,7 +24,7 @@ class Dashboard:
 
     overview: Overview | None
     """None where the backend cannot list sessions."""
-    traffic: Traffic
+    traffic: TrafficSummary
     nodes: tuple[NodeRecord, ...]
 
     def tables(self) -> tuple[Table, ...]:
@@ -103,15 +103,15 @@ def _memory(known: Overview) -> str:
     return _("%(used)s of %(limit)s") % sizes
 
 
-def _milliseconds(tally: Tally) -> str:
+def _milliseconds(tally: Histogram) -> str:
     return _("%(count)s ms") % {"count": _rounded(tally.percentile(0.95) * 1000, 1)} if tally.calls else "-"
 
 
-def _share(tally: Tally) -> str:
+def _share(tally: Histogram) -> str:
     return f"{_rounded(100 * tally.errors / tally.calls, 1)} %" if tally.calls else "-"
 
 
-def _by_operation(traffic: Traffic) -> Table:
+def _by_operation(traffic: TrafficSummary) -> Table:
     """Return the traffic of each operation: those of tools first, the most called first."""
     named = sorted(traffic.operations.items(), key=lambda item: not item[0].startswith("tools/call"))
     rows = [
@@ -128,7 +128,7 @@ def _by_operation(traffic: Traffic) -> Table:
     return Table(name="operations", title=_("Calls by operation"), columns=columns, rows=rows)
 
 
-def _by_revision(traffic: Traffic) -> Table:
+def _by_revision(traffic: TrafficSummary) -> Table:
     rows = [
         [version or "-", number_format(count), _rounded(traffic.rate(count), 2)]
         for version, count in traffic.versions.items()
@@ -169,7 +169,7 @@ def _nodes(nodes: Iterable[NodeRecord]) -> Table:
     return Table(name="nodes", title=_("Nodes"), columns=columns, rows=rows)
 
 
-def _points(traffic: Traffic) -> Table:
+def _points(traffic: TrafficSummary) -> Table:
     rows = [
         [
             _rounded(point.age, 0),

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from django.core import signing
 
-from mcp_transport import operations
 from mcp_transport.admin.dashboard import Dashboard
-from mcp_transport.admin.rows import Line, Table, message_line, session_tables
+from mcp_transport.admin.tables import MessageRow, Table, message_line, session_tables
 from mcp_transport.domain.session import short_id
 from mcp_transport.domain.stream_messages import Message
-from mcp_transport.operations import SessionDetail
+from mcp_transport.operators import service
+from mcp_transport.operators.service import SessionDetail
 
-__all__ = ["Reading", "dashboard", "dashboard_news", "may_see_payloads", "may_view", "session_news"]
+__all__ = ["MessageFollower", "dashboard", "dashboard_news", "may_see_payloads", "may_view", "session_news"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def may_see_payloads(user: Any) -> bool:
 
 
 @dataclass(slots=True, kw_only=True)
-class Reading:
+class MessageFollower:
     """How far somebody has read the messages of a session, and whether he sees their payloads."""
 
     user: str
@@ -46,7 +46,7 @@ class Reading:
     after: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, user: Any, key: str, asked: Mapping[str, str], cursor: str = "") -> Reading:
+    def begin(cls, user: Any, key: str, asked: Mapping[str, str], cursor: str = "") -> MessageFollower:
         """Begin where a cursor says; that payloads are looked at is logged once, then the cursor says so."""
         reading = cls(user=str(user.pk), key=key, payloads=asked.get("payloads") == "1" and may_see_payloads(user))
         known = reading._read_cursor(cursor)
@@ -74,19 +74,19 @@ class Reading:
 
     async def read(self) -> tuple[SessionDetail, tuple[Message, ...]] | None:
         """Return a session and its new messages; None when it is over. Raises: BackendError."""
-        detail = await operations.look_into(self.key)
-        news = await operations.new_messages(self.key, self.after) if detail is not None else None
+        detail = await service.look_into(self.key)
+        news = await service.new_messages(self.key, self.after) if detail is not None else None
         if detail is None or news is None:
             return None
         self.after = news.cursor
         return detail, news.messages
 
-    def lines(self, messages: tuple[Message, ...]) -> list[Line]:
+    def lines(self, messages: tuple[Message, ...]) -> list[MessageRow]:
         """Return what is shown of messages."""
         return [message_line(message, payloads=self.payloads) for message in messages]
 
 
-async def session_news(reading: Reading) -> dict[str, Any]:
+async def session_news(reading: MessageFollower) -> dict[str, Any]:
     """Return what is new in a session. Raises: BackendError."""
     found = await reading.read()
     if found is None:
@@ -102,10 +102,10 @@ async def session_news(reading: Reading) -> dict[str, Any]:
 async def dashboard() -> Dashboard:
     """Return what the dashboard shows. Raises: BackendError."""
     try:
-        overview = await operations.overview()
+        overview = await service.overview()
     except NotImplementedError:
         overview = None
-    return Dashboard(overview=overview, traffic=await operations.traffic(), nodes=await operations.nodes())
+    return Dashboard(overview=overview, traffic=await service.traffic(), nodes=await service.nodes())
 
 
 async def dashboard_news() -> dict[str, Any]:

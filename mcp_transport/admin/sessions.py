@@ -16,15 +16,16 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from mcp_transport import bootstrap, operations
+from mcp_transport import bootstrap
 from mcp_transport.admin import live
-from mcp_transport.admin.asked import PAGE, Asked, columns, filters
-from mcp_transport.admin.rows import Line, pretty, request_id_of, session_row, session_tables
+from mcp_transport.admin.list_query import PAGE, ListQuery, columns, filters
+from mcp_transport.admin.tables import MessageRow, pretty, request_id_of, session_row, session_tables
 from mcp_transport.backends.base import NodeRecord, Page
 from mcp_transport.domain.session import short_id
 from mcp_transport.exceptions import BackendError
 from mcp_transport.models import Session
-from mcp_transport.operations import SessionDetail
+from mcp_transport.operators import service
+from mcp_transport.operators.service import SessionDetail
 
 __all__ = ["SessionAdmin"]
 
@@ -107,9 +108,9 @@ class SessionAdmin(_Admin):
         """Show a page of the sessions that are asked for."""
         self._check_may_view(request)
         title = self.opts.verbose_name_plural
-        if not operations.can_list():
+        if not service.can_list():
             return self.page(request, "change_list", title=title, can_list=False)
-        asked = Asked.of(request)
+        asked = ListQuery.of(request)
         page, nodes = async_to_sync(_found)(asked)
         shown = asked.offset + len(page.sessions)
         more = shown < page.total if page.is_exact else len(page.sessions) == PAGE
@@ -138,7 +139,7 @@ class SessionAdmin(_Admin):
         self._check_may_view(request)
         if not _KEY.fullmatch(object_id):
             return self._back(request, over=object_id)
-        reading = live.Reading.begin(request.user, object_id, request.GET)
+        reading = live.MessageFollower.begin(request.user, object_id, request.GET)
         found = async_to_sync(reading.read)()
         if found is None:
             return self._back(request, over=object_id)
@@ -161,7 +162,7 @@ class SessionAdmin(_Admin):
         if not _KEY.fullmatch(key):
             return JsonResponse({"over": True})
         cursor = request.headers.get("X-Cursor", "")
-        return _answer_with(live.session_news, live.Reading.begin(request.user, key, request.GET, cursor))
+        return _answer_with(live.session_news, live.MessageFollower.begin(request.user, key, request.GET, cursor))
 
     @_readable
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
@@ -238,7 +239,7 @@ class SessionAdmin(_Admin):
         request_id = request_id_of(request.POST.get("request", ""))
         if not _KEY.fullmatch(key):
             return self._back(request, over=key)
-        if request_id is not None and async_to_sync(operations.cancel_call)(key, request_id):
+        if request_id is not None and async_to_sync(service.cancel_call)(key, request_id):
             self.log_change(request, Session(key=key), str(_("Cancelled a call.")))
             messages.success(request, _("The call is being cancelled."))
         else:
@@ -257,7 +258,7 @@ class SessionAdmin(_Admin):
             name = short_id(over) if _KEY.fullmatch(over) else over[:10]
             messages.warning(request, _("The session “%(id)s” does not exist: it may be over.") % {"id": name})
         if self.has_view_or_change_permission(request):
-            asked = Asked.of(request).link.removesuffix("?")
+            asked = ListQuery.of(request).link.removesuffix("?")
             return HttpResponseRedirect(self._address("changelist") + asked)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
@@ -265,13 +266,13 @@ class SessionAdmin(_Admin):
 # -- asking the backend: one after the other, since each operation closes what it opened -----------------
 
 
-async def _found(asked: Asked) -> tuple[Page, tuple[NodeRecord, ...]]:
-    return await operations.sessions(asked.offset, PAGE, asked.query, asked.order), await operations.nodes()
+async def _found(asked: ListQuery) -> tuple[Page, tuple[NodeRecord, ...]]:
+    return await service.sessions(asked.offset, PAGE, asked.query, asked.order), await service.nodes()
 
 
 async def _looked_into(keys: Iterable[str]) -> list[SessionDetail]:
     """Return what is known of those sessions that are not over."""
-    found = [await operations.look_into(key) for key in keys if _KEY.fullmatch(key)]
+    found = [await service.look_into(key) for key in keys if _KEY.fullmatch(key)]
     return [detail for detail in found if detail is not None]
 
 
@@ -280,7 +281,7 @@ async def _end_all(keys: Iterable[str]) -> tuple[list[str], BackendError | None]
     ended: list[str] = []
     try:
         for key in keys:
-            if await operations.end_session(key):
+            if await service.end_session(key):
                 ended.append(key)
     except BackendError as error:
         return ended, error
@@ -297,9 +298,9 @@ def _answer_with(
         return JsonResponse({"error": str(error)}, status=503)
 
 
-def _by_stream(detail: SessionDetail, lines: Iterable[Line]) -> list[tuple[str, list[Line]]]:
+def _by_stream(detail: SessionDetail, lines: Iterable[MessageRow]) -> list[tuple[str, list[MessageRow]]]:
     """Return the lines of each stream."""
-    logs: dict[str, list[Line]] = {stream.name: [] for stream in detail.streams}
+    logs: dict[str, list[MessageRow]] = {stream.name: [] for stream in detail.streams}
     for line in lines:
         logs.setdefault(line.stream, []).append(line)
     return list(logs.items())

@@ -16,11 +16,11 @@ from mcp_transport.exceptions import BackendError
 __all__ = [
     "CannotList",
     "JSONText",
+    "LimitedJSONParser",
     "MayOperate",
-    "NoSuchThing",
+    "NotFound",
     "OperatorThrottle",
     "OperatorView",
-    "SmallJSON",
     "StoreUnavailable",
 ]
 
@@ -67,7 +67,7 @@ class CannotList(_Error):
     default_code = "cannot_list"
 
 
-class NoSuchThing(_Error):
+class NotFound(_Error):
     """Says that there is no such session or call."""
 
     status_code = 404
@@ -110,7 +110,7 @@ class JSONText(_Renderer):
     ensure_ascii = True
 
 
-class SmallJSON(_Parser):
+class LimitedJSONParser(_Parser):
     """Reads a small JSON document, and no further."""
 
     media_type = "application/json"
@@ -135,7 +135,7 @@ class OperatorView(_View):
     permission_classes = (MayOperate,)
     throttle_classes = (OperatorThrottle,)
     renderer_classes = (JSONText,)
-    parser_classes = (SmallJSON,)
+    parser_classes = (LimitedJSONParser,)
     versioning_class = None
     metadata_class = None
     schema = None

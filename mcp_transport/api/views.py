@@ -1,4 +1,4 @@
-"""The views: each one is an operation of `mcp_transport.operations`, and a permission."""
+"""The views: each one is an operation of `mcp_transport.operators.service`, and a permission."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from asgiref.sync import async_to_sync
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from mcp_transport import bootstrap, operations
-from mcp_transport.api.base import CannotList, NoSuchThing, OperatorView
+from mcp_transport import bootstrap
+from mcp_transport.api.base import CannotList, NotFound, OperatorView
+from mcp_transport.api.openapi import document
 from mcp_transport.api.paging import MessageQuery, Place, Tail
-from mcp_transport.api.schema import document
 from mcp_transport.api.tools import knows_tools, tool_records
 from mcp_transport.domain.session import short_id
+from mcp_transport.operators import service
+from mcp_transport.operators.metric_records import node_record, overview_record, traffic_record
+from mcp_transport.operators.session_records import call_record, detail_record, message_record, session_record
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
-from mcp_transport.records.numbers import node_record, overview_record, traffic_record
-from mcp_transport.records.sessions import call_record, detail_record, message_record, session_record
 
 __all__ = [
     "CallCancel",
@@ -47,9 +48,9 @@ class SessionList(OperatorView):
     def get(self, request: Any) -> Any:
         """Return a page."""
         place = Place(request)
-        if not operations.can_list():
+        if not service.can_list():
             raise CannotList
-        page = async_to_sync(operations.sessions)(place.offset, place.size, place.query, place.order)
+        page = async_to_sync(service.sessions)(place.offset, place.size, place.query, place.order)
         return Response(place.answer(page, [session_record(session) for session in page.sessions]))
 
 
@@ -65,8 +66,8 @@ class SessionDetail(OperatorView):
     def delete(self, request: Any, id: str) -> Any:
         """End it, everywhere."""
         key = _key(id)
-        if not async_to_sync(operations.end_session)(key):
-            raise NoSuchThing
+        if not async_to_sync(service.end_session)(key):
+            raise NotFound
         logger.info("user %s ended session %s", request.user.pk, short_id(key))
         return Response(status=204)
 
@@ -88,8 +89,8 @@ class CallCancel(OperatorView):
         """Cancel the call that the body names."""
         request_id = _request_id(request.data)
         key = _key(id)
-        if not async_to_sync(operations.cancel_call)(key, request_id):
-            raise NoSuchThing("No such call runs in this session.")
+        if not async_to_sync(service.cancel_call)(key, request_id):
+            raise NotFound("No such call runs in this session.")
         logger.info("user %s cancelled a call of session %s", request.user.pk, short_id(key))
         return Response(status=204)
 
@@ -102,9 +103,9 @@ class MessageList(OperatorView):
         payloads = _wants_payloads(request)
         key = _key(id)
         tail = Tail(request, key)
-        news = async_to_sync(operations.new_messages)(key, tail.after)
+        news = async_to_sync(service.new_messages)(key, tail.after)
         if news is None:
-            raise NoSuchThing
+            raise NotFound
         if payloads:
             logger.info("user %s read payloads of session %s", request.user.pk, short_id(key))
         results = [message_record(message, payloads=payloads) for message in news.messages]
@@ -116,9 +117,9 @@ class Overview(OperatorView):
 
     def get(self, request: Any) -> Any:
         """Return how many there are, and what they have in common."""
-        if not operations.can_list():
+        if not service.can_list():
             raise CannotList
-        known = async_to_sync(operations.overview)()
+        known = async_to_sync(service.overview)()
         return Response(overview_record(known, all_processes=bootstrap.endpoint().backend.shares_sessions))
 
 
@@ -127,7 +128,7 @@ class Metrics(OperatorView):
 
     def get(self, request: Any) -> Any:
         """Return how many calls there were, how long they took, and how many failed."""
-        traffic = async_to_sync(operations.traffic)()
+        traffic = async_to_sync(service.traffic)()
         return Response(traffic_record(traffic, all_processes=bootstrap.endpoint().backend.shares_streams))
 
 
@@ -136,7 +137,7 @@ class NodeList(OperatorView):
 
     def get(self, request: Any) -> Any:
         """Return all of them."""
-        return Response({"results": [node_record(node) for node in async_to_sync(operations.nodes)()]})
+        return Response({"results": [node_record(node) for node in async_to_sync(service.nodes)()]})
 
 
 class ToolList(OperatorView):
@@ -158,24 +159,24 @@ class Schema(OperatorView):
 
 
 def _key(id: str) -> str:
-    """Return the key of the session that an operator means. Raises: NoSuchThing, CannotList, BackendError."""
+    """Return the key of the session that an operator means. Raises: NotFound, CannotList, BackendError."""
     if _KEY.fullmatch(id):
         return id.upper()
     if not _BEGINNING.fullmatch(id):
-        raise NoSuchThing
-    if not operations.can_list():
+        raise NotFound
+    if not service.can_list():
         raise CannotList
     try:
-        return async_to_sync(operations.find_session)(id).key
+        return async_to_sync(service.find_session)(id).key
     except LookupError as error:
-        raise NoSuchThing(str(error)) from None
+        raise NotFound(str(error)) from None
 
 
-def _look_into(id: str) -> operations.SessionDetail:
-    """Return what is known of a session. Raises: NoSuchThing, CannotList, BackendError."""
-    found = async_to_sync(operations.look_into)(_key(id))
+def _look_into(id: str) -> service.SessionDetail:
+    """Return what is known of a session. Raises: NotFound, CannotList, BackendError."""
+    found = async_to_sync(service.look_into)(_key(id))
     if found is None:
-        raise NoSuchThing
+        raise NotFound
     return found
 
 

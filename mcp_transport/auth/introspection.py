@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.auth.claims import MAX_TOKEN_LENGTH, Audience, ClaimReader, UserLookup, text_claim
-from mcp_transport.auth.fetching import Busy, NoAnswer, Pool, Shared, checked_url, unavailable
+from mcp_transport.auth.http_client import Busy, Pool, SingleFlight, UpstreamError, checked_url, unavailable
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
@@ -76,7 +76,7 @@ class IntrospectionAuthenticator(Authenticator):
         self._known: TTLCache[bytes, bool] = TTLCache(_MAX_ANSWERS, _KNOWN_SECONDS, timer=now)
         self._lock = threading.Lock()  # event loops may run in several threads
         self._pool, self._complained_at = Pool(max_questions), -math.inf
-        self._asking = Shared[dict[str, Any]]()
+        self._asking = SingleFlight[dict[str, Any]]()
 
     @property
     def authorization_servers(self) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class IntrospectionAuthenticator(Authenticator):
             return await self._asking.run(key, lambda: self._ask(key, token))
         except Busy:
             raise unavailable("too many tokens are being asked about") from None
-        except NoAnswer:
+        except UpstreamError:
             raise unavailable() from None
 
     async def _ask(self, key: bytes, token: str) -> dict[str, Any]:
@@ -127,8 +127,8 @@ class IntrospectionAuthenticator(Authenticator):
         try:
             answer = await self._pool.ask("POST", self._url, preferred=is_known, headers=self._headers, form=form)
             if not isinstance(answer.get("active"), bool):
-                raise NoAnswer("its answer does not say whether the token is active")
-        except NoAnswer as error:
+                raise UpstreamError("its answer does not say whether the token is active")
+        except UpstreamError as error:
             self._complain(error)
             raise
         with self._lock:
@@ -139,7 +139,7 @@ class IntrospectionAuthenticator(Authenticator):
                 self._known.pop(key, None)
         return answer
 
-    def _complain(self, error: NoAnswer) -> None:
+    def _complain(self, error: UpstreamError) -> None:
         if isinstance(error, Busy):
             if (now := self._now()) - self._complained_at < _COMPLAINT_SECONDS:
                 return

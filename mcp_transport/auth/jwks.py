@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from jwt import PyJWK, PyJWTError
 from jwt.algorithms import AllowedPublicKeys, HMACAlgorithm
 
-from mcp_transport.auth.fetching import NoAnswer, Shared, ask, checked_url, unavailable
+from mcp_transport.auth.http_client import SingleFlight, UpstreamError, ask, checked_url, unavailable
 
 __all__ = ["ASYMMETRIC", "SYMMETRIC", "FetchedKeys", "KeySet", "PublicKey", "SharedSecret", "StaticKeys"]
 
@@ -135,7 +135,7 @@ class FetchedKeys(KeySet):
         self._url, self._cache_seconds, self._now = checked_url("JWKS_URL", url), cache_seconds, now
         self._known: _Known | None = None
         self._failed_at = self._searched_at = -math.inf
-        self._reading = Shared[None]()
+        self._reading = SingleFlight[None]()
 
     async def candidates(self, kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys]:
         if is_due := self._is_due():
@@ -173,8 +173,8 @@ class FetchedKeys(KeySet):
         try:
             keys = _from_document(await ask("GET", self._url, headers={"Accept": "application/json"}))
             if keys is None:
-                raise NoAnswer("its answer is no JSON Web Key Set")
-        except NoAnswer as error:
+                raise UpstreamError("its answer is no JSON Web Key Set")
+        except UpstreamError as error:
             self._failed_at = self._now()
             left = "those known go on being used" if self._usable() is not None else "no token can be verified"
             logger.warning("the keys at %s cannot be read, %s: %s", self._url, left, error)

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from mcp_transport.backends.answers import (
+from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
+from mcp_transport.backends.results import (
     Appended,
     Attached,
     Claimed,
@@ -31,11 +32,10 @@ from mcp_transport.backends.answers import (
     TakenOver,
     UnknownStream,
 )
-from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
 from mcp_transport.domain.history import Ending, HistoryEntry
-from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
-from mcp_transport.domain.session import Flight, Session
+from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -82,7 +82,7 @@ class Backend(ABC):
     """Do other processes see a stream's log, and get messages sent to their nodes?"""
     restores_sessions: bool = False
     """Can a session be rebuilt from what its id says, after the store has lost it?"""
-    measure: Callable[[], Numbers] = Numbers
+    measure: Callable[[], ProcessMetrics] = ProcessMetrics
     """Returns what this process counted; whoever counts sets it."""
 
     @property
@@ -156,7 +156,9 @@ class Backend(ABC):
         return False
 
     @abstractmethod
-    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
+    async def enter(
+        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+    ) -> Entered | None:
         """Admit a POST: slide the session's end, register `flights` unless one of their ids is taken.
 
         A flight whose stream belongs to an idempotency key (`protocol.idempotency.is_keyed`) is alone. It is not
@@ -207,7 +209,7 @@ class Backend(ABC):
         """Return a live session's record."""
 
     @abstractmethod
-    async def flights(self, key: str) -> tuple[Flight, ...]:
+    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
         """Return the requests in flight, as far as this process can see them."""
 
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
@@ -228,7 +230,7 @@ class Backend(ABC):
         """Sum all live sessions up."""
         raise NotImplementedError(f"{type(self).__name__} cannot list sessions: use a backend that can")
 
-    async def numbers(self) -> tuple[Numbers, ...]:
+    async def numbers(self) -> tuple[ProcessMetrics, ...]:
         """Return what each process counted, as far as this one can see it."""
         return (self.measure(),)
 
@@ -245,7 +247,7 @@ class Backend(ABC):
     # -- calls and streams ---------------------------------------------------------------------------
 
     @abstractmethod
-    async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
+    async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
         """Find the node that runs a request, or remember the cancellation for a request yet to come.
 
         A cancellation of a request that ended within CANCEL_KEEP seconds came too late, and is not remembered.

@@ -33,7 +33,7 @@ from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.domain.history import Ending, HistoryEntry, Occasion, ended_entry
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.policy import Policy
-from mcp_transport.domain.session import Flight, Session
+from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
@@ -99,15 +99,15 @@ class LocalBackend(Backend):
 
     # -- sessions ------------------------------------------------------------------------------------
 
-    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
-        session = await self._use(key, self._used_by(principal, node, len(flights)))
-        if session is None:
+    async def enter(
+        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+    ) -> Entered | None:
+        if (session := await self._use(key, self._used_by(principal, node, len(flights)))) is None:
             return None
         # From here to the end nothing waits: of two requests with one id, one comes first.
         local, now = self._here(key), self._now()
         local.drop_old(now, self._policy.stream_keep, CANCEL_KEEP)
-        digest = local.ended_digest(flights[0].stream) if flights else None
-        if digest is not None:
+        if flights and (digest := local.ended_digest(flights[0].stream)) is not None:
             return Entered(session, ended_digest=digest)
         running = tuple(found for flight in flights if (found := local.running(flight)) is not None)
         cancelled = frozenset(flight.request_id for flight in flights if flight.request_id in local.cancels)
@@ -190,12 +190,12 @@ class LocalBackend(Backend):
     async def get(self, key: str) -> Session | None:
         return await self.load(key)
 
-    async def flights(self, key: str) -> tuple[Flight, ...]:
+    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
         return tuple(self._local[key][1].flights.values()) if key in self._local else ()
 
     # -- calls and streams ---------------------------------------------------------------------------
 
-    async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
+    async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
         session = await self.load(key)
         if session is None or session.principal != principal:
             return None

@@ -10,7 +10,7 @@ from itertools import takewhile
 from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
 from mcp_transport.domain.history import HistoryEntry, Occasion
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
-from mcp_transport.domain.session import Flight
+from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -82,7 +82,7 @@ class LocalSession:
     def __init__(self, begun: str = "") -> None:
         self.begun = begun
         """The last broadcast before the session was first seen here."""
-        self.flights: dict[RequestId, Flight] = {}
+        self.flights: dict[RequestId, InFlightRequest] = {}
         self.cancels: dict[RequestId, float] = {}
         self.logs: dict[str, StreamLog] = {}
         self.subscriptions: frozenset[str] = frozenset()
@@ -108,7 +108,7 @@ class LocalSession:
         recent = takewhile(lambda entry: entry.when >= after, ended)
         return any(entry.request_id == request_id for entry in recent)
 
-    def running(self, flight: Flight) -> Flight | None:
+    def running(self, flight: InFlightRequest) -> InFlightRequest | None:
         """Return the flight that has the same idempotency key or, without such a one, the same id."""
         keyed = (item for item in self.flights.values() if is_keyed(flight.stream) and item.stream == flight.stream)
         return next(keyed, self.flights.get(flight.request_id))

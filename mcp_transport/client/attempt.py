@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx2
 
 from mcp_transport.client.endpoints import Endpoint
-from mcp_transport.client.messages import Outgoing
+from mcp_transport.client.requests import Outgoing
 from mcp_transport.client.streams import is_stream
 
 __all__ = ["AttemptFailed", "attempt"]

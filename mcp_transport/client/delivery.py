@@ -15,10 +15,10 @@ import httpx2
 import tenacity
 
 from mcp_transport.client.attempt import AttemptFailed, attempt
-from mcp_transport.client.circuit import RetryBudget
+from mcp_transport.client.circuit_breaker import RetryBudget
 from mcp_transport.client.endpoints import Endpoint, Endpoints
 from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown
-from mcp_transport.client.messages import Outgoing
+from mcp_transport.client.requests import Outgoing
 from mcp_transport.client.sessions import SessionState
 
 __all__ = ["Delivery", "Limits", "final_error"]

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import httpx2
 
-from mcp_transport.client.circuit import Circuit
+from mcp_transport.client.circuit_breaker import Circuit
 
 __all__ = ["Choice", "Endpoint", "Endpoints"]
 

@@ -13,10 +13,10 @@ import httpx2
 import orjson
 from mcp_types import INTERNAL_ERROR, METHOD_NOT_FOUND
 
-from mcp_transport.client.circuit import wait_after
+from mcp_transport.client.circuit_breaker import wait_after
 from mcp_transport.client.delivery import Delivery, final_error
 from mcp_transport.client.errors import ClientError, EndpointsUnavailable, ResultUnknown, error_of
-from mcp_transport.client.messages import Outgoing, SDKRequest
+from mcp_transport.client.requests import Outgoing, SDKRequest
 from mcp_transport.client.sessions import SessionState, answer_in, keep_seconds, read_result
 from mcp_transport.client.streams import EventStream, Position, is_stream
 

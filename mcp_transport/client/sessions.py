@@ -12,7 +12,7 @@ import mcp_types as types
 import orjson
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from mcp_transport.client.messages import Outgoing
+from mcp_transport.client.requests import Outgoing
 from mcp_transport.client.streams import Position, is_stream
 
 __all__ = ["SavedSession", "SessionState", "keep_seconds", "read_result"]

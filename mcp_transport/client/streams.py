@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import httpx2
 import orjson
 
-from mcp_transport.client.circuit import wait_after
+from mcp_transport.client.circuit_breaker import wait_after
 from mcp_transport.client.errors import is_lost_call
 
 __all__ = ["EventStream", "Position", "is_stream"]

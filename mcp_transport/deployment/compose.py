@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from mcp_transport.deployment import docker, nginx
+from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
-from mcp_transport.deployment.values import Deployment, Files
 
 __all__ = ["files"]
 

@@ -6,8 +6,8 @@ import json
 from typing import Final
 
 from mcp_transport.deployment import server
+from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
-from mcp_transport.deployment.values import Deployment, Files
 
 __all__ = ["HEALTH", "PACKAGES", "THROWAWAY", "files", "health_check"]
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mcp_transport.deployment.values import Deployment, Files
+from mcp_transport.deployment.options import Deployment, Files
 
 __all__ = ["files"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textwrap import indent
 from typing import Final
 
+from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
-from mcp_transport.deployment.values import Deployment, Files
 
 __all__ = ["files"]
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from mcp_transport.deployment.docker import THROWAWAY
-from mcp_transport.deployment.values import Deployment
+from mcp_transport.deployment.options import Deployment
 
 __all__ = ["ProjectReport", "fault_of", "run"]
 
@@ -119,8 +119,8 @@ def _paths(path: str) -> list[str]:
     """Return where the endpoint is: where it is mounted, where the URLconf has it, and `path` if it answers there."""
     from django.urls import get_script_prefix, resolve, reverse
 
-    from mcp_transport.adapters.django import endpoint_view
     from mcp_transport.asgi import MOUNTED
+    from mcp_transport.views import endpoint_view
 
     prefix = get_script_prefix().rstrip("/")
     found = {place for mounted in MOUNTED for place in (mounted, prefix + mounted)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.template import Context, Engine, Library
 
-from mcp_transport.deployment.values import Deployment
+from mcp_transport.deployment.options import Deployment
 
 __all__ = ["render"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_transport.deployment.values import Deployment
+from mcp_transport.deployment.options import Deployment
 
 __all__ = ["command"]
 

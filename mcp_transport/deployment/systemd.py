@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
 from mcp_transport.deployment.server import command
-from mcp_transport.deployment.values import Deployment, Files
 
 __all__ = ["files"]
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mcp_transport.deployment import compose, docker, grafana, haproxy, kubernetes, nginx, prometheus, systemd
-from mcp_transport.deployment.values import Deployment, Emitter, Files
+from mcp_transport.deployment.options import Deployment, Emitter, Files
 
 __all__ = ["TARGETS", "emit"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mcp_transport.doctor.examination import examine
+from mcp_transport.doctor.evaluation import judge
 from mcp_transport.doctor.findings import Finding, Status
-from mcp_transport.doctor.judgement import judge
-from mcp_transport.doctor.seen import Asked, Seen
+from mcp_transport.doctor.observations import DoctorOptions, Observations
+from mcp_transport.doctor.probes import examine
 
-__all__ = ["Asked", "Finding", "Seen", "Status", "examine", "judge"]
+__all__ = ["DoctorOptions", "Finding", "Observations", "Status", "examine", "judge"]

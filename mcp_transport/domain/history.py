@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from mcp_transport.domain.session import Flight
+from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["Ending", "HistoryEntry", "Occasion", "ended_entry", "operation_of"]
@@ -71,7 +71,7 @@ def operation_of(method: str, params: Mapping[str, Any] | None) -> str:
     return f"{method} {name}"[:_MAX_NAME] if isinstance(name, str) and name else method[:_MAX_NAME]
 
 
-def ended_entry(flight: Flight, ending: Ending, now: float) -> HistoryEntry:
+def ended_entry(flight: InFlightRequest, ending: Ending, now: float) -> HistoryEntry:
     """Tell how a request ended, `now`."""
     return HistoryEntry(
         when=now,

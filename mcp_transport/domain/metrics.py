@@ -8,7 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["INTERVAL", "KEPT", "MOST", "Counted", "Interval", "Numbers", "Point", "Tally", "Traffic", "add_up"]
+__all__ = [
+    "INTERVAL",
+    "KEPT",
+    "MOST",
+    "Counted",
+    "Histogram",
+    "Interval",
+    "Point",
+    "ProcessMetrics",
+    "TrafficSummary",
+    "add_up",
+]
 
 INTERVAL: Final = 5.0
 """Seconds that are counted together."""
@@ -36,7 +47,7 @@ def _whole(value: Any) -> int:
 
 
 @dataclass(slots=True)
-class Tally:
+class Histogram:
     """So many calls, how many failed, how long they took together, and how these durations are spread."""
 
     calls: int = 0
@@ -51,14 +62,14 @@ class Tally:
         self.seconds += seconds
         self.steps[math.ceil(math.log(seconds / _SHORTEST) / _STEP) if seconds > _SHORTEST else 0] += 1
 
-    def merge(self, other: Tally) -> None:
+    def merge(self, other: Histogram) -> None:
         """Count what another one has counted, too."""
         self.calls += other.calls
         self.errors += other.errors
         self.seconds += other.seconds
         self.steps.update(other.steps)
 
-    def part(self, other: Tally) -> None:
+    def part(self, other: Histogram) -> None:
         """Count no longer what another one has counted."""
         self.calls -= other.calls
         self.errors -= other.errors
@@ -86,7 +97,7 @@ class Tally:
         return [self.calls, self.errors, round(self.seconds, 6), [list(item) for item in self.steps.items()]]
 
     @classmethod
-    def from_json(cls, value: Sequence[Any]) -> Tally:
+    def from_json(cls, value: Sequence[Any]) -> Histogram:
         """Read what `to_json` wrote. Raises: ValueError, TypeError for anything else."""
         calls, errors, seconds, steps, *_ = value
         known = Counter({_whole(step): _whole(count) for step, count in steps})
@@ -99,21 +110,21 @@ class Tally:
 class Counted:
     """What was counted within an interval, within all that are kept, or since the start."""
 
-    operations: dict[str, Tally] = field(default_factory=dict)
+    operations: dict[str, Histogram] = field(default_factory=dict)
     """By `domain.history.operation_of`, `MOST` of them and one for all others."""
     versions: Counter[str] = field(default_factory=Counter)
     """Calls by protocol revision."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Requests that were refused, as `Numbers` has them."""
+    """Requests that were refused, as `ProcessMetrics` has them."""
     opened: int = 0
     """New sessions."""
 
-    def tally(self, operation: str, most: float = MOST) -> Tally:
+    def tally(self, operation: str, most: float = MOST) -> Histogram:
         """Return the tally of an operation; where `most` are known, further ones share one."""
         known = self.operations.get(operation)
         if known is None:
             name = operation if len(self.operations) < most else _OTHER
-            known = self.operations.setdefault(name, Tally())
+            known = self.operations.setdefault(name, Histogram())
         return known
 
     def merge(self, other: Counted, most: float = MOST) -> None:
@@ -139,17 +150,17 @@ class Counted:
 class Interval:
     """What a process counted within an interval, and how many sockets of streams it held at its end."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: Histogram = field(default_factory=Histogram)
     streams: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
+class ProcessMetrics:
     """What one process counted within its last intervals."""
 
     intervals: tuple[Interval, ...] = ()
     """The newest last; the one that is not over is left out."""
-    operations: Mapping[str, Tally] = field(default_factory=dict)
+    operations: Mapping[str, Histogram] = field(default_factory=dict)
     """By `domain.history.operation_of`, the most called first."""
     versions: Mapping[str, int] = field(default_factory=dict)
     """Calls by protocol revision."""
@@ -169,11 +180,11 @@ class Numbers:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Numbers:
+    def from_json(cls, value: Mapping[str, Any]) -> ProcessMetrics:
         """Read what `to_json` wrote. Raises: ValueError, TypeError, LookupError for anything else."""
         return cls(
-            intervals=tuple(Interval(Tally.from_json(item[0]), _whole(item[1])) for item in value["intervals"]),
-            operations={str(name): Tally.from_json(tally) for name, tally in value["operations"].items()},
+            intervals=tuple(Interval(Histogram.from_json(item[0]), _whole(item[1])) for item in value["intervals"]),
+            operations={str(name): Histogram.from_json(tally) for name, tally in value["operations"].items()},
             versions={str(name): _whole(count) for name, count in value["versions"].items()},
             refused={str(name): _whole(count) for name, count in value["refused"].items()},
             opened=_whole(value["opened"]),
@@ -197,14 +208,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class TrafficSummary:
     """What some processes counted within their last intervals."""
 
     processes: int = 0
     seconds: float = 0.0
     """Over how long it was counted, by the process that counts for longest."""
-    total: Tally = field(default_factory=Tally)
-    operations: Mapping[str, Tally] = field(default_factory=dict)
+    total: Histogram = field(default_factory=Histogram)
+    operations: Mapping[str, Histogram] = field(default_factory=dict)
     """The most called first."""
     versions: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
@@ -217,18 +228,18 @@ class Traffic:
         return count / self.seconds if self.seconds else 0.0
 
 
-def add_up(numbers: Iterable[Numbers]) -> Traffic:
+def add_up(numbers: Iterable[ProcessMetrics]) -> TrafficSummary:
     """Add up what processes counted."""
     known = list(numbers)
-    total, operations = Tally(), dict[str, Tally]()
+    total, operations = Histogram(), dict[str, Histogram]()
     versions, refused = Counter[str](), Counter[str]()
     for item in known:
         for name, tally in item.operations.items():
-            operations.setdefault(name, Tally()).merge(tally)
+            operations.setdefault(name, Histogram()).merge(tally)
             total.merge(tally)
         versions.update(item.versions)
         refused.update(item.refused)
-    return Traffic(
+    return TrafficSummary(
         processes=len(known),
         seconds=INTERVAL * max((len(item.intervals) for item in known), default=0),
         total=total,
@@ -240,10 +251,10 @@ def add_up(numbers: Iterable[Numbers]) -> Traffic:
     )
 
 
-def _points(known: Sequence[Numbers]) -> Iterator[Point]:
+def _points(known: Sequence[ProcessMetrics]) -> Iterator[Point]:
     """Lay the intervals of all processes over each other, by how long ago they were."""
     for ago in range(max((len(item.intervals) for item in known), default=0), 0, -1):
-        tally, streams = Tally(), 0
+        tally, streams = Histogram(), 0
         for item in known:
             if len(item.intervals) >= ago:
                 tally.merge(item.intervals[-ago].tally)

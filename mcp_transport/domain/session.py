@@ -13,7 +13,7 @@ from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["LATEST", "Flight", "Session", "known_members", "session_key", "short_id"]
+__all__ = ["LATEST", "InFlightRequest", "Session", "known_members", "session_key", "short_id"]
 
 LATEST: Final = 253_402_300_799.0
 """The last second that has a date, in the year 9999."""
@@ -55,7 +55,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flight:
+class InFlightRequest:
     """A request that a node is running."""
 
     request_id: RequestId

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.history import Ending, operation_of
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.budget import Reservation
 from mcp_transport.engine.codec import encode, encode_notification, fitted
 from mcp_transport.engine.handler_tasks import begin_handler
+from mcp_transport.engine.memory_budget import Reservation
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt

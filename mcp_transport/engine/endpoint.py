@@ -14,24 +14,22 @@ from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.domain.audit_events import AccessDenied
-from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.engine import sessionful, sessionless
-from mcp_transport.engine.body import read_body
-from mcp_transport.engine.budget import Budget, Reservation
 from mcp_transport.engine.call import CallContexts, no_context
+from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
-from mcp_transport.engine.freeze_gc import freeze_gc
 from mcp_transport.engine.handler_tasks import contain_exits
-from mcp_transport.engine.meter import Meter
+from mcp_transport.engine.memory_budget import Budget, Reservation
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import check_params
 from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, store_is_away, with_length
-from mcp_transport.engine.shutdown import leave_before_sigterm
+from mcp_transport.engine.request_body import read_body
 from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
 from mcp_transport.protocol.client_address import TrustedProxies
@@ -62,6 +60,9 @@ _UNREACHABLE: Final = "the session store cannot be reached"  # anybody may ask; 
 StepUp = Callable[[frozenset[str]], ProtocolError]
 """Builds the answer to an operation that needs scopes its credentials do not have."""
 
+OnStart = Callable[[Callable[[bool], Awaitable[None]]], None]
+"""Prepares the process; gets the function that drains and stops the endpoint, whose argument is: ports are closed."""
+
 
 async def _nobody(request: HTTPRequest) -> Principal:
     return ANONYMOUS
@@ -81,8 +82,8 @@ class Endpoint:
     `keys` is a ring of secrets for requests to clients, `session_keys` one for session ids: the first one signs or
     seals, all of them verify or open. `recall` finds a principal again for calls that are run again. `call_context`
     builds what surrounds each call, such as a thread for synchronous code; a call that is run again has no request.
-    An endpoint that `owns_process` takes leave at SIGTERM before the server does what it does by itself, and has the
-    garbage collector look no more at what was there before it.
+    `on_start` is called once, before the first request of a server, with the function that drains and stops this
+    endpoint; it prepares the process, for example for SIGTERM.
     """
 
     def __init__(
@@ -98,18 +99,18 @@ class Endpoint:
         step_up: StepUp = _forbidden,
         observer: Observer | None = None,
         call_context: CallContexts = no_context,
-        owns_process: bool = False,
+        on_start: OnStart | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
         self._step_up, self._call_context = step_up, call_context
         self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
-        self.meter = Meter(self._clock)
+        self.meter = CallMetrics(self._clock)
         self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self.proxies = TrustedProxies(policy.trusted_proxies)
         backend.measure = self.numbers
-        self._owns_process, self._has_settled, self._is_leaving = owns_process, False, False
+        self._on_start, self._is_leaving = on_start, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
         kernel.bus.publish_to = self._broadcast
@@ -241,10 +242,9 @@ class Endpoint:
         node = self._started.get(loop) or await self.node()
         if node.is_stopping:
             raise stopping(request)
-        if request.streaming and self._owns_process and not self._has_settled:
-            self._has_settled = True
-            leave_before_sigterm(self._take_leave)
-            freeze_gc()
+        if request.streaming and self._on_start is not None:
+            on_start, self._on_start = self._on_start, None
+            on_start(self._drain_and_stop)
         return node
 
     def _preflight(self, request: HTTPRequest) -> Reply:
@@ -268,8 +268,8 @@ class Endpoint:
     # -- life ----------------------------------------------------------------------------------------
 
     def leave_process_alone(self) -> None:
-        """Change neither signals nor the garbage collector: the process is a test run's."""
-        self._owns_process = False
+        """Skip `on_start`: the process is a test run's."""
+        self._on_start = None
 
     async def node(self) -> Node:
         """Return the running loop's node; the first request on a loop starts it."""
@@ -305,7 +305,7 @@ class Endpoint:
         self._started[asyncio.get_running_loop()] = node
         return node
 
-    async def _take_leave(self, is_closed: bool) -> None:
+    async def _drain_and_stop(self, is_closed: bool) -> None:
         """Stop for good, and start no other node; where ports are closed, serve what comes on open connections."""
         self._is_leaving = True
         await self.stop(self.policy.drain, serving=is_closed)
@@ -331,7 +331,7 @@ class Endpoint:
         """Return the nodes that have started, each on a loop of its own."""
         return tuple(node for loop, node in list(self._started.items()) if not loop.is_closed())
 
-    def numbers(self) -> Numbers:
+    def numbers(self) -> ProcessMetrics:
         """Return what this process counted within the last minutes."""
         return self.meter.numbers(sum(len(node.streams) for node in self.nodes))
 

@@ -32,24 +32,24 @@ from mcp_transport.domain.node_messages import (
 )
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
-from mcp_transport.engine.announcements import Announcements
-from mcp_transport.engine.arrivals import Arrivals
-from mcp_transport.engine.budget import Budget
+from mcp_transport.engine.broadcasts import Broadcasts
 from mcp_transport.engine.call import Call, CallContexts
-from mcp_transport.engine.clearing import Clearing
+from mcp_transport.engine.call_metrics import CallMetrics
+from mcp_transport.engine.client_requests import ClientRequests
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
+from mcp_transport.engine.delivery_checkpoints import DeliveryCheckpoints
+from mcp_transport.engine.early_messages import EarlyMessages
 from mcp_transport.engine.expiry import Expiry, end_session
-from mcp_transport.engine.lifecycle import Lifecycle, quietly, wait_while
-from mcp_transport.engine.marks import Marks
-from mcp_transport.engine.meter import Meter
+from mcp_transport.engine.memory_budget import Budget
 from mcp_transport.engine.observer import Happening, Observer
-from mcp_transport.engine.questions import Questions
-from mcp_transport.engine.recovery import come_back
+from mcp_transport.engine.reconnect import come_back
+from mcp_transport.engine.stale_requests import StaleRequests
 from mcp_transport.engine.stream import OpenStream
+from mcp_transport.engine.tasks import TaskSet, quietly, wait_while
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Lifespan, Outlet
+from mcp_transport.kernel import Caller, ClientChannel, ClientInfo, Exchange, Kernel, Lifespan
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.jsonrpc import Request, RequestId
 
@@ -86,7 +86,7 @@ class Node:
         *,
         session_keys: Sequence[bytes],
         observer: Observer,
-        meter: Meter,
+        meter: CallMetrics,
         budget: Budget,
         rescue: Rescue,
         call_context: CallContexts,
@@ -94,16 +94,16 @@ class Node:
         self.id = secrets.token_hex(6)  # made at the first request, after any fork: no two workers share an id
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
         self.session_keys, self.observer, self.meter, self.budget = session_keys, observer, meter, budget
-        self._rescue, self.call_context, self.lifecycle = rescue, call_context, Lifecycle()
-        self.questions, self.clearing = Questions(self.id, clock, keys), Clearing(self)
-        self.announcements, self.marks, self.expiry = Announcements(self), Marks(self), Expiry(self)
+        self._rescue, self.call_context, self.lifecycle = rescue, call_context, TaskSet()
+        self.questions, self.clearing = ClientRequests(self.id, clock, keys), StaleRequests(self)
+        self.announcements, self.marks, self.expiry = Broadcasts(self), DeliveryCheckpoints(self), Expiry(self)
         self.is_draining = self.is_stopping = self.is_checking = False
         self.running: set[Call] = set()
         self.calls: dict[tuple[str, RequestId], Call] = {}
         self.writers: dict[tuple[str, str], Writer] = {}
         self.streams: dict[tuple[str, str], OpenStream] = {}
         self._lost: deque[str] = deque(maxlen=100)
-        self.arrivals, self._joined, self._joining = Arrivals(), False, asyncio.Lock()
+        self.arrivals, self._joined, self._joining = EarlyMessages(), False, asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 
@@ -169,15 +169,16 @@ class Node:
     def _is_busy(self) -> bool:
         """Tell whether requests are being let in, run, answered or written down."""
         running = any(call.request.method != "subscriptions/listen" for call in self.running)
-        answering = any(name != GET_STREAM for _, name in self.streams)
-        return running or answering or bool(self.arrivals) or bool(self.writers)
+        return running or any(name != GET_STREAM for _, name in self.streams) or bool(self.arrivals or self.writers)
 
     @property
     def lifespan_state(self) -> Any:
         """Return what the server's lifespan yielded."""
         return self._lifespan.state if self._lifespan is not None else None
 
-    def exchange(self, facts: Facts, outlet: Outlet, caller: Caller, request: Request | None = None) -> Exchange:
+    def exchange(
+        self, facts: ClientInfo, outlet: ClientChannel, caller: Caller, request: Request | None = None
+    ) -> Exchange:
         """Build what the kernel needs to run one request or, without one, a notification."""
         return Exchange(
             facts=facts,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mcp_transport.backends.base import Appended, Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import Wake
-from mcp_transport.domain.session import Flight, Session
+from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.engine.observer import Happening
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -30,7 +30,7 @@ class Writer:
     """
 
     def __init__(
-        self, node: Node, session: Session, stream: str, flights: Sequence[Flight] = (), *, first: int = 1
+        self, node: Node, session: Session, stream: str, flights: Sequence[InFlightRequest] = (), *, first: int = 1
     ) -> None:
         self._node, self.session = node, session
         self.key, self.stream = session.key, stream

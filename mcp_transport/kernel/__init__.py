@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
-from mcp_transport.kernel.envelope import open_envelope, request_headers
+from mcp_transport.kernel.dispatch_context import ClientError, Exchange, NoChannel
+from mcp_transport.kernel.errors import MCPError, TooLarge, is_cancellation, is_interrupt
 from mcp_transport.kernel.events import EventBus
-from mcp_transport.kernel.exchange import ClientError, Exchange, NoChannel
-from mcp_transport.kernel.failures import MCPError, TooLarge, is_cancellation, is_interrupt
 from mcp_transport.kernel.handlers import (
     adopt_context,
     ask_client,
@@ -23,34 +22,35 @@ from mcp_transport.kernel.handlers import (
     serve_completions,
     sessionful_features,
 )
-from mcp_transport.kernel.invalid import described
+from mcp_transport.kernel.kernel import Kernel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import TooMuch, check_answer, json_size
-from mcp_transport.kernel.listing import listing_fault, tool_name_fault
-from mcp_transport.kernel.output import WrittenSchema, output_schema
-from mcp_transport.kernel.serving import Kernel
-from mcp_transport.kernel.texts import template_variables, untextual
+from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
+from mcp_transport.kernel.output_schema import WrittenSchema, output_schema
+from mcp_transport.kernel.request_meta import open_envelope, request_headers
+from mcp_transport.kernel.text_arguments import template_variables, untextual
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
-from mcp_transport.kernel.values import Caller, CallerSession, Facts, Outcome, Outlet, Traits
+from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo, Outcome, RetrySafety
+from mcp_transport.kernel.validation_errors import described
 
 __all__ = [
     "Caller",
     "CallerSession",
+    "ClientChannel",
     "ClientError",
+    "ClientInfo",
     "ElicitSchemaModelT",
     "ElicitationResult",
     "EventBus",
     "Exchange",
-    "Facts",
     "Kernel",
     "Lifespan",
     "MCPError",
     "NoChannel",
     "Outcome",
-    "Outlet",
+    "RetrySafety",
     "TooLarge",
     "TooMuch",
-    "Traits",
     "WrittenSchema",
     "adopt_context",
     "ask_client",

@@ -13,10 +13,10 @@ from mcp.server.mcpserver import MCPServer
 
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.principal import Principal
-from mcp_transport.kernel.failures import is_cancellation
+from mcp_transport.kernel.errors import is_cancellation
 from mcp_transport.kernel.handlers import lowlevel
-from mcp_transport.kernel.hiding import hide
 from mcp_transport.kernel.limits import subscribed
+from mcp_transport.kernel.visibility import hide
 from mcp_transport.protocol.jsonrpc import Request
 
 __all__ = ["Access", "target_of"]

@@ -16,10 +16,10 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import SchemaValidator
 
-from mcp_transport.kernel.invalid import brief, is_brief, stated
 from mcp_transport.kernel.json_types import takes_text
-from mcp_transport.kernel.output import has_numbers, number_fault
-from mcp_transport.kernel.remembering import in_short
+from mcp_transport.kernel.output_schema import has_numbers, number_fault
+from mcp_transport.kernel.parse_cache import in_short
+from mcp_transport.kernel.validation_errors import brief, is_brief, stated
 
 __all__ = ["BoundedMetadata", "bound"]
 

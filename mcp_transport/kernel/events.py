@@ -14,9 +14,9 @@ from mcp.shared.subscriptions import ResourceUpdated, event_from_wire, event_to_
 from mcp_types import SubscriptionsListenRequestParams, SubscriptionsListenResult
 
 from mcp_transport.domain.node_messages import Broadcast
-from mcp_transport.kernel.failures import TooLarge
+from mcp_transport.kernel.errors import TooLarge
 
-__all__ = ["EventBus", "Listening"]
+__all__ = ["EventBus", "ListenHandlers"]
 
 
 # Listen streams cost a task and a buffer each; who may open how many is admission's business, not the SDK's.
@@ -65,7 +65,7 @@ class EventBus:
                 listener(event)
 
 
-class Listening:
+class ListenHandlers:
     """`subscriptions/listen`, by the SDK's handler; each loop has its own, since a stream belongs to its loop."""
 
     def __init__(self, bus: EventBus) -> None:

@@ -27,8 +27,8 @@ from mcp_types import (
 )
 from pydantic import BaseModel
 
-from mcp_transport.kernel.hiding import is_hidden
-from mcp_transport.kernel.texts import prompt_fault, variables_fault
+from mcp_transport.kernel.text_arguments import prompt_fault, variables_fault
+from mcp_transport.kernel.visibility import is_hidden
 from mcp_transport.protocol.errors import (
     INVALID_PARAMS,
     RESOURCE_NOT_FOUND,

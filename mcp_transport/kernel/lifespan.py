@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mcp.server.lowlevel.server import Server
 
-from mcp_transport.kernel.failures import is_cancellation
+from mcp_transport.kernel.errors import is_cancellation
 
 __all__ = ["Lifespan"]
 

@@ -16,7 +16,7 @@ import orjson
 from mcp.shared.exceptions import MCPError
 from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 
-from mcp_transport.kernel.remembering import in_short
+from mcp_transport.kernel.parse_cache import in_short
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.quoting import cut

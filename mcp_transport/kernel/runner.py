@@ -13,8 +13,8 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp_types import ClientCapabilities, InitializeRequestParams, InputRequiredResult
 
-from mcp_transport.kernel.exchange import Exchange, StandaloneChannel
-from mcp_transport.kernel.remembering import remembered
+from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel
+from mcp_transport.kernel.parse_cache import remembered
 from mcp_transport.kernel.tracing import in_span
 
 __all__ = ["Runner", "close", "connection_of"]

@@ -22,7 +22,7 @@ from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.propagate import extract, inject
 from opentelemetry.propagators.textmap import Getter
 
-from mcp_transport.kernel.values import Outcome
+from mcp_transport.kernel.types import Outcome
 from mcp_transport.protocol.headers import Headers
 
 __all__ = ["Message", "continued_trace", "in_own_span", "in_span", "is_traced", "trace_headers"]

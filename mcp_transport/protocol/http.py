@@ -37,7 +37,7 @@ class HTTPRequest:
     source: Any = None
     """The framework's own request, where its middleware has seen it."""
     memory: Any = None
-    """The `engine.budget.Reservation` for the body, unless that is small."""
+    """The `engine.memory_budget.Reservation` for the body, unless that is small."""
     streaming: bool = True
     """Can the framework send an answer piece by piece? WSGI and buffered Lambda cannot."""
 

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.logs import caught
+from mcp_transport.log_redaction import caught
 from mcp_transport.signals import held_back, send
 from mcp_transport.test.thread import on_waiting_thread
 from mcp_transport.threads import shared_thread

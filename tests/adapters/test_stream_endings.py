@@ -16,10 +16,11 @@ import pytest
 import pytest_asyncio
 from mcp import MCPError
 
-from mcp_transport import Context, operations, tool
+from mcp_transport import Context, tool
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.domain.history import Occasion
 from mcp_transport.domain.session import session_key
+from mcp_transport.operators import service
 from tests.support.http.answer import PATIENCE, Answer
 from tests.support.http.carrier import Carrier
 from tests.support.http.client import open_session
@@ -170,7 +171,7 @@ async def test_cancelled_by_its_client(caller: Caller) -> None:
 
 async def test_cancelled_by_staff(caller: Caller) -> None:
     await begins(caller)
-    assert await operations.cancel_call(session_key(caller.session.id), 1)
+    assert await service.cancel_call(session_key(caller.session.id), 1)
     [outcome] = await caller.rest()
     assert (outcome["id"], outcome["error"]["code"]) == (1, -32800)
     assert "staff" in outcome["error"]["message"]
@@ -181,7 +182,7 @@ async def test_cancelled_by_staff(caller: Caller) -> None:
 async def test_a_question_is_withdrawn_with_its_call_or_session(caller: Caller, by_staff: bool) -> None:
     await caller.call("ask")
     if by_staff:
-        assert await operations.cancel_call(session_key(caller.session.id), 1)
+        assert await service.cancel_call(session_key(caller.session.id), 1)
     else:
         assert (await caller.carrier.send(caller.session.delete())).status == 204
     withdrawn, outcome = await caller.rest()
@@ -230,7 +231,7 @@ async def test_cancelled_too_late_harms_no_later_call(caller: Caller) -> None:
 async def test_its_session_ended(caller: Caller, by_staff: bool) -> None:
     await begins(caller)
     if by_staff:
-        assert await operations.end_session(session_key(caller.session.id))
+        assert await service.end_session(session_key(caller.session.id))
     else:
         assert (await caller.carrier.send(caller.session.delete())).status == 204
     [outcome] = await caller.rest()
@@ -279,6 +280,9 @@ async def test_its_log_trimmed_and_cancelled_by_its_client(configure: Callable[.
     assert (await caller.answer.message())["params"]["progress"] == 2
     await caller.carrier.send(caller.session.notify("notifications/cancelled", {"requestId": 1}))
     assert await caller.rest() == []
+    async with asyncio.timeout(PATIENCE):  # the end is written to the log behind the stream
+        while (await caller.comes_back(caller.last))[0] != 204:
+            pass
     status, [loss] = await caller.comes_back(caller.first.id)
     assert (status, loss["method"]) == (200, "notifications/message")
     assert await caller.comes_back(caller.last) == (204, []), "the loss has an id"
@@ -307,7 +311,7 @@ async def test_polls_are_no_history(caller: Caller) -> None:
     assert (await caller.comes_back(caller.first.id))[0] == 200
     for _ in range(5):
         assert await caller.comes_back(caller.last) == (204, [])
-    detail = await operations.look_into(session_key(caller.session.id))
+    detail = await service.look_into(session_key(caller.session.id))
     assert detail is not None
     attached = [entry for entry in detail.history if entry.what is Occasion.ATTACHED]
     assert 1 <= len(attached) <= 2, "before the call ended, and after it"

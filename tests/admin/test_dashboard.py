@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from mcp_transport import operations
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.backends.base import NodeRecord, Overview
-from mcp_transport.domain.metrics import Interval, Numbers, Tally, add_up
+from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics, add_up
+from mcp_transport.operators import service
 from tests.support.visits import LIST, Visitor, page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -22,8 +22,8 @@ DASHBOARD = f"{LIST}dashboard/"
 HOSTILE = "<script>alert(1)</script>"
 
 
-def tally(*seconds: float, errors: int = 0) -> Tally:
-    found = Tally()
+def tally(*seconds: float, errors: int = 0) -> Histogram:
+    found = Histogram()
     for at, each in enumerate(seconds):
         found.add(each, failed=at < errors)
     return found
@@ -44,7 +44,7 @@ OVERVIEW = Overview(
     memory=3 * 1024 * 1024,
     memory_limit=8 * 1024 * 1024,
 )
-NUMBERS = Numbers(
+NUMBERS = ProcessMetrics(
     intervals=(Interval(tally(0.1, 0.1), 2), Interval(tally(0.1, errors=1), 4)),
     operations={
         "ping": tally(0.001, 0.001, 0.001),
@@ -75,9 +75,9 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return answered
 
-    monkeypatch.setattr(operations, "overview", answer(OVERVIEW))
-    monkeypatch.setattr(operations, "traffic", answer(add_up([NUMBERS, NUMBERS])))
-    monkeypatch.setattr(operations, "nodes", answer(NODES))
+    monkeypatch.setattr(service, "overview", answer(OVERVIEW))
+    monkeypatch.setattr(service, "traffic", answer(add_up([NUMBERS, NUMBERS])))
+    monkeypatch.setattr(service, "nodes", answer(NODES))
 
 
 def test_sessions_are_summed_up() -> None:

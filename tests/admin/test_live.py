@@ -12,10 +12,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from mcp_transport import Context, operations, tool
+from mcp_transport import Context, tool
 from mcp_transport.consumers import SessionConsumer
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
+from mcp_transport.operators import service
 from tests.admin.sockets import CLOSED, following, heard, socket
 from tests.support.tools import Gate
 from tests.support.visits import Visitor, aside, page
@@ -200,14 +201,14 @@ async def test_message_comes_when_it_is_sent(boss: Client, visitor: Visitor, gat
 
 
 async def test_outage_is_told_and_survived(boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    look_into, gone = operations.look_into, True
+    look_into, gone = service.look_into, True
 
     async def looked_into(key: str) -> Any:
         if gone:
             raise BackendError("the store has gone")
         return await look_into(key)
 
-    monkeypatch.setattr(operations, "look_into", looked_into)
+    monkeypatch.setattr(service, "look_into", looked_into)
     response = await aside(boss.get, visitor.url("live"))
     assert (response.status_code, response.json()) == (503, {"error": "the store has gone"})
     async with following(boss, visitor.url("live")) as opened:
@@ -219,7 +220,7 @@ async def test_outage_is_told_and_survived(boss: Client, visitor: Visitor, monke
 async def test_session_that_is_over_is_the_end(boss: Client, visitor: Visitor) -> None:
     async with following(boss, visitor.url("live")) as opened:
         await heard(opened)
-        await operations.end_session(visitor.key)
+        await service.end_session(visitor.key)
         assert await heard(opened, lambda news: "over" in news) == {"over": True}
         assert await opened.receive_output(5) == {"type": CLOSED, "code": 1000}
     assert (await aside(boss.get, visitor.url("live"))).json() == {"over": True}

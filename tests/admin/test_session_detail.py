@@ -13,10 +13,11 @@ import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.test import Client
 
-from mcp_transport import Context, operations, tool
+from mcp_transport import Context, tool
 from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
+from mcp_transport.operators import service
 from tests.support.client import until
 from tests.support.tools import Gate
 from tests.support.visits import LIST, Visitor, aside, messages, page
@@ -134,14 +135,14 @@ async def test_capabilities_as_deep_as_a_client_likes_are_no_fault(
     deep: Any = "<script>alert(1)</script>"
     for _ in range(5000):
         deep = [deep]
-    detail = await operations.look_into(visitor.key)
+    detail = await service.look_into(visitor.key)
     assert detail is not None
     changed = replace(detail, session=replace(detail.session, capabilities={"deep": deep}))
 
     async def look_into(key: str) -> Any:
         return changed
 
-    monkeypatch.setattr(operations, "look_into", look_into)
+    monkeypatch.setattr(service, "look_into", look_into)
     assert "nested too deeply" in page(await aside(boss.get, visitor.url()))
     shallow: dict[str, Any] = {"<script>alert(1)</script>": {}}
     changed = replace(detail, session=replace(detail.session, capabilities=shallow))
@@ -155,14 +156,14 @@ async def test_what_was_ended_before_the_store_was_lost_is_in_the_log(
 ) -> None:
     first, second = Visitor(endpoint), Visitor(endpoint)
     await asyncio.gather(first.open(), second.open())
-    end = operations.end_session
+    end = service.end_session
 
     async def ends_one(key: str) -> bool:
         if key == second.key:
             raise BackendError("the store has gone")
         return await end(key)
 
-    monkeypatch.setattr(operations, "end_session", ends_one)
+    monkeypatch.setattr(service, "end_session", ends_one)
     chosen = {"_selected_action": [first.key, second.key], "post": "yes"}
     text = page(await aside(boss.post, f"{LIST}end/", chosen), 503)
     assert "the store has gone" in text
@@ -182,7 +183,7 @@ WORDS = {
 async def test_each_end_of_a_request_has_words(
     boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detail = await operations.look_into(visitor.key)
+    detail = await service.look_into(visitor.key)
     assert detail is not None
     ends = [
         HistoryEntry(when=1.0, what=Occasion.ENDED, node="n1", operation="tools/call look", ending=it)
@@ -193,6 +194,6 @@ async def test_each_end_of_a_request_has_words(
     async def look_into(key: str) -> Any:
         return changed
 
-    monkeypatch.setattr(operations, "look_into", look_into)
+    monkeypatch.setattr(service, "look_into", look_into)
     *timeline, _ = (await aside(boss.get, visitor.url("live"))).json()["tables"]["timeline"]
     assert [row[1:3] for row in timeline] == [[WORDS[ending], "tools/call look"] for ending in Ending]

@@ -12,10 +12,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from mcp_transport import bootstrap, operations
+from mcp_transport import bootstrap
 from mcp_transport.backends.base import NodeRecord
 from mcp_transport.domain.session import session_key
 from mcp_transport.domain.session_query import SessionQuery
+from mcp_transport.operators import service
 from tests.admin.backends import Crowd
 from tests.support.canaries import leaks
 from tests.support.listeners import BADGE, SECRET, AnnsClient
@@ -100,7 +101,7 @@ def test_filter_offers_living_nodes(admin_client: Client, three: list[str], monk
     async def nodes() -> tuple[NodeRecord, ...]:
         return (NodeRecord("idle-node", "host", 1),)
 
-    monkeypatch.setattr(operations, "nodes", nodes)
+    monkeypatch.setattr(service, "nodes", nodes)
     assert "idle-node" in options(page(admin_client.get(LIST)), "node")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client, RequestFactory
 
-from mcp_transport.admin.asked import Asked
+from mcp_transport.admin.list_query import ListQuery
 from mcp_transport.domain.session_query import SessionQuery
 from tests.admin.backends import Crowd
 from tests.support.visits import LIST, page
@@ -113,8 +113,8 @@ def test_everything_survives_everything(admin_client: Client, crowd: type[Crowd]
 
 
 def test_address_means_what_was_asked(rf: RequestFactory) -> None:
-    asked = Asked.of(rf.get(f"/?{EVERYTHING_ASKED}&offset=7"))
-    assert Asked.of(rf.get("/" + asked.link)) == asked
+    asked = ListQuery.of(rf.get(f"/?{EVERYTHING_ASKED}&offset=7"))
+    assert ListQuery.of(rf.get("/" + asked.link)) == asked
 
 
 def test_order_survives_the_end_of_a_session(admin_client: Client, crowd: type[Crowd]) -> None:

@@ -12,14 +12,14 @@ from rest_framework.test import APIClient
 
 from mcp_transport import tool
 from mcp_transport.api.base import OperatorThrottle, OperatorView
+from mcp_transport.api.openapi import document
 from mcp_transport.api.paging import ListQuery, MessageQuery
-from mcp_transport.api.schema import document
 from mcp_transport.backends.base import Event
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord, StreamRecord
 from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
-from mcp_transport.domain.metrics import Interval, Numbers, Tally
-from mcp_transport.domain.session import Flight
+from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics
+from mcp_transport.domain.session import InFlightRequest
 from tests.api.conftest import ROOT, open_session, record, routes, store
 
 KEY = record(1).key
@@ -35,8 +35,8 @@ class Busy(MemoryBackend):
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
         return (StreamRecord(name="s", writer="here", holder="here", epoch=1, last=2, bytes=3),)
 
-    async def flights(self, key: str) -> tuple[Flight, ...]:
-        return tuple(Flight(request_id=id, digest=b"", node="here", stream="s") for id in (7, "7"))
+    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
+        return tuple(InFlightRequest(request_id=id, digest=b"", node="here", stream="s") for id in (7, "7"))
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         ended = {"operation": "tools/call look", "request_id": 7, "ending": Ending.OK, "seconds": 0.5}
@@ -49,11 +49,11 @@ class Busy(MemoryBackend):
         result = b'{"jsonrpc": "2.0", "id": 7, "result": {"note": "canary"}}'
         return (Event(1, b'{"method": "notifications/message"}'), Event(2, result)), 0
 
-    async def numbers(self) -> tuple[Numbers, ...]:
-        tally = Tally()
+    async def numbers(self) -> tuple[ProcessMetrics, ...]:
+        tally = Histogram()
         tally.add(0.5, failed=True)
         counted = {"operations": {"tools/call look": tally}, "versions": {"2025-11-25": 1}, "refused": {"401": 1}}
-        return (Numbers(intervals=(Interval(tally, 1), Interval()), opened=1, **counted),)  # type: ignore[arg-type]
+        return (ProcessMetrics(intervals=(Interval(tally, 1), Interval()), opened=1, **counted),)  # type: ignore[arg-type]
 
     async def read_state(self, key: str) -> dict[str, bytes]:
         return {"cart": b""}

@@ -21,7 +21,7 @@ from mcp_transport import bootstrap, signals, tool
 from mcp_transport.contrib.audit import receivers
 from mcp_transport.contrib.audit.apps import AuditConfig
 from mcp_transport.contrib.audit.models import AuditEntries, AuditEntry, Event, Outcome
-from mcp_transport.contrib.audit.values import MAX_ARGUMENT_BYTES, values_of, words, written
+from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES, values_of, words, written
 from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.domain.session import session_key

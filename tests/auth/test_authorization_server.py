@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from mcp_transport.auth import fetching
-from mcp_transport.auth.fetching import NoAnswer, Shared, ask, checked_url
+from mcp_transport.auth import http_client
+from mcp_transport.auth.http_client import SingleFlight, UpstreamError, ask, checked_url
 from tests.auth.issuer import AuthServer
 from tests.support.clock import settle
 
@@ -31,7 +31,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "a list": {"body": b"[]"},
     "a word": {"body": b"true"},
     "deep": {"body": b"[" * 100_000},
-    "too long": {"body": json.dumps({"keys": [], "more": "x" * fetching.MAX_BYTES}).encode()},
+    "too long": {"body": json.dumps({"keys": [], "more": "x" * http_client.MAX_BYTES}).encode()},
     "too long when it is unpacked": {
         "body": gzip.compress(b" " * 20_000_000),
         "headers": {"Content-Encoding": "gzip"},
@@ -43,7 +43,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 async def test_answer_of_no_use_is_none(server: AuthServer, fault: dict[str, Any]) -> None:
     vars(server).update(fault)
-    with pytest.raises(NoAnswer) as caught:
+    with pytest.raises(UpstreamError) as caught:
         await ask("GET", server.jwks_url)
     assert caught.value.status == (fault.get("status") or 0)
     assert [asked["path"] for asked in server.asked] == ["/jwks"], "no redirect is followed"
@@ -52,7 +52,7 @@ async def test_answer_of_no_use_is_none(server: AuthServer, fault: dict[str, Any
 async def test_nobody_who_listens_is_no_answer() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(NoAnswer):
+        with pytest.raises(UpstreamError):
             await ask("GET", f"http://127.0.0.1:{unused.getsockname()[1]}/jwks")
 
 
@@ -60,10 +60,10 @@ async def test_nobody_who_listens_is_no_answer() -> None:
 async def test_server_that_hangs_is_given_up(
     server: AuthServer, monkeypatch: pytest.MonkeyPatch, in_body: bool
 ) -> None:
-    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(http_client, "TIMEOUT_SECONDS", 0.05)
     server.stalls_in_body = in_body
     server.hold()
-    with pytest.raises(NoAnswer):
+    with pytest.raises(UpstreamError):
         await ask("GET", server.jwks_url)
 
 
@@ -81,12 +81,12 @@ class Work:
         self.begun += 1
         await self.may_end.wait()
         if self.fails:
-            raise NoAnswer("no")
+            raise UpstreamError("no")
         return self.begun
 
 
 async def test_equal_questions_are_asked_once_and_others_apart() -> None:
-    shared, work = Shared[int](), Work()
+    shared, work = SingleFlight[int](), Work()
     waiting = [asyncio.create_task(shared.run(key, work)) for key in "aab" * 20]
     await settle()
     work.may_end.set()
@@ -96,7 +96,7 @@ async def test_equal_questions_are_asked_once_and_others_apart() -> None:
 
 
 async def test_who_began_to_ask_may_leave_the_others() -> None:
-    shared, work = Shared[int](), Work()
+    shared, work = SingleFlight[int](), Work()
     first, second = [asyncio.create_task(shared.run("a", work)) for _ in range(2)]
     await settle()
     first.cancel()
@@ -107,7 +107,7 @@ async def test_who_began_to_ask_may_leave_the_others() -> None:
 
 
 async def test_work_goes_on_when_everybody_has_left() -> None:
-    shared, work = Shared[int](), Work()
+    shared, work = SingleFlight[int](), Work()
     first = asyncio.create_task(shared.run("a", work))
     await settle()
     first.cancel()
@@ -118,7 +118,7 @@ async def test_work_goes_on_when_everybody_has_left() -> None:
 
 
 async def test_failure_is_everybodys_who_waits_and_nobodys_if_nobody_does() -> None:
-    shared, work = Shared[int](), Work()
+    shared, work = SingleFlight[int](), Work()
     work.fails = True
     waiting = [asyncio.create_task(shared.run("a", work)) for _ in range(5)]
     left = asyncio.create_task(shared.run("b", work))
@@ -126,7 +126,7 @@ async def test_failure_is_everybodys_who_waits_and_nobodys_if_nobody_does() -> N
     left.cancel()
     await settle()
     work.may_end.set()
-    assert [type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)] == [NoAnswer] * 5
+    assert [type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)] == [UpstreamError] * 5
     await settle()
     gc.collect()  # an exception that was never looked at would be reported now
     work.fails = False
@@ -134,7 +134,7 @@ async def test_failure_is_everybodys_who_waits_and_nobodys_if_nobody_does() -> N
 
 
 def test_event_loops_wait_apart_and_leave_nothing_behind() -> None:
-    shared, begun, found = Shared[str](), threading.Barrier(5), list[str]()
+    shared, begun, found = SingleFlight[str](), threading.Barrier(5), list[str]()
 
     async def work() -> str:
         await asyncio.to_thread(begun.wait, 5)
@@ -155,7 +155,7 @@ def test_event_loops_wait_apart_and_leave_nothing_behind() -> None:
 
 
 def test_loop_that_ends_ends_its_work() -> None:
-    shared, ended = Shared[None](), list[str]()
+    shared, ended = SingleFlight[None](), list[str]()
 
     async def work() -> None:
         try:

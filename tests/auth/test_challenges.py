@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import OperationalError
 
+from mcp_transport.auth.authentication import Authentication
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
-from mcp_transport.auth.gate import Gate
 from mcp_transport.auth.resource import Resource
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
@@ -48,11 +48,13 @@ def asking(authorization: str | None) -> HTTPRequest:
     return HTTPRequest(method="POST", headers=Headers(headers), peer="192.0.2.7")
 
 
-def gate(*authenticators: Authenticator, is_open: bool = False, resource: Resource = PLAIN, **options: Any) -> Gate:
-    return Gate(authenticators, is_open=is_open, resource=resource, **options)
+def gate(
+    *authenticators: Authenticator, is_open: bool = False, resource: Resource = PLAIN, **options: Any
+) -> Authentication:
+    return Authentication(authenticators, is_open=is_open, resource=resource, **options)
 
 
-async def refused(gate: Gate, authorization: str | None) -> ProtocolError:
+async def refused(gate: Authentication, authorization: str | None) -> ProtocolError:
     with pytest.raises(ProtocolError) as caught:
         await gate.authenticate(asking(authorization))
     return caught.value

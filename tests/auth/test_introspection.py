@@ -11,7 +11,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.auth import introspection
-from mcp_transport.auth.fetching import MAX_BYTES
+from mcp_transport.auth.http_client import MAX_BYTES
 from mcp_transport.auth.introspection import IntrospectionAuthenticator
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 
 from mcp_transport.asgi import mount
-from mcp_transport.auth import fetching, introspection
+from mcp_transport.auth import http_client, introspection
 from mcp_transport.auth.introspection import IntrospectionAuthenticator
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.domain.principal import Principal
@@ -37,7 +37,7 @@ def server(server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> AuthServer:
     for token in (GOOD, NEW):
         server.answers[token] = {"active": True, "sub": token, "aud": RESOURCE}
     server.headers = {"Set-Cookie": "a=b"}
-    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 60.0)  # no question is given up
+    monkeypatch.setattr(http_client, "TIMEOUT_SECONDS", 60.0)  # no question is given up
     server.hold(GOOD, NEW)
     return server
 
@@ -66,7 +66,7 @@ async def test_made_up_tokens_take_no_more_connections_than_there_may_be(
     clock = FakeClock()
     authenticator = build(server, now=clock.now)
     assert isinstance(await outcome(authenticator, GOOD), Principal)
-    monkeypatch.setattr(fetching, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "WAIT_SECONDS", 0.2)
     flood = [asyncio.create_task(outcome(authenticator, f"made-up-{number}")) for number in range(900)]
     await server.until_asked(1 + 15)
 
@@ -152,7 +152,7 @@ async def test_flood_that_is_not_over_is_logged_again(
     server: AuthServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, introspection.__name__)
-    monkeypatch.setattr(fetching, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(http_client, "WAIT_SECONDS", 0.01)
     clock = FakeClock()
     authenticator = build(server, max_questions=2, now=clock.now)
     first = asyncio.create_task(outcome(authenticator, "made-up"))
@@ -189,7 +189,7 @@ async def test_flood_keeps_nobody_else_waiting(
 ) -> None:
     direct = Direct(application(adapter))
     assert (await direct.send(listing(GOOD))).status == 200
-    monkeypatch.setattr(fetching, "WAIT_SECONDS", 60.0)  # the flood is there until it is let go
+    monkeypatch.setattr(http_client, "WAIT_SECONDS", 60.0)  # the flood is there until it is let go
     flood = [asyncio.create_task(direct.send(listing(f"made-up-{number}"))) for number in range(40)]
     await server.until_asked(1 + 15)
     assert (await direct.send(listing(GOOD))).status == 200

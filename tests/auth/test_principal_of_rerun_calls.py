@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_transport import Context, tool
-from mcp_transport.auth.gate import Gate
+from mcp_transport.auth.authentication import Authentication
 from mcp_transport.auth.resource import Resource
 from mcp_transport.backends.base import Event
 from mcp_transport.declarations import Declarations
@@ -16,7 +16,7 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.engine.sessionful.rescue import rescue
+from mcp_transport.engine.sessionful.failover import rescue
 from mcp_transport.kernel import Kernel
 from mcp_transport.server import build_server
 from tests.auth.test_challenges import Knows
@@ -45,7 +45,7 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
     for name, rule in RULES.items():
         tool(name=name, durable=True, **rule)(scopes)
     policy, clock = Policy(), FakeClock()
-    gate = Gate([Knows("one", "read", "write")], is_open=False, resource=Resource())
+    gate = Authentication([Knows("one", "read", "write")], is_open=False, resource=Resource())
 
     async def authenticate(_: Any) -> Principal:
         return FULL

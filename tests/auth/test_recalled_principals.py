@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 
 from mcp_transport.auth.authenticator import Authenticator
-from mcp_transport.auth.configured import build_gate
+from mcp_transport.auth.factory import build_gate
 from mcp_transport.auth.user import anonymous_user, principal_of
 from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest

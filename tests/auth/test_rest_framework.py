@@ -24,8 +24,8 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, NotAut
 from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from mcp_transport.auth.configured import build_gate
 from mcp_transport.auth.drf import DRFAuthenticator
+from mcp_transport.auth.factory import build_gate
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.headers import Headers

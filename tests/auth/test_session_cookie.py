@@ -15,8 +15,8 @@ from django.middleware.csrf import get_token
 from django.test import Client
 from django.utils import timezone
 
-from mcp_transport.auth.configured import build_gate
-from mcp_transport.auth.session import SessionAuthenticator
+from mcp_transport.auth.factory import build_gate
+from mcp_transport.auth.session_cookie import SessionAuthenticator
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from tests.auth.test_django_request import request_with

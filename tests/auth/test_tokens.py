@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
 
-from mcp_transport.auth.configured import build_gate
+from mcp_transport.auth.factory import build_gate
 from mcp_transport.contrib.tokens.authenticator import TokenAuthenticator
 from mcp_transport.contrib.tokens.models import PersonalToken, State
 from mcp_transport.domain.principal import Principal

@@ -14,7 +14,7 @@ import pytest
 
 from mcp_transport.backends.base import Backend, Closing, Emitted
 from mcp_transport.domain.history import Ending
-from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, Closed, NodeMessage, Wake
 from tests.backends.contract_idempotency import IdempotencyContract
 from tests.backends.contract_listing import ListingContract
@@ -303,7 +303,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         assert [*inboxes.values()] == [[numbered], [], [numbered]]
 
     async def test_operators_see_what_nodes_tell_of_themselves(self, backend: Backend) -> None:
-        backend.measure = lambda: Numbers(opened=7)
+        backend.measure = lambda: ProcessMetrics(opened=7)
         await backend.start("n1", lambda message: None)
         await backend.retire("n1")
         assert [(node.name, node.draining) for node in await backend.nodes()] == [

@@ -6,7 +6,7 @@ import pytest
 
 from mcp_transport.backends.base import Backend, Entered, Event
 from mcp_transport.domain.history import Ending
-from mcp_transport.domain.session import Flight
+from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import stream_of
 from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
@@ -14,7 +14,9 @@ KEYED, OTHER_KEYED = stream_of("a key"), stream_of("another key")
 DIGEST = bytes(range(32))
 
 
-def keyed(request_id: int | str = 1, *, node: str = "n1", stream: str = KEYED, digest: bytes = DIGEST) -> Flight:
+def keyed(
+    request_id: int | str = 1, *, node: str = "n1", stream: str = KEYED, digest: bytes = DIGEST
+) -> InFlightRequest:
     return flight(request_id, node=node, stream=stream, digest=digest)
 
 
@@ -26,7 +28,7 @@ class IdempotencyContract:
         await backend.open(session(clock))
         return backend
 
-    async def enter(self, backend: Backend, *flights: Flight) -> Entered:
+    async def enter(self, backend: Backend, *flights: InFlightRequest) -> Entered:
         entered = await backend.enter(KEY, ANN, flights[0].node, flights)
         assert entered is not None
         return entered

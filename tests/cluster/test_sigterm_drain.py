@@ -20,7 +20,7 @@ from tests.support.nginx import Nginx
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK
 
-DRAIN = 2.0
+DRAIN = 4.0
 EXIT = DRAIN + 10.0
 """Seconds after which a process must have ended, on a machine that has much to do."""
 CLIENTS = 4
@@ -137,7 +137,7 @@ async def test_posts_go_elsewhere_while_a_long_call_keeps_a_node(stage: Stage, n
         await load.more(30)
         node.terminate()
         await until(lambda: not stage.is_ready(node), "its port is closed")
-        await load.more(100)
+        await load.more(40)
         assert (node.alive, load.retries) == (True, 0)
         stage.open("keeps")
         assert "result" in (await events_of(long))[-1].message

@@ -20,7 +20,7 @@ import pytest
 
 from mcp_transport.deployment import Deployment, emit, server
 from mcp_transport.deployment.docker import health_check
-from mcp_transport.deployment.values import SERVERS
+from mcp_transport.deployment.options import SERVERS
 from mcp_transport.domain.policy import Policy
 from tests.support.node import Node
 from tests.support.processes import LOOPBACK, free_port

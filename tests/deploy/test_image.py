@@ -25,7 +25,7 @@ import pytest
 from mcp_transport import conf
 from mcp_transport.deployment import Deployment, emit, server
 from mcp_transport.deployment.docker import PACKAGES
-from mcp_transport.deployment.values import SERVERS
+from mcp_transport.deployment.options import SERVERS
 from tests.support.cluster.stage import assert_lost, events_of, some_events, until
 from tests.support.http.answer import PATIENCE
 from tests.support.http.client import Client

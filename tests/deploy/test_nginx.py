@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mcp_transport.deployment import Deployment, emit
-from mcp_transport.deployment.values import AFFINITIES
+from mcp_transport.deployment.options import AFFINITIES
 from mcp_transport.domain.policy import Policy
 
 GIXY = Path(sys.executable).parent / "gixy"

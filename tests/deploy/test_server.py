@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mcp_transport.deployment import Deployment
+from mcp_transport.deployment.options import SERVERS
 from mcp_transport.deployment.server import command
-from mcp_transport.deployment.values import SERVERS
 from mcp_transport.domain.policy import Policy
 from tests.deploy.units import Unit
 from tests.support.cluster.stage import events_of, some_events

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mcp_transport.deployment import Deployment, emit
-from mcp_transport.deployment.values import SERVERS
+from mcp_transport.deployment.options import SERVERS
 from mcp_transport.domain.policy import Policy
 from tests.deploy import units
 from tests.support.processes import program

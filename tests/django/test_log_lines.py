@@ -11,7 +11,7 @@ import pytest
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
-from mcp_transport import logs, prompt, resource, tool
+from mcp_transport import log_redaction, prompt, resource, tool
 from tests.django.declared import ERAS, response
 from tests.support.calls import call, error_of, opened
 from tests.support.client import until
@@ -104,18 +104,18 @@ async def test_a_long_text_of_an_exception_is_held_back_even_where_texts_are_wan
 
 
 def test_every_logger_of_the_sdk_that_quotes_clients_is_covered() -> None:
-    logs.install()
+    log_redaction.install()
     for name in ("mcp.server.runner", "mcp.server.mcpserver.server", "mcp.server.request_state"):
         kinds = [type(known) for known in logging.getLogger(name).filters]
-        assert kinds.count(logs.Quoted) == 1
+        assert kinds.count(log_redaction.Quoted) == 1
 
 
 def test_texts_that_are_logged_whole_or_in_lists_are_cut_too() -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, "a\nb" + "c" * 500 + "%s", None, None)
-    assert logs.Quoted().filter(record)
+    assert log_redaction.Quoted().filter(record)
     assert record.getMessage() == r"a\nb" + "c" * 197 + "..."
     record = logging.LogRecord("x", logging.INFO, "", 0, "%r", (["a" * 500] * 500,), None)
-    assert logs.Quoted().filter(record)
+    assert log_redaction.Quoted().filter(record)
     assert len(record.getMessage()) < 20 * 220
 
 

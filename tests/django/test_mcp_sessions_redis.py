@@ -177,7 +177,7 @@ async def test_session_that_is_over_is_said_so(client: SessionClient, monkeypatc
     async def still_found(name: str) -> Any:
         return found
 
-    monkeypatch.setattr("mcp_transport.operations.find_session", still_found)
+    monkeypatch.setattr("mcp_transport.operators.service.find_session", still_found)
     for verb in ("show", "messages"):
         with pytest.raises(CommandError, match=f"Session {id} is over"):
             await run(verb, id)

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from mcp_transport import Context, bootstrap, operations, tool
+from mcp_transport import Context, bootstrap, tool
 from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
+from mcp_transport.operators import service
 from tests.support.client import SessionClient
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
@@ -84,21 +85,21 @@ async def begin(client: SessionClient, gate: Gate) -> asyncio.Task[Any]:
 
 async def test_sessions_are_listed_and_found(client: SessionClient) -> None:
     key = session_key(client.session_id)
-    assert operations.can_list()
-    page = await operations.sessions()
+    assert service.can_list()
+    page = await service.sessions()
     assert ([session.key for session in page.sessions], page.total) == ([key], 1)
-    assert (await operations.sessions(query=SessionQuery(user="nobody"))).total == 0
+    assert (await service.sessions(query=SessionQuery(user="nobody"))).total == 0
     for name in (key, key.lower(), short_id(key), key[:4]):
-        assert (await operations.find_session(name)).key == key
+        assert (await service.find_session(name)).key == key
     with pytest.raises(LookupError, match="No session has an id that begins with '~'"):
-        await operations.find_session("~")
+        await service.find_session("~")
     await SessionClient(client.endpoint).open()
     with pytest.raises(LookupError, match="More than one session"):
-        await operations.find_session("")
+        await service.find_session("")
 
 
 async def looked_into(client: SessionClient) -> Any:
-    detail = await operations.look_into(session_key(client.session_id))
+    detail = await service.look_into(session_key(client.session_id))
     assert detail is not None
     return detail
 
@@ -119,28 +120,28 @@ async def test_a_session_is_looked_into(client: SessionClient, gate: Gate) -> No
 
 async def test_ending_a_session_stops_its_calls_and_leaves_nothing(client: SessionClient, gate: Gate) -> None:
     task, key = await begin(client, gate), session_key(client.session_id)
-    assert await operations.end_session(key)
+    assert await service.end_session(key)
     await gate.wait(gate.left)
     assert gate.cancelled
     await task
-    assert await operations.look_into(key) is None
-    assert not await operations.end_session(key)
-    assert not await operations.cancel_call(key, 7)
+    assert await service.look_into(key) is None
+    assert not await service.end_session(key)
+    assert not await service.cancel_call(key, 7)
     assert (await client.request("ping")).status == 404
 
 
 async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: Gate) -> None:
     task, key = await begin(client, gate), session_key(client.session_id)
-    assert not await operations.cancel_call(key, "7")
-    assert not await operations.cancel_call(key, 8)
-    assert await operations.cancel_call(key, 7)
+    assert not await service.cancel_call(key, "7")
+    assert not await service.cancel_call(key, 8)
+    assert await service.cancel_call(key, 7)
     await gate.wait(gate.left)
     assert gate.cancelled
     await task
     async with asyncio.timeout(5):  # it leaves the books behind its answer
-        while (detail := await operations.look_into(key)) and detail.flights:  # noqa: ASYNC110 (no event tells)
+        while (detail := await service.look_into(key)) and detail.flights:  # noqa: ASYNC110 (no event tells)
             await asyncio.sleep(0)
-    assert not await operations.cancel_call(key, 7)
+    assert not await service.cancel_call(key, 7)
     assert (await client.request("ping")).status == 200, "the session goes on"
 
 
@@ -148,12 +149,12 @@ async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: G
 @pytest.mark.parametrize("backend", [REDIS], indirect=True)
 async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClient, gate: Gate) -> None:
     task, key = await begin(client, gate), session_key(client.session_id)
-    assert (await elsewhere(operations.sessions)).total == 1
-    assert await elsewhere(lambda: operations.cancel_call(key, 7))
+    assert (await elsewhere(service.sessions)).total == 1
+    assert await elsewhere(lambda: service.cancel_call(key, 7))
     await gate.wait(gate.left)
     await task
-    assert [node.name for node in await elsewhere(operations.nodes)] == [node.id for node in client.endpoint.nodes]
-    assert await elsewhere(lambda: operations.end_session(key))
+    assert [node.name for node in await elsewhere(service.nodes)] == [node.id for node in client.endpoint.nodes]
+    assert await elsewhere(lambda: service.end_session(key))
     assert (await client.request("ping")).status == 404
 
 
@@ -163,7 +164,7 @@ async def test_a_loop_that_serves_nobody_leaves_no_connection(
 ) -> None:
     before = redis_server.cli("CLIENT", "LIST").count("\n")
     for _ in range(3):
-        await elsewhere(operations.sessions)
+        await elsewhere(service.sessions)
     assert redis_server.cli("CLIENT", "LIST").count("\n") == before
 
 
@@ -173,4 +174,4 @@ async def test_a_store_that_is_away_is_said_so(client: SessionClient, monkeypatc
 
     monkeypatch.setattr(client.endpoint.backend, "sessions", away)
     with pytest.raises(BackendError):
-        await operations.sessions()
+        await service.sessions()

@@ -13,7 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 import mcp_transport
-from mcp_transport import logs
+from mcp_transport import log_redaction
 from mcp_transport.exceptions import BackendError
 from mcp_transport.redaction import redacted
 from tests.support.canaries import PLANTED
@@ -117,4 +117,4 @@ def test_each_logger_of_exceptions_is_watched() -> None:
         if re.search(r"logger\.exception\(|exc_info=", path.read_text())
     }
     assert writers
-    assert writers <= set(logs._LOGGERS)
+    assert writers <= set(log_redaction._LOGGERS)

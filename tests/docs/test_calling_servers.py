@@ -15,7 +15,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from mcp_transport.client import Client, ClientError, EndpointsUnavailable, ResultUnknown
-from mcp_transport.client.circuit import RetryBudget
+from mcp_transport.client.circuit_breaker import RetryBudget
 from tests.support.certificates import make_certificates
 from tests.support.cluster.nodes import Site
 from tests.support.docs import DOCS, blocks, table

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mcp_transport.doctor.observations import Answer, frames_of
 from mcp_transport.doctor.report import plain
-from mcp_transport.doctor.seen import Answer, frames_of
 
 PRIMING = "id: g-0\ndata: \n\n"
 

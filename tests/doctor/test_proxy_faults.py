@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mcp_transport.doctor import Asked, Finding, Status, examine, judge
+from mcp_transport.doctor import DoctorOptions, Finding, Status, examine, judge
 from tests.doctor.conftest import PAGES, Nodes
 from tests.doctor.faulty_proxies import FaultyNginx, HAProxy
 from tests.support.http.client import Client
@@ -26,7 +26,7 @@ IDLE = 1.2
 
 
 async def findings(url: str, *, origin: str = PAGES, idle: float = IDLE, **options: object) -> dict[str, Finding]:
-    asked = Asked(url=url, origins=(origin,), idle=idle, **options)  # type: ignore[arg-type]
+    asked = DoctorOptions(url=url, origins=(origin,), idle=idle, **options)  # type: ignore[arg-type]
     return {finding.id: finding for finding in judge(await examine(asked))}
 
 
@@ -194,7 +194,7 @@ async def test_challenge_that_does_not_come_through(nodes: Nodes) -> None:
 
 async def test_sessions_of_the_examination_are_ended(nodes: Nodes) -> None:
     with FaultyNginx(nodes.ports[:1]) as proxy:
-        asked = Asked(url=proxy.url, idle=IDLE)
+        asked = DoctorOptions(url=proxy.url, idle=IDLE)
         seen = await examine(asked)
     client = Client(nodes.ports[1])
     for session_id in filter(None, seen.secrets):

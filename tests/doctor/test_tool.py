@@ -9,7 +9,7 @@ from mcp_transport.contrib import doctor
 from mcp_transport.contrib.doctor.apps import DoctorConfig
 from mcp_transport.contrib.doctor.events import INTERVAL_SECONDS, _node, mcp_doctor_events
 from mcp_transport.declarations import Declarations
-from mcp_transport.doctor.examination import TOOL
+from mcp_transport.doctor.probes import TOOL
 from mcp_transport.doctor.rules.streams import INTERVAL
 
 

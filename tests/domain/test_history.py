@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.domain.history import Ending, HistoryEntry, Occasion, ended_entry, operation_of
-from mcp_transport.domain.session import Flight
+from mcp_transport.domain.session import InFlightRequest
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,9 @@ def test_what_counts_as_an_error(ending: Ending, is_error: bool) -> None:
 
 @pytest.mark.parametrize(("now", "seconds"), [(12.5, 2.5), (9.0, 0.0)])
 def test_an_ended_request_says_how_long_it_took(now: float, seconds: float) -> None:
-    flight = Flight(request_id="7", digest=b"d", node="n1", stream="aa", operation="ping", started=10.0, body=b"{}")
+    flight = InFlightRequest(
+        request_id="7", digest=b"d", node="n1", stream="aa", operation="ping", started=10.0, body=b"{}"
+    )
     assert ended_entry(flight, Ending.OK, now) == HistoryEntry(
         when=now,
         what=Occasion.ENDED,

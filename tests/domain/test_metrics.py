@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.domain.metrics import INTERVAL, MOST, Counted, Interval, Numbers, Tally, add_up
+from mcp_transport.domain.metrics import INTERVAL, MOST, Counted, Histogram, Interval, ProcessMetrics, add_up
 
 
-def tally(*seconds: float, errors: int = 0) -> Tally:
-    made = Tally()
+def tally(*seconds: float, errors: int = 0) -> Histogram:
+    made = Histogram()
     for number, each in enumerate(seconds):
         made.add(each, failed=number < errors)
     return made
@@ -41,29 +41,29 @@ def test_what_is_merged_and_parted_is_as_before(one: list[float], two: list[floa
 
 
 def test_without_calls_there_is_no_percentile() -> None:
-    assert Tally().percentile(0.95) == 0.0
+    assert Histogram().percentile(0.95) == 0.0
 
 
 def test_numbers_are_the_same_after_json() -> None:
-    numbers = Numbers(
+    numbers = ProcessMetrics(
         intervals=(Interval(tally(0.001, 0.5), 3), Interval()),
         operations={"ping": tally(0.001, 0.5, errors=1)},
         versions={"2025-11-25": 2},
         refused={"404": 1},
         opened=4,
     )
-    assert Numbers.from_json(json.loads(json.dumps(numbers.to_json()))) == numbers
+    assert ProcessMetrics.from_json(json.loads(json.dumps(numbers.to_json()))) == numbers
 
 
 def test_processes_are_added_up() -> None:
-    one = Numbers(
+    one = ProcessMetrics(
         intervals=(Interval(tally(0.1), 1), Interval(tally(0.1, 0.1, errors=1), 2)),
         operations={"ping": tally(0.1), "tools/call add": tally(0.1, 0.1, errors=1)},
         versions={"2025-11-25": 3},
         refused={"404": 1},
         opened=1,
     )
-    two = Numbers(
+    two = ProcessMetrics(
         intervals=(Interval(tally(*[0.2] * 7), 5),),
         operations={"tools/call add": tally(*[0.2] * 7)},
         versions={"2026-07-28": 7},
@@ -92,7 +92,7 @@ def test_a_tally_tells_how_many_calls_took_at_most_so_long() -> None:
     made = tally(*(milliseconds / 1000 for milliseconds in range(1, 1001)))
     for seconds in (0.005, 0.05, 0.1, 0.25, 0.5):
         assert abs(made.within(seconds) - 1000 * seconds) <= 100 * seconds + 1, seconds
-    assert (made.within(10.0), Tally().within(1.0)) == (1000, 0)
+    assert (made.within(10.0), Histogram().within(1.0)) == (1000, 0)
     assert tally(0.0).within(0.005) == 1, "what took no time counts in each bucket"
 
 
@@ -121,4 +121,4 @@ def test_further_operations_share_one_tally() -> None:
 @pytest.mark.parametrize("changes", [{"opened": -1}, {"opened": "x"}, {"operations": {"a": [1, 0, -1.0, []]}}])
 def test_numbers_that_nobody_counted_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"no count|no duration"):
-        Numbers.from_json({**Numbers().to_json(), **changes})
+        ProcessMetrics.from_json({**ProcessMetrics().to_json(), **changes})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.domain.session import Flight, Session, known_members, session_key, short_id
+from mcp_transport.domain.session import InFlightRequest, Session, known_members, session_key, short_id
 
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
 
@@ -55,9 +55,9 @@ def test_records_are_values() -> None:
     session = Session(key="K", protocol_version="2025-11-25")
     assert replace(session, requests=1) != session
     assert session == Session(key="K", protocol_version="2025-11-25")
-    flight = Flight(request_id=1, digest=b"d", node="n", stream="s")
+    flight = InFlightRequest(request_id=1, digest=b"d", node="n", stream="s")
     assert flight.started == 0.0
-    assert Flight(request_id="1", digest=b"d", node="n", stream="s") != flight
+    assert InFlightRequest(request_id="1", digest=b"d", node="n", stream="s") != flight
 
 
 def test_a_session_counts_as_its_principals_or_its_addresses() -> None:

@@ -12,7 +12,7 @@ import pytest
 from mcp.server.lowlevel.server import Server
 
 from mcp_transport.domain.node_messages import Drain
-from mcp_transport.engine import lifecycle
+from mcp_transport.engine import tasks
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.observer import Happening
 from mcp_transport.kernel import Kernel
@@ -211,8 +211,8 @@ async def test_a_stop_ends_everything(
 async def test_a_stop_waits_no_second_time_for_what_ignores_its_cancellation(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lifecycle, "_PATIENCE", 3600)
-    own, is_over, left = lifecycle.Lifecycle(), asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(tasks, "_PATIENCE", 3600)
+    own, is_over, left = tasks.TaskSet(), asyncio.Event(), asyncio.Event()
 
     async def stays() -> None:
         while not is_over.is_set():

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mcp_transport.domain.node_messages import ReplyArrived
-from mcp_transport.engine import questions
+from mcp_transport.engine import client_requests
+from mcp_transport.engine.client_requests import ClientRequests
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.engine.questions import Questions
 from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from tests.support.client import SessionClient
@@ -90,7 +90,7 @@ async def test_the_longest_reply_is_taken(here: SessionClient, nodes: tuple[Endp
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 300.0, 1e9, 1e300, math.inf])
 def test_a_question_may_take_any_time(seconds: float) -> None:
-    made = Questions("node", FakeClock(), KEYS)
+    made = ClientRequests("node", FakeClock(), KEYS)
     id = made.mint("owner", seconds)
     assert len(id) <= 256
     assert made.asker(id, "owner") == "node"
@@ -111,19 +111,19 @@ class Sender:
 async def test_answered_questions_are_forgotten_with_their_time_and_by_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(questions, "_MOST_ANSWERED", 3)
+    monkeypatch.setattr(client_requests, "_MOST_ANSWERED", 3)
     clock, send = FakeClock(), Sender()
-    made = Questions("node", clock, KEYS)
+    made = ClientRequests("node", clock, KEYS)
     for _ in range(5):
         await made.answer_once(made.mint("owner", 10.0), send)
     assert len(made._answered) == 3
-    await clock.advance(10.0 + questions._GRACE + 1)
+    await clock.advance(10.0 + client_requests._GRACE + 1)
     await made.answer_once(last := made.mint("owner", 10.0), send)
     assert [*made._answered] == [last]
 
 
 async def test_a_reply_that_was_not_sent_is_not_remembered() -> None:
-    made, send = Questions("node", FakeClock(), KEYS), Sender()
+    made, send = ClientRequests("node", FakeClock(), KEYS), Sender()
     id = made.mint("owner", 10.0)
     send.is_away = True
     with pytest.raises(BackendError):
@@ -138,8 +138,8 @@ async def test_a_reply_that_was_not_sent_is_not_remembered() -> None:
 
 
 async def test_a_question_of_the_previous_release_is_answered_once() -> None:
-    made, send = Questions("node", FakeClock(), KEYS), Sender()
-    id = f"older.1.{questions._proof(KEYS[0], 'owner', 'older.1')}"
+    made, send = ClientRequests("node", FakeClock(), KEYS), Sender()
+    id = f"older.1.{client_requests._proof(KEYS[0], 'owner', 'older.1')}"
     assert (made.asker(id, "owner"), made.asker(id, "another")) == ("older", None)
     for _ in range(3):
         await made.answer_once(id, send)
@@ -147,7 +147,7 @@ async def test_a_question_of_the_previous_release_is_answered_once() -> None:
 
 
 def test_the_previous_release_knows_who_asked() -> None:
-    made = Questions("node", FakeClock(), KEYS)
+    made = ClientRequests("node", FakeClock(), KEYS)
     name, _, proof = made.mint("owner", 300.0).rpartition(".")
-    assert proof == questions._proof(KEYS[0], "owner", name)
+    assert proof == client_requests._proof(KEYS[0], "owner", name)
     assert name.partition(".")[0] == "node"

@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mcp_transport import bootstrap, operations
+from mcp_transport import bootstrap
 from mcp_transport.admin.dashboard import Dashboard
-from mcp_transport.admin.rows import session_row, session_tables
+from mcp_transport.admin.tables import session_row, session_tables
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
 from mcp_transport.domain.session_query import ORDERS, SessionQuery, State
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
-from mcp_transport.records.numbers import node_record, overview_record, traffic_record
-from mcp_transport.records.sessions import detail_record, message_record, session_record
+from mcp_transport.operators import service
+from mcp_transport.operators.metric_records import node_record, overview_record, traffic_record
+from mcp_transport.operators.session_records import detail_record, message_record, session_record
 from tests.support.client import SessionClient, text_of, until
 from tests.support.endpoint import authenticate
 from tests.support.redis.backend import build, leave
@@ -117,22 +118,22 @@ class Stage:
     async def check_operators(self) -> None:
         """Operators are told what can be read."""
         for query in QUERIES:
-            page = await operations.sessions(query=query)
+            page = await service.sessions(query=query)
             for session in page.sessions:
                 session_record(session)
                 session_row(session)
         for order in ORDERS:
-            await operations.sessions(order=order)
-        overview, traffic, nodes = await operations.overview(), await operations.traffic(), await operations.nodes()
+            await service.sessions(order=order)
+        overview, traffic, nodes = await service.overview(), await service.traffic(), await service.nodes()
         Dashboard(overview=overview, traffic=traffic, nodes=nodes).tables()
         overview_record(overview, all_processes=True)
         traffic_record(traffic, all_processes=True)
         [node_record(node) for node in nodes]
         key = session_key(self.ann.session_id)
-        if (detail := await operations.look_into(key)) is not None:
+        if (detail := await service.look_into(key)) is not None:
             detail_record(detail)
             session_tables(detail)
-        if (news := await operations.new_messages(key)) is not None:
+        if (news := await service.new_messages(key)) is not None:
             [message_record(message, payloads=True) for message in news.messages]
 
     async def check_owner(self) -> None:
@@ -153,7 +154,7 @@ class Stage:
         for endpoint in (self.one, self.two):
             assert (await self.ann.request("ping", id="p", endpoint=endpoint)).status == 200
             assert (await self.bob.request("ping", id="p", endpoint=endpoint)).status == 200
-        assert {node.name for node in await operations.nodes()} == {self.node, self.two.nodes[0].id}
+        assert {node.name for node in await service.nodes()} == {self.node, self.two.nodes[0].id}
 
 
 @asynccontextmanager

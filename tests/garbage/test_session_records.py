@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from mcp_transport.domain.session import session_key
-from mcp_transport.engine.recovery import come_back
+from mcp_transport.engine.reconnect import come_back
 from tests.garbage.stage import Stage
 
 

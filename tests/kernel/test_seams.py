@@ -27,7 +27,7 @@ from mcp_transport.kernel import (
     open_envelope,
     output_schema,
 )
-from mcp_transport.kernel.events import Listening
+from mcp_transport.kernel.events import ListenHandlers
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Notification, Request
 from tests.support.kernel import Recorder, exchange, served
@@ -189,7 +189,7 @@ async def test_announcements_of_an_mcpserver_reach_the_bus() -> None:
         Broadcast("notifications/resources/updated", "test://a"),
     ]
     entry = kernel.server.get_request_handler("subscriptions/listen")
-    assert entry is not None and isinstance(entry.handler, Listening)
+    assert entry is not None and isinstance(entry.handler, ListenHandlers)
 
 
 async def test_the_lifespan_is_entered_and_left_in_one_task() -> None:

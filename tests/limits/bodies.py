@@ -10,7 +10,7 @@ from typing import Any
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine import param_limits
 from mcp_transport.engine.param_limits import LONGEST
-from mcp_transport.engine.sessionful.opening import _MAX_CLIENT_BYTES
+from mcp_transport.engine.sessionful.initialize import _MAX_CLIENT_BYTES
 from mcp_transport.protocol.jsonrpc import MAX_ID, MAX_METHOD
 from tests.limits.cases import Stage, case
 from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless

@@ -6,15 +6,15 @@ from inspect import signature
 
 from mcp_transport import context, signals
 from mcp_transport.api.base import _MAX_BODY
-from mcp_transport.auth import fetching, introspection
+from mcp_transport.auth import http_client, introspection
 from mcp_transport.backends.redis.membership import _LONGEST_PAUSE
-from mcp_transport.contrib.audit.values import MAX_ARGUMENT_BYTES
+from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
 from mcp_transport.domain.policy import Policy
-from mcp_transport.engine.body import _FREE
-from mcp_transport.engine.budget import _FOR_ANONYMOUS
 from mcp_transport.engine.expiry import _EVERY
-from mcp_transport.engine.sessionful.rescue import _MOST_RERUNS
-from mcp_transport.kernel import arguments, events, handlers, invalid, limits
+from mcp_transport.engine.memory_budget import _FOR_ANONYMOUS
+from mcp_transport.engine.request_body import _FREE
+from mcp_transport.engine.sessionful.failover import _MOST_RERUNS
+from mcp_transport.kernel import arguments, events, handlers, limits, validation_errors
 from mcp_transport.protocol.client_address import _MOST_HOPS
 from mcp_transport.protocol.http import MAX_HTTP_METHOD
 from mcp_transport.supervision import _LOG_AGAIN
@@ -39,7 +39,7 @@ tested_by(
     limits._MAX_BYTES, "such a parameter besides those above", "test_parameters_beyond_a_limit_are_refused_at_once"
 )
 tested_by(
-    invalid._MOST_BUILT,
+    validation_errors._MOST_BUILT,
     "wrong items of arguments that are listed",
     "test_of_more_errors_than_can_be_listed_the_first_is_named",
 )
@@ -119,7 +119,7 @@ tested_by(
     "events that wait for receivers of signals",
     "test_what_finds_no_room_is_dropped_with_one_line",
 )
-tested_by(fetching.MAX_BYTES, "answers of an authorization server", "test_callers_are_told_to_come_again")
+tested_by(http_client.MAX_BYTES, "answers of an authorization server", "test_callers_are_told_to_come_again")
 tested_by(
     introspection._MAX_ANSWERS,
     "tokens whose introspection is remembered",
@@ -131,7 +131,7 @@ tested_by(
     "test_made_up_tokens_take_no_more_connections_than_there_may_be",
 )
 tested_by(
-    fetching.WAIT_SECONDS,
+    http_client.WAIT_SECONDS,
     "the time that such a question waits",
     "test_made_up_tokens_take_no_more_connections_than_there_may_be",
 )

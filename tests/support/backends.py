@@ -8,7 +8,7 @@ from typing import Any
 from mcp_transport.backends.base import Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
-from mcp_transport.domain.session import Flight, Session, session_key
+from mcp_transport.domain.session import InFlightRequest, Session, session_key
 from mcp_transport.protocol.jsonrpc import RequestId
 
 KEY, OTHER_KEY, THIRD_KEY, UNKNOWN_KEY = (session_key(name) for name in ("one", "two", "three", "unknown"))
@@ -56,8 +56,10 @@ def session(clock: Callable[[], float], key: str = KEY, principal: str = ANN, **
     return Session(key=key, principal=principal, **{**defaults, **members})
 
 
-def flight(request_id: RequestId, *, node: str = "n1", stream: str = STREAM, digest: bytes = b"d") -> Flight:
-    return Flight(request_id=request_id, digest=digest, node=node, stream=stream, operation="tools/call add m\xeb")
+def flight(request_id: RequestId, *, node: str = "n1", stream: str = STREAM, digest: bytes = b"d") -> InFlightRequest:
+    return InFlightRequest(
+        request_id=request_id, digest=digest, node=node, stream=stream, operation="tools/call add m\xeb"
+    )
 
 
 def ended(*request_ids: RequestId, ending: Ending = Ending.OK) -> dict[RequestId, Ending]:

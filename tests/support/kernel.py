@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_transport.domain.principal import Principal
-from mcp_transport.kernel import Caller, Exchange, Facts, Kernel, Outcome
+from mcp_transport.kernel import Caller, ClientInfo, Exchange, Kernel, Outcome
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
@@ -40,7 +40,7 @@ class Recorder:
 
 def exchange(outlet: Recorder, version: str = "2025-11-25", **capabilities: Any) -> Exchange:
     request = HTTPRequest(method="POST", headers=Headers([("user-agent", "x")]))
-    facts = Facts(protocol_version=version, client_info={"name": "c", "version": "1"}, capabilities=capabilities)
+    facts = ClientInfo(protocol_version=version, client_info={"name": "c", "version": "1"}, capabilities=capabilities)
     caller = Caller(request, Principal("test", "ann", user="ann"))
     return Exchange(facts=facts, outlet=outlet, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p")
 

@@ -39,7 +39,7 @@ MARK: Final = "THE LOOP WAS KEPT BUSY"
 STARTUP: Final = (
     "mcp_transport.bootstrap._refuse_faults",
     "mcp_transport.bootstrap._built_endpoint",
-    "mcp_transport.engine.endpoint.freeze_gc",
+    "mcp_transport.process.startup.freeze_gc",
 )
 """What the first request of a process makes: the endpoint with its schemas, and a last full garbage collection."""
 

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 from mcp_transport.backends.base import Claimed, Entered
 from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.domain.session import Flight
+from mcp_transport.domain.session import InFlightRequest
 
 
 class Losing(MemoryBackend):
     """Keeps the calls that it let in, and says that their node was lost."""
 
     shares_streams = True
-    entered: tuple[Flight, ...] = ()
+    entered: tuple[InFlightRequest, ...] = ()
 
-    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
+    async def enter(
+        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+    ) -> Entered | None:
         self.entered = tuple(flights) or self.entered
         return await super().enter(key, principal, node, flights)
 

@@ -40,7 +40,7 @@ def test_a_random_session_id_has_the_shape_that_is_looked_for() -> None:
         f"session {short_id(session_key('x'))} opened by 'test'",
         f"key {session_key('x')}",
         "test_a_subscription_to_a_hidden_resource_is_kept_from_nobody",
-        "Task-12 at mcp_transport/engine/sessionful/answering.py:140",
+        "Task-12 at mcp_transport/engine/sessionful/call_group.py:140",
         "d41d8cd98f00b204e9800998ecf8427e",
         "",
     ],

@@ -10,10 +10,10 @@ import pytest
 from mcp_transport import tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.session import Flight, session_key
+from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.engine.sessionful.rescue import rescue
+from mcp_transport.engine.sessionful.failover import rescue
 from mcp_transport.server import build_server
 from tests.support.client import SessionClient
 from tests.support.clock import settle
@@ -110,6 +110,10 @@ async def test_a_call_that_an_older_release_stored_is_run_again(
     spans.take()
     [flight] = backend.entered
     body = {name: value for name, value in decode(flight.body).items() if name != "trace"}
-    backend.entered = (Flight(**{name: getattr(flight, name) for name in Flight.__slots__} | {"body": encode(body)}),)
+    backend.entered = (
+        InFlightRequest(
+            **{name: getattr(flight, name) for name in InFlightRequest.__slots__} | {"body": encode(body)}
+        ),
+    )
     await run_again(client.endpoint, client, backend)
     assert place(spans.only()) == (None, [])

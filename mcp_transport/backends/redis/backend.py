@@ -16,7 +16,7 @@ from mcp_transport.backends.redis.connection import connect
 from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.sessions import RedisSessions
 from mcp_transport.backends.redis.streams import RedisStreams
-from mcp_transport.domain.metrics import Numbers
+from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import attempt, contained
@@ -100,11 +100,11 @@ class RedisBackend(RedisSessions, RedisStreams):
                 found.append(_node(name, lease, max(0.0, self._policy.lease - rest / 1000)))
         return tuple(found)
 
-    async def numbers(self) -> tuple[Numbers, ...]:
+    async def numbers(self) -> tuple[ProcessMetrics, ...]:
         by_process = {}
         for lease in (await self._leases()).values():
             with contained("what a node has counted cannot be read"):
-                by_process[lease["process"]] = Numbers.from_json(lease["numbers"])
+                by_process[lease["process"]] = ProcessMetrics.from_json(lease["numbers"])
         return tuple(by_process.values())
 
     async def _leases(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import orjson
 from mcp_transport.backends.base import Event, StreamRecord
 from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
 from mcp_transport.domain.node_messages import NodeMessage
-from mcp_transport.domain.session import LATEST, Flight, Session, known_members
+from mcp_transport.domain.session import LATEST, InFlightRequest, Session, known_members
 from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
@@ -191,7 +191,7 @@ def decode_id(raw: bytes) -> RequestId:
     return request_id
 
 
-def encode_flight(flight: Flight) -> bytes:
+def encode_flight(flight: InFlightRequest) -> bytes:
     """Write a flight, without the time, which the store adds after the stream."""
     head = f"{flight.node} {flight.stream} {flight.digest.hex()} {flight.safe:d} {_quoted(flight.operation)} "
     return head.encode() + flight.body
@@ -203,10 +203,10 @@ def _quoted(text: str) -> str:
 
 
 @strict
-def decode_flight(request_id: bytes, value: bytes) -> Flight:
+def decode_flight(request_id: bytes, value: bytes) -> InFlightRequest:
     """Read a flight."""
     node, stream, started, digest, safe, operation, body = value.split(b" ", 6)
-    return Flight(
+    return InFlightRequest(
         request_id=decode_id(request_id),
         node=node.decode(),
         stream=stream.decode(),

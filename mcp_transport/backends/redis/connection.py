@@ -41,8 +41,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from mcp_transport.backends.redis import alias
-from mcp_transport.backends.redis.alias import describe, is_redis, key_prefix
+from mcp_transport.backends.redis import cache_settings
+from mcp_transport.backends.redis.cache_settings import describe, is_redis, key_prefix, misconfigured
 
 __all__ = [
     "STORE_ERRORS",
@@ -119,7 +119,7 @@ def is_cluster(cache: Mapping[str, Any], said: bool | None = None) -> bool:
     """Return whether the alias is a Redis Cluster: what a setting says of it, or else the alias itself."""
     if said is not None:
         return said
-    return alias.sentinels(cache) is None and alias.says_cluster(cache)
+    return cache_settings.sentinels(cache) is None and cache_settings.says_cluster(cache)
 
 
 def connect(
@@ -132,13 +132,13 @@ def connect(
     `max_connections` (the alias', or 100) are in use, a command waits for one as long as connecting may take,
     then fails as a connection does; the node of a Cluster (the alias', or 1000) fails at once.
     """
-    if alias.says_shards(cache):
-        raise alias.misconfigured(cache, "ShardClient spreads keys over servers: name an alias with one server")
+    if cache_settings.says_shards(cache):
+        raise misconfigured(cache, "ShardClient spreads keys over servers: name an alias with one server")
     if is_cluster(cache, cluster):
         return _connect_cluster(cache, blocking or 0.0)
-    if alias.sentinels(cache) is not None:
+    if cache_settings.sentinels(cache) is not None:
         return _connect_sentinel(cache, blocking or 0.0)
-    wanted = _Wanted.of(_parsed(cache)[0], blocking or 0.0)
+    wanted = _ConnectionOptions.of(_parsed(cache)[0], blocking or 0.0)
     kind = (
         UnixDomainSocketConnection
         if "path" in wanted.plain
@@ -175,7 +175,7 @@ class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _ConnectionOptions:
     """What an alias wants of a connection, in redis.asyncio's words."""
 
     plain: dict[str, Any]
@@ -183,7 +183,7 @@ class _Wanted:
     most: int | None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], blocking: float = 0.0) -> _Wanted:
+    def of(cls, given: Mapping[str, Any], blocking: float = 0.0) -> _ConnectionOptions:
         """Sort out what is given; seconds are always limited, and commands never sent twice."""
         plain = {name: given[name] for name in _TAKEN if given.get(name) is not None}
         plain |= {
@@ -217,24 +217,24 @@ class _Wanted:
         known = inspect.signature(of).parameters
         unknown = sorted(name for name, value in (self.tls or {}).items() if name not in known and value)
         if unknown:
-            raise alias.misconfigured(cache, f"redis.asyncio {redis.__version__} does not know {', '.join(unknown)}")
+            raise misconfigured(cache, f"redis.asyncio {redis.__version__} does not know {', '.join(unknown)}")
         return {name: value for name, value in (self.tls or {}).items() if name in known}
 
 
 def _connect_sentinel(cache: Mapping[str, Any], blocking: float) -> Redis:
     masters = [given for given in _parsed(cache) if not _is_no(given.get("is_master"))]
     if not masters:
-        raise alias.misconfigured(cache, "it reads from replicas (is_master=0), but sessions are written")
-    wanted = _Wanted.of(masters[0], blocking)
-    service = alias.options(cache).get("service_name") or masters[0].get("host")
+        raise misconfigured(cache, "it reads from replicas (is_master=0), but sessions are written")
+    wanted = _ConnectionOptions.of(masters[0], blocking)
+    service = cache_settings.options(cache).get("service_name") or masters[0].get("host")
     if not service:
-        raise alias.misconfigured(cache, "LOCATION names no service: write redis://<service>/<db>")
-    manager = alias.options(cache).get("sentinel_manager")
-    given = alias.options(cache).get("SENTINEL_KWARGS") or getattr(manager, "sentinel_kwargs", None) or {}
+        raise misconfigured(cache, "LOCATION names no service: write redis://<service>/<db>")
+    manager = cache_settings.options(cache).get("sentinel_manager")
+    given = cache_settings.options(cache).get("SENTINEL_KWARGS") or getattr(manager, "sentinel_kwargs", None) or {}
     # A sentinel knows the answer or does not: the time to connect is enough.
-    ask = _Wanted.of({"socket_timeout": _CONNECT_SECONDS, **given})
+    ask = _ConnectionOptions.of({"socket_timeout": _CONNECT_SECONDS, **given})
     asking = ask.plain | ({"ssl": True, **ask.checked_tls(cache, Redis)} if ask.tls is not None else {})
-    sentinels = Sentinel(list(alias.sentinels(cache) or ()), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    sentinels = Sentinel(list(cache_settings.sentinels(cache) or ()), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     kind = SentinelManagedConnection if wanted.tls is None else SentinelManagedSSLConnection
     pooled = wanted.for_pool(cache)
     return Redis.from_pool(_MasterPool(service, sentinels, connection_class=kind, **pooled))  # type: ignore[no-untyped-call]
@@ -243,14 +243,14 @@ def _connect_sentinel(cache: Mapping[str, Any], blocking: float) -> Redis:
 def _connect_cluster(cache: Mapping[str, Any], blocking: float) -> RedisCluster:
     if int(redis.__version__.partition(".")[0]) < 6:
         # Its pipelines do not work without its retries, which would run scripts twice.
-        raise alias.misconfigured(cache, f"a Cluster needs redis-py 6 or newer, this is {redis.__version__}")
+        raise misconfigured(cache, f"a Cluster needs redis-py 6 or newer, this is {redis.__version__}")
     servers = _parsed(cache)
-    wanted = _Wanted.of(servers[0], blocking)
+    wanted = _ConnectionOptions.of(servers[0], blocking)
     if "path" in wanted.plain:
-        raise alias.misconfigured(cache, "a Cluster has no Unix socket: write redis://<host>:<port>")
+        raise misconfigured(cache, "a Cluster has no Unix socket: write redis://<host>:<port>")
     if int(wanted.plain.get("db", 0)) != 0:
-        raise alias.misconfigured(cache, "a Cluster has no database but 0")
-    nodes = alias.startup_nodes(cache)
+        raise misconfigured(cache, "a Cluster has no database but 0")
+    nodes = cache_settings.startup_nodes(cache)
     nodes = nodes or [(given.get("host", "localhost"), given.get("port", 6379)) for given in servers]
     plain = {name: value for name, value in wanted.plain.items() if name not in ("host", "port", "db")}
     tls = {"ssl": True, **wanted.checked_tls(cache, RedisCluster)} if wanted.tls is not None else {}
@@ -264,24 +264,24 @@ def _connect_cluster(cache: Mapping[str, Any], blocking: float) -> RedisCluster:
 
 def _parsed(cache: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what the alias says of each of its servers; an address has the last word, as in redis-py."""
-    options = alias.options(cache)
-    if alias.is_django_redis(cache):
+    options = cache_settings.options(cache)
+    if cache_settings.is_django_redis(cache):
         names = ("USERNAME", "PASSWORD", "SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT")
         given = {name.lower(): options[name] for name in names if options.get(name)}
-        if alias.says_cluster(cache):  # elsewhere django-redis passes these where redis-py does not look
+        if cache_settings.says_cluster(cache):  # elsewhere django-redis passes these where redis-py does not look
             given |= options.get("REDIS_CLIENT_KWARGS") or {}
         given |= options.get("CONNECTION_POOL_KWARGS") or {}
     else:
         given = dict(options)
     servers = []
-    for url in alias.locations(cache):
+    for url in cache_settings.locations(cache):
         try:
             servers.append({**given, **parse_url(url)})
         except ValueError:  # its text may hold a piece of a password
             message = "LOCATION must be redis://, rediss:// or unix:// and an address, special characters quoted"
-            raise alias.misconfigured(cache, message) from None
-    if not servers and not alias.startup_nodes(cache):
-        raise alias.misconfigured(cache, "LOCATION names no server")
+            raise misconfigured(cache, message) from None
+    if not servers and not cache_settings.startup_nodes(cache):
+        raise misconfigured(cache, "LOCATION names no server")
     return servers or [given]
 
 

@@ -14,9 +14,9 @@ import orjson
 
 from mcp_transport.backends.base import Deliver
 from mcp_transport.backends.redis.codec import decode_message, decode_names, encode_message, milliseconds
+from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.connection import recover
 from mcp_transport.backends.redis.keys import Keys
-from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import Script
 from mcp_transport.domain.node_messages import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
 from mcp_transport.exceptions import BackendError, Unreadable
@@ -56,7 +56,7 @@ class Membership:
         node: str,
         deliver: Deliver,
         *,
-        pipeline: Pipeline,
+        pipeline: CommandBatcher,
         inbox: Any,
         keys: Keys,
         scripts: Mapping[str, Script],
@@ -294,7 +294,7 @@ class _Follower:
 
 
 async def send(
-    pipeline: Pipeline, scripts: Mapping[str, Script], keys: Keys, node: str, message: NodeMessage
+    pipeline: CommandBatcher, scripts: Mapping[str, Script], keys: Keys, node: str, message: NodeMessage
 ) -> bool:
     """Put a message into a node's inbox; return False for a node that is gone.
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 from mcp_transport.backends.base import CANCEL_KEEP, Closing, Entered, NoRoom
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
-from mcp_transport.backends.redis.finding import RedisFinding
+from mcp_transport.backends.redis.session_search import RedisSessionSearch
 from mcp_transport.backends.redis.store import BESIDE
 from mcp_transport.domain.history import Ending, HistoryEntry
-from mcp_transport.domain.session import Flight, Session
+from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -30,7 +30,7 @@ _LOOKS: Final = 8
 _SKEW: Final = 2000
 
 
-class RedisSessions(RedisFinding):
+class RedisSessions(RedisSessionSearch):
     """Opens, admits to, changes and closes sessions."""
 
     # -- sessions ------------------------------------------------------------------------------------
@@ -96,7 +96,9 @@ class RedisSessions(RedisFinding):
         self._opened[session.key] = session
         return True
 
-    async def enter(self, key: str, principal: str, node: str, flights: Sequence[Flight] = ()) -> Entered | None:
+    async def enter(
+        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+    ) -> Entered | None:
         words = [word for item in flights for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
         keyed = flights[0].stream if flights and is_keyed(flights[0].stream) else ""
         arguments = [principal, node, milliseconds(CANCEL_KEEP), self._keep, keyed, *words]
@@ -163,7 +165,7 @@ class RedisSessions(RedisFinding):
     async def get(self, key: str) -> Session | None:
         return (await self._look(key))[0]
 
-    async def flights(self, key: str) -> tuple[Flight, ...]:
+    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
         return (await self._look(key))[1]
 
     # -- the state that tools keep -------------------------------------------------------------------

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.redis.codec import decode_names, milliseconds
+from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.connection import connect, describe, key_prefix
 from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.membership import Membership
-from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session, short_id
@@ -47,7 +47,7 @@ class RedisStore(Backend):
         self._kept = milliseconds(policy.session_max_age + policy.lease + _GRACE)
         self.restores_sessions = policy.rehydrate
         # Clients belong to an event loop; a process may serve from several.
-        self._pipelines: dict[asyncio.AbstractEventLoop, Pipeline] = {}
+        self._pipelines: dict[asyncio.AbstractEventLoop, CommandBatcher] = {}
         self._members: dict[str, Membership] = {}
         # When sessions were last used here, by key, and by whom.
         self._used: dict[str, tuple[str, int]] = {}
@@ -68,11 +68,11 @@ class RedisStore(Backend):
 
     # -- for the parts of the backend ----------------------------------------------------------------
 
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self) -> CommandBatcher:
         loop = asyncio.get_running_loop()
         if loop not in self._pipelines:
             self._pipelines = {known: item for known, item in self._pipelines.items() if not known.is_closed()}
-            self._pipelines[loop] = Pipeline(connect(self._cache, cluster=self._cluster), self._name)
+            self._pipelines[loop] = CommandBatcher(connect(self._cache, cluster=self._cluster), self._name)
         return self._pipelines[loop]
 
     def _run(

@@ -27,7 +27,7 @@ from mcp_transport.backends.redis.membership import Membership
 from mcp_transport.backends.redis.store import BESIDE, RedisStore
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import Broadcast
-from mcp_transport.domain.session import Flight
+from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -45,7 +45,7 @@ class RedisStreams(RedisStore):
 
     # -- calls and streams ---------------------------------------------------------------------------
 
-    async def cancel(self, key: str, principal: str, request_id: RequestId) -> Flight | None:
+    async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
         name = codec.encode_id(request_id)
         try:
             arguments = [principal, name, _MAX_CANCELS, milliseconds(CANCEL_KEEP)]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
-from mcp_transport.contrib.audit.values import values_of, words
+from mcp_transport.contrib.audit.serialization import values_of, words
 from mcp_transport.domain.audit_events import AuditEvent
 
 __all__ = ["AuditEntries", "AuditEntry", "Event", "Outcome"]

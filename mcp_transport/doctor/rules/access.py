@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mcp_transport.doctor.findings import Finding, Status, ok, problem, unknown, warning
-from mcp_transport.doctor.seen import Answer, Seen
+from mcp_transport.doctor.observations import Answer, Observations
 
 __all__ = ["authentication", "origin"]
 
 
-def authentication(seen: Seen) -> Finding:
+def authentication(seen: Observations) -> Finding:
     """Judge the challenge, and whether the token that was given is taken."""
     answer = seen.anonymous
     if seen.asked.token and 401 in (seen.initialize.status, seen.discover.status):
@@ -21,7 +21,7 @@ def authentication(seen: Seen) -> Finding:
     return _challenge(seen, answer)
 
 
-def _challenge(seen: Seen, answer: Answer) -> Finding:
+def _challenge(seen: Observations, answer: Answer) -> Finding:
     challenge = answer.headers.get("www-authenticate", "")
     if not challenge:
         return problem("authentication", "401 without WWW-Authenticate", "a challenge that says what is wanted")
@@ -39,7 +39,7 @@ def _challenge(seen: Seen, answer: Answer) -> Finding:
     return ok("authentication", f"401 with a challenge, metadata of this resource; {used}")
 
 
-def origin(seen: Seen) -> Finding:
+def origin(seen: Observations) -> Finding:
     """Judge which pages may call: not a foreign one, and those that were named."""
     if seen.foreign is None or not seen.foreign.status:
         return unknown("origin", "no answer to a request with an Origin")
@@ -52,7 +52,7 @@ def origin(seen: Seen) -> Finding:
     return _cors(seen)
 
 
-def _cors(seen: Seen) -> Finding:
+def _cors(seen: Observations) -> Finding:
     for name, answer in seen.origins.items():
         allowed = answer.headers.get("access-control-allow-origin", "")
         if allowed.lower() not in (name.lower(), "*"):

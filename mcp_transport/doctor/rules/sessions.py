@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from mcp_transport.doctor.findings import Finding, ok, problem, unknown, warning
-from mcp_transport.doctor.rules.reaching import NEEDS_TOOL, without_tool
-from mcp_transport.doctor.seen import SESSIONLESS, Answer, Heard, Seen
+from mcp_transport.doctor.observations import SESSIONLESS, Answer, Observations, StreamObservation
+from mcp_transport.doctor.rules.connectivity import NEEDS_TOOL, without_tool
 
 __all__ = ["delete", "headers", "initialize", "nodes", "resume", "session_nodes", "sessionless"]
 
@@ -15,7 +15,7 @@ NO_SESSION = "no session was opened"
 UNKNOWN_THERE = "the session was not known there: see session-nodes"
 
 
-def initialize(seen: Seen) -> Finding:
+def initialize(seen: Observations) -> Finding:
     """Judge how a session begins."""
     answer = seen.initialize
     if answer.status == 200 and answer.result:
@@ -31,7 +31,7 @@ def initialize(seen: Seen) -> Finding:
     return problem("initialize", answer.outcome, "200 with the revision that is spoken")
 
 
-def sessionless(seen: Seen) -> Finding:
+def sessionless(seen: Observations) -> Finding:
     """Judge whether 2026-07-28 is served."""
     answer = seen.discover
     if seen.has_sessionless:
@@ -45,7 +45,7 @@ def sessionless(seen: Seen) -> Finding:
     return problem("sessionless", answer.outcome, "200 to server/discover", fix="initialize")
 
 
-def session_nodes(seen: Seen) -> Finding:
+def session_nodes(seen: Observations) -> Finding:
     """Judge whether every node that can be met knows the session."""
     if not seen.pings:
         return unknown("session-nodes", NO_SESSION)
@@ -59,7 +59,7 @@ def session_nodes(seen: Seen) -> Finding:
     return problem("session-nodes", f"the session was known to {facts}, {others}", "every node knows every session")
 
 
-def nodes(seen: Seen) -> Finding:
+def nodes(seen: Observations) -> Finding:
     """Judge how many nodes answered."""
     if not seen.visits:
         return without_tool("nodes", seen)
@@ -72,7 +72,7 @@ def nodes(seen: Seen) -> Finding:
     return judged("nodes", facts, expected)
 
 
-def headers(seen: Seen) -> Finding:
+def headers(seen: Observations) -> Finding:
     """Judge which headers reach the server, by what it refuses: only what it has seen can be wrong."""
     told = {
         "Mcp-Session-Id": _arrival(bool(seen.pings), lost=_lost_id(seen)),
@@ -89,7 +89,7 @@ def headers(seen: Seen) -> Finding:
     return ok("headers", f"arrived: {', '.join(arrived)}")
 
 
-def _lost_id(seen: Seen) -> bool:
+def _lost_id(seen: Observations) -> bool:
     """Tell whether the server asks for the id that every request had: 400, where an unknown one would be 404."""
     return bool(seen.pings) and all(answer.status == 400 for answer in seen.pings)
 
@@ -103,7 +103,7 @@ def _judged(answer: Answer | None) -> bool | None:
     return {400: True, 200: False}.get(answer.status) if answer is not None else None
 
 
-def resume(seen: Seen) -> Finding:
+def resume(seen: Observations) -> Finding:
     """Judge whether a stream that broke off can be taken up again."""
     if not seen.session_id:
         return unknown("resume", NO_SESSION)
@@ -127,7 +127,7 @@ def resume(seen: Seen) -> Finding:
     return problem("resume", answer.outcome, "200, and the stream goes on after the event that was named")
 
 
-def _continued(cut: Heard, resumed: Heard) -> Finding:
+def _continued(cut: StreamObservation, resumed: StreamObservation) -> Finding:
     """Judge the two parts of a call's stream: each report once, in order, and the result at the end."""
     before, after = _reports(cut), _reports(resumed)
     facts = f"{len(before)} reports of a call, a break, {len(after)} more"
@@ -137,13 +137,13 @@ def _continued(cut: Heard, resumed: Heard) -> Finding:
     return problem("resume", f"{facts}; some are missing, come twice, or the result does not", "all of them, once")
 
 
-def _reports(heard: Heard) -> list[float]:
+def _reports(heard: StreamObservation) -> list[float]:
     """Return the numbers of progress in a stream."""
     params = [frame.message.get("params") for frame in heard.frames]
     return [item["progress"] for item in params if isinstance(item, dict) and "progress" in item]
 
 
-def delete(seen: Seen) -> Finding:
+def delete(seen: Observations) -> Finding:
     """Judge whether a session can be ended, and is over then."""
     if seen.deleted is None or seen.after_delete is None:
         return unknown("delete", NO_SESSION)

@@ -8,8 +8,8 @@ from statistics import fmean, median
 from typing import Final
 
 from mcp_transport.doctor.findings import Finding, ok, problem, unknown, warning
-from mcp_transport.doctor.rules.reaching import without_tool
-from mcp_transport.doctor.seen import Heard, Seen
+from mcp_transport.doctor.observations import Observations, StreamObservation
+from mcp_transport.doctor.rules.connectivity import without_tool
 
 __all__ = ["compression", "event_spacing", "first_event", "idle"]
 
@@ -24,14 +24,14 @@ LONG_SILENCE: Final = 60.0
 NO_STREAM: Final = "no stream was opened"
 
 
-def _silent(seen: Seen) -> Iterator[tuple[str, Heard]]:
+def _silent(seen: Observations) -> Iterator[tuple[str, StreamObservation]]:
     """Yield the streams on which nothing happened, by name."""
     for name, heard in (("GET", seen.held), ("subscriptions/listen", seen.listened)):
         if heard is not None and (heard.is_stream or not heard.answer.status):
             yield name, heard
 
 
-def first_event(seen: Seen) -> Finding:
+def first_event(seen: Observations) -> Finding:
     """Judge whether the first bytes of a stream come at once, which the server sends at once."""
     found = dict(_silent(seen))
     if not found:
@@ -45,11 +45,11 @@ def first_event(seen: Seen) -> Finding:
     return warning("first-event", facts, expected) if slowest > FIRST_WARNING else ok("first-event", facts)
 
 
-def _after(when: float | None, heard: Heard) -> str:
+def _after(when: float | None, heard: StreamObservation) -> str:
     return f"no byte within {heard.seconds:.1f} s" if when is None else f"first bytes after {when * 1000:.0f} ms"
 
 
-def event_spacing(seen: Seen) -> Finding:
+def event_spacing(seen: Observations) -> Finding:
     """Judge whether events come one by one, in most of the rounds: a machine that is busy collects some, too."""
     if not seen.has_tool:
         return without_tool("event-spacing", seen)
@@ -63,7 +63,7 @@ def event_spacing(seen: Seen) -> Finding:
     return ok("event-spacing", facts)
 
 
-def _arrivals(heard: Heard) -> list[float]:
+def _arrivals(heard: StreamObservation) -> list[float]:
     return [frame.seconds for frame in heard.frames if frame.message.get("method") == "notifications/progress"]
 
 
@@ -76,7 +76,7 @@ def _longest_wait(times: list[float]) -> float:
     return max(later - earlier for earlier, later in pairwise([0.0, *times]))
 
 
-def compression(seen: Seen) -> Finding:
+def compression(seen: Observations) -> Finding:
     """Judge whether streams stay as they are, even for a client that takes gzip."""
     heard = seen.zipped
     if heard is None or not heard.is_stream:
@@ -89,7 +89,7 @@ def compression(seen: Seen) -> Finding:
     return problem("compression", said, "none: a compressor collects events until it has enough")
 
 
-def idle(seen: Seen) -> Finding:
+def idle(seen: Observations) -> Finding:
     """Judge whether a silent stream is left open, and kept alive by comments."""
     found = {name: heard for name, heard in _silent(seen) if heard.is_stream}
     if not found:
@@ -106,17 +106,17 @@ def idle(seen: Seen) -> Finding:
     return (problem if longest >= LONG_SILENCE else warning)("idle", facts, wanted)
 
 
-def _cut(heard: Heard) -> str:
+def _cut(heard: StreamObservation) -> str:
     last = heard.pieces[-1][0] if heard.pieces else 0.0
     return f"ended after {heard.seconds:.1f} s, {heard.seconds - last:.1f} s after its last byte ({heard.end})"
 
 
-def _comments(heard: Heard) -> list[float]:
+def _comments(heard: StreamObservation) -> list[float]:
     """Return when keep-alives came; what a stream begins with is none."""
     return [frame.seconds for frame in heard.frames[1:] if frame.is_comment]
 
 
-def _kept_alive(heard: Heard) -> str:
+def _kept_alive(heard: StreamObservation) -> str:
     if not _comments(heard):
         return f"no comment within {heard.seconds:.1f} s"
     return f"a comment every {heard.longest_silence:.1f} s"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mcp_transport.engine.sessionful.closing import close_session, delete
-from mcp_transport.engine.sessionful.opening import open_session
+from mcp_transport.engine.sessionful.delete import close_session, delete
+from mcp_transport.engine.sessionful.failover import Recall, rescue
+from mcp_transport.engine.sessionful.initialize import open_session
 from mcp_transport.engine.sessionful.post import post
-from mcp_transport.engine.sessionful.rescue import Recall, rescue
 from mcp_transport.engine.sessionful.streams import get
 
 __all__ = ["Recall", "close_session", "delete", "get", "open_session", "post", "rescue"]

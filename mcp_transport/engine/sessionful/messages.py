@@ -12,7 +12,7 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.call import SessionOutlet
 from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.sessionful.visit import Visit
+from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
 from mcp_transport.kernel import Exchange, TooMuch, check_answer, is_cancellation
@@ -46,7 +46,7 @@ async def hasten(node: Node, key: str, principal: Principal, message: Message) -
     return None
 
 
-async def take_reply(visit: Visit, reply: Response, early: object) -> None:
+async def take_reply(visit: SessionRequest, reply: Response, early: object) -> None:
     """Send a reply to the node that waits for it, unless that was done `early`.
 
     Raises:
@@ -60,7 +60,7 @@ async def take_reply(visit: Visit, reply: Response, early: object) -> None:
         await _send_reply(visit.node, asker, reply)
 
 
-async def take_notification(visit: Visit, notification: Notification, early: object) -> None:
+async def take_notification(visit: SessionRequest, notification: Notification, early: object) -> None:
     """Act on a notification, unless that was done `early`."""
     node = visit.node
     if notification.method == "notifications/cancelled":
@@ -86,7 +86,7 @@ async def take_notification(visit: Visit, notification: Notification, early: obj
         await asyncio.wait([handled])  # the loop ends with this request
 
 
-async def _handle(visit: Visit, exchange: Exchange, notification: Notification) -> None:
+async def _handle(visit: SessionRequest, exchange: Exchange, notification: Notification) -> None:
     begin_handler()
     try:
         async with visit.node.call_context(visit.request, visit.principal):

@@ -11,15 +11,15 @@ from mcp_transport.backends.base import Entered, Event
 from mcp_transport.domain.history import Ending, operation_of
 from mcp_transport.domain.node_messages import CancelCall, Wake
 from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.session import Flight, session_key
+from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import accepted, refusals
 from mcp_transport.engine.sessionful.admission import admitted
-from mcp_transport.engine.sessionful.answering import Answering
+from mcp_transport.engine.sessionful.call_group import CallGroup
+from mcp_transport.engine.sessionful.duplicates import answer_running, replayed_answer
 from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_notification, take_reply
-from mcp_transport.engine.sessionful.repetition import answer_running, replayed_answer
-from mcp_transport.engine.sessionful.visit import Visit
+from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import trace_headers
@@ -60,7 +60,7 @@ async def post(
             entered, early = await _enter(node, session_id, principal, flights, work)
             if entered is None:
                 raise session_not_found()
-            visit = Visit(node, request, principal, entered.session, session_id)
+            visit = SessionRequest(node, request, principal, entered.session, session_id)
             is_new = not entered.running and entered.ended_digest is None
             faults = await _take_what_needs_no_answer(visit, work, early) if is_new else []
             if is_new and any(flight.body for flight in flights):
@@ -82,7 +82,7 @@ async def post(
     for message in tuple(arrived):
         node.receive(message)
     cancelled = entered.cancelled.union(item.request_id for item in arrived if isinstance(item, CancelCall))
-    return await Answering(visit, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
+    return await CallGroup(visit, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
 
 
 def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: Sessionful) -> str:
@@ -100,7 +100,7 @@ def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: Sessionf
 
 
 async def _repeated(
-    visit: Visit, entered: Entered, flights: Sequence[Flight], cleared: frozenset[str]
+    visit: SessionRequest, entered: Entered, flights: Sequence[InFlightRequest], cleared: frozenset[str]
 ) -> Reply | StreamReply | None:
     """Answer what was sent before; None if that is over and left nothing."""
     (*_, last) = flights
@@ -109,9 +109,9 @@ async def _repeated(
     return await answer_running(visit, last.stream, last.digest, entered.running, cleared=cleared)
 
 
-def _flight(node: Node, request: Request, digest: bytes, stream: str) -> Flight:
+def _flight(node: Node, request: Request, digest: bytes, stream: str) -> InFlightRequest:
     traits = node.kernel.traits(request)
-    return Flight(
+    return InFlightRequest(
         request_id=request.id,
         digest=digest,
         node=node.id,
@@ -134,7 +134,7 @@ def _durable_body(request: Request) -> bytes:
 
 
 async def _enter(
-    node: Node, session_id: str, principal: Principal, flights: Sequence[Flight], work: Sessionful
+    node: Node, session_id: str, principal: Principal, flights: Sequence[InFlightRequest], work: Sessionful
 ) -> tuple[Entered | None, object]:
     """Ask for admission and, in the same round trip, begin what a single message asks for."""
     key = session_key(session_id)
@@ -155,7 +155,7 @@ async def _outlasting(work: asyncio.Future[_T]) -> _T:
     return await asyncio.shield(work)
 
 
-async def _give_up(node: Node, key: str, stream: str, flights: Sequence[Flight]) -> None:
+async def _give_up(node: Node, key: str, stream: str, flights: Sequence[InFlightRequest]) -> None:
     """Take requests off the session's books, but not those that another POST runs under the same ids."""
     ids = [flight.request_id for flight in flights]
     if ids:
@@ -177,7 +177,7 @@ async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
     return any(flight.stream == stream and flight.node == node.id for flight in await node.backend.flights(key))
 
 
-async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[Flight]) -> None:
+async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[InFlightRequest]) -> None:
     """Give an end to whoever joined requests that never ran."""
     if not await node.backend.writer(key, stream):
         return
@@ -189,7 +189,7 @@ async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[Fligh
         node.tell(appended.holder.node, Wake(key, stream))
 
 
-async def _take_what_needs_no_answer(visit: Visit, work: Sessionful, early: object) -> list[ProtocolError]:
+async def _take_what_needs_no_answer(visit: SessionRequest, work: Sessionful, early: object) -> list[ProtocolError]:
     """Take responses and notifications; return what a batch is refused of.
 
     Raises:

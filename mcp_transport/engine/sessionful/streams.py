@@ -11,7 +11,7 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Happening
-from mcp_transport.engine.recovery import hold_again
+from mcp_transport.engine.reconnect import hold_again
 from mcp_transport.engine.sessionful.admission import admitted
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.protocol import sse

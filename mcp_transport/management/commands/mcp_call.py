@@ -15,10 +15,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
 from mcp_transport.kernel import MCPError
-from mcp_transport.management.arguments import add_tool_arguments, tool_arguments
-from mcp_transport.management.numbers import seconds
-from mcp_transport.management.questions import Questions
+from mcp_transport.management.argument_types import seconds
+from mcp_transport.management.elicitation import Questions
 from mcp_transport.management.terminal import Terminal, log_lines
+from mcp_transport.management.tool_arguments import add_tool_arguments, tool_arguments
 from mcp_transport.management.tool_text import result_lines, tool_lines
 
 __all__ = ["Command"]

@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
 from mcp_transport.deployment import TARGETS, Deployment, emit, preflight, project
-from mcp_transport.deployment.advice import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_preflight, remarks
-from mcp_transport.deployment.values import Files
-from mcp_transport.management.numbers import whole_number
+from mcp_transport.deployment.checks import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_preflight, remarks
+from mcp_transport.deployment.options import Files
+from mcp_transport.management.argument_types import whole_number
 
 __all__ = ["Command"]
 

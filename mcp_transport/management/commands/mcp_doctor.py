@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mcp_transport.doctor import Asked, Status, examine, judge
+from mcp_transport.doctor import DoctorOptions, Status, examine, judge
 from mcp_transport.doctor.report import lines, record
-from mcp_transport.management.numbers import seconds, whole_number
+from mcp_transport.management.argument_types import seconds, whole_number
 from mcp_transport.validation import origins_fault
 
 __all__ = ["Command"]
@@ -55,7 +55,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, url: str, **options: Any) -> None:
         options["token"] = options["token"] or os.environ.get(_TOKEN, "")
         _check_values(options)
-        asked = Asked(
+        asked = DoctorOptions(
             url=_checked(url),
             token=options["token"],
             idle=options["idle"],

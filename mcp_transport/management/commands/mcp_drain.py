@@ -15,7 +15,7 @@ from mcp_transport import bootstrap
 from mcp_transport.backends.base import Backend, NodeRecord
 from mcp_transport.domain.node_messages import Drain
 from mcp_transport.exceptions import BackendError
-from mcp_transport.management.numbers import seconds
+from mcp_transport.management.argument_types import seconds
 
 __all__ = ["Command"]
 

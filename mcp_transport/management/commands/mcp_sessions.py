@@ -12,16 +12,17 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mcp_transport import bootstrap, operations
+from mcp_transport import bootstrap
 from mcp_transport.domain.session import Session, short_id
 from mcp_transport.domain.session_query import SessionQuery, state_of
 from mcp_transport.domain.stream_messages import Message
 from mcp_transport.exceptions import BackendError
-from mcp_transport.management import session_text as text
-from mcp_transport.management.session_words import add_verbs
+from mcp_transport.management import text_tables as text
+from mcp_transport.management.session_arguments import add_verbs
+from mcp_transport.operators import service
+from mcp_transport.operators.metric_records import node_record, overview_record, traffic_record
+from mcp_transport.operators.session_records import activity_record, message_record
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.records.numbers import node_record, overview_record, traffic_record
-from mcp_transport.records.sessions import activity_record, message_record
 
 # What is in one process, unless the backend shares streams.
 _OF_PROCESSES: Final = ("cancel", "messages", "nodes", "traffic")
@@ -45,12 +46,12 @@ class Command(BaseCommand):
     async def _list(self, *, limit: int, order: str, search: str, protocol: str, **options: Any) -> None:
         same = ("user", "client", "node", "state", "created_after", "created_before")
         query = SessionQuery(text=search, protocol_version=protocol, **{name: options[name] for name in same})
-        page = await operations.sessions(0, limit, query, order)
+        page = await service.sessions(0, limit, query, order)
         self._print(options, [_public(session) for session in page.sessions], text.session_lines(page))
 
     async def _show(self, *, id: str, **options: Any) -> None:
-        key = (await operations.find_session(id)).key
-        found = await operations.look_into(key)
+        key = (await service.find_session(id)).key
+        found = await service.look_into(key)
         if found is None:
             raise _ended(key)
         session = replace(found.session, calls=len(found.flights))
@@ -59,13 +60,13 @@ class Command(BaseCommand):
         self._print(options, record, text.detail_lines(found, is_whole=is_whole))
 
     async def _end(self, *, ids: list[str], **options: Any) -> None:
-        for session in [await operations.find_session(id) for id in ids]:
-            await operations.end_session(session.key)
+        for session in [await service.find_session(id) for id in ids]:
+            await service.end_session(session.key)
             self.stdout.write(f"ended {short_id(session.key)}")
 
     async def _cancel(self, *, id: str, request_id: RequestId, **options: Any) -> None:
-        key, name = (await operations.find_session(id)).key, json.dumps(request_id)
-        if not await operations.cancel_call(key, request_id):
+        key, name = (await service.find_session(id)).key, json.dumps(request_id)
+        if not await service.cancel_call(key, request_id):
             raise CommandError(
                 f"No call {name} runs in session {short_id(key)}. `show` lists those that do; "
                 'the string "7" and the number 7 are two.'
@@ -73,20 +74,20 @@ class Command(BaseCommand):
         self.stdout.write(f"cancelled {name} of {short_id(key)}")
 
     async def _messages(self, *, id: str, payloads: bool, **options: Any) -> None:
-        messages = await _all_messages((await operations.find_session(id)).key)
+        messages = await _all_messages((await service.find_session(id)).key)
         records = [message_record(message, payloads=payloads) for message in messages]
         self._print(options, records, text.message_lines(messages, payloads=payloads))
 
     async def _nodes(self, **options: Any) -> None:
-        nodes = await operations.nodes()
+        nodes = await service.nodes()
         self._print(options, [node_record(node) for node in nodes], text.node_lines(nodes))
 
     async def _overview(self, **options: Any) -> None:
-        known = await operations.overview()
+        known = await service.overview()
         self._print(options, overview_record(known, all_processes=True), text.overview_lines(known))
 
     async def _traffic(self, **options: Any) -> None:
-        traffic = await operations.traffic()
+        traffic = await service.traffic()
         self._print(options, traffic_record(traffic, all_processes=True), text.traffic_lines(traffic))
 
     def _print(self, options: dict[str, Any], value: Any, lines: Iterable[str]) -> None:
@@ -112,7 +113,7 @@ def _require_shared(verb: str) -> None:
 async def _all_messages(key: str) -> list[Message]:
     """Return what is kept of a session's streams. Raises: LookupError, BackendError."""
     found, cursor = list[Message](), dict[str, int]()
-    while news := await operations.new_messages(key, cursor):
+    while news := await service.new_messages(key, cursor):
         if not news.messages:
             return found
         found += news.messages

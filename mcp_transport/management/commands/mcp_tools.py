@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import module_has_submodule
 
 from mcp_transport import bootstrap, conf
-from mcp_transport.management.arguments import add_tool_arguments, tool_arguments
+from mcp_transport.management.tool_arguments import add_tool_arguments, tool_arguments
 from mcp_transport.management.tool_text import plain, result_lines
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mcp_transport.backends.redis import RedisBackend
-from mcp_transport.backends.redis.pipeline import Pipeline
+from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.clock import settle
@@ -107,9 +107,9 @@ class Meter:
 
     def install(self, monkeypatch: Any) -> None:
         """Count every exchange with the server."""
-        transmit = Pipeline._transmit
+        transmit = CommandBatcher._transmit
 
-        def counted(pipeline: Pipeline, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
+        def counted(pipeline: CommandBatcher, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
             alone = all(trip.returned for trip in self.trips)
             self.trips.append(trip := Trip(tuple(_word(command) for command, _ in batch), alone))
             loop = asyncio.get_running_loop()
@@ -130,7 +130,7 @@ class Meter:
                 else:
                     future.set_result(value)
 
-        monkeypatch.setattr(Pipeline, "_transmit", counted)
+        monkeypatch.setattr(CommandBatcher, "_transmit", counted)
 
     async def of(self, work: Awaitable[_T]) -> tuple[_T, Cost]:
         """Do something; return what came of it, and what that cost."""

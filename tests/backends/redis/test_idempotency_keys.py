@@ -14,7 +14,7 @@ import pytest
 from mcp_transport.backends.base import Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
-from mcp_transport.domain.session import Flight, session_key
+from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.protocol.idempotency import key_of, stream_of
 from tests.backends.redis.scene import two_endpoints
@@ -90,7 +90,7 @@ class TestADeadNode:
         """Have the books say that a node which has no lease runs the call."""
         meta = {"progressToken": "p"}
         sent = request("tools/call", {"name": "add", "arguments": ADD, "_meta": meta}, id=7)
-        flight = Flight(
+        flight = InFlightRequest(
             request_id=7,
             digest=hashlib.sha256(json.dumps(sent).encode()).digest(),
             node=DEAD,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from mcp_transport.backends.redis import RedisBackend, finding
+from mcp_transport.backends.redis import RedisBackend, session_search
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.exceptions import BackendError
@@ -109,8 +109,8 @@ async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: Red
 async def test_pages_are_the_same_however_many_share_a_value(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch, few: int, stride: int
 ) -> None:
-    monkeypatch.setattr(finding, "_FEW", few)
-    monkeypatch.setattr(finding, "_STRIDE", stride)
+    monkeypatch.setattr(session_search, "_FEW", few)
+    monkeypatch.setattr(session_search, "_STRIDE", stride)
     await fill(backend, clock)
     await fill(backend, clock, ["Z" * 26], user="bob")
     query = SessionQuery(user="ann", client="Claude")
@@ -124,9 +124,9 @@ async def test_pages_are_the_same_however_many_share_a_value(
 async def test_a_search_looks_at_no_more_than_it_may(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "_FEW", 1)
-    monkeypatch.setattr(finding, "_STRIDE", 2)
-    monkeypatch.setattr(finding, "_MOST_LOOKED_AT", 4)
+    monkeypatch.setattr(session_search, "_FEW", 1)
+    monkeypatch.setattr(session_search, "_STRIDE", 2)
+    monkeypatch.setattr(session_search, "_MOST_LOOKED_AT", 4)
     await fill(backend, clock, KEYS[:3], user="bob")
     await fill(backend, clock, KEYS[3:])
     page = await backend.sessions(query=SessionQuery(user="bob"))
@@ -194,7 +194,7 @@ async def test_the_summary_says_how_much_memory_there_is(
 async def test_of_very_many_sessions_a_sample_is_summed_up(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "_SAMPLE", 4)
+    monkeypatch.setattr(session_search, "_SAMPLE", 4)
     await fill(backend, clock)
     overview = await backend.overview()
     assert (overview.total, overview.sampled) == (8, 4)

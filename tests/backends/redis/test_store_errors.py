@@ -12,8 +12,8 @@ import pytest
 import redis
 from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError, ResponseError
 
+from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.connection import STORE_ERRORS, is_setup_error, is_store_error
-from mcp_transport.backends.redis.pipeline import Pipeline
 from mcp_transport.exceptions import BackendError
 from tests.support.processes import free_port
 from tests.support.redis.aliases import QUICK, client, django, until
@@ -205,7 +205,7 @@ async def test_a_right_that_is_missing_inside_a_script_is_told_in_full() -> None
     with RedisServer("user bob on >word ~* +@all -hset") as started:
         async with client(django(started.url, username="bob", password="word", **QUICK)) as connected:
             with pytest.raises(BackendError, match="can't run this command"):
-                await Pipeline(connected, "here").execute("EVAL", "return redis.call('HSET', 'a', 'b', 'c')", 0)
+                await CommandBatcher(connected, "here").execute("EVAL", "return redis.call('HSET', 'a', 'b', 'c')", 0)
 
 
 async def test_a_cluster_that_is_not_known_as_one_is_to_be_mended_too() -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from mcp_transport.backends.redis import RedisBackend
-from mcp_transport.backends.redis.wire import Wire
+from mcp_transport.backends.redis.multiplexed_connection import MultiplexedConnection
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
@@ -67,16 +67,16 @@ async def begin(backend: RedisBackend) -> None:
 async def costs(backend: RedisBackend, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Return how many bytes Redis answers to each operation, and which commands, of scripts too, it runs for it."""
     received = 0
-    original = Wire.data_received
+    original = MultiplexedConnection.data_received
 
-    def counted(wire: Wire, data: bytes) -> None:
+    def counted(wire: MultiplexedConnection, data: bytes) -> None:
         nonlocal received
         received += len(data)
         original(wire, data)
 
     found: dict[str, object] = {}
     with monkeypatch.context() as patch:
-        patch.setattr(Wire, "data_received", counted)
+        patch.setattr(MultiplexedConnection, "data_received", counted)
         for name, operate in OPERATIONS.items():
             await backend.settled()
             admin.config_resetstat()

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from mcp_transport.contrib.audit.models import AuditEntry
-from mcp_transport.management.numbers import MOST_DAYS, whole_number
+from mcp_transport.management.argument_types import MOST_DAYS, whole_number
 
 __all__ = ["Command"]
 

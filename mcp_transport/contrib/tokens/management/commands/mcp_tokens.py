@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from mcp_transport.contrib.tokens.models import PersonalToken
-from mcp_transport.management.numbers import MOST_DAYS, whole_number
+from mcp_transport.management.argument_types import MOST_DAYS, whole_number
 
 __all__ = ["Command"]
 

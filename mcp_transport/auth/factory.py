@@ -1,0 +1,92 @@
+"""The gate that the settings describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from mcp_transport import conf
+from mcp_transport.auth.authentication import Authentication
+from mcp_transport.auth.authenticator import Authenticator
+from mcp_transport.auth.options import keyword_arguments, refuse_unknown
+from mcp_transport.auth.resource import Resource
+from mcp_transport.engine.endpoint import CallContexts
+
+__all__ = ["AUTHENTICATORS", "build_gate", "build_resource"]
+
+AUTHENTICATORS: Final[Mapping[str, str]] = {
+    "user": "mcp_transport.auth.user.UserAuthenticator",
+    "session": "mcp_transport.auth.session_cookie.SessionAuthenticator",
+    "jwt": "mcp_transport.auth.jwt.JWTAuthenticator",
+    "introspection": "mcp_transport.auth.introspection.IntrospectionAuthenticator",
+    "token": "mcp_transport.contrib.tokens.authenticator.TokenAuthenticator",
+    "drf": "mcp_transport.auth.drf.DRFAuthenticator",
+}
+"""The authenticators that come with the package, by the names that the settings may use."""
+
+
+def build_gate(context: CallContexts | None = None) -> Authentication:
+    """Build the gate; `context` surrounds its authenticators.
+
+    Raises:
+        ImproperlyConfigured: an entry of AUTHENTICATORS names nothing, or its options are wrong.
+    """
+    entries = conf.get("AUTHENTICATORS")
+    authenticators = [_build(entry) for entry in entries if entry is not None]
+    return Authentication(
+        authenticators,
+        is_open=None in entries,
+        resource=build_resource(authenticators),
+        implied=conf.get("IMPLIED_SCOPES"),
+        context=context,
+    )
+
+
+def build_resource(authenticators: list[Authenticator]) -> Resource:
+    """Build what the endpoint says of itself to clients that have no right to use it yet."""
+    servers = conf.get("AUTHORIZATION_SERVERS")
+    if servers is None:
+        servers = [server for authenticator in authenticators for server in authenticator.authorization_servers]
+    named = dict.fromkeys(authenticator.scheme for authenticator in authenticators)  # a set has no order of its own
+    schemes = sorted(named, key=lambda name: name != "Bearer")
+    return Resource(
+        url=conf.get("RESOURCE_URL"),
+        name=conf.get("TITLE") or conf.get("NAME"),
+        documentation=conf.get("WEBSITE_URL") or "",
+        authorization_servers=tuple(dict.fromkeys(servers)),
+        scopes=tuple(conf.get("REQUIRED_SCOPES")),
+        schemes=tuple(schemes) or ("Bearer",),
+    )
+
+
+def _build(entry: Any) -> Authenticator:
+    described: Any = {"BACKEND": entry} if isinstance(entry, str) else entry
+    if not isinstance(described, Mapping) or not isinstance(described.get("BACKEND"), str):
+        raise ImproperlyConfigured(
+            "an entry of MCP_TRANSPORT['AUTHENTICATORS'] must be a name, a dotted path, None or a dict of BACKEND "
+            f"and OPTIONS, got {type(entry).__name__}"
+        )
+    name = described["BACKEND"]
+    refuse_unknown(f"MCP_TRANSPORT['AUTHENTICATORS']: the entry of {name!r}", described, ("BACKEND", "OPTIONS"))
+    try:
+        kind = import_string(AUTHENTICATORS.get(name, name))
+    except ImportError as error:
+        extra = "rest" if name == "drf" else "oauth"
+        if name in AUTHENTICATORS:
+            raise ImproperlyConfigured(
+                f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} needs packages that are not installed ({error}): "
+                f"pip install 'django-mcp-transport[{extra}]'"
+            ) from error
+        raise ImproperlyConfigured(
+            f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} is neither {', '.join(AUTHENTICATORS)} nor a class: {error}"
+        ) from error
+    try:
+        built = kind(**keyword_arguments(kind, name, described.get("OPTIONS", {})))
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r}: {error}") from error
+    if not isinstance(built, Authenticator):
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} is no Authenticator")
+    return built

@@ -1,0 +1,96 @@
+"""What may be so of a session, as the index knows it: of how many, of which ones, and whether of given ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from mcp_transport.backends.redis.command_batcher import CommandBatcher
+
+__all__ = ["Facet", "FixedFacet", "SetFacet", "SortedSetFacet"]
+
+
+class Facet(ABC):
+    """Some of the sessions, by their keys."""
+
+    @abstractmethod
+    async def size(self, pipeline: CommandBatcher) -> int:
+        """Return how many there are."""
+
+    @abstractmethod
+    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
+        """Return all of them."""
+
+    @abstractmethod
+    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
+        """Tell of each key whether it is among them."""
+
+
+class SetFacet(Facet):
+    """The members of a set."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def size(self, pipeline: CommandBatcher) -> int:
+        return int(await pipeline.execute("SCARD", self._name))
+
+    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
+        return list(await pipeline.execute("SMEMBERS", self._name))
+
+    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
+        return [bool(found) for found in await pipeline.execute("SMISMEMBER", self._name, *keys)]
+
+
+class SortedSetFacet(Facet):
+    """The members of a sorted set from one score to another, both included."""
+
+    def __init__(self, name: str, low: float | None = None, high: float | None = None) -> None:
+        self._name, self._low, self._high = name, low, high
+
+    @property
+    def _range(self) -> tuple[Any, Any]:
+        return "-inf" if self._low is None else self._low, "+inf" if self._high is None else self._high
+
+    def orders(self, name: str) -> bool:
+        """Tell whether it is a part of that sorted set."""
+        return self._name == name
+
+    async def part(self, pipeline: CommandBatcher, offset: int, limit: int, *, is_reversed: bool) -> list[bytes]:
+        """Return some of them, in order."""
+        first, last = self._range[::-1] if is_reversed else self._range
+        order = ["REV"] if is_reversed else []
+        command = ("ZRANGE", self._name, first, last, "BYSCORE", *order, "LIMIT", offset, limit)
+        return list(await pipeline.execute(*command))
+
+    async def size(self, pipeline: CommandBatcher) -> int:
+        return int(await pipeline.execute("ZCOUNT", self._name, *self._range))
+
+    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
+        return list(await pipeline.execute("ZRANGEBYSCORE", self._name, *self._range))
+
+    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
+        return [self._holds(score) for score in await pipeline.execute("ZMSCORE", self._name, *keys)]
+
+    def _holds(self, score: Any) -> bool:
+        if score is None:
+            return False
+        is_low = self._low is not None and float(score) < self._low
+        return not is_low and (self._high is None or float(score) <= self._high)
+
+
+class FixedFacet(Facet):
+    """Members that are known already."""
+
+    def __init__(self, keys: frozenset[bytes]) -> None:
+        self._keys = keys
+
+    async def size(self, pipeline: CommandBatcher) -> int:
+        return len(self._keys)
+
+    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
+        return list(self._keys)
+
+    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
+        return [key in self._keys for key in keys]

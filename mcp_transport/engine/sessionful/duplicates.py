@@ -1,0 +1,90 @@
+"""A POST that was sent before: what it is answered with instead of running again (ADR 7, ADR 33)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_transport.backends.base import Attached, Holder
+from mcp_transport.domain.node_messages import Joined
+from mcp_transport.domain.session import InFlightRequest
+from mcp_transport.engine.codec import decode, encode
+from mcp_transport.engine.reply import answer, cancelled_answer, silent_node
+from mcp_transport.engine.sessionful.request_context import SessionRequest
+from mcp_transport.engine.sessionful.streams import attach, resumed
+from mcp_transport.engine.stream import Frames
+from mcp_transport.protocol import sse
+from mcp_transport.protocol.cursor import Cursor
+from mcp_transport.protocol.errors import invalid_request, lost_answer
+from mcp_transport.protocol.http import Reply, StreamReply
+from mcp_transport.protocol.idempotency import is_keyed, key_in_use, key_reused
+from mcp_transport.protocol.jsonrpc import RequestId
+
+__all__ = ["answer_running", "replayed_answer"]
+
+
+async def answer_running(
+    visit: SessionRequest, stream: str, digest: bytes, running: Sequence[InFlightRequest], *, cleared: frozenset[str]
+) -> StreamReply | None:
+    """Join what runs; None where that is over and has left nothing to join. What `cleared` streams had is not over.
+
+    Raises:
+        ProtocolError: 422 or 409 for an idempotency key in use; 400 for an id in use; 503 when it is not known if
+            that runs.
+    """
+    is_own = is_keyed(stream) and running[0].stream == stream
+    if is_own and running[0].digest != digest:
+        raise key_reused()
+    if is_own and visit.accepts.sse and running[0].node != visit.node.id:
+        is_over: bool | None = False  # if it is, its answer is in the log, or soon will be: nobody need be asked
+    else:
+        is_asked = any(flight.stream not in cleared for flight in running)
+        is_over = await visit.node.clearing.are_over(visit.session.key, running) if is_asked else False
+    if is_over:
+        return None
+    if visit.accepts.sse and (is_own or not is_keyed(stream)) and all(item.digest == digest for item in running):
+        return await _join(visit, running[0])
+    if is_over is None:
+        for flight in running:
+            visit.node.ask_after(visit.session.key, flight.stream, flight.node)
+        raise silent_node()
+    if is_own:
+        raise key_in_use()
+    raise invalid_request("a request with this id is in flight: an id must not be used twice in a session")
+
+
+async def _join(visit: SessionRequest, first: InFlightRequest) -> StreamReply | None:
+    """Give a client that sends its POST again the stream of the first one: the tool runs once."""
+    visit.node.tell(first.node, Joined(visit.session.key, first.stream, first.request_id))
+    try:
+        return await attach(visit.node, visit.session_id, visit.principal, Cursor(first.stream, 0))
+    except LookupError:
+        return None
+
+
+async def replayed_answer(
+    visit: SessionRequest, stream: str, digest: bytes, kept: bytes, request_id: RequestId
+) -> Reply | StreamReply | None:
+    """Answer with what a request has left that had the same idempotency key; None where that has just expired.
+
+    Raises:
+        ProtocolError: 422 for another body than that of the request, whose digest was `kept`.
+    """
+    if kept not in (b"", digest):
+        raise key_reused()
+    try:
+        events, lost = await visit.node.backend.read(visit.session.key, stream, 0)
+    except LookupError:
+        return None
+    if not events or not events[-1].terminal:  # a store that was full has thrown it away
+        body = {"jsonrpc": "2.0", "id": request_id, "error": lost_answer()}
+        return answer(encode(body), visit.accepts)
+    if not kept and events[-1].payload and decode(events[-1].payload).get("id") != request_id:
+        raise key_reused()
+    if not events[-1].payload:
+        return answer(cancelled_answer(request_id), visit.accepts)
+    if (len(events) == 1 and not lost) or not visit.accepts.sse:
+        return answer(events[-1].payload, visit.accepts)
+    # Nobody holds it: whoever is cut off here resumes it as any other stream.
+    attached = Attached(visit.session, Holder("", 0), None, events, 0, ended=True, lost=lost)
+    replay = resumed(visit.node, visit.session.key, stream, attached)
+    return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(replay.frames(), on_close=replay.end))

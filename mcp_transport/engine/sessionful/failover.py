@@ -1,0 +1,116 @@
+"""What becomes of calls whose node died: their clients are told, or they are run again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import InFlightRequest, Session
+from mcp_transport.engine.codec import decode, encode
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.sessionful.call_group import CallGroup
+from mcp_transport.engine.sessionful.request_context import SessionRequest
+from mcp_transport.engine.writer import Writer
+from mcp_transport.kernel import continued_trace, is_cancellation
+from mcp_transport.protocol.errors import given_up_call, lost_call
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
+from mcp_transport.protocol.memory_estimate import weigh
+
+__all__ = ["Recall", "rescue"]
+
+logger = logging.getLogger(__name__)
+
+# A durable call that ends or blocks each node which runs it must not go through all of them.
+_MOST_RERUNS: Final = 1
+
+Recall = Callable[[str, str], Awaitable[Principal]]
+"""Finds a principal again by the binding and the name that are stored with its session."""
+
+
+async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestId | None, recall: Recall) -> None:
+    """Take a stream over whose writer died or forgot it: end its calls with an error, or run durable ones again."""
+    claimed = await node.insist(lambda: node.backend.claim(key, stream, writer, node.id))
+    if claimed is None:
+        return
+    if (held := node.streams.get((key, stream))) is not None:
+        held.writer = ""
+    flights = [replace(flight, node=node.id) for flight in claimed.flights]
+    if not flights and asked is not None:
+        flights = [InFlightRequest(request_id=asked, digest=b"", node=node.id, stream=stream)]
+    successor = Writer(node, claimed.session, stream, flights, first=claimed.next)
+    successor.keep_log()
+    again = [flight for flight in flights if flight.body and claimed.losses <= _MOST_RERUNS]
+    if again and not await _can_run_again(node, claimed.session, successor, again, recall):
+        again = []
+    over = [flight for flight in flights if flight not in again]
+    for flight in over:
+        successor.note_ending(flight.request_id, _ending(flight, claimed.losses))
+    for flight in over[: None if again else -1]:
+        successor.answer(_answer(flight, claimed.losses))
+    if not again:
+        successor.end(_answer(over[-1], claimed.losses) if over else b"")
+    _tell(node, key, over, claimed.losses, stream=stream, writer=writer)
+
+
+def _ending(flight: InFlightRequest, losses: int) -> Ending:
+    return Ending.GIVEN_UP if flight.body and losses > _MOST_RERUNS else Ending.LOST
+
+
+def _answer(flight: InFlightRequest, losses: int) -> bytes:
+    if _ending(flight, losses) is Ending.GIVEN_UP:
+        error = given_up_call(losses)
+    else:
+        error = lost_call("the server that ran it was lost", flight.safe)
+    return encode({"jsonrpc": "2.0", "id": flight.request_id, "error": error})
+
+
+async def _can_run_again(
+    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], recall: Recall
+) -> bool:
+    """Begin durable calls once more; return whether they run."""
+    try:
+        await _run_again(node, session, writer, flights, recall)
+    except BaseException as error:
+        if is_cancellation(error):
+            raise
+        logger.exception("calls of a lost node cannot be run again")
+        return False
+    return True
+
+
+def _tell(node: Node, key: str, over: Sequence[InFlightRequest], losses: int, *, stream: str, writer: str) -> None:
+    """Tell operators of the calls that a lost node, the `writer`, leaves without a result."""
+    given_up = [flight for flight in over if _ending(flight, losses) is Ending.GIVEN_UP]
+    for flight in given_up:
+        details = {"operation": flight.operation, "stream": stream, "node": writer, "runs": losses}
+        node.observer.happened(Happening.GIVEN_UP, key, **details)
+    if lost := len(over) - len(given_up):
+        node.observer.happened(Happening.ABANDONED, key, stream=stream, calls=lost, node=writer)
+
+
+async def _run_again(
+    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], recall: Recall
+) -> None:
+    """Run durable calls once more, as if the client had sent them; of their request's headers, the trace is kept."""
+    bodies = [decode(flight.body) for flight in flights]
+    requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
+    headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
+    principal = await recall(session.principal, session.user)
+    memory = node.budget.reserve(principal, session.address)
+    memory.force(sum(weigh(flight.body) for flight in flights))  # the node that is lost had let them in
+    request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
+    try:
+        async with node.call_context(None, principal):
+            requests = [await node.kernel.access.judged(request, principal) for request in requests]
+        node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
+        with continued_trace(headers):
+            CallGroup(SessionRequest(node, request, principal, session, "", is_rerun=True), writer, requests).start()
+    finally:
+        memory.release()

@@ -1,0 +1,118 @@
+"""`initialize`: a session begins."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, Final
+
+from mcp_transport.backends.base import NoRoom
+from mcp_transport.domain.audit_events import SessionOpened
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import Session, session_key, short_id
+from mcp_transport.engine.call import SessionOutlet
+from mcp_transport.engine.codec import encode, encoded_size
+from mcp_transport.engine.node import Node
+from mcp_transport.engine.reply import answer
+from mcp_transport.engine.session_id import seal
+from mcp_transport.engine.sessionful.delete import close_session
+from mcp_transport.engine.sessionful.request_context import SessionRequest
+from mcp_transport.engine.writer import Writer
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.protocol.errors import INVALID_PARAMS, INVALID_REQUEST
+from mcp_transport.protocol.headers import Accepts
+from mcp_transport.protocol.http import HTTPRequest, Reply
+from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.versions import negotiate
+
+__all__ = ["open_session"]
+
+# What a client says of itself is stored with its session and read with every request.
+_MAX_CLIENT_BYTES: Final = 16 * 1024
+
+# Seconds after which a caller whose sessions are all busy may ask for one more.
+_RETRY_AFTER: Final = 5
+
+logger = logging.getLogger(__name__)
+
+
+async def open_session(node: Node, request: HTTPRequest, message: Request, principal: Principal) -> Reply:
+    """Answer `initialize` and, if it succeeded, open a session for its principal.
+
+    Raises:
+        BackendError: the session could not be stored.
+        ProtocolError: 400 / -32602 for a client that says too much of itself; 429 when the caller's sessions are as
+            many as may be, and all busy.
+    """
+    params = dict(message.params or {})
+    version = negotiate(params.get("protocolVersion"), node.policy.versions)
+    if isinstance(params.get("protocolVersion"), str):
+        params["protocolVersion"] = version
+    info: Any = params.get("clientInfo")
+    capabilities: Any = params.get("capabilities")
+    says_who = isinstance(info, dict) and isinstance(capabilities, dict)  # if not, the kernel refuses it
+    if encoded_size(info, capabilities) > _MAX_CLIENT_BYTES:
+        raise ProtocolError(
+            400, INVALID_PARAMS, f"clientInfo and capabilities may hold {_MAX_CLIENT_BYTES} bytes together"
+        )
+    now = node.clock.now()
+    session = Session(
+        key="",
+        protocol_version=version,
+        client_info=info if says_who else {},
+        capabilities=capabilities if says_who else {},
+        principal=principal.binding,
+        user=principal.name,
+        address=request.peer,
+        user_agent=request.headers.get("user-agent", "")[:200],
+        node=node.id,
+        created=now,
+        last_seen=now,
+        ends=now + node.policy.session_max_age,
+    )
+    # An id says what the session is, where the store can be told again.
+    session_id = seal(session, node.session_keys if node.backend.restores_sessions and says_who else ())
+    session = replace(session, key=session_key(session_id))
+    visit = SessionRequest(node, request, principal, session, session_id)
+    writer = Writer(node, session, "")
+    outlet = SessionOutlet(node, writer, owner="", log_level="", can_stream=False, polling=False)
+    exchange = node.exchange(visit.facts(), outlet, visit.caller(), message)
+    outcome = await node.kernel.initialize(exchange, params)
+    accepts = Accepts.parse(request.headers)
+    if outcome.error is not None:
+        return answer(encode(outcome.body(message.id)), accepts)
+    await _store(node, session)
+    node.meter.open()
+    if node.observer.audits(SessionOpened):
+        node.observer.audit(_opened(session, principal))
+    return answer(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
+
+
+def _opened(session: Session, principal: Principal) -> SessionOpened:
+    return SessionOpened(
+        when=session.created,
+        principal=principal,
+        session=short_id(session.key),
+        address=session.address,
+        client=str(session.client_info.get("name", ""))[:200],
+    )
+
+
+def _too_many(limit: int) -> ProtocolError:
+    text = (
+        f"a caller may have {limit} sessions, and each of yours runs a request: end one with DELETE, or wait for one"
+    )
+    return ProtocolError(429, INVALID_REQUEST, text, headers=(("Retry-After", str(_RETRY_AFTER)),))
+
+
+async def _store(node: Node, session: Session) -> None:
+    try:
+        idle = await node.backend.open(session)
+    except NoRoom:
+        logger.info("no new session for %.80r, whose sessions are all busy", session.user)
+        raise _too_many(node.policy.max_sessions_per_principal) from None
+    for key in idle:
+        logger.info("session %s makes room for a new one of the same principal", short_id(key))
+        node.meter.refuse("room")
+        await close_session(node, key, None, reason="limit")
+    logger.info("session %s opened by %.80r", short_id(session.key), session.client_info.get("name", ""))

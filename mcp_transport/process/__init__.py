@@ -1,0 +1,1 @@
+"""The process around the endpoint: signals, listening sockets, the garbage collector."""

@@ -1,0 +1,63 @@
+"""What `mcp_deploy` warns each target of that a project's settings do not suit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mcp_transport.deployment import TARGETS, Deployment, preflight
+from mcp_transport.deployment.checks import advice
+from mcp_transport.domain.policy import Policy
+
+EVERY = {*TARGETS}
+RUN = {"docker", "compose", "kubernetes", "systemd"}
+CONTAINERS = RUN - {"systemd"}
+PROXIES = {"nginx", "haproxy"}
+LOCMEM = {"backend": "memory", "cache": "LocMemCache"}
+FILES = {"backend": "cache", "cache": "FileBasedCache"}
+TABLE = {"backend": "cache", "cache": "DatabaseCache"}
+SITE = {"has_static_files": True}
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "told"),
+    [
+        ({}, {}, {}),
+        ({"backend": "redis", "cache": "RedisCache"}, {}, {}),
+        ({"settings_fault": "KeyError: 'KEY'", "is_debug": True}, {}, {"--secrets": RUN}),
+        ({"is_debug": True}, {}, {"DEBUG": RUN}),
+        ({"has_host": False}, {}, {"ALLOWED_HOSTS": RUN | PROXIES}),
+        ({"knows_https": False}, {}, {"SECURE_PROXY_SSL_HEADER": RUN | PROXIES}),
+        ({"knows_https": False}, {"tls": False}, {}),
+        ({"has_example_key": True}, {}, {"SECRET_KEY": RUN}),
+        (LOCMEM, {}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
+        (LOCMEM, {"nodes": 1}, {}),
+        ({"paths": ["/mcp"]}, {}, {}),
+        ({"paths": ["/api/mcp"]}, {}, {"--path /api/mcp": {*PROXIES, "compose", "kubernetes"}}),
+        ({"paths": ["/api/mcp"]}, {"path": "/api/mcp"}, {}),
+        (LOCMEM, {"affinity": "session"}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
+        (FILES, {}, {"files of one machine": {"compose", "kubernetes"} | PROXIES, "not shared": {"systemd"}}),
+        (TABLE, {}, {"not shared": (RUN | PROXIES) - {"docker"}}),
+        (TABLE, {"affinity": "session"}, {}),
+        (
+            {"sqlite": {"default": "/srv/db.sqlite3"}},
+            {},
+            {"neither share": CONTAINERS, "/var/lib": {"systemd"}},
+        ),
+        ({"sqlite": {"default": "/var/lib/mcp/db.sqlite3"}}, {}, {"neither share": CONTAINERS}),
+        (SITE, {}, {"STATIC_ROOT": RUN | PROXIES}),
+        ({**SITE, "static_root": "static"}, {}, {"WhiteNoise": {"kubernetes", "haproxy"}}),
+        ({**SITE, "serves_static_files": True}, {}, {}),
+    ],
+)
+def test_each_target_is_warned_of_what_matters_to_it(
+    found: dict[str, Any], options: dict[str, Any], told: dict[str, set[str]]
+) -> None:
+    deployment = Deployment(policy=Policy(), **options)
+    for target in EVERY:
+        sentences = advice(deployment, preflight.ProjectReport(**found), {target})
+        assert [topic for topic, targets in told.items() if target in targets] == [
+            topic for topic in told for sentence in sentences if topic in sentence
+        ], target
+        assert len(sentences) == sum(target in targets for targets in told.values())

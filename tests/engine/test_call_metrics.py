@@ -1,0 +1,133 @@
+"""What a process counts: by intervals, of which the last ones are kept, and since its start."""
+
+from __future__ import annotations
+
+import threading
+
+from mcp_transport.domain.history import Ending
+from mcp_transport.domain.metrics import INTERVAL, KEPT
+from mcp_transport.engine.call_metrics import CallMetrics
+from tests.support.clock import FakeClock
+
+
+class Counter(CallMetrics):
+    """A meter on a clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        super().__init__(self.clock)
+
+    def ping(self, name: str = "ping", version: str = "v", ending: Ending = Ending.OK, seconds: float = 0.01) -> None:
+        self.count(name, version, self.clock.now(), seconds, ending)
+
+
+async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval_is_over() -> None:
+    counter = Counter()
+    counter.ping(version="2025-11-25", seconds=0.03)
+    for ending in (Ending.ERROR, Ending.LOST, Ending.CANCELLED):
+        counter.ping(version="2026-07-28", ending=ending)
+    counter.refuse("404")
+    counter.open()
+    versions = {"2025-11-25": 1, "2026-07-28": 3}
+    counted = counter.since_start()
+    [(name, tally)] = counted.operations.items()
+    assert (name, tally.calls, tally.errors, round(tally.seconds, 6)) == ("ping", 4, 2, 0.06)
+    assert (counted.refused, counted.opened, counted.versions) == ({"404": 1}, 1, versions)
+    assert counter.numbers(3).intervals == ()
+    await counter.clock.advance(INTERVAL)
+    numbers = counter.numbers(4)
+    assert [(item.tally.calls, item.tally.errors, item.streams) for item in numbers.intervals] == [(4, 2, 4)]
+    assert {name: each.calls for name, each in numbers.operations.items()} == {"ping": 4}
+    assert (numbers.versions, numbers.refused, numbers.opened) == (versions, {"404": 1}, 1)
+
+
+async def test_a_pause_has_intervals_too() -> None:
+    counter = Counter()
+    counter.ping()
+    await counter.clock.advance(3 * INTERVAL)
+    counter.ping()
+    await counter.clock.advance(INTERVAL)
+    assert [item.tally.calls for item in counter.numbers(0).intervals] == [1, 0, 0, 1]
+
+
+async def test_what_is_too_old_counts_since_the_start_alone() -> None:
+    counter = Counter()
+    counter.ping("old", "v1", Ending.ERROR)
+    counter.refuse("401")
+    counter.open()
+    await counter.clock.advance(INTERVAL)
+    for _ in range(KEPT):
+        counter.ping("new", "v2")
+        await counter.clock.advance(INTERVAL)
+    numbers = counter.numbers(0)
+    assert len(numbers.intervals) == KEPT
+    assert {name: each.calls for name, each in numbers.operations.items()} == {"new": KEPT}
+    assert (numbers.versions, numbers.refused, numbers.opened) == ({"v2": KEPT}, {}, 0)
+    await counter.clock.advance(10 * KEPT * INTERVAL)
+    numbers = counter.numbers(0)
+    assert (len(numbers.intervals), numbers.operations, numbers.versions) == (KEPT, {}, {})
+    counted = counter.since_start()
+    assert {name: (each.calls, each.steps.total()) for name, each in counted.operations.items()} == {
+        "old": (1, 1),
+        "new": (KEPT, KEPT),
+    }
+    assert (counted.refused, counted.opened) == ({"401": 1}, 1)
+
+
+async def test_no_client_makes_what_counts_since_the_start_grow_and_it_never_falls() -> None:
+    counter, before = Counter(), dict[str, int]()
+    for number in range(1000):
+        counter.ping(f"tools/call {number}")
+        if number % 30 == 0:
+            await counter.clock.advance(INTERVAL)
+        if number % 10 == 0:
+            now = {name: tally.calls for name, tally in counter.since_start().operations.items()}
+            assert all(now[name] >= calls for name, calls in before.items())
+            assert sum(now.values()) == number + 1
+            before = now
+    assert (len(before), before["other"]) == (101, 891)
+
+
+async def test_no_client_makes_an_interval_grow() -> None:
+    counter = Counter()
+    for number in range(1000):
+        counter.ping(f"tools/call {number}")
+    await counter.clock.advance(INTERVAL)
+    numbers = counter.numbers(0)
+    assert len(numbers.operations) == 100
+    assert sum(each.calls for each in numbers.operations.values()) >= 900
+
+
+async def test_a_clock_that_is_set_back_breaks_nothing() -> None:
+    counter = Counter()
+    for seconds in (100 * INTERVAL, -50 * INTERVAL):
+        await counter.clock.advance(seconds)
+        counter.ping()
+    await counter.clock.advance(INTERVAL)
+    assert sum(item.tally.calls for item in counter.numbers(0).intervals) == 2
+
+
+async def test_several_threads_count_each_call() -> None:
+    counter = Counter()
+
+    def work() -> None:
+        for number in range(2000):
+            counter.ping(f"{number % 7}")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    await counter.clock.advance(INTERVAL)
+    assert sum(each.calls for each in counter.numbers(0).operations.values()) == 8000
+
+
+async def test_what_is_read_is_a_copy() -> None:
+    counter = Counter()
+    counter.ping()
+    for _ in range(2):
+        counter.since_start().operations["ping"].add(1.0)
+        assert counter.since_start().operations["ping"].calls == 1
+        await counter.clock.advance(INTERVAL)
+        counter.numbers(0)

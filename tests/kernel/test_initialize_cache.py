@@ -1,0 +1,104 @@
+"""The second `initialize` of a kind is answered as the first, and as soon as anything differs, anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import MCPServer
+from mcp.server.runner import ServerRunner
+
+from mcp_transport.kernel import Kernel, Outcome, conform, initialize_cache
+from tests.support.kernel import Recorder, exchange
+
+
+def said(**changes: Any) -> dict[str, Any]:
+    client = {"name": "c", "version": "1"}
+    return {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client, **changes}
+
+
+@pytest.fixture
+def server() -> MCPServer[Any]:
+    server: MCPServer[Any] = MCPServer("greeter", version="3", instructions="be kind")
+    conform(server)
+    return server
+
+
+@pytest.fixture
+def handled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Collect the parameters that the SDK has handled itself."""
+    seen: list[Any] = []
+    handle = ServerRunner._handle_initialize
+
+    def note(runner: Any, params: Any) -> Any:
+        seen.append(params)
+        return handle(runner, params)
+
+    monkeypatch.setattr(ServerRunner, "_handle_initialize", note)
+    return seen
+
+
+async def greeted(kernel: Kernel, **changes: Any) -> Outcome:
+    return await kernel.initialize(exchange(Recorder()), said(**changes))
+
+
+async def test_the_same_words_have_the_same_answer(server: MCPServer[Any], handled: list[Any]) -> None:
+    kernel = Kernel(server)
+    first, second = await greeted(kernel), await greeted(kernel)
+    assert first == second == await greeted(Kernel(server))
+    assert first.result is not None and first.result["instructions"] == "be kind"
+    assert len(handled) == 2  # one for each kernel
+
+
+@pytest.mark.parametrize("change", [{"protocolVersion": "2025-06-18"}, {"capabilities": {"roots": {}}}], ids=str)
+async def test_other_words_are_handled(server: MCPServer[Any], handled: list[Any], change: dict[str, Any]) -> None:
+    kernel = Kernel(server)
+    await greeted(kernel)
+    outcome = await greeted(kernel, **change)
+    assert handled[1:] == [said(**change)]
+    assert outcome.result is not None
+    assert outcome.result["protocolVersion"] == said(**change)["protocolVersion"]
+
+
+async def test_wrong_words_are_refused_each_time(server: MCPServer[Any]) -> None:
+    kernel = Kernel(server)
+    await greeted(kernel)
+    outcomes = [await greeted(kernel, clientInfo={"name": 1}) for _ in range(2)]
+    assert all(outcome.error is not None and outcome.error["code"] == -32602 for outcome in outcomes)
+
+
+async def test_a_server_that_says_something_else_of_itself_is_asked_again(server: MCPServer[Any]) -> None:
+    kernel = Kernel(server)
+    await greeted(kernel)
+    server._lowlevel_server.instructions = "be brief"
+    outcome = await greeted(kernel)
+    assert outcome.result is not None and outcome.result["instructions"] == "be brief"
+
+
+async def test_a_middleware_hears_of_each(server: MCPServer[Any]) -> None:
+    heard: list[str] = []
+
+    async def middleware(ctx: Any, call_next: Any) -> Any:
+        heard.append(ctx.method)
+        return await call_next(ctx)
+
+    kernel = Kernel(server)
+    await greeted(kernel)
+    server._lowlevel_server.middleware.append(middleware)
+    await greeted(kernel)
+    await greeted(kernel)
+    assert heard == ["initialize"] * 2
+
+
+async def test_long_words_are_not_kept_and_short_ones_not_without_end(
+    server: MCPServer[Any], handled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initialize_cache, "_MOST", 3)
+    kernel = Kernel(server)
+    long = {"name": "c" * 5000, "version": "1"}
+    for _ in range(2):
+        await greeted(kernel, clientInfo=long)
+    assert len(handled) == 2
+    for number in range(10):
+        await greeted(kernel, clientInfo={"name": str(number), "version": "1"})
+    assert 0 < len(kernel._greetings._known) <= 3

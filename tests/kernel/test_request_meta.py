@@ -1,0 +1,63 @@
+"""Envelopes that agree with their headers to the letter are judged as the SDK judges them, and so are all others."""
+
+from __future__ import annotations
+
+import base64
+from itertools import product
+from typing import Any
+
+import pytest
+
+from mcp_transport.exceptions import ProtocolError
+from mcp_transport.kernel import ClientInfo, open_envelope, request_meta
+from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.jsonrpc import Request
+
+VERSION = "2026-07-28"
+PREFIX = "io.modelcontextprotocol/"
+ENCODED = f"=?base64?{base64.b64encode('größe'.encode()).decode()}?="
+
+METAS: list[Any] = [
+    {"protocolVersion": VERSION, "clientCapabilities": {}, "clientInfo": {"name": "c", "version": "1"}},
+    {"protocolVersion": VERSION, "clientCapabilities": {}},
+    {"protocolVersion": VERSION},
+    {"clientCapabilities": {}},
+    {"protocolVersion": "2027-01-01", "clientCapabilities": {}},
+    {"protocolVersion": None, "clientCapabilities": {}},
+    {"protocolVersion": [VERSION], "clientCapabilities": {}},
+]
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("tools/list", {}),
+    ("tools/call", {"name": "add"}),
+    ("tools/call", {"name": 5}),
+    ("tools/call", {"name": "größe"}),
+    ("tools/call", {"name": ENCODED}),
+    ("tools/call", {"name": "=?"}),
+    ("tools/call", {}),
+    ("resources/read", {"uri": "shop://a", "name": "b"}),
+]
+VERSIONS = [None, VERSION, "2027-01-01"]
+METHODS = [None, "tools/call", "tools/list", "resources/read"]
+NAMES = [None, "add", "shop://a", "b", ENCODED, "=?", "5"]
+
+
+def verdict(request: Request, headers: Headers) -> ClientInfo | tuple[int, int, str, Any]:
+    try:
+        return open_envelope(request, headers, (VERSION,))
+    except ProtocolError as error:
+        return error.status, error.code, error.message, error.data
+
+
+def test_both_ways_judge_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = []
+    for (method, params), meta, lines in product(CALLS, METAS, product(VERSIONS, METHODS, NAMES)):
+        named = {f"{PREFIX}{name}": value for name, value in meta.items()}
+        headers = zip(("mcp-protocol-version", "mcp-method", "mcp-name"), lines, strict=True)
+        present = Headers([(name, value) for name, value in headers if value is not None])
+        cases.append((Request(1, method, params | {"_meta": named}), present))
+    short = [verdict(*case) for case in cases]
+    agreed = sum(request_meta._agrees(request, request.meta, headers, (VERSION,)) for request, headers in cases)
+    assert agreed > 20
+    monkeypatch.setattr(request_meta, "_agrees", lambda *_: False)
+    assert short == [verdict(*case) for case in cases]
+    assert len({str(outcome) for outcome in short}) > 5
