@@ -31,9 +31,9 @@ def stage(shared: Stage) -> Stage:
     return shared
 
 
-@pytest.mark.parametrize("tenth", range(1, 11))
+@pytest.mark.parametrize("tenth", (1, 3, 5, 8, 10))
 async def test_its_node_is_killed_in_the_middle_of_a_call(stage: Stage, tenth: int) -> None:
-    """`make failover` does it a hundred times, in calls of five seconds."""
+    """`make failover` does it a hundred times, after each tenth, in calls of five seconds."""
     killed = await kill_in_mid_call(stage, TOOLS[tenth % len(TOOLS)], tenth, seconds=1.0)
     assert not killed.faults()
 
