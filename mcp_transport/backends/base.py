@@ -1,13 +1,13 @@
-"""The contract every session backend keeps; `tests/backends/contract.py` is its test.
+"""The contract of session backends; `tests/backends/contract.py` is its test.
 
-Rules that hold for all of them (and make any node able to serve any session):
+These rules let any node serve any session:
 
-* The session record is the only authority. A closed or expired session refuses everything.
-* A session answers its own principal only; to another it does not exist.
+* The session record is the only authority. A closed or expired session refuses every operation.
+* A session exists for its own principal only.
 * Event numbers of a stream are contiguous from 1. The log is the truth, messages between nodes are wake-ups.
-* A stream has one holder, with an epoch that rises at each take-over.
+* A stream has one holder, whose epoch rises at each take-over.
 * A store that does not answer raises `BackendError`; it never looks like an absent session.
-* A record that cannot be read raises `Unreadable` and costs no other session; listings leave it out and log it.
+* A record that cannot be read raises `Unreadable` and affects no other session; listings skip and log it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from mcp_transport.backends.results import (
     Entered,
     Event,
     Holder,
+    HolderChanged,
     NoRoom,
     StreamOver,
-    TakenOver,
     UnknownStream,
 )
 from mcp_transport.domain.history import Ending, HistoryEntry
@@ -40,8 +40,8 @@ from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = [
-    "CANCEL_KEEP",
-    "NOTHING",
+    "CANCEL_KEEP_SECONDS",
+    "NO_ENDINGS",
     "Appended",
     "Attached",
     "Backend",
@@ -52,23 +52,23 @@ __all__ = [
     "Entered",
     "Event",
     "Holder",
+    "HolderChanged",
     "NoRoom",
     "NodeRecord",
     "Overview",
     "Page",
     "StreamOver",
     "StreamRecord",
-    "TakenOver",
     "UnknownStream",
 ]
 
 Deliver = Callable[[NodeMessage], None]
 
-# Seconds that a cancellation waits for its request. Both were sent within the blink of a client, and only a balancer
-# that sent them to two nodes can turn them round. What comes later is a request that uses the id again.
-CANCEL_KEEP: Final = 2.0
+# Seconds that an early cancellation waits for its request. Clients send the two within moments, and only a load
+# balancer that sends them to two nodes can reorder them. A later request with this id is a new one.
+CANCEL_KEEP_SECONDS: Final = 2.0
 
-NOTHING: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
+NO_ENDINGS: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
 
 
 class Backend(ABC):
@@ -77,116 +77,116 @@ class Backend(ABC):
     supports_listing: bool = False
     """Can it list sessions?"""
     shares_sessions: bool = False
-    """Do other processes see a session?"""
+    """Can other processes read a session?"""
     shares_streams: bool = False
-    """Do other processes see a stream's log, and get messages sent to their nodes?"""
+    """Can other processes read a stream's log, and receive messages for their nodes?"""
     restores_sessions: bool = False
-    """Can a session be rebuilt from what its id says, after the store has lost it?"""
+    """Can a session that the store has lost be rebuilt from the content of its id?"""
     measure: Callable[[], ProcessMetrics] = ProcessMetrics
-    """Returns what this process counted; whoever counts sets it."""
+    """Returns the metrics of this process; the endpoint sets it."""
 
     @property
     def keeps_answers(self) -> bool:
-        """Tell whether whoever finds a session also finds the answers kept under its idempotency keys."""
+        """Tell whether each process that can read a session also has the answers to its idempotency keys."""
         return False
 
     # -- nodes ---------------------------------------------------------------------------------------
 
     @abstractmethod
     async def start(self, node: str, deliver: Deliver) -> None:
-        """Join as `node`; messages for it are handed to `deliver`, which does not wait. Raises: BackendError."""
+        """Join as `node`, and pass its messages to `deliver`, which does not block. Raises: BackendError."""
 
     @abstractmethod
     async def stop(self, node: str) -> None:
-        """Leave, and tell nobody of a store that does not answer."""
+        """Leave; ignore a store that does not answer."""
 
-    async def retire(self, node: str) -> None:
-        """Let the others know that `node` is about to be stopped."""
+    async def announce_drain(self, node: str) -> None:
+        """Announce to other nodes that `node` is about to stop."""
         return None
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
-        """Return the living nodes, as far as other processes can see them."""
+        """Return the live nodes that other processes can reach."""
         return ()
 
-    def is_in_doubt(self, node: str) -> bool:
-        """Tell whether others may have taken `node` for dead, and its streams over, without its knowing."""
+    def lease_may_be_lost(self, node: str) -> bool:
+        """Tell, without asking the store, whether others may have declared `node` dead and taken its streams."""
         return False
 
     def failure(self, node: str) -> BaseException | None:
-        """Return why `node` does not hear the others, or is not heard by them; None while it does and is."""
+        """Return why `node` cannot exchange messages with the other nodes, or None if it can."""
         return None
 
     async def disconnect(self) -> None:  # noqa: B027 (most have nothing to close)
-        """Close what the running loop has open to the store; the next operation opens it again."""
+        """Close the running loop's connections to the store; the next operation connects again."""
 
     @abstractmethod
     async def ping(self) -> None:
-        """Return when the store answers. Raises: BackendError."""
+        """Check that the store answers. Raises: BackendError."""
 
     @abstractmethod
     async def send(self, node: str, message: NodeMessage) -> bool:
         """Deliver `message` to `node`; return False for a node that is gone.
 
-        Raises: BackendError, also when the node has more messages waiting than it may.
+        Raises: BackendError, also when the node's inbox is full.
         """
 
     @abstractmethod
     async def broadcast(self, message: Broadcast) -> None:
-        """Number `message`, keep it for a while for sessions that no node holds, deliver it to every node."""
+        """Number `message`, keep it for a while for sessions that no node holds, and deliver it to every node."""
 
     @abstractmethod
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
-        """Return the broadcasts after the one with the number `after` that are still kept, in order."""
+        """Return the stored broadcasts with a number above `after`, in order."""
 
     @abstractmethod
     async def last_broadcast(self) -> str:
-        """Return the number of the newest broadcast, or an empty string when there is none."""
+        """Return the number of the newest broadcast, or an empty string if there is none."""
 
     # -- sessions ------------------------------------------------------------------------------------
 
     @abstractmethod
     async def open(self, session: Session) -> tuple[str, ...]:
-        """Store a new session; return the keys of idle ones that had to make room (cap per principal).
+        """Store a new session; return the keys of the idle sessions that it evicts (limit per principal).
 
-        Raises: NoRoom when there are no idle ones; nothing is stored then, whatever other nodes do at the same time.
+        Raises: NoRoom when none is idle. Nothing is stored then, whatever other nodes do at the same time.
         """
 
     async def restore(self, session: Session) -> bool:
-        """Store a session again that the store has lost, unless it was closed or has expired; return whether."""
+        """Store a lost session again and return True, or return False if it was closed or has expired."""
         return False
 
     @abstractmethod
     async def enter(
-        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+        self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest] = ()
     ) -> Entered | None:
-        """Admit a POST: slide the session's end, register `flights` unless one of their ids is taken.
+        """Admit a POST: extend the session's life, and register `requests` unless one of their ids is in flight.
 
-        A flight whose stream belongs to an idempotency key (`protocol.idempotency.is_keyed`) is alone. It is not
-        registered either while another flight has that stream, which then is the one that is running, or where the
-        stream has ended and is kept, which goes first. The digest is that of the flight which `append` has ended.
-        Return None for a session that is unknown, ended, expired, or another principal's.
+        A request whose stream belongs to an idempotency key (`protocol.idempotency.is_keyed`) comes alone. It is not
+        registered while another request has that stream (which is then returned in `running`), or while the store
+        keeps the ended stream, which takes precedence; its digest is that of the request that `append` has ended.
+        Return None for a session that is unknown, closed, expired, or another principal's.
         """
 
-    async def settled(self) -> None:  # noqa: B027 (most have nothing under way)
-        """Return when nothing that was begun and cancelled can take effect any more."""
+    async def flush(self) -> None:  # noqa: B027 (most have nothing under way)
+        """Wait until no cancelled operation can still reach the store."""
 
     @abstractmethod
     async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
-        """Forget flights that ended, and note how; return whether a node holds their `stream`.
+        """Remove requests that ended from those in flight, and record how; return whether a node holds `stream`.
 
-        Naming a `stream` leaves alone what another POST runs under the same ids.
+        With a `stream`, requests of another POST that have the same ids stay.
         """
 
     @abstractmethod
     async def update(self, key: str, **changes: Any) -> None:
-        """Change members of a session's record."""
+        """Change fields of a session's record."""
 
     @abstractmethod
-    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
-        """Add a URI to the session's subscriptions, or take it out; return whether it fits.
+    async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
+        """Add a URI to the session's subscriptions, or remove it; return whether it fits the limits.
 
-        There may be `limit` of them, of `max_bytes` bytes of UTF-8 in all. They stand beside the record: none of the
-        other operations reads them but `emit` of a broadcast.
+        A session may have `limit` URIs, of `max_bytes` bytes of UTF-8 in total. They are stored beside the record:
+        of the other operations only `emit` of a broadcast reads them.
         """
 
     @abstractmethod
@@ -195,62 +195,62 @@ class Backend(ABC):
 
     @abstractmethod
     async def touch(self, key: str, stream: str = "") -> bool:
-        """Slide the session's end, and that of an open `stream`'s log; return whether the session still lives."""
+        """Extend the life of the session and of an open `stream`'s log; return whether the session is still live."""
 
     @abstractmethod
     async def close(self, key: str, principal: str | None) -> Closing | None:
         """End a session with its streams and state, for its `principal` or, with None, for an operator."""
 
     def forget(self, key: str) -> None:  # noqa: B027 (some have nothing)
-        """Drop what this process has of a session that is over."""
+        """Drop what this process stores of a session that has ended."""
 
     @abstractmethod
     async def get(self, key: str) -> Session | None:
         """Return a live session's record."""
 
     @abstractmethod
-    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
-        """Return the requests in flight, as far as this process can see them."""
+    async def in_flight(self, key: str) -> tuple[InFlightRequest, ...]:
+        """Return the session's requests in flight that this process can read."""
 
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
-        """Return a live session's streams, as far as this process can see them."""
+        """Return the streams of a live session that this process can read."""
         return ()
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened in a live session, the newest first, as far as this process can see it."""
+        """Return the history of a live session that this process can read, newest first."""
         return ()
 
     async def sessions(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        """Return a page of the live sessions that a query means, in one of `domain.session_query.ORDERS`."""
+        """Return a page of the live sessions that match a query, in one of `domain.session_query.ORDERS`."""
         raise NotImplementedError(f"{type(self).__name__} cannot list sessions: use a backend that can")
 
     async def overview(self) -> Overview:
-        """Sum all live sessions up."""
+        """Summarize all live sessions."""
         raise NotImplementedError(f"{type(self).__name__} cannot list sessions: use a backend that can")
 
-    async def numbers(self) -> tuple[ProcessMetrics, ...]:
-        """Return what each process counted, as far as this one can see it."""
+    async def metrics(self) -> tuple[ProcessMetrics, ...]:
+        """Return the metrics of each process, as far as this one can read them."""
         return (self.measure(),)
 
-    # -- the state that tools keep -------------------------------------------------------------------
+    # -- session state of tools ----------------------------------------------------------------------
 
     @abstractmethod
     async def read_state(self, key: str) -> dict[str, bytes]:
-        """Return everything a session's tools have stored."""
+        """Return everything that tools have stored in a session."""
 
     @abstractmethod
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
-        """Store or, with None, drop one value; return whether the name was there before."""
+        """Store one value or, with None, delete it; return whether the name existed before."""
 
     # -- calls and streams ---------------------------------------------------------------------------
 
     @abstractmethod
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
-        """Find the node that runs a request, or remember the cancellation for a request yet to come.
+        """Return the request in flight with its node, or store the cancellation for a request yet to come.
 
-        A cancellation of a request that ended within CANCEL_KEEP seconds came too late, and is not remembered.
+        A cancellation of a request that ended less than CANCEL_KEEP_SECONDS ago came too late, and is not stored.
         """
 
     @abstractmethod
@@ -263,57 +263,60 @@ class Backend(ABC):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Mapping[RequestId, Ending] = NOTHING,
+        leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
     ) -> Appended | None:
-        """Add a writer's numbered events to a stream's log; return None for a session that is over.
+        """Add a writer's numbered events to a stream's log; return None for a session that has ended.
 
-        The first call creates the stream; naming a `holder` makes that node the first one. A writer that `refills`
-        is told of a hole instead of having it counted as lost. `leaving` is as for `leave`.
+        The first call creates the stream, with `holder` as its first holder. With `refills`, a gap in the numbers is
+        reported to the writer (`Appended.missing`) instead of being counted as lost. `leaving` is as for `leave`.
         """
 
     @abstractmethod
     async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
         """Number a message and add it to the session's GET stream; return None if it was not added.
 
-        A `broadcast` is added once, and only if the session wants it.
+        A `broadcast` is added once, and only if the session has subscribed to its URI.
         """
 
     @abstractmethod
     async def attach(self, key: str, principal: str, stream: str, after: int | None, node: str) -> Attached | None:
-        """Take a stream over: after event `after`, or after what its last holder delivered.
+        """Make `node` the holder of a stream, from event `after` on, or from the last delivered one.
 
         Return None for a session that is unknown to `principal`. Raises: StreamOver for a stream that has ended with
-        no message after that event, which is not taken over; UnknownStream.
+        no message after that event, and keeps its holder; UnknownStream.
         """
 
     @abstractmethod
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
         """Return the logged events after `after`, and how many before them are lost.
 
-        Raises: UnknownStream; TakenOver when another response has the stream since a later epoch than `epoch`, if
-            that is given; StreamOver when it has ended with event `after`.
+        Raises:
+            UnknownStream: the store does not have this stream.
+            HolderChanged: another response holds it since an epoch later than `epoch` (0 skips this check).
+            StreamOver: it has ended with event `after`.
         """
 
     @abstractmethod
-    async def mark(self, key: str, stream: str, delivered: int, heard: str = "", *, left: int = 0) -> None:
-        """Note that everything up to event `delivered`, and broadcast `heard`, was handed to a socket.
+    async def checkpoint(
+        self, key: str, stream: str, delivered: int, last_broadcast: str = "", *, released_epoch: int = 0
+    ) -> None:
+        """Record that a socket was sent everything up to event `delivered` and broadcast `last_broadcast`.
 
-        With `left`, the socket that had the stream since that epoch is gone.
-
-        A store that has lost the newest events goes on behind them, so that no number is used twice.
+        With `released_epoch`, the socket that held the stream since that epoch is closed. A store that has lost the
+        newest events continues after `delivered`, so that no number is used twice.
         """
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
-        """Have `node` write a stream whose `writer` died; return None if it lives, or another node was first.
+        """Make `node` the writer of a stream whose `writer` died, and fence the old writer.
 
-        The old writer is fenced from here on.
+        Return None if the old writer is alive, or another node was first.
         """
         return None
 
     async def writer(self, key: str, stream: str) -> str:
-        """Return the node that writes a stream, or an empty string when that is not known."""
+        """Return the node that writes a stream, or an empty string if it is unknown."""
         return ""
 
-    async def watch(self, node: str, key: str, stream: str) -> None:
-        """Have a stream's calls found after `node`'s death, even if they were begun a moment before."""
+    async def journal_at_once(self, node: str, key: str, stream: str) -> None:
+        """Record at once that `node` runs this stream, so that a sweep finds it even if the node dies right away."""
         return None

@@ -1,7 +1,7 @@
 """Session records in a Django cache, streams in the process.
 
-The compatible backend: any cache will do. It is for one process, or for several behind a sticky load
-balancer: another process knows a session and its state, but not its streams.
+It works with any cache, for one process, or for several behind a sticky load balancer: other processes can read a
+session and its state, but not its streams.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = ["CacheBackend"]
 
 _T = TypeVar("_T")
 
-# A cache cannot list its keys, so the sessions are indexed in this many entries, each a dict of key -> last
-# seen. Two processes that change one entry at once may lose a line of it: the listing is a best effort.
+# A cache cannot list its keys, so sessions are indexed in this many entries, each a dict of key -> last_seen. Two
+# processes that change one entry at the same time may lose an item of it: the listing is best effort.
 _SHARDS: Final = 16
 
-# What reading a value may raise that another program, or another version of this one, has written; the end of a
-# connection is an OSError, and clients have errors of their own.
+# Exceptions when a value was written by another program, or by another release. A closed connection raises OSError
+# instead, or an exception of the cache's client.
 _UNREADABLE: Final = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -52,25 +52,25 @@ _UNREADABLE: Final = (
     zlib.error,
 )
 
-# Cache clients block: this many operations of a process may be under way.
+# Cache clients block: a process runs this many operations at the same time.
 _THREADS: Final = 4
 
 
 class CacheBackend(LocalBackend):
-    """Keeps session records in the cache of one alias."""
+    """Stores session records in the cache of one alias."""
 
     supports_listing = True
 
     def __init__(self, policy: Policy, now: Callable[[], float], alias: str = "default") -> None:
         super().__init__(policy, now)
         self._alias = alias
-        # Django's cache handler is local to a context, which under ASGI means a new client per request. So
-        # each thread of a small pool keeps a client of its own for the life of the process.
+        # Django's cache handler is local to a context, which under ASGI means a new client for each request. So
+        # each thread of a small pool has its own client for the life of the process.
         threads = DaemonThreads("mcp-cache")
         self._executors = [SerialExecutor(threads) for _ in range(_THREADS)]
         self._next_executor = cycle(self._executors)
-        self._own = threading.local()
-        # Two writes of one process never meet; two of different processes may, and the later one wins.
+        self._thread_local = threading.local()
+        # Serializes the writes of this process; of concurrent writes of two processes the later one wins.
         self._locks = [threading.Lock() for _ in range(_SHARDS)]
 
     @property
@@ -79,7 +79,7 @@ class CacheBackend(LocalBackend):
 
     @property
     def keeps_answers(self) -> bool:
-        return not self.shares_sessions  # another process that knows the session knows nothing of its streams
+        return not self.shares_sessions  # other processes can read the session, but not its streams
 
     async def ping(self) -> None:
         await self._in_thread(lambda cache: cache.get("mcp:ping"))
@@ -122,12 +122,12 @@ class CacheBackend(LocalBackend):
     async def sessions(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        return self.page(await self._living(), offset, limit, query, order)
+        return self.page(await self._live_sessions(), offset, limit, query, order)
 
     async def overview(self) -> Overview:
-        return self.sum_up(await self._living())
+        return self.summarize(await self._live_sessions())
 
-    async def _living(self) -> list[Session]:
+    async def _live_sessions(self) -> list[Session]:
         def collect(cache: BaseCache) -> list[Session]:
             shards = _values(cache, [_shard_name(number) for number in range(_SHARDS)])
             keys = [key for shard in shards.values() for key in _index_of(shard)]
@@ -135,13 +135,13 @@ class CacheBackend(LocalBackend):
 
         return await self._in_thread(collect)
 
-    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
+    async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
         def change(cache: BaseCache) -> bool:
             with self._lock(key):
                 raw = self._raw(cache, [key]).get(key)
                 if self._live(key, raw) is None:
                     return True
-                changed = changed_uris(_subscriptions(cache, key, raw), uri, wanted, limit, max_bytes)
+                changed = changed_uris(_subscriptions(cache, key, raw), uri, subscribed, limit, max_bytes)
                 if changed is not None:
                     cache.set(_subscriptions_name(key), sorted(changed), self._policy.session_max_age)
                 return changed is not None
@@ -167,13 +167,13 @@ class CacheBackend(LocalBackend):
                 if not self._read(cache, [key]):
                     return False
                 state = _state(cache, key)
-                known = name in state
+                is_stored = name in state
                 if value is None:
                     state.pop(name, None)
                 else:
                     state[name] = value
                 cache.set(_state_name(key), state, self._policy.session_max_age)
-                return known
+                return is_stored
 
         return await self._in_thread(write)
 
@@ -184,14 +184,13 @@ class CacheBackend(LocalBackend):
 
     def _raw(self, cache: BaseCache, keys: list[str]) -> dict[str, Any]:
         """Return the records of those sessions among `keys` that were not closed."""
-        found = _values(cache, [name for key in keys for name in (f"mcp:{key}", f"mcp:{key}:closed")])
-        # Another process's write that was under way when a session ended may have brought its record back: the
-        # mark decides.
-        open_keys = [key for key in keys if f"mcp:{key}" in found and f"mcp:{key}:closed" not in found]
-        return {key: found[f"mcp:{key}"] for key in open_keys}
+        values = _values(cache, [name for key in keys for name in (f"mcp:{key}", f"mcp:{key}:closed")])
+        # A write of another process during the close may have stored the record again: the `closed` mark decides.
+        open_keys = [key for key in keys if f"mcp:{key}" in values and f"mcp:{key}:closed" not in values]
+        return {key: values[f"mcp:{key}"] for key in open_keys}
 
     def _live(self, key: str, raw: Any) -> Session | None:
-        """Read a record, unless there is none, or its session has expired."""
+        """Decode a record; return None if there is none, or its session has expired."""
         session = _decode(key, raw) if raw is not None else None
         return session if session is not None and self.remaining(session) > 0 else None
 
@@ -202,10 +201,10 @@ class CacheBackend(LocalBackend):
         return self._locks[_shard(key)]
 
     def _index(self, cache: BaseCache, key: str, last_seen: float | None) -> None:
-        """Add a session to its shard of the index, or take it out, and drop what has expired."""
+        """Add a session to its shard of the index or, with None, remove it; drop expired sessions."""
         name, oldest = _shard_name(_shard(key)), self._now() - self._policy.session_max_age
-        known = _index_of(_values(cache, [name]).get(name, {}))
-        shard = {known_key: seen for known_key, seen in known.items() if seen > oldest}
+        entries = _index_of(_values(cache, [name]).get(name, {}))
+        shard = {entry: used_at for entry, used_at in entries.items() if used_at > oldest}
         if last_seen is None:
             shard.pop(key, None)
         else:
@@ -221,12 +220,12 @@ class CacheBackend(LocalBackend):
             raise BackendError(f"cache {self._alias!r} did not answer: {type(error).__name__}") from error
 
     def _run(self, work: Callable[[BaseCache], _T]) -> _T:
-        if not hasattr(self._own, "cache"):
-            self._own.cache = caches.create_connection(self._alias)
+        if not hasattr(self._thread_local, "cache"):
+            self._thread_local.cache = caches.create_connection(self._alias)
         try:
-            return work(self._own.cache)
+            return work(self._thread_local.cache)
         finally:
-            end_connections()  # a database cache uses Django's
+            end_connections()  # a database cache opens Django's database connections
 
 
 def _shard(key: str) -> int:
@@ -238,9 +237,9 @@ def _shard_name(number: int) -> str:
 
 
 def _index_of(shard: Any) -> dict[str, float]:
-    """Read a part of the index."""
+    """Decode a shard of the index."""
     try:
-        return {str(key): float(seen) for key, seen in shard.items()}
+        return {str(key): float(used_at) for key, used_at in shard.items()}
     except _UNREADABLE as error:
         log_failure("a part of the index of sessions cannot be read", error)
         return {}
@@ -249,12 +248,12 @@ def _index_of(shard: Any) -> dict[str, float]:
 def _encode(session: Session) -> bytes:
     try:
         return orjson.dumps(session)
-    except TypeError:  # a client that describes itself with integers beyond 64 bits
+    except TypeError:  # integers beyond 64 bits in the client's info or capabilities
         return json.dumps(asdict(session)).encode()
 
 
 def _decode(key: str, raw: Any) -> Session | None:
-    """Read a record; members that another release has added are left out, and what is no record is no session."""
+    """Decode a record, without fields that another release has added; return None for an unreadable one."""
     try:
         return Session(**{**known_members(orjson.loads(raw)), "key": key})
     except _UNREADABLE as error:
@@ -267,7 +266,7 @@ def _state_name(key: str) -> str:
 
 
 def _state(cache: BaseCache, key: str) -> dict[str, bytes]:
-    """Return what a session's tools have stored. Raises: Unreadable."""
+    """Return the values that tools have stored in a session. Raises: Unreadable."""
     stored = cache.get(_state_name(key), {})
     if not isinstance(stored, dict):
         raise Unreadable(f"the state of session {short_id(key)} is {type(stored).__name__}")
@@ -279,7 +278,7 @@ def _subscriptions_name(key: str) -> str:
 
 
 def _subscriptions(cache: BaseCache, key: str, record: Any) -> frozenset[str]:
-    """Return what a session has subscribed to. Raises: Unreadable."""
+    """Return the URIs that a session has subscribed to. Raises: Unreadable."""
     stored = cache.get(_subscriptions_name(key))
     uris = _old_subscriptions(record) if stored is None else stored
     if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris):
@@ -288,13 +287,13 @@ def _subscriptions(cache: BaseCache, key: str, record: Any) -> frozenset[str]:
 
 
 def _old_subscriptions(record: Any) -> Any:
-    """Return what the previous release keeps in a record; this one moves it when it writes the record."""
+    """Return the subscriptions that the previous release stored in a record; `modify` moves them out of it."""
     is_old = isinstance(record, bytes) and b'"subscriptions":["' in record
     return orjson.loads(record).get("subscriptions", []) if is_old else []
 
 
 def _values(cache: BaseCache, names: list[str]) -> dict[str, Any]:
-    """Return what a cache has under some names; what cannot be read is logged, and left out."""
+    """Return the cache's values for some names; log and skip unreadable ones."""
     try:
         return cache.get_many(names)
     except _UNREADABLE:

@@ -1,4 +1,4 @@
-"""Finding, ordering and summing up sessions that are all at hand."""
+"""Filter, sort and summarize sessions that are all in memory."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from mcp_transport.backends.records import Overview, Page
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import SessionQuery, client_of
 
-__all__ = ["LATELY", "MOST_VALUES", "page_of", "sum_up"]
+__all__ = ["MAX_COMMON_VALUES", "NEW_SESSION_SECONDS", "page_of", "summarize"]
 
-LATELY: Final = 60.0
-"""For how many seconds a session counts as new."""
-MOST_VALUES: Final = 20
-"""So many values are listed, the commonest, of what sessions have in common."""
+NEW_SESSION_SECONDS: Final = 60.0
+"""For how long a session counts as new."""
+MAX_COMMON_VALUES: Final = 20
+"""How many of the commonest values a summary lists for each field."""
 
 
 def page_of(
     sessions: Iterable[Session], now: float, offset: int, limit: int, query: SessionQuery, order: str
 ) -> Page:
-    """Return a page of those that a query means, in one of `domain.session_query.ORDERS`."""
-    found = [session for session in sessions if not query or query.matches(session, now)]
-    found.sort(key=lambda session: _place(session, order.removeprefix("-")), reverse=order.startswith("-"))
-    return Page(tuple(found[offset : offset + limit]), len(found))
+    """Return a page of the sessions that match a query, in one of `domain.session_query.ORDERS`."""
+    matches = [session for session in sessions if not query or query.matches(session, now)]
+    matches.sort(key=lambda session: _sort_key(session, order.removeprefix("-")), reverse=order.startswith("-"))
+    return Page(tuple(matches[offset : offset + limit]), len(matches))
 
 
-def sum_up(sessions: Sequence[Session], now: float) -> Overview:
-    """Sum sessions up."""
+def summarize(sessions: Sequence[Session], now: float) -> Overview:
+    """Summarize sessions."""
     durations = [max(0.0, session.last_seen - session.created) for session in sessions]
     return Overview(
         total=len(sessions),
@@ -39,18 +39,18 @@ def sum_up(sessions: Sequence[Session], now: float) -> Overview:
             "protocol_version": _commonest(session.protocol_version for session in sessions),
             "node": _commonest(session.node for session in sessions),
         },
-        opened=sum(now - session.created < LATELY for session in sessions),
+        opened=sum(now - session.created < NEW_SESSION_SECONDS for session in sessions),
         mean_duration=fmean(durations) if durations else 0.0,
         median_duration=median(durations) if durations else 0.0,
         sampled=len(durations),
     )
 
 
-def _place(session: Session, name: str) -> tuple[Any, ...]:
-    """Return what a session is ordered by; of those that are alike, the one last seen counts as greatest."""
+def _sort_key(session: Session, name: str) -> tuple[Any, ...]:
+    """Return the key to sort a session by; of equal sessions, the last used one counts as greatest."""
     return getattr(session, name), session.last_seen, session.key
 
 
 def _commonest(values: Iterable[str]) -> tuple[tuple[str, int], ...]:
     counted = Counter(value for value in values if value)
-    return tuple(sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:MOST_VALUES])
+    return tuple(sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:MAX_COMMON_VALUES])

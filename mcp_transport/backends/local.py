@@ -1,4 +1,4 @@
-"""A backend whose streams, flights and inboxes live in this process; a subclass decides where the records live."""
+"""A backend with streams, requests in flight and inboxes in this process; a subclass stores the session records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mcp_transport.backends.base import (
-    CANCEL_KEEP,
-    NOTHING,
+    CANCEL_KEEP_SECONDS,
+    NO_ENDINGS,
     Appended,
     Attached,
     Backend,
@@ -20,14 +20,14 @@ from mcp_transport.backends.base import (
     Emitted,
     Entered,
     Event,
+    HolderChanged,
     Overview,
     Page,
     StreamOver,
     StreamRecord,
-    TakenOver,
     UnknownStream,
 )
-from mcp_transport.backends.listing import page_of, sum_up
+from mcp_transport.backends.listing import page_of, summarize
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.domain.history import Ending, HistoryEntry, Occasion, ended_entry
@@ -44,8 +44,7 @@ __all__ = ["Change", "LocalBackend"]
 Change = Callable[[Session], Session | None]
 
 _MAX_CANCELS: Final = 100
-
-# Broadcasts that are kept for sessions no node holds.
+# Broadcasts that are stored for sessions without a holder.
 _MAX_BROADCASTS: Final = 1000
 
 
@@ -56,11 +55,11 @@ class LocalBackend(Backend):
         self._policy, self._now = policy, now
         self._local: OrderedDict[str, tuple[float, LocalSession]] = OrderedDict()
         self._inboxes, self._bus = Inboxes(), Bus(_MAX_BROADCASTS)
-        # Sessions whose record is being written right now, and those of them that were closed meanwhile.
+        # Sessions whose record is being written, and those of them that were closed meanwhile.
         self._writing_now: Counter[str] = Counter()
         self._closed_meanwhile: set[str] = set()
 
-    # -- what a subclass stores ----------------------------------------------------------------------
+    # -- records, stored by a subclass ---------------------------------------------------------------
 
     @abstractmethod
     async def load(self, key: str) -> Session | None:
@@ -68,14 +67,14 @@ class LocalBackend(Backend):
 
     @abstractmethod
     async def modify(self, key: str, change: Change) -> Session | None:
-        """Replace a live record by what `change` makes of it, at once; return that, or None when there is none.
+        """Replace a live record atomically by the result of `change`; return it, or None if nothing was replaced.
 
-        `change` returns None to leave the record alone.
+        `change` returns None to leave the record as it is.
         """
 
     @abstractmethod
     async def remove(self, key: str) -> None:
-        """Delete a record and its tools' state."""
+        """Delete a record and the session's state."""
 
     # -- nodes ---------------------------------------------------------------------------------------
 
@@ -100,36 +99,36 @@ class LocalBackend(Backend):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def enter(
-        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+        self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest] = ()
     ) -> Entered | None:
-        if (session := await self._use(key, self._used_by(principal, node, len(flights)))) is None:
+        if (session := await self._use(key, self._used_by(principal, node, len(requests)))) is None:
             return None
-        # From here to the end nothing waits: of two requests with one id, one comes first.
+        # Nothing awaits from here on, so that of two requests with one id, one comes first.
         local, now = self._here(key), self._now()
-        local.drop_old(now, self._policy.stream_keep, CANCEL_KEEP)
-        if flights and (digest := local.ended_digest(flights[0].stream)) is not None:
+        local.drop_expired(now, self._policy.stream_keep, CANCEL_KEEP_SECONDS)
+        if requests and (digest := local.ended_digest(requests[0].stream)) is not None:
             return Entered(session, ended_digest=digest)
-        running = tuple(found for flight in flights if (found := local.running(flight)) is not None)
-        cancelled = frozenset(flight.request_id for flight in flights if flight.request_id in local.cancels)
-        for flight in flights if not running else ():
-            local.cancels.pop(flight.request_id, None)
-            local.flights[flight.request_id] = replace(flight, started=now)
+        running = tuple(match for request in requests if (match := local.duplicate_of(request)) is not None)
+        cancelled = frozenset(request.request_id for request in requests if request.request_id in local.cancels)
+        for request in requests if not running else ():
+            local.cancels.pop(request.request_id, None)
+            local.in_flight[request.request_id] = replace(request, started=now)
         return Entered(session, running, cancelled)
 
-    def page(self, living: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str) -> Page:
-        """Return a page of the living sessions."""
-        return page_of(map(self._with_counts, living), self._now(), offset, limit, query, order)
+    def page(self, live: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str) -> Page:
+        """Return a page of the live sessions."""
+        return page_of(map(self._with_counts, live), self._now(), offset, limit, query, order)
 
-    def sum_up(self, living: Sequence[Session]) -> Overview:
-        """Sum the living sessions up."""
-        return sum_up(living, self._now())
+    def summarize(self, live: Sequence[Session]) -> Overview:
+        """Summarize the live sessions."""
+        return summarize(live, self._now())
 
     def _with_counts(self, session: Session) -> Session:
-        """Fill in what of a session goes on here."""
+        """Fill in the number of calls and open streams in this process."""
         if session.key not in self._local:
             return session
         _, local = self._local[session.key]
-        return replace(session, calls=len(local.flights), streams=local.open_streams)
+        return replace(session, calls=len(local.in_flight), streams=local.open_streams)
 
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
         if key not in self._local or await self.load(key) is None:
@@ -138,14 +137,15 @@ class LocalBackend(Backend):
 
     async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
         local = self._local[key][1] if key in self._local else LocalSession()
-        known = [local.flights[item] for item in endings if item in local.flights]
-        ended = [flight for flight in known if stream in ("", flight.stream)]
-        # First, since it may fail, and is then tried again.
-        if errors := sum(endings[flight.request_id].is_error for flight in ended):
+        running = [local.in_flight[item] for item in endings if item in local.in_flight]
+        ended = [request for request in running if stream in ("", request.stream)]
+        # The record first: writing it may fail, and the caller then tries again.
+        if errors := sum(endings[request.request_id].is_error for request in ended):
             await self.modify(key, lambda session: replace(session, errors=session.errors + errors))
-        for flight in ended:
-            if local.flights.pop(flight.request_id, None) is not None:
-                local.note(ended_entry(flight, endings[flight.request_id], self._now()), self._policy.session_history)
+        now, limit = self._now(), self._policy.session_history
+        for request in ended:
+            if local.in_flight.pop(request.request_id, None) is not None:
+                local.add_history(ended_entry(request, endings[request.request_id], now), limit)
         return stream in local.logs and local.logs[stream].holder is not None
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
@@ -156,23 +156,23 @@ class LocalBackend(Backend):
     async def update(self, key: str, **changes: Any) -> None:
         await self.modify(key, lambda session: replace(session, **changes))
 
-    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
+    async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
         if await self.load(key) is None:
             return True
         local = self._here(key)
-        changed = changed_uris(local.subscriptions, uri, wanted, limit, max_bytes)
+        changed = changed_uris(local.subscriptions, uri, subscribed, limit, max_bytes)
         if changed is not None:
             local.subscriptions = changed
         return changed is not None
 
     async def subscriptions(self, key: str) -> frozenset[str]:
-        known = key in self._local and await self.load(key) is not None
-        return self._here(key).subscriptions if known else frozenset()
+        is_here = key in self._local and await self.load(key) is not None
+        return self._here(key).subscriptions if is_here else frozenset()
 
     async def touch(self, key: str, stream: str = "") -> bool:
         session = await self._use(key, lambda session: replace(session, last_seen=self._now()))
         if session is not None:
-            self._here(key).drop_old(self._now(), self._policy.stream_keep, CANCEL_KEEP)
+            self._here(key).drop_expired(self._now(), self._policy.stream_keep, CANCEL_KEEP_SECONDS)
         return session is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
@@ -180,7 +180,7 @@ class LocalBackend(Backend):
         if session is None or principal not in (None, session.principal):
             return None
         _, local = self._local.get(key, (0.0, LocalSession()))
-        # The record first: from here on every other entry finds nothing.
+        # The record first: from here on, no other operation finds the session.
         await self.remove(key)
         self.forget(key)
         if self._writing_now[key]:
@@ -190,8 +190,8 @@ class LocalBackend(Backend):
     async def get(self, key: str) -> Session | None:
         return await self.load(key)
 
-    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
-        return tuple(self._local[key][1].flights.values()) if key in self._local else ()
+    async def in_flight(self, key: str) -> tuple[InFlightRequest, ...]:
+        return tuple(self._local[key][1].in_flight.values()) if key in self._local else ()
 
     # -- calls and streams ---------------------------------------------------------------------------
 
@@ -200,11 +200,11 @@ class LocalBackend(Backend):
         if session is None or session.principal != principal:
             return None
         local = self._here(key)
-        flight = local.flights.get(request_id)
-        is_late = local.has_just_ended(request_id, self._now() - CANCEL_KEEP)
-        if flight is None and not is_late and len(local.cancels) < _MAX_CANCELS:
+        request = local.in_flight.get(request_id)
+        is_late = local.has_just_ended(request_id, self._now() - CANCEL_KEEP_SECONDS)
+        if request is None and not is_late and len(local.cancels) < _MAX_CANCELS:
             local.cancels[request_id] = self._now()
-        return flight
+        return request
 
     async def append(
         self,
@@ -215,30 +215,30 @@ class LocalBackend(Backend):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Mapping[RequestId, Ending] = NOTHING,
+        leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
     ) -> Appended | None:
-        # Nothing here outlives the writer, so nobody takes its streams over, and nothing it logged is lost.
-        if key not in self._local or await self._is_over(key):
+        # The logs die with their writers, so `writer` and `refills` have no use: nothing is claimed, no event lost.
+        if key not in self._local or await self._has_ended(key):
             return None
         log, local = self._log(key, stream), self._here(key)
         if holder and log.epoch == 0:
-            log.take(holder)
+            log.hand_to(holder)
         local.append(stream, events, self._now())
         if leaving:
-            local.note_digest(stream, leaving)
+            local.store_digest(stream, leaving)
             await self.leave(key, leaving, stream=stream)
         return Appended(log.holder)
 
     async def emit(self, key: str, payload: bytes, broadcast: Broadcast | None = None) -> Emitted | None:
         if await self.load(key) is None:
             return None
-        is_wanted = broadcast is None or not broadcast.uri or broadcast.uri in await self.subscriptions(key)
+        is_subscribed = broadcast is None or not broadcast.uri or broadcast.uri in await self.subscriptions(key)
         log = self._log(key, GET_STREAM)
         if broadcast is not None:
-            if broadcast.number <= log.heard:
+            if broadcast.number <= log.last_broadcast:
                 return None
-            log.heard = broadcast.number
-        if not is_wanted:
+            log.last_broadcast = broadcast.number
+        if not is_subscribed:
             return None
         log.append([Event(log.last + 1, payload)], self._now())
         return Emitted(log.last, log.holder)
@@ -248,9 +248,9 @@ class LocalBackend(Backend):
         if session is None:
             return None
         local = self._here(key)
-        local.drop_old(self._now(), self._policy.stream_keep, CANCEL_KEEP)
-        # A running call's log may not be there yet, or be behind what its client has seen.
-        running = {flight.stream for flight in local.flights.values()}
+        local.drop_expired(self._now(), self._policy.stream_keep, CANCEL_KEEP_SECONDS)
+        # The log of a running call may not exist yet, or lag behind what the client has received.
+        running = {request.stream for request in local.in_flight.values()}
         if stream not in {GET_STREAM, *local.logs, *running}:
             raise UnknownStream(stream)
         log = self._log(key, stream)
@@ -258,49 +258,50 @@ class LocalBackend(Backend):
         if cursor > log.last and stream not in running:
             raise UnknownStream(stream)
         events, lost = log.after(cursor)
-        if log.done_at is not None and not lost and not any(event.payload for event in events):
+        if log.ended_at is not None and not lost and not any(event.payload for event in events):
             raise StreamOver(stream)
-        holder, previous = log.take(node)
+        holder, previous = log.hand_to(node)
         attached = HistoryEntry(when=self._now(), what=Occasion.ATTACHED, node=node, stream=stream)
-        local.note(attached, self._policy.session_history)
-        ended = log.done_at is not None
-        return Attached(session, holder, previous, events, cursor, ended, lost, heard=log.heard)
+        local.add_history(attached, self._policy.session_history)
+        ended = log.ended_at is not None
+        return Attached(session, holder, previous, events, cursor, ended, lost, last_broadcast=log.last_broadcast)
 
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:
         _, local = self._local.get(key, (0.0, LocalSession()))
         if stream in local.logs:
             log = local.logs[stream]
             if 0 < epoch < log.epoch:
-                raise TakenOver(log.epoch)
-            if log.done_at is not None and after >= log.last:
+                raise HolderChanged(log.epoch)
+            if log.ended_at is not None and after >= log.last:
                 raise StreamOver(stream)
             return log.after(after)
-        if stream != GET_STREAM and stream not in {flight.stream for flight in local.flights.values()}:
+        if stream != GET_STREAM and stream not in {request.stream for request in local.in_flight.values()}:
             raise UnknownStream(stream)
         return (), 0
 
-    async def mark(self, key: str, stream: str, delivered: int, heard: str = "", *, left: int = 0) -> None:
+    async def checkpoint(
+        self, key: str, stream: str, delivered: int, last_broadcast: str = "", *, released_epoch: int = 0
+    ) -> None:
         log = self._local[key][1].logs.get(stream) if key in self._local else None
         if log is not None:
             log.delivered, log.last = max(log.delivered, delivered), max(log.last, delivered)
-            log.heard = max(log.heard, heard)
-            if log.holder is not None and log.holder.epoch == left:
+            log.last_broadcast = max(log.last_broadcast, last_broadcast)
+            if log.holder is not None and log.holder.epoch == released_epoch:
                 log.holder = None
 
     def remaining(self, session: Session) -> float:
-        """Return how many seconds a session has to live if nobody uses it."""
+        """Return in how many seconds a session expires if it is not used."""
         return min(session.last_seen + self._policy.session_ttl, session.ends) - self._now()
 
     def is_busy(self, key: str) -> bool:
         """Tell whether requests of a session are in flight here."""
-        return key in self._local and bool(self._local[key][1].flights)
+        return key in self._local and bool(self._local[key][1].in_flight)
 
     def forget(self, key: str) -> None:
-        """Drop what this process has of a session that is over."""
         self._local.pop(key, None)
 
-    async def _is_over(self, key: str) -> bool:
-        """Tell whether a record is gone; while it cannot be read, the stream here goes on."""
+    async def _has_ended(self, key: str) -> bool:
+        """Tell whether a record no longer exists; an unreadable one does not end the stream."""
         try:
             return await self.load(key) is None
         except BackendError:
@@ -309,7 +310,7 @@ class LocalBackend(Backend):
     # -- inside --------------------------------------------------------------------------------------
 
     async def _use(self, key: str, change: Change) -> Session | None:
-        """Modify a record, and find it gone if the session was closed before the caller could go on."""
+        """Modify a record; return None if the session was closed before the write returned."""
         self._writing_now[key] += 1
         try:
             session = await self.modify(key, change)
@@ -321,7 +322,7 @@ class LocalBackend(Backend):
                 self._closed_meanwhile.discard(key)
 
     def _used_by(self, principal: str, node: str, requests: int = 0) -> Change:
-        """Note that `principal` uses its session, on `node`; another principal's is left alone."""
+        """Return a change that records the use of a session on `node`, if it belongs to `principal`."""
 
         def change(session: Session) -> Session | None:
             if session.principal != principal:
@@ -332,18 +333,17 @@ class LocalBackend(Backend):
 
     def _log(self, key: str, stream: str) -> StreamLog:
         local = self._here(key)
-        logs = local.logs
-        if stream not in logs:
-            logs[stream] = StreamLog(self._policy.stream_max_events, self._policy.stream_max_bytes)
-            logs[stream].heard = local.begun
-        return logs[stream]
+        if stream not in local.logs:
+            local.logs[stream] = StreamLog(self._policy.stream_max_events, self._policy.stream_max_bytes)
+            local.logs[stream].last_broadcast = local.first_broadcast
+        return local.logs[stream]
 
     def _here(self, key: str) -> LocalSession:
-        """Return the session's part in this process, and drop the parts of sessions long expired."""
+        """Return the session's data in this process, and drop the data of sessions that have expired."""
         now = self._now()
         _, local = self._local.pop(key, (now, None))
         self._local[key] = (now, local or LocalSession(self._bus.last))
-        # Threads of a WSGI server may change the order in between; the next call purges then.
+        # Threads of a WSGI server may change the order meanwhile; then the next call purges.
         with suppress(RuntimeError, StopIteration, KeyError):
             while (oldest := next(iter(self._local))) and self._local[oldest][0] + self._policy.session_ttl < now:
                 del self._local[oldest]

@@ -1,4 +1,4 @@
-"""The reference backend: everything in one process's memory."""
+"""The reference backend: all data in one process's memory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class MemoryBackend(LocalBackend):
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         super().__init__(policy, now)
-        # Ordered by last use, so that expired sessions, and the idlest of a caller, stand in front.
+        # Ordered by last use, so that expired sessions, and a caller's least recently used ones, come first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._owned: dict[str, OrderedDict[str, None]] = {}
-        self._born: OrderedDict[str, None] = OrderedDict()  # and by birth: who reaches the absolute end next
+        self._by_creation: OrderedDict[str, None] = OrderedDict()  # the next to reach its absolute end comes first
         self._state: dict[str, dict[str, bytes]] = {}
 
     @property
@@ -38,12 +38,12 @@ class MemoryBackend(LocalBackend):
     async def open(self, session: Session) -> tuple[str, ...]:
         await self._drop_expired()
         owned = self._owned.get(session.caller, ())
-        too_many = max(0, len(owned) + 1 - self._policy.max_sessions_per_principal)
-        idle = tuple(islice((key for key in owned if not self.is_busy(key)), too_many))
-        if len(idle) < too_many:
+        excess = max(0, len(owned) + 1 - self._policy.max_sessions_per_principal)
+        idle = tuple(islice((key for key in owned if not self.is_busy(key)), excess))
+        if len(idle) < excess:
             raise NoRoom
         self._save(session)
-        self._born[session.key] = None
+        self._by_creation[session.key] = None
         return idle
 
     async def load(self, key: str) -> Session | None:
@@ -61,18 +61,18 @@ class MemoryBackend(LocalBackend):
         return changed
 
     def _save(self, session: Session) -> None:
-        known = self._sessions.get(session.key)
+        previous = self._sessions.get(session.key)
         self._sessions[session.key] = session
         owned = self._owned.setdefault(session.caller, OrderedDict())
         owned[session.key] = None
-        if known is not None and known.last_seen != session.last_seen:
+        if previous is not None and previous.last_seen != session.last_seen:
             self._sessions.move_to_end(session.key)
             owned.move_to_end(session.key)
 
     async def remove(self, key: str) -> None:
         session = self._sessions.pop(key, None)
         self._state.pop(key, None)
-        self._born.pop(key, None)
+        self._by_creation.pop(key, None)
         self.forget(key)
         if session is not None:
             owned = self._owned[session.caller]
@@ -83,12 +83,12 @@ class MemoryBackend(LocalBackend):
     async def sessions(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        return self.page(await self._living(), offset, limit, query, order)
+        return self.page(await self._live_sessions(), offset, limit, query, order)
 
     async def overview(self) -> Overview:
-        return self.sum_up(await self._living())
+        return self.summarize(await self._live_sessions())
 
-    async def _living(self) -> list[Session]:
+    async def _live_sessions(self) -> list[Session]:
         await self._drop_expired()
         return list(reversed(self._sessions.values()))
 
@@ -97,14 +97,14 @@ class MemoryBackend(LocalBackend):
 
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         state = self._state.setdefault(key, {}) if await self.load(key) is not None else {}
-        known = name in state
+        is_stored = name in state
         if value is None:
             state.pop(name, None)
         else:
             state[name] = value
-        return known
+        return is_stored
 
     async def _drop_expired(self) -> None:
-        for order in (self._born, self._sessions):
+        for order in (self._by_creation, self._sessions):
             while order and self.remaining(self._sessions[oldest := next(iter(order))]) <= 0:
                 await self.remove(oldest)

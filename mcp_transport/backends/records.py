@@ -1,4 +1,4 @@
-"""What operators see of a backend: its nodes, and its sessions page by page."""
+"""Records of nodes, streams and sessions that backends return to operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["NodeRecord", "Overview", "Page", "StreamRecord"]
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A living node: where it runs, how many POSTs it is serving, and whether it sends clients elsewhere."""
+    """A live node: where it runs, how many POSTs it is serving, and whether it is draining."""
 
     name: str
     host: str
@@ -20,50 +20,50 @@ class NodeRecord:
     calls: int = 0
     draining: bool = False
     age: float = 0.0
-    """Seconds since it renewed its lease."""
+    """Seconds since its last heartbeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamRecord:
-    """A stream of a session: who writes it, who has its socket, and how far it is."""
+    """A stream of a session: its writer, its holder, and its newest event."""
 
     name: str
     writer: str = ""
-    """The node that runs its calls; empty for a GET stream, and where that is not known."""
+    """The node that runs its calls; empty for a GET stream, and if it is unknown."""
     holder: str = ""
-    """The node with the client's socket, as far as any has it."""
+    """The node that has the client's socket; empty if none has."""
     epoch: int = 0
     last: int = 0
     """The number of its newest event."""
     bytes: int = 0
     ended: bool = False
-    """Is it over, and kept only for clients that come back?"""
+    """Has it ended, and is it stored only for clients that reconnect?"""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of the sessions, last seen first, and how many there are."""
+    """One page of an ordered list of sessions, and the length of the list."""
 
     sessions: tuple[Session, ...]
     total: int
     is_exact: bool = True
-    """False where that would have taken too long to find out: there are about this many."""
+    """False if `total` is an estimate, since counting would take too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All sessions, summed up; durations are seconds from a session's beginning to its last use."""
+    """A summary of all sessions; durations are seconds from a session's creation to its last use."""
 
     total: int = 0
     values: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     """For `client`, `user`, `protocol_version` and `node`: the commonest values, and how many sessions have each."""
     opened: int = 0
-    """Sessions that began within the last minute, and live."""
+    """Live sessions that were created within the last minute."""
     mean_duration: float = 0.0
     median_duration: float = 0.0
     sampled: int = 0
-    """Of so many sessions the durations were looked at."""
+    """How many sessions the durations were computed from."""
     memory: int = 0
-    """Bytes that the store holds, where that is known, with whatever else it stores."""
+    """Bytes that the store uses, including other data in it; 0 if unknown."""
     memory_limit: int = 0
-    """Bytes that it may hold; 0 for no limit, or where that is not known."""
+    """Bytes that it may use; 0 for no limit, or if unknown."""

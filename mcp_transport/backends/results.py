@@ -1,4 +1,4 @@
-"""What a backend answers to whoever runs calls and holds streams."""
+"""Results and errors of the backends' operations on sessions and streams."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = [
     "Entered",
     "Event",
     "Holder",
+    "HolderChanged",
     "NoRoom",
     "StreamOver",
-    "TakenOver",
     "UnknownStream",
 ]
 
 
 class NoRoom(Exception):
-    """Raised for a new session whose principal has as many as it may, each of them with a request in flight."""
+    """Raised for a new session whose principal has reached its limit, with a request in flight in each session."""
 
 
-class TakenOver(LookupError):
-    """Raised for a stream that another response holds, since `epoch`."""
+class HolderChanged(LookupError):
+    """Raised for a stream that another response holds since `epoch`."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__(f"taken over in epoch {epoch}")
@@ -40,12 +40,12 @@ class StreamOver(LookupError):
 
 
 class UnknownStream(LookupError):
-    """Raised for a stream that the store does not know, or has lost."""
+    """Raised for a stream that the store does not have, or has lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of a stream's log: its number and the JSON message; an end without a message is `b""`."""
+    """One entry of a stream's log: its number and the JSON message, or `b""` for an end without a message."""
 
     seq: int
     payload: bytes
@@ -54,7 +54,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The node that has the client's socket of a stream, since which take-over."""
+    """The node that has the client's socket of a stream, and the epoch since when."""
 
     node: str
     epoch: int
@@ -62,7 +62,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """A message that was put on a GET stream: its number, and who holds the socket, if anybody does."""
+    """A message that was added to a GET stream: its number, and the stream's holder, if any."""
 
     seq: int
     holder: Holder | None
@@ -70,42 +70,42 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A session that admitted a POST; `running` are flights whose id, or idempotency key, is taken already."""
+    """A session that admitted a POST; `running` are requests in flight with the same id or idempotency key."""
 
     session: Session
     running: tuple[InFlightRequest, ...] = ()
     cancelled: frozenset[RequestId] = frozenset()
-    """Ids whose cancellation came before their request."""
+    """Ids whose cancellation arrived before their request."""
     ended_digest: bytes | None = None
-    """Where the stream of an idempotency key has ended and is kept: the digest of its request, b"" if not known."""
+    """The request's digest if the stream of its idempotency key has ended and is stored; b"" if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a writer's events."""
+    """The result of appending a writer's events."""
 
     holder: Holder | None = None
-    """Who has the stream's socket."""
+    """The node that has the stream's socket."""
     fenced: bool = False
-    """Nothing was stored: another node writes this stream by now."""
+    """Nothing was stored: another node has become the writer of this stream."""
     missing: int = 0
     """Nothing was stored: the log lacks events from this number on, and the writer may still have them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A stream whose writer died, taken over: its unfinished requests, and the number to go on from."""
+    """A stream claimed from a dead writer: its unfinished requests, and the next event number."""
 
     session: Session
-    flights: tuple[InFlightRequest, ...]
+    requests: tuple[InFlightRequest, ...]
     next: int
     losses: int = 1
-    """How many nodes were lost while they wrote it."""
+    """How many of its writers have died."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A stream taken over: what the client has not seen, and from where to go on."""
+    """A stream with a new holder: the events that the client lacks, and where to continue."""
 
     session: Session
     holder: Holder
@@ -114,18 +114,18 @@ class Attached:
     cursor: int
     """The client has everything up to this number."""
     ended: bool = False
-    """Is the stream over, with or without something left to send?"""
+    """Has the stream ended, with or without events left to send?"""
     lost: int = 0
-    """How many events the log no longer holds."""
+    """How many events the log no longer has."""
     writer: str = ""
-    """The node that runs the stream's calls, while it is not over."""
-    heard: str = ""
-    """The last broadcast that was put on a GET stream."""
+    """The node that runs the stream's calls, until it has ended."""
+    last_broadcast: str = ""
+    """The number of the last broadcast that was added to a GET stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """A session that ended, and the nodes to tell."""
+    """A session that was closed, and the nodes to notify."""
 
     session: Session
     nodes: frozenset[str]

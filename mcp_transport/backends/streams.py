@@ -1,4 +1,4 @@
-"""Logs, inboxes and flights that live in this process; the memory and the cache backend share them."""
+"""Stream logs, inboxes and requests in flight in this process's memory, for the memory and the cache backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Bus", "Inboxes", "LocalSession", "StreamLog"]
 
 
 class StreamLog:
-    """One stream's events, bounded by count and by bytes; the oldest go first."""
+    """One stream's events, limited by number and by bytes; the oldest are dropped first."""
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self._max_events, self._max_bytes = max_events, max_bytes
@@ -28,30 +28,30 @@ class StreamLog:
         self.delivered = 0
         self.holder: Holder | None = None
         self.epoch = 0
-        self.heard = ""
-        self.done_at: float | None = None
+        self.last_broadcast = ""
+        self.ended_at: float | None = None
         self.digest = b""
-        """Of the request, where the stream belongs to an idempotency key and has ended."""
+        """The request's digest, once the stream of an idempotency key has ended."""
 
     def append(self, events: Sequence[Event], now: float) -> None:
-        """Add numbered events; a repeat is skipped, and before a gap everything counts as lost."""
+        """Add numbered events; repeats are skipped, and everything before a gap counts as lost."""
         for event in events:
             if event.seq <= self.last:
                 continue
             if event.seq > self.last + 1:
-                # What lies between never came: all before it counts as lost, so that a reader is told.
+                # The events in between never arrived: count everything before the gap as lost, so that readers know.
                 self._events.clear()
                 self._bytes = 0
             self._events.append(event)
             self._bytes += len(event.payload)
             self.last = event.seq
             if event.terminal:
-                self.done_at = now
+                self.ended_at = now
         while len(self._events) > self._max_events or (self._bytes > self._max_bytes and len(self._events) > 1):
             self._bytes -= len(self._events.popleft().payload)
 
     def after(self, seq: int) -> tuple[tuple[Event, ...], int]:
-        """Return the events after `seq`, and how many of those are no longer held."""
+        """Return the events after `seq`, and how many of those were dropped."""
         first = self._events[0].seq if self._events else self.last + 1
         lost = max(0, first - seq - 1)
         if not self._events or self._events[-1].seq <= seq:
@@ -59,30 +59,30 @@ class StreamLog:
         return tuple(event for event in self._events if event.seq > seq), lost
 
     def record(self, name: str) -> StreamRecord:
-        """Return what an operator sees of it."""
+        """Return the record that operators see."""
         return StreamRecord(
             name=name,
             holder=self.holder.node if self.holder is not None else "",
             epoch=self.epoch,
             last=self.last,
             bytes=self._bytes,
-            ended=self.done_at is not None,
+            ended=self.ended_at is not None,
         )
 
-    def take(self, node: str) -> tuple[Holder, Holder | None]:
-        """Make `node` the holder; return it and the previous one."""
+    def hand_to(self, node: str) -> tuple[Holder, Holder | None]:
+        """Make `node` the holder; return the new and the previous holder."""
         previous, self.epoch = self.holder, self.epoch + 1
         self.holder = Holder(node, self.epoch)
         return self.holder, previous
 
 
 class LocalSession:
-    """What of a session lives in this process: flights, early cancels, logs, subscriptions, and what happened."""
+    """A session's data in this process: requests in flight, early cancellations, logs, subscriptions, history."""
 
-    def __init__(self, begun: str = "") -> None:
-        self.begun = begun
-        """The last broadcast before the session was first seen here."""
-        self.flights: dict[RequestId, InFlightRequest] = {}
+    def __init__(self, first_broadcast: str = "") -> None:
+        self.first_broadcast = first_broadcast
+        """The last broadcast before the session was first used here."""
+        self.in_flight: dict[RequestId, InFlightRequest] = {}
         self.cancels: dict[RequestId, float] = {}
         self.logs: dict[str, StreamLog] = {}
         self.subscriptions: frozenset[str] = frozenset()
@@ -91,11 +91,11 @@ class LocalSession:
 
     @property
     def open_streams(self) -> int:
-        """Return how many streams have a socket and are not over."""
-        return sum(log.holder is not None and log.done_at is None for log in self.logs.values())
+        """Return how many streams have a holder and have not ended."""
+        return sum(log.holder is not None and log.ended_at is None for log in self.logs.values())
 
-    def note(self, entry: HistoryEntry, limit: int) -> None:
-        """Add to what happened, of which the last ones are kept."""
+    def add_history(self, entry: HistoryEntry, limit: int) -> None:
+        """Add an entry to the history, and drop the oldest beyond `limit`."""
         if entry.what is Occasion.ATTACHED and self.history and entry.repeats(self.history[-1]):
             self.history.pop()
         self.history.append(entry)
@@ -103,43 +103,44 @@ class LocalSession:
             self.history.popleft()
 
     def has_just_ended(self, request_id: RequestId, after: float) -> bool:
-        """Tell whether a request ended after a time: a cancellation of it came too late."""
+        """Tell whether a request ended at or after a time, so that its cancellation came too late."""
         ended = (entry for entry in reversed(self.history) if entry.what is Occasion.ENDED)
         recent = takewhile(lambda entry: entry.when >= after, ended)
         return any(entry.request_id == request_id for entry in recent)
 
-    def running(self, flight: InFlightRequest) -> InFlightRequest | None:
-        """Return the flight that has the same idempotency key or, without such a one, the same id."""
-        keyed = (item for item in self.flights.values() if is_keyed(flight.stream) and item.stream == flight.stream)
-        return next(keyed, self.flights.get(flight.request_id))
+    def duplicate_of(self, request: InFlightRequest) -> InFlightRequest | None:
+        """Return the request in flight that has the same idempotency key or, failing that, the same id."""
+        same_key = (item for item in self.in_flight.values() if item.stream == request.stream)
+        default = self.in_flight.get(request.request_id)
+        return next(same_key, default) if is_keyed(request.stream) else default
 
     def ended_digest(self, stream: str) -> bytes | None:
         """Return the digest of the request of an idempotency key whose stream has ended."""
         log = self.logs.get(stream) if is_keyed(stream) else None
-        return log.digest if log is not None and log.done_at is not None else None
+        return log.digest if log is not None and log.ended_at is not None else None
 
-    def note_digest(self, stream: str, ending: Iterable[RequestId]) -> None:
-        """Have the log of an idempotency key know its request, which is about to leave the books."""
-        for flight in [self.flights[item] for item in ending if item in self.flights]:
-            if is_keyed(stream) and flight.stream == stream:
-                self.logs[stream].digest = flight.digest
+    def store_digest(self, stream: str, ending: Iterable[RequestId]) -> None:
+        """Copy the digest of an idempotency key's request into its log, before the request is removed."""
+        for request in [self.in_flight[item] for item in ending if item in self.in_flight]:
+            if is_keyed(stream) and request.stream == stream:
+                self.logs[stream].digest = request.digest
 
     def append(self, name: str, events: Sequence[Event], now: float) -> None:
-        """Add events to one of the logs, which may be its end."""
+        """Add events to one of the logs, and record when it ended."""
         log = self.logs[name]
-        has_ended = log.done_at is not None
+        has_ended = log.ended_at is not None
         log.append(events, now)
-        if log.done_at is not None and not has_ended:
+        if log.ended_at is not None and not has_ended:
             self._ended.append((now, name))
 
     def nodes(self) -> frozenset[str]:
         """Return every node that runs a call or holds a stream of the session."""
         holders = (log.holder for log in self.logs.values())
-        running = {flight.node for flight in self.flights.values()}
+        running = {request.node for request in self.in_flight.values()}
         return frozenset(running | {holder.node for holder in holders if holder})
 
-    def drop_old(self, now: float, keep: float, cancel_keep: float) -> None:
-        """Forget logs of streams that ended `keep` seconds ago, and early cancels nobody came for."""
+    def drop_expired(self, now: float, keep: float, cancel_keep: float) -> None:
+        """Drop logs of streams that ended `keep` seconds ago, and early cancellations without a request."""
         while self._ended and self._ended[0][0] + keep < now:
             self.logs.pop(self._ended.popleft()[1], None)
         for request_id in [item for item, at in self.cancels.items() if at + cancel_keep < now]:
@@ -147,10 +148,10 @@ class LocalSession:
 
 
 class Bus:
-    """The last broadcasts, numbered so that later ones compare greater as text."""
+    """The last broadcasts, with numbers that sort as text."""
 
     def __init__(self, limit: int) -> None:
-        self._kept: deque[tuple[float, Broadcast]] = deque(maxlen=limit)
+        self._broadcasts: deque[tuple[float, Broadcast]] = deque(maxlen=limit)
         self._count = 0
 
     @property
@@ -159,21 +160,21 @@ class Bus:
         return f"{self._count:012d}"
 
     def add(self, message: Broadcast, now: float, keep: float) -> Broadcast:
-        """Number a broadcast, and forget those older than `keep` seconds."""
+        """Number a broadcast, and drop those older than `keep` seconds."""
         self._count += 1
         numbered = replace(message, number=self.last)
-        self._kept.append((now, numbered))
-        while self._kept[0][0] + keep < now:
-            self._kept.popleft()
+        self._broadcasts.append((now, numbered))
+        while self._broadcasts[0][0] + keep < now:
+            self._broadcasts.popleft()
         return numbered
 
     def after(self, number: str) -> tuple[Broadcast, ...]:
-        """Return what followed a number."""
-        return tuple(message for _, message in self._kept if message.number > number)
+        """Return the broadcasts with a greater number."""
+        return tuple(message for _, message in self._broadcasts if message.number > number)
 
 
 class Inboxes:
-    """The nodes of this process and how to reach them."""
+    """The nodes of this process, with the functions that deliver messages to them."""
 
     def __init__(self) -> None:
         self._deliver: dict[str, Deliver] = {}
@@ -183,17 +184,17 @@ class Inboxes:
         self._deliver[node] = deliver
 
     def remove(self, node: str) -> None:
-        """Forget a node."""
+        """Remove a node."""
         self._deliver.pop(node, None)
 
     def send(self, node: str, message: NodeMessage) -> bool:
-        """Hand a message to a node; return whether it is here."""
+        """Deliver a message to a node; return False if it is not in this process."""
         if node not in self._deliver:
             return False
         self._deliver[node](message)
         return True
 
     def send_all(self, message: NodeMessage) -> None:
-        """Hand a message to every node."""
+        """Deliver a message to every node."""
         for deliver in list(self._deliver.values()):
             deliver(message)

@@ -1,16 +1,18 @@
-"""What a session has subscribed to, where a backend keeps it as a set of URIs."""
+"""Change a session's resource subscriptions, for backends that store them as a set of URIs."""
 
 from __future__ import annotations
 
 __all__ = ["changed_uris"]
 
 
-def changed_uris(uris: frozenset[str], uri: str, wanted: bool, limit: int, max_bytes: int) -> frozenset[str] | None:
-    """Add a URI to those of a session, or take it out; return None where it does not fit, by number or by bytes."""
-    if not wanted:
+def changed_uris(
+    uris: frozenset[str], uri: str, subscribed: bool, limit: int, max_bytes: int
+) -> frozenset[str] | None:
+    """Add a URI to a session's subscriptions, or remove it; return None if it exceeds a limit (number or bytes)."""
+    if not subscribed:
         return uris - {uri}
     if uri in uris:
         return uris
-    more = uris | {uri}
-    fits = len(more) <= limit and sum(len(item.encode()) for item in more) <= max_bytes
-    return more if fits else None
+    changed = uris | {uri}
+    fits = len(changed) <= limit and sum(len(item.encode()) for item in changed) <= max_bytes
+    return changed if fits else None

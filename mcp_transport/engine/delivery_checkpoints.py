@@ -93,4 +93,6 @@ class DeliveryCheckpoints:
     async def _mark(self, stream: OpenStream, left: int = 0) -> None:
         delivered = stream.cursor if stream.stream == GET_STREAM else 0  # other clients say how far they are
         with suppress(BackendError):
-            await self._node.backend.mark(stream.key, stream.stream, delivered, stream.told, left=left)
+            await self._node.backend.checkpoint(
+                stream.key, stream.stream, delivered, stream.told, released_epoch=left
+            )

@@ -138,7 +138,7 @@ class Node:
                 stream.end(retry_ms=self.policy.retry_ms + random.randrange(_JITTER_MS))  # noqa: S311 (no secret)
         if is_news:
             self.observer.happened(Happening.DRAINED, node=self.id, calls=len(self.running))
-        self.lifecycle.spawn(quietly(self.backend.retire(self.id)))
+        self.lifecycle.spawn(quietly(self.backend.announce_drain(self.id)))
 
     async def stop(self, patience: float = 0.0, *, serving: bool = False, is_news: bool = True) -> None:
         """Take no more requests, or go on `serving` until none runs; after `patience` seconds end calls; leave.
@@ -270,9 +270,9 @@ class Node:
             self.rescue(key, stream, writer)
         self.tell(writer, Joined(key, stream))
 
-    def is_in_doubt(self) -> bool:
+    def lease_may_be_lost(self) -> bool:
         """Tell whether this node may have been taken for dead without its knowing."""
-        return self.is_checking or self.backend.is_in_doubt(self.id)
+        return self.is_checking or self.backend.lease_may_be_lost(self.id)
 
     def tell(self, node: str, message: NodeMessage) -> None:
         """Send a message behind; its loss costs no more than a while."""

@@ -59,7 +59,7 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
     before, stream.epoch = stream.epoch, 0
     appended = await node.backend.append(key, name, (), holder=node.id)
     if name == GET_STREAM:
-        await node.backend.mark(key, name, stream.cursor, stream.told)
+        await node.backend.checkpoint(key, name, stream.cursor, stream.told)
     if stream.writer:
         node.ask_after(key, name, stream.writer)
     if appended is None or appended.holder is None:
@@ -80,4 +80,4 @@ async def _obey(node: Node, stream: OpenStream, holder: Holder) -> None:
     if place in node.streams:
         stream.wake()
     else:  # its socket has left meanwhile, and could not say so
-        await node.backend.mark(*place, 0, left=holder.epoch)
+        await node.backend.checkpoint(*place, 0, released_epoch=holder.epoch)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
-from mcp_transport.backends.base import Backend, Event, TakenOver, UnknownStream
+from mcp_transport.backends.base import Backend, Event, HolderChanged, UnknownStream
 from mcp_transport.domain.session import Session
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
@@ -228,7 +228,7 @@ class OpenStream:
         """Return what comes next. Raises: LookupError when nothing can."""
         try:
             return await self._next_events()
-        except TakenOver as error:
+        except HolderChanged as error:
             self.give_way(error.epoch)
             raise
         except UnknownStream:

@@ -98,7 +98,7 @@ class Writer:
         ):
             self._recent_bytes -= len(self._recent.popleft().payload)
         open_stream = self._node.streams.get((self.key, self.stream))
-        if self._node.is_in_doubt():
+        if self._node.lease_may_be_lost():
             self._held_back = True  # the log decides whether this node still writes the stream
         elif open_stream is not None:
             open_stream.offer(event)
@@ -228,7 +228,7 @@ class Writer:
     async def check(self) -> None:
         """Stop as `confirm` does; store again what a store that was emptied does not know. Raises: BackendError."""
         await self.confirm()
-        flights = await self._node.backend.flights(self.key)
+        flights = await self._node.backend.in_flight(self.key)
         if self.is_stopped or self._ended or self.stream in {flight.stream for flight in flights}:
             return
         if await self._restore() and self.is_logged:

@@ -96,7 +96,7 @@ async def traffic() -> TrafficSummary:
     Raises: BackendError.
     """
     async with _backend() as backend:
-        return add_up(await backend.numbers())
+        return add_up(await backend.metrics())
 
 
 async def find_session(name: str) -> Session:
@@ -125,7 +125,7 @@ async def look_into(key: str) -> SessionDetail | None:
             return None
         return SessionDetail(
             session=session,
-            flights=await attempt(_UNREADABLE, backend.flights(key), ()),
+            flights=await attempt(_UNREADABLE, backend.in_flight(key), ()),
             streams=await attempt(_UNREADABLE, backend.streams(key), ()),
             state=tuple(sorted(await attempt(_UNREADABLE, backend.read_state(key), {}))),
             subscriptions=tuple(sorted(await attempt(_UNREADABLE, backend.subscriptions(key), frozenset()))),
@@ -185,7 +185,7 @@ async def cancel_call(key: str, request_id: RequestId) -> bool:
     """Cancel a call of a session and tell its client so; return False when it does not run. Raises: BackendError."""
     async with _backend() as backend:
         session = await backend.get(key)
-        running = session is not None and request_id in {flight.request_id for flight in await backend.flights(key)}
+        running = session is not None and request_id in {flight.request_id for flight in await backend.in_flight(key)}
         flight = await backend.cancel(key, session.principal, request_id) if session is not None and running else None
         return flight is not None and await backend.send(
             flight.node, CancelCall(key, request_id, by_staff=True, stream=flight.stream)

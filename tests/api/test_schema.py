@@ -35,7 +35,7 @@ class Busy(MemoryBackend):
     async def streams(self, key: str) -> tuple[StreamRecord, ...]:
         return (StreamRecord(name="s", writer="here", holder="here", epoch=1, last=2, bytes=3),)
 
-    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
+    async def in_flight(self, key: str) -> tuple[InFlightRequest, ...]:
         return tuple(InFlightRequest(request_id=id, digest=b"", node="here", stream="s") for id in (7, "7"))
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:

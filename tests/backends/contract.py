@@ -52,7 +52,7 @@ async def assert_refuses_everything(backend: Backend, key: str, principal: str =
     await backend.update(key, initialized=True)
     await backend.leave(key, ended(77, ending=Ending.ERROR))
     assert await backend.get(key) is None
-    assert await backend.flights(key) == ()
+    assert await backend.in_flight(key) == ()
     assert await backend.close(key, principal) is None
     assert await backend.close(key, None) is None
 
@@ -127,7 +127,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         assert await backend.enter(KEY, caller, "n1", [flight(1)]) is None
         assert await backend.attach(KEY, caller, "g", None, "n1") is None
         assert await backend.close(KEY, caller) is None
-        assert await backend.flights(KEY) == ()
+        assert await backend.in_flight(KEY) == ()
         assert await backend.get(KEY) == stored
         assert await backend.emit(KEY, b"{}") == Emitted(1, None)  # nobody took the GET stream
         clock.advance(2)
@@ -220,7 +220,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         await backend.close(KEY, ANN)
         assert await backend.cancel(KEY, ANN, 1) is None
         await backend.append(KEY, STREAM, events(2, end=True))
-        await backend.mark(KEY, STREAM, 2)
+        await backend.checkpoint(KEY, STREAM, 2)
         await backend.leave(KEY, ended(1, ending=Ending.ERROR))
         with pytest.raises(LookupError):
             await backend.read(KEY, STREAM, 0)
@@ -305,12 +305,12 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
     async def test_operators_see_what_nodes_tell_of_themselves(self, backend: Backend) -> None:
         backend.measure = lambda: ProcessMetrics(opened=7)
         await backend.start("n1", lambda message: None)
-        await backend.retire("n1")
+        await backend.announce_drain("n1")
         assert [(node.name, node.draining) for node in await backend.nodes()] == [
             ("n1", True)
         ] * backend.shares_streams
-        assert [numbers.opened for numbers in await backend.numbers()] == [7]
-        assert (backend.failure("n1"), backend.failure("never-came"), backend.is_in_doubt("n1")) == (
+        assert [numbers.opened for numbers in await backend.metrics()] == [7]
+        assert (backend.failure("n1"), backend.failure("never-came"), backend.lease_may_be_lost("n1")) == (
             None,
             None,
             False,
@@ -321,7 +321,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
     ) -> None:
         await backend.open(session(clock))
         await backend.enter(KEY, ANN, "n1", [flight(1)])
-        await backend.watch("n1", KEY, STREAM)
+        await backend.journal_at_once("n1", KEY, STREAM)
         await backend.append(KEY, STREAM, events(1), writer="n1")
         assert await backend.writer(KEY, STREAM) == ("n1" if backend.shares_streams else "")
         assert await backend.writer(KEY, "never") == ""

@@ -36,7 +36,7 @@ class IdempotencyContract:
     async def test_a_request_with_a_new_key_is_registered(self, opened: Backend) -> None:
         entered = await self.enter(opened, keyed())
         assert (entered.running, entered.ended_digest) == ((), None)
-        assert [item.stream for item in await opened.flights(KEY)] == [KEYED]
+        assert [item.stream for item in await opened.in_flight(KEY)] == [KEYED]
 
     @pytest.mark.parametrize("request_id", [1, "1", 2])
     async def test_a_key_leads_to_the_request_that_runs(self, opened: Backend, request_id: int | str) -> None:
@@ -45,7 +45,7 @@ class IdempotencyContract:
         entered = await self.enter(opened, keyed(request_id, node="n2", digest=b"other"))
         assert [(item.request_id, item.node, item.digest) for item in entered.running] == [(1, "n1", DIGEST)]
         assert entered.ended_digest is None
-        assert {item.request_id for item in await opened.flights(KEY)} == {1, "other"}, "it is not registered"
+        assert {item.request_id for item in await opened.in_flight(KEY)} == {1, "other"}, "it is not registered"
 
     async def test_another_key_or_none_leads_to_a_request_by_its_id_alone(self, opened: Backend) -> None:
         await self.enter(opened, keyed(1))
@@ -60,7 +60,7 @@ class IdempotencyContract:
         await opened.append(KEY, KEYED, events(1, end=True), writer="n1", leaving=ended(1, ending=ending))
         entered = await self.enter(opened, keyed(node="n2", digest=b"other"))
         assert (entered.running, entered.ended_digest) == ((), DIGEST)
-        assert await opened.flights(KEY) == (), "it is not registered"
+        assert await opened.in_flight(KEY) == (), "it is not registered"
         assert await opened.read(KEY, KEYED, 0) == ((Event(1, b"1", terminal=True),), 0)
 
     async def test_an_end_that_is_appended_twice_keeps_its_digest(self, opened: Backend) -> None:

@@ -104,7 +104,7 @@ class OperatorContract:
         assert await self.counts(backend) == (2, 3)
         await backend.append(KEY, "bb", events(2, end=True), leaving=ended(2))
         assert await self.counts(backend) == (1, 2)
-        await backend.mark(KEY, "g", 0, left=taken.holder.epoch)
+        await backend.checkpoint(KEY, "g", 0, released_epoch=taken.holder.epoch)
         assert await self.counts(backend) == (1, 1)
 
     async def test_a_socket_that_left_late_takes_nothing_from_its_successor(
@@ -114,10 +114,10 @@ class OperatorContract:
         first = await backend.attach(KEY, ANN, "g", None, "n1")
         second = await backend.attach(KEY, ANN, "g", None, "n2")
         assert first is not None and second is not None
-        await backend.mark(KEY, "g", 0, left=first.holder.epoch)
+        await backend.checkpoint(KEY, "g", 0, released_epoch=first.holder.epoch)
         emitted = await backend.emit(KEY, b"{}")
         assert emitted is not None and emitted.holder == second.holder
-        await backend.mark(KEY, "g", 0, left=second.holder.epoch)
+        await backend.checkpoint(KEY, "g", 0, released_epoch=second.holder.epoch)
         emitted = await backend.emit(KEY, b"{}")
         assert emitted is not None and emitted.holder is None
         third = await backend.attach(KEY, ANN, "g", 0, "n3")

@@ -17,13 +17,13 @@ class RequestContract:
         await backend.open(session(clock))
         clock.advance(5)
         await backend.enter(KEY, ANN, "n1", [flight(1), flight("1", stream="bb")])
-        running = await backend.flights(KEY)
+        running = await backend.in_flight(KEY)
         assert set(running) == {
             replace(flight(1), started=clock()),
             replace(flight("1", stream="bb"), started=clock()),
         }
         await backend.leave(KEY, ended("1"))
-        assert [item.request_id for item in await backend.flights(KEY)] == [1]
+        assert [item.request_id for item in await backend.in_flight(KEY)] == [1]
 
     async def test_an_id_in_flight_is_reported_and_nothing_is_registered(
         self, backend: Backend, clock: HandClock
@@ -33,7 +33,7 @@ class RequestContract:
         again = await backend.enter(KEY, ANN, "n2", [flight(2), flight(1, node="n2", stream="bb", digest=b"second")])
         assert again is not None
         assert again.running == (replace(flight(1, node="n1", stream="aa", digest=b"first"), started=clock()),)
-        assert [item.request_id for item in await backend.flights(KEY)] == [1]
+        assert [item.request_id for item in await backend.in_flight(KEY)] == [1]
         await backend.leave(KEY, ended(1))
         after = await backend.enter(KEY, ANN, "n2", [flight(1), flight(2)])
         assert after is not None
@@ -46,14 +46,14 @@ class RequestContract:
         )
         admitted = [entered for entered in found if entered is not None and not entered.running]
         assert len(admitted) == 1
-        (running,) = await backend.flights(KEY)
+        (running,) = await backend.in_flight(KEY)
         assert {item.running for item in found if item is not None} == {(), (running,)}
 
     async def test_a_request_that_ends_twice_at_once_ends_once(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         await backend.enter(KEY, ANN, "n1", [flight(1)])
         await asyncio.gather(*(backend.leave(KEY, ended(1, ending=Ending.ERROR)) for _ in range(2)))
-        assert await backend.flights(KEY) == ()
+        assert await backend.in_flight(KEY) == ()
         assert [entry.request_id for entry in await backend.history(KEY)] == [1]
 
     async def test_an_id_is_one_sessions_own_and_a_number_is_no_string(

@@ -14,8 +14,8 @@ from mcp_transport.backends.base import (
     Emitted,
     Event,
     Holder,
+    HolderChanged,
     StreamOver,
-    TakenOver,
 )
 from mcp_transport.domain.node_messages import Broadcast
 from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
@@ -84,7 +84,7 @@ class StreamContract:
         assert await opened.read(KEY, STREAM, 0, epoch=1) == (tuple(events(1)), 0)
         attached = await opened.attach(KEY, ANN, STREAM, 0, "n2")
         assert attached is not None and attached.holder.epoch == 2
-        with pytest.raises(TakenOver) as caught:
+        with pytest.raises(HolderChanged) as caught:
             await opened.read(KEY, STREAM, 0, epoch=1)
         assert caught.value.epoch == 2
         assert await opened.read(KEY, STREAM, 0, epoch=2) == (tuple(events(1)), 0)
@@ -214,43 +214,43 @@ class StreamContract:
         await attach(opened, "g", None)
         for _ in range(3):
             await opened.emit(KEY, b"{}")
-        await opened.mark(KEY, "g", 2)
+        await opened.checkpoint(KEY, "g", 2)
         second = await attach(opened, "g", None)
         assert (second.cursor, numbers(second.events)) == (2, [3])
 
     async def test_a_mark_changes_no_holder(self, opened: Backend) -> None:
         first = await attach(opened, "g", None)
-        await opened.mark(KEY, "g", 0)
+        await opened.checkpoint(KEY, "g", 0)
         assert await opened.emit(KEY, b"{}") == Emitted(1, first.holder)
         assert (await attach(opened, "g", None, node="n2")).previous == first.holder
 
     async def test_a_mark_that_comes_late_does_not_go_back(self, opened: Backend) -> None:
         for _ in range(3):
             await opened.emit(KEY, b"{}")
-        await opened.mark(KEY, "g", 2)
-        await opened.mark(KEY, "g", 1)
+        await opened.checkpoint(KEY, "g", 2)
+        await opened.checkpoint(KEY, "g", 1)
         assert numbers((await attach(opened, "g", None)).events) == [3]
 
     async def test_a_mark_is_one_streams_own(self, opened: Backend) -> None:
         await opened.append(KEY, STREAM, events(1, 2))
         await opened.emit(KEY, b"{}")
-        await opened.mark(KEY, STREAM, 1)
+        await opened.checkpoint(KEY, STREAM, 1)
         assert numbers((await attach(opened, "g", None)).events) == [1]
         assert numbers((await attach(opened, STREAM, None)).events) == [2]
 
     async def test_a_mark_tells_a_store_what_it_has_lost(self, opened: Backend) -> None:
         await opened.emit(KEY, b"{}")
-        await opened.mark(KEY, "g", 3, "900000000000000-00000")
+        await opened.checkpoint(KEY, "g", 3, "900000000000000-00000")
         await opened.emit(
             KEY, b"heard", Broadcast("notifications/tools/list_changed", number="800000000000000-00000")
         )
         await opened.emit(KEY, b"{}")
         attached = await attach(opened, "g", 3)
-        assert (numbers(attached.events), attached.lost, attached.heard) == ([4], 0, "900000000000000-00000")
+        assert (numbers(attached.events), attached.lost, attached.last_broadcast) == ([4], 0, "900000000000000-00000")
 
     async def test_a_mark_on_what_is_not_there_is_no_error(self, opened: Backend) -> None:
-        await opened.mark(KEY, "never", 1)
-        await opened.mark(OTHER_KEY, "g", 1)
+        await opened.checkpoint(KEY, "never", 1)
+        await opened.checkpoint(OTHER_KEY, "g", 1)
         with pytest.raises(LookupError):
             await opened.attach(KEY, ANN, "never", None, "n1")
 

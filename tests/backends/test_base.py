@@ -8,7 +8,7 @@ from mcp_transport.backends.base import Backend
 
 REQUIRED = """
 start stop ping send broadcast broadcasts last_broadcast open enter leave update subscribe subscriptions
-touch close get flights read_state write_state cancel append emit attach read mark
+touch close get in_flight read_state write_state cancel append emit attach read checkpoint
 """
 
 

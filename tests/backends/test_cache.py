@@ -205,9 +205,9 @@ async def test_what_needs_no_record_goes_on_without_the_cache(
     failing()
     assert await broken.append(KEY, STREAM, events(1), holder="n1")
     assert await broken.read(KEY, STREAM, 0) == (tuple(events(1)), 0)
-    await broken.mark(KEY, STREAM, 1)
+    await broken.checkpoint(KEY, STREAM, 1)
     await broken.leave(KEY, ended(1, 9))
-    assert await broken.flights(KEY) == ()
+    assert await broken.in_flight(KEY) == ()
 
 
 async def test_an_alias_that_cannot_be_made_is_the_stores_fault(build: Build) -> None:

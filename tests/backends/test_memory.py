@@ -80,7 +80,7 @@ async def test_nothing_is_left_by_what_comes_after_the_close(backend: MemoryBack
     await backend.close(KEY, ANN)
     await backend.leave(KEY, ended(1, ending=Ending.ERROR))
     await backend.append(KEY, STREAM, events(2))
-    await backend.mark(KEY, STREAM, 2)
+    await backend.checkpoint(KEY, STREAM, 2)
     await backend.emit(KEY, b"{}")
     await backend.touch(KEY)
     await backend.enter(KEY, ANN, "n1", [flight(3)])

@@ -42,10 +42,10 @@ def test_a_log_is_the_tail_of_what_was_written_and_counts_the_rest(
 def test_a_log_remembers_when_it_ended() -> None:
     log = StreamLog(5, 100)
     log.append(events(1), now=3.0)
-    assert log.done_at is None
+    assert log.ended_at is None
     log.append(events(2, end=True), now=4.0)
     log.append(events(2, end=True), now=9.0)  # a repeat
-    assert log.done_at == 4.0
+    assert log.ended_at == 4.0
 
 
 def test_an_empty_log_has_nothing_and_lost_nothing() -> None:
@@ -54,17 +54,17 @@ def test_an_empty_log_has_nothing_and_lost_nothing() -> None:
 
 def test_taking_a_stream_raises_its_epoch() -> None:
     log = StreamLog(5, 100)
-    assert log.take("n1") == (Holder("n1", 1), None)
-    assert log.take("n2") == (Holder("n2", 2), Holder("n1", 1))
+    assert log.hand_to("n1") == (Holder("n1", 1), None)
+    assert log.hand_to("n2") == (Holder("n2", 2), Holder("n1", 1))
     assert log.holder == Holder("n2", 2)
 
 
 def test_a_session_is_told_on_every_node_that_runs_or_holds_something_of_it() -> None:
     local = LocalSession()
     assert local.nodes() == frozenset()
-    local.flights[1] = flight(1, node="n1")
+    local.in_flight[1] = flight(1, node="n1")
     local.logs["aa"], local.logs["bb"] = StreamLog(5, 100), StreamLog(5, 100)
-    local.logs["aa"].take("n2")
+    local.logs["aa"].hand_to("n2")
     assert local.nodes() == {"n1", "n2"}
 
 
@@ -74,7 +74,7 @@ def test_only_what_is_over_for_long_enough_is_dropped() -> None:
         local.logs[name] = StreamLog(5, 100)
         local.append(name, events(1, end=ended is not None), now=ended or 0.0)
     local.cancels = {1: 10.0, 2: 15.0}
-    local.drop_old(now=18.0, keep=5.0, cancel_keep=7.0)
+    local.drop_expired(now=18.0, keep=5.0, cancel_keep=7.0)
     assert set(local.logs) == {"new", "open"}
     assert set(local.cancels) == {2}
 

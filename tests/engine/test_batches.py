@@ -137,7 +137,7 @@ async def test_a_batch_that_could_not_be_admitted_whole_is_not_joined_by_its_ret
     build_endpoint: BuildEndpoint, store: FlakyBackend, clock: FakeClock
 ) -> None:
     client = await opened(build_endpoint(store), version="2025-03-26")
-    store.away = {"cancel", "flights", "leave"}
+    store.away = {"cancel", "in_flight", "leave"}
     cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}}
     batch = [cancelled, request("ping", id=1)]
     assert (await client.post(batch)).status == 503

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.backends.base import CANCEL_KEEP
+from mcp_transport.backends.base import CANCEL_KEEP_SECONDS
 from mcp_transport.domain.node_messages import CancelCall
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
@@ -95,7 +95,7 @@ async def test_a_client_that_takes_events_alone_gets_the_error_as_one(client: Se
 
 async def test_a_cancellation_waits_for_its_request_for_two_seconds(client: SessionClient, clock: FakeClock) -> None:
     await cancel(client, 18)
-    await clock.advance(CANCEL_KEEP + 0.1)
+    await clock.advance(CANCEL_KEEP_SECONDS + 0.1)
     assert (await client.request("ping", id=18)).json["result"] == {}
 
 

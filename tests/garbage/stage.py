@@ -61,8 +61,8 @@ class Stage:
         await self.ann.call("announce", id="a")
         backend, key = self.one.backend, session_key(self.ann.session_id)
         await backend.write_state(key, "colour", b"1")
-        (flight,) = await backend.flights(key)
-        await backend.watch(self.node, key, flight.stream)
+        (flight,) = await backend.in_flight(key)
+        await backend.journal_at_once(self.node, key, flight.stream)
         await self.bob.open()
         await self.beat()
         assert (await backend.get(key)) is not None

@@ -161,7 +161,7 @@ async def test_numbers_that_cannot_be_told_cost_no_lease(
         await pair.member._beat()
         assert [node.name for node in await pair.there.nodes()] == ["here", "there"]
         assert "node here cannot tell what it has counted" in caplog.text
-        assert len(await pair.there.numbers()) == 1
+        assert len(await pair.there.metrics()) == 1
 
 
 # -- messages --------------------------------------------------------------------------------------------

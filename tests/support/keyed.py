@@ -49,7 +49,7 @@ class Keyed:
         return await self.client.call(tool, arguments, id=id, headers=headers, **options)
 
     async def flights(self) -> int:
-        return len(await self.client.endpoint.backend.flights(session_key(self.client.session_id)))
+        return len(await self.client.endpoint.backend.in_flight(session_key(self.client.session_id)))
 
     async def is_kept(self) -> bool:
         """Tell whether the store has the end of a stream, and nothing is in flight."""

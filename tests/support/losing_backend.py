@@ -16,10 +16,10 @@ class Losing(MemoryBackend):
     entered: tuple[InFlightRequest, ...] = ()
 
     async def enter(
-        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+        self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest] = ()
     ) -> Entered | None:
-        self.entered = tuple(flights) or self.entered
-        return await super().enter(key, principal, node, flights)
+        self.entered = tuple(requests) or self.entered
+        return await super().enter(key, principal, node, requests)
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
         session = await self.get(key)

@@ -53,7 +53,7 @@ async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
     await settle()
     node, backend = await endpoint.node(), endpoint.backend
     sessions = (await backend.sessions()).sessions if isinstance(backend, MemoryBackend) else ()
-    flights = [flight for session in sessions for flight in await backend.flights(session.key)]
+    flights = [flight for session in sessions for flight in await backend.in_flight(session.key)]
     found = {
         "sessions": [session.key for session in sessions],
         "flights": flights,

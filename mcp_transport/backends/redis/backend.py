@@ -87,9 +87,9 @@ class RedisBackend(RedisSessions, RedisStreams):
         member = self._members.get(node)
         return member.failure() if member is not None else None
 
-    async def retire(self, node: str) -> None:
+    async def announce_drain(self, node: str) -> None:
         if (member := self._members.get(node)) is not None:
-            await member.retire()
+            await member.announce_drain()
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
         leases = await self._leases()
@@ -100,7 +100,7 @@ class RedisBackend(RedisSessions, RedisStreams):
                 found.append(_node(name, lease, max(0.0, self._policy.lease - rest / 1000)))
         return tuple(found)
 
-    async def numbers(self) -> tuple[ProcessMetrics, ...]:
+    async def metrics(self) -> tuple[ProcessMetrics, ...]:
         by_process = {}
         for lease in (await self._leases()).values():
             with contained("what a node has counted cannot be read"):
@@ -119,9 +119,9 @@ class RedisBackend(RedisSessions, RedisStreams):
                     leases[name] = orjson.loads(lease)
         return leases
 
-    def is_in_doubt(self, node: str) -> bool:
+    def lease_may_be_lost(self, node: str) -> bool:
         member = self._members.get(node)
-        return member is not None and member.is_in_doubt()
+        return member is not None and member.lease_may_be_lost()
 
     async def send(self, node: str, message: NodeMessage) -> bool:
         if (member := self._members.get(node)) is not None:

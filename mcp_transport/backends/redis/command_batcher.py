@@ -65,11 +65,11 @@ class CommandBatcher:
     def _enqueue(self, command: _Command, answer: asyncio.Future[Any], behind: bool = False) -> None:
         self._waiting.append((command, answer))
         if behind and self._due is None:
-            self._due = self._loop.call_later(_BEHIND, self._flush)
+            self._due = self._loop.call_later(_BEHIND, self._send_waiting)
         elif not behind and not self._is_due_soon:
             if self._due is not None:
                 self._due.cancel()
-            self._due, self._is_due_soon = self._loop.call_soon(self._flush), True
+            self._due, self._is_due_soon = self._loop.call_soon(self._send_waiting), True
 
     def post(self, *command: Any) -> None:
         """Send one command behind, whatever becomes of it."""
@@ -77,12 +77,12 @@ class CommandBatcher:
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._keep(answer)
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Return when no command can be overtaken any more by one that is sent now."""
         if self._shares_connection:
             return  # on which they stay in order
         if self._waiting:
-            self._flush()
+            self._send_waiting()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -90,7 +90,7 @@ class CommandBatcher:
         """Wait for what is under way, then close the connections."""
         while self._waiting or self._tasks or self._is_answering():
             if self._waiting:
-                self._flush()
+                self._send_waiting()
             if self._tasks:
                 await asyncio.wait(self._tasks)
             if self._wire is not None:
@@ -106,7 +106,7 @@ class CommandBatcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _flush(self) -> None:
+    def _send_waiting(self) -> None:
         if self._due is not None:
             self._due.cancel()
         batch, self._waiting, self._due, self._is_due_soon = self._waiting, [], None, False

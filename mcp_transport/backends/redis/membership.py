@@ -107,7 +107,7 @@ class Membership:
         """Return why the node is not heard, or does not hear; None while it does."""
         return self._listening.failure or self._looking.failure
 
-    async def retire(self) -> None:
+    async def announce_drain(self) -> None:
         """Say with the lease that the node is about to be stopped. Raises: BackendError."""
         self._draining = True
         await self._beat()
@@ -122,7 +122,7 @@ class Membership:
             self._patient_until = self._loop.time() + self._lease
         await asyncio.sleep(max(0.0, self._patient_until - self._loop.time()))
 
-    def is_in_doubt(self) -> bool:
+    def lease_may_be_lost(self) -> bool:
         """Tell whether this process stood still for so long that its lease may be over."""
         if self._loop.time() - self._beaten_at > self._lease * 0.9:
             self._doubt = True
@@ -183,7 +183,7 @@ class Membership:
 
     async def _beat(self, *, first: bool = False) -> None:
         """Renew the lease, and tell what is new. Raises: BackendError."""
-        self.is_in_doubt()  # before the time of this beat hides how long ago the last one was
+        self.lease_may_be_lost()  # before the time of this beat hides how long ago the last one was
         began = self._beaten_at = self._loop.time()
         keys, node = self._keys, self.node
         mine = [keys.lease(node), keys.inbox(node), keys.waiting(node), keys.own(node)]

@@ -10,7 +10,7 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError
 
 from mcp_transport.backends.base import Overview, Page
-from mcp_transport.backends.listing import LATELY, sum_up
+from mcp_transport.backends.listing import NEW_SESSION_SECONDS, summarize
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.index_sets import Facet, FixedFacet, SetFacet, SortedSetFacet
@@ -73,14 +73,14 @@ class RedisSessionSearch(RedisSessionIndex):
         await self._write_use()
         pipeline, keys, scripts = self._pipeline(), self._keys, self._scripts
         page = pipeline.run(scripts["page"], [keys.sessions], [self._ttl, 0, 0, 1])
-        lately = pipeline.run(scripts["created"], [keys.ordered("created")], [milliseconds(LATELY)])
+        lately = pipeline.run(scripts["created"], [keys.ordered("created")], [milliseconds(NEW_SESSION_SECONDS)])
         (_, total), opened, sample = await asyncio.gather(
             attempt(_BROKEN_INDEX, page, ([], 0)),
             attempt(_BROKEN_INDEX, lately, 0),
             attempt(_BROKEN_INDEX, pipeline.execute("ZRANDMEMBER", keys.sessions, _SAMPLE), []),
         )
         known, _ = await self._records(sample)
-        found = sum_up(known, 0.0)
+        found = summarize(known, 0.0)
         memory, limit = await self._memory()
         share = total / found.total if found.total and total > _SAMPLE else 1.0
         return replace(

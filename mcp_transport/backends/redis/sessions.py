@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import CANCEL_KEEP, Closing, Entered, NoRoom
+from mcp_transport.backends.base import CANCEL_KEEP_SECONDS, Closing, Entered, NoRoom
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.session_search import RedisSessionSearch
@@ -97,11 +97,11 @@ class RedisSessions(RedisSessionSearch):
         return True
 
     async def enter(
-        self, key: str, principal: str, node: str, flights: Sequence[InFlightRequest] = ()
+        self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest] = ()
     ) -> Entered | None:
-        words = [word for item in flights for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
-        keyed = flights[0].stream if flights and is_keyed(flights[0].stream) else ""
-        arguments = [principal, node, milliseconds(CANCEL_KEEP), self._keep, keyed, *words]
+        words = [word for item in requests for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
+        keyed = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
+        arguments = [principal, node, milliseconds(CANCEL_KEEP_SECONDS), self._keep, keyed, *words]
         found = await self._run("enter", key, BESIDE, arguments)
         if found is None:
             return None
@@ -110,12 +110,12 @@ class RedisSessions(RedisSessionSearch):
         if kept:
             return Entered(self._seen(session, node), ended_digest=codec.decode_digest(*kept))
         known = tuple(codec.decode_flight(*item) for item in codec.pairs(running))
-        if flights and not running and (member := self._members.get(node)) is not None:
-            member.streams.update((key, item.stream) for item in flights)
+        if requests and not running and (member := self._members.get(node)) is not None:
+            member.streams.update((key, item.stream) for item in requests)
         return Entered(self._seen(session, node), known, frozenset(codec.decode_id(item) for item in cancelled))
 
-    async def settled(self) -> None:
-        await self._pipeline().settled()
+    async def flush(self) -> None:
+        await self._pipeline().flush()
 
     async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
         self._over(key, stream)
@@ -135,8 +135,8 @@ class RedisSessions(RedisSessionSearch):
             self._initialized.add(key)
         await self._run("update", key, (), codec.encode_changes(changes))
 
-    async def subscribe(self, key: str, uri: str, wanted: bool, limit: int, max_bytes: int) -> bool:
-        arguments = [uri, int(wanted), limit, max_bytes]
+    async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
+        arguments = [uri, int(subscribed), limit, max_bytes]
         return bool(await self._run("subscribe", key, ("subscriptions",), arguments))
 
     async def subscriptions(self, key: str) -> frozenset[str]:
@@ -165,7 +165,7 @@ class RedisSessions(RedisSessionSearch):
     async def get(self, key: str) -> Session | None:
         return (await self._look(key))[0]
 
-    async def flights(self, key: str) -> tuple[InFlightRequest, ...]:
+    async def in_flight(self, key: str) -> tuple[InFlightRequest, ...]:
         return (await self._look(key))[1]
 
     # -- the state that tools keep -------------------------------------------------------------------

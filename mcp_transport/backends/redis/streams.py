@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mcp_transport.backends.base import (
-    CANCEL_KEEP,
-    NOTHING,
+    CANCEL_KEEP_SECONDS,
+    NO_ENDINGS,
     Appended,
     Attached,
     Claimed,
     Emitted,
     Event,
     Holder,
+    HolderChanged,
     StreamOver,
     StreamRecord,
-    TakenOver,
     UnknownStream,
 )
 from mcp_transport.backends.redis import codec
@@ -48,7 +48,7 @@ class RedisStreams(RedisStore):
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
         name = codec.encode_id(request_id)
         try:
-            arguments = [principal, name, _MAX_CANCELS, milliseconds(CANCEL_KEEP)]
+            arguments = [principal, name, _MAX_CANCELS, milliseconds(CANCEL_KEEP_SECONDS)]
             found = await self._run("cancel", key, ("flights", "cancels", "history"), arguments)
             return codec.decode_flight(name, found) if found is not None else None
         except Unreadable as error:
@@ -68,7 +68,7 @@ class RedisStreams(RedisStore):
         writer: str = "",
         holder: str = "",
         refills: bool = False,
-        leaving: Mapping[RequestId, Ending] = NOTHING,
+        leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
     ) -> Appended | None:
         policy = self._policy
         words = [word for event in events for word in (event.seq, codec.encode_event(event))]
@@ -123,13 +123,16 @@ class RedisStreams(RedisStore):
             case []:
                 raise StreamOver(stream)
             case [later]:
-                raise TakenOver(later)
+                raise HolderChanged(later)
         lost, events = found
         return codec.decode_events(events), lost
 
-    async def mark(self, key: str, stream: str, delivered: int, heard: str = "", *, left: int = 0) -> None:
+    async def checkpoint(
+        self, key: str, stream: str, delivered: int, last_broadcast: str = "", *, released_epoch: int = 0
+    ) -> None:
         keys = self._keys.of_session(key, "streams")
-        await self._pipeline().run(self._scripts["mark"], keys, [stream, delivered, heard, left], behind=True)
+        arguments = [stream, delivered, last_broadcast, released_epoch]
+        await self._pipeline().run(self._scripts["mark"], keys, arguments, behind=True)
 
     async def claim(self, key: str, stream: str, writer: str, node: str) -> Claimed | None:
         pipeline, member = self._pipeline(), self._members.get(node)
@@ -147,8 +150,8 @@ class RedisStreams(RedisStore):
         if member is not None:
             member.streams.add((key, stream))
         record, flights, following, losses = found
-        taken = tuple(codec.decode_flight(*item) for item in codec.pairs(flights))
-        return Claimed(codec.decode_session(key, record), taken, following, losses)
+        requests = tuple(codec.decode_flight(*item) for item in codec.pairs(flights))
+        return Claimed(codec.decode_session(key, record), requests, following, losses)
 
     async def _is_dead(self, node: str, judge: Membership | None) -> bool:
         """Tell whether a node's lease is over, and not because the store was away or emptied for everybody."""
@@ -170,7 +173,7 @@ class RedisStreams(RedisStore):
         found = await self._pipeline().execute("HGET", streams, stream)
         return codec.decode_writer(found) if found else ""
 
-    async def watch(self, node: str, key: str, stream: str) -> None:
+    async def journal_at_once(self, node: str, key: str, stream: str) -> None:
         if (member := self._members.get(node)) is not None:
             await member.note(key, stream)
 

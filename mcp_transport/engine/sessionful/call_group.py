@@ -112,7 +112,7 @@ class CallGroup:
 
     async def _leave(self) -> None:
         """Take the requests off the books, behind the answer."""
-        if self._node.is_in_doubt():
+        if self._node.lease_may_be_lost():
             await self._writer.confirm()
             if self._writer.is_stopped:
                 raise _given_up()
@@ -135,12 +135,12 @@ class CallGroup:
             keepalive=policy.keepalive,
             queue=policy.stream_queue,
             opening=opening,
-            events=() if self._node.is_in_doubt() else writer.unwritten,
+            events=() if self._node.lease_may_be_lost() else writer.unwritten,
             lost=writer.unwritten[0].seq - 1 if writer.unwritten else 0,
         )
         stream.session = self._visit.session
         stream.told_loss = partial(self._node.observer.happened, Happening.LOST, writer.key, stream=writer.stream)
-        stream.resumed = self._node.is_in_doubt()  # then the log has the last word
+        stream.resumed = self._node.lease_may_be_lost()  # then the log has the last word
         if taken_over:
             stream.end()
             return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=stream.end))

@@ -41,7 +41,7 @@ async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestI
         return
     if (held := node.streams.get((key, stream))) is not None:
         held.writer = ""
-    flights = [replace(flight, node=node.id) for flight in claimed.flights]
+    flights = [replace(flight, node=node.id) for flight in claimed.requests]
     if not flights and asked is not None:
         flights = [InFlightRequest(request_id=asked, digest=b"", node=node.id, stream=stream)]
     successor = Writer(node, claimed.session, stream, flights, first=claimed.next)

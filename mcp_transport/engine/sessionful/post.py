@@ -64,7 +64,7 @@ async def post(
             is_new = not entered.running and entered.ended_digest is None
             faults = await _take_what_needs_no_answer(visit, work, early) if is_new else []
             if is_new and any(flight.body for flight in flights):
-                await node.backend.watch(node.id, key, stream)
+                await node.backend.journal_at_once(node.id, key, stream)
         except BaseException:
             # Also when the client left meanwhile: requests that do not run must not stay on the books.
             node.lifecycle.spawn(_give_up(node, key, stream, flights))
@@ -159,7 +159,7 @@ async def _give_up(node: Node, key: str, stream: str, flights: Sequence[InFlight
     """Take requests off the session's books, but not those that another POST runs under the same ids."""
     ids = [flight.request_id for flight in flights]
     if ids:
-        await node.backend.settled()  # they may be under way to the books
+        await node.backend.flush()  # they may be under way to the books
         if is_keyed(stream) and not await node.insist(lambda: _is_orphaned(node, key, stream)):
             return
         endings = dict.fromkeys(ids, Ending.CANCELLED)
@@ -174,7 +174,7 @@ async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
     """
     if (key, stream) in node.writers or (key, stream) in node.arrivals:
         return False
-    return any(flight.stream == stream and flight.node == node.id for flight in await node.backend.flights(key))
+    return any(flight.stream == stream and flight.node == node.id for flight in await node.backend.in_flight(key))
 
 
 async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[InFlightRequest]) -> None:

@@ -123,7 +123,7 @@ def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
     if attached.writer:
         node.ask_after(key, stream, attached.writer)
     if stream == GET_STREAM:
-        node.announcements.catch_up(key, attached.heard)
+        node.announcements.catch_up(key, attached.last_broadcast)
 
 
 def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
@@ -141,7 +141,7 @@ def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream
         opening=sse.priming_event(str(Cursor(stream, attached.cursor)), policy.retry_ms) if polling else sse.COMMENT,
         events=attached.events,
         lost=attached.lost,
-        heard=attached.heard,
+        heard=attached.last_broadcast,
         **({"delivered": node.marks.delivered} if stream == GET_STREAM else {}),
     )
     open_stream.resumed = True

@@ -115,7 +115,7 @@ class Restoring(FlakyBackend):
 
     async def restore(self, session: Session) -> bool:
         self._save(session)
-        self._born[session.key] = None
+        self._by_creation[session.key] = None
         return True
 
 
@@ -123,7 +123,7 @@ def lose(store: FlakyBackend, key: str) -> None:
     """Make a store lose a session's record, as one that is restarted does."""
     session = store._sessions.pop(key)
     store._owned[session.principal].pop(key)
-    store._born.pop(key)
+    store._by_creation.pop(key)
 
 
 COUNTING = f"{FlakyBackend.__module__}.{FlakyBackend.__name__}"

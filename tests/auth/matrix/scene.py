@@ -132,7 +132,7 @@ def error(code: int, message: str, request_id: int | None) -> dict[str, object]:
 def _local(local: Any) -> Any:
     """Return what of a session is in this process: its calls, and its streams with every event."""
     streams = {
-        name: (tuple(log._events), log.last, log.delivered, log.holder, log.epoch, log.heard, log.done_at)
+        name: (tuple(log._events), log.last, log.delivered, log.holder, log.epoch, log.last_broadcast, log.ended_at)
         for name, log in local.logs.items()
     }
-    return dict(local.flights), dict(local.cancels), streams
+    return dict(local.in_flight), dict(local.cancels), streams

@@ -58,7 +58,7 @@ async def use(one: RedisBackend, other: RedisBackend) -> None:
     """Do something of everything: sessions, calls, streams, messages, and what operators ask for."""
     await one.open(session(time.time))
     await one.enter(KEY, ANN, "n1", [flight(1), flight(2)])
-    await one.watch("n1", KEY, STREAM)
+    await one.journal_at_once("n1", KEY, STREAM)
     await one.append(KEY, STREAM, events(1, 2))
     await one.write_state(KEY, "name", b"value")
     assert await one.subscribe(KEY, "test://a", True, 9, 99)

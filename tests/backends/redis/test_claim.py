@@ -33,7 +33,7 @@ async def test_two_nodes_that_take_over_at_once_count_once(backend: RedisBackend
     await begin(backend, clock)
     found = await asyncio.gather(*(losses(backend, "n1", f"m{number}") for number in range(5)))
     assert sorted(item for item in found if item is not None) == [1]
-    (running,) = await backend.flights(KEY)
+    (running,) = await backend.in_flight(KEY)
     assert await losses(backend, running.node, "n9") == 2
 
 

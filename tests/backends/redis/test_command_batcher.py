@@ -153,7 +153,7 @@ async def test_what_was_cancelled_is_not_overtaken(server: RedisServer, way: str
         await until(lambda: _blocked(server))
         for command in (("BLPOP", "late", 5), ("RPUSH", "line", "first")):
             pipeline.execute(*command).cancel()  # before it is sent
-        waiting = asyncio.ensure_future(pipeline.settled())
+        waiting = asyncio.ensure_future(pipeline.flush())
         await asyncio.sleep(0)
         server.cli("RPUSH", "early", "now")
         await under_way

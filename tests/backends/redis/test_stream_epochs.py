@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_transport.backends.base import TakenOver
+from mcp_transport.backends.base import HolderChanged
 from mcp_transport.backends.redis import RedisBackend
 from tests.support.backends import ANN, KEY, STREAM, HandClock, events, session
 from tests.support.redis.server import RedisServer
@@ -30,9 +30,9 @@ async def test_a_socket_that_left_before_takes_a_stream_from_nobody(
     second = await backend.attach(KEY, ANN, stream, None, "n2")
     assert first is not None and second is not None
     assert second.holder.epoch > first.holder.epoch
-    await backend.mark(KEY, stream, 0, left=first.holder.epoch)
+    await backend.checkpoint(KEY, stream, 0, released_epoch=first.holder.epoch)
     assert [item.holder for item in await backend.streams(KEY) if item.name == stream] == ["n2"]
-    with pytest.raises(TakenOver):
+    with pytest.raises(HolderChanged):
         await backend.read(KEY, stream, 0, epoch=first.holder.epoch)
 
 

@@ -78,7 +78,7 @@ async def costs(backend: RedisBackend, admin: redis.Redis, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(MultiplexedConnection, "data_received", counted)
         for name, operate in OPERATIONS.items():
-            await backend.settled()
+            await backend.flush()
             admin.config_resetstat()
             received = 0
             await operate(backend)
