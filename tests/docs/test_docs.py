@@ -218,7 +218,29 @@ def test_decisions_are_short_and_numbered() -> None:
         assert page.name.startswith(f"{number:04}-")
         assert text.startswith(f"# {number}. ")
         assert len(text.splitlines()) <= 15
-        assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Cost"))
+        assert all(f"**{part}.**" in text for part in ("Status", "Context", "Choice", "Cost"))
+
+
+def test_the_index_lists_decisions_by_title_and_status() -> None:
+    listed = re.findall(r"^- (.+)\]\(adr/(.+)\): (\w+)$", (DOCS / "index.md").read_text(), re.M)
+    decisions = sorted((DOCS / "adr").glob("*.md"))
+    titles = [page.read_text().partition("\n")[0].removeprefix("# ").replace(". ", ". [", 1) for page in decisions]
+    statuses = [re.findall(r"\*\*Status\.\*\* (\w+)", page.read_text())[0].lower() for page in decisions]
+    assert listed == list(zip(titles, (page.name for page in decisions), statuses, strict=True))
+
+
+def test_the_glossary_is_in_alphabetical_order() -> None:
+    terms = [row[0].lower() for row in table("reference/glossary.md", "Term")]
+    assert terms == sorted(terms)
+    assert all("](" in row[1] for row in table("reference/glossary.md", "Term"))
+
+
+def test_the_architecture_page_is_short_and_names_what_exists() -> None:
+    text = (DOCS / "explanation/architecture.md").read_text()
+    assert len(text.splitlines()) <= 60
+    names = re.findall(r"[\w/]+(?:\.py|\.lua|/(?=`))", re.sub(r"tests/\w+\.py|mcp_transport/|\]\(.*?\)", "", text))
+    assert len(names) > 40
+    assert [name for name in names if not (ROOT / "mcp_transport" / name).exists()] == []
 
 
 # -- examples --------------------------------------------------------------------------------------------
