@@ -31,23 +31,23 @@ if TYPE_CHECKING:  # commands that serve nobody must not pay for the SDK, which 
     from mcp_transport.engine.endpoint import Endpoint
 
 __all__ = [
-    "REFUSAL",
+    "MISCONFIGURED_REPLY",
     "Misconfigured",
+    "authentication",
     "backend_name",
     "build_backend",
+    "configured_access",
+    "configured_server",
     "derived_keys",
     "endpoint",
     "faults",
-    "gate",
     "private_endpoint",
     "redis_acl_rule",
-    "served_access",
-    "served_server",
 ]
 
 logger = logging.getLogger(__name__)
 
-REFUSAL: Final = Reply(
+MISCONFIGURED_REPLY: Final = Reply(
     status=500,
     headers=(("Content-Type", "application/json"), ("Cache-Control", "no-store")),
     body=json.dumps(error_body(INTERNAL_ERROR, "Internal server error")).encode(),
@@ -56,7 +56,7 @@ REFUSAL: Final = Reply(
 
 _lock = threading.Lock()
 _endpoint: Endpoint | None = None
-_gate: Authentication | None = None
+_authentication: Authentication | None = None
 
 
 class Misconfigured(ImproperlyConfigured):
@@ -77,11 +77,11 @@ def endpoint() -> Endpoint:
         return _endpoint
 
 
-def gate() -> Authentication:
-    """Return the gate that the endpoint's requests pass. Raises: Misconfigured."""
+def authentication() -> Authentication:
+    """Return the authentication that the endpoint's requests pass. Raises: Misconfigured."""
     with _lock:
         _refuse_faults()
-        return _built_gate()
+        return _built_authentication()
 
 
 def faults() -> list[Fault]:
@@ -115,12 +115,12 @@ def _reason(error: Exception) -> str:
 
 
 def _refuse_faults() -> None:
-    if reason := _judged():
+    if reason := _settings_error():
         raise Misconfigured(reason)
 
 
 @cache
-def _judged() -> str:
+def _settings_error() -> str:
     """Return what is wrong with the settings, after it was logged; nothing if they can be used."""
     reason = " ".join(f"{fault.message} {fault.hint}" for fault in faults())
     reason = " ".join(reason.split())  # one line, whatever an exception says
@@ -137,15 +137,15 @@ def _built_endpoint() -> Endpoint:
     from mcp_transport.process.startup import prepare_process
     from mcp_transport.signals import SignalAuditor
 
-    guard, clock = _built_gate(), SteadyClock() if backend_name() == "memory" else SystemClock()
+    guard, clock = _built_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
     return Endpoint(
-        Kernel(served_server(), access=served_access()),
+        Kernel(configured_server(), access=configured_access()),
         build_backend(clock),
         conf.policy(),
         keys=derived_keys("replies"),
         session_keys=derived_keys("session-id"),
         authenticate=guard.authenticate,
-        recall=guard.recall,
+        principal_without_request=guard.principal_without_request,
         step_up=guard.step_up,
         observer=Observer(SignalAuditor()),
         call_context=call_contexts(project_context()),
@@ -154,20 +154,20 @@ def _built_endpoint() -> Endpoint:
     )
 
 
-def _built_gate() -> Authentication:
-    from mcp_transport.auth.factory import build_gate
+def _built_authentication() -> Authentication:
+    from mcp_transport.auth.factory import build_authentication
     from mcp_transport.call_context import call_contexts, project_context
 
-    global _gate
-    if _gate is None:
-        _gate = build_gate(call_contexts(project_context()))
-    return _gate
+    global _authentication
+    if _authentication is None:
+        _authentication = build_authentication(call_contexts(project_context()))
+    return _authentication
 
 
-def _build_gate() -> Authentication:
-    from mcp_transport.auth.factory import build_gate
+def _build_authentication() -> Authentication:
+    from mcp_transport.auth.factory import build_authentication
 
-    return build_gate()
+    return build_authentication()
 
 
 def private_endpoint(*, restricted: bool = False) -> Endpoint:
@@ -187,7 +187,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     backend = MemoryBackend(policy, SystemClock().now)
     # A kernel that announces nothing leaves the listeners of the live endpoint alone.
     return Endpoint(
-        Kernel(served_server(), access=served_access() if restricted else {}, announces=False),
+        Kernel(configured_server(), access=configured_access() if restricted else {}, announces=False),
         backend,
         policy,
         keys=derived_keys("replies"),
@@ -196,7 +196,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     )
 
 
-def served_server() -> Any:
+def configured_server() -> Any:
     """Return the server the settings name, or the project's own, made of every app's `mcp.py`.
 
     Raises:
@@ -214,7 +214,7 @@ def served_server() -> Any:
         raise ImproperlyConfigured(f"MCP_TRANSPORT['SERVER'] = {path!r} cannot be imported: {error}") from error
 
 
-def served_access() -> Mapping[tuple[str, str], AccessRule]:
+def configured_access() -> Mapping[tuple[str, str], AccessRule]:
     """Return the rules of what the apps' `mcp.py` declare; another server has its own."""
     if conf.get("SERVER") is not None:
         return {}
@@ -302,7 +302,7 @@ def redis_acl_rule(user: str) -> str:
 def _lowlevel_server() -> object:
     from mcp_transport.kernel import lowlevel
 
-    return lowlevel(served_server())
+    return lowlevel(configured_server())
 
 
 def _project_context() -> object:
@@ -314,7 +314,7 @@ def _project_context() -> object:
 _PARTS: Final[Mapping[str, Callable[[], object]]] = {
     "SERVER": _lowlevel_server,
     "BACKEND": build_backend,
-    "AUTHENTICATORS": _build_gate,
+    "AUTHENTICATORS": _build_authentication,
     "CALL_CONTEXT": _project_context,
 }
 """What the settings name, by the setting that names it."""
@@ -338,10 +338,10 @@ _READ: Final = frozenset(
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     """Build anew after `override_settings`, as tests use it."""
-    global _endpoint, _gate
+    global _endpoint, _authentication
     if setting in _READ:
-        _endpoint = _gate = None
-        _judged.cache_clear()
+        _endpoint = _authentication = None
+        _settings_error.cache_clear()
 
 
 setting_changed.connect(_forget)

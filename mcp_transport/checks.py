@@ -133,10 +133,10 @@ def check_resource(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn where clients cannot find which authorization server to ask."""
     if conf.faults() or not needs_declarations():
         return
-    from mcp_transport.auth.factory import build_gate
+    from mcp_transport.auth.factory import build_authentication
 
     try:
-        resource, _ = build_gate().resource, reverse("mcp_transport:endpoint")
+        resource, _ = build_authentication().resource, reverse("mcp_transport:endpoint")
     except (NoReverseMatch, ImproperlyConfigured):
         return  # said elsewhere, or served by the ASGI mount, which answers there by itself
     if resource.has_metadata and not any(map(_is_routed, resource.metadata_paths)):

@@ -28,7 +28,7 @@ class Session(models.Model):
         managed = False
         base_manager_name = "objects"
         default_permissions = ("view", "change", "delete")
-        permissions = (("view_mcp_payloads", _("Can view what MCP calls are made with")),)
+        permissions = (("view_mcp_payloads", _("Can view MCP payloads")),)
         verbose_name = _("MCP session")
         verbose_name_plural = _("MCP sessions")
 

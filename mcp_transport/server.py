@@ -14,7 +14,7 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp_types import Icon
 
 from mcp_transport import conf
-from mcp_transport.auth.access import Visible, rule
+from mcp_transport.auth.access import Visible, access_rule
 from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.exceptions import DefinitionError
@@ -100,7 +100,7 @@ def tool(
     annotations = advice(
         read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=open_world
     )
-    access = rule(permission, scopes, visible)
+    access = access_rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
         with placed(function):
@@ -153,7 +153,7 @@ def prompt(
         DefinitionError: the function cannot be served, and why.
     """
 
-    access = rule(permission, scopes, visible)
+    access = access_rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
         with placed(function):
@@ -190,7 +190,7 @@ def resource(
     """
     if not isinstance(uri, str):
         raise DefinitionError("@resource needs a URI: write @resource('shop://products')")
-    access = rule(permission, scopes, visible)
+    access = access_rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
         with placed(function):

@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from mcp_transport.auth.request_user import request_user
-from mcp_transport.bootstrap import REFUSAL, Misconfigured, endpoint
+from mcp_transport.bootstrap import MISCONFIGURED_REPLY, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientGone
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import MAX_HTTP_METHOD, FrameSource, HTTPRequest, Reply
@@ -94,7 +94,9 @@ class _Frames:
 
 def refused() -> HttpResponse:
     """Answer a request while the settings cannot be used; Django shall log nothing about it, since that was done."""
-    response = HttpResponse(REFUSAL.body, status=REFUSAL.status, headers=dict(REFUSAL.headers))
+    response = HttpResponse(
+        MISCONFIGURED_REPLY.body, status=MISCONFIGURED_REPLY.status, headers=dict(MISCONFIGURED_REPLY.headers)
+    )
     vars(response)["_has_been_logged"] = True  # what django.utils.log.log_response looks at
     return response
 

@@ -1,1 +1,1 @@
-"""From a request to the principal it acts for."""
+"""Authentication: which principal a request acts for."""

@@ -1,4 +1,4 @@
-"""The gate: every request passes it, as somebody, as nobody, or not at all."""
+"""Authentication of each request: as a principal, as an anonymous caller, or refused with 401."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Authentication:
-    """Finds out whom a request acts for, by the first authenticator that knows its credentials."""
+    """Authenticates requests with the first authenticator that recognizes their credentials."""
 
     def __init__(
         self,
@@ -34,69 +34,73 @@ class Authentication:
         implied: Mapping[str, Sequence[str]] | None = None,
         context: CallContexts | None = None,
     ) -> None:
-        """An open gate lets requests without credentials pass; `implied` are the scopes that a broader one covers.
+        """Set up the authenticators.
 
-        `context` surrounds authenticators, which may query the database.
+        `is_open` admits requests without credentials, `implied` maps a scope to the narrower scopes that it covers,
+        and `context` is entered around authenticators, which may query the database.
         """
         self.authenticators, self.is_open, self.resource = tuple(authenticators), is_open, resource
         self._required, self._context = frozenset(resource.scopes), context or call_contexts()
-        # A context is paid for with each request; the user of the project's middleware is known without one.
-        self._is_surrounded = any(type(authenticator) is not UserAuthenticator for authenticator in authenticators)
+        # A context costs time on each request, and the user that middleware has set needs none.
+        self._needs_context = any(type(authenticator) is not UserAuthenticator for authenticator in authenticators)
         self._implied = {scope: frozenset(narrower) for scope, narrower in (implied or {}).items()}
 
     async def authenticate(self, request: HTTPRequest) -> Principal:
-        """Return whom a request acts for.
+        """Return the principal of a request.
 
         Raises:
-            ProtocolError: 401 without valid credentials, 403 without the scopes that every request needs.
+            ProtocolError: 401 without valid credentials, 403 without REQUIRED_SCOPES.
         """
         try:
-            principal = await (self._surrounded(request) if self._is_surrounded else self._recognized(request))
+            principal = await (
+                self._recognize_in_context(request) if self._needs_context else self._recognize(request)
+            )
             if principal is not None:
-                return self._admitted(principal)
+                return self._with_required_scopes(principal)
         except InvalidCredentials as error:
-            logger.info("credentials from %s refused: %s", request.peer, error)
+            logger.info("credentials from %s rejected: %s", request.peer, error)
             raise self.resource.unauthorized(refused=True) from None
         except DatabaseError as error:
-            logger.warning("credentials from %s cannot be judged: %s", request.peer, type(error).__name__)
+            logger.warning("credentials from %s cannot be verified: %s", request.peer, type(error).__name__)
             raise unavailable("the database does not answer") from error
         if request.headers.get("authorization"):
-            # Wrong credentials never make an anonymous caller of anybody.
-            logger.info("credentials from %s refused: no authenticator knows their kind", request.peer)
+            # Invalid credentials must not turn into anonymous access.
+            logger.info("credentials from %s rejected: no authenticator recognizes them", request.peer)
             raise self.resource.unauthorized(refused=True)
         if not self.is_open or self._required:
             raise self.resource.unauthorized(refused=False)
         return Principal(user=anonymous_user())
 
-    async def _surrounded(self, request: HTTPRequest) -> Principal | None:
+    async def _recognize_in_context(self, request: HTTPRequest) -> Principal | None:
         async with self._context(request):
-            return await self._recognized(request)
+            return await self._recognize(request)
 
-    async def _recognized(self, request: HTTPRequest) -> Principal | None:
+    async def _recognize(self, request: HTTPRequest) -> Principal | None:
         for authenticator in self.authenticators:
             if (principal := await authenticator.authenticate(request)) is not None:
                 return principal
         return None
 
-    async def recall(self, binding: str, name: str) -> Principal:
-        """Return the principal of a session whose request is not there any more; one who is gone is nobody's user.
+    async def principal_without_request(self, binding: str, name: str) -> Principal:
+        """Return the principal of a stored session, for a call that runs again without its request.
 
-        It has no scopes, whoever recalls it: which credential the session was opened with is not known any more.
+        It has no scopes, since the session does not store which credentials opened it. A principal that no
+        authenticator recognizes keeps its binding and has the anonymous user.
         """
         issuer, _, subject = binding.partition("\n")
-        remembered = Principal.of(binding, name, anonymous_user())
-        async with self._context(None, remembered):
+        anonymous = Principal.of(binding, name, anonymous_user())
+        async with self._context(None, anonymous):
             for authenticator in self.authenticators if subject else ():
-                principal = await authenticator.recall(issuer, subject)
+                principal = await authenticator.principal_without_request(issuer, subject)
                 if principal is not None and principal.binding == binding:
                     return replace(principal, scopes=frozenset())
-        return remembered
+        return anonymous
 
     def step_up(self, needed: Set[str]) -> ProtocolError:
-        """Build the answer to an operation that needs more scopes than its credentials have."""
+        """Return the 403 for an operation that needs more scopes than the credentials have."""
         return self.resource.forbidden(needed)
 
-    def _admitted(self, principal: Principal) -> Principal:
+    def _with_required_scopes(self, principal: Principal) -> Principal:
         principal = self._with_implied(principal)
         if not principal.has_scopes(self._required):
             refusal = self.step_up(frozenset())
@@ -107,8 +111,8 @@ class Authentication:
     def _with_implied(self, principal: Principal) -> Principal:
         if not self._implied or not principal.scopes:
             return principal
-        granted, found = set[str](), set(principal.scopes)
-        while found:  # a scope may imply others that do so, too
-            granted |= found
-            found = {narrower for scope in found for narrower in self._implied.get(scope, ())} - granted
+        granted, pending = set[str](), set(principal.scopes)
+        while pending:  # implied scopes may imply others
+            granted |= pending
+            pending = {narrower for scope in pending for narrower in self._implied.get(scope, ())} - granted
         return replace(principal, scopes=frozenset(granted))

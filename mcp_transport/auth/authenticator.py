@@ -1,4 +1,4 @@
-"""What recognises one kind of credentials."""
+"""The base class of authenticators."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ __all__ = ["Authenticator", "bearer_token", "unavailable"]
 
 
 class Authenticator(ABC):
-    """Recognises one kind of credentials; the settings name several, and the first that knows a request's decides.
+    """Authenticates one kind of credentials. The first authenticator in the settings that recognizes them decides.
 
-    Its options are the keyword arguments of its constructor, in capitals in the settings:
+    Its options are the keyword arguments of its constructor, in upper case in the settings:
     `{"BACKEND": "jwt", "OPTIONS": {"ISSUER": "https://auth.example.com"}}` becomes `JWTAuthenticator(issuer=...)`.
     """
 
     @property
     def scheme(self) -> str:
-        """Return the scheme of the challenge to a request without credentials (RFC 9110, 11.6.1)."""
+        """Return the authentication scheme of the challenge (RFC 9110, 11.6.1)."""
         return "Bearer"
 
     @property
     def authorization_servers(self) -> tuple[str, ...]:
-        """Return the issuers where clients get these credentials, for the metadata of RFC 9728."""
+        """Return the issuers of these credentials, for the protected resource metadata (RFC 9728)."""
         return ()
 
     @abstractmethod
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
-        """Return whom a request acts for; None when it has no credentials of this kind.
+        """Return the principal of a request, or None if it has no credentials of this kind.
 
         Raises:
-            InvalidCredentials: it has, and they are wrong.
-            ProtocolError: they cannot be judged now, as 503 when an authorization server does not answer.
+            InvalidCredentials: the credentials are invalid.
+            ProtocolError: 503, they cannot be verified now, for example because the authorization server is down.
         """
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
-        """Return a principal that this authenticator has recognised before, without a request; None if it cannot.
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        """Return a principal that this authenticator has returned before, or None if it cannot.
 
-        Calls of a lost node are run again for it, without scopes, whatever the principal has.
+        A call of a lost node runs again as this principal, always without scopes.
         """
         return None
 
 
 def bearer_token(request: HTTPRequest) -> str | None:
-    """Return the token of `Authorization: Bearer`, or None; never from the query (2025-11-25, authorization).
+    """Return the token of the header `Authorization: Bearer`, or None.
 
-    The name of the scheme has no case (RFC 9110, 11.1), its token no blanks.
+    A token in the query is ignored (2025-11-25, authorization). The scheme is case-insensitive (RFC 9110, 11.1).
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
@@ -57,5 +57,5 @@ def bearer_token(request: HTTPRequest) -> str | None:
 
 
 def unavailable(reason: str) -> ProtocolError:
-    """Build the answer to credentials that cannot be judged now: 503, for they may be right."""
+    """Return the 503 for credentials that cannot be verified now: they may be valid."""
     return ProtocolError(503, INTERNAL_ERROR, f"{reason}; try again", headers=(("Retry-After", "2"),))

@@ -1,4 +1,4 @@
-"""From what an authorization server says of a token to the principal that it stands for."""
+"""The principal of an OAuth access token, read from its claims."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ __all__ = ["MAX_TOKEN_LENGTH", "Audience", "ClaimReader", "UserLookup", "text_cl
 MAX_TOKEN_LENGTH: Final = 16 * 1024
 
 UserLookup = Callable[[dict[str, Any]], Any]
-"""A project's own way from claims to a user, or None; it may be a coroutine function."""
+"""A project's function that returns the user of a token's claims, or None; it may be a coroutine function."""
 
 _NAMES: Final = ("preferred_username", "username", "client_id", "azp", "sub")
 
 
 class Audience:
-    """The resources that tokens must be made out for: those given, or RESOURCE_URL."""
+    """The accepted audiences of tokens: the option AUDIENCE, or the setting RESOURCE_URL."""
 
-    def __init__(self, given: str | Sequence[str] | None) -> None:
-        """Take the audiences of an authenticator's options.
+    def __init__(self, audience: str | Sequence[str] | None) -> None:
+        """Read the accepted audiences.
 
         Raises:
-            ImproperlyConfigured: there are none, so that tokens for anybody would do (RFC 8707; RFC 9068, 4).
+            ImproperlyConfigured: there are none, so that a token for any resource would do (RFC 8707; RFC 9068, 4).
         """
-        urls = conf.get("RESOURCE_URL") if given is None else given
+        urls = conf.get("RESOURCE_URL") if audience is None else audience
         self._urls = tuple(url for url in ([urls] if isinstance(urls, str) else urls) if url)
         if not self._urls:
-            raise ImproperlyConfigured("tokens must be bound to this resource: set RESOURCE_URL, or AUDIENCE")
+            raise ImproperlyConfigured("tokens must be bound to this resource: set RESOURCE_URL or AUDIENCE")
 
     def __contains__(self, audience: object) -> bool:
-        """Tell whether a token's `aud` names one of them."""
+        """Return whether a token's `aud` names one of the accepted audiences."""
         return any(is_audience(audience, url) for url in self._urls)
 
 
 class ClaimReader:
-    """Turns claims that were verified into a principal, with the project's user where the settings say which."""
+    """Turns verified claims into a principal, with the Django user that the options select."""
 
     def __init__(
         self,
@@ -59,15 +59,15 @@ class ClaimReader:
         user_field: str = "username",
         user: UserLookup | str | None = None,
     ) -> None:
-        """Take the options: the user has the value of `user_claim` in `user_field`, or is what `user` finds.
+        """Set the options: the user is the one whose `user_field` equals `user_claim`, or the result of `user`.
 
         Raises:
-            ImproperlyConfigured: there is no issuer, both ways to a user are given, or `user` names nothing.
+            ImproperlyConfigured: the issuer is missing, USER_CLAIM and USER are both set, or USER is not callable.
         """
         if not issuer or not issuer.isprintable():
             raise ImproperlyConfigured("ISSUER must be the authorization server's issuer identifier")
         if user_claim and user:
-            raise ImproperlyConfigured("USER_CLAIM and USER exclude each other")
+            raise ImproperlyConfigured("USER_CLAIM and USER are mutually exclusive")
         if user_claim:
             _check_field(user_field)
         self.issuer = issuer
@@ -76,20 +76,20 @@ class ClaimReader:
         self._lookup = _lookup(user)
 
     async def principal(self, claims: Mapping[str, Any], subject: str) -> Principal:
-        """Return whom a token stands for.
+        """Return the principal of a token.
 
         Raises:
-            InvalidCredentials: a user must belong to it, and none does.
+            InvalidCredentials: a user is required, and no active one matches.
         """
         if claims.get("cnf") is not None:
-            # RFC 8705, 3; RFC 9449, 7: whoever shows it has to prove more than that they have it.
-            raise InvalidCredentials("the token is bound to a key of its client, which is not looked for here")
+            # RFC 8705, 3; RFC 9449, 7: possession of the token alone proves nothing.
+            raise InvalidCredentials("the token is bound to a key of its client, which is not supported")
         user = await self._user(claims)
         name = next((text for claim in _NAMES if (text := text_claim(claims, claim))), subject)
         return self._principal(subject, user, name, self._scopes(claims))
 
-    async def recall(self, issuer: str, subject: str, claims: Mapping[str, str]) -> Principal | None:
-        """Return the principal of a subject, of whom no more than `claims` is known now; its scopes are forgotten."""
+    async def principal_by_subject(self, issuer: str, subject: str, claims: Mapping[str, str]) -> Principal | None:
+        """Return the principal of a subject without its token; it has no scopes. None if `claims` are not enough."""
         if issuer != self.issuer or self._lookup is not None:
             return None
         if not self._user_claim:
@@ -112,7 +112,7 @@ class ClaimReader:
         )
 
     async def _user(self, claims: Mapping[str, Any]) -> Any:
-        """Find the user that must belong to the token; None where none need to."""
+        """Return the user of the token, or None if the options require none."""
         if self._lookup is not None:
             user = await self._lookup(dict(claims))
         elif self._user_claim:
@@ -120,54 +120,54 @@ class ClaimReader:
         else:
             return None
         if user is None or not getattr(user, "is_active", True):
-            raise InvalidCredentials("no active user belongs to the token")
+            raise InvalidCredentials("no active user matches the token")
         return user
 
     def _key(self, claims: Mapping[str, Any]) -> str:
-        # An address that nobody has verified may be somebody else's (OpenID Connect Core, 5.7).
+        # An unverified address may belong to another person (OpenID Connect Core, 5.7).
         if self._user_claim == "email" and claims.get("email_verified") not in (True, "true"):
-            raise InvalidCredentials("the token's address is not verified")
+            raise InvalidCredentials("the token's email address is not verified")
         value = claims.get(self._user_claim)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if not (text := text_claim(claims, self._user_claim)):
-            raise InvalidCredentials("the token does not say whose it is: USER_CLAIM is missing")
+            raise InvalidCredentials("the token has no USER_CLAIM")
         return text
 
 
 def text_claim(claims: Mapping[str, Any], name: str) -> str:
-    """Return a claim that is a line of text, or nothing: no log, key or query needs to cope with anything else."""
+    """Return a claim that is one printable line, or an empty string: logs, keys and queries take nothing else."""
     value = claims.get(name)
     return value if isinstance(value, str) and value.isprintable() else ""
 
 
 def _check_field(field: str) -> None:
-    """Find out now whether users can be looked up by a field, which asks no database yet."""
+    """Check, without a query, that users can be filtered by a field."""
     if not apps.is_installed("django.contrib.auth"):
         raise ImproperlyConfigured("USER_CLAIM needs django.contrib.auth in INSTALLED_APPS")
     try:
         get_user_model()._default_manager.filter(**{field: ""})
     except FieldError as error:
-        raise ImproperlyConfigured(f"USER_FIELD names no field of users: {error}") from None
+        raise ImproperlyConfigured(f"USER_FIELD is not a field of the user model: {error}") from None
     except (TypeError, ValueError, ValidationError):
-        return  # the field exists, and takes no text
+        return  # the field exists and is not a text field
 
 
 def _lookup(user: UserLookup | str | None) -> Callable[[dict[str, Any]], Awaitable[Any]] | None:
-    """Return a project's own lookup as a coroutine function, run in a thread if it is none: it reads the database."""
+    """Return USER as a coroutine function; a synchronous one runs in a thread, since it may read the database."""
     if not user:
         return None
     try:
         find = import_string(user) if isinstance(user, str) else user
     except ImportError as error:
-        raise ImproperlyConfigured(f"USER names nothing: {error}") from error
+        raise ImproperlyConfigured(f"USER cannot be imported: {error}") from error
     if not callable(find):
         raise ImproperlyConfigured("USER must be callable")
 
     async def look_up(claims: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(find):
             return await find(claims)
-        found = await in_thread(lambda: find(claims))
-        return await found if inspect.isawaitable(found) else found
+        user = await in_thread(lambda: find(claims))
+        return await user if inspect.isawaitable(user) else user
 
     return look_up

@@ -1,4 +1,4 @@
-"""A request as Django has it, for what Django and its ecosystem know of credentials."""
+"""A Django HttpRequest for code that authenticates one, such as session backends and REST framework."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["django_request"]
 
 
 def django_request(request: HTTPRequest) -> HttpRequest:
-    """Return a request as Django has it, but without its body, which nobody has read yet."""
+    """Return a Django request without a body, which has not been read yet."""
     built = WSGIRequest(_environ(request))
-    built.path = request.path  # a proxy may have taken the prefix away, which Django adds again
+    built.path = request.path  # Django prepends the script prefix, which a proxy may have stripped
     if request.user is not None:
         built.user = request.user
     return built
 
 
 def _environ(request: HTTPRequest) -> dict[str, Any]:
-    """Return the environ of PEP 3333; its texts are bytes decoded as Latin-1."""
+    """Return the WSGI environ (PEP 3333), whose strings are bytes decoded as Latin-1."""
     environ = {_variable(name): _joined(name, lines) for name, lines in _lines(request)}
     scheme = _scheme(request)
     host, _, port = _authority(environ.get("HTTP_HOST", ""))
@@ -47,7 +47,7 @@ def _environ(request: HTTPRequest) -> dict[str, Any]:
 
 
 def _lines(request: HTTPRequest) -> list[tuple[str, tuple[str, ...]]]:
-    # Without underscores, which would pass for hyphens, as in Django; without the length of a body that is not here.
+    # Like Django, drop headers with underscores, which would pass for hyphens. There is no body, so no length either.
     names = [name for name in request.headers if "_" not in name and name != "content-length"]
     return [(name, request.headers.lines(name)) for name in names]
 
@@ -67,5 +67,5 @@ def _authority(host: str) -> tuple[str, str, str]:
 
 
 def _scheme(request: HTTPRequest) -> str:
-    """Return the scheme that clients use; Django lets a SECURE_PROXY_SSL_HEADER decide before it."""
+    """Return the scheme that clients use; in Django, SECURE_PROXY_SSL_HEADER takes precedence over it."""
     return urlsplit(conf.get("RESOURCE_URL")).scheme or request.scheme or "http"

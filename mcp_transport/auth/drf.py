@@ -1,4 +1,4 @@
-"""The authentication classes of Django REST framework, and of the many packages made for it."""
+"""Authentication with the classes of Django REST framework and of packages for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from mcp_transport.auth.authenticator import Authenticator, unavailable
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.auth.user import anonymous_user, principal_of, recall_user
+from mcp_transport.auth.user import anonymous_user, find_principal, principal_of
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.headers import Headers
@@ -30,81 +30,81 @@ except ImportError as error:
 __all__ = ["CLIENT_ISSUER", "DRFAuthenticator"]
 
 CLIENT_ISSUER: Final = "django-client"
-"""The issuer of principals that are OAuth clients on their own behalf, without a user."""
+"""The issuer of principals that are OAuth clients acting on their own behalf, without a user."""
 
 
 class DRFAuthenticator(Authenticator):
-    """Takes what any of some authentication classes takes; the first that knows a request's credentials decides."""
+    """Authenticates with REST framework classes; the first one that recognizes the credentials decides."""
 
     def __init__(self, *, classes: Sequence[str]) -> None:
-        """Take dotted paths, such as `rest_framework.authentication.TokenAuthentication`.
+        """Import the classes from dotted paths, such as `rest_framework.authentication.TokenAuthentication`.
 
         Raises:
-            ImproperlyConfigured: there are none, or one cannot be imported.
+            ImproperlyConfigured: there are no classes, or one cannot be imported.
         """
         if isinstance(classes, str) or not classes:
             raise ImproperlyConfigured("MCP_TRANSPORT['AUTHENTICATORS']: CLASSES of 'drf' must be a list of classes")
-        self._kinds = [_imported(path) for path in classes]
-        self._scheme = self._challenged_scheme()
+        self._kinds = [_import_class(path) for path in classes]
+        self._scheme = self._scheme_of_challenge()
 
     @property
     def scheme(self) -> str:
-        """Return the scheme that the first class asks for."""
+        """Return the scheme of the first class's challenge."""
         return self._scheme
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
-        return await in_thread(partial(self._recognised, request))
+        return await in_thread(partial(self._authenticate, request))
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
-        return await recall_user(issuer, subject)
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await find_principal(issuer, subject)
 
-    def _recognised(self, request: HTTPRequest) -> Principal | None:
-        known = [kind() for kind in self._kinds]
-        asked = Request(django_request(request), authenticators=known)
-        for authentication in known:
-            if (found := _tried(authentication, asked)) is not None:
-                return _principal(*found)
+    def _authenticate(self, request: HTTPRequest) -> Principal | None:
+        classes = [kind() for kind in self._kinds]
+        drf_request = Request(django_request(request), authenticators=classes)
+        for authentication in classes:
+            if (result := _try_class(authentication, drf_request)) is not None:
+                return _principal(*result)
         return None
 
-    def _challenged_scheme(self) -> str:
-        asked = Request(django_request(HTTPRequest(method="POST", headers=Headers(()))))
-        challenge = self._kinds[0]().authenticate_header(asked) or ""
+    def _scheme_of_challenge(self) -> str:
+        drf_request = Request(django_request(HTTPRequest(method="POST", headers=Headers(()))))
+        challenge = self._kinds[0]().authenticate_header(drf_request) or ""
         return (challenge.split() or ["Bearer"])[0]
 
 
-def _imported(path: str) -> Any:
+def _import_class(path: str) -> Any:
     try:
         kind = import_string(path)
-    except (ImportError, RuntimeError) as error:  # RuntimeError: its models are in no installed app
+    except (ImportError, RuntimeError) as error:  # RuntimeError: its models belong to no installed app
         raise ImproperlyConfigured(
             f"MCP_TRANSPORT['AUTHENTICATORS']: the class {path!r} of 'drf' cannot be imported: {error}"
         ) from error
     if not callable(getattr(kind, "authenticate", None)):
-        raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {path!r} is no authentication class")
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {path!r} is not an authentication class")
     return kind
 
 
-def _tried(authentication: Any, request: Any) -> tuple[Any, Any] | None:
+def _try_class(authentication: Any, request: Any) -> tuple[Any, Any] | None:
     name = type(authentication).__name__
     try:
-        found: tuple[Any, Any] | None = authentication.authenticate(request)
-    except (PermissionDenied, SuspiciousOperation, UnicodeError):  # UnicodeError: Knox decodes what may be no text
-        raise InvalidCredentials(f"{name} refused them") from None
+        result: tuple[Any, Any] | None = authentication.authenticate(request)
+    except (PermissionDenied, SuspiciousOperation, UnicodeError):  # UnicodeError: Knox decodes arbitrary bytes
+        raise InvalidCredentials(f"{name} rejected them") from None
     except APIException as error:
         if error.status_code >= 500:
-            raise unavailable("the credentials cannot be judged now") from error
-        # Its codes alone: a class's own words could repeat the secret.
-        codes = ", ".join(dict.fromkeys(_codes(error.get_codes())))
-        raise InvalidCredentials(f"{name} refused them: {codes}") from None
-    return found
+            raise unavailable("the credentials cannot be verified now") from error
+        # Only the codes: the message of a class could repeat the secret.
+        codes = ", ".join(dict.fromkeys(_flat_codes(error.get_codes())))
+        raise InvalidCredentials(f"{name} rejected them: {codes}") from None
+    return result
 
 
-def _codes(found: Any) -> Iterator[str]:
-    if isinstance(found, str):
-        yield found
+def _flat_codes(codes: Any) -> Iterator[str]:
+    if isinstance(codes, str):
+        yield codes
     else:
-        for item in found.values() if isinstance(found, dict) else found:
-            yield from _codes(item)
+        for item in codes.values() if isinstance(codes, dict) else codes:
+            yield from _flat_codes(item)
 
 
 def _principal(user: Any, credential: Any) -> Principal:
@@ -117,7 +117,7 @@ def _principal(user: Any, credential: Any) -> Principal:
 
 
 def _client(application: Any, scopes: frozenset[str] | None) -> Principal:
-    """Return a client of django-oauth-toolkit that acts for itself (RFC 6749, 4.4)."""
+    """Return the principal of a django-oauth-toolkit client that acts on its own behalf (RFC 6749, 4.4)."""
     if not (client := getattr(application, "client_id", "")):
         raise InvalidCredentials("the credentials name neither a user nor a client")
     return Principal(
@@ -130,7 +130,7 @@ def _client(application: Any, scopes: frozenset[str] | None) -> Principal:
 
 
 def _scopes(credential: Any) -> frozenset[str] | None:
-    """Return the scopes that a credential lists, as text or one by one; None when it knows of none."""
+    """Return a credential's scopes, a string or an iterable of strings; None if it has no such attribute or key."""
     readers: tuple[Callable[[Any, str], Any], ...] = (getattr, operator.getitem)
     for name in ("scopes", "scope"):
         for read in readers:

@@ -1,4 +1,4 @@
-"""The gate that the settings describe."""
+"""Builds the authentication from the settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from django.utils.module_loading import import_string
 from mcp_transport import conf
 from mcp_transport.auth.authentication import Authentication
 from mcp_transport.auth.authenticator import Authenticator
-from mcp_transport.auth.options import keyword_arguments, refuse_unknown
+from mcp_transport.auth.options import check_keys, keyword_arguments
 from mcp_transport.auth.resource import Resource
 from mcp_transport.engine.endpoint import CallContexts
 
-__all__ = ["AUTHENTICATORS", "build_gate", "build_resource"]
+__all__ = ["AUTHENTICATORS", "build_authentication", "build_resource"]
 
 AUTHENTICATORS: Final[Mapping[str, str]] = {
     "user": "mcp_transport.auth.user.UserAuthenticator",
@@ -25,14 +25,14 @@ AUTHENTICATORS: Final[Mapping[str, str]] = {
     "token": "mcp_transport.contrib.tokens.authenticator.TokenAuthenticator",
     "drf": "mcp_transport.auth.drf.DRFAuthenticator",
 }
-"""The authenticators that come with the package, by the names that the settings may use."""
+"""The bundled authenticators, by their names in the settings."""
 
 
-def build_gate(context: CallContexts | None = None) -> Authentication:
-    """Build the gate; `context` surrounds its authenticators.
+def build_authentication(context: CallContexts | None = None) -> Authentication:
+    """Build the authentication; `context` is entered around its authenticators.
 
     Raises:
-        ImproperlyConfigured: an entry of AUTHENTICATORS names nothing, or its options are wrong.
+        ImproperlyConfigured: an entry of AUTHENTICATORS cannot be imported, or its options are invalid.
     """
     entries = conf.get("AUTHENTICATORS")
     authenticators = [_build(entry) for entry in entries if entry is not None]
@@ -46,11 +46,11 @@ def build_gate(context: CallContexts | None = None) -> Authentication:
 
 
 def build_resource(authenticators: list[Authenticator]) -> Resource:
-    """Build what the endpoint says of itself to clients that have no right to use it yet."""
+    """Build the protected resource, from which unauthenticated clients discover how to get credentials."""
     servers = conf.get("AUTHORIZATION_SERVERS")
     if servers is None:
         servers = [server for authenticator in authenticators for server in authenticator.authorization_servers]
-    named = dict.fromkeys(authenticator.scheme for authenticator in authenticators)  # a set has no order of its own
+    named = dict.fromkeys(authenticator.scheme for authenticator in authenticators)  # a set would lose the order
     schemes = sorted(named, key=lambda name: name != "Bearer")
     return Resource(
         url=conf.get("RESOURCE_URL"),
@@ -70,7 +70,7 @@ def _build(entry: Any) -> Authenticator:
             f"and OPTIONS, got {type(entry).__name__}"
         )
     name = described["BACKEND"]
-    refuse_unknown(f"MCP_TRANSPORT['AUTHENTICATORS']: the entry of {name!r}", described, ("BACKEND", "OPTIONS"))
+    check_keys(f"MCP_TRANSPORT['AUTHENTICATORS']: the entry of {name!r}", described, ("BACKEND", "OPTIONS"))
     try:
         kind = import_string(AUTHENTICATORS.get(name, name))
     except ImportError as error:
@@ -81,12 +81,13 @@ def _build(entry: Any) -> Authenticator:
                 f"pip install 'django-mcp-transport[{extra}]'"
             ) from error
         raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} is neither {', '.join(AUTHENTICATORS)} nor a class: {error}"
+            f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} must be one of {', '.join(AUTHENTICATORS)}, or the dotted "
+            f"path of a class: {error}"
         ) from error
     try:
         built = kind(**keyword_arguments(kind, name, described.get("OPTIONS", {})))
     except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r}: {error}") from error
     if not isinstance(built, Authenticator):
-        raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} is no Authenticator")
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} is not a subclass of Authenticator")
     return built

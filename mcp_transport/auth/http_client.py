@@ -1,4 +1,4 @@
-"""Questions to an authorization server: asked safely, bounded in time, size and number, each one once at a time."""
+"""HTTP requests to an authorization server, bounded in time, size and number, and merged when they are equal."""
 
 from __future__ import annotations
 
@@ -22,55 +22,55 @@ from django.core.exceptions import ImproperlyConfigured
 from mcp_transport.auth import authenticator
 from mcp_transport.exceptions import MCPTransportError, ProtocolError
 
-__all__ = ["Busy", "Pool", "SingleFlight", "UpstreamError", "ask", "checked_url", "unavailable"]
+__all__ = ["Pool", "PoolExhausted", "SingleFlight", "UpstreamError", "checked_url", "request_json", "unavailable"]
 
 TIMEOUT_SECONDS: Final = 5.0
-WAIT_SECONDS: Final = 2.0
-"""How long a question waits until one of those before it is answered."""
+POOL_WAIT_SECONDS: Final = 2.0
+"""How long a request waits for a free connection of the pool."""
 MAX_BYTES: Final = 512 * 1024
 
-# Servers close idle connections after 2 s (gunicorn) or more; a question must not meet one that is being closed.
+# Servers close idle connections after 2 s (gunicorn) or more; a request must not use one that is being closed.
 _KEEP_ALIVE_SECONDS: Final = 1.0
 
-_ONE: Final = httpx2.Limits(max_connections=1)
+_ONE_CONNECTION: Final = httpx2.Limits(max_connections=1)
 
 _T = TypeVar("_T")
 
 
 class UpstreamError(MCPTransportError):
-    """An authorization server that did not answer, or not as it must; `status` is its HTTP status, 0 without one."""
+    """The authorization server did not respond, or not as expected; `status` is its HTTP status, or 0."""
 
     def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
         self.status = status
 
 
-class Busy(UpstreamError):
-    """There are as many questions under way as there may be."""
+class PoolExhausted(UpstreamError):
+    """No connection of the pool became free in time."""
 
 
 class SingleFlight(Generic[_T]):
-    """Work whose result several requests wait for together; on each event loop it is done once at a time."""
+    """Runs equal work once at a time on each event loop, and shares its result among all callers that wait for it."""
 
     def __init__(self) -> None:
-        self._under_way: WeakKeyDictionary[AbstractEventLoop, dict[Hashable, asyncio.Task[_T]]] = WeakKeyDictionary()
+        self._tasks: WeakKeyDictionary[AbstractEventLoop, dict[Hashable, asyncio.Task[_T]]] = WeakKeyDictionary()
         self._lock = threading.Lock()  # loops may run in several threads
 
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Wait for the work of that key, which this begins unless it is under way."""
+        """Return the result of the work with this key, starting it unless it is running."""
         with self._lock:
-            tasks = self._under_way.setdefault(asyncio.get_running_loop(), {})
+            tasks = self._tasks.setdefault(asyncio.get_running_loop(), {})
         task = tasks.get(key)
         if task is None:
             task = tasks[key] = asyncio.create_task(work())
             task.add_done_callback(lambda _: tasks.pop(key, None))
-        # The request that began it may be cancelled; the others wait on.
+        # The caller that started the work may be cancelled while others wait for it.
         return await asyncio.shield(task)
 
 
 @dataclass(slots=True)
 class _Connections:
-    """What a pool has on one event loop."""
+    """The connections of a pool on one event loop."""
 
     client: httpx2.AsyncClient
     preferred: asyncio.Semaphore
@@ -79,61 +79,61 @@ class _Connections:
 
 
 class Pool:
-    """Few connections to one server, kept for a moment, and few questions at a time; each event loop has its own."""
+    """A small pool of short-lived connections to one server; each event loop has its own."""
 
     def __init__(self, size: int) -> None:
-        """Open nothing yet; `size` is the number of connections, two at least.
+        """Set the number of connections, at least 2; the first request opens them.
 
         Raises:
-            ImproperlyConfigured: the size is smaller.
+            ImproperlyConfigured: `size` is below 2.
         """
         if size < 2:
             raise ImproperlyConfigured(f"MAX_QUESTIONS must be 2 or more, got {size}")
         self._size, self._reserved = size, max(1, size // 4)
-        self._here: dict[AbstractEventLoop, _Connections] = {}
+        self._by_loop: dict[AbstractEventLoop, _Connections] = {}
 
-    async def ask(
+    async def request_json(
         self, method: str, url: str, *, preferred: bool, headers: Mapping[str, str], form: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Return the answer as `ask` does, on a connection of the pool; a quarter of them is for preferred questions.
+        """Send a request with `request_json` on a connection of the pool; a quarter is reserved for `preferred` ones.
 
         Raises:
-            Busy: the other questions took too long.
-            UpstreamError: as `ask`.
+            PoolExhausted: no connection became free in time.
+            UpstreamError: as `request_json`.
         """
-        here = self._here.get(asyncio.get_running_loop()) or await self._open()
-        free = here.preferred if preferred else here.others
+        connections = self._by_loop.get(asyncio.get_running_loop()) or await self._open()
+        free = connections.preferred if preferred else connections.others
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(POOL_WAIT_SECONDS):
                 await free.acquire()
         except TimeoutError:
-            raise Busy("as many questions are under way as MAX_QUESTIONS allows") from None
+            raise PoolExhausted("MAX_QUESTIONS requests are in flight already") from None
         try:
-            return await ask(method, url, headers=headers, form=form, client=here.client)
+            return await request_json(method, url, headers=headers, form=form, client=connections.client)
         finally:
             free.release()
 
     async def _open(self) -> _Connections:
-        for known in list(self._here):
-            if known.is_closed():
-                self._here.pop(known, None)
+        for loop in list(self._by_loop):
+            if loop.is_closed():
+                self._by_loop.pop(loop, None)
         loop = asyncio.get_running_loop()
         client = _client(httpx2.Limits(max_connections=self._size, keepalive_expiry=_KEEP_ALIVE_SECONDS))
         preferred, others = asyncio.Semaphore(self._reserved), asyncio.Semaphore(self._size - self._reserved)
-        here = self._here[loop] = _Connections(client, preferred, others, self._close_with(loop, client))
-        await anext(here.closing)
-        return here
+        connections = self._by_loop[loop] = _Connections(client, preferred, others, self._close_with(loop, client))
+        await anext(connections.closing)
+        return connections
 
     async def _close_with(self, loop: AbstractEventLoop, client: httpx2.AsyncClient) -> AsyncGenerator[None]:
-        """Close the connections with their loop, which ends every asynchronous generator that has begun on it."""
+        """Close the connections with their loop: `loop.shutdown_asyncgens()` ends this generator."""
         try:
             yield
         finally:
-            self._here.pop(loop, None)
+            self._by_loop.pop(loop, None)
             await client.aclose()
 
 
-async def ask(
+async def request_json(
     method: str,
     url: str,
     *,
@@ -141,19 +141,19 @@ async def ask(
     form: Mapping[str, str] | None = None,
     client: httpx2.AsyncClient | None = None,
 ) -> dict[str, Any]:
-    """Return the JSON object that a server answers with; redirects are not followed.
+    """Return the JSON object of a response; redirects are not followed.
 
-    Without a `client` the connection is closed with the answer.
+    Without a `client` the connection is closed after the response.
 
     Raises:
-        UpstreamError: it cannot be reached, is too slow, or answers with anything else.
+        UpstreamError: the server is unreachable or too slow, or the response is not a JSON object with status 200.
     """
     try:
-        # The whole exchange has a limit; those of httpx2 begin anew with each byte.
+        # A limit for the whole exchange: the timeouts of httpx2 restart with each byte.
         async with (
             asyncio.timeout(TIMEOUT_SECONDS),
-            nullcontext(client) if client is not None else _client() as asking,
-            asking.stream(method, url, headers=headers, data=form) as response,
+            nullcontext(client) if client is not None else _client() as http,
+            http.stream(method, url, headers=headers, data=form) as response,
         ):
             if response.status_code != 200:
                 raise UpstreamError(f"HTTP {response.status_code}", response.status_code)
@@ -165,16 +165,16 @@ async def ask(
     try:
         document = orjson.loads(body)
     except ValueError:
-        raise UpstreamError("its answer is no JSON") from None
+        raise UpstreamError("the response is not JSON") from None
     if not isinstance(document, dict):
-        raise UpstreamError("its answer is no JSON object")
+        raise UpstreamError("the response is not a JSON object")
     return document
 
 
-def _client(limits: httpx2.Limits = _ONE) -> httpx2.AsyncClient:
-    """Build a client that keeps no cookies: no question shall depend on another one's answer."""
+def _client(limits: httpx2.Limits = _ONE_CONNECTION) -> httpx2.AsyncClient:
+    """Build a client without cookies, so that requests stay independent of each other."""
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    return httpx2.AsyncClient(verify=_trusted(), timeout=None, limits=limits, cookies=cookies)
+    return httpx2.AsyncClient(verify=_ssl_context(), timeout=None, limits=limits, cookies=cookies)
 
 
 async def _read(response: httpx2.Response) -> bytes:
@@ -183,28 +183,28 @@ async def _read(response: httpx2.Response) -> bytes:
         async for chunk in chunks:
             body += chunk
             if len(body) > MAX_BYTES:
-                raise UpstreamError(f"its answer is longer than {MAX_BYTES} bytes")
+                raise UpstreamError(f"the response is longer than {MAX_BYTES} bytes")
     return bytes(body)
 
 
-@cache  # to read the certificates takes many milliseconds
-def _trusted() -> ssl.SSLContext:
+@cache  # reading the certificates takes many milliseconds
+def _ssl_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
 def checked_url(option: str, url: str) -> str:
-    """Return a URL at which an authorization server may be asked.
+    """Return a URL of an authorization server if it is safe to use.
 
     Raises:
-        ImproperlyConfigured: it is neither https nor http of this machine, so that others could answer.
+        ImproperlyConfigured: the URL is neither https nor http on this machine, so its responses could be forged.
     """
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:
-        raise ImproperlyConfigured(f"{option} is no URL: {error}") from None
+        raise ImproperlyConfigured(f"{option} must be a URL: {error}") from None
     if parsed.host and (parsed.scheme == "https" or (parsed.scheme == "http" and _is_loopback(parsed.host))):
         return url
-    raise ImproperlyConfigured(f"{option} must be an https URL; http is allowed for this machine alone")
+    raise ImproperlyConfigured(f"{option} must be an https URL; http is allowed on this machine only")
 
 
 def _is_loopback(host: str) -> bool:
@@ -214,6 +214,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761, 6.3
 
 
-def unavailable(reason: str = "the authorization server does not answer") -> ProtocolError:
-    """Build the answer to credentials that nobody can be asked about now."""
+def unavailable(reason: str = "the authorization server does not respond") -> ProtocolError:
+    """Return the 503 for credentials that the authorization server cannot verify now."""
     return authenticator.unavailable(reason)

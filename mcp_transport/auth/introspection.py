@@ -1,4 +1,4 @@
-"""Access tokens that say nothing by themselves: their authorization server is asked about them (RFC 7662)."""
+"""Opaque access tokens, which their authorization server introspects (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
 from mcp_transport.auth.claims import MAX_TOKEN_LENGTH, Audience, ClaimReader, UserLookup, text_claim
-from mcp_transport.auth.http_client import Busy, Pool, SingleFlight, UpstreamError, checked_url, unavailable
+from mcp_transport.auth.http_client import Pool, PoolExhausted, SingleFlight, UpstreamError, checked_url, unavailable
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
@@ -28,20 +28,20 @@ __all__ = ["IntrospectionAuthenticator"]
 logger = logging.getLogger(__name__)
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
-_MAX_ANSWERS: Final = 10_000
+_MAX_CACHED_RESPONSES: Final = 10_000
 _INACTIVE_SECONDS: Final = 5.0
-_KNOWN_SECONDS: Final = 3600.0
-"""How long a token that was active is asked about before those that nobody has seen yet."""
-_COMPLAINT_SECONDS: Final = 60.0
-"""How often the log says that there are too many questions."""
+_RECENTLY_ACTIVE_SECONDS: Final = 3600.0
+"""How long the introspection of a token that was active takes precedence over that of unknown tokens."""
+_LOG_INTERVAL_SECONDS: Final = 60.0
+"""The interval of log lines about an exhausted pool."""
 
-# Users choose their names, so that each kind of subject but `sub` has its mark, and a `sub` with such a mark another.
-_MARKS: Final = {"username": "username:", "client_id": "client:"}
-_ESCAPE: Final = "sub:"
+# Users choose their names, so each kind of subject but `sub` has a prefix, which a `sub` must not begin with either.
+_SUBJECT_PREFIXES: Final = {"username": "username:", "client_id": "client:"}
+_ESCAPE_PREFIX: Final = "sub:"
 
 
 class IntrospectionAuthenticator(Authenticator):
-    """Takes every bearer token, and asks its authorization server whose it is."""
+    """Authenticates bearer tokens by token introspection."""
 
     def __init__(
         self,
@@ -60,23 +60,27 @@ class IntrospectionAuthenticator(Authenticator):
         user: UserLookup | str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Take the options; the server knows this resource by its client's id and secret, or by a token.
+        """Set the options; this resource authenticates to the server with a client ID and secret, or with a token.
 
-        There are `max_questions` at a time on each event loop, on as many connections.
+        Each event loop has at most `max_questions` requests in flight, on as many connections.
 
         Raises:
-            ImproperlyConfigured: the options do not fit each other, or the URL is not safe.
+            ImproperlyConfigured: the options contradict each other, or the URL is not safe.
         """
         self._url = checked_url("URL", url)
         self._headers = {"Accept": "application/json", "Authorization": _credentials(client_id, client_secret, token)}
         self._audience, self._require_audience = Audience(audience), require_audience
         self._reader = ClaimReader(issuer, user_claim=user_claim, user_field=user_field, user=user)
         self._cache_seconds, self._now = cache_seconds, now
-        self._answers: TLRUCache[bytes, dict[str, Any], float] = TLRUCache(_MAX_ANSWERS, self._ends, timer=now)
-        self._known: TTLCache[bytes, bool] = TTLCache(_MAX_ANSWERS, _KNOWN_SECONDS, timer=now)
+        self._responses: TLRUCache[bytes, dict[str, Any], float] = TLRUCache(
+            _MAX_CACHED_RESPONSES, self._expires_at, timer=now
+        )
+        self._recently_active: TTLCache[bytes, bool] = TTLCache(
+            _MAX_CACHED_RESPONSES, _RECENTLY_ACTIVE_SECONDS, timer=now
+        )
         self._lock = threading.Lock()  # event loops may run in several threads
-        self._pool, self._complained_at = Pool(max_questions), -math.inf
-        self._asking = SingleFlight[dict[str, Any]]()
+        self._pool, self._logged_at = Pool(max_questions), -math.inf
+        self._single_flight = SingleFlight[dict[str, Any]]()
 
     @property
     def authorization_servers(self) -> tuple[str, ...]:
@@ -87,73 +91,75 @@ class IntrospectionAuthenticator(Authenticator):
         if token is None:
             return None
         if len(token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
-            raise InvalidCredentials("the token is too long, or has characters that no token has")
-        answer = await self._answer(token)
-        if not answer["active"]:
+            raise InvalidCredentials("the token is too long, or has invalid characters")
+        response = await self._response(token)
+        if not response["active"]:
             raise InvalidCredentials("the authorization server says that the token is not active")
-        self._check(answer)
-        return await self._reader.principal(answer, _subject(answer))
+        self._check_claims(response)
+        return await self._reader.principal(response, _subject(response))
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
-        return await self._reader.recall(issuer, subject, _claims_of(subject))
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await self._reader.principal_by_subject(issuer, subject, _claims_of(subject))
 
-    def _check(self, answer: Mapping[str, Any]) -> None:
-        audience, issuer = answer.get("aud"), answer.get("iss")
+    def _check_claims(self, response: Mapping[str, Any]) -> None:
+        audience, issuer = response.get("aud"), response.get("iss")
         if audience is None and self._require_audience:
-            raise InvalidCredentials("the token is made out for no audience")
+            raise InvalidCredentials("the token has no audience")
         if audience is not None and audience not in self._audience:
-            raise InvalidCredentials("the token is made out for another audience")
+            raise InvalidCredentials("the token is for another audience")
         if issuer is not None and issuer != self._reader.issuer:
-            raise InvalidCredentials("the token comes from another issuer")
+            raise InvalidCredentials("the token is from another issuer")
 
-    async def _answer(self, token: str) -> dict[str, Any]:
-        """Return what the server says of a token, or has said shortly before."""
+    async def _response(self, token: str) -> dict[str, Any]:
+        """Return the introspection response for a token, from the cache or from the server."""
         key = hashlib.sha256(token.encode()).digest()
         with self._lock:
-            known = self._answers.get(key)
-        if known is not None:
-            return known
+            cached = self._responses.get(key)
+        if cached is not None:
+            return cached
         try:
-            return await self._asking.run(key, lambda: self._ask(key, token))
-        except Busy:
-            raise unavailable("too many tokens are being asked about") from None
+            return await self._single_flight.run(key, lambda: self._introspect(key, token))
+        except PoolExhausted:
+            raise unavailable("too many tokens are being verified") from None
         except UpstreamError:
             raise unavailable() from None
 
-    async def _ask(self, key: bytes, token: str) -> dict[str, Any]:
+    async def _introspect(self, key: bytes, token: str) -> dict[str, Any]:
         form = {"token": token, "token_type_hint": "access_token"}
         with self._lock:
-            is_known = key in self._known
+            was_active = key in self._recently_active
         try:
-            answer = await self._pool.ask("POST", self._url, preferred=is_known, headers=self._headers, form=form)
-            if not isinstance(answer.get("active"), bool):
-                raise UpstreamError("its answer does not say whether the token is active")
+            response = await self._pool.request_json(
+                "POST", self._url, preferred=was_active, headers=self._headers, form=form
+            )
+            if not isinstance(response.get("active"), bool):
+                raise UpstreamError('the response has no boolean "active"')
         except UpstreamError as error:
-            self._complain(error)
+            self._log_failure(error)
             raise
         with self._lock:
-            self._answers[key] = answer
-            if answer["active"]:
-                self._known[key] = True
+            self._responses[key] = response
+            if response["active"]:
+                self._recently_active[key] = True
             else:
-                self._known.pop(key, None)
-        return answer
+                self._recently_active.pop(key, None)
+        return response
 
-    def _complain(self, error: UpstreamError) -> None:
-        if isinstance(error, Busy):
-            if (now := self._now()) - self._complained_at < _COMPLAINT_SECONDS:
+    def _log_failure(self, error: UpstreamError) -> None:
+        if isinstance(error, PoolExhausted):
+            if (now := self._now()) - self._logged_at < _LOG_INTERVAL_SECONDS:
                 return
-            self._complained_at = now
+            self._logged_at = now
         if error.status in (401, 403):
-            logger.error("%s refuses the credentials in the settings: %s", self._url, error)
+            logger.error("%s rejects the credentials in the settings: %s", self._url, error)
         else:
-            logger.warning("%s cannot be asked about a token: %s", self._url, error)
+            logger.warning("introspection at %s failed: %s", self._url, error)
 
-    def _ends(self, _key: bytes, answer: dict[str, Any], now: float) -> float:
-        """Return when an answer is forgotten; at the latest when the token expires."""
-        if not answer["active"]:
+    def _expires_at(self, _key: bytes, response: dict[str, Any], now: float) -> float:
+        """Return when a cached response expires: no later than the token itself."""
+        if not response["active"]:
             return now + min(self._cache_seconds, _INACTIVE_SECONDS)
-        expires = answer.get("exp")
+        expires = response.get("exp")
         if expires is None:
             return now + self._cache_seconds
         return min(now + self._cache_seconds, expires) if isinstance(expires, int | float) else now
@@ -169,21 +175,21 @@ def _credentials(client_id: str, client_secret: str, token: str) -> str:
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
-def _subject(answer: Mapping[str, Any]) -> str:
-    """Return whom a token stands for: its `sub`, or where there is none, its user or its client; no two are equal."""
-    for claim in ("sub", *_MARKS):
-        if answer.get(claim) is None:
+def _subject(response: Mapping[str, Any]) -> str:
+    """Return the subject of a token: its `sub`, else its user or its client, prefixed so that no two are equal."""
+    for claim in ("sub", *_SUBJECT_PREFIXES):
+        if response.get(claim) is None:
             continue
-        if not (text := text_claim(answer, claim)):
-            raise InvalidCredentials(f"the token's {claim} is no text")
-        is_ambiguous = claim == "sub" and text.startswith((*_MARKS.values(), _ESCAPE))
-        return f"{_ESCAPE if is_ambiguous else _MARKS.get(claim, '')}{text}"
+        if not (text := text_claim(response, claim)):
+            raise InvalidCredentials(f"the token's {claim} is not a printable string")
+        is_ambiguous = claim == "sub" and text.startswith((*_SUBJECT_PREFIXES.values(), _ESCAPE_PREFIX))
+        return f"{_ESCAPE_PREFIX if is_ambiguous else _SUBJECT_PREFIXES.get(claim, '')}{text}"
     raise InvalidCredentials("the token has no subject")
 
 
 def _claims_of(subject: str) -> dict[str, str]:
-    """Return the claim that a subject was made from."""
-    for claim, mark in _MARKS.items():
-        if subject.startswith(mark):
-            return {claim: subject.removeprefix(mark)}
-    return {"sub": subject.removeprefix(_ESCAPE)}
+    """Return the claim that a subject was derived from."""
+    for claim, prefix in _SUBJECT_PREFIXES.items():
+        if subject.startswith(prefix):
+            return {claim: subject.removeprefix(prefix)}
+    return {"sub": subject.removeprefix(_ESCAPE_PREFIX)}

@@ -1,4 +1,4 @@
-"""The keys that tokens are verified with: read from a JSON Web Key Set (RFC 7517) and read again, or fixed."""
+"""The keys that verify tokens: fetched from a JSON Web Key Set (RFC 7517), or fixed in the settings."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from django.core.exceptions import ImproperlyConfigured
 from jwt import PyJWK, PyJWTError
 from jwt.algorithms import AllowedPublicKeys, HMACAlgorithm
 
-from mcp_transport.auth.http_client import SingleFlight, UpstreamError, ask, checked_url, unavailable
+from mcp_transport.auth.http_client import SingleFlight, UpstreamError, checked_url, request_json, unavailable
 
 __all__ = ["ASYMMETRIC", "SYMMETRIC", "FetchedKeys", "KeySet", "PublicKey", "SharedSecret", "StaticKeys"]
 
 logger = logging.getLogger(__name__)
 
 CACHE_SECONDS: Final = 3600.0
-SEARCH_SECONDS: Final = 30.0
-"""How long no key set is read again for a key that is not in it, nor one whose server has just failed."""
-RETRY_SECONDS: Final = 2.0
-"""How long a server that has just failed is left alone when nothing is known at all."""
-KEEP_SECONDS: Final = 24 * 3600.0
-"""How long keys are used that cannot be read again."""
+REFETCH_INTERVAL_SECONDS: Final = 30.0
+"""The minimum interval between fetches for an unknown key, and after a failure while keys are cached."""
+RETRY_INTERVAL_SECONDS: Final = 2.0
+"""The minimum interval between fetches after a failure while no keys are cached."""
+MAX_STALE_SECONDS: Final = 24 * 3600.0
+"""How long cached keys are used while fetching fails."""
 
 _RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512", "secp256k1": "ES256K"}
 _EDWARDS: Final = frozenset({"EdDSA"})
 ASYMMETRIC: Final = _RSA | set(_CURVES.values()) | _EDWARDS
 SYMMETRIC: Final[Mapping[str, int]] = {"HS256": 32, "HS384": 48, "HS512": 64}
-"""The algorithms with a secret, and how many bytes it must have at least (RFC 7518, 3.2)."""
+"""The algorithms with a shared secret, and the minimum length of the secret in bytes (RFC 7518, 3.2)."""
 
-# With any algorithm of its type PyJWT reads a key in the same way.
-_READ_AS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
+# PyJWT parses a key in the same way for every algorithm of its type.
+_PARSE_ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
 _MIN_RSA_BITS: Final = 2048  # RFC 7518, 3.3 and 3.5
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public key, what it may verify, and its name."""
+    """A public key, the algorithms it may verify, and its key ID."""
 
     key: AllowedPublicKeys
     algorithms: frozenset[str]
@@ -56,46 +56,46 @@ class PublicKey:
 
 
 class KeySet(ABC):
-    """Finds the keys that may have signed a token."""
+    """A set of keys that may have signed a token."""
 
     @abstractmethod
     async def candidates(self, kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys | bytes]:
-        """Return the keys that a token's header may mean; none when its key is not known.
+        """Return the keys that a token's header may refer to; none if its key is unknown.
 
         Raises:
-            ProtocolError: 503, there are no keys, and whoever has them does not answer.
+            ProtocolError: 503, there are no keys, and they cannot be fetched.
         """
 
 
 class SharedSecret(KeySet):
-    """A secret that the issuer has, too."""
+    """A secret shared with the issuer."""
 
     def __init__(self, secret: str, algorithms: Iterable[str]) -> None:
-        """Take the secret for some of SYMMETRIC.
+        """Set the secret for some of the SYMMETRIC algorithms.
 
         Raises:
-            ImproperlyConfigured: it is too short, or a public key.
+            ImproperlyConfigured: the secret is too short, or a public key.
         """
         self._secret = secret.encode()
         if len(self._secret) < (needed := max(SYMMETRIC[name] for name in algorithms)):
-            raise ImproperlyConfigured(f"SECRET must have {needed} bytes or more (RFC 7518, 3.2)")
+            raise ImproperlyConfigured(f"SECRET must have at least {needed} bytes (RFC 7518, 3.2)")
         try:
             HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(self._secret)
         except PyJWTError:
-            raise ImproperlyConfigured("SECRET is a public key, which everybody knows: set KEYS instead") from None
+            raise ImproperlyConfigured("SECRET must not be a public key: set KEYS instead") from None
 
     async def candidates(self, kid: str | None, algorithm: str) -> Sequence[bytes]:
         return (self._secret,) if algorithm in SYMMETRIC else ()
 
 
 class StaticKeys(KeySet):
-    """Keys that stand in the settings: PEM, which has no names, or a JSON Web Key Set."""
+    """Keys from the settings: PEM, which has no key IDs, or a JSON Web Key Set."""
 
     def __init__(self, keys: str | Sequence[str] | Mapping[str, Any], algorithms: Iterable[str]) -> None:
-        """Take the keys.
+        """Parse the keys.
 
         Raises:
-            ImproperlyConfigured: none of them is a public key for one of the algorithms.
+            ImproperlyConfigured: there is no public key for any of the algorithms.
         """
         self._has_names = isinstance(keys, Mapping)
         if isinstance(keys, Mapping):
@@ -103,87 +103,87 @@ class StaticKeys(KeySet):
         else:
             self._keys = tuple(map(_from_pem, [keys] if isinstance(keys, str) else keys))
         if not any(key.algorithms & set(algorithms) for key in self._keys):
-            raise ImproperlyConfigured("KEYS has no public key for any of ALGORITHMS (RSA needs 2048 bits or more)")
+            raise ImproperlyConfigured("KEYS has no public key for any of ALGORITHMS (RSA needs at least 2048 bits)")
 
     async def candidates(self, kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys]:
         if self._has_names:
-            return _named(self._keys, kid, algorithm)
+            return _matching_keys(self._keys, kid, algorithm)
         return [key.key for key in self._keys if algorithm in key.algorithms]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedKeys:
     keys: tuple[PublicKey, ...]
-    read_at: float
+    fetched_at: float
 
 
 class FetchedKeys(KeySet):
-    """The key set of an issuer, which may change its keys at any time.
+    """The key set at an issuer's URL, which may rotate its keys at any time.
 
-    It is read again when it is old, and when a token names a key that is not in it: made-up names cannot make that
-    happen often. Keys that cannot be read again are used for a day.
+    It is fetched again when it has expired, and when a token names an unknown key; invented key IDs cannot cause
+    frequent fetches. Cached keys are used for a day while fetching fails.
     """
 
     def __init__(
         self, url: str, *, cache_seconds: float = CACHE_SECONDS, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """Read nothing yet; the keys are old after `cache_seconds`.
+        """Set the URL, which the first token fetches, and how long its keys are fresh.
 
         Raises:
             ImproperlyConfigured: the URL is not safe.
         """
         self._url, self._cache_seconds, self._now = checked_url("JWKS_URL", url), cache_seconds, now
-        self._known: _Known | None = None
-        self._failed_at = self._searched_at = -math.inf
-        self._reading = SingleFlight[None]()
+        self._cached: _CachedKeys | None = None
+        self._failed_at = self._refetched_at = -math.inf
+        self._single_flight = SingleFlight[None]()
 
     async def candidates(self, kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys]:
         if is_due := self._is_due():
-            await self._reading.run(self._url, self._read)
-        found = self._find(kid, algorithm)
-        if not found and not is_due and self._may_search():
-            await self._reading.run(self._url, self._search)
-            found = self._find(kid, algorithm)
-        return found
+            await self._single_flight.run(self._url, self._fetch)
+        keys = self._find(kid, algorithm)
+        if not keys and not is_due and self._may_refetch():
+            await self._single_flight.run(self._url, self._refetch)
+            keys = self._find(kid, algorithm)
+        return keys
 
     def _find(self, kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys]:
-        if (known := self._usable()) is None:
+        if (cached := self._usable()) is None:
             raise unavailable()
-        return _named(known.keys, kid, algorithm)
+        return _matching_keys(cached.keys, kid, algorithm)
 
-    def _usable(self) -> _Known | None:
-        known = self._known
-        return known if known is not None and self._now() - known.read_at < KEEP_SECONDS else None
+    def _usable(self) -> _CachedKeys | None:
+        cached = self._cached
+        return cached if cached is not None and self._now() - cached.fetched_at < MAX_STALE_SECONDS else None
 
     def _is_due(self) -> bool:
-        known, unbroken = self._usable(), self._now() - self._failed_at
-        if known is None:
-            return unbroken >= RETRY_SECONDS
-        return self._now() - known.read_at >= self._cache_seconds and unbroken >= SEARCH_SECONDS
+        cached, unbroken = self._usable(), self._now() - self._failed_at
+        if cached is None:
+            return unbroken >= RETRY_INTERVAL_SECONDS
+        return self._now() - cached.fetched_at >= self._cache_seconds and unbroken >= REFETCH_INTERVAL_SECONDS
 
-    def _may_search(self) -> bool:
-        return self._now() - self._searched_at >= SEARCH_SECONDS
+    def _may_refetch(self) -> bool:
+        return self._now() - self._refetched_at >= REFETCH_INTERVAL_SECONDS
 
-    async def _search(self) -> None:
-        await self._read()
-        # Not before its end: until then others wait for this search, or, on another loop, begin their own.
-        self._searched_at = self._now()
+    async def _refetch(self) -> None:
+        await self._fetch()
+        # After the fetch: until then other requests join it or, on another loop, start their own.
+        self._refetched_at = self._now()
 
-    async def _read(self) -> None:
+    async def _fetch(self) -> None:
         try:
-            keys = _from_document(await ask("GET", self._url, headers={"Accept": "application/json"}))
+            keys = _from_document(await request_json("GET", self._url, headers={"Accept": "application/json"}))
             if keys is None:
-                raise UpstreamError("its answer is no JSON Web Key Set")
+                raise UpstreamError("the response is not a JSON Web Key Set")
         except UpstreamError as error:
             self._failed_at = self._now()
-            left = "those known go on being used" if self._usable() is not None else "no token can be verified"
-            logger.warning("the keys at %s cannot be read, %s: %s", self._url, left, error)
+            effect = "the cached keys stay in use" if self._usable() is not None else "no token can be verified"
+            logger.warning("the keys at %s cannot be fetched, %s: %s", self._url, effect, error)
         else:
-            self._known, self._failed_at = _Known(keys, self._now()), -math.inf
+            self._cached, self._failed_at = _CachedKeys(keys, self._now()), -math.inf
 
 
-def _named(keys: Iterable[PublicKey], kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys]:
-    """Return the keys of a name; a token without one means the only key that fits, or none."""
+def _matching_keys(keys: Iterable[PublicKey], kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys]:
+    """Return the keys with a key ID; a token without one refers to the only key for its algorithm, or to none."""
     fitting = [key for key in keys if algorithm in key.algorithms]
     if kid is not None:
         return [key.key for key in fitting if key.kid == kid]
@@ -191,7 +191,7 @@ def _named(keys: Iterable[PublicKey], kid: str | None, algorithm: str) -> Sequen
 
 
 def _from_document(document: Mapping[str, Any]) -> tuple[PublicKey, ...] | None:
-    """Read a key set without those of its keys that are of no use here (RFC 7517, section 5); None if it is none."""
+    """Parse a key set, skipping unusable keys (RFC 7517, section 5); return None if it is not a key set."""
     listed = document.get("keys")
     if not isinstance(listed, list):
         return None
@@ -202,7 +202,7 @@ def _from_jwk(item: Any) -> PublicKey | None:
     if not isinstance(item, dict) or not _may_verify(item):
         return None
     try:
-        key = PyJWK(item, _READ_AS[item["kty"]]).key
+        key = PyJWK(item, _PARSE_ALGORITHMS[item["kty"]]).key
     except (PyJWTError, UnsupportedAlgorithm, LookupError, TypeError, ValueError):
         return None
     algorithms, kid = _algorithms_of(key), item.get("kid")
@@ -222,12 +222,12 @@ def _from_pem(pem: str) -> PublicKey:
     except (ValueError, UnsupportedAlgorithm, AttributeError):
         raise ImproperlyConfigured("KEYS must be public keys in PEM, or a JSON Web Key Set") from None
     if not isinstance(key, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey):
-        raise ImproperlyConfigured("KEYS has a key that signs nothing: RSA, EC and EdDSA are known")
+        raise ImproperlyConfigured("KEYS must be RSA, EC or EdDSA keys")
     return PublicKey(key, _algorithms_of(key))
 
 
 def _algorithms_of(key: object) -> frozenset[str]:
-    """Return what a key is fit for by its type; nothing if it is weak, or private, and so proves nothing any more."""
+    """Return the algorithms of a key's type; none if the key is weak, or private and so compromised."""
     if isinstance(key, RSAPublicKey):
         return _RSA if key.key_size >= _MIN_RSA_BITS else frozenset()
     if isinstance(key, EllipticCurvePublicKey):

@@ -1,4 +1,4 @@
-"""Access tokens that are signed: JSON Web Tokens (RFC 7519, RFC 9068), verified without asking anybody."""
+"""Signed access tokens: JSON Web Tokens (RFC 7519, RFC 9068), verified locally."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from mcp_transport.protocol.http import HTTPRequest
 __all__ = ["JWTAuthenticator"]
 
 _SHAPE: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*")
-_TYPES: Final = ("jwt", "at+jwt")  # RFC 9068, 4; many issuers write JWT, or nothing
+_TYPES: Final = ("jwt", "at+jwt")  # RFC 9068, 4; many issuers send JWT, or nothing
 _REQUIRED: Final = ["iss", "sub", "aud", "exp"]
 
-# What an operator reads; the texts of PyJWT may contain values of the token.
+# Reasons for the log: the messages of PyJWT may contain values of the token.
 _REASONS: Final = (
     (jwt.ExpiredSignatureError, "the token has expired"),
     (jwt.ImmatureSignatureError, "the token is not valid yet"),
     (jwt.InvalidAlgorithmError, "the token's algorithm is not allowed"),
-    (InvalidSubjectError, "the token's sub is no text"),
+    (InvalidSubjectError, "the token's sub is not a printable string"),
 )
 
 
 class JWTAuthenticator(Authenticator):
-    """Takes the JSON Web Tokens of one issuer that are made out for this resource."""
+    """Authenticates JSON Web Tokens that one issuer has issued for this resource."""
 
     def __init__(
         self,
@@ -55,15 +55,15 @@ class JWTAuthenticator(Authenticator):
         user: UserLookup | str | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the options; the keys come from `jwks_url`, or are `keys`, or there is a `secret`.
+        """Set the options; the keys come from one of `jwks_url`, `keys` and `secret`.
 
         Raises:
-            ImproperlyConfigured: the options do not fit each other, or would let in what they should not.
+            ImproperlyConfigured: the options contradict each other, or would accept forged tokens.
         """
-        given = [name for name, value in (("JWKS_URL", jwks_url), ("KEYS", keys), ("SECRET", secret)) if value]
-        if len(given) != 1:
+        sources = [name for name, value in (("JWKS_URL", jwks_url), ("KEYS", keys), ("SECRET", secret)) if value]
+        if len(sources) != 1:
             raise ImproperlyConfigured(
-                f"jwt: set one of JWKS_URL, KEYS and SECRET; set are {' and '.join(given) or 'none'}"
+                f"jwt: set exactly one of JWKS_URL, KEYS and SECRET, got {' and '.join(sources) or 'none'}"
             )
         self._algorithms = _checked_algorithms(algorithms, is_secret=bool(secret))
         self._keys: KeySet
@@ -90,35 +90,35 @@ class JWTAuthenticator(Authenticator):
             raise InvalidCredentials("the token is too long")
         header, claims = _object(shape[1]), _object(shape[2])
         if header is None or claims is None or claims.get("iss") != self._reader.issuer:
-            return None  # another authenticator may know it
+            return None  # another authenticator may recognize it
         algorithm = self._checked_algorithm(header)
         keys = await self._keys.candidates(_checked_kid(header), algorithm)
         if not keys:
-            raise InvalidCredentials("the token's key is not known")
+            raise InvalidCredentials("the token's key is unknown")
         verified = self._verified(token, keys)
         if verified["aud"] not in self._audience:
-            raise InvalidCredentials("the token is made out for another audience")
+            raise InvalidCredentials("the token is for another audience")
         if not (subject := text_claim(verified, "sub")):
-            raise InvalidCredentials("the token's sub is no text")
+            raise InvalidCredentials("the token's sub is not a printable string")
         return await self._reader.principal(verified, subject)
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
-        return await self._reader.recall(issuer, subject, {"sub": subject})
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await self._reader.principal_by_subject(issuer, subject, {"sub": subject})
 
     def _checked_algorithm(self, header: Mapping[str, Any]) -> str:
-        """Return the algorithm that a header names, of those allowed (RFC 8725, 3.1)."""
+        """Return the algorithm of a header if it is allowed (RFC 8725, 3.1)."""
         if "crit" in header:
-            raise InvalidCredentials("the token needs an extension that is not known")  # RFC 7515, 4.1.11
+            raise InvalidCredentials("the token requires an unsupported extension")  # RFC 7515, 4.1.11
         kind = header.get("typ", "JWT")
         if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in _TYPES:
-            raise InvalidCredentials("the token is no access token: its typ is another")  # RFC 8725, 3.11
+            raise InvalidCredentials("the token's typ is not that of an access token")  # RFC 8725, 3.11
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise InvalidCredentials("the token's algorithm is not allowed")
         return algorithm
 
     def _verified(self, token: str, keys: Sequence[Any]) -> dict[str, Any]:
-        """Return the claims of a token that one of the keys has signed, and that is valid now."""
+        """Return the claims of a token that is valid now and signed with one of the keys."""
         for key in keys:
             try:
                 return jwt.decode(
@@ -127,7 +127,7 @@ class JWTAuthenticator(Authenticator):
                     algorithms=self._algorithms,
                     issuer=self._reader.issuer,
                     leeway=self._leeway,
-                    # PyJWT knows no slash at the end that makes no difference.
+                    # `Audience` compares the audience: PyJWT would not ignore a trailing slash.
                     options={"require": _REQUIRED, "verify_aud": False},
                 )
             except jwt.InvalidSignatureError:
@@ -137,19 +137,19 @@ class JWTAuthenticator(Authenticator):
             except jwt.PyJWTError as error:
                 reasons = (text for kind, text in _REASONS if isinstance(error, kind))
                 raise InvalidCredentials(next(reasons, "the token is malformed")) from None
-        raise InvalidCredentials("the token's signature is wrong")
+        raise InvalidCredentials("the token's signature is invalid")
 
 
-def _checked_algorithms(given: str | Sequence[str], *, is_secret: bool) -> tuple[str, ...]:
-    """Return the algorithms to allow: never one for a secret where keys are public (RFC 8725, 2.1), never `none`."""
-    known = SYMMETRIC if is_secret else ASYMMETRIC
-    algorithms = (given,) if isinstance(given, str) and given else tuple(given)
+def _checked_algorithms(option: str | Sequence[str], *, is_secret: bool) -> tuple[str, ...]:
+    """Return the allowed algorithms: never a symmetric one with public keys (RFC 8725, 2.1), never `none`."""
+    supported = SYMMETRIC if is_secret else ASYMMETRIC
+    algorithms = (option,) if isinstance(option, str) and option else tuple(option)
     if not algorithms:
         return ("HS256",) if is_secret else ("RS256", "ES256")
-    if not set(algorithms) <= set(known):
+    if not set(algorithms) <= set(supported):
         raise ImproperlyConfigured(
-            f"jwt: with {'SECRET' if is_secret else 'public keys'}, ALGORITHMS may be {', '.join(sorted(known))}; "
-            f"got {', '.join(map(repr, algorithms))}"
+            f"jwt: with {'SECRET' if is_secret else 'public keys'}, ALGORITHMS must be some of "
+            f"{', '.join(sorted(supported))}, got {', '.join(map(repr, algorithms))}"
         )
     return algorithms
 
@@ -157,12 +157,12 @@ def _checked_algorithms(given: str | Sequence[str], *, is_secret: bool) -> tuple
 def _checked_kid(header: Mapping[str, Any]) -> str | None:
     kid = header.get("kid")
     if "kid" in header and not isinstance(kid, str):
-        raise InvalidCredentials("the token's kid is no text")
+        raise InvalidCredentials("the token's kid is not a string")
     return kid
 
 
 def _object(part: str) -> dict[str, Any] | None:
-    """Read a part of a token, as PyJWT will; None if it is no JSON object."""
+    """Decode a part of a token as PyJWT does; return None if it is not a JSON object."""
     try:
         value = json.loads(base64url_decode(part))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The options of an authenticator in the settings: none is dropped, and none is taken for another."""
+"""The options of an authenticator in the settings, as keyword arguments of its constructor."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport import validation
 
-__all__ = ["keyword_arguments", "refuse_unknown"]
+__all__ = ["check_keys", "keyword_arguments"]
 
 _CHECKED: Final = (str, bool, int, float)
 
 
 def keyword_arguments(kind: Callable[..., Any], name: str, options: Any) -> dict[str, Any]:
-    """Return what to call an authenticator's constructor with; its options are written in capitals.
+    """Return the keyword arguments of an authenticator's constructor; options are written in upper case.
 
     Raises:
-        ImproperlyConfigured: the options are no dict, or one is unknown, given twice or of the wrong type.
+        ImproperlyConfigured: the options are not a dict, or one is unknown, set twice or of the wrong type.
     """
     place = f"MCP_TRANSPORT['AUTHENTICATORS']: OPTIONS of {name!r}"
     if not isinstance(options, Mapping):
         raise ImproperlyConfigured(f"{place} must be a dict, got {type(options).__name__}")
-    given = {str(option).lower(): value for option, value in options.items()}
-    if len(given) < len(options):
-        raise ImproperlyConfigured(f"{place} name an option twice: {', '.join(map(str, options))}")
-    if (known := _parameters(kind)) is not None:
-        refuse_unknown(place, map(str.upper, given), [parameter.upper() for parameter in known])
+    arguments = {str(option).lower(): value for option, value in options.items()}
+    if len(arguments) < len(options):
+        raise ImproperlyConfigured(f"{place} set an option twice: {', '.join(map(str, options))}")
+    if (parameters := _parameters(kind)) is not None:
+        check_keys(place, map(str.upper, arguments), [parameter.upper() for parameter in parameters])
     for option, expected in _types(kind).items():
         # Options may be secret.
-        if option in given and (fault := validation.type_fault(expected, given[option], is_secret=True)):
+        if option in arguments and (fault := validation.type_fault(expected, arguments[option], is_secret=True)):
             raise ImproperlyConfigured(f"{place}, {option.upper()}: {fault}")
-    return given
+    return arguments
 
 
-def refuse_unknown(place: str, given: Iterable[Any], known: Collection[str]) -> None:
-    """Raise ImproperlyConfigured for the first key that is not known."""
-    for key in given:
-        if key not in known:
-            close = difflib.get_close_matches(str(key).upper(), known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
-            raise ImproperlyConfigured(f"{place}: {key!r} is unknown; {hint}")
+def check_keys(place: str, keys: Iterable[Any], allowed: Collection[str]) -> None:
+    """Raise ImproperlyConfigured for the first key that is not allowed, with the closest one that is."""
+    for key in keys:
+        if key not in allowed:
+            close = difflib.get_close_matches(str(key).upper(), allowed, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"valid keys are {', '.join(allowed) or 'none'}"
+            raise ImproperlyConfigured(f"{place}: unknown key {key!r}; {hint}")
 
 
 def _parameters(kind: Callable[..., Any]) -> list[str] | None:
-    """Return the names of what a constructor takes; None if it takes any, or cannot be asked, as built-in classes."""
+    """Return the parameters of a constructor; None if it takes any, or has no signature, like built-in classes."""
     try:
         parameters = inspect.signature(kind).parameters
     except (TypeError, ValueError):
@@ -58,7 +58,7 @@ def _parameters(kind: Callable[..., Any]) -> list[str] | None:
 
 
 def _types(kind: Any) -> dict[str, Any]:
-    """Return the parameters that take a plain value; nothing where annotations cannot be read."""
+    """Return the types of parameters with a plain value; none if the annotations cannot be resolved."""
     try:
         hints = typing.get_type_hints(kind.__init__)
     except (AttributeError, NameError, TypeError):

@@ -1,4 +1,4 @@
-"""Whom `request.user` names, read where the request lives."""
+"""The user of a Django request, evaluated in the thread of the request."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
 __all__ = ["request_user"]
 
-# What Django's AuthenticationMiddleware puts on requests. Named, not imported: its module needs the app's models.
-_DJANGOS: Final = ("django.contrib.auth.middleware", "AuthenticationMiddleware.process_request.<locals>.<lambda>")
+# The function in the SimpleLazyObject of AuthenticationMiddleware. By name: importing its module needs models.
+_DJANGO_GETTER: Final = (
+    "django.contrib.auth.middleware",
+    "AuthenticationMiddleware.process_request.<locals>.<lambda>",
+)
 
 
 async def request_user(request: HttpRequest) -> Any:
-    """Return the user whom the project's middleware has left on a request; None without such middleware.
+    """Return the user that the project's middleware has set on a request; None without such middleware.
 
-    Not `request.auser()`: it takes a way of its own, past middleware that has replaced the user, and past what a
-    project's authentication backend or session store does in its synchronous methods alone.
+    Not `request.auser()`: it bypasses middleware that has replaced the user, and the synchronous methods of a
+    project's authentication backend or session store.
     """
     if hasattr(type(request), "user"):
         return await _evaluated(request)
     user = request.__dict__.get("user")
     if not isinstance(user, LazyObject) or user._wrapped is not empty:
         return user
-    return _evaluate(request) if _is_nobody(request, user) else await _evaluated(request)
+    return _evaluate(request) if _is_anonymous(request, user) else await _evaluated(request)
 
 
-def _is_nobody(request: HttpRequest, user: Any) -> bool:
-    """Tell whether Django's own middleware finds nobody, without a query: there is no session that could name one."""
-    found_by, session = user.__dict__.get("_setupfunc"), getattr(request, "session", None)
+def _is_anonymous(request: HttpRequest, user: Any) -> bool:
+    """Return whether Django's own middleware will set AnonymousUser without a query, since there is no session."""
+    getter, session = user.__dict__.get("_setupfunc"), getattr(request, "session", None)
     return (
         type(user) is SimpleLazyObject
-        and (getattr(found_by, "__module__", ""), getattr(found_by, "__qualname__", "")) == _DJANGOS
+        and (getattr(getter, "__module__", ""), getattr(getter, "__qualname__", "")) == _DJANGO_GETTER
         and "_cached_user" not in request.__dict__
         and getattr(session, "session_key", "") is None
         and not getattr(session, "_session_cache", None)
@@ -45,8 +48,8 @@ async def _evaluated(request: HttpRequest) -> Any:
 
 
 def _evaluate(request: HttpRequest) -> Any:
-    """Read the user in the thread of the request, where middleware has set up connections."""
+    """Evaluate the user in the thread of the request, where middleware has set up connections."""
     user = request.user
     if isinstance(user, LazyObject):
-        bool(user.is_authenticated)  # which evaluates it
+        bool(user.is_authenticated)  # evaluates the lazy object
     return user

@@ -1,4 +1,4 @@
-"""The protected resource: its metadata (RFC 9728) and the challenges that lead to it (RFC 6750, 3)."""
+"""The protected resource: its metadata (RFC 9728) and the challenges that refer to it (RFC 6750, 3)."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What this endpoint says of itself to clients that have no right to use it yet."""
+    """The endpoint as an OAuth protected resource, for clients that need credentials."""
 
     url: str = ""
-    """Its canonical URL, to which tokens are bound (RFC 8707); empty where nobody issues tokens for it."""
+    """The canonical URL, to which tokens are bound (RFC 8707); empty if no tokens are issued for it."""
     name: str = ""
     documentation: str = ""
     authorization_servers: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
-    """What every request needs."""
+    """The scopes that every request needs."""
     schemes: tuple[str, ...] = ("Bearer",)
 
     @property
     def has_metadata(self) -> bool:
-        """Tell whether there is anything to discover."""
+        """Return whether there is metadata to publish."""
         return bool(self.url and self.authorization_servers)
 
     @property
     def metadata_url(self) -> str:
-        """Return where the metadata is: the well-known path stands before the endpoint's own (RFC 9728, 3.1)."""
+        """Return the URL of the metadata: the well-known path precedes the endpoint's path (RFC 9728, 3.1)."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path.rstrip('/')}"
 
     @property
     def metadata_paths(self) -> tuple[str, ...]:
-        """Return the paths that clients try, in their order (2025-11-25, authorization)."""
+        """Return the paths that clients try, in order (2025-11-25, authorization)."""
         return (f"{WELL_KNOWN}{urlsplit(self.url).path.rstrip('/')}", WELL_KNOWN)
 
     def metadata(self) -> dict[str, Any]:
-        """Return the document of RFC 9728, section 2."""
+        """Return the metadata document (RFC 9728, section 2)."""
         document = {
             "resource": self.url,
             "authorization_servers": list(self.authorization_servers),
@@ -57,23 +57,23 @@ class Resource:
         return {name: value for name, value in document.items() if value}
 
     def is_audience(self, audience: object) -> bool:
-        """Tell whether a token's `aud` names this resource."""
+        """Return whether a token's `aud` names this resource."""
         return is_audience(audience, self.url)
 
     def unauthorized(self, *, refused: bool) -> ProtocolError:
-        """Build 401: without credentials, or with ones that were refused."""
+        """Return the 401 for missing credentials, or for credentials that were `refused`."""
         message = (
             "the credentials are not valid here: get new ones"
             if refused
             else "credentials are required: authenticate"
         )
         error = "invalid_token" if refused else ""
-        # One line: a framework that keeps headers in a dictionary would keep the last of several.
+        # One header: a framework that stores headers in a dict would keep only the last of several.
         challenges = ", ".join(self._challenge(scheme, error=error, scopes=self.scopes) for scheme in self.schemes)
         return ProtocolError(401, INVALID_REQUEST, message, headers=(("WWW-Authenticate", challenges),))
 
     def forbidden(self, needed: Set[str]) -> ProtocolError:
-        """Build 403 with every scope that the operation needs (2025-11-25, authorization, "Scope Challenge")."""
+        """Return the 403 with all scopes that the operation needs (2025-11-25, authorization, "Scope Challenge")."""
         scopes = sorted({*self.scopes, *needed})
         challenge = self._challenge("Bearer", error="insufficient_scope", scopes=scopes)
         message = f"the credentials lack a scope: this needs {' '.join(scopes)}"
@@ -87,16 +87,16 @@ class Resource:
             "scope": " ".join(scopes),
             "resource_metadata": self.metadata_url if self.has_metadata else "",
         }
-        given = ", ".join(f'{name}="{value}"' for name, value in values.items() if value)
-        return f"{scheme} {given}" if given else scheme
+        parameters = ", ".join(f'{name}="{value}"' for name, value in values.items() if value)
+        return f"{scheme} {parameters}" if parameters else scheme
 
 
 def is_audience(audience: object, url: str) -> bool:
-    """Tell whether a token's `aud` names a resource (RFC 7519, 4.1.3); a slash at its end makes no difference."""
-    named = [audience] if isinstance(audience, str) else audience
-    ours = url.rstrip("/")
+    """Return whether a token's `aud` names a resource (RFC 7519, 4.1.3), ignoring a trailing slash."""
+    audiences = [audience] if isinstance(audience, str) else audience
+    expected = url.rstrip("/")
     return (
-        bool(ours)
-        and isinstance(named, Sequence)
-        and any(isinstance(item, str) and item.rstrip("/") == ours for item in named)
+        bool(expected)
+        and isinstance(audiences, Sequence)
+        and any(isinstance(item, str) and item.rstrip("/") == expected for item in audiences)
     )

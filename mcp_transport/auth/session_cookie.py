@@ -1,4 +1,4 @@
-"""Django's session cookie, read from the request itself, so that no middleware is needed."""
+"""Authentication by Django's session cookie, without middleware."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.auth.user import principal_of, recall_user
+from mcp_transport.auth.user import find_principal, principal_of
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
@@ -26,10 +26,10 @@ __all__ = ["SessionAuthenticator"]
 
 
 class SessionAuthenticator(Authenticator):
-    """Takes the user who is logged in to the site, by the session cookie; for pages in a browser.
+    """Authenticates the user who is logged in to the site by the session cookie, for pages in a browser.
 
-    A browser sends that cookie along with requests of other sites, too, so POST and DELETE need Django's CSRF token,
-    in the header that Django expects it in. The session is read, never written: its end is not put off.
+    A browser sends the cookie with requests of other sites, too, so POST and DELETE need Django's CSRF token in the
+    header CSRF_HEADER_NAME. The session is only read: its expiry is not extended.
     """
 
     scheme = "Session"
@@ -43,28 +43,28 @@ class SessionAuthenticator(Authenticator):
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         if "cookie" not in request.headers or _is_anonymous(request):
             return None
-        asked = django_request(request)
-        key = asked.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        user = await in_thread(partial(_logged_in, asked, key, request.user)) if key else None
+        http_request = django_request(request)
+        key = http_request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        user = await in_thread(partial(_session_user, http_request, key, request.user)) if key else None
         return principal_of(user) if user is not None else None
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
-        return await recall_user(issuer, subject)
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await find_principal(issuer, subject)
 
 
 def _is_anonymous(request: HTTPRequest) -> bool:
-    """Tell whether the project's middleware has run, and says that nobody is logged in, whatever the session says."""
+    """Return whether the project's middleware has run and set no authenticated user; it overrides the session."""
     if request.user is not None:
         return not request.user.is_authenticated
-    # `auser` stays where middleware has deleted the user that came with it.
+    # `auser` stays on a request from which middleware has deleted the user.
     return any(name in getattr(request.source, "__dict__", ()) for name in ("user", "auser"))
 
 
-def _logged_in(request: HttpRequest, key: str, known: Any) -> Any:
-    """Return the session's user, or whom the project's middleware has made of it."""
+def _session_user(request: HttpRequest, key: str, user: Any) -> Any:
+    """Return the session's user, or the `user` that the project's middleware has set."""
     store = import_module(settings.SESSION_ENGINE).SessionStore(key)
-    request.session = cast(SessionBase, _Contents(store.load()))
-    user = get_user(request) if known is None else known  # which also compares the session with the password
+    request.session = cast(SessionBase, _ReadOnlySession(store.load()))
+    user = get_user(request) if user is None else user  # get_user() also verifies the session's password hash
     if not user.is_authenticated or not user.is_active:
         return None
     check = _CSRFCheck(_no_response)
@@ -74,10 +74,10 @@ def _logged_in(request: HttpRequest, key: str, known: Any) -> Any:
     return user
 
 
-class _Contents(dict[str, Any]):
-    """What a session holds, for get_user().
+class _ReadOnlySession(dict[str, Any]):
+    """The data of a session for get_user(), which would renew or flush a session with an outdated hash.
 
-    That renews a session whose key is an old one, or ends it; from here, the client would not learn its new cookie.
+    The client would not receive the new cookie from here.
     """
 
     def cycle_key(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Django's users: whom the project's own middleware has authenticated, and how others are found again."""
+"""Django users as principals: the user of the project's middleware, and lookups of other users."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mcp_transport.threads import in_thread
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
-__all__ = ["ISSUER", "UserAuthenticator", "anonymous_user", "find_user", "principal_of", "recall_user"]
+__all__ = ["ISSUER", "UserAuthenticator", "anonymous_user", "find_principal", "find_user", "principal_of"]
 
 ISSUER: Final = "django"
-"""The issuer of principals that are this project's own users, whatever proved it."""
+"""The issuer of principals that are this project's own users, however they authenticated."""
 
 
 class UserAuthenticator(Authenticator):
-    """Takes the user whom Django's own middleware, or Channels', has authenticated."""
+    """Authenticates the user that Django's or Channels' middleware has set on the request."""
 
     scheme: ClassVar[str] = "Session"
 
@@ -30,23 +30,23 @@ class UserAuthenticator(Authenticator):
         user = request.user
         return None if user is None or not user.is_authenticated else principal_of(user)
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
-        return await recall_user(issuer, subject)
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await find_principal(issuer, subject)
 
 
-async def recall_user(issuer: str, subject: str) -> Principal | None:
-    """Return one of Django's users by a principal's issuer and subject, without scopes; None for anybody else."""
+async def find_principal(issuer: str, subject: str) -> Principal | None:
+    """Return the Django user with a principal's issuer and subject, without scopes; None for other issuers."""
     user = await find_user("pk", subject) if issuer == ISSUER else None
     return principal_of(user, frozenset()) if user is not None else None
 
 
 def principal_of(user: Any, scopes: frozenset[str] | None = None) -> Principal:
-    """Return one of Django's users as a principal; without scopes, nothing but their permissions limits them."""
+    """Return the principal of a Django user; with `scopes=None`, only the user's permissions limit it."""
     return Principal(issuer=ISSUER, subject=str(user.pk), user=user, name=user.get_username(), scopes=scopes)
 
 
 async def find_user(field: str, value: str) -> Any:
-    """Return the active user with a value, or None."""
+    """Return the active user whose field has this value, or None."""
     if not apps.is_installed("django.contrib.auth"):
         return None
     from django.contrib.auth import get_user_model
@@ -55,7 +55,7 @@ async def find_user(field: str, value: str) -> Any:
         try:
             return get_user_model()._default_manager.filter(**{field: value}).first()
         except (TypeError, ValueError):
-            return None  # what is no primary key is nobody's
+            return None  # the value is not valid for the field
 
     user = await in_thread(find)
     return user if user is not None and user.is_active else None
@@ -71,6 +71,6 @@ def anonymous_user() -> Any:
 def _anonymous_kind() -> type[AnonymousUser] | None:
     if not apps.is_installed("django.contrib.auth"):
         return None
-    from django.contrib.auth.models import AnonymousUser  # its module needs the app to be installed
+    from django.contrib.auth.models import AnonymousUser  # requires the app to be installed
 
     return AnonymousUser

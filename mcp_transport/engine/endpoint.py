@@ -72,7 +72,7 @@ def _forbidden(needed: frozenset[str]) -> ProtocolError:
     return ProtocolError(403, INVALID_REQUEST, f"the credentials lack a scope: this needs {' '.join(sorted(needed))}")
 
 
-async def _remembered(binding: str, name: str) -> Principal:
+async def _anonymous_principal(binding: str, name: str) -> Principal:
     return Principal.of(binding, name)
 
 
@@ -80,10 +80,10 @@ class Endpoint:
     """One MCP endpoint of a process; it has a node on each event loop that serves it.
 
     `keys` is a ring of secrets for requests to clients, `session_keys` one for session ids: the first one signs or
-    seals, all of them verify or open. `recall` finds a principal again for calls that are run again. `call_context`
-    builds what surrounds each call, such as a thread for synchronous code; a call that is run again has no request.
-    `on_start` is called once, before the first request of a server, with the function that drains and stops this
-    endpoint; it prepares the process, for example for SIGTERM.
+    seals, all of them verify or open. `principal_without_request` finds the principal of a call that is run again.
+    `call_context` builds what surrounds each call, such as a thread for synchronous code; its request is None when a
+    call is run again. `on_start` is called once, before the first request of a server, with the function that drains
+    and stops this endpoint; it prepares the process, for example for SIGTERM.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Endpoint:
         keys: Sequence[bytes],
         session_keys: Sequence[bytes] = (),
         authenticate: Authenticate = _nobody,
-        recall: sessionful.Recall = _remembered,
+        principal_without_request: sessionful.PrincipalLookup = _anonymous_principal,
         step_up: StepUp = _forbidden,
         observer: Observer | None = None,
         call_context: CallContexts = no_context,
@@ -104,8 +104,8 @@ class Endpoint:
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
-        self._step_up, self._call_context = step_up, call_context
-        self._session_keys, self._recall, self.observer = session_keys, recall, observer or Observer()
+        self._step_up, self._call_context, self._session_keys = step_up, call_context, session_keys
+        self._principal_without_request, self.observer = principal_without_request, observer or Observer()
         self.meter = CallMetrics(self._clock)
         self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self.proxies = TrustedProxies(policy.trusted_proxies)
@@ -294,7 +294,7 @@ class Endpoint:
             observer=self.observer,
             meter=self.meter,
             budget=self.budget,
-            rescue=partial(sessionful.rescue, recall=self._recall),
+            rescue=partial(sessionful.rescue, find_principal=self._principal_without_request),
             call_context=self._call_context,
         )
         try:

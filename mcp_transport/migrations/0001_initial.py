@@ -1,4 +1,4 @@
-"""No table: what content type and permissions are made from."""
+"""Create the content type and the permissions of MCP sessions, which have no table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "MCP session",
                 "verbose_name_plural": "MCP sessions",
-                "permissions": (("view_mcp_payloads", "Can view what MCP calls are made with"),),
+                "permissions": (("view_mcp_payloads", "Can view MCP payloads"),),
                 "managed": False,
                 "default_permissions": ("view", "change", "delete"),
                 "base_manager_name": "objects",

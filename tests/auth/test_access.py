@@ -197,6 +197,6 @@ def test_a_rule_that_makes_no_sense_is_refused_where_it_stands(options: dict[str
 
 def test_another_server_has_no_rules_of_ours(settings: Any) -> None:
     declare()
-    assert bootstrap.served_access()
+    assert bootstrap.configured_access()
     settings.MCP_TRANSPORT = {"SERVER": "some.server"}
-    assert bootstrap.served_access() == {}
+    assert bootstrap.configured_access() == {}

@@ -50,7 +50,7 @@ def test_one_is_told_as_one(ages: list[float]) -> None:
 def test_prune_deletes_in_batches_oldest_first(
     ages: list[float], monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
-    monkeypatch.setattr(models, "_BATCH", 3)
+    monkeypatch.setattr(models, "_DELETE_BATCH", 3)
     with django_assert_num_queries(5) as captured:
         assert run("prune", "--older-than-days", "7") == "deleted 4 entries\n"
     kinds = [query["sql"].split()[0] for query in captured.captured_queries]

@@ -21,7 +21,7 @@ from mcp_transport import bootstrap, signals, tool
 from mcp_transport.contrib.audit import receivers
 from mcp_transport.contrib.audit.apps import AuditConfig
 from mcp_transport.contrib.audit.models import AuditEntries, AuditEntry, Event, Outcome
-from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES, values_of, words, written
+from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES, single_line, storable_arguments, values_of
 from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.domain.session import session_key
@@ -143,7 +143,7 @@ def test_time_is_naive_where_the_project_has_it_so(settings: Any) -> None:
     ],
 )
 def test_words_are_one_line_and_short(text: str, kept: str) -> None:
-    assert words(text, 20) == kept
+    assert single_line(text, 20) == kept
     assert len(kept) <= 20
 
 
@@ -160,7 +160,7 @@ def test_words_are_one_line_and_short(text: str, kept: str) -> None:
     ],
 )
 def test_arguments_are_kept_as_json_takes_them(arguments: Any, kept: Any) -> None:
-    assert written(arguments) == kept
+    assert storable_arguments(arguments) == kept
 
 
 def nested(levels: int) -> Any:
@@ -175,19 +175,22 @@ NO_JSON: list[Any] = [{"a": value} for value in (float("nan"), float("inf"), {1,
 
 @pytest.mark.parametrize("arguments", [*NO_JSON, {("a", "b"): 1}, nested(51), nested(100_000)], ids=lambda _: "")
 def test_what_json_cannot_hold_becomes_a_note(arguments: Any) -> None:
-    assert written(arguments) == "not recorded: they cannot be stored as JSON"
+    assert storable_arguments(arguments) == "not recorded: they cannot be stored as JSON"
 
 
 def test_nesting_has_a_limit_that_databases_keep() -> None:
-    assert written(nested(50)) == nested(50)
+    assert storable_arguments(nested(50)) == nested(50)
 
 
 def test_long_arguments_become_a_note() -> None:
     frame = len('{"a": ""}')
     fits = {"a": "n" * (MAX_ARGUMENT_BYTES - frame)}
-    assert written(fits) == fits
-    assert written({"a": "n" * (MAX_ARGUMENT_BYTES - frame + 1)}) == f"not recorded: {MAX_ARGUMENT_BYTES + 1} bytes"
-    assert "not recorded" in written({"a": "ö" * (MAX_ARGUMENT_BYTES // 2)})
+    assert storable_arguments(fits) == fits
+    assert (
+        storable_arguments({"a": "n" * (MAX_ARGUMENT_BYTES - frame + 1)})
+        == f"not recorded: {MAX_ARGUMENT_BYTES + 1} bytes"
+    )
+    assert "not recorded" in storable_arguments({"a": "ö" * (MAX_ARGUMENT_BYTES // 2)})
 
 
 HOSTILE = "<script>alert(1)</script>\x00\ud800\u202e'\"; DROP TABLE --" + "n" * 5000

@@ -14,7 +14,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.auth import http_client
-from mcp_transport.auth.http_client import SingleFlight, UpstreamError, ask, checked_url
+from mcp_transport.auth.http_client import SingleFlight, UpstreamError, checked_url, request_json
 from tests.auth.issuer import AuthServer
 from tests.support.clock import settle
 
@@ -44,7 +44,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 async def test_answer_of_no_use_is_none(server: AuthServer, fault: dict[str, Any]) -> None:
     vars(server).update(fault)
     with pytest.raises(UpstreamError) as caught:
-        await ask("GET", server.jwks_url)
+        await request_json("GET", server.jwks_url)
     assert caught.value.status == (fault.get("status") or 0)
     assert [asked["path"] for asked in server.asked] == ["/jwks"], "no redirect is followed"
 
@@ -53,7 +53,7 @@ async def test_nobody_who_listens_is_no_answer() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(UpstreamError):
-            await ask("GET", f"http://127.0.0.1:{unused.getsockname()[1]}/jwks")
+            await request_json("GET", f"http://127.0.0.1:{unused.getsockname()[1]}/jwks")
 
 
 @pytest.mark.parametrize("in_body", [False, True])
@@ -64,10 +64,10 @@ async def test_server_that_hangs_is_given_up(
     server.stalls_in_body = in_body
     server.hold()
     with pytest.raises(UpstreamError):
-        await ask("GET", server.jwks_url)
+        await request_json("GET", server.jwks_url)
 
 
-# -- many who ask the same -------------------------------------------------------------------------------
+# -- many who request_json the same -------------------------------------------------------------------------------
 
 
 class Work:
@@ -151,7 +151,7 @@ def test_event_loops_wait_apart_and_leave_nothing_behind() -> None:
         thread.join()
     assert sorted(found) == ["0", "1", "2", "3"]
     gc.collect()
-    assert not shared._under_way
+    assert not shared._tasks
 
 
 def test_loop_that_ends_ends_its_work() -> None:

@@ -39,7 +39,7 @@ class Knows(Authenticator):
             raise InvalidCredentials(f"it is not quite {self.name}")
         return None
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
         return Principal(issuer, subject, name="recalled", scopes=self.scopes) if subject == self.name else None
 
 
@@ -158,11 +158,11 @@ def test_a_principal_without_limits_has_every_scope_and_an_anonymous_one_has_non
 
 async def test_recall_asks_each_and_else_returns_nobodys_user() -> None:
     closed = gate(Knows("one"), Knows("two", "all"), implied={"all": ["orders"]})
-    recalled = await closed.recall("test\ntwo", "name")
+    recalled = await closed.principal_without_request("test\ntwo", "name")
     assert (recalled.name, recalled.scopes, recalled.binding) == ("recalled", frozenset(), "test\ntwo")
-    unknown = await closed.recall("test\nthree", "name")
+    unknown = await closed.principal_without_request("test\nthree", "name")
     assert (unknown.name, unknown.binding, unknown.user.is_authenticated) == ("name", "test\nthree", False)
-    assert (await closed.recall("", "")).binding == ""
+    assert (await closed.principal_without_request("", "")).binding == ""
 
 
 @pytest.mark.parametrize(

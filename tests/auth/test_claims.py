@@ -13,9 +13,9 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from tests.auth.issuer import ISSUER, RESOURCE
 
-NO_USER = "no active user belongs to the token"
-UNVERIFIED = "the token's address is not verified"
-NO_CLAIM = "the token does not say whose it is: USER_CLAIM is missing"
+NO_USER = "no active user matches the token"
+UNVERIFIED = "the token's email address is not verified"
+NO_CLAIM = "the token has no USER_CLAIM"
 
 
 def reader(**options: Any) -> ClaimReader:
@@ -123,21 +123,23 @@ async def test_users_are_found_in_the_projects_own_way(transactional_db: None, u
 
 
 async def test_subject_is_recalled_without_its_scopes() -> None:
-    assert await reader().recall(ISSUER, "ann-1", {}) == Principal(
+    assert await reader().principal_by_subject(ISSUER, "ann-1", {}) == Principal(
         ISSUER, "ann-1", AnonymousUser(), "ann-1", frozenset()
     )
-    assert await reader().recall("https://other.example", "ann-1", {}) is None
-    assert await reader(user_claim="nick").recall(ISSUER, "ann-1", {"sub": "ann-1"}) is None
-    assert await reader(user=find_ann).recall(ISSUER, "ann-1", {"sub": "ann-1"}) is None
+    assert await reader().principal_by_subject("https://other.example", "ann-1", {}) is None
+    assert await reader(user_claim="nick").principal_by_subject(ISSUER, "ann-1", {"sub": "ann-1"}) is None
+    assert await reader(user=find_ann).principal_by_subject(ISSUER, "ann-1", {"sub": "ann-1"}) is None
 
 
 async def test_active_user_is_recalled_by_the_claim_that_is_known(transactional_db: None) -> None:
     ann = await User.objects.acreate_user("ann")
     by_sub = reader(user_claim="sub")
-    assert await by_sub.recall(ISSUER, "ann", {"sub": "ann"}) == Principal(ISSUER, "ann", ann, "ann", frozenset())
-    assert await by_sub.recall(ISSUER, "eve", {"sub": "eve"}) is None
+    assert await by_sub.principal_by_subject(ISSUER, "ann", {"sub": "ann"}) == Principal(
+        ISSUER, "ann", ann, "ann", frozenset()
+    )
+    assert await by_sub.principal_by_subject(ISSUER, "eve", {"sub": "eve"}) is None
     await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
-    assert await by_sub.recall(ISSUER, "ann", {"sub": "ann"}) is None
+    assert await by_sub.principal_by_subject(ISSUER, "ann", {"sub": "ann"}) is None
 
 
 # -- options ---------------------------------------------------------------------------------------------
@@ -148,8 +150,8 @@ async def test_active_user_is_recalled_by_the_claim_that_is_known(transactional_
     [
         ({"issuer": ""}, "ISSUER"),
         ({"issuer": "https://auth.example\n"}, "ISSUER"),
-        ({"user_claim": "sub", "user": find_ann}, "USER_CLAIM and USER exclude each other"),
-        ({"user": "tests.auth.nowhere.find"}, "USER names nothing"),
+        ({"user_claim": "sub", "user": find_ann}, "USER_CLAIM and USER are mutually exclusive"),
+        ({"user": "tests.auth.nowhere.find"}, "USER cannot be imported"),
         ({"user": 17}, "USER must be callable"),
     ],
 )

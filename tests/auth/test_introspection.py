@@ -22,12 +22,12 @@ TOKEN = "an-opaque-token"
 CLIENT = {"client_id": "mcp", "client_secret": "s3cret"}
 
 INACTIVE = "the authorization server says that the token is not active"
-AUDIENCE = "the token is made out for another audience"
-NO_AUDIENCE = "the token is made out for no audience"
-OTHER_ISSUER = "the token comes from another issuer"
+AUDIENCE = "the token is for another audience"
+NO_AUDIENCE = "the token has no audience"
+OTHER_ISSUER = "the token is from another issuer"
 NO_SUBJECT = "the token has no subject"
-MALFORMED = "the token is too long, or has characters that no token has"
-NO_USER = "no active user belongs to the token"
+MALFORMED = "the token is too long, or has invalid characters"
+NO_USER = "no active user matches the token"
 
 
 def basic(pair: str) -> str:
@@ -158,9 +158,12 @@ ANSWERS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     *((active(aud=audience), UNBOUND, AUDIENCE) for audience in (*FOR_OTHERS[:2], "")),
     *((active(iss=issuer), BOUND, OTHER_ISSUER) for issuer in (OTHER, [ISSUER])),
     (active(sub=None), BOUND, NO_SUBJECT),
-    *((active(sub=subject, username="ann"), BOUND, "the token's sub is no text") for subject in ("", 17, "a\nb")),
-    (active(sub=None, username=["ann"], client_id="editor"), BOUND, "the token's username is no text"),
-    (active(sub=None, client_id=17), BOUND, "the token's client_id is no text"),
+    *(
+        (active(sub=subject, username="ann"), BOUND, "the token's sub is not a printable string")
+        for subject in ("", 17, "a\nb")
+    ),
+    (active(sub=None, username=["ann"], client_id="editor"), BOUND, "the token's username is not a printable string"),
+    (active(sub=None, client_id=17), BOUND, "the token's client_id is not a printable string"),
 ]
 """What the server says, the options, and why the token is refused, if it is."""
 
@@ -220,7 +223,7 @@ async def test_callers_are_told_to_come_again(
     vars(server).update(fault)
     error = await refusal(authenticator)
     assert (error.status, error.code, error.headers) == (503, -32603, (("Retry-After", "2"),))
-    assert error.message == "the authorization server does not answer; try again"
+    assert error.message == "the authorization server does not respond; try again"
     assert len(server.asked) == 1
     [record] = [record for record in caplog.records if record.name == introspection.__name__]
     assert record.levelname == ("ERROR" if fault.get("status") in (401, 403) else "WARNING")
@@ -243,7 +246,7 @@ async def test_nothing_secret_is_logged(
 
 
 async def test_user_is_recalled_by_the_claim_that_is_the_subject(transactional_db: None) -> None:
-    recalled = await build().recall(ISSUER, "client:editor")
+    recalled = await build().principal_without_request(ISSUER, "client:editor")
     assert recalled == Principal(ISSUER, "client:editor", AnonymousUser(), "client:editor", frozenset())
     ann = await User.objects.acreate_user("ann")
     client = await User.objects.acreate_user("client:ann")
@@ -255,7 +258,7 @@ async def test_user_is_recalled_by_the_claim_that_is_the_subject(transactional_d
         ("username", "username:ann", ann),
         ("username", "ann", None),
     ):
-        recalled = await build(user_claim=claim).recall(ISSUER, subject)
+        recalled = await build(user_claim=claim).principal_without_request(ISSUER, subject)
         assert (recalled and recalled.user) == user, (claim, subject)
 
 

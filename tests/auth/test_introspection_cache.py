@@ -94,19 +94,19 @@ async def test_tokens_are_not_mistaken_for_each_other(
 
 async def test_tokens_themselves_are_not_kept(authenticator: IntrospectionAuthenticator) -> None:
     await principal_of(authenticator)
-    assert list(authenticator._answers) == [hashlib.sha256(TOKEN.encode()).digest()]
-    assert TOKEN not in repr(vars(authenticator)) + repr(list(authenticator._answers.items()))
+    assert list(authenticator._responses) == [hashlib.sha256(TOKEN.encode()).digest()]
+    assert TOKEN not in repr(vars(authenticator)) + repr(list(authenticator._responses.items()))
 
 
 async def test_no_more_than_so_many_answers_are_kept(
     server: AuthServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert introspection._MAX_ANSWERS == 10_000
-    monkeypatch.setattr(introspection, "_MAX_ANSWERS", 3)
+    assert introspection._MAX_CACHED_RESPONSES == 10_000
+    monkeypatch.setattr(introspection, "_MAX_CACHED_RESPONSES", 3)
     authenticator = build(server, now=clock.now)
     for number in range(5):
         assert await reason(authenticator, f"token-{number}") == INACTIVE
-    assert len(authenticator._answers) == 3
+    assert len(authenticator._responses) == 3
 
 
 async def test_users_own_claims_do_not_change_what_is_kept(server: AuthServer, clock: FakeClock) -> None:

@@ -66,7 +66,7 @@ async def test_made_up_tokens_take_no_more_connections_than_there_may_be(
     clock = FakeClock()
     authenticator = build(server, now=clock.now)
     assert isinstance(await outcome(authenticator, GOOD), Principal)
-    monkeypatch.setattr(http_client, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "POOL_WAIT_SECONDS", 0.2)
     flood = [asyncio.create_task(outcome(authenticator, f"made-up-{number}")) for number in range(900)]
     await server.until_asked(1 + 15)
 
@@ -119,7 +119,7 @@ async def test_event_loops_have_connections_of_their_own_which_end_with_them(ser
         await asyncio.to_thread(thread.join)
     assert all(isinstance(item, Principal) for item in found)
     await asyncio.to_thread(server.wait_until, lambda: not server.open)
-    assert not authenticator._pool._here
+    assert not authenticator._pool._by_loop
     assert isinstance(await outcome(authenticator, GOOD), Principal)
     assert server.connections == 5
 
@@ -128,9 +128,9 @@ async def test_loop_that_was_closed_without_a_word_is_forgotten(server: AuthServ
     authenticator = build(server)
     gone = asyncio.new_event_loop()
     gone.close()
-    authenticator._pool._here[gone] = None  # type: ignore[assignment]
+    authenticator._pool._by_loop[gone] = None  # type: ignore[assignment]
     assert isinstance(await outcome(authenticator, GOOD), Principal)
-    assert list(authenticator._pool._here) == [asyncio.get_running_loop()]
+    assert list(authenticator._pool._by_loop) == [asyncio.get_running_loop()]
 
 
 async def test_number_of_questions_may_be_set(server: AuthServer) -> None:
@@ -152,7 +152,7 @@ async def test_flood_that_is_not_over_is_logged_again(
     server: AuthServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, introspection.__name__)
-    monkeypatch.setattr(http_client, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(http_client, "POOL_WAIT_SECONDS", 0.01)
     clock = FakeClock()
     authenticator = build(server, max_questions=2, now=clock.now)
     first = asyncio.create_task(outcome(authenticator, "made-up"))
@@ -189,7 +189,7 @@ async def test_flood_keeps_nobody_else_waiting(
 ) -> None:
     direct = Direct(application(adapter))
     assert (await direct.send(listing(GOOD))).status == 200
-    monkeypatch.setattr(http_client, "WAIT_SECONDS", 60.0)  # the flood is there until it is let go
+    monkeypatch.setattr(http_client, "POOL_WAIT_SECONDS", 60.0)  # the flood is there until it is let go
     flood = [asyncio.create_task(direct.send(listing(f"made-up-{number}"))) for number in range(40)]
     await server.until_asked(1 + 15)
     assert (await direct.send(listing(GOOD))).status == 200

@@ -268,11 +268,11 @@ async def test_without_an_answer_known_keys_go_on_and_without_keys_callers_are_t
     server.status, server.body = 200 if body else 500, body
     error = await refusal(fresh)
     assert (error.status, error.code, error.headers) == (503, -32603, (("Retry-After", "2"),))
-    assert error.message == "the authorization server does not answer; try again"
+    assert error.message == "the authorization server does not respond; try again"
     await clock.advance(3600)
     assert await has(keys, "rsa-1")
     told = [record.getMessage() for record in caplog.records if record.name == jwks.__name__]
-    assert ["no token can be verified" in told[0], "go on being used" in told[1]] == [True, True]
+    assert ["no token can be verified" in told[0], "stay in use" in told[1]] == [True, True]
     assert {record.levelname for record in caplog.records if record.name == jwks.__name__} == {"WARNING"}
 
 

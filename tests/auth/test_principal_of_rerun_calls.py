@@ -56,7 +56,7 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
         policy,
         keys=KEYS,
         authenticate=authenticate,
-        recall=gate.recall,
+        principal_without_request=gate.principal_without_request,
         clock=clock,
     )
     yield endpoint
@@ -75,7 +75,7 @@ async def test_what_scopes_showed_is_hidden_and_what_scopes_admitted_runs_withou
     assert text_of(first.json) == "read write"
     backend: Any = endpoint.backend
     key, stream = session_key(client.session_id), backend.entered[0].stream
-    await rescue(await endpoint.node(), key, stream, "lost", None, endpoint._recall)
+    await rescue(await endpoint.node(), key, stream, "lost", None, endpoint._principal_without_request)
     await settle()
     events: tuple[Event, ...] = (await backend.read(key, stream, 1_000_000_000))[0]
     assert again.encode() in events[-1].payload

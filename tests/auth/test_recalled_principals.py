@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 
 from mcp_transport.auth.authenticator import Authenticator
-from mcp_transport.auth.factory import build_gate
+from mcp_transport.auth.factory import build_authentication
 from mcp_transport.auth.user import anonymous_user, principal_of
 from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
@@ -35,7 +35,7 @@ class Recalling(Authenticator):
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         return None
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
         is_ours = issuer == "django" and subject.isdigit()
         found = await User.objects.filter(pk=int(subject), is_active=True).afirst() if is_ours else None
         return principal_of(found, frozenset({"write"})) if found is not None else None
@@ -47,13 +47,13 @@ class Confused(Authenticator):
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         return None
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
         return Principal("machines", "root", scopes=None)
 
 
 @async_to_sync
 async def recall(binding: str, name: str = "ann") -> Principal:
-    return await build_gate().recall(binding, name)
+    return await build_authentication().principal_without_request(binding, name)
 
 
 def configure(settings: Any, *entries: Any) -> None:

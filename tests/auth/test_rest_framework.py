@@ -25,7 +25,7 @@ from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from mcp_transport.auth.drf import DRFAuthenticator
-from mcp_transport.auth.factory import build_gate
+from mcp_transport.auth.factory import build_authentication
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
 from mcp_transport.protocol.headers import Headers
@@ -68,7 +68,7 @@ async def authenticate(classes: str | list[str], *authorizations: str, **more: A
 
 @async_to_sync
 async def pass_gate(*authorizations: str) -> Principal:
-    return await build_gate().authenticate(request_with(*authorizations))
+    return await build_authentication().authenticate(request_with(*authorizations))
 
 
 def basic(name: str, password: str) -> str:
@@ -152,7 +152,7 @@ NO_TEXT = ["\xff", "\xe9t\xe9", "a\tb", "a\x00b", "\ud7ff".encode().decode("lati
 @every_kind
 def test_wrong_credentials_are_refused(kind: str, ann: User) -> None:
     for wrong in WRONG.get(kind, ()):
-        with pytest.raises(InvalidCredentials, match=rf"^{kind.rpartition('.')[2]} refused them: [a-z_, ]+$"):
+        with pytest.raises(InvalidCredentials, match=rf"^{kind.rpartition('.')[2]} rejected them: [a-z_, ]+$"):
             authenticate(kind, wrong if isinstance(wrong, str) else wrong(ann))
     for token in NO_TEXT:
         try:
@@ -210,11 +210,11 @@ def test_first_class_that_knows_the_credentials_decides(ann: User) -> None:
 
 NOBODY = "neither a user nor a client"
 REFUSED = [
-    (AuthenticationFailed("the secret is s3cret"), "^Own refused them: authentication_failed$"),
-    (AuthenticationFailed({"token": ["s3cret"], "a": "b"}, code="bad"), "^Own refused them: bad$"),
-    (NotAuthenticated("s3cret"), "^Own refused them: not_authenticated$"),
-    (PermissionDenied("s3cret"), "^Own refused them$"),
-    (SuspiciousOperation("s3cret"), "^Own refused them$"),
+    (AuthenticationFailed("the secret is s3cret"), "^Own rejected them: authentication_failed$"),
+    (AuthenticationFailed({"token": ["s3cret"], "a": "b"}, code="bad"), "^Own rejected them: bad$"),
+    (NotAuthenticated("s3cret"), "^Own rejected them: not_authenticated$"),
+    (PermissionDenied("s3cret"), "^Own rejected them$"),
+    (SuspiciousOperation("s3cret"), "^Own rejected them$"),
     ((User(username="s3cret", is_active=False), None), "not active"),
     ((None, None), NOBODY),
     ((AnonymousUser(), None), NOBODY),
@@ -287,7 +287,7 @@ def test_schemes_are_asked_for_together(settings: Any) -> None:
         (["no.such.Class"], "'no.such.Class' of 'drf' cannot be imported"),
         (["rest_framework.authentication.NoSuch"], "cannot be imported"),
         (["TokenAuthentication"], "cannot be imported"),
-        (["datetime.timedelta"], "is no authentication class"),
+        (["datetime.timedelta"], "is not an authentication class"),
     ],
 )
 def test_wrong_classes_are_refused(classes: Any, message: str) -> None:
@@ -309,7 +309,7 @@ def test_class_whose_models_are_not_installed_is_refused(settings: Any) -> None:
 def test_classes_must_be_named(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["drf"]}
     with pytest.raises(ImproperlyConfigured, match="classes"):
-        build_gate()
+        build_authentication()
 
 
 def test_framework_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from django.middleware.csrf import get_token
 from django.test import Client
 from django.utils import timezone
 
-from mcp_transport.auth.factory import build_gate
+from mcp_transport.auth.factory import build_authentication
 from mcp_transport.auth.session_cookie import SessionAuthenticator
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
@@ -151,7 +151,7 @@ def test_users_must_be_installed(settings: Any) -> None:
     settings.INSTALLED_APPS = ["django.contrib.contenttypes", "mcp_transport"]
     settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["session"]}
     with pytest.raises(ImproperlyConfigured, match=r"django\.contrib\.auth"):
-        build_gate()
+        build_authentication()
 
 
 # -- cross-site requests ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
 
-from mcp_transport.auth.factory import build_gate
+from mcp_transport.auth.factory import build_authentication
 from mcp_transport.contrib.tokens.authenticator import TokenAuthenticator
 from mcp_transport.contrib.tokens.models import PersonalToken, State
 from mcp_transport.domain.principal import Principal
@@ -76,7 +76,7 @@ def test_scopes_come_as_text_or_one_by_one(scopes: Any, stored: str, ann: User) 
 
 @pytest.mark.parametrize("scope", ['a"b', "a\\b", "ä", "a\x7fb"])
 def test_what_is_no_scope_is_refused(scope: str, ann: User) -> None:
-    with pytest.raises(ValidationError, match="is no scope"):
+    with pytest.raises(ValidationError, match="is not a valid scope"):
         PersonalToken.objects.issue(ann, scopes=["fine", scope])
     assert not PersonalToken.objects.exists()
 
@@ -189,7 +189,7 @@ def test_note_that_another_node_made_meanwhile_stays(ann: User) -> None:
     token, _ = PersonalToken.objects.issue(ann)
     other = timezone.now() - timedelta(seconds=10)
     PersonalToken.objects.update(last_used=other)
-    token.note_use()  # which has not seen it
+    token.record_use()  # which has not seen it
     token.refresh_from_db()
     assert token.last_used == other
 
@@ -202,9 +202,9 @@ def test_use_that_cannot_be_noted_turns_nobody_away(
     def fail(self: Any) -> None:
         raise DatabaseError("read-only")
 
-    monkeypatch.setattr(PersonalToken, "note_use", fail)
+    monkeypatch.setattr(PersonalToken, "record_use", fail)
     assert authenticate(f"Bearer {secret}") is not None
-    assert f"{token.hint} could not be noted: DatabaseError" in caplog.text
+    assert f"{token.hint} was not recorded: DatabaseError" in caplog.text
     assert secret not in caplog.text
 
 
@@ -212,10 +212,10 @@ def test_app_must_be_installed(settings: Any) -> None:
     settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if not name.endswith(".tokens")]
     settings.MCP_TRANSPORT = {"AUTHENTICATORS": ["token"]}
     with pytest.raises(ImproperlyConfigured, match=r"mcp_transport\.contrib\.tokens"):
-        build_gate()
+        build_authentication()
 
 
 def test_unknown_option_is_refused(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"AUTHENTICATORS": [{"BACKEND": "token", "OPTIONS": {"PREFX": "a"}}]}
     with pytest.raises(ImproperlyConfigured, match="PREFX"):
-        build_gate()
+        build_authentication()

@@ -83,8 +83,8 @@ def test_secret_is_shown_once_and_kept_nowhere(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"expires_0": "2020-01-01", "expires_1": "00:00:00"}, "This time has passed."),
-        ({"scopes": 'a b"c'}, "is no scope"),
+        ({"expires_0": "2020-01-01", "expires_1": "00:00:00"}, "Enter a time in the future."),
+        ({"scopes": 'a b"c'}, "is not a valid scope"),
         ({"user": "999"}, "Select a valid choice"),
         ({"user": ""}, "This field is required."),
     ],

@@ -45,7 +45,9 @@ def test_create_prints_the_secret_alone(ann: User) -> None:
     token = PersonalToken.objects.get()
     assert PersonalToken.objects.find(out.strip()) == token
     assert (token.user, token.name, token.scopes, token.expires) == (ann, "", "", None)
-    explained = f"Token {token.pk} ({token.hint}) of ann, no scopes, until it is revoked. It will not be shown again:"
+    explained = (
+        f"Token {token.pk} ({token.hint}) of ann, no scopes, valid until it is revoked. It will not be shown again:"
+    )
     assert err.strip() == explained
 
 
@@ -57,7 +59,7 @@ def test_create_takes_everything_that_a_token_has(ann: User) -> None:
     assert (token.name, token.scopes) == ("laptop", "a b c")
     assert token.expires is not None
     assert timedelta(0) <= token.expires - before - timedelta(days=30) < timedelta(minutes=1)
-    assert f"of ann, scopes a b c, until {token.expires.isoformat(timespec='seconds')}." in err
+    assert f"of ann, scopes a b c, valid until {token.expires.isoformat(timespec='seconds')}." in err
     assert out.strip() not in err
 
 
@@ -70,8 +72,8 @@ def test_create_takes_everything_that_a_token_has(ann: User) -> None:
         (["ann", "--expires-in-days", "-1"], "expected a whole number from 1 to 36500, got '-1'"),
         (["ann", "--expires-in-days", "9999999999"], "expected a whole number from 1 to 36500"),
         (["ann", "--expires-in-days", "soon"], "expected a whole number from 1 to 36500, got 'soon'"),
-        (["ann", "--scope", 'a"b'], "is no scope"),
-        (["ann", "--name", "n" * 101], "100 characters at most"),
+        (["ann", "--scope", 'a"b'], "is not a valid scope"),
+        (["ann", "--name", "n" * 101], "at most 100 characters"),
         ([], "username"),
     ],
 )
@@ -85,7 +87,7 @@ def test_create_refuses_and_issues_nothing(words: list[str], message: str, ann: 
 def test_list_is_a_table_newest_first(ann: User, bob: User) -> None:
     first, _ = PersonalToken.objects.issue(ann, name="laptop", scopes="a b", expires=timezone.now() + timedelta(1))
     second, _ = PersonalToken.objects.issue(bob)
-    second.note_use()
+    second.record_use()
     second.revoke()
     head, newer, older, total = run("list")[0].splitlines()
     assert head.split() == ["id", "hint", "name", "user", "scopes", "expires", "last", "used", "state"]
@@ -135,18 +137,18 @@ def test_tokens_are_revoked_by_id_and_by_hint(ann: User) -> None:
         f"revoked {tokens[1].hint}",
     ]
     assert [item["state"] for item in listed()] == ["valid", "revoked", "revoked"]
-    assert run("revoke", tokens[0].hint)[0] == f"{tokens[0].hint} was revoked before\n"
+    assert run("revoke", tokens[0].hint)[0] == f"{tokens[0].hint} was already revoked\n"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mcp_", "More than one token has a hint that begins with 'mcp_'"),
-        ("", "More than one token has a hint that begins with ''"),
-        ("nothing", "No token has a hint that begins with 'nothing'"),
-        ("MCP_", "No token has a hint that begins with 'MCP_'"),
-        ("0", "No token has the id '0'"),
-        ("9" * 5000, "No token has a hint that begins with"),
+        ("mcp_", "More than one token has a hint that starts with 'mcp_'"),
+        ("", "More than one token has a hint that starts with ''"),
+        ("nothing", "No token has a hint that starts with 'nothing'"),
+        ("MCP_", "No token has a hint that starts with 'MCP_'"),
+        ("0", "No token has the ID '0'"),
+        ("9" * 5000, "No token has a hint that starts with"),
     ],
 )
 def test_unclear_name_revokes_nothing(name: str, message: str, ann: User) -> None:

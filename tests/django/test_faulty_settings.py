@@ -139,21 +139,21 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
     ("E003", "AUTHENTICATORS", ["frobnicate"], ("'frobnicate' is neither user, session, jwt",)),
     ("E003", "AUTHENTICATORS", ["no.such.Class"], ("'no.such.Class' is neither",)),
     ("E003", "AUTHENTICATORS", ["mcp_transport.nowhere.Authenticator"], ("is neither",)),
-    ("E003", "AUTHENTICATORS", ["builtins.dict"], ("is no Authenticator",)),
+    ("E003", "AUTHENTICATORS", ["builtins.dict"], ("is not a subclass of Authenticator",)),
     ("E003", "AUTHENTICATORS", [7], ("got int",)),
     ("E003", "AUTHENTICATORS", [{"OPTIONS": {}}], ("must be a name",)),
     ("E003", "AUTHENTICATORS", [{"backend": "jwt", "OPTIONS": JWT}], ("must be a name",)),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "jwt", "OPTION": JWT}], ("'jwt'", "did you mean 'OPTIONS'?")),
     ("E003", "AUTHENTICATORS", plain(options={}), (PLAIN, "did you mean 'OPTIONS'?")),
-    ("E003", "AUTHENTICATORS", plain(SCOPES=[]), (PLAIN, "'SCOPES' is unknown; known are BACKEND, OPTIONS")),
+    ("E003", "AUTHENTICATORS", plain(SCOPES=[]), (PLAIN, "unknown key 'SCOPES'; valid keys are BACKEND, OPTIONS")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS=None), (PLAIN, "must be a dict, got NoneType")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS=[("STRICT", 1)]), (PLAIN, "must be a dict, got list")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={"STRICKT": True}), (PLAIN, "did you mean 'STRICT'?")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={1: True}), (PLAIN, "'1' is unknown")),
-    ("E003", "AUTHENTICATORS", plain(OPTIONS={"STRICT": 1, "strict": 1}), ("name an option twice: STRICT, strict",)),
+    ("E003", "AUTHENTICATORS", plain(OPTIONS={"STRICT": 1, "strict": 1}), ("set an option twice: STRICT, strict",)),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={"STRICT": "no"}), (PLAIN, "STRICT: expected True or False")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={"SECONDS": NAN}), (PLAIN, "expected a number")),
-    ("E003", "AUTHENTICATORS", [{"BACKEND": "user", "OPTIONS": {"STRICT": 1}}], ("'user': ", "known are none")),
+    ("E003", "AUTHENTICATORS", [{"BACKEND": "user", "OPTIONS": {"STRICT": 1}}], ("'user': ", "valid keys are none")),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "jwt", "OPTIONS": {**JWT, "LEEWAY": INFINITE}}], ("LEEWAY", "a number")),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "jwt", "OPTIONS": {**JWT, "ISSUERS": "x"}}], ("did you mean 'ISSUER'?",)),
     ("E004", "CACHE", "sessions", ("expected one of CACHES, default, got 'sessions'.",)),
@@ -225,7 +225,7 @@ def test_redis_that_cannot_be_read_is_an_error(
 def test_requests_and_commands_name_it(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "nonsense"}}
     answer = Client().post("/mcp", "{}", "application/json")
-    assert (answer.status_code, answer.content) == (500, bootstrap.REFUSAL.body)
+    assert (answer.status_code, answer.content) == (500, bootstrap.MISCONFIGURED_REPLY.body)
     assert "LOCATION must be redis://" in logged(caplog)
     for words in (["mcp_sessions", "list"], ["mcp_drain"]):
         for skip_checks in (False, True):

@@ -42,7 +42,7 @@ def test_server_that_cannot_be_imported_is_the_operators_fault(settings: Any) ->
     settings.MCP_TRANSPORT = {"SERVER": "no.such.server"}
     words = r"MCP_TRANSPORT\['SERVER'\] = 'no.such.server' cannot be imported"
     with pytest.raises(ImproperlyConfigured, match=words):
-        bootstrap.served_server()
+        bootstrap.configured_server()
 
 
 @pytest.mark.parametrize(

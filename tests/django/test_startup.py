@@ -136,7 +136,7 @@ def test_process_that_may_serve_has_the_declarations_at_once(setup: str, project
 
 
 def test_shell_has_the_declarations_at_first_use(project: Path) -> None:
-    show = "from mcp_transport import bootstrap; print(*bootstrap.served_server()._tool_manager._tools)"
+    show = "from mcp_transport import bootstrap; print(*bootstrap.configured_server()._tool_manager._tools)"
     assert run(project, "-m", "django", "shell", "-v", "0", "-c", show).stdout.split() == DECLARED
 
 

@@ -121,7 +121,7 @@ tested_by(
 )
 tested_by(http_client.MAX_BYTES, "answers of an authorization server", "test_callers_are_told_to_come_again")
 tested_by(
-    introspection._MAX_ANSWERS,
+    introspection._MAX_CACHED_RESPONSES,
     "tokens whose introspection is remembered",
     "test_no_more_than_so_many_answers_are_kept",
 )
@@ -131,7 +131,7 @@ tested_by(
     "test_made_up_tokens_take_no_more_connections_than_there_may_be",
 )
 tested_by(
-    http_client.WAIT_SECONDS,
+    http_client.POOL_WAIT_SECONDS,
     "the time that such a question waits",
     "test_made_up_tokens_take_no_more_connections_than_there_may_be",
 )

@@ -1,1 +1,1 @@
-"""A record of who does what, in the database: `INSTALLED_APPS += ["mcp_transport.contrib.audit"]`."""
+"""An audit log in the database: `INSTALLED_APPS += ["mcp_transport.contrib.audit"]`."""

@@ -1,4 +1,4 @@
-"""The record in the Django admin."""
+"""The audit log in the Django admin."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["AuditEntryAdmin"]
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[AuditEntry]
 else:
-    _Admin = admin.ModelAdmin  # which cannot be subscripted at run time
+    _Admin = admin.ModelAdmin  # cannot be subscripted at run time
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(_Admin):
-    """Shows entries; nobody adds or changes any, and whoever has Django's permission may delete them."""
+    """Shows audit entries, which cannot be added or changed; the delete permission applies as usual."""
 
     date_hierarchy = "when"
     list_display = ("when", "event", "user", "operation", "name", "outcome", "seconds", "session", "address")
     list_filter = ("event", "outcome", "when")
     search_fields = ("user", "subject", "session", "name")
-    search_help_text = _("User name, subject, session or tool")
+    search_help_text = _("Search by username, subject, session ID or tool")
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The app configuration of the audit log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["AuditConfig"]
 
 
 class AuditConfig(AppConfig):
-    """Records what the signals of `mcp_transport.signals` tell."""
+    """Stores the events of `mcp_transport.signals` in the database."""
 
     name = "mcp_transport.contrib.audit"
     label = "mcp_audit"

@@ -1,4 +1,4 @@
-"""What listens to the signals."""
+"""The signal receiver that records events."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SIGNALS: Final = (signals.session_opened, signals.session_closed, signals.tool_
 
 
 def connect() -> None:
-    """Record from now on; to do it twice makes no difference."""
+    """Connect the receiver to all signals; connecting it twice has no effect."""
     for signal in _SIGNALS:
         signal.connect(_record, dispatch_uid=_UID)
 
 
 def disconnect() -> None:
-    """Record nothing any more; tests need it."""
+    """Disconnect the receiver, for tests."""
     for signal in _SIGNALS:
         signal.disconnect(dispatch_uid=_UID)
 

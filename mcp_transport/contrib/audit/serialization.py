@@ -1,4 +1,4 @@
-"""What is stored of an event; a client's words are made to fit, and never refused."""
+"""The column values of an event; values from a client are made storable and never rejected."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from django.utils import timezone
 
 from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionClosed, SessionOpened, ToolCalled
 
-__all__ = ["MAX_ARGUMENT_BYTES", "values_of", "words", "written"]
+__all__ = ["MAX_ARGUMENT_BYTES", "single_line", "storable_arguments", "values_of"]
 
 MAX_ARGUMENT_BYTES: Final = 16 * 1024
-"""How long arguments may be as JSON; of longer ones nothing is kept but their length."""
+"""The maximum length of arguments as JSON; only the length of longer ones is stored."""
 
-# MySQL refuses a document of more than 100 levels, SQLite one of more than 1000.
-_MOST_LEVELS: Final = 50
+# MySQL rejects documents of more than 100 levels, SQLite those of more than 1000.
+_MAX_DEPTH: Final = 50
 
-# PostgreSQL stores no NUL, and no database half a character.
-_UNWRITABLE: Final = re.compile("[\x00\ud800-\udfff]")
+# PostgreSQL cannot store NUL, and no database a lone surrogate.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def values_of(event: AuditEvent) -> dict[str, Any]:
-    """Return an event's values by the names of the columns, texts of any length."""
+    """Return the values of an event by column name; strings are not truncated yet."""
     principal = event.principal
     common = {
         "when": _moment(event.when),
@@ -53,7 +53,7 @@ def _own_values(event: AuditEvent) -> dict[str, Any]:
                 "name": event.tool,
                 "outcome": event.outcome,
                 "seconds": round(event.seconds, 6),
-                "arguments": written(event.arguments),
+                "arguments": storable_arguments(event.arguments),
             }
         case AccessDenied():
             return {
@@ -65,36 +65,36 @@ def _own_values(event: AuditEvent) -> dict[str, Any]:
             }
 
 
-def words(text: str, longest: int) -> str:
-    """Return a text that is one line of `longest` characters at most; what cannot be printed is escaped."""
-    if len(text) <= longest and text.isprintable():
+def single_line(text: str, max_length: int) -> str:
+    """Return a text as one line of at most `max_length` characters, with unprintable characters escaped."""
+    if len(text) <= max_length and text.isprintable():
         return text
-    kept = "".join(_escaped(character) for character in text[: longest + 1])
-    return kept if len(kept) <= longest else f"{kept[: longest - 1]}…"
+    escaped = "".join(_escaped(character) for character in text[: max_length + 1])
+    return escaped if len(escaped) <= max_length else f"{escaped[: max_length - 1]}…"
 
 
-def written(arguments: Any) -> Any:
-    """Return arguments as a column of JSON takes them; a note where it would not."""
+def storable_arguments(arguments: Any) -> Any:
+    """Return arguments in a form that a JSON column accepts, or a note if there is none."""
     try:
         text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
         size = len(text.encode(errors="surrogatepass"))
         if size > MAX_ARGUMENT_BYTES:
             return f"not recorded: {size} bytes"
-        return _writable(arguments, _MOST_LEVELS)
+        return _storable(arguments, _MAX_DEPTH)
     except (TypeError, ValueError, RecursionError):
         return "not recorded: they cannot be stored as JSON"
 
 
-def _writable(value: Any, levels: int) -> Any:
+def _storable(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return _UNWRITABLE.sub(lambda found: _escaped(found[0]), value)
+        return _UNSTORABLE.sub(lambda match: _escaped(match[0]), value)
     if not isinstance(value, Mapping | list | tuple):
         return value
-    if not levels:
+    if not depth:
         raise ValueError("nested too deep")
     if isinstance(value, Mapping):
-        return {_writable(name, levels): _writable(item, levels - 1) for name, item in value.items()}
-    return [_writable(item, levels - 1) for item in value]
+        return {_storable(name, depth): _storable(item, depth - 1) for name, item in value.items()}
+    return [_storable(item, depth - 1) for item in value]
 
 
 def _escaped(character: str) -> str:

@@ -1,1 +1,1 @@
-"""An optional app: one read-only tool by which `manage.py mcp_doctor` sees how events and requests travel."""
+"""An optional app with one read-only tool, with which `manage.py mcp_doctor` measures events and requests."""

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The app configuration of the doctor's tool."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["DoctorConfig"]
 
 
 class DoctorConfig(AppConfig):
-    """Offers the tool `mcp_doctor_events`."""
+    """Declares the tool `mcp_doctor_events`."""
 
     name = "mcp_transport.contrib.doctor"
     label = "mcp_doctor"
@@ -18,7 +18,7 @@ class DoctorConfig(AppConfig):
     def ready(self) -> None:
         from mcp_transport.discovery import on_discovery
 
-        # Here, and not in an mcp.py: to import a module must not offer a tool to the world.
+        # Not in an mcp.py: importing a module must not publish a tool.
         on_discovery(_declare)
 
 

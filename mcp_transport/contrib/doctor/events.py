@@ -1,4 +1,4 @@
-"""The tool that `manage.py mcp_doctor` calls, where it is listed."""
+"""The tool that `manage.py mcp_doctor` calls if it is listed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mcp_transport import Context
 __all__ = ["INTERVAL_SECONDS", "mcp_doctor_events"]
 
 INTERVAL_SECONDS: Final = 0.01
-"""Several of them within the 40 ms for which Nagle's algorithm and delayed acknowledgements hold events back."""
+"""The interval of events, a fraction of the 40 ms by which Nagle's algorithm and delayed ACKs delay them."""
 
 
 async def mcp_doctor_events(ctx: Context, events: Annotated[int, Field(ge=0, le=100)] = 0) -> dict[str, str]:
-    """Report progress every 10 milliseconds, and say how this request arrived where; `mcp_doctor` calls this."""
+    """Report progress every 10 milliseconds, and return the node and how the request arrived, for `mcp_doctor`."""
     for number in range(1, events + 1):
         await ctx.report_progress(number, events)
         await asyncio.sleep(INTERVAL_SECONDS)
@@ -33,5 +33,5 @@ async def mcp_doctor_events(ctx: Context, events: Annotated[int, Field(ge=0, le=
 
 @lru_cache(maxsize=1)
 def _node(pid: int) -> str:
-    """Name this process; the name is random and says nothing else. A forked process gets one of its own."""
+    """Return a random name for this process; `pid` gives a forked process its own."""
     return secrets.token_hex(4)

@@ -27,12 +27,12 @@ else:  # these cannot be subscripted at run time
 
 
 class PersonalTokenForm(_Form):
-    """Asks for a token; `issuer` is whoever asks."""
+    """The form of a new token; `issuer` is the user who submits it."""
 
     issuer: Any = None
 
     def clean_user(self) -> Any:
-        """Refuse a user for whom the issuer may not act. Raises: ValidationError."""
+        """Validate that the issuer may issue tokens for the user. Raises: ValidationError."""
         user = self.cleaned_data["user"]
         if not _may_issue(self.issuer, user):
             raise ValidationError(_("You may not issue tokens for this user."))
@@ -47,10 +47,10 @@ def _may_issue(issuer: Any, user: Any) -> bool:
 
 @admin.register(PersonalToken)
 class PersonalTokenAdmin(_Admin):
-    """Issues tokens, shows what is known of them, and revokes them.
+    """Issues, shows and revokes tokens.
 
-    Who may add tokens may add their own; for others it takes the permission `issue_for_others`, and for a superuser
-    another superuser: a token acts for its user.
+    With the add permission, users may issue tokens for themselves. Tokens for others need the permission
+    `issue_for_others`, and tokens for a superuser a superuser, since a token acts for its user.
     """
 
     list_display = ("hint", "name", "user", "scopes", "created", "expires", "last_used", "state")
@@ -61,29 +61,29 @@ class PersonalTokenAdmin(_Admin):
     form = PersonalTokenForm
     actions = ("revoke",)
 
-    _asked = ("user", "name", "scopes", "expires")
-    _shown = ("hint", "name", "user", "scopes", "created", "expires", "last_used", "revoked", "state")
+    _add_fields = ("user", "name", "scopes", "expires")
+    _change_fields = ("hint", "name", "user", "scopes", "created", "expires", "last_used", "revoked", "state")
 
     @admin.display(description=_("state"))
     def state(self, token: PersonalToken) -> str:
-        """Show whether the token is accepted now."""
+        """Return whether the token is accepted now."""
         return str(token.state.label)
 
     @admin.action(description=_("Revoke selected tokens"), permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[PersonalToken]) -> None:
-        """Accept the selected tokens no longer."""
+        """Revoke the selected tokens."""
         tokens = list(queryset.filter(revoked=None))
         for token in tokens:
             token.revoke()
             self.log_change(request, token, [{"changed": {"fields": ["revoked"]}}])
-        done = ngettext("%(count)d token was revoked.", "%(count)d tokens were revoked.", len(tokens))
-        self.message_user(request, done % {"count": len(tokens)})
+        message = ngettext("%(count)d token was revoked.", "%(count)d tokens were revoked.", len(tokens))
+        self.message_user(request, message % {"count": len(tokens)})
 
     def get_form(
         self, request: HttpRequest, obj: PersonalToken | None = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        made = super().get_form(request, obj, change, **kwargs)
-        return type(made.__name__, (made,), {"issuer": request.user})
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"issuer": request.user})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"user": request.user.pk, **super().get_changeform_initial_data(request)}
@@ -92,32 +92,32 @@ class PersonalTokenAdmin(_Admin):
         return ("hint", "name", f"user__{get_user_model().USERNAME_FIELD}")
 
     def get_fields(self, request: HttpRequest, obj: PersonalToken | None = None) -> tuple[str, ...]:
-        return self._shown if obj else self._asked
+        return self._change_fields if obj else self._add_fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: PersonalToken | None = None) -> tuple[str, ...]:
-        return tuple(name for name in self._shown if name != "name") if obj else ()
+        return tuple(name for name in self._change_fields if name != "name") if obj else ()
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the form without the buttons that lead elsewhere than to the secret."""
+        """Show the form without the buttons that would skip the page with the secret."""
         hidden = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, {**(extra_context or {}), **hidden})
 
     def save_model(self, request: HttpRequest, obj: PersonalToken, form: Any, change: bool) -> None:
         if not change:
-            obj.fresh_secret = obj.draw_secret()
+            obj.new_secret = obj.generate_secret()
         super().save_model(request, obj, form, change)
 
     def response_add(
         self, request: HttpRequest, obj: PersonalToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        # Not a message of django.contrib.messages, which waits in a cookie or in the session for the next page.
+        # Not with django.contrib.messages, which would store the secret in a cookie or in the session.
         context = {
             **self.admin_site.each_context(request),
             "title": _("The token was issued"),
             "opts": self.opts,
-            "token": obj,  # not its secret by itself: at DEBUG, Django logs contexts
+            "token": obj,  # not the secret itself: at level DEBUG, Django logs contexts
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/mcp_tokens/personaltoken/issued.html", context)

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The app configuration of personal access tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["TokensConfig"]
 
 
 class TokensConfig(AppConfig):
-    """Keeps the tokens that people hand to their MCP clients."""
+    """Manages personal access tokens for MCP clients."""
 
     name = "mcp_transport.contrib.tokens"
     label = "mcp_tokens"

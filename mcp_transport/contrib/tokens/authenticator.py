@@ -1,34 +1,32 @@
-"""Personal access tokens as credentials."""
+"""Authentication with personal access tokens."""
 
 from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
-from mcp_transport.auth.user import principal_of, recall_user
+from mcp_transport.auth.user import find_principal, principal_of
+from mcp_transport.contrib.tokens.token_secrets import PREFIX
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.threads import in_thread
 
-__all__ = ["PREFIX", "TokenAuthenticator"]
-
-PREFIX: Final = "mcp_"
-"""What every secret begins with: people, and programs that search for leaked secrets, recognise it by that."""
+__all__ = ["TokenAuthenticator"]
 
 logger = logging.getLogger(__name__)
 
 
 class TokenAuthenticator(Authenticator):
-    """Takes the tokens that `manage.py mcp_tokens` and the admin issue.
+    """Authenticates the tokens that `manage.py mcp_tokens` and the admin issue.
 
-    They have the scopes they list, and no others. Bearer tokens of another look are left to other authenticators.
+    They have only the scopes that they list. Bearer tokens with another prefix are left to other authenticators.
     """
 
     def __init__(self) -> None:
@@ -41,13 +39,13 @@ class TokenAuthenticator(Authenticator):
         secret = bearer_token(request)
         if secret is None or not secret.startswith(PREFIX):
             return None
-        return await in_thread(partial(_accepted, secret))
+        return await in_thread(partial(_authenticate, secret))
 
-    async def recall(self, issuer: str, subject: str) -> Principal | None:
-        return await recall_user(issuer, subject)
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await find_principal(issuer, subject)
 
 
-def _accepted(secret: str) -> Principal:
+def _authenticate(secret: str) -> Principal:
     from mcp_transport.contrib.tokens.models import PersonalToken, State
 
     token = PersonalToken.objects.find(secret)
@@ -57,12 +55,12 @@ def _accepted(secret: str) -> Principal:
         raise InvalidCredentials(f"the personal token {token.hint} is {state.value}")
     if not token.user.is_active:
         raise InvalidCredentials(f"the user of the personal token {token.hint} is not active")
-    _note_use(token)
+    _record_use(token)
     return principal_of(token.user, token.scope_set)
 
 
-def _note_use(token: Any) -> None:
+def _record_use(token: Any) -> None:
     try:
-        token.note_use()
-    except DatabaseError as error:  # such as a replica that only reads: no reason to turn anybody away
-        logger.warning("the use of the personal token %s could not be noted: %s", token.hint, type(error).__name__)
+        token.record_use()
+    except DatabaseError as error:  # for example a read-only replica: no reason to reject the request
+        logger.warning("the use of the personal token %s was not recorded: %s", token.hint, type(error).__name__)

@@ -1,10 +1,8 @@
-"""Personal access tokens: secrets that act for a user, of which only digests are kept."""
+"""Personal access tokens: secrets that act for a user, stored as digests only."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,20 +14,18 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from mcp_transport.contrib.tokens.authenticator import PREFIX
+from mcp_transport.contrib.tokens.token_secrets import HINT_LENGTH, digest, generate_secret
 
 __all__ = ["PersonalToken", "PersonalTokens", "State", "validate_future", "validate_scopes"]
 
-# 36 of the 256 random bits, which leaves more than enough to guess.
-_HINT_LENGTH: Final = len(PREFIX) + 6
 
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
 
-_NOTE_EVERY: Final = timedelta(minutes=1)
+_USE_INTERVAL: Final = timedelta(minutes=1)
 
 
 class State(models.TextChoices):
-    """Whether a token is accepted, and if not, why."""
+    """Whether a token is accepted, or why not."""
 
     VALID = "valid", _("valid")
     EXPIRED = "expired", _("expired")
@@ -37,83 +33,87 @@ class State(models.TextChoices):
 
 
 def validate_scopes(value: str) -> None:
-    """Refuse what is no list of scopes (RFC 6749, 3.3).
+    """Validate a space-separated list of scopes (RFC 6749, 3.3).
 
     Raises:
-        ValidationError: a scope has a character that scopes cannot have.
+        ValidationError: a scope has an invalid character.
     """
     for scope in value.split():
         if not _SCOPE.fullmatch(scope):
             raise ValidationError(
-                _('"%(scope)s" is no scope: only visible ASCII without quotes and backslashes is allowed.'),
+                _('"%(scope)s" is not a valid scope: use printable ASCII without quotes and backslashes.'),
                 params={"scope": scope},
             )
 
 
 def validate_future(value: datetime) -> None:
-    """Refuse a time that has passed.
+    """Validate that a time is in the future.
 
     Raises:
-        ValidationError: it has.
+        ValidationError: the time has passed.
     """
     if value <= timezone.now():
-        raise ValidationError(_("This time has passed."))
+        raise ValidationError(_("Enter a time in the future."))
 
 
 class PersonalTokens(models.Manager["PersonalToken"]):
-    """Issues tokens, and finds them by their secrets."""
+    """Issues tokens, and finds tokens by secret."""
 
     def issue(
         self, user: Any, *, name: str = "", scopes: str | Iterable[str] = (), expires: datetime | None = None
     ) -> tuple[PersonalToken, str]:
-        """Make a token, and return it with its secret, which is not stored and cannot be shown again.
+        """Create a token, and return it with its secret, which is not stored.
 
         Raises:
-            ValidationError: a scope has a character that scopes cannot have.
+            ValidationError: a scope has an invalid character.
         """
-        named = (scopes if isinstance(scopes, str) else " ".join(scopes)).split()
-        token = self.model(user=user, name=name, scopes=" ".join(dict.fromkeys(named)), expires=expires)
+        names = (scopes if isinstance(scopes, str) else " ".join(scopes)).split()
+        token = self.model(user=user, name=name, scopes=" ".join(dict.fromkeys(names)), expires=expires)
         validate_scopes(token.scopes)
-        secret = token.draw_secret()
+        secret = token.generate_secret()
         token.save(force_insert=True, using=self.db)
         return token, secret
 
     def find(self, secret: str) -> PersonalToken | None:
-        """Return the token with a secret, in whatever state, and its user."""
-        # The time that a search by digest takes tells nothing: nobody can choose digests.
-        return self.select_related("user").filter(digest=_digest(secret)).first()
+        """Return the token with a secret, in any state, with its user; None if there is none."""
+        # The lookup's duration reveals nothing, since callers cannot choose digests.
+        return self.select_related("user").filter(digest=digest(secret)).first()
 
 
 class PersonalToken(models.Model):
-    """A token that acts for a user, within the scopes it lists; one that lists none has none."""
+    """A token that acts for a user with the scopes that it lists; an empty list grants no scopes."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mcp_tokens", verbose_name=_("user")
     )
-    name = models.CharField(_("name"), max_length=100, blank=True, help_text=_("What it is for."))
+    name = models.CharField(_("name"), max_length=100, blank=True, help_text=_("A description of the token."))
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     hint = models.CharField(
-        _("hint"), max_length=16, editable=False, help_text=_("The first characters, to recognise it by.")
+        _("hint"), max_length=16, editable=False, help_text=_("The first characters of the token.")
     )
     scopes = models.TextField(
         _("scopes"),
         blank=True,
         validators=[validate_scopes],
-        help_text=_("What it may do: names with spaces between. A token without scopes has none."),
+        help_text=_("Space-separated scopes. A token without scopes has no access to tools that require one."),
     )
     created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires = models.DateTimeField(
-        _("expires"), null=True, blank=True, validators=[validate_future], help_text=_("Empty: never.")
+        _("expires"),
+        null=True,
+        blank=True,
+        validators=[validate_future],
+        help_text=_("Leave empty if the token does not expire."),
     )
     last_used = models.DateTimeField(
-        _("last used"), null=True, blank=True, editable=False, help_text=_("To the minute.")
+        _("last used"), null=True, blank=True, editable=False, help_text=_("Accurate to the minute.")
     )
     revoked = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
 
     objects = PersonalTokens()
 
-    fresh_secret: str = ""
-    """Where the admin keeps a new token's secret until its answer is written; no column."""
+    new_secret: str = ""
+    """The secret of a token that the admin has just issued, until the response is rendered; not a column."""
 
     class Meta:
         verbose_name = _("personal token")
@@ -126,37 +126,32 @@ class PersonalToken(models.Model):
 
     @property
     def state(self) -> State:
-        """Tell whether the token is accepted now."""
+        """Return whether the token is accepted now, or why not."""
         if self.revoked is not None:
             return State.REVOKED
-        is_over = self.expires is not None and self.expires <= timezone.now()
-        return State.EXPIRED if is_over else State.VALID
+        is_expired = self.expires is not None and self.expires <= timezone.now()
+        return State.EXPIRED if is_expired else State.VALID
 
     @property
     def scope_set(self) -> frozenset[str]:
-        """Return the scopes, one by one."""
+        """Return the scopes as a set."""
         return frozenset(self.scopes.split())
 
-    def draw_secret(self) -> str:
-        """Return a new secret that is this token's once the token is saved."""
-        secret = PREFIX + secrets.token_urlsafe(32)
-        self.digest, self.hint = _digest(secret), secret[:_HINT_LENGTH]
+    def generate_secret(self) -> str:
+        """Set the digest and the hint of a new secret, and return the secret; save() makes it valid."""
+        secret = generate_secret()
+        self.digest, self.hint = digest(secret), secret[:HINT_LENGTH]
         return secret
 
-    def note_use(self) -> None:
-        """Note that the token is in use now, unless some node did so in the last minute."""
+    def record_use(self) -> None:
+        """Set `last_used`, unless a node has done so within the last minute."""
         now = timezone.now()
-        if self.last_used is None or self.last_used <= now - _NOTE_EVERY:
-            is_old = Q(last_used=None) | Q(last_used__lte=now - _NOTE_EVERY)
-            PersonalToken.objects.filter(is_old, pk=self.pk).update(last_used=now)
+        if self.last_used is None or self.last_used <= now - _USE_INTERVAL:
+            is_outdated = Q(last_used=None) | Q(last_used__lte=now - _USE_INTERVAL)
+            PersonalToken.objects.filter(is_outdated, pk=self.pk).update(last_used=now)
 
     def revoke(self) -> None:
-        """Accept the token no longer; the time of the first revocation stays."""
+        """Revoke the token; the time of the first revocation stays."""
         if self.revoked is None:
             self.revoked = timezone.now()
             self.save(update_fields=["revoked"])
-
-
-def _digest(secret: str) -> str:
-    # Neither salted nor slow, unlike a password's: nobody guesses 256 random bits, and the digest is the index.
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -23,18 +23,20 @@ from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
 from mcp_transport.protocol.memory_estimate import weigh
 
-__all__ = ["Recall", "rescue"]
+__all__ = ["PrincipalLookup", "rescue"]
 
 logger = logging.getLogger(__name__)
 
 # A durable call that ends or blocks each node which runs it must not go through all of them.
 _MOST_RERUNS: Final = 1
 
-Recall = Callable[[str, str], Awaitable[Principal]]
+PrincipalLookup = Callable[[str, str], Awaitable[Principal]]
 """Finds a principal again by the binding and the name that are stored with its session."""
 
 
-async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestId | None, recall: Recall) -> None:
+async def rescue(
+    node: Node, key: str, stream: str, writer: str, asked: RequestId | None, find_principal: PrincipalLookup
+) -> None:
     """Take a stream over whose writer died or forgot it: end its calls with an error, or run durable ones again."""
     claimed = await node.insist(lambda: node.backend.claim(key, stream, writer, node.id))
     if claimed is None:
@@ -47,7 +49,7 @@ async def rescue(node: Node, key: str, stream: str, writer: str, asked: RequestI
     successor = Writer(node, claimed.session, stream, flights, first=claimed.next)
     successor.keep_log()
     again = [flight for flight in flights if flight.body and claimed.losses <= _MOST_RERUNS]
-    if again and not await _can_run_again(node, claimed.session, successor, again, recall):
+    if again and not await _can_run_again(node, claimed.session, successor, again, find_principal):
         again = []
     over = [flight for flight in flights if flight not in again]
     for flight in over:
@@ -72,11 +74,11 @@ def _answer(flight: InFlightRequest, losses: int) -> bytes:
 
 
 async def _can_run_again(
-    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], recall: Recall
+    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], find_principal: PrincipalLookup
 ) -> bool:
     """Begin durable calls once more; return whether they run."""
     try:
-        await _run_again(node, session, writer, flights, recall)
+        await _run_again(node, session, writer, flights, find_principal)
     except BaseException as error:
         if is_cancellation(error):
             raise
@@ -96,13 +98,13 @@ def _tell(node: Node, key: str, over: Sequence[InFlightRequest], losses: int, *,
 
 
 async def _run_again(
-    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], recall: Recall
+    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], find_principal: PrincipalLookup
 ) -> None:
     """Run durable calls once more, as if the client had sent them; of their request's headers, the trace is kept."""
     bodies = [decode(flight.body) for flight in flights]
     requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
     headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
-    principal = await recall(session.principal, session.user)
+    principal = await find_principal(session.principal, session.user)
     memory = node.budget.reserve(principal, session.address)
     memory.force(sum(weigh(flight.body) for flight in flights))  # the node that is lost had let them in
     request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)

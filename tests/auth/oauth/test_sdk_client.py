@@ -98,7 +98,7 @@ class Dance:
             await self.recollects(ann)
         assert len(ann.sessions()) == 1
         log = resource.log
-        assert "credentials from 127.0.0.1 refused" in log
+        assert "credentials from 127.0.0.1 rejected" in log
         assert len(ann.wallet.secrets) == 8  # two for each of four times
         assert not [secret for secret in ann.wallet.secrets if secret in log]
 

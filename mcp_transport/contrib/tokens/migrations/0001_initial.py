@@ -26,14 +26,16 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "name",
-                    models.CharField(blank=True, help_text="What it is for.", max_length=100, verbose_name="name"),
+                    models.CharField(
+                        blank=True, help_text="A description of the token.", max_length=100, verbose_name="name"
+                    ),
                 ),
                 ("digest", models.CharField(editable=False, max_length=64, unique=True, verbose_name="digest")),
                 (
                     "hint",
                     models.CharField(
                         editable=False,
-                        help_text="The first characters, to recognise it by.",
+                        help_text="The first characters of the token.",
                         max_length=16,
                         verbose_name="hint",
                     ),
@@ -42,7 +44,7 @@ class Migration(migrations.Migration):
                     "scopes",
                     models.TextField(
                         blank=True,
-                        help_text="What it may do: names with spaces between. A token without scopes has none.",
+                        help_text="Space-separated scopes. A token without scopes has no access to tools that require one.",
                         validators=[mcp_transport.contrib.tokens.models.validate_scopes],
                         verbose_name="scopes",
                     ),
@@ -55,7 +57,7 @@ class Migration(migrations.Migration):
                     "expires",
                     models.DateTimeField(
                         blank=True,
-                        help_text="Empty: never.",
+                        help_text="Leave empty if the token does not expire.",
                         null=True,
                         validators=[mcp_transport.contrib.tokens.models.validate_future],
                         verbose_name="expires",
@@ -64,7 +66,11 @@ class Migration(migrations.Migration):
                 (
                     "last_used",
                     models.DateTimeField(
-                        blank=True, editable=False, help_text="To the minute.", null=True, verbose_name="last used"
+                        blank=True,
+                        editable=False,
+                        help_text="Accurate to the minute.",
+                        null=True,
+                        verbose_name="last used",
                     ),
                 ),
                 ("revoked", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="revoked")),

@@ -1,4 +1,4 @@
-"""Delete old entries of the record, from the shell or by cron."""
+"""Delete old audit entries, from the shell or by cron."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Command"]
 
 
 class Command(BaseCommand):
-    """Works on the record in the project's database."""
+    """Prunes the audit log in the project's database."""
 
-    help = "Delete old entries of the record of who did what."
+    help = "Delete old audit entries."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        prune = verbs.add_parser("prune", help="delete old entries and say how many")
+        prune = verbs.add_parser("prune", help="delete old entries and print their number")
         prune.add_argument(
             "--older-than-days",
             type=whole_number(1, MOST_DAYS),
             required=True,
             metavar="N",
-            help="keep those of N days",
+            help="delete entries older than N days",
         )
 
     def handle(self, *args: Any, verb: str, older_than_days: int, **options: Any) -> None:

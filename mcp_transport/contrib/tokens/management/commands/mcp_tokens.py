@@ -16,32 +16,32 @@ from mcp_transport.management.argument_types import MOST_DAYS, whole_number
 
 __all__ = ["Command"]
 
-_LONGEST_ID = 20  # digits of 64 bits
+_MAX_ID_DIGITS = 20  # of 64 bits
 _ROW = "{:>6}  {:12}  {:16}  {:16}  {:24}  {:19}  {:19}  {:8}"
 
 
 class Command(BaseCommand):
-    """Works on the tokens of the project's database."""
+    """Manages the tokens in the project's database."""
 
-    help = "Issue a personal access token for an MCP client, list tokens, or revoke some."
+    help = "Issue, list and revoke personal access tokens for MCP clients."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        create = verbs.add_parser("create", help="issue a token and print it, this once")
-        create.add_argument("username", help="the user it acts for")
-        create.add_argument("--name", default="", help="what it is for")
-        create.add_argument("--scope", action="append", default=[], help="what it may do; once for each scope")
+        create = verbs.add_parser("create", help="issue a token and print it once")
+        create.add_argument("username", help="the user that the token acts for")
+        create.add_argument("--name", default="", help="a description of the token")
+        create.add_argument("--scope", action="append", default=[], help="scope of the token (repeatable)")
         create.add_argument(
             "--expires-in-days",
             type=whole_number(1, MOST_DAYS),
             metavar="N",
-            help="without it, it never expires",
+            help="days until the token expires (default: never)",
         )
         listing = verbs.add_parser("list", help="list tokens, newest first")
-        listing.add_argument("--user", help="only those of this user")
+        listing.add_argument("--user", help="filter by user")
         listing.add_argument("--json", action="store_true")
-        revoke = verbs.add_parser("revoke", help="revoke tokens: they are not accepted any more")
-        revoke.add_argument("names", nargs="+", metavar="id_or_hint", help="as `list` prints them")
+        revoke = verbs.add_parser("revoke", help="revoke tokens")
+        revoke.add_argument("names", nargs="+", metavar="id_or_hint", help="IDs or hints, as printed by `list`")
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         getattr(self, f"_{verb}")(**options)
@@ -51,16 +51,16 @@ class Command(BaseCommand):
         expires = timezone.now() + timedelta(days=days) if days is not None else None
         if not user.is_active:
             raise CommandError(f"The user {username!r} is not active.")
-        if len(name) > (longest := PersonalToken._meta.get_field("name").max_length or 0):
-            raise CommandError(f"--name must have {longest} characters at most.")
+        if len(name) > (max_length := PersonalToken._meta.get_field("name").max_length or 0):
+            raise CommandError(f"--name must have at most {max_length} characters.")
         try:
             token, secret = PersonalToken.objects.issue(user, name=name, scopes=scope, expires=expires)
         except ValidationError as error:
             raise CommandError(f"--scope: {' '.join(error.messages)}") from error
-        granted = f"scopes {token.scopes}" if token.scopes else "no scopes"
-        ends = f"until {_time(expires)}" if expires else "until it is revoked"
+        scopes = f"scopes {token.scopes}" if token.scopes else "no scopes"
+        validity = f"valid until {_time(expires)}" if expires else "valid until it is revoked"
         self.stderr.write(
-            f"Token {token.pk} ({token.hint}) of {username}, {granted}, {ends}. It will not be shown again:",
+            f"Token {token.pk} ({token.hint}) of {username}, {scopes}, {validity}. It will not be shown again:",
             self.style.NOTICE,
         )
         self.stdout.write(secret)
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         for token in [_find(name) for name in names]:
             was_revoked = token.revoked is not None
             token.revoke()
-            self.stdout.write(f"{token.hint} was revoked before" if was_revoked else f"revoked {token.hint}")
+            self.stdout.write(f"{token.hint} was already revoked" if was_revoked else f"revoked {token.hint}")
 
 
 def _find_user(name: str) -> Any:
@@ -93,25 +93,25 @@ def _find_user(name: str) -> Any:
 
 
 def _find(name: str) -> PersonalToken:
-    is_id = name.isdecimal() and len(name) <= _LONGEST_ID
+    is_id = name.isdecimal() and len(name) <= _MAX_ID_DIGITS
     if is_id:
-        found = list(PersonalToken.objects.filter(pk=int(name)))
+        tokens = list(PersonalToken.objects.filter(pk=int(name)))
     else:
-        # SQLite ignores the case in a LIKE.
-        near = PersonalToken.objects.filter(hint__startswith=name)
-        found = [token for token in near if token.hint.startswith(name)]
-    if len(found) != 1:
-        which = "the id" if is_id else "a hint that begins with"
-        raise CommandError(f"{'No token' if not found else 'More than one token'} has {which} {name!r}.")
-    return found[0]
+        # Filtered again, because LIKE is case-insensitive in SQLite.
+        candidates = PersonalToken.objects.filter(hint__startswith=name)
+        tokens = [token for token in candidates if token.hint.startswith(name)]
+    if len(tokens) != 1:
+        lookup = "the ID" if is_id else "a hint that starts with"
+        raise CommandError(f"{'No token' if not tokens else 'More than one token'} has {lookup} {name!r}.")
+    return tokens[0]
 
 
 def _public(token: PersonalToken) -> dict[str, Any]:
-    """Return what is known of a token but its digest, with times for people."""
-    known = {"id": token.pk, "hint": token.hint, "name": token.name, "user": token.user.get_username()}
+    """Return the public fields of a token, without its digest and with ISO 8601 times."""
+    fields = {"id": token.pk, "hint": token.hint, "name": token.name, "user": token.user.get_username()}
     times = {name: getattr(token, name) for name in ("created", "expires", "last_used", "revoked")}
     return {
-        **known,
+        **fields,
         "scopes": token.scopes.split(),
         "state": token.state.value,
         **{name: _time(value) if value is not None else None for name, value in times.items()},
