@@ -86,9 +86,7 @@ async def integers(stage: Stage) -> Answer:
     return answer
 
 
-@case(
-    "the time a body takes to arrive, where it is read from the socket (ASGI mount; not daphne)", POLICY.body_timeout
-)
+@case("time for a body to arrive, if it is read from the socket (ASGI mount; not daphne)", POLICY.body_timeout)
 async def body_time(stage: Stage) -> Answer:
     async def stops() -> AsyncIterator[bytes]:
         yield b"{"
@@ -97,7 +95,7 @@ async def body_time(stage: Stage) -> Answer:
     return await send(stage.endpoint, chunks=stops())
 
 
-@case("messages of a batch (2025-03-26)", POLICY.max_batch)
+@case("messages in a batch (2025-03-26)", POLICY.max_batch)
 async def batch(stage: Stage) -> Answer:
     old = SessionClient(stage.endpoint, "2025-03-26")
     await old.open()
@@ -171,7 +169,7 @@ async def request_state(stage: Stage) -> Answer:
     return await in_both_eras(stage, "tools/call", {**longest, "requestState": longest["requestState"] + "x"})
 
 
-@case("answers in `inputResponses`", param_limits.MAX_INPUT_RESPONSES)
+@case("responses in `inputResponses`", param_limits.MAX_INPUT_RESPONSES)
 async def input_responses(stage: Stage) -> Answer:
     def params(number: int) -> dict[str, Any]:
         return {"name": "confirm", "inputResponses": {f"a{index}": {"action": "decline"} for index in range(number)}}

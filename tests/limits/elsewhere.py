@@ -27,7 +27,7 @@ MOST_QUESTIONS = signature(introspection.IntrospectionAuthenticator).parameters[
 
 tested_by(
     MAX_HTTP_METHOD,
-    "an HTTP method, as far as it is looked at and repeated",
+    "the quoted part of an HTTP method",
     "test_a_long_method_is_repeated_in_part",
 )
 tested_by(
@@ -35,17 +35,15 @@ tested_by(
     "JSON values in parameters of MCP's own methods, without `arguments` and `requestState`",
     "test_parameters_beyond_a_limit_are_refused_at_once",
 )
-tested_by(
-    limits._MAX_BYTES, "such a parameter besides those above", "test_parameters_beyond_a_limit_are_refused_at_once"
-)
+tested_by(limits._MAX_BYTES, "any other such parameter", "test_parameters_beyond_a_limit_are_refused_at_once")
 tested_by(
     validation_errors._MOST_BUILT,
-    "wrong items of arguments that are listed",
+    "validation errors listed for arguments",
     "test_of_more_errors_than_can_be_listed_the_first_is_named",
 )
 tested_by(
     arguments._MOST_PARSED,
-    "commas and brackets in texts of a call that are read as JSON",
+    "commas and brackets in texts of a call that are parsed as JSON",
     "test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text",
 )
 tested_by(_MAX_BODY, "the body of a request to the REST API", "test_odd_body_is_refused")
@@ -54,22 +52,22 @@ tested_by(_MAX_BODY, "the body of a request to the REST API", "test_odd_body_is_
 
 tested_by(
     POLICY.max_result_bytes,
-    "a result, as the response that is sent",
+    "a serialized result",
     "test_a_result_that_is_too_large_is_a_tool_error",
 )
 tested_by(
     POLICY.max_result_bytes,
-    "what is read of an iterator, a generator or a queryset",
+    "data read from an iterator, a generator or a queryset",
     "test_what_never_ends_is_read_in_the_thread_as_far_as_a_result_may_go",
 )
 tested_by(
     POLICY.max_result_bytes,
-    "another message of a call: progress, log, question, notification",
+    "another message of a call: progress, log, server request, notification",
     "test_a_message_that_is_too_large_fails_where_it_is_sent",
 )
 tested_by(
     events._MAX_URI,
-    "the URI of a resource that is announced as changed",
+    "the URI in a resource change notification",
     "test_a_message_that_is_too_large_fails_where_it_is_sent",
 )
 tested_by(
@@ -80,17 +78,15 @@ tested_by(
 
 # -- sessions and streams
 
-tested_by(context.MAX_VALUES, "values that tools keep in a session", "test_state_has_room_for_so_many_values")
-tested_by(context.MAX_VALUE_BYTES, "such a value", "test_value_has_room_for_so_many_bytes")
+tested_by(context.MAX_VALUES, "session state values of tools", "test_state_has_room_for_so_many_values")
+tested_by(context.MAX_VALUE_BYTES, "a session state value", "test_value_has_room_for_so_many_bytes")
 tested_by(
     POLICY.session_history,
-    "requests that operators can look back on",
+    "requests in a session's history",
     "test_history_is_short_and_ends_with_its_session",
 )
-tested_by(
-    _MOST_RERUNS + 1, "runs of a `durable` call whose nodes were lost", "test_a_call_that_ends_its_process_ends_two"
-)
-tested_by(_EVERY, "the time that calls outlast their session", "test_calls_end_whose_client_has_left")
+tested_by(_MOST_RERUNS + 1, "lost nodes of a `durable` call", "test_a_call_that_ends_its_process_ends_two")
+tested_by(_EVERY, "time that calls outlast their session", "test_calls_end_whose_client_has_left")
 tested_by(
     POLICY.stream_max_events,
     "events of a stream that can be replayed",
@@ -108,7 +104,7 @@ tested_by(
 )
 tested_by(
     POLICY.write_timeout,
-    "the time a client takes to accept a piece of a stream (ASGI mount; not daphne)",
+    "time for a client to accept a piece of a stream (ASGI mount; not daphne)",
     "test_server_gives_up_a_client_that_does_not_read",
 )
 
@@ -122,21 +118,21 @@ tested_by(
 tested_by(http_client.MAX_BYTES, "answers of an authorization server", "test_callers_are_told_to_come_again")
 tested_by(
     introspection._MAX_CACHED_RESPONSES,
-    "tokens whose introspection is remembered",
+    "cached introspection answers",
     "test_no_more_than_so_many_answers_are_kept",
 )
 tested_by(
     MOST_QUESTIONS,
-    "questions to an introspection endpoint at a time (`MAX_QUESTIONS` in `OPTIONS`), of an event loop",
+    "concurrent introspection requests of an event loop (`MAX_QUESTIONS` in `OPTIONS`)",
     "test_made_up_tokens_take_no_more_connections_than_there_may_be",
 )
 tested_by(
     http_client.POOL_WAIT_SECONDS,
-    "the time that such a question waits",
+    "wait of an introspection request",
     "test_made_up_tokens_take_no_more_connections_than_there_may_be",
 )
-tested_by(MAX_ARGUMENT_BYTES, "arguments of a call in the audit", "test_long_arguments_become_a_note")
-tested_by(60 / _LOG_AGAIN, "failures of a kind in the log", "test_a_failure_is_logged_with_its_stack_once_a_minute")
+tested_by(MAX_ARGUMENT_BYTES, "arguments of a call in the audit log", "test_long_arguments_become_a_note")
+tested_by(60 / _LOG_AGAIN, "logged failures of one kind", "test_a_failure_is_logged_with_its_stack_once_a_minute")
 tested_by(
     _LONGEST_PAUSE,
     "the pause of a node's task after a failure",
@@ -144,20 +140,18 @@ tested_by(
 )
 tested_by(
     POLICY.max_bytes_in_flight,
-    "memory that bodies and what is decoded from them take in a process, as estimated",
+    "estimated memory of a process for bodies and their decoded values",
     "test_a_call_holds_memory_until_it_ends",
 )
-tested_by(
-    POLICY.max_bytes_in_flight_per_caller, "what one caller takes of it", "test_one_caller_leaves_room_for_another"
-)
+tested_by(POLICY.max_bytes_in_flight_per_caller, "the part of one caller", "test_one_caller_leaves_room_for_another")
 tested_by(
     _FOR_ANONYMOUS,
-    "the part of it that callers without credentials take together",
+    "the part of all callers without credentials",
     "test_callers_without_credentials_leave_a_part_to_those_with_some",
 )
-tested_by(_FREE, "a body that takes nothing of it", "test_a_small_request_is_served_when_nothing_is_left")
+tested_by(_FREE, "the size of an exempt body", "test_a_small_request_is_served_when_nothing_is_left")
 tested_by(
     _MOST_HOPS,
-    "entries of `X-Forwarded-For` that are looked at",
+    "entries of `X-Forwarded-For` that are read",
     "test_a_long_line_of_trusted_addresses_is_not_walked_to_its_end",
 )

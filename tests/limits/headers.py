@@ -35,7 +35,7 @@ async def refused(stage: Stage, extra: list[tuple[str, str]]) -> Answer:
     return answers[-1]
 
 
-@case("lines of headers", MAX_LINES)
+@case("header lines", MAX_LINES)
 async def lines(stage: Stage) -> Answer:
     room = MAX_LINES - 5  # host, accept, content-type, session id, version
     assert (await stage.client.post(PING, extra_lines=[("a", "1")] * room)).status == 200
@@ -44,7 +44,7 @@ async def lines(stage: Stage) -> Answer:
     return await refused(stage, [("a", "1")] * 100_000)
 
 
-@case("names and values of all headers together", MAX_CHARACTERS)
+@case("total size of header names and values", MAX_CHARACTERS)
 async def characters(stage: Stage) -> Answer:
     assert (await stage.client.post(PING, extra_lines=[("a", "1" * (MAX_CHARACTERS - 500))])).status == 200
     for name in (

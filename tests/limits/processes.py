@@ -12,7 +12,7 @@ from tests.limits.cases import Stage, case
 from tests.support.clock import settle
 
 
-@case("synchronous tools that run at a time", conf.SETTINGS["TOOL_THREADS"].default)
+@case("synchronous tools running at the same time", conf.SETTINGS["TOOL_THREADS"].default)
 async def threads(stage: Stage) -> None:
     begun, returns = SimpleQueue[int](), Event()
 

@@ -52,7 +52,7 @@ async def subscriptions(stage: Stage) -> Answer:
     return await stage.client.request("resources/subscribe", {"uri": "test://more"})
 
 
-@case("bytes of the URIs of subscribed resources together", _MAX_SUBSCRIBED_BYTES)
+@case("total bytes of the URIs of subscribed resources", _MAX_SUBSCRIBED_BYTES)
 async def subscribed_bytes(stage: Stage) -> Answer:
     for number in range(32):
         uri = f"test://{number}/".ljust(_MAX_SUBSCRIBED_BYTES // 32, "x")
@@ -60,7 +60,7 @@ async def subscribed_bytes(stage: Stage) -> Answer:
     return await stage.client.request("resources/subscribe", {"uri": "test://more"})
 
 
-@case("cancellations that came before their request, each for 2 s", _MAX_CANCELS)
+@case("cancellations that arrived before their request, each for 2 s", _MAX_CANCELS)
 async def cancellations(stage: Stage) -> None:
     for number in range(_MAX_CANCELS + 1):
         await stage.client.notify("notifications/cancelled", {"requestId": f"early-{number}"})
@@ -79,14 +79,14 @@ async def answered(stage: Stage, content: dict[str, Any]) -> Answer:
     return answer
 
 
-@case("bytes of a client's answer to a question", MAX_ANSWER_BYTES)
+@case("bytes of a client's reply to a server request", MAX_ANSWER_BYTES)
 async def answer_bytes(stage: Stage) -> Answer:
     room = MAX_ANSWER_BYTES - len('{"action":"accept","content":{"name":""}}')
     assert (await answered(stage, {"name": "x" * room})).status == 202
     return await answered(stage, {"name": "x" * (room + 1)})
 
 
-@case("JSON values in a client's answer to a question", MAX_VALUES)
+@case("JSON values in a client's reply to a server request", MAX_VALUES)
 async def answer_values(stage: Stage) -> Answer:
     # Behind the action, the content and its two members; what is short is not counted.
     words = ["x"] * (MAX_VALUES - 4)
@@ -94,7 +94,7 @@ async def answer_values(stage: Stage) -> Answer:
     return await answered(stage, {"name": "", "words": [*words, "x"]})
 
 
-@case("answers to a question that a node sends on", 1)
+@case("replies to a server request that a node forwards", 1)
 async def answers(stage: Stage) -> None:
     call = await stage.client.call("ask")
     question = await call.message() or {}
@@ -104,7 +104,7 @@ async def answers(stage: Stage) -> None:
     assert await call.text() == "accept first"
 
 
-@case("the time a client takes to answer a question", POLICY.client_reply_timeout)
+@case("time for a client to answer a server request", POLICY.client_reply_timeout)
 async def questions(stage: Stage) -> None:
     answer = await stage.client.call("ask")
     assert (await answer.message() or {})["method"] == "elicitation/create"
@@ -112,7 +112,7 @@ async def questions(stage: Stage) -> None:
     assert "in time" in str(last[-1])
 
 
-@case("the time a finished stream can be replayed", POLICY.stream_keep)
+@case("time that a finished stream can be replayed", POLICY.stream_keep)
 async def finished_stream(stage: Stage) -> Answer:
     stage.gate.open.set()
     answer = await stage.client.call("count", {"steps": 1})
