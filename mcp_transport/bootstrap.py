@@ -187,7 +187,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     backend = MemoryBackend(policy, SystemClock().now)
     # A kernel that announces nothing leaves the listeners of the live endpoint alone.
     return Endpoint(
-        Kernel(configured_server(), access=configured_access() if restricted else {}, announces=False),
+        Kernel(configured_server(), access=configured_access() if restricted else {}, broadcasts=False),
         backend,
         policy,
         keys=derived_keys("replies"),

@@ -30,7 +30,7 @@ from mcp_transport.kernel import (
     CallerSession,
     ElicitationResult,
     ElicitSchemaModelT,
-    ask_client,
+    request_client,
     send_log,
 )
 from mcp_transport.parameters import translated, translated_form
@@ -78,7 +78,7 @@ class Context(SDKContext[Any, Caller]):
 
         Behind the ASGI mount no middleware has run. A call that is run again has a request without headers.
         """
-        sent = self._caller.sent
+        sent = self._caller.http_request
         return sent.source if sent.source is not None else django_request(sent)
 
     @property
@@ -147,7 +147,7 @@ class Context(SDKContext[Any, Caller]):
             MCPError: the client cannot be asked, or did not answer in time.
         """
         params = ElicitRequestFormParams(message=str(message), requested_schema=to_wire(schema))
-        return await ask_client(self, ElicitRequest(params=params), ElicitResult)
+        return await request_client(self, ElicitRequest(params=params), ElicitResult)
 
     async def sample(
         self, messages: str | Sequence[SamplingMessage], *, max_tokens: int, **options: Any
@@ -160,7 +160,7 @@ class Context(SDKContext[Any, Caller]):
         if isinstance(messages, str | Promise):
             messages = [SamplingMessage(role="user", content=TextContent(type="text", text=str(messages)))]
         params = CreateMessageRequestParams(messages=list(messages), max_tokens=max_tokens, **options)
-        return await ask_client(self, CreateMessageRequest(params=params), CreateMessageResult)
+        return await request_client(self, CreateMessageRequest(params=params), CreateMessageResult)
 
     async def list_roots(self) -> ListRootsResult:
         """Ask the client for the folders it works in.
@@ -168,7 +168,7 @@ class Context(SDKContext[Any, Caller]):
         Raises:
             MCPError: the client cannot be asked, or did not answer in time.
         """
-        return await ask_client(self, ListRootsRequest(), ListRootsResult)
+        return await request_client(self, ListRootsRequest(), ListRootsResult)
 
 
 class SessionState:

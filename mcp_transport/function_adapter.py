@@ -14,7 +14,7 @@ from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import conf
-from mcp_transport.kernel import MCPError, adopt_context
+from mcp_transport.kernel import MCPError, convert_context
 from mcp_transport.serialization import sent, to_wire
 from mcp_transport.signatures import read, refusal, where
 from mcp_transport.threads import run_limited
@@ -38,7 +38,7 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
     async def run(*args: Any, **kwargs: Any) -> Any:
         for name, kind in contexts.items():
             if isinstance(kwargs.get(name), SDKContext):
-                kwargs[name] = adopt_context(kwargs[name], kind)
+                kwargs[name] = convert_context(kwargs[name], kind)
         if aliases:
             kwargs = {aliases.get(name, name): value for name, value in kwargs.items()}
         try:

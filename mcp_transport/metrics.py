@@ -15,7 +15,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 
 from mcp_transport.bootstrap import Misconfigured, endpoint
-from mcp_transport.domain.metrics import Counted
+from mcp_transport.domain.metrics import Counters
 from mcp_transport.views import for_machines
 
 try:
@@ -60,7 +60,7 @@ def _families(served: Endpoint | None) -> Iterator[core.Metric]:
     for event, count in served.observer.counts.items() if served else ():
         events.add_metric([event], count)
     yield events
-    yield from _counted(served.meter.since_start() if served else Counted())
+    yield from _counted(served.meter.since_start() if served else Counters())
     nodes = served.nodes if served else ()
     gauges = {
         "streams": ("Streams of sessions whose socket is open.", sum(len(node.streams) for node in nodes)),
@@ -72,14 +72,14 @@ def _families(served: Endpoint | None) -> Iterator[core.Metric]:
         yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
 
 
-def _counted(counted: Counted) -> Iterator[core.Metric]:
+def _counted(counted: Counters) -> Iterator[core.Metric]:
     """Yield what the meter has counted since the process began."""
     seconds = core.HistogramMetricFamily(
         "mcp_transport_call_seconds", "How long calls took, to a tenth.", labels=["operation"]
     )
     errors = core.CounterMetricFamily("mcp_transport_call_errors", "Calls that failed.", labels=["operation"])
     for operation, tally in counted.operations.items():
-        buckets = [(repr(bound), tally.within(bound)) for bound in _BOUNDS]
+        buckets = [(repr(bound), tally.count_within(bound)) for bound in _BOUNDS]
         seconds.add_metric([operation], [*buckets, ("+Inf", tally.calls)], tally.seconds)
         errors.add_metric([operation], tally.errors)
     refused = core.CounterMetricFamily("mcp_transport_refused", "Requests not let in.", labels=["reason"])

@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, Secret, TypeAdapter, WithJson
 from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.kernel import WrittenSchema
+from mcp_transport.kernel import SerializationSchema
 from mcp_transport.model_fields import annotation_of, object_type, served_fields
 
 __all__ = ["json_schema", "wire_annotation"]
@@ -82,7 +82,7 @@ def json_schema(annotation: Any, *, is_written: bool = False) -> dict[str, Any] 
     with contextlib.suppress(Exception):  # whatever a hook of a project's own raises
         adapter = TypeAdapter(annotation)
         if is_written:
-            return adapter.json_schema(mode="serialization", schema_generator=WrittenSchema)
+            return adapter.json_schema(mode="serialization", schema_generator=SerializationSchema)
         return adapter.json_schema()
     return None
 

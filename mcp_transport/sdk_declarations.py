@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from mcp_transport.annotation_faults import parameter_fault, reason_of, return_fault
 from mcp_transport.declarations import DeclaredTool
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.kernel import described, header_annotation_fault, listing_fault, output_schema, tool_name_fault
+from mcp_transport.kernel import explain, header_annotation_fault, listing_fault, output_schema, tool_name_fault
 from mcp_transport.parameters import translated
 from mcp_transport.signatures import refusal
 
@@ -49,7 +49,7 @@ def advice(**hints: bool | None) -> ToolAnnotations | None:
     try:
         advice = ToolAnnotations(**hints)
     except ValidationError as error:
-        raise DefinitionError(f"@tool: {described(error)}") from error
+        raise DefinitionError(f"@tool: {explain(error)}") from error
     return advice if advice.model_dump(exclude_none=True) else None
 
 
@@ -60,7 +60,7 @@ def made_of(adapted: Callable[..., Any], make: Callable[..., Any], returned: Any
         made = make(adapted)
     except Exception as error:  # the SDK builds models, and runs the hooks of types
         faults = (*map(parameter_fault, parameters), return_fault(returned))
-        reason = described(error) if isinstance(error, ValidationError) else reason_of(error)
+        reason = explain(error) if isinstance(error, ValidationError) else reason_of(error)
         raise refusal(adapted, next(filter(None, faults), reason)) from error
     for parameter in parameters:
         if fault := parameter_fault(parameter, is_published=True):

@@ -154,7 +154,7 @@ def _finite(value: Any) -> Any:
     with suppress(ValueError):  # of a Decimal that signals
         if math.isfinite(value):
             return value
-    raise ToolError(f"a result holds {value}, which is no number in JSON")
+    raise ToolError(f"a result contains {value}, which is not a JSON number")
 
 
 def _loaded(value: Any) -> Any:

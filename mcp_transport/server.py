@@ -20,10 +20,10 @@ from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.function_adapter import adapt, refusal, where
 from mcp_transport.kernel import (
-    conform,
+    apply_spec_corrections,
+    non_text_parameters,
+    register_session_handlers,
     serve_completions,
-    sessionful_features,
-    untextual,
 )
 from mcp_transport.parameters import aliases
 from mcp_transport.prompt_messages import answering
@@ -159,7 +159,7 @@ def prompt(
         with placed(function):
             adapted = answering(adapt(function, atomic=atomic))
             made = made_of(adapted, functools.partial(Prompt.from_function, **texts(function, "prompt", options)))
-            if unfit := untextual(made):
+            if unfit := non_text_parameters(made):
                 raise refusal(function, f"arguments of prompts are texts, which {unfit[0]!r} cannot be")
             server = quiet_server("check")
             server.add_prompt(made)
@@ -272,8 +272,8 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
         server.resource(uri, **options)(function)
     if declared.completion is not None:
         serve_completions(server, declared.completion)
-    sessionful_features(server)
-    conform(server)
+    register_session_handlers(server)
+    apply_spec_corrections(server)
     return server
 
 

@@ -15,7 +15,7 @@ from mcp_transport.adapters import asgi
 from mcp_transport.backends.redis import codec, keys
 from mcp_transport.domain import session
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel.parse_cache import in_short, remembered
+from mcp_transport.kernel.parse_cache import cached_by_json, short_json
 from mcp_transport.protocol import headers, origin
 from mcp_transport.protocol.headers import Accepts, Headers
 from mcp_transport.protocol.http import HTTPRequest
@@ -73,8 +73,8 @@ BY_THE_SERVER = {
     "mcp_transport.process.startup.freeze_gc",
     "mcp_transport.engine.json_text._more_than",
     "mcp_transport.engine.session_id._cipher",
-    "mcp_transport.kernel.arguments._hasty",
-    "mcp_transport.kernel.arguments._no_texts",
+    "mcp_transport.kernel.arguments._fail_fast_validator",
+    "mcp_transport.kernel.arguments._non_string_arguments",
     "mcp_transport.kernel.fast_path._wrapped_scalar",
     "mcp_transport.kernel.text_arguments._model",
     "mcp_transport.model_fields._plain_type",
@@ -123,12 +123,12 @@ def test_a_cache_that_clients_choose_the_keys_of_is_bounded_and_keeps_no_long_te
 
 def test_what_clients_say_of_themselves_is_kept_if_it_is_short() -> None:
     reads: list[Any] = []
-    recall = remembered(lambda version, value: reads.append(value))
+    recall = cached_by_json(lambda version, value: reads.append(value))
     for _ in range(2):
         recall("2026-07-28", {"name": "short"})
         recall("2026-07-28", {"name": "a" * 3000})
     assert len(reads) == 3
-    assert in_short("a" * 3000) is None
+    assert short_json("a" * 3000) is None
 
 
 def test_values_of_answers_are_not_kept() -> None:

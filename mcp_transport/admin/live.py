@@ -12,7 +12,7 @@ from django.core import signing
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.admin.tables import MessageRow, Table, message_line, session_tables
 from mcp_transport.domain.session import short_id
-from mcp_transport.domain.stream_messages import Message
+from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators import service
 from mcp_transport.operators.service import SessionDetail
 
@@ -72,7 +72,7 @@ class MessageFollower:
             return {}
         return known
 
-    async def read(self) -> tuple[SessionDetail, tuple[Message, ...]] | None:
+    async def read(self) -> tuple[SessionDetail, tuple[StreamMessage, ...]] | None:
         """Return a session and its new messages; None when it is over. Raises: BackendError."""
         detail = await service.look_into(self.key)
         news = await service.new_messages(self.key, self.after) if detail is not None else None
@@ -81,7 +81,7 @@ class MessageFollower:
         self.after = news.cursor
         return detail, news.messages
 
-    def lines(self, messages: tuple[Message, ...]) -> list[MessageRow]:
+    def lines(self, messages: tuple[StreamMessage, ...]) -> list[MessageRow]:
         """Return what is shown of messages."""
         return [message_line(message, payloads=self.payloads) for message in messages]
 

@@ -16,10 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from mcp_transport.admin.list_query import STATES
-from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.domain.session_query import client_of, state_of
-from mcp_transport.domain.stream_messages import Message
+from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators.service import SessionDetail
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
@@ -119,7 +119,7 @@ def pretty(value: Any) -> str:
         return _("nested too deeply to be shown")
 
 
-def message_line(message: Message, *, payloads: bool) -> MessageRow:
+def message_line(message: StreamMessage, *, payloads: bool) -> MessageRow:
     """Return what is told of a message, with its payload only where that may be seen."""
     told = [f"#{message.number}", message.kind]
     if message.request_id is not None:
@@ -219,7 +219,7 @@ def _timeline(detail: SessionDetail) -> Table:
 
 
 def _happened(entry: HistoryEntry) -> list[str]:
-    is_end = entry.what is Occasion.ENDED
+    is_end = entry.what is HistoryEvent.ENDED
     return [
         _instant(entry.when),
         _event(entry),
@@ -231,9 +231,9 @@ def _happened(entry: HistoryEntry) -> list[str]:
 
 
 def _event(entry: HistoryEntry) -> str:
-    if entry.what is Occasion.ATTACHED:
+    if entry.what is HistoryEvent.ATTACHED:
         return _("Client attached to a stream")
-    if entry.what is Occasion.CLAIMED:
+    if entry.what is HistoryEvent.CLAIMED:
         return _("Taken over from a dead node")
     endings = {
         Ending.OK: pgettext("a request", "Answered"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mcp_transport.domain.history import Ending, Occasion
+from mcp_transport.domain.history import Ending, HistoryEvent
 from mcp_transport.domain.session_query import State
 
 __all__ = ["FLAG", "SHAPES", "STATE", "TEXT", "TIME", "WHOLE", "Shape", "ref"]
@@ -102,7 +102,7 @@ SHAPES: Final[Shape] = {
     ),
     "Happening": _object(
         when=TIME,
-        what={"type": "string", "enum": list(Occasion)},
+        what={"type": "string", "enum": list(HistoryEvent)},
         operation=_about(TEXT, "As of a call."),
         request_id=_NO_OR_ID,
         ending={"enum": [*Ending, None]},

@@ -88,7 +88,7 @@ class Authentication:
         authenticator recognizes keeps its binding and has the anonymous user.
         """
         issuer, _, subject = binding.partition("\n")
-        anonymous = Principal.of(binding, name, anonymous_user())
+        anonymous = Principal.from_binding(binding, name, anonymous_user())
         async with self._context(None, anonymous):
             for authenticator in self.authenticators if subject else ():
                 principal = await authenticator.principal_without_request(issuer, subject)

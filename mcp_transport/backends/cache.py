@@ -24,7 +24,7 @@ from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.connections import end_connections
 from mcp_transport.domain.policy import Policy
-from mcp_transport.domain.session import Session, known_members, short_id
+from mcp_transport.domain.session import Session, short_id, validated_members
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.executor import DaemonThreads, SerialExecutor
@@ -255,7 +255,7 @@ def _encode(session: Session) -> bytes:
 def _decode(key: str, raw: Any) -> Session | None:
     """Decode a record, without fields that another release has added; return None for an unreadable one."""
     try:
-        return Session(**{**known_members(orjson.loads(raw)), "key": key})
+        return Session(**{**validated_members(orjson.loads(raw)), "key": key})
     except _UNREADABLE as error:
         log_failure(f"session {short_id(key)} cannot be read, and is unknown", error)
         return None

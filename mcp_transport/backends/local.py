@@ -30,7 +30,7 @@ from mcp_transport.backends.base import (
 from mcp_transport.backends.listing import page_of, summarize
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
 from mcp_transport.backends.subscriptions import changed_uris
-from mcp_transport.domain.history import Ending, HistoryEntry, Occasion, ended_entry
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
@@ -261,7 +261,7 @@ class LocalBackend(Backend):
         if log.ended_at is not None and not lost and not any(event.payload for event in events):
             raise StreamOver(stream)
         holder, previous = log.hand_to(node)
-        attached = HistoryEntry(when=self._now(), what=Occasion.ATTACHED, node=node, stream=stream)
+        attached = HistoryEntry(when=self._now(), what=HistoryEvent.ATTACHED, node=node, stream=stream)
         local.add_history(attached, self._policy.session_history)
         ended = log.ended_at is not None
         return Attached(session, holder, previous, events, cursor, ended, lost, last_broadcast=log.last_broadcast)

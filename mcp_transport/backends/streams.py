@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
-from mcp_transport.domain.history import HistoryEntry, Occasion
+from mcp_transport.domain.history import HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import is_keyed
@@ -96,7 +96,7 @@ class LocalSession:
 
     def add_history(self, entry: HistoryEntry, limit: int) -> None:
         """Add an entry to the history, and drop the oldest beyond `limit`."""
-        if entry.what is Occasion.ATTACHED and self.history and entry.repeats(self.history[-1]):
+        if entry.what is HistoryEvent.ATTACHED and self.history and entry.repeats(self.history[-1]):
             self.history.pop()
         self.history.append(entry)
         if len(self.history) > limit:
@@ -104,7 +104,7 @@ class LocalSession:
 
     def has_just_ended(self, request_id: RequestId, after: float) -> bool:
         """Tell whether a request ended at or after a time, so that its cancellation came too late."""
-        ended = (entry for entry in reversed(self.history) if entry.what is Occasion.ENDED)
+        ended = (entry for entry in reversed(self.history) if entry.what is HistoryEvent.ENDED)
         recent = takewhile(lambda entry: entry.when >= after, ended)
         return any(entry.request_id == request_id for entry in recent)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Ending", "HistoryEntry", "Occasion", "ended_entry", "operation_of"]
+__all__ = ["Ending", "HistoryEntry", "HistoryEvent", "ended_entry", "operation_name"]
 
 # What a client calls things is shown to operators, cut to so many characters.
 _MAX_NAME: Final = 100
@@ -35,7 +35,7 @@ class Ending(StrEnum):
         return self in (Ending.ERROR, Ending.LOST, Ending.GIVEN_UP)
 
 
-class Occasion(StrEnum):
+class HistoryEvent(StrEnum):
     """What an entry tells of."""
 
     ENDED = "ended"
@@ -51,7 +51,7 @@ class HistoryEntry:
     """Something that happened in a session; times are seconds since the epoch."""
 
     when: float
-    what: Occasion
+    what: HistoryEvent
     node: str
     operation: str = ""
     request_id: RequestId | None = None
@@ -62,10 +62,10 @@ class HistoryEntry:
 
     def repeats(self, older: HistoryEntry) -> bool:
         """Tell whether the same socket's stream was taken again: a client that polls is told of once."""
-        return self.what is older.what is Occasion.ATTACHED and self.stream == older.stream
+        return self.what is older.what is HistoryEvent.ATTACHED and self.stream == older.stream
 
 
-def operation_of(method: str, params: Mapping[str, Any] | None) -> str:
+def operation_name(method: str, params: Mapping[str, Any] | None) -> str:
     """Name what a request asks for: its method and, where these name a declared thing, that name."""
     name = (params or {}).get("name") if method in _NAMED else None
     return f"{method} {name}"[:_MAX_NAME] if isinstance(name, str) and name else method[:_MAX_NAME]
@@ -75,7 +75,7 @@ def ended_entry(flight: InFlightRequest, ending: Ending, now: float) -> HistoryE
     """Tell how a request ended, `now`."""
     return HistoryEntry(
         when=now,
-        what=Occasion.ENDED,
+        what=HistoryEvent.ENDED,
         node=flight.node,
         operation=flight.operation,
         request_id=flight.request_id,

@@ -1,4 +1,4 @@
-"""Counting calls and their durations, adding up what several processes counted, and reading rates out of that."""
+"""Count calls and their durations, aggregate the counts of several processes, and derive rates from them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 __all__ = [
-    "INTERVAL",
-    "KEPT",
-    "MOST",
-    "Counted",
+    "INTERVAL_SECONDS",
+    "MAX_INTERVALS",
+    "MAX_OPERATIONS",
+    "Counters",
     "Histogram",
     "Interval",
     "Point",
     "ProcessMetrics",
     "TrafficSummary",
-    "add_up",
+    "aggregate",
 ]
 
-INTERVAL: Final = 5.0
-"""Seconds that are counted together."""
-KEPT: Final = 60
-"""How many intervals are kept."""
-MOST: Final = 100
-"""So many operations are told apart; what further ones do counts as one."""
+INTERVAL_SECONDS: Final = 5.0
+"""The length of one counting interval."""
+MAX_INTERVALS: Final = 60
+"""How many past intervals a process keeps: five minutes."""
+MAX_OPERATIONS: Final = 100
+"""How many operations have a histogram of their own; all further ones share one."""
 _OTHER: Final = "other"
 
-# Durations are counted in steps of 20 %, from 0.1 ms on: a percentile is right to a tenth.
-_STEP: Final = math.log(1.2)
-_SHORTEST: Final = 0.0001
+# Buckets grow by 20 %, starting at 0.1 ms, so a percentile is accurate to a tenth.
+_LOG_GROWTH: Final = math.log(1.2)
+_MIN_SECONDS: Final = 0.0001
+
+# Limits on counts that another process sent; the last bucket stands for centuries.
+_MAX_BUCKET: Final = 200
+_MAX_TOTAL_SECONDS: Final = 1e15
 
 
-# What another process counted is believed up to a step of centuries.
-_LAST_STEP: Final = 200
-_MOST_SECONDS: Final = 1e15
-
-
-def _whole(value: Any) -> int:
-    """Return a number that somebody counted. Raises: ValueError."""
+def _count(value: Any) -> int:
+    """Return a count from JSON. Raises: ValueError."""
     if not isinstance(value, int) or value < 0:
         raise ValueError("no count")
     return value
@@ -48,97 +47,102 @@ def _whole(value: Any) -> int:
 
 @dataclass(slots=True)
 class Histogram:
-    """So many calls, how many failed, how long they took together, and how these durations are spread."""
+    """The number of calls, of failures, their total duration, and the distribution of durations."""
 
     calls: int = 0
     errors: int = 0
     seconds: float = 0.0
-    steps: Counter[int] = field(default_factory=Counter)
+    buckets: Counter[int] = field(default_factory=Counter)
 
     def add(self, seconds: float, *, failed: bool = False) -> None:
-        """Count one more."""
+        """Count one call."""
         self.calls += 1
         self.errors += failed
         self.seconds += seconds
-        self.steps[math.ceil(math.log(seconds / _SHORTEST) / _STEP) if seconds > _SHORTEST else 0] += 1
+        self.buckets[math.ceil(math.log(seconds / _MIN_SECONDS) / _LOG_GROWTH) if seconds > _MIN_SECONDS else 0] += 1
 
     def merge(self, other: Histogram) -> None:
-        """Count what another one has counted, too."""
+        """Add the counts of another histogram."""
         self.calls += other.calls
         self.errors += other.errors
         self.seconds += other.seconds
-        self.steps.update(other.steps)
+        self.buckets.update(other.buckets)
 
-    def part(self, other: Histogram) -> None:
-        """Count no longer what another one has counted."""
+    def subtract(self, other: Histogram) -> None:
+        """Remove the counts of another histogram that was merged into this one."""
         self.calls -= other.calls
         self.errors -= other.errors
         self.seconds = max(0.0, self.seconds - other.seconds)
-        self.steps.subtract(other.steps)
-        for step in [step for step, count in self.steps.items() if count <= 0]:
-            del self.steps[step]
+        self.buckets.subtract(other.buckets)
+        for bucket in [bucket for bucket, count in self.buckets.items() if count <= 0]:
+            del self.buckets[bucket]
 
     def percentile(self, share: float) -> float:
         """Return the seconds within which `share` of the calls ended; 0 when there were none."""
-        wanted, seen = share * self.calls, 0
-        for step in sorted(self.steps):
-            seen += self.steps[step]
-            if seen >= wanted:
-                return _SHORTEST * math.exp(step * _STEP)
+        rank, count = share * self.calls, 0
+        for bucket in sorted(self.buckets):
+            count += self.buckets[bucket]
+            if count >= rank:
+                return _MIN_SECONDS * math.exp(bucket * _LOG_GROWTH)
         return 0.0
 
-    def within(self, seconds: float) -> int:
-        """Return how many calls took at most so long; a step counts as its middle."""
-        last = math.log(seconds / _SHORTEST) / _STEP + 0.5
-        return sum(count for step, count in self.steps.items() if step <= last)
+    def count_within(self, seconds: float) -> int:
+        """Return how many calls took at most `seconds`; each bucket counts by its midpoint."""
+        last = math.log(seconds / _MIN_SECONDS) / _LOG_GROWTH + 0.5
+        return sum(count for bucket, count in self.buckets.items() if bucket <= last)
 
     def to_json(self) -> list[Any]:
-        """Write it as JSON can have it."""
-        return [self.calls, self.errors, round(self.seconds, 6), [list(item) for item in self.steps.items()]]
+        """Convert to JSON values."""
+        return [self.calls, self.errors, round(self.seconds, 6), [list(item) for item in self.buckets.items()]]
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> Histogram:
-        """Read what `to_json` wrote. Raises: ValueError, TypeError for anything else."""
-        calls, errors, seconds, steps, *_ = value
-        known = Counter({_whole(step): _whole(count) for step, count in steps})
-        if not 0 <= seconds <= _MOST_SECONDS or max(known, default=0) > _LAST_STEP:
+        """Parse the value of `to_json`. Raises: ValueError, TypeError for anything else."""
+        calls, errors, seconds, buckets, *_ = value
+        counts = Counter({_count(bucket): _count(count) for bucket, count in buckets})
+        if not 0 <= seconds <= _MAX_TOTAL_SECONDS or max(counts, default=0) > _MAX_BUCKET:
             raise ValueError("no duration")
-        return cls(_whole(calls), _whole(errors), seconds, known)
+        return cls(_count(calls), _count(errors), seconds, counts)
 
 
 @dataclass(slots=True)
-class Counted:
-    """What was counted within an interval, within all that are kept, or since the start."""
+class Counters:
+    """Counts of one interval, of all intervals that are kept, or since the process started."""
 
     operations: dict[str, Histogram] = field(default_factory=dict)
-    """By `domain.history.operation_of`, `MOST` of them and one for all others."""
+    """By `domain.history.operation_name`: `MAX_OPERATIONS` of them, and "other" for the rest."""
     versions: Counter[str] = field(default_factory=Counter)
     """Calls by protocol revision."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Requests that were refused, as `ProcessMetrics` has them."""
+    """Refused requests, by the reasons of `ProcessMetrics.refused`."""
     opened: int = 0
     """New sessions."""
 
-    def tally(self, operation: str, most: float = MOST) -> Histogram:
-        """Return the tally of an operation; where `most` are known, further ones share one."""
-        known = self.operations.get(operation)
-        if known is None:
-            name = operation if len(self.operations) < most else _OTHER
-            known = self.operations.setdefault(name, Histogram())
-        return known
+    def histogram(self, operation: str, limit: float = MAX_OPERATIONS) -> Histogram:
+        """Return the histogram of an operation; beyond `limit` operations, new ones share one."""
+        histogram = self.operations.get(operation)
+        if histogram is None:
+            name = operation if len(self.operations) < limit else _OTHER
+            histogram = self.operations.setdefault(name, Histogram())
+        return histogram
 
-    def merge(self, other: Counted, most: float = MOST) -> None:
-        """Add what was counted elsewhere."""
-        for name, tally in other.operations.items():
-            self.tally(name, most).merge(tally)
+    def most_called(self) -> dict[str, Histogram]:
+        """Return copies of the histograms of the most called operations, `MAX_OPERATIONS` at most."""
+        ordered = sorted(self.operations.items(), key=lambda item: (-item[1].calls, item[0]))
+        return {name: Histogram.from_json(histogram.to_json()) for name, histogram in ordered[:MAX_OPERATIONS]}
+
+    def merge(self, other: Counters, limit: float = MAX_OPERATIONS) -> None:
+        """Add the counts of `other`."""
+        for name, histogram in other.operations.items():
+            self.histogram(name, limit).merge(histogram)
         self.versions.update(other.versions)
         self.refused.update(other.refused)
         self.opened += other.opened
 
-    def part(self, other: Counted) -> None:
-        """Take away what another interval has."""
-        for name, tally in other.operations.items():
-            self.operations[name].part(tally)
+    def subtract(self, other: Counters) -> None:
+        """Remove the counts of an interval that was merged into this one."""
+        for name, histogram in other.operations.items():
+            self.operations[name].subtract(histogram)
             if not self.operations[name].calls:
                 del self.operations[name]
         self.versions = self.versions - other.versions
@@ -148,32 +152,32 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What a process counted within an interval, and how many sockets of streams it held at its end."""
+    """The calls of one interval, and the number of open stream sockets at its end."""
 
-    tally: Histogram = field(default_factory=Histogram)
+    histogram: Histogram = field(default_factory=Histogram)
     streams: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessMetrics:
-    """What one process counted within its last intervals."""
+    """Counts of one process over its last intervals."""
 
     intervals: tuple[Interval, ...] = ()
-    """The newest last; the one that is not over is left out."""
+    """Oldest first; without the current interval."""
     operations: Mapping[str, Histogram] = field(default_factory=dict)
-    """By `domain.history.operation_of`, the most called first."""
+    """By `domain.history.operation_name`, most called first."""
     versions: Mapping[str, int] = field(default_factory=dict)
     """Calls by protocol revision."""
     refused: Mapping[str, int] = field(default_factory=dict)
-    """Requests that were refused, by HTTP status, and sessions that had to make room for others (`room`)."""
+    """Refused requests by HTTP status; `room` counts sessions evicted at their principal's session limit."""
     opened: int = 0
     """New sessions."""
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as JSON can have it."""
+        """Convert to JSON values."""
         return {
-            "intervals": [[item.tally.to_json(), item.streams] for item in self.intervals],
-            "operations": {name: tally.to_json() for name, tally in self.operations.items()},
+            "intervals": [[item.histogram.to_json(), item.streams] for item in self.intervals],
+            "operations": {name: histogram.to_json() for name, histogram in self.operations.items()},
             "versions": dict(self.versions),
             "refused": dict(self.refused),
             "opened": self.opened,
@@ -181,88 +185,88 @@ class ProcessMetrics:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ProcessMetrics:
-        """Read what `to_json` wrote. Raises: ValueError, TypeError, LookupError for anything else."""
+        """Parse the value of `to_json`. Raises: ValueError, TypeError, LookupError for anything else."""
         return cls(
-            intervals=tuple(Interval(Histogram.from_json(item[0]), _whole(item[1])) for item in value["intervals"]),
-            operations={str(name): Histogram.from_json(tally) for name, tally in value["operations"].items()},
-            versions={str(name): _whole(count) for name, count in value["versions"].items()},
-            refused={str(name): _whole(count) for name, count in value["refused"].items()},
-            opened=_whole(value["opened"]),
+            intervals=tuple(Interval(Histogram.from_json(item[0]), _count(item[1])) for item in value["intervals"]),
+            operations={str(name): Histogram.from_json(item) for name, item in value["operations"].items()},
+            versions={str(name): _count(count) for name, count in value["versions"].items()},
+            refused={str(name): _count(count) for name, count in value["refused"].items()},
+            opened=_count(value["opened"]),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What went on at a time, for a chart."""
+    """One point of the traffic charts."""
 
     age: float
     """Seconds before now."""
     calls: float
-    """Calls a second."""
+    """Calls per second."""
     errors: float
-    """Failed calls a second."""
+    """Failed calls per second."""
     p95: float
-    """The seconds within which 95 of 100 calls ended."""
+    """The 95th percentile of call durations, in seconds."""
     streams: int
-    """Sockets of streams that were held."""
+    """Open stream sockets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficSummary:
-    """What some processes counted within their last intervals."""
+    """Counts of several processes over their last intervals."""
 
     processes: int = 0
     seconds: float = 0.0
-    """Over how long it was counted, by the process that counts for longest."""
+    """The time covered: that of the process with the most intervals."""
     total: Histogram = field(default_factory=Histogram)
     operations: Mapping[str, Histogram] = field(default_factory=dict)
-    """The most called first."""
+    """Most called first."""
     versions: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     opened: int = 0
     points: tuple[Point, ...] = ()
-    """The oldest first."""
+    """Oldest first."""
 
     def rate(self, count: float) -> float:
-        """Return how many a second `count` are."""
+        """Return `count` per second."""
         return count / self.seconds if self.seconds else 0.0
 
 
-def add_up(numbers: Iterable[ProcessMetrics]) -> TrafficSummary:
-    """Add up what processes counted."""
-    known = list(numbers)
+def aggregate(processes: Iterable[ProcessMetrics]) -> TrafficSummary:
+    """Add up the counts of several processes."""
+    metrics = list(processes)
     total, operations = Histogram(), dict[str, Histogram]()
     versions, refused = Counter[str](), Counter[str]()
-    for item in known:
-        for name, tally in item.operations.items():
-            operations.setdefault(name, Histogram()).merge(tally)
-            total.merge(tally)
+    for item in metrics:
+        for name, histogram in item.operations.items():
+            operations.setdefault(name, Histogram()).merge(histogram)
+            total.merge(histogram)
         versions.update(item.versions)
         refused.update(item.refused)
     return TrafficSummary(
-        processes=len(known),
-        seconds=INTERVAL * max((len(item.intervals) for item in known), default=0),
+        processes=len(metrics),
+        seconds=INTERVAL_SECONDS * max((len(item.intervals) for item in metrics), default=0),
         total=total,
-        operations=dict(sorted(operations.items(), key=lambda named: (-named[1].calls, named[0]))),
+        operations=dict(sorted(operations.items(), key=lambda item: (-item[1].calls, item[0]))),
         versions=dict(sorted(versions.items())),
         refused=dict(sorted(refused.items())),
-        opened=sum(item.opened for item in known),
-        points=tuple(_points(known)),
+        opened=sum(item.opened for item in metrics),
+        points=tuple(_points(metrics)),
     )
 
 
-def _points(known: Sequence[ProcessMetrics]) -> Iterator[Point]:
-    """Lay the intervals of all processes over each other, by how long ago they were."""
-    for ago in range(max((len(item.intervals) for item in known), default=0), 0, -1):
-        tally, streams = Histogram(), 0
-        for item in known:
-            if len(item.intervals) >= ago:
-                tally.merge(item.intervals[-ago].tally)
-                streams += item.intervals[-ago].streams
+def _points(metrics: Sequence[ProcessMetrics]) -> Iterator[Point]:
+    """Merge the intervals of all processes that are equally old."""
+    for age in range(max((len(item.intervals) for item in metrics), default=0), 0, -1):
+        histogram, streams = Histogram(), 0
+        for item in metrics:
+            if len(item.intervals) >= age:
+                histogram.merge(item.intervals[-age].histogram)
+                streams += item.intervals[-age].streams
         yield Point(
-            age=INTERVAL * (ago - 1),
-            calls=tally.calls / INTERVAL,
-            errors=tally.errors / INTERVAL,
-            p95=tally.percentile(0.95),
+            age=INTERVAL_SECONDS * (age - 1),
+            calls=histogram.calls / INTERVAL_SECONDS,
+            errors=histogram.errors / INTERVAL_SECONDS,
+            p95=histogram.percentile(0.95),
             streams=streams,
         )

@@ -13,9 +13,9 @@ from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["LATEST", "InFlightRequest", "Session", "known_members", "session_key", "short_id"]
+__all__ = ["MAX_TIMESTAMP", "InFlightRequest", "Session", "session_key", "short_id", "validated_members"]
 
-LATEST: Final = 253_402_300_799.0
+MAX_TIMESTAMP: Final = 253_402_300_799.0
 """The last second that has a date, in the year 9999."""
 
 
@@ -64,7 +64,7 @@ class InFlightRequest:
     node: str
     stream: str
     operation: str = ""
-    """What it asks for: `domain.history.operation_of`."""
+    """What it asks for: `domain.history.operation_name`."""
     started: float = 0.0
     safe: bool = False
     """May a client send it again after its node died, without fear that it takes effect twice?"""
@@ -82,7 +82,7 @@ _KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
 }
 
 
-def known_members(stored: Mapping[str, Any]) -> dict[str, Any]:
+def validated_members(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of a stored record that this release knows; another one may have written it.
 
     Raises:
@@ -92,7 +92,7 @@ def known_members(stored: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in known.items():
         if not isinstance(value, _KINDS[name]):
             raise ValueError(f"{name} is {type(value).__name__}")
-    if not all(0 <= known.get(name, 0) <= LATEST for name in _TIMES):
+    if not all(0 <= known.get(name, 0) <= MAX_TIMESTAMP for name in _TIMES):
         raise ValueError("a time is beyond all dates")
     if known.get("protocol_version") not in REVISIONS:
         raise ValueError("protocol_version is not known here")

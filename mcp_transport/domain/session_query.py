@@ -9,9 +9,9 @@ from typing import Final
 
 from mcp_transport.domain.session import Session
 
-__all__ = ["ACTIVE_SECONDS", "EVERYTHING", "ORDERS", "SessionQuery", "State", "client_of", "state_of", "words_of"]
+__all__ = ["ACTIVE_SECONDS", "EVERYTHING", "ORDERS", "SessionQuery", "State", "client_of", "search_terms", "state_of"]
 
-MAX_WORD = 100
+MAX_TERM = 100
 
 ACTIVE_SECONDS: Final = 60.0
 """How long after its last request a session counts as active."""
@@ -86,7 +86,7 @@ class SessionQuery:
             "node": session.node,
         }
         exact = all(known[name] == value for name, value in self.values.items())
-        return exact and (not self.word or any(word.startswith(self.word) for word in words_of(session)))
+        return exact and (not self.word or any(word.startswith(self.word) for word in search_terms(session)))
 
 
 EVERYTHING = SessionQuery()
@@ -95,10 +95,10 @@ EVERYTHING = SessionQuery()
 def client_of(session: Session) -> str:
     """Return what a client calls itself, in one line."""
     named = [session.client_info.get(member) for member in ("name", "version")]
-    return " ".join(text for text in named if isinstance(text, str) and text)[:MAX_WORD]
+    return " ".join(text for text in named if isinstance(text, str) and text)[:MAX_TERM]
 
 
-def words_of(session: Session) -> Iterator[str]:
+def search_terms(session: Session) -> Iterator[str]:
     """Yield what a session is found by."""
     for text in (session.user, client_of(session), session.address, session.key):
         if word := _word(text):
@@ -107,4 +107,4 @@ def words_of(session: Session) -> Iterator[str]:
 
 def _word(text: str) -> str:
     """Write a text so that case makes no difference, without what an index uses as its own."""
-    return text.replace("\0", " ").strip().lower()[:MAX_WORD]
+    return text.replace("\0", " ").strip().lower()[:MAX_TERM]

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
-__all__ = ["Message", "summarize"]
+__all__ = ["StreamMessage", "summarize"]
 
 _MAX_KIND: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class StreamMessage:
     """A message on a stream, as an operator sees it."""
 
     stream: str
@@ -33,7 +33,7 @@ class Message:
         return len(self.payload)
 
 
-def summarize(stream: str, number: int, payload: bytes) -> Message:
+def summarize(stream: str, number: int, payload: bytes) -> StreamMessage:
     """Tell of a message what is nobody's secret."""
     try:
         value: Any = json.loads(payload) if payload else None
@@ -42,7 +42,7 @@ def summarize(stream: str, number: int, payload: bytes) -> Message:
     body = value if isinstance(value, dict) else {}
     id = body.get("id")
     kind = _kind(body) if body else "end" if not payload else "unreadable"
-    return Message(
+    return StreamMessage(
         stream=stream,
         number=number,
         kind=kind,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mcp_transport.domain.audit_events import ToolCalled
-from mcp_transport.domain.history import Ending, operation_of
+from mcp_transport.domain.history import Ending, operation_name
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.codec import encode, encode_notification, fitted
 from mcp_transport.engine.handler_tasks import begin_handler
@@ -19,7 +19,7 @@ from mcp_transport.engine.memory_budget import Reservation
 from mcp_transport.engine.observer import Happening
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
-from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, cancelled_call, lost_call
+from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, cancelled_call_error, lost_call_error
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
 
@@ -133,7 +133,7 @@ class Call:
         if self.outcome is not None and (self.outcome.error or {}).get("code") == METHOD_NOT_FOUND:
             return "unknown"  # clients can think of any number of methods
         is_refused = self.request.hidden or (self.outcome is not None and self.outcome.error is not None)
-        return operation_of(self.request.method, None if is_refused else self.request.params)
+        return operation_name(self.request.method, None if is_refused else self.request.params)
 
     def _audit(self, seconds: float) -> None:
         observer, caller, params = self._node.observer, self.exchange().caller, self.request.params or {}
@@ -194,7 +194,7 @@ class Call:
 
     def _refused(self, size: int) -> Outcome:
         error = TooLarge("the result", size, self._node.policy.max_result_bytes)
-        return self._node.kernel.refused(self.request, self._version, error)
+        return self._node.kernel.too_large_outcome(self.request, self._version, error)
 
     def exchange(self) -> Exchange:
         """Return what the kernel hands to handlers that want to see more than their arguments."""
@@ -207,12 +207,12 @@ class Call:
         if happening is not None:
             key = self.writer.key if self.writer is not None else ""
             self._node.observer.happened(happening, key, node=self._node.id)
-        safe = self._node.kernel.traits(self.request).safe
-        self._break_off(lost_call(reason, safe), Ending.LOST)
+        safe = self._node.kernel.retry_safety(self.request).safe
+        self._break_off(lost_call_error(reason, safe), Ending.LOST)
 
     def cancel_by_staff(self) -> None:
         """Stop the handler and tell the client, which has not asked for it (JSON-RPC 2.0, section 5)."""
-        self._break_off(cancelled_call("the server's staff"), Ending.CANCELLED)
+        self._break_off(cancelled_call_error("the server's staff"), Ending.CANCELLED)
 
     def _break_off(self, error: dict[str, Any], ending: Ending) -> None:
         self._broken_off = ending
@@ -229,7 +229,7 @@ class Call:
         if self._exchange is not None:
             self._exchange.ended = self._exchange.caller.cancelled = True
             self._exchange.cancel_requested.set()
-            self._exchange.outlet.withdraw()
+            self._exchange.channel.withdraw()
         if self._task is not None:
             self._task.cancel()
         self._end()

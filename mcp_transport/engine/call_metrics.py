@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping
 from typing import Final
 
 from mcp_transport.domain.history import Ending
-from mcp_transport.domain.metrics import INTERVAL, KEPT, MOST, Counted, Histogram, Interval, ProcessMetrics
+from mcp_transport.domain.metrics import (
+    INTERVAL_SECONDS,
+    MAX_INTERVALS,
+    Counters,
+    Histogram,
+    Interval,
+    ProcessMetrics,
+)
 from mcp_transport.engine.clock import Clock
 
 __all__ = ["CallMetrics"]
@@ -24,9 +30,9 @@ class CallMetrics:
     def __init__(self, clock: Clock) -> None:
         self._now = clock.now
         self._lock = threading.Lock()
-        self._slot = int(self._now() // INTERVAL)
-        self._open, self._sum, self._past = Counted(), Counted(), Counted()
-        self._kept: deque[tuple[Counted, Interval]] = deque()
+        self._slot = int(self._now() // INTERVAL_SECONDS)
+        self._open, self._sum, self._past = Counters(), Counters(), Counters()
+        self._kept: deque[tuple[Counters, Interval]] = deque()
         self._streams = 0
         self._waiting: deque[tuple[str, str, float, float, Ending]] = deque()
 
@@ -54,50 +60,44 @@ class CallMetrics:
             self._current()
             return ProcessMetrics(
                 intervals=tuple(interval for _, interval in self._kept),
-                operations=_most_called(self._sum.operations),
+                operations=self._sum.most_called(),
                 versions=dict(self._sum.versions),
                 refused=dict(self._sum.refused),
                 opened=self._sum.opened,
             )
 
-    def since_start(self) -> Counted:
+    def since_start(self) -> Counters:
         """Return a copy of what was counted so far; none of its numbers ever falls."""
         with self._lock:
-            current, counted = self._current(), Counted()
+            current, counted = self._current(), Counters()
             counted.merge(self._past)
             counted.merge(current)
             return counted
 
-    def _current(self) -> Counted:
+    def _current(self) -> Counters:
         """Return what counts now, and keep what is over."""
         while self._waiting:
             operation, version, when, seconds, ending = self._waiting.popleft()
-            counted = self._at(int(when // INTERVAL))
-            counted.tally(operation).add(seconds, failed=ending.is_error)
+            counted = self._at(int(when // INTERVAL_SECONDS))
+            counted.histogram(operation).add(seconds, failed=ending.is_error)
             counted.versions[version] += 1
-        return self._at(int(self._now() // INTERVAL))
+        return self._at(int(self._now() // INTERVAL_SECONDS))
 
-    def _at(self, slot: int) -> Counted:
+    def _at(self, slot: int) -> Counters:
         """Return what counts in an interval, and keep those that are over."""
         if slot != self._slot:
             self._keep(self._open)
-            for _ in range(min(KEPT, slot - self._slot - 1)):
-                self._keep(Counted())
-            self._slot, self._open = slot, Counted()
+            for _ in range(min(MAX_INTERVALS, slot - self._slot - 1)):
+                self._keep(Counters())
+            self._slot, self._open = slot, Counters()
         return self._open
 
-    def _keep(self, counted: Counted) -> None:
+    def _keep(self, counted: Counters) -> None:
         total = Histogram()
         for tally in counted.operations.values():
             total.merge(tally)
         self._kept.append((counted, Interval(total, self._streams)))
         self._past.merge(counted)
-        self._sum.merge(counted, most=math.inf)  # `part` finds each under its own name
-        if len(self._kept) > KEPT:
-            self._sum.part(self._kept.popleft()[0])
-
-
-def _most_called(operations: Mapping[str, Histogram]) -> dict[str, Histogram]:
-    """Return copies of the tallies, which go on counting."""
-    ordered = sorted(operations.items(), key=lambda named: (-named[1].calls, named[0]))
-    return {name: Histogram.from_json(tally.to_json()) for name, tally in ordered[:MOST]}
+        self._sum.merge(counted, limit=math.inf)  # `subtract` finds each under its own name
+        if len(self._kept) > MAX_INTERVALS:
+            self._sum.subtract(self._kept.popleft()[0])

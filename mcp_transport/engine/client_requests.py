@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from mcp_transport.domain.node_messages import ReplyArrived
-from mcp_transport.domain.session import LATEST
+from mcp_transport.domain.session import MAX_TIMESTAMP
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -37,7 +37,7 @@ class ClientRequests:
     def mint(self, owner: str, seconds: float) -> str:
         """Name a request: this node, a counter, when its time is over, and a proof that it was sent to `owner`."""
         self._asked += 1
-        until = math.ceil(min(self._clock.now() + seconds + _GRACE, LATEST))
+        until = math.ceil(min(self._clock.now() + seconds + _GRACE, MAX_TIMESTAMP))
         name = f"{self._node}.{self._asked}.{until}"
         return f"{name}.{_proof(self._keys[0], owner, name)}"
 

@@ -35,15 +35,15 @@ from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
 from mcp_transport.protocol.client_address import TrustedProxies
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.idempotency import declaration
+from mcp_transport.protocol.idempotency import idempotency_capability
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.origin import cors_headers, origin_is_known, preflight_headers
+from mcp_transport.protocol.origin import cors_headers, has_allowed_origin, preflight_headers
 from mcp_transport.protocol.request_checks import (
-    Ignored,
-    Opening,
-    Sessionful,
-    Sessionless,
-    Work,
+    ClassifiedPost,
+    IgnoredPost,
+    InitializePost,
+    SessionlessPost,
+    SessionPost,
     check_before_authentication,
     check_before_body,
     classify,
@@ -73,7 +73,7 @@ def _forbidden(needed: frozenset[str]) -> ProtocolError:
 
 
 async def _anonymous_principal(binding: str, name: str) -> Principal:
-    return Principal.of(binding, name)
+    return Principal.from_binding(binding, name)
 
 
 class Endpoint:
@@ -115,7 +115,7 @@ class Endpoint:
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
         kernel.bus.publish_to = self._broadcast
         if backend.keeps_answers:
-            kernel.declare(declaration(policy.versions, policy.stream_keep))
+            kernel.declare_experimental(idempotency_capability(policy.versions, policy.stream_keep))
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
         """Answer one request; `body` is read only as far as the rules before it allow, and may raise TimeoutError.
@@ -139,7 +139,7 @@ class Endpoint:
                 request = request if memory is None else replace(request, memory=memory)
                 value = decode(content, self.policy.max_request_values)
                 work = check_params(classify(request, value, self.policy), len(content))
-                digest = hashlib.sha256(content).digest() if isinstance(work, Sessionful) else b""
+                digest = hashlib.sha256(content).digest() if isinstance(work, SessionPost) else b""
                 del content  # a call may last
                 with continued_trace(request.headers):
                     reply = await self._handle_post(request, work, digest, principal)
@@ -171,20 +171,20 @@ class Endpoint:
         return rejection(error, value)
 
     async def _handle_post(
-        self, request: HTTPRequest, work: Work, digest: bytes, principal: Principal
+        self, request: HTTPRequest, work: ClassifiedPost, digest: bytes, principal: Principal
     ) -> Reply | StreamReply:
-        if isinstance(work, Ignored):
+        if isinstance(work, IgnoredPost):
             return accepted()
-        if self.kernel.access and isinstance(work, Sessionless | Sessionful):
+        if self.kernel.access and isinstance(work, SessionlessPost | SessionPost):
             work = await self._authorized(request, work, principal)
         node = await self._serving(request)
-        if isinstance(work, Sessionless):
+        if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
         await node.join()
         match work:
-            case Opening(message):
+            case InitializePost(message):
                 return await sessionful.open_session(node, request, message, principal)
-            case Sessionful():
+            case SessionPost():
                 return await sessionful.post(node, request, work, digest, principal)
 
     def _denied(self, request: HTTPRequest, principal: Principal, reason: str, asked: Any) -> None:
@@ -205,13 +205,13 @@ class Endpoint:
         )
 
     async def _authorized(
-        self, request: HTTPRequest, work: Sessionless | Sessionful, principal: Principal
-    ) -> Sessionless | Sessionful:
+        self, request: HTTPRequest, work: SessionlessPost | SessionPost, principal: Principal
+    ) -> SessionlessPost | SessionPost:
         """Judge what the messages ask for. Raises: ProtocolError with 403 for scopes that the principal lacks."""
         access = self.kernel.access
         async with self._call_context(request, principal):
             judged = [
-                await access.judged(item, principal) if isinstance(item, Request) else item for item in work.messages
+                await access.apply(item, principal) if isinstance(item, Request) else item for item in work.messages
             ]
         for item in judged:
             if isinstance(item, Request) and item.hidden:
@@ -221,10 +221,10 @@ class Endpoint:
         needed = frozenset[str]().union(*wanted)
         if not principal.has_scopes(needed):
             raise self._step_up(needed)
-        if isinstance(work, Sessionful):
+        if isinstance(work, SessionPost):
             return replace(work, messages=tuple(judged))
         (only,) = judged
-        return Sessionless(only) if isinstance(only, Request) else work
+        return SessionlessPost(only) if isinstance(only, Request) else work
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
@@ -253,7 +253,7 @@ class Endpoint:
 
     def _with_cors(self, request: HTTPRequest, reply: Reply | StreamReply) -> Reply | StreamReply:
         origin = request.headers.get("origin")
-        if not origin or not origin_is_known(request, self.policy):
+        if not origin or not has_allowed_origin(request, self.policy):
             return reply
         return replace(reply, headers=(*reply.headers, *cors_headers(origin)))
 

@@ -132,7 +132,7 @@ class Node:
         if self.is_draining:
             return
         self.is_draining = True
-        self.kernel.end_listening()
+        self.kernel.close_listen_streams()
         for place, stream in list(self.streams.items()):
             if place not in self.writers:  # GET streams, and those of calls that other nodes run
                 stream.end(retry_ms=self.policy.retry_ms + random.randrange(_JITTER_MS))  # noqa: S311 (no secret)
@@ -157,7 +157,7 @@ class Node:
                 call.abandon("the server stopped", Happening.ABANDONED)
         await self.lifecycle.settle(_LAST_WORDS)
         if self._lifespan is not None:
-            await self._lifespan.leave()
+            await self._lifespan.close()
         await self.lifecycle.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE):
@@ -181,8 +181,8 @@ class Node:
     ) -> Exchange:
         """Build what the kernel needs to run one request or, without one, a notification."""
         return Exchange(
-            facts=facts,
-            outlet=outlet,
+            client=facts,
+            channel=outlet,
             caller=caller,
             lifespan=self.lifespan_state,
             request_id=request.id if request is not None else None,

@@ -9,16 +9,9 @@ from mcp_transport.engine.codec import encoded_size
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import MAX_ID, Message, Request
-from mcp_transport.protocol.request_checks import Sessionful, Work
+from mcp_transport.protocol.request_checks import ClassifiedPost, SessionPost
 
-__all__ = [
-    "LONGEST",
-    "MAX_INPUT_RESPONSES",
-    "MAX_LISTENED",
-    "MAX_LISTENED_BYTES",
-    "MAX_META_BYTES",
-    "check_params",
-]
+__all__ = ["LONGEST", "MAX_INPUT_RESPONSES", "MAX_LISTENED", "MAX_LISTENED_BYTES", "MAX_META_BYTES", "check_params"]
 
 LONGEST: Final[Mapping[str, int]] = {
     "name": 512,
@@ -43,7 +36,7 @@ _SHORT: Final = min(LONGEST.values())
 _FEW: Final = min(MAX_INPUT_RESPONSES * len('"":0,'), LONGEST["uri"])
 
 
-def check_params(work: Work, size: int) -> Work:
+def check_params(work: ClassifiedPost, size: int) -> ClassifiedPost:
     """Refuse parameters that are too long; `size` is that of the body which holds the messages.
 
     Return what is left of a batch: one of its requests costs the others nothing.
@@ -53,14 +46,14 @@ def check_params(work: Work, size: int) -> Work:
     """
     if size <= _SHORT:
         return work
-    if isinstance(work, Sessionful) and work.batch:
+    if isinstance(work, SessionPost) and work.batch:
         return _checked_batch(work, size)
     for message in work.messages:
         _check(message, size)
     return work
 
 
-def _checked_batch(work: Sessionful, size: int) -> Sessionful:
+def _checked_batch(work: SessionPost, size: int) -> SessionPost:
     messages, faults = [], list(work.faults)
     for message in work.messages:
         try:
@@ -69,7 +62,7 @@ def _checked_batch(work: Sessionful, size: int) -> Sessionful:
         except ProtocolError as error:
             error.request_id = message.id if isinstance(message, Request) else None
             faults.append(error)
-    return Sessionful(tuple(messages), True, tuple(faults))
+    return SessionPost(tuple(messages), True, tuple(faults))
 
 
 def _check(message: Message, size: int) -> None:

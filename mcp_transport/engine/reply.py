@@ -12,7 +12,7 @@ from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, error_body
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.jsonrpc import RequestId, refused_id
+from mcp_transport.protocol.jsonrpc import RequestId, rejected_id
 
 __all__ = [
     "accepted",
@@ -50,7 +50,7 @@ def cancelled_answer(request_id: RequestId) -> bytes:
 
 def rejection(error: ProtocolError, value: Any = None) -> Reply:
     """Build the answer to a request that broke a rule; `value` is its decoded body, for the id."""
-    request_id = error.request_id if value is None else refused_id(value)
+    request_id = error.request_id if value is None else rejected_id(value)
     body = error_body(error.code, error.message, request_id=request_id, data=error.data)
     return Reply(status=error.status, headers=(*_JSON, *error.headers), body=encode(body))
 

@@ -11,8 +11,8 @@ from mcp_transport.engine.memory_budget import Budget, Reservation
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.memory_estimate import weigh
-from mcp_transport.protocol.request_checks import too_large
+from mcp_transport.protocol.memory_estimate import estimate_bytes
+from mcp_transport.protocol.request_checks import body_too_large
 
 __all__ = ["read_body"]
 
@@ -40,12 +40,12 @@ async def read_body(
             size += len(piece)
             if size > free:
                 if size > policy.max_request_bytes:
-                    raise too_large(policy)
+                    raise body_too_large(policy)
                 reservation = reservation or budget.reserve(principal, request.peer)
                 reservation.resize(size + _PIECE * len(pieces))
         content = b"".join(pieces)
         if size > free and reservation is not None:
-            reservation.resize(weigh(content))
+            reservation.resize(estimate_bytes(content))
     except BaseException as error:
         if reservation is not None:
             reservation.release()

@@ -47,14 +47,14 @@ class SessionHandle:
         """Set the least severe level of notifications/message the client wants."""
         await self._backend.update(self._key, log_level=level)
 
-    async def subscribe(self, uri: str, *, wanted: bool) -> None:
+    async def subscribe(self, uri: str, *, active: bool) -> None:
         """Note that the client wants, or no longer wants, to hear of changes to a resource.
 
         Raises: ValueError for a URI that is too long, or one too many.
         """
         if len(uri) > _MAX_URI:
             raise ValueError(f"a URI may have {_MAX_URI} characters")
-        if not await self._backend.subscribe(self._key, uri, wanted, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES):
+        if not await self._backend.subscribe(self._key, uri, active, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES):
             raise ValueError(
                 f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources, whose URIs have {_MAX_SUBSCRIBED_BYTES} "
                 "bytes together; this one is too much: unsubscribe from another first"

@@ -1,8 +1,8 @@
-"""The one door to the official SDK's provisional seams.
+"""The only package that uses private and provisional parts of the official SDK.
 
-The SDK serves one request without a loop of its own when it is given a connection built from facts and a
-dispatch context. Those seams may move in a minor release, so nothing outside this package imports them, and
-`tests/kernel/test_seams.py` fails loudly when one moves.
+The SDK serves a single request without its own loop when it is given a `Connection` built from `ClientInfo` and a
+dispatch context. These seams may move in a minor release: nothing outside this package imports them, and
+`tests/kernel/test_seams.py` fails when one moves.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from mcp_transport.kernel.dispatch_context import ClientError, Exchange, NoChann
 from mcp_transport.kernel.errors import MCPError, TooLarge, is_cancellation, is_interrupt
 from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.handlers import (
-    adopt_context,
-    ask_client,
-    conform,
+    apply_spec_corrections,
+    convert_context,
     header_annotation_fault,
     lowlevel,
+    register_session_handlers,
+    request_client,
     send_log,
     serve_completions,
-    sessionful_features,
 )
 from mcp_transport.kernel.kernel import Kernel
 from mcp_transport.kernel.lifespan import Lifespan
-from mcp_transport.kernel.limits import TooMuch, check_answer, json_size
+from mcp_transport.kernel.limits import LimitError, check_answer, json_size
 from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
-from mcp_transport.kernel.output_schema import WrittenSchema, output_schema
+from mcp_transport.kernel.output_schema import SerializationSchema, output_schema
 from mcp_transport.kernel.request_meta import open_envelope, request_headers
-from mcp_transport.kernel.text_arguments import template_variables, untextual
+from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
 from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo, Outcome, RetrySafety
-from mcp_transport.kernel.validation_errors import described
+from mcp_transport.kernel.validation_errors import explain
 
 __all__ = [
     "Caller",
@@ -45,33 +45,33 @@ __all__ = [
     "Exchange",
     "Kernel",
     "Lifespan",
+    "LimitError",
     "MCPError",
     "NoChannel",
     "Outcome",
     "RetrySafety",
+    "SerializationSchema",
     "TooLarge",
-    "TooMuch",
-    "WrittenSchema",
-    "adopt_context",
-    "ask_client",
+    "apply_spec_corrections",
     "check_answer",
-    "conform",
     "continued_trace",
-    "described",
+    "convert_context",
+    "explain",
     "header_annotation_fault",
     "is_cancellation",
     "is_interrupt",
     "json_size",
     "listing_fault",
     "lowlevel",
+    "non_text_parameters",
     "open_envelope",
     "output_schema",
+    "register_session_handlers",
+    "request_client",
     "request_headers",
     "send_log",
     "serve_completions",
-    "sessionful_features",
     "template_variables",
     "tool_name_fault",
     "trace_headers",
-    "untextual",
 ]

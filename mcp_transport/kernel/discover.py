@@ -1,4 +1,4 @@
-"""`server/discover`, with the experimental capabilities that this server has besides those of its handlers."""
+"""Declare experimental capabilities in `server/discover`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Discover:
 
 
 def declare_in_discover(server: Server[Any], experimental: Mapping[str, dict[str, Any]]) -> None:
-    """Have `server/discover` declare experimental capabilities: the SDK's own handler knows none."""
+    """Add experimental capabilities to the result of `server/discover`: the SDK's handler has no way to."""
     entry = server.get_request_handler("server/discover")
     if entry is not None:
         handler = entry.handler.handler if isinstance(entry.handler, _Discover) else entry.handler

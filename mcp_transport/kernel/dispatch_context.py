@@ -1,4 +1,4 @@
-"""One message under way, as the SDK wants to see it."""
+"""The SDK's dispatch context of one message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mcp_transport.protocol.errors import (
 )
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel", "may_ask"]
+__all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel", "reject_unanswerable"]
 
 
 class ClientError(MCPError):
@@ -31,76 +31,77 @@ class ClientError(MCPError):
 
 
 class NoChannel(MCPError):
-    """There is no stream that could carry a request to the client."""
+    """The client cannot be sent a request: there is no stream to carry it."""
 
     def __init__(self, method: str) -> None:
         super().__init__(
             INVALID_REQUEST,
-            f"{method} cannot be sent: the answer to this request is one JSON document, or the client speaks "
-            "2026-07-28, where a server asks by returning an InputRequiredResult",
+            f"{method} cannot be sent: this request is answered with one JSON document, or the client speaks "
+            "2026-07-28, where a handler returns an InputRequiredResult instead",
         )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Exchange:
-    """One request or notification under way: the SDK's dispatch context and its standalone channel."""
+    """A request or notification that is being handled; implements the SDK's dispatch context."""
 
-    facts: ClientInfo
-    outlet: ClientChannel
+    client: ClientInfo
+    channel: ClientChannel
     caller: Caller
     lifespan: Any = None
-    """What the server's lifespan yielded."""
+    """The value that the server's lifespan yielded."""
     request_id: RequestId | None = None
     progress_token: RequestId | None = None
     meta: Mapping[str, Any] | None = None
     """The request's `_meta`."""
     ended: bool = False
-    """Has the handler returned? Nothing may follow the answer (2026-07-28, streamable-http)."""
+    """Has the handler returned? Nothing may follow the response (2026-07-28, streamable-http)."""
     _progress: float | None = None
     _cancel_requested: anyio.Event | None = None
 
     @property
     def cancel_requested(self) -> anyio.Event:
-        """Return what is set when the client cancels; few handlers look."""
+        """Return the event that is set when the client cancels; created on demand, since few handlers use it."""
         if self._cancel_requested is None:
             self._cancel_requested = anyio.Event()
         return self._cancel_requested
 
     @property
     def can_send_request(self) -> bool:
-        """Tell whether a request to the client can be carried, and its reply come back."""
-        return self.request_id is not None and self.outlet.can_request and not self.ended
+        """Return whether a request to the client can be delivered and its reply received."""
+        return self.request_id is not None and self.channel.can_request and not self.ended
 
     @property
     def transport(self) -> TransportContext:
-        """Describe the transport."""
+        """Return the SDK's description of the transport."""
         return TransportContext(
             kind="streamable-http", can_send_request=self.can_send_request, headers=self.caller.headers
         )
 
     @property
     def message_metadata(self) -> ServerMessageMetadata:
-        """Return what handlers get of the HTTP request, and how they close its stream."""
+        """Return the HTTP request, and the function that closes its stream, for handlers."""
         return ServerMessageMetadata(
             request_context=self.caller,
-            close_sse_stream=self.outlet.close_stream,
+            close_sse_stream=self.channel.close_stream,
             can_send_request=self.can_send_request,
         )
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
-        """Ask the client on the request's own stream. Raises: MCPError."""
+        """Send a request to the client on this request's stream and return its reply. Raises: MCPError."""
         if not self.can_send_request:
             raise NoChannel(method)
-        if missing := missing_capabilities(method, params, self.facts.capabilities):
+        if missing := missing_capabilities(method, params, self.client.capabilities):
             needed = ", ".join(missing)
             raise MCPError(
-                METHOD_NOT_FOUND, f"the client did not declare the {needed} capability that {method} needs"
+                METHOD_NOT_FOUND,
+                f"the client did not declare the {needed} capability that {method} needs",
             )
         timeout = (opts or {}).get("timeout")
         try:
-            reply = await self.outlet.request(method, params, timeout)
+            reply = await self.channel.request(method, params, timeout)
         except TimeoutError:
             raise MCPError(REQUEST_TIMEOUT, f"the client did not answer {method} in time") from None
         return reply
@@ -108,10 +109,10 @@ class Exchange:
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the request's own stream."""
         if not self.ended:
-            await self.outlet.notify(method, params)
+            await self.channel.notify(method, params)
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Report progress, if the client asked for it and there is any. Raises: ValueError for what is no number."""
+        """Report progress if the client requested it and it increased. Raises: ValueError for NaN and infinity."""
         if not math.isfinite(progress) or not math.isfinite(total or 0):
             raise ValueError(f"progress and total must be finite, got {progress} and {total}")
         if self.progress_token is None or (self._progress is not None and progress <= self._progress):
@@ -125,7 +126,7 @@ class Exchange:
 
 
 class StandaloneChannel:
-    """What a handler sends without naming its request: requests go on its stream all the same (SEP-2260)."""
+    """Messages that a handler sends without naming its request; requests still use that one's stream (SEP-2260)."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -133,21 +134,24 @@ class StandaloneChannel:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
-        """Ask the client on the stream of the request being served. Raises: MCPError."""
+        """Send a request to the client on the stream of the request being served. Raises: MCPError."""
         return await self._exchange.send_raw_request(method, params, opts)
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the session's GET stream."""
-        await self._exchange.outlet.emit(method, params)
+        await self._exchange.channel.emit(method, params)
 
 
-def may_ask(exchange: Exchange, result: dict[str, Any]) -> Outcome:
-    """Turn a question the client cannot answer into the error that says so (2026-07-28, patterns/mrtr)."""
+def reject_unanswerable(exchange: Exchange, result: dict[str, Any]) -> Outcome:
+    """Return the outcome of a result: an error if it requests input that the client cannot give.
+
+    Rule: 2026-07-28, patterns/mrtr.
+    """
     if result.get("resultType") != "input_required":
         return Outcome(result=result)
-    questions = (result.get("inputRequests") or {}).values()
-    asked = [(question["method"], question.get("params")) for question in questions]
-    required = all_missing_capabilities(asked, exchange.facts.capabilities)
+    input_requests = (result.get("inputRequests") or {}).values()
+    requests = [(item["method"], item.get("params")) for item in input_requests]
+    required = all_missing_capabilities(requests, exchange.client.capabilities)
     if not required:
         return Outcome(result=result)
     message = f"this request needs the client capabilities {', '.join(sorted(required))}"

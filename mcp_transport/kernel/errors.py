@@ -1,4 +1,4 @@
-"""What handlers raise, told apart from what is asked of them."""
+"""Exceptions of handlers, as opposed to cancellation and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ __all__ = ["MCPError", "TooLarge", "is_cancellation", "is_interrupt"]
 
 
 class TooLarge(MCPError):
-    """A handler's result, or another message of it, is larger than can be sent."""
+    """A handler's result, or another message that it sent, is too large."""
 
-    def __init__(self, what: str, size: int | str, limit: int) -> None:
-        super().__init__(INTERNAL_ERROR, f"{what} has {size} bytes, at most {limit} can be sent")
+    def __init__(self, name: str, size: int | str, limit: int) -> None:
+        super().__init__(INTERNAL_ERROR, f"{name} has {size} bytes, at most {limit} can be sent")
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Tell whether an exception is no failure: the running task is cancelled, or somebody presses Ctrl-C."""
+    """Return whether an exception is no failure: the running task was cancelled, or Ctrl-C was pressed.
+
+    A handler may raise CancelledError itself, without a cancellation of its task: that is a failure.
+    """
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
@@ -28,9 +31,9 @@ def is_cancellation(error: BaseException) -> bool:
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Tell whether an exception may be Ctrl-C.
+    """Return whether an exception may be Ctrl-C.
 
-    Only Python's own handler of SIGINT raises it in whatever code runs. Servers, and `asyncio.run`, have replaced it:
-    there a KeyboardInterrupt comes from the handler itself.
+    Only Python's default SIGINT handler raises KeyboardInterrupt in arbitrary code. Servers and `asyncio.run` replace
+    it; with them, the exception was raised by the tool itself.
     """
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler

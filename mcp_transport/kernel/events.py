@@ -1,4 +1,4 @@
-"""Changes on the server, from whoever announces them to the listen streams of every node."""
+"""Server events: from the code that publishes them to the `subscriptions/listen` streams of every node."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from mcp_transport.kernel.errors import TooLarge
 __all__ = ["EventBus", "ListenHandlers"]
 
 
-# Listen streams cost a task and a buffer each; who may open how many is admission's business, not the SDK's.
+# Effectively no limit: admission, not the SDK, decides how many listen streams a caller may open.
 _MAX_LISTEN_STREAMS: Final = 100_000
 
-# Nobody listens to a longer one, and each node gets it.
+# Characters; no subscription can name a longer URI, and the message goes to every node.
 _MAX_URI: Final = 64 * 1024
 
 
 class EventBus:
-    """The SDK's `SubscriptionBus` over messages between nodes."""
+    """The SDK's `SubscriptionBus`, implemented with messages between nodes."""
 
     def __init__(self) -> None:
         self.publish_to: Callable[[Broadcast], Awaitable[None]] | None = None
-        # By loop, since each loop of a process is a node of its own and gets its own copy of a message.
+        # By loop: each loop of a process is a node of its own and receives its own copy of a message.
         self._listeners: WeakKeyDictionary[AbstractEventLoop, dict[object, Callable[[ServerEvent], None]]]
         self._listeners = WeakKeyDictionary()
 
     async def publish(self, event: ServerEvent) -> None:
-        """Tell every node. Raises: TooLarge."""
+        """Broadcast an event to all nodes. Raises: TooLarge."""
         uri = event.uri if isinstance(event, ResourceUpdated) else ""
         if len(uri) > _MAX_URI:
             raise TooLarge("the URI of a resource that has changed", len(uri), _MAX_URI)
@@ -47,7 +47,7 @@ class EventBus:
             await self.publish_to(message)
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        """Register a listen stream of the running loop; return how to take it back."""
+        """Register a listen stream of the running loop; return the function that unregisters it."""
         token, listeners = object(), self._listeners.setdefault(asyncio.get_running_loop(), {})
         listeners[token] = listener
 
@@ -57,7 +57,7 @@ class EventBus:
         return unsubscribe
 
     def deliver(self, message: Broadcast) -> None:
-        """Hand a change to the listen streams of the running loop."""
+        """Pass an event to the listen streams of the running loop."""
         event = event_from_wire(message.method, {"uri": message.uri})
         listeners = self._listeners.get(asyncio.get_running_loop(), {})
         if event is not None:
@@ -66,7 +66,7 @@ class EventBus:
 
 
 class ListenHandlers:
-    """`subscriptions/listen`, by the SDK's handler; each loop has its own, since a stream belongs to its loop."""
+    """Handles `subscriptions/listen` with one SDK handler per event loop, since a stream belongs to its loop."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
@@ -74,7 +74,7 @@ class ListenHandlers:
 
     @property
     def here(self) -> ListenHandler:
-        """Return the running loop's handler."""
+        """Return the handler of the running loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._handlers:
             self._handlers[loop] = ListenHandler(self._bus, max_subscriptions=_MAX_LISTEN_STREAMS)
@@ -86,5 +86,5 @@ class ListenHandlers:
         return await self.here(ctx, params)
 
     def close(self) -> None:
-        """Let every stream of the running loop send its final result and end."""
+        """End every listen stream of the running loop with its final result."""
         self.here.close()

@@ -1,4 +1,4 @@
-"""What handlers are given beyond what the SDK gives them."""
+"""Handlers and middleware that this package adds to an SDK server, and helpers for handlers."""
 
 from __future__ import annotations
 
@@ -29,35 +29,32 @@ from pydantic import BaseModel
 
 from mcp_transport.kernel.text_arguments import prompt_fault, variables_fault
 from mcp_transport.kernel.visibility import is_hidden
-from mcp_transport.protocol.errors import (
-    INVALID_PARAMS,
-    RESOURCE_NOT_FOUND,
-)
+from mcp_transport.protocol.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = [
-    "adopt_context",
-    "ask_client",
-    "conform",
+    "apply_spec_corrections",
+    "convert_context",
     "header_annotation_fault",
     "lowlevel",
+    "register_session_handlers",
+    "request_client",
     "send_log",
     "serve_completions",
-    "sessionful_features",
 ]
 
 _COMPLETE: Final = "completion/complete"
-_MAX_VALUES: Final = 100
+_MAX_COMPLETION_VALUES: Final = 100
 
-# The request whose arguments are being completed.
-_serving: ContextVar[ServerRequestContext[Any, Any]] = ContextVar("serving")
+# The `completion/complete` request that is being served.
+_completion_request: ContextVar[ServerRequestContext[Any, Any]] = ContextVar("completion_request")
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _ContextT = TypeVar("_ContextT", bound="SDKContext[Any, Any]")
 
 
-def sessionful_features(server: MCPServer[Any]) -> None:
-    """Teach a server what 2025 sessions ask of it: log level and resource subscriptions."""
+def register_session_handlers(server: MCPServer[Any]) -> None:
+    """Register the handlers that only sessions have (2025 revisions): log level and resource subscriptions."""
     target = lowlevel(server)
 
     async def set_level(ctx: Any, params: SetLevelRequestParams) -> EmptyResult:
@@ -65,57 +62,57 @@ def sessionful_features(server: MCPServer[Any]) -> None:
         return EmptyResult()
 
     async def subscribe(ctx: Any, params: SubscribeRequestParams) -> EmptyResult:
-        return await _subscribe(ctx, str(params.uri), wanted=True)
+        return await _subscribe(ctx, str(params.uri), active=True)
 
     async def unsubscribe(ctx: Any, params: UnsubscribeRequestParams) -> EmptyResult:
-        return await _subscribe(ctx, str(params.uri), wanted=False)
+        return await _subscribe(ctx, str(params.uri), active=False)
 
     target.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
     target.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
     target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
 
 
-async def _subscribe(ctx: Any, uri: str, *, wanted: bool) -> EmptyResult:
+async def _subscribe(ctx: Any, uri: str, *, active: bool) -> EmptyResult:
     try:
-        await ctx.request.own_session.subscribe(uri, wanted=wanted)
+        await ctx.request.own_session.subscribe(uri, active=active)
     except ValueError as error:
         raise MCPError(INVALID_PARAMS, str(error)) from None
     return EmptyResult()
 
 
 def serve_completions(server: MCPServer[Any], function: Callable[..., Awaitable[Completion | None]]) -> None:
-    """Register a function of `ref`, `argument`, `context` and the request's context as the one that completes.
+    """Register a completion function of `ref`, `argument`, `context` and the request's context.
 
-    The SDK's decorator does not hand the last one on.
+    The SDK's decorator does not pass the last one, so a handler around it stores the request in a context variable.
     """
     target = lowlevel(server)
 
     async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:
-        asked = SDKContext(request_context=_serving.get(), mcp_server=server)
-        return _first_values(await function(ref, argument, context, asked))
+        request = SDKContext(request_context=_completion_request.get(), mcp_server=server)
+        return _first_values(await function(ref, argument, context, request))
 
     server.completion()(complete)  # type: ignore[no-untyped-call]
     entry = target.get_request_handler(_COMPLETE)
     assert entry is not None, "the decorator registers it"  # noqa: S101
 
     async def handle(ctx: ServerRequestContext[Any, Any], params: CompleteRequestParams) -> HandlerResult:
-        _serving.set(ctx)
+        _completion_request.set(ctx)
         return await entry.handler(ctx, params)
 
     target.add_request_handler(_COMPLETE, CompleteRequestParams, handle)
 
 
 def _first_values(completion: Completion | None) -> Completion | None:
-    """Return no more values than may be sent, and how many there are (2025-11-25, server/utilities/completion)."""
-    if not isinstance(completion, Completion) or len(completion.values) <= _MAX_VALUES:
+    """Cut a completion to 100 values and set its total (2025-11-25, server/utilities/completion)."""
+    if not isinstance(completion, Completion) or len(completion.values) <= _MAX_COMPLETION_VALUES:
         return completion
     total = completion.total if completion.total is not None else len(completion.values)
-    first = {"values": completion.values[:_MAX_VALUES], "total": total, "has_more": True}
+    first = {"values": completion.values[:_MAX_COMPLETION_VALUES], "total": total, "has_more": True}
     return completion.model_copy(update=first)
 
 
-def conform(server: MCPServer[Any]) -> None:
-    """Have a server answer as the specification says where the SDK does otherwise, with one look at the method."""
+def apply_spec_corrections(server: MCPServer[Any]) -> None:
+    """Correct the responses in which the SDK deviates from the specification, in one middleware."""
     lists = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
     rules: dict[str, ServerMiddleware[Any]] = {
         "tools/call": _refuse_unknown_tools(server),
@@ -124,25 +121,25 @@ def conform(server: MCPServer[Any]) -> None:
         **dict.fromkeys(lists, _refuse_cursors),
     }
 
-    async def judge(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    async def correct(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         rule = rules.get(ctx.method)
         return await (call_next(ctx) if rule is None else rule(ctx, call_next))
 
-    judge.passes_plain_calls = True  # type: ignore[attr-defined]
-    lowlevel(server).middleware.append(judge)
+    correct.allows_fast_path = True  # type: ignore[attr-defined]
+    lowlevel(server).middleware.append(correct)
 
 
 def _refuse_unknown_tools(server: MCPServer[Any]) -> ServerMiddleware[Any]:
     """Answer a call of an unknown tool with -32602 (2025-06-18, server/tools, "Error Handling").
 
-    The SDK's own answer is a tool result, which a model takes for the tool's word.
+    The SDK answers with a tool result, which a model takes for the tool's own output.
     """
     target = lowlevel(server)
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         name = (ctx.params or {}).get("name")
-        known = target.get_tool_input_schema
-        if isinstance(name, str) and known is not None and known(name) is None:
+        find_schema = target.get_tool_input_schema
+        if isinstance(name, str) and find_schema is not None and find_schema(name) is None:
             raise MCPError(INVALID_PARAMS, f"Unknown tool: {name[:128]}")
         return await call_next(ctx)
 
@@ -150,19 +147,19 @@ def _refuse_unknown_tools(server: MCPServer[Any]) -> ServerMiddleware[Any]:
 
 
 def _refuse_unknown_prompts(server: MCPServer[Any]) -> ServerMiddleware[Any]:
-    """Answer for a prompt that does not exist, and for arguments it cannot take, with -32602 (server/prompts).
+    """Answer an unknown prompt, and invalid arguments of a prompt, with -32602 (server/prompts).
 
-    The SDK takes both for a failure of the server.
+    The SDK treats both as a failure of the server.
     """
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         params = ctx.params or {}
-        name, given = params.get("name"), params.get("arguments") or {}
+        name, arguments = params.get("name"), params.get("arguments") or {}
         if isinstance(name, str):
-            prompt = server._prompt_manager.get_prompt(name)
+            prompt = server._prompt_manager.get_prompt(name)  # the public `get_prompt` would render it
             if prompt is None:
                 raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name[:128]}")
-            if isinstance(given, Mapping) and (fault := prompt_fault(prompt, given)):
+            if isinstance(arguments, Mapping) and (fault := prompt_fault(prompt, arguments)):
                 raise MCPError(INVALID_PARAMS, f"Prompt {name[:128]} {fault}")
         return await call_next(ctx)
 
@@ -170,16 +167,16 @@ def _refuse_unknown_prompts(server: MCPServer[Any]) -> ServerMiddleware[Any]:
 
 
 async def _refuse_cursors(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Answer a cursor with -32602: these lists come whole, so none was ever given out."""
+    """Answer a cursor with -32602: these lists have one page, so the server never issued one."""
     if (ctx.params or {}).get("cursor"):
         raise MCPError(INVALID_PARAMS, "Invalid cursor: this list has one page")
     return await call_next(ctx)
 
 
 def _name_missing_resources(server: MCPServer[Any]) -> ServerMiddleware[Any]:
-    """Answer for a missing resource in a session with -32002 (2025-11-25, server/resources, "Error Handling").
+    """Answer a missing resource in a session with -32002 (2025-11-25, server/resources, "Error Handling").
 
-    The SDK answers with the code of 2026-07-28 in both eras, and takes a variable of a wrong type for its own fault.
+    The SDK uses the code of 2026-07-28 in all revisions, and treats a variable of a wrong type as an internal error.
     """
 
     async def name(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -198,20 +195,20 @@ def _name_missing_resources(server: MCPServer[Any]) -> ServerMiddleware[Any]:
 
 
 def header_annotation_fault(schema: dict[str, Any]) -> str:
-    """Say what is wrong with a schema's x-mcp-header annotations, if anything (2026-07-28, server/tools).
+    """Return what is wrong with a schema's x-mcp-header annotations, or "" (2026-07-28, server/tools).
 
-    `_` is a legal character that front-ends drop with the whole header.
+    The specification allows `_`, but proxies drop headers whose name contains it.
     """
     if (reason := find_invalid_x_mcp_header(schema)) is not None:
         return reason
-    doubtful = [token for token in x_mcp_header_map(schema).values() if "_" in token]
-    return f"{doubtful[0]!r} holds '_', and proxies drop such headers" if doubtful else ""
+    dropped = [token for token in x_mcp_header_map(schema).values() if "_" in token]
+    return f"{dropped[0]!r} contains '_', and proxies drop such headers" if dropped else ""
 
 
 async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_name: str | None) -> None:
-    """Send notifications/message on the request's stream, if this client asked for that level.
+    """Send notifications/message on the request's stream, if the client enabled that level.
 
-    The SDK's own methods warn of deprecation at every call; the rule is the same (2026-07-28, server/utilities).
+    The SDK's own methods emit a DeprecationWarning per call; the rule is the same (2026-07-28, server/utilities).
     """
     request = context.request_context
     if level not in allowed_log_levels(request.protocol_version, request.meta):
@@ -220,15 +217,15 @@ async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_
     await request.session.send_notification(LoggingMessageNotification(params=params), request.request_id)
 
 
-async def ask_client(context: SDKContext[Any, Any], question: ServerRequest, answer: type[_ModelT]) -> _ModelT:
-    """Send a request to the client on the stream of the request being served; return its validated answer."""
+async def request_client(context: SDKContext[Any, Any], request: ServerRequest, result: type[_ModelT]) -> _ModelT:
+    """Send a request to the client on the stream of the request being served; return its validated result."""
     related = ServerMessageMetadata(related_request_id=context.request_context.request_id)
-    return await context.request_context.session.send_request(question, answer, metadata=related)
+    return await context.request_context.session.send_request(request, result, metadata=related)
 
 
-def adopt_context(context: SDKContext[Any, Any], kind: type[_ContextT]) -> _ContextT:
-    """Build a context of another class over the same request."""
-    return kind(
+def convert_context(context: SDKContext[Any, Any], kind: type[_ContextT]) -> _ContextT:
+    """Build a context of another class for the same request."""
+    return kind(  # from private attributes: the SDK's Context cannot be copied
         request_context=context._request_context,
         mcp_server=context._mcp_server,
         input_params=context._input_params,
@@ -238,7 +235,7 @@ def adopt_context(context: SDKContext[Any, Any], kind: type[_ContextT]) -> _Cont
 
 def lowlevel(server: Any) -> Server[Any]:
     """Return the SDK server inside an `MCPServer` or a FastMCP 4 server. Raises: TypeError for anything else."""
-    for attribute in ("_lowlevel_server", "_mcp_server"):  # MCPServer, FastMCP 4
+    for attribute in ("_lowlevel_server", "_mcp_server"):  # private, of MCPServer and of FastMCP 4
         server = getattr(server, attribute, server)
     if not isinstance(server, Server):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Answers to `initialize`: the same for the same words, as long as the server says the same of itself."""
+"""A cache of `initialize` results: equal parameters get the same result while the server's options are unchanged."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Any, Final
 
 from mcp.server.models import InitializationOptions
 
-from mcp_transport.kernel.parse_cache import in_short
+from mcp_transport.kernel.parse_cache import short_json
 
-__all__ = ["Greetings"]
+__all__ = ["InitializeCache"]
 
-# There are fewer kinds of clients.
-_MOST: Final = 256
+# More than there are kinds of clients.
+_MAX_ENTRIES: Final = 256
 
 
-class Greetings:
-    """Keeps the results of `initialize` by what the client said."""
+class InitializeCache:
+    """Results of `initialize` by the client's parameters."""
 
     def __init__(self) -> None:
         self._options: InitializationOptions | None = None
-        self._known: dict[bytes, Mapping[str, Any]] = {}
+        self._results: dict[bytes, Mapping[str, Any]] = {}
 
-    def find(self, options: InitializationOptions, params: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the result that the same words had when the server said the same of itself."""
+    def get(self, options: InitializationOptions, params: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the cached result; drop all results when the server's options have changed."""
         if options != self._options:
-            self._options, self._known = options, {}
-        words = in_short(params)
-        return self._known.get(words) if words is not None else None
+            self._options, self._results = options, {}
+        key = short_json(params)
+        return self._results.get(key) if key is not None else None
 
-    def keep(self, options: InitializationOptions, params: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Keep a result for short words, if the server says the same of itself still."""
-        if options != self._options or (words := in_short(params)) is None:
+    def store(self, options: InitializationOptions, params: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Cache a result, unless the parameters are long or the server's options have changed meanwhile."""
+        if options != self._options or (key := short_json(params)) is None:
             return
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        self._known[words] = result
+        if len(self._results) >= _MAX_ENTRIES:
+            self._results.clear()
+        self._results[key] = result

@@ -1,17 +1,17 @@
-"""What a JSON Schema says of the types of its values."""
+"""The types that a JSON Schema accepts."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["takes_text"]
+__all__ = ["accepts_type"]
 
 
-def takes_text(schema: Mapping[str, Any], definitions: Mapping[str, Any], types: Collection[str | None]) -> bool:
-    """Tell whether a value may be of one of some types; None stands for a schema that names no type."""
+def accepts_type(schema: Mapping[str, Any], definitions: Mapping[str, Any], types: Collection[str | None]) -> bool:
+    """Return whether a schema accepts one of `types`; None stands for a schema without a type."""
     if "$ref" in schema:
-        return takes_text(definitions[schema["$ref"].rpartition("/")[2]], definitions, types)
-    if arms := schema.get("anyOf", schema.get("oneOf")):
-        return any(takes_text(arm, definitions, types) for arm in arms)
+        return accepts_type(definitions[schema["$ref"].rpartition("/")[2]], definitions, types)
+    if alternatives := schema.get("anyOf", schema.get("oneOf")):
+        return any(accepts_type(alternative, definitions, types) for alternative in alternatives)
     return schema.get("type") in types

@@ -1,4 +1,4 @@
-"""Single requests, served with an SDK server."""
+"""Serve single requests with an SDK server."""
 
 from __future__ import annotations
 
@@ -15,101 +15,97 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    InputRequiredResult,
-    SubscriptionsListenRequestParams,
-)
+from mcp_types import InputRequiredResult, SubscriptionsListenRequestParams
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
 from mcp_transport.domain.access_rule import AccessRule
-from mcp_transport.domain.history import operation_of
-from mcp_transport.kernel.access import Access, target_of
+from mcp_transport.domain.history import operation_name
+from mcp_transport.kernel.access import Access, request_target
 from mcp_transport.kernel.discover import declare_in_discover
-from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel, may_ask
+from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel, reject_unanswerable
 from mcp_transport.kernel.errors import TooLarge, is_cancellation
 from mcp_transport.kernel.events import EventBus, ListenHandlers
-from mcp_transport.kernel.fast_path import FastToolCalls, passes_plain_calls
+from mcp_transport.kernel.fast_path import FastToolCalls, allows_fast_path
 from mcp_transport.kernel.handlers import lowlevel
-from mcp_transport.kernel.initialize_cache import Greetings
+from mcp_transport.kernel.initialize_cache import InitializeCache
 from mcp_transport.kernel.lifespan import Lifespan
-from mcp_transport.kernel.limits import TooMuch, bounded
+from mcp_transport.kernel.limits import LimitError, limit_params
 from mcp_transport.kernel.request_meta import HeaderParameters
 from mcp_transport.kernel.runner import Runner, close, connection_of
-from mcp_transport.kernel.tracing import Message, in_own_span, is_traced
+from mcp_transport.kernel.tracing import TracedMessage, in_sdk_span, is_traced
 from mcp_transport.kernel.types import Outcome, RetrySafety
-from mcp_transport.kernel.validation_errors import cut_uri, described
+from mcp_transport.kernel.validation_errors import cut_uri, explain
 from mcp_transport.kernel.visibility import hiding
-from mcp_transport.protocol.errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    sessionless_code,
-)
+from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, sessionless_code
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Notification, Request
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["Kernel"]
 
-# A list that does not end is the server's fault, and must not become the client's wait.
+# Pages of a server's tool list that are read; a list without an end must not block the client.
 _MAX_PAGES: Final = 100
 
-# Notifications that say everything by their name.
-_BARE: Final = ("notifications/initialized", "notifications/roots/list_changed")
+# Notifications without parameters.
+_WITHOUT_PARAMS: Final = ("notifications/initialized", "notifications/roots/list_changed")
 
-# What the name in a request's parameters is the name of.
-_SUBJECTS: Final = {"tools/call": "tool", "prompts/get": "prompt"}
+# The kind of thing that `params.name` names, by method.
+_KINDS: Final = {"tools/call": "tool", "prompts/get": "prompt"}
 
 logger = logging.getLogger(__name__)
 
 
 class Kernel:
-    """Serves single requests with an SDK server, which may be an `MCPServer`, a low-level `Server` or a FastMCP 4."""
+    """Serves single requests with an `MCPServer`, a low-level `Server` or a FastMCP 4 server.
+
+    `broadcasts=False` leaves the server's events to the kernel that took them over before.
+    """
 
     def __init__(
-        self, server: Any, *, access: Mapping[tuple[str, str], AccessRule] | None = None, announces: bool = True
+        self, server: Any, *, access: Mapping[tuple[str, str], AccessRule] | None = None, broadcasts: bool = True
     ) -> None:
         self.server = lowlevel(server)
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
-        self.access, self._plain = Access(server, access or {}), FastToolCalls(server)
-        # FastMCP lists each error of arguments, and makes its validators at each call.
+        self.access, self._fast_calls = Access(server, access or {}), FastToolCalls(server)
+        # FastMCP reports every error in arguments, and builds its validators for each call.
         self._counts_arguments = not isinstance(server, MCPServer | Server)
-        self._header_parameters, self._greetings = HeaderParameters(), Greetings()
+        self._header_parameters, self._initialize_cache = HeaderParameters(), InitializeCache()
         self.bus = EventBus()
         self._experimental: dict[str, dict[str, Any]] | None = None
-        self.listening = ListenHandlers(self.bus)
-        if announces and isinstance(server, MCPServer):
+        self.listen_handlers = ListenHandlers(self.bus)
+        if broadcasts and isinstance(server, MCPServer):
             self._take_over_subscriptions(server)
 
     def _take_over_subscriptions(self, server: MCPServer[Any]) -> None:
-        """Have `ctx.notify_*` and `subscriptions/listen` reach every node."""
-        server._subscriptions = self.bus
-        entry = self.server.get_request_handler("subscriptions/listen")
+        """Connect `ctx.notify_*` and `subscriptions/listen` to the event bus, which reaches every node."""
+        server._subscriptions = self.bus  # private: the constructor takes a bus, but the server exists already
+        method, params = "subscriptions/listen", SubscriptionsListenRequestParams
+        entry = self.server.get_request_handler(method)
         if entry is not None and isinstance(entry.handler, ListenHandler | ListenHandlers):
-            self.server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, self.listening)
+            self.server.add_request_handler(method, params, self.listen_handlers)
 
-    def declare(self, experimental: dict[str, dict[str, Any]]) -> None:
-        """Declare experimental capabilities in answers to `initialize` and `server/discover`."""
+    def declare_experimental(self, experimental: dict[str, dict[str, Any]]) -> None:
+        """Declare experimental capabilities in results of `initialize` and `server/discover`."""
         self._experimental = experimental or None
         declare_in_discover(self.server, experimental)
 
-    # -- life ----------------------------------------------------------------------------------------
+    # -- lifespan ------------------------------------------------------------------------------------
 
     async def enter_lifespan(
         self,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         context: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> Lifespan:
-        """Enter the server's lifespan for the running loop; `context` surrounds its beginning and its end."""
+        """Enter the server's lifespan on the running loop; `context` surrounds its start-up and its shutdown."""
         lifespan = Lifespan(self.server, context)
-        lifespan.task = spawn(lifespan.live())
+        lifespan.task = spawn(lifespan.run())
         await lifespan.entered
         return lifespan
 
-    def end_listening(self) -> None:
-        """Let every listen stream send its final result and end."""
-        self.listening.close()
+    def close_listen_streams(self) -> None:
+        """End every listen stream of the running loop with its final result."""
+        self.listen_handlers.close()
 
     # -- the headers of 2026-07-28 --------------------------------------------------------------------
 
@@ -126,7 +122,7 @@ class Kernel:
         if request.method != "tools/call" or not isinstance(name, str) or not isinstance(arguments, dict):
             return
         if request.hidden:
-            return  # what is wrong with the headers would tell that there is a tool
+            return  # an error in the headers would reveal that the tool exists
         if not arguments and not any(header.startswith("mcp-param-") for header in headers):
             return
         schema = await self._input_schema(name, version, exchange)
@@ -134,23 +130,23 @@ class Kernel:
             self._header_parameters.check(name, schema, arguments, headers)
 
     async def _input_schema(self, name: str, version: str, exchange: Callable[[], Exchange]) -> Any:
-        """Look a tool's schema up; a server without a way to do that is asked for its list."""
+        """Look up a tool's schema; on a server without such a look-up, search its tool list."""
         if self.server.get_tool_input_schema is not None:
             return self.server.get_tool_input_schema(name)
-        cursor, asking = None, replace(exchange(), progress_token=None)
+        cursor, listing = None, replace(exchange(), progress_token=None)
         for _ in range(_MAX_PAGES):
-            params = {"_meta": asking.meta or {}, **({"cursor": cursor} if cursor else {})}
-            outcome = await self.serve(Request(0, "tools/list", params), version, lambda: asking)
+            params = {"_meta": listing.meta or {}, **({"cursor": cursor} if cursor else {})}
+            outcome = await self.serve(Request(0, "tools/list", params), version, lambda: listing)
             tools = (outcome.result or {}).get("tools", [])
-            if found := [tool["inputSchema"] for tool in tools if tool["name"] == name]:
-                return found[0]
+            if schemas := [tool["inputSchema"] for tool in tools if tool["name"] == name]:
+                return schemas[0]
             cursor = (outcome.result or {}).get("nextCursor")
             if not cursor:
                 break
         return None
 
-    def traits(self, request: Request) -> RetrySafety:
-        """Return whether a request may be run twice; a tool says so by its hints (2025-06-18, ToolAnnotations)."""
+    def retry_safety(self, request: Request) -> RetrySafety:
+        """Return whether a request may run twice; for a tool, by its hints (2025-06-18, ToolAnnotations)."""
         if request.method != "tools/call":
             return RetrySafety(safe=True)
         name = (request.params or {}).get("name")
@@ -165,102 +161,100 @@ class Kernel:
     # -- one message ---------------------------------------------------------------------------------
 
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
-        """Answer `initialize`; a result says that `params` were valid."""
+        """Serve `initialize`; an outcome with a result implies valid `params`."""
         options = self.server.create_initialization_options(NotificationOptions(True, True, True), self._experimental)
         traced = is_traced(exchange.meta)
-        is_plain = not traced and self._has_no_middleware_of_its_own()
-        if is_plain and (known := self._greetings.find(options, params)) is not None:
-            return Outcome(result=known)
+        is_cacheable = not traced and not self._has_custom_middleware()
+        if is_cacheable and (result := self._initialize_cache.get(options, params)) is not None:
+            return Outcome(result=result)
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
         request = Request(0, "initialize", params)
         work = self._initialize(runner, exchange, request)
-        outcome = await self._outcome(request, exchange.facts.protocol_version, work)
-        if is_plain and outcome.result is not None:
-            self._greetings.keep(options, params, outcome.result)
+        outcome = await self._outcome(request, exchange.client.protocol_version, work)
+        if is_cacheable and outcome.result is not None:
+            self._initialize_cache.store(options, params, outcome.result)
         return outcome
 
     async def _initialize(self, runner: Runner, exchange: Exchange, request: Request) -> Outcome:
-        return await _answered(runner, exchange, request.method, self._bounded(request).params)
+        return await _run(runner, exchange, request.method, self._bounded(request).params)
 
-    def _has_no_middleware_of_its_own(self) -> bool:
-        return all(map(passes_plain_calls, self.server.middleware))
+    def _has_custom_middleware(self) -> bool:
+        return not all(map(allows_fast_path, self.server.middleware))
 
     async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
         """Run the handler of one request to its end.
 
-        `exchange` returns what most handlers want to see of it, and the same each time.
+        `exchange` returns the request's one Exchange, built on the first call: not every tool needs it.
         """
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
-            # Before its parameters are looked at (2026-07-28, streamable-http: 404).
+            # Before its parameters are validated (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        if request.hidden and (asked := target_of(request)) is not None:
-            with hiding(*asked):
+        if request.hidden and (target := request_target(request)) is not None:
+            with hiding(*target):
                 return await self._outcome(request, version, self._call(request, exchange))
-        if (tool := self._plain.tool(request)) is not None:
-            work = self._call_plainly(tool, request, version, exchange)
+        if (tool := self._fast_calls.tool(request)) is not None:
+            work = self._run_fast(tool, request, version, exchange)
             if is_traced(request.meta):
-                seen = Message(request.method, request.params, version, request.id, request.meta)
-                work = in_own_span(self.server.middleware, seen, work)
+                message = TracedMessage(request.method, request.params, version, request.id, request.meta)
+                work = in_sdk_span(self.server.middleware, message, work)
             return await self._outcome(request, version, work)
         return await self._outcome(request, version, self._call(request, exchange))
 
     def _bounded(self, request: Request) -> Request:
-        return bounded(request, counts_arguments=self._counts_arguments)
+        return limit_params(request, counts_arguments=self._counts_arguments)
 
-    async def _call_plainly(
-        self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]
-    ) -> Outcome:
+    async def _run_fast(self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
         params = request.params or {}
         if tool.context_kwarg is None:
-            result = await self._plain.call(tool, version, params)
+            result = await self._fast_calls.call(tool, version, params)
         else:
             runner = self._runner(exchange())
             try:
-                result = await self._plain.call(tool, version, params, (runner, exchange()))
+                result = await self._fast_calls.call(tool, version, params, (runner, exchange()))
             finally:
                 await close(runner.connection)
-        # A question goes through what the SDK puts around calls.
+        # An InputRequiredResult must pass the SDK's middleware, which seals its `requestState`.
         return Outcome(result=result) if isinstance(result, dict) else await self._call(request, exchange, result)
 
     async def _call(
-        self, request: Request, exchange: Callable[[], Exchange], answer: InputRequiredResult | None = None
+        self, request: Request, exchange: Callable[[], Exchange], result: InputRequiredResult | None = None
     ) -> Outcome:
         request = self._bounded(request)
         runner = self._runner(exchange())
-        if answer is not None:  # of a plain call, which has its span
-            runner.answer, runner.traced = answer, False
-        return await _answered(runner, exchange(), request.method, request.params)
+        if result is not None:  # of a fast call, which has its span
+            runner.result, runner.traced = result, False
+        return await _run(runner, exchange(), request.method, request.params)
 
-    def hears(self, notification: Notification) -> bool:
-        """Tell whether anybody would notice a notification: a handler, a middleware or, if it is odd, the log.
+    def has_listener(self, notification: Notification) -> bool:
+        """Return whether a notification has any effect: on a handler, a middleware or, if it is invalid, the log.
 
-        A request without an id is nobody's: nobody is owed an answer, and a middleware's would tell what is hidden.
+        A request method sent without an id has none: it gets no response, and a middleware could reveal hidden names.
         """
         is_request = notification.method in SPEC_CLIENT_METHODS or self.server.get_request_handler(
             notification.method
         )
         return not is_request and bool(
             notification.params
-            or notification.method not in _BARE
+            or notification.method not in _WITHOUT_PARAMS
             or self.server.get_notification_handler(notification.method) is not None
-            or not self._has_no_middleware_of_its_own()
+            or self._has_custom_middleware()
             or is_traced(None)
         )
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
-        """Run the handler of one notification, if there is one; one that is too long is dropped."""
+        """Run the handler of a notification, if it has one; drop a notification that exceeds the limits."""
         message = Request(0, notification.method, notification.params)
         try:
             self._bounded(message)
-        except TooMuch as error:
+        except LimitError as error:
             logger.debug("dropped a notification: %s", error.message)
             return
         runner = self._runner(exchange)
         runner.traced = is_traced(message.meta)
         try:
             await runner.on_notify(exchange, notification.method, notification.params)
-        except BaseException as error:  # the SDK logs others itself
+        except BaseException as error:  # the SDK logs exceptions of handlers itself, but not all of BaseException
             if is_cancellation(error):
                 raise
             logger.exception("the handler of %s failed", notification.method)
@@ -268,45 +262,46 @@ class Kernel:
             await close(runner.connection)
 
     async def _outcome(self, request: Request, version: str, work: Awaitable[Outcome]) -> Outcome:
-        """Wait for an outcome, and turn what is raised instead into the error that says so."""
+        """Await an outcome; turn an exception into the matching error."""
         try:
             return await work
         except TooLarge as error:
-            return self.refused(request, version, error)
+            return self.too_large_outcome(request, version, error)
         except MCPError as error:
             return _error(request, version, error)
         except ValidationError as error:
-            message = f"Invalid params for {request.method}: {described(error)}"
+            message = f"Invalid params for {request.method}: {explain(error)}"
             return Outcome(error={"code": INVALID_PARAMS, "message": message}, malformed=True)
         except BaseException as error:
             if is_cancellation(error):
                 raise
             failure = error
-        # Not in the `except`: what fails in a handler of logging would have this, with its text, as its context.
-        if request.method == "tools/call" and not isinstance(failure, Exception):
-            return Outcome(result=self._plain.failed(_name(request), version, failure))  # the SDK does not catch it
-        operation = operation_of(request.method, request.params)
-        logger.error("the handler of %s failed", operation, exc_info=failure, extra=_subject(request))
+        # Outside the `except`: an exception in a logging handler would otherwise carry this one, with its text.
+        if request.method == "tools/call" and not isinstance(failure, Exception):  # which the SDK does not catch
+            return Outcome(result=self._fast_calls.exception_result(_name(request), version, failure))
+        operation = operation_name(request.method, request.params)
+        logger.error("the handler of %s failed", operation, exc_info=failure, extra=_log_extra(request))
         del failure  # as in `FastToolCalls.call`
         return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
-    def refused(self, request: Request, version: str, error: TooLarge) -> Outcome:
-        """Log that something is too large to be sent, and answer so; with a result where the request calls a tool."""
-        operation = operation_of(request.method, request.params)
-        logger.warning("%s: %s (MAX_RESULT_BYTES)", operation, error.error.message, extra=_subject(request))
+    def too_large_outcome(self, request: Request, version: str, error: TooLarge) -> Outcome:
+        """Log that a message is too large, and return the error; for a tool call, a result that says so."""
+        operation = operation_name(request.method, request.params)
+        logger.warning("%s: %s (MAX_RESULT_BYTES)", operation, error.error.message, extra=_log_extra(request))
         if request.method != "tools/call":
             return _error(request, version, error)
-        return Outcome(result=self._plain.failure(version, f"Error executing tool {_name(request)}: {error}"))
+        text = f"Error executing tool {_name(request)}: {error}"
+        return Outcome(result=self._fast_calls.error_result(version, text))
 
     def _runner(self, exchange: Exchange) -> Runner:
         return Runner(self.server, connection_of(exchange), exchange.lifespan, traced=is_traced(exchange.meta))
 
 
-async def _answered(
+async def _run(
     runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
 ) -> Outcome:
     try:
-        return may_ask(exchange, await runner.on_request(exchange, method, params))
+        return reject_unanswerable(exchange, await runner.on_request(exchange, method, params))
     finally:
         await close(runner.connection)
 
@@ -315,14 +310,14 @@ def _error(request: Request, version: str, error: MCPError) -> Outcome:
     fields = error.error.model_dump(mode="json", exclude_none=True)
     if not REVISIONS[version].sessionful:
         fields["code"] = sessionless_code(fields["code"])
-    return Outcome(error=cut_uri(fields, (request.params or {}).get("uri")), malformed=isinstance(error, TooMuch))
+    return Outcome(error=cut_uri(fields, (request.params or {}).get("uri")), malformed=isinstance(error, LimitError))
 
 
 def _name(request: Request) -> str:
     return str((request.params or {}).get("name"))
 
 
-def _subject(request: Request) -> dict[str, str]:
-    """Return what log records are told apart by, besides their stack."""
-    kind, name = _SUBJECTS.get(request.method), (request.params or {}).get("name")
+def _log_extra(request: Request) -> dict[str, str]:
+    """Return the attributes by which error trackers can group log records."""
+    kind, name = _KINDS.get(request.method), (request.params or {}).get("name")
     return {"method": request.method, **({kind: name} if kind and isinstance(name, str) else {})}

@@ -16,12 +16,12 @@ __all__ = ["Lifespan"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a server's own clean-up may take.
-_PATIENCE: Final = 10.0
+# How long the shutdown of a server's lifespan may take.
+_SHUTDOWN_SECONDS: Final = 10.0
 
 
 class Lifespan:
-    """The server's lifespan on one loop, in a task of its own since it must be left where it was entered."""
+    """The server's lifespan on one loop, in its own task: a context manager must exit in the task that entered it."""
 
     def __init__(self, server: Server[Any], context: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         self._server, self._context = server, context
@@ -29,8 +29,8 @@ class Lifespan:
         self.entered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
 
-    async def live(self) -> None:
-        """Enter, wait for `leave`, and leave."""
+    async def run(self) -> None:
+        """Enter the lifespan, wait for `close`, and exit it."""
         try:
             async with AsyncExitStack() as stack:
                 async with self._context():
@@ -43,22 +43,22 @@ class Lifespan:
             if is_cancellation(error):
                 raise
             if self.entered.done():
-                logger.exception("the server's lifespan ended badly")
+                logger.exception("the server's lifespan failed after start-up")
             elif isinstance(error, Exception):
                 self.entered.set_exception(error)
             else:
                 self.entered.set_exception(RuntimeError(f"the server's lifespan raised {type(error).__name__}"))
         finally:
             if not self.entered.done():
-                self.entered.set_exception(RuntimeError("the lifespan was cancelled before it began"))
+                self.entered.set_exception(RuntimeError("the lifespan was cancelled before it started"))
 
     @property
     def state(self) -> Any:
-        """Return what the lifespan yielded."""
+        """Return the value that the lifespan yielded."""
         return self.entered.result()
 
-    async def leave(self) -> None:
-        """Leave, and wait until it is left."""
+    async def close(self) -> None:
+        """Exit the lifespan and wait until it has exited, `_SHUTDOWN_SECONDS` at most."""
         self._end.set()
         if self.task is not None:
-            await asyncio.wait([self.task], timeout=_PATIENCE)
+            await asyncio.wait([self.task], timeout=_SHUTDOWN_SECONDS)

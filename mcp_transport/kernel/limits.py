@@ -1,7 +1,7 @@
-"""How many values a request's parameters may hold, apart from what a tool or a prompt is given.
+"""Limits on the size of a request's parameters, other than the arguments of tools and prompts.
 
-Each costs more than it weighs: an object in `inputResponses` is tried as three models. How long names and URIs may be
-is judged before the kernel (`engine.param_limits`).
+Validation costs more than a value's size suggests: pydantic tries an object in `inputResponses` as three models.
+`engine.param_limits` checks the length of names and URIs before.
 """
 
 from __future__ import annotations
@@ -16,106 +16,106 @@ import orjson
 from mcp.shared.exceptions import MCPError
 from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 
-from mcp_transport.kernel.parse_cache import in_short
+from mcp_transport.kernel.parse_cache import short_json
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.quoting import cut
 
-__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "TooMuch", "bounded", "check_answer", "json_size", "subscribed"]
+__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "LimitError", "check_answer", "json_size", "limit_params", "listen_uris"]
 
-# JSON values of all members together, and bytes of each as JSON.
+# JSON values of all members together, and bytes of each member as JSON.
 MAX_VALUES: Final = 2000
-_MAX_BYTES: Final = 64 * 1024
-# What a client's user, model or file system answered, in a request or in a reply.
+_MAX_MEMBER_BYTES: Final = 64 * 1024
+# Bytes of what a client's user, model or file system answered, in `inputResponses` or in a response.
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
-# What holds answers, or URIs, which are bounded before.
-_LARGER: Final = {"inputResponses": MAX_ANSWER_BYTES, "notifications": MAX_ANSWER_BYTES}
+# Members that hold answers, or URIs, whose number and length are limited before.
+_LARGE_MEMBERS: Final = {"inputResponses": MAX_ANSWER_BYTES, "notifications": MAX_ANSWER_BYTES}
 
 _LISTEN: Final = "subscriptions/listen"
-_KNOWN: Final = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
-# What a handler judges itself; `requestState` is a server's own, and sealed.
-_FREE: Final = frozenset({"arguments", "requestState"})
+_SPEC_METHODS: Final = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
+# Members that a handler checks itself; `requestState` comes from the server and is sealed.
+_UNCHECKED: Final = frozenset({"arguments", "requestState"})
 
 
-class TooMuch(MCPError):
-    """A client sent more than it may."""
+class LimitError(MCPError):
+    """A message of the client exceeds a size limit."""
 
-    def __init__(self, where: str, most: str, got: object) -> None:
-        super().__init__(INVALID_PARAMS, f"{where} may hold {most}, got {got}")
+    def __init__(self, where: str, limit: str, size: object) -> None:
+        super().__init__(INVALID_PARAMS, f"{where} may hold {limit}, got {size}")
 
 
-def bounded(request: Request, *, counts_arguments: bool = False) -> Request:
-    """Return a request whose parameters hold no more values than they may, each URI of a subscription once.
+def limit_params(request: Request, *, counts_arguments: bool = False) -> Request:
+    """Check the size of a request's parameters; return the request without duplicate subscription URIs.
 
-    A method that MCP does not know has parameters of its own; of these only `_meta` is looked at.
+    Of a method outside the specification, only `_meta` is checked.
 
-    Raises: TooMuch.
+    Raises: LimitError.
     """
     params = request.params or {}
-    if request.method not in _KNOWN:
+    if request.method not in _SPEC_METHODS:
         params = {"_meta": params.get("_meta")}
-    if request.method == _LISTEN and (uris := subscribed(request)):
-        wanted = {**params["notifications"], "resourceSubscriptions": uris}
-        params = {**params, "notifications": wanted}
+    if request.method == _LISTEN and (uris := listen_uris(request)):
+        notifications = {**params["notifications"], "resourceSubscriptions": uris}
+        params = {**params, "notifications": notifications}
         request = replace(request, params=params)
-    if in_short(params) is None:
-        _check_members({name: value for name, value in params.items() if counts_arguments or name not in _FREE})
+    if short_json(params) is None:
+        _check_members({name: value for name, value in params.items() if counts_arguments or name not in _UNCHECKED})
     return request
 
 
 def check_answer(answer: Mapping[str, Any]) -> None:
-    """Refuse a client's answer to a question that is too long. Raises: TooMuch."""
-    if in_short(answer) is None:
+    """Check the size of a client's answer to a request of the server. Raises: LimitError."""
+    if short_json(answer) is None:
         _check_count("the answer to a question", answer)
         _check_size("the answer to a question", answer, MAX_ANSWER_BYTES)
 
 
-def subscribed(request: Request) -> list[Any]:
-    """Return the URIs that `subscriptions/listen` names, each once; nothing where it is malformed."""
-    wanted = (request.params or {}).get("notifications")
-    uris = wanted.get("resourceSubscriptions") if isinstance(wanted, Mapping) else None
+def listen_uris(request: Request) -> list[Any]:
+    """Return the URIs of `subscriptions/listen` without duplicates; an empty list where it is malformed."""
+    notifications = (request.params or {}).get("notifications")
+    uris = notifications.get("resourceSubscriptions") if isinstance(notifications, Mapping) else None
     if not isinstance(uris, list):
         return []
-    odd = next(([uri] for uri in uris if not isinstance(uri, str)), [])  # which is the SDK's to refuse
-    return [*dict.fromkeys(uri for uri in uris if isinstance(uri, str)), *odd]
+    invalid = next(([uri] for uri in uris if not isinstance(uri, str)), [])  # one is enough for the SDK to refuse
+    return [*dict.fromkeys(uri for uri in uris if isinstance(uri, str)), *invalid]
 
 
 def _check_members(members: Mapping[str, Any]) -> None:
     _check_count("params, apart from arguments and requestState,", members)
     for name, value in members.items():
-        if name not in _FREE:
-            _check_size(f"params.{cut(name)}", value, _LARGER.get(name, _MAX_BYTES))
+        if name not in _UNCHECKED:
+            _check_size(f"params.{cut(name)}", value, _LARGE_MEMBERS.get(name, _MAX_MEMBER_BYTES))
 
 
 def _check_count(where: str, value: Any) -> None:
     if _holds_more(value, MAX_VALUES):
-        raise TooMuch(where, f"{MAX_VALUES} JSON values", "more")
+        raise LimitError(where, f"{MAX_VALUES} JSON values", "more")
 
 
-def _check_size(where: str, value: Any, most: int) -> None:
-    if json_size(value) > most:
-        raise TooMuch(where, f"{most} bytes of JSON", "more")
+def _check_size(where: str, value: Any, limit: int) -> None:
+    if json_size(value) > limit:
+        raise LimitError(where, f"{limit} bytes of JSON", "more")
 
 
 def json_size(value: Any) -> int:
-    """Return how many bytes a value takes as JSON, or more than fit anywhere for one that is nested too deep."""
+    """Return the size of a value as JSON in bytes; `sys.maxsize` if it is nested too deep to be encoded."""
     try:
         return len(orjson.dumps(value))
     except TypeError as error:
-        if "64-bit" not in str(error):  # orjson's words for an integer that only the standard library writes
+        if "64-bit" not in str(error):  # orjson refuses larger integers; the standard library encodes them
             return sys.maxsize
         return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def _holds_more(value: Any, most: int) -> bool:
-    """Tell whether there are more than `most` values inside."""
-    waiting, left = [value], most
-    while waiting:
-        inside = waiting.pop()
-        left -= len(inside)
-        if left < 0:
+def _holds_more(value: Any, limit: int) -> bool:
+    """Return whether a container holds more than `limit` values, nested ones included; without recursion."""
+    containers, remaining = [value], limit
+    while containers:
+        container = containers.pop()
+        remaining -= len(container)
+        if remaining < 0:
             return True
-        items = inside.values() if isinstance(inside, Mapping) else inside
-        waiting += [item for item in items if isinstance(item, dict | list)]
+        items = container.values() if isinstance(container, Mapping) else container
+        containers += [item for item in items if isinstance(item, dict | list)]
     return False

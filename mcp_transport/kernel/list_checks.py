@@ -1,4 +1,4 @@
-"""What in a declaration would take a whole list down with it."""
+"""Detect declarations that would make a whole list fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcp_types.methods import serialize_server_result
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from mcp_transport.kernel.validation_errors import described
+from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["listing_fault", "tool_name_fault"]
@@ -29,32 +29,36 @@ _KINDS: Final[dict[str, tuple[str, type[BaseModel]]]] = {
 
 
 def listing_fault(server: MCPServer[Any]) -> str:
-    """Say why a server's lists cannot be sent in each of the revisions."""
+    """Return why a server's lists cannot be sent at one of the revisions, or ""."""
     for method, (member, kind) in _KINDS.items():
         try:
-            listed = kind.model_validate({member: _at_once(getattr(server, f"list_{member}")())}, by_name=True)
-            plain = listed.model_dump(mode="json", by_alias=True, exclude_none=True)
+            items = _run_without_loop(getattr(server, f"list_{member}")())
+            result = kind.model_validate({member: items}, by_name=True)
+            data = result.model_dump(mode="json", by_alias=True, exclude_none=True)
             for version in REVISIONS:
-                orjson.dumps(serialize_server_result(method, version, plain))
+                orjson.dumps(serialize_server_result(method, version, data))
         except ValidationError as error:
-            return described(error)
+            return explain(error)
         except (PydanticSerializationError, UnicodeError, TypeError) as error:
             return str(error)
     return ""
 
 
 def tool_name_fault(name: str) -> str:
-    """Say what a tool's name must look like (2025-11-25, server/tools); some clients drop the whole list for one."""
+    """Return why a tool's name is invalid, or "" (2025-11-25, server/tools).
+
+    Some clients drop the whole list for one invalid name.
+    """
     if _TOOL_NAME.fullmatch(name):
         return ""
-    return f"the tool's name {name[:128]!r} must have 1 to 128 letters of ASCII, digits, '_', '-' and '.'"
+    return f"the tool name {name[:128]!r} must have 1 to 128 ASCII letters, digits, '_', '-' and '.'"
 
 
-def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that waits for nothing."""
+def _run_without_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that never suspends, and return its result."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         return end.value
     coroutine.close()
-    raise RuntimeError("the SDK's lists wait for something")
+    raise RuntimeError("the SDK's list methods must not suspend")

@@ -1,4 +1,4 @@
-"""What tools return, as their published schema says: it is the schema of what is written, not of what is read."""
+"""Output schemas of tools: the published schema is that of serialization, not of validation."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Any
 
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, StrictJsonSchema, _inline_root_ref
 
-__all__ = ["WrittenSchema", "has_numbers", "number_fault", "output_schema"]
+__all__ = ["SerializationSchema", "has_numbers", "number_fault", "output_schema"]
 
 
-class WrittenSchema(StrictJsonSchema):
-    """Schemas of what is written: anything, where a project's serializer does not say what it returns."""
+class SerializationSchema(StrictJsonSchema):
+    """Generates serialization schemas; a custom serializer without a return type accepts anything."""
 
     def ser_schema(self, schema: Any) -> dict[str, Any] | None:
-        """Return the schema of a serializer's result; pydantic takes that of its argument if there is none."""
+        """Return the schema of a serializer's result; without one, pydantic would use the serializer's input."""
         if schema["type"] in ("function-plain", "function-wrap") and "return_schema" not in schema:
-            module = getattr(schema["function"], "__module__", "")  # pydantic's own keep the type
+            module = getattr(schema["function"], "__module__", "")  # pydantic's own serializers keep the type
             return {} if module.partition(".")[0] != "pydantic" else None
         return super().ser_schema(schema)
 
 
 def output_schema(metadata: FuncMetadata) -> dict[str, Any] | None:
-    """Return the schema of a tool's structured content; the SDK publishes that of what pydantic takes for it."""
+    """Return the serialization schema of a tool's structured content; the SDK publishes the validation schema."""
     if metadata.output_model is None or metadata.output_schema is None:
         return metadata.output_schema
-    with contextlib.suppress(Exception):  # a type that is read, but whose form as JSON only its own hook knows
+    with contextlib.suppress(Exception):  # a type that has a validation schema only
         adapter = metadata._output_adapter(metadata.output_model)
-        return _inline_root_ref(adapter.json_schema(mode="serialization", schema_generator=WrittenSchema))
+        return _inline_root_ref(adapter.json_schema(mode="serialization", schema_generator=SerializationSchema))
     return metadata.output_schema
 
 
 def has_numbers(schema: Any) -> bool:
-    """Tell whether a schema has numbers in it that may be fractions, which may be none in JSON."""
+    """Return whether a schema contains floats, whose values may be NaN or infinite."""
     if isinstance(schema, dict):
         return schema.get("type") == "number" or any(map(has_numbers, schema.values()))
     return isinstance(schema, list) and any(map(has_numbers, schema))
 
 
 def number_fault(value: Any) -> str:
-    """Say which number in plain data JSON has not, if any."""
+    """Return an error that names the first NaN or infinity in a JSON-like value, or ""."""
     if isinstance(value, float) and not math.isfinite(value):
-        return f"a result holds {value}, which is no number in JSON"
+        return f"a result contains {value}, which is not a JSON number"
     if isinstance(value, dict):
         return next(filter(None, map(number_fault, value.values())), "")
     return next(filter(None, map(number_fault, value)), "") if isinstance(value, list) else ""

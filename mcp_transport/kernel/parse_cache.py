@@ -1,4 +1,4 @@
-"""What clients say of themselves, read once: they say the same with each request."""
+"""Cache the parsing of client descriptions: a client sends the same values with each request (docs/adr/0021)."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-__all__ = ["in_short", "remembered"]
+__all__ = ["cached_by_json", "short_json"]
 
 _T = TypeVar("_T")
 
-# How many words are kept, of how many bytes: models made of such bytes may take a hundred times as many.
-_MOST: Final = 128
-_LONGEST: Final = 2048
+# Entries and bytes of a key: the cached models may take a hundred times as much memory as the key.
+_MAX_ENTRIES: Final = 128
+_MAX_KEY_BYTES: Final = 2048
 
 
-def in_short(value: Any) -> bytes | None:
-    """Write JSON, or nothing for what is long, or nested too deep to be written."""
+def short_json(value: Any) -> bytes | None:
+    """Encode a value as JSON; None if that takes over `_MAX_KEY_BYTES`, or the value is nested too deep."""
     try:
-        written = orjson.dumps(value)
+        encoded = orjson.dumps(value)
     except TypeError:
         return None
-    return written if len(written) <= _LONGEST else None
+    return encoded if len(encoded) <= _MAX_KEY_BYTES else None
 
 
-def remembered(read: Callable[[str, Any], _T]) -> Callable[[str, Any], _T]:
-    """Keep what `read` makes of a revision and of a JSON value, if that is short."""
+def cached_by_json(parse: Callable[[str, Any], _T]) -> Callable[[str, Any], _T]:
+    """Decorate a function of a revision and a JSON value: cache its result by the value's encoding, if short."""
 
-    @lru_cache(maxsize=_MOST)
-    def read_once(version: str, written: bytes) -> _T:
-        return read(version, orjson.loads(written))
+    @lru_cache(maxsize=_MAX_ENTRIES)
+    def parse_encoded(version: str, encoded: bytes) -> _T:
+        return parse(version, orjson.loads(encoded))
 
-    @wraps(read)
-    def recall(version: str, value: Any) -> _T:
-        written = in_short(value)
-        return read(version, value) if written is None else read_once(version, written)
+    @wraps(parse)
+    def parse_cached(version: str, value: Any) -> _T:
+        encoded = short_json(value)
+        return parse(version, value) if encoded is None else parse_encoded(version, encoded)
 
-    return recall
+    return parse_cached

@@ -1,4 +1,4 @@
-"""What a request of 2026-07-28 says of itself, in `_meta` and in headers."""
+"""The envelope of a 2026-07-28 request: `_meta` and the headers that repeat the body."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from mcp_transport.kernel.types import ClientInfo
 from mcp_transport.protocol.errors import UNSUPPORTED_VERSION
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.versions import named_version
+from mcp_transport.protocol.versions import quoted_version
 
 __all__ = ["HeaderParameters", "open_envelope", "request_headers"]
 
-# A header that begins so may be base64 (2026-07-28, streamable-http, custom headers).
-_ENCODED: Final = "=?"
+# The prefix of a header value that may be base64 (2026-07-28, streamable-http, custom headers).
+_ENCODED_PREFIX: Final = "=?"
 
 
 def open_envelope(request: Request, headers: Headers, versions: Sequence[str]) -> ClientInfo:
-    """Check a sessionless request's envelope and headers, and read the client's facts from it.
+    """Check the envelope and headers of a sessionless request; return the client's information.
 
     Raises:
         ProtocolError: 400 with -32602, -32020 or -32022 (2026-07-28, basic and streamable-http).
     """
     meta = request.meta
-    if not _agrees(request, meta, headers, versions):
+    if not _headers_match(request, meta, headers, versions):
         _check_served_version(meta, headers, versions)
         body = {"method": request.method, "params": request.params}
-        verdict = classify_inbound_request(body, headers=headers, supported_modern_versions=versions)
-        if isinstance(verdict, InboundLadderRejection):
-            raise _rejection(verdict)
+        result = classify_inbound_request(body, headers=headers, supported_modern_versions=versions)
+        if isinstance(result, InboundLadderRejection):
+            raise _protocol_error(result)
     return ClientInfo(
         protocol_version=meta[PROTOCOL_VERSION_META_KEY],
         client_info=meta.get(CLIENT_INFO_META_KEY),
@@ -51,17 +51,17 @@ def open_envelope(request: Request, headers: Headers, versions: Sequence[str]) -
 
 
 def request_headers(method: str, params: Mapping[str, Any], schema: Any = None) -> dict[str, str]:
-    """Return the headers in which a client repeats what a request says; `schema` is the called tool's, if known."""
+    """Return the headers in which a client repeats parts of a request; `schema` is the tool's, if it is known."""
     headers = {"Mcp-Method": method}
-    if isinstance(named := params.get(NAME_BEARING_METHODS.get(method, "")), str):
-        headers["Mcp-Name"] = encode_header_value(named)
+    if isinstance(name := params.get(NAME_BEARING_METHODS.get(method, "")), str):
+        headers["Mcp-Name"] = encode_header_value(name)
     if schema is not None:
         headers |= mcp_param_headers(x_mcp_header_map(schema), params.get("arguments") or {})
     return headers
 
 
-def _agrees(request: Request, meta: Mapping[str, Any], headers: Headers, versions: Sequence[str]) -> bool:
-    """Tell whether body and headers say the same to the letter; anything else is for the SDK to judge."""
+def _headers_match(request: Request, meta: Mapping[str, Any], headers: Headers, versions: Sequence[str]) -> bool:
+    """Return whether headers and body match literally; the SDK checks everything else, at a higher cost."""
     version, method = meta.get(PROTOCOL_VERSION_META_KEY), request.method
     if version not in versions or CLIENT_CAPABILITIES_META_KEY not in meta:
         return False
@@ -69,19 +69,19 @@ def _agrees(request: Request, meta: Mapping[str, Any], headers: Headers, version
         return False
     if (member := NAME_BEARING_METHODS.get(method)) is None:
         return True
-    named = (request.params or {}).get(member)
-    return named is None or (headers.get("mcp-name") == named and not named.startswith(_ENCODED))
+    name = (request.params or {}).get(member)
+    return name is None or (headers.get("mcp-name") == name and not name.startswith(_ENCODED_PREFIX))
 
 
 def _check_served_version(meta: Mapping[str, Any], headers: Headers, versions: Sequence[str]) -> None:
-    """Refuse another revision before its headers are judged: those of a future one may be others.
+    """Refuse a revision that is not served before checking its headers: a future one may have others.
 
     Raises: ProtocolError with 400 / -32022.
     """
     version = meta.get(PROTOCOL_VERSION_META_KEY)
-    agreed = isinstance(version, str) and headers.get("mcp-protocol-version") == version
-    if agreed and CLIENT_CAPABILITIES_META_KEY in meta and version not in versions:
-        data = {"supported": list(versions), "requested": named_version(version)}
+    is_consistent = isinstance(version, str) and headers.get("mcp-protocol-version") == version
+    if is_consistent and CLIENT_CAPABILITIES_META_KEY in meta and version not in versions:
+        data = {"supported": list(versions), "requested": quoted_version(version)}
         raise ProtocolError(400, UNSUPPORTED_VERSION, "Unsupported protocol version", data=data)
 
 
@@ -89,10 +89,10 @@ class HeaderParameters:
     """Compares arguments with the Mcp-Param-* headers that repeat them."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Any, bool]] = {}
+        self._annotated: dict[str, tuple[Any, bool]] = {}
 
     def check(self, name: str, schema: Any, arguments: Mapping[str, Any], headers: Headers) -> None:
-        """Compare the arguments of a call of the tool `name`.
+        """Check the arguments of a call of the tool `name` against the headers.
 
         Raises: ProtocolError with 400 / -32020 (2026-07-28, streamable-http, "Custom headers").
         """
@@ -100,19 +100,19 @@ class HeaderParameters:
             return
         rejection = validate_mcp_param_headers(schema, arguments, _LineView(headers))
         if rejection is not None:
-            raise _rejection(rejection)
+            raise _protocol_error(rejection)
 
     def _has_any(self, name: str, schema: Any) -> bool:
-        """Tell whether a tool takes any argument from a header; a schema is looked through once."""
-        known = self._known.get(name)
-        if known is None or known[0] is not schema:
+        """Return whether a schema annotates any argument with a header; cached per schema object."""
+        cached = self._annotated.get(name)
+        if cached is None or cached[0] is not schema:
             has_any = find_invalid_x_mcp_header(schema) is None and bool(x_mcp_header_map(schema))
-            known = self._known[name] = (schema, has_any)
-        return known[1]
+            cached = self._annotated[name] = (schema, has_any)
+        return cached[1]
 
 
 class _LineView(Mapping[str, str]):
-    """All header lines under their own names, duplicates included, as the SDK's check wants to see them."""
+    """Header lines as a mapping whose `items` include duplicates, which the SDK's check must see."""
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
@@ -130,5 +130,5 @@ class _LineView(Mapping[str, str]):
         return self._headers.pairs()
 
 
-def _rejection(verdict: InboundLadderRejection) -> ProtocolError:
-    return ProtocolError(400, verdict.code, verdict.message, data=verdict.data)
+def _protocol_error(rejection: InboundLadderRejection) -> ProtocolError:
+    return ProtocolError(400, rejection.code, rejection.message, data=rejection.data)

@@ -1,4 +1,4 @@
-"""What prompts and resource templates are called with: texts, by the names of a function's parameters."""
+"""Validate the arguments of prompts and the variables of resource templates, which are all strings."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from mcp.server.mcpserver.utilities.func_metadata import func_metadata
 from mcp.shared.uri_template import UriTemplate
 from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError, WrapValidator
 
-from mcp_transport.kernel.json_types import takes_text
-from mcp_transport.kernel.validation_errors import described
+from mcp_transport.kernel.json_types import accepts_type
+from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.protocol.quoting import cut
 
-__all__ = ["prompt_fault", "template_variables", "untextual", "variables_fault"]
+__all__ = ["non_text_parameters", "prompt_fault", "template_variables", "variables_fault"]
 
-# The types of JSON Schema that pydantic reads from a text.
-_READABLE: Final = ("string", "integer", "number", "boolean", None)
+# JSON Schema types that pydantic parses from a string.
+_PARSED_TYPES: Final = ("string", "integer", "number", "boolean", None)
 
-# Validators that may make anything of a text.
-_READERS: Final = (BeforeValidator, PlainValidator, WrapValidator)
+# Validators that may convert a string to any type.
+_CONVERTERS: Final = (BeforeValidator, PlainValidator, WrapValidator)
 
 
-def prompt_fault(prompt: Prompt, given: Mapping[str, Any]) -> str:
-    """Say what is wrong with the arguments of a prompt, which the SDK takes for a failure of the server."""
-    known = {argument.name: argument.required for argument in prompt.arguments or ()}
-    if missing := [name for name, required in known.items() if required and name not in given]:
+def prompt_fault(prompt: Prompt, arguments: Mapping[str, Any]) -> str:
+    """Return what is wrong with the arguments of a prompt, or ""; the SDK would treat it as an internal error."""
+    declared = {argument.name: argument.required for argument in prompt.arguments or ()}
+    if missing := [name for name, required in declared.items() if required and name not in arguments]:
         return f"needs {', '.join(missing)}"
-    if (unknown := next((name for name in given if name not in known), None)) is not None:
+    if (unknown := next((name for name in arguments if name not in declared), None)) is not None:
         return f"takes no argument {cut(unknown)!r}"
-    if not all(isinstance(value, str) for value in given.values()):
-        return ""  # which the SDK refuses
-    return _fault(prompt, given)
+    if not all(isinstance(value, str) for value in arguments.values()):
+        return ""  # the SDK refuses these itself
+    return _fault(prompt, arguments)
 
 
 def variables_fault(server: MCPServer[Any], uri: str) -> str:
-    """Say what is wrong with the variables of the template that a URI matches, if it matches any."""
+    """Return what is wrong with the variables of the template that a URI matches, or ""."""
     manager = server._resource_manager
     if uri in manager._resources:
         return ""
     for template in manager._templates.values():
         try:
             values = template.matches(uri)
-        except ValueError:  # its variables point elsewhere, which the SDK refuses
+        except ValueError:  # path traversal in a variable, which the SDK refuses itself
             return ""
         if values is not None:
             return _fault(template, values)
@@ -54,35 +54,35 @@ def variables_fault(server: MCPServer[Any], uri: str) -> str:
 
 
 def template_variables(uri: str) -> list[str]:
-    """Return the variables of a resource's URI. Raises: ValueError."""
+    """Return the names of the variables in a URI template. Raises: ValueError."""
     return list(UriTemplate.parse(uri).variable_names)
 
 
-def untextual(prompt: Prompt) -> list[str]:
-    """Return the required parameters for which no text is valid."""
+def non_text_parameters(prompt: Prompt) -> list[str]:
+    """Return the required parameters of a prompt that no string is valid for."""
     model = _model(prompt.fn, prompt.context_kwarg)
     schema = model.model_json_schema()
-    places = schema.get("properties", {})
+    properties = schema.get("properties", {})
     definitions = schema.get("$defs", {})
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     return [
         name
         for name in schema.get("required", ())
-        if not takes_text(places[name], definitions, _READABLE)
-        and not any(isinstance(item, _READERS) for item in fields[name].metadata)
+        if not accepts_type(properties[name], definitions, _PARSED_TYPES)
+        and not any(isinstance(item, _CONVERTERS) for item in fields[name].metadata)
     ]
 
 
-def _fault(called: Prompt | ResourceTemplate, values: Mapping[str, Any]) -> str:
+def _fault(target: Prompt | ResourceTemplate, values: Mapping[str, Any]) -> str:
     try:
-        _model(called.fn, called.context_kwarg).model_validate(values)
+        _model(target.fn, target.context_kwarg).model_validate(values)
     except ValidationError as error:
-        return described(error)
+        return explain(error)
     return ""
 
 
 @lru_cache(maxsize=1024)
 def _model(function: Any, context: str | None) -> type[BaseModel]:
-    """Return a model of the parameters of a function; the SDK has wrapped it to check them as it is called."""
+    """Return a pydantic model of a function's parameters; the SDK wraps the function to validate its calls."""
     raw = getattr(function, "raw_function", function)
     return func_metadata(raw, skip_names=[context] if context else [], structured_output=False).arg_model

@@ -1,7 +1,7 @@
-"""Traces: which one a message continues, and the SDK's span around it.
+"""OpenTelemetry: the trace that a message continues, and the SDK's span around it.
 
-The trace is that of `_meta`, else that of the HTTP request (SEP-414); where a message has both, the other is a link.
-OpenTelemetry's propagators, as the project has configured them, read and write it.
+A message continues the trace of its `_meta`, else that of the HTTP request (SEP-414); if it has both, the span links
+the latter. The propagators that the project configured extract and inject the trace context.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from opentelemetry.propagators.textmap import Getter
 from mcp_transport.kernel.types import Outcome
 from mcp_transport.protocol.headers import Headers
 
-__all__ = ["Message", "continued_trace", "in_own_span", "in_span", "is_traced", "trace_headers"]
+__all__ = ["TracedMessage", "continued_trace", "in_sdk_span", "in_span", "is_traced", "trace_headers"]
 
-_NAMES_PROVIDER: Final = OTEL_PYTHON_TRACER_PROVIDER in os.environ
+_HAS_PROVIDER_VARIABLE: Final = OTEL_PYTHON_TRACER_PROVIDER in os.environ
 
-# W3C Baggage, the longest of these texts, need not be longer.
-_LONGEST: Final = 8192
+# Characters; the limit of W3C Baggage, the longest of these values.
+_MAX_VALUE: Final = 8192
 
 _NO_CHANGE: Final = nullcontext()
 
@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Message:
-    """What the SDK's middleware wants to know of a message."""
+class TracedMessage:
+    """The attributes of a message that the SDK's tracing middleware reads."""
 
     method: str
     params: Mapping[str, Any] | None
@@ -48,25 +48,25 @@ class Message:
     meta: Mapping[str, Any] | None
 
 
-class _Texts(Getter[Mapping[str, Any]]):
-    """Reads headers and `_meta`; what is no short line of ASCII text is not there."""
+class _Getter(Getter[Mapping[str, Any]]):
+    """Reads headers and `_meta`; ignores values that are not printable ASCII of at most `_MAX_VALUE` characters."""
 
     def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
-        # Lines of one name are one list (RFC 9110, 5.3); a list of traceparents is none.
-        text = ",".join(carrier.lines(key)) if isinstance(carrier, Headers) else carrier.get(key)
-        if not text or not isinstance(text, str) or len(text) > _LONGEST:
+        # Lines of one name form a list (RFC 9110, 5.3); a list of traceparents is invalid, and thus ignored.
+        value = ",".join(carrier.lines(key)) if isinstance(carrier, Headers) else carrier.get(key)
+        if not value or not isinstance(value, str) or len(value) > _MAX_VALUE:
             return None
-        return [text] if text.isascii() and text.isprintable() else None
+        return [value] if value.isascii() and value.isprintable() else None
 
     def keys(self, carrier: Mapping[str, Any]) -> list[str]:
         return list(carrier)
 
 
-_TEXTS: Final = _Texts()
+_GETTER: Final = _Getter()
 
 
-class _Within(AbstractContextManager[None]):
-    """Makes a context of OpenTelemetry the current one."""
+class _CurrentContext(AbstractContextManager[None]):
+    """Makes an OpenTelemetry context the current one."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -79,51 +79,51 @@ class _Within(AbstractContextManager[None]):
 
 
 def is_traced(carrier: Mapping[str, Any] | None) -> bool:
-    """Tell whether a trace would reach anybody: a collector, or what a handler calls, by headers or `_meta`."""
-    # What trace.get_tracer_provider looks at; that function reads the environment at each call.
-    if trace._TRACER_PROVIDER is not None or _NAMES_PROVIDER:
+    """Return whether spans are recorded, or a trace is propagated by `carrier` (headers or `_meta`)."""
+    # The private variable of trace.get_tracer_provider, which would read the environment at each call.
+    if trace._TRACER_PROVIDER is not None or _HAS_PROVIDER_VARIABLE:
         return True
     return carrier is not None and "traceparent" in carrier
 
 
 def continued_trace(headers: Headers) -> AbstractContextManager[None]:
-    """Continue the trace of a request's headers, unless the project has begun a span for the request."""
+    """Continue the trace of a request's headers, unless the project already started a span for the request."""
     if not is_traced(headers) or trace.get_current_span().get_span_context().is_valid:
         return _NO_CHANGE
-    return _Within(_extracted(headers, get_current()))
+    return _CurrentContext(_extract(headers, get_current()))
 
 
 def trace_headers() -> dict[str, str]:
-    """Return headers that name the current trace."""
+    """Return headers that propagate the current trace."""
     carrier: dict[str, str] = {}
     try:
         inject(carrier)
-    except Exception:  # of a propagator that the project has installed
-        logger.debug("the trace cannot be written", exc_info=True)
+    except Exception:  # raised by a propagator of the project
+        logger.debug("the trace context cannot be injected", exc_info=True)
     return carrier
 
 
 async def in_span(middleware: OpenTelemetryMiddleware, ctx: Any, call_next: CallNext) -> HandlerResult:
-    """Do what the SDK's middleware does to a message, in the trace that `_meta` names, else in the current one."""
-    here = get_current()
-    asked = _extracted(ctx.meta, here) if ctx.meta else here
-    link = trace.get_current_span(here).get_span_context()
-    is_linked = link.is_valid and not _is_same(link, trace.get_current_span(asked).get_span_context())
+    """Run the SDK's tracing middleware in the trace that `_meta` names, else in the current one."""
+    current = get_current()
+    context = _extract(ctx.meta, current) if ctx.meta else current
+    link = trace.get_current_span(current).get_span_context()
+    is_linked = link.is_valid and not _is_same(link, trace.get_current_span(context).get_span_context())
 
-    async def linked(_: Any) -> HandlerResult:
+    async def call_linked(_: Any) -> HandlerResult:
         if is_linked:
             trace.get_current_span().add_link(link)
         return await call_next(ctx)
 
-    with _Within(asked):
-        # Without `_meta` the middleware takes the current context.
-        return await middleware(replace(ctx, meta=None), linked)
+    with _CurrentContext(context):
+        # Without `_meta` the middleware uses the current context.
+        return await middleware(replace(ctx, meta=None), call_linked)
 
 
-async def in_own_span(middlewares: Iterable[Any], message: Message, work: Awaitable[Outcome]) -> Outcome:
-    """Do work that goes through no middleware in the span that the SDK's would make, if the server has that."""
-    found = next((one for one in middlewares if type(one) is OpenTelemetryMiddleware), None)
-    if found is None:
+async def in_sdk_span(middlewares: Iterable[Any], message: TracedMessage, work: Awaitable[Outcome]) -> Outcome:
+    """Await work that passes no middleware, in the span of the SDK's tracing middleware if the server has that."""
+    middleware = next((each for each in middlewares if type(each) is OpenTelemetryMiddleware), None)
+    if middleware is None:
         return await work
     outcomes: list[Outcome] = []
 
@@ -131,16 +131,16 @@ async def in_own_span(middlewares: Iterable[Any], message: Message, work: Awaita
         outcomes.append(await work)
         return dict(outcomes[0].result or {})
 
-    await in_span(found, message, call_next)
+    await in_span(middleware, message, call_next)
     return outcomes[0]
 
 
-def _extracted(carrier: Mapping[str, Any], context: Context) -> Context:
-    """Add what a carrier says of traces to a context; what is malformed says nothing."""
+def _extract(carrier: Mapping[str, Any], context: Context) -> Context:
+    """Extract the trace context of a carrier; return `context` unchanged if it has none or a malformed one."""
     try:
-        return extract(carrier, context, _TEXTS)
-    except Exception:  # of a propagator that the project has installed
-        logger.debug("the trace cannot be read", exc_info=True)
+        return extract(carrier, context, _GETTER)
+    except Exception:  # raised by a propagator of the project
+        logger.debug("the trace context cannot be extracted", exc_info=True)
         return context
 
 

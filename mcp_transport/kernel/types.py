@@ -1,4 +1,4 @@
-"""What the engine and the kernel tell each other about a request."""
+"""Types that the engine and the kernel exchange about a request."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ __all__ = ["Caller", "CallerSession", "ClientChannel", "ClientInfo", "Outcome", 
 
 
 class CallerSession(Protocol):
-    """What a handler may do with the session it was called in."""
+    """The operations of a handler on the session that it was called in."""
 
     @property
     def short_id(self) -> str:
-        """Return the name the session has in logs."""
+        """Return the session's short id, as in logs."""
 
     async def read(self) -> dict[str, bytes]:
-        """Return everything the session's tools stored."""
+        """Return all state that the session's tools stored."""
 
     async def write(self, name: str, value: bytes | None) -> bool:
-        """Store or, with None, drop one value; return whether it was there before."""
+        """Store a value or, with None, delete it; return whether it existed before."""
 
     def to_json(self, value: Any) -> bytes:
-        """Write a value. Raises: TypeError, ValueError, RecursionError for what is no JSON."""
+        """Encode a value as JSON. Raises: TypeError, ValueError, RecursionError if that is impossible."""
 
     def from_json(self, raw: bytes) -> Any:
-        """Read what `to_json` wrote."""
+        """Decode a value of `to_json`."""
 
     async def set_log_level(self, level: str) -> None:
-        """Set the least severe level of notifications/message the client wants."""
+        """Set the minimum level of notifications/message for the client."""
 
-    async def subscribe(self, uri: str, *, wanted: bool) -> None:
-        """Note that the client wants, or no longer wants, to hear of changes to a resource."""
+    async def subscribe(self, uri: str, *, active: bool) -> None:
+        """Subscribe the session to changes of a resource or, with `active=False`, unsubscribe it."""
 
 
 class Caller(Request):
-    """Who called, as a handler may see it; the SDK hands it on as `ctx.request_context.request`.
+    """The caller of a handler, available as `ctx.request_context.request`.
 
-    It is a Starlette request, without a body, since that is what the SDK's own transport hands on: a server
-    written for that one finds what it looks for.
+    It is a Starlette request without a body, for compatibility: the SDK's own transport passes a Starlette request.
     """
 
     def __init__(self, request: HTTPRequest, principal: Principal, session: CallerSession | None = None) -> None:
@@ -64,17 +63,17 @@ class Caller(Request):
             "state": {},
         }
         super().__init__(scope)
-        self.sent, self.principal, self.address = request, principal, request.peer
-        self.own_session = session
+        self.http_request, self.principal, self.address = request, principal, request.peer
+        self.own_session = session  # `session` is a property of Starlette's Request
         self.cancelled = False
 
 
 class ClientChannel(Protocol):
-    """Where a running request's messages to its client go."""
+    """Sends a running request's messages to its client."""
 
     @property
     def can_request(self) -> bool:
-        """Can a request to the client be carried, and its reply come back?"""
+        """Can a request to the client be delivered and its reply received?"""
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the request's own stream."""
@@ -86,18 +85,18 @@ class ClientChannel(Protocol):
         """
 
     def withdraw(self) -> None:
-        """Tell the client that nobody waits for its replies any more."""
+        """Cancel the requests to the client whose replies nobody awaits any more."""
 
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the session's GET stream."""
 
     async def close_stream(self) -> None:
-        """Close the socket; the client comes back for the rest."""
+        """Close the socket; the client reconnects for the remaining events."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: see `protocol.http`
 class ClientInfo:
-    """What is known of the client when a request comes in: by its session, or by its own envelope."""
+    """The client of a request, as its session or, without one, the request's envelope describes it."""
 
     protocol_version: str
     client_info: Mapping[str, Any] | None = None
@@ -107,22 +106,22 @@ class ClientInfo:
 
 @dataclass(frozen=True, slots=True)
 class RetrySafety:
-    """What a server says of a request it serves, for the case that the node is lost which runs it."""
+    """Whether a request may run again after the node that ran it was lost."""
 
     safe: bool
-    """May a client send it again without fear that it takes effect twice?"""
+    """May a client retry it, since running it twice has no further effect?"""
     durable: bool = False
-    """Shall another node run it again by itself?"""
+    """Does another node run it again without the client's help?"""
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
 class Outcome:
-    """How a request ended: with a result, or with an error and the HTTP status it suggests."""
+    """The result or the JSON-RPC error of a request."""
 
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     malformed: bool = False
-    """The parameters did not even have the method's shape."""
+    """Were the parameters invalid for the method? Then a sessionless request gets status 400."""
 
     def body(self, request_id: RequestId) -> dict[str, Any]:
         """Build the JSON-RPC response."""
@@ -131,5 +130,5 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Tell whether an operator would count this as an error."""
+        """Return whether this counts as an error in metrics and histories."""
         return self.error is not None or bool(self.result and self.result.get("isError"))

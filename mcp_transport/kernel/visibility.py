@@ -1,4 +1,4 @@
-"""What is hidden from a caller: looked for like anything else, and not found (docs/adr/0023)."""
+"""Hide tools, prompts and resources from a caller: look-ups run as usual and find nothing (docs/adr/0023)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mcp_types import EmptyResult
 
 from mcp_transport.protocol.errors import INVALID_PARAMS
 
-__all__ = ["hide", "hiding", "is_hidden"]
+__all__ = ["hiding", "install_hiding", "is_hidden"]
 
 Exists = Callable[[str, str], bool]
-"""Tells whether there is a `resource` under a URI, a `template` under that or its own, a `prompt` under a name."""
+"""Returns whether a `resource` exists for a URI, a `template` for a URI or URI template, a `prompt` for a name."""
 
-# The kind and the name of what the request being served must not find.
+# The kind and the name of the hidden target of the request being served.
 _hidden: ContextVar[tuple[str, str] | None] = ContextVar("hidden", default=None)
 
-# Finds nothing, and says so as the SDK does.
+# Raises the SDK's own error for a missing resource.
 _NO_RESOURCES: Final = ResourceManager()
 
 
 @contextmanager
 def hiding(kind: str, name: str) -> Iterator[None]:
-    """Have the registries of a server that `hide` prepared find nothing under a name."""
+    """Hide a name in the registries of a server that was prepared by `install_hiding`."""
     token = _hidden.set((kind, name))
     try:
         yield
@@ -39,34 +39,34 @@ def hiding(kind: str, name: str) -> Iterator[None]:
 
 
 def is_hidden(kind: str, name: object) -> bool:
-    """Tell whether a name, or a URI, is to be taken for one under which there is nothing."""
+    """Return whether a name or URI is hidden in the request being served."""
     return _hidden.get() == (kind, name)
 
 
-def hide(server: MCPServer[Any], target: Server[Any], exists: Exists) -> None:
-    """Prepare a server, and the low-level one inside it, for requests whose name is hidden.
+def install_hiding(server: MCPServer[Any], target: Server[Any], exists: Exists) -> None:
+    """Prepare a server, and the low-level one inside it, for requests with a hidden target.
 
-    They go the whole way, up to where names are looked up. What is not looked up is judged before its handler, for
-    missing names as well: a completion is refused, a subscription is answered and not kept.
+    Such requests run as usual up to the look-up of the name. Methods without a look-up are checked before their
+    handler, and treat hidden and missing names alike: a completion is refused, a subscription is ignored.
     """
     _hide_in_registries(server)
 
-    def is_known(kind: str, name: str) -> bool:
+    def is_visible(kind: str, name: str) -> bool:
         return not is_hidden(kind, name) and exists(kind, name)
 
     def complete(params: Any) -> None:
         ref = params.ref
-        if ref.type == "ref/prompt" and not is_known("prompt", ref.name):
+        if ref.type == "ref/prompt" and not is_visible("prompt", ref.name):
             raise MCPError(INVALID_PARAMS, f"Unknown prompt: {ref.name[:128]}")
-        if ref.type == "ref/resource" and not is_known("template", ref.uri):
+        if ref.type == "ref/resource" and not is_visible("template", ref.uri):
             raise MCPError(INVALID_PARAMS, f"Unknown resource: {ref.uri[:128]}")
 
     def subscribe(params: Any) -> EmptyResult | None:
-        return None if is_known("resource", params.uri) else EmptyResult()
+        return None if is_visible("resource", params.uri) else EmptyResult()
 
-    _put_before(target, "completion/complete", complete)
-    _put_before(target, "resources/subscribe", subscribe)
-    _put_before(target, "resources/unsubscribe", subscribe)
+    _check_before(target, "completion/complete", complete)
+    _check_before(target, "resources/subscribe", subscribe)
+    _check_before(target, "resources/unsubscribe", subscribe)
 
 
 def _hide_in_registries(server: MCPServer[Any]) -> None:
@@ -87,19 +87,19 @@ def _hide_in_registries(server: MCPServer[Any]) -> None:
         get = _NO_RESOURCES.get_resource if is_hidden("resource", str(uri)) else get_resource
         return await get(uri, context)
 
-    # The SDK has no hook here, but looks everything up by these.
+    # Patches the instances: the SDK has no hook here, but uses these methods for every look-up.
     vars(tools).update(get_tool=visible_tool)
     vars(prompts).update(get_prompt=visible_prompt, list_prompts=visible_prompts)
     vars(resources).update(get_resource=visible_resource)
 
 
-def _put_before(target: Server[Any], method: str, judge: Callable[[Any], EmptyResult | None]) -> None:
-    """Have a method's handler run only if `judge`, which sees its validated parameters, answers nothing."""
+def _check_before(target: Server[Any], method: str, check: Callable[[Any], EmptyResult | None]) -> None:
+    """Run a method's handler only if `check` returns None for the validated parameters."""
     if (entry := target.get_request_handler(method)) is None:
         return
 
     async def handle(ctx: Any, params: Any) -> HandlerResult:
-        answer: HandlerResult = judge(params)
-        return answer if answer is not None else await entry.handler(ctx, params)
+        result: HandlerResult = check(params)
+        return result if result is not None else await entry.handler(ctx, params)
 
     target.add_request_handler(method, entry.params_type, handle)

@@ -14,7 +14,7 @@ from mcp_transport.domain.history import HistoryEntry
 from mcp_transport.domain.metrics import Histogram, TrafficSummary
 from mcp_transport.domain.session import Session, short_id
 from mcp_transport.domain.session_query import client_of, state_of
-from mcp_transport.domain.stream_messages import Message
+from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators.service import SessionDetail
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -159,13 +159,13 @@ def _history_row(entry: HistoryEntry) -> tuple[Any, ...]:
     )
 
 
-def message_lines(messages: Iterable[Message], *, payloads: bool) -> Iterator[str]:
+def message_lines(messages: Iterable[StreamMessage], *, payloads: bool) -> Iterator[str]:
     """Yield what streams have had, and say it in full only where `payloads` are asked for."""
     columns = ("stream", "number", "kind", "request", "progress", "bytes", *(["payload"] if payloads else []))
     return _table(columns, (_message_row(message, payloads) for message in messages))
 
 
-def _message_row(message: Message, payloads: bool) -> tuple[Any, ...]:
+def _message_row(message: StreamMessage, payloads: bool) -> tuple[Any, ...]:
     payload = [message.payload.decode(errors="replace")] if payloads else []
     id = _name_of(message.request_id)
     return (message.stream, message.number, message.kind, id, message.progress, message.bytes, *payload)

@@ -12,12 +12,12 @@ from mcp_transport import bootstrap, signals
 from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, StreamRecord
 from mcp_transport.domain.audit_events import SessionClosed
 from mcp_transport.domain.history import HistoryEntry
-from mcp_transport.domain.metrics import TrafficSummary, add_up
+from mcp_transport.domain.metrics import TrafficSummary, aggregate
 from mcp_transport.domain.node_messages import CancelCall, Closed
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
-from mcp_transport.domain.stream_messages import Message, summarize
+from mcp_transport.domain.stream_messages import StreamMessage, summarize
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import attempt, log_failure
@@ -67,7 +67,7 @@ class SessionDetail:
 class NewMessages:
     """Messages on a session's streams, and how far each stream was read."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[StreamMessage, ...]
     cursor: Mapping[str, int]
 
 
@@ -96,7 +96,7 @@ async def traffic() -> TrafficSummary:
     Raises: BackendError.
     """
     async with _backend() as backend:
-        return add_up(await backend.metrics())
+        return aggregate(await backend.metrics())
 
 
 async def find_session(name: str) -> Session:
@@ -146,7 +146,7 @@ async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewM
         streams = await attempt(_UNREADABLE, backend.streams(key), ())
         if len(streams) > _MOST_STREAMS:
             streams = tuple(stream for stream in streams if not stream.ended)[:_MOST_STREAMS]
-        found, cursor = list[Message](), dict[str, int]()
+        found, cursor = list[StreamMessage](), dict[str, int]()
         for stream in streams:
             cursor[stream.name] = seen = (after or {}).get(stream.name, 0)
             events = await _events(backend, key, stream, seen) if stream.last > seen else ()
@@ -176,7 +176,7 @@ async def end_session(key: str) -> bool:
         for node in closing.nodes:
             with suppress(BackendError):  # the session is over whether a node hears of it or not
                 await backend.send(node, Closed(key))
-    owner = Principal.of(closing.session.principal, closing.session.user)
+    owner = Principal.from_binding(closing.session.principal, closing.session.user)
     signals.announce(SessionClosed(when=time.time(), principal=owner, session=short_id(key), reason="staff"))
     return True
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from mcp_transport.backends.records import StreamRecord
-from mcp_transport.domain.history import HistoryEntry, Occasion
+from mcp_transport.domain.history import HistoryEntry, HistoryEvent
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.domain.session_query import client_of, state_of
-from mcp_transport.domain.stream_messages import Message
+from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators.service import SessionDetail
 
 __all__ = ["activity_record", "call_record", "detail_record", "message_record", "session_record"]
@@ -21,7 +21,7 @@ __all__ = ["activity_record", "call_record", "detail_record", "message_record", 
 
 def session_record(session: Session) -> dict[str, Any]:
     """Describe a session in a list."""
-    owner = Principal.of(session.principal)
+    owner = Principal.from_binding(session.principal)
     return {
         "id": short_id(session.key),
         "key": session.key,
@@ -79,7 +79,7 @@ def call_record(flight: InFlightRequest) -> dict[str, Any]:
     }
 
 
-def message_record(message: Message, *, payloads: bool) -> dict[str, Any]:
+def message_record(message: StreamMessage, *, payloads: bool) -> dict[str, Any]:
     """Describe a message on a stream, and say it in full only where `payloads` may be seen."""
     payload = {"payload": message.payload.decode(errors="replace")} if payloads else {}
     return {
@@ -100,7 +100,7 @@ def _history_record(entry: HistoryEntry) -> dict[str, Any]:
         "operation": entry.operation,
         "request_id": entry.request_id,
         "ending": entry.ending,
-        "seconds": entry.seconds if entry.what is Occasion.ENDED else None,
+        "seconds": entry.seconds if entry.what is HistoryEvent.ENDED else None,
         "node": entry.node,
         "stream": entry.stream,
     }

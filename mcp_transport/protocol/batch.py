@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import invalid_request
-from mcp_transport.protocol.jsonrpc import Message, Request, Response, parse_message, refused_id
+from mcp_transport.protocol.jsonrpc import Message, Request, Response, parse_message, rejected_id
 
 __all__ = ["parse_batch"]
 
@@ -43,6 +43,6 @@ def _parse_each(values: list[object]) -> tuple[list[Message], list[ProtocolError
         try:
             messages.append(parse_message(value))
         except ProtocolError as error:
-            error.request_id = refused_id(value)
+            error.request_id = rejected_id(value)
             faults.append(error)
     return messages, faults

@@ -18,12 +18,12 @@ __all__ = [
     "REQUEST_TIMEOUT",
     "RESOURCE_NOT_FOUND",
     "UNSUPPORTED_VERSION",
-    "cancelled_call",
+    "abandoned_call_error",
+    "cancelled_call_error",
     "error_body",
-    "given_up_call",
     "invalid_request",
-    "lost_answer",
-    "lost_call",
+    "lost_answer_error",
+    "lost_call_error",
     "sessionless_code",
     "sessionless_status",
     "too_many_values",
@@ -65,12 +65,12 @@ def sessionless_code(code: int) -> int:
     return INTERNAL_ERROR if reserved and not defined else code
 
 
-def cancelled_call(by: str) -> dict[str, Any]:
+def cancelled_call_error(by: str) -> dict[str, Any]:
     """Build the error of a call that was cancelled `by` somebody."""
     return {"code": REQUEST_CANCELLED, "message": f"the request was cancelled by {by}"}
 
 
-def lost_call(reason: str, safe: bool) -> dict[str, Any]:
+def lost_call_error(reason: str, safe: bool) -> dict[str, Any]:
     """Build the error of a call whose node went away, and say whether to send it again."""
     unknown = "whether it took effect is not known, so look before sending it again"
     return {
@@ -80,7 +80,7 @@ def lost_call(reason: str, safe: bool) -> dict[str, Any]:
     }
 
 
-def lost_answer() -> dict[str, Any]:
+def lost_answer_error() -> dict[str, Any]:
     """Build the error of a call that has ended, and whose answer the store should have, and has not."""
     return {
         "code": INTERNAL_ERROR,
@@ -89,7 +89,7 @@ def lost_answer() -> dict[str, Any]:
     }
 
 
-def given_up_call(nodes: int) -> dict[str, Any]:
+def abandoned_call_error(nodes: int) -> dict[str, Any]:
     """Build the error of a durable call that is not run again, since as many `nodes` were lost while they ran it."""
     return {
         "code": INTERNAL_ERROR,

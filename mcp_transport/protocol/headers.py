@@ -124,7 +124,7 @@ class Headers(Mapping[str, str]):
         return self._lines.get(name.lower(), ())
 
     @property
-    def are_plain(self) -> bool:
+    def are_visible_ascii(self) -> bool:
         """Tell whether all values are visible ASCII; those nobody reads need not be."""
         return self._text.isascii() and self._text.isprintable()
 

@@ -18,12 +18,12 @@ __all__ = [
     "CAPABILITY",
     "IDEMPOTENCY_KEY",
     "MAX_KEY",
-    "declaration",
+    "idempotency_capability",
     "is_keyed",
     "key_in_use",
-    "key_of",
     "key_reused",
-    "stream_of",
+    "parse_key",
+    "stream_name",
 ]
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
@@ -43,14 +43,14 @@ _BARE: Final = re.compile(r"[!#-~][!-~]*")
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
-def declaration(versions: tuple[str, ...], keep_seconds: float) -> dict[str, dict[str, Any]]:
+def idempotency_capability(versions: tuple[str, ...], keep_seconds: float) -> dict[str, dict[str, Any]]:
     """Return the experimental capability of a server that keeps answers, or none where there are no sessions."""
     if not keep_seconds or not sessionful(versions):
         return {}
     return {CAPABILITY: {"keepSeconds": keep_seconds}}
 
 
-def key_of(text: str) -> str:
+def parse_key(text: str) -> str:
     """Read the header: a String of RFC 8941, or the same without its quotes.
 
     Raises:
@@ -65,7 +65,7 @@ def key_of(text: str) -> str:
     )
 
 
-def stream_of(key: str) -> str:
+def stream_name(key: str) -> str:
     """Return the name of the stream that belongs to a key, in a session."""
     return _PREFIX + hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
 

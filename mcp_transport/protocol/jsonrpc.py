@@ -18,7 +18,7 @@ __all__ = [
     "Response",
     "is_request_id",
     "parse_message",
-    "refused_id",
+    "rejected_id",
 ]
 
 RequestId = str | int
@@ -99,7 +99,7 @@ def parse_message(value: object) -> Message:
     raise invalid_request('a JSON-RPC message must carry "method", "result" or "error"')
 
 
-def refused_id(value: object) -> RequestId | None:
+def rejected_id(value: object) -> RequestId | None:
     """Return the id for the refusal of a decoded message; that of a response names a request of ours."""
     if not isinstance(value, dict) or ("method" not in value and ("result" in value or "error" in value)):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["weigh"]
+__all__ = ["estimate_bytes"]
 
 # Bytes that a value takes by the character that announces it: its object, its place in a list or dict. Measured with
 # orjson on CPython 3.11; nothing that was tried takes more, and ordinary records take two thirds.
@@ -17,7 +17,7 @@ _PAIRED: Final = (b"\\ud", b"\\uD")
 """What begins one that is written as two escapes."""
 
 
-def weigh(body: bytes) -> int:
+def estimate_bytes(body: bytes) -> int:
     """Return how many bytes a body takes, at most, together with what it is decoded to."""
     values = sum(body.count(character) * size for character, size in _BYTES)
     return len(body) * (1 + _width(body)) + values

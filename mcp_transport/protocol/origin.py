@@ -20,11 +20,11 @@ __all__ = [
     "METHODS",
     "REQUEST_HEADERS",
     "cors_headers",
+    "has_allowed_host",
+    "has_allowed_origin",
     "host_is_allowed",
-    "host_is_known",
     "host_of",
     "origin_is_allowed",
-    "origin_is_known",
     "preflight_headers",
     "scheme_of",
 ]
@@ -72,12 +72,12 @@ def scheme_of(request: HTTPRequest, rules: RequestRules) -> str:
     return "" if header is None else request.scheme
 
 
-def host_is_known(request: HTTPRequest, rules: RequestRules) -> bool:
+def has_allowed_host(request: HTTPRequest, rules: RequestRules) -> bool:
     """Tell whether a request names a host of this server."""
     return host_is_allowed(host_of(request.headers, rules), rules.allowed_hosts)
 
 
-def origin_is_known(request: HTTPRequest, rules: RequestRules) -> bool:
+def has_allowed_origin(request: HTTPRequest, rules: RequestRules) -> bool:
     """Tell whether a request comes from no page at all, or from one that may call."""
     headers = request.headers
     if len(origins := headers.lines("origin")) != 1:

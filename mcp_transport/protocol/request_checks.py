@@ -26,16 +26,16 @@ from mcp_transport.protocol.headers import MAX_SESSION_ID, Accepts
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY
 from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message
-from mcp_transport.protocol.origin import host_is_known, origin_is_known
+from mcp_transport.protocol.origin import has_allowed_host, has_allowed_origin
 from mcp_transport.protocol.request_rules import RequestRules
-from mcp_transport.protocol.versions import REVISIONS, named_version, sessionful, sessionless
+from mcp_transport.protocol.versions import REVISIONS, quoted_version, sessionful, sessionless
 
 __all__ = [
-    "Ignored",
-    "Opening",
-    "Sessionful",
-    "Sessionless",
-    "Work",
+    "ClassifiedPost",
+    "IgnoredPost",
+    "InitializePost",
+    "SessionPost",
+    "SessionlessPost",
     "check_before_authentication",
     "check_before_body",
     "check_version",
@@ -55,7 +55,7 @@ _PLAIN: Final = frozenset({*_SINGLE, "accept"})
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class InitializePost:
     """An `initialize` that opens a session."""
 
     request: Request
@@ -67,7 +67,7 @@ class Opening:
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
-class Sessionful:
+class SessionPost:
     """Messages of a session, in one POST; `batch` says that they came as an array."""
 
     messages: tuple[Message, ...]
@@ -77,7 +77,7 @@ class Sessionful:
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
-class Sessionless:
+class SessionlessPost:
     """A request that stands alone (2026-07-28)."""
 
     request: Request
@@ -89,13 +89,13 @@ class Sessionless:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoredPost:
     """A notification that 2026-07-28 asks nothing to be done for: accepted and dropped."""
 
     messages: tuple[Message, ...] = ()
 
 
-Work = Opening | Sessionful | Sessionless | Ignored
+ClassifiedPost = InitializePost | SessionPost | SessionlessPost | IgnoredPost
 
 
 # -- before the body ---------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ Work = Opening | Sessionful | Sessionless | Ignored
 
 def _headers_are_plain(request: HTTPRequest, rules: RequestRules) -> None:
     # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
-    if request.headers.are_plain:
+    if request.headers.are_visible_ascii:
         return
     for name in request.headers:
         if name not in _PLAIN and not name.startswith("mcp-param-"):
@@ -123,12 +123,12 @@ def _headers_are_single(request: HTTPRequest, rules: RequestRules) -> None:
 
 
 def _host_is_ours(request: HTTPRequest, rules: RequestRules) -> None:
-    if not host_is_known(request, rules):
+    if not has_allowed_host(request, rules):
         raise ProtocolError(400, INVALID_REQUEST, "Host header names a host this server is not known by")
 
 
 def _origin_is_ours(request: HTTPRequest, rules: RequestRules) -> None:
-    if not origin_is_known(request, rules):
+    if not has_allowed_origin(request, rules):
         raise ProtocolError(403, INVALID_REQUEST, "Origin is not allowed to call this server")
 
 
@@ -158,7 +158,7 @@ def _body_is_plain(request: HTTPRequest, rules: RequestRules) -> None:
         raise ProtocolError(415, INVALID_REQUEST, problem, headers=(("Accept-Encoding", "identity"),))
 
 
-def _answer_is_acceptable(request: HTTPRequest, rules: RequestRules) -> None:
+def _response_is_acceptable(request: HTTPRequest, rules: RequestRules) -> None:
     accepts = Accepts.parse(request.headers)
     if request.method == "POST" and not (accepts.json or (accepts.sse and request.streaming)):
         raise ProtocolError(406, INVALID_REQUEST, "Accept must list application/json and text/event-stream")
@@ -169,7 +169,7 @@ def _answer_is_acceptable(request: HTTPRequest, rules: RequestRules) -> None:
 def _length_is_within(request: HTTPRequest, rules: RequestRules) -> None:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared[:20]) > rules.max_request_bytes:
-        raise too_large(rules)
+        raise body_too_large(rules)
 
 
 _BEFORE_AUTHENTICATION: Final = (
@@ -178,7 +178,7 @@ _BEFORE_AUTHENTICATION: Final = (
     _headers_are_single,
     _host_is_ours,
 )
-_BEFORE_BODY: Final = (_method_is_served, _body_is_json, _body_is_plain, _answer_is_acceptable, _length_is_within)
+_BEFORE_BODY: Final = (_method_is_served, _body_is_json, _body_is_plain, _response_is_acceptable, _length_is_within)
 
 
 def _content_type_fault(content_type: str) -> str:
@@ -221,7 +221,7 @@ def check_before_body(request: HTTPRequest, rules: RequestRules) -> None:
         rule(request, rules)
 
 
-def too_large(rules: RequestRules) -> ProtocolError:
+def body_too_large(rules: RequestRules) -> ProtocolError:
     """Build the refusal of a body over the limit: 413."""
     return ProtocolError(413, INVALID_REQUEST, f"the body may hold {rules.max_request_bytes} bytes, it holds more")
 
@@ -234,7 +234,7 @@ def _header_code(request: HTTPRequest, rules: RequestRules) -> int:
 # -- after the body ----------------------------------------------------------------------------------
 
 
-def classify(request: HTTPRequest, value: object, rules: RequestRules) -> Work:
+def classify(request: HTTPRequest, value: object, rules: RequestRules) -> ClassifiedPost:
     """Decide the era of a decoded POST body and what it asks for.
 
     The era is claimed by `_meta`, whatever the method; only without a claim the header speaks
@@ -253,15 +253,15 @@ def classify(request: HTTPRequest, value: object, rules: RequestRules) -> Work:
         return _classify_initialize(message, header, rules)
     if header in sessionless(rules.versions) or not sessionful(rules.versions):
         return _classify_unclaimed(message)
-    return Sessionful((message,))
+    return SessionPost((message,))
 
 
-def _classify_array(values: list[object], header: str | None, rules: RequestRules) -> Work:
+def _classify_array(values: list[object], header: str | None, rules: RequestRules) -> ClassifiedPost:
     allowed = [name for name in sessionful(rules.versions) if REVISIONS[name].batches]
     if not allowed or (header is not None and header not in allowed):
         raise invalid_request("the body must be a single message; batches exist in 2025-03-26 only")
     messages, faults = parse_batch(values, rules.max_batch)
-    return Sessionful(messages, True, faults)
+    return SessionPost(messages, True, faults)
 
 
 def _claims_sessionless(message: Request | Notification) -> bool:
@@ -269,14 +269,14 @@ def _claims_sessionless(message: Request | Notification) -> bool:
     return isinstance(meta, Mapping) and VERSION_META in meta
 
 
-def _serve_sessionless(message: Request | Notification, rules: RequestRules) -> Work:
+def _serve_sessionless(message: Request | Notification, rules: RequestRules) -> ClassifiedPost:
     if not sessionless(rules.versions):
         # A client that probes must fall back to `initialize`: no code of 2026-07-28 here.
         raise invalid_request(f"this server speaks {', '.join(rules.versions)}: begin with initialize")
-    return Sessionless(message) if isinstance(message, Request) else Ignored()
+    return SessionlessPost(message) if isinstance(message, Request) else IgnoredPost()
 
 
-def _classify_initialize(message: Request, header: str | None, rules: RequestRules) -> Work:
+def _classify_initialize(message: Request, header: str | None, rules: RequestRules) -> ClassifiedPost:
     if header in sessionless(rules.versions):
         raise ProtocolError(
             400, HEADER_MISMATCH, f"MCP-Protocol-Version names {header}, which has no initialize: use server/discover"
@@ -287,17 +287,17 @@ def _classify_initialize(message: Request, header: str | None, rules: RequestRul
             400,
             UNSUPPORTED_VERSION,
             "Unsupported protocol version: this server has no sessions",
-            data={"supported": list(rules.versions), "requested": named_version(requested)},
+            data={"supported": list(rules.versions), "requested": quoted_version(requested)},
         )
-    return Opening(message)
+    return InitializePost(message)
 
 
-def _classify_unclaimed(message: Message) -> Work:
+def _classify_unclaimed(message: Message) -> ClassifiedPost:
     """Judge a message that should stand alone while its `_meta` does not say so."""
     if isinstance(message, Response):
         raise invalid_request("a client must not post responses in 2026-07-28")
     if isinstance(message, Notification):
-        return Ignored()
+        return IgnoredPost()
     raise ProtocolError(
         400, INVALID_PARAMS, f"Invalid params: params._meta must be an object that carries {VERSION_META!r}"
     )

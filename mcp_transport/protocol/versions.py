@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["REVISIONS", "Revision", "named_version", "negotiate", "sessionful", "sessionless"]
+__all__ = ["REVISIONS", "Revision", "negotiate", "quoted_version", "sessionful", "sessionless"]
 
 _MAX_NAME: Final = 64
 
@@ -47,7 +47,7 @@ def sessionless(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if not REVISIONS[name].sessionful))
 
 
-def named_version(requested: object) -> str:
+def quoted_version(requested: object) -> str:
     """Return what a refusal repeats of the version that a client asked for."""
     return requested[:_MAX_NAME] if isinstance(requested, str) else ""
 

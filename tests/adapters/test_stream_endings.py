@@ -18,7 +18,7 @@ from mcp import MCPError
 
 from mcp_transport import Context, tool
 from mcp_transport.bootstrap import endpoint
-from mcp_transport.domain.history import Occasion
+from mcp_transport.domain.history import HistoryEvent
 from mcp_transport.domain.session import session_key
 from mcp_transport.operators import service
 from tests.support.http.answer import PATIENCE, Answer
@@ -313,5 +313,5 @@ async def test_polls_are_no_history(caller: Caller) -> None:
         assert await caller.comes_back(caller.last) == (204, [])
     detail = await service.look_into(session_key(caller.session.id))
     assert detail is not None
-    attached = [entry for entry in detail.history if entry.what is Occasion.ATTACHED]
+    attached = [entry for entry in detail.history if entry.what is HistoryEvent.ATTACHED]
     assert 1 <= len(attached) <= 2, "before the call ended, and after it"

@@ -12,7 +12,7 @@ from django.test import Client
 
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.backends.base import NodeRecord, Overview
-from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics, add_up
+from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics, aggregate
 from mcp_transport.operators import service
 from tests.support.visits import LIST, Visitor, page
 
@@ -58,7 +58,7 @@ NODES = (NodeRecord(HOSTILE, "host-1", 4711, calls=3, draining=True, age=1.25), 
 
 
 def known(overview: Overview | None = OVERVIEW) -> Dashboard:
-    return Dashboard(overview=overview, traffic=add_up([NUMBERS, NUMBERS]), nodes=NODES)
+    return Dashboard(overview=overview, traffic=aggregate([NUMBERS, NUMBERS]), nodes=NODES)
 
 
 def rows(dashboard: Dashboard) -> dict[str, list[list[str]]]:
@@ -76,7 +76,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
         return answered
 
     monkeypatch.setattr(service, "overview", answer(OVERVIEW))
-    monkeypatch.setattr(service, "traffic", answer(add_up([NUMBERS, NUMBERS])))
+    monkeypatch.setattr(service, "traffic", answer(aggregate([NUMBERS, NUMBERS])))
     monkeypatch.setattr(service, "nodes", answer(NODES))
 
 
@@ -137,7 +137,7 @@ def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:
 
 
 def test_nothing_is_nothing() -> None:
-    nothing = Dashboard(overview=Overview(), traffic=add_up([]), nodes=())
+    nothing = Dashboard(overview=Overview(), traffic=aggregate([]), nodes=())
     counts = Counter({name: len(found) for name, found in rows(nothing).items()})
     assert +counts == {"facts": 8}
     assert dict(rows(nothing)["facts"])["Calls that fail"] == "-"

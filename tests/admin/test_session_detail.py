@@ -14,7 +14,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.test import Client
 
 from mcp_transport import Context, tool
-from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
 from mcp_transport.operators import service
@@ -186,7 +186,7 @@ async def test_each_end_of_a_request_has_words(
     detail = await service.look_into(visitor.key)
     assert detail is not None
     ends = [
-        HistoryEntry(when=1.0, what=Occasion.ENDED, node="n1", operation="tools/call look", ending=it)
+        HistoryEntry(when=1.0, what=HistoryEvent.ENDED, node="n1", operation="tools/call look", ending=it)
         for it in Ending
     ]
     changed = replace(detail, history=tuple(ends))

@@ -17,7 +17,7 @@ from mcp_transport.api.paging import ListQuery, MessageQuery
 from mcp_transport.backends.base import Event
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord, StreamRecord
-from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics
 from mcp_transport.domain.session import InFlightRequest
 from tests.api.conftest import ROOT, open_session, record, routes, store
@@ -41,8 +41,8 @@ class Busy(MemoryBackend):
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
         ended = {"operation": "tools/call look", "request_id": 7, "ending": Ending.OK, "seconds": 0.5}
         return (
-            HistoryEntry(when=2.0, what=Occasion.ENDED, node="here", **ended),  # type: ignore[arg-type]
-            HistoryEntry(when=1.0, what=Occasion.ATTACHED, node="here", stream="g"),
+            HistoryEntry(when=2.0, what=HistoryEvent.ENDED, node="here", **ended),  # type: ignore[arg-type]
+            HistoryEntry(when=1.0, what=HistoryEvent.ATTACHED, node="here", stream="g"),
         )
 
     async def read(self, key: str, stream: str, after: int, *, epoch: int = 0) -> tuple[tuple[Event, ...], int]:

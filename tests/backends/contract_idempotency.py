@@ -7,10 +7,10 @@ import pytest
 from mcp_transport.backends.base import Backend, Entered, Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.session import InFlightRequest
-from mcp_transport.protocol.idempotency import stream_of
+from mcp_transport.protocol.idempotency import stream_name
 from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
 
-KEYED, OTHER_KEYED = stream_of("a key"), stream_of("another key")
+KEYED, OTHER_KEYED = stream_name("a key"), stream_name("another key")
 DIGEST = bytes(range(32))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.session_query import ORDERS, SessionQuery
 from tests.support.backends import (
     ANN,
@@ -43,11 +43,11 @@ class OperatorContract:
         await backend.attach(KEY, ANN, "g", None, "n2")
         one, two = flight(1), flight("two words", stream="bb")
         assert await backend.history(KEY) == (
-            HistoryEntry(when=clock(), what=Occasion.ATTACHED, node="n2", stream="g"),
+            HistoryEntry(when=clock(), what=HistoryEvent.ATTACHED, node="n2", stream="g"),
             *(
                 HistoryEntry(
                     when=left,
-                    what=Occasion.ENDED,
+                    what=HistoryEvent.ENDED,
                     node="n1",
                     operation="tools/call add më",
                     request_id=item.request_id,
@@ -64,7 +64,7 @@ class OperatorContract:
         await backend.enter(KEY, ANN, "n1", [flight(1)])
         await backend.append(KEY, STREAM, events(1, end=True), leaving=ended(1, ending=Ending.LOST))
         (entry,) = await backend.history(KEY)
-        assert (entry.what, entry.request_id, entry.ending) == (Occasion.ENDED, 1, Ending.LOST)
+        assert (entry.what, entry.request_id, entry.ending) == (HistoryEvent.ENDED, 1, Ending.LOST)
         found = await backend.get(KEY)
         assert found is not None and found.errors == 1
 

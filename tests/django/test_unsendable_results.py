@@ -139,7 +139,7 @@ async def test_a_number_that_json_has_not_is_a_tool_error_that_says_so(
     for era in ERAS:
         answer = await response(endpoint, era, "tools/call", {"name": "made", "arguments": {}})
         said = answer["result"]["content"][0]["text"]
-        assert said == f"Error executing tool made: a result holds {written}, which is no number in JSON"
+        assert said == f"Error executing tool made: a result contains {written}, which is not a JSON number"
 
 
 async def test_progress_that_is_no_number_in_json_fails_its_call(serve: Serve) -> None:
@@ -150,7 +150,7 @@ async def test_progress_that_is_no_number_in_json_fails_its_call(serve: Serve) -
 
     answer = await response(serve(), "2025-11-25", "tools/call", {"name": "told", "arguments": {}})
     said = answer["result"]["content"][0]["text"]
-    assert said == "Error executing tool told: a result holds nan, which is no number in JSON"
+    assert said == "Error executing tool told: a result contains nan, which is not a JSON number"
 
 
 @pytest.mark.parametrize(("kind", "value"), [(int, 10**5000), (dict, {"a": [-(10**5000)]})], ids=["alone", "within"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.domain.history import Ending, HistoryEntry, Occasion, ended_entry, operation_of
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry, operation_name
 from mcp_transport.domain.session import InFlightRequest
 
 
@@ -27,7 +27,7 @@ from mcp_transport.domain.session import InFlightRequest
     ],
 )
 def test_operation_is_the_method_and_the_name_of_what_is_declared(method: str, params: Any, operation: str) -> None:
-    assert operation_of(method, params) == operation
+    assert operation_name(method, params) == operation
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_ended_request_says_how_long_it_took(now: float, seconds: float) -> N
     )
     assert ended_entry(flight, Ending.OK, now) == HistoryEntry(
         when=now,
-        what=Occasion.ENDED,
+        what=HistoryEvent.ENDED,
         node="n1",
         operation="ping",
         request_id="7",
@@ -62,7 +62,7 @@ def test_an_ended_request_says_how_long_it_took(now: float, seconds: float) -> N
 
 
 def test_only_a_stream_that_is_taken_again_repeats_an_entry() -> None:
-    taken = HistoryEntry(when=1.0, what=Occasion.ATTACHED, node="n1", stream="g")
+    taken = HistoryEntry(when=1.0, what=HistoryEvent.ATTACHED, node="n1", stream="g")
     assert replace(taken, when=2.0, node="n2").repeats(taken)
     assert not replace(taken, stream="aa").repeats(taken)
-    assert not replace(taken, what=Occasion.ENDED).repeats(taken)
+    assert not replace(taken, what=HistoryEvent.ENDED).repeats(taken)

@@ -10,14 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.domain.metrics import INTERVAL, MOST, Counted, Histogram, Interval, ProcessMetrics, add_up
+from mcp_transport.domain.metrics import (
+    INTERVAL_SECONDS,
+    MAX_OPERATIONS,
+    Counters,
+    Histogram,
+    Interval,
+    ProcessMetrics,
+    aggregate,
+)
 
 
 def tally(*seconds: float, errors: int = 0) -> Histogram:
-    made = Histogram()
+    result = Histogram()
     for number, each in enumerate(seconds):
-        made.add(each, failed=number < errors)
-    return made
+        result.add(each, failed=number < errors)
+    return result
 
 
 durations = st.lists(st.floats(min_value=0.0001, max_value=3600), min_size=1, max_size=200)
@@ -34,9 +42,9 @@ def test_a_percentile_is_right_to_a_fifth(seconds: list[float], share: float) ->
 def test_what_is_merged_and_parted_is_as_before(one: list[float], two: list[float]) -> None:
     both, first, second = tally(*one), tally(*one), tally(*two)
     both.merge(second)
-    assert both.steps == tally(*one, *two).steps
-    both.part(second)
-    assert (both.calls, both.errors, both.steps) == (first.calls, first.errors, first.steps)
+    assert both.buckets == tally(*one, *two).buckets
+    both.subtract(second)
+    assert (both.calls, both.errors, both.buckets) == (first.calls, first.errors, first.buckets)
     assert both.seconds == pytest.approx(first.seconds, abs=1e-6)
 
 
@@ -70,52 +78,52 @@ def test_processes_are_added_up() -> None:
         refused={"404": 2, "room": 1},
         opened=2,
     )
-    traffic = add_up([one, two])
-    assert (traffic.processes, traffic.seconds, traffic.opened) == (2, 2 * INTERVAL, 3)
+    traffic = aggregate([one, two])
+    assert (traffic.processes, traffic.seconds, traffic.opened) == (2, 2 * INTERVAL_SECONDS, 3)
     assert (traffic.total.calls, traffic.total.errors) == (10, 1)
     assert [(name, each.calls) for name, each in traffic.operations.items()] == [("tools/call add", 9), ("ping", 1)]
     assert (traffic.versions, traffic.refused) == ({"2025-11-25": 3, "2026-07-28": 7}, {"404": 3, "room": 1})
     assert traffic.rate(traffic.total.calls) == 1.0
     assert [(point.age, point.calls, point.errors, point.streams) for point in traffic.points] == [
-        (INTERVAL, 1 / INTERVAL, 0, 1),
-        (0, 9 / INTERVAL, 1 / INTERVAL, 7),
+        (INTERVAL_SECONDS, 1 / INTERVAL_SECONDS, 0, 1),
+        (0, 9 / INTERVAL_SECONDS, 1 / INTERVAL_SECONDS, 7),
     ]
     assert traffic.points[1].p95 == pytest.approx(0.2, rel=0.21)
 
 
 def test_nobody_has_counted_anything() -> None:
-    traffic = add_up([])
+    traffic = aggregate([])
     assert (traffic.processes, traffic.seconds, traffic.points, traffic.rate(7)) == (0, 0, (), 0.0)
 
 
 def test_a_tally_tells_how_many_calls_took_at_most_so_long() -> None:
-    made = tally(*(milliseconds / 1000 for milliseconds in range(1, 1001)))
+    result = tally(*(milliseconds / 1000 for milliseconds in range(1, 1001)))
     for seconds in (0.005, 0.05, 0.1, 0.25, 0.5):
-        assert abs(made.within(seconds) - 1000 * seconds) <= 100 * seconds + 1, seconds
-    assert (made.within(10.0), Histogram().within(1.0)) == (1000, 0)
-    assert tally(0.0).within(0.005) == 1, "what took no time counts in each bucket"
+        assert abs(result.count_within(seconds) - 1000 * seconds) <= 100 * seconds + 1, seconds
+    assert (result.count_within(10.0), Histogram().count_within(1.0)) == (1000, 0)
+    assert tally(0.0).count_within(0.005) == 1, "what took no time counts in each bucket"
 
 
-def counted(*names: str, most: float = MOST) -> Counted:
-    made = Counted(versions=Counter(v=len(names)), refused=Counter({"404": 1}), opened=1)
+def counted(*names: str, limit: float = MAX_OPERATIONS) -> Counters:
+    result = Counters(versions=Counter(v=len(names)), refused=Counter({"404": 1}), opened=1)
     for name in names:
-        made.tally(name, most).add(0.1)
-    return made
+        result.histogram(name, limit).add(0.1)
+    return result
 
 
 def test_what_is_merged_into_a_count_and_parted_from_it_is_as_before() -> None:
-    known, more = counted("ping", "ping", "add"), counted("ping", "list")
-    known.merge(more)
-    assert {name: each.calls for name, each in known.operations.items()} == {"ping": 3, "add": 1, "list": 1}
-    assert (known.versions, known.refused, known.opened) == ({"v": 5}, {"404": 2}, 2)
-    known.part(more)
-    assert {name: each.calls for name, each in known.operations.items()} == {"ping": 2, "add": 1}
-    assert (known.versions, known.refused, known.opened) == ({"v": 3}, {"404": 1}, 1)
+    counters, more = counted("ping", "ping", "add"), counted("ping", "list")
+    counters.merge(more)
+    assert {name: each.calls for name, each in counters.operations.items()} == {"ping": 3, "add": 1, "list": 1}
+    assert (counters.versions, counters.refused, counters.opened) == ({"v": 5}, {"404": 2}, 2)
+    counters.subtract(more)
+    assert {name: each.calls for name, each in counters.operations.items()} == {"ping": 2, "add": 1}
+    assert (counters.versions, counters.refused, counters.opened) == ({"v": 3}, {"404": 1}, 1)
 
 
 def test_further_operations_share_one_tally() -> None:
-    found = counted("a", "b", "c", "a", most=2).operations
-    assert {name: each.calls for name, each in found.items()} == {"a": 2, "b": 1, "other": 1}
+    operations = counted("a", "b", "c", "a", limit=2).operations
+    assert {name: each.calls for name, each in operations.items()} == {"a": 2, "b": 1, "other": 1}
 
 
 @pytest.mark.parametrize("changes", [{"opened": -1}, {"opened": "x"}, {"operations": {"a": [1, 0, -1.0, []]}}])

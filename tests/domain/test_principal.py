@@ -41,7 +41,7 @@ def test_an_issuer_without_a_subject_is_nobody() -> None:
 
 def test_a_binding_stands_for_its_principal_and_has_no_scopes() -> None:
     ann = Principal("https://auth.example.com", "7", name="ann", scopes={"read", "write"})
-    assert Principal.of(ann.binding, "ann") == Principal("https://auth.example.com", "7", name="ann")
+    assert Principal.from_binding(ann.binding, "ann") == Principal("https://auth.example.com", "7", name="ann")
     assert [ann.has_scopes({"read"}), ann.has_scopes({"admin"})] == [True, False]
-    assert not Principal.of(ann.binding).has_scopes({"read"})
+    assert not Principal.from_binding(ann.binding).has_scopes({"read"})
     assert Principal("django", "7", scopes=None).has_scopes({"anything"}), "a login is not limited by scopes"

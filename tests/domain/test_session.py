@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.domain.session import InFlightRequest, Session, known_members, session_key, short_id
+from mcp_transport.domain.session import InFlightRequest, Session, session_key, short_id, validated_members
 
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
 
@@ -70,7 +70,7 @@ STORED = {"protocol_version": "2025-11-25", "created": 1.0, "newer": [1]}
 
 
 def test_members_that_this_release_knows_are_read() -> None:
-    assert known_members(STORED) == {"protocol_version": "2025-11-25", "created": 1.0}
+    assert validated_members(STORED) == {"protocol_version": "2025-11-25", "created": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_members_that_this_release_knows_are_read() -> None:
 )
 def test_members_that_no_release_has_written_are_refused(member: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"is NoneType|is list|beyond all dates|not known here"):
-        known_members({**STORED, member: value})
+        validated_members({**STORED, member: value})

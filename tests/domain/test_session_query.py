@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_transport.domain.session import Session
-from mcp_transport.domain.session_query import EVERYTHING, SessionQuery, State, client_of, state_of, words_of
+from mcp_transport.domain.session_query import EVERYTHING, SessionQuery, State, client_of, search_terms, state_of
 
 SESSION = Session(
     key="ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -74,7 +74,7 @@ def test_client_is_named_in_one_line(info: dict[str, object], name: str) -> None
 @given(st.text(), st.text(), st.text())
 def test_each_word_finds_its_session(user: str, name: str, address: str) -> None:
     session = dataclasses.replace(SESSION, user=user, client_info={"name": name}, address=address)
-    for word in words_of(session):
+    for word in search_terms(session):
         assert "\0" not in word
         assert SessionQuery(text=word).matches(session, 0.0)
 

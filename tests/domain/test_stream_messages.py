@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.domain.stream_messages import Message, summarize
+from mcp_transport.domain.stream_messages import StreamMessage, summarize
 
 
-def told(value: Any) -> Message:
+def told(value: Any) -> StreamMessage:
     return summarize("aa", 3, json.dumps(value).encode())
 
 

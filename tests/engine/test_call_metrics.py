@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from mcp_transport.domain.history import Ending
-from mcp_transport.domain.metrics import INTERVAL, KEPT
+from mcp_transport.domain.metrics import INTERVAL_SECONDS, MAX_INTERVALS
 from mcp_transport.engine.call_metrics import CallMetrics
 from tests.support.clock import FakeClock
 
@@ -34,9 +34,9 @@ async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval
     assert (name, tally.calls, tally.errors, round(tally.seconds, 6)) == ("ping", 4, 2, 0.06)
     assert (counted.refused, counted.opened, counted.versions) == ({"404": 1}, 1, versions)
     assert counter.numbers(3).intervals == ()
-    await counter.clock.advance(INTERVAL)
+    await counter.clock.advance(INTERVAL_SECONDS)
     numbers = counter.numbers(4)
-    assert [(item.tally.calls, item.tally.errors, item.streams) for item in numbers.intervals] == [(4, 2, 4)]
+    assert [(item.histogram.calls, item.histogram.errors, item.streams) for item in numbers.intervals] == [(4, 2, 4)]
     assert {name: each.calls for name, each in numbers.operations.items()} == {"ping": 4}
     assert (numbers.versions, numbers.refused, numbers.opened) == (versions, {"404": 1}, 1)
 
@@ -44,10 +44,10 @@ async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval
 async def test_a_pause_has_intervals_too() -> None:
     counter = Counter()
     counter.ping()
-    await counter.clock.advance(3 * INTERVAL)
+    await counter.clock.advance(3 * INTERVAL_SECONDS)
     counter.ping()
-    await counter.clock.advance(INTERVAL)
-    assert [item.tally.calls for item in counter.numbers(0).intervals] == [1, 0, 0, 1]
+    await counter.clock.advance(INTERVAL_SECONDS)
+    assert [item.histogram.calls for item in counter.numbers(0).intervals] == [1, 0, 0, 1]
 
 
 async def test_what_is_too_old_counts_since_the_start_alone() -> None:
@@ -55,21 +55,21 @@ async def test_what_is_too_old_counts_since_the_start_alone() -> None:
     counter.ping("old", "v1", Ending.ERROR)
     counter.refuse("401")
     counter.open()
-    await counter.clock.advance(INTERVAL)
-    for _ in range(KEPT):
+    await counter.clock.advance(INTERVAL_SECONDS)
+    for _ in range(MAX_INTERVALS):
         counter.ping("new", "v2")
-        await counter.clock.advance(INTERVAL)
+        await counter.clock.advance(INTERVAL_SECONDS)
     numbers = counter.numbers(0)
-    assert len(numbers.intervals) == KEPT
-    assert {name: each.calls for name, each in numbers.operations.items()} == {"new": KEPT}
-    assert (numbers.versions, numbers.refused, numbers.opened) == ({"v2": KEPT}, {}, 0)
-    await counter.clock.advance(10 * KEPT * INTERVAL)
+    assert len(numbers.intervals) == MAX_INTERVALS
+    assert {name: each.calls for name, each in numbers.operations.items()} == {"new": MAX_INTERVALS}
+    assert (numbers.versions, numbers.refused, numbers.opened) == ({"v2": MAX_INTERVALS}, {}, 0)
+    await counter.clock.advance(10 * MAX_INTERVALS * INTERVAL_SECONDS)
     numbers = counter.numbers(0)
-    assert (len(numbers.intervals), numbers.operations, numbers.versions) == (KEPT, {}, {})
+    assert (len(numbers.intervals), numbers.operations, numbers.versions) == (MAX_INTERVALS, {}, {})
     counted = counter.since_start()
-    assert {name: (each.calls, each.steps.total()) for name, each in counted.operations.items()} == {
+    assert {name: (each.calls, each.buckets.total()) for name, each in counted.operations.items()} == {
         "old": (1, 1),
-        "new": (KEPT, KEPT),
+        "new": (MAX_INTERVALS, MAX_INTERVALS),
     }
     assert (counted.refused, counted.opened) == ({"401": 1}, 1)
 
@@ -79,7 +79,7 @@ async def test_no_client_makes_what_counts_since_the_start_grow_and_it_never_fal
     for number in range(1000):
         counter.ping(f"tools/call {number}")
         if number % 30 == 0:
-            await counter.clock.advance(INTERVAL)
+            await counter.clock.advance(INTERVAL_SECONDS)
         if number % 10 == 0:
             now = {name: tally.calls for name, tally in counter.since_start().operations.items()}
             assert all(now[name] >= calls for name, calls in before.items())
@@ -92,7 +92,7 @@ async def test_no_client_makes_an_interval_grow() -> None:
     counter = Counter()
     for number in range(1000):
         counter.ping(f"tools/call {number}")
-    await counter.clock.advance(INTERVAL)
+    await counter.clock.advance(INTERVAL_SECONDS)
     numbers = counter.numbers(0)
     assert len(numbers.operations) == 100
     assert sum(each.calls for each in numbers.operations.values()) >= 900
@@ -100,11 +100,11 @@ async def test_no_client_makes_an_interval_grow() -> None:
 
 async def test_a_clock_that_is_set_back_breaks_nothing() -> None:
     counter = Counter()
-    for seconds in (100 * INTERVAL, -50 * INTERVAL):
+    for seconds in (100 * INTERVAL_SECONDS, -50 * INTERVAL_SECONDS):
         await counter.clock.advance(seconds)
         counter.ping()
-    await counter.clock.advance(INTERVAL)
-    assert sum(item.tally.calls for item in counter.numbers(0).intervals) == 2
+    await counter.clock.advance(INTERVAL_SECONDS)
+    assert sum(item.histogram.calls for item in counter.numbers(0).intervals) == 2
 
 
 async def test_several_threads_count_each_call() -> None:
@@ -119,7 +119,7 @@ async def test_several_threads_count_each_call() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    await counter.clock.advance(INTERVAL)
+    await counter.clock.advance(INTERVAL_SECONDS)
     assert sum(each.calls for each in counter.numbers(0).operations.values()) == 8000
 
 
@@ -129,5 +129,5 @@ async def test_what_is_read_is_a_copy() -> None:
     for _ in range(2):
         counter.since_start().operations["ping"].add(1.0)
         assert counter.since_start().operations["ping"].calls == 1
-        await counter.clock.advance(INTERVAL)
+        await counter.clock.advance(INTERVAL_SECONDS)
         counter.numbers(0)

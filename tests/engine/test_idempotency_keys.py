@@ -11,7 +11,7 @@ import pytest
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.idempotency import CAPABILITY, key_of, stream_of
+from mcp_transport.protocol.idempotency import CAPABILITY, parse_key, stream_name
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send_sessionless, text_of
 from tests.support.clock import FakeClock, settle
@@ -96,7 +96,7 @@ async def test_what_the_books_have_and_no_node_runs_is_run(keyed: Keyed, here: S
     meta = {"progressToken": "p"}
     sent = request("tools/call", {"name": "add", "arguments": ADD, "_meta": meta}, id=7)
     digest, node = hashlib.sha256(json.dumps(sent).encode()).digest(), await here.endpoint.node()
-    flight = InFlightRequest(request_id=7, digest=digest, node=node.id, stream=stream_of(key_of(keyed.key)))
+    flight = InFlightRequest(request_id=7, digest=digest, node=node.id, stream=stream_name(parse_key(keyed.key)))
     entered = await here.endpoint.backend.enter(session_key(here.session_id), "", node.id, [flight])
     assert entered is not None
     assert text_of((await keyed.call("add", ADD)).json) == "3"

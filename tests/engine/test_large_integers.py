@@ -20,7 +20,7 @@ from mcp_transport.domain.node_messages import CancelCall, Cleared, Doubted, Rep
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.codec import MAX_INTEGER_DIGITS
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import Kernel, conform, sessionful_features
+from mcp_transport.kernel import Kernel, apply_spec_corrections, register_session_handlers
 from tests.support.client import SessionClient, request, send, send_sessionless
 from tests.support.tools import KEYS, NAME_SCHEMA
 
@@ -35,7 +35,7 @@ def build_server() -> MCPServer[Any]:
     logging.getLogger().addHandler(guard)
     server: MCPServer[Any] = MCPServer("numbers")
     logging.getLogger().removeHandler(guard)
-    sessionful_features(server)
+    register_session_handlers(server)
 
     @server.tool()
     def whole(x: int) -> int:
@@ -59,7 +59,7 @@ def build_server() -> MCPServer[Any]:
         answer = await ctx.session.elicit_form("how many?", NAME_SCHEMA)
         return str((answer.content or {}).get("name"))
 
-    conform(server)
+    apply_spec_corrections(server)
     return server
 
 

@@ -14,7 +14,7 @@ import pytest
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import ClientGone
-from mcp_transport.protocol.memory_estimate import weigh
+from mcp_transport.protocol.memory_estimate import estimate_bytes
 from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless, silent, until
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint
@@ -23,7 +23,7 @@ from tests.support.tools import Gate
 MARK = "marks an argument of these tests"
 ARGUMENTS: dict[str, Any] = {MARK: [{} for _ in range(3000)]}
 PARAMS = {"name": "blocked", "arguments": ARGUMENTS}
-SIZE = weigh(json.dumps(request("tools/call", PARAMS)).encode())
+SIZE = estimate_bytes(json.dumps(request("tools/call", PARAMS)).encode())
 SMALL = {"name": "add", "arguments": {"a": 1, "b": 2}}
 
 

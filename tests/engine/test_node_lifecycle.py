@@ -269,7 +269,7 @@ async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(
 def test_a_private_kernel_leaves_the_announcements_of_the_live_one_alone() -> None:
     server = build_tools(Gate())
     live = Kernel(server)
-    Kernel(server, announces=False)
+    Kernel(server, broadcasts=False)
     assert server._subscriptions is live.bus
 
 

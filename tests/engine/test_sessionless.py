@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
 
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.kernel import conform
+from mcp_transport.kernel import apply_spec_corrections
 from tests.support.calls import opened
 from tests.support.client import PROTOCOL_VERSION, Answer, later, send, send_sessionless, silent, text_of
 from tests.support.clock import FakeClock, settle
@@ -128,7 +128,7 @@ def server() -> MCPServer[Any]:
     logging.getLogger().addHandler(guard)
     server: MCPServer[Any] = MCPServer("answers")
     logging.getLogger().removeHandler(guard)
-    conform(server)
+    apply_spec_corrections(server)
     return server
 
 

@@ -19,7 +19,7 @@ from mcp_types import (
 )
 from pydantic import BaseModel, ConfigDict, computed_field, model_serializer
 
-from mcp_transport.kernel import Kernel, Outcome, conform, send_log
+from mcp_transport.kernel import Kernel, Outcome, apply_spec_corrections, send_log
 from mcp_transport.kernel.fast_path import _scalar_text, _wrapped_scalar
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
@@ -50,7 +50,7 @@ def whole() -> MCPServer[Any]:
     server.add_tool(with_arguments, name="arguments")
     server.add_tool(tells_all)
     server.add_tool(asks)
-    conform(server)
+    apply_spec_corrections(server)
     return server
 
 
@@ -59,13 +59,13 @@ def server() -> MCPServer[Any]:
     """A server with one tool, for tests that change it."""
     server: MCPServer[Any] = MCPServer("plain", version="3")
     server.add_tool(returning(5, int), name="int")
-    conform(server)
+    apply_spec_corrections(server)
     return server
 
 
 def going_the_whole_way(kernel: Kernel) -> Kernel:
     """Return the kernel, which finds no call plain any more."""
-    plain: Any = kernel._plain
+    plain: Any = kernel._fast_calls
     plain.tool = lambda request: None
     return kernel
 
@@ -73,7 +73,7 @@ def going_the_whole_way(kernel: Kernel) -> Kernel:
 async def both_ways(server: MCPServer[Any], version: str, params: Any) -> tuple[bool, Outcome, Outcome]:
     """Serve a call as it comes, and again the SDK's whole way; tell whether the first went another."""
     kernel, request = Kernel(server), Request(7, "tools/call", params)
-    is_plain = kernel._plain.tool(request) is not None
+    is_plain = kernel._fast_calls.tool(request) is not None
     outcome = await served(kernel, exchange(Recorder(), version), request)
     return is_plain, outcome, await served(going_the_whole_way(kernel), exchange(Recorder(), version), request)
 
@@ -175,7 +175,7 @@ async def test_a_question_is_sealed_like_any_other(server: MCPServer[Any]) -> No
     question = InputRequiredResult(input_requests={"q": asked}, request_state="not for the client's eyes")
     server.add_tool(returning(question, Any), name="question")
     kernel, request = Kernel(server), Request(7, "tools/call", {"name": "question", "_meta": envelope("2026-07-28")})
-    assert kernel._plain.tool(request) is not None
+    assert kernel._fast_calls.tool(request) is not None
     outcome = await served(kernel, exchange(Recorder(), "2026-07-28", elicitation={}), request)
     assert outcome.result is not None
     assert outcome.result["resultType"] == "input_required"
@@ -196,8 +196,8 @@ async def test_tools_that_want_more_go_the_whole_way(server: MCPServer[Any]) -> 
         return value
 
     server.add_tool(wants_resolved)
-    assert Kernel(server)._plain.tool(call_of("wants_resolved")) is None
-    assert Kernel(server)._plain.tool(call_of("int")) is not None
+    assert Kernel(server)._fast_calls.tool(call_of("wants_resolved")) is None
+    assert Kernel(server)._fast_calls.tool(call_of("int")) is not None
 
 
 async def tells_all(ctx: Context, a: int = 0) -> dict[str, Any]:
@@ -303,9 +303,11 @@ async def test_what_a_project_put_around_calls_is_not_left_out(
     server: MCPServer[Any], change: Callable[[MCPServer[Any]], None]
 ) -> None:
     kernel = Kernel(server)
-    assert kernel._plain.tool(call_of("int")) is not None
+    assert kernel._fast_calls.tool(call_of("int")) is not None
     change(server)
-    assert (Kernel(server) if change is become_a_class_of_its_own else kernel)._plain.tool(call_of("int")) is None
+    assert (Kernel(server) if change is become_a_class_of_its_own else kernel)._fast_calls.tool(
+        call_of("int")
+    ) is None
 
 
 async def test_a_crash_is_logged_and_its_text_stays_here(

@@ -16,17 +16,11 @@ from fastmcp import FastMCP
 from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.resolve import Resolve
-from mcp_types import (
-    CallToolResult,
-    TextContent,
-)
+from mcp_types import CallToolResult, TextContent
 from pydantic import AfterValidator, AnyUrl, BaseModel, ConfigDict, Field, Json, create_model
 from typing_extensions import TypedDict
 
-from mcp_transport.kernel import (
-    Kernel,
-    conform,
-)
+from mcp_transport.kernel import Kernel, apply_spec_corrections
 from tests.kernel.hostile import LONG, MANY, SHORT, ask, at_once, objects, text_of
 
 pytestmark = pytest.mark.slow
@@ -159,7 +153,7 @@ def takes(kind: Any) -> Any:
 def serving(kind: Any) -> Kernel:
     server: MCPServer[Any] = MCPServer("hostile")
     server.add_tool(takes(kind), name="take")
-    conform(server)
+    apply_spec_corrections(server)
     return Kernel(server)
 
 

@@ -16,10 +16,10 @@ from pydantic import create_model
 from mcp_transport.kernel import (
     Kernel,
     Outcome,
-    ask_client,
-    conform,
+    apply_spec_corrections,
+    register_session_handlers,
+    request_client,
     serve_completions,
-    sessionful_features,
 )
 from mcp_transport.protocol.jsonrpc import Notification, Request
 from tests.kernel.hostile import AT_ONCE, LONG, MANY, SHORT, VERSIONS, ask, at_once, objects, text_of
@@ -83,7 +83,7 @@ async def question(ctx: Context) -> str:
 
 async def roots(ctx: Context) -> int:
     """Count the client's roots."""
-    return len((await ask_client(ctx, ListRootsRequest(), ListRootsResult)).roots)
+    return len((await request_client(ctx, ListRootsRequest(), ListRootsResult)).roots)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def kernel() -> Kernel:
         return None
 
     serve_completions(server, complete)
-    sessionful_features(server)
-    conform(server)
+    register_session_handlers(server)
+    apply_spec_corrections(server)
 
     async def do(ctx: Any, params: Any) -> dict[str, Any]:
         return {}
@@ -202,7 +202,7 @@ async def listening(uris: list[Any]) -> tuple[Outcome | None, Recorder]:
     assert time.thread_time() - began < AT_ONCE
     if work.done():
         return work.result(), outlet
-    kernel.end_listening()
+    kernel.close_listen_streams()
     await work
     return None, outlet
 
@@ -223,7 +223,7 @@ async def test_a_thousand_uris_may_be_listened_to_and_each_counts_once() -> None
 def test_what_should_have_been_a_request_is_heard_by_nobody(kernel: Kernel) -> None:
     params = {"name": "unknown", "uri": "x://unknown", "requestState": "forged"}
     for method in ("tools/call", "prompts/get", "resources/read"):
-        assert not kernel.hears(Notification(method, params))
+        assert not kernel.has_listener(Notification(method, params))
 
 
 async def test_a_notification_beyond_a_limit_is_dropped_at_once(

@@ -8,7 +8,7 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner
 
-from mcp_transport.kernel import Kernel, Outcome, conform, initialize_cache
+from mcp_transport.kernel import Kernel, Outcome, apply_spec_corrections, initialize_cache
 from tests.support.kernel import Recorder, exchange
 
 
@@ -20,7 +20,7 @@ def said(**changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def server() -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("greeter", version="3", instructions="be kind")
-    conform(server)
+    apply_spec_corrections(server)
     return server
 
 
@@ -93,7 +93,7 @@ async def test_a_middleware_hears_of_each(server: MCPServer[Any]) -> None:
 async def test_long_words_are_not_kept_and_short_ones_not_without_end(
     server: MCPServer[Any], handled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(initialize_cache, "_MOST", 3)
+    monkeypatch.setattr(initialize_cache, "_MAX_ENTRIES", 3)
     kernel = Kernel(server)
     long = {"name": "c" * 5000, "version": "1"}
     for _ in range(2):
@@ -101,4 +101,4 @@ async def test_long_words_are_not_kept_and_short_ones_not_without_end(
     assert len(handled) == 2
     for number in range(10):
         await greeted(kernel, clientInfo={"name": str(number), "version": "1"})
-    assert 0 < len(kernel._greetings._known) <= 3
+    assert 0 < len(kernel._initialize_cache._results) <= 3

@@ -56,8 +56,10 @@ def test_both_ways_judge_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         present = Headers([(name, value) for name, value in headers if value is not None])
         cases.append((Request(1, method, params | {"_meta": named}), present))
     short = [verdict(*case) for case in cases]
-    agreed = sum(request_meta._agrees(request, request.meta, headers, (VERSION,)) for request, headers in cases)
+    agreed = sum(
+        request_meta._headers_match(request, request.meta, headers, (VERSION,)) for request, headers in cases
+    )
     assert agreed > 20
-    monkeypatch.setattr(request_meta, "_agrees", lambda *_: False)
+    monkeypatch.setattr(request_meta, "_headers_match", lambda *_: False)
     assert short == [verdict(*case) for case in cases]
     assert len({str(outcome) for outcome in short}) > 5

@@ -22,8 +22,8 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import (
     Exchange,
     Kernel,
-    adopt_context,
-    conform,
+    apply_spec_corrections,
+    convert_context,
     open_envelope,
     output_schema,
 )
@@ -81,7 +81,7 @@ async def test_a_call_gets_context_progress_questions_and_its_request() -> None:
     @server.tool()
     async def everything(ctx: Context) -> str:
         """Use each seam."""
-        own = adopt_context(ctx, Own)
+        own = convert_context(ctx, Own)
         seen.update(caller=own.request_context.request, lifespan=own.request_context.lifespan_context)
         await own.report_progress(1, 2)
         await own.close_sse_stream()
@@ -109,10 +109,10 @@ async def test_initialize_declares_what_the_transport_delivers() -> None:
 
 async def test_a_notification_is_heard_by_a_handler_a_middleware_or_the_log() -> None:
     server: MCPServer[Any] = MCPServer("seams")
-    conform(server)
+    apply_spec_corrections(server)
     kernel, initialized = Kernel(server), Notification("notifications/initialized", None)
-    assert not kernel.hears(initialized)
-    assert kernel.hears(Notification("notifications/initialized", {"odd": True}))
+    assert not kernel.has_listener(initialized)
+    assert kernel.has_listener(Notification("notifications/initialized", {"odd": True}))
     heard: list[str] = []
 
     async def handler(ctx: Any, params: Any) -> None:
@@ -122,16 +122,18 @@ async def test_a_notification_is_heard_by_a_handler_a_middleware_or_the_log() ->
         return await call_next(ctx)
 
     kernel.server.add_notification_handler("notifications/initialized", NotificationParams, handler)
-    assert kernel.hears(initialized) and not kernel.hears(Notification("notifications/roots/list_changed", None))
+    assert kernel.has_listener(initialized) and not kernel.has_listener(
+        Notification("notifications/roots/list_changed", None)
+    )
     await kernel.notify(exchange(Recorder()), initialized)
     assert heard == ["notifications/initialized"]
     kernel.server.middleware.append(middleware)
-    assert kernel.hears(Notification("notifications/roots/list_changed", None))
+    assert kernel.has_listener(Notification("notifications/roots/list_changed", None))
 
 
 async def test_errors_say_what_was_wrong_and_never_what_was_sent() -> None:
     server: MCPServer[Any] = MCPServer("seams")
-    conform(server)
+    apply_spec_corrections(server)
     kernel = Kernel(server)
     outcome = await served(kernel, exchange(Recorder()), Request(7, "tools/call", {"name": {"secret": 1}}))
     assert outcome.error is not None and outcome.malformed and outcome.error["code"] == -32602
@@ -204,7 +206,7 @@ async def test_the_lifespan_is_entered_and_left_in_one_task() -> None:
     kernel = Kernel(Server("seams", lifespan=lifespan))
     entered = await kernel.enter_lifespan(asyncio.get_running_loop().create_task)
     assert entered.state == "state"
-    await entered.leave()
+    await entered.close()
     assert len(tasks) == 2 and tasks[0] is tasks[1] is not asyncio.current_task()
 
 
@@ -237,7 +239,7 @@ async def test_a_lowlevel_server_is_served_as_it_is() -> None:
 )
 async def test_a_missing_resource_has_the_code_of_its_era(version: str, code: int) -> None:
     server: MCPServer[Any] = MCPServer("seams")
-    conform(server)
+    apply_spec_corrections(server)
     params: dict[str, Any] = {"uri": "test://none"}
     if version == "2026-07-28":
         prefix = "io.modelcontextprotocol/"

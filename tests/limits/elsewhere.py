@@ -35,14 +35,14 @@ tested_by(
     "JSON values in parameters of MCP's own methods, without `arguments` and `requestState`",
     "test_parameters_beyond_a_limit_are_refused_at_once",
 )
-tested_by(limits._MAX_BYTES, "any other such parameter", "test_parameters_beyond_a_limit_are_refused_at_once")
+tested_by(limits._MAX_MEMBER_BYTES, "any other such parameter", "test_parameters_beyond_a_limit_are_refused_at_once")
 tested_by(
-    validation_errors._MOST_BUILT,
+    validation_errors._MAX_LISTED,
     "validation errors listed for arguments",
     "test_of_more_errors_than_can_be_listed_the_first_is_named",
 )
 tested_by(
-    arguments._MOST_PARSED,
+    arguments._MAX_PARSED_VALUES,
     "commas and brackets in texts of a call that are parsed as JSON",
     "test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text",
 )
@@ -71,7 +71,7 @@ tested_by(
     "test_a_message_that_is_too_large_fails_where_it_is_sent",
 )
 tested_by(
-    handlers._MAX_VALUES,
+    handlers._MAX_COMPLETION_VALUES,
     "values of a completion",
     "test_a_hundred_values_are_sent_and_it_is_said_of_how_many",
 )

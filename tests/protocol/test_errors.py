@@ -98,14 +98,14 @@ def test_codes_that_2026_07_28_forbids_or_leaves_undefined_are_replaced(code: in
 
 @pytest.mark.parametrize("safe", [True, False])
 def test_the_error_of_a_call_that_was_not_served_says_whether_to_send_it_again(safe: bool) -> None:
-    lost = errors.lost_call("its server stopped", safe)
+    lost = errors.lost_call_error("its server stopped", safe)
     assert (lost["code"], lost["data"]) == (-32603, {"retryable": safe})
     assert lost["message"].startswith("its server stopped before the call ended")
     assert ("it is safe to send it again" in lost["message"]) is safe
-    assert errors.given_up_call(3)["data"] == {"retryable": False}
-    assert errors.given_up_call(3)["message"].startswith("3 servers")
-    assert errors.lost_answer()["data"] == {"retryable": False}
-    assert errors.cancelled_call("its client") == {
+    assert errors.abandoned_call_error(3)["data"] == {"retryable": False}
+    assert errors.abandoned_call_error(3)["message"].startswith("3 servers")
+    assert errors.lost_answer_error()["data"] == {"retryable": False}
+    assert errors.cancelled_call_error("its client") == {
         "code": errors.REQUEST_CANCELLED,
         "message": "the request was cancelled by its client",
     }

@@ -11,12 +11,12 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.cursor import GET_STREAM, Cursor
 from mcp_transport.protocol.idempotency import (
     CAPABILITY,
-    declaration,
+    idempotency_capability,
     is_keyed,
     key_in_use,
-    key_of,
     key_reused,
-    stream_of,
+    parse_key,
+    stream_name,
 )
 
 UUID = "8e03978e-40d5-43e8-bc93-6894a57f9324"
@@ -38,7 +38,7 @@ UUID = "8e03978e-40d5-43e8-bc93-6894a57f9324"
     ],
 )
 def test_a_key_stands_in_quotes_or_without(text: str, key: str) -> None:
-    assert key_of(text) == key
+    assert parse_key(text) == key
 
 
 @pytest.mark.parametrize(
@@ -67,18 +67,18 @@ def test_a_key_stands_in_quotes_or_without(text: str, key: str) -> None:
 )
 def test_anything_else_is_400(text: str) -> None:
     with pytest.raises(ProtocolError, match="Idempotency-Key must be 1 to 128 visible ASCII characters") as caught:
-        key_of(text)
+        parse_key(text)
     assert (caught.value.status, caught.value.code) == (400, -32600)
 
 
 def test_a_key_has_one_stream_and_another_key_another() -> None:
-    streams = [stream_of(key) for key in (UUID, UUID, UUID.upper(), "g", "k")]
+    streams = [stream_name(key) for key in (UUID, UUID, UUID.upper(), "g", "k")]
     assert len(set(streams)) == 4
     assert streams[0] == streams[1]
 
 
 def test_the_stream_of_a_key_has_event_ids_and_cannot_be_taken_for_another() -> None:
-    stream = stream_of("\x7f" * 128)
+    stream = stream_name("\x7f" * 128)
     assert Cursor.parse(str(Cursor(stream, 7))) == Cursor(stream, 7)
     assert is_keyed(stream)
     assert not any(map(is_keyed, (GET_STREAM, "", secrets.token_hex(8))))
@@ -101,4 +101,4 @@ def test_refusals_say_what_a_client_is_to_do() -> None:
     ids=["by default", "streams are not kept", "no sessions"],
 )
 def test_a_server_declares_that_it_keeps_answers(policy: Policy, declared: dict[str, dict[str, float]]) -> None:
-    assert declaration(policy.versions, policy.stream_keep) == declared
+    assert idempotency_capability(policy.versions, policy.stream_keep) == declared

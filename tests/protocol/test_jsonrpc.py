@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.protocol.jsonrpc import Notification, Request, Response, is_request_id, parse_message, refused_id
+from mcp_transport.protocol.jsonrpc import Notification, Request, Response, is_request_id, parse_message, rejected_id
 
 V = {"jsonrpc": "2.0"}
 ERROR = {"code": -32000, "message": "no"}
@@ -158,7 +158,7 @@ def test_a_response_that_cannot_be_used_says_why(value: object, reason: str) -> 
     ],
 )
 def test_a_refusal_has_the_id_of_a_request_and_never_that_of_a_response(value: object, expected: object) -> None:
-    assert refused_id(value) == expected
+    assert rejected_id(value) == expected
 
 
 @given(JSON_VALUES | ALMOST | ALMOST.map(lambda members: {**members, **V}))

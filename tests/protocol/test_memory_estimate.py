@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcp_transport.domain.policy import Policy
-from mcp_transport.protocol.memory_estimate import weigh
+from mcp_transport.protocol.memory_estimate import estimate_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 BODIES = {
@@ -61,17 +61,19 @@ def body_of(name: str) -> bytes:
 def test_no_body_takes_more_memory_than_it_weighs(name: str) -> None:
     body = body_of(name)
     done = subprocess.run([sys.executable, "-c", MEASURE], input=body, capture_output=True, check=True, timeout=60)  # noqa: S603
-    assert len(body) + int(done.stdout) <= weigh(body) * 1.02 + PAGES, "a little more, since pages are taken whole"
+    assert len(body) + int(done.stdout) <= estimate_bytes(body) * 1.02 + PAGES, (
+        "a little more, since pages are taken whole"
+    )
 
 
 def test_ordinary_records_weigh_little_more_than_they_take() -> None:
     records = body_of("records")
-    assert weigh(records) < 16 * len(records)
-    assert weigh(body_of("long strings")) < 3 * 1_500_000
+    assert estimate_bytes(records) < 16 * len(records)
+    assert estimate_bytes(body_of("long strings")) < 3 * 1_500_000
 
 
 def test_a_large_body_of_ordinary_records_fits_into_what_a_caller_may_take() -> None:
     record = b'{"id":12345,"name":"abcdef","price":12.5},'
     policy = Policy()
     body = b"[" + (record * (policy.max_request_bytes // len(record)))[:-1] + b"]"
-    assert weigh(body) <= policy.max_bytes_in_flight_per_caller
+    assert estimate_bytes(body) <= policy.max_bytes_in_flight_per_caller

@@ -14,16 +14,16 @@ from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.request_checks import (
-    Opening,
-    Sessionful,
-    Sessionless,
-    Work,
+    ClassifiedPost,
+    InitializePost,
+    SessionlessPost,
+    SessionPost,
+    body_too_large,
     check_before_authentication,
     check_before_body,
     check_version,
     classify,
     required_session_id,
-    too_large,
 )
 
 POLICY = Policy(max_request_bytes=1000, max_batch=3)
@@ -53,7 +53,7 @@ class Exchange:
         lines = [(name, line) for name, values in {**defaults, **self.headers}.items() for line in values]
         return HTTPRequest(method=self.method, headers=Headers(lines), streaming=self.streaming)
 
-    def climb(self) -> Work | None:
+    def climb(self) -> ClassifiedPost | None:
         """Apply the rungs in the order of the endpoint."""
         request = self.request()
         check_before_authentication(request, self.policy)
@@ -88,7 +88,7 @@ def refusal(sent: Exchange) -> ProtocolError:
 
 
 def test_a_request_that_breaks_nothing_climbs_to_the_top() -> None:
-    assert isinstance(Exchange().climb(), Sessionful)
+    assert isinstance(Exchange().climb(), SessionPost)
     assert Exchange(method="GET").climb() is None
     assert Exchange(method="DELETE").climb() is None
 
@@ -272,12 +272,12 @@ def test_a_declared_length_within_the_limit_or_unreadable_is_left_to_the_body(le
 @pytest.mark.parametrize("length", ["1001", "9" * 30, "9" * 5000])
 def test_a_declared_length_over_the_limit_is_413(length: str) -> None:
     error = refusal(Exchange().having(content_length=length))
-    assert (error.status, error.message) == (413, too_large(POLICY).message)
+    assert (error.status, error.message) == (413, body_too_large(POLICY).message)
 
 
 def test_what_holds_one_message_says_which() -> None:
     request = Request(1, "tools/list", None)
-    assert Opening(request).messages == Sessionless(request).messages == (request,)
+    assert InitializePost(request).messages == SessionlessPost(request).messages == (request,)
 
 
 def test_a_session_id_is_required_where_a_session_is_meant() -> None:

@@ -14,11 +14,11 @@ from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Notification, Request, Response
 from mcp_transport.protocol.request_checks import (
-    Ignored,
-    Opening,
-    Sessionful,
-    Sessionless,
-    Work,
+    ClassifiedPost,
+    IgnoredPost,
+    InitializePost,
+    SessionlessPost,
+    SessionPost,
     check_before_authentication,
     classify,
 )
@@ -43,7 +43,7 @@ def note(method: str = "notifications/initialized", **members: Any) -> dict[str,
 RESPONSE = {"jsonrpc": "2.0", "id": 1, "result": {}}
 
 
-def judge(body: object, version: str | None = None, policy: Policy = DUAL, **headers: str) -> Work:
+def judge(body: object, version: str | None = None, policy: Policy = DUAL, **headers: str) -> ClassifiedPost:
     lines = [(name.replace("_", "-"), line) for name, line in headers.items()]
     if version is not None:
         lines.append(("MCP-Protocol-Version", version))
@@ -68,18 +68,18 @@ def test_a_claim_in_meta_makes_a_request_sessionless_whatever_its_method_and_hea
     method: str, version: str | None
 ) -> None:
     work = judge(request(method, NEW), version)
-    assert isinstance(work, Sessionless)
+    assert isinstance(work, SessionlessPost)
     assert work.request.method == method
 
 
 @pytest.mark.parametrize("claim", ["2025-11-25", "2099-01-01", "", 5, True, [], {}])
 def test_a_malformed_or_unknown_claim_never_falls_back_to_a_session(claim: object) -> None:
-    assert isinstance(judge(request("tools/list", claim)), Sessionless)
+    assert isinstance(judge(request("tools/list", claim)), SessionlessPost)
 
 
 def test_a_claim_of_null_is_a_claim() -> None:
     body = {**request("tools/list"), "params": {"_meta": {CLAIM: None}}}
-    assert isinstance(judge(body), Sessionless)
+    assert isinstance(judge(body), SessionlessPost)
 
 
 # -- line 3: initialize without a claim --------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_a_claim_of_null_is_a_claim() -> None:
 @pytest.mark.parametrize("params", [{}, {"protocolVersion": NEW}, {"_meta": {}}, {"_meta": {"progressToken": 1}}])
 def test_initialize_without_a_claim_opens_a_session(params: dict[str, Any], version: str | None) -> None:
     work = judge(request("initialize", **params), version)
-    assert isinstance(work, Opening)
+    assert isinstance(work, InitializePost)
     assert work.request.id == 1
 
 
@@ -109,8 +109,8 @@ def test_a_request_whose_header_alone_names_2026_07_28_lacks_its_meta(meta: obje
 
 
 def test_under_that_header_notifications_are_dropped_and_responses_and_arrays_refused() -> None:
-    assert judge(note("notifications/cancelled", params={"requestId": 1}), NEW) == Ignored()
-    assert judge({**note(), "params": []}, NEW) == Ignored()
+    assert judge(note("notifications/cancelled", params={"requestId": 1}), NEW) == IgnoredPost()
+    assert judge({**note(), "params": []}, NEW) == IgnoredPost()
     assert refusal(RESPONSE, NEW).code == -32600
     assert refusal([request("ping")], NEW).code == -32600
     assert refusal([], NEW).code == -32600
@@ -144,7 +144,7 @@ def test_a_bad_id_is_judged_before_the_claim() -> None:
 )
 def test_everything_else_belongs_to_a_session(body: object, kind: type, version: str | None) -> None:
     work = judge(body, version)
-    assert isinstance(work, Sessionful)
+    assert isinstance(work, SessionPost)
     assert [type(message) for message in work.messages] == [kind]
     assert work.batch is False
 
@@ -152,12 +152,12 @@ def test_everything_else_belongs_to_a_session(body: object, kind: type, version:
 @pytest.mark.parametrize("meta", [[], "x", 5, {"protocolVersion": NEW}, {CLAIM.upper(): NEW}])
 def test_a_meta_that_claims_nothing_belongs_to_a_session(meta: object) -> None:
     body = {**request("tools/list"), "params": {"_meta": meta}}
-    assert isinstance(judge(body), Sessionful)
+    assert isinstance(judge(body), SessionPost)
 
 
 def test_a_claim_counts_in_a_notification_too_and_only_within_meta() -> None:
-    assert isinstance(judge({**note(), "params": {"_meta": {CLAIM: NEW}}}), Ignored)
-    assert isinstance(judge(request("tools/list", **{CLAIM: NEW})), Sessionful)
+    assert isinstance(judge({**note(), "params": {"_meta": {CLAIM: NEW}}}), IgnoredPost)
+    assert isinstance(judge(request("tools/list", **{CLAIM: NEW})), SessionPost)
 
 
 # -- line 6: the session id of a sessionless request -------------------------------------------------
@@ -165,7 +165,7 @@ def test_a_claim_counts_in_a_notification_too_and_only_within_meta() -> None:
 
 def test_a_sessionless_request_is_so_with_a_session_id_and_an_event_id() -> None:
     work = judge(request("tools/list", NEW), NEW, mcp_session_id="gone", last_event_id="g-1")
-    assert isinstance(work, Sessionless)
+    assert isinstance(work, SessionlessPost)
 
 
 # -- batches -----------------------------------------------------------------------------------------
@@ -174,14 +174,14 @@ def test_a_sessionless_request_is_so_with_a_session_id_and_an_event_id() -> None
 @pytest.mark.parametrize("version", [None, "2025-03-26"])
 def test_an_array_is_a_batch_where_2025_03_26_may_be_spoken(version: str | None) -> None:
     work = judge([request("ping"), note()], version)
-    assert isinstance(work, Sessionful)
+    assert isinstance(work, SessionPost)
     assert work.batch is True
     assert len(work.messages) == 2
 
 
 def test_an_array_of_one_is_still_a_batch() -> None:
     work = judge([request("ping")])
-    assert isinstance(work, Sessionful)
+    assert isinstance(work, SessionPost)
     assert work.batch is True
 
 
@@ -225,7 +225,7 @@ def test_a_server_of_sessions_answers_nobody_with_a_code_of_2026_07_28(body: obj
     except ProtocolError as error:
         assert (error.status, error.code) == (400, -32600)
     else:
-        assert isinstance(work, Opening | Sessionful)
+        assert isinstance(work, InitializePost | SessionPost)
 
 
 def test_a_server_of_sessions_says_how_to_begin_to_a_client_that_probes() -> None:
@@ -236,7 +236,7 @@ def test_a_server_of_sessions_says_how_to_begin_to_a_client_that_probes() -> Non
 
 @pytest.mark.parametrize("version", [None, NEW, "2025-11-25"])
 def test_a_server_of_sessions_opens_one_whatever_the_header_says(version: str | None) -> None:
-    assert isinstance(judge(request("initialize"), version, OLD_ONLY), Opening)
+    assert isinstance(judge(request("initialize"), version, OLD_ONLY), InitializePost)
 
 
 def test_a_server_of_sessions_knows_no_header_mismatch() -> None:
@@ -247,7 +247,7 @@ def test_a_server_of_sessions_knows_no_header_mismatch() -> None:
 
 
 def test_a_sessionless_server_serves_claims_and_refuses_arrays() -> None:
-    assert isinstance(judge(request("tools/list", NEW), NEW, NEW_ONLY), Sessionless)
+    assert isinstance(judge(request("tools/list", NEW), NEW, NEW_ONLY), SessionlessPost)
     assert refusal([request("ping")], None, NEW_ONLY).code == -32600
     assert refusal(request("tools/list"), NEW, NEW_ONLY).code == -32602
 
@@ -268,7 +268,7 @@ def test_a_sessionless_server_names_its_versions_to_initialize(
 @pytest.mark.parametrize("version", [None, NEW])
 def test_a_sessionless_server_takes_notifications_and_no_responses(version: str | None) -> None:
     # Which headers a notification needs is undefined in 2026-07-28, so none is refused for lacking one.
-    assert judge(note("notifications/cancelled", params={"requestId": 1}), version, NEW_ONLY) == Ignored()
+    assert judge(note("notifications/cancelled", params={"requestId": 1}), version, NEW_ONLY) == IgnoredPost()
     assert refusal(RESPONSE, version, NEW_ONLY).code == -32600
 
 

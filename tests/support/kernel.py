@@ -42,8 +42,8 @@ def exchange(outlet: Recorder, version: str = "2025-11-25", **capabilities: Any)
     request = HTTPRequest(method="POST", headers=Headers([("user-agent", "x")]))
     facts = ClientInfo(protocol_version=version, client_info={"name": "c", "version": "1"}, capabilities=capabilities)
     caller = Caller(request, Principal("test", "ann", user="ann"))
-    return Exchange(facts=facts, outlet=outlet, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p")
+    return Exchange(client=facts, channel=outlet, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p")
 
 
 async def served(kernel: Kernel, exchange: Exchange, request: Request) -> Outcome:
-    return await kernel.serve(request, exchange.facts.protocol_version, lambda: exchange)
+    return await kernel.serve(request, exchange.client.protocol_version, lambda: exchange)

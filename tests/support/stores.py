@@ -60,7 +60,7 @@ async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
         "calls": list(node.calls),
         "streams": list(node.streams),
         "replies": list(node.questions.waiting),
-        "listeners": list(endpoint.kernel.listening.here._streams),
+        "listeners": list(endpoint.kernel.listen_handlers.here._streams),
         "tasks": node.lifecycle._tasks - node.lifecycle._residents,
     }
     return {name: value for name, value in found.items() if value}

@@ -18,7 +18,7 @@ from mcp_types import (
 )
 
 from mcp_transport.context import Context as OurContext
-from mcp_transport.kernel import adopt_context, sessionful_features
+from mcp_transport.kernel import convert_context, register_session_handlers
 
 KEYS = (b"first-key-of-the-ring-for-tests!",)
 DETAIL = "secret detail of a handler"
@@ -91,7 +91,7 @@ def build_tools(gate: Gate, **options: Any) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("engine-tests", version="1", request_state_security=sealing, **options)
     _make_models_once(server)
     logging.getLogger().removeHandler(guard)
-    sessionful_features(server)
+    register_session_handlers(server)
     _add_plain_tools(server, gate)
     _add_steered_tools(server, gate)
     _add_talking_tools(server, gate)
@@ -156,7 +156,7 @@ def _add_talking_tools(server: MCPServer[Any], gate: Gate) -> None:
     @server.tool()
     async def talk(level: str, ctx: Context) -> str:
         """Send one log message on the call's own stream."""
-        await adopt_context(ctx, OurContext).log(level, "a word")
+        await convert_context(ctx, OurContext).log(level, "a word")
         return "talked"
 
     @server.tool()
@@ -199,19 +199,19 @@ def _add_asking_tools(server: MCPServer[Any], gate: Gate) -> None:
     async def ask(ctx: Context) -> str:
         """Ask the user for a name."""
         gate.entered.set()
-        answer = await adopt_context(ctx, OurContext).elicit_form("name?", NAME_SCHEMA)
+        answer = await convert_context(ctx, OurContext).elicit_form("name?", NAME_SCHEMA)
         return f"{answer.action} {(answer.content or {}).get('name')}"
 
     @server.tool()
     async def sample(ctx: Context) -> str:
         """Have the client's model write."""
-        answer = await adopt_context(ctx, OurContext).sample("write", max_tokens=10)
+        answer = await convert_context(ctx, OurContext).sample("write", max_tokens=10)
         return f"{answer.model} {getattr(answer.content, 'text', '')}"
 
     @server.tool()
     async def roots(ctx: Context) -> str:
         """List the client's folders."""
-        answer = await adopt_context(ctx, OurContext).list_roots()
+        answer = await convert_context(ctx, OurContext).list_roots()
         return " ".join(str(root.uri) for root in answer.roots)
 
     @server.tool()

@@ -12,20 +12,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
-from mcp_transport.kernel import Kernel, conform
+from mcp_transport.kernel import Kernel, apply_spec_corrections
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
 from tests.support.kernel import Recorder, exchange, served
-from tests.support.plain_calls import (
-    ARGUMENTS,
-    META,
-    RAISES,
-    RETURNS,
-    envelope,
-    raising,
-    returning,
-    with_arguments,
-)
+from tests.support.plain_calls import ARGUMENTS, META, RAISES, RETURNS, envelope, raising, returning, with_arguments
 from tests.tracing.conftest import Spans, install
 
 SOME = ("int", "text for int", "wrong", "own error")
@@ -45,7 +36,7 @@ def server() -> MCPServer[Any]:
     for name, error in RAISES.items():
         server.add_tool(raising(error), name=name)
     server.add_tool(with_arguments, name="arguments")
-    conform(server)
+    apply_spec_corrections(server)
     return server
 
 
@@ -66,7 +57,7 @@ async def both_ways(spans: Spans, server: MCPServer[Any], version: str, params: 
     for is_plain in (True, False):
         kernel, request = Kernel(server), Request(7, "tools/call", params)
         if not is_plain:
-            kernel._plain.tool = no_tool  # type: ignore[method-assign]
+            kernel._fast_calls.tool = no_tool  # type: ignore[method-assign]
         outcome = await served(kernel, exchange(Recorder(), version, elicitation={}), request)
         found.append(([told(span) for span in spans.take()], outcome.failed))
     return found[0], found[1]
@@ -110,13 +101,13 @@ async def test_a_provider_sends_no_plain_call_the_whole_way(
     server.add_tool(wants_context)
     install(monkeypatch, PROVIDERS[provider]())
     kernel, went = Kernel(server), list[str]()
-    call = kernel._plain.call
+    call = kernel._fast_calls.call
 
     def call_plainly(*args: Any) -> Any:
         went.append("plainly")
         return call(*args)
 
-    monkeypatch.setattr(kernel._plain, "call", call_plainly)
+    monkeypatch.setattr(kernel._fast_calls, "call", call_plainly)
     monkeypatch.setattr(kernel, "_call", lambda *args: went.append("the whole way"))
     params = {"name": name, "_meta": {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}}
     assert (await served(kernel, exchange(Recorder()), Request(7, "tools/call", params))).result is not None

@@ -15,9 +15,9 @@ from urllib.parse import quote, unquote
 import orjson
 
 from mcp_transport.backends.base import Event, StreamRecord
-from mcp_transport.domain.history import Ending, HistoryEntry, Occasion
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import NodeMessage
-from mcp_transport.domain.session import LATEST, InFlightRequest, Session, known_members
+from mcp_transport.domain.session import MAX_TIMESTAMP, InFlightRequest, Session, validated_members
 from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
@@ -59,7 +59,7 @@ _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "add
 _SHORT: Final = 1024
 _MESSAGES: Final = {kind.__name__: kind for kind in NodeMessage.__args__}
 _MEMBERS: Final = {name: frozenset(field.name for field in fields(kind)) for name, kind in _MESSAGES.items()}
-_LATEST: Final = int(LATEST * 1000)
+_LATEST: Final = int(MAX_TIMESTAMP * 1000)
 
 
 def strict(decode: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -171,7 +171,7 @@ def _about(fixed: bytes) -> dict[str, Any]:
 
 
 def _read_about(fixed: bytes) -> dict[str, Any]:
-    members = known_members(orjson.loads(fixed))
+    members = validated_members(orjson.loads(fixed))
     return {name: members[name] for name in _FIXED if name in members}
 
 
@@ -236,8 +236,8 @@ def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
 
 def _history_entry(line: bytes) -> HistoryEntry:
     what, time, node, stream, *rest = line.split(b" ", 7)
-    occasion, when = Occasion(what.decode()), _seconds(time)
-    if occasion is not Occasion.ENDED:
+    occasion, when = HistoryEvent(what.decode()), _seconds(time)
+    if occasion is not HistoryEvent.ENDED:
         return HistoryEntry(when=when, what=occasion, node=node.decode(), stream=stream.decode())
     took, ending, operation, request_id = rest
     return HistoryEntry(

@@ -16,7 +16,7 @@ import orjson
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.store import RedisStore
 from mcp_transport.domain.session import Session
-from mcp_transport.domain.session_query import State, client_of, words_of
+from mcp_transport.domain.session_query import State, client_of, search_terms
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import attempt, contained
 
@@ -70,7 +70,7 @@ class RedisSessionIndex(RedisStore):
         for session in sessions:
             begun += [milliseconds(session.created), session.key]
             nothing += [0, session.key]
-            values, found_by = _values(session), list(words_of(session))
+            values, found_by = _values(session), list(search_terms(session))
             for name, value in values.items():
                 members.setdefault(self._keys.facet(name, value), []).append(session.key)
             words += [item for word in found_by for item in (0, f"{word}\0{session.key}")]
@@ -138,7 +138,7 @@ class RedisSessionIndex(RedisStore):
         """Take a session that was closed out of the index, behind: a sweep does it, too."""
         post, key = self._pipeline().post, session.key
         self._opened.pop(key, None)
-        post("ZREM", self._keys.words, *(f"{word}\0{key}" for word in words_of(session)))
+        post("ZREM", self._keys.words, *(f"{word}\0{key}" for word in search_terms(session)))
         for name, value in _values(session).items():
             post("SREM", self._keys.facet(name, value), key)
         for by in ("created", *self._counts):

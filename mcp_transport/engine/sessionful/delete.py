@@ -45,7 +45,7 @@ async def close_session(node: Node, key: str, principal: str | None, *, reason: 
             node.tell(name, Closed(key))
         logger.info("session %s closed", short_id(key))
         if node.observer.audits(SessionClosed):
-            owner = Principal.of(closing.session.principal, closing.session.user)
+            owner = Principal.from_binding(closing.session.principal, closing.session.user)
             node.observer.audit(
                 SessionClosed(when=node.clock.now(), principal=owner, session=short_id(key), reason=reason)
             )

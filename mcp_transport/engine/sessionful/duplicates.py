@@ -14,7 +14,7 @@ from mcp_transport.engine.sessionful.streams import attach, resumed
 from mcp_transport.engine.stream import Frames
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
-from mcp_transport.protocol.errors import invalid_request, lost_answer
+from mcp_transport.protocol.errors import invalid_request, lost_answer_error
 from mcp_transport.protocol.http import Reply, StreamReply
 from mcp_transport.protocol.idempotency import is_keyed, key_in_use, key_reused
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -76,7 +76,7 @@ async def replayed_answer(
     except LookupError:
         return None
     if not events or not events[-1].terminal:  # a store that was full has thrown it away
-        body = {"jsonrpc": "2.0", "id": request_id, "error": lost_answer()}
+        body = {"jsonrpc": "2.0", "id": request_id, "error": lost_answer_error()}
         return answer(encode(body), visit.accepts)
     if not kept and events[-1].payload and decode(events[-1].payload).get("id") != request_id:
         raise key_reused()

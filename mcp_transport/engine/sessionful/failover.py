@@ -17,11 +17,11 @@ from mcp_transport.engine.sessionful.call_group import CallGroup
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import continued_trace, is_cancellation
-from mcp_transport.protocol.errors import given_up_call, lost_call
+from mcp_transport.protocol.errors import abandoned_call_error, lost_call_error
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
-from mcp_transport.protocol.memory_estimate import weigh
+from mcp_transport.protocol.memory_estimate import estimate_bytes
 
 __all__ = ["PrincipalLookup", "rescue"]
 
@@ -67,9 +67,9 @@ def _ending(flight: InFlightRequest, losses: int) -> Ending:
 
 def _answer(flight: InFlightRequest, losses: int) -> bytes:
     if _ending(flight, losses) is Ending.GIVEN_UP:
-        error = given_up_call(losses)
+        error = abandoned_call_error(losses)
     else:
-        error = lost_call("the server that ran it was lost", flight.safe)
+        error = lost_call_error("the server that ran it was lost", flight.safe)
     return encode({"jsonrpc": "2.0", "id": flight.request_id, "error": error})
 
 
@@ -106,11 +106,11 @@ async def _run_again(
     headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
     principal = await find_principal(session.principal, session.user)
     memory = node.budget.reserve(principal, session.address)
-    memory.force(sum(weigh(flight.body) for flight in flights))  # the node that is lost had let them in
+    memory.force(sum(estimate_bytes(flight.body) for flight in flights))  # the node that is lost had let them in
     request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
     try:
         async with node.call_context(None, principal):
-            requests = [await node.kernel.access.judged(request, principal) for request in requests]
+            requests = [await node.kernel.access.apply(request, principal) for request in requests]
         node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
         with continued_trace(headers):
             CallGroup(SessionRequest(node, request, principal, session, "", is_rerun=True), writer, requests).start()

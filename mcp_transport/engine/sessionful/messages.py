@@ -15,7 +15,7 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
-from mcp_transport.kernel import Exchange, TooMuch, check_answer, is_cancellation
+from mcp_transport.kernel import Exchange, LimitError, check_answer, is_cancellation
 from mcp_transport.protocol.errors import invalid_request
 from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Response, is_request_id
 
@@ -73,7 +73,7 @@ async def take_notification(visit: SessionRequest, notification: Notification, e
         noted = node.lifecycle.spawn(_note_initialized(node, visit.session.key))
         if not visit.request.streaming:
             await asyncio.wait([noted])
-    if not node.kernel.hears(notification):
+    if not node.kernel.has_listener(notification):
         return
     outlet = SessionOutlet(
         node, Writer(node, visit.session, ""), owner="", log_level="", can_stream=False, polling=False
@@ -123,7 +123,7 @@ def _refusal(reply: Response) -> ProtocolError | None:
         return invalid_request(reply.fault)
     try:
         check_answer(reply.error or reply.result or {})
-    except TooMuch as error:
+    except LimitError as error:
         return ProtocolError(400, error.code, error.message)
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mcp_transport.backends.base import Entered, Event
-from mcp_transport.domain.history import Ending, operation_of
+from mcp_transport.domain.history import Ending, operation_name
 from mcp_transport.domain.node_messages import CancelCall, Wake
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, session_key
@@ -23,11 +23,11 @@ from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import trace_headers
-from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_call
+from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_call_error
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY, is_keyed, key_of, stream_of
+from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY, is_keyed, parse_key, stream_name
 from mcp_transport.protocol.jsonrpc import Notification, Request, Response
-from mcp_transport.protocol.request_checks import Sessionful, check_version, required_session_id, session_not_found
+from mcp_transport.protocol.request_checks import SessionPost, check_version, required_session_id, session_not_found
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["post"]
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 async def post(
     node: Node,
     request: HTTPRequest,
-    work: Sessionful,
+    work: SessionPost,
     digest: bytes,
     principal: Principal,
     *,
@@ -85,7 +85,7 @@ async def post(
     return await CallGroup(visit, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
 
 
-def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: Sessionful) -> str:
+def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: SessionPost) -> str:
     """Name the stream of a POST, by its idempotency key if it has one; without a request that has no meaning.
 
     Raises:
@@ -96,7 +96,7 @@ def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: Sessionf
         return secrets.token_hex(8)
     if work.batch:
         raise invalid_request("an Idempotency-Key belongs to one request: send it without an array around it")
-    return stream_of(key_of(header))
+    return stream_name(parse_key(header))
 
 
 async def _repeated(
@@ -110,13 +110,13 @@ async def _repeated(
 
 
 def _flight(node: Node, request: Request, digest: bytes, stream: str) -> InFlightRequest:
-    traits = node.kernel.traits(request)
+    traits = node.kernel.retry_safety(request)
     return InFlightRequest(
         request_id=request.id,
         digest=digest,
         node=node.id,
         stream=stream,
-        operation=operation_of(request.method, request.params),
+        operation=operation_name(request.method, request.params),
         safe=traits.safe,
         body=_durable_body(request) if traits.durable and node.backend.shares_streams else b"",
     )
@@ -134,7 +134,7 @@ def _durable_body(request: Request) -> bytes:
 
 
 async def _enter(
-    node: Node, session_id: str, principal: Principal, flights: Sequence[InFlightRequest], work: Sessionful
+    node: Node, session_id: str, principal: Principal, flights: Sequence[InFlightRequest], work: SessionPost
 ) -> tuple[Entered | None, object]:
     """Ask for admission and, in the same round trip, begin what a single message asks for."""
     key = session_key(session_id)
@@ -181,7 +181,7 @@ async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[InFli
     """Give an end to whoever joined requests that never ran."""
     if not await node.backend.writer(key, stream):
         return
-    error = lost_call("its first connection broke", True)
+    error = lost_call_error("its first connection broke", True)
     bodies = [{"jsonrpc": "2.0", "id": flight.request_id, "error": error} for flight in flights]
     events = [Event(number, encode(body), number == len(bodies)) for number, body in enumerate(bodies, 1)]
     appended = await node.backend.append(key, stream, events, writer=node.id)
@@ -189,7 +189,7 @@ async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[InFli
         node.tell(appended.holder.node, Wake(key, stream))
 
 
-async def _take_what_needs_no_answer(visit: SessionRequest, work: Sessionful, early: object) -> list[ProtocolError]:
+async def _take_what_needs_no_answer(visit: SessionRequest, work: SessionPost, early: object) -> list[ProtocolError]:
     """Take responses and notifications; return what a batch is refused of.
 
     Raises:

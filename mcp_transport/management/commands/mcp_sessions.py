@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from mcp_transport import bootstrap
 from mcp_transport.domain.session import Session, short_id
 from mcp_transport.domain.session_query import SessionQuery, state_of
-from mcp_transport.domain.stream_messages import Message
+from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.exceptions import BackendError
 from mcp_transport.management import text_tables as text
 from mcp_transport.management.session_arguments import add_verbs
@@ -110,9 +110,9 @@ def _require_shared(verb: str) -> None:
         )
 
 
-async def _all_messages(key: str) -> list[Message]:
+async def _all_messages(key: str) -> list[StreamMessage]:
     """Return what is kept of a session's streams. Raises: LookupError, BackendError."""
-    found, cursor = list[Message](), dict[str, int]()
+    found, cursor = list[StreamMessage](), dict[str, int]()
     while news := await service.new_messages(key, cursor):
         if not news.messages:
             return found

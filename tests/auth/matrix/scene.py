@@ -119,7 +119,7 @@ async def snapshot() -> dict[str, Any]:
         "writers": dict(node.writers),
         "streams": {name: (stream, stream.epoch, stream.cursor) for name, stream in node.streams.items()},
         "questions": dict(node.questions.waiting),
-        "listeners": list(served.kernel.listening.here._streams),
+        "listeners": list(served.kernel.listen_handlers.here._streams),
     }
 
 

@@ -16,7 +16,7 @@ from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.protocol.idempotency import key_of, stream_of
+from mcp_transport.protocol.idempotency import parse_key, stream_name
 from tests.backends.redis.scene import two_endpoints
 from tests.support.calls import opened
 from tests.support.client import Answer, request, text_of
@@ -62,7 +62,7 @@ class TestRedis(KeptAnswers):
         await keyed.call("add", ADD)
         await keyed.until_kept()
         key = session_key(keyed.client.session_id)
-        assert server.cli("DEL", f"mcp:{{{key}}}:l:{stream_of(key_of(keyed.key))}").strip() == "1"
+        assert server.cli("DEL", f"mcp:{{{key}}}:l:{stream_name(parse_key(keyed.key))}").strip() == "1"
         answer: Answer = await keyed.call("add", ADD, **again)
         assert (answer.status, answer.json["id"]) == (200, 7)
         assert answer.json["error"]["data"] == {"retryable": False}
@@ -94,7 +94,7 @@ class TestADeadNode:
             request_id=7,
             digest=hashlib.sha256(json.dumps(sent).encode()).digest(),
             node=DEAD,
-            stream=stream_of(key_of(keyed.key)),
+            stream=stream_name(parse_key(keyed.key)),
             operation="tools/call add",
             safe=safe,
             body=body and json.dumps(sent).encode(),
@@ -118,7 +118,7 @@ class TestADeadNode:
         self, keyed: Keyed, again: dict[str, Any], gate: Gate
     ) -> None:
         await self.died(keyed)
-        key, stream = session_key(keyed.client.session_id), stream_of(key_of(keyed.key))
+        key, stream = session_key(keyed.client.session_id), stream_name(parse_key(keyed.key))
         backend = keyed.client.endpoint.backend
         await backend.append(key, stream, (), writer=DEAD)
         await backend.leave(key, {7: Ending.CANCELLED})
