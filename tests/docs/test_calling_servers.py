@@ -33,9 +33,10 @@ A, B = "https://a.example/mcp", "https://b.example/mcp"
 def quiet_sdk() -> Iterator[None]:
     """Hide what the SDK logs: the ids of sessions."""
     logger = logging.getLogger("mcp")
+    level = logger.level
     logger.setLevel(logging.CRITICAL)
     yield
-    logger.setLevel(logging.NOTSET)
+    logger.setLevel(level)
 
 
 # -- examples --------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def done(work: Work, longest: float = 4.0) -> Supervised:
     task = Supervised("some work", work.turn, longest=longest)
     task.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await work.is_done.wait()
     return task
 

@@ -122,7 +122,7 @@ async def test_whatever_a_step_raises_is_logged_and_the_node_goes_on(
         is_armed.set()
         if step == "_take":
             assert await pair.hears()  # so that there is something to take
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await raised.wait()
         assert await pair.hears()
         await eventually(lambda: pair.member.failure() is None)
@@ -142,7 +142,7 @@ async def test_an_index_that_is_not_written_keeps_no_message_from_being_read(
     monkeypatch.setattr(RedisBackend, "_write_books", lambda self: hang())
     pair = Pair(on(server))
     await pair.__aenter__()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await begun.wait()
     assert await pair.hears()
     assert pair.member.failure() is None

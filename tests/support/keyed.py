@@ -31,7 +31,7 @@ class Hold:
 
     async def reach(self) -> None:
         """Wait until somebody waits for the operation."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await self.reached.wait()
 
     def release(self) -> None:
@@ -57,7 +57,7 @@ class Keyed:
         return any(stream.ended for stream in streams) and not await self.flights()
 
     async def until_kept(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await self.is_kept():
                 await settle()
 

@@ -87,7 +87,7 @@ class Monitor:
         """Return what was asked since the last look."""
         self._echo_writer.write(b"ECHO the-end\r\n")
         found: Counter[str] = Counter()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while b'"ECHO" "the-end"' not in (line := await self._reader.readline()):
                 head, _, rest = line.partition(b"] ")
                 command = [word.decode() for word in rest.split(b'"')[1:4:2]]
@@ -155,7 +155,7 @@ class Meter:
 
     async def quiet(self) -> None:
         """Wait until nothing is under way: no task, no command, no message between nodes."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await self._is_quiet():
                 await settle()
 

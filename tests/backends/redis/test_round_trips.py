@@ -262,7 +262,7 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
     endpoint = Endpoint(Kernel(build_tools(gate)), backend, policy, keys=KEYS, clock=clock)
     await endpoint.node()
     await monitor.open(server)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not (waiting := server.cli("CLIENT", "LIST").count(" flags=b ")):
             await settle()
     assert waiting == 1, "the inbox is the one connection that waits"
