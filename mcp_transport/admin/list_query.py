@@ -1,4 +1,4 @@
-"""What a list of sessions is asked for, as its address says it."""
+"""The query of the session list, read from and written to its URL."""
 
 from __future__ import annotations
 
@@ -12,78 +12,59 @@ from urllib.parse import urlencode
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from mcp_transport.admin.tables import LIST_COLUMNS
 from mcp_transport.backends.base import NodeRecord, Page
-from mcp_transport.domain.session_query import EVERYTHING, ORDERS, SessionQuery, State, client_of
+from mcp_transport.domain.session_query import EVERYTHING, ORDERS, SessionQuery, client_of
+from mcp_transport.operators.representation.sessions import STATE_LABELS
 
-__all__ = ["PAGE", "STATES", "ListQuery", "columns", "filters"]
+__all__ = ["PAGE_SIZE", "ListQuery", "columns", "filters"]
 
-PAGE: Final = 100
+PAGE_SIZE: Final = 100
 
-STATES: Final = {
-    State.BUSY: _("busy"),
-    State.OPENING: _("opening"),
-    State.ACTIVE: _("active"),
-    State.IDLE: _("idle"),
-}
-
-_DAY: Final = 24 * 3600
-# The bound of `SessionQuery` that each age stands for, and seconds before now.
+_DAY_SECONDS: Final = 24 * 3600
+# By the value of the filter: the field of `SessionQuery` that it sets, seconds before now, and a label.
 _AGES: Final = {
     "hour": ("created_after", 3600, _("opened within the last hour")),
-    "day": ("created_after", _DAY, _("opened within the last day")),
-    "over-day": ("created_before", _DAY, _("more than a day ago")),
-    "over-week": ("created_before", 7 * _DAY, _("more than a week ago")),
+    "day": ("created_after", _DAY_SECONDS, _("opened within the last day")),
+    "over-day": ("created_before", _DAY_SECONDS, _("more than a day ago")),
+    "over-week": ("created_before", 7 * _DAY_SECONDS, _("more than a week ago")),
 }
 
-_NEWEST: Final = "-last_seen"
+_DEFAULT_ORDER: Final = "-last_seen"
 _CHOICES: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
-    "state": (_("state"), {state.value: label for state, label in STATES.items()}),
+    "state": (_("state"), {state.value: label for state, label in STATE_LABELS.items()}),
     "age": (_("age"), {name: label for name, (_bound, _seconds, label) in _AGES.items()}),
 }
-_FOUND: Final = {"user": _("user"), "client": _("client"), "protocol_version": _("protocol"), "node": _("node")}
-_COLUMNS: Final = (
-    ("", _("Id")),
-    ("", _("Client")),
-    ("", _("Protocol")),
-    ("", _("User")),
-    ("", _("Node")),
-    ("created", _("Created")),
-    ("last_seen", _("Last seen")),
-    ("requests", _("Requests")),
-    ("errors", _("Errors")),
-    ("", _("Streams")),
-    ("", _("Calls")),
-    ("", _("State")),
-)
+_EXACT: Final = {"user": _("user"), "client": _("client"), "protocol_version": _("protocol"), "node": _("node")}
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A page of the sessions that are asked for, in an order."""
+    """A page of a filtered list of sessions, in an order."""
 
     text: str = ""
     values: dict[str, str] = field(default_factory=dict)
-    """What is chosen, by the name of the filter."""
-    order: str = _NEWEST
+    """The chosen values, by the name of the filter."""
+    order: str = _DEFAULT_ORDER
     offset: int = 0
 
     @classmethod
     def of(cls, request: HttpRequest) -> ListQuery:
-        """Read an address; what means nothing does not matter."""
-        given = {name: str(value).replace("\0", "") for name, value in request.GET.items()}
-        values = {name: given[name] for name in _FOUND if given.get(name)}
-        values |= {name: given[name] for name, (_label, known) in _CHOICES.items() if given.get(name) in known}
-        order = given.get("o", "")
+        """Read the query string of a request; ignore unknown and malformed values."""
+        options = {name: str(value).replace("\0", "") for name, value in request.GET.items()}
+        values = {name: options[name] for name in _EXACT if options.get(name)}
+        values |= {name: options[name] for name, (_label, labels) in _CHOICES.items() if options.get(name) in labels}
+        order = options.get("o", "")
         return cls(
-            text=given.get("q", ""),
+            text=options.get("q", ""),
             values=values,
-            order=order if order.removeprefix("-") in ORDERS else _NEWEST,
-            offset=int(given["offset"]) if re.fullmatch(r"[0-9]{1,9}", given.get("offset", "")) else 0,
+            order=order if order.removeprefix("-") in ORDERS else _DEFAULT_ORDER,
+            offset=int(options["offset"]) if re.fullmatch(r"[0-9]{1,9}", options.get("offset", "")) else 0,
         )
 
     @property
     def query(self) -> SessionQuery:
-        """Return what the backend is asked, as of now."""
+        """Return the query for the backend, as of now."""
         changes: dict[str, Any] = {name: value for name, value in self.values.items() if name != "age"}
         query = replace(EVERYTHING, text=self.text, **changes)
         if "age" not in self.values:
@@ -93,64 +74,64 @@ class ListQuery:
         return replace(query, **limit)
 
     @property
-    def is_narrow(self) -> bool:
-        """Tell whether some sessions are left out."""
+    def is_filtered(self) -> bool:
+        """Return whether there is a search text or a filter."""
         return bool(self.text or self.values)
 
     @property
-    def order_given(self) -> str:
-        """Return the order, unless it is the usual one."""
-        return "" if self.order == _NEWEST else self.order
+    def explicit_order(self) -> str:
+        """Return the order, or an empty string for the default."""
+        return "" if self.order == _DEFAULT_ORDER else self.order
 
     @property
     def link(self) -> str:
-        """Return the part of an address that asks for this."""
-        told = {"q": self.text, **self.values, "o": self.order_given, "offset": str(self.offset or "")}
-        return "?" + urlencode({name: value for name, value in told.items() if value})
+        """Return the query string of this page."""
+        options = {"q": self.text, **self.values, "o": self.explicit_order, "offset": str(self.offset or "")}
+        return "?" + urlencode({name: value for name, value in options.items() if value})
 
     @property
-    def everything(self) -> str:
-        """Return the part of an address that asks for all sessions, in the same order."""
+    def unfiltered_link(self) -> str:
+        """Return the query string of the list of all sessions, in the same order."""
         return ListQuery(order=self.order).link
 
     def at(self, offset: int) -> ListQuery:
-        """Return another page of the same."""
+        """Return another page of the same list."""
         return replace(self, offset=max(0, offset))
 
     def by(self, order: str) -> ListQuery:
-        """Return the first page of the same in another order."""
+        """Return the first page of the same list in another order."""
         return replace(self, order=order, offset=0)
 
 
-def columns(asked: ListQuery) -> list[dict[str, Any]]:
-    """Return the heads of a list, with links to its other orders; the first time, the greatest come first."""
-    return [
-        {
-            "name": name,
-            "label": label,
-            "sorted": ("descending" if asked.order == f"-{name}" else "ascending")
-            if name and asked.order.removeprefix("-") == name
-            else "",
-            "link": asked.by(name if asked.order == f"-{name}" else f"-{name}").link if name else "",
-        }
-        for name, label in _COLUMNS
-    ]
+def columns(list_query: ListQuery) -> list[dict[str, Any]]:
+    """Return the column heads, with links that order by a column, descending at first."""
+    return [_head(list_query, column.name, column.label) for column in LIST_COLUMNS]
 
 
-def filters(asked: ListQuery, page: Page, nodes: Iterable[NodeRecord]) -> list[dict[str, Any]]:
-    """Return, for each filter, what can be chosen, and what is."""
-    seen: dict[str, set[str]] = {
+def _head(list_query: ListQuery, name: str, label: Any) -> dict[str, Any]:
+    if name not in ORDERS:
+        return {"name": name, "label": label, "sorted": "", "link": ""}
+    directions = {f"-{name}": "descending", name: "ascending"}
+    opposite = name if list_query.order == f"-{name}" else f"-{name}"
+    direction = directions.get(list_query.order, "")
+    return {"name": name, "label": label, "sorted": direction, "link": list_query.by(opposite).link}
+
+
+def filters(list_query: ListQuery, page: Page, nodes: Iterable[NodeRecord]) -> list[dict[str, Any]]:
+    """Return each filter with its options and the chosen one."""
+    values: dict[str, set[str]] = {
         "user": {session.user for session in page.sessions},
         "client": {client_of(session) for session in page.sessions},
         "protocol_version": {session.protocol_version for session in page.sessions},
         "node": {session.node for session in page.sessions} | {node.name for node in nodes},
     }
-    found = [
-        (name, label, {value: value for value in sorted({*seen[name], asked.values.get(name, "")} - {""})})
-        for name, label in _FOUND.items()
+    chosen = list_query.values
+    exact = [
+        (name, label, {value: value for value in sorted({*values[name], chosen.get(name, "")} - {""})})
+        for name, label in _EXACT.items()
     ]
-    chosen = [(name, label, known) for name, (label, known) in _CHOICES.items()]
+    choices = [(name, label, labels) for name, (label, labels) in _CHOICES.items()]
     return [
-        {"name": name, "label": label, "chosen": asked.values.get(name, ""), "values": list(known.items())}
-        for name, label, known in (*chosen, *found)
+        {"name": name, "label": label, "chosen": chosen.get(name, ""), "values": list(labels.items())}
+        for name, label, labels in (*choices, *exact)
     ]

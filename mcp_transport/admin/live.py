@@ -1,4 +1,4 @@
-"""What pages are told while they are open, in the same JSON for a WebSocket and for a page that polls."""
+"""Updates of open pages: the same JSON for a WebSocket and for a page that polls."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from typing import Any, Final
 from django.core import signing
 
 from mcp_transport.admin.dashboard import Dashboard
-from mcp_transport.admin.tables import MessageRow, Table, message_line, session_tables
+from mcp_transport.admin.tables import MessageRow, message_row, session_tables
 from mcp_transport.domain.session import short_id
 from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators import service
+from mcp_transport.operators.representation.fields import Table
 from mcp_transport.operators.service import SessionDetail
 
 __all__ = ["MessageFollower", "dashboard", "dashboard_news", "may_see_payloads", "may_view", "session_news"]
 
 logger = logging.getLogger(__name__)
 
-# A page that slept for longer begins anew.
-_CURSOR_SECONDS: Final = 24 * 3600
+# A page that was suspended for longer starts with the first stored message.
+_MAX_CURSOR_AGE_SECONDS: Final = 24 * 3600
 
 
 def may_view(user: Any) -> bool:
-    """Tell whether somebody may see sessions; as everywhere in Django, who may change may view."""
+    """Return whether a user may view sessions; as in Django's admin, the change permission includes viewing."""
     if user is None or not (user.is_active and user.is_staff):
         return False
     return any(user.has_perm(f"mcp_transport.{action}_session") for action in ("view", "change"))
 
 
 def may_see_payloads(user: Any) -> bool:
-    """Tell whether somebody may see what calls are made with, and what they return."""
+    """Return whether a user may see the arguments and results of calls."""
     return bool(user.has_perm("mcp_transport.view_mcp_payloads"))
 
 
 @dataclass(slots=True, kw_only=True)
 class MessageFollower:
-    """How far somebody has read the messages of a session, and whether he sees their payloads."""
+    """The position of one user in the messages of a session, and whether their payloads are shown."""
 
     user: str
     key: str
@@ -46,18 +47,18 @@ class MessageFollower:
     after: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, user: Any, key: str, asked: Mapping[str, str], cursor: str = "") -> MessageFollower:
-        """Begin where a cursor says; that payloads are looked at is logged once, then the cursor says so."""
-        reading = cls(user=str(user.pk), key=key, payloads=asked.get("payloads") == "1" and may_see_payloads(user))
-        known = reading._read_cursor(cursor)
-        reading.after = known.get("after", {})
-        if reading.payloads and not known.get("payloads"):
+    def begin(cls, user: Any, key: str, query: Mapping[str, str], cursor: str = "") -> MessageFollower:
+        """Start at a cursor. Access to payloads is logged once: the cursor records that it was."""
+        follower = cls(user=str(user.pk), key=key, payloads=query.get("payloads") == "1" and may_see_payloads(user))
+        state = follower._read_cursor(cursor)
+        follower.after = state.get("after", {})
+        if follower.payloads and not state.get("payloads"):
             logger.info("user %s looks at the payloads of session %s", user.pk, short_id(key))
-        return reading
+        return follower
 
     @property
     def cursor(self) -> str:
-        """Return how far it got, which nobody else can use, or make up."""
+        """Return the signed position, which is valid for this user and session only."""
         value = {"after": dict(self.after), "payloads": self.payloads}
         return signing.dumps(value, salt=self._salt, compress=True)
 
@@ -67,40 +68,40 @@ class MessageFollower:
 
     def _read_cursor(self, cursor: str) -> dict[str, Any]:
         try:
-            known: dict[str, Any] = signing.loads(cursor, salt=self._salt, max_age=_CURSOR_SECONDS)
+            state: dict[str, Any] = signing.loads(cursor, salt=self._salt, max_age=_MAX_CURSOR_AGE_SECONDS)
         except signing.BadSignature:
             return {}
-        return known
+        return state
 
     async def read(self) -> tuple[SessionDetail, tuple[StreamMessage, ...]] | None:
-        """Return a session and its new messages; None when it is over. Raises: BackendError."""
-        detail = await service.look_into(self.key)
+        """Return a session and its new messages; None if it has ended. Raises: BackendError."""
+        detail = await service.session_detail(self.key)
         news = await service.new_messages(self.key, self.after) if detail is not None else None
         if detail is None or news is None:
             return None
         self.after = news.cursor
         return detail, news.messages
 
-    def lines(self, messages: tuple[StreamMessage, ...]) -> list[MessageRow]:
-        """Return what is shown of messages."""
-        return [message_line(message, payloads=self.payloads) for message in messages]
+    def rows(self, messages: tuple[StreamMessage, ...]) -> list[MessageRow]:
+        """Return messages as lines of a page."""
+        return [message_row(message, payloads=self.payloads) for message in messages]
 
 
-async def session_news(reading: MessageFollower) -> dict[str, Any]:
-    """Return what is new in a session. Raises: BackendError."""
-    found = await reading.read()
-    if found is None:
+async def session_news(follower: MessageFollower) -> dict[str, Any]:
+    """Return the update of a session's page. Raises: BackendError."""
+    result = await follower.read()
+    if result is None:
         return {"over": True}
-    detail, messages = found
+    detail, messages = result
     return {
         "tables": _rows(session_tables(detail)),
-        "messages": [line.to_json() for line in reading.lines(messages)],
-        "cursor": reading.cursor,
+        "messages": [row.to_json() for row in follower.rows(messages)],
+        "cursor": follower.cursor,
     }
 
 
 async def dashboard() -> Dashboard:
-    """Return what the dashboard shows. Raises: BackendError."""
+    """Read the data of the dashboard. Raises: BackendError."""
     try:
         overview = await service.overview()
     except NotImplementedError:
@@ -109,9 +110,9 @@ async def dashboard() -> Dashboard:
 
 
 async def dashboard_news() -> dict[str, Any]:
-    """Return what the dashboard shows by now. Raises: BackendError."""
-    known = await dashboard()
-    return {"tables": _rows(known.tables()), "points": known.points()}
+    """Return the update of the dashboard. Raises: BackendError."""
+    content = await dashboard()
+    return {"tables": _rows(content.tables()), "points": content.points()}
 
 
 def _rows(tables: tuple[Table, ...]) -> dict[str, list[list[str]]]:

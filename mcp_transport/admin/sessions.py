@@ -1,4 +1,4 @@
-"""The pages of sessions: the list, a session, its end, its calls cancelled, and the dashboard."""
+"""The admin pages: the list of sessions, one session, ending sessions, cancelling calls, and the dashboard."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from django.utils.translation import ngettext
 
 from mcp_transport import bootstrap
 from mcp_transport.admin import live
-from mcp_transport.admin.list_query import PAGE, ListQuery, columns, filters
-from mcp_transport.admin.tables import MessageRow, pretty, request_id_of, session_row, session_tables
+from mcp_transport.admin.list_query import PAGE_SIZE, ListQuery, columns, filters
+from mcp_transport.admin.tables import MessageRow, parse_request_id, session_row, session_tables
 from mcp_transport.backends.base import NodeRecord, Page
 from mcp_transport.domain.session import short_id
 from mcp_transport.exceptions import BackendError
 from mcp_transport.models import Session
 from mcp_transport.operators import service
+from mcp_transport.operators.representation.formats import pretty_json
 from mcp_transport.operators.service import SessionDetail
 
 __all__ = ["SessionAdmin"]
@@ -41,8 +42,8 @@ _P = ParamSpec("_P")
 _View = Callable[Concatenate["SessionAdmin", HttpRequest, _P], HttpResponse]
 
 
-def _readable(view: _View[_P]) -> _View[_P]:
-    """Answer with a page while the store does not."""
+def _handles_outages(view: _View[_P]) -> _View[_P]:
+    """Decorate a view to show an error page with status 503 while the store is unavailable."""
 
     @wraps(view)
     def guarded(self: SessionAdmin, request: HttpRequest, /, *args: _P.args, **kwargs: _P.kwargs) -> HttpResponse:
@@ -58,7 +59,7 @@ def _readable(view: _View[_P]) -> _View[_P]:
 class SessionAdmin(_Admin):
     """Shows the sessions of the backend, ends them and cancels their calls.
 
-    Who may view sees lists and sessions, who may delete ends sessions, and who may change cancels calls.
+    The view permission shows the list and sessions, delete ends sessions, and change cancels calls.
     """
 
     actions = None
@@ -67,13 +68,13 @@ class SessionAdmin(_Admin):
         return False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Session | None:
-        """Return what stands for a session, over or not: its history is in the database."""
+        """Return an object for any well-formed key: the log entries of a session outlive it."""
         return Session(key=object_id) if _KEY.fullmatch(object_id) else None
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the usual addresses, and some of our own."""
+        """Return Django's URLs, and those of the pages here."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
-        ours: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
+        views: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
             "end": ("end/", self.end_view),
             "dashboard": ("dashboard/", self.dashboard_view),
             "dashboard_live": ("dashboard/live/", self.dashboard_live_view),
@@ -82,12 +83,12 @@ class SessionAdmin(_Admin):
         }
         paths = [
             path(place, self.admin_site.admin_view(view), name=f"{name}_{page}")
-            for page, (place, view) in ours.items()
+            for page, (place, view) in views.items()
         ]
         return [*paths, *super().get_urls()]
 
     def page(self, request: HttpRequest, template: str, status: int = 200, **context: Any) -> HttpResponse:
-        """Return one of the pages."""
+        """Render a template of the session pages."""
         shared = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -101,86 +102,86 @@ class SessionAdmin(_Admin):
         name = f"admin/mcp_transport/session/{template}.html"
         return TemplateResponse(request, name, {**shared, **context}, status=status)
 
-    # -- seeing --------------------------------------------------------------------------------------
+    # -- viewing --------------------------------------------------------------------------------------
 
-    @_readable
+    @_handles_outages
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show a page of the sessions that are asked for."""
+        """Show a page of the list of sessions."""
         self._check_may_view(request)
         title = self.opts.verbose_name_plural
         if not service.can_list():
             return self.page(request, "change_list", title=title, can_list=False)
-        asked = ListQuery.of(request)
-        page, nodes = async_to_sync(_found)(asked)
-        shown = asked.offset + len(page.sessions)
-        more = shown < page.total if page.is_exact else len(page.sessions) == PAGE
+        list_query = ListQuery.of(request)
+        page, nodes = async_to_sync(_page_and_nodes)(list_query)
+        last = list_query.offset + len(page.sessions)
+        has_more = last < page.total if page.is_exact else len(page.sessions) == PAGE_SIZE
         return self.page(
             request,
             "change_list",
             title=title,
             can_list=True,
-            asked=asked,
-            columns=columns(asked),
+            list_query=list_query,
+            columns=columns(list_query),
             rows=[session_row(session) for session in page.sessions],
             total=page.total,
             is_exact=page.is_exact,
-            first=asked.offset + 1,
-            last=shown,
-            previous=asked.at(asked.offset - PAGE).link if asked.offset else "",
-            next=asked.at(asked.offset + PAGE).link if more else "",
-            filters=filters(asked, page, nodes),
+            first=list_query.offset + 1,
+            last=last,
+            previous=list_query.at(list_query.offset - PAGE_SIZE).link if list_query.offset else "",
+            next=list_query.at(list_query.offset + PAGE_SIZE).link if has_more else "",
+            filters=filters(list_query, page, nodes),
         )
 
-    @_readable
+    @_handles_outages
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show what is known of a session."""
+        """Show a session."""
         self._check_may_view(request)
         if not _KEY.fullmatch(object_id):
             return self._back(request, over=object_id)
-        reading = live.MessageFollower.begin(request.user, object_id, request.GET)
-        found = async_to_sync(reading.read)()
-        if found is None:
+        follower = live.MessageFollower.begin(request.user, object_id, request.GET)
+        result = async_to_sync(follower.read)()
+        if result is None:
             return self._back(request, over=object_id)
-        detail, news = found
+        detail, new_messages = result
         return self.page(
             request,
             "change_form",
             title=_("MCP session %(id)s") % {"id": short_id(object_id)},
             key=object_id,
             tables={table.name: table for table in session_tables(detail)},
-            capabilities=pretty(detail.session.capabilities),
-            reading=reading,
+            capabilities=pretty_json(detail.session.capabilities),
+            follower=follower,
             may_see_payloads=live.may_see_payloads(request.user),
-            logs=_by_stream(detail, reading.lines(news)),
+            logs=_by_stream(detail, follower.rows(new_messages)),
         )
 
     def live_view(self, request: HttpRequest, key: str) -> HttpResponse:
-        """Tell a page that polls what is new in a session."""
+        """Return the update of a session's page that polls."""
         self._check_may_view(request)
         if not _KEY.fullmatch(key):
             return JsonResponse({"over": True})
         cursor = request.headers.get("X-Cursor", "")
-        return _answer_with(live.session_news, live.MessageFollower.begin(request.user, key, request.GET, cursor))
+        return _json_response(live.session_news, live.MessageFollower.begin(request.user, key, request.GET, cursor))
 
-    @_readable
+    @_handles_outages
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
-        """Show all sessions, calls and nodes, summed up."""
+        """Show the dashboard."""
         self._check_may_view(request)
-        known = async_to_sync(live.dashboard)()
+        content = async_to_sync(live.dashboard)()
         return self.page(
             request,
             "dashboard",
             title=_("Dashboard of MCP sessions"),
-            tables=known.tables(),
-            can_list=known.overview is not None,
+            tables=content.tables(),
+            can_list=content.overview is not None,
         )
 
     def dashboard_live_view(self, request: HttpRequest) -> HttpResponse:
-        """Tell a page that polls what the dashboard shows by now."""
+        """Return the update of a dashboard that polls."""
         self._check_may_view(request)
-        return _answer_with(live.dashboard_news)
+        return _json_response(live.dashboard_news)
 
     def _check_may_view(self, request: HttpRequest) -> None:
         if not self.has_view_or_change_permission(request):
@@ -188,16 +189,16 @@ class SessionAdmin(_Admin):
 
     # -- ending --------------------------------------------------------------------------------------
 
-    @_readable
+    @_handles_outages
     def end_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask whether the selected sessions are to be ended, and end them."""
+        """Ask for confirmation, then end the selected sessions."""
         return self._end(request, request.POST.getlist(_SELECTED))
 
-    @_readable
+    @_handles_outages
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Ask whether a session is to be ended, and end it."""
+        """Ask for confirmation, then end a session."""
         return self._end(request, [object_id])
 
     def _end(self, request: HttpRequest, keys: list[str]) -> HttpResponse:
@@ -206,11 +207,11 @@ class SessionAdmin(_Admin):
         keys = [key for key in dict.fromkeys(keys) if _KEY.fullmatch(key)]
         if request.method == "POST" and request.POST.get("post"):
             return self._ended(request, keys)
-        found = async_to_sync(_looked_into)(keys)
-        if not found:
+        details = async_to_sync(_session_details)(keys)
+        if not details:
             messages.warning(request, _("No session was selected that could be ended."))
             return self._back(request)
-        rows = [{**session_row(detail.session), "calls": len(detail.flights)} for detail in found]
+        rows = [session_row(detail.session) for detail in details]
         return self.page(request, "end_confirmation", title=_("End sessions?"), rows=rows, selected=_SELECTED)
 
     def _ended(self, request: HttpRequest, keys: list[str]) -> HttpResponse:
@@ -229,55 +230,56 @@ class SessionAdmin(_Admin):
 
     # -- cancelling ----------------------------------------------------------------------------------
 
-    @_readable
+    @_handles_outages
     def cancel_view(self, request: HttpRequest, key: str) -> HttpResponse:
         """Cancel a call of a session."""
         if not self.has_change_permission(request):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        request_id = request_id_of(request.POST.get("request", ""))
+        request_id = parse_request_id(request.POST.get("request", ""))
         if not _KEY.fullmatch(key):
             return self._back(request, over=key)
         if request_id is not None and async_to_sync(service.cancel_call)(key, request_id):
             self.log_change(request, Session(key=key), str(_("Cancelled a call.")))
             messages.success(request, _("The call is being cancelled."))
         else:
-            messages.warning(request, _("That call does not run any more."))
+            messages.warning(request, _("That call is no longer running."))
         return HttpResponseRedirect(self._address("change", key))
 
-    # -- going on ------------------------------------------------------------------------------------
+    # -- redirects -----------------------------------------------------------------------------------
 
     def _address(self, page: str, *args: str) -> str:
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def _back(self, request: HttpRequest, over: str = "") -> HttpResponse:
-        """Send to the list as it was, or, who may not see it, to the index; say that a session is `over`."""
+        """Redirect to the list as it was, or to the index without the view permission; warn that `over` has ended."""
         if over:
             name = short_id(over) if _KEY.fullmatch(over) else over[:10]
             messages.warning(request, _("The session “%(id)s” does not exist: it may be over.") % {"id": name})
         if self.has_view_or_change_permission(request):
-            asked = ListQuery.of(request).link.removesuffix("?")
-            return HttpResponseRedirect(self._address("changelist") + asked)
+            query_string = ListQuery.of(request).link.removesuffix("?")
+            return HttpResponseRedirect(self._address("changelist") + query_string)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
 
-# -- asking the backend: one after the other, since each operation closes what it opened -----------------
+# -- backend operations: in sequence, because each closes the connections that it opened -----------------
 
 
-async def _found(asked: ListQuery) -> tuple[Page, tuple[NodeRecord, ...]]:
-    return await service.sessions(asked.offset, PAGE, asked.query, asked.order), await service.nodes()
+async def _page_and_nodes(list_query: ListQuery) -> tuple[Page, tuple[NodeRecord, ...]]:
+    page = await service.sessions(list_query.offset, PAGE_SIZE, list_query.query, list_query.order)
+    return page, await service.nodes()
 
 
-async def _looked_into(keys: Iterable[str]) -> list[SessionDetail]:
-    """Return what is known of those sessions that are not over."""
-    found = [await service.look_into(key) for key in keys if _KEY.fullmatch(key)]
-    return [detail for detail in found if detail is not None]
+async def _session_details(keys: Iterable[str]) -> list[SessionDetail]:
+    """Return the sessions that have not ended."""
+    details = [await service.session_detail(key) for key in keys if _KEY.fullmatch(key)]
+    return [detail for detail in details if detail is not None]
 
 
 async def _end_all(keys: Iterable[str]) -> tuple[list[str], BackendError | None]:
-    """End sessions; return those that were, also when the store stops to answer."""
+    """End sessions; return the keys of those that were ended, and the error if the store became unavailable."""
     ended: list[str] = []
     try:
         for key in keys:
@@ -288,19 +290,19 @@ async def _end_all(keys: Iterable[str]) -> tuple[list[str], BackendError | None]
     return ended, None
 
 
-def _answer_with(
+def _json_response(
     news: Callable[_P, Coroutine[Any, Any, dict[str, Any]]], *args: _P.args, **kwargs: _P.kwargs
 ) -> JsonResponse:
-    """Answer with what is new, or with what keeps it from being known."""
+    """Return an update as JSON, or the store's error with status 503."""
     try:
         return JsonResponse(async_to_sync(news)(*args, **kwargs))
     except BackendError as error:
         return JsonResponse({"error": str(error)}, status=503)
 
 
-def _by_stream(detail: SessionDetail, lines: Iterable[MessageRow]) -> list[tuple[str, list[MessageRow]]]:
-    """Return the lines of each stream."""
+def _by_stream(detail: SessionDetail, rows: Iterable[MessageRow]) -> list[tuple[str, list[MessageRow]]]:
+    """Group messages by stream."""
     logs: dict[str, list[MessageRow]] = {stream.name: [] for stream in detail.streams}
-    for line in lines:
-        logs.setdefault(line.stream, []).append(line)
+    for row in rows:
+        logs.setdefault(row.stream, []).append(row)
     return list(logs.items())

@@ -1,4 +1,4 @@
-"""The views: each one is an operation of `mcp_transport.operators.service`, and a permission."""
+"""The views: each calls an operation of `mcp_transport.operators.service` and requires a permission."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from mcp_transport.api.paging import MessageQuery, Place, Tail
 from mcp_transport.api.tools import knows_tools, tool_records
 from mcp_transport.domain.session import short_id
 from mcp_transport.operators import service
-from mcp_transport.operators.metric_records import node_record, overview_record, traffic_record
-from mcp_transport.operators.session_records import call_record, detail_record, message_record, session_record
+from mcp_transport.operators.representation.fields import to_json
+from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFFIC
+from mcp_transport.operators.representation.sessions import CALL, DETAIL, MESSAGE, PAYLOAD, SESSION
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
 __all__ = [
@@ -38,8 +39,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _KEY: Final = re.compile(r"[A-Za-z2-7]{26}")
-# As long as a short id at least: one or two letters would end whatever session happens to begin with them.
-_BEGINNING: Final = re.compile(r"[A-Za-z2-7]{10,25}")
+# At least a short ID: a prefix of one or two letters could end the wrong session.
+_PREFIX: Final = re.compile(r"[A-Za-z2-7]{10,25}")
 
 
 class SessionList(OperatorView):
@@ -51,7 +52,7 @@ class SessionList(OperatorView):
         if not service.can_list():
             raise CannotList
         page = async_to_sync(service.sessions)(place.offset, place.size, place.query, place.order)
-        return Response(place.answer(page, [session_record(session) for session in page.sessions]))
+        return Response(place.answer(page, [to_json(SESSION, session) for session in page.sessions]))
 
 
 class SessionDetail(OperatorView):
@@ -60,11 +61,11 @@ class SessionDetail(OperatorView):
     actions = MappingProxyType({"DELETE": "delete"})
 
     def get(self, request: Any, id: str) -> Any:
-        """Return what is known of it."""
-        return Response(detail_record(_look_into(id)))
+        """Return its fields and activity."""
+        return Response(to_json(DETAIL, _session_detail(id), all_processes=_shares_streams()))
 
     def delete(self, request: Any, id: str) -> Any:
-        """End it, everywhere."""
+        """End it on every node."""
         key = _key(id)
         if not async_to_sync(service.end_session)(key):
             raise NotFound
@@ -73,11 +74,11 @@ class SessionDetail(OperatorView):
 
 
 class CallList(OperatorView):
-    """Lists the calls that a session has in flight."""
+    """Lists the running calls of a session."""
 
     def get(self, request: Any, id: str) -> Any:
         """Return all of them."""
-        return Response({"results": [call_record(flight) for flight in _look_into(id).flights]})
+        return Response({"results": [to_json(CALL, call) for call in _session_detail(id).calls]})
 
 
 class CallCancel(OperatorView):
@@ -90,17 +91,17 @@ class CallCancel(OperatorView):
         request_id = _request_id(request.data)
         key = _key(id)
         if not async_to_sync(service.cancel_call)(key, request_id):
-            raise NotFound("No such call runs in this session.")
+            raise NotFound("No such call is running in this session.")
         logger.info("user %s cancelled a call of session %s", request.user.pk, short_id(key))
         return Response(status=204)
 
 
 class MessageList(OperatorView):
-    """Lists what the streams of a session have had."""
+    """Lists the messages on the streams of a session."""
 
     def get(self, request: Any, id: str) -> Any:
-        """Return what comes next behind the cursor."""
-        payloads = _wants_payloads(request)
+        """Return the messages after the cursor."""
+        payloads = _includes_payloads(request)
         key = _key(id)
         tail = Tail(request, key)
         news = async_to_sync(service.new_messages)(key, tail.after)
@@ -108,40 +109,40 @@ class MessageList(OperatorView):
             raise NotFound
         if payloads:
             logger.info("user %s read payloads of session %s", request.user.pk, short_id(key))
-        results = [message_record(message, payloads=payloads) for message in news.messages]
+        fields = (*MESSAGE, PAYLOAD) if payloads else MESSAGE
+        results = [to_json(fields, message) for message in news.messages]
         return Response({"next": tail.link(news.cursor), "results": results})
 
 
 class Overview(OperatorView):
-    """Sums all sessions up."""
+    """Summarizes all sessions."""
 
     def get(self, request: Any) -> Any:
-        """Return how many there are, and what they have in common."""
+        """Return their number, and the most common values."""
         if not service.can_list():
             raise CannotList
-        known = async_to_sync(service.overview)()
-        return Response(overview_record(known, all_processes=bootstrap.endpoint().backend.shares_sessions))
+        all_processes = bootstrap.endpoint().backend.shares_sessions
+        return Response(to_json(OVERVIEW, async_to_sync(service.overview)(), all_processes=all_processes))
 
 
 class Metrics(OperatorView):
-    """Tells of the traffic within the last minutes."""
+    """Shows the traffic within the last minutes."""
 
     def get(self, request: Any) -> Any:
-        """Return how many calls there were, how long they took, and how many failed."""
-        traffic = async_to_sync(service.traffic)()
-        return Response(traffic_record(traffic, all_processes=bootstrap.endpoint().backend.shares_streams))
+        """Return the number, durations and errors of calls."""
+        return Response(to_json(TRAFFIC, async_to_sync(service.traffic)(), all_processes=_shares_streams()))
 
 
 class NodeList(OperatorView):
-    """Lists the living nodes."""
+    """Lists the live nodes."""
 
     def get(self, request: Any) -> Any:
         """Return all of them."""
-        return Response({"results": [node_record(node) for node in async_to_sync(service.nodes)()]})
+        return Response({"results": [to_json(NODE, node) for node in async_to_sync(service.nodes)()]})
 
 
 class ToolList(OperatorView):
-    """Lists the tools that are declared, whoever may use them."""
+    """Lists the declared tools, whoever may use them."""
 
     def get(self, request: Any) -> Any:
         """Return all of them."""
@@ -154,15 +155,15 @@ class Schema(OperatorView):
     """Describes this API by OpenAPI."""
 
     def get(self, request: Any) -> Any:
-        """Return the document, for where the API is mounted."""
+        """Return the document, with the path at which the API is mounted."""
         return Response(document(request.path.removesuffix("schema/").rstrip("/")))
 
 
 def _key(id: str) -> str:
-    """Return the key of the session that an operator means. Raises: NotFound, CannotList, BackendError."""
+    """Return the key of the session with this key or short ID. Raises: NotFound, CannotList, BackendError."""
     if _KEY.fullmatch(id):
         return id.upper()
-    if not _BEGINNING.fullmatch(id):
+    if not _PREFIX.fullmatch(id):
         raise NotFound
     if not service.can_list():
         raise CannotList
@@ -172,27 +173,32 @@ def _key(id: str) -> str:
         raise NotFound(str(error)) from None
 
 
-def _look_into(id: str) -> service.SessionDetail:
-    """Return what is known of a session. Raises: NotFound, CannotList, BackendError."""
-    found = async_to_sync(service.look_into)(_key(id))
-    if found is None:
+def _session_detail(id: str) -> service.SessionDetail:
+    """Return a session with its activity. Raises: NotFound, CannotList, BackendError."""
+    detail = async_to_sync(service.session_detail)(_key(id))
+    if detail is None:
         raise NotFound
-    return found
+    return detail
 
 
-def _wants_payloads(request: Any) -> bool:
-    """Tell whether payloads are asked for. Raises: ValidationError; PermissionDenied for who may not see them."""
+def _shares_streams() -> bool:
+    return bootstrap.endpoint().backend.shares_streams
+
+
+def _includes_payloads(request: Any) -> bool:
+    """Return whether payloads are requested. Raises: ValidationError; PermissionDenied without the permission."""
     query = MessageQuery(data=request.query_params)
     query.is_valid(raise_exception=True)
-    wanted = bool(query.validated_data["payloads"])
-    if wanted and not request.user.has_perm("mcp_transport.view_mcp_payloads"):
-        raise exceptions.PermissionDenied("Payloads take the permission mcp_transport.view_mcp_payloads.")
-    return wanted
+    requested = bool(query.validated_data["payloads"])
+    if requested and not request.user.has_perm("mcp_transport.view_mcp_payloads"):
+        raise exceptions.PermissionDenied("Payloads require the permission mcp_transport.view_mcp_payloads.")
+    return requested
 
 
 def _request_id(body: Any) -> RequestId:
-    """Read the body of a cancellation. Raises: ValidationError, answered with 400."""
+    """Read the request id from the body of a cancellation. Raises: ValidationError, answered with 400."""
     request_id = body.get("request_id") if isinstance(body, dict) else None
     if not is_request_id(request_id):
-        raise exceptions.ValidationError({"request_id": ['Give a string or an integer: 7 and "7" are two ids.']})
+        error = 'Expected a string or an integer: 7 and "7" are different ids.'
+        raise exceptions.ValidationError({"request_id": [error]})
     return request_id

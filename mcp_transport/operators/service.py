@@ -1,11 +1,11 @@
-"""What operators do with sessions; the admin, the REST API and the shell have the same powers, by this."""
+"""The operations of staff on sessions, shared by the admin, the REST API and `manage.py mcp_sessions`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mcp_transport import bootstrap, signals
@@ -29,50 +29,49 @@ __all__ = [
     "cancel_call",
     "end_session",
     "find_session",
-    "look_into",
     "new_messages",
     "nodes",
     "overview",
+    "session_detail",
     "sessions",
     "traffic",
 ]
 
-# Of how many sessions that begin alike an operator may mean one.
-_MOST_ALIKE: Final = 1000
+# The number of sessions searched for one whose id starts with a prefix.
+_MAX_CANDIDATES: Final = 1000
 
-# So many streams of a session are looked into, and so many messages are returned, at a time.
-_MOST_STREAMS: Final = 100
-_MOST_MESSAGES: Final = 200
+# The limits of one `new_messages`: streams that are read, and messages that are returned.
+_MAX_STREAMS: Final = 100
+_MAX_MESSAGES: Final = 200
 
-_UNREADABLE: Final = "what goes on in a session cannot be read"
+_UNREADABLE: Final = "part of a session cannot be read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionDetail:
-    """A session, and what goes on in it."""
+    """A session with its calls, streams and history, as far as this process can see them."""
 
     session: Session
-    flights: tuple[InFlightRequest, ...]
-    """Its requests in flight, as far as this process can see them."""
+    calls: tuple[InFlightRequest, ...]
     streams: tuple[StreamRecord, ...]
-    state: tuple[str, ...]
-    """The names of the values that its tools keep."""
+    state_keys: tuple[str, ...]
+    """The names of the values that tools store in the session."""
     subscriptions: tuple[str, ...] = ()
-    """URIs named by resources/subscribe."""
+    """URIs of `resources/subscribe`."""
     history: tuple[HistoryEntry, ...] = ()
-    """What happened in it, the newest first."""
+    """The newest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessages:
-    """Messages on a session's streams, and how far each stream was read."""
+    """Messages on a session's streams, and the last number read of each stream."""
 
     messages: tuple[StreamMessage, ...]
     cursor: Mapping[str, int]
 
 
 def can_list() -> bool:
-    """Tell whether the backend can list sessions at all, here or on other processes."""
+    """Return whether the backend can list sessions."""
     return bootstrap.endpoint().backend.supports_listing
 
 
@@ -85,13 +84,13 @@ async def sessions(
 
 
 async def overview() -> Overview:
-    """Sum all sessions up. Raises: BackendError; NotImplementedError unless `can_list`."""
+    """Return a summary of all sessions. Raises: BackendError; NotImplementedError unless `can_list`."""
     async with _backend() as backend:
         return await backend.overview()
 
 
 async def traffic() -> TrafficSummary:
-    """Add up what all processes counted within the last minutes; this one alone, where others cannot be seen.
+    """Return the traffic of the last minutes, of all processes if they are visible and of this one otherwise.
 
     Raises: BackendError.
     """
@@ -100,43 +99,45 @@ async def traffic() -> TrafficSummary:
 
 
 async def find_session(name: str) -> Session:
-    """Return the one session whose key, or short id, begins with `name`.
+    """Return the one session whose key, or short ID, starts with `name`.
 
     Raises:
-        LookupError: there is none, or more than one.
-        BackendError: the store does not answer.
+        LookupError: no session matches, or several do.
+        BackendError: the store is unavailable.
     """
     async with _backend() as backend:
-        # A session that is new may not be in the index yet, so the newest ones are looked at, too.
-        pages = [await backend.sessions(0, _MOST_ALIKE, query) for query in (SessionQuery(text=name), EVERYTHING)]
-    known = {session.key: session for page in pages for session in page.sessions}
-    found = [session for session in known.values() if session.key.lower().startswith(name.lower())]
-    if len(found) != 1:
-        many = "More than one session" if found else "No session"
-        raise LookupError(f"{many} has an id that begins with {name!r}.")
-    return found[0]
+        # A new session may not be indexed yet, so the newest sessions are searched, too.
+        pages = [await backend.sessions(0, _MAX_CANDIDATES, query) for query in (SessionQuery(text=name), EVERYTHING)]
+    candidates = {session.key: session for page in pages for session in page.sessions}
+    matches = [session for session in candidates.values() if session.key.lower().startswith(name.lower())]
+    if len(matches) != 1:
+        count = "More than one session" if matches else "No session"
+        raise LookupError(f"{count} has an ID that starts with {name!r}.")
+    return matches[0]
 
 
-async def look_into(key: str) -> SessionDetail | None:
-    """Return what is known of a session; None when it is over. Raises: BackendError."""
+async def session_detail(key: str) -> SessionDetail | None:
+    """Return a session with its calls, streams and history; None if it has ended. Raises: BackendError."""
     async with _backend() as backend:
         session = await backend.get(key)
         if session is None:
             return None
+        calls = await attempt(_UNREADABLE, backend.in_flight(key), ())
         return SessionDetail(
-            session=session,
-            flights=await attempt(_UNREADABLE, backend.in_flight(key), ()),
+            session=replace(session, calls=len(calls)),
+            calls=calls,
             streams=await attempt(_UNREADABLE, backend.streams(key), ()),
-            state=tuple(sorted(await attempt(_UNREADABLE, backend.read_state(key), {}))),
+            state_keys=tuple(sorted(await attempt(_UNREADABLE, backend.read_state(key), {}))),
             subscriptions=tuple(sorted(await attempt(_UNREADABLE, backend.subscriptions(key), frozenset()))),
             history=await attempt(_UNREADABLE, backend.history(key), ()),
         )
 
 
 async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewMessages | None:
-    """Return what the streams of a session have had since `after`, stream by stream; None when the session is over.
+    """Return the messages on the streams of a session after the numbers in `after`; None if the session has ended.
 
-    A stream that `after` does not name is new. Of a session with very many streams, only open ones are followed.
+    A stream that is not in `after` is read from its start. If there are more than `_MAX_STREAMS`, only open streams
+    are read.
 
     Raises: BackendError.
     """
@@ -144,22 +145,22 @@ async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewM
         if await backend.get(key) is None:
             return None
         streams = await attempt(_UNREADABLE, backend.streams(key), ())
-        if len(streams) > _MOST_STREAMS:
-            streams = tuple(stream for stream in streams if not stream.ended)[:_MOST_STREAMS]
-        found, cursor = list[StreamMessage](), dict[str, int]()
+        if len(streams) > _MAX_STREAMS:
+            streams = tuple(stream for stream in streams if not stream.ended)[:_MAX_STREAMS]
+        messages, cursor = list[StreamMessage](), dict[str, int]()
         for stream in streams:
-            cursor[stream.name] = seen = (after or {}).get(stream.name, 0)
-            events = await _events(backend, key, stream, seen) if stream.last > seen else ()
-            for event in events[: _MOST_MESSAGES - len(found)]:
-                found.append(summarize(stream.name, event.seq, event.payload))
+            cursor[stream.name] = last_read = (after or {}).get(stream.name, 0)
+            events = await _events(backend, key, stream, last_read) if stream.last > last_read else ()
+            for event in events[: _MAX_MESSAGES - len(messages)]:
+                messages.append(summarize(stream.name, event.seq, event.payload))
                 cursor[stream.name] = event.seq
-        return NewMessages(messages=tuple(found), cursor=cursor)
+        return NewMessages(messages=tuple(messages), cursor=cursor)
 
 
 async def _events(backend: Backend, key: str, stream: StreamRecord, after: int) -> tuple[Event, ...]:
     try:
         events, _ = await backend.read(key, stream.name, after)
-    except LookupError:  # over, or forgotten, since it was listed
+    except LookupError:  # it ended, or was deleted, after it was listed
         return ()
     except Unreadable as error:
         log_failure(_UNREADABLE, error)
@@ -182,25 +183,26 @@ async def end_session(key: str) -> bool:
 
 
 async def cancel_call(key: str, request_id: RequestId) -> bool:
-    """Cancel a call of a session and tell its client so; return False when it does not run. Raises: BackendError."""
+    """Cancel a call of a session, whose client is told; return False if it is not running. Raises: BackendError."""
     async with _backend() as backend:
         session = await backend.get(key)
-        running = session is not None and request_id in {flight.request_id for flight in await backend.in_flight(key)}
-        flight = await backend.cancel(key, session.principal, request_id) if session is not None and running else None
-        return flight is not None and await backend.send(
-            flight.node, CancelCall(key, request_id, by_staff=True, stream=flight.stream)
+        if session is None or request_id not in {call.request_id for call in await backend.in_flight(key)}:
+            return False
+        call = await backend.cancel(key, session.principal, request_id)
+        return call is not None and await backend.send(
+            call.node, CancelCall(key, request_id, by_staff=True, stream=call.stream)
         )
 
 
 async def nodes() -> tuple[NodeRecord, ...]:
-    """Return the living nodes, as far as other processes can see them. Raises: BackendError."""
+    """Return the live nodes, if the backend shares them between processes. Raises: BackendError."""
     async with _backend() as backend:
         return await backend.nodes()
 
 
 @asynccontextmanager
 async def _backend() -> AsyncIterator[Backend]:
-    """Hold the endpoint's backend; what it opened for a loop that serves nobody is closed again."""
+    """Yield the endpoint's backend; close its connections afterwards unless this loop serves requests."""
     endpoint = bootstrap.endpoint()
     try:
         yield endpoint.backend

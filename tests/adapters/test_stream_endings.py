@@ -311,7 +311,7 @@ async def test_polls_are_no_history(caller: Caller) -> None:
     assert (await caller.comes_back(caller.first.id))[0] == 200
     for _ in range(5):
         assert await caller.comes_back(caller.last) == (204, [])
-    detail = await service.look_into(session_key(caller.session.id))
+    detail = await service.session_detail(session_key(caller.session.id))
     assert detail is not None
     attached = [entry for entry in detail.history if entry.what is HistoryEvent.ATTACHED]
     assert 1 <= len(attached) <= 2, "before the call ended, and after it"

@@ -81,27 +81,27 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sessions_are_summed_up() -> None:
-    facts = dict(rows(known())["facts"])
+    facts = dict(rows(known())["summary"])
     assert facts["Sessions"] == "1234"
     assert facts["New sessions within a minute"] == "3"
-    assert facts["Average duration"] == "0:01:15 (of 1000 sessions)"
-    assert facts["Median duration"] == "1:00:00 (of 1000 sessions)"
-    assert facts["Memory of the store"].replace("\xa0", " ") == "3.0 MB of 8.0 MB"
-    assert rows(known())["by-client"] == [[f"{HOSTILE} 1", "7"], ["-", "1"]]
-    assert rows(known())["by-node"] == [["n1", "8"]]
-    assert rows(known())["by-protocol_version"] == [["2025-11-25", "8"]]
+    assert facts["Average session age"] == "0:01:15 (of 1000 sessions)"
+    assert facts["Median session age"] == "1:00:00 (of 1000 sessions)"
+    assert facts["Redis memory"].replace("\xa0", " ") == "3.0 MB of 8.0 MB"
+    assert rows(known())["by-clients"] == [[f"{HOSTILE} 1", "7"], ["-", "1"]]
+    assert rows(known())["by-nodes"] == [["n1", "8"]]
+    assert rows(known())["by-protocols"] == [["2025-11-25", "8"]]
 
 
 def test_memory_without_a_limit_is_a_size_and_unknown_memory_is_left_out() -> None:
-    assert dict(rows(known(Overview(memory=1024)))["facts"])["Memory of the store"] == "1.0\xa0KB"
-    assert "Memory of the store" not in dict(rows(known(Overview()))["facts"])
+    assert dict(rows(known(Overview(memory=1024)))["summary"])["Redis memory"] == "1.0\xa0KB"
+    assert "Redis memory" not in dict(rows(known(Overview()))["summary"])
 
 
 def test_calls_are_counted_and_timed_those_of_tools_first() -> None:
-    facts = dict(rows(known())["facts"])
+    facts = dict(rows(known())["summary"])
     assert facts["Calls per second"] == "1.40"  # 14 calls within 10 seconds
-    assert facts["Calls that fail"] == "28.6 %"
-    assert facts["Counted by"] == "2 processes, over 10 seconds"
+    assert facts["Error rate"] == "28.6 %"
+    assert facts["Sampled from"] == "2 processes, over 10 seconds"
     operations = rows(known())["operations"]
     assert [row[0] for row in operations] == [f"tools/call {HOSTILE}", "tools/call small", "ping"]
     name, calls, rate, p95, errors = operations[0]
@@ -114,14 +114,14 @@ def test_refusals_are_explained_as_far_as_they_are_known() -> None:
     assert rows(known())["refused"] == [
         ["404: no such session", "10"],
         ["418", "4"],
-        ["Sessions that made room for new ones", "2"],
+        ["Evicted: session limit reached", "2"],
     ]
 
 
 def test_nodes_are_shown_with_their_lease() -> None:
     assert rows(known())["nodes"] == [
-        [HOSTILE, "host-1", "4711", "3", "1.2 s", "yes"],
-        ["n2", "host-2", "12", "0", "0.0 s", "no"],
+        [HOSTILE, "host-1", "4711", "3", "1.2 s ago", "yes"],
+        ["n2", "host-2", "12", "0", "0.0 s ago", "no"],
     ]
 
 
@@ -133,14 +133,14 @@ def test_charts_have_the_oldest_first_and_their_table_the_newest() -> None:
     assert [point[4] for point in points] == [4, 8]
     assert all(90 <= point[2] <= 120 for point in points)
     table = rows(known())["points"]
-    assert [(row[0], row[1], row[3], row[4]) for row in table] == [("0", "0.4", "0.4", "8"), ("5", "0.8", "0.0", "4")]
+    assert [(*row[:3], row[4]) for row in table] == [("0", "0.40", "0.40", "8"), ("5", "0.80", "0.00", "4")]
 
 
 def test_nothing_is_nothing() -> None:
     nothing = Dashboard(overview=Overview(), traffic=aggregate([]), nodes=())
     counts = Counter({name: len(found) for name, found in rows(nothing).items()})
-    assert +counts == {"facts": 8}
-    assert dict(rows(nothing)["facts"])["Calls that fail"] == "-"
+    assert +counts == {"summary": 10}
+    assert dict(rows(nothing)["summary"])["Error rate"] == "-"
     assert nothing.points() == []
 
 
@@ -168,8 +168,8 @@ def test_sessions_that_are_open_are_counted(
     open_session("desk", "ann")
     open_session("desk", "bob")
     tables = admin_client.get(f"{DASHBOARD}live/").json()["tables"]
-    assert dict(tables["facts"])["Sessions"] == "2"
-    assert tables["by-client"] == [["desk 1", "2"]]
+    assert dict(tables["summary"])["Sessions"] == "2"
+    assert tables["by-clients"] == [["desk 1", "2"]]
 
 
 def test_page_is_linked_to_and_from(admin_client: Client, open_session: Callable[..., Visitor]) -> None:
@@ -193,7 +193,7 @@ def test_backend_that_cannot_list_says_so_and_shows_the_rest(admin_client: Clien
     assert "cannot list sessions" in text
     assert "Calls by operation" in text
     assert "Sessions by node" not in text
-    assert "by-node" not in admin_client.get(f"{DASHBOARD}live/").json()["tables"]
+    assert "by-nodes" not in admin_client.get(f"{DASHBOARD}live/").json()["tables"]
 
 
 def test_store_that_does_not_answer_is_said_so(admin_client: Client, settings: Any) -> None:

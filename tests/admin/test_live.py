@@ -64,18 +64,18 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 
 def talk(news: dict[str, Any]) -> list[tuple[int, list[str], str | None]]:
-    return [(line["number"], line["told"], line.get("payload")) for line in news["messages"]]
+    return [(line["number"], line["texts"], line.get("payload")) for line in news["messages"]]
 
 
 async def test_news_are_told(ask: Ask, boss: Client, visitor: Visitor) -> None:
     news = await ask(boss, visitor)
-    facts = dict(news["tables"]["facts"])
+    facts = dict(news["tables"]["details"])
     assert (facts["Client"], facts["User"], facts["State"]) == (f"{HOSTILE} 1", "ann", "busy")
     [[id, operation, age, node, stream]] = news["tables"]["calls"]
     assert (id, operation, node) == (f'"{HOSTILE}"', "tools/call talk", visitor.endpoint.nodes[0].id)
     assert re.fullmatch(r"0:00:0\d", age)
     assert news["tables"]["streams"][0][0] == stream
-    assert news["tables"]["timeline"][-1][1] == "Session opened"
+    assert news["tables"]["history"][-1][1] == "Session opened"
     [(number, told, payload)] = talk(news)
     assert (number, told[:2], payload) == (1, ["#1", "notifications/message"], None)
 
@@ -192,23 +192,23 @@ async def test_message_comes_when_it_is_sent(boss: Client, visitor: Visitor, gat
         told: list[str] = []
         while "result" not in told:
             news = await heard(opened, lambda news: news["messages"])
-            told += [text for line in news["messages"] for text in line["told"]]
+            told += [text for line in news["messages"] for text in line["texts"]]
         assert "notifications/message" not in told
-        while news["tables"]["calls"] or len(news["tables"]["timeline"]) == 1:
+        while news["tables"]["calls"] or len(news["tables"]["history"]) == 1:
             news = await heard(opened)
-        assert dict(news["tables"]["facts"])["State"] == "active"
-        assert news["tables"]["timeline"][0][1:3] == ["Answered", "tools/call talk"]
+        assert dict(news["tables"]["details"])["State"] == "active"
+        assert news["tables"]["history"][0][1:3] == ["Answered", "tools/call talk"]
 
 
 async def test_outage_is_told_and_survived(boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    look_into, gone = service.look_into, True
+    session_detail, gone = service.session_detail, True
 
     async def looked_into(key: str) -> Any:
         if gone:
             raise BackendError("the store has gone")
-        return await look_into(key)
+        return await session_detail(key)
 
-    monkeypatch.setattr(service, "look_into", looked_into)
+    monkeypatch.setattr(service, "session_detail", looked_into)
     response = await aside(boss.get, visitor.url("live"))
     assert (response.status_code, response.json()) == (503, {"error": "the store has gone"})
     async with following(boss, visitor.url("live")) as opened:

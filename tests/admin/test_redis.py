@@ -93,7 +93,7 @@ async def test_ended_session_is_404_for_its_client(boss: Client, visitor: Visito
     await visitor.call("wait", id=5)
     await gate.wait(gate.entered)
     text = page(await elsewhere(boss.post, f"{LIST}end/", {"_selected_action": visitor.key}))
-    assert "1 call runs" in text
+    assert "1 running call" in text
     chosen = {"_selected_action": visitor.key, "post": "yes"}
     assert messages(await elsewhere(boss.post, f"{LIST}end/", chosen, follow=True)) == ["1 session was ended."]
     await gate.wait(gate.left)

@@ -86,7 +86,7 @@ async def test_id_of_a_call_is_text_and_keeps_its_kind(boss: Client, visitor: Vi
         messages(await aside(boss.post, visitor.url("cancel"), {"request": sent}, follow=True))
         for sent in ("5", '"5"', "true", "[]", "", "x", "1" * 5000, "[" * 100_000)
     ]
-    assert said == [["That call does not run any more."]] * 8
+    assert said == [["That call is no longer running."]] * 8
     assert not gate.left.is_set()
     [value, template] = re.findall(r'name="request" value="(.*?)"', text)
     assert template == "…"
@@ -101,7 +101,7 @@ async def test_ended_session_stops_its_call_and_is_404_for_its_client(
     await calling(visitor, gate)
     text = page(await aside(boss.get, visitor.url("delete")))
     assert "end this session" in text
-    assert "1 call runs" in text
+    assert "1 running call" in text
     response = await aside(boss.post, visitor.url("delete"), {"post": "yes"}, follow=True)
     assert messages(response) == ["1 session was ended."]
     await gate.wait(gate.left)
@@ -135,14 +135,14 @@ async def test_capabilities_as_deep_as_a_client_likes_are_no_fault(
     deep: Any = "<script>alert(1)</script>"
     for _ in range(5000):
         deep = [deep]
-    detail = await service.look_into(visitor.key)
+    detail = await service.session_detail(visitor.key)
     assert detail is not None
     changed = replace(detail, session=replace(detail.session, capabilities={"deep": deep}))
 
-    async def look_into(key: str) -> Any:
+    async def session_detail(key: str) -> Any:
         return changed
 
-    monkeypatch.setattr(service, "look_into", look_into)
+    monkeypatch.setattr(service, "session_detail", session_detail)
     assert "nested too deeply" in page(await aside(boss.get, visitor.url()))
     shallow: dict[str, Any] = {"<script>alert(1)</script>": {}}
     changed = replace(detail, session=replace(detail.session, capabilities=shallow))
@@ -183,7 +183,7 @@ WORDS = {
 async def test_each_end_of_a_request_has_words(
     boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detail = await service.look_into(visitor.key)
+    detail = await service.session_detail(visitor.key)
     assert detail is not None
     ends = [
         HistoryEntry(when=1.0, what=HistoryEvent.ENDED, node="n1", operation="tools/call look", ending=it)
@@ -191,9 +191,9 @@ async def test_each_end_of_a_request_has_words(
     ]
     changed = replace(detail, history=tuple(ends))
 
-    async def look_into(key: str) -> Any:
+    async def session_detail(key: str) -> Any:
         return changed
 
-    monkeypatch.setattr(service, "look_into", look_into)
-    *timeline, _ = (await aside(boss.get, visitor.url("live"))).json()["tables"]["timeline"]
+    monkeypatch.setattr(service, "session_detail", session_detail)
+    *timeline, _ = (await aside(boss.get, visitor.url("live"))).json()["tables"]["history"]
     assert [row[1:3] for row in timeline] == [[WORDS[ending], "tools/call look"] for ending in Ending]

@@ -119,7 +119,7 @@ def test_call_that_does_not_run_is_unknown(superuser: APIClient) -> None:
     url = f"{ROOT}sessions/{record(1).key}/calls/cancel/"
     for request_id in (7, "7", "", 10**30, -1, "\ud800", "a" * 256):
         answer = superuser.generic("POST", url, json.dumps({"request_id": request_id}), "application/json")
-        assert (answer.status_code, answer.json()) == (404, {"detail": "No such call runs in this session."})
+        assert (answer.status_code, answer.json()) == (404, {"detail": "No such call is running in this session."})
 
 
 ODD_IDS = ["null", "true", "7.0", "[7]", '{"a": 1}', "NaN", f'"{"a" * 257}"', f'"{"a" * 5000}"', "[" * 4000]

@@ -50,7 +50,7 @@ def test_viewer_who_asks_for_payloads_is_refused(busy: None, viewer: APIClient, 
     answers.append(viewer.get(f"{ROOT}sessions/{record(3).key}/messages/?payloads=true"))  # which does not exist
     for answer in answers:
         assert answer.status_code == 403
-        assert answer.json() == {"detail": "Payloads take the permission mcp_transport.view_mcp_payloads."}
+        assert answer.json() == {"detail": "Payloads require the permission mcp_transport.view_mcp_payloads."}
     assert "payloads" not in caplog.text
 
 

@@ -131,10 +131,9 @@ def test_incomplete_command_is_refused(words: list[str]) -> None:
 def test_session_is_shown_by_a_part_of_its_id(ids: list[str]) -> None:
     shown = json.loads(run("show", ids[0][:6].upper(), "--json"))
     assert shown == json.loads(run("show", ids[0], "--json"))
-    assert (shown["id"], shown["user"], shown["protocol_version"]) == (ids[0], "ann", "2025-11-25")
+    assert (shown["id"], shown["user"], shown["protocol"]) == (ids[0], "ann", "2025-11-25")
     assert shown["client_info"] == {"name": "test", "version": "1"}
     assert shown["created"].endswith("+00:00")
-    assert "key" not in shown
     assert (shown["state"], shown["calls"], shown["streams"], shown["history"]) == ("active", [], [], [])
     assert shown["all_processes"] is False
 
@@ -142,8 +141,8 @@ def test_session_is_shown_by_a_part_of_its_id(ids: list[str]) -> None:
     facts = {name.strip(): value.strip() for name, _, value in (line.partition("  ") for line in lines if line)}
     known = {"id": ids[0], "client": "test 1", "user": "ann", "state": "active", "protocol": "2025-11-25"}
     assert known.items() <= facts.items()
-    assert (facts["initialized"], facts["log level"], facts["values"]) == ("yes", "-", "-")
-    assert lines[-1] == "Calls, streams and history are known to the server process that has them, and to no other."
+    assert (facts["initialized"], facts["log level"], facts["session state keys"]) == ("yes", "-", "-")
+    assert lines[-1] == "Calls, streams and history are visible only in the server process that has them."
 
 
 @async_to_sync
@@ -186,9 +185,9 @@ def test_ended_sessions_are_gone_for_their_clients(shared_cache: None) -> None:
 
 @pytest.mark.parametrize("verb", ["show", "end"])
 def test_unknown_or_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str]) -> None:
-    with pytest.raises(CommandError, match="No session has an id that begins with '0000'"):
+    with pytest.raises(CommandError, match="No session has an ID that starts with '0000'"):
         run(verb, *([ids[0]] if verb == "end" else []), "0000")
-    with pytest.raises(CommandError, match="More than one session has an id that begins with ''"):
+    with pytest.raises(CommandError, match="More than one session has an ID that starts with ''"):
         run(verb, "")
     assert listed() == ids
 
@@ -200,13 +199,13 @@ def test_unknown_or_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str
 def test_backend_that_no_other_process_sees_is_refused(values: Any, settings: Any) -> None:
     settings.MCP_TRANSPORT = values
     for words in (["list"], ["show", "a"], ["end", "a"], ["overview"], ["nodes"]):
-        with pytest.raises(CommandError, match=r"where no other process sees them.*MCP_TRANSPORT\['CACHE'\]"):
+        with pytest.raises(CommandError, match=r"where no other process can see them.*MCP_TRANSPORT\['CACHE'\]"):
             run(*words)
 
 
 def test_what_is_in_each_process_is_refused(shared_cache: None) -> None:
     for words in (["cancel", "a", "7"], ["messages", "a"], ["nodes"], ["traffic"], ["traffic", "--json"]):
-        with pytest.raises(CommandError, match=r"The 'cache' backend keeps calls, streams .* a cache that is Redis"):
+        with pytest.raises(CommandError, match=r"The 'cache' backend keeps calls, streams .* a Redis cache"):
             run(*words)
 
 

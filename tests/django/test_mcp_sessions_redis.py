@@ -94,11 +94,11 @@ async def test_running_call_is_shown_and_cancelled(client: SessionClient, gate: 
         client.endpoint.nodes[0].id,
     )
     text = await run("show", id)
-    calls = text.split("\ncalls\n")[1].split("\n\n")[0].splitlines()
+    calls = text.split("\nrunning calls\n")[1].split("\n\n")[0].splitlines()
     assert calls[1].split()[:4] == ["7", "tools/call", "wait", "0:00:00"]
     assert PLANTED not in json.dumps(shown) + text
     for other in ('"7"', "8", "seven"):
-        with pytest.raises(CommandError, match=r"No call .* runs in session .* `show` lists those that do"):
+        with pytest.raises(CommandError, match=r"No call .* is running in session .* `show` lists the running calls"):
             await run("cancel", id, other)
     assert await run("cancel", id, "7") == f"cancelled 7 of {id}\n"
     await gate.wait(gate.left)
@@ -127,7 +127,7 @@ async def test_messages_are_printed_and_payloads_only_when_asked(client: Session
         ("result", 7, ""),
     ]
     text = await run("messages", id)
-    assert text.splitlines()[0].split() == ["stream", "number", "kind", "request", "progress", "bytes"]
+    assert text.splitlines()[0].split() == ["stream", "number", "kind", "request", "progress", "size"]
     assert "3 of 10" in text
     assert PLANTED not in json.dumps(told) + text
     full = await as_json("messages", id, "--payloads")
@@ -152,7 +152,7 @@ async def test_history_is_shown(client: SessionClient) -> None:
         history = (await as_json("show", id_of(client)))["history"]
     [ended] = [item for item in history if item["request_id"] == 7]
     assert (ended["what"], ended["ending"], ended["operation"]) == ("ended", "ok", "tools/call talk")
-    text = (await run("show", id_of(client))).split("\nhistory\n")[1]
+    text = (await run("show", id_of(client))).split("\nsession history\n")[1]
     assert "tools/call talk" in text
     assert PLANTED not in text + json.dumps(history)
 
@@ -166,8 +166,8 @@ async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionCli
     traffic = await as_json("traffic")
     assert (traffic["processes"], traffic["all_processes"]) == (1, True)
     text = await run("traffic")
-    assert text.splitlines()[0].split() == ["processes", "1"]
-    assert {"calls by operation", "calls by protocol", "refused"} <= set(text.splitlines())
+    assert "sampled from      1 process, over 0 seconds" in text.splitlines()
+    assert {"calls by operation", "calls by protocol revision", "refused"} <= set(text.splitlines())
 
 
 async def test_session_that_is_over_is_said_so(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> None:

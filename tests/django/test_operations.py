@@ -91,7 +91,7 @@ async def test_sessions_are_listed_and_found(client: SessionClient) -> None:
     assert (await service.sessions(query=SessionQuery(user="nobody"))).total == 0
     for name in (key, key.lower(), short_id(key), key[:4]):
         assert (await service.find_session(name)).key == key
-    with pytest.raises(LookupError, match="No session has an id that begins with '~'"):
+    with pytest.raises(LookupError, match="No session has an ID that starts with '~'"):
         await service.find_session("~")
     await SessionClient(client.endpoint).open()
     with pytest.raises(LookupError, match="More than one session"):
@@ -99,7 +99,7 @@ async def test_sessions_are_listed_and_found(client: SessionClient) -> None:
 
 
 async def looked_into(client: SessionClient) -> Any:
-    detail = await service.look_into(session_key(client.session_id))
+    detail = await service.session_detail(session_key(client.session_id))
     assert detail is not None
     return detail
 
@@ -108,8 +108,8 @@ async def test_a_session_is_looked_into(client: SessionClient, gate: Gate) -> No
     task = await begin(client, gate)
     detail = await looked_into(client)
     assert (detail.session.protocol_version, detail.session.client_info["name"]) == ("2025-11-25", "test")
-    assert [flight.request_id for flight in detail.flights] == [7]
-    assert detail.state == ("cart",)
+    assert [flight.request_id for flight in detail.calls] == [7]
+    assert detail.state_keys == ("cart",)
     stream = await client.get()
     streams = {item.name: item for item in (await looked_into(client)).streams}
     assert (streams["g"].ended, bool(streams["g"].holder)) == (False, True)
@@ -124,7 +124,7 @@ async def test_ending_a_session_stops_its_calls_and_leaves_nothing(client: Sessi
     await gate.wait(gate.left)
     assert gate.cancelled
     await task
-    assert await service.look_into(key) is None
+    assert await service.session_detail(key) is None
     assert not await service.end_session(key)
     assert not await service.cancel_call(key, 7)
     assert (await client.request("ping")).status == 404
@@ -139,7 +139,7 @@ async def test_a_call_is_cancelled_by_its_very_id(client: SessionClient, gate: G
     assert gate.cancelled
     await task
     async with asyncio.timeout(20):  # it leaves the books behind its answer
-        while (detail := await service.look_into(key)) and detail.flights:  # noqa: ASYNC110 (no event tells)
+        while (detail := await service.session_detail(key)) and detail.calls:  # noqa: ASYNC110 (no event tells)
             await asyncio.sleep(0)
     assert not await service.cancel_call(key, 7)
     assert (await client.request("ping")).status == 200, "the session goes on"

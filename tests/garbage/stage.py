@@ -17,8 +17,9 @@ from mcp_transport.domain.session_query import ORDERS, SessionQuery, State
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.operators import service
-from mcp_transport.operators.metric_records import node_record, overview_record, traffic_record
-from mcp_transport.operators.session_records import detail_record, message_record, session_record
+from mcp_transport.operators.representation.fields import to_json
+from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFFIC
+from mcp_transport.operators.representation.sessions import DETAIL, MESSAGE, PAYLOAD, SESSION
 from tests.support.client import SessionClient, text_of, until
 from tests.support.endpoint import authenticate
 from tests.support.redis.backend import build, leave
@@ -120,21 +121,21 @@ class Stage:
         for query in QUERIES:
             page = await service.sessions(query=query)
             for session in page.sessions:
-                session_record(session)
+                to_json(SESSION, session)
                 session_row(session)
         for order in ORDERS:
             await service.sessions(order=order)
         overview, traffic, nodes = await service.overview(), await service.traffic(), await service.nodes()
         Dashboard(overview=overview, traffic=traffic, nodes=nodes).tables()
-        overview_record(overview, all_processes=True)
-        traffic_record(traffic, all_processes=True)
-        [node_record(node) for node in nodes]
+        to_json(OVERVIEW, overview)
+        to_json(TRAFFIC, traffic)
+        [to_json(NODE, node) for node in nodes]
         key = session_key(self.ann.session_id)
-        if (detail := await service.look_into(key)) is not None:
-            detail_record(detail)
+        if (detail := await service.session_detail(key)) is not None:
+            to_json(DETAIL, detail)
             session_tables(detail)
         if (news := await service.new_messages(key)) is not None:
-            [message_record(message, payloads=True) for message in news.messages]
+            [to_json((*MESSAGE, PAYLOAD), message) for message in news.messages]
 
     async def check_owner(self) -> None:
         """The session itself is there or unknown, on any node; nothing fails."""

@@ -123,7 +123,7 @@
     const line = document.createElement("li");
     line.className = "new";
     line.dataset.number = message.number;
-    for (const text of message.told) {
+    for (const text of message.texts) {
       const part = document.createElement("bdi");
       part.textContent = text;
       line.append(part, " ");

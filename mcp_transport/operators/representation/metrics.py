@@ -1,0 +1,266 @@
+"""The fields of nodes, of all sessions together, and of the traffic within the last minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter, itemgetter
+from typing import Any, Final, NamedTuple
+
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from mcp_transport.backends.records import NodeRecord, Overview
+from mcp_transport.domain.metrics import Histogram, Point, TrafficSummary
+from mcp_transport.operators.representation import formats
+from mcp_transport.operators.representation.fields import (
+    COUNT,
+    DURATION,
+    FLAG,
+    LATENCY,
+    NUMBER,
+    PERCENT,
+    RATE,
+    TEXT,
+    Field,
+    Kind,
+    Label,
+    Table,
+    detail_rows,
+    pick,
+    records,
+    table,
+)
+
+__all__ = [
+    "NODE",
+    "OVERVIEW",
+    "POINT",
+    "TRAFFIC",
+    "breakdown_tables",
+    "node_table",
+    "overview_rows",
+    "traffic_rows",
+    "traffic_tables",
+]
+
+NODE: Final[tuple[Field[NodeRecord], ...]] = (
+    Field("name", _("Node")),
+    Field("host", _("Host")),
+    Field("pid", _("Process"), Kind(COUNT.schema)),
+    Field("calls", _("Calls"), COUNT),
+    Field("age", _("Last heartbeat"), Kind(NUMBER.schema, formats.seconds_ago), note="Seconds since then."),
+    Field("draining", _("Draining"), FLAG),
+)
+
+
+def node_table(nodes: Iterable[NodeRecord]) -> Table:
+    """Return the table of living nodes."""
+    return table("nodes", _("Nodes"), NODE, nodes)
+
+
+# -- all sessions ----------------------------------------------------------------------------------------
+
+# By the field's name: the key of `Overview.values`, the title of a table, and the head of its first column.
+_BREAKDOWNS: Final[dict[str, tuple[str, Label, Label]]] = {
+    "clients": ("client", _("Sessions by client"), _("Client")),
+    "users": ("user", _("Sessions by user"), _("User")),
+    "protocols": ("protocol_version", _("Sessions by protocol revision"), _("Revision")),
+    "nodes": ("node", _("Sessions by node"), _("Node")),
+}
+_BYTES_OR_NULL: Final = Kind({"type": ["integer", "null"]}, formats.size, lambda count: count or None)
+
+
+def _counts(column: Label) -> tuple[Field[tuple[str, int]], ...]:
+    return Field("value", column, TEXT, itemgetter(0)), Field("sessions", _("Sessions"), COUNT, itemgetter(1))
+
+
+def _breakdown(name: str) -> Field[Overview]:
+    key, title, column = _BREAKDOWNS[name]
+    note = f"The most common {name}, and the number of sessions with each."
+    return Field(name, title, records(_counts(column)), lambda overview: overview.values.get(key, ()), note)
+
+
+OVERVIEW: Final[tuple[Field[Overview], ...]] = (
+    Field("sessions", _("Sessions"), COUNT, attrgetter("total")),
+    Field("opened", _("New sessions within a minute"), COUNT),
+    Field(
+        "mean_duration",
+        _("Average session age"),
+        DURATION,
+        note="Seconds from the start of a session to its last use.",
+    ),
+    Field("median_duration", _("Median session age"), DURATION),
+    Field("sampled", _("Sampled from"), COUNT, note="The number of sessions whose age was averaged."),
+    Field("memory", _("Redis memory"), _BYTES_OR_NULL, note="Bytes in use for all data; null: unknown."),
+    Field("memory_limit", _("Redis memory limit"), _BYTES_OR_NULL, note="Bytes; null: none, or unknown."),
+    *map(_breakdown, _BREAKDOWNS),
+)
+
+
+def _with_sample(field: Field[Overview]) -> Field[Overview]:
+    def value(overview: Overview) -> str:
+        sample = ngettext("of %(count)d session", "of %(count)d sessions", overview.sampled)
+        return f"{field.text(overview)} ({sample % {'count': overview.sampled}})"
+
+    return Field(field.name, field.label, TEXT, value)
+
+
+def _memory(overview: Overview) -> str:
+    sizes = {"used": formats.size(overview.memory), "limit": formats.size(overview.memory_limit)}
+    return str(_("%(used)s of %(limit)s") % sizes if overview.memory_limit else sizes["used"])
+
+
+def overview_rows(overview: Overview) -> list[list[str]]:
+    """Return what describes all sessions, in rows; the memory only where it is known."""
+    ages = map(_with_sample, pick(OVERVIEW, "mean_duration", "median_duration"))
+    memory = Field("memory", _("Redis memory"), TEXT, _memory)
+    fields = (*pick(OVERVIEW, "sessions", "opened"), *ages, *((memory,) if overview.memory else ()))
+    return detail_rows(fields, overview)
+
+
+def breakdown_tables(overview: Overview, *names: str) -> Iterator[Table]:
+    """Yield a table of the most common values for each of the named fields."""
+    for field in pick(OVERVIEW, *names):
+        _key, title, column = _BREAKDOWNS[field.name]
+        yield table(f"by-{field.name}", title, _counts(column), field.read(overview))
+
+
+# -- traffic ---------------------------------------------------------------------------------------------
+
+
+class _Calls(NamedTuple):
+    """The calls of one operation, or all of them."""
+
+    traffic: TrafficSummary
+    calls: Histogram
+    operation: str = ""
+
+
+class _Count(NamedTuple):
+    """The calls of one protocol revision, or the refused requests of one status."""
+
+    traffic: TrafficSummary
+    name: str
+    number: int
+
+
+_CALLS: Final[tuple[Field[_Calls], ...]] = (
+    Field("calls", _("Calls"), COUNT, attrgetter("calls.calls")),
+    Field("errors", _("Errors"), COUNT, attrgetter("calls.errors")),
+    Field("calls_per_second", _("Calls per second"), RATE, lambda item: item.traffic.rate(item.calls.calls)),
+    Field(
+        "error_rate",
+        _("Error rate"),
+        PERCENT,
+        lambda item: item.calls.errors / item.calls.calls if item.calls.calls else None,
+        "From 0 to 1; null without calls.",
+    ),
+    Field(
+        "p95",
+        _("p95 latency"),
+        LATENCY,
+        lambda item: item.calls.percentile(0.95) if item.calls.calls else None,
+        "The 95th percentile of durations, in seconds; null without calls.",
+    ),
+)
+_OPERATION: Final[tuple[Field[_Calls], ...]] = (Field("operation", _("Operation")), *_CALLS)
+_OPERATION_COLUMNS: Final = pick(_OPERATION, "operation", "calls", "calls_per_second", "p95", "error_rate")
+
+_REVISION: Final[tuple[Field[_Count], ...]] = (
+    Field("value", _("Revision"), TEXT, attrgetter("name")),
+    Field("calls", _("Calls"), COUNT, attrgetter("number")),
+)
+_REVISION_COLUMNS: Final[tuple[Field[_Count], ...]] = (
+    *_REVISION,
+    Field("rate", _("Calls per second"), RATE, lambda item: item.traffic.rate(item.number)),
+)
+
+_REASONS: Final[dict[str, Label]] = {
+    "401": _("401: not authenticated"),
+    "403": _("403: not allowed"),
+    "404": _("404: no such session"),
+    "406": _("406: answer not acceptable"),
+    "413": _("413: too large"),
+    "415": _("415: not JSON"),
+    "429": _("429: too many requests"),
+    "503": _("503: not available"),
+    "room": _("Evicted: session limit reached"),
+}
+_REASON: Final = Kind(TEXT.schema, lambda reason: str(_REASONS.get(reason, reason)))
+_REFUSED: Final[tuple[Field[_Count], ...]] = (
+    Field("reason", _("Reason"), _REASON, attrgetter("name")),
+    Field("requests", _("Requests"), COUNT, attrgetter("number")),
+)
+
+POINT: Final[tuple[Field[Point], ...]] = (
+    Field("age", _("Seconds ago"), NUMBER),
+    Field("calls_per_second", _("Calls per second"), RATE, attrgetter("calls")),
+    Field("errors_per_second", _("Errors per second"), RATE, attrgetter("errors")),
+    Field("p95", _("p95 latency"), LATENCY, lambda point: point.p95 or None, "As above."),
+    Field("streams", _("Streams"), COUNT, note="The number of streams to which a client was connected."),
+)
+
+
+def _of_total(field: Field[_Calls]) -> Field[TrafficSummary]:
+    def value(traffic: TrafficSummary) -> Any:
+        return field.read(_Calls(traffic, traffic.total))
+
+    return Field(field.name, field.label, field.kind, value, field.note)
+
+
+def _operations(traffic: TrafficSummary) -> list[_Calls]:
+    return [_Calls(traffic, calls, operation) for operation, calls in traffic.operations.items()]
+
+
+def _counts_of(attribute: str) -> Callable[[TrafficSummary], list[_Count]]:
+    return lambda traffic: [_Count(traffic, *item) for item in getattr(traffic, attribute).items()]
+
+
+TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
+    Field("processes", _("Processes"), COUNT),
+    Field("seconds", _("Seconds"), NUMBER, note="The length of the period that ends now."),
+    *map(_of_total, _CALLS),
+    Field("operations", _("Calls by operation"), records(_OPERATION), _operations),
+    Field("protocols", _("Calls by protocol revision"), records(_REVISION), _counts_of("versions")),
+    Field(
+        "refused",
+        _("Refused"),
+        records(_REFUSED),
+        _counts_of("refused"),
+        "By HTTP status; `room`: sessions evicted because their caller reached the session limit.",
+    ),
+    Field("opened", _("Sessions opened"), COUNT),
+    Field("points", _("Last five minutes in numbers"), records(POINT, "Point"), note="The oldest first."),
+)
+
+
+def _sample(traffic: TrafficSummary) -> str:
+    sample = ngettext(
+        "%(count)d process, over %(seconds)d seconds",
+        "%(count)d processes, over %(seconds)d seconds",
+        traffic.processes,
+    )
+    return sample % {"count": traffic.processes, "seconds": traffic.seconds}
+
+
+_TRAFFIC_ROWS: Final[tuple[Field[TrafficSummary], ...]] = (
+    *pick(TRAFFIC, "calls", "calls_per_second", "p95", "error_rate", "opened"),
+    Field("sampled", _("Sampled from"), TEXT, _sample),
+)
+
+
+def traffic_rows(traffic: TrafficSummary) -> list[list[str]]:
+    """Return what describes the traffic as a whole, in rows."""
+    return detail_rows(_TRAFFIC_ROWS, traffic)
+
+
+def traffic_tables(traffic: TrafficSummary) -> tuple[Table, Table, Table, Table]:
+    """Return the tables of operations (tool calls first), of protocol revisions, of refusals and of points."""
+    operations, revisions, refused, points = pick(TRAFFIC, "operations", "protocols", "refused", "points")
+    tools_first = sorted(operations.read(traffic), key=lambda item: not item.operation.startswith("tools/call"))
+    return (
+        table("operations", operations.label, _OPERATION_COLUMNS, tools_first),
+        table("revisions", revisions.label, _REVISION_COLUMNS, revisions.read(traffic)),
+        table("refused", refused.label, _REFUSED, refused.read(traffic)),
+        table("points", points.label, POINT, reversed(traffic.points)),
+    )

@@ -1,0 +1,225 @@
+"""The fields of sessions, running calls, streams, messages and history.
+
+None of them opens a session, and none holds what a client sent, except the names of itself and of its requests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Final
+
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from mcp_transport.backends.records import StreamRecord
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
+from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.session import InFlightRequest, Session, short_id
+from mcp_transport.domain.session_query import State, client_of, state_of
+from mcp_transport.domain.stream_messages import StreamMessage
+from mcp_transport.operators.representation.fields import (
+    BYTES,
+    COUNT,
+    DURATION,
+    FLAG,
+    NULLABLE_REQUEST_ID,
+    OBJECT,
+    REQUEST_ID,
+    SECONDS,
+    TEXT,
+    TEXTS,
+    TIME,
+    Field,
+    Kind,
+    Label,
+    Table,
+    choice,
+    detail_rows,
+    pick,
+    records,
+    table,
+)
+from mcp_transport.operators.service import SessionDetail
+from mcp_transport.protocol.cursor import GET_STREAM
+
+__all__ = [
+    "CALL",
+    "DETAIL",
+    "HISTORY",
+    "MESSAGE",
+    "PAYLOAD",
+    "SESSION",
+    "STATE",
+    "STATE_LABELS",
+    "STREAM",
+    "activity_tables",
+    "detail_table",
+]
+
+STATE_LABELS: Final[dict[State, Label]] = {
+    State.BUSY: _("busy"),
+    State.OPENING: _("opening"),
+    State.ACTIVE: _("active"),
+    State.IDLE: _("idle"),
+}
+_EVENTS: Final[dict[HistoryEvent, Label]] = {
+    HistoryEvent.ENDED: pgettext_lazy("a request", "Ended"),
+    HistoryEvent.ATTACHED: _("Client attached to a stream"),
+    HistoryEvent.CLAIMED: _("Taken over from a dead node"),
+}
+_ENDINGS: Final[dict[Ending, Label]] = {
+    Ending.OK: pgettext_lazy("a request", "Answered"),
+    Ending.ERROR: pgettext_lazy("a request", "Failed"),
+    Ending.CANCELLED: pgettext_lazy("a request", "Cancelled"),
+    Ending.LOST: pgettext_lazy("a request", "Lost with its node"),
+    Ending.GIVEN_UP: pgettext_lazy("a request", "Given up: two nodes were lost with it"),
+}
+
+_VISIBLE: Final = "As far as the answering process can see them."
+
+STATE: Final = Kind(choice(State), lambda state: str(STATE_LABELS[state]))
+_KEY: Final = Kind({"type": "string", "pattern": "^[A-Z2-7]{26}$"})
+_STREAM_NAME: Final = Kind(TEXT.schema, lambda name: str(_("GET stream")) if name == GET_STREAM else name)
+
+SESSION: Final[tuple[Field[Session], ...]] = (
+    Field("id", _("ID"), TEXT, lambda session: short_id(session.key), "The short ID, as in log lines."),
+    Field("key", _("Key"), _KEY, note="A hash of the session's ID (not a credential)."),
+    Field("user", _("User")),
+    Field(
+        "issuer",
+        _("Issuer"),
+        TEXT,
+        lambda session: Principal.from_binding(session.principal).issuer,
+        "The issuer that authenticated the caller; empty for an anonymous one.",
+    ),
+    Field(
+        "subject",
+        _("Subject"),
+        TEXT,
+        lambda session: Principal.from_binding(session.principal).subject,
+        "The issuer's identifier of the caller.",
+    ),
+    Field("client", _("Client"), TEXT, client_of, "The name and version that the client reports."),
+    Field("protocol", _("Protocol"), TEXT, attrgetter("protocol_version")),
+    Field("initialized", _("Initialized"), FLAG),
+    Field(
+        "state",
+        _("State"),
+        STATE,
+        lambda session: state_of(session, time.time()),
+        "The first that applies; `active`: used within the last minute.",
+    ),
+    Field("address", _("Address")),
+    Field("user_agent", _("User agent")),
+    Field("node", _("Node"), note="The node that served the last request."),
+    Field("created", _("Created"), TIME),
+    Field("last_seen", _("Last seen"), TIME),
+    Field("ends", _("Expires"), TIME, note="When the session expires, even if it is in use."),
+    Field("requests", _("Requests"), COUNT),
+    Field("errors", _("Errors"), COUNT),
+    Field("calls", _("Calls"), COUNT, note="The number of requests in flight."),
+    Field("streams", _("Streams"), COUNT, note="The number of streams to which a client is connected."),
+)
+
+CALL: Final[tuple[Field[InFlightRequest], ...]] = (
+    Field("request_id", _("Request"), REQUEST_ID),
+    Field("operation", _("Operation"), note="The method and, for a tool or a prompt, its name."),
+    Field("node", _("Node")),
+    Field("started", _("Started"), TIME),
+    Field("safe", _("Safe to retry"), FLAG, note="Can it be sent again without taking effect twice?"),
+)
+_CALL_COLUMNS: Final[tuple[Field[InFlightRequest], ...]] = (
+    *pick(CALL, "request_id", "operation"),
+    Field("age", _("Age"), DURATION, lambda call: time.time() - call.started),
+    *pick(CALL, "node"),
+    Field("stream", _("Stream"), _STREAM_NAME),
+)
+
+STREAM: Final[tuple[Field[StreamRecord], ...]] = (
+    Field("name", _("Name"), _STREAM_NAME),
+    Field("writer", _("Produced by"), note="The node that runs the stream's calls."),
+    Field("holder", _("Client connected to"), note="The node with the client's socket."),
+    Field("last", _("Events"), COUNT, note="The number of its newest event."),
+    Field("bytes", _("Size"), BYTES),
+    Field("ended", _("Ended"), FLAG),
+)
+
+HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
+    Field("when", _("Time"), TIME),
+    Field("what", _("Event"), Kind(choice(HistoryEvent))),
+    Field("operation", _("Operation"), note="As for a running call."),
+    Field("request_id", _("Request"), NULLABLE_REQUEST_ID),
+    Field("ending", _("Ending"), Kind({"enum": [*Ending, None]})),
+    Field(
+        "seconds",
+        _("Seconds"),
+        SECONDS,
+        lambda entry: entry.seconds if entry.what is HistoryEvent.ENDED else None,
+        "How long the request ran; null for other events.",
+    ),
+    Field("node", _("Node")),
+    Field("stream", _("Stream"), _STREAM_NAME),
+)
+_HISTORY_COLUMNS: Final[tuple[Field[HistoryEntry], ...]] = (
+    *pick(HISTORY, "when"),
+    Field("event", _("Event"), Kind(TEXT.schema, str), lambda entry: _event_label(entry)),
+    *pick(HISTORY, "operation", "request_id", "seconds", "node", "stream"),
+)
+
+MESSAGE: Final[tuple[Field[StreamMessage], ...]] = (
+    Field("stream", _("Stream"), _STREAM_NAME),
+    Field("number", _("Number"), COUNT),
+    Field("kind", _("Kind"), note="A method; or `result`, `error`, `tool error`, `end`, `unreadable`."),
+    Field("request_id", _("Request"), NULLABLE_REQUEST_ID),
+    Field("progress", _("Progress"), note="The progress of a call: `3 of 10`."),
+    Field("bytes", _("Size"), BYTES),
+)
+PAYLOAD: Final[Field[StreamMessage]] = Field(
+    "payload",
+    _("Payload"),
+    TEXT,
+    lambda message: message.payload.decode(errors="replace"),
+    "The message itself, if it was requested.",
+)
+
+
+def _of_session(field: Field[Session]) -> Field[SessionDetail]:
+    return Field(field.name, field.label, field.kind, lambda detail: field.read(detail.session), field.note)
+
+
+DETAIL: Final[tuple[Field[SessionDetail], ...]] = (
+    *(_of_session(field) for field in SESSION if field.name not in ("calls", "streams")),
+    Field("client_info", _("Client info"), OBJECT, attrgetter("session.client_info")),
+    Field("capabilities", _("Capabilities"), OBJECT, attrgetter("session.capabilities")),
+    Field("log_level", _("Log level"), TEXT, attrgetter("session.log_level")),
+    Field("subscriptions", _("Subscriptions"), TEXTS, note="URIs of resources."),
+    Field("calls", _("Running calls"), records(CALL, "Call"), note=_VISIBLE),
+    Field("streams", _("Streams"), records(STREAM, "Stream"), note=_VISIBLE),
+    Field("values", _("Session state keys"), TEXTS, attrgetter("state_keys"), "Names, not values."),
+    Field("history", _("Session history"), records(HISTORY, "HistoryEntry"), note=f"The newest first. {_VISIBLE}"),
+)
+_DETAIL_ROWS: Final = pick(
+    DETAIL,
+    *("id", "client", "user", "state", "protocol", "initialized", "node", "address", "user_agent", "created"),
+    *("last_seen", "ends", "requests", "errors", "log_level", "subscriptions", "values"),
+)
+
+
+def detail_table(detail: SessionDetail, write_time: Callable[[float], str]) -> Table:
+    """Return the table that describes a session."""
+    return Table(name="details", title=str(_("Details")), rows=detail_rows(_DETAIL_ROWS, detail, write_time))
+
+
+def activity_tables(detail: SessionDetail, write_time: Callable[[float], str]) -> tuple[Table, Table, Table]:
+    """Return the tables of a session's running calls, streams and history."""
+    return (
+        table("calls", _("Running calls"), _CALL_COLUMNS, detail.calls),
+        table("streams", _("Streams"), STREAM, detail.streams),
+        table("history", _("Session history"), _HISTORY_COLUMNS, detail.history, write_time),
+    )
+
+
+def _event_label(entry: HistoryEntry) -> Label:
+    return _ENDINGS[entry.ending] if entry.ending else _EVENTS[entry.what]
