@@ -49,7 +49,7 @@ class Busy(MemoryBackend):
         result = b'{"jsonrpc": "2.0", "id": 7, "result": {"note": "canary"}}'
         return (Event(1, b'{"method": "notifications/message"}'), Event(2, result)), 0
 
-    async def numbers(self) -> tuple[ProcessMetrics, ...]:
+    async def metrics(self) -> tuple[ProcessMetrics, ...]:
         tally = Histogram()
         tally.add(0.5, failed=True)
         counted = {"operations": {"tools/call look": tally}, "versions": {"2025-11-25": 1}, "refused": {"401": 1}}
