@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,27 +33,32 @@ def deployment(server: str) -> Deployment:
     )
 
 
-@pytest.mark.servers
-@pytest.mark.parametrize("server", SERVERS)
-async def test_server_serves_streams_and_drains(server: str, tmp_path: Path) -> None:
+@pytest.fixture
+def node(server: str, tmp_path: Path) -> Iterator[Unit]:
     need("redis-server")
     if importlib.util.find_spec(module := NEEDS.get(server, server)) is None:
         lacking(f"{server} needs {module}")
     mcp = json.dumps({"DRAIN_SECONDS": 5, "LEASE_SECONDS": 2, "SSE_AFTER_SECONDS": 0})
     with RedisServer() as redis:
         variables = {"REDIS_URL": redis.url, "SITE_FOLDER": str(tmp_path), "SITE_MCP": mcp}
-        with Unit(deployment(server), variables, server) as node:
-            async with Client(node.port) as client:
-                await client.initialize()
-                stream = await client.get()
-                call = await client.call("count", {"name": "last"})
-                await some_events(call, 3)
-                node.terminate()
-                assert await events_of(stream) == []  # ended, so that its client goes elsewhere
-                (tmp_path / "last.open").touch()
-                assert (await call.text()).startswith("counted")
-                assert await asyncio.to_thread(node.wait, node.deployment.server_end)
-            assert "drained: " in node.log
+        with Unit(deployment(server), variables, server) as unit:
+            yield unit
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("server", SERVERS)
+async def test_server_serves_streams_and_drains(node: Unit, tmp_path: Path) -> None:
+    async with Client(node.port) as client:
+        await client.initialize()
+        stream = await client.get()
+        call = await client.call("count", {"name": "last"})
+        await some_events(call, 3)
+        node.terminate()
+        assert await events_of(stream) == []  # ended, so that its client goes elsewhere
+        (tmp_path / "last.open").touch()
+        assert (await call.text()).startswith("counted")
+        assert await asyncio.to_thread(node.wait, node.deployment.server_end)
+    assert "drained: " in node.log
 
 
 def test_address_is_everybodys_in_a_container_and_this_machines_elsewhere() -> None:
