@@ -53,11 +53,11 @@ BY_CLIENTS = {
         origin._host_is_allowed, lambda text: origin.host_is_allowed(text, ("*",))
     ),
     "mcp_transport.domain.session.session_key": ByClients(session.session_key, try_session_id),
-    "mcp_transport.backends.redis.keys._remembered_digest": ByClients(
-        keys._remembered_digest, lambda text: keys.Keys("").facet("client", text)
+    "mcp_transport.backends.redis.keys._cached_digest": ByClients(
+        keys._cached_digest, lambda text: keys.Keys("").facet("client", text)
     ),
-    "mcp_transport.backends.redis.codec._known_about": ByClients(
-        codec._known_about,
+    "mcp_transport.backends.redis.codec._cached_about": ByClients(
+        codec._cached_about,
         lambda text: codec._about(b'{"protocol_version":"2025-11-25","user":"%b"}' % text.encode()),
     ),
 }

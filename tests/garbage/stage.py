@@ -72,9 +72,9 @@ class Stage:
         """Have both nodes beat, look after each other, and write what is for the index."""
         for backend in self.backends:
             for member in backend._members.values():
-                await member._beat()
-                await member._look_after()
-            await backend._write_books()
+                await member._heartbeat()
+                await member._check_nodes()
+            await backend._update_indexes()
 
     # -- what must be right ---------------------------------------------------------------------------
 

@@ -91,7 +91,9 @@ async def test_a_task_of_a_node_in_which_something_is_cancelled_goes_on(
         assert {node.name for node in await pair.there.nodes()} == {"here", "there"}
 
 
-@pytest.mark.parametrize("step", ["_beat", "_read", "_look_after", "_note_streams", "_take", "_description"])
+@pytest.mark.parametrize(
+    "step", ["_heartbeat", "_read", "_check_nodes", "_journal_streams", "_ack_inbox", "_description"]
+)
 @pytest.mark.parametrize("error", [RuntimeError("odd"), asyncio.CancelledError()], ids=["error", "cancelled"])
 async def test_whatever_a_step_raises_is_logged_and_the_node_goes_on(
     step: str,
@@ -120,7 +122,7 @@ async def test_whatever_a_step_raises_is_logged_and_the_node_goes_on(
     monkeypatch.setattr(Membership, step, fail_then_do if is_async else fail_then_return)
     async with Pair(on(server)) as pair:
         is_armed.set()
-        if step == "_take":
+        if step == "_ack_inbox":
             assert await pair.hears()  # so that there is something to take
         async with asyncio.timeout(20):
             await raised.wait()
@@ -139,7 +141,7 @@ async def test_an_index_that_is_not_written_keeps_no_message_from_being_read(
         begun.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(RedisBackend, "_write_books", lambda self: hang())
+    monkeypatch.setattr(RedisBackend, "_update_indexes", lambda self: hang())
     pair = Pair(on(server))
     await pair.__aenter__()
     async with asyncio.timeout(20):
@@ -158,9 +160,9 @@ async def test_numbers_that_cannot_be_told_cost_no_lease(
 
     async with Pair(on(server)) as pair:
         pair.here.measure = fail
-        await pair.member._beat()
+        await pair.member._heartbeat()
         assert [node.name for node in await pair.there.nodes()] == ["here", "there"]
-        assert "node here cannot tell what it has counted" in caplog.text
+        assert "node here cannot report its metrics" in caplog.text
         assert len(await pair.there.metrics()) == 1
 
 

@@ -7,7 +7,7 @@ from inspect import signature
 from mcp_transport import context, signals
 from mcp_transport.api.base import _MAX_BODY
 from mcp_transport.auth import http_client, introspection
-from mcp_transport.backends.redis.membership import _LONGEST_PAUSE
+from mcp_transport.backends.redis.membership import _MAX_RETRY_SECONDS
 from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.expiry import _EVERY
@@ -134,7 +134,7 @@ tested_by(
 tested_by(MAX_ARGUMENT_BYTES, "arguments of a call in the audit log", "test_long_arguments_become_a_note")
 tested_by(60 / _LOG_AGAIN, "logged failures of one kind", "test_a_failure_is_logged_with_its_stack_once_a_minute")
 tested_by(
-    _LONGEST_PAUSE,
+    _MAX_RETRY_SECONDS,
     "the pause of a node's task after a failure",
     "test_pauses_grow_to_a_limit_and_begin_anew_after_success",
 )

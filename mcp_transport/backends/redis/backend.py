@@ -1,4 +1,4 @@
-"""The backend: sessions, streams, and the nodes that serve them."""
+"""The Redis backend: sessions, streams, and the nodes that serve them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from mcp_transport.supervision import attempt, contained
 
 __all__ = ["RedisBackend"]
 
-# Broadcasts that are kept for sessions no node holds.
+# Broadcasts that are stored for sessions without a holder.
 _MAX_BROADCASTS: Final = 1000
-# The digits of a time until the year 2286: behind a later one no broadcast would ever be heard.
-_MAX_DIGITS: Final = 13
+# The digits of a time until the year 2286: after a later one, every new broadcast would count as delivered.
+_MAX_TIME_DIGITS: Final = 13
 
 
 class RedisBackend(RedisSessions, RedisStreams):
-    """Everything in one Redis, Sentinel group or Cluster."""
+    """Stores everything in one Redis, Sentinel group or Cluster."""
 
     supports_listing = True
     shares_sessions = True
     shares_streams = True
-    _named: tuple[int, str] | None = None
+    _process_name: tuple[int, str] | None = None
 
     @property
     def keeps_answers(self) -> bool:
@@ -52,8 +52,8 @@ class RedisBackend(RedisSessions, RedisStreams):
             keys=self._keys,
             scripts=self._scripts,
             lease=self._policy.lease,
-            told=self._told,
-            with_beat=self._write_books,
+            process_info=self._process_info,
+            after_heartbeat=self._update_indexes,
         )
         try:
             await member.start()
@@ -67,21 +67,21 @@ class RedisBackend(RedisSessions, RedisStreams):
         if member is not None:
             await member.stop()
             with suppress(BackendError):
-                await self._write_books()
+                await self._update_indexes()
 
-    async def _write_books(self) -> None:
-        """Write what requests have left to be written with the beat. Raises: BackendError."""
-        await self._write_use()
+    async def _update_indexes(self) -> None:
+        """Write the changes to indexes that requests have left to the next heartbeat. Raises: BackendError."""
+        await self._write_last_use()
         await self._write_index()
 
-    def _told(self) -> dict[str, Any]:
-        """Return what others shall know of this process, of which each loop's node tells with its lease."""
-        if self._named is None or self._named[0] != os.getpid():  # a forked one has another name
-            self._named = os.getpid(), secrets.token_hex(6)
-        return {"process": self._named[1], "numbers": self.measure().to_json()}
+    def _process_info(self) -> dict[str, Any]:
+        """Return the process' name and metrics, which the node of each loop writes into its lease."""
+        if self._process_name is None or self._process_name[0] != os.getpid():  # a fork needs another name
+            self._process_name = os.getpid(), secrets.token_hex(6)
+        return {"process": self._process_name[1], "numbers": self.measure().to_json()}
 
     async def ping(self) -> None:
-        await self._pipeline().execute("EXISTS", self._keys.born)
+        await self._pipeline().execute("EXISTS", self._keys.store_created_at)
 
     def failure(self, node: str) -> BaseException | None:
         member = self._members.get(node)
@@ -93,27 +93,27 @@ class RedisBackend(RedisSessions, RedisStreams):
 
     async def nodes(self) -> tuple[NodeRecord, ...]:
         leases = await self._leases()
-        left = await asyncio.gather(*(self._pipeline().execute("PTTL", self._keys.lease(name)) for name in leases))
-        found = []
-        for (name, lease), rest in zip(leases.items(), left, strict=True):
+        ttls = await asyncio.gather(*(self._pipeline().execute("PTTL", self._keys.lease(name)) for name in leases))
+        records = []
+        for (name, lease), ttl in zip(leases.items(), ttls, strict=True):
             with contained("the lease of a node cannot be read"):
-                found.append(_node(name, lease, max(0.0, self._policy.lease - rest / 1000)))
-        return tuple(found)
+                records.append(_node(name, lease, max(0.0, self._policy.lease - ttl / 1000)))
+        return tuple(records)
 
     async def metrics(self) -> tuple[ProcessMetrics, ...]:
         by_process = {}
         for lease in (await self._leases()).values():
-            with contained("what a node has counted cannot be read"):
+            with contained("the metrics of a node cannot be read"):
                 by_process[lease["process"]] = ProcessMetrics.from_json(lease["numbers"])
         return tuple(by_process.values())
 
     async def _leases(self) -> dict[str, Any]:
-        """Return what each living node tells with its lease."""
+        """Return the lease of each live node, decoded."""
         names = await self._node_names()
         what, execute = "the lease of a node cannot be read", self._pipeline().execute
-        asked = [attempt(what, execute("GET", self._keys.lease(name)), None) for name in names]
+        replies = [attempt(what, execute("GET", self._keys.lease(name)), None) for name in names]
         leases = {}
-        for name, lease in zip(names, await asyncio.gather(*asked), strict=True):
+        for name, lease in zip(names, await asyncio.gather(*replies), strict=True):
             with contained(what):
                 if lease is not None:
                     leases[name] = orjson.loads(lease)
@@ -130,39 +130,41 @@ class RedisBackend(RedisSessions, RedisStreams):
         return await membership.send(self._pipeline(), self._scripts, self._keys, node, message)
 
     async def broadcast(self, message: Broadcast) -> None:
-        arguments = [self._keep, _MAX_BROADCASTS, message.method, message.uri]
-        run = self._pipeline().run(self._scripts["broadcast"], [self._keys.bus], arguments)
+        arguments = [self._stream_keep, _MAX_BROADCASTS, message.method, message.uri]
+        run = self._pipeline().run(self._scripts["broadcast"], [self._keys.broadcasts], arguments)
         number, names = await asyncio.gather(run, self._node_names())
         numbered = Broadcast(message.method, message.uri, _number(number))
         sent = [self.send(name, numbered) for name in names]
-        # A node that cannot be told finds the broadcast when one of its streams is opened again.
+        # A node that cannot be reached reads the broadcast when one of its streams is opened again.
         await asyncio.gather(*sent, return_exceptions=True)
 
     async def last_broadcast(self) -> str:
-        found = await self._read_broadcasts("XREVRANGE", self._keys.bus, "+", "-", "COUNT", 1)
-        return found[0].number if found else ""
+        newest = await self._read_broadcasts("XREVRANGE", self._keys.broadcasts, "+", "-", "COUNT", 1)
+        return newest[0].number if newest else ""
 
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
-        return await self._read_broadcasts("XRANGE", self._keys.bus, f"({_short(after)}" if after else "-", "+")
+        return await self._read_broadcasts(
+            "XRANGE", self._keys.broadcasts, f"({_entry_id(after)}" if after else "-", "+"
+        )
 
     async def _read_broadcasts(self, *command: Any) -> tuple[Broadcast, ...]:
-        """Return broadcasts that are kept, as far as they can be read. Raises: BackendError."""
-        found = []
+        """Return stored broadcasts; log and skip unreadable ones. Raises: BackendError."""
+        broadcasts = []
         for entry in await attempt("the broadcasts cannot be read", self._pipeline().execute(*command), []):
             with contained("a broadcast cannot be read"):
-                found.append(_broadcast(*entry))
-        return tuple(found)
+                broadcasts.append(_broadcast(*entry))
+        return tuple(broadcasts)
 
 
 def _number(raw: bytes) -> str:
-    """Write a stream's entry id so that ids compare as text. Raises: ValueError."""
+    """Pad the entry id of a Redis stream so that ids sort as text. Raises: ValueError."""
     time, _, count = raw.decode().partition("-")
-    if len(time) > _MAX_DIGITS:
-        raise ValueError("no time of this age")
+    if len(time) > _MAX_TIME_DIGITS:
+        raise ValueError("the entry's time is after the year 2286")
     return f"{int(time):015d}-{int(count):05d}"
 
 
-def _short(number: str) -> str:
+def _entry_id(number: str) -> str:
     time, _, count = number.partition("-")
     return f"{int(time)}-{int(count)}"
 
@@ -172,7 +174,7 @@ def _broadcast(number: bytes, members: Any) -> Broadcast:
 
 
 def _node(name: str, lease: Any, age: float) -> NodeRecord:
-    """Read what a node tells of itself. Raises: whatever is wrong with it."""
+    """Decode a node's lease. Raises: any exception for an unreadable one."""
     return NodeRecord(
         name,
         host=str(lease["host"]),

@@ -1,4 +1,4 @@
-"""What a Django cache alias says of Redis, in django-redis' words or in those of Django's own cache backend."""
+"""Read the Redis settings of a Django cache alias, for django-redis or for Django's own cache backend."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = [
     "describe",
     "is_django_redis",
     "is_redis",
+    "is_sharded",
     "key_prefix",
     "locations",
     "misconfigured",
+    "names_cluster",
     "options",
-    "says_cluster",
-    "says_shards",
     "sentinels",
     "startup_nodes",
 ]
@@ -31,35 +31,35 @@ _SHARDS: Final = "django_redis.client.sharded.ShardClient"
 
 
 def key_prefix(cache: Mapping[str, Any]) -> str:
-    """Return what every key begins with: the alias' KEY_PREFIX and a colon, or nothing."""
+    """Return the prefix of every key: the alias' KEY_PREFIX and a colon, or an empty string."""
     prefix = cache.get("KEY_PREFIX")
     return f"{prefix}:" if prefix else ""
 
 
 def is_redis(cache: Mapping[str, Any]) -> bool:
-    """Return whether the alias is a Redis cache: django-redis', Django's own, or one made from them."""
+    """Return whether the alias is a Redis cache: django-redis', Django's own, or a subclass of either."""
     return bool({_DJANGO, _DJANGO_REDIS} & set(_lineage(cache.get("BACKEND", ""))))
 
 
 def is_django_redis(cache: Mapping[str, Any]) -> bool:
-    """Return whether the alias is django-redis', whose options have names of their own."""
+    """Return whether the alias is django-redis', whose options have their own names."""
     return _DJANGO_REDIS in _lineage(cache.get("BACKEND", ""))
 
 
 def describe(cache: Mapping[str, Any]) -> str:
-    """Return where the store is, for log lines and errors: without user, password and options."""
-    asked = sentinels(cache)
+    """Return the store's addresses for log lines and errors, without user, password and options."""
+    sentinel_addresses = sentinels(cache)
     nodes = startup_nodes(cache)
-    if nodes and asked is None:
+    if nodes and sentinel_addresses is None:
         return ", ".join(f"{host}:{port}" for host, port in nodes)
     place = ", ".join(_without_secrets(url) for url in locations(cache)) or "no address"
-    if asked is None:
+    if sentinel_addresses is None:
         return place
-    return f"{place} behind Sentinel at {', '.join(f'{host}:{port}' for host, port in asked)}"
+    return f"{place} behind Sentinel at {', '.join(f'{host}:{port}' for host, port in sentinel_addresses)}"
 
 
 def misconfigured(cache: Mapping[str, Any], what: str) -> ImproperlyConfigured:
-    """Return the error that says what is wrong with the alias, and which alias it is."""
+    """Return the error for a wrong setting of the alias."""
     return ImproperlyConfigured(f"The cache alias of MCP_TRANSPORT (Redis at {describe(cache)}): {what}.")
 
 
@@ -69,7 +69,7 @@ def options(cache: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def locations(cache: Mapping[str, Any]) -> list[str]:
-    """Return the addresses, the primary's first."""
+    """Return the addresses, the primary server's first."""
     location = cache.get("LOCATION") or ()
     if isinstance(location, str):
         location = re.split("," if is_django_redis(cache) else "[;,]", location)
@@ -77,38 +77,38 @@ def locations(cache: Mapping[str, Any]) -> list[str]:
 
 
 def sentinels(cache: Mapping[str, Any]) -> list[tuple[str, int]] | None:
-    """Return the sentinels' addresses, if it has them: django-redis' list, or a Sentinel for Django's pool."""
+    """Return the sentinels' addresses: django-redis' list, or those of the manager for Django's pool; or None."""
     if options(cache).get("SENTINELS"):
         return [(host, port) for host, port in options(cache)["SENTINELS"]]
     manager = options(cache).get("sentinel_manager")
     if manager is None:
         return None
-    known = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
-    return [(kwargs["host"], kwargs["port"]) for kwargs in known]
+    options_of_sentinels = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
+    return [(kwargs["host"], kwargs["port"]) for kwargs in options_of_sentinels]
 
 
 def startup_nodes(cache: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Return the nodes that are given as such to the client of a Cluster."""
+    """Return the `startup_nodes` for the client of a Redis Cluster."""
     nodes = (options(cache).get("REDIS_CLIENT_KWARGS") or {}).get("startup_nodes") or ()
     return [(node["host"], node["port"]) if isinstance(node, Mapping) else (node.host, node.port) for node in nodes]
 
 
-def says_cluster(cache: Mapping[str, Any]) -> bool:
-    """Return whether a class in the alias is one for a Cluster: neither backend has a word for it of its own."""
+def names_cluster(cache: Mapping[str, Any]) -> bool:
+    """Return whether the alias names a class for a Redis Cluster; neither backend has an option of its own for it."""
     names = ("REDIS_CLIENT_CLASS", "CLIENT_CLASS", "CONNECTION_FACTORY", "CONNECTION_POOL_CLASS", "pool_class")
     classes = [cache.get("BACKEND", ""), *(options(cache).get(name) or "" for name in names)]
-    ancestors = (name.rpartition(".")[2] for found in classes for name in _lineage(found))
-    # ClusterCommands is an ancestor of every client.
+    ancestors = (name.rpartition(".")[2] for kind in classes for name in _lineage(kind))
+    # ClusterCommands is an ancestor of every client, also of those for one server.
     return any("Cluster" in name and not name.endswith("Commands") for name in ancestors)
 
 
-def says_shards(cache: Mapping[str, Any]) -> bool:
-    """Return whether the alias spreads its keys over its servers."""
+def is_sharded(cache: Mapping[str, Any]) -> bool:
+    """Return whether the alias distributes its keys over several servers."""
     return _SHARDS in _lineage(options(cache).get("CLIENT_CLASS") or "") and len(locations(cache)) > 1
 
 
 def _lineage(named: str | type) -> tuple[str, ...]:
-    """Return the dotted names of a class and its ancestors; of one that cannot be imported, its own."""
+    """Return the dotted names of a class and its ancestors, or only its own if it cannot be imported."""
     try:
         kind: Any = import_string(named) if isinstance(named, str) else named
     except ImportError:

@@ -1,6 +1,6 @@
-"""Records, flights, events and messages between nodes, as they stand in Redis.
+"""Encode and decode records, requests in flight, events and messages between nodes, as they are stored in Redis.
 
-Times are whole milliseconds there, and seconds as floats here.
+Times are whole milliseconds in Redis, and seconds as floats in Python.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = [
     "decode_caller",
     "decode_digest",
     "decode_events",
-    "decode_flight",
     "decode_history",
     "decode_id",
     "decode_message",
     "decode_names",
     "decode_parts",
+    "decode_request",
     "decode_session",
     "decode_state",
     "decode_streams",
@@ -40,10 +40,10 @@ __all__ = [
     "encode_changes",
     "encode_endings",
     "encode_event",
-    "encode_flight",
     "encode_id",
     "encode_members",
     "encode_message",
+    "encode_request",
     "milliseconds",
     "pairs",
     "strict",
@@ -53,17 +53,17 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _Raw = TypeVar("_Raw")
 
-# What never changes in a session's life is kept as one value.
+# Fields that never change are stored as one value.
 _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
-# Of them, what is longer is read each time: clients choose most of it.
-_SHORT: Final = 1024
+# Longer values are decoded each time and not cached: clients choose most of their content.
+_MAX_CACHED_BYTES: Final = 1024
 _MESSAGES: Final = {kind.__name__: kind for kind in NodeMessage.__args__}
 _MEMBERS: Final = {name: frozenset(field.name for field in fields(kind)) for name, kind in _MESSAGES.items()}
-_LATEST: Final = int(MAX_TIMESTAMP * 1000)
+_MAX_MILLISECONDS: Final = int(MAX_TIMESTAMP * 1000)
 
 
 def strict(decode: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Raise Unreadable for whatever `decode` cannot make sense of."""
+    """Make `decode` raise Unreadable in place of any exception."""
 
     @wraps(decode)
     def guarded(*args: _P.args, **options: _P.kwargs) -> _T:
@@ -77,14 +77,14 @@ def strict(decode: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def _each(what: str, items: Iterable[_Raw], decode: Callable[[_Raw], _T]) -> list[_T]:
-    """Decode items one by one; what cannot be read is logged and left out."""
-    found = []
+    """Decode items one by one; log and skip unreadable ones."""
+    decoded = []
     for item in items:
         try:
-            found.append(decode(item))
+            decoded.append(decode(item))
         except Exception as error:
             log_failure(f"{what} cannot be read", error)
-    return found
+    return decoded
 
 
 def milliseconds(seconds: float) -> int:
@@ -93,24 +93,24 @@ def milliseconds(seconds: float) -> int:
 
 
 def _seconds(raw: bytes | int) -> float:
-    """Convert milliseconds to seconds, as far as they are a time. Raises: ValueError."""
-    if 0 <= (found := int(raw)) <= _LATEST:
-        return found / 1000
-    raise ValueError("no time")
+    """Convert milliseconds to seconds. Raises: ValueError for a time that no release has written."""
+    if 0 <= (value := int(raw)) <= _MAX_MILLISECONDS:
+        return value / 1000
+    raise ValueError("not a time")
 
 
 def decode_names(names: Iterable[bytes]) -> list[str]:
-    """Read names; what is no text is logged and left out."""
+    """Decode names; log and skip those that are not UTF-8."""
     return _each("a name in an index", names, bytes.decode)
 
 
 def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-    """Read a flat list of names and values, which is how scripts return a hash."""
+    """Split a flat list of names and values, the form in which scripts return a hash."""
     return zip(flat[::2], flat[1::2], strict=True)
 
 
 def encode_members(session: Session) -> list[Any]:
-    """Write a record's members, without the times, as a flat list of names and values."""
+    """Encode a record's fields, except the times, as a flat list of names and values."""
     fixed = _dumps({name: getattr(session, name) for name in _FIXED})
     changing = encode_changes(
         {
@@ -121,12 +121,12 @@ def encode_members(session: Session) -> list[Any]:
             "errors": session.errors,
         }
     )
-    # The previous release keeps subscriptions there, and does not read a record without them.
+    # The previous release stores subscriptions here, and cannot read a record without this field.
     return ["principal", session.principal, "about", fixed, "subscriptions", b"[]", *changing]
 
 
 def _dumps(value: Any) -> bytes:
-    """Write JSON, with integers beyond 64 bits; orjson reads these as floats."""
+    """Encode JSON, including integers beyond 64 bits, which orjson cannot encode (and decodes as floats)."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -134,7 +134,7 @@ def _dumps(value: Any) -> bytes:
 
 
 def encode_changes(changes: dict[str, Any]) -> list[Any]:
-    """Write members that change, as a flat list of names and values."""
+    """Encode changed fields as a flat list of names and values."""
     flat: list[Any] = []
     for name, value in changes.items():
         flat += [name, int(value) if isinstance(value, bool) else value]
@@ -143,7 +143,7 @@ def encode_changes(changes: dict[str, Any]) -> list[Any]:
 
 @strict
 def decode_session(key: str, members: Sequence[Any]) -> Session:
-    """Read a record, as `read_record` of the prelude returns it."""
+    """Decode a record from the list that `read_record` of the prelude returns."""
     principal, initialized, log_level, node, requests, errors, created, last_seen, ends, about = members
     return Session(
         key=key,
@@ -162,49 +162,49 @@ def decode_session(key: str, members: Sequence[Any]) -> Session:
 
 @strict
 def decode_caller(principal: bytes, about: bytes) -> str:
-    """Read `Session.caller` from two members of a record."""
+    """Decode `Session.caller` from two fields of a record."""
     return principal.decode() or caller_block(_about(about)["address"])
 
 
 def _about(fixed: bytes) -> dict[str, Any]:
-    return _known_about(fixed) if len(fixed) <= _SHORT else _read_about(fixed)
+    return _cached_about(fixed) if len(fixed) <= _MAX_CACHED_BYTES else _decode_about(fixed)
 
 
-def _read_about(fixed: bytes) -> dict[str, Any]:
+def _decode_about(fixed: bytes) -> dict[str, Any]:
     members = validated_members(orjson.loads(fixed))
     return {name: members[name] for name in _FIXED if name in members}
 
 
-_known_about = lru_cache(maxsize=1024)(_read_about)  # it never changes, and comes with each request
+_cached_about = lru_cache(maxsize=1024)(_decode_about)  # the value never changes, and is read with each request
 
 
 def encode_id(request_id: RequestId) -> bytes:
-    """Write a request id; 1 and "1" are two ids (JSON-RPC 2.0, 4)."""
+    """Encode a request id; 1 and "1" are two ids (JSON-RPC 2.0, section 4)."""
     return orjson.dumps(request_id) if isinstance(request_id, str) else b"%d" % request_id
 
 
 def decode_id(raw: bytes) -> RequestId:
-    """Read a request id. Raises: ValueError."""
+    """Decode a request id. Raises: ValueError."""
     request_id: RequestId = json.loads(raw)
     if not is_request_id(request_id):
-        raise ValueError("no request id")
+        raise ValueError("not a request id")
     return request_id
 
 
-def encode_flight(flight: InFlightRequest) -> bytes:
-    """Write a flight, without the time, which the store adds after the stream."""
-    head = f"{flight.node} {flight.stream} {flight.digest.hex()} {flight.safe:d} {_quoted(flight.operation)} "
-    return head.encode() + flight.body
+def encode_request(request: InFlightRequest) -> bytes:
+    """Encode a request in flight, without its start, which `enter.lua` inserts after the stream."""
+    head = f"{request.node} {request.stream} {request.digest.hex()} {request.safe:d} {_quoted(request.operation)} "
+    return head.encode() + request.body
 
 
-@lru_cache(maxsize=1024)  # there are no more tools than that
+@lru_cache(maxsize=1024)  # more than a server has tools
 def _quoted(text: str) -> str:
     return quote(text, safe="/", errors="replace")
 
 
 @strict
-def decode_flight(request_id: bytes, value: bytes) -> InFlightRequest:
-    """Read a flight."""
+def decode_request(request_id: bytes, value: bytes) -> InFlightRequest:
+    """Decode a request in flight."""
     node, stream, started, digest, safe, operation, body = value.split(b" ", 6)
     return InFlightRequest(
         request_id=decode_id(request_id),
@@ -220,17 +220,17 @@ def decode_flight(request_id: bytes, value: bytes) -> InFlightRequest:
 
 @strict
 def decode_digest(raw: bytes) -> bytes:
-    """Read the digest of a request that has ended."""
+    """Decode the digest of a request that has ended."""
     return bytes.fromhex(raw.decode())
 
 
 def encode_endings(endings: Mapping[RequestId, Ending]) -> list[Any]:
-    """Write how requests ended, as a flat list of ids and endings."""
-    return [word for request_id, ending in endings.items() for word in (encode_id(request_id), ending.value)]
+    """Encode how requests ended, as a flat list of ids and endings."""
+    return [item for request_id, ending in endings.items() for item in (encode_id(request_id), ending.value)]
 
 
 def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
-    """Read what happened in a session."""
+    """Decode a session's history."""
     return tuple(_each("an entry of a session's history", lines, _history_entry))
 
 
@@ -253,21 +253,21 @@ def _history_entry(line: bytes) -> HistoryEntry:
 
 
 def decode_state(flat: Sequence[bytes]) -> dict[str, bytes]:
-    """Read what a session's tools have stored."""
+    """Decode the values that tools have stored in a session."""
     return dict(_each("a name in a session's state", pairs(flat), lambda item: (item[0].decode(), item[1])))
 
 
-def decode_parts(flights: Sequence[bytes], streams: Sequence[bytes]) -> tuple[frozenset[str], list[str]]:
+def decode_parts(requests: Sequence[bytes], streams: Sequence[bytes]) -> tuple[frozenset[str], list[str]]:
     """Return the nodes that run a session's calls or hold its streams, and the streams' names."""
-    named = decode_streams(streams)
-    nodes = _each("a request in flight", flights, lambda value: value.split(b" ", 1)[0].decode())
-    return frozenset({*nodes, *(stream.holder for stream in named)} - {""}), [stream.name for stream in named]
+    records = decode_streams(streams)
+    nodes = _each("a request in flight", requests, lambda value: value.split(b" ", 1)[0].decode())
+    return frozenset({*nodes, *(stream.holder for stream in records)} - {""}), [stream.name for stream in records]
 
 
 def decode_streams(streams: Sequence[bytes]) -> tuple[StreamRecord, ...]:
-    """Read what is known of a session's streams."""
-    named = [item for item in pairs(streams) if item[0] != b"!"]
-    return tuple(_each("a session's stream", named, _stream))
+    """Decode a session's streams."""
+    items = [item for item in pairs(streams) if item[0] != b"!"]  # `NEXT_CLEANUP` of the prelude
+    return tuple(_each("a session's stream", items, _stream))
 
 
 def _stream(item: tuple[bytes, bytes]) -> StreamRecord:
@@ -285,39 +285,39 @@ def _stream(item: tuple[bytes, bytes]) -> StreamRecord:
 
 @strict
 def decode_writer(stream: bytes) -> str:
-    """Read who writes a stream."""
+    """Decode the node that writes a stream."""
     return _text(orjson.loads(stream)["writer"])
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("no text")
+        raise ValueError("not a string")
     return value
 
 
 def encode_event(event: Event) -> bytes:
-    """Write an event; the first byte tells whether the stream goes on."""
+    """Encode an event; the first byte is "." for the end of the stream, else "+"."""
     return (b"." if event.terminal else b"+") + event.payload
 
 
 @strict
 def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
-    """Read events from a flat list of numbers and values."""
+    """Decode events from a flat list of numbers and values."""
     return tuple(Event(int(number), value[1:], value[:1] == b".") for number, value in pairs(flat))
 
 
 def encode_message(message: NodeMessage) -> bytes:
-    """Write a message to a node."""
+    """Encode a message to a node."""
     kind = type(message).__name__
     try:
-        return orjson.dumps([kind, message])  # as it is: `asdict` would copy what a client sent
-    except TypeError:  # an integer beyond 64 bits, as text inside of JSON: the standard library has to read it
+        return orjson.dumps([kind, message])  # without `asdict`, which would copy the client's data
+    except TypeError:  # integers beyond 64 bits: as a JSON string, which `json` must decode
         return orjson.dumps([kind, json.dumps(asdict(message))])
 
 
 @strict
 def decode_message(raw: bytes) -> NodeMessage | None:
-    """Read a message: None for one that a newer release has introduced, without what it has added to others."""
+    """Decode a message, without fields that a newer release has added; return None for a type that it has added."""
     kind, members = orjson.loads(raw)
     if kind not in _MESSAGES:
         return None

@@ -1,4 +1,4 @@
-"""What may be so of a session, as the index knows it: of how many, of which ones, and whether of given ones."""
+"""Sets of sessions in the index: their size, their members, and whether some sessions are among them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["Facet", "FixedFacet", "SetFacet", "SortedSetFacet"]
 
 
 class Facet(ABC):
-    """Some of the sessions, by their keys."""
+    """The keys of the sessions that match one condition of a query."""
 
     @abstractmethod
     async def size(self, pipeline: CommandBatcher) -> int:
-        """Return how many there are."""
+        """Return the number of sessions."""
 
     @abstractmethod
     async def members(self, pipeline: CommandBatcher) -> list[bytes]:
-        """Return all of them."""
+        """Return the keys of all sessions."""
 
     @abstractmethod
     async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
-        """Tell of each key whether it is among them."""
+        """Return for each key whether it is in the set."""
 
 
 class SetFacet(Facet):
@@ -40,11 +40,11 @@ class SetFacet(Facet):
         return list(await pipeline.execute("SMEMBERS", self._name))
 
     async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
-        return [bool(found) for found in await pipeline.execute("SMISMEMBER", self._name, *keys)]
+        return [bool(is_member) for is_member in await pipeline.execute("SMISMEMBER", self._name, *keys)]
 
 
 class SortedSetFacet(Facet):
-    """The members of a sorted set from one score to another, both included."""
+    """The members of a sorted set between two scores, both included."""
 
     def __init__(self, name: str, low: float | None = None, high: float | None = None) -> None:
         self._name, self._low, self._high = name, low, high
@@ -53,12 +53,12 @@ class SortedSetFacet(Facet):
     def _range(self) -> tuple[Any, Any]:
         return "-inf" if self._low is None else self._low, "+inf" if self._high is None else self._high
 
-    def orders(self, name: str) -> bool:
-        """Tell whether it is a part of that sorted set."""
+    def is_part_of(self, name: str) -> bool:
+        """Tell whether these are members of the sorted set `name`."""
         return self._name == name
 
     async def part(self, pipeline: CommandBatcher, offset: int, limit: int, *, is_reversed: bool) -> list[bytes]:
-        """Return some of them, in order."""
+        """Return a part of the members, in order."""
         first, last = self._range[::-1] if is_reversed else self._range
         order = ["REV"] if is_reversed else []
         command = ("ZRANGE", self._name, first, last, "BYSCORE", *order, "LIMIT", offset, limit)
@@ -81,7 +81,7 @@ class SortedSetFacet(Facet):
 
 
 class FixedFacet(Facet):
-    """Members that are known already."""
+    """Members that were already read."""
 
     def __init__(self, keys: frozenset[bytes]) -> None:
         self._keys = keys

@@ -1,6 +1,7 @@
-"""The names of everything that is kept in Redis; what stands between braces decides on which slot of a cluster.
+"""The names of all keys in Redis.
 
-All keys of one session have one slot, so that a script can change them together.
+The part in braces determines a key's slot in a Redis Cluster. All keys of one session are in one slot, so that a
+script can change them together.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import Final
 __all__ = ["NAMESPACE", "Keys"]
 
 NAMESPACE: Final = "mcp:"
-"""What every key begins with, behind the prefix of the project."""
+"""The start of every key, after the project's prefix."""
 
-# Of longer names no digest is remembered: clients choose them.
-_SHORT: Final = 512
+# Digests of longer texts are not cached: clients choose these texts.
+_MAX_CACHED_CHARACTERS: Final = 512
+
+# Letters of the keys beside a session's record.
 
 _SUFFIXES: Final = {
-    "flights": "r",
+    "requests": "r",
     "streams": "t",
     "cancels": "c",
     "state": "d",
@@ -29,68 +32,68 @@ _SUFFIXES: Final = {
 
 
 class Keys:
-    """Builds key names; `prefix` keeps the projects apart that share one Redis."""
+    """Builds key names; `prefix` separates projects that share one Redis."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = f"{prefix}{NAMESPACE}"
         self.nodes = f"{self._prefix}nodes"
-        self.bus = f"{self._prefix}bus"
-        self.born = f"{self._prefix}born"
+        self.broadcasts = f"{self._prefix}bus"
+        self.store_created_at = f"{self._prefix}born"
         self.sessions = f"{self._prefix}sessions"
-        self.words = f"{self._prefix}words"
-        self.facts = f"{self._prefix}facts"
+        self.search_terms = f"{self._prefix}words"
+        self.index_entries = f"{self._prefix}facts"
 
     def of_session(self, key: str, *parts: str) -> list[str]:
-        """Name a session's record and the named parts beside it."""
+        """Return the keys of a session's record and of some parts beside it."""
         record = f"{self._prefix}{{{key}}}"
         return [record, *(f"{record}:{_SUFFIXES[part]}" for part in parts)]
 
     def log(self, key: str, stream: str) -> str:
-        """Name the log of one stream."""
+        """Return the key of one stream's log."""
         return f"{self._prefix}{{{key}}}:l:{stream}"
 
-    def owned(self, caller: str) -> str:
-        """Name the index of a caller's sessions: `Session.caller`."""
-        return f"{self._prefix}{{{_cached_digest(caller)}}}:s"
+    def sessions_of(self, caller: str) -> str:
+        """Return the key of the index of a caller's sessions (`Session.caller`)."""
+        return f"{self._prefix}{{{_digest_of(caller)}}}:s"
 
     def facet(self, name: str, value: str) -> str:
-        """Name the set of the sessions of which something is so; a client's words become no part of it."""
-        return f"{self._prefix}facet:{name}:{_cached_digest(value)}"
+        """Return the key of the set of sessions that have a value; it has a digest, since clients choose values."""
+        return f"{self._prefix}facet:{name}:{_digest_of(value)}"
 
     def ordered(self, by: str) -> str:
-        """Name the sessions in one of `domain.session_query.ORDERS`."""
+        """Return the key of the sessions sorted by one of `domain.session_query.ORDERS`."""
         return self.sessions if by == "last_seen" else f"{self._prefix}by:{by}"
 
     def lease(self, node: str) -> str:
-        """Name what exists as long as a node lives."""
+        """Return the key of a node's lease, which exists as long as the node lives."""
         return self._of_node(node, "lease")
 
     def inbox(self, node: str) -> str:
-        """Name the messages that wait for a node."""
+        """Return the key of a node's inbox: the messages that wait for it."""
         return self._of_node(node, "q")
 
-    def waiting(self, node: str) -> str:
-        """Name the count of bytes in a node's inbox."""
+    def inbox_bytes(self, node: str) -> str:
+        """Return the key of the number of bytes in a node's inbox."""
         return self._of_node(node, "b")
 
-    def own(self, node: str) -> str:
-        """Name the streams whose calls a node runs."""
+    def journal(self, node: str) -> str:
+        """Return the key of a node's journal: the streams whose calls it runs."""
         return self._of_node(node, "own")
 
-    def sweep(self, node: str) -> str:
-        """Name the lock on what a dead node has left."""
+    def sweep_lock(self, node: str) -> str:
+        """Return the key of the lock for the sweep of a dead node's streams."""
         return self._of_node(node, "sweep")
 
     def _of_node(self, node: str, part: str) -> str:
         return f"{self._prefix}{{in:{node}}}:{part}"
 
 
-def _cached_digest(caller: str) -> str:
-    return _remembered_digest(caller) if len(caller) <= _SHORT else _digest(caller)
+def _digest_of(text: str) -> str:
+    return _cached_digest(text) if len(text) <= _MAX_CACHED_CHARACTERS else _digest(text)
 
 
 def _digest(text: str) -> str:
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:26]
 
 
-_remembered_digest = lru_cache(maxsize=1024)(_digest)  # a caller opens many sessions
+_cached_digest = lru_cache(maxsize=1024)(_digest)  # a caller opens many sessions

@@ -1,4 +1,4 @@
-"""A node's life in Redis: its lease, its inbox, and the sweep after nodes that died."""
+"""A node's membership: its lease, its inbox, and the sweep of dead nodes."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ __all__ = ["Membership", "send"]
 
 logger = logging.getLogger(__name__)
 
-# An inbox holds at most this many messages and bytes; a flood of replies is refused, not stored.
+# The size of an inbox, in messages and bytes; beyond it, messages are refused.
 _MAX_MESSAGES: Final = 10_000
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
-# Messages are dropped from the inbox with the next beat, or after this many.
-_TAKE: Final = 100
-_TAKE_BYTES: Final = 1024 * 1024
+# Messages are removed from the inbox with the next heartbeat, or after so many messages or bytes.
+_ACK_MESSAGES: Final = 100
+_ACK_BYTES: Final = 1024 * 1024
 
-# How long what a dead node left is kept for the sweep; milliseconds.
-_KEEP: Final = 3_600_000
+# How long the inbox and the journal of a dead node are stored for the sweep.
+_KEEP_MILLISECONDS: Final = 3_600_000
 
-# Seconds between two tries to reach a Redis that is away.
-_LONGEST_PAUSE: Final = 1.0
+# The longest pause between two attempts to reach Redis during an outage.
+_MAX_RETRY_SECONDS: Final = 1.0
 
-# How long messages wait for a node that seems gone; milliseconds.
-_KEEP_FOR_GONE: Final = 60_000
+# How long messages are stored for a node whose lease has expired.
+_INBOX_KEEP_MILLISECONDS: Final = 60_000
 
 
 class Membership:
-    """One node among the others, from `start` to `stop`.
+    """The membership of one node, from `start` to `stop`.
 
-    One task renews the lease and reads the inbox. Two more follow each beat, so that no message waits for them: one
-    looks for nodes that died, one does what is due `with_beat`.
+    One task renews the lease and reads the inbox. Two more run once after each heartbeat, so that messages need not
+    wait for them: one looks for dead nodes, one runs `after_heartbeat`.
     """
 
     def __init__(
@@ -61,95 +61,95 @@ class Membership:
         keys: Keys,
         scripts: Mapping[str, Script],
         lease: float,
-        told: Callable[[], Mapping[str, Any]],
-        with_beat: Callable[[], Awaitable[None]],
+        process_info: Callable[[], Mapping[str, Any]],
+        after_heartbeat: Callable[[], Awaitable[None]],
     ) -> None:
         self.node, self._deliver = node, deliver
         self._pipeline, self._inbox, self._keys, self._scripts = pipeline, inbox, keys, scripts
-        self._lease, self._told = lease, told
+        self._lease, self._process_info = lease, process_info
         self._loop = asyncio.get_running_loop()
-        self._last_id, self._untaken, self._untaken_bytes = "0-0", 0, 0
-        self._beaten_at = self._due = self._patient_until = self._loop.time()
-        self._doubt = self._draining = False
-        # Streams whose calls run here: as they are, and as the sweep after our death would find them.
+        self._last_id, self._unacked, self._unacked_bytes = "0-0", 0, 0
+        self._renewed_at = self._next_heartbeat = self._grace_until = self._loop.time()
+        self._may_be_lost = self._draining = False
+        # Streams whose calls run here: the actual ones, and those in the journal, which a sweep would read.
         self.streams: set[tuple[str, str]] = set()
-        self._noted: set[tuple[str, str]] = set()
-        self._followers = _Follower(self._look_after), _Follower(with_beat)
-        self._listening = self._supervised("the inbox", self._listen)
-        self._looking = self._supervised("the look after other nodes", self._followers[0].turn)
-        self._writing = self._supervised("the index", self._followers[1].turn)
+        self._journaled: set[tuple[str, str]] = set()
+        self._followers = _AfterHeartbeat(self._check_nodes), _AfterHeartbeat(after_heartbeat)
+        self._inbox_task = self._supervised("the inbox", self._listen)
+        self._check_task = self._supervised("the check of other nodes", self._followers[0].run_once)
+        self._index_task = self._supervised("the index", self._followers[1].run_once)
 
     def _supervised(self, what: str, turn: Callable[[], Awaitable[None]]) -> Supervised:
-        # Shorter than the lease by far, or each failure would cost that, too.
-        longest = min(_LONGEST_PAUSE, self._lease / 3)
-        return Supervised(f"{what} of node {self.node}", turn, longest=longest)
+        # Much shorter than the lease, or each failure would cost the lease as well.
+        pause = min(_MAX_RETRY_SECONDS, self._lease / 3)
+        return Supervised(f"{what} of node {self.node}", turn, longest=pause)
 
     async def start(self) -> None:
-        """Take a lease and begin to listen. Raises: BackendError."""
-        await self._beat(first=True)
-        await self._look_after()
-        for task in (self._listening, self._looking, self._writing):
+        """Acquire a lease, and start the tasks. Raises: BackendError."""
+        await self._heartbeat(first=True)
+        await self._check_nodes()
+        for task in (self._inbox_task, self._check_task, self._index_task):
             task.start()
 
     async def stop(self) -> None:
-        """Drop the lease, and everything that the others would otherwise wait for."""
-        for task in (self._writing, self._looking, self._listening):
+        """Delete the lease, the inbox and the journal, so that other nodes need not wait for the lease to expire."""
+        for task in (self._index_task, self._check_task, self._inbox_task):
             await task.stop()
         await self._inbox.aclose()
         keys, node = self._keys, self.node
-        mine = [keys.lease(node), keys.inbox(node), keys.waiting(node), keys.own(node)]
+        mine = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
         with suppress(BackendError):
             await asyncio.gather(
                 self._pipeline.execute("DEL", *mine), self._pipeline.execute("ZREM", keys.nodes, node)
             )
 
     def failure(self) -> BaseException | None:
-        """Return why the node is not heard, or does not hear; None while it does."""
-        return self._listening.failure or self._looking.failure
+        """Return why the node cannot renew its lease, read its inbox or check other nodes; None if it can."""
+        return self._inbox_task.failure or self._check_task.failure
 
     async def announce_drain(self) -> None:
-        """Say with the lease that the node is about to be stopped. Raises: BackendError."""
+        """Write into the lease that the node is about to stop. Raises: BackendError."""
         self._draining = True
-        await self._beat()
+        await self._heartbeat()
 
-    def may_judge(self) -> bool:
-        """Tell whether this node has seen the store for long enough to take another one for dead."""
-        return self._loop.time() >= self._patient_until
+    def may_declare_dead(self) -> bool:
+        """Tell whether this node has reached the store for long enough to declare another node dead."""
+        return self._loop.time() >= self._grace_until
 
-    async def be_patient(self, *, anew: bool = False) -> None:
-        """Wait until this node may take another one for dead; `anew`, since the store has just come back."""
-        if anew:
-            self._patient_until = self._loop.time() + self._lease
-        await asyncio.sleep(max(0.0, self._patient_until - self._loop.time()))
+    async def wait_for_grace(self, *, restart: bool = False) -> None:
+        """Wait until this node may declare another node dead; with `restart`, for a whole lease from now on."""
+        if restart:
+            self._grace_until = self._loop.time() + self._lease
+        await asyncio.sleep(max(0.0, self._grace_until - self._loop.time()))
 
     def lease_may_be_lost(self) -> bool:
-        """Tell whether this process stood still for so long that its lease may be over."""
-        if self._loop.time() - self._beaten_at > self._lease * 0.9:
-            self._doubt = True
-        return self._doubt
+        """Tell whether this process has been blocked for so long that its lease may have expired."""
+        if self._loop.time() - self._renewed_at > self._lease * 0.9:
+            self._may_be_lost = True
+        return self._may_be_lost
 
     def receive(self, message: NodeMessage) -> None:
-        """Hand a message to the node."""
+        """Deliver a message to the node."""
         try:
             self._deliver(message)
         except Exception:
-            logger.exception("node %s cannot take a %s", self.node, type(message).__name__)
+            logger.exception("node %s cannot process a %s message", self.node, type(message).__name__)
 
-    async def note(self, key: str, stream: str) -> None:
-        """Note at once that a stream's calls run here. Raises: BackendError."""
-        self._noted.add((key, stream))
-        await self._pipeline.execute("HSET", self._keys.own(self.node), f"{key} {stream}", "")
+    async def journal(self, key: str, stream: str) -> None:
+        """Record at once that a stream's calls run here. Raises: BackendError."""
+        self._journaled.add((key, stream))
+        await self._pipeline.execute("HSET", self._keys.journal(self.node), f"{key} {stream}", "")
 
-    # -- the one task --------------------------------------------------------------------------------
+    # -- lease and inbox, in one task ----------------------------------------------------------------
 
     async def _listen(self) -> None:
-        """Renew the lease if that is due, and read the inbox until it is."""
-        has_failed = self._listening.failure is not None
+        """Renew the lease if it is due, and read the inbox until it is due."""
+        has_failed = self._inbox_task.failure is not None
         try:
-            if self._loop.time() >= self._due:
-                await self._beat()
-            # After a failure without waiting for messages: it shall be known soon that the node hears again.
-            await self._read(0.0 if has_failed else self._due - self._loop.time())
+            if self._loop.time() >= self._next_heartbeat:
+                await self._heartbeat()
+            # After a failure, do not wait for messages, so that the recovery is noticed at once.
+            await self._read(0.0 if has_failed else self._next_heartbeat - self._loop.time())
         except Exception:
             await recover(self._inbox)
             raise
@@ -157,52 +157,54 @@ class Membership:
             self.receive(StoreReturned())
 
     async def _read(self, seconds: float) -> None:
-        block = max(1, milliseconds(seconds))
+        block, after = max(1, milliseconds(seconds)), {self._keys.inbox(self.node): self._last_id}
         try:
-            found = await self._inbox.xread({self._keys.inbox(self.node): self._last_id}, count=_TAKE, block=block)
+            reply = await self._inbox.xread(after, count=_ACK_MESSAGES, block=block)
         except Exception as error:
             raise self._pipeline.translated(error) from error
-        for _, entries in found or ():
+        for _, entries in reply or ():
             for number, members in entries:
                 self._last_id = number.decode()
-                self._untaken += 1
+                self._unacked += 1
                 with contained(f"a message to node {self.node} cannot be read"):
-                    self._untaken_bytes += len(members[b"m"])
+                    self._unacked_bytes += len(members[b"m"])
                     if (message := decode_message(members[b"m"])) is not None:
                         self.receive(message)
-        if self._untaken >= _TAKE or self._untaken_bytes >= _TAKE_BYTES:
-            await self._take()
+        if self._unacked >= _ACK_MESSAGES or self._unacked_bytes >= _ACK_BYTES:
+            await self._ack_inbox()
 
-    async def _take(self) -> None:
-        untaken_bytes, self._untaken, self._untaken_bytes = self._untaken_bytes, 0, 0
-        keys = [self._keys.inbox(self.node), self._keys.waiting(self.node)]
+    async def _ack_inbox(self) -> None:
+        """Remove the messages that were read from the inbox."""
+        unacked_bytes, self._unacked, self._unacked_bytes = self._unacked_bytes, 0, 0
+        keys = [self._keys.inbox(self.node), self._keys.inbox_bytes(self.node)]
         with contained(f"the inbox of node {self.node} cannot be emptied"):
-            await self._pipeline.run(self._scripts["taken"], keys, [self._last_id, untaken_bytes])
+            await self._pipeline.run(self._scripts["ack_inbox"], keys, [self._last_id, unacked_bytes])
 
-    # -- the beat ------------------------------------------------------------------------------------
+    # -- the heartbeat -------------------------------------------------------------------------------
 
-    async def _beat(self, *, first: bool = False) -> None:
-        """Renew the lease, and tell what is new. Raises: BackendError."""
-        self.lease_may_be_lost()  # before the time of this beat hides how long ago the last one was
-        began = self._beaten_at = self._loop.time()
+    async def _heartbeat(self, *, first: bool = False) -> None:
+        """Renew the lease, with current information. Raises: BackendError."""
+        self.lease_may_be_lost()  # check before `_renewed_at` changes
+        now = self._renewed_at = self._loop.time()
         keys, node = self._keys, self.node
-        mine = [keys.lease(node), keys.inbox(node), keys.waiting(node), keys.own(node)]
-        arguments = [self._description(), milliseconds(self._lease), _KEEP]
+        mine = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
+        arguments = [self._description(), milliseconds(self._lease), _KEEP_MILLISECONDS]
         lapsed, *_ = await asyncio.gather(
-            self._pipeline.run(self._scripts["beat"], mine, arguments), *([self._take()] if self._untaken else [])
+            self._pipeline.run(self._scripts["heartbeat"], mine, arguments),
+            *([self._ack_inbox()] if self._unacked else []),
         )
         if lapsed and not first:
             self.receive(LeaseLapsed())
         if lapsed:
-            # Perhaps the store was away, or emptied, for everybody: the others have a lease's time to come back.
-            self._patient_until, self._noted = self._beaten_at + self._lease, set()
-        self._doubt, self._due = False, began + self._lease / 3
-        # Not before: until here nobody knows that the leases are gone, and takes the living for dead.
+            # The store may have been away, or emptied, for all nodes: give them the time of a lease to return.
+            self._grace_until, self._journaled = self._renewed_at + self._lease, set()
+        self._may_be_lost, self._next_heartbeat = False, now + self._lease / 3
+        # Only now, when `_grace_until` is set: without it, the check would declare live nodes dead.
         for follower in self._followers:
-            follower.beaten.set()
+            follower.is_due.set()
 
     def _description(self) -> bytes:
-        """Return what others shall know of this node."""
+        """Return the value of the lease: what other nodes and operators can read of this node."""
         own: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -210,102 +212,102 @@ class Membership:
             "draining": self._draining,
         }
         description = orjson.dumps(own)
-        with contained(f"node {self.node} cannot tell what it has counted"):
-            description = orjson.dumps({**own, **self._told()})
+        with contained(f"node {self.node} cannot report its metrics"):
+            description = orjson.dumps({**own, **self._process_info()})
         return description
 
-    async def _look_after(self) -> None:
-        """Tell that this node lives, and which streams it writes; look for nodes that died. Raises: BackendError."""
+    async def _check_nodes(self) -> None:
+        """Register this node and journal its streams; sweep dead nodes. Raises: BackendError."""
         arguments = [self.node, milliseconds(self._lease)]
-        listed = self._pipeline.run(self._scripts["nodes"], [self._keys.nodes], arguments)
+        expired = self._pipeline.run(self._scripts["nodes"], [self._keys.nodes], arguments)
         dead, _ = await asyncio.gather(
-            attempt("the list of nodes cannot be read", listed, ()),
-            self._note_streams(),
+            attempt("the list of nodes cannot be read", expired, ()),
+            self._journal_streams(),
         )
         names = decode_names(dead)
         if len(names) < len(dead):
-            strange = [name for name in dead if name.decode(errors="replace") not in names]
-            await self._pipeline.execute("ZREM", self._keys.nodes, *strange)
+            unreadable = [name for name in dead if name.decode(errors="replace") not in names]
+            await self._pipeline.execute("ZREM", self._keys.nodes, *unreadable)
         for name in names:
-            if name != self.node and self.may_judge():
-                with contained(f"node {self.node} cannot look after another one"):
+            if name != self.node and self.may_declare_dead():
+                with contained(f"node {self.node} cannot sweep a dead node"):
                     await self._sweep(name)
 
-    async def _note_streams(self) -> None:
-        begun, over = self.streams - self._noted, self._noted - self.streams
-        own, execute = self._keys.own(self.node), self._pipeline.execute
-        with contained(f"the streams of node {self.node} cannot be noted"):
-            if begun:
-                await execute("HSET", own, *(word for item in begun for word in (" ".join(item), "")))
-            if over:
-                await execute("HDEL", own, *(" ".join(item) for item in over))
-            self._noted = (self._noted | begun) - over
+    async def _journal_streams(self) -> None:
+        started, ended = self.streams - self._journaled, self._journaled - self.streams
+        journal, execute = self._keys.journal(self.node), self._pipeline.execute
+        with contained(f"the streams of node {self.node} cannot be journaled"):
+            if started:
+                await execute("HSET", journal, *(text for item in started for text in (" ".join(item), "")))
+            if ended:
+                await execute("HDEL", journal, *(" ".join(item) for item in ended))
+            self._journaled = (self._journaled | started) - ended
 
-    # -- other nodes' deaths -------------------------------------------------------------------------
+    # -- dead nodes ----------------------------------------------------------------------------------
 
     async def _sweep(self, dead: str) -> None:
-        """Have the streams of a dead node taken over; of several nodes that notice, one does.
+        """Have the streams of a dead node taken over; a lock lets only one node do so.
 
-        A stream stays on the dead node's list until it was claimed, and the node on the list of nodes until
-        nothing is left of it: should this node die meanwhile, the next one goes on.
+        A stream stays in the dead node's journal until it is claimed, and the node in the list of nodes until its
+        journal is empty: if this node dies meanwhile, the next one continues.
         """
         keys, execute = self._keys, self._pipeline.execute
         if await execute("EXISTS", keys.lease(dead)):
             return
-        if not await execute("SET", keys.sweep(dead), self.node, "NX", "PX", milliseconds(self._lease / 2)):
-            if await execute("PTTL", keys.sweep(dead)) == -1:  # without an end nobody ever sweeps
-                await execute("DEL", keys.sweep(dead))
+        if not await execute("SET", keys.sweep_lock(dead), self.node, "NX", "PX", milliseconds(self._lease / 2)):
+            if await execute("PTTL", keys.sweep_lock(dead)) == -1:  # a lock without an end blocks every sweep
+                await execute("DEL", keys.sweep_lock(dead))
             return
-        left, nodes = await asyncio.gather(
-            attempt(f"the streams of node {dead} cannot be read", execute("HKEYS", keys.own(dead)), ()),
+        orphaned, nodes = await asyncio.gather(
+            attempt(f"the streams of node {dead} cannot be read", execute("HKEYS", keys.journal(dead)), ()),
             execute("ZRANGE", keys.nodes, 0, -1),
         )
-        if not left:
-            beside = [keys.inbox(dead), keys.waiting(dead), keys.own(dead)]
-            await asyncio.gather(execute("ZREM", keys.nodes, dead), execute("DEL", *beside))
-        logger.info("node %s left %d streams to take over", dead, len(left))
-        for item in left:
+        if not orphaned:
+            theirs = [keys.inbox(dead), keys.inbox_bytes(dead), keys.journal(dead)]
+            await asyncio.gather(execute("ZREM", keys.nodes, dead), execute("DEL", *theirs))
+        logger.info("node %s died with %d streams to take over", dead, len(orphaned))
+        for item in orphaned:
             try:
                 key, stream = item.decode().split(" ")
-            except ValueError:  # nobody will claim it, and the node would stay on the list for ever
-                await execute("HDEL", keys.own(dead), item)
+            except ValueError:  # it can never be claimed, and would keep the node in the list for ever
+                await execute("HDEL", keys.journal(dead), item)
             else:
                 self.receive(Orphaned(key, stream, dead))
         self.receive(NodeLost(dead))
         others = set(decode_names(nodes)) - {dead, self.node}
-        await asyncio.gather(*(self._tell(name, NodeLost(dead)) for name in others))
+        await asyncio.gather(*(self._try_to_send(name, NodeLost(dead)) for name in others))
 
-    async def _tell(self, node: str, message: NodeMessage) -> None:
+    async def _try_to_send(self, node: str, message: NodeMessage) -> None:
         with suppress(BackendError):
             await send(self._pipeline, self._scripts, self._keys, node, message)
 
 
-class _Follower:
-    """Work that is done once after each beat."""
+class _AfterHeartbeat:
+    """Work that is done once after each heartbeat."""
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._work, self.beaten = work, asyncio.Event()
+        self._work, self.is_due = work, asyncio.Event()
 
-    async def turn(self) -> None:
-        """Wait for the next beat, and do it. Raises: whatever the work raises."""
-        await self.beaten.wait()
-        self.beaten.clear()
+    async def run_once(self) -> None:
+        """Wait for the next heartbeat, and do the work. Raises: the exceptions of the work."""
+        await self.is_due.wait()
+        self.is_due.clear()
         await self._work()
 
 
 async def send(
     pipeline: CommandBatcher, scripts: Mapping[str, Script], keys: Keys, node: str, message: NodeMessage
 ) -> bool:
-    """Put a message into a node's inbox; return False for a node that is gone.
+    """Put a message into a node's inbox; return False if the node's lease has expired.
 
-    Raises: BackendError, also when too much waits there.
+    Raises: BackendError, also when the inbox is full.
     """
-    arguments = [encode_message(message), _MAX_MESSAGES, _MAX_BYTES, _KEEP_FOR_GONE]
-    mine = [keys.lease(node), keys.inbox(node), keys.waiting(node)]
+    arguments = [encode_message(message), _MAX_MESSAGES, _MAX_BYTES, _INBOX_KEEP_MILLISECONDS]
+    mine = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node)]
     try:
-        taken = await pipeline.run(scripts["send"], mine, arguments)
-    except Unreadable as error:  # which is no fault of the session that it is about
-        raise BackendError(f"node {node} cannot be told: {error}") from error
-    if taken < 0:
-        raise BackendError(f"node {node} has too many messages waiting")
-    return bool(taken)
+        reply = await pipeline.run(scripts["send"], mine, arguments)
+    except Unreadable as error:  # the inbox is unreadable, and not the session of the message
+        raise BackendError(f"no message can be sent to node {node}: {error}") from error
+    if reply < 0:
+        raise BackendError(f"the inbox of node {node} is full")
+    return bool(reply)

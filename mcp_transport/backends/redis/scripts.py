@@ -1,4 +1,4 @@
-"""The Lua scripts: one file each, behind the prelude that all of them share."""
+"""The Lua scripts: one file each, prepended with the prelude that all of them share."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PRELUDE: Final = (_FOLDER / "prelude.lua").read_text()
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script's source, and the digest that Redis knows it by."""
+    """One script's source, and the digest by which Redis runs it (EVALSHA)."""
 
     source: str
     digest: str
 
 
 def load_scripts(prelude: str = PRELUDE) -> dict[str, Script]:
-    """Read every script, by its file's name."""
-    found = {}
+    """Return all scripts by the names of their files."""
+    scripts = {}
     for file in _FOLDER.iterdir():
         name, _, kind = file.name.partition(".")
         if kind == "lua" and name != "prelude":
             source = f"{prelude}\n{file.read_text()}"
-            found[name] = Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
-    return found
+            scripts[name] = Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return scripts

@@ -1,4 +1,4 @@
-"""Pages of the sessions that an operator asks for, by the index, and all of them summed up from a sample."""
+"""Search sessions by the index for operators, and summarize all sessions from a sample."""
 
 from __future__ import annotations
 
@@ -22,83 +22,85 @@ from mcp_transport.supervision import attempt, contained, log_failure
 
 __all__ = ["RedisSessionSearch"]
 
-# Up to so many sessions that share a value are looked at together; of more, the first in order are looked through.
-_FEW: Final = 5000
+# Up to so many candidates are read and sorted at once; if there are more, all sessions are scanned in order.
+_MAX_SORTED: Final = 5000
 # How many records are read at a time, at least.
-_PORTION: Final = 100
-# How many sessions are looked through at a time, and in one search.
-_STRIDE: Final = 2000
-_MOST_LOOKED_AT: Final = 100_000
-# From so many sessions, taken by chance, is told what all of them are like.
-_SAMPLE: Final = 500
+_RECORD_BATCH: Final = 100
+# How many sessions are scanned at a time, and in one search.
+_SCAN_BATCH: Final = 2000
+_MAX_SCANNED: Final = 100_000
+# The overview is computed from so many random sessions.
+_SAMPLE_SIZE: Final = 500
 
 _BROKEN_INDEX: Final = "an index of sessions cannot be read"
 
 
 class RedisSessionSearch(RedisSessionIndex):
-    """Finds sessions, in an order."""
+    """Lists and searches sessions."""
 
     async def sessions(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        await self._write_use()
+        await self._write_last_use()
         try:
             if not query:
-                return await self._of_all(offset, limit, order)
-            return await self._of_some(offset, limit, query, order)
+                return await self._page_of_all(offset, limit, order)
+            return await self._page_of_matches(offset, limit, query, order)
         except Unreadable as error:
             log_failure(_BROKEN_INDEX, error)
             return Page((), 0, is_exact=False)
 
-    async def _of_some(self, offset: int, limit: int, query: SessionQuery, order: str) -> Page:
-        """Return a page of the sessions that a query means."""
-        _, now = await self._born()
+    async def _page_of_matches(self, offset: int, limit: int, query: SessionQuery, order: str) -> Page:
+        """Return a page of the sessions that match a query."""
+        _, now = await self._store_times()
         facets = await self._facets(query, now)
         search = _Search(query, order, now / 1000)
         if query.word:
             first = f"[{query.word}".encode()
-            last = first + b"\xff"  # which is in no UTF-8
-            words = await self._pipeline().execute("ZRANGEBYLEX", self._keys.words, first, last, "LIMIT", 0, _FEW)
-            candidates = list(dict.fromkeys(word.rpartition(b"\0")[2] for word in words))
-            return await self._of_few(candidates, facets, search, offset, limit, is_all=len(words) < _FEW)
+            bounds = first, first + b"\xff", "LIMIT", 0, _MAX_SORTED  # no UTF-8 contains the byte 0xff
+            terms = await self._pipeline().execute("ZRANGEBYLEX", self._keys.search_terms, *bounds)
+            candidates = list(dict.fromkeys(term.rpartition(b"\0")[2] for term in terms))
+            is_all = len(terms) < _MAX_SORTED
+            return await self._page_of_candidates(candidates, facets, search, offset, limit, is_all=is_all)
         sizes = await asyncio.gather(*(facet.size(self._pipeline()) for facet in facets))
         size, smallest = min(zip(sizes, facets, strict=True), key=lambda item: item[0])
-        if size <= _FEW:
+        if size <= _MAX_SORTED:
             candidates = await smallest.members(self._pipeline())
             others = [facet for facet in facets if facet is not smallest]
-            return await self._of_few(candidates, others, search, offset, limit, is_all=True)
-        return await self._of_many(facets, size, search, offset, limit)
+            return await self._page_of_candidates(candidates, others, search, offset, limit, is_all=True)
+        return await self._scan(facets, size, search, offset, limit)
 
     async def overview(self) -> Overview:
-        await self._write_use()
+        await self._write_last_use()
         pipeline, keys, scripts = self._pipeline(), self._keys, self._scripts
         page = pipeline.run(scripts["page"], [keys.sessions], [self._ttl, 0, 0, 1])
-        lately = pipeline.run(scripts["created"], [keys.ordered("created")], [milliseconds(NEW_SESSION_SECONDS)])
+        window = milliseconds(NEW_SESSION_SECONDS)
+        new = pipeline.run(scripts["count_created"], [keys.ordered("created")], [window])
         (_, total), opened, sample = await asyncio.gather(
             attempt(_BROKEN_INDEX, page, ([], 0)),
-            attempt(_BROKEN_INDEX, lately, 0),
-            attempt(_BROKEN_INDEX, pipeline.execute("ZRANDMEMBER", keys.sessions, _SAMPLE), []),
+            attempt(_BROKEN_INDEX, new, 0),
+            attempt(_BROKEN_INDEX, pipeline.execute("ZRANDMEMBER", keys.sessions, _SAMPLE_SIZE), []),
         )
-        known, _ = await self._records(sample)
-        found = summarize(known, 0.0)
+        sampled, _ = await self._records(sample)
+        summary = summarize(sampled, 0.0)
         memory, limit = await self._memory()
-        share = total / found.total if found.total and total > _SAMPLE else 1.0
+        factor = total / summary.total if summary.total and total > _SAMPLE_SIZE else 1.0
         return replace(
-            found,
+            summary,
             total=total,
             opened=opened,
             values={
-                name: tuple((value, round(count * share)) for value, count in counted)
-                for name, counted in found.values.items()
+                name: tuple((value, round(count * factor)) for value, count in counts)
+                for name, counts in summary.values.items()
             },
             memory=memory,
             memory_limit=limit,
         )
 
-    # -- what is asked for ---------------------------------------------------------------------------
+    # -- the query -----------------------------------------------------------------------------------
 
     async def _facets(self, query: SessionQuery, now: int) -> list[Facet]:
-        """Return what the index knows of what must be so."""
+        """Return the sets of the index for the conditions of a query; `now` is in milliseconds."""
         keys = self._keys
         facets: list[Facet] = [
             SortedSetFacet(keys.facet(name, value)) if name == "node" else SetFacet(keys.facet(name, value))
@@ -107,16 +109,16 @@ class RedisSessionSearch(RedisSessionIndex):
         if query.created_after or query.created_before:
             low, high = (milliseconds(moment) or None for moment in (query.created_after, query.created_before))
             facets.append(SortedSetFacet(keys.ordered("created"), low, high))
-        used_lately = now - milliseconds(ACTIVE_SECONDS)
+        active_since = now - milliseconds(ACTIVE_SECONDS)
         match query.state:
             case State.BUSY:
                 facets.append(FixedFacet(await self._busy()))
             case State.OPENING:
                 facets.append(SetFacet(keys.facet("state", State.OPENING)))
             case State.ACTIVE:
-                facets.append(SortedSetFacet(keys.sessions, used_lately + 1))
+                facets.append(SortedSetFacet(keys.sessions, active_since + 1))
             case State.IDLE:
-                facets.append(SortedSetFacet(keys.sessions, None, used_lately))
+                facets.append(SortedSetFacet(keys.sessions, None, active_since))
             case "":
                 pass
             case _:
@@ -124,38 +126,38 @@ class RedisSessionSearch(RedisSessionIndex):
         return facets
 
     async def _busy(self) -> frozenset[bytes]:
-        """Return the sessions that have calls in flight, as nodes told with their last beats."""
-        asked = [self._pipeline().execute("HKEYS", self._keys.own(node)) for node in await self._node_names()]
+        """Return the sessions with calls in flight, by the journals of all nodes and the members in this process."""
+        replies = [self._pipeline().execute("HKEYS", self._keys.journal(node)) for node in await self._node_names()]
         what = "the streams of a node cannot be read"
-        owned: list[list[bytes]] = await asyncio.gather(*(attempt(what, answer, []) for answer in asked))
+        journals: list[list[bytes]] = await asyncio.gather(*(attempt(what, reply, []) for reply in replies))
         here = {key.encode() for member in self._members.values() for key, _ in member.streams}
-        return frozenset({item.partition(b" ")[0] for items in owned for item in items} | here)
+        return frozenset({item.partition(b" ")[0] for journal in journals for item in journal} | here)
 
-    # -- finding it ----------------------------------------------------------------------------------
+    # -- the search ----------------------------------------------------------------------------------
 
-    async def _of_all(self, offset: int, limit: int, order: str) -> Page:
+    async def _page_of_all(self, offset: int, limit: int, order: str) -> Page:
         """Return a page of all sessions."""
         while True:
             keys, total = await self._slice(order, offset, limit)
-            found, gone = await self._records(keys)
-            if not gone:
-                return Page(tuple(found), total)
-            await self._forget(gone)
+            sessions, ended = await self._records(keys)
+            if not ended:
+                return Page(tuple(sessions), total)
+            await self._remove(ended)
 
     async def _slice(self, order: str, offset: int, limit: int) -> tuple[list[bytes], int]:
-        """Return a part of all sessions in order, and how many there are."""
+        """Return a part of all sessions in order, and the number of all sessions."""
         by, is_reversed = order.removeprefix("-"), order.startswith("-")
-        by_use = by == "last_seen"
-        arguments = [self._ttl, offset if by_use else 0, limit if by_use else 0, int(is_reversed)]
+        by_last_use = by == "last_seen"
+        arguments = [self._ttl, offset if by_last_use else 0, limit if by_last_use else 0, int(is_reversed)]
         page = self._pipeline().run(self._scripts["page"], [self._keys.sessions], arguments)
-        if by_use:
+        if by_last_use:
             keys, total = await page
             return keys, total
         command = ("ZRANGE", self._keys.ordered(by), offset, offset + limit - 1, *(["REV"] if is_reversed else []))
         keys, (_, total) = await asyncio.gather(self._pipeline().execute(*command), page)
         return keys, total
 
-    async def _of_few(
+    async def _page_of_candidates(
         self,
         candidates: list[bytes],
         facets: Sequence[Facet],
@@ -165,120 +167,122 @@ class RedisSessionSearch(RedisSessionIndex):
         *,
         is_all: bool,
     ) -> Page:
-        """Return a page of some sessions, of which each one is looked at."""
-        candidates = await self._in_all(candidates, facets)
+        """Return a page of the candidates that match; `is_all` tells whether no other session can match."""
+        candidates = await self._in_all_facets(candidates, facets)
         if not candidates:
             return Page((), 0, is_all)
         ordered = await self._in_order(candidates, search.order)
-        found, looked_at = await self._take(ordered, search, offset + limit)
-        total = len(ordered) - looked_at + len(found)
-        return Page(tuple(found[offset : offset + limit]), total, is_all and looked_at == len(ordered))
+        matches, scanned = await self._first_matches(ordered, search, offset + limit)
+        total = len(ordered) - scanned + len(matches)
+        return Page(tuple(matches[offset : offset + limit]), total, is_all and scanned == len(ordered))
 
     async def _in_order(self, keys: Sequence[bytes], order: str) -> list[bytes]:
-        """Return those that cannot have expired, in order."""
+        """Return the keys of sessions that cannot have expired, in order."""
         by = order.removeprefix("-")
-        seen = await self._pipeline().run(self._scripts["seen"], [self._keys.sessions], [self._ttl, *keys])
-        scores = seen
+        times = await self._pipeline().run(self._scripts["last_seen"], [self._keys.sessions], [self._ttl, *keys])
+        scores = times
         if by != "last_seen":
             scores = await self._pipeline().execute("ZMSCORE", self._keys.ordered(by), *keys)
-        living = [
-            (float(score or 0), float(last), key) for score, last, key in zip(scores, seen, keys, strict=True) if last
+        live = [
+            (float(score or 0), float(time), key)
+            for score, time, key in zip(scores, times, keys, strict=True)
+            if time
         ]
-        return [key for _, _, key in sorted(living, reverse=order.startswith("-"))]
+        return [key for _, _, key in sorted(live, reverse=order.startswith("-"))]
 
-    async def _of_many(self, facets: Sequence[Facet], size: int, search: _Search, offset: int, limit: int) -> Page:
-        """Return a page of the first sessions that fit, without looking at all of them."""
-        found, at = list[Session](), 0
-        while len(found) < offset + limit and at < _MOST_LOOKED_AT:
-            keys = await self._stretch(facets, search.order, at)
+    async def _scan(self, facets: Sequence[Facet], size: int, search: _Search, offset: int, limit: int) -> Page:
+        """Return a page of the first matches in order, without reading all sessions."""
+        matches, at = list[Session](), 0
+        while (missing := offset + limit - len(matches)) > 0 and at < _MAX_SCANNED:
+            keys = await self._scan_batch(facets, search.order, at)
             if not keys:
                 break
             at += len(keys)
-            fitting, _ = await self._take(await self._in_all(keys, facets), search, offset + limit - len(found))
-            found += fitting
-        return Page(tuple(found[offset : offset + limit]), max(size, len(found)), is_exact=False)
+            more, _ = await self._first_matches(await self._in_all_facets(keys, facets), search, missing)
+            matches += more
+        return Page(tuple(matches[offset : offset + limit]), max(size, len(matches)), is_exact=False)
 
-    async def _stretch(self, facets: Sequence[Facet], order: str, at: int) -> list[bytes]:
-        """Return sessions in order: of a facet that has this order, or of all."""
+    async def _scan_batch(self, facets: Sequence[Facet], order: str, at: int) -> list[bytes]:
+        """Return the next sessions in order: from a facet that has this order, or from all sessions."""
         name, is_reversed = self._keys.ordered(order.removeprefix("-")), order.startswith("-")
         for facet in facets:
-            if isinstance(facet, SortedSetFacet) and facet.orders(name):
-                return await facet.part(self._pipeline(), at, _STRIDE, is_reversed=is_reversed)
-        keys, _ = await self._slice(order, at, _STRIDE)
+            if isinstance(facet, SortedSetFacet) and facet.is_part_of(name):
+                return await facet.part(self._pipeline(), at, _SCAN_BATCH, is_reversed=is_reversed)
+        keys, _ = await self._slice(order, at, _SCAN_BATCH)
         return keys
 
-    async def _in_all(self, keys: list[bytes], facets: Iterable[Facet]) -> list[bytes]:
-        """Return the keys that each facet has."""
+    async def _in_all_facets(self, keys: list[bytes], facets: Iterable[Facet]) -> list[bytes]:
+        """Return the keys that are in every facet."""
         if not keys or not facets:
             return keys
-        known = await asyncio.gather(*(facet.has(self._pipeline(), keys) for facet in facets))
-        return [key for key, *among in zip(keys, *known, strict=True) if all(among)]
+        columns = await asyncio.gather(*(facet.has(self._pipeline(), keys) for facet in facets))
+        return [key for key, *is_member in zip(keys, *columns, strict=True) if all(is_member)]
 
-    async def _take(self, keys: Sequence[bytes], search: _Search, wanted: int) -> tuple[list[Session], int]:
-        """Return the first sessions that fit, at least `wanted` if there are so many, and how many were looked at."""
-        found, at = list[Session](), 0
-        while at < len(keys) and len(found) < wanted:
-            part = keys[at : at + max(_PORTION, wanted - len(found))]
-            at += len(part)
-            found += await self._fitting(part, search)
-        return found, at
+    async def _first_matches(self, keys: Sequence[bytes], search: _Search, limit: int) -> tuple[list[Session], int]:
+        """Return the first matches, at least `limit` if there are so many, and how many keys were scanned."""
+        matches, at = list[Session](), 0
+        while at < len(keys) and len(matches) < limit:
+            batch = keys[at : at + max(_RECORD_BATCH, limit - len(matches))]
+            at += len(batch)
+            matches += await self._matching(batch, search)
+        return matches, at
 
-    async def _fitting(self, keys: Sequence[bytes], search: _Search) -> list[Session]:
-        """Return those sessions that are what the index says of them."""
+    async def _matching(self, keys: Sequence[bytes], search: _Search) -> list[Session]:
+        """Return the sessions whose records match, since the index may be outdated."""
         records, _ = await self._records(keys)
-        fitting = [item for item in records if search.query.matches(item, search.now)]
+        matches = [item for item in records if search.query.matches(item, search.now)]
         if search.query.state == State.OPENING:
             for item in records:
-                if item.initialized:  # which the index had missed
-                    self._pipeline().post("SREM", self._opening, item.key)
-        return fitting
+                if item.initialized:  # the index is outdated
+                    self._pipeline().post("SREM", self._opening_key, item.key)
+        return matches
 
     async def _records(self, keys: Sequence[bytes]) -> tuple[list[Session], list[bytes]]:
-        """Return sessions, and which of the keys are over; what cannot be read is neither."""
-        names, found, gone = codec.decode_names(keys), list[Session](), list[bytes]()
-        asked = (self._run("glance", name, ("flights", "streams"), []) for name in names)
-        for name, answer in zip(names, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+        """Return the live sessions, and the keys of those that have ended; log and skip unreadable ones."""
+        names, sessions, ended = codec.decode_names(keys), list[Session](), list[bytes]()
+        replies = (self._run("summary", name, ("requests", "streams"), []) for name in names)
+        for name, reply in zip(names, await asyncio.gather(*replies, return_exceptions=True), strict=True):
             with contained(f"session {short_id(name)} cannot be read, and is not listed"):
-                if answer is None:
-                    gone.append(name.encode())
+                if reply is None:
+                    ended.append(name.encode())
                 else:
-                    found.append(_session(name, answer))
-        return found, gone
+                    sessions.append(_session(name, reply))
+        return sessions, ended
 
-    async def _look(self, key: str) -> tuple[Session | None, tuple[InFlightRequest, ...]]:
+    async def _load(self, key: str) -> tuple[Session | None, tuple[InFlightRequest, ...]]:
         try:
-            found = await self._run("get", key, ("flights",), [])
-            if found is None:
+            reply = await self._run("get", key, ("requests",), [])
+            if reply is None:
                 return None, ()
-            flights = tuple(codec.decode_flight(*item) for item in codec.pairs(found[1]))
-            return codec.decode_session(key, found[0]), flights
+            requests = tuple(codec.decode_request(*item) for item in codec.pairs(reply[1]))
+            return codec.decode_session(key, reply[0]), requests
         except Unreadable as error:
             self._log_unreadable(key, error)
             return None, ()
 
     async def _memory(self) -> tuple[int, int]:
-        """Return how many bytes Redis holds, and may hold; zeros where it does not say."""
+        """Return how many bytes Redis uses, and may use; zeros if it does not report them."""
         try:
-            told = await self._pipeline().execute("INFO", "memory")
+            info = await self._pipeline().execute("INFO", "memory")
         except BackendError as error:
-            is_a_service = isinstance(error, Unreadable)  # which has no INFO
+            is_a_service = isinstance(error, Unreadable)  # a hosted Redis without INFO
             if not is_a_service and not isinstance(error.__cause__, NoPermissionError):
                 raise
             return 0, 0
-        servers = [told] if "used_memory" in told else list(told.values())  # those of a Cluster
-        used, limits = ([facts.get(name, 0) for facts in servers] for name in ("used_memory", "maxmemory"))
+        servers = [info] if "used_memory" in info else list(info.values())  # those of a Cluster
+        used, limits = ([server.get(name, 0) for server in servers] for name in ("used_memory", "maxmemory"))
         return sum(used), sum(limits) if all(limits) else 0
 
 
 class _Search:
-    """What is asked for, in which order, and when."""
+    """A query, an order, and the time in seconds since the epoch."""
 
     def __init__(self, query: SessionQuery, order: str, now: float) -> None:
         self.query, self.order, self.now = query, order, now
 
 
-def _session(key: str, found: Any) -> Session:
-    if isinstance(found, BaseException):
-        raise found
-    record, calls, streams = found
+def _session(key: str, reply: Any) -> Session:
+    if isinstance(reply, BaseException):
+        raise reply
+    record, calls, streams = reply
     return replace(codec.decode_session(key, record), calls=calls, streams=streams)

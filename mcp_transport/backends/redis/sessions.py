@@ -1,4 +1,4 @@
-"""Sessions, their listing, and the state that tools keep."""
+"""Sessions and the state that tools store in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcp_transport.backends.base import CANCEL_KEEP_SECONDS, Closing, Entered, N
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.session_search import RedisSessionSearch
-from mcp_transport.backends.redis.store import BESIDE
+from mcp_transport.backends.redis.store import SESSION_PARTS
 from mcp_transport.domain.history import Ending, HistoryEntry
 from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.protocol.cursor import GET_STREAM
@@ -21,47 +21,47 @@ from mcp_transport.supervision import attempt
 
 __all__ = ["RedisSessions"]
 
-# So many sessions make room for a new one, at most, where the limit was lowered.
-_LEAVE: Final = 32
-# So many looks at the idlest sessions, 31 or more at a time, may find none that is idle.
-_LOOKS: Final = 8
+# The most sessions that a new one evicts, if the limit was lowered.
+_MAX_EVICTED: Final = 32
+# After so many searches among the least recently used sessions (31 or more each) without an idle one, give up.
+_MAX_IDLE_SEARCHES: Final = 8
 
-# How far apart the clocks of a Cluster's servers may be; milliseconds. Ids hold whole seconds, too.
-_SKEW: Final = 2000
+# How far apart the clocks of a Cluster's servers may be; session ids also round to whole seconds.
+_MAX_CLOCK_SKEW_MILLISECONDS: Final = 2000
 
 
 class RedisSessions(RedisSessionSearch):
-    """Opens, admits to, changes and closes sessions."""
+    """Opens, enters, changes and closes sessions."""
 
     # -- sessions ------------------------------------------------------------------------------------
 
     async def open(self, session: Session) -> tuple[str, ...]:
         _, created, (over, keys), _ = await asyncio.gather(
-            self._born(),
+            self._store_times(),
             self._store(session, created=""),
             self._admit(session),
             self._index(self._keys.sessions, session),
         )
-        idle = await self._make_room(session, keys) if over else ()
-        # By Redis' clock, as the record; one that stood there already is left alone.
+        idle = await self._evict_idle(session, keys) if over else ()
+        # By Redis's clock, like the record; None means that the record already existed.
         self._opened[session.key] = session if created is None else replace(session, created=created / 1000)
         return idle
 
-    async def _make_room(self, session: Session, idlest: Sequence[bytes]) -> tuple[str, ...]:
-        """Put a session in the place of idle ones; return those. Raises: NoRoom."""
-        known, looks = set[bytes](), 0
-        while looks < _LOOKS and not known.issuperset(idlest):
-            # The index is as old as the last beat, and knows nothing of requests in flight.
-            parts = ("flights", "streams")
-            found = await asyncio.gather(*(self._run("glance", key.decode(), parts, []) for key in idlest))
-            gone = [key for key, record in zip(idlest, found, strict=True) if record is None]
-            busy = [key for key, record in zip(idlest, found, strict=True) if record is not None and record[1]]
-            idle = [key for key in idlest if key not in gone and key not in busy]
-            over, idlest = await self._admit(session, leaving=[*gone, *idle], busy=busy)
-            if not over:
+    async def _evict_idle(self, session: Session, idlest: Sequence[bytes]) -> tuple[str, ...]:
+        """Replace idle sessions of the caller by a new one; return the idle ones. Raises: NoRoom."""
+        checked, searches = set[bytes](), 0
+        while searches < _MAX_IDLE_SEARCHES and not checked.issuperset(idlest):
+            # The index is as old as the last heartbeat, and does not contain requests in flight.
+            parts = ("requests", "streams")
+            replies = await asyncio.gather(*(self._run("summary", key.decode(), parts, []) for key in idlest))
+            ended = [key for key, reply in zip(idlest, replies, strict=True) if reply is None]
+            busy = [key for key, reply in zip(idlest, replies, strict=True) if reply is not None and reply[1]]
+            idle = [key for key in idlest if key not in ended and key not in busy]
+            excess, idlest = await self._admit(session, leaving=[*ended, *idle], busy=busy)
+            if not excess:
                 return tuple(key.decode() for key in idlest if key in idle)
-            known.update(busy)
-            looks += not gone and not idle  # if not, another node was faster
+            checked.update(busy)
+            searches += not ended and not idle  # otherwise another node was faster: not counted
         record, *_ = self._keys.of_session(session.key)
         await asyncio.gather(
             self._pipeline().execute("DEL", record),
@@ -72,26 +72,26 @@ class RedisSessions(RedisSessionSearch):
     def _admit(
         self, session: Session, *, leaving: Sequence[bytes] = (), busy: Sequence[bytes] = ()
     ) -> Awaitable[Any]:
-        """Add a session to those of its caller, if there is room or `leaving` ones make it; to garbage, none."""
-        index, limit = self._keys.owned(session.caller), self._policy.max_sessions_per_principal
-        arguments = [session.key, self._used_within, self._life_of(index), limit, _LEAVE, len(leaving)]
+        """Add a session to the caller's index, within the limit or in place of `leaving`; ignore a bad index."""
+        index, limit = self._keys.sessions_of(session.caller), self._policy.max_sessions_per_principal
+        arguments = [session.key, self._max_idle, self._ttl_of(index), limit, _MAX_EVICTED, len(leaving)]
         run = self._pipeline().run(self._scripts["admit"], [index], [*arguments, *leaving, *busy])
         return attempt(f"the index {index} cannot be written", run, (0, []))
 
     async def restore(self, session: Session) -> bool:
         if not self.restores_sessions:
             return False
-        born, now = await self._born()
+        store_created_at, now = await self._store_times()
         created = milliseconds(session.created)
-        # What began before this store was emptied was lost with it; what began a moment ago cannot have expired.
-        # Anything else expired because nobody used it.
-        if created + _SKEW >= born and now >= created + self._ttl:
+        # A session from before the store was last emptied was lost with it, and a recent one cannot have expired.
+        # Any other has expired, since it was not used.
+        if created + _MAX_CLOCK_SKEW_MILLISECONDS >= store_created_at and now >= created + self._ttl:
             return False
         if await self._store(session, created=created) is None:
-            # Closed; or another node was faster, and then it lives.
+            # The session was closed; or another node was faster, and then it exists.
             return await self.get(session.key) is not None
         await asyncio.gather(
-            self._index(self._keys.owned(session.caller), session), self._index(self._keys.sessions, session)
+            self._index(self._keys.sessions_of(session.caller), session), self._index(self._keys.sessions, session)
         )
         self._opened[session.key] = session
         return True
@@ -99,36 +99,38 @@ class RedisSessions(RedisSessionSearch):
     async def enter(
         self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest] = ()
     ) -> Entered | None:
-        words = [word for item in requests for word in (codec.encode_id(item.request_id), codec.encode_flight(item))]
+        flat = [part for item in requests for part in (codec.encode_id(item.request_id), codec.encode_request(item))]
         keyed = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
-        arguments = [principal, node, milliseconds(CANCEL_KEEP_SECONDS), self._keep, keyed, *words]
-        found = await self._run("enter", key, BESIDE, arguments)
-        if found is None:
+        arguments = [principal, node, milliseconds(CANCEL_KEEP_SECONDS), self._stream_keep, keyed, *flat]
+        reply = await self._run("enter", key, SESSION_PARTS, arguments)
+        if reply is None:
             return None
-        record, running, cancelled, kept = found
+        record, raw, cancelled, digest = reply
         session = codec.decode_session(key, record)
-        if kept:
-            return Entered(self._seen(session, node), ended_digest=codec.decode_digest(*kept))
-        known = tuple(codec.decode_flight(*item) for item in codec.pairs(running))
+        if digest:
+            return Entered(self._record_use(session, node), ended_digest=codec.decode_digest(*digest))
+        running = tuple(codec.decode_request(*item) for item in codec.pairs(raw))
         if requests and not running and (member := self._members.get(node)) is not None:
             member.streams.update((key, item.stream) for item in requests)
-        return Entered(self._seen(session, node), known, frozenset(codec.decode_id(item) for item in cancelled))
+        return Entered(
+            self._record_use(session, node), running, frozenset(codec.decode_id(item) for item in cancelled)
+        )
 
     async def flush(self) -> None:
         await self._pipeline().flush()
 
     async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
-        self._over(key, stream)
+        self._remove_stream(key, stream)
         arguments = [stream, self._policy.session_history, *codec.encode_endings(endings)]
-        keys = self._keys.of_session(key, "flights", "history", "streams")
-        errors, is_held = await self._pipeline().run(self._scripts["leave"], keys, arguments, behind=True)
+        keys = self._keys.of_session(key, "requests", "history", "streams")
+        errors, is_held = await self._pipeline().run(self._scripts["leave"], keys, arguments, deferred=True)
         if errors:
             self._counts["errors"][key] = errors
         return bool(is_held)
 
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
-        found = await self._run("history", key, ("history",), [])
-        return codec.decode_history(found) if found is not None else ()
+        lines = await self._run("history", key, ("history",), [])
+        return codec.decode_history(lines) if lines is not None else ()
 
     async def update(self, key: str, **changes: Any) -> None:
         if changes.get("initialized"):
@@ -143,36 +145,35 @@ class RedisSessions(RedisSessionSearch):
         return frozenset(codec.decode_names(await self._run("subscriptions", key, ("subscriptions",), [])))
 
     async def touch(self, key: str, stream: str = "") -> bool:
-        found = await self._run("touch", key, BESIDE, [stream], log=stream or GET_STREAM)
-        if found is not None:
-            self._note_use(key, codec.decode_caller(*found[0]), found[1])
-        return found is not None
+        reply = await self._run("touch", key, SESSION_PARTS, [stream], log=stream or GET_STREAM)
+        if reply is not None:
+            self._record_last_use(key, codec.decode_caller(*reply[0]), reply[1])
+        return reply is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
         arguments = [int(principal is None), principal or "", int(self.restores_sessions)]
-        found = await self._run("close", key, BESIDE, arguments)
-        if found is None:
+        reply = await self._run("close", key, SESSION_PARTS, arguments)
+        if reply is None:
             return None
-        session = codec.decode_session(key, found[0])
-        nodes, streams = codec.decode_parts(found[1], found[2])
-        # Behind, since what is left of it expires by itself.
-        self._pipeline().post("ZREM", self._keys.owned(session.caller), key)
-        self._forget_soon(session)
+        session = codec.decode_session(key, reply[0])
+        nodes, streams = codec.decode_parts(reply[1], reply[2])
+        # Deferred, since the remaining keys expire by themselves.
+        self._pipeline().post("ZREM", self._keys.sessions_of(session.caller), key)
+        self._remove_deferred(session)
         for stream in streams:
             self._pipeline().post("UNLINK", self._keys.log(key, stream))
         return Closing(session, nodes)
 
     async def get(self, key: str) -> Session | None:
-        return (await self._look(key))[0]
+        return (await self._load(key))[0]
 
     async def in_flight(self, key: str) -> tuple[InFlightRequest, ...]:
-        return (await self._look(key))[1]
+        return (await self._load(key))[1]
 
-    # -- the state that tools keep -------------------------------------------------------------------
+    # -- session state of tools ----------------------------------------------------------------------
 
     async def read_state(self, key: str) -> dict[str, bytes]:
-        found = await self._run("read_state", key, ("state",), [])
-        return codec.decode_state(found)
+        return codec.decode_state(await self._run("read_state", key, ("state",), []))
 
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         arguments: list[Any] = [name] if value is None else [name, value]
@@ -183,10 +184,10 @@ class RedisSessions(RedisSessionSearch):
         return self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
 
     def _index(self, index: str, session: Session) -> Awaitable[Any]:
-        run = self._pipeline().run(self._scripts["index"], [index], [session.key, self._life_of(index)])
+        run = self._pipeline().run(self._scripts["index"], [index], [session.key, self._ttl_of(index)])
         return attempt(f"the index {index} cannot be written", run, 0)
 
     @property
-    def _used_within(self) -> int:
-        """Return for how many milliseconds a session may stand in an index unused, which learns with a beat."""
+    def _max_idle(self) -> int:
+        """Return for how many milliseconds an index keeps an unused session; heartbeats update the index."""
         return self._ttl + milliseconds(self._policy.lease)

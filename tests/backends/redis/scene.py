@@ -68,7 +68,7 @@ async def use(one: RedisBackend, other: RedisBackend) -> None:
     await other.emit(KEY, b"{}")
     await other.broadcast(Broadcast("notifications/resources/updated", "test://a"))
     assert await one.send("n2", Drain())
-    await one._write_books()
+    await one._update_indexes()
     assert (await other.sessions(query=SessionQuery(user="ann"))).total == 1
     assert [node.name for node in await other.nodes()] == ["n1", "n2"]
     overview = await other.overview()

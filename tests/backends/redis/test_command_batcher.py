@@ -56,7 +56,7 @@ async def served(pipeline: CommandBatcher) -> bool:
 async def test_each_command_has_its_own_answer(server: RedisServer, way: str) -> None:
     async with pipeline_to(server) as pipeline:
         await pipeline.execute("FLUSHALL")
-        answers = [pipeline.execute("INCR", "n", behind=bool(number % 2)) for number in range(100)]
+        answers = [pipeline.execute("INCR", "n", deferred=bool(number % 2)) for number in range(100)]
         assert await asyncio.gather(*answers) == list(range(1, 101))
         assert (await pipeline.execute("XRANGE", "none", "-", "+")) == []
         await pipeline.execute("XADD", "stream", "1-1", "name", "value")
@@ -72,9 +72,9 @@ async def test_all_that_are_under_way_share_one_connection(server: RedisServer) 
 
 
 async def test_what_nobody_waits_for_goes_with_the_next(server: RedisServer, monkeypatch: Any) -> None:
-    monkeypatch.setattr(pipelines, "_BEHIND", 3600.0)
+    monkeypatch.setattr(pipelines, "_DEFER_SECONDS", 3600.0)
     async with pipeline_to(server) as pipeline:
-        behind = pipeline.execute("ECHO", "behind", behind=True)
+        behind = pipeline.execute("ECHO", "behind", deferred=True)
         assert not behind.done()
         assert await pipeline.execute("ECHO", "now") == b"now"
         assert await behind == b"behind"
@@ -82,11 +82,11 @@ async def test_what_nobody_waits_for_goes_with_the_next(server: RedisServer, mon
 
 async def test_what_nobody_waits_for_goes_alone_after_a_moment(server: RedisServer) -> None:
     async with pipeline_to(server) as pipeline, asyncio.timeout(20):
-        assert await pipeline.execute("ECHO", "behind", behind=True) == b"behind"
+        assert await pipeline.execute("ECHO", "behind", deferred=True) == b"behind"
 
 
 async def test_what_stays_behind_is_sent_before_the_end(server: RedisServer, monkeypatch: Any) -> None:
-    monkeypatch.setattr(pipelines, "_BEHIND", 3600.0)
+    monkeypatch.setattr(pipelines, "_DEFER_SECONDS", 3600.0)
     async with pipeline_to(server) as pipeline:
         pipeline.post("SET", "last", "words")
     assert server.cli("GET", "last").strip() == "words"
@@ -142,7 +142,7 @@ async def test_a_script_that_is_not_known_is_run_before_the_end(server: RedisSer
     script = Script("return redis.call('INCR', KEYS[1])", "e" * 40)
     async with pipeline_to(server) as pipeline:
         await pipeline.execute("DEL", "runs")
-        answer = pipeline.run(script, ["runs"], [], behind=True)
+        answer = pipeline.run(script, ["runs"], [], deferred=True)
     assert await answer == 1
 
 
@@ -230,7 +230,7 @@ async def _refused(pipeline: CommandBatcher) -> bool:
 async def test_a_master_that_became_a_replica_is_left(server: RedisServer) -> None:
     async with pipeline_to(server) as pipeline:
         await pipeline.execute("SET", "a", "1")
-        before = pipeline._wire
+        before = pipeline._connection
         server.cli("REPLICAOF", "127.0.0.1", "1")
         try:
             with pytest.raises(BackendError, match="ReadOnlyError"):
@@ -238,7 +238,7 @@ async def test_a_master_that_became_a_replica_is_left(server: RedisServer) -> No
         finally:
             server.cli("REPLICAOF", "NO", "ONE")
         assert await pipeline.execute("SET", "a", "3")
-        assert pipeline._wire is not before
+        assert pipeline._connection is not before
 
 
 async def test_many_that_come_while_it_connects_are_all_served(server: RedisServer, way: str) -> None:

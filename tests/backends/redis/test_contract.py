@@ -25,4 +25,4 @@ class TestRedis(BackendContract, CountingContract, SessionCapContract):
 
     async def index(self, backend: Backend) -> None:
         assert isinstance(backend, RedisBackend)
-        await backend._write_books()
+        await backend._update_indexes()

@@ -30,7 +30,7 @@ async def fill(backend: RedisBackend, clock: HandClock, keys: list[str] = KEYS, 
     for key in keys:
         clock.advance(1)
         await backend.open(session(clock, key, **{"client_info": {"name": "Claude"}, **members}))
-    await backend._write_books()
+    await backend._update_indexes()
 
 
 async def found(backend: RedisBackend, query: SessionQuery, offset: int = 0, limit: int = 100) -> list[str]:
@@ -43,7 +43,7 @@ async def test_a_new_session_is_listed_at_once_and_found_after_the_beat(
     await backend.open(session(clock, KEYS[0]))
     assert await found(backend, SessionQuery()) == [KEYS[0]]
     assert await found(backend, SessionQuery(user="ann")) == []
-    await backend._write_books()
+    await backend._update_indexes()
     assert await found(backend, SessionQuery(user="ann")) == [KEYS[0]]
 
 
@@ -75,7 +75,7 @@ async def test_every_key_of_the_index_has_an_end(
 ) -> None:
     await fill(backend, clock)
     await backend.enter(KEYS[0], ANN, "n9")
-    await backend._write_books()
+    await backend._update_indexes()
     keys = index_keys(server)
     assert [key for key in keys if int(server.cli("PTTL", key)) <= 0] == []
 
@@ -90,8 +90,8 @@ async def test_a_beat_that_fails_is_made_up_for(
     with monkeypatch.context() as patch:
         patch.setattr(backend, "_add", away)
         with pytest.raises(BackendError):
-            await backend._write_books()
-    await backend._write_books()
+            await backend._update_indexes()
+    await backend._update_indexes()
     assert await found(backend, SessionQuery(user="ann")) == [KEYS[0]]
 
 
@@ -99,7 +99,7 @@ async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: Red
     await fill(backend, clock, KEYS[:2])
     for node in ("n8", "n9"):
         await backend.enter(KEYS[0], ANN, node)
-        await backend._write_books()
+        await backend._update_indexes()
     assert await found(backend, SessionQuery(node="n8")) == []
     assert await found(backend, SessionQuery(node="n9")) == [KEYS[0]]
 
@@ -109,8 +109,8 @@ async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: Red
 async def test_pages_are_the_same_however_many_share_a_value(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch, few: int, stride: int
 ) -> None:
-    monkeypatch.setattr(session_search, "_FEW", few)
-    monkeypatch.setattr(session_search, "_STRIDE", stride)
+    monkeypatch.setattr(session_search, "_MAX_SORTED", few)
+    monkeypatch.setattr(session_search, "_SCAN_BATCH", stride)
     await fill(backend, clock)
     await fill(backend, clock, ["Z" * 26], user="bob")
     query = SessionQuery(user="ann", client="Claude")
@@ -124,9 +124,9 @@ async def test_pages_are_the_same_however_many_share_a_value(
 async def test_a_search_looks_at_no_more_than_it_may(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_search, "_FEW", 1)
-    monkeypatch.setattr(session_search, "_STRIDE", 2)
-    monkeypatch.setattr(session_search, "_MOST_LOOKED_AT", 4)
+    monkeypatch.setattr(session_search, "_MAX_SORTED", 1)
+    monkeypatch.setattr(session_search, "_SCAN_BATCH", 2)
+    monkeypatch.setattr(session_search, "_MAX_SCANNED", 4)
     await fill(backend, clock, KEYS[:3], user="bob")
     await fill(backend, clock, KEYS[3:])
     page = await backend.sessions(query=SessionQuery(user="bob"))
@@ -163,7 +163,7 @@ async def test_what_another_node_closed_before_the_beat_is_not_indexed(
     await backend.close(KEYS[0], None)
     await backend.ping()
     backend._opened = opened  # as on the node that opened it, and does not know
-    await backend._write_books()
+    await backend._update_indexes()
     assert index_keys(server) == []
 
 
@@ -174,7 +174,7 @@ async def test_sessions_in_use_stay_listed_without_new_ones(
     listing = backend._keys.sessions
     server.cli("PEXPIRE", listing, "1000")
     await backend.enter(KEYS[0], ANN, "n1")
-    await backend._write_books()
+    await backend._update_indexes()
     assert int(server.cli("PTTL", listing)) > POLICY.session_ttl * 1000
 
 
@@ -194,7 +194,7 @@ async def test_the_summary_says_how_much_memory_there_is(
 async def test_of_very_many_sessions_a_sample_is_summed_up(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_search, "_SAMPLE", 4)
+    monkeypatch.setattr(session_search, "_SAMPLE_SIZE", 4)
     await fill(backend, clock)
     overview = await backend.overview()
     assert (overview.total, overview.sampled) == (8, 4)
@@ -209,12 +209,12 @@ async def test_a_count_that_comes_before_the_session_is_known_is_kept(
     await backend.open(session(clock, KEYS[1]))
     await backend.enter(KEYS[0], ANN, "n1", [])
     backend._counts["requests"][KEYS[0]] = 7
-    await backend._write_books()
+    await backend._update_indexes()
     page = await backend.sessions(0, 10, SessionQuery(), "-requests")
     assert [item.key for item in page.sessions] == KEYS[:2]
     await backend.close(KEYS[0], None)
     backend._counts["requests"][KEYS[0]] = 9
-    await backend._write_books()
+    await backend._update_indexes()
     assert await backend._pipeline().execute("ZSCORE", backend._keys.ordered("requests"), KEYS[0]) is None
 
 
@@ -223,7 +223,7 @@ async def test_the_index_outlives_a_session_that_is_used_to_its_end(server: Redi
     backend = build(server, policy)
     ends = time.time() + policy.session_max_age
     await backend.open(session(time.time, KEYS[0], ends=ends))
-    await backend._write_books()
+    await backend._update_indexes()
     left = {name: admin.pttl(name) for name in index_keys(server)}
     assert len(left) >= 5
     assert not {name: rest for name, rest in left.items() if rest < policy.session_max_age * 1000}

@@ -268,12 +268,12 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
     assert waiting == 1, "the inbox is the one connection that waits"
     began, found = time.monotonic(), await monitor.take()
     async with asyncio.timeout(30):
-        while found["BEAT"] < 4:
+        while found["HEARTBEAT"] < 4:
             await asyncio.sleep(0.01)
             found += await monitor.take()
     took = time.monotonic() - began
     await monitor.close()
     await endpoint.stop()
-    assert set(found) == {"BEAT", "NODES"}
-    assert found["BEAT"] - found["NODES"] in (0, 1), "it looks for other nodes right behind a beat"
-    assert took >= (found["BEAT"] - 2) * policy.lease / 3, "it beats more often than it has to"
+    assert set(found) == {"HEARTBEAT", "NODES"}
+    assert found["HEARTBEAT"] - found["NODES"] in (0, 1), "it looks for other nodes right behind a beat"
+    assert took >= (found["HEARTBEAT"] - 2) * policy.lease / 3, "it beats more often than it has to"

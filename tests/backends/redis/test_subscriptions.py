@@ -61,7 +61,7 @@ async def timed(server: RedisServer, admin: redis.Redis) -> AsyncIterator[RedisB
 async def begin(backend: RedisBackend) -> None:
     """Open the session, and tell the index of it."""
     await backend.open(session(HandClock(), created=0.0, last_seen=0.0, ends=POLICY.session_max_age))
-    await backend._write_books()
+    await backend._update_indexes()
 
 
 async def costs(backend: RedisBackend, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:

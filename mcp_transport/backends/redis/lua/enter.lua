@@ -1,14 +1,14 @@
--- Admit a POST and register its requests, unless one of their ids is taken, or the stream of their idempotency key:
--- by a request that runs, or by the answer to one that has ended. Each call in a session comes through here: nothing
--- is asked of Redis twice.
--- KEYS record, flights, streams, cancels, state, history, subscriptions
--- ARGV ttl, principal, node, cancel_keep, stream_keep, stream of a key or "", then id and flight of each request
+-- Admit a POST and register its requests, unless one of their ids is in flight, or their idempotency key has a
+-- request in flight or a stored answer. Every call in a session runs this script, so it reads nothing twice.
+-- KEYS record, requests, streams, cancels, state, history, subscriptions
+-- ARGV ttl, principal, node, cancel_keep, stream_keep, stream of an idempotency key or "", then id and value of each
+--      request
 
--- Return id and value of the flight that has a stream, or nothing.
-local function flight_of(flights, stream)
-  local all = redis.call('HGETALL', flights)
+-- Return id and value of the request in flight that has a stream, or an empty list.
+local function request_of(requests, stream)
+  local all = redis.call('HGETALL', requests)
   for at = 1, #all, 2 do
-    local _, name = flight_parts(all[at + 1])
+    local _, name = request_parts(all[at + 1])
     if name == stream then return {all[at], all[at + 1]} end
   end
   return {}
@@ -17,20 +17,20 @@ end
 local record = read_record(KEYS[1])
 local time = time_if_open(record[PRINCIPAL], record[LAST_SEEN], record[ENDS], ARGV[1], ARGV[2])
 if not time then return nil end
--- First, for what stumbles over a record must have changed nothing.
-local requests, left = record[REQUESTS] + (#ARGV - 6) / 2, time_left(record[ENDS], ARGV[1], time)
-local running, cancelled, kept = {}, {}, {}
+-- Before any write: an error in an unreadable record must not leave changes.
+local count, left = record[REQUESTS] + (#ARGV - 6) / 2, time_left(record[ENDS], ARGV[1], time)
+local running, cancelled, digest = {}, {}, {}
 if ARGV[6] ~= '' then
   local stream = load_stream(KEYS[3], ARGV[6], time)
-  if stream and stream.kept_until then kept = {stream.digest or ''} else running = flight_of(KEYS[2], ARGV[6]) end
+  if stream and stream.kept_until then digest = {stream.digest or ''} else running = request_of(KEYS[2], ARGV[6]) end
 end
-local is_new = #running == 0 and #kept == 0
-if redis.call('EXISTS', KEYS[3]) == 1 then drop_old_streams(KEYS[3], tonumber(ARGV[5]), time) end
+local is_new = #running == 0 and #digest == 0
+if redis.call('EXISTS', KEYS[3]) == 1 then drop_expired_streams(KEYS[3], tonumber(ARGV[5]), time) end
 for at = 7, is_new and #ARGV or 0, 2 do
-  local known = redis.call('HGET', KEYS[2], ARGV[at])
-  if known then
+  local value = redis.call('HGET', KEYS[2], ARGV[at])
+  if value then
     table.insert(running, ARGV[at])
-    table.insert(running, known)
+    table.insert(running, value)
   end
 end
 local may_be_cancelled = redis.call('EXISTS', KEYS[4]) == 1
@@ -39,18 +39,18 @@ if may_be_cancelled then
 end
 for at = 7, #ARGV, 2 do
   if may_be_cancelled and redis.call('ZSCORE', KEYS[4], ARGV[at]) then table.insert(cancelled, ARGV[at]) end
-  if #running == 0 and #kept == 0 then
+  if #running == 0 and #digest == 0 then
     if may_be_cancelled then redis.call('ZREM', KEYS[4], ARGV[at]) end
-    local node, stream, rest = flight_parts(ARGV[at + 1])
+    local node, stream, rest = request_parts(ARGV[at + 1])
     redis.call('HSET', KEYS[2], ARGV[at], node .. ' ' .. stream .. ' ' .. time .. ' ' .. rest)
   end
 end
-record[NODE], record[LAST_SEEN], record[REQUESTS] = ARGV[3], time, requests
-redis.call('HSET', KEYS[1], 'node', ARGV[3], 'last_seen', time, 'requests', requests)
--- A thousandth of its life is not worth a command for each key.
+record[NODE], record[LAST_SEEN], record[REQUESTS] = ARGV[3], time, count
+redis.call('HSET', KEYS[1], 'node', ARGV[3], 'last_seen', time, 'requests', count)
+-- Extending the life by less than a thousandth is not worth a command for each key.
 if left - redis.call('PTTL', KEYS[1]) > left / 1000 then
   expire(KEYS, left)
 elseif #ARGV > 6 then
-  redis.call('PEXPIRE', KEYS[2], left) -- it may be new
+  redis.call('PEXPIRE', KEYS[2], left) -- the key may be new
 end
-return {record, running, cancelled, kept}
+return {record, running, cancelled, digest}

@@ -1,5 +1,5 @@
--- Note in an index of sessions when one was used; a sweep forgets them, with all that they are found by.
--- KEYS index  ARGV session, life of the index
+-- Add a session to an index by last use; a sweep removes expired ones.
+-- KEYS index  ARGV session, TTL of the index
 redis.call('ZADD', KEYS[1], now(), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1

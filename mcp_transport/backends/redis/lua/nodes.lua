@@ -1,4 +1,4 @@
--- Note until when a node's lease lasts; return the nodes whose lease is over.
+-- Register the end of a node's lease; return nodes whose lease has expired.
 -- KEYS nodes  ARGV node, lease
 local time = now()
 redis.call('ZADD', KEYS[1], time + ARGV[2], ARGV[1])

@@ -1,4 +1,4 @@
--- Store a new session, or again one that was lost; a session that is known, or was closed, is left alone.
+-- Store a new session, or restore a lost one; return nil for a session that exists, was closed or has expired.
 -- KEYS record  ARGV ttl, created ("" = now), lifetime, field, value, ...
 if redis.call('EXISTS', KEYS[1]) == 1 then return nil end
 local time = now()
@@ -7,8 +7,8 @@ local ends = created + ARGV[3]
 if time >= ends then return nil end
 redis.call('HSET', KEYS[1], 'created', created, 'last_seen', time, 'ends', ends, unpack(ARGV, 4))
 if ARGV[2] ~= '' then
-  -- Its GET stream goes on beyond every number it can have had; tens of seconds fit into cjson's 14 digits. So do its
-  -- streams' epochs: nobody takes one over a thousand times a second.
+  -- The GET stream continues above every number that it can have had; tens of seconds fit into cjson's 14 digits. So
+  -- do the epochs of its streams, which change less often than once a millisecond.
   local age = time - created
   redis.call('HSET', KEYS[1], 'base', (math.floor(age / 10000) + 1) * SPAN, 'first_epoch', age + 1)
 end

@@ -1,3 +1,3 @@
--- Return everything a session's tools have stored.
+-- Return all values that tools have stored in a session.
 -- KEYS record, state  ARGV ttl
-return open_at(KEYS[1], ARGV[1]) and redis.call('HGETALL', KEYS[2]) or {}
+return check_open(KEYS[1], ARGV[1]) and redis.call('HGETALL', KEYS[2]) or {}

@@ -1,11 +1,11 @@
--- Put a message into a node's inbox; return 1, 0 for a node that seems gone, -1 for one that has too much waiting.
--- KEYS lease, inbox, bytes waiting  ARGV message, most messages, most bytes, keep
-local messages, bytes = mend_inbox(KEYS[2], KEYS[3])
+-- Put a message into a node's inbox; return 1, 0 if the node's lease has expired, or -1 if the inbox is full.
+-- KEYS lease, inbox, bytes of the inbox  ARGV message, max messages, max bytes, keep
+local messages, bytes = repair_inbox(KEYS[2], KEYS[3])
 if messages >= tonumber(ARGV[2]) or bytes + #ARGV[1] > tonumber(ARGV[3]) then return -1 end
 redis.call('INCRBY', KEYS[3], #ARGV[1])
 redis.call('XADD', KEYS[2], '*', 'm', ARGV[1])
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
--- It may only stand still, and come back.
+-- The node may only be blocked, and return: store the message for a while.
 for at = 2, 3 do
   if redis.call('PTTL', KEYS[at]) < 0 then redis.call('PEXPIRE', KEYS[at], ARGV[4]) end
 end

@@ -1,4 +1,4 @@
--- Note which sessions a node has served, and forget those it has not for longer than a session lives.
+-- Record which sessions a node has served, and remove those that it has not served for `keep`.
 -- KEYS sessions of the node  ARGV keep, then keys
 local time = now()
 for at = 2, #ARGV do redis.call('ZADD', KEYS[1], time, ARGV[at]) end

@@ -1,4 +1,4 @@
--- Return what is known of a session's streams.
+-- Return a session's streams.
 -- KEYS record, streams  ARGV ttl
-if not open_at(KEYS[1], ARGV[1]) then return nil end
+if not check_open(KEYS[1], ARGV[1]) then return nil end
 return redis.call('HGETALL', KEYS[2])

@@ -1,4 +1,4 @@
--- Change members of a record.
+-- Change fields of a record.
 -- KEYS record  ARGV ttl, field, value, ...
-if open_at(KEYS[1], ARGV[1]) then redis.call('HSET', KEYS[1], unpack(ARGV, 2)) end
+if check_open(KEYS[1], ARGV[1]) then redis.call('HSET', KEYS[1], unpack(ARGV, 2)) end
 return 1

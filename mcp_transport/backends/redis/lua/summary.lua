@@ -1,6 +1,6 @@
 -- Return a session's record, and how many requests in flight and open streams it has.
--- KEYS record, flights, streams  ARGV ttl
-if not open_at(KEYS[1], ARGV[1]) then return nil end
+-- KEYS record, requests, streams  ARGV ttl
+if not check_open(KEYS[1], ARGV[1]) then return nil end
 local open = 0
 for _, value in ipairs(redis.call('HVALS', KEYS[3])) do
   local is_held = string.find(value, '"holder":"', 1, true) and not string.find(value, '"holder":""', 1, true)

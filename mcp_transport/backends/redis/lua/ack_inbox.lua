@@ -1,5 +1,5 @@
--- Drop the messages a node has taken from its inbox.
--- KEYS inbox, bytes waiting  ARGV last id, bytes
+-- Delete the messages that a node has read from its inbox.
+-- KEYS inbox, bytes of the inbox  ARGV last id, bytes
 redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
 redis.call('XDEL', KEYS[1], ARGV[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then

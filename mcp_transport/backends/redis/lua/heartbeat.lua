@@ -1,8 +1,8 @@
--- Renew a node's lease; return whether it had lapsed, or its list of streams was none and had to go.
--- KEYS lease, inbox, bytes waiting, own  ARGV value, lease, keep
+-- Renew a node's lease; return 1 if it had lapsed, or if its journal was unreadable and was deleted, else 0.
+-- KEYS lease, inbox, bytes of the inbox, journal  ARGV value, lease, keep
 local lapsed = redis.call('EXISTS', KEYS[1]) == 0
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-mend_inbox(KEYS[2], KEYS[3])
+repair_inbox(KEYS[2], KEYS[3])
 if type(redis.pcall('HLEN', KEYS[4])) ~= 'number' then
   redis.call('DEL', KEYS[4])
   lapsed = true
