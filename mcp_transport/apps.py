@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The app configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["MCPTransportConfig"]
 
 
 class MCPTransportConfig(AppConfig):
-    """Registers the system checks and, for servers, imports every app's `mcp.py`; nothing connects anywhere here."""
+    """Registers the system checks and, in servers, imports every app's `mcp.py`. Opens no connections."""
 
     name = "mcp_transport"
     verbose_name = _("Model Context Protocol")
@@ -19,7 +19,7 @@ class MCPTransportConfig(AppConfig):
         from mcp_transport import checks, discovery, log_redaction
         from mcp_transport.connections import watch_connections
 
-        discovery.refuse_shadow()
+        discovery.check_shadowing()
         log_redaction.install()
         watch_connections()
         for check in checks.CHECKS:

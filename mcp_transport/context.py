@@ -35,7 +35,7 @@ from mcp_transport.kernel import (
 )
 from mcp_transport.parameters import translated, translated_form
 from mcp_transport.resource_uris import normalized
-from mcp_transport.serialization import sent, to_wire
+from mcp_transport.serialization import to_wire, to_wire_async
 
 __all__ = ["Context", "SessionState"]
 
@@ -78,8 +78,8 @@ class Context(SDKContext[Any, Caller]):
 
         Behind the ASGI mount no middleware has run. A call that is run again has a request without headers.
         """
-        sent = self._caller.http_request
-        return sent.source if sent.source is not None else django_request(sent)
+        request = self._caller.http_request
+        return request.source if request.source is not None else django_request(request)
 
     @property
     def protocol_version(self) -> str:
@@ -98,7 +98,7 @@ class Context(SDKContext[Any, Caller]):
 
     async def log(self, level: str, data: Any, *, logger_name: str | None = None) -> None:
         """Send the client a log message, if it asked for that level; `data` may be what a result may be."""
-        await send_log(self, level, await sent(data), logger_name)
+        await send_log(self, level, await to_wire_async(data), logger_name)
 
     async def report_progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """Tell the client how far the call is, if it asked for that.

@@ -1,4 +1,4 @@
-"""What the apps' `mcp.py` modules have declared."""
+"""The tools, prompts and resources declared in the apps' `mcp.py` modules."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Declarations", "DeclaredTool"]
 
 
 class DeclaredTool(Tool):
-    """A tool, and what this package alone knows of it."""
+    """A tool, with the options that the SDK does not have."""
 
     durable: bool = Field(default=False, exclude=True)
     atomic: bool = Field(default=True, exclude=True)
 
 
 class Declarations:
-    """What the apps' `mcp.py` modules have declared, in order."""
+    """All declarations, in the order in which they were made."""
 
     def __init__(self) -> None:
         self.tools: dict[str, DeclaredTool] = {}
@@ -33,18 +33,18 @@ class Declarations:
         self.places: dict[tuple[str, str], str] = {}
 
     def copy(self) -> Declarations:
-        """Return the declarations as they are now."""
-        kept = Declarations()
-        kept.restore(self)
-        return kept
+        """Return a copy of the declarations."""
+        copy = Declarations()
+        copy.restore(self)
+        return copy
 
-    def restore(self, kept: Declarations) -> None:
-        """Become what a copy has kept."""
-        for name, value in vars(kept).items():
+    def restore(self, copy: Declarations) -> None:
+        """Replace the declarations with those of a copy."""
+        for name, value in vars(copy).items():
             setattr(self, name, value.copy() if isinstance(value, dict) else value)
 
     def modules(self) -> set[str]:
-        """Return the modules of the functions that are declared."""
+        """Return the modules of the declared functions."""
         functions = [tool.fn for tool in self.tools.values()]
         functions += [prompt.fn for prompt in self.prompts.values()]
         functions += [function for function, _ in self.resources.values()]

@@ -1,4 +1,4 @@
-"""The import of every app's `mcp.py`: once, at the start of a server, in `manage.py check`, or at first use."""
+"""Discovery of every app's `mcp.py`, once: when a server starts, in `manage.py check`, or at first use."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from django.utils.module_loading import autodiscover_modules
 if TYPE_CHECKING:
     from mcp_transport.declarations import Declarations
 
-__all__ = ["declared", "discover", "is_starting_server", "needs_declarations", "on_discovery", "refuse_shadow"]
+__all__ = ["check_shadowing", "declared", "discover", "is_starting_server", "needs_declarations", "on_discovery"]
 
-_SERVERS: Final = frozenset({"runserver", "testserver"})
-_CHECKING: Final = _SERVERS | {"check", "test"}
+_SERVER_COMMANDS: Final = frozenset({"runserver", "testserver"})
+_CHECK_COMMANDS: Final = _SERVER_COMMANDS | {"check", "test"}
 
 _lock = threading.RLock()
 _discovered: set[str] = set()  # the names of apps
-_waiting: list[Callable[[], None]] = []
+_callbacks: list[Callable[[], None]] = []
 
 
 def declared() -> Declarations:
-    """Return what the apps declare. Raises: whatever an app's `mcp.py` raises."""
+    """Return the apps' declarations. Raises: any exception of an app's `mcp.py`."""
     from mcp_transport import server
 
     discover()
@@ -41,9 +41,9 @@ def declared() -> Declarations:
 
 
 def discover() -> None:
-    """Import every installed app's `mcp.py`, unless that is done; a failure undoes it, so that it can be tried again.
+    """Import every installed app's `mcp.py` once; a failure undoes the import, so that it can be repeated.
 
-    Raises: whatever an app's `mcp.py` raises, such as `DefinitionError`.
+    Raises: any exception of an app's `mcp.py`, such as `DefinitionError`.
     """
     with _lock:
         names = {app.name for app in apps.get_app_configs()}
@@ -54,57 +54,57 @@ def discover() -> None:
         declarations, modules = server.declared, set(sys.modules)
         before = declarations.copy()
         try:
-            with _language_of_the_project():
+            with _project_language():
                 autodiscover_modules("mcp")
-                for declare in _waiting:
+                for declare in _callbacks:
                     declare()
         except BaseException:
-            # An import of a module that has declared something has to declare it again.
+            # Importing a module that has declared something must declare it again.
             for name in (declarations.modules() | {f"{name}.mcp" for name in names}) - modules:
                 sys.modules.pop(name, None)
             declarations.restore(before)
             raise
         _discovered.update(names)
-        _waiting.clear()
+        _callbacks.clear()
 
 
-def _language_of_the_project() -> AbstractContextManager[None]:
-    """Return what makes texts of declarations, in one language, although the first request may have another."""
+def _project_language() -> AbstractContextManager[None]:
+    """Activate LANGUAGE_CODE for translations in declarations, whatever the language of the first request is."""
     is_other = translation.get_language() != settings.LANGUAGE_CODE
     return translation.override(settings.LANGUAGE_CODE) if is_other else nullcontext()
 
 
 def on_discovery(declare: Callable[[], None]) -> None:
-    """Call `declare` with the import of the apps' `mcp.py`, or at once if that is done."""
+    """Call `declare` after the import of the apps' `mcp.py`, or at once if they have been imported."""
     with _lock:
         if _discovered:
             declare()
-        elif declare not in _waiting:
-            _waiting.append(declare)
+        elif declare not in _callbacks:
+            _callbacks.append(declare)
 
 
 def is_starting_server() -> bool:
-    """Tell whether Django is set up for a server, a worker or a script, and not for a command that serves nobody."""
-    command = _caller(ManagementUtility.execute)
-    return command is None or command.get("subcommand") in _SERVERS
+    """Return whether Django is being set up for a server, a worker or a script, not for another command."""
+    command = _caller_locals(ManagementUtility.execute)
+    return command is None or command.get("subcommand") in _SERVER_COMMANDS
 
 
 def needs_declarations() -> bool:
-    """Tell whether system checks shall import what is declared: not for Django's own commands that serve nobody.
+    """Return whether system checks import the declarations: not in Django's own commands without a server.
 
-    `migrate` and the like run all checks, too; the SDK would double the time that they take.
+    Commands such as `migrate` run all checks, too, and importing the SDK would double their duration.
     """
-    command = _caller(BaseCommand.execute)
+    command = _caller_locals(BaseCommand.execute)
     if command is None:
         return True
     package, _, name = type(command["self"]).__module__.rpartition(".")
-    return not package.startswith("django.") or name in _CHECKING
+    return not package.startswith("django.") or name in _CHECK_COMMANDS
 
 
-def _caller(method: Callable[..., Any]) -> dict[str, Any] | None:
-    """Return the local variables of the innermost call of a method that this one happens in, if there is one.
+def _caller_locals(method: Callable[..., Any]) -> dict[str, Any] | None:
+    """Return the local variables of the innermost frame of `method` on the stack, or None.
 
-    Django tells no app which command it is set up for.
+    Django does not tell apps which command is running.
     """
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code is not method.__code__:
@@ -112,22 +112,22 @@ def _caller(method: Callable[..., Any]) -> dict[str, Any] | None:
     return frame.f_locals if frame is not None else None
 
 
-def refuse_shadow() -> None:
-    """Find out, without an import, whether a module of the project hides the SDK's package `mcp`.
+def check_shadowing() -> None:
+    """Check, without importing it, that no module of the project shadows the SDK's package `mcp`.
 
     Raises:
-        ImproperlyConfigured: one does, and where it is.
+        ImproperlyConfigured: a module does; the message has its path.
     """
     try:
         spec = find_spec("mcp")
-    except ValueError:  # it was imported in a way that left no spec
+    except ValueError:  # `mcp` is imported and has no spec
         return
     if spec is None:
         return
     places = spec.submodule_search_locations
     if places is None or PathFinder.find_spec("mcp.server", list(places)) is None:
-        found = spec.origin or ", ".join(places or ())
+        origin = spec.origin or ", ".join(places or ())
         raise ImproperlyConfigured(
-            f"{found} hides the MCP SDK, whose package is named mcp, too. Move it into an installed app, as "
-            "shop/mcp.py, or give it another name."
+            f"{origin} shadows the package 'mcp' of the MCP SDK. Rename it, or move it into an installed app, as in "
+            "shop/mcp.py."
         )

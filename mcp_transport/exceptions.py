@@ -1,12 +1,12 @@
-"""Every error this package raises, in one tree: whose fault it is decides the branch.
+"""All exceptions of this package, in one hierarchy by whose fault they are.
 
 MCPTransportError
- +-- ProtocolError       the peer's fault: answered with an HTTP status and a JSON-RPC code
+ +-- ProtocolError       the client's fault: answered with an HTTP status and a JSON-RPC code
  +-- BackendError        the store's fault: answered with 503, never with 404
- |    +-- Unreadable     what the store holds is not what belongs there: such a session is unknown
- +-- InvalidCredentials  the caller's fault: answered with 401
+ |    +-- Unreadable     a record in the store is malformed: such a session is unknown
+ +-- InvalidCredentials  the client's fault: answered with 401
  +-- DefinitionError     the developer's fault: raised where a tool, resource or prompt is declared
- +-- ClientGone          nobody's fault: the client left before its request was read
+ +-- ClientDisconnected  nobody's fault: the client disconnected before its request was read
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = [
     "BackendError",
-    "ClientGone",
+    "ClientDisconnected",
     "DefinitionError",
     "InvalidCredentials",
     "MCPTransportError",
@@ -25,13 +25,13 @@ __all__ = [
 
 
 class MCPTransportError(Exception):
-    """The root of this package's errors."""
+    """The base class of this package's exceptions."""
 
 
 class ProtocolError(MCPTransportError):
-    """A request that breaks a rule of the protocol, with the answer it gets.
+    """A request violates the protocol; the attributes describe the response.
 
-    `status` is the HTTP status, `code` the JSON-RPC code, `message` what was expected and what came.
+    `status` is the HTTP status, `code` the JSON-RPC code, `message` states what was expected and received.
     """
 
     def __init__(
@@ -44,28 +44,28 @@ class ProtocolError(MCPTransportError):
         self.data = data
         self.headers = headers
         self.request_id: str | int | None = None
-        """Of a request that was not decoded, where its id could be read all the same."""
+        """The id of a request that could not be decoded, if the id could be."""
         self.principal: Any = None
-        """Whom it refuses, where that was known already; an auditor is told."""
+        """The principal of a refused request, if authenticated, for the audit log."""
         self.is_logged = False
-        """Is it one of many that a log line tells of together?"""
+        """Whether one log line already covers this error and others."""
 
 
 class BackendError(MCPTransportError):
-    """The session backend did not answer; the client may try again."""
+    """The session store did not respond; the client may retry."""
 
 
 class Unreadable(BackendError):
-    """What the store holds under a key is not what belongs there, and costs no more than that record."""
+    """A record in the store is malformed; only that record is lost."""
 
 
 class InvalidCredentials(MCPTransportError):
-    """Credentials that are wrong, and why: an operator reads that in the log, the caller learns no more than 401."""
+    """The credentials are invalid; the reason is logged, and the client gets only a 401."""
 
 
 class DefinitionError(MCPTransportError, TypeError):
-    """A tool, resource or prompt that cannot be served as it is declared, or a result that must not be sent."""
+    """A declared tool, resource or prompt cannot be served, or a result must not be sent."""
 
 
-class ClientGone(MCPTransportError):
-    """The client closed the connection before its request was read."""
+class ClientDisconnected(MCPTransportError):
+    """The client disconnected before its request was read."""

@@ -1,4 +1,4 @@
-"""A declared function, as the SDK can call it: threads, Django's connections, our context, Django's types."""
+"""Adapts declared functions to the SDK: threads, database connections, our context, Django's types."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from mcp_transport import conf
 from mcp_transport.kernel import MCPError, convert_context
-from mcp_transport.serialization import sent, to_wire
-from mcp_transport.signatures import read, refusal, where
+from mcp_transport.serialization import to_wire, to_wire_async
+from mcp_transport.signatures import definition_error, inspect_function, qualified_name
 from mcp_transport.threads import run_limited
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["adapt", "databases_with_atomic_requests", "refusal", "where"]
+__all__ = ["adapt", "databases_with_atomic_requests", "definition_error", "qualified_name"]
 
 
 def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Wrap a declared function for the SDK: threads, transactions, our context, Django's types.
+    """Wrap a declared function for the SDK.
 
-    A synchronous function that is `atomic` runs in a transaction where ATOMIC_REQUESTS asks for one.
+    A synchronous function that is `atomic` runs in a transaction on databases with ATOMIC_REQUESTS.
 
     Raises:
-        DefinitionError: the function cannot be served, and why.
+        DefinitionError: the function cannot be served.
     """
-    declared = read(function)
-    contexts, aliases, is_async = declared.contexts, declared.aliases, declared.is_async
+    inspected = inspect_function(function)
+    contexts, aliases, is_async = inspected.contexts, inspected.aliases, inspected.is_async
 
     async def run(*args: Any, **kwargs: Any) -> Any:
         for name, kind in contexts.items():
@@ -43,20 +43,22 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
             kwargs = {aliases.get(name, name): value for name, value in kwargs.items()}
         try:
             if is_async:
-                return await sent(await function(*args, **kwargs))
+                return await to_wire_async(await function(*args, **kwargs))
             work = partial(_run, function, atomic, args, kwargs)
-            result = await run_limited(work, conf.get("TOOL_THREADS"), partial(_log_abandoned, where(function)))
-            return await sent(await result) if inspect.isawaitable(result) else result
+            result = await run_limited(
+                work, conf.get("TOOL_THREADS"), partial(_log_abandoned, qualified_name(function))
+            )
+            return await to_wire_async(await result) if inspect.isawaitable(result) else result
         except MCPError as error:
-            error.error.data = await sent(error.data)
+            error.error.data = await to_wire_async(error.data)
             raise
 
-    described: Callable[..., Coroutine[Any, Any, Any]] = declared.describe(run)
-    return described
+    adapted: Callable[..., Coroutine[Any, Any, Any]] = inspected.describe(run)
+    return adapted
 
 
 def _run(function: Callable[..., Any], atomic: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a synchronous function, in the transactions that ATOMIC_REQUESTS asks for, and read what is lazy."""
+    """Call a synchronous function in the transactions of ATOMIC_REQUESTS, and evaluate lazy results."""
     with ExitStack() as transactions:
         for alias in databases_with_atomic_requests(function) if atomic else ():
             transactions.enter_context(transaction.atomic(using=alias))
@@ -65,16 +67,16 @@ def _run(function: Callable[..., Any], atomic: bool, args: tuple[Any, ...], kwar
 
 
 def _log_abandoned(name: str, error: BaseException) -> None:
-    """Log what a function raises whose caller waits no longer, so that nobody else does."""
+    """Log the exception of a function whose caller has disconnected and will not receive it."""
     if isinstance(error, ToolError):
-        logger.info("%s refused a call whose caller had left", name)
+        logger.info("%s raised ToolError after its caller had disconnected", name)
     else:
-        logger.error("%s failed in a call whose caller had left", name, exc_info=error)
+        logger.error("%s failed after its caller had disconnected", name, exc_info=error)
 
 
 def databases_with_atomic_requests(function: Callable[..., Any]) -> list[str]:
-    """Return the databases in a transaction of which Django would run a view, this function."""
-    exempt = getattr(function, "_non_atomic_requests", ())  # by transaction.non_atomic_requests
+    """Return the databases on which Django would run this function, if it were a view, in a transaction."""
+    exempt = getattr(function, "_non_atomic_requests", ())  # set by transaction.non_atomic_requests
     return [
         alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"] and alias not in exempt
     ]

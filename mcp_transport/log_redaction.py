@@ -1,7 +1,7 @@
-"""Logs without what tools are called with: an exception's text may quote an argument, and so may local variables.
+"""Redaction of log records: exception texts and local variables may contain the arguments of tools.
 
-Its kind and stack always reach the handlers of `logging`, and so Sentry and ADMINS. `LOG_EXCEPTION_TEXTS` brings
-texts and variables back; while DEBUG is on they are written anyway.
+The type and the stack of an exception always reach the handlers of `logging`, and so Sentry and ADMINS. With
+`LOG_EXCEPTION_TEXTS`, or while DEBUG is on, texts and variables do as well.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from django.conf import settings
 
 from mcp_transport import conf
 from mcp_transport.protocol.quoting import cut
-from mcp_transport.redaction import WITHHELD, is_long, origin, redacted
+from mcp_transport.redaction import WITHHELD, is_long, raising_module, redacted
 
-__all__ = ["Crashes", "caught", "install"]
+__all__ = ["RedactExceptionText", "captured_exceptions", "install"]
 
 _LOGGERS: Final = (
     "mcp.server.mcpserver.server",
@@ -42,9 +42,9 @@ _LOGGERS: Final = (
     "mcp_transport.signals",
     "mcp_transport.supervision",
 )
-"""Whoever logs exceptions."""
+"""The loggers that log exceptions."""
 
-_SDK: Final = (
+_CLIENT_TEXT_LOGGERS: Final = (
     "fastmcp.server.mixins.mcp_operations",
     "fastmcp.server.server",
     "mcp.server.connection",
@@ -60,95 +60,100 @@ _SDK: Final = (
     "opentelemetry.trace.propagation.tracecontext",
     "opentelemetry.trace.span",
 )
-"""Whoever logs what a client sent, as it came; this package quotes and cuts it where it logs."""
+"""Foreign loggers that log a client's text as received; this package escapes and truncates it itself."""
 
-_MOST_ITEMS: Final = 20
+_MAX_QUOTED_ITEMS: Final = 20
 
-# How they log what a handler said on purpose: its name, then its text.
-_QUOTING: Final = "failed: %r"
+# How the SDK's log messages quote the text of a handler's exception.
+_QUOTING_SUFFIX: Final = "failed: %r"
 
-# How the SDK's lines begin, and what their first word names; the URI of a resource holds arguments.
-_SUBJECTS: Final = {"Tool %r": "tool", "Completion for argument %r": "argument"}
-_RESOURCE: Final = "Resource %r"
-
-
-caught: Final[ContextVar[list[BaseException] | None]] = ContextVar("mcp_transport.log_redaction.caught", default=None)
-"""Where the client for tests keeps what is raised while its requests are served."""
+# How the SDK's log messages begin, and the record's attribute for their first argument. A resource URI has arguments.
+_SUBJECT_ATTRIBUTES: Final = {"Tool %r": "tool", "Completion for argument %r": "argument"}
+_RESOURCE_PREFIX: Final = "Resource %r"
 
 
-class Quoted(logging.Filter):
-    """Cuts what log records repeat of what a client sent, and escapes line breaks and control characters."""
+captured_exceptions: Final[ContextVar[list[BaseException] | None]] = ContextVar(
+    "mcp_transport.log_redaction.captured_exceptions", default=None
+)
+"""The exceptions raised while the test client's requests are served."""
+
+
+class EscapeClientText(logging.Filter):
+    """Truncates a client's text in log records, and escapes line breaks and control characters."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let each record pass."""
+        """Escape a record's text, and let every record pass."""
         if isinstance(record.args, tuple) and record.args:
-            record.args = tuple(map(_quoted, record.args))
+            record.args = tuple(map(_escaped, record.args))
         elif not record.args:
-            record.msg = _quoted(record.msg)
+            record.msg = _escaped(record.msg)
         return True
 
 
-class Crashes(logging.Filter):
-    """Makes log records say what was raised where, and takes texts and local variables out of them."""
+class RedactExceptionText(logging.Filter):
+    """Adds the type of the raised exception to log records, and removes its text and the local variables."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let each record pass."""
-        is_open = _texts_are_wanted()
-        message, words = str(record.msg), record.args if isinstance(record.args, tuple) else ()
-        for beginning, subject in _SUBJECTS.items():
-            if message.startswith(beginning) and words:
-                setattr(record, subject, words[0])
-        if not is_open and words and message.startswith(_RESOURCE):
-            words = ("(URI withheld)", *words[1:])
-        if not is_open and words and message.endswith(_QUOTING):
-            words = (*words[:-1], WITHHELD)
+        """Redact a record, and let every record pass."""
+        shows_texts = _has_exception_texts()
+        message, args = str(record.msg), record.args if isinstance(record.args, tuple) else ()
+        for beginning, subject in _SUBJECT_ATTRIBUTES.items():
+            if message.startswith(beginning) and args:
+                setattr(record, subject, args[0])
+        if not shows_texts and args and message.startswith(_RESOURCE_PREFIX):
+            args = ("(URI withheld)", *args[1:])
+        if not shows_texts and args and message.endswith(_QUOTING_SUFFIX):
+            args = (*args[:-1], WITHHELD)
         if isinstance(record.exc_info, tuple) and isinstance(error := record.exc_info[1], BaseException):
-            raised = _unwrapped(error)
-            if (found := caught.get()) is not None:
-                found.append(raised)
-            shown = raised if is_open and not is_long(raised) else redacted(raised)
+            raised = _handler_error(error)
+            if (captured := captured_exceptions.get()) is not None:
+                captured.append(raised)
+            shown = raised if shows_texts and not is_long(raised) else redacted(raised)
             record.exc_info, record.exc_text = (type(shown), shown, shown.__traceback__), None
-            # Mails to ADMINS are told apart by this line alone.
-            message, words = (
-                f"{message if words else message.replace('%', '%%')}: %s",
-                (*words, type(raised).__name__),
+            # The message is the subject of mails to ADMINS, and tells them apart.
+            message, args = (
+                f"{message if args else message.replace('%', '%%')}: %s",
+                (*args, type(raised).__name__),
             )
-        if words:
-            record.msg, record.args = message, words
+        if args:
+            record.msg, record.args = message, args
         return True
 
 
 def install() -> None:
-    """Have the loggers of exceptions write no texts, and the SDK's no raw ones; more than once does no harm."""
-    for kind, names in ((Quoted, _SDK), (Crashes, _LOGGERS)):
+    """Add the filters to all loggers; calling this twice has no effect."""
+    for kind, names in ((EscapeClientText, _CLIENT_TEXT_LOGGERS), (RedactExceptionText, _LOGGERS)):
         for name in names:
             logger = logging.getLogger(name)
-            if not any(isinstance(known, kind) for known in logger.filters):
+            if not any(isinstance(item, kind) for item in logger.filters):
                 logger.addFilter(kind())
 
 
-def _quoted(value: object) -> object:
+def _escaped(value: object) -> object:
     if isinstance(value, list):
-        return [_quoted(item) for item in value[:_MOST_ITEMS]]
+        return [_escaped(item) for item in value[:_MAX_QUOTED_ITEMS]]
     if not isinstance(value, str):
         return value
     text = cut(value)
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
-def _texts_are_wanted() -> bool:
-    wanted = conf.get("LOG_EXCEPTION_TEXTS")
-    return bool(settings.DEBUG if wanted is None else wanted)
+def _has_exception_texts() -> bool:
+    setting = conf.get("LOG_EXCEPTION_TEXTS")
+    return bool(settings.DEBUG if setting is None else setting)
 
 
-def _unwrapped(error: BaseException) -> BaseException:
-    """Return what a handler raised, out of what the SDK raises because of it, which is the same for all of them."""
-    seen = {id(error)}
-    while error.__cause__ is not None and "mcp" in {_package(origin(error)), _package(type(error).__module__)}:
+def _handler_error(error: BaseException) -> BaseException:
+    """Return a handler's own exception, which the SDK wraps in exceptions that are the same for all handlers."""
+    visited = {id(error)}
+    while error.__cause__ is not None and "mcp" in {
+        _package(raising_module(error)),
+        _package(type(error).__module__),
+    }:
         error = error.__cause__
-        if id(error) in seen:  # an exception may be its own cause
+        if id(error) in visited:  # an exception may be its own cause
             break
-        seen.add(id(error))
+        visited.add(id(error))
     return error
 
 

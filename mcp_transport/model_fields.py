@@ -1,4 +1,4 @@
-"""The fields of Django's models in JSON: which of them are served, of what type, with what value."""
+"""The JSON form of Django model fields: which fields are sent, their types and their values."""
 
 from __future__ import annotations
 
@@ -51,24 +51,24 @@ _TYPES: Final[dict[str, Any]] = {
 
 @cache
 def served_fields(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
-    """Return the concrete fields of a model that results may hold."""
+    """Return the concrete fields of a model that may be part of results."""
     return tuple(filter(is_served, model._meta.concrete_fields))
 
 
 def is_served(field: models.Field[Any, Any]) -> bool:
-    """Tell whether results may hold a field: not if it is binary, nor if it is a user's password hash."""
+    """Return whether a field may be part of results: not if it is binary, or a user's password hash."""
     return not isinstance(field, models.BinaryField) and not (field.name == "password" and _is_user(field.model))
 
 
 def unread_fields(instance: models.Model) -> list[str]:
-    """Return the served fields whose values only the database knows: deferred, or set to an expression."""
-    known = vars(instance)
+    """Return the served fields that need a query: deferred, or set to an expression."""
+    values = vars(instance)
     names = [field.attname for field in served_fields(type(instance))]
-    return [name for name in names if name not in known or hasattr(known[name], "resolve_expression")]
+    return [name for name in names if name not in values or hasattr(values[name], "resolve_expression")]
 
 
 def instance_values(instance: models.Model) -> dict[str, Any]:
-    """Return the served fields of a model instance in JSON; what only the database knows is read."""
+    """Return the JSON values of the served fields of a model instance; unread fields are fetched."""
     values = {}
     for name, field, plain in _plan(type(instance)):
         value = getattr(instance, name)
@@ -85,15 +85,15 @@ def _plan(model: type[models.Model]) -> tuple[tuple[str, models.Field[Any, Any],
 
 
 def annotation_of(field: models.Field[Any, Any]) -> Any:
-    """Return the type of a field's values in JSON, as pydantic reads it."""
+    """Return the type annotation of a field's JSON values, for pydantic."""
     stored = _stored(field)
-    # The database may compute NULL for a generated field, whatever the field says.
+    # A generated field may be NULL even if its `null` is False.
     is_nullable = field.null or isinstance(field, models.GeneratedField)
     return _or_none(_kind(stored)) if is_nullable else _kind(stored)
 
 
 def json_value(field: models.Field[Any, Any], value: Any, instance: Any = None) -> Any:
-    """Return the value of a field in the form of `annotation_of`; `instance` is where the value was found."""
+    """Return a field's value as the type of `annotation_of`; `instance` is the object with the value, if any."""
     if value is None or type(value) is _plain_type(field):
         return value
     if isinstance(value, enum.Enum):
@@ -109,28 +109,27 @@ def json_value(field: models.Field[Any, Any], value: Any, instance: Any = None) 
         return json.loads(json.dumps(value, cls=stored.encoder)) if stored.encoder else value
     if _is_postgres(stored, "HStoreField"):
         return value
-    # An object of the field's own, such as money or a phone number: as Django's serializers write it where that is
-    # text, else as the database has it.
+    # A custom object, such as money or a phone number: as text like Django's serializers, or as the database value.
     is_text = _kind(stored) is str
     return _text(stored, value, instance if stored is field else None) if is_text else stored.get_prep_value(value)
 
 
 @cache
 def _plain_type(field: models.Field[Any, Any]) -> type | None:
-    """Return the type whose values a field has in JSON as they are; None where each value has to be looked at."""
+    """Return the type whose values a field sends unchanged; None if every value needs a conversion."""
     stored = _stored(field)
-    # A field of a class unknown here is text, whatever its values are.
+    # A field of an unknown class is sent as text, whatever its values are.
     kind = _kind(stored) if stored.get_internal_type() in _TYPES else None
     return kind if isinstance(kind, type) else None
 
 
 def object_type(name: str, members: dict[str, Any]) -> Any:
-    """Return the type of a JSON object with these members, which may have any name, unlike a pydantic model's."""
+    """Return a TypedDict with these members, whose names are unrestricted, unlike those of a pydantic model."""
     return cast("Callable[[str, dict[str, Any]], Any]", TypedDict)(name, members)
 
 
 def _stored(field: Any) -> Any:
-    """Return the field that says what a column holds: that of the other model, or of the generated value."""
+    """Return the field that defines a column: the target of a foreign key, or a generated field's output."""
     while isinstance(field, models.ForeignKey | models.GeneratedField):
         field = field.target_field if isinstance(field, models.ForeignKey) else field.output_field
     return field
@@ -151,7 +150,7 @@ def _or_none(kind: Any) -> Any:
 
 
 def _text(field: Any, value: Any, instance: Any) -> str | None:
-    if instance is None:  # the value of an array, of another model's key or of a row: the field reads from an object
+    if instance is None:  # an item of an array, a foreign key or a column: value_to_string() needs an object
         field = copy.copy(field)
         field.set_attributes_from_name("value")
         instance = SimpleNamespace(**{field.attname: value})
@@ -167,7 +166,7 @@ def _is_user(model: type[models.Model]) -> bool:
 
 
 def _is_postgres(field: models.Field[Any, Any], name: str) -> bool:
-    # Importing the module needs psycopg; where it was not imported, no model has such a field.
+    # Importing the module needs psycopg; if it has not been imported, no model has such a field.
     module = sys.modules.get("django.contrib.postgres.fields")
     return module is not None and isinstance(field, getattr(module, name))
 
@@ -179,12 +178,12 @@ def _range_type(field: Any) -> Any:
 
 
 def _range_value(field: Any, value: Any) -> dict[str, Any]:
-    found = field.get_prep_value(value)  # a pair becomes a range
-    if found.isempty:
+    interval = field.get_prep_value(value)  # a pair becomes a range
+    if interval.isempty:
         return {"lower": None, "upper": None, "bounds": "empty"}
-    lower, upper = (json_value(field.base_field, bound) for bound in (found.lower, found.upper))
+    lower, upper = (json_value(field.base_field, bound) for bound in (interval.lower, interval.upper))
     return {
         "lower": lower,
         "upper": upper,
-        "bounds": ("[" if found.lower_inc else "(") + ("]" if found.upper_inc else ")"),
+        "bounds": ("[" if interval.lower_inc else "(") + ("]" if interval.upper_inc else ")"),
     }

@@ -1,4 +1,4 @@
-"""What prompts return, as the SDK takes it."""
+"""The results of prompts, in the form that the SDK accepts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import Any
 
 from mcp_types import GetPromptResult, PromptMessage
 
-__all__ = ["answering"]
+__all__ = ["with_protocol_messages"]
 
 
-def answering(adapted: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Let a prompt return the protocol's own messages, which the SDK would send as the text of their JSON."""
+def with_protocol_messages(
+    adapted: Callable[..., Coroutine[Any, Any, Any]],
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Let a prompt return `PromptMessage` objects, which the SDK would send as JSON text."""
 
     @functools.wraps(adapted)
     async def run(*args: Any, **kwargs: Any) -> Any:
         returned = await adapted(*args, **kwargs)
         messages = returned.messages if isinstance(returned, GetPromptResult) else returned
-        return [_taken(item) for item in messages] if isinstance(messages, list | tuple) else _taken(messages)
+        return (
+            [_as_sdk_message(item) for item in messages]
+            if isinstance(messages, list | tuple)
+            else _as_sdk_message(messages)
+        )
 
     return run
 
 
-def _taken(message: Any) -> Any:
+def _as_sdk_message(message: Any) -> Any:
     return {"role": message.role, "content": message.content} if isinstance(message, PromptMessage) else message

@@ -1,4 +1,4 @@
-"""Querysets as lists: rows of `values()` and `values_list()` without what results may not hold."""
+"""Querysets as lists; rows of `values()` and `values_list()` without fields that must not be sent."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _Column = tuple[str, "models.Field[Any, Any] | None"]
 
 
 def read(queryset: models.QuerySet[Any] | models.Manager[Any] | RawQuerySet[Any]) -> list[Any]:
-    """Read a queryset: instances stay what they are, columns of rows become JSON, named rows become dicts.
+    """Evaluate a queryset: instances are returned as they are, rows with JSON values, named rows as dicts.
 
     Raises:
-        DefinitionError: the rows have a column that is not served, and no name to leave it out by.
+        DefinitionError: unnamed rows have a column that must not be sent.
     """
     if isinstance(queryset, RawQuerySet):
         return list(queryset)
@@ -39,7 +39,7 @@ def _row(item: Any, columns: list[_Column], hidden: set[int]) -> Any:
     cells = _cells(item)
     if hidden and not is_named:
         names = ", ".join(columns[number][0] for number in sorted(hidden))
-        raise DefinitionError(f"a queryset selects {names}, which is never part of a result; select other columns")
+        raise DefinitionError(f"a queryset selects {names}, which must not be sent; select other columns")
     values = [
         value if field is None else json_value(field, value) for (_, field), value in zip(columns, cells, strict=True)
     ]
@@ -56,7 +56,7 @@ def _cells(item: Any) -> tuple[Any, ...]:
 
 
 def _columns(query: Query) -> Iterator[_Column]:
-    """Yield the columns of rows by name, each with the field it comes from, in the order of Django's iterables."""
+    """Yield the names of a row's columns and their model fields, in the order of Django's iterables."""
     expressions = {
         **dict.fromkeys(query.extra_select),
         **dict(zip(query.values_select, query.select, strict=False)),
@@ -67,6 +67,6 @@ def _columns(query: Query) -> Iterator[_Column]:
 
 
 def _hidden(query: Query) -> set[int]:
-    """Return the positions of columns that are not served, in a query or in one it is combined with."""
+    """Return the positions of columns that must not be sent, in a query and in those it is combined with."""
     own = {number for number, (_, field) in enumerate(_columns(query)) if field is not None and not is_served(field)}
     return own.union(*map(_hidden, query.combined_queries))

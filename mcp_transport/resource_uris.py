@@ -1,4 +1,4 @@
-"""URIs of resources in the form in which clients send them."""
+"""Resource URIs, normalized to the form that clients send."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ __all__ = ["check_variables", "normalized"]
 
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.", re.S)
 _EXPRESSION: Final = re.compile(r"\{[^{}]*\}")
-# Stands for the number of an expression of a template while a URL is parsed, which would escape its braces.
-_PLACE: Final = "x{}mcpvariable"
+# Replaces an expression of a template while the URL is parsed, which would escape the braces.
+_PLACEHOLDER: Final = "x{}mcpvariable"
 
 
 def check_variables(uri: str, parameters: Collection[str]) -> None:
-    """Compare the variables of a template with the parameters of its function.
+    """Check that the variables of a URI template match the parameters of its function.
 
     Raises:
-        DefinitionError: one of them has no counterpart.
-        ValueError: the template is none.
+        DefinitionError: a variable or a parameter has no counterpart.
+        ValueError: the template is invalid.
     """
     variables = template_variables(uri)
     if not variables:
-        return  # a resource, whose parameters the SDK refuses
+        return  # a resource without variables; the SDK rejects its parameters
     for name in parameters:
         if name not in variables:
             raise DefinitionError(
-                f"the parameter {name!r} is no variable of {uri!r}. Add {{{name}}} to it, or {{?{name}}} where the "
-                "parameter has a default"
+                f"the parameter {name!r} is not a variable of {uri!r}. Add {{{name}}} to the URI, or {{?{name}}} if "
+                "the parameter has a default"
             )
     if unknown := [name for name in variables if name not in parameters]:
-        raise DefinitionError(f"the variable {unknown[0]!r} of {uri!r} is no parameter of the function")
+        raise DefinitionError(f"the variable {unknown[0]!r} of {uri!r} is not a parameter of the function")
 
 
 def normalized(uri: str) -> str:
-    """Return a URI, or a template, as clients send it: escaped, scheme and host in lower case (WHATWG URL).
+    """Return a URI or a template as clients send it: escaped, scheme and host in lower case (WHATWG URL).
 
     Raises:
-        DefinitionError: it is no absolute URI.
+        DefinitionError: the URI is not absolute, or clients cannot send it.
     """
     if not _ABSOLUTE.match(uri):
-        raise DefinitionError(f"{uri!r} is no absolute URI. Begin with a scheme, as in shop://products")
+        raise DefinitionError(f"{uri!r} is not an absolute URI. Start with a scheme, as in shop://products")
     expressions = _EXPRESSION.findall(uri)
-    places = [_PLACE.format(number) for number in range(len(expressions))]
-    waiting = iter(places)
+    placeholders = [_PLACEHOLDER.format(number) for number in range(len(expressions))]
+    remaining = iter(placeholders)
     try:
-        plain = iri_to_uri(_EXPRESSION.sub(lambda _: next(waiting), uri))
+        plain = iri_to_uri(_EXPRESSION.sub(lambda _: next(remaining), uri))
         parsed = str(AnyUrl(plain))
     except (ValidationError, UnicodeError) as error:
         if not expressions or isinstance(error, UnicodeError):
-            raise DefinitionError(f"{uri!r} is no URI that clients can send") from error
-        parsed = plain  # a variable stands where a URL cannot have a word, such as the port
-    for place, expression in zip(places, expressions, strict=True):
-        parsed = parsed.replace(place, expression)
+            raise DefinitionError(f"{uri!r} is not a URI that clients can send") from error
+        parsed = plain  # a placeholder is not valid in this part of a URL, such as the port
+    for placeholder, expression in zip(placeholders, expressions, strict=True):
+        parsed = parsed.replace(placeholder, expression)
     return parsed

@@ -1,4 +1,4 @@
-"""Return annotations in a form of which the SDK derives a schema: bare, lazy and Django's types spelled out."""
+"""Conversion of return annotations to types from which the SDK derives a schema."""
 
 from __future__ import annotations
 
@@ -45,41 +45,41 @@ __all__ = ["json_schema", "wire_annotation"]
 
 _QUERYSETS: Final = (models.QuerySet, models.Manager, RawQuerySet)
 
-# Bare types, of which the SDK derives no schema for a whole result.
+# Types without arguments, from which the SDK derives no schema of a whole result.
 _BARE: Final[dict[Any, Any]] = {
     **dict.fromkeys((dict, Mapping, MutableMapping, OrderedDict, defaultdict, Counter), dict[str, Any]),
     **dict.fromkeys((list, set, frozenset, deque, Iterable, Sequence, MutableSequence, Set, MutableSet), list[Any]),
     tuple: tuple[Any, ...],
 }
-# Types of which pydantic knows no schema, wherever they stand.
+# Types without a pydantic schema, at any depth.
 _LISTS: Final = (Iterator, Generator, Collection, Reversible, KeysView, ValuesView, ItemsView, UserList, Page)
 _UNKNOWN: Final[dict[Any, Any]] = {
     **dict.fromkeys((*_LISTS, map, filter, zip, enumerate, reversed, range, *_QUERYSETS), list[Any]),
     **dict.fromkeys((ChainMap, UserDict, types.MappingProxyType, models.Model), dict[str, Any]),
     **dict.fromkeys((LiteralString, Promise, FieldFile), str),
     **dict.fromkeys((LazyObject, Enum), Any),
-    Flag: int,  # members are combined
+    Flag: int,  # of a combination of members
     bytearray: bytes,
 }
-# The classes among them whose subclasses are the same.
+# The classes in _UNKNOWN that stand for their subclasses, too.
 _BASES: Final = (*_QUERYSETS, Page, Promise, FieldFile, LazyObject, Flag)
 _PRIMITIVES: Final = (str, int, float, bool, bytes, object, type(None))
 
 
 def wire_annotation(annotation: Any) -> Any:
-    """Replace types in a return annotation that have no JSON Schema of their own; leave the rest as it is.
+    """Replace the types in a return annotation that have no JSON Schema.
 
     Raises:
         DefinitionError: a member of a class or a field of a model cannot be served.
     """
-    if typing.get_origin(annotation) in (Awaitable, Coroutine):  # which a plain function may return
+    if typing.get_origin(annotation) in (Awaitable, Coroutine):  # a synchronous function may return these
         annotation = typing.get_args(annotation)[-1]
     return _whole(_replaced(annotation, frozenset()))
 
 
 def json_schema(annotation: Any, *, is_written: bool = False) -> dict[str, Any] | None:
-    """Return the JSON Schema of a type, None for one that pydantic cannot read and write as JSON."""
-    with contextlib.suppress(Exception):  # whatever a hook of a project's own raises
+    """Return the JSON Schema of a type, or None if pydantic has none."""
+    with contextlib.suppress(Exception):  # a project's hook may raise anything
         adapter = TypeAdapter(annotation)
         if is_written:
             return adapter.json_schema(mode="serialization", schema_generator=SerializationSchema)
@@ -91,7 +91,7 @@ def json_schema(annotation: Any, *, is_written: bool = False) -> dict[str, Any] 
 
 
 def _whole(annotation: Any) -> Any:
-    """Return the annotation of a whole result, of which the SDK publishes an object, in a member if need be."""
+    """Return the annotation of a whole result, which the SDK publishes as an object, wrapped if it is not one."""
     if typing.get_origin(annotation) is Annotated:
         kind, *metadata = typing.get_args(annotation)
         return Annotated[_whole(kind), *metadata]
@@ -104,7 +104,7 @@ def _whole(annotation: Any) -> Any:
     schema = json_schema(annotation, is_written=True)
     if schema is None or is_dataclass(annotation):
         return annotation
-    # The SDK looks for members in any class, but not behind a new name for it.
+    # NewType, because the SDK would search any class for members.
     is_object = issubclass(annotation, BaseModel) and _root(schema).get("type") == "object"
     return annotation if is_object else NewType(annotation.__name__, annotation)
 
@@ -118,16 +118,16 @@ def _root(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
-    """Replace what pydantic knows no schema of; `within` are the classes whose members are looked at."""
+    """Replace types without a pydantic schema; `within` are the enclosing classes, against recursion."""
     origin: Any = typing.get_origin(annotation)
     if origin is None:
         return _replaced_name(annotation, within)
     if isinstance(origin, type) and issubclass(origin, (*_QUERYSETS, ItemsView)):
-        return list[Any]  # rows may be objects, lists or single values, which the annotation does not tell
-    if origin is Secret:  # of which pydantic publishes the schema of what it hides
+        return list[Any]  # rows may be objects, lists or single values, independent of the annotation
+    if origin is Secret:  # pydantic would publish the schema of the hidden value
         return Annotated[annotation, WithJsonSchema({"type": "string"}, mode="serialization")]
     arguments = typing.get_args(annotation)
-    if origin is ReadOnly:  # which pydantic warns of, since it protects nothing; a result is not written to
+    if origin is ReadOnly:  # pydantic warns that it has no effect; a result is never assigned to
         return _replaced(arguments[0], within)
     replaced = tuple(_replaced(argument, within) for argument in arguments)
     if origin in _LISTS:
@@ -135,8 +135,8 @@ def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
     if all(new is old for new, old in zip(replaced, arguments, strict=True)):
         return annotation
     if origin in (Union, types.UnionType):
-        return Union[replaced]  # noqa: UP007  # of a tuple made at run time
-    # Sets of models become lists: their objects have no hash.
+        return Union[replaced]  # noqa: UP007  # of a tuple built at run time
+    # Sets of models become lists, since dicts are not hashable.
     is_list = isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, Mapping | tuple)
     return (
         types.GenericAlias(list, replaced[:1]) if is_list else origin[replaced if len(replaced) > 1 else replaced[0]]
@@ -144,8 +144,8 @@ def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
 
 
 def _replaced_name(annotation: Any, within: frozenset[Any]) -> Any:
-    """Replace a class, or the name of a type, by a type in its place."""
-    with contextlib.suppress(TypeError):  # no hash: an argument of Callable or Literal
+    """Replace a class or a type alias."""
+    with contextlib.suppress(TypeError):  # not hashable: an argument of Callable or Literal
         if annotation in _UNKNOWN:
             return _UNKNOWN[annotation]
         if annotation in within:
@@ -163,7 +163,7 @@ def _replaced_name(annotation: Any, within: frozenset[Any]) -> Any:
 
 
 def _by_members(kind: type, within: frozenset[Any]) -> Any:
-    """Return a class, or one that is made of replaced members, if pydantic cannot read those it has."""
+    """Return a class, or a copy with replaced members if pydantic does not support the original ones."""
     is_record, is_named = is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"), hasattr(kind, "_fields")
     if not (is_record or is_typeddict(kind) or (is_named and issubclass(kind, tuple))):
         return _builtin_base(kind)
@@ -174,15 +174,15 @@ def _by_members(kind: type, within: frozenset[Any]) -> Any:
     members = {name: _replaced(hint, within) for name, hint in hints.items()}
     is_same = all(members[name] is hint for name, hint in hints.items())
     if is_typeddict(kind):
-        # pydantic reads typing's from Python 3.12 on.
+        # pydantic supports typing.TypedDict from Python 3.12 on.
         return kind if is_same and json_schema(kind) is not None else _object(kind, members)
     if is_named:
-        return kind if is_same else tuple[tuple(members.values())]  # type: ignore[misc]  # made at run time
+        return kind if is_same else tuple[tuple(members.values())]  # type: ignore[misc]  # built at run time
     return kind if is_same and not _has_odd_defaults(kind, hints) else _record(kind, members)
 
 
 def _builtin_base(kind: type) -> Any:
-    """Return what a subclass of a builtin is as JSON, of which pydantic knows no schema."""
+    """Return the built-in base of a class without a pydantic schema."""
     base = next((base for base in (str, int, float, bytes, dict, list) if issubclass(kind, base)), None)
     if base is None or kind is base or issubclass(kind, Enum) or json_schema(kind) is not None:
         return kind
@@ -190,12 +190,12 @@ def _builtin_base(kind: type) -> Any:
 
 
 def _has_odd_defaults(kind: type, hints: Iterable[str]) -> bool:
-    """Tell whether members are slots, which the SDK takes for their default, or have one that it cannot publish."""
+    """Return whether a member is a slot, which the SDK takes for a default, or has a lazy translation as default."""
     return any(isinstance(vars(kind).get(name), types.MemberDescriptorType | Promise) for name in hints)
 
 
 def _record(kind: type, members: dict[str, Any]) -> type[BaseModel]:
-    """Return a model that reads the attributes of a dataclass, as the SDK makes one."""
+    """Return a model that reads the attributes of a dataclass, as the SDK creates one."""
     public: dict[str, Any] = {name: hint for name, hint in members.items() if not name.startswith("_")}
     config = ConfigDict(from_attributes=True, protected_namespaces=())
     return create_model(kind.__name__, __config__=config, __doc__=kind.__doc__, __module__=kind.__module__, **public)
@@ -203,11 +203,11 @@ def _record(kind: type, members: dict[str, Any]) -> type[BaseModel]:
 
 def _object(kind: Any, members: dict[str, Any]) -> Any:
     """Return a TypedDict of the same name with other members."""
-    made = {
+    replaced = {
         name: hint if name in kind.__required_keys__ or typing.get_origin(hint) is NotRequired else NotRequired[hint]
         for name, hint in members.items()
     }
-    return _described(object_type(kind.__name__, made), kind)
+    return _described(object_type(kind.__name__, replaced), kind)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Tools, prompts and resources as the SDK makes them, refused where clients could not read them."""
+"""Builds the SDK's tools, prompts and resources, and checks that clients can read them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from mcp_transport.declarations import DeclaredTool
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import explain, header_annotation_fault, listing_fault, output_schema, tool_name_fault
 from mcp_transport.parameters import translated
-from mcp_transport.signatures import refusal
+from mcp_transport.signatures import definition_error
 
 __all__ = [
-    "advice",
-    "made_of",
-    "placed",
+    "build_declaration",
+    "check_listing",
+    "check_return_type",
+    "checked_options",
+    "locate_errors",
+    "publish_schemas",
     "quiet_server",
-    "refuse_return",
-    "refuse_unlisted",
-    "refuse_unpublished",
-    "texts",
+    "tool_hints",
 ]
 
 
-# Options that the SDK takes, and those that this package takes.
+# The options passed to the SDK, and those of this package.
 _COMMON: Final = ("name", "title", "description", "icons")
 _OPTIONS: Final = {
     "tool": (*_COMMON, "meta", "structured_output"),
@@ -44,91 +44,91 @@ _HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
 _OWN_OPTIONS: Final = {"tool": (*_HINTS, "input_schema", "durable", *_ACCESS), "prompt": _ACCESS, "resource": _ACCESS}
 
 
-def advice(**hints: bool | None) -> ToolAnnotations | None:
-    """Return what is said of a tool, if anything."""
+def tool_hints(**hints: bool | None) -> ToolAnnotations | None:
+    """Return the annotations of a tool, or None if no hint is set."""
     try:
-        advice = ToolAnnotations(**hints)
+        annotations = ToolAnnotations(**hints)
     except ValidationError as error:
         raise DefinitionError(f"@tool: {explain(error)}") from error
-    return advice if advice.model_dump(exclude_none=True) else None
+    return annotations if annotations.model_dump(exclude_none=True) else None
 
 
-def made_of(adapted: Callable[..., Any], make: Callable[..., Any], returned: Any = None) -> Any:
-    """Call an SDK factory, and say in our words where the function stands and what is wrong if it refuses."""
+def build_declaration(adapted: Callable[..., Any], make: Callable[..., Any], returned: Any = None) -> Any:
+    """Call a factory of the SDK, and turn its exceptions into a DefinitionError with the function's location."""
     parameters = inspect.signature(adapted).parameters.values()
     try:
-        made = make(adapted)
-    except Exception as error:  # the SDK builds models, and runs the hooks of types
+        declaration = make(adapted)
+    except Exception as error:  # the SDK builds pydantic models, which call hooks of the project's types
         faults = (*map(parameter_fault, parameters), return_fault(returned))
         reason = explain(error) if isinstance(error, ValidationError) else reason_of(error)
-        raise refusal(adapted, next(filter(None, faults), reason)) from error
+        raise definition_error(adapted, next(filter(None, faults), reason)) from error
     for parameter in parameters:
         if fault := parameter_fault(parameter, is_published=True):
-            raise refusal(adapted, fault)
-    return made
+            raise definition_error(adapted, fault)
+    return declaration
 
 
 @contextmanager
-def placed(function: Callable[..., Any]) -> Iterator[None]:
-    """Say where a function stands, whatever its declaration raises."""
+def locate_errors(function: Callable[..., Any]) -> Iterator[None]:
+    """Turn any exception of a declaration into a DefinitionError with the function's location."""
     try:
         yield
     except DefinitionError:
         raise
     except Exception as error:
-        raise refusal(function, reason_of(error)) from error
+        raise definition_error(function, reason_of(error)) from error
 
 
-def texts(function: Callable[..., Any], kind: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with translations that were put off made now: lists are kept, and have one language.
+def checked_options(function: Callable[..., Any], kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a declaration with lazy translations evaluated, since lists are cached in one language.
 
     Raises:
-        DefinitionError: there is no such option.
+        DefinitionError: an option is unknown, or the name is not a string.
     """
     if (unknown := next((name for name in options if name not in _OPTIONS[kind]), None)) is not None:
-        raise refusal(function, f"@{kind} has no option {unknown!r}; {_option_instead(kind, unknown)}")
-    made = {name: translated(value) for name, value in options.items()}
-    if not isinstance(name := made.get("name"), str | None):
-        raise refusal(function, f"name must be a text, got {name!r}")
-    return made
+        raise definition_error(function, f"@{kind} has no option {unknown!r}; {_option_hint(kind, unknown)}")
+    checked = {name: translated(value) for name, value in options.items()}
+    if not isinstance(name := checked.get("name"), str | None):
+        raise definition_error(function, f"name must be a string, got {name!r}")
+    return checked
 
 
-def _option_instead(kind: str, unknown: str) -> str:
+def _option_hint(kind: str, unknown: str) -> str:
     if kind == "tool" and unknown == "annotations":
-        return "write its hints, as in read_only=True"
-    known = _OPTIONS[kind] + _OWN_OPTIONS[kind]
-    close = get_close_matches(unknown, known, 1)
-    return f"write {close[0]}" if close else f"it has {', '.join(known)}"
+        return "use its hints, as in read_only=True"
+    names = _OPTIONS[kind] + _OWN_OPTIONS[kind]
+    close = get_close_matches(unknown, names, 1)
+    return f"did you mean {close[0]!r}?" if close else f"valid options are {', '.join(names)}"
 
 
-def refuse_return(function: Callable[..., Any], made: DeclaredTool, returned: Any) -> None:
-    """Refuse a return type the SDK would silently turn into its `str()`."""
-    if fault := return_fault(returned, is_published=made.fn_metadata.output_schema is not None):
-        raise refusal(function, fault)
+def check_return_type(function: Callable[..., Any], declaration: DeclaredTool, returned: Any) -> None:
+    """Raise DefinitionError for a return type whose values the SDK would send as their `str()`."""
+    if fault := return_fault(returned, is_published=declaration.fn_metadata.output_schema is not None):
+        raise definition_error(function, fault)
 
 
-def refuse_unpublished(function: Callable[..., Any], made: DeclaredTool, input_schema: Any) -> None:
-    """Give a tool the schemas that clients read, and refuse what they could not."""
+def publish_schemas(function: Callable[..., Any], declaration: DeclaredTool, input_schema: Any) -> None:
+    """Set the published schemas of a tool, and raise DefinitionError if clients could not read them."""
     if not isinstance(input_schema, dict | None):
-        raise refusal(function, f"input_schema must be a dict of JSON Schema, got {input_schema!r}")
-    chosen = made.parameters if input_schema is None else {"type": "object", **input_schema}
-    made.parameters = translated(chosen)
-    made.fn_metadata.output_schema = translated(output_schema(made.fn_metadata))
-    if fault := header_annotation_fault(made.parameters):
-        raise refusal(function, f"invalid x-mcp-header annotation: {fault}")
-    if fault := tool_name_fault(made.name):
-        raise refusal(function, fault)
-    refuse_unlisted(function, quiet_server("check", tools=[made]))
+        raise definition_error(function, f"input_schema must be a dict of JSON Schema, got {input_schema!r}")
+    schema = declaration.parameters if input_schema is None else {"type": "object", **input_schema}
+    declaration.parameters = translated(schema)
+    declaration.fn_metadata.output_schema = translated(output_schema(declaration.fn_metadata))
+    if fault := header_annotation_fault(declaration.parameters):
+        raise definition_error(function, f"invalid x-mcp-header annotation: {fault}")
+    if fault := tool_name_fault(declaration.name):
+        raise definition_error(function, fault)
+    check_listing(function, quiet_server("check", tools=[declaration]))
 
 
-def refuse_unlisted(function: Callable[..., Any], server: MCPServer[Any]) -> None:
-    """Refuse what would take the list down that it stands in."""
+def check_listing(function: Callable[..., Any], server: MCPServer[Any]) -> None:
+    """Raise DefinitionError for a declaration with which its list could not be sent."""
     if fault := listing_fault(server):
-        raise refusal(function, f"it cannot be listed: {fault}")
+        raise definition_error(function, f"it cannot be listed: {fault}")
 
 
 def quiet_server(name: str, **options: Any) -> MCPServer[Any]:
-    """Build an SDK server without letting it configure the root logger, which is the project's."""
+    """Build an SDK server without its configuration of the root logger, which belongs to the project."""
     root, guard = logging.getLogger(), logging.NullHandler()
     root.addHandler(guard)
     try:

@@ -1,4 +1,4 @@
-"""Django's values as results: plain data, when a function returns."""
+"""Conversion of results, including Django's objects, to plain data that can be sent as JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from mcp_transport.kernel import TooLarge
 from mcp_transport.model_fields import instance_values, unread_fields
 from mcp_transport.threads import in_thread
 
-__all__ = ["RESPONSE_FAULT", "reads_database", "sent", "to_wire"]
+__all__ = ["RESPONSE_FAULT", "reads_database", "to_wire", "to_wire_async"]
 
 _QUERYSETS: Final = (models.QuerySet, models.Manager, RawQuerySet)
 _LAZY: Final = (*_QUERYSETS, Iterator)
@@ -43,24 +43,24 @@ _NUMBERS: Final = frozenset({int, bool, type(None)})
 
 RESPONSE_FAULT: Final = "return the data, not a response"
 
-# Bits up to which Python writes an integer (sys.int_info.default_max_str_digits).
-_LONGEST: Final = 14_000
+# The size of the largest integer that Python converts to text (sys.int_info.default_max_str_digits), in bits.
+_MAX_INTEGER_BITS: Final = 14_000
 
-# Characters up to which nobody asks how long a text may be.
-_LONG: Final = 64 * 1024
+# Strings up to this length are sent without comparing them with MAX_RESULT_BYTES.
+_UNCHECKED_TEXT_CHARACTERS: Final = 64 * 1024
 
-# Django's form of a password hash: the algorithm, then its parameters (django.contrib.auth.hashers).
+# A password hash of Django: the algorithm, then its parameters (django.contrib.auth.hashers).
 _HASH: Final = re.compile(r"([\w-]{1,40})\$\S+")
 
 
-async def sent(value: Any) -> Any:
-    """Do what `to_wire` does, in a thread where it may query the database."""
+async def to_wire_async(value: Any) -> Any:
+    """Call `to_wire`, in a thread if it may query the database."""
     return await in_thread(lambda: to_wire(value)) if reads_database(value) else to_wire(value)
 
 
 def reads_database(value: Any) -> bool:
-    """Tell whether `to_wire` may query the database: for what is lazy, or for fields that only the database knows."""
-    kind: Any = type(value)  # mypy: a class is no Hashable
+    """Return whether `to_wire` may query the database, for lazy objects and for unread model fields."""
+    kind: Any = type(value)  # for mypy, a class is not Hashable
     if kind in _NUMBERS or kind is float or issubclass(kind, str):
         return False
     if issubclass(kind, LazyObject) or isinstance(value, _LAZY):
@@ -71,30 +71,30 @@ def reads_database(value: Any) -> bool:
         return any(map(reads_database, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(reads_database, value))
-    if names := _open_members(kind):
+    if names := _unchecked_members(kind):
         return any(reads_database(getattr(value, name, None)) for name in names)
-    return isinstance(value, Mapping) or _is_read(value)
+    return isinstance(value, Mapping) or _is_sent_as_list(value)
 
 
 def to_wire(value: Any) -> Any:
-    """Replace model instances and querysets by plain data, wherever they stand; what is lazy is read.
+    """Replace model instances, querysets and lazy objects by plain data, at any depth.
 
-    A member of a dict that holds a password hash is left out.
+    Members of a dict that are password hashes are dropped.
 
     Raises:
-        DefinitionError: a password hash stands where it cannot be left out, or something asynchronous.
-        ToolError: a number has no form in JSON.
-        TooLarge: what is lazy is larger than a result may be, perhaps without an end.
+        DefinitionError: the value is asynchronous, or is a password hash that cannot be dropped.
+        ToolError: a number cannot be represented in JSON.
+        TooLarge: an iterable exceeds MAX_RESULT_BYTES, or is infinite.
     """
     kind = type(value)
     if kind in _NUMBERS:
-        return value if kind is not int or value.bit_length() <= _LONGEST else _too_long()
+        return value if kind is not int or value.bit_length() <= _MAX_INTEGER_BITS else _raise_number_too_long()
     if kind is float:
-        return _finite(value)
+        return _finite_number(value)
     if issubclass(kind, LazyObject):
-        return to_wire(_loaded(value))
+        return to_wire(_unwrapped(value))
     if isinstance(value, str):
-        return _sent_text(value)
+        return _checked_text(value)
     if isinstance(value, list | tuple | set | frozenset):
         return _items(value)
     if isinstance(value, dict):
@@ -103,7 +103,7 @@ def to_wire(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Replace what is an object of its own class."""
+    """Replace an object of any other class."""
     if isinstance(value, models.Model):
         return {name: to_wire(item) for name, item in instance_values(value).items()}
     if isinstance(value, _QUERYSETS):
@@ -111,27 +111,27 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _members(dict(value))
     kind: Any = type(value)
-    if names := _open_members(kind):
+    if names := _unchecked_members(kind):
         return _record(value, names)
     if isinstance(value, FieldFile):
         return value.name
     if isinstance(value, HttpResponseBase):
         raise ToolError(RESPONSE_FAULT)
-    if _is_read(value):
+    if _is_sent_as_list(value):
         return _read(value)
     if isinstance(value, AsyncIterable | Awaitable):
         raise DefinitionError(
-            f"a result holds {type(value).__name__}, which cannot be sent; await it, or return a list"
+            f"a result contains {type(value).__name__}, which cannot be to_wire_async; await it, or return a list"
         )
     if isinstance(value, Promise):
-        return to_wire(_cast(value))
+        return to_wire(_evaluated(value))
     return value if isinstance(value, Enum) else _plain_value(value)
 
 
 def _plain_value(value: Any) -> Any:
-    """Replace a single value that pydantic does not know, such as a number of numpy's."""
+    """Replace a single value that pydantic does not support, such as a NumPy number."""
     if isinstance(value, Decimal | float):
-        return _finite(value)
+        return _finite_number(value)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     if isinstance(value, tzinfo):
@@ -139,34 +139,34 @@ def _plain_value(value: Any) -> Any:
     return to_wire(value.tolist()) if hasattr(value, "dtype") else value
 
 
-def _cast(value: Promise) -> Any:
-    """Return what `django.utils.functional.lazy` has put off: a text, bytes, a list."""
-    # Private to Django's proxy, whose str() is a text for all of them.
+def _evaluated(value: Promise) -> Any:
+    """Evaluate a proxy of `django.utils.functional.lazy`: a string, bytes or a list."""
+    # A private method of Django's proxy; str() would return a string for all types.
     cast = getattr(value, "_proxy____cast", None)
     return str(value) if cast is None else cast()
 
 
-def _too_long() -> Any:
-    raise ToolError("a result holds a number of more than 4300 digits, which cannot be written")
+def _raise_number_too_long() -> Any:
+    raise ToolError("a result contains an integer of more than 4300 digits, which cannot be sent")
 
 
-def _finite(value: Any) -> Any:
-    with suppress(ValueError):  # of a Decimal that signals
+def _finite_number(value: Any) -> Any:
+    with suppress(ValueError):  # raised for a signaling Decimal
         if math.isfinite(value):
             return value
     raise ToolError(f"a result contains {value}, which is not a JSON number")
 
 
-def _loaded(value: Any) -> Any:
-    """Return what a lazy object stands for, such as `request.user`."""
+def _unwrapped(value: Any) -> Any:
+    """Return the object of a LazyObject, such as `request.user`."""
     if value._wrapped is empty:
         value._setup()
     return value._wrapped
 
 
 @cache
-def _open_members(kind: Any) -> tuple[str, ...]:
-    """Return the members of a dataclass or a model whose values nobody has checked to be plain."""
+def _unchecked_members(kind: Any) -> tuple[str, ...]:
+    """Return the members of a dataclass or a model whose values are not validated to be plain data."""
     if is_dataclass(kind):
         return tuple(field.name for field in fields(kind))
     if hasattr(kind, "__attrs_attrs__"):
@@ -182,54 +182,54 @@ def _is_checked(field: FieldInfo) -> bool:
 
 
 def _record(value: Any, names: tuple[str, ...]) -> Any:
-    """Replace members of an object. Its own texts are its author's choice: a hash of a password is not looked for."""
+    """Replace members of an object. Its strings are not searched for password hashes: its class chose the members."""
     members = {name: getattr(value, name) for name in names if hasattr(value, name)}
-    wired = {name: item if isinstance(item, str) else to_wire(item) for name, item in members.items()}
+    serialized = {name: item if isinstance(item, str) else to_wire(item) for name, item in members.items()}
     if hasattr(type(value), "__attrs_attrs__"):
-        return wired  # pydantic does not know these classes
-    changed = {name: item for name, item in wired.items() if item is not members[name]}
+        return serialized  # pydantic does not support attrs classes
+    changed = {name: item for name, item in serialized.items() if item is not members[name]}
     if not changed:
         return value
-    made = copy.copy(value)
+    result = copy.copy(value)
     for name, item in changed.items():
-        object.__setattr__(made, name, item)  # it may be frozen
-    return made
+        object.__setattr__(result, name, item)  # the class may be frozen
+    return result
 
 
-def _is_read(value: Any) -> bool:
-    """Tell whether a value is sent as the list of its items: a range, a deque, a view, any sequence or iterator."""
+def _is_sent_as_list(value: Any) -> bool:
+    """Return whether a value is sent as a list of its items: a range, a deque, a view, any sequence or iterator."""
     if not isinstance(value, Iterable) or isinstance(value, _TEXTS):
         return False
-    # What pydantic knows how to write is no list, though it can be iterated over.
+    # Types with a pydantic schema have their own form, even if they are iterable.
     return not (is_dataclass(type(value)) or hasattr(value, "__get_pydantic_core_schema__"))
 
 
 def _read(items: Iterable[Any]) -> list[Any]:
-    limit, size, found = conf.get("MAX_RESULT_BYTES"), 0, []
+    limit, size, result = conf.get("MAX_RESULT_BYTES"), 0, []
     for item in items:
-        found.append(wired := to_wire(item))
-        size += 1 + _least_size(wired)
+        result.append(serialized := to_wire(item))
+        size += 1 + _min_json_bytes(serialized)
         if size > limit:
             raise TooLarge("the result", f"more than {limit}", limit)
-    return found
+    return result
 
 
-def _least_size(value: Any) -> int:
-    """Return a number of bytes that a value takes as JSON at least, without writing it."""
+def _min_json_bytes(value: Any) -> int:
+    """Return a lower bound of a value's size as JSON in bytes, without serializing it."""
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, int):
         return value.bit_length() // 4
     if isinstance(value, list | tuple | set | frozenset):
-        return sum(1 + _least_size(item) for item in value)
+        return sum(1 + _min_json_bytes(item) for item in value)
     if isinstance(value, BaseModel) or is_dataclass(value):
         value = getattr(value, "__dict__", None)
-    return sum(1 + _least_size(item) for item in value.values()) if isinstance(value, dict) else 1
+    return sum(1 + _min_json_bytes(item) for item in value.values()) if isinstance(value, dict) else 1
 
 
 def _items(value: Collection[Any]) -> Any:
     items = [to_wire(item) for item in value]
-    # A subclass may keep its items elsewhere than where pydantic looks for them, as forms' ErrorList does.
+    # A subclass may store its items where pydantic does not find them, like ErrorList of forms.
     if type(value) in _COLLECTIONS and all(new is old for new, old in zip(items, value, strict=True)):
         return value
     return value._make(items) if hasattr(value, "_make") else items
@@ -243,15 +243,15 @@ def _members(value: dict[Any, Any]) -> dict[Any, Any]:
     }
     if type(value) is not dict or len(members) != len(value):
         return members
-    # A translation is equal to its text, so keys are compared by identity.
+    # By identity, since a lazy translation is equal to its string.
     pairs = zip(members.items(), value.items(), strict=True)
     return value if all(new[0] is old[0] and new[1] is old[1] for new, old in pairs) else members
 
 
 def _key(name: Any) -> Any:
-    """Return the key of a JSON object, a text, for that of a dict."""
+    """Return the string that represents a dict's key in a JSON object."""
     if isinstance(name, tuple):
-        return name  # which pydantic reads only as it is
+        return name  # pydantic serializes tuples itself
     if isinstance(name, Promise | tzinfo) or hasattr(name, "dtype"):
         name = to_wire(name)
     try:
@@ -260,15 +260,15 @@ def _key(name: Any) -> Any:
         return name
 
 
-def _sent_text(value: str) -> str:
-    if len(value) > _LONG and len(value) > (limit := conf.get("MAX_RESULT_BYTES")):
+def _checked_text(value: str) -> str:
+    if len(value) > _UNCHECKED_TEXT_CHARACTERS and len(value) > (limit := conf.get("MAX_RESULT_BYTES")):
         raise TooLarge("the result", f"more than {limit}", limit)  # before it is copied, twice
     if _is_password_hash(value):
-        raise DefinitionError("a result holds the hash of a password, which is never part of a result")
+        raise DefinitionError("a result contains a password hash, which must not be sent")
     return value
 
 
 def _is_password_hash(value: Any) -> bool:
-    if not isinstance(value, str) or value.find("$", 0, 41) < 0 or (found := _HASH.fullmatch(value)) is None:
+    if not isinstance(value, str) or value.find("$", 0, 41) < 0 or (match := _HASH.fullmatch(value)) is None:
         return False
-    return found[1] in get_hashers_by_algorithm()
+    return match[1] in get_hashers_by_algorithm()

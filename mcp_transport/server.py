@@ -1,4 +1,4 @@
-"""Declaring tools, resources and prompts, and the server made of every app's declarations."""
+"""The decorators that declare tools, resources and prompts, and the server built from all declarations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mcp_transport.auth.access import Visible, access_rule
 from mcp_transport.declarations import Declarations, DeclaredTool
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.function_adapter import adapt, refusal, where
+from mcp_transport.function_adapter import adapt, definition_error, qualified_name
 from mcp_transport.kernel import (
     apply_spec_corrections,
     non_text_parameters,
@@ -26,17 +26,17 @@ from mcp_transport.kernel import (
     serve_completions,
 )
 from mcp_transport.parameters import aliases
-from mcp_transport.prompt_messages import answering
+from mcp_transport.prompt_messages import with_protocol_messages
 from mcp_transport.resource_uris import check_variables, normalized
 from mcp_transport.sdk_declarations import (
-    advice,
-    made_of,
-    placed,
+    build_declaration,
+    check_listing,
+    check_return_type,
+    checked_options,
+    locate_errors,
+    publish_schemas,
     quiet_server,
-    refuse_return,
-    refuse_unlisted,
-    refuse_unpublished,
-    texts,
+    tool_hints,
 )
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
@@ -88,34 +88,34 @@ def tool(
     """Declare a function as a tool; its type hints become the schema, its docstring the description.
 
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
-    (2025-06-18, schema, ToolAnnotations). `input_schema` is published in place of the derived one. A `durable` tool
-    is run again by another node if the one that runs it is lost: it must bear being run twice. Where ATOMIC_REQUESTS
-    is set, a synchronous tool runs in a transaction, unless `atomic` is False.
-    For a caller without `permission`, or to whom it is not `visible`, the tool does not exist; one whose credentials
-    lack `scopes` is told which to get. The decorated function stays what it is.
+    (2025-06-18, schema, ToolAnnotations). `input_schema` replaces the derived schema. If the node that runs a
+    `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
+    synchronous tool runs in a transaction unless `atomic` is False.
+    The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
+    without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
     Raises:
-        DefinitionError: the function cannot be served, and why.
+        DefinitionError: the function cannot be served.
     """
-    annotations = advice(
+    annotations = tool_hints(
         read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=open_world
     )
     access = access_rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        with placed(function):
+        with locate_errors(function):
             adapted = adapt(function, atomic=atomic)
             returned = inspect.signature(adapted).return_annotation
             make = functools.partial(
-                DeclaredTool.from_function, annotations=annotations, **texts(function, "tool", options)
+                DeclaredTool.from_function, annotations=annotations, **checked_options(function, "tool", options)
             )
-            made = made_of(adapted, make, returned)
-            made.durable, made.atomic = durable, atomic
+            declaration = build_declaration(adapted, make, returned)
+            declaration.durable, declaration.atomic = durable, atomic
             if options.get("structured_output") is not False:
-                refuse_return(function, made, returned)
-            refuse_unpublished(function, made, input_schema)
-            _add(declared.tools, made.name, made, "tool", adapted)
-            _restrict("tool", made.name, access)
+                check_return_type(function, declaration, returned)
+            publish_schemas(function, declaration, input_schema)
+            _add(declared.tools, declaration.name, declaration, "tool", adapted)
+            _restrict("tool", declaration.name, access)
         return function
 
     return declare if function is None else declare(function)
@@ -150,22 +150,23 @@ def prompt(
     `atomic`, `permission`, `scopes` and `visible` are as for tools.
 
     Raises:
-        DefinitionError: the function cannot be served, and why.
+        DefinitionError: the function cannot be served.
     """
 
     access = access_rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        with placed(function):
-            adapted = answering(adapt(function, atomic=atomic))
-            made = made_of(adapted, functools.partial(Prompt.from_function, **texts(function, "prompt", options)))
-            if unfit := non_text_parameters(made):
-                raise refusal(function, f"arguments of prompts are texts, which {unfit[0]!r} cannot be")
+        with locate_errors(function):
+            adapted = with_protocol_messages(adapt(function, atomic=atomic))
+            make = functools.partial(Prompt.from_function, **checked_options(function, "prompt", options))
+            declaration = build_declaration(adapted, make)
+            if unfit := non_text_parameters(declaration):
+                raise definition_error(function, f"arguments of prompts are strings, which {unfit[0]!r} cannot be")
             server = quiet_server("check")
-            server.add_prompt(made)
-            refuse_unlisted(function, server)
-            _add(declared.prompts, made.name, made, "prompt", adapted)
-            _restrict("prompt", made.name, access)
+            server.add_prompt(declaration)
+            check_listing(function, server)
+            _add(declared.prompts, declaration.name, declaration, "prompt", adapted)
+            _restrict("prompt", declaration.name, access)
         return function
 
     return declare if function is None else declare(function)
@@ -186,75 +187,75 @@ def resource(
     mime_type, icons, annotations and meta.
 
     Raises:
-        DefinitionError: the function cannot be served, and why.
+        DefinitionError: the function cannot be served.
     """
     if not isinstance(uri, str):
-        raise DefinitionError("@resource needs a URI: write @resource('shop://products')")
+        raise DefinitionError("@resource needs a URI, as in @resource('shop://products')")
     access = access_rule(permission, scopes, visible)
 
     def declare(function: _FunctionT) -> _FunctionT:
-        with placed(function):
+        with locate_errors(function):
             adapted = adapt(function, atomic=atomic)
             options.setdefault("name", adapted.__name__)
             options.setdefault("description", inspect.getdoc(adapted))
-            made = texts(function, "resource", options)
+            checked = checked_options(function, "resource", options)
             parameters = inspect.signature(adapted).parameters.values()
             if renamed := aliases(parameters):
                 alias, name = next(iter(renamed.items()))
-                raise refusal(
-                    function, f"{name!r} cannot have the alias {alias!r}: a URI has the names of the parameters"
+                raise definition_error(
+                    function, f"the parameter {name!r} cannot have the alias {alias!r}: the URI uses its name"
                 )
             names = [item.name for item in parameters if item.annotation is not SDKContext]
-            made_of(adapted, lambda _: check_variables(uri, names))
-            # A throw-away server checks the URI against the function's parameters, here where the mistake is.
+            build_declaration(adapted, lambda _: check_variables(uri, names))
+            # A temporary server compares the URI with the function's parameters while its location is at hand.
             server = quiet_server("check")
-            made_of(adapted, lambda _: server.resource(uri, **made)(adapted))
-            sent = made_of(adapted, lambda _: normalized(uri))
-            refuse_unlisted(function, server)
-            _add(declared.resources, sent, (adapted, made), "resource", adapted)
-            _restrict("resource", sent, access)
+            build_declaration(adapted, lambda _: server.resource(uri, **checked)(adapted))
+            normalized_uri = build_declaration(adapted, lambda _: normalized(uri))
+            check_listing(function, server)
+            _add(declared.resources, normalized_uri, (adapted, checked), "resource", adapted)
+            _restrict("resource", normalized_uri, access)
         return function
 
     return declare
 
 
 def completion(function: _FunctionT) -> _FunctionT:
-    """Declare the function that completes arguments of prompts and resource templates; a project has one.
+    """Declare the project's one function that completes arguments of prompts and resource templates.
 
-    It takes `ref`, `argument` and `context`, and perhaps a `Context`; it returns an `mcp_types.Completion` or None.
+    It takes `ref`, `argument`, `context` and optionally a `Context`; it returns an `mcp_types.Completion` or None.
 
     Raises:
-        DefinitionError: there is one already, or the function cannot be served.
+        DefinitionError: the project has one already, or the function cannot be served.
     """
     if declared.completion is not None:
         raise DefinitionError(
-            f"@completion is declared already, by {where(declared.completion)}, and again by {where(function)}; "
-            "a project has one"
+            f"@completion is declared twice, by {qualified_name(declared.completion)} and by "
+            f"{qualified_name(function)}; a project may have one"
         )
-    with placed(function):
+    with locate_errors(function):
         declared.completion = _completer(adapt(function))
     return function
 
 
 def _completer(adapted: Callable[..., Any]) -> Callable[..., Any]:
-    """Adapt a function to the four things it may be given: ref, argument, context and the request's own context."""
+    """Return a function of ref, argument, context and the request's context that passes on what `adapted` takes."""
     parameters = inspect.signature(adapted).parameters.values()
-    own = [item.name for item in parameters if item.annotation is SDKContext]
-    given = [item for item in parameters if item.name not in own]
-    if not sum(item.default is inspect.Parameter.empty for item in given) <= 3 <= len(given):
-        raise refusal(adapted, "@completion takes ref, argument and context, and may take a Context")
-    names = [item.name for item in given[:3]]
+    context_names = [item.name for item in parameters if item.annotation is SDKContext]
+    others = [item for item in parameters if item.name not in context_names]
+    if not sum(item.default is inspect.Parameter.empty for item in others) <= 3 <= len(others):
+        raise definition_error(adapted, "@completion must take ref, argument, context and optionally a Context")
+    names = [item.name for item in others[:3]]
 
     @functools.wraps(adapted)
     async def complete(ref: Any, argument: Any, context: Any, request: Any) -> Any:
         arguments = zip(names, (ref, argument, context), strict=True)
-        return await adapted(**dict(arguments), **dict.fromkeys(own, request))
+        return await adapted(**dict(arguments), **dict.fromkeys(context_names, request))
 
     return complete
 
 
 def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
-    """Build the SDK server that serves what is declared."""
+    """Build the SDK server from all declarations."""
     hints = {method: CacheHint(*hint) for method, hint in conf.get("CACHE_HINTS").items()}
     server = quiet_server(
         conf.get("NAME"),
@@ -266,8 +267,8 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
         cache_hints=hints,
         request_state_security=RequestStateSecurity(keys=request_state_keys, bind_principal=_bound_principal),
     )
-    for made in declared.prompts.values():
-        server.add_prompt(made)
+    for declaration in declared.prompts.values():
+        server.add_prompt(declaration)
     for uri, (function, options) in declared.resources.items():
         server.resource(uri, **options)(function)
     if declared.completion is not None:
@@ -278,18 +279,18 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
 
 
 def _bound_principal(ctx: Any) -> str | None:
-    """Seal multi round-trip state to its caller; an anonymous one binds nothing."""
+    """Return the principal that multi round-trip state is bound to; anonymous callers have none."""
     return ctx.request.principal.binding or None
 
 
-def _add(known: dict[str, Any], name: str, made: Any, kind: str, adapted: Callable[..., Any]) -> None:
-    if name in known:
+def _add(registered: dict[str, Any], name: str, declaration: Any, kind: str, adapted: Callable[..., Any]) -> None:
+    if name in registered:
         raise DefinitionError(
-            f"the {kind} {name!r} is declared twice, by {declared.places[kind, name]} and by {where(adapted)}; "
-            "give one of them another name"
+            f"the {kind} {name!r} is declared twice, by {declared.places[kind, name]} and by "
+            f"{qualified_name(adapted)}; rename one of them"
         )
-    known[name] = made
-    declared.places[kind, name] = where(adapted)
+    registered[name] = declaration
+    declared.places[kind, name] = qualified_name(adapted)
 
 
 def _restrict(kind: str, name: str, access: AccessRule | None) -> None:

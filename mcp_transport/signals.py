@@ -1,7 +1,7 @@
-"""Signals for whoever keeps a record of who does what; receivers get one argument, `event`.
+"""Signals for audit logs; receivers get one argument, `event`.
 
-They are called in a thread of their own, one after the other and behind the answer: none of them slows or breaks a
-request. The values they get are described in `mcp_transport.domain.audit_events`.
+Receivers run in a thread of their own, one event after the other and after the response, so that they neither delay
+nor break requests. The event classes can be imported from here; `mcp_transport.domain.audit_events` documents them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from mcp_transport.domain.audit_events import AccessDenied, AuditEvent, SessionC
 from mcp_transport.executor import DaemonThreads, SerialExecutor
 
 __all__ = [
+    "AccessDenied",
+    "SessionClosed",
+    "SessionOpened",
     "SignalAuditor",
+    "ToolCalled",
     "access_denied",
-    "announce",
-    "held_back",
+    "collect_events",
     "send",
+    "send_in_background",
     "session_closed",
     "session_opened",
     "settle",
@@ -52,16 +56,16 @@ _SIGNALS: Final[Mapping[type[AuditEvent], Signal]] = {
     AccessDenied: access_denied,
 }
 
-# Events that may wait for slow receivers; what comes beyond is dropped, and said so, before memory runs out.
-_MOST_WAITING: Final = 10_000
+# The number of events that may wait for slow receivers; further ones are dropped and logged, to bound memory.
+_MAX_QUEUED_EVENTS: Final = 10_000
 
-_held: ContextVar[list[AuditEvent] | None] = ContextVar("mcp_transport.signals.held", default=None)
+_collected: ContextVar[list[AuditEvent] | None] = ContextVar("mcp_transport.signals.collected", default=None)
 
-_room = threading.BoundedSemaphore(_MOST_WAITING)
-_thread = SerialExecutor(DaemonThreads("mcp-audit"))
+_queue_slots = threading.BoundedSemaphore(_MAX_QUEUED_EVENTS)
+_worker = SerialExecutor(DaemonThreads("mcp-audit"))
 
-# Seconds that receivers have for what waits when the process ends: one that never returns must not keep it alive.
-_LAST_SECONDS: Final = 5.0
+# How long receivers may process queued events at exit: one that never returns must not keep the process alive.
+_FLUSH_AT_EXIT_SECONDS: Final = 5.0
 
 
 class SignalAuditor:
@@ -69,59 +73,59 @@ class SignalAuditor:
 
     @property
     def keeps_arguments(self) -> bool:
-        """Tell whether events shall carry what tools are called with."""
+        """Return whether events contain the arguments of tools."""
         return bool(conf.get("AUDIT_ARGUMENTS"))
 
     def wants(self, kind: type[AuditEvent]) -> bool:
-        """Tell whether a kind of event has receivers."""
+        """Return whether a kind of event has receivers."""
         return bool(_SIGNALS[kind].receivers)
 
     def record(self, event: AuditEvent) -> None:
-        """Have an event sent."""
-        announce(event)
+        """Send an event in the background."""
+        send_in_background(event)
 
 
-def announce(event: AuditEvent) -> None:
-    """Send an event to its signal's receivers, behind whatever goes on."""
+def send_in_background(event: AuditEvent) -> None:
+    """Queue an event for its signal's receivers."""
     if not _SIGNALS[type(event)].receivers:
         return
-    if (held := _held.get()) is not None:
-        held.append(event)
+    if (collected := _collected.get()) is not None:
+        collected.append(event)
         return
-    if not _room.acquire(blocking=False):
-        logger.error("an event is not recorded: %d wait for receivers of signals already", _MOST_WAITING)
+    if not _queue_slots.acquire(blocking=False):
+        logger.error("an event was dropped: %d events are waiting for signal receivers", _MAX_QUEUED_EVENTS)
         return
     try:
-        _thread.submit(_send, event).add_done_callback(_leave)
+        _worker.submit(_send, event).add_done_callback(_release_slot)
     except RuntimeError:
-        _room.release()
-        logger.error("an event is not recorded: the process ends")
+        _queue_slots.release()
+        logger.error("an event was dropped: the process is exiting")
 
 
 @contextmanager
-def held_back() -> Iterator[list[AuditEvent]]:
-    """Collect the events of the block's requests, to `send` them from a thread that is not ours: a test's."""
+def collect_events() -> Iterator[list[AuditEvent]]:
+    """Collect the events of requests in this block, so that a test can `send` them in its own thread."""
     events: list[AuditEvent] = []
-    token = _held.set(events)
+    token = _collected.set(events)
     try:
         yield events
     finally:
-        _held.reset(token)
+        _collected.reset(token)
 
 
 def send(event: AuditEvent) -> None:
-    """Send an event to its signal's receivers, from this thread; what they raise is logged."""
+    """Send an event to its signal's receivers in this thread; their exceptions are logged."""
     _SIGNALS[type(event)].send_robust(sender=type(event), event=event)
 
 
 def settle(seconds: float = 5.0) -> None:
-    """Wait until everything announced so far was received; tests need it."""
-    _thread.submit(int).result(seconds)
+    """Wait until all queued events have been received, for tests."""
+    _worker.submit(int).result(seconds)
 
 
-def _leave(sent: Future[None]) -> None:
-    _room.release()
-    if not sent.cancelled() and (error := sent.exception()) is not None:
+def _release_slot(future: Future[None]) -> None:
+    _queue_slots.release()
+    if not future.cancelled() and (error := future.exception()) is not None:
         logger.error("an event could not be sent", exc_info=error)
 
 
@@ -133,10 +137,10 @@ def _send(event: AuditEvent) -> None:
 
 
 @atexit.register
-def _finish() -> None:
-    if not _thread.is_used:
+def _flush_at_exit() -> None:
+    if not _worker.is_used:
         return
     try:
-        settle(_LAST_SECONDS)
+        settle(_FLUSH_AT_EXIT_SECONDS)
     except TimeoutError:
-        logger.error("events are not recorded: receivers of signals did not return in time")
+        logger.error("events were dropped: signal receivers did not return in time")

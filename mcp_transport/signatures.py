@@ -1,4 +1,4 @@
-"""What can be declared, and how the SDK is told of it: name, parameters, context and return type."""
+"""Inspection of declared functions: the name, parameters, context and return type that the SDK needs."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from mcp_transport.exceptions import DefinitionError
 from mcp_transport.parameters import aliases, translated_parameter
 from mcp_transport.return_types import wire_annotation
 
-__all__ = ["Declared", "read", "refusal", "where"]
+__all__ = ["DeclaredFunction", "definition_error", "inspect_function", "qualified_name"]
 
 
 _METHOD_FAULT: Final = (
-    "a method has no instance to be called with while its class is made. Declare the bound method afterwards, as in "
-    "tool(Shop().search), or make it a static method"
+    "a method cannot be declared in the body of its class, since it has no instance there. Declare the bound method "
+    "afterwards, as in tool(Shop().search), or use a static method"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """What a callable says of itself."""
+class DeclaredFunction:
+    """The properties of a declared callable."""
 
     function: Callable[..., Any]
-    """The function that has its annotations: the callable itself, or the one it stands for."""
+    """The function with the annotations: the callable itself, or the one that it wraps."""
     name: str
     doc: str | None
     signature: inspect.Signature
-    """Its parameters and its return type as the SDK shall see them."""
+    """The parameters and the return type, as passed to the SDK."""
     contexts: dict[str, type[SDKContext[Any, Any]]]
-    """The parameter that takes the context, if there is one, and the class it gets."""
+    """The parameter that takes the context, if there is one, and its class."""
     aliases: dict[str, str]
-    """The parameters that clients know by another name, by that name."""
+    """The names of parameters by alias, for parameters with an alias."""
     is_async: bool
-    """Is it a coroutine function? Any other may still return an awaitable."""
+    """Whether it is a coroutine function. Another function may still return an awaitable."""
 
     def describe(self, run: Any) -> Any:
-        """Give `run`, which is called in its place, its name, docstring and signature."""
+        """Copy the name, docstring and signature to the wrapper `run`."""
         functools.update_wrapper(run, self.function)
         run.__name__, run.__doc__, run.__signature__ = self.name, self.doc, self.signature
         annotations = {item.name: item.annotation for item in self.signature.parameters.values()}
@@ -57,36 +57,36 @@ class Declared:
         return run
 
 
-def read(function: Any) -> Declared:
-    """Read what a callable says of itself.
+def inspect_function(function: Any) -> DeclaredFunction:
+    """Return the properties of a callable.
 
     Raises:
-        DefinitionError: it cannot be served.
+        DefinitionError: the callable cannot be served.
     """
     if isinstance(function, classmethod):
-        raise refusal(function.__func__, _METHOD_FAULT)
-    if not callable(function) or inspect.isclass(_inner(function)):
+        raise definition_error(function.__func__, _METHOD_FAULT)
+    if not callable(function) or inspect.isclass(_wrapped_callable(function)):
         raise DefinitionError(f"expected a function to declare, got {function!r}")
-    inner, named, signature = _inner(function), _named(function), _signature(function)
-    if inspect.isasyncgenfunction(_unwrapped(named)):
-        raise refusal(named, GENERATOR_FAULT)
-    _refuse_methods(named, signature)
-    _refuse_view_decorators(named, signature)
-    _refuse_unnamed_parameters(named, signature)
-    hints = _hints(named)
+    inner, target, signature = _wrapped_callable(function), _annotated_function(function), _signature(function)
+    if inspect.isasyncgenfunction(_unwrapped(target)):
+        raise definition_error(target, GENERATOR_FAULT)
+    _check_not_method(target, signature)
+    _check_decorators(target, signature)
+    _check_parameter_kinds(target, signature)
+    hints = _hints(target)
     contexts = {name: kind for name in signature.parameters if (kind := _context_class(hints.get(name)))}
     if len(contexts) > 1:
-        raise refusal(named, f"the parameters {' and '.join(contexts)} both take the context")
+        raise definition_error(target, f"the parameters {' and '.join(contexts)} both take the context")
     hints |= dict.fromkeys(contexts, SDKContext)  # the SDK looks for no other class, and not inside Annotated
     annotated = (
         item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
     )
-    parameters, names = _parameters(named, annotated)
+    parameters, names = _parameters(target, annotated)
     returns = hints.get("return", inspect.Signature.empty)
-    return Declared(
-        function=named,
+    return DeclaredFunction(
+        function=target,
         name=getattr(inner, "__name__", type(inner).__name__),
-        doc=named.__doc__ or inner.__doc__,
+        doc=target.__doc__ or inner.__doc__,
         signature=signature.replace(parameters=parameters, return_annotation=returns),
         contexts=contexts,
         aliases=names,
@@ -94,21 +94,21 @@ def read(function: Any) -> Declared:
     )
 
 
-def where(function: Callable[..., Any]) -> str:
-    """Name a function as a developer finds it."""
-    named = _named(function)
-    module = getattr(named, "__module__", None)
-    if module is None:  # a method of a builtin class has its class, or an instance of it
-        module = getattr(named, "__objclass__", type(getattr(named, "__self__", None))).__module__
-    return f"{module}.{getattr(named, '__qualname__', repr(named))}"
+def qualified_name(function: Callable[..., Any]) -> str:
+    """Return the dotted path of a function."""
+    target = _annotated_function(function)
+    module = getattr(target, "__module__", None)
+    if module is None:  # a method of a built-in class only refers to its class or to an instance
+        module = getattr(target, "__objclass__", type(getattr(target, "__self__", None))).__module__
+    return f"{module}.{getattr(target, '__qualname__', repr(target))}"
 
 
-def refusal(function: Any, fault: str) -> DefinitionError:
-    """Return an error that says where a function stands, and what is wrong with it."""
-    named = _named(function)
-    code = getattr(_unwrapped(named), "__code__", None)
+def definition_error(function: Any, fault: str) -> DefinitionError:
+    """Return an error with the file, line and name of a function, and what is wrong with it."""
+    target = _annotated_function(function)
+    code = getattr(_unwrapped(target), "__code__", None)
     place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
-    return DefinitionError(f"{place}{where(function)}: {fault}")
+    return DefinitionError(f"{place}{qualified_name(function)}: {fault}")
 
 
 def _unwrapped(function: Any) -> Any:
@@ -118,34 +118,34 @@ def _unwrapped(function: Any) -> Any:
         return function
 
 
-def _without_bridges(function: Any) -> Any:
-    """Return a callable without asgiref's `async_to_sync`, which hides the signature; it may stand in a partial."""
+def _without_async_to_sync(function: Any) -> Any:
+    """Return a callable without asgiref's `async_to_sync`, which hides the signature, also inside a partial."""
     if isinstance(function, AsyncToSync):
-        return _without_bridges(function.awaitable)
+        return _without_async_to_sync(function.awaitable)
     if isinstance(function, functools.partial):
-        return functools.partial(_without_bridges(function.func), *function.args, **function.keywords)
+        return functools.partial(_without_async_to_sync(function.func), *function.args, **function.keywords)
     return function
 
 
-def _inner(function: Any) -> Any:
-    """Return the callable that partials, or `async_to_sync`, were made of."""
-    function = _without_bridges(function)
+def _wrapped_callable(function: Any) -> Any:
+    """Return the callable inside `functools.partial` and `async_to_sync`."""
+    function = _without_async_to_sync(function)
     return function.func if isinstance(function, functools.partial) else function
 
 
-def _named(function: Any) -> Any:
-    """Return the function that has the name and the annotations of a callable."""
-    inner = _inner(function)
+def _annotated_function(function: Any) -> Any:
+    """Return the function with the name and the annotations of a callable."""
+    inner = _wrapped_callable(function)
     return inner if inspect.isroutine(inner) or hasattr(inner, "__wrapped__") else type(inner).__call__
 
 
 def _signature(function: Any) -> inspect.Signature:
-    """Return a callable's parameters without those that a partial has bound, which a client could else replace."""
-    function = _without_bridges(function)
+    """Return a signature without the parameters bound by a partial, which a client could replace otherwise."""
+    function = _without_async_to_sync(function)
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError) as error:
-        raise refusal(function, str(error)) from error
+        raise definition_error(function, str(error)) from error
     bound = function.keywords if isinstance(function, functools.partial) else {}
     return signature.replace(parameters=[item for name, item in signature.parameters.items() if name not in bound])
 
@@ -156,32 +156,32 @@ def _hints(function: Any) -> dict[str, Any]:
         if "return" in hints:
             hints["return"] = wire_annotation(hints["return"])
     except DefinitionError as error:
-        raise refusal(function, str(error)) from error
+        raise definition_error(function, str(error)) from error
     except NameError as error:
-        raise refusal(
+        raise definition_error(
             function,
             f"the annotation {error.name!r} cannot be resolved. Import it at run time, not only where TYPE_CHECKING",
         ) from error
-    except Exception as error:  # whatever an annotation that is a text does when it is evaluated
+    except Exception as error:  # evaluating a string annotation may raise anything
         reason = str(error).partition("\n")[0]
-        raise refusal(function, f"an annotation cannot be resolved: {reason}") from error
+        raise definition_error(function, f"an annotation cannot be resolved: {reason}") from error
     return hints
 
 
 def _parameters(
     function: Any, annotated: Iterable[inspect.Parameter]
 ) -> tuple[list[inspect.Parameter], dict[str, str]]:
-    """Return parameters as the SDK can publish them, and their aliases."""
+    """Return parameters in the form that the SDK can publish, and their aliases."""
     try:
-        # Arguments are passed by name, and one that needs one may follow one that does not.
+        # Keyword-only: arguments are passed by name, and required ones may follow optional ones.
         parameters = [translated_parameter(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
         return parameters, aliases(parameters)
     except DefinitionError as error:
-        raise refusal(function, str(error)) from error
+        raise definition_error(function, str(error)) from error
 
 
 def _context_class(hint: Any) -> type[SDKContext[Any, Any]] | None:
-    """Return the class of context that a parameter takes: ours, or a subclass of a project's own."""
+    """Return the class of a context parameter: ours, or a project's subclass."""
     origin = typing.get_origin(hint)
     if origin in (Annotated, Union, types.UnionType):
         arms = typing.get_args(hint)[:1] if origin is Annotated else typing.get_args(hint)
@@ -192,30 +192,30 @@ def _context_class(hint: Any) -> type[SDKContext[Any, Any]] | None:
     return Context if generic is SDKContext else hint
 
 
-def _refuse_methods(function: Any, signature: inspect.Signature) -> None:
-    """Refuse a function of a class body that wants an instance; the class is not made yet, and has no instance."""
+def _check_not_method(function: Any, signature: inspect.Signature) -> None:
+    """Raise DefinitionError for a method in a class body, where it has no instance yet."""
     owner = function.__qualname__.rpartition(".")[0] if inspect.isfunction(function) else ""
     is_in_class = bool(owner) and not owner.endswith("<locals>")
     if is_in_class and next(iter(signature.parameters), None) in ("self", "cls"):
-        raise refusal(function, _METHOD_FAULT)
+        raise definition_error(function, _METHOD_FAULT)
 
 
-def _refuse_view_decorators(function: Any, signature: inspect.Signature) -> None:
-    """Refuse a wrapper that wants what its function does not take, such as the request of a view."""
+def _check_decorators(function: Any, signature: inspect.Signature) -> None:
+    """Raise DefinitionError for a decorator that adds required arguments, such as the request of a view."""
     if not inspect.isfunction(function) or not hasattr(function, "__wrapped__"):
         return
     for item in inspect.signature(function, follow_wrapped=False).parameters.values():
         is_required = item.default is item.empty and item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
         if is_required and item.name not in signature.parameters:
-            raise refusal(
+            raise definition_error(
                 function,
-                f"its decorator wants the argument {item.name!r}, which the function does not have, as decorators of "
-                "views do. Leave it out; write permission=, scopes= or visible= to say who may use it",
+                f"its decorator requires the argument {item.name!r}, which the function does not have, as decorators "
+                "for views do. Remove it, and use permission=, scopes= or visible= to restrict access",
             )
 
 
-def _refuse_unnamed_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:
+def _check_parameter_kinds(function: Callable[..., Any], signature: inspect.Signature) -> None:
     unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     for parameter in signature.parameters.values():
         if parameter.kind in unnamed:
-            raise refusal(function, f"the parameter {str(parameter)!r} cannot be passed by name, as arguments are")
+            raise definition_error(function, f"the parameter {str(parameter)!r} cannot be passed by name")

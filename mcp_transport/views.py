@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from mcp_transport.auth.request_user import request_user
 from mcp_transport.bootstrap import MISCONFIGURED_REPLY, Misconfigured, endpoint
-from mcp_transport.exceptions import ClientGone
+from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import MAX_HTTP_METHOD, FrameSource, HTTPRequest, Reply
 from mcp_transport.threads import away_from_request_thread, end_request_thread, release_request_connections
@@ -64,7 +64,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     try:
         with away_from_request_thread() if streaming else nullcontext():
             reply = await served.handle(translated, _body(request))
-    except ClientGone:
+    except ClientDisconnected:
         return HttpResponse(status=400)  # nobody reads it
     finally:
         if not streaming:
@@ -117,4 +117,4 @@ async def _body(request: HttpRequest) -> AsyncIterator[bytes]:
         while chunk := request.read(_CHUNK):
             yield chunk
     except UnreadablePostError:
-        raise ClientGone from None
+        raise ClientDisconnected from None

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, Final
 
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.exceptions import ClientGone
+from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import MAX_HTTP_METHOD, HTTPRequest, Reply, StreamReply
 
@@ -46,7 +46,7 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
     try:
         reply = await endpoint.handle(request, watch.body())
         await _send(watch, reply, send)
-    except ClientGone:
+    except ClientDisconnected:
         return
     except asyncio.CancelledError:
         if not watch.left and not watch.is_late:
@@ -105,7 +105,7 @@ class _Watch:
             self._leaving.cancel()
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Yield the body, chunk by chunk. Raises: ClientGone; TimeoutError when it stops coming."""
+        """Yield the body, chunk by chunk. Raises: ClientDisconnected; TimeoutError when it stops coming."""
         self._deadline = self._loop.time() + self._body_timeout
         more = True
         while more:
@@ -119,7 +119,7 @@ class _Watch:
                 self._look()  # there is an answer to be written yet
                 raise TimeoutError from None
             if message["type"] == "http.disconnect":
-                raise ClientGone
+                raise ClientDisconnected
             more = message.get("more_body", False)
             if not more:
                 self._deadline = inf

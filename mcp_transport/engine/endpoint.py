@@ -30,7 +30,7 @@ from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import check_params
 from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, store_is_away, with_length
 from mcp_transport.engine.request_body import read_body
-from mcp_transport.exceptions import BackendError, ClientGone, ProtocolError
+from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
 from mcp_transport.protocol.client_address import TrustedProxies
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
@@ -121,7 +121,7 @@ class Endpoint:
         """Answer one request; `body` is read only as far as the rules before it allow, and may raise TimeoutError.
 
         Raises:
-            ClientGone: the client left before it had sent its request.
+            ClientDisconnected: the client left before it had sent its request.
         """
         value: Any = None
         memory: Reservation | None = None
@@ -149,7 +149,7 @@ class Endpoint:
             logger.warning("%s answered with 503: %s", request.method, error)
             self.meter.refuse("503")
             reply = rejection(store_is_away(), value)
-        except ClientGone:
+        except ClientDisconnected:
             raise
         except BaseException as error:  # of an authenticator or a `visible`, too
             if is_cancellation(error):

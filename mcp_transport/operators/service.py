@@ -178,7 +178,9 @@ async def end_session(key: str) -> bool:
             with suppress(BackendError):  # the session is over whether a node hears of it or not
                 await backend.send(node, Closed(key))
     owner = Principal.from_binding(closing.session.principal, closing.session.user)
-    signals.announce(SessionClosed(when=time.time(), principal=owner, session=short_id(key), reason="staff"))
+    signals.send_in_background(
+        SessionClosed(when=time.time(), principal=owner, session=short_id(key), reason="staff")
+    )
     return True
 
 

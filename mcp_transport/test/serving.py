@@ -11,8 +11,8 @@ from asgiref.sync import sync_to_async
 
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.log_redaction import caught
-from mcp_transport.signals import held_back, send
+from mcp_transport.log_redaction import captured_exceptions
+from mcp_transport.signals import collect_events, send
 from mcp_transport.test.thread import on_waiting_thread
 from mcp_transport.threads import shared_thread
 
@@ -41,7 +41,7 @@ async def serving() -> AsyncIterator[asyncio.Lock]:
         served.leave_process_alone()
         guests.endpoints.add(served)
         guests.number += 1
-    with shared_thread(), on_waiting_thread(), held_back() as events:
+    with shared_thread(), on_waiting_thread(), collect_events() as events:
         try:
             yield guests.lock
         finally:
@@ -57,8 +57,8 @@ async def serving() -> AsyncIterator[asyncio.Lock]:
 def crashes() -> Iterator[list[BaseException]]:
     """Collect the exceptions that are logged while the block's requests are served."""
     found: list[BaseException] = []
-    token = caught.set(found)
+    token = captured_exceptions.set(found)
     try:
         yield found
     finally:
-        caught.reset(token)
+        captured_exceptions.reset(token)

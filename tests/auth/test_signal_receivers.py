@@ -128,7 +128,7 @@ async def test_without_receivers_nothing_is_built(
 ) -> None:
     done: list[str] = []
     monkeypatch.setattr(Call, "_audit", lambda *args: done.append("built"))
-    monkeypatch.setattr(signals._thread, "submit", lambda *args: done.append("sent"))
+    monkeypatch.setattr(signals._worker, "submit", lambda *args: done.append("sent"))
     await client.call("add", {"a": 1, "b": 2})
     await client.call("secret")
     await client.delete()
@@ -149,14 +149,14 @@ async def test_what_finds_no_room_is_dropped_with_one_line(
     client: AnnsClient, heard: list[Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signals.settle()
-    monkeypatch.setattr(signals, "_room", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(signals, "_queue_slots", threading.BoundedSemaphore(2))
     with Slow(signals.tool_called) as slow:
         for b in range(3):
             assert json.loads((await client.call("add", {"a": 1, "b": b})).body)["result"]
         assert slow.entered.wait(5)
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
-    assert "is not recorded" in errors[0]
+    assert "was dropped" in errors[0]
     await client.call("refuse")
     signals.settle()
     assert [event.tool for event in heard] == ["add", "add", "refuse"], "there is room again"
@@ -169,10 +169,10 @@ async def test_nothing_breaks_while_the_process_ends(
         ended = ThreadPoolExecutor(1)
         ended.shutdown()
         with monkeypatch.context() as patch:
-            patch.setattr(signals, "_thread", ended)
-            patch.setattr(signals, "_room", room := threading.BoundedSemaphore(1))
+            patch.setattr(signals, "_worker", ended)
+            patch.setattr(signals, "_queue_slots", room := threading.BoundedSemaphore(1))
             assert (await client.call("add", {"a": 1, "b": 2})).status == 200
-    assert "an event is not recorded: the process ends" in caplog.text
+    assert "an event was dropped: the process is exiting" in caplog.text
     assert room.acquire(blocking=False), "its place is free again"
     assert heard == []
 
@@ -199,7 +199,7 @@ def hear(event, **kwargs):
 
 signals.session_closed.connect(hear)
 for reason in ("client", "limit"):
-    signals.announce(SessionClosed(when=0.0, principal=ANONYMOUS, session="s", reason=reason))
+    signals.send_in_background(SessionClosed(when=0.0, principal=ANONYMOUS, session="s", reason=reason))
 print("ends")
 ends.set()
 """

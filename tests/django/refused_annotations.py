@@ -47,13 +47,13 @@ GENERATORS = {"AsyncIterator": AsyncIterator[int], "AsyncGenerator": typing.Asyn
 
 # What is no type, and what to write in its place.
 NO_TYPES = {
-    "list": ([str], r"\[<class 'str'>\], which is no type. Write list\[str\]"),
-    "list of two": ([str, int], r"which is no type. Write list\[str \| int\]"),
-    "tuple": ((int, str), r"which is no type. Write tuple\[int, str\]"),
-    "dict": ({"a": int}, r"which is no type. Write dict\[str, Any\], or a TypedDict with these members"),
-    "schema of pydantic": ({"type": "int"}, r"which is no type. Write dict\[str, Any\], or a TypedDict with .*"),
-    "number": (5, "5, which is no type. Write a type, as in int"),
-    "empty list": ([], "which is no type. Write a type, as in int"),
+    "list": ([str], r"\[<class 'str'>\], which is not a type. Use list\[str\]"),
+    "list of two": ([str, int], r"which is not a type. Use list\[str \| int\]"),
+    "tuple": ((int, str), r"which is not a type. Use tuple\[int, str\]"),
+    "dict": ({"a": int}, r"which is not a type. Use dict\[str, Any\], or a TypedDict with these members"),
+    "schema of pydantic": ({"type": "int"}, r"which is not a type. Use dict\[str, Any\], or a TypedDict with .*"),
+    "number": (5, "5, which is not a type. Use a type, such as int"),
+    "empty list": ([], "which is not a type. Use a type, such as int"),
 }
 # What pydantic cannot build, and the line of its error that says why.
 WRONGLY_BUILT = {
@@ -69,23 +69,23 @@ WRONGLY_BUILT = {
     "undefined name": (kinds.Undefined, "a name in its annotations cannot be resolved. Import it at run time, .*"),
 }
 
-_PLAIN_DATA = "Take plain data, a dataclass or a pydantic model"
+_PLAIN_DATA = "Use plain data, a dataclass or a pydantic model"
 # What cannot be a parameter, and what to write in its place.
 ADVICE = {
-    "request": (HttpRequest, "Take the context, as in ctx: Context, and use ctx.request"),
-    "user": (User, "Take the context, as in ctx: Context, and use ctx.user, or take another user's key"),
-    "user or None": (User | None, "use ctx.user, or take another user's key"),
-    "anonymous user": (AnonymousUser, "use ctx.user, or take another user's key"),
-    "model": (Product, "Take its key, as in product_id: int, and get the object in the function"),
-    "models": (list[Product], "Take its key, as in product_id: int, and get the object in the function"),
-    "queryset": (QuerySet[Product], r"Take keys, as in ids: list\[int\], and get the objects in the function"),
+    "request": (HttpRequest, "Use a context parameter, as in ctx: Context, and ctx.request"),
+    "user": (User, "Use a context parameter, as in ctx: Context, and ctx.user, or the primary key of another user"),
+    "user or None": (User | None, "and ctx.user, or the primary key of another user"),
+    "anonymous user": (AnonymousUser, "and ctx.user, or the primary key of another user"),
+    "model": (Product, "Use its primary key, as in product_id: int, and get the object in the function"),
+    "models": (list[Product], "Use its primary key, as in product_id: int, and get the object in the function"),
+    "queryset": (QuerySet[Product], r"Use primary keys, as in ids: list\[int\], and get the objects in the function"),
     "text of templates": (SafeString, _PLAIN_DATA),
     "class": (kinds.Opaque, _PLAIN_DATA),
     "function": (Callable[[], int], _PLAIN_DATA),
     "class of classes": (type, _PLAIN_DATA),
     "iterator": (Iterator[int], _PLAIN_DATA),
     "own class": (typing.Self, _PLAIN_DATA),
-    "member of an enum": (Literal[kinds.Color.RED], "take the enum, or their values"),
+    "member of an enum": (Literal[kinds.Color.RED], "use the enum, or a Literal of their values"),
 }
 if sys.version_info < (3, 12):
-    ADVICE["TypedDict"] = (list[kinds.Members], "Take TypedDict from typing_extensions, which pydantic needs .*")
+    ADVICE["TypedDict"] = (list[kinds.Members], "Use TypedDict from typing_extensions, which pydantic needs .*")

@@ -182,7 +182,9 @@ async def test_static_method_is_declared_in_a_class_body(serve: Serve) -> None:
 def test_method_in_a_class_body_is_refused_where_it_is_declared(
     declare: Callable[[Any], Any], declarations: Declarations
 ) -> None:
-    with pytest.raises(DefinitionError, match=r"test_callables\..*Shop\.search: a method has no instance"):
+    with pytest.raises(
+        DefinitionError, match=r"test_callables\..*Shop\.search: a method cannot be declared in the body"
+    ):
 
         class Shop:
             @declare
@@ -254,7 +256,7 @@ def test_a_decorator_of_views_is_refused(decorate: Any, declare: Any) -> None:
     async def search_later(sku: str) -> Any: ...
 
     for function in (search, search_later):
-        with pytest.raises(DefinitionError, match=r"wants the argument 'request', .*; write permission=, "):
+        with pytest.raises(DefinitionError, match=r"requires the argument 'request', .*, and use permission=, "):
             declare(decorate(function))
 
 

@@ -106,6 +106,6 @@ def test_what_cannot_take_the_context_or_is_called_otherwise_is_refused(declarat
     with pytest.raises(DefinitionError, match=f"{here}static: .*Context"):
         resource("shop://version")(static)
     for function in (lambda ref: None, lambda ref, argument, context, more: None, lambda: None):
-        with pytest.raises(DefinitionError, match="@completion takes ref, argument and context"):
+        with pytest.raises(DefinitionError, match="@completion must take ref, argument, context"):
             completion(function)
     assert declarations.completion is None

@@ -107,15 +107,15 @@ def test_every_logger_of_the_sdk_that_quotes_clients_is_covered() -> None:
     log_redaction.install()
     for name in ("mcp.server.runner", "mcp.server.mcpserver.server", "mcp.server.request_state"):
         kinds = [type(known) for known in logging.getLogger(name).filters]
-        assert kinds.count(log_redaction.Quoted) == 1
+        assert kinds.count(log_redaction.EscapeClientText) == 1
 
 
 def test_texts_that_are_logged_whole_or_in_lists_are_cut_too() -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, "a\nb" + "c" * 500 + "%s", None, None)
-    assert log_redaction.Quoted().filter(record)
+    assert log_redaction.EscapeClientText().filter(record)
     assert record.getMessage() == r"a\nb" + "c" * 197 + "..."
     record = logging.LogRecord("x", logging.INFO, "", 0, "%r", (["a" * 500] * 500,), None)
-    assert log_redaction.Quoted().filter(record)
+    assert log_redaction.EscapeClientText().filter(record)
     assert len(record.getMessage()) < 20 * 220
 
 

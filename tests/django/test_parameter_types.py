@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     **{name: (kind, f"the parameter 'given' .*{advice}") for name, (kind, advice) in ADVICE.items()},
     **{name: (kind, f"the parameter 'given' is annotated .*{words}") for name, (kind, words) in NO_TYPES.items()},
     **{
-        name: (kind, f"the parameter 'given' cannot be built: {reason}")
+        name: (kind, f"the parameter 'given' has an invalid annotation: {reason}")
         for name, (kind, reason) in WRONGLY_BUILT.items()
     },
     "alias that is a number": (Annotated[int, Field(alias=5)], ALIAS),  # type: ignore[call-overload]
@@ -101,7 +101,9 @@ def test_a_parameter_named_as_an_attribute_of_pydantic_is_refused(name: str, def
     given = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=str, default=default)
     made.__signature__ = inspect.Signature([given])  # type: ignore[attr-defined]
     for declare in (tool, prompt, resource(f"shop://{{{name}}}")):
-        with pytest.raises(DefinitionError, match=f"parameter '{name}' has the name of an attribute of pydantic's; "):
+        with pytest.raises(
+            DefinitionError, match=f"parameter '{name}' clashes with an attribute of pydantic's BaseModel; "
+        ):
             declare(made)
 
 
@@ -121,7 +123,7 @@ def test_a_default_that_is_read_is_refused_before_it_is(default: Callable[[], An
     made.__defaults__ = (default(),)
     for declare in (tool, prompt, resource("shop://a{?given}")):
         for function in (made, annotated):
-            with pytest.raises(DefinitionError, match=r"the default of the parameter 'given' is .* Write None, and "):
+            with pytest.raises(DefinitionError, match=r"the default of the parameter 'given' is .* Use None, and "):
                 declare(function)
 
 
@@ -134,12 +136,12 @@ def test_parameters_that_cannot_be_passed_are_refused(declarations: Declarations
     def any_name(**values: int) -> Any: ...
 
     for function, words in (
-        (hidden, "the parameter '_a' begins with an underscore; give it another name"),
-        (two, "the parameters a and b are both passed as 'b'; give one another alias"),
-        (method, "the parameter 'json' cannot have an alias; give it another name"),
-        (unnamed, "the parameter .a: .* cannot be passed by name, as arguments are"),
-        (many, "the parameter .*values.* cannot be passed by name, as arguments are"),
-        (any_name, "the parameter .*values.* cannot be passed by name, as arguments are"),
+        (hidden, "the parameter '_a' must not start with an underscore; rename it"),
+        (two, "the parameters a and b have the same name or alias 'b'; change one of them"),
+        (method, "the parameter 'json' cannot have an alias; rename the parameter"),
+        (unnamed, "the parameter .a: .* cannot be passed by name"),
+        (many, "the parameter .*values.* cannot be passed by name"),
+        (any_name, "the parameter .*values.* cannot be passed by name"),
     ):
         for declare in (tool, prompt):
             with pytest.raises(DefinitionError, match=f": .*{function.__name__}: {words}$"):
@@ -160,7 +162,7 @@ def test_annotation_that_cannot_be_resolved_names_the_function(hint: str) -> Non
 def test_a_template_names_its_variables_as_its_parameters() -> None:
     def made(origin: Annotated[str, Field(alias="from")]) -> Any: ...
 
-    with pytest.raises(DefinitionError, match="'origin' cannot have the alias 'from': a URI has the"):
+    with pytest.raises(DefinitionError, match="'origin' cannot have the alias 'from': the URI uses its name"):
         resource("shop://{origin}")(made)
 
 

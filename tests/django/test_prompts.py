@@ -121,7 +121,7 @@ def tagged(kind: Any) -> Any:
     ids=str,
 )
 def test_an_argument_that_no_text_can_be_is_refused(kind: Any) -> None:
-    with pytest.raises(DefinitionError, match="tagged: arguments of prompts are texts, which 'tags' cannot be"):
+    with pytest.raises(DefinitionError, match="tagged: arguments of prompts are strings, which 'tags' cannot be"):
         prompt(tagged(kind))
 
 

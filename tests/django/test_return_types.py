@@ -88,18 +88,13 @@ async def test_a_return_type_is_served_as_by_the_sdk_unless_the_table_says_why_n
 
 REFUSED: dict[str, tuple[Any, str]] = {
     **{
-        name: (kind, "the return type .* has no JSON form. Return a pydantic model, .*, or leave the annotation out")
+        name: (kind, "the return type .* has no JSON form. Return a pydantic model, .*, or omit the annotation")
         for name, kind in NEVER_RETURNED.items()
     },
-    **{
-        name: (kind, "the values of an asynchronous generator .*; return a list") for name, kind in GENERATORS.items()
-    },
+    **{name: (kind, "an asynchronous generator .*; return a list") for name, kind in GENERATORS.items()},
     **{name: (kind, "return the data, not a response") for name, kind in RESPONSES.items()},
     **{name: (kind, f"the return type is .*{words}") for name, (kind, words) in NO_TYPES.items()},
-    **{
-        name: (kind, f"the return type .* cannot be built: {reason}")
-        for name, (kind, reason) in WRONGLY_BUILT.items()
-    },
+    **{name: (kind, f"the return type .* is invalid: {reason}") for name, (kind, reason) in WRONGLY_BUILT.items()},
 }
 
 
@@ -122,7 +117,7 @@ def test_asynchronous_generator_is_refused_in_words(declare: Any, hint: str | No
 
     if hint:
         numbers.__annotations__["return"] = hint
-    words = r"test_return_types\..*numbers: .*generator cannot be sent; return a list"
+    words = r"test_return_types\..*numbers: .*generator cannot be declared; return a list"
     with pytest.raises(DefinitionError, match=words):
         declare(numbers)
 

@@ -90,7 +90,7 @@ async def test_an_error_after_the_caller_has_left_is_logged(serve: Serve, caplog
 
     await leave(asyncio.ensure_future(call(serve(), "late")), entered)
     go_on.set()
-    await until(lambda: "failed in a call whose caller had left" in caplog.text)
+    await until(lambda: "failed after its caller had disconnected" in caplog.text)
     assert "late" in caplog.text and "LookupError" in caplog.text
     assert "hunter2" not in caplog.text
 

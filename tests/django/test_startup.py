@@ -187,4 +187,4 @@ def test_module_that_hides_the_sdk_is_named(shadow: str, words: list[str], proje
     path.write_text(TOOL)
     done = run(project, *words)
     assert done.returncode != 0
-    assert f"ImproperlyConfigured: {path} hides the MCP SDK, whose package is named mcp, too. Move it" in done.stderr
+    assert f"ImproperlyConfigured: {path} shadows the package 'mcp' of the MCP SDK. Rename it" in done.stderr

@@ -76,7 +76,7 @@ async def test_declarations_have_the_language_of_the_project_and_results_that_of
     def declare() -> None:
         tool(name="made", title=PASSWORD)(lambda: PASSWORD)
 
-    monkeypatch.setattr(discovery, "_waiting", [declare])
+    monkeypatch.setattr(discovery, "_callbacks", [declare])
     monkeypatch.setattr(discovery, "_discovered", set())
     monkeypatch.setattr(discovery, "autodiscover_modules", lambda name: None)
     with translation.override("de"):

@@ -156,7 +156,7 @@ async def test_progress_that_is_no_number_in_json_fails_its_call(serve: Serve) -
 @pytest.mark.parametrize(("kind", "value"), [(int, 10**5000), (dict, {"a": [-(10**5000)]})], ids=["alone", "within"])
 async def test_a_number_that_python_does_not_write_is_a_tool_error(kind: Any, value: Any, serve: Serve) -> None:
     tool(returning(value, kind))
-    assert "a number of more than 4300 digits, which cannot be written" in await failure(serve(), "made")
+    assert "an integer of more than 4300 digits, which cannot be sent" in await failure(serve(), "made")
 
 
 async def test_a_tool_error_of_a_validator_keeps_its_text(serve: Serve) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.exceptions import ClientGone
+from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.protocol.memory_estimate import estimate_bytes
 from tests.support.client import ENVELOPE, Answer, SessionClient, request, send, send_sessionless, silent, until
 from tests.support.clock import FakeClock, settle
@@ -181,7 +181,8 @@ async def test_a_body_is_not_read_when_its_length_tells_that_it_has_no_room(
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [(b"", 400), (b"\xff", 400), (b"1" * 5_000_000, 413), (TimeoutError(), 408), (ClientGone(), 0)]
+    ("end", "status"),
+    [(b"", 400), (b"\xff", 400), (b"1" * 5_000_000, 413), (TimeoutError(), 408), (ClientDisconnected(), 0)],
 )
 async def test_a_body_that_is_refused_holds_nothing(endpoint: Endpoint, end: bytes | Exception, status: int) -> None:
     async def chunks() -> AsyncIterator[bytes]:
@@ -194,7 +195,7 @@ async def test_a_body_that_is_refused_holds_nothing(endpoint: Endpoint, end: byt
     if status:
         assert (await send(endpoint, chunks=chunks())).status == status
     else:
-        with pytest.raises(ClientGone):
+        with pytest.raises(ClientDisconnected):
             await send(endpoint, chunks=chunks())
     await send(endpoint, raw=b" " * 9000, headers={"content-type": "text/plain"})
     await send(endpoint, raw=b" " * 9000, headers={"origin": "https://evil.example"})

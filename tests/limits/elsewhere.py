@@ -111,7 +111,7 @@ tested_by(
 # -- processes and memory
 
 tested_by(
-    signals._MOST_WAITING,
+    signals._MAX_QUEUED_EVENTS,
     "events that wait for receivers of signals",
     "test_what_finds_no_room_is_dropped_with_one_line",
 )

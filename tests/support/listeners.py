@@ -90,7 +90,7 @@ def recording() -> Iterator[None]:
     try:
         yield
     finally:
-        signals._thread.submit(_close_connections).result(5)
+        signals._worker.submit(_close_connections).result(5)
         receivers.disconnect()
 
 
