@@ -1,4 +1,4 @@
-"""What all views of the REST API share: who may ask, how often, and how failures are answered."""
+"""The base of the REST API's views: permissions, throttling, parsing and error responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "StoreUnavailable",
 ]
 
-if TYPE_CHECKING:  # the framework has no types, and what derives from no type cannot be checked
+if TYPE_CHECKING:  # the framework has no types, and a subclass of Any cannot be checked
     from django.views import View as _View
 
     _Error = Exception
@@ -42,13 +42,13 @@ else:
 
 logger = logging.getLogger(__name__)
 
-_RATE: Final = "120/min"
-# The longest request id has 256 characters, of 12 bytes each where all of them are escaped.
-_MAX_BODY: Final = 4096
+_DEFAULT_RATE: Final = "120/min"
+# A request id has up to 256 characters, of 12 bytes each if all of them are escaped.
+_MAX_BODY_BYTES: Final = 4096
 
 
 class StoreUnavailable(_Error):
-    """Says that the session store does not answer."""
+    """Raised while the session store is unavailable; answered with 503."""
 
     status_code = 503
     default_detail = "The session store does not answer. Try again."
@@ -58,7 +58,7 @@ class StoreUnavailable(_Error):
 
 
 class CannotList(_Error):
-    """Says that there is no list to answer with."""
+    """Raised if there is nothing to list; answered with 501."""
 
     status_code = 501
     default_detail = (
@@ -68,22 +68,22 @@ class CannotList(_Error):
 
 
 class NotFound(_Error):
-    """Says that there is no such session or call."""
+    """Raised if there is no such session or call; answered with 404."""
 
     status_code = 404
-    default_detail = "There is no such session: it never began, or is over."
+    default_detail = "There is no such session: it has ended, or never existed."
     default_code = "not_found"
 
 
 class MayOperate(_Permission):
-    """Lets in users with the permission on sessions that the view's method takes."""
+    """Requires the permission on sessions that the view declares for the method."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
-        """Tell whether the user may do this; nobody anonymous may, whatever a project grants them."""
+        """Return whether the user has the permission; anonymous users are refused, whatever is granted to them."""
         user = request.user
         action = view.actions.get(request.method, "view")
-        known = user is not None and user.is_authenticated
-        return bool(known and user.has_perm(f"mcp_transport.{action}_session"))
+        is_authenticated = user is not None and user.is_authenticated
+        return bool(is_authenticated and user.has_perm(f"mcp_transport.{action}_session"))
 
 
 class OperatorThrottle(_Throttle):
@@ -92,34 +92,34 @@ class OperatorThrottle(_Throttle):
     scope = "mcp"
 
     def get_rate(self) -> Any:
-        """Return the project's rate, or a safe one."""
-        return api_settings.DEFAULT_THROTTLE_RATES.get(self.scope, _RATE)
+        """Return the project's rate, or the default."""
+        return api_settings.DEFAULT_THROTTLE_RATES.get(self.scope, _DEFAULT_RATE)
 
     def allow_request(self, request: Any, view: Any) -> bool:
-        """Tell whether one more request is allowed. Raises: StoreUnavailable, when the cache does not answer."""
+        """Return whether another request is allowed. Raises: StoreUnavailable, if the cache is unavailable."""
         try:
             return bool(throttling.UserRateThrottle.allow_request(self, request, view))
-        except Exception as error:  # each kind of cache has its own
+        except Exception as error:  # each cache backend raises its own
             logger.warning("the cache that counts requests did not answer: %s", type(error).__name__)
             raise StoreUnavailable from error
 
 
 class JSONText(_Renderer):
-    """Writes JSON in ASCII: clients call themselves what they like, and half of a surrogate pair has no UTF-8."""
+    """Renders JSON in ASCII: a client's name may contain a lone surrogate, which UTF-8 cannot encode."""
 
     ensure_ascii = True
 
 
 class LimitedJSONParser(_Parser):
-    """Reads a small JSON document, and no further."""
+    """Parses a small JSON document, and reads no more than its limit."""
 
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         """Return the decoded document. Raises: ParseError."""
-        body = stream.read(_MAX_BODY + 1)
-        if len(body) > _MAX_BODY:
-            raise exceptions.ParseError(f"The body is longer than {_MAX_BODY} bytes.")
+        body = stream.read(_MAX_BODY_BYTES + 1)
+        if len(body) > _MAX_BODY_BYTES:
+            raise exceptions.ParseError(f"The body is longer than {_MAX_BODY_BYTES} bytes.")
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
@@ -127,10 +127,10 @@ class LimitedJSONParser(_Parser):
 
 
 class OperatorView(_View):
-    """The base of every view; who a caller is, the project's own authentication classes decide."""
+    """The base of every view; callers are authenticated by the project's authentication classes."""
 
     actions: Mapping[str, str] = MappingProxyType({})
-    """Methods that take another permission than `view`."""
+    """The permissions of methods that require another one than `view`."""
 
     permission_classes = (MayOperate,)
     throttle_classes = (OperatorThrottle,)
@@ -139,17 +139,17 @@ class OperatorView(_View):
     versioning_class = None
     metadata_class = None
     schema = None
-    """Kept out of a project's generated schema: this API has its own."""
+    """Excludes the views from a project's generated schema: this API has its own."""
 
     def handle_exception(self, exc: Exception) -> Any:
-        """Answer 503 for a store that is out."""
+        """Answer 503 while the store is unavailable."""
         if isinstance(exc, BackendError):
             logger.warning("the session store did not answer the REST API: %s", exc)
             exc = StoreUnavailable()
         return views.APIView.handle_exception(self, exc)
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keep answers out of caches, and browsers from reading them as anything but JSON."""
+        """Forbid caching, and that browsers guess another content type."""
         response["Cache-Control"] = "no-store"
         response["X-Content-Type-Options"] = "nosniff"
         return views.APIView.finalize_response(self, request, response, *args, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import mcp_transport
-from mcp_transport.api.paging import MAX_PAGE, MAX_TEXT, ORDERINGS, PAGE
+from mcp_transport.api.paging import MAX_PAGE_SIZE, MAX_TEXT, ORDERINGS, PAGE_SIZE
 from mcp_transport.api.schemas import SCHEMAS
 from mcp_transport.operators.representation.fields import COUNT, FLAG, TEXT, TIME, Schema, reference
 from mcp_transport.operators.representation.sessions import STATE
@@ -29,12 +29,12 @@ _RESPONSES: Final[Schema] = {
     "501": _json("The session backend cannot list sessions, or the server's tools are not declared.", "Error"),
     "503": _json("The session store does not answer.", "Error", headers=_RETRY),
 }
-_ALWAYS: Final = ("401", "403", "406", "429", "503")
+_COMMON_FAILURES: Final = ("401", "403", "406", "429", "503")
 
 
 def _operation(id: str, summary: str, permission: str, result: str, *failures: str, **more: Any) -> Schema:
     done = {"200": _json("Done.", result)} if result else {"204": {"description": "Done."}}
-    codes = sorted({*_ALWAYS, *failures})
+    codes = sorted({*_COMMON_FAILURES, *failures})
     return {
         "operationId": id,
         "summary": summary,
@@ -49,7 +49,7 @@ def _query(name: str, description: str, schema: Schema) -> Schema:
 
 
 _FILTER: Final[Schema] = {"type": "string", "maxLength": MAX_TEXT}
-_SIZE: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}
+_SIZE: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE}
 _ORDERING: Final[Schema] = {"type": "string", "enum": list(ORDERINGS), "default": "-last_seen"}
 _LIST_QUERY: Final = [
     _query("search", "Prefix of a user, client, IP address or session ID; case-insensitive.", _FILTER),
@@ -81,7 +81,7 @@ _CANCELLATION: Final[Schema] = {
     "required": True,
     "content": {"application/json": {"schema": reference("Cancellation")}},
 }
-_ONE: Final = ("404", "501")
+_LOOKUP: Final = ("404", "501")
 
 _PATHS: Final[Schema] = {
     "/sessions/": {
@@ -91,17 +91,17 @@ _PATHS: Final[Schema] = {
     },
     "/sessions/{id}/": {
         "parameters": _ID,
-        "get": _operation("showSession", "Show a session", "view", "SessionDetail", *_ONE),
-        "delete": _operation("endSession", "End a session, its calls and its streams", "delete", "", *_ONE),
+        "get": _operation("showSession", "Show a session", "view", "SessionDetail", *_LOOKUP),
+        "delete": _operation("endSession", "End a session, its calls and its streams", "delete", "", *_LOOKUP),
     },
     "/sessions/{id}/calls/": {
         "parameters": _ID,
-        "get": _operation("listCalls", "List a session's running calls", "view", "CallList", *_ONE),
+        "get": _operation("listCalls", "List a session's running calls", "view", "CallList", *_LOOKUP),
     },
     "/sessions/{id}/calls/cancel/": {
         "parameters": _ID,
         "post": _operation(
-            "cancelCall", "Cancel a call", "change", "", "400", "415", *_ONE, requestBody=_CANCELLATION
+            "cancelCall", "Cancel a call", "change", "", "400", "415", *_LOOKUP, requestBody=_CANCELLATION
         ),
     },
     "/sessions/{id}/messages/": {
@@ -112,7 +112,7 @@ _PATHS: Final[Schema] = {
             "view",
             "MessageList",
             "400",
-            *_ONE,
+            *_LOOKUP,
             parameters=_MESSAGE_QUERY,
         ),
     },

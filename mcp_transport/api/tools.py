@@ -1,4 +1,4 @@
-"""What operators are told of the tools that this project declares."""
+"""The tools that this project declares, as JSON."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 from mcp_transport import conf
 from mcp_transport.discovery import declared
 
-__all__ = ["knows_tools", "tool_records"]
+__all__ = ["tools_are_declared", "tools_json"]
 
 
-def knows_tools() -> bool:
-    """Tell whether tools are declared here; a server of the project's own would have to be started to be asked."""
+def tools_are_declared() -> bool:
+    """Return whether the project declares its tools; a server of `SERVER` would have to run to list them."""
     return conf.get("SERVER") is None
 
 
-def tool_records() -> list[dict[str, Any]]:
-    """Describe the declared tools, in order, whoever may use them."""
-    return [_record(tool) for tool in declared().tools.values()]
+def tools_json() -> list[dict[str, Any]]:
+    """Describe the declared tools, in order, including those that few users may use."""
+    return [_tool_json(tool) for tool in declared().tools.values()]
 
 
-def _record(tool: Any) -> dict[str, Any]:
+def _tool_json(tool: Any) -> dict[str, Any]:
     hints = ("read_only", "destructive", "idempotent", "open_world")
     return {
         "name": tool.name,

@@ -14,8 +14,8 @@ from rest_framework.response import Response
 from mcp_transport import bootstrap
 from mcp_transport.api.base import CannotList, NotFound, OperatorView
 from mcp_transport.api.openapi import document
-from mcp_transport.api.paging import MessageQuery, Place, Tail
-from mcp_transport.api.tools import knows_tools, tool_records
+from mcp_transport.api.paging import MessageCursor, MessageQuery, SessionCursor
+from mcp_transport.api.tools import tools_are_declared, tools_json
 from mcp_transport.domain.session import short_id
 from mcp_transport.operators import service
 from mcp_transport.operators.representation.fields import to_json
@@ -48,11 +48,11 @@ class SessionList(OperatorView):
 
     def get(self, request: Any) -> Any:
         """Return a page."""
-        place = Place(request)
+        cursor = SessionCursor(request)
         if not service.can_list():
             raise CannotList
-        page = async_to_sync(service.sessions)(place.offset, place.size, place.query, place.order)
-        return Response(place.answer(page, [to_json(SESSION, session) for session in page.sessions]))
+        page = async_to_sync(service.sessions)(cursor.offset, cursor.size, cursor.query, cursor.order)
+        return Response(cursor.page_json(page, [to_json(SESSION, session) for session in page.sessions]))
 
 
 class SessionDetail(OperatorView):
@@ -103,15 +103,15 @@ class MessageList(OperatorView):
         """Return the messages after the cursor."""
         payloads = _includes_payloads(request)
         key = _key(id)
-        tail = Tail(request, key)
-        news = async_to_sync(service.new_messages)(key, tail.after)
-        if news is None:
+        cursor = MessageCursor(request, key)
+        batch = async_to_sync(service.new_messages)(key, cursor.after)
+        if batch is None:
             raise NotFound
         if payloads:
             logger.info("user %s read payloads of session %s", request.user.pk, short_id(key))
         fields = (*MESSAGE, PAYLOAD) if payloads else MESSAGE
-        results = [to_json(fields, message) for message in news.messages]
-        return Response({"next": tail.link(news.cursor), "results": results})
+        results = [to_json(fields, message) for message in batch.messages]
+        return Response({"next": cursor.link(batch.cursor), "results": results})
 
 
 class Overview(OperatorView):
@@ -146,9 +146,9 @@ class ToolList(OperatorView):
 
     def get(self, request: Any) -> Any:
         """Return all of them."""
-        if not knows_tools():
+        if not tools_are_declared():
             raise CannotList("MCP_TRANSPORT['SERVER'] has tools of its own: see `manage.py mcp_tools list`.")
-        return Response({"results": tool_records()})
+        return Response({"results": tools_json()})
 
 
 class Schema(OperatorView):

@@ -96,7 +96,7 @@ def test_cursor_that_was_not_given_out_is_refused(busy: None, superuser: APIClie
     stolen = _cursor(OWN, salt="mcp_transport.api.cursor")
     for cursor in ("", "0", "%00", "a" * 5000, _cursor(OWN)[:-1], "W" + _cursor(OWN), stolen):
         answer = superuser.get(f"{URL}?cursor={cursor}")
-        assert (answer.status_code, answer.json()) == (400, {"cursor": ["This is no cursor of this server."]})
+        assert (answer.status_code, answer.json()) == (400, {"cursor": ["This is not a cursor of this server."]})
 
 
 def test_cursor_is_good_for_its_own_session_only(busy: None, superuser: APIClient) -> None:

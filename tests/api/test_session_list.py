@@ -126,10 +126,10 @@ ODD_TIMES = ["today", "2026-01-31", "2026-01-31T12:00:00", "2026-01-31T12:00:00+
         (
             ["created_after", "created_before"],
             [*ODD_TIMES, "0", "%00", "9" * 5000],
-            "Give a time with its offset: 2026-01-31T12:00:00Z.",
+            "Expected a time with its offset: 2026-01-31T12:00:00Z.",
         ),
-        (["ordering"], ["user", "--created", "%00"], "is none of these: -last_seen, last_seen, -created"),
-        (["state"], ["asleep"], "is none of these: busy, opening, active, idle."),
+        (["ordering"], ["user", "--created", "%00"], "is not one of: -last_seen, last_seen, -created"),
+        (["state"], ["asleep"], "is not one of: busy, opening, active, idle."),
     ],
     ids=lambda item: item[0] if isinstance(item, list) else "",
 )
@@ -156,14 +156,14 @@ NO_FILTERS = ["", "", "", "", "", "", 0.0, 0.0, "-last_seen"]
     ],
 )
 def test_cursor_that_was_not_given_out_is_refused(cursor: str, superuser: APIClient) -> None:
-    assert error_of(superuser, f"cursor={cursor}") == {"cursor": ["This is no cursor of this server."]}
+    assert error_of(superuser, f"cursor={cursor}") == {"cursor": ["This is not a cursor of this server."]}
 
 
 def test_cursor_is_good_for_its_own_list_only(superuser: APIClient) -> None:
     cursor = _cursor([2, *NO_FILTERS])
     assert superuser.get(f"{SESSIONS}?cursor={cursor}").status_code == 200
     for other in ("user=ann", "ordering=created", "state=idle", "created_after=2026-01-31T12:00:00Z"):
-        assert "other filters, or in another order" in error_of(superuser, f"cursor={cursor}&{other}")["cursor"][0]
+        assert "other filters or another order" in error_of(superuser, f"cursor={cursor}&{other}")["cursor"][0]
 
 
 def test_cursor_behind_the_end_finds_nothing_more(superuser: APIClient) -> None:

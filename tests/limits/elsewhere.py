@@ -5,7 +5,7 @@ from __future__ import annotations
 from inspect import signature
 
 from mcp_transport import context, signals
-from mcp_transport.api.base import _MAX_BODY
+from mcp_transport.api.base import _MAX_BODY_BYTES
 from mcp_transport.auth import http_client, introspection
 from mcp_transport.backends.redis.membership import _MAX_RETRY_SECONDS
 from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
@@ -46,7 +46,7 @@ tested_by(
     "commas and brackets in texts of a call that are parsed as JSON",
     "test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text",
 )
-tested_by(_MAX_BODY, "the body of a request to the REST API", "test_odd_body_is_refused")
+tested_by(_MAX_BODY_BYTES, "the body of a request to the REST API", "test_odd_body_is_refused")
 
 # -- results
 
