@@ -46,8 +46,8 @@ def try_session_id(text: str) -> None:
 
 
 BY_CLIENTS = {
-    "mcp_transport.protocol.headers._accepts": ByClients(
-        headers._accepts, lambda text: Accepts.parse(header("accept", text))
+    "mcp_transport.protocol.headers._parse_cached": ByClients(
+        headers._parse_cached, lambda text: Accepts.parse(header("accept", text))
     ),
     "mcp_transport.protocol.origin._host_is_allowed": ByClients(
         origin._host_is_allowed, lambda text: origin.host_is_allowed(text, ("*",))

@@ -1,5 +1,5 @@
-"""The rules of the protocol as tables and small functions.
+"""The rules of MCP over HTTP, as tables and pure functions.
 
-The law of this layer: no Django, no event loop, no clock, no randomness, no I/O. Everything here is a
-value or a function from values to values, so that every rule can be read and tested by itself.
+This package uses no Django, no event loop, no clock, no randomness and no I/O, so that each rule can be read and
+tested by itself.
 """

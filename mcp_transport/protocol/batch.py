@@ -1,4 +1,4 @@
-"""Batches: arrays of messages, which exist in 2025-03-26 alone (basic/transports, "Sending Messages")."""
+"""JSON-RPC batches, which exist in 2025-03-26 only (basic/transports, "Sending Messages")."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ __all__ = ["parse_batch"]
 
 
 def parse_batch(values: list[object], limit: int) -> tuple[tuple[Message, ...], tuple[ProtocolError, ...]]:
-    """Read an array of messages: requests and notifications, or responses, never both kinds.
+    """Parse an array of messages: requests and notifications, or responses, never both.
 
-    Return them and, for each element that is no message, why it is none: it costs the others nothing (JSON-RPC 2.0,
+    Return the valid messages, and an error for each invalid element, which does not affect the others (JSON-RPC 2.0,
     section 6).
 
     Raises:
-        ProtocolError: 400 / -32600 when the array is empty, too long, mixed, holds `initialize`, or
-            names one request id twice.
+        ProtocolError: 400 / -32600 when the array is empty, too long, mixed, contains `initialize`, or
+            uses a request id twice.
     """
     if not values:
-        raise invalid_request("a batch must hold at least one message")
+        raise invalid_request("a batch must contain at least one message")
     if len(values) > limit:
-        raise invalid_request(f"a batch may hold {limit} messages, got {len(values)}")
+        raise invalid_request(f"a batch may contain {limit} messages, got {len(values)}")
     messages, faults = _parse_each(values)
     if len({isinstance(message, Response) for message in messages}) > 1:
-        raise invalid_request("a batch holds either requests and notifications, or responses")
+        raise invalid_request("a batch must contain either requests and notifications, or responses")
     requests = [message for message in messages if isinstance(message, Request)]
     if any(request.method == "initialize" for request in requests):
         raise invalid_request("initialize must not be part of a batch")
     ids = [request.id for request in requests]
     ids += [fault.request_id for fault in faults if fault.request_id is not None]
     if len(set(ids)) < len(ids):
-        raise invalid_request("every request of a batch needs an id of its own")
+        raise invalid_request("the requests of a batch must have different ids")
     return tuple(messages), tuple(faults)
 
 

@@ -1,4 +1,4 @@
-"""What a client must have declared before it is asked something."""
+"""The capabilities that a client must declare before a server may send it a request."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["all_missing_capabilities", "missing_capabilities"]
 def missing_capabilities(
     method: str, params: Mapping[str, Any] | None, declared: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the part of ClientCapabilities that a request to the client needs and the client lacks; {} if none.
+    """Return the part of ClientCapabilities that a request to the client needs but `declared` lacks; {} if none.
 
-    Elicitation declared as `{}` means forms only; a URL needs `elicitation.url`, and tools in sampling need
+    Elicitation declared as `{}` allows forms only: URL mode needs `elicitation.url`, and tools in sampling need
     `sampling.tools` (2025-11-25, client/elicitation and client/sampling, "Capabilities").
     """
     params, declared = params or {}, declared or {}
@@ -26,32 +26,33 @@ def missing_capabilities(
             name, detail = "roots", ""
         case _:
             return {}
-    has = declared.get(name)
-    if has is not None and (not detail or (isinstance(has, Mapping) and has.get(detail) is not None)):
+    capability = declared.get(name)
+    details = capability if isinstance(capability, Mapping) else {}
+    if capability is not None and (not detail or details.get(detail) is not None):
         return {}
     return {name: {detail: {}} if detail else {}}
 
 
 def all_missing_capabilities(
-    questions: Iterable[tuple[str, Mapping[str, Any] | None]], declared: Mapping[str, Any] | None
+    requests: Iterable[tuple[str, Mapping[str, Any] | None]], declared: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what a client lacks for several requests, each a method and its parameters, taken together."""
-    questions = list(questions)
+    """Return the capabilities missing for several requests, each given as (method, params), merged into one dict."""
+    requests = list(requests)
     missing: dict[str, Any] = {}
-    for method, params in questions:
+    for method, params in requests:
         for name, part in missing_capabilities(method, params, declared).items():
             missing[name] = {**missing.get(name, {}), **part}
     if "url" in missing.get("elicitation", {}):
-        # A client that adds only this would lose the forms, which `{}` alone had stood for.
-        forms = any(
-            method == "elicitation/create" and (params or {}).get("mode") != "url" for method, params in questions
+        # Declaring `url` ends the implicit support of forms that `{}` means, so a needed form must be named, too.
+        needs_form = any(
+            method == "elicitation/create" and (params or {}).get("mode") != "url" for method, params in requests
         )
-        missing["elicitation"] |= {"form": {}} if forms else {}
+        missing["elicitation"] |= {"form": {}} if needs_form else {}
     return missing
 
 
-def _elicitation_mode(params: Mapping[str, Any], has: Any) -> str:
-    """Return the mode that must be declared by name; forms need no name unless the client names only URLs."""
+def _elicitation_mode(params: Mapping[str, Any], capability: Any) -> str:
+    """Return the mode that must be declared by name; forms need it only if the client declared `url`."""
     if params.get("mode") == "url":
         return "url"
-    return "form" if isinstance(has, Mapping) and "url" in has else ""
+    return "form" if isinstance(capability, Mapping) and "url" in capability else ""

@@ -1,4 +1,4 @@
-"""Whose address a request comes from, and which addresses count as one caller."""
+"""Determine the client's address behind proxies, and the network that counts as one caller."""
 
 from __future__ import annotations
 
@@ -12,98 +12,98 @@ from mcp_transport.protocol.headers import Headers
 __all__ = ["UNIX", "TrustedProxies", "caller_block", "parse_network"]
 
 UNIX: Final = "unix"
-"""Stands for the peers of a Unix socket, of whom servers tell no address."""
+"""Stands for the peers of a Unix socket, for which servers report no address."""
 
-# The longest is that of an IPv6 address with an IPv4 tail, a zone and a port.
-_LONGEST: Final = 80
-_MOST_HOPS: Final = 32
-_CACHED_BYTES: Final = 256
+# Characters: an IPv6 address with an IPv4 tail, a zone and a port is shorter.
+_MAX_ADDRESS: Final = 80
+_MAX_HOPS: Final = 32
+_MAX_CACHED_LINE: Final = 256
 
-# An IPv6 host picks its addresses from a network of this size (RFC 4291, 2.5.1).
-_IPV6_BLOCK: Final = 64
-_MAPPED: Final = 96
-"""The bits of `::ffff:0:0` before an IPv4 address (RFC 4291, 2.5.5.2)."""
+# The prefix length of the network from which an IPv6 host picks its addresses (RFC 4291, 2.5.1).
+_IPV6_PREFIX: Final = 64
+_MAPPED_PREFIX: Final = 96
+"""The prefix length of `::ffff:0:0`, which precedes a mapped IPv4 address (RFC 4291, 2.5.5.2)."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
 class TrustedProxies:
-    """The proxies whose X-Forwarded-For is believed: addresses, networks, `unix` for the peers of a Unix socket."""
+    """The proxies whose X-Forwarded-For is trusted: addresses, networks, `unix` for the peers of a Unix socket."""
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        """Read the entries. Raises: ValueError for one that is none of these."""
-        named = tuple(entries)
-        self._networks = tuple(parse_network(entry) for entry in named if entry != UNIX)
-        self._trusts_unix = UNIX in named
-        self._are_any = bool(named)
-        self._find = lru_cache(maxsize=1024)(self._walk)  # a client comes by the same way each time
+    def __init__(self, proxies: Iterable[str]) -> None:
+        """Parse the entries. Raises: ValueError for an invalid one."""
+        entries = tuple(proxies)
+        self._networks = tuple(parse_network(entry) for entry in entries if entry != UNIX)
+        self._trusts_unix = UNIX in entries
+        self._are_any = bool(entries)
+        self._find_cached = lru_cache(maxsize=1024)(self._find)  # a client's requests take the same path
 
     def client(self, peer: str, headers: Headers) -> str:
-        """Return the client's address: the last one in X-Forwarded-For that is no trusted proxy's.
+        """Return the client's address: the rightmost one in X-Forwarded-For that is not a trusted proxy's.
 
-        Each proxy adds the address that it was called from at the right. An entry that is no address ends the walk at
-        the proxy that wrote it.
+        Each proxy appends the address of its peer. An entry that is not an address ends the search at the proxy that
+        wrote it.
         """
         if not self._are_any:
             return peer
         line = ",".join(headers.lines("x-forwarded-for"))
-        return self._find(peer, line) if len(line) <= _CACHED_BYTES else self._walk(peer, line)
+        return self._find_cached(peer, line) if len(line) <= _MAX_CACHED_LINE else self._find(peer, line)
 
-    def _walk(self, peer: str, line: str) -> str:
+    def _find(self, peer: str, line: str) -> str:
         hop = _parse(peer)
-        known = peer if hop is None else str(hop)
+        client = peer if hop is None else str(hop)
         is_trusted = self._trusts(hop) if hop is not None else self._trusts_unix and not peer
-        hops = [text for entry in line.rsplit(",", _MOST_HOPS) if (text := entry.strip(" \t"))]  # RFC 9110, 5.6.1.2
+        hops = [text for entry in line.rsplit(",", _MAX_HOPS) if (text := entry.strip(" \t"))]  # RFC 9110, 5.6.1.2
         while is_trusted and hops and (hop := _parse(hops.pop())) is not None:
-            known, is_trusted = str(hop), self._trusts(hop)
-        return known
+            client, is_trusted = str(hop), self._trusts(hop)
+        return client
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
 
 def parse_network(entry: str) -> Network:
-    """Read an address or a network; the ones of IPv4 that are written as IPv6 become IPv4.
+    """Parse an address or a network; IPv4-mapped IPv6 becomes IPv4.
 
     Raises: ValueError.
     """
     network = ip_network(entry)
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    if mapped is None or network.prefixlen < _MAPPED:
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
         return network
-    return IPv4Network((mapped, network.prefixlen - _MAPPED))
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
 
 
 def caller_block(address: str) -> str:
-    """Return what counts as one caller: an IPv4 address, the /64 network of an IPv6 one, any other text as it is."""
-    return _block(address) if len(address) <= _LONGEST else address
+    """Return the unit that counts as one caller: an IPv4 address, the /64 of an IPv6 one, other text unchanged."""
+    return _block(address) if len(address) <= _MAX_ADDRESS else address
 
 
-@lru_cache(maxsize=1024)  # a session's is asked for with each request
-def _block(address: str) -> str:
-    found = _parse(address)
-    if isinstance(found, IPv6Address):
-        return str(IPv6Network((found, _IPV6_BLOCK), strict=False))
-    return address if found is None else str(found)
+@lru_cache(maxsize=1024)  # looked up for every request of a session
+def _block(text: str) -> str:
+    address = _parse(text)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, _IPV6_PREFIX), strict=False))
+    return text if address is None else str(address)
 
 
 def _parse(text: str) -> Address | None:
-    """Read an address, which may have a port and, with IPv6, a zone."""
-    if len(text) > _LONGEST:
+    """Parse an address, which may have a port and, for IPv6, a zone; return None if it is invalid."""
+    if len(text) > _MAX_ADDRESS:
         return None
     try:
-        found = ip_address(_without_port(text).partition("%")[0])
+        address = ip_address(_without_port(text).partition("%")[0])
     except ValueError:
         return None
-    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def _without_port(text: str) -> str:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        is_whole = bool(bracket) and ":" in host and (not rest or _is_port(rest))
-        return host if is_whole else text
+        is_complete = bool(bracket) and ":" in host and (not rest or _is_port(rest))
+        return host if is_complete else text
     host, colon, port = text.partition(":")
     return host if colon and "." in host and _is_port(f":{port}") else text
 

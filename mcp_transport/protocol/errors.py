@@ -1,4 +1,4 @@
-"""JSON-RPC error codes and the HTTP status each one is sent with (2026-07-28, schema and streamable-http)."""
+"""JSON-RPC error codes, their HTTP statuses (2026-07-28, schema and streamable-http), and common errors."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ RESOURCE_NOT_FOUND: Final = -32002  # up to 2025-11-25; 2026-07-28 forbids it
 HEADER_MISMATCH: Final = -32020
 MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
-REQUEST_CANCELLED: Final = -32800  # outside JSON-RPC's reserved range; the code LSP uses for the same
-REQUEST_TIMEOUT: Final = -32001  # what the official SDKs raise for a reply that did not come
+REQUEST_CANCELLED: Final = -32800  # outside JSON-RPC's reserved range; the code that LSP uses
+REQUEST_TIMEOUT: Final = -32001  # the code that the official SDKs raise when no reply arrives
 
-# Statuses that 2026-07-28 pins for an error found while a request runs. Anything else is unpinned and
-# answered with 200, as an ordinary JSON-RPC error is (basic/transports/streamable-http).
+# The statuses that 2026-07-28 prescribes for errors of running requests. Any other error is sent with 200, as an
+# ordinary JSON-RPC error (basic/transports/streamable-http).
 _SESSIONLESS_STATUS: Final = {
     METHOD_NOT_FOUND: 404,
     HEADER_MISMATCH: 400,
@@ -52,49 +52,49 @@ _SESSIONLESS_STATUS: Final = {
 
 
 def sessionless_status(code: int) -> int:
-    """Return the HTTP status for an error `code` of a request that reached the kernel (2026-07-28)."""
+    """Return the HTTP status of an error `code` that a running request ended with (2026-07-28)."""
     return _SESSIONLESS_STATUS.get(code, 200)
 
 
 def sessionless_code(code: int) -> int:
-    """Return the code to send in 2026-07-28, which forbids some codes of older revisions, and undefined ones."""
+    """Replace a code that 2026-07-28 forbids: some codes of older revisions, and undefined reserved codes."""
     if code == RESOURCE_NOT_FOUND:
         return INVALID_PARAMS
-    reserved = -32099 <= code <= -32020  # basic, "Error codes"
-    defined = code in (HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION)
-    return INTERNAL_ERROR if reserved and not defined else code
+    is_reserved = -32099 <= code <= -32020  # basic, "Error codes"
+    is_defined = code in (HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION)
+    return INTERNAL_ERROR if is_reserved and not is_defined else code
 
 
 def cancelled_call_error(by: str) -> dict[str, Any]:
-    """Build the error of a call that was cancelled `by` somebody."""
+    """Build the error of a call that was cancelled `by` its client or by staff."""
     return {"code": REQUEST_CANCELLED, "message": f"the request was cancelled by {by}"}
 
 
 def lost_call_error(reason: str, safe: bool) -> dict[str, Any]:
-    """Build the error of a call whose node went away, and say whether to send it again."""
-    unknown = "whether it took effect is not known, so look before sending it again"
+    """Build the error of a call whose node stopped or died; `safe` says whether a client may retry it."""
+    unsafe = "it may have taken effect: check before you retry"
     return {
         "code": INTERNAL_ERROR,
-        "message": f"{reason} before the call ended; {'it is safe to send it again' if safe else unknown}",
+        "message": f"{reason} before the call ended; {'it is safe to retry' if safe else unsafe}",
         "data": {"retryable": safe},
     }
 
 
 def lost_answer_error() -> dict[str, Any]:
-    """Build the error of a call that has ended, and whose answer the store should have, and has not."""
+    """Build the error of a call that has ended, but whose result is missing in the store."""
     return {
         "code": INTERNAL_ERROR,
-        "message": "the call has ended, but its answer was lost; look what it has done before sending it again",
+        "message": "the call has ended, but its result was lost; check its effects before you retry",
         "data": {"retryable": False},
     }
 
 
 def abandoned_call_error(nodes: int) -> dict[str, Any]:
-    """Build the error of a durable call that is not run again, since as many `nodes` were lost while they ran it."""
+    """Build the error of a durable call that is not run again because `nodes` nodes were lost while running it."""
     return {
         "code": INTERNAL_ERROR,
-        "message": f"{nodes} servers that ran it were lost before the call ended, perhaps because of it; it is not "
-        "run again, and should not be sent again before the cause is known",
+        "message": f"{nodes} servers were lost while running this call, perhaps because of it; it is not run again: "
+        "find the cause before you retry",
         "data": {"retryable": False},
     }
 
@@ -110,13 +110,12 @@ def error_body(code: int, message: str, *, request_id: str | int | None = None, 
     return body
 
 
-def too_many_values(most: int) -> ProtocolError:
-    """Build the refusal of a body of too many JSON values: 413."""
-    return ProtocolError(
-        413, INVALID_REQUEST, f"the body may hold {most} JSON values, it holds more: send less at a time"
-    )
+def too_many_values(limit: int) -> ProtocolError:
+    """Build the error for a body with more than `limit` JSON values: 413."""
+    text = f"the body may contain {limit} JSON values, it contains more: send less at a time"
+    return ProtocolError(413, INVALID_REQUEST, text)
 
 
 def invalid_request(message: str) -> ProtocolError:
-    """Build the refusal of a request whose shape is wrong: 400 / -32600."""
+    """Build the error for a malformed request: 400 / -32600."""
     return ProtocolError(400, INVALID_REQUEST, f"Invalid request: {message}")

@@ -1,4 +1,4 @@
-"""How much of header lines is read, before anything in them is."""
+"""Limits on request headers, checked before any header is parsed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["MAX_CHARACTERS", "MAX_LINES", "MAX_LIST", "check_limits"]
 
 MAX_LINES: Final = 200
 MAX_CHARACTERS: Final = 64 * 1024
-"""Of all names and values together."""
+"""The total length of all names and values."""
 MAX_LIST: Final = 1024
-"""Characters of a header that is a list: each of its items is judged, so that a short one may take long."""
+"""Characters of a header that holds a list: each item is parsed, so that even a short list costs time."""
 
 _LISTS: Final = ("accept", "content-type", "access-control-request-headers")
 
 
 def check_limits(headers: Headers) -> None:
-    """Refuse headers that are too many or too long (RFC 6585, 5).
+    """Check the number and the length of headers (RFC 6585, 5).
 
     Raises:
-        ProtocolError: 431, naming what is too long.
+        ProtocolError: 431, naming the limit that is exceeded.
     """
     if headers.count > MAX_LINES:
         raise _too_large(f"the headers may have {MAX_LINES} lines, got {headers.count}: send fewer")

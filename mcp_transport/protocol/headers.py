@@ -1,4 +1,4 @@
-"""HTTP request headers, and how MCP reads the ones it cares about (streamable-http, "Headers")."""
+"""HTTP request headers, and the parsing of Accept (streamable-http, "Headers")."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["MAX_SESSION_ID", "Accepts", "Headers"]
 MAX_SESSION_ID: Final = 511
 """Characters of the longest Mcp-Session-Id; some proxies refuse headers longer than 512 bytes."""
 
-_BLANKS: Final = " \t"
+_WHITESPACE: Final = " \t"
 
-# A cache keyed by what clients send keeps nothing longer than this.
-_SHORT: Final = 512
+# Characters of an Accept header up to which its parsing is cached.
+_MAX_CACHED: Final = 512
 
-# The names that clients, browsers and proxies send, as servers write them.
-_USUAL: Final = {
+# Common header names, decoded in advance: a dict look-up is cheaper than decoding and lower-casing.
+_COMMON_NAMES: Final = {
     name.encode(): name
     for name in (
         *("accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection"),
@@ -36,11 +36,11 @@ _DefaultT = TypeVar("_DefaultT")
 
 
 class Headers(Mapping[str, str]):
-    """Header lines by lower-case name, with optional white space around each value removed.
+    """Header lines by lower-case name, without the optional white space around values.
 
-    `headers[name]` is the first line of that name; `lines(name)` are all of them, since a duplicate of a
-    routing header is an error that a folded mapping would hide. Values are Latin-1, as ASGI has them.
-    Headers over a limit look empty, so that nobody spends time on them.
+    `headers[name]` is the first line of that name. `lines(name)` returns all of them: a duplicate of a routing header
+    is an error, which joining the lines would hide. Values are Latin-1, as in ASGI. Headers over a limit are empty,
+    so that no time is spent on them.
     """
 
     __slots__ = ("_lines", "_raw", "_text", "count", "repeated", "size")
@@ -52,17 +52,17 @@ class Headers(Mapping[str, str]):
         self.count = len(lines)
         """The number of lines."""
         self.size = 0
-        """The number of characters in names and values; 0 where there are too many lines."""
+        """The number of characters in names and values; 0 if there are too many lines."""
         self.repeated: set[str] = set()
-        """The names that more than one line has."""
+        """The names that occur in more than one line."""
         if 0 < self.count <= MAX_LINES:
             for name, value in lines:
                 self._add(name.lower(), value)
             self._measure(map("".join, self._lines.values()))
 
     def _add(self, name: str, value: str) -> None:
-        # Some servers keep blanks around values (uvicorn with httptools); RFC 9110 5.5 excludes them.
-        line: tuple[str, ...] = (value.strip(_BLANKS),)
+        # Some servers keep white space around values (uvicorn with httptools); RFC 9110, 5.5, excludes it.
+        line: tuple[str, ...] = (value.strip(_WHITESPACE),)
         if name in self._lines:
             self.repeated.add(name)
             line = self._lines[name] + line
@@ -77,24 +77,24 @@ class Headers(Mapping[str, str]):
 
     @classmethod
     def from_asgi(cls, raw: Collection[tuple[bytes, bytes]]) -> Headers:
-        """Read the header list of an ASGI scope."""
+        """Build headers from the list of an ASGI scope; a hot path, so common names are not decoded."""
         headers = cls(())
         headers.count = len(raw)
         if headers.count > MAX_LINES:
             return headers
         headers._raw = list(raw)
-        known, values = headers._lines, list[str]()
+        lines, values = headers._lines, list[str]()
         for raw_name, raw_value in raw:
             try:
-                name = _USUAL[raw_name]
+                name = _COMMON_NAMES[raw_name]
             except KeyError:
                 name = raw_name.decode("latin-1").lower()
-            value = raw_value.decode("latin-1").strip(_BLANKS)
+            value = raw_value.decode("latin-1").strip(_WHITESPACE)
             values.append(value)
-            if name in known:
+            if name in lines:
                 headers._add(name, value)
             else:
-                known[name] = (value,)
+                lines[name] = (value,)
         headers._measure(values)
         return headers
 
@@ -125,12 +125,12 @@ class Headers(Mapping[str, str]):
 
     @property
     def are_visible_ascii(self) -> bool:
-        """Tell whether all values are visible ASCII; those nobody reads need not be."""
+        """Return whether all values are visible ASCII; only headers that are read must be."""
         return self._text.isascii() and self._text.isprintable()
 
     @property
     def raw(self) -> list[tuple[bytes, bytes]]:
-        """Return the header list as an ASGI scope has it."""
+        """Return the lines as a header list of an ASGI scope."""
         if self._raw is None:
             self._raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.pairs()]
         return self._raw
@@ -142,31 +142,31 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """The two media types of a POST answer, and which of them the client takes."""
+    """Which of the two media types of a POST response the client accepts."""
 
     json: bool
     sse: bool
 
     @classmethod
     def parse(cls, headers: Headers) -> Accepts:
-        """Read the Accept header; a quality of 0 refuses a type (RFC 9110, 12.5.1)."""
+        """Parse the Accept header; a quality of 0 excludes a type (RFC 9110, 12.5.1)."""
         line = ",".join(headers.lines("accept")) if "accept" in headers.repeated else headers.get("accept", "")
-        return _accepts(line) if len(line) <= _SHORT else _read_accepts(line)
+        return _parse_cached(line) if len(line) <= _MAX_CACHED else _parse_accept(line)
 
 
-def _read_accepts(line: str) -> Accepts:
+def _parse_accept(line: str) -> Accepts:
     ranges = dict(_parse_range(item) for item in line.split(","))
     return Accepts(json=_is_accepted("application/json", ranges), sse=_is_accepted("text/event-stream", ranges))
 
 
-_accepts = lru_cache(maxsize=256)(_read_accepts)  # a client sends the same one each time
+_parse_cached = lru_cache(maxsize=256)(_parse_accept)  # a client always sends the same value
 
 
 def _is_accepted(media: str, ranges: Mapping[str, float]) -> bool:
-    """Judge a type by the narrowest range that holds it."""
-    for known in (media, f"{media.partition('/')[0]}/*", "*/*"):
-        if known in ranges:
-            return ranges[known] > 0
+    """Return whether a type is accepted; the most specific range that matches it decides."""
+    for candidate in (media, f"{media.partition('/')[0]}/*", "*/*"):
+        if candidate in ranges:
+            return ranges[candidate] > 0
     return False
 
 

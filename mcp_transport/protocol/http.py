@@ -1,4 +1,4 @@
-"""A framework's request and our answer, as values; adapters translate to and from these."""
+"""An HTTP request and its response as plain values; adapters convert them from and to a framework's objects."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["MAX_HTTP_METHOD", "FrameSource", "HTTPRequest", "Reply", "StreamRepl
 HeaderList = tuple[tuple[str, str], ...]
 
 MAX_HTTP_METHOD: Final = 40
-"""Characters of an HTTP method that are looked at; none that is served has as many."""
+"""Characters of an HTTP method that are read; every method that is served is shorter."""
 
 
-# Nobody changes these values. They are not frozen, nor are others that each request makes: it would pay 5 µs for it.
+# These values are never changed. Classes created for each request are not frozen: that would cost 5 µs per request.
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class HTTPRequest:
-    """An HTTP request without its body, which is read only when the rules before it hold."""
+    """An HTTP request without its body, which is read only after the checks of its headers."""
 
     method: str
     headers: Headers
@@ -29,22 +29,22 @@ class HTTPRequest:
     peer: str = ""
     """The client's address: `protocol.client_address.TrustedProxies.client`."""
     user: Any = None
-    """The user the framework authenticated, if it did."""
+    """The user that the framework authenticated, if any."""
     scheme: str = ""
-    """What the framework takes the connection for, `http` or `https`."""
+    """The scheme of the connection according to the framework, `http` or `https`."""
     http_version: str = ""
-    """Of the connection that it came by, such as 1.1, where that is known."""
+    """The version of the connection, such as `1.1`, if known."""
     source: Any = None
-    """The framework's own request, where its middleware has seen it."""
+    """The framework's own request, if its middleware has run."""
     memory: Any = None
-    """The `engine.memory_budget.Reservation` for the body, unless that is small."""
+    """The `engine.memory_budget.Reservation` for the body; None for a small one."""
     streaming: bool = True
-    """Can the framework send an answer piece by piece? WSGI and buffered Lambda cannot."""
+    """Can the framework stream a response? WSGI and buffered Lambda cannot."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """A complete answer."""
+    """A complete response."""
 
     status: int
     headers: HeaderList = ()
@@ -52,17 +52,17 @@ class Reply:
 
 
 class FrameSource(Protocol):
-    """Frames as they come; whoever reads them closes the source, read to its end or not."""
+    """An iterator of frames; its consumer closes it, whether it was exhausted or not."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def close(self) -> None:
-        """Say that nobody reads any more."""
+        """Stop producing frames: the consumer has gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReply:
-    """An answer that is written as its frames come; closing them says that the client left."""
+    """A streamed response; closing its frames means that the client disconnected."""
 
     status: int
     headers: HeaderList

@@ -1,7 +1,7 @@
-"""Idempotency keys: a client's name for one request, under which it may send that request again.
+"""Idempotency keys: a client's name for one request, with which it may send that request again.
 
-The header is that of draft-ietf-httpapi-idempotency-key-header-06. The key gives the request's stream its name, so a
-repetition leads to that stream, on any node (ADR 33).
+The header follows draft-ietf-httpapi-idempotency-key-header-06. The name of the request's stream is derived from the
+key, so that a repetition finds the stream on any node (ADR 33).
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ IDEMPOTENCY_KEY: Final = "idempotency-key"
 """The request header."""
 
 CAPABILITY: Final = "mcp_transport/idempotencyKey"
-"""The experimental capability by which a server says that it keeps answers, and for how long."""
+"""The experimental capability that declares that a server stores responses, and for how long."""
 
 MAX_KEY: Final = 128
-"""Characters of the longest key, without what surrounds and escapes them."""
+"""Characters of the longest key, without quotes and escapes."""
 
-_PREFIX: Final = "k"  # which no hexadecimal digit is: streams without a key are named by those alone
+_PREFIX: Final = "k"  # not a hexadecimal digit: the names of all other streams consist of those
 _DIGITS: Final = 24
-# RFC 8941, 3.3.3: a quote and a backslash stand behind a backslash, and nothing else does.
+# RFC 8941, 3.3.3: only quotes and backslashes are escaped, with a backslash.
 _QUOTED: Final = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
 _BARE: Final = re.compile(r"[!#-~][!-~]*")
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
 def idempotency_capability(versions: tuple[str, ...], keep_seconds: float) -> dict[str, dict[str, Any]]:
-    """Return the experimental capability of a server that keeps answers, or none where there are no sessions."""
+    """Return the experimental capability of a server that stores responses; {} if it serves no sessions."""
     if not keep_seconds or not sessionful(versions):
         return {}
     return {CAPABILITY: {"keepSeconds": keep_seconds}}
 
 
 def parse_key(text: str) -> str:
-    """Read the header: a String of RFC 8941, or the same without its quotes.
+    """Parse the header: an RFC 8941 String, or the same without quotes.
 
     Raises:
-        ProtocolError: 400 / -32600 for what is no key.
+        ProtocolError: 400 / -32600 when it is not a valid key.
     """
     quoted = _QUOTED.fullmatch(text)
     key = _ESCAPED.sub(r"\1", quoted[1]) if quoted is not None else text if _BARE.fullmatch(text) else ""
@@ -66,23 +66,23 @@ def parse_key(text: str) -> str:
 
 
 def stream_name(key: str) -> str:
-    """Return the name of the stream that belongs to a key, in a session."""
+    """Return the name of the stream of a key within a session."""
     return _PREFIX + hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
 
 
 def is_keyed(stream: str) -> bool:
-    """Tell whether a stream belongs to a key; such a stream has one request."""
+    """Return whether a stream belongs to a key; such a stream has exactly one request."""
     return stream.startswith(_PREFIX)
 
 
 def key_reused() -> ProtocolError:
-    """Build the refusal of a key that another request had: 422 (section 2.7 of the draft)."""
-    text = "Invalid request: this Idempotency-Key was used for a request with another body: take a new key"
+    """Build the error for a key that was used for a different request: 422 (section 2.7 of the draft)."""
+    text = "Invalid request: this Idempotency-Key was used for a request with a different body: use a new key"
     return ProtocolError(422, INVALID_REQUEST, text, data={"idempotencyKey": "reused"})
 
 
 def key_in_use() -> ProtocolError:
-    """Build the answer to a client that cannot wait on a stream for a request which still runs: 409 (2.7)."""
-    text = "the request with this Idempotency-Key still runs: send it again later, or accept text/event-stream"
-    data, later = {"idempotencyKey": "running"}, (("Retry-After", "1"),)
-    return ProtocolError(409, INVALID_REQUEST, text, data=data, headers=later)
+    """Build the error for a running request whose client does not accept a stream to wait on: 409 (2.7)."""
+    text = "the request with this Idempotency-Key is still running: retry later, or accept text/event-stream"
+    data, headers = {"idempotencyKey": "running"}, (("Retry-After", "1"),)
+    return ProtocolError(409, INVALID_REQUEST, text, data=data, headers=headers)

@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 messages as MCP narrows them: an id is a string or an integer, never null (basic, "Requests")."""
+"""JSON-RPC 2.0 messages as MCP restricts them: an id is a string or an integer, never null (basic, "Requests")."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ __all__ = [
 
 RequestId = str | int
 
-# Characters or digits of ids and progress tokens, which are stored, and repeated in every message of a call.
+# Characters or digits of ids and progress tokens, which are stored and repeated in every message of a call.
 MAX_ID: Final = 256
-_BEYOND_IDS: Final = 10**MAX_ID
-# Methods are repeated in refusals.
+_ID_LIMIT: Final = 10**MAX_ID
+# Characters of a method, which error messages repeat.
 MAX_METHOD: Final = 128
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
 class Request:
-    """A message that is owed an answer."""
+    """A message that expects a response."""
 
     id: RequestId
     method: str
     params: Mapping[str, Any] | None
     hidden: bool = False
-    """Does it ask for something that its caller may not use, and shall not know of?"""
+    """Is its target hidden from its caller? Then it is answered as if the target did not exist."""
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """Return what stands in `_meta`."""
+        """Return `params._meta`; an empty mapping if it is missing or not an object."""
         meta = (self.params or {}).get("_meta")
         return meta if isinstance(meta, Mapping) else {}
 
     @property
     def progress_token(self) -> RequestId | None:
-        """Return what progress notifications shall name, if the client wants any."""
+        """Return the token for progress notifications, if the client requested any."""
         token = self.meta.get("progressToken")
         return token if is_request_id(token) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A message that gets no answer."""
+    """A message that expects no response."""
 
     method: str
     params: Mapping[str, Any] | None
@@ -63,30 +63,30 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The peer's answer to a request of ours; exactly one of `result`, `error` and `fault` is set."""
+    """The peer's response to a request of this server; exactly one of `result`, `error` and `fault` is set."""
 
     id: RequestId
     result: Mapping[str, Any] | None
     error: Mapping[str, Any] | None
     fault: str = ""
-    """Why neither can be used; whoever waits for the answer is told."""
+    """Why neither is usable; raised where the response is awaited."""
 
 
 Message = Request | Notification | Response
 
 
 def is_request_id(value: object) -> TypeGuard[RequestId]:
-    """Tell whether `value` may identify a request; `true` is not the integer 1."""
+    """Return whether `value` is a valid request id; `true` is not the integer 1."""
     if isinstance(value, str):
         return len(value) <= MAX_ID
-    return isinstance(value, int) and not isinstance(value, bool) and -_BEYOND_IDS < value < _BEYOND_IDS
+    return isinstance(value, int) and not isinstance(value, bool) and -_ID_LIMIT < value < _ID_LIMIT
 
 
 def parse_message(value: object) -> Message:
-    """Read one decoded JSON value as a JSON-RPC message.
+    """Parse a decoded JSON value as a JSON-RPC message.
 
     Raises:
-        ProtocolError: 400 / -32600, naming the member that is wrong.
+        ProtocolError: 400 / -32600, naming the invalid member.
     """
     if not isinstance(value, dict):
         raise invalid_request(f"a JSON-RPC message must be an object, got {_kind(value)}")
@@ -100,7 +100,7 @@ def parse_message(value: object) -> Message:
 
 
 def rejected_id(value: object) -> RequestId | None:
-    """Return the id for the refusal of a decoded message; that of a response names a request of ours."""
+    """Return the id to use in the error for an invalid message; None for a response, whose id is of our request."""
     if not isinstance(value, dict) or ("method" not in value and ("result" in value or "error" in value)):
         return None
     request_id = value.get("id")
@@ -116,7 +116,7 @@ def _parse_call(value: dict[str, Any]) -> Request | Notification:
     if value.get("result") is not None or value.get("error") is not None:
         raise invalid_request('a message with "method" must not carry "result" or "error"')
     if "id" not in value:
-        # Nobody is told what is wrong with a notification (JSON-RPC 2.0, section 4.1): one without usable parameters.
+        # A notification gets no error (JSON-RPC 2.0, section 4.1): invalid parameters are dropped.
         return Notification(method, params if isinstance(params, dict) else None)
     if params is not None and not isinstance(params, dict):
         raise invalid_request(f'"params" must be an object, got {_kind(params)}')
@@ -133,7 +133,7 @@ def _parse_response(value: dict[str, Any]) -> Response:
 
 
 def _response_fault(value: dict[str, Any], result: object, error: object) -> str:
-    """Say why a response cannot be used; many peers write the member that is not there as null."""
+    """Return why a response is unusable, or ""; many peers send the absent member as null, which is accepted."""
     if result is not None and error is not None:
         return 'a response must carry either "result" or "error", not both'
     member = "error" if error is not None or "result" not in value else "result"

@@ -1,8 +1,8 @@
-"""Which Host and Origin may talk to the endpoint, and the CORS headers browsers need.
+"""Validation of Host and Origin, and the CORS headers for browser clients.
 
-A present and unknown Origin is refused with 403 (2025-11-25, basic/transports, "Security Warning"): without
-that, a page on any site could reach a local server through DNS rebinding. CORS itself is in no revision of
-the specification; it is answered because browser clients exist. ADR 27 explains the rule for the server's own origin.
+An Origin that is not allowed is refused with 403 (2025-11-25, basic/transports, "Security Warning"): otherwise a page
+of any site could reach a local server through DNS rebinding. No revision of the specification mentions CORS; it is
+supported for browser clients. ADR 27 explains the rule for the server's own origin.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ REQUEST_HEADERS: Final = (
     "Mcp-Name",
     "Idempotency-Key",
 )
-"""The request headers that a page may send."""
+"""Access-Control-Allow-Headers: the request headers that a page may send."""
 EXPOSED_HEADERS: Final = ("Mcp-Session-Id", "WWW-Authenticate", "Retry-After")
-"""The response headers that a page may read."""
+"""Access-Control-Expose-Headers: the response headers that a page may read."""
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::([0-9]+))?")  # what Django takes for a host
-_LONGEST_HOST: Final = 255 + len(":65535")  # RFC 1035, 2.3.4
+_HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\])(?::([0-9]+))?")  # as in Django
+_MAX_HOST: Final = 255 + len(":65535")  # characters: RFC 1035, 2.3.4
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _PORTS: Final = {"http": "80", "https": "443"}
 
 
-# -- what a request says of itself -------------------------------------------------------------------
+# -- host, scheme and origin of a request ------------------------------------------------------------
 
 
 def host_of(headers: Headers, rules: RequestRules) -> str:
-    """Return the host, perhaps with a port, that a request names: the one that Django's `get_host` judges."""
+    """Return the host of a request, with a port if it names one; the same value that Django's `get_host` checks."""
     if rules.forwarded_host and (forwarded := headers.lines("x-forwarded-host")):
-        return ",".join(forwarded)  # as Django joins lines; a list of hosts is no host
+        return ",".join(forwarded)  # joined as in Django; a list of hosts is not a valid host
     return headers.get("host", "")
 
 
 def scheme_of(request: HTTPRequest, rules: RequestRules) -> str:
-    """Return the scheme that the client used, or "" where a proxy may have ended TLS without saying so."""
+    """Return the scheme that the client used; "" if a proxy may have terminated TLS without a header that says so."""
     header = rules.forwarded_scheme
     if header is not None and (lines := request.headers.lines(header[0])):
         return "https" if ",".join(lines).split(",", 1)[0].strip() == header[1] else "http"
@@ -73,12 +73,12 @@ def scheme_of(request: HTTPRequest, rules: RequestRules) -> str:
 
 
 def has_allowed_host(request: HTTPRequest, rules: RequestRules) -> bool:
-    """Tell whether a request names a host of this server."""
+    """Return whether the Host of a request is allowed."""
     return host_is_allowed(host_of(request.headers, rules), rules.allowed_hosts)
 
 
 def has_allowed_origin(request: HTTPRequest, rules: RequestRules) -> bool:
-    """Tell whether a request comes from no page at all, or from one that may call."""
+    """Return whether a request has no Origin, or one that is allowed."""
     headers = request.headers
     if len(origins := headers.lines("origin")) != 1:
         return not origins
@@ -93,15 +93,15 @@ def has_allowed_origin(request: HTTPRequest, rules: RequestRules) -> bool:
     )
 
 
-# -- the rules ---------------------------------------------------------------------------------------
+# -- rules -------------------------------------------------------------------------------------------
 
 
 def host_is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
-    """Tell whether a Host header matches `allowed`, read as Django's ALLOWED_HOSTS are read."""
-    return len(host) <= _LONGEST_HOST and _host_is_allowed(host, allowed)
+    """Return whether a Host header matches `allowed`, by the rules of Django's ALLOWED_HOSTS."""
+    return len(host) <= _MAX_HOST and _host_is_allowed(host, allowed)
 
 
-@lru_cache(maxsize=256)  # each request names one, mostly the same
+@lru_cache(maxsize=256)  # checked for every request, mostly with the same host
 def _host_is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
     name = _host_name(host)
     return bool(name) and any(_matches(name, pattern.lower()) for pattern in allowed)
@@ -117,22 +117,22 @@ def origin_is_allowed(
     port: str = "",
     site: str = "",
 ) -> bool:
-    """Tell whether a page of `origin` may call: it is listed, or it is the server's own.
+    """Return whether a page of `origin` may send requests: its origin is listed, or is the server's own.
 
-    `scheme` and `port` are the client's, where they are known; `site` is what its browser says in Sec-Fetch-Site.
-    The server's own origin is only believed when its host is named in `allowed_hosts`: under "*" a rebound
-    DNS name would make any page look like our own, save on a loopback host.
+    `scheme` and `port` are those that the client used, if known; `site` is the value of Sec-Fetch-Site. The server's
+    own origin is only accepted if `allowed_hosts` names its host: with "*", DNS rebinding would make any page appear
+    to be of the same origin. Loopback hosts are exempt.
     """
     if "*" in allowed_origins or origin.lower() in {item.lower().rstrip("/") for item in allowed_origins}:
         return True
     if not _is_same_origin(origin.lower(), host.lower(), scheme, port, site):
         return False
-    named = tuple(pattern for pattern in allowed_hosts if pattern != "*")
-    return _host_name(host) in _LOOPBACK or host_is_allowed(host, named)
+    listed = tuple(pattern for pattern in allowed_hosts if pattern != "*")
+    return _host_name(host) in _LOOPBACK or host_is_allowed(host, listed)
 
 
 def cors_headers(origin: str | None) -> tuple[tuple[str, str], ...]:
-    """Return what a browser must see on every answer to a page of an allowed `origin`."""
+    """Return the CORS headers of every response to a page of an allowed `origin`."""
     if not origin:
         return ()
     return (
@@ -143,14 +143,14 @@ def cors_headers(origin: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def preflight_headers(origin: str | None, requested: str | None) -> tuple[tuple[str, str], ...]:
-    """Return the answer to OPTIONS; `requested` are the header names the browser asks for.
+    """Return the headers of the response to OPTIONS; `requested` is Access-Control-Request-Headers.
 
-    Asked-for `Mcp-Param-*` names are allowed by name: a wildcard would not cover Authorization.
+    Requested `Mcp-Param-*` headers are allowed by name: a wildcard would not cover Authorization.
     """
     if not origin:
         return (("Allow", ", ".join(METHODS)),)
-    asked = [name.strip() for name in (requested or "").split(",")]
-    params = [name for name in asked if name.lower().startswith("mcp-param-") and _TOKEN.fullmatch(name)]
+    names = [name.strip() for name in (requested or "").split(",")]
+    params = [name for name in names if name.lower().startswith("mcp-param-") and _TOKEN.fullmatch(name)]
     return (
         *cors_headers(origin),
         ("Access-Control-Allow-Methods", ", ".join(METHODS)),
@@ -160,21 +160,23 @@ def preflight_headers(origin: str | None, requested: str | None) -> tuple[tuple[
 
 
 def _is_same_origin(origin: str, host: str, scheme: str, port: str, site: str) -> bool:
-    """Compare a page's origin with a request's; what is not known of the request is not compared."""
-    given, _, authority = origin.partition("://")
+    """Compare a page's origin with a request's; parts that are unknown for the request are not compared."""
+    page_scheme, _, authority = origin.partition("://")
     page, own = _HOST.fullmatch(authority), _HOST.fullmatch(host)
-    if page is None or own is None or given not in _PORTS or scheme not in ("", given) or page[1] != own[1]:
+    if page is None or own is None or page_scheme not in _PORTS or page[1] != own[1]:
+        return False
+    if scheme not in ("", page_scheme):
         return False
     if site:
-        return site == "same-origin"  # the browser knows both origins, and no page can set this header
-    asked = page[2] or _PORTS[given]
+        return site == "same-origin"  # the browser compared the origins; pages cannot set this header
+    page_port = page[2] or _PORTS[page_scheme]
     if own[2]:
-        return asked == own[2]
+        return page_port == own[2]
     if port:
-        # What stands behind the proxy that ends TLS forwards a port of its own, 80.
-        return asked == port or (asked, port) == ("443", "80")
-    # Proxies leave the port out of Host, as nginx does with $host. At a loopback host other ports are other programs.
-    return asked == _PORTS[given] or own[1] not in _LOOPBACK
+        # A second proxy, behind the one that terminates TLS, forwards its own port: 80.
+        return page_port == port or (page_port, port) == ("443", "80")
+    # Proxies omit the port from Host, as nginx does with $host. On a loopback host, other ports are other programs.
+    return page_port == _PORTS[page_scheme] or own[1] not in _LOOPBACK
 
 
 def _is_secure_host(host: str, rules: RequestRules) -> bool:

@@ -1,4 +1,4 @@
-"""What errors and log lines repeat of what a client sent."""
+"""Truncate client input that errors and log lines repeat."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Final
 __all__ = ["MAX_QUOTE", "cut"]
 
 MAX_QUOTE: Final = 200
-"""Characters of it."""
+"""Characters of a value that are repeated."""
 
 
 def cut(text: str) -> str:
-    """Shorten what a client sent."""
+    """Truncate a text to `MAX_QUOTE` characters."""
     return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}..."

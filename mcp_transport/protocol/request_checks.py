@@ -1,7 +1,7 @@
-"""The ladder: what an HTTP request asks for, or the first rule it breaks.
+"""The checks of an HTTP request, in order, and its classification by era.
 
-Each rung is a small function; the tuples give their order. The rungs before the body are cheap and run
-before a byte of it is read; the rungs after it decide the era and what the message is.
+Each check is a small function; the tuples define their order. The checks of the headers run before any byte of the
+body is read; those of the body determine the era and the kind of message.
 Order and statuses: 2025-11-25 basic/transports; 2026-07-28 streamable-http and basic, "Versioning".
 """
 
@@ -47,11 +47,11 @@ __all__ = [
 VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 VERSION_HEADER: Final = "mcp-protocol-version"
 SESSION_HEADER: Final = "mcp-session-id"
-_SINGLE: Final = (
+_SINGLE_HEADERS: Final = (
     *(VERSION_HEADER, SESSION_HEADER, "mcp-method", "mcp-name", "last-event-id", IDEMPOTENCY_KEY),
     *("host", "content-type", "authorization"),
 )
-_PLAIN: Final = frozenset({*_SINGLE, "accept"})
+_ASCII_HEADERS: Final = frozenset({*_SINGLE_HEADERS, "accept"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +62,36 @@ class InitializePost:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Return what the POST holds."""
+        """Return the messages of the POST."""
         return (self.request,)
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
 class SessionPost:
-    """Messages of a session, in one POST; `batch` says that they came as an array."""
+    """The messages of one POST in a session."""
 
     messages: tuple[Message, ...]
     batch: bool = False
+    """Was the body an array?"""
     faults: tuple[ProtocolError, ...] = ()
-    """Why elements of the array are refused."""
+    """The errors of invalid elements of the array."""
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
 class SessionlessPost:
-    """A request that stands alone (2026-07-28)."""
+    """A request outside sessions (2026-07-28)."""
 
     request: Request
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Return what the POST holds."""
+        """Return the messages of the POST."""
         return (self.request,)
 
 
 @dataclass(frozen=True, slots=True)
 class IgnoredPost:
-    """A notification that 2026-07-28 asks nothing to be done for: accepted and dropped."""
+    """A notification that has no effect in 2026-07-28: accepted and dropped."""
 
     messages: tuple[Message, ...] = ()
 
@@ -101,64 +102,64 @@ ClassifiedPost = InitializePost | SessionPost | SessionlessPost | IgnoredPost
 # -- before the body ---------------------------------------------------------------------------------
 
 
-def _headers_are_plain(request: HTTPRequest, rules: RequestRules) -> None:
-    # 2026-07-28, streamable-http, "Header values": visible ASCII, space and tab, anything else is refused.
+def _check_ascii_headers(request: HTTPRequest, rules: RequestRules) -> None:
+    # 2026-07-28, streamable-http, "Header values": only visible ASCII, space and tab are allowed.
     if request.headers.are_visible_ascii:
         return
     for name in request.headers:
-        if name not in _PLAIN and not name.startswith("mcp-param-"):
+        if name not in _ASCII_HEADERS and not name.startswith("mcp-param-"):
             continue
         for value in request.headers.lines(name):
             if not (value.isascii() and (value.isprintable() or value.replace("\t", " ").isprintable())):
                 raise ProtocolError(400, _header_code(request, rules), f"{name} header must be visible ASCII")
 
 
-def _headers_are_single(request: HTTPRequest, rules: RequestRules) -> None:
-    # First-copy and last-copy readers would disagree about a duplicate.
-    for name in _SINGLE if request.headers.repeated else ():
+def _check_single_headers(request: HTTPRequest, rules: RequestRules) -> None:
+    # A proxy may read the first copy of a duplicate, and the server the last one.
+    for name in _SINGLE_HEADERS if request.headers.repeated else ():
         if name in request.headers.repeated:
             raise ProtocolError(
-                400, _header_code(request, rules), f"{name} header must appear once, got it twice or more"
+                400, _header_code(request, rules), f"{name} header must appear once, got more than one"
             )
 
 
-def _host_is_ours(request: HTTPRequest, rules: RequestRules) -> None:
+def _check_host(request: HTTPRequest, rules: RequestRules) -> None:
     if not has_allowed_host(request, rules):
-        raise ProtocolError(400, INVALID_REQUEST, "Host header names a host this server is not known by")
+        raise ProtocolError(400, INVALID_REQUEST, "Host header not in ALLOWED_HOSTS")
 
 
-def _origin_is_ours(request: HTTPRequest, rules: RequestRules) -> None:
+def _check_origin(request: HTTPRequest, rules: RequestRules) -> None:
     if not has_allowed_origin(request, rules):
-        raise ProtocolError(403, INVALID_REQUEST, "Origin is not allowed to call this server")
+        raise ProtocolError(403, INVALID_REQUEST, "Origin not allowed by ALLOWED_ORIGINS")
 
 
-def _method_is_served(request: HTTPRequest, rules: RequestRules) -> None:
+def _check_method(request: HTTPRequest, rules: RequestRules) -> None:
     served = _served_methods(rules.versions, request.streaming)
     if request.method not in served:
         raise ProtocolError(
             405,
             INVALID_REQUEST,
-            f"{request.method} is not served here: use {', '.join(served)}",
+            f"method {request.method} not allowed: use {', '.join(served)}",
             headers=(("Allow", ", ".join(served)),),
         )
 
 
-def _body_is_json(request: HTTPRequest, rules: RequestRules) -> None:
+def _check_content_type(request: HTTPRequest, rules: RequestRules) -> None:
     if request.method != "POST":
         return
     if fault := _content_type_fault(request.headers.get("content-type", "")):
         raise ProtocolError(415, INVALID_REQUEST, fault)
 
 
-def _body_is_plain(request: HTTPRequest, rules: RequestRules) -> None:
-    coded = ",".join(request.headers.lines("content-encoding"))
-    if coded and request.method == "POST" and {item.strip().lower() for item in coded.split(",")} - {"", "identity"}:
-        # RFC 9110, 15.5.16: Accept-Encoding says what would be taken.
-        problem = f"Content-Encoding must be identity: send the body uncompressed, got {coded[:40]!r}"
+def _check_encoding(request: HTTPRequest, rules: RequestRules) -> None:
+    line = ",".join(request.headers.lines("content-encoding"))
+    if line and request.method == "POST" and {item.strip().lower() for item in line.split(",")} - {"", "identity"}:
+        # RFC 9110, 15.5.16: Accept-Encoding lists the encodings that are accepted.
+        problem = f"Content-Encoding must be identity: send the body uncompressed, got {line[:40]!r}"
         raise ProtocolError(415, INVALID_REQUEST, problem, headers=(("Accept-Encoding", "identity"),))
 
 
-def _response_is_acceptable(request: HTTPRequest, rules: RequestRules) -> None:
+def _check_accept(request: HTTPRequest, rules: RequestRules) -> None:
     accepts = Accepts.parse(request.headers)
     if request.method == "POST" and not (accepts.json or (accepts.sse and request.streaming)):
         raise ProtocolError(406, INVALID_REQUEST, "Accept must list application/json and text/event-stream")
@@ -166,79 +167,79 @@ def _response_is_acceptable(request: HTTPRequest, rules: RequestRules) -> None:
         raise ProtocolError(406, INVALID_REQUEST, "Accept must list text/event-stream")
 
 
-def _length_is_within(request: HTTPRequest, rules: RequestRules) -> None:
+def _check_length(request: HTTPRequest, rules: RequestRules) -> None:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared[:20]) > rules.max_request_bytes:
         raise body_too_large(rules)
 
 
 _BEFORE_AUTHENTICATION: Final = (
-    _origin_is_ours,
-    _headers_are_plain,
-    _headers_are_single,
-    _host_is_ours,
+    _check_origin,
+    _check_ascii_headers,
+    _check_single_headers,
+    _check_host,
 )
-_BEFORE_BODY: Final = (_method_is_served, _body_is_json, _body_is_plain, _response_is_acceptable, _length_is_within)
+_BEFORE_BODY: Final = (_check_method, _check_content_type, _check_encoding, _check_accept, _check_length)
 
 
 def _content_type_fault(content_type: str) -> str:
-    if content_type == "application/json":  # as nearly all clients write it
+    if content_type == "application/json":  # the value of nearly all clients
         return ""
     media, _, parameters = content_type.lower().partition(";")
     if media.strip() != "application/json":
         return "Content-Type must be application/json"
-    given = dict(item.strip().partition("=")[::2] for item in parameters.split(";"))
-    if given.get("charset", "utf-8").strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+    options = dict(item.strip().partition("=")[::2] for item in parameters.split(";"))
+    if options.get("charset", "utf-8").strip('"') not in {"utf-8", "utf8", "us-ascii"}:
         return "the body must be UTF-8"
     return ""
 
 
 @lru_cache
 def _served_methods(versions: tuple[str, ...], streaming: bool) -> tuple[str, ...]:
-    kept = bool(sessionful(versions))
-    return ("POST", "OPTIONS", *(("GET",) if kept and streaming else ()), *(("DELETE",) if kept else ()))
+    session_methods = (*(("GET",) if streaming else ()), "DELETE")
+    return ("POST", "OPTIONS", *(session_methods if sessionful(versions) else ()))
 
 
 def check_before_authentication(request: HTTPRequest, rules: RequestRules) -> None:
-    """Apply the rules that need no identity.
+    """Run the checks that need no identity.
 
     Raises:
-        ProtocolError: 431 for too many or too long headers; 400 for a header that is not plain, doubled or a
-            foreign Host; 403 for a foreign Origin.
+        ProtocolError: 431 for too many or too long headers; 400 for a duplicate header, one that is not ASCII, or a
+            Host that is not allowed; 403 for an Origin that is not allowed.
     """
     check_limits(request.headers)
-    for rule in _BEFORE_AUTHENTICATION:
-        rule(request, rules)
+    for check in _BEFORE_AUTHENTICATION:
+        check(request, rules)
 
 
 def check_before_body(request: HTTPRequest, rules: RequestRules) -> None:
-    """Apply the rules that need no body.
+    """Run the checks that need no body.
 
     Raises:
         ProtocolError: 405, 415, 406 or 413.
     """
-    for rule in _BEFORE_BODY:
-        rule(request, rules)
+    for check in _BEFORE_BODY:
+        check(request, rules)
 
 
 def body_too_large(rules: RequestRules) -> ProtocolError:
-    """Build the refusal of a body over the limit: 413."""
-    return ProtocolError(413, INVALID_REQUEST, f"the body may hold {rules.max_request_bytes} bytes, it holds more")
+    """Build the error for a body over the size limit: 413."""
+    return ProtocolError(413, INVALID_REQUEST, f"the body may have {rules.max_request_bytes} bytes, it has more")
 
 
 def _header_code(request: HTTPRequest, rules: RequestRules) -> int:
-    named = set(request.headers.lines(VERSION_HEADER))
-    return INVALID_REQUEST if named.isdisjoint(sessionless(rules.versions)) else HEADER_MISMATCH
+    versions = set(request.headers.lines(VERSION_HEADER))
+    return INVALID_REQUEST if versions.isdisjoint(sessionless(rules.versions)) else HEADER_MISMATCH
 
 
 # -- after the body ----------------------------------------------------------------------------------
 
 
 def classify(request: HTTPRequest, value: object, rules: RequestRules) -> ClassifiedPost:
-    """Decide the era of a decoded POST body and what it asks for.
+    """Determine the era and the kind of a decoded POST body.
 
-    The era is claimed by `_meta`, whatever the method; only without a claim the header speaks
-    (2026-07-28, basic, "Versioning").
+    `_meta` declares the era, for any method; the header counts only if `_meta` does not (2026-07-28, basic,
+    "Versioning").
 
     Raises:
         ProtocolError: 400 with -32600, -32602, -32020 or -32022.
@@ -247,12 +248,12 @@ def classify(request: HTTPRequest, value: object, rules: RequestRules) -> Classi
     if isinstance(value, list):
         return _classify_array(value, header, rules)
     message = parse_message(value)
-    if not isinstance(message, Response) and _claims_sessionless(message):
-        return _serve_sessionless(message, rules)
+    if not isinstance(message, Response) and _declares_sessionless(message):
+        return _classify_sessionless(message, rules)
     if isinstance(message, Request) and message.method == "initialize":
         return _classify_initialize(message, header, rules)
     if header in sessionless(rules.versions) or not sessionful(rules.versions):
-        return _classify_unclaimed(message)
+        return _classify_undeclared(message)
     return SessionPost((message,))
 
 
@@ -264,15 +265,15 @@ def _classify_array(values: list[object], header: str | None, rules: RequestRule
     return SessionPost(messages, True, faults)
 
 
-def _claims_sessionless(message: Request | Notification) -> bool:
+def _declares_sessionless(message: Request | Notification) -> bool:
     meta = (message.params or {}).get("_meta")
     return isinstance(meta, Mapping) and VERSION_META in meta
 
 
-def _serve_sessionless(message: Request | Notification, rules: RequestRules) -> ClassifiedPost:
+def _classify_sessionless(message: Request | Notification, rules: RequestRules) -> ClassifiedPost:
     if not sessionless(rules.versions):
-        # A client that probes must fall back to `initialize`: no code of 2026-07-28 here.
-        raise invalid_request(f"this server speaks {', '.join(rules.versions)}: begin with initialize")
+        # Not a code of 2026-07-28, so that a probing client falls back to `initialize`.
+        raise invalid_request(f"this server speaks {', '.join(rules.versions)}: send initialize first")
     return SessionlessPost(message) if isinstance(message, Request) else IgnoredPost()
 
 
@@ -292,8 +293,8 @@ def _classify_initialize(message: Request, header: str | None, rules: RequestRul
     return InitializePost(message)
 
 
-def _classify_unclaimed(message: Message) -> ClassifiedPost:
-    """Judge a message that should stand alone while its `_meta` does not say so."""
+def _classify_undeclared(message: Message) -> ClassifiedPost:
+    """Classify a message that should be sessionless, but whose `_meta` does not declare it."""
     if isinstance(message, Response):
         raise invalid_request("a client must not post responses in 2026-07-28")
     if isinstance(message, Notification):
@@ -307,16 +308,16 @@ def _classify_unclaimed(message: Message) -> ClassifiedPost:
 
 
 def required_session_id(request: HTTPRequest) -> str:
-    """Read the session id.
+    """Return the session id of a request.
 
     Raises:
         ProtocolError: 400 / -32600 when it is missing (2025-03-26, "Session Management", item 3); 404 when it is
-            longer than any id that was ever given out.
+            longer than any id that this server issues.
     """
     session_id = request.headers.get(SESSION_HEADER, "")
     if not session_id:
         raise ProtocolError(
-            400, INVALID_REQUEST, "Mcp-Session-Id header is missing: send initialize first, then the id it returned"
+            400, INVALID_REQUEST, "Mcp-Session-Id header is missing: send initialize first, then the id it returns"
         )
     if len(session_id) > MAX_SESSION_ID:
         raise session_not_found()
@@ -324,18 +325,18 @@ def required_session_id(request: HTTPRequest) -> str:
 
 
 def session_not_found() -> ProtocolError:
-    """Build 404, the same for a session that never was, that ended, and that is another principal's."""
+    """Build the 404 error; identical for sessions that never existed, have ended, or belong to another principal."""
     return ProtocolError(
-        404, INVALID_REQUEST, "Session not found: it ended, expired or never was; send initialize without an id"
+        404, INVALID_REQUEST, "Session not found: it ended, expired or never existed; send initialize without an id"
     )
 
 
 def check_version(request: HTTPRequest, rules: RequestRules) -> None:
-    """Judge the version header of a session's request; without one the session's own version holds.
+    """Check the version header of a request in a session; without one, the session's version applies.
 
     Raises:
         ProtocolError: 400 / -32600 when it names no revision served in sessions (2025-06-18, "Protocol
-            Version Header"). Codes of 2026-07-28 would tell a client the wrong era.
+            Version Header"). A code of 2026-07-28 would indicate the wrong era to the client.
     """
     served = sessionful(rules.versions)
     version = request.headers.get(VERSION_HEADER)

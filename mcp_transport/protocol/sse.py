@@ -1,4 +1,4 @@
-"""Server-sent event framing (WHATWG HTML, 9.2): bytes of a frame from its parts."""
+"""Server-sent event framing (WHATWG HTML, 9.2)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Final
 
 __all__ = ["COMMENT", "HEADERS", "event", "id_event", "priming_event", "retry"]
 
-# A comment line keeps proxies from closing a silent stream; clients skip it (2026-07-28, streamable-http).
+# A comment keeps proxies from closing an idle stream; clients ignore it (2026-07-28, streamable-http).
 COMMENT: Final = b": keep-alive\n\n"
 
 HEADERS: Final = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-cache, no-transform"),
-    # Superfluous to clients (RFC 9110, 8.4.1), but compressors leave alone what has an encoding: Django's
-    # GZipMiddleware would compress each event by itself, and clients unpack the first; proxies hold events back.
+    # Redundant for clients (RFC 9110, 8.4.1), but it disables compression: Django's GZipMiddleware would compress
+    # each event separately, and clients would decompress only the first one; compressing proxies delay events.
     ("Content-Encoding", "identity"),
-    ("X-Accel-Buffering", "no"),  # 2026-07-28, streamable-http: nginx must not collect events
+    ("X-Accel-Buffering", "no"),  # 2026-07-28, streamable-http: nginx must not buffer events
 )
 
 
 def event(payload: bytes, event_id: str | None = None) -> bytes:
-    """Frame one JSON message; JSON as we encode it holds no line break, so one data line carries it."""
+    """Frame one JSON message; our JSON contains no line breaks, so it fits in one data line."""
     if event_id is None:
         return b"event: message\ndata: " + payload + b"\n\n"
     return b"event: message\nid: " + event_id.encode() + b"\ndata: " + payload + b"\n\n"
@@ -40,5 +40,5 @@ def id_event(event_id: str) -> bytes:
 
 
 def retry(milliseconds: int) -> bytes:
-    """Frame only the delay before a client shall come back, which is no event (WHATWG HTML, 9.2.6)."""
+    """Frame only the delay before the client reconnects; this is not an event (WHATWG HTML, 9.2.6)."""
     return f"retry: {milliseconds}\n\n".encode()

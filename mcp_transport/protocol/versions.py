@@ -1,4 +1,4 @@
-"""What each protocol revision changes, as one table."""
+"""The protocol revisions and their differences, as one table."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MAX_NAME: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """One protocol revision and the transport rules that are its own."""
+    """A protocol revision and its transport rules."""
 
     name: str
     sessionful: bool
-    """Does a conversation begin with `initialize` and live in a session?"""
+    """Does it have sessions, which begin with `initialize`?"""
     batches: bool = False
     """May a POST body be an array of messages?"""
     polling: bool = False
-    """Does a stream begin with a priming event, so that the server may close the socket and be polled?"""
+    """Does a stream begin with a priming event, so that the server may close it and let the client poll?"""
 
 
 REVISIONS: Final = {
@@ -35,25 +35,25 @@ REVISIONS: Final = {
 }
 
 
-@lru_cache  # of the few settings there are
+@lru_cache
 def sessionful(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the revisions of `names` that live in a session, oldest first."""
+    """Return those revisions of `names` that have sessions, oldest first."""
     return tuple(sorted(name for name in names if REVISIONS[name].sessionful))
 
 
 @lru_cache
 def sessionless(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the revisions of `names` in which every request stands alone, oldest first."""
+    """Return those revisions of `names` that have no sessions, oldest first."""
     return tuple(sorted(name for name in names if not REVISIONS[name].sessionful))
 
 
 def quoted_version(requested: object) -> str:
-    """Return what a refusal repeats of the version that a client asked for."""
+    """Return the requested version for an error message, truncated; "" if it is not a string."""
     return requested[:_MAX_NAME] if isinstance(requested, str) else ""
 
 
 def negotiate(requested: object, supported: tuple[str, ...]) -> str:
-    """Pick the version an `initialize` is answered with: the requested one, else the newest supported.
+    """Return the version for the result of `initialize`: the requested one, else the newest supported one.
 
     An unsupported request is not an error (2025-11-25, basic/lifecycle, "Version Negotiation").
     `supported` must hold at least one sessionful revision.

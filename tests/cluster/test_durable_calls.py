@@ -56,7 +56,7 @@ async def rest_of(client: Client, stage: Stage, answer: SocketAnswer) -> list[di
 
 def assert_given_up(message: dict[str, Any]) -> None:
     assert message["error"]["code"] == -32603
-    assert "2 servers that ran it were lost" in message["error"]["message"]
+    assert "2 servers were lost while running this call" in message["error"]["message"]
     assert message["error"]["data"] == {"retryable": False}
 
 

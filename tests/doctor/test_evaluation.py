@@ -108,7 +108,7 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (connectivity.reachable, "ok", seen(anonymous=answer(400, error(-32022)))),
     (connectivity.reachable, "problem", seen(anonymous=Answer(fault="ConnectError"))),
     (connectivity.reachable, "problem", seen(anonymous=answer(301, location="/x"))),
-    (connectivity.reachable, "problem", seen(anonymous=answer(400, error(-32600, "Host header names another")))),
+    (connectivity.reachable, "problem", seen(anonymous=answer(400, error(-32600, "Host header not allowed")))),
     (connectivity.reachable, "problem", seen(anonymous=answer(404))),
     (connectivity.reachable, "problem", seen(anonymous=answer(200))),
     (connectivity.reachable, "problem", seen(anonymous=answer(503, error(-32603)))),
@@ -301,7 +301,7 @@ DEBUG_PAGE = Answer(status=500, body=b"RuntimeError: ... and you have APPEND_SLA
     ("observed", "fix"),
     [
         (PAGE, "host"),
-        (answer(400, error(-32600, "Host header names another")), "host"),
+        (answer(400, error(-32600, "Host header not allowed")), "host"),
         (answer(421), "host"),
         (DEBUG_PAGE, "slash"),
         (answer(500), "reachable"),

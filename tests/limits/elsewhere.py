@@ -15,7 +15,7 @@ from mcp_transport.engine.memory_budget import _FOR_ANONYMOUS
 from mcp_transport.engine.request_body import _FREE
 from mcp_transport.engine.sessionful.failover import _MOST_RERUNS
 from mcp_transport.kernel import arguments, events, handlers, limits, validation_errors
-from mcp_transport.protocol.client_address import _MOST_HOPS
+from mcp_transport.protocol.client_address import _MAX_HOPS
 from mcp_transport.protocol.http import MAX_HTTP_METHOD
 from mcp_transport.supervision import _LOG_AGAIN
 from tests.limits.cases import tested_by
@@ -151,7 +151,7 @@ tested_by(
 )
 tested_by(_FREE, "the size of an exempt body", "test_a_small_request_is_served_when_nothing_is_left")
 tested_by(
-    _MOST_HOPS,
+    _MAX_HOPS,
     "entries of `X-Forwarded-For` that are read",
     "test_a_long_line_of_trusted_addresses_is_not_walked_to_its_end",
 )

@@ -101,7 +101,7 @@ def test_the_error_of_a_call_that_was_not_served_says_whether_to_send_it_again(s
     lost = errors.lost_call_error("its server stopped", safe)
     assert (lost["code"], lost["data"]) == (-32603, {"retryable": safe})
     assert lost["message"].startswith("its server stopped before the call ended")
-    assert ("it is safe to send it again" in lost["message"]) is safe
+    assert ("it is safe to retry" in lost["message"]) is safe
     assert errors.abandoned_call_error(3)["data"] == {"retryable": False}
     assert errors.abandoned_call_error(3)["message"].startswith("3 servers")
     assert errors.lost_answer_error()["data"] == {"retryable": False}

@@ -1,4 +1,4 @@
-"""The ladder: one case for each rung, and for each pair of neighbours a request that breaks both."""
+"""The request checks: one case for each, and for each pair of neighbours a request that breaks both."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Exchange:
         lines = [(name, line) for name, values in {**defaults, **self.headers}.items() for line in values]
         return HTTPRequest(method=self.method, headers=Headers(lines), streaming=self.streaming)
 
-    def climb(self) -> ClassifiedPost | None:
-        """Apply the rungs in the order of the endpoint."""
+    def run(self) -> ClassifiedPost | None:
+        """Run the checks in the order of the endpoint."""
         request = self.request()
         check_before_authentication(request, self.policy)
         check_before_body(request, self.policy)
@@ -66,36 +66,36 @@ class Exchange:
 
 Break = Callable[[Exchange], Exchange]
 
-# What breaks each rung, the status it gives, and words of its message, from the ground up.
-RUNGS: dict[str, tuple[Break, int, str]] = {
+# A change that fails each check, its status, and words of its message, in order.
+CHECKS: dict[str, tuple[Break, int, str]] = {
     "origin": (lambda sent: sent.having(origin="http://evil.com"), 403, "Origin"),
     "plain headers": (lambda sent: sent.having(mcp_name="caf\xe9"), 400, "mcp-name header must be visible ASCII"),
     "single headers": (lambda sent: sent.having(mcp_method=("a", "a")), 400, "mcp-method header must appear once"),
-    "host": (lambda sent: sent.having(host="evil.com"), 400, "Host header"),
+    "host": (lambda sent: sent.having(host="evil.com"), 400, "Host header not in ALLOWED_HOSTS"),
     "media type": (lambda sent: sent.having(content_type="text/plain"), 415, "Content-Type"),
     "encoding": (lambda sent: sent.having(content_encoding="gzip"), 415, "Content-Encoding"),
     "accept": (lambda sent: sent.having(accept="text/html"), 406, "Accept"),
     "length": (lambda sent: sent.having(content_length="1001"), 413, "1000 bytes"),
     "shape": (lambda sent: replace(sent, body={"id": 1, "method": "ping"}), 400, "jsonrpc"),
 }
-ORDER = list(RUNGS)
+ORDER = list(CHECKS)
 
 
 def refusal(sent: Exchange) -> ProtocolError:
     with pytest.raises(ProtocolError) as caught:
-        sent.climb()
+        sent.run()
     return caught.value
 
 
-def test_a_request_that_breaks_nothing_climbs_to_the_top() -> None:
-    assert isinstance(Exchange().climb(), SessionPost)
-    assert Exchange(method="GET").climb() is None
-    assert Exchange(method="DELETE").climb() is None
+def test_a_request_that_breaks_nothing_passes_all() -> None:
+    assert isinstance(Exchange().run(), SessionPost)
+    assert Exchange(method="GET").run() is None
+    assert Exchange(method="DELETE").run() is None
 
 
-@pytest.mark.parametrize("rung", ORDER)
-def test_each_rung_refuses_what_breaks_it(rung: str) -> None:
-    breaks, status, words = RUNGS[rung]
+@pytest.mark.parametrize("check", ORDER)
+def test_each_check_refuses_what_breaks_it(check: str) -> None:
+    breaks, status, words = CHECKS[check]
     error = refusal(breaks(Exchange()))
     assert (error.status, error.code) == (status, -32600)
     assert words in error.message
@@ -104,13 +104,13 @@ def test_each_rung_refuses_what_breaks_it(rung: str) -> None:
 @pytest.mark.parametrize(
     ("lower", "upper"), [(lower, upper) for at, lower in enumerate(ORDER) for upper in ORDER[at + 1 :]]
 )
-def test_a_request_that_breaks_two_rungs_is_refused_by_the_lower_one(lower: str, upper: str) -> None:
-    broken = RUNGS[upper][0](RUNGS[lower][0](Exchange()))
+def test_a_request_that_breaks_two_checks_is_refused_by_the_lower_one(lower: str, upper: str) -> None:
+    broken = CHECKS[upper][0](CHECKS[lower][0](Exchange()))
     error = refusal(broken)
-    assert (error.status, RUNGS[lower][2] in error.message) == (RUNGS[lower][1], True)
+    assert (error.status, CHECKS[lower][2] in error.message) == (CHECKS[lower][1], True)
 
 
-# The method's rung stands between Origin and media type. Only a POST has a media type, so its upper
+# The method's check stands between Origin and media type. Only a POST has a media type, so its upper
 # neighbour that can be broken too is Accept (of a GET).
 NO_GET = Exchange(method="GET", streaming=False)
 
@@ -161,7 +161,7 @@ def test_headers_that_matter_hold_visible_ascii_space_and_tab(name: str, value: 
 
 def test_parameter_headers_matter_and_other_headers_do_not() -> None:
     assert "mcp-param-city" in refusal(Exchange().having(mcp_param_city="Z\xfcrich")).message
-    assert Exchange().having(user_agent="caf\xe9", mcp_param_city="a\tb ~").climb()
+    assert Exchange().having(user_agent="caf\xe9", mcp_param_city="a\tb ~").run()
 
 
 @pytest.mark.parametrize("lines", [("http://localhost:8000",) * 2, ("",), ("http://\xe9vil.example",), ("null",)])
@@ -201,7 +201,7 @@ def test_to_a_client_of_2026_07_28_a_bad_header_is_a_header_mismatch(lines: tupl
     ],
 )
 def test_json_in_utf_8_is_taken(content_type: str) -> None:
-    assert Exchange().having(content_type=content_type).climb()
+    assert Exchange().having(content_type=content_type).run()
 
 
 @pytest.mark.parametrize(
@@ -234,8 +234,8 @@ def test_a_compressed_body_is_415_and_told_what_would_be_taken(coding: tuple[str
 
 @pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity", " identity ,"])
 def test_a_body_that_is_not_encoded_may_say_so_and_no_body_anything(coding: str) -> None:
-    assert Exchange().having(content_encoding=coding).climb()
-    Exchange(method="GET").having(content_encoding="gzip").climb()
+    assert Exchange().having(content_encoding=coding).run()
+    Exchange(method="GET").having(content_encoding="gzip").run()
 
 
 @pytest.mark.parametrize(
@@ -259,14 +259,14 @@ def test_a_body_that_is_not_encoded_may_say_so_and_no_body_anything(coding: str)
 def test_the_client_must_take_an_answer_we_can_give(method: str, accept: str, streaming: bool, taken: bool) -> None:
     sent = Exchange(method=method, streaming=streaming).having(accept=accept)
     if taken:
-        sent.climb()
+        sent.run()
     else:
         assert refusal(sent).status == 406
 
 
 @pytest.mark.parametrize("length", ["0", "1000", "", "x", "-5", "+5000", "1e9", "0001000"])
 def test_a_declared_length_within_the_limit_or_unreadable_is_left_to_the_body(length: str) -> None:
-    assert Exchange().having(content_length=length).climb()
+    assert Exchange().having(content_length=length).run()
 
 
 @pytest.mark.parametrize("length", ["1001", "9" * 30, "9" * 5000])

@@ -29,7 +29,7 @@ from tests.support.http.request import Request
 
 pytestmark = [pytest.mark.django_db, pytest.mark.asyncio(loop_scope="module")]
 
-NOT_FOUND = "Session not found: it ended, expired or never was; send initialize without an id"
+NOT_FOUND = "Session not found: it ended, expired or never existed; send initialize without an id"
 BOB = bearer(signed("bob"))
 
 adapters = pytest.mark.parametrize("adapter", ADAPTERS)
