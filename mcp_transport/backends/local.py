@@ -217,7 +217,7 @@ class LocalBackend(Backend):
         refills: bool = False,
         leaving: Mapping[RequestId, Ending] = NO_ENDINGS,
     ) -> Appended | None:
-        # The logs die with their writers, so `writer` and `refills` have no use: nothing is claimed, no event lost.
+        # The logs die with their writers: no stream is claimed, no event lost, so `writer` and `refills` are unused.
         if key not in self._local or await self._has_ended(key):
             return None
         log, local = self._log(key, stream), self._here(key)

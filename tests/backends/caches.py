@@ -1,4 +1,4 @@
-"""Backends over caches, and caches that fail, or stop in the middle, when a test says so."""
+"""Backends over caches, and caches that fail or pause on a test's command."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mcp_transport.backends.cache import CacheBackend
 from tests.support.backends import POLICY, HandClock
 
 BOUND = 5.0
-"""Seconds after which a test that waits for a cache has failed."""
+"""Timeout of a test that waits for a cache, in seconds."""
 
 
 class FailingCache(LocMemCache):
-    """Raises what a client library raises when its server is gone, in the operations named by `failing`."""
+    """A cache whose `failing` operations raise the exception of a client library without a server."""
 
     failing: ClassVar[frozenset[str]] = frozenset()
     operations: ClassVar[frozenset[str]] = frozenset(
@@ -33,7 +33,7 @@ class FailingCache(LocMemCache):
 
 
 class PausingCache(LocMemCache):
-    """Stops before it writes one key, once: `reached` is set, and it goes on when `proceed` is."""
+    """A cache that pauses once before it writes one key: it sets `reached`, and waits for `proceed`."""
 
     paused_key: ClassVar[str] = ""
     reached: ClassVar[threading.Event] = threading.Event()
@@ -64,7 +64,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def build(settings: Any, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
-    """Build a backend over the cache that a configuration describes, whose entries age by the test's clock."""
+    """Return a function that builds a backend over a configured cache, whose entries expire by the test's clock."""
     for module in ("base", "locmem", "filebased"):
         monkeypatch.setattr(f"django.core.cache.backends.{module}.time", SimpleNamespace(time=clock))
     built: list[CacheBackend] = []

@@ -1,4 +1,4 @@
-"""Plain asserts also in the contract, which is no test module; backends over caches."""
+"""Rewrite the asserts of the contract, which is no test module; provide backends over caches."""
 
 from __future__ import annotations
 

@@ -32,15 +32,15 @@ from tests.support.backends import (
     HandClock,
     ended,
     events,
-    flight,
+    in_flight,
     session,
 )
 
 
 async def assert_refuses_everything(backend: Backend, key: str, principal: str = ANN) -> None:
-    """Assert that to `principal` the session does not exist, in any operation."""
+    """Assert that no operation finds the session for `principal`."""
     assert await backend.get(key) is None
-    assert await backend.enter(key, principal, "n1", [flight(77)]) is None
+    assert await backend.enter(key, principal, "n1", [in_flight(77)]) is None
     assert await backend.touch(key) is False
     assert await backend.attach(key, principal, "g", None, "n1") is None
     assert await backend.attach(key, principal, STREAM, 0, "n1") is None
@@ -93,7 +93,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         stored = session(clock)
         await backend.open(stored)
         clock.advance(10)
-        entered = await backend.enter(KEY, ANN, "n2", [flight(1), flight(2)])
+        entered = await backend.enter(KEY, ANN, "n2", [in_flight(1), in_flight(2)])
         assert entered is not None
         assert entered.session == replace(stored, last_seen=clock(), node="n2", requests=2)
         assert (entered.running, entered.cancelled) == ((), frozenset())
@@ -107,7 +107,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
 
     async def test_leaving_counts_errors(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1), flight(2), flight(3)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1), in_flight(2), in_flight(3)])
         await backend.leave(KEY, ended(1, 2, ending=Ending.ERROR))
         await backend.leave(KEY, ended(3, ending=Ending.CANCELLED))
         await backend.leave(KEY, ended(3, "never", ending=Ending.ERROR))
@@ -124,7 +124,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         stored = session(clock, principal=owner)
         await backend.open(stored)
         clock.advance(POLICY.session_ttl - 1)
-        assert await backend.enter(KEY, caller, "n1", [flight(1)]) is None
+        assert await backend.enter(KEY, caller, "n1", [in_flight(1)]) is None
         assert await backend.attach(KEY, caller, "g", None, "n1") is None
         assert await backend.close(KEY, caller) is None
         assert await backend.in_flight(KEY) == ()
@@ -161,7 +161,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
 
     async def test_what_nobody_asked_for_does_not_slide_the_end(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         clock.advance(POLICY.session_ttl - 1)
         await backend.update(KEY, initialized=True)
         await backend.leave(KEY, ended(1, ending=Ending.ERROR))
@@ -192,7 +192,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
     async def test_closing_returns_the_record_and_the_nodes_to_tell(self, backend: Backend, clock: HandClock) -> None:
         stored = session(clock)
         await backend.open(stored)
-        await backend.enter(KEY, ANN, "n1", [flight(1, node="n1"), flight(2, node="n1")])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1, node="n1"), in_flight(2, node="n1")])
         await backend.append(KEY, STREAM, events(1), holder="n2")
         await backend.attach(KEY, ANN, "g", None, "n3")
         closing = await backend.close(KEY, ANN)
@@ -215,7 +215,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         self, backend: Backend, clock: HandClock
     ) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         await backend.append(KEY, STREAM, events(1), holder="n1")
         await backend.close(KEY, ANN)
         assert await backend.cancel(KEY, ANN, 1) is None
@@ -231,7 +231,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         await asyncio.gather(
             *(backend.touch(KEY) for _ in range(5)),
             backend.close(KEY, ANN),
-            *(backend.enter(KEY, ANN, "n1", [flight(number)]) for number in range(5)),
+            *(backend.enter(KEY, ANN, "n1", [in_flight(number)]) for number in range(5)),
         )
         await assert_refuses_everything(backend, KEY)
 
@@ -320,7 +320,7 @@ class BackendContract(RequestContract, StreamContract, IdempotencyContract, Subs
         self, backend: Backend, clock: HandClock
     ) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         await backend.journal_at_once("n1", KEY, STREAM)
         await backend.append(KEY, STREAM, events(1), writer="n1")
         assert await backend.writer(KEY, STREAM) == ("n1" if backend.shares_streams else "")

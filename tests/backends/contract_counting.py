@@ -1,4 +1,4 @@
-"""What a backend that counts a caller's sessions does."""
+"""The contract of backends that count a caller's sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of the backend contract that is about idempotency keys; `contract.BackendContract` includes it."""
+"""The backend contract for idempotency keys; `contract.BackendContract` includes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mcp_transport.backends.base import Backend, Entered, Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import stream_name
-from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
+from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, in_flight, session
 
 KEYED, OTHER_KEYED = stream_name("a key"), stream_name("another key")
 DIGEST = bytes(range(32))
@@ -17,7 +17,7 @@ DIGEST = bytes(range(32))
 def keyed(
     request_id: int | str = 1, *, node: str = "n1", stream: str = KEYED, digest: bytes = DIGEST
 ) -> InFlightRequest:
-    return flight(request_id, node=node, stream=stream, digest=digest)
+    return in_flight(request_id, node=node, stream=stream, digest=digest)
 
 
 class IdempotencyContract:
@@ -28,8 +28,8 @@ class IdempotencyContract:
         await backend.open(session(clock))
         return backend
 
-    async def enter(self, backend: Backend, *flights: InFlightRequest) -> Entered:
-        entered = await backend.enter(KEY, ANN, flights[0].node, flights)
+    async def enter(self, backend: Backend, *requests: InFlightRequest) -> Entered:
+        entered = await backend.enter(KEY, ANN, requests[0].node, requests)
         assert entered is not None
         return entered
 
@@ -40,7 +40,7 @@ class IdempotencyContract:
 
     @pytest.mark.parametrize("request_id", [1, "1", 2])
     async def test_a_key_leads_to_the_request_that_runs(self, opened: Backend, request_id: int | str) -> None:
-        await self.enter(opened, flight("other"))
+        await self.enter(opened, in_flight("other"))
         await self.enter(opened, keyed(1))
         entered = await self.enter(opened, keyed(request_id, node="n2", digest=b"other"))
         assert [(item.request_id, item.node, item.digest) for item in entered.running] == [(1, "n1", DIGEST)]
@@ -49,13 +49,13 @@ class IdempotencyContract:
 
     async def test_another_key_or_none_leads_to_a_request_by_its_id_alone(self, opened: Backend) -> None:
         await self.enter(opened, keyed(1))
-        for again in (keyed(1, stream=OTHER_KEYED), flight(1)):
+        for again in (keyed(1, stream=OTHER_KEYED), in_flight(1)):
             assert [item.stream for item in (await self.enter(opened, again)).running] == [KEYED]
-        for other in (keyed(2, stream=OTHER_KEYED), flight(3)):
+        for other in (keyed(2, stream=OTHER_KEYED), in_flight(3)):
             assert (await self.enter(opened, other)).running == ()
 
     @pytest.mark.parametrize("ending", [Ending.OK, Ending.ERROR, Ending.CANCELLED, Ending.LOST])
-    async def test_the_end_in_the_log_is_the_end_of_the_flight(self, opened: Backend, ending: Ending) -> None:
+    async def test_the_end_in_the_log_is_the_end_of_the_request(self, opened: Backend, ending: Ending) -> None:
         await self.enter(opened, keyed())
         await opened.append(KEY, KEYED, events(1, end=True), writer="n1", leaving=ended(1, ending=ending))
         entered = await self.enter(opened, keyed(node="n2", digest=b"other"))
@@ -72,7 +72,7 @@ class IdempotencyContract:
     async def test_an_id_that_another_request_has_by_then_is_not_looked_at(self, opened: Backend) -> None:
         await self.enter(opened, keyed(1))
         await opened.append(KEY, KEYED, events(1, end=True), writer="n1", leaving=ended(1))
-        await self.enter(opened, flight(1, digest=b"another"))
+        await self.enter(opened, in_flight(1, digest=b"another"))
         entered = await self.enter(opened, keyed(1))
         assert (entered.running, entered.ended_digest) == ((), DIGEST)
 
@@ -82,11 +82,11 @@ class IdempotencyContract:
         entered = await self.enter(opened, keyed())
         assert (len(entered.running), entered.ended_digest) == (1, None)
 
-    async def test_a_kept_end_without_a_flight_has_no_digest(self, opened: Backend) -> None:
+    async def test_a_kept_end_without_a_request_has_no_digest(self, opened: Backend) -> None:
         await opened.append(KEY, KEYED, events(1, end=True), writer="n1", leaving=ended(1))
         assert (await self.enter(opened, keyed())).ended_digest == b""
 
-    async def test_what_was_taken_off_the_books_without_a_log_may_run(self, opened: Backend) -> None:
+    async def test_what_was_removed_without_a_log_may_run(self, opened: Backend) -> None:
         await self.enter(opened, keyed())
         await opened.leave(KEY, ended(1), stream=KEYED)
         entered = await self.enter(opened, keyed(node="n2"))
@@ -105,10 +105,10 @@ class IdempotencyContract:
         assert await opened.read(KEY, KEYED, 0) == ((Event(1, b"1", terminal=True),), 0)
 
     async def test_streams_without_a_key_are_not_found_by_their_name(self, opened: Backend) -> None:
-        await self.enter(opened, flight(1))
-        assert (await self.enter(opened, flight(2))).running == ()
+        await self.enter(opened, in_flight(1))
+        assert (await self.enter(opened, in_flight(2))).running == ()
         await opened.append(KEY, STREAM, events(1, end=True), writer="n1", leaving=ended(1, 2))
-        assert (await self.enter(opened, flight(1))).ended_digest is None
+        assert (await self.enter(opened, in_flight(1))).ended_digest is None
 
     async def test_a_key_means_nothing_in_another_session(self, opened: Backend, clock: HandClock) -> None:
         await opened.open(session(clock, OTHER_KEY))

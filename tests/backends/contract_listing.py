@@ -1,4 +1,4 @@
-"""The part of the contract that is about listing sessions: page by page, the live ones, by what is known of them."""
+"""The backend contract for listing sessions: pages, live sessions, filters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, THIRD_KEY, 
 
 
 class ListingContract(OperatorContract):
-    """What holds for backends that list sessions; one that does not says so."""
+    """The contract of backends that list sessions; others raise NotImplementedError."""
 
     async def test_sessions_are_listed_last_seen_first_page_by_page(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:

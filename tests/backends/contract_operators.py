@@ -1,4 +1,4 @@
-"""What operators see of sessions, in every backend that lists them: history, orders, states, ages, a summary."""
+"""The backend contract for operators: history, orders, states, ages and the overview."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from tests.support.backends import (
     HandClock,
     ended,
     events,
-    flight,
+    in_flight,
     session,
 )
 
 
 class OperatorContract:
-    """What holds for operators; a backend that has no listing says so."""
+    """The contract of backends that list sessions; others are skipped."""
 
     async def index(self, backend: Backend) -> None:
-        """Have a backend write what it writes with a node's beat."""
+        """Let a backend write what it writes after a node's heartbeat."""
 
     # -- history -------------------------------------------------------------------------------------
 
     async def test_history_tells_what_happened_the_newest_first(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         assert await backend.history(KEY) == ()
-        await backend.enter(KEY, ANN, "n1", [flight(1), flight("two words", stream="bb")])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1), in_flight("two words", stream="bb")])
         began = clock()
         clock.advance(2)
         await backend.leave(KEY, {1: Ending.OK, "two words": Ending.CANCELLED})
         left = clock()
         clock.advance(1)
         await backend.attach(KEY, ANN, "g", None, "n2")
-        one, two = flight(1), flight("two words", stream="bb")
+        one, two = in_flight(1), in_flight("two words", stream="bb")
         assert await backend.history(KEY) == (
             HistoryEntry(when=clock(), what=HistoryEvent.ATTACHED, node="n2", stream="g"),
             *(
@@ -61,7 +61,7 @@ class OperatorContract:
 
     async def test_an_answer_in_the_log_is_in_the_history(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         await backend.append(KEY, STREAM, events(1, end=True), leaving=ended(1, ending=Ending.LOST))
         (entry,) = await backend.history(KEY)
         assert (entry.what, entry.request_id, entry.ending) == (HistoryEvent.ENDED, 1, Ending.LOST)
@@ -70,7 +70,7 @@ class OperatorContract:
 
     async def test_what_was_not_in_flight_is_not_in_the_history(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         await backend.leave(KEY, ended(1, "never"), stream="another")
         await backend.leave(KEY, ended("never", ending=Ending.ERROR))
         assert await backend.history(KEY) == ()
@@ -78,7 +78,7 @@ class OperatorContract:
     async def test_history_is_short_and_ends_with_its_session(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         for number in range(POLICY.session_history + 5):
-            await backend.enter(KEY, ANN, "n1", [flight(number)])
+            await backend.enter(KEY, ANN, "n1", [in_flight(number)])
             await backend.leave(KEY, ended(number))
             clock.advance(POLICY.session_ttl / 3)
             if number % 10 == 9:
@@ -95,7 +95,7 @@ class OperatorContract:
         if not backend.supports_listing:
             return
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1), flight(2, stream="bb")])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1), in_flight(2, stream="bb")])
         assert await self.counts(backend) == (2, 0)
         await backend.append(KEY, STREAM, events(1), holder="n1")
         await backend.append(KEY, "bb", events(1), holder="n1")
@@ -131,13 +131,13 @@ class OperatorContract:
     # -- orders, states and ages ---------------------------------------------------------------------
 
     async def different(self, backend: Backend, clock: HandClock) -> None:
-        """Open three sessions that differ in everything that they can be ordered by."""
+        """Open three sessions that differ in every field to order by."""
         for key, principal in ((KEY, ANN), (OTHER_KEY, BOB), (THIRD_KEY, ANN)):
             await backend.open(session(clock, key, principal))
             clock.advance(10)
         for key, principal, requests, errors in ((THIRD_KEY, ANN, 1, 1), (KEY, ANN, 3, 0), (OTHER_KEY, BOB, 2, 2)):
             for number in range(requests):
-                await backend.enter(key, principal, "n1", [flight(number)])
+                await backend.enter(key, principal, "n1", [in_flight(number)])
                 ending = Ending.ERROR if number < errors else Ending.OK
                 await backend.leave(key, ended(number, ending=ending))
             clock.advance(1)
@@ -192,7 +192,7 @@ class OperatorContract:
         assert await self.at(backend, "opening") == {OTHER_KEY}
         assert await self.at(backend, "active") == {KEY, THIRD_KEY}
         await backend.update(OTHER_KEY, initialized=True)
-        await backend.enter(OTHER_KEY, ANN, "n1", [flight(1)])
+        await backend.enter(OTHER_KEY, ANN, "n1", [in_flight(1)])
         clock.advance(59)
         await backend.touch(THIRD_KEY)
         clock.advance(2)

@@ -1,4 +1,4 @@
-"""The part of the backends' contract that is about requests in flight and their cancellation."""
+"""The backend contract for requests in flight and their cancellation."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import replace
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.domain.history import Ending
-from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, ended, flight, session
+from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, ended, in_flight, session
 
 
 class RequestContract:
-    """What holds for requests between `enter` and `leave`."""
+    """The contract for requests between `enter` and `leave`."""
 
     async def test_requests_are_in_flight_from_enter_to_leave(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         clock.advance(5)
-        await backend.enter(KEY, ANN, "n1", [flight(1), flight("1", stream="bb")])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1), in_flight("1", stream="bb")])
         running = await backend.in_flight(KEY)
         assert set(running) == {
-            replace(flight(1), started=clock()),
-            replace(flight("1", stream="bb"), started=clock()),
+            replace(in_flight(1), started=clock()),
+            replace(in_flight("1", stream="bb"), started=clock()),
         }
         await backend.leave(KEY, ended("1"))
         assert [item.request_id for item in await backend.in_flight(KEY)] == [1]
@@ -29,20 +29,22 @@ class RequestContract:
         self, backend: Backend, clock: HandClock
     ) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1, node="n1", stream="aa", digest=b"first")])
-        again = await backend.enter(KEY, ANN, "n2", [flight(2), flight(1, node="n2", stream="bb", digest=b"second")])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1, node="n1", stream="aa", digest=b"first")])
+        again = await backend.enter(
+            KEY, ANN, "n2", [in_flight(2), in_flight(1, node="n2", stream="bb", digest=b"second")]
+        )
         assert again is not None
-        assert again.running == (replace(flight(1, node="n1", stream="aa", digest=b"first"), started=clock()),)
+        assert again.running == (replace(in_flight(1, node="n1", stream="aa", digest=b"first"), started=clock()),)
         assert [item.request_id for item in await backend.in_flight(KEY)] == [1]
         await backend.leave(KEY, ended(1))
-        after = await backend.enter(KEY, ANN, "n2", [flight(1), flight(2)])
+        after = await backend.enter(KEY, ANN, "n2", [in_flight(1), in_flight(2)])
         assert after is not None
         assert after.running == ()
 
     async def test_of_two_at_once_with_one_id_one_is_registered(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
         found = await asyncio.gather(
-            *(backend.enter(KEY, ANN, "n1", [flight(1, stream=f"s{number}")]) for number in range(4))
+            *(backend.enter(KEY, ANN, "n1", [in_flight(1, stream=f"s{number}")]) for number in range(4))
         )
         admitted = [entered for entered in found if entered is not None and not entered.running]
         assert len(admitted) == 1
@@ -51,7 +53,7 @@ class RequestContract:
 
     async def test_a_request_that_ends_twice_at_once_ends_once(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         await asyncio.gather(*(backend.leave(KEY, ended(1, ending=Ending.ERROR)) for _ in range(2)))
         assert await backend.in_flight(KEY) == ()
         assert [entry.request_id for entry in await backend.history(KEY)] == [1]
@@ -61,20 +63,20 @@ class RequestContract:
     ) -> None:
         await backend.open(session(clock))
         await backend.open(session(clock, OTHER_KEY))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         for key, request_id in ((OTHER_KEY, 1), (KEY, "1")):
-            entered = await backend.enter(key, ANN, "n1", [flight(request_id)])
+            entered = await backend.enter(key, ANN, "n1", [in_flight(request_id)])
             assert entered is not None
             assert entered.running == ()
 
     async def test_cancelling_finds_the_node_that_runs_the_request(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n7", [flight(1, node="n7")])
+        await backend.enter(KEY, ANN, "n7", [in_flight(1, node="n7")])
         found = await backend.cancel(KEY, ANN, 1)
         assert found is not None
         assert (found.node, found.stream) == ("n7", STREAM)
         await backend.leave(KEY, ended(1))
-        entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
+        entered = await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         assert entered is not None
         assert entered.cancelled == frozenset()
 
@@ -85,14 +87,14 @@ class RequestContract:
         await backend.open(session(clock, OTHER_KEY))
         assert await backend.cancel(KEY, ANN, 1) is None
         clock.advance(1.9)
-        other = await backend.enter(OTHER_KEY, ANN, "n1", [flight(1)])
-        entered = await backend.enter(KEY, ANN, "n1", [flight(1), flight("1"), flight(2)])
+        other = await backend.enter(OTHER_KEY, ANN, "n1", [in_flight(1)])
+        entered = await backend.enter(KEY, ANN, "n1", [in_flight(1), in_flight("1"), in_flight(2)])
         assert other is not None
         assert entered is not None
         assert not other.cancelled
         assert entered.cancelled == {1}
         await backend.leave(KEY, ended(1))
-        again = await backend.enter(KEY, ANN, "n1", [flight(1)])
+        again = await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         assert again is not None
         assert again.cancelled == frozenset()
 
@@ -100,16 +102,16 @@ class RequestContract:
         await backend.open(session(clock))
         await backend.cancel(KEY, ANN, 1)
         clock.advance(2.1)
-        entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
+        entered = await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         assert entered is not None
         assert entered.cancelled == frozenset()
 
     async def test_a_cancellation_that_comes_too_late_does_not_wait(self, backend: Backend, clock: HandClock) -> None:
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         await backend.leave(KEY, ended(1))
         clock.advance(1)
         assert await backend.cancel(KEY, ANN, 1) is None
-        entered = await backend.enter(KEY, ANN, "n1", [flight(1)])
+        entered = await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         assert entered is not None
         assert entered.cancelled == frozenset()

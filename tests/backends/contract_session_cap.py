@@ -1,4 +1,4 @@
-"""The part of the contract that backends keep which limit the sessions of a principal."""
+"""The contract of backends that limit the sessions of a principal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.backends import (
     UNKNOWN_KEY,
     HandClock,
     ended,
-    flight,
+    in_flight,
     session,
 )
 
@@ -27,7 +27,7 @@ MANY = [session_key(f"many-{number}") for number in range(40)]
 
 
 async def alive(backend: Backend, *keys: str) -> list[str]:
-    """Return those of the keys that are sessions."""
+    """Return the keys that have a session."""
     return [key for key in keys if await backend.get(key) is not None]
 
 
@@ -35,14 +35,14 @@ class SessionCapContract:
     """`POLICY` allows three sessions."""
 
     async def index(self, backend: Backend) -> None:
-        """Have the backend know when sessions were used last."""
+        """Let the backend write when sessions were last used."""
 
     async def fill(self, backend: Backend, clock: HandClock, *busy: str) -> None:
-        """Open three sessions, of which some are busy."""
+        """Open three sessions, some of them busy."""
         for key in (KEY, OTHER_KEY, THIRD_KEY):
             assert await backend.open(session(clock, key)) == ()
             if key in busy:
-                await backend.enter(key, ANN, "n1", [flight(1)])
+                await backend.enter(key, ANN, "n1", [in_flight(1)])
             clock.advance(1)
 
     async def test_over_the_cap_a_principals_idlest_session_makes_room(

@@ -1,4 +1,4 @@
-"""The part of the backends' contract that is about streams: logs, holders, cursors."""
+"""The backend contract for streams: logs, holders and cursors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,19 @@ from mcp_transport.backends.base import (
     StreamOver,
 )
 from mcp_transport.domain.node_messages import Broadcast
-from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, STREAM, HandClock, ended, events, flight, session
+from tests.support.backends import (
+    ANN,
+    BOB,
+    KEY,
+    OTHER_KEY,
+    POLICY,
+    STREAM,
+    HandClock,
+    ended,
+    events,
+    in_flight,
+    session,
+)
 
 
 async def attach(
@@ -34,13 +46,13 @@ def numbers(found: tuple[Event, ...]) -> list[int]:
 
 
 class StreamContract:
-    """What holds for POST streams and the GET stream `g`."""
+    """The contract for POST streams and the GET stream `g`."""
 
     @pytest.fixture
     async def opened(self, backend: Backend, clock: HandClock) -> Backend:
-        """A backend with one session in which a request was taken, as before any stream."""
+        """A backend with one session and one request in flight, as before any stream."""
         await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [flight(1)])
+        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
         await backend.leave(KEY, ended(1))
         return backend
 
@@ -70,7 +82,7 @@ class StreamContract:
             await opened.read(OTHER_KEY, "bb", 0)
 
     async def test_reading_tells_when_nothing_can_come_any_more(self, opened: Backend) -> None:
-        await opened.enter(KEY, ANN, "n1", [flight(1)])
+        await opened.enter(KEY, ANN, "n1", [in_flight(1)])
         assert await opened.read(KEY, STREAM, 0) == ((), 0), "the call runs, its log is yet to come"
         await opened.append(KEY, STREAM, events(1, 2, end=True))
         assert await opened.read(KEY, STREAM, 1) == (tuple(events(2, end=True)), 0)
@@ -79,7 +91,7 @@ class StreamContract:
                 await opened.read(KEY, STREAM, over)
 
     async def test_reading_tells_when_another_response_has_the_stream(self, opened: Backend) -> None:
-        await opened.enter(KEY, ANN, "n1", [flight(1)])
+        await opened.enter(KEY, ANN, "n1", [in_flight(1)])
         await opened.append(KEY, STREAM, events(1), holder="n1")
         assert await opened.read(KEY, STREAM, 0, epoch=1) == (tuple(events(1)), 0)
         attached = await opened.attach(KEY, ANN, STREAM, 0, "n2")
@@ -190,21 +202,21 @@ class StreamContract:
         self, opened: Backend, clock: HandClock, after: int | None
     ) -> None:
         await opened.open(session(clock, OTHER_KEY))
-        await opened.enter(OTHER_KEY, ANN, "n1", [flight(1, stream="cc")])
+        await opened.enter(OTHER_KEY, ANN, "n1", [in_flight(1, stream="cc")])
         await opened.append(OTHER_KEY, "bb", events(1))
         for stream in ("bb", "cc"):  # another session's
             with pytest.raises(LookupError):
                 await opened.attach(KEY, ANN, stream, after, "n1")
 
     async def test_the_stream_of_a_request_in_flight_is_known_before_its_first_event(self, opened: Backend) -> None:
-        await opened.enter(KEY, ANN, "n1", [flight(2, stream="cc")])
+        await opened.enter(KEY, ANN, "n1", [in_flight(2, stream="cc")])
         attached = await attach(opened, "cc", 0, node="n2")
         assert (attached.events, attached.ended) == ((), False)
         assert await opened.append(KEY, "cc", events(1), holder="n1") == Appended(attached.holder)
 
     async def test_a_client_may_be_ahead_of_the_log_of_a_request_in_flight(self, opened: Backend) -> None:
         # The writer's events go to the socket first and to the log behind.
-        await opened.enter(KEY, ANN, "n1", [flight(2, stream="cc")])
+        await opened.enter(KEY, ANN, "n1", [in_flight(2, stream="cc")])
         attached = await attach(opened, "cc", 2, node="n2")
         assert (attached.events, attached.cursor, attached.lost, attached.ended) == ((), 2, 0, False)
         await opened.append(KEY, "cc", events(1, 2, 3), holder="n1")
@@ -293,7 +305,7 @@ class StreamContract:
             clock.advance(POLICY.session_ttl - 1)
             await opened.touch(KEY)
             await opened.open(session(clock, OTHER_KEY))  # whose use lets the backend clear up
-            await opened.enter(OTHER_KEY, ANN, "n1", [flight(number)])
+            await opened.enter(OTHER_KEY, ANN, "n1", [in_flight(number)])
         assert numbers((await attach(opened)).events) == [1, 2]
 
     # -- the GET stream ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The part of the contract that is about subscriptions to resources."""
+"""The backend contract for subscriptions to resources."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MOST, BYTES = 3, 100
 UPDATED = "notifications/resources/updated"
 
 
-async def subscribe(backend: Backend, *uris: str, key: str = KEY, wanted: bool = True) -> list[bool]:
+async def subscribe(backend: Backend, *uris: str, key: str = KEY, subscribed: bool = True) -> list[bool]:
     """Subscribe to some URIs, or unsubscribe from them; return which of them fit."""
-    return [await backend.subscribe(key, uri, wanted, MOST, BYTES) for uri in uris]
+    return [await backend.subscribe(key, uri, subscribed, MOST, BYTES) for uri in uris]
 
 
 class SubscriptionContract:
-    """They stand beside the record, are bounded by number and by bytes, and end with their session."""
+    """Subscriptions are stored beside the record, limited by number and bytes, and end with their session."""
 
     async def test_a_new_session_has_no_subscriptions(self, opened: Backend) -> None:
         assert await opened.subscriptions(KEY) == frozenset()
@@ -26,9 +26,9 @@ class SubscriptionContract:
     async def test_subscriptions_are_kept_once_and_until_they_are_taken_back(self, opened: Backend) -> None:
         assert await subscribe(opened, "a", "b", "a") == [True] * 3
         assert await opened.subscriptions(KEY) == {"a", "b"}
-        assert await subscribe(opened, "a", "a", "never", wanted=False) == [True] * 3
+        assert await subscribe(opened, "a", "a", "never", subscribed=False) == [True] * 3
         assert await opened.subscriptions(KEY) == {"b"}
-        assert await subscribe(opened, "b", wanted=False) == [True]
+        assert await subscribe(opened, "b", subscribed=False) == [True]
         assert await opened.subscriptions(KEY) == frozenset()
         assert await subscribe(opened, "c") == [True]
         assert await opened.subscriptions(KEY) == {"c"}
@@ -36,7 +36,7 @@ class SubscriptionContract:
     async def test_subscriptions_have_a_limit(self, opened: Backend) -> None:
         assert await subscribe(opened, "a", "b", "c", "d", "a") == [True, True, True, False, True]
         assert await opened.subscriptions(KEY) == {"a", "b", "c"}
-        await subscribe(opened, "a", wanted=False)
+        await subscribe(opened, "a", subscribed=False)
         assert await subscribe(opened, "d") == [True]
 
     @pytest.mark.parametrize("letter", ["x", "\u00e9", "\u6f22"])
@@ -45,7 +45,7 @@ class SubscriptionContract:
         long, short = letter * (60 // each), letter * (40 // each)
         rest = "x" * (BYTES - len((long + short).encode()))
         assert await subscribe(opened, long, short, *([rest] if rest else [])) == [True] * (2 + bool(rest))
-        assert await subscribe(opened, "y", long, wanted=False) == [True, True]
+        assert await subscribe(opened, "y", long, subscribed=False) == [True, True]
         assert await subscribe(opened, long + "yy", long) == [False, True]
         assert long in await opened.subscriptions(KEY)
 
@@ -85,7 +85,7 @@ class SubscriptionContract:
         await subscribe(opened, "a")
         assert await opened.emit(KEY, b"{}", Broadcast(UPDATED, "b", "000000000000001-00000")) is None
         assert await opened.emit(KEY, b"{}", Broadcast(UPDATED, "a", "000000000000002-00000")) is not None
-        await subscribe(opened, "a", wanted=False)
+        await subscribe(opened, "a", subscribed=False)
         assert await opened.emit(KEY, b"{}", Broadcast(UPDATED, "a", "000000000000003-00000")) is None
         assert await opened.emit(KEY, b"{}", Broadcast(UPDATED, "", "000000000000004-00000")) is not None
 

@@ -28,7 +28,7 @@ def test_a_backend_can_do_nothing_special_unless_it_says_so() -> None:
 
 async def test_a_backend_that_cannot_list_says_what_to_do() -> None:
     class Silent(Backend):
-        """Nothing but the listing it inherits."""
+        """A backend with inherited methods only."""
 
     Silent.__abstractmethods__ = frozenset()
     silent = Silent()  # type: ignore[abstract]

@@ -23,7 +23,7 @@ from tests.support.backends import (
     HandClock,
     ended,
     events,
-    flight,
+    in_flight,
     session,
 )
 
@@ -110,7 +110,7 @@ async def test_nothing_of_a_closed_session_outlives_its_time_to_live(build: Buil
     for key in (KEY, OTHER_KEY):
         await backend.open(session(clock, key))
         await backend.write_state(key, "a", b"1")
-        await backend.enter(key, ANN, "n1", [flight(1)])
+        await backend.enter(key, ANN, "n1", [in_flight(1)])
         await backend.close(key, ANN)
         await backend.write_state(key, "a", b"1")
     clock.advance(POLICY.session_ttl + 1)
@@ -130,7 +130,7 @@ OPERATIONS: dict[str, Callable[[CacheBackend, HandClock], Awaitable[object]]] = 
     "ping": lambda backend, clock: backend.ping(),
     "open": lambda backend, clock: backend.open(session(clock, OTHER_KEY)),
     "get": lambda backend, clock: backend.get(KEY),
-    "enter": lambda backend, clock: backend.enter(KEY, ANN, "n1", [flight(1)]),
+    "enter": lambda backend, clock: backend.enter(KEY, ANN, "n1", [in_flight(1)]),
     "enter an unknown one": lambda backend, clock: backend.enter(OTHER_KEY, ANN, "n1"),
     "leave with errors": lambda backend, clock: backend.leave(KEY, ended(9, ending=Ending.ERROR)),
     "update": lambda backend, clock: backend.update(KEY, initialized=True),
@@ -146,7 +146,7 @@ OPERATIONS: dict[str, Callable[[CacheBackend, HandClock], Awaitable[object]]] = 
 
 @pytest.fixture
 def failing() -> Iterator[Callable[..., None]]:
-    """Return what makes operations of the cache fail from now on; without names, all of them."""
+    """Return a function that makes some operations of the cache fail from now on; without names, all."""
 
     def fail(*names: str) -> None:
         FailingCache.failing = frozenset(names) or FailingCache.operations
@@ -160,7 +160,7 @@ async def broken(build: Build, clock: HandClock) -> CacheBackend:
     """A backend with one session, over a cache that a test may break."""
     backend = build({"BACKEND": "tests.backends.caches.FailingCache"})
     await backend.open(session(clock))
-    await backend.enter(KEY, ANN, "n1", [flight(9)])
+    await backend.enter(KEY, ANN, "n1", [in_flight(9)])
     return backend
 
 
@@ -183,7 +183,7 @@ async def test_when_the_cache_answers_again_the_session_is_there(
         await broken.get(KEY)
     FailingCache.failing = frozenset()
     assert await broken.get(KEY)
-    assert await broken.enter(KEY, ANN, "n1", [flight(1)])
+    assert await broken.enter(KEY, ANN, "n1", [in_flight(1)])
 
 
 async def test_a_request_that_was_refused_for_the_cache_is_not_in_flight(
@@ -191,9 +191,9 @@ async def test_a_request_that_was_refused_for_the_cache_is_not_in_flight(
 ) -> None:
     failing("set")
     with pytest.raises(BackendError):
-        await broken.enter(KEY, ANN, "n1", [flight(1)])
+        await broken.enter(KEY, ANN, "n1", [in_flight(1)])
     FailingCache.failing = frozenset()
-    again = await broken.enter(KEY, ANN, "n1", [flight(1)])
+    again = await broken.enter(KEY, ANN, "n1", [in_flight(1)])
     assert again is not None
     assert again.running == ()
 
@@ -201,7 +201,7 @@ async def test_a_request_that_was_refused_for_the_cache_is_not_in_flight(
 async def test_what_needs_no_record_goes_on_without_the_cache(
     broken: CacheBackend, failing: Callable[..., None]
 ) -> None:
-    await broken.enter(KEY, ANN, "n1", [flight(1)])
+    await broken.enter(KEY, ANN, "n1", [in_flight(1)])
     failing()
     assert await broken.append(KEY, STREAM, events(1), holder="n1")
     assert await broken.read(KEY, STREAM, 0) == (tuple(events(1)), 0)
@@ -220,7 +220,7 @@ async def test_an_alias_that_cannot_be_made_is_the_stores_fault(build: Build) ->
 
 
 async def meet(backend: CacheBackend, first: Awaitable[object], second: Awaitable[object]) -> None:
-    """Stop `first` before it writes the record, let `second` go as far as it can, then let both end."""
+    """Pause `first` before it writes the record, run `second` as far as possible, then let both end."""
     PausingCache.pause_before(f"mcp:{KEY}")
     one = asyncio.ensure_future(first)
     assert await asyncio.to_thread(PausingCache.reached.wait, BOUND)
@@ -234,10 +234,10 @@ async def meet(backend: CacheBackend, first: Awaitable[object], second: Awaitabl
 
 @pytest.fixture
 async def pausing(build: Build, clock: HandClock) -> CacheBackend:
-    """A backend with one session, over a cache that can stop before it writes."""
+    """A backend with one session, over a cache that can pause before it writes."""
     backend = build({"BACKEND": "tests.backends.caches.PausingCache"})
     await backend.open(session(clock))
-    await backend.enter(KEY, ANN, "n1", [flight(9)])
+    await backend.enter(KEY, ANN, "n1", [in_flight(9)])
     return backend
 
 
@@ -245,7 +245,7 @@ async def pausing(build: Build, clock: HandClock) -> CacheBackend:
     "use",
     [
         lambda backend: backend.touch(KEY),
-        lambda backend: backend.enter(KEY, ANN, "n1", [flight(1)]),
+        lambda backend: backend.enter(KEY, ANN, "n1", [in_flight(1)]),
         lambda backend: backend.update(KEY, initialized=True),
         lambda backend: backend.leave(KEY, ended(9, ending=Ending.ERROR)),
         lambda backend: backend.attach(KEY, ANN, "g", None, "n1"),
@@ -261,7 +261,7 @@ async def test_a_session_closed_while_its_record_is_written_stays_closed(
 
 
 async def test_a_subscription_is_not_lost_to_a_request_that_enters_meanwhile(pausing: CacheBackend) -> None:
-    entering = pausing.enter(KEY, ANN, "n1", [flight(1)])
+    entering = pausing.enter(KEY, ANN, "n1", [in_flight(1)])
     await meet(pausing, entering, pausing.subscribe(KEY, "test://new", True, 9, 99))
     found = await pausing.get(KEY)
     assert found is not None
@@ -272,7 +272,7 @@ async def test_a_subscription_is_not_lost_to_a_request_that_enters_meanwhile(pau
 @pytest.mark.parametrize(
     "use",
     [
-        lambda backend: backend.enter(KEY, ANN, "n1", [flight(1)]),
+        lambda backend: backend.enter(KEY, ANN, "n1", [in_flight(1)]),
         lambda backend: backend.attach(KEY, ANN, "g", None, "n1"),
         lambda backend: backend.touch(KEY),
     ],

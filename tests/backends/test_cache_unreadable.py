@@ -1,4 +1,4 @@
-"""What others have written to a cache: garbage costs one record, and other releases are understood."""
+"""Values that others have written to a cache: garbage affects one record, and other releases are understood."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.backends import ANN, KEY, OTHER_KEY, THIRD_KEY, HandClock, se
 
 
 class Foreign:
-    """What another program has pickled, and nobody here can read."""
+    """An object of another program, which this one cannot unpickle."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unreadable, ()

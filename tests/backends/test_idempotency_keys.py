@@ -33,7 +33,7 @@ class TestCache(KeptAnswers):
 async def test_a_cache_that_processes_share_announces_nothing(
     settings: Any, clock: FakeClock, build_endpoint: BuildEndpoint, tmp_path: Path
 ) -> None:
-    """Another process knows the session, but not its streams: there a repetition would run."""
+    """Another process can read the session, but not its streams: a repetition would run there."""
     settings.CACHES = {"default": {"BACKEND": LOCMEM}, "mcp": {"BACKEND": FILES, "LOCATION": str(tmp_path)}}
     answer = await SessionClient(build_endpoint(CacheBackend(Policy(), clock.now, "mcp"))).open()
     assert not answer.json["result"]["capabilities"].get("experimental")

@@ -1,4 +1,4 @@
-"""A backend as a third party writes it: records in a dict of JSON, everything else from `LocalBackend`."""
+"""A third party's backend: records in a dict of JSON, everything else from `LocalBackend`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
 from tests.backends.contract import BackendContract
-from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, HandClock, flight, session
+from tests.support.backends import ANN, KEY, OTHER_KEY, POLICY, HandClock, in_flight, session
 
 
 class ShelfBackend(LocalBackend):
-    """Keeps JSON under a key; lists nothing."""
+    """Stores JSON under a key; does not list sessions."""
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         super().__init__(policy, now)
@@ -95,7 +95,7 @@ async def test_what_is_kept_here_of_an_expired_session_goes_when_another_one_is_
     backend = ShelfBackend(POLICY, clock)
     for key in (KEY, OTHER_KEY):
         await backend.open(session(clock, key))
-        await backend.enter(key, ANN, "n1", [flight(1)])
+        await backend.enter(key, ANN, "n1", [in_flight(1)])
         clock.advance(POLICY.session_ttl + 1)
     assert await backend.streams(KEY) == ()
     assert list(backend._local) == [OTHER_KEY]

@@ -21,7 +21,7 @@ from tests.support.backends import (
     HandClock,
     ended,
     events,
-    flight,
+    in_flight,
     session,
 )
 
@@ -38,14 +38,14 @@ def backend(clock: HandClock) -> MemoryBackend:
 
 
 def left_behind(backend: MemoryBackend) -> dict[str, object]:
-    """Return what the backend still holds, by the name of the member that holds it."""
+    """Return the data that the backend still has, by the name of its attribute."""
     containers = {**vars(backend), "_inboxes": backend._inboxes._deliver}
     return {name: held for name, held in containers.items() if isinstance(held, dict | list | set | deque) and held}
 
 
 async def use(backend: MemoryBackend, key: str) -> None:
-    """Leave a trace of every kind in a session."""
-    await backend.enter(key, ANN, "n1", [flight(1)])
+    """Store data of every kind in a session."""
+    await backend.enter(key, ANN, "n1", [in_flight(1)])
     await backend.cancel(key, ANN, 2)
     await backend.write_state(key, "a", b"1")
     await backend.append(key, STREAM, events(1, end=True), holder="n1")
@@ -83,7 +83,7 @@ async def test_nothing_is_left_by_what_comes_after_the_close(backend: MemoryBack
     await backend.checkpoint(KEY, STREAM, 2)
     await backend.emit(KEY, b"{}")
     await backend.touch(KEY)
-    await backend.enter(KEY, ANN, "n1", [flight(3)])
+    await backend.enter(KEY, ANN, "n1", [in_flight(3)])
     await backend.attach(KEY, ANN, "g", None, "n1")
     await backend.write_state(KEY, "a", b"1")
     await backend.update(KEY, initialized=True)
@@ -104,7 +104,7 @@ async def test_opening_and_closing_again_and_again_takes_no_memory(backend: Memo
 async def test_probing_for_unknown_sessions_leaves_nothing(backend: MemoryBackend) -> None:
     for number in range(50):
         key = f"{UNKNOWN_KEY[:20]}{number:06}"
-        await backend.enter(key, ANN, "n1", [flight(1)])
+        await backend.enter(key, ANN, "n1", [in_flight(1)])
         await backend.attach(key, ANN, "g", None, "n1")
         await backend.cancel(key, ANN, 1)
         await backend.touch(key)

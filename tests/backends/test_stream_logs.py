@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mcp_transport.backends.base import Event, Holder
 from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
 from mcp_transport.domain.node_messages import Broadcast, Closed, NodeMessage
-from tests.support.backends import events, flight
+from tests.support.backends import events, in_flight
 
 SIZES = st.lists(st.integers(0, 60), max_size=30)
 # How far each write of the pipeline reaches back: what is written again is a repeat.
@@ -62,7 +62,7 @@ def test_taking_a_stream_raises_its_epoch() -> None:
 def test_a_session_is_told_on_every_node_that_runs_or_holds_something_of_it() -> None:
     local = LocalSession()
     assert local.nodes() == frozenset()
-    local.in_flight[1] = flight(1, node="n1")
+    local.in_flight[1] = in_flight(1, node="n1")
     local.logs["aa"], local.logs["bb"] = StreamLog(5, 100), StreamLog(5, 100)
     local.logs["aa"].hand_to("n2")
     assert local.nodes() == {"n1", "n2"}

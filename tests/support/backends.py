@@ -56,7 +56,9 @@ def session(clock: Callable[[], float], key: str = KEY, principal: str = ANN, **
     return Session(key=key, principal=principal, **{**defaults, **members})
 
 
-def flight(request_id: RequestId, *, node: str = "n1", stream: str = STREAM, digest: bytes = b"d") -> InFlightRequest:
+def in_flight(
+    request_id: RequestId, *, node: str = "n1", stream: str = STREAM, digest: bytes = b"d"
+) -> InFlightRequest:
     return InFlightRequest(
         request_id=request_id, digest=digest, node=node, stream=stream, operation="tools/call add m\xeb"
     )

@@ -1,4 +1,4 @@
-"""The rights that a Redis user needs for this backend, and no more; tests derive the commands from the code."""
+"""The Redis ACL rule with the least privileges for this backend; tests derive the commands from the code."""
 
 from __future__ import annotations
 
@@ -69,34 +69,35 @@ COMMANDS: Final = (
     "zrevrangebyscore",
     "zscore",
 )
-"""What the backend sends, itself or from a script."""
+"""The commands of the backend and of its scripts."""
 
 CONNECTION_COMMANDS: Final = ("client|setname", "select")
-"""What redis-py sends when it connects; AUTH needs no right."""
+"""The commands of redis-py when it connects; AUTH needs no permission."""
 
 CLUSTER_COMMANDS: Final = ("asking", "cluster|slots", "command")
-"""What redis-py's client of a Cluster sends besides."""
+"""The additional commands of redis-py's client for a Cluster."""
 
 SENTINEL_COMMANDS: Final = ("client|setname", "sentinel|masters")
-"""What redis-py asks of a sentinel."""
+"""The commands of redis-py for a sentinel."""
 
-# What was granted before is taken back, further sets of rights ("selectors") included; the password stays.
-_NOTHING: Final = "resetkeys resetchannels clearselectors -@all"
-_ODD: Final = r"""[\s*?\[\]\\'"]"""
+# Revokes all earlier permissions, also those of selectors; the password stays.
+_REVOKE_ALL: Final = "resetkeys resetchannels clearselectors -@all"
+# Characters with a meaning in key patterns or in redis-cli.
+_SPECIAL: Final = r"""[\s*?\[\]\\'"]"""
 
 
 def acl_rule(prefix: str = "", *, cluster: bool = False, user: str = "mcp") -> str:
-    """Return the command that gives a user these rights alone; `prefix` is what every key begins with."""
+    """Return the command that grants a user only these permissions; `prefix` is the prefix of every key."""
     granted = sorted({*COMMANDS, *CONNECTION_COMMANDS, *(CLUSTER_COMMANDS if cluster else ())})
-    # A question mark stands for what a pattern, or redis-cli, would take for something else.
-    pattern = f"{re.sub(_ODD, '?', prefix)}{NAMESPACE}*"
+    # "?" matches any single character.
+    pattern = f"{re.sub(_SPECIAL, '?', prefix)}{NAMESPACE}*"
     return _rule(user, f"~{pattern}", *(f"+{name}" for name in granted))
 
 
 def sentinel_acl_rule() -> str:
-    """Return the command that gives a user of a sentinel, which has no keys, these rights alone."""
+    """Return the command that grants a user of a sentinel, which has no keys, only these permissions."""
     return _rule("mcp", *(f"+{name}" for name in SENTINEL_COMMANDS))
 
 
-def _rule(user: str, *rights: str) -> str:
-    return " ".join(["ACL SETUSER", user, _NOTHING, *rights])
+def _rule(user: str, *permissions: str) -> str:
+    return " ".join(["ACL SETUSER", user, _REVOKE_ALL, *permissions])

@@ -1,4 +1,4 @@
-"""One redis-server for the tests of the backend, a backend whose clock a test moves by hand, and two nodes."""
+"""A redis-server for the tests of the backend, a backend with a clock that tests advance, and two nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operation costs: the commands a backend sends, by round trip, and what of it the server saw."""
+"""Measure the cost of operations: the commands that a backend sends, by round trip, checked by MONITOR."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from tests.support.redis.users import ADMIN, PASSWORD
 _T = TypeVar("_T")
 _NAMES = {script.digest: name for name, script in load_scripts().items()}
 _SETUP = ("auth", "client", "select", "echo", "xrevrange", "xread")
-"""What opens a connection, what the meter asks for itself, and the wait for messages."""
+"""Commands that open a connection, those of the meter itself, and the one that waits for messages."""
 
 
 _FAR = 0.005
-"""Seconds that a trip takes longer than it has to: nobody returns meanwhile by chance who does not wait for it."""
+"""Seconds added to each round trip, so that no operation that does not wait for it returns later by chance."""
 
 
 def _word(command: Sequence[Any]) -> str:
-    """Name a command: a script by its file's name, in capitals as in the design."""
+    """Name a command; a script by the name of its file in capitals."""
     name = str(command[0]).lower()
     return _NAMES[str(command[1])].upper() if name == "evalsha" else name
 
 
 @dataclass
 class Trip:
-    """Commands that went to the server together."""
+    """Commands that were sent to the server together."""
 
     words: tuple[str, ...]
     alone: bool
-    """Was nothing else under way when it began?"""
+    """Was no other round trip in progress when it began?"""
     returned: bool = False
 
 
 @dataclass
 class Cost:
-    """Round trips that an answer waited for, one after the other, and those beside and behind it."""
+    """The round trips that an answer waited for, one after the other, and those in parallel or after the answer."""
 
     blocking: list[tuple[str, ...]] = field(default_factory=list)
     behind: list[tuple[str, ...]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Cost:
 
 
 class Monitor:
-    """What the server is asked, by anybody; scripts' own commands are left out."""
+    """Counts the commands that the server receives, without those that scripts call."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -84,7 +84,7 @@ class Monitor:
             await writer.wait_closed()
 
     async def take(self) -> Counter[str]:
-        """Return what was asked since the last look."""
+        """Return the commands since the last call."""
         self._echo_writer.write(b"ECHO the-end\r\n")
         found: Counter[str] = Counter()
         async with asyncio.timeout(20):
@@ -133,7 +133,7 @@ class Meter:
         monkeypatch.setattr(CommandBatcher, "_transmit", counted)
 
     async def of(self, work: Awaitable[_T]) -> tuple[_T, Cost]:
-        """Do something; return what came of it, and what that cost."""
+        """Await `work`; return its result and its cost."""
         await self.quiet()
         self.trips.clear()
         await self._monitor.take()
@@ -148,13 +148,13 @@ class Meter:
         return result, cost
 
     async def rest(self, before: int | None = None) -> Cost:
-        """Return what is done from now on, or was since so many trips, behind everybody's back."""
+        """Return the cost of background work from now on, or since round trip number `before`."""
         before = len(self.trips) if before is None else before
         await self.quiet()
         return Cost([], [trip.words for trip in self.trips[before:]])
 
     async def quiet(self) -> None:
-        """Wait until nothing is under way: no task, no command, no message between nodes."""
+        """Wait until no task, command or message between nodes is in progress."""
         async with asyncio.timeout(20):
             while not await self._is_quiet():
                 await settle()

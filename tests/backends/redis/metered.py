@@ -1,4 +1,4 @@
-"""Two nodes on one Redis whose round trips are counted, and the rows of a table of them; for tests to import."""
+"""Fixtures of two nodes on one Redis whose round trips are counted, and a table of the results."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.tools import Gate
 
 __all__ = ["Table", "client", "clock", "meter", "nodes", "table", "there"]
 
-POLICY = Policy(lease=3600.0)  # no beat comes between
+POLICY = Policy(lease=3600.0)  # no heartbeat interferes
 
 
 class Table(dict[str, Cost]):
     """The rows that tests have measured, by operation."""
 
     def row(self, operation: str, cost: Cost, blocking: int, behind: int) -> None:
-        """Note a row, and hold it against the budget."""
+        """Record a row, and compare it with the budget."""
         self[operation] = cost
         assert (len(cost.blocking), len(cost.behind)) == (blocking, behind), f"{operation}: {cost}"
 
@@ -74,5 +74,5 @@ async def client(meter: Meter, client: SessionClient) -> SessionClient:
 
 @pytest.fixture
 def there(nodes: tuple[Endpoint, Endpoint]) -> dict[str, Any]:
-    """What sends a request to the other node."""
+    """The option that sends a request to the other node."""
     return {"endpoint": nodes[1]}

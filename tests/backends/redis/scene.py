@@ -1,4 +1,4 @@
-"""Two nodes on one Redis: endpoints, and backends that do something of everything, so that every key is there."""
+"""Two nodes on one Redis: endpoints, and backends that run operations of every kind, so that every key exists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
-from tests.support.backends import ANN, KEY, POLICY, STREAM, ended, events, flight, session
+from tests.support.backends import ANN, KEY, POLICY, STREAM, ended, events, in_flight, session
 from tests.support.redis.aliases import Alias
 from tests.support.redis.backend import build, leave
 from tests.support.redis.server import RedisServer
@@ -24,7 +24,7 @@ from tests.support.tools import KEYS, Gate, build_tools
 async def two_endpoints(
     server: RedisServer, gate: Gate, policy: Policy, **options: Any
 ) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
-    """Two endpoints that have joined, on a Redis that was emptied."""
+    """Two endpoints that have joined, on an empty Redis."""
     server.cli("FLUSHALL")
     backends = [build(server, policy) for _ in range(2)]
     one, other = (
@@ -55,9 +55,9 @@ async def nodes(cache: Alias, **options: Any) -> AsyncIterator[list[RedisBackend
 
 
 async def use(one: RedisBackend, other: RedisBackend) -> None:
-    """Do something of everything: sessions, calls, streams, messages, and what operators ask for."""
+    """Run operations of every kind: sessions, calls, streams, messages, and operators' queries."""
     await one.open(session(time.time))
-    await one.enter(KEY, ANN, "n1", [flight(1), flight(2)])
+    await one.enter(KEY, ANN, "n1", [in_flight(1), in_flight(2)])
     await one.journal_at_once("n1", KEY, STREAM)
     await one.append(KEY, STREAM, events(1, 2))
     await one.write_state(KEY, "name", b"value")

@@ -58,7 +58,7 @@ def test_scripts_name_the_commands_that_they_send() -> None:
 
 
 def sent_by_python(known: set[str]) -> set[str]:
-    """Return the commands that stand in capitals in the code, and those that are methods of redis-py's client."""
+    """Return the commands in capitals in the code, and the methods of redis-py's client that it calls."""
     found = set()
     for path in BACKEND.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

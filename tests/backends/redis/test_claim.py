@@ -1,4 +1,4 @@
-"""What a take-over counts: each node that was lost once, whoever notices, in one step with the take-over itself."""
+"""Claims count each dead writer once, in the same step, however many nodes notice its death."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import asyncio
 import pytest
 
 from mcp_transport.backends.redis import RedisBackend
-from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, events, flight, session
+from tests.support.backends import ANN, KEY, OTHER_KEY, STREAM, HandClock, events, in_flight, session
 
 pytestmark = pytest.mark.servers
 
 
 async def begin(backend: RedisBackend, clock: HandClock, key: str = KEY) -> None:
-    """Have node n1, which has no lease and so is dead, run a call."""
+    """Let node n1, which has no lease and so is dead, run a call."""
     await backend.open(session(clock, key))
-    await backend.enter(key, ANN, "n1", [flight(1)])
+    await backend.enter(key, ANN, "n1", [in_flight(1)])
 
 
 async def losses(backend: RedisBackend, writer: str, node: str, key: str = KEY) -> int | None:

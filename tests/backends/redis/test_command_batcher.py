@@ -1,4 +1,4 @@
-"""Commands on their shared connection: in order, each with its own answer, whatever becomes of the connection."""
+"""Commands on the shared connection: in order, each with its own answer, even if the connection breaks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def pipeline_to(server: RedisServer, **options: Any) -> AsyncIterator[Comm
 
 
 async def connections(server: RedisServer) -> int:
-    """Return how many clients the server has, besides who asks."""
+    """Return how many clients the server has, without the one that asks."""
     return server.cli("CLIENT", "LIST").count("name=mcp")
 
 
@@ -74,18 +74,18 @@ async def test_all_that_are_under_way_share_one_connection(server: RedisServer) 
 async def test_what_nobody_waits_for_goes_with_the_next(server: RedisServer, monkeypatch: Any) -> None:
     monkeypatch.setattr(pipelines, "_DEFER_SECONDS", 3600.0)
     async with pipeline_to(server) as pipeline:
-        behind = pipeline.execute("ECHO", "behind", deferred=True)
-        assert not behind.done()
+        deferred = pipeline.execute("ECHO", "deferred", deferred=True)
+        assert not deferred.done()
         assert await pipeline.execute("ECHO", "now") == b"now"
-        assert await behind == b"behind"
+        assert await deferred == b"deferred"
 
 
 async def test_what_nobody_waits_for_goes_alone_after_a_moment(server: RedisServer) -> None:
     async with pipeline_to(server) as pipeline, asyncio.timeout(20):
-        assert await pipeline.execute("ECHO", "behind", deferred=True) == b"behind"
+        assert await pipeline.execute("ECHO", "deferred", deferred=True) == b"deferred"
 
 
-async def test_what_stays_behind_is_sent_before_the_end(server: RedisServer, monkeypatch: Any) -> None:
+async def test_what_is_deferred_is_sent_before_the_end(server: RedisServer, monkeypatch: Any) -> None:
     monkeypatch.setattr(pipelines, "_DEFER_SECONDS", 3600.0)
     async with pipeline_to(server) as pipeline:
         pipeline.post("SET", "last", "words")
@@ -173,7 +173,7 @@ async def test_a_caller_who_leaves_takes_nobody_elses_answer(server: RedisServer
 
 
 async def broken_by(pipeline: CommandBatcher, blow: Callable[[], Awaitable[Any]]) -> None:
-    """Have a command under way when the connection breaks."""
+    """Break the connection while a command waits for its answer."""
     await pipeline.execute("PING")
     waiting = asyncio.ensure_future(pipeline.execute("BLPOP", "never", 0))
     await asyncio.sleep(0)

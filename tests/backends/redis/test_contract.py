@@ -1,4 +1,4 @@
-"""The Redis backend keeps the contract of all backends."""
+"""The Redis backend fulfils the contract of all backends."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class TestRedis(KeptAnswers):
 
 
 class TestADeadNode:
-    """What its calls leave; nobody may take a node for dead before a lease has passed."""
+    """The traces of a dead node's calls; no node may be declared dead before a lease has passed."""
 
     @pytest.fixture
     async def nodes(self, server: RedisServer, gate: Gate) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
@@ -87,7 +87,7 @@ class TestADeadNode:
         return {"endpoint": nodes[1]}
 
     async def died(self, keyed: Keyed, *, body: bytes = b"", safe: bool = False) -> None:
-        """Have the books say that a node which has no lease runs the call."""
+        """Register the call for a node that has no lease."""
         meta = {"progressToken": "p"}
         sent = request("tools/call", {"name": "add", "arguments": ADD, "_meta": meta}, id=7)
         flight = InFlightRequest(
@@ -114,7 +114,7 @@ class TestADeadNode:
         assert (await keyed.call("add", ADD, id=8, **again)).status == 422
         assert gate.runs == 0
 
-    async def test_an_end_whose_request_the_books_had_lost_answers_no_other_id(
+    async def test_an_end_whose_request_the_store_had_lost_answers_no_other_id(
         self, keyed: Keyed, again: dict[str, Any], gate: Gate
     ) -> None:
         await self.died(keyed)

@@ -1,4 +1,4 @@
-"""What is kept in Redis is documented: each key, and of which type it is."""
+"""Every key in Redis is documented, with its type."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS = {
 
 
 def names_of(prefix: str = "") -> set[str]:
-    """Return the names of all keys, with the documentation's words in place of what differs."""
+    """Return the names of all keys, with the documentation's placeholders for the variable parts."""
     made, found = Keys(prefix), set[str]()
     for name, method in inspect.getmembers(made, inspect.ismethod):
         if not name.startswith("_"):

@@ -1,4 +1,4 @@
-"""Messages that nodes send each other by Redis: no copies, no busy loop, integers as they are."""
+"""Messages between nodes through Redis: no copies, no busy loop, unchanged integers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SO_MANY = 12
 
 
 class Uncopied(str):
-    """Text of a client, which must not be copied."""
+    """A client's text, which must not be copied."""
 
     __slots__ = ()
 
@@ -47,14 +47,14 @@ def _accepted(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _longest() -> dict[str, Any]:
-    """Return a reply of as many bytes and values as it may have."""
+    """Return a reply with the maximum of bytes and values."""
     words = ["x"] * (MAX_VALUES - 10)
     room = MAX_ANSWER_BYTES - len(json.dumps(_accepted({"name": "", "more": words}), separators=(",", ":")))
     return _accepted({"name": "x" * room, "more": words})
 
 
 def _fullest() -> dict[str, Any]:
-    """Return a reply of as many values as a body may have."""
+    """Return a reply with the maximum of values in a body."""
     objects: list[dict[str, Any]] = [
         {} for _ in range(POLICY.max_request_values // 2 - 10)
     ]  # each is a comma and a bracket

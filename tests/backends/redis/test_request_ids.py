@@ -1,4 +1,4 @@
-"""Ids that are used again on real Redis, also on one that does not know the scripts yet."""
+"""Reused request ids on a real Redis, also on one that has not loaded the scripts yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDS = 20
 
 @pytest.fixture(params=["one connection", "many connections"], autouse=True)
 async def connections(request: pytest.FixtureRequest, nodes: tuple[Endpoint, Endpoint]) -> None:
-    """Over many connections, commands may overtake one another, as in a Cluster."""
+    """On several connections, commands may overtake one another, as in a Cluster."""
     for endpoint in nodes:
         endpoint.backend._pipeline()._shares_connection = request.param == "one connection"  # type: ignore[attr-defined]
 

@@ -73,7 +73,7 @@ async def test_a_call_that_is_answered_with_events(
     answer, cost = await meter.of(client.call("count", {"steps": events - 1}))
     assert len(await answer.messages()) == events + 1
     # One for each tick: the first event leaves in one of its own, and the result comes mostly too late to go with
-    # the others; it empties the books.
+    # the others; it removes its requests in flight.
     table.row(f"tools/call, answered with {events} events and the result", cost, 1, len(cost.behind))
     assert 1 <= len(cost.behind) <= (2 if events == 1 else 3), cost
 
@@ -275,5 +275,5 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
     await monitor.close()
     await endpoint.stop()
     assert set(found) == {"HEARTBEAT", "NODES"}
-    assert found["HEARTBEAT"] - found["NODES"] in (0, 1), "it looks for other nodes right behind a beat"
-    assert took >= (found["HEARTBEAT"] - 2) * policy.lease / 3, "it beats more often than it has to"
+    assert found["HEARTBEAT"] - found["NODES"] in (0, 1), "it checks other nodes right after a heartbeat"
+    assert took >= (found["HEARTBEAT"] - 2) * policy.lease / 3, "more heartbeats than necessary"

@@ -1,4 +1,4 @@
-"""How many round trips to Redis a call with an idempotency key, and its repetition, wait for and leave behind."""
+"""How many round trips a call with an idempotency key, and its repetition, wait for, and how many follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limit of sessions per principal, where several nodes open them at once."""
+"""The limit of sessions per principal when several nodes open sessions at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from mcp_transport.backends.base import NoRoom
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.domain.session import session_key
-from tests.support.backends import ANN, POLICY, HandClock, flight, session
+from tests.support.backends import ANN, POLICY, HandClock, in_flight, session
 from tests.support.redis.backend import build, by_hand, leave
 from tests.support.redis.server import RedisServer
 
@@ -23,7 +23,7 @@ LIMIT = POLICY.max_sessions_per_principal
 
 @pytest.fixture
 async def nodes(server: RedisServer, clock: HandClock) -> AsyncIterator[list[RedisBackend]]:
-    """Four nodes with a connection of their own."""
+    """Four nodes, each with its own connection."""
     built = [build(server) for _ in range(4)]
     for backend in built:
         backend._scripts = by_hand()
@@ -33,12 +33,12 @@ async def nodes(server: RedisServer, clock: HandClock) -> AsyncIterator[list[Red
 
 
 async def open_many(nodes: list[RedisBackend], clock: HandClock, name: str) -> tuple[list[str], int]:
-    """Open sessions on all nodes at once, each of which has a call at once; return those that live, and refusals."""
+    """Open sessions, each with a call, on all nodes at once; return the live ones, and the number of refusals."""
 
     async def open_one(backend: RedisBackend, key: str) -> None:
         for idle in await backend.open(session(clock, key)):
             await backend.close(idle, None)
-        await backend.enter(key, ANN, "n1", [flight(1)])
+        await backend.enter(key, ANN, "n1", [in_flight(1)])
 
     keys = [session_key(f"{name}-{number}") for number in range(60)]
     found = await asyncio.gather(
@@ -65,7 +65,7 @@ async def test_idle_sessions_behind_many_busy_ones_are_found(server: RedisServer
         await backend.open(session(clock, key))
         clock.advance(0.001)
         if key != keys[-1]:
-            await backend.enter(key, ANN, "n1", [flight(1)])
+            await backend.enter(key, ANN, "n1", [in_flight(1)])
     assert await backend.open(session(clock, session_key("new"))) == (keys[-1],)
     await leave(backend)
 

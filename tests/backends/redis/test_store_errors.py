@@ -1,4 +1,4 @@
-"""Which errors say that the store failed: each provoked on a real server, by commands and by scripts."""
+"""The errors of a failed store, each provoked on a real server by commands and by scripts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORT = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
 
 
 async def errors_of(connected: Any) -> list[BaseException]:
-    """Write in three ways and return what came of it: a command, a script, and a pipeline of both."""
+    """Write by a command, a script, and a pipeline of both; return the results."""
     pipeline = connected.pipeline(transaction=False).set("a", "1")
     pipeline.execute_command("EVAL", WRITE, 1, "b", "1")
     attempts = (connected.set("c", "1"), connected.execute_command("EVAL", WRITE, 1, "d", "1"))

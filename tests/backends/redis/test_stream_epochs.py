@@ -1,4 +1,4 @@
-"""A Redis that was emptied: what is built anew goes on behind what nodes remember."""
+"""An emptied Redis: rebuilt streams continue after the epochs and numbers that nodes remember."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.servers
 async def test_a_socket_that_left_before_takes_a_stream_from_nobody(
     backend: RedisBackend, clock: HandClock, server: RedisServer, stream: str, take_overs: int
 ) -> None:
-    """The epochs of a stream rise on, so that each of two nodes knows which of them came last."""
+    """The epochs of a stream keep rising, so that two nodes agree on the latest holder."""
     record = session(clock)
     await backend.open(record)
     await backend.append(KEY, STREAM, events(1), writer="n1")

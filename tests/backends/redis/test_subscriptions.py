@@ -1,4 +1,4 @@
-"""Subscriptions stand beside the record: only what is about them reads them, and they live as long as it does."""
+"""Subscriptions are stored beside the record: only their own operations read them, and they expire with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcp_transport.backends.redis.multiplexed_connection import MultiplexedConne
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
-from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, ended, events, flight, session
+from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, ended, events, in_flight, session
 from tests.support.redis.backend import build, leave
 from tests.support.redis.server import RedisServer
 
@@ -27,7 +27,7 @@ MANY = [f"test://{number}/".ljust(_MAX_SUBSCRIBED_BYTES // 32, "x") for number i
 # What each request, stream or look of an operator asks for.
 OPERATIONS: dict[str, Callable[[RedisBackend], Awaitable[object]]] = {
     "enter": lambda backend: backend.enter(KEY, ANN, "n1"),
-    "enter with a request": lambda backend: backend.enter(KEY, ANN, "n1", [flight(1)]),
+    "enter with a request": lambda backend: backend.enter(KEY, ANN, "n1", [in_flight(1)]),
     "append": lambda backend: backend.append(KEY, STREAM, events(1)),
     "leave": lambda backend: backend.leave(KEY, ended(1)),
     "attach": lambda backend: backend.attach(KEY, ANN, "g", None, "n1"),
@@ -51,7 +51,7 @@ async def subscribe(backend: RedisBackend, *uris: str) -> None:
 
 @pytest.fixture
 async def timed(server: RedisServer, admin: redis.Redis) -> AsyncIterator[RedisBackend]:
-    """A backend by the clock of Redis, with one session."""
+    """A backend on the clock of Redis, with one session."""
     backend = build(server)
     await begin(backend)
     yield backend
@@ -59,13 +59,13 @@ async def timed(server: RedisServer, admin: redis.Redis) -> AsyncIterator[RedisB
 
 
 async def begin(backend: RedisBackend) -> None:
-    """Open the session, and tell the index of it."""
+    """Open the session, and write it into the index."""
     await backend.open(session(HandClock(), created=0.0, last_seen=0.0, ends=POLICY.session_max_age))
     await backend._update_indexes()
 
 
 async def costs(backend: RedisBackend, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """Return how many bytes Redis answers to each operation, and which commands, of scripts too, it runs for it."""
+    """Return the bytes of Redis's answers to each operation, and the commands that it runs, also those of scripts."""
     received = 0
     original = MultiplexedConnection.data_received
 
@@ -121,7 +121,7 @@ async def test_subscriptions_live_as_long_as_the_record(timed: RedisBackend, adm
 
 @pytest.fixture
 async def older(timed: RedisBackend, admin: redis.Redis) -> RedisBackend:
-    """A session that the previous release has opened, and subscribed to two resources."""
+    """A session of the previous release, with subscriptions to two resources."""
     admin.hset(RECORD, "subscriptions", json.dumps(["test://a", "test://b"]))
     return timed
 

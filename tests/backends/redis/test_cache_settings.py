@@ -1,4 +1,4 @@
-"""What is read from a cache alias, without a server."""
+"""Reading the settings of a cache alias, without a server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def kwargs(cache: Alias, **arguments: Any) -> dict[str, Any]:
 
 
 class OwnCache:
-    """A cache of something else."""
+    """A cache that is not Redis."""
 
 
 def test_redis_aliases_are_known_by_their_class() -> None:

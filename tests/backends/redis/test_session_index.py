@@ -1,4 +1,4 @@
-"""What sessions are found by in Redis: written with the beat, forgotten with the session, bounded in every search."""
+"""The session index in Redis: written after the heartbeat, removed with the session, limited in every search."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def found(backend: RedisBackend, query: SessionQuery, offset: int = 0, lim
     return [item.key for item in (await backend.sessions(offset, limit, query)).sessions]
 
 
-async def test_a_new_session_is_listed_at_once_and_found_after_the_beat(
+async def test_a_new_session_is_listed_at_once_and_found_after_the_heartbeat(
     backend: RedisBackend, clock: HandClock
 ) -> None:
     await backend.open(session(clock, KEYS[0]))
@@ -80,7 +80,7 @@ async def test_every_key_of_the_index_has_an_end(
     assert [key for key in keys if int(server.cli("PTTL", key)) <= 0] == []
 
 
-async def test_a_beat_that_fails_is_made_up_for(
+async def test_a_heartbeat_that_fails_is_made_up_for(
     backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(sessions: Any) -> None:
@@ -155,7 +155,7 @@ async def test_odd_names_are_indexed_and_forgotten(
     assert index_keys(server) == []
 
 
-async def test_what_another_node_closed_before_the_beat_is_not_indexed(
+async def test_what_another_node_closed_before_the_heartbeat_is_not_indexed(
     backend: RedisBackend, clock: HandClock, server: RedisServer
 ) -> None:
     await backend.open(session(clock, KEYS[0]))
