@@ -246,6 +246,10 @@ def test_the_architecture_page_is_short_and_names_what_exists() -> None:
 # -- examples --------------------------------------------------------------------------------------------
 
 
+def test_blocks_are_opened_and_closed() -> None:
+    assert not [page.name for page in PAGES if "```" in without_blocks(page.read_text())]
+
+
 def test_data_commands_and_programs_can_be_read() -> None:
     for _, block in every_block("json"):
         json.loads(block)
