@@ -1,4 +1,4 @@
-"""All rules, in the order in which their findings are read."""
+"""All rules, in the order of the report."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 
 from mcp_transport.doctor.findings import Finding
 from mcp_transport.doctor.observations import Observations
-from mcp_transport.doctor.report import plain
+from mcp_transport.doctor.report import printable
 from mcp_transport.doctor.rules import access, connectivity, sessions, streams
 
-__all__ = ["RULES", "judge"]
+__all__ = ["RULES", "evaluate"]
 
 RULES: Final[tuple[Callable[[Observations], Finding], ...]] = (
     connectivity.reachable,
@@ -37,15 +37,17 @@ RULES: Final[tuple[Callable[[Observations], Finding], ...]] = (
     connectivity.body_size,
     connectivity.body_limit,
 )
-_WITHOUT_ANSWER: Final = (connectivity.reachable, connectivity.tls)
+_RULES_IF_NOT_REACHED: Final = (connectivity.reachable, connectivity.tls)
 
 
-def judge(seen: Observations) -> list[Finding]:
-    """Judge everything that was seen; where nothing answered, only that."""
-    rules = RULES if seen.is_reached else _WITHOUT_ANSWER
-    return [_cleaned(rule(seen), seen.secrets) for rule in rules]
+def evaluate(observed: Observations) -> list[Finding]:
+    """Apply all rules; if the endpoint was not reached, only those that do not need it."""
+    rules = RULES if observed.is_reached else _RULES_IF_NOT_REACHED
+    return [_redacted(rule(observed), observed.secrets) for rule in rules]
 
 
-def _cleaned(finding: Finding, secrets: tuple[str, ...]) -> Finding:
-    """Take out what a terminal would obey, and secrets that a server repeats."""
-    return replace(finding, seen=plain(finding.seen, secrets), expected=plain(finding.expected, secrets))
+def _redacted(finding: Finding, secrets: tuple[str, ...]) -> Finding:
+    """Remove control characters, and secrets that a server sends back."""
+    return replace(
+        finding, observed=printable(finding.observed, secrets), expected=printable(finding.expected, secrets)
+    )

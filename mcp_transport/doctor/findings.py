@@ -1,4 +1,4 @@
-"""What the doctor says of one thing it looked at."""
+"""The result of one rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Finding", "Status", "ok", "problem", "unknown", "warning"]
 
 
 class Status(StrEnum):
-    """How it is; the order is that of the exit: one problem is enough."""
+    """The status of a finding; the command fails if there is a `PROBLEM`."""
 
     OK = "ok"
     WARNING = "warning"
@@ -21,30 +21,30 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what was seen, what was expected, and which line of which file mends it."""
+    """The result of one rule: what was observed, what was expected, and configuration lines that fix it."""
 
     id: str
     status: Status
-    seen: str
+    observed: str
     expected: str = ""
     fix: tuple[str, ...] = ()
 
 
-def ok(id: str, seen: str) -> Finding:
-    """Say that it is as it should be."""
-    return Finding(id, Status.OK, seen)
+def ok(id: str, observed: str) -> Finding:
+    """Return a finding without a fault."""
+    return Finding(id, Status.OK, observed)
 
 
 def unknown(id: str, reason: str) -> Finding:
-    """Say that it could not be seen, and why."""
+    """Return a finding for something that could not be observed."""
     return Finding(id, Status.UNKNOWN, reason)
 
 
-def warning(id: str, seen: str, expected: str, *, fix: str = "") -> Finding:
-    """Say that it works, and what may hurt later; `fix` names the lines that mend it, those of `id` without it."""
-    return Finding(id, Status.WARNING, seen, expected, FIXES[fix or id])
+def warning(id: str, observed: str, expected: str, *, fix: str = "") -> Finding:
+    """Return a finding that works now and may fail later; `fix` is a key of `FIXES`, by default `id`."""
+    return Finding(id, Status.WARNING, observed, expected, FIXES[fix or id])
 
 
-def problem(id: str, seen: str, expected: str, *, fix: str = "") -> Finding:
-    """Say that it is broken; `fix` as for `warning`."""
-    return Finding(id, Status.PROBLEM, seen, expected, FIXES[fix or id])
+def problem(id: str, observed: str, expected: str, *, fix: str = "") -> Finding:
+    """Return a finding that breaks clients; `fix` as for `warning`."""
+    return Finding(id, Status.PROBLEM, observed, expected, FIXES[fix or id])

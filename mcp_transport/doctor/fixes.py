@@ -1,4 +1,4 @@
-"""Which line of which configuration mends what: nginx, HAProxy, a Kubernetes ingress (ingress-nginx), Django."""
+"""Configuration lines that fix each finding: nginx, HAProxy, a Kubernetes ingress (ingress-nginx), Django."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ _INGRESS: Final = "Kubernetes ingress: nginx.ingress.kubernetes.io/"
 
 FIXES: Final[dict[str, tuple[str, ...]]] = {
     "reachable": (
-        "Is the server up, and does the path of the URL lead to it? nginx: location /mcp { proxy_pass http://...; }",
+        "Is the server running, and does the URL's path lead to it? nginx: location /mcp { proxy_pass http://...; }",
         "HAProxy: use_backend ... if { path_beg /mcp }",
         "Kubernetes ingress: spec.rules[].http.paths[].path: /mcp",
     ),
     "host": (
         "nginx: proxy_set_header Host $http_host;",
-        "Django settings: ALLOWED_HOSTS = [...] with the name that clients use",
+        "Django settings: ALLOWED_HOSTS = [...] with the host name that clients use",
     ),
     "redirect": (
         "nginx: proxy_set_header X-Forwarded-Proto $scheme;",
         "HAProxy: http-request set-header X-Forwarded-Proto https if { ssl_fc }",
         'Django settings: SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")',
     ),
-    "slash": ('Django: path("mcp", include("mcp_transport.urls")), without a slash: both forms are answered then',),
+    "slash": ('Django: path("mcp", include("mcp_transport.urls")), without a trailing slash: then both forms work',),
     "tls": (
         "nginx: ssl_certificate (the whole chain), ssl_protocols TLSv1.2 TLSv1.3;",
         "HAProxy: bind ... ssl crt ... ssl-min-ver TLSv1.2",
         "Kubernetes ingress: spec.tls[].secretName, and the issuer that renews it",
     ),
     "http-version": (
-        "nginx: proxy_http_version 1.1; in each proxy on the way",
-        "HAProxy: leave out option httpclose; a proxy that is named in Via can do no more than HTTP/1.0: replace it",
+        "nginx: proxy_http_version 1.1; in each proxy on the path",
+        "HAProxy: remove option httpclose; a proxy in Via that supports only HTTP/1.0 must be replaced",
     ),
     "health": (
         'Django: mount(...) in asgi.py, or path("", include("mcp_transport.health")) in the URLconf',
-        "Django settings: CACHES, if the reason names the store",
+        "Django settings: CACHES, if the reason is the store",
     ),
     "connection-reuse": (
         "nginx: keepalive_timeout 65s; (0 turns it off)",
-        "HAProxy: option http-keep-alive; leave out option httpclose",
+        "HAProxy: option http-keep-alive; remove option httpclose",
         "Kubernetes ingress: keep-alive in the controller's ConfigMap above 0",
     ),
     "upstream": (
         'nginx: proxy_http_version 1.1; proxy_set_header Connection ""; and keepalive 64; in the upstream',
-        "HAProxy: option http-keep-alive; leave out option httpclose and http-server-close",
+        "HAProxy: option http-keep-alive; remove option httpclose and http-server-close",
         _INGRESS + 'proxy-http-version: "1.1"',
     ),
     "clock": (
-        "Let chrony or systemd-timesyncd keep the time, on the machine of the proxy or node that sends Date and here",
-        "Django settings: the leeway of the jwt authenticator forgives 10 seconds and no more",
+        "Synchronise the clocks (chrony, systemd-timesyncd) of this machine and of the proxy or node that sends Date",
+        "Django settings: the jwt authenticator allows a leeway of 10 seconds",
     ),
     "body-size": (
         "nginx: client_max_body_size 16m; (more than MAX_REQUEST_BYTES, whose refusal is JSON)",
@@ -62,22 +62,22 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
         _INGRESS + "proxy-body-size: 16m",
     ),
     "authentication": (
-        "nginx: leave out proxy_hide_header WWW-Authenticate, proxy_intercept_errors and error_page for 401",
+        "nginx: remove proxy_hide_header WWW-Authenticate, proxy_intercept_errors and error_page for 401",
         'Django settings: MCP_TRANSPORT["RESOURCE_URL"] (the URL that clients use) and AUTHORIZATION_SERVERS',
         'Django: the mount, or path("", include("mcp_transport.well_known")) at the root of the site',
     ),
     "token": (
-        "Get a new token, bound to this URL; look into the server's log for the reason of the refusal",
-        'nginx: leave out auth_basic and proxy_set_header Authorization "";',
+        "Get a new token for this URL; the server's log has the reason of the refusal",
+        'nginx: remove auth_basic and proxy_set_header Authorization "";',
     ),
     "origin": (
-        'Django settings: MCP_TRANSPORT["ALLOWED_ORIGINS"] = ["https://app.example"], with the port, if it has one',
-        "nginx: proxy_set_header Host $http_host; ($host has no port, and own pages are known by it)",
+        'Django settings: MCP_TRANSPORT["ALLOWED_ORIGINS"] = ["https://app.example"], with a non-default port',
+        "nginx: proxy_set_header Host $http_host; ($host has no port, which the server compares with its own origin)",
     ),
     "cors": (
-        "nginx: leave out add_header Access-Control-Allow-Origin for this location",
+        "nginx: remove add_header Access-Control-Allow-Origin for this location",
         _INGRESS + 'enable-cors: "false"',
-        "Django: leave django-cors-headers out for this URL",
+        "Django: exclude this URL from django-cors-headers",
     ),
     "initialize": ('Django settings: MCP_TRANSPORT["PROTOCOL_VERSIONS"], and the server\'s log',),
     "session-nodes": (
@@ -87,42 +87,42 @@ FIXES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "nodes": (
         "nginx: one server line for each node in the upstream",
-        "HAProxy: one server line for each node; show stat says which are down",
+        "HAProxy: one server line for each node; `show stat` lists those that are down",
         "Kubernetes: kubectl get endpoints; are all pods ready?",
     ),
     "headers": (
-        'nginx: leave out proxy_set_header Mcp-Session-Id ""; and its like, proxy_pass_request_headers on;',
-        "HAProxy: leave out http-request del-header and http-response del-header for them",
+        'nginx: remove proxy_set_header Mcp-Session-Id ""; and similar lines; proxy_pass_request_headers on;',
+        "HAProxy: remove http-request del-header and http-response del-header for them",
         "A CDN or API gateway: forward Mcp-*, MCP-Protocol-Version and Last-Event-ID, and do not cache",
     ),
     "first-event": (
         "nginx: proxy_buffering off; and no proxy_ignore_headers X-Accel-Buffering",
-        "HAProxy: leave out option http-buffer-request and filters that collect answers",
+        "HAProxy: remove option http-buffer-request and filters that buffer responses",
         _INGRESS + 'proxy-buffering: "off"',
     ),
     "event-spacing": (
         "HAProxy: option http-no-delay",
         "nginx: tcp_nodelay on; and proxy_buffering off;",
-        "uvicorn: --host and --port, not --fd, which leaves Nagle's algorithm on",
+        "uvicorn: --host and --port instead of --fd, which leaves Nagle's algorithm enabled",
     ),
     "compression": (
-        "nginx: leave text/event-stream out of gzip_types (and brotli_types)",
-        "HAProxy: leave text/event-stream out of compression type",
-        "Django settings: leave out middleware that compresses what has a Content-Encoding, or use mount(...)",
+        "nginx: remove text/event-stream from gzip_types (and brotli_types)",
+        "HAProxy: remove text/event-stream from compression type",
+        "Django settings: remove middleware that compresses responses with a Content-Encoding, or use mount(...)",
     ),
     "idle": (
         "nginx: proxy_read_timeout 300s; (and send_timeout), many times KEEPALIVE_SECONDS",
         "HAProxy: timeout server 300s, timeout client 300s, timeout tunnel 300s",
         _INGRESS + 'proxy-read-timeout: "300"',
-        'Django settings: MCP_TRANSPORT["KEEPALIVE_SECONDS"] below half of the shortest timeout on the way',
+        'Django settings: MCP_TRANSPORT["KEEPALIVE_SECONDS"] below half of the shortest timeout on the path',
     ),
     "resume": (
-        "Django settings: CACHES on a Redis that all nodes share, so that a stream goes on at any node",
-        "nginx: leave out proxy_cache for this location",
+        "Django settings: CACHES on a Redis that all nodes share, so that any node can resume a stream",
+        "nginx: remove proxy_cache for this location",
     ),
     "delete": (
-        "nginx: leave out limit_except and dav_methods for this location",
-        "HAProxy: leave out http-request deny for DELETE",
+        "nginx: remove limit_except and dav_methods for this location",
+        "HAProxy: remove http-request deny for DELETE",
         "Django settings: CACHES on a Redis that all nodes share",
     ),
 }

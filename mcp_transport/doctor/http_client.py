@@ -1,4 +1,4 @@
-"""Requests and streams over the network, with the times at which things arrive; each request has a connection."""
+"""An HTTP client that records when each part of a response arrives; each request opens a connection of its own."""
 
 from __future__ import annotations
 
@@ -12,129 +12,148 @@ from typing import Any, Final
 
 import httpx2
 
-from mcp_transport.doctor.observations import SESSIONFUL, SESSIONLESS, Answer, DoctorOptions, StreamObservation
+from mcp_transport.doctor.observations import SESSIONFUL, SESSIONLESS, DoctorOptions, Response, StreamObservation
 
-__all__ = ["BOTH", "EVENTS", "Call", "Wire", "alone", "in_session"]
+__all__ = [
+    "EVENT_STREAM",
+    "JSON_OR_EVENT_STREAM",
+    "EndpointClient",
+    "Request",
+    "session_request",
+    "sessionless_request",
+]
 
-PATIENCE: Final = 15.0
-MAX_BYTES: Final = 4 * 1024 * 1024
-BOTH: Final = "application/json, text/event-stream"
-EVENTS: Final = "text/event-stream"
+RESPONSE_TIMEOUT_SECONDS: Final = 15.0
+MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
+JSON_OR_EVENT_STREAM: Final = "application/json, text/event-stream"
+EVENT_STREAM: Final = "text/event-stream"
 _META: Final = "io.modelcontextprotocol"
-_Pieces = list[tuple[float, bytes]]
+_Chunks = list[tuple[float, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request; `path` takes the place of the endpoint's own."""
+class Request:
+    """One request; `path` replaces the endpoint's path."""
 
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     message: Any = None
     path: str = ""
-    has_token: bool = True
+    sends_token: bool = True
 
-    def adding(self, **headers: str) -> Call:
-        """Return the call with further headers; an underscore stands for a hyphen."""
+    def adding(self, **headers: str) -> Request:
+        """Return the request with more headers; an underscore in a name stands for a hyphen."""
         more = {name.replace("_", "-"): value for name, value in headers.items()}
         changed = {**self.headers, **more}
-        return Call(
-            method=self.method, headers=changed, message=self.message, path=self.path, has_token=self.has_token
+        return Request(
+            method=self.method, headers=changed, message=self.message, path=self.path, sends_token=self.sends_token
         )
 
 
-class Wire:
-    """The way to one endpoint; no proxy of our environment is used, and no redirect followed."""
+class EndpointClient:
+    """Sends requests to one endpoint; ignores proxies of the environment and follows no redirect."""
 
-    def __init__(self, asked: DoctorOptions) -> None:
-        self._asked = asked
-        self._trusted = httpx2.create_ssl_context(verify=not asked.insecure)
+    def __init__(self, options: DoctorOptions) -> None:
+        self._options = options
+        self._ssl_context = httpx2.create_ssl_context(verify=not options.insecure)
 
-    def client(self) -> httpx2.AsyncClient:
-        """Return connections of their own."""
-        return httpx2.AsyncClient(verify=self._trusted, timeout=None, trust_env=False)
+    def http_client(self) -> httpx2.AsyncClient:
+        """Return an HTTP client with a new connection pool."""
+        return httpx2.AsyncClient(verify=self._ssl_context, timeout=None, trust_env=False)
 
-    async def ask(self, call: Call, client: httpx2.AsyncClient | None = None) -> Answer:
-        """Send a request, by a fresh connection unless there is a client, and return its whole answer."""
-        heard = await self.listen(call, PATIENCE, client=client)
-        answer = heard.answer
-        fault = answer.fault or ("" if heard.end == "closed" else heard.end or f"no end within {PATIENCE:g} s")
-        body = b"".join(piece for _, piece in heard.pieces)
-        return Answer(**{**vars(answer), "body": body, "fault": fault})
+    async def send(self, request: Request, client: httpx2.AsyncClient | None = None) -> Response:
+        """Send a request, over a new connection unless `client` is given, and return the whole response."""
+        stream = await self.listen(request, RESPONSE_TIMEOUT_SECONDS, client=client)
+        response = stream.response
+        failure = response.failure or (
+            "" if stream.end == "closed" else stream.end or f"no end within {RESPONSE_TIMEOUT_SECONDS:g} s"
+        )
+        body = b"".join(chunk for _, chunk in stream.chunks)
+        return Response(**{**vars(response), "body": body, "failure": failure})
 
     async def listen(
         self,
-        call: Call,
+        request: Request,
         seconds: float,
         *,
-        enough: Callable[[_Pieces], bool] = lambda _: False,
+        is_enough: Callable[[_Chunks], bool] = lambda _: False,
         client: httpx2.AsyncClient | None = None,
     ) -> StreamObservation:
-        """Send a request and note when each piece of the answer arrives, until there is enough or time is up."""
-        began, pieces, end = time.perf_counter(), _Pieces(), ""
-        answer = Answer(fault=f"no answer within {seconds:g} s")
+        """Send a request and record when each chunk of the response arrives.
+
+        Stops after `seconds`, or when `is_enough` says so.
+        """
+        started_at, chunks, end = time.perf_counter(), _Chunks(), ""
+        response = Response(failure=f"no answer within {seconds:g} s")
         try:
             async with asyncio.timeout(seconds), AsyncExitStack() as stack:
-                own = client if client is not None else await stack.enter_async_context(self.client())
-                response = await stack.enter_async_context(own.stream(**self._request(call)))
-                answer = _head(response, time.perf_counter() - began)
-                end = await _read(response, pieces, began, enough)
+                http = client if client is not None else await stack.enter_async_context(self.http_client())
+                http_response = await stack.enter_async_context(http.stream(**self._request(request)))
+                response = _head(http_response, time.perf_counter() - started_at)
+                end = await _read(http_response, chunks, started_at, is_enough)
         except TimeoutError:
             pass
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             end = type(error).__name__
-            if not answer.status:
-                answer = Answer(fault=f"{end}: {error}".removesuffix(": "))
-        return StreamObservation(answer, tuple(pieces), time.perf_counter() - began, end)
+            if not response.status:
+                response = Response(failure=f"{end}: {error}".removesuffix(": "))
+        return StreamObservation(response, tuple(chunks), time.perf_counter() - started_at, end)
 
-    def _request(self, call: Call) -> dict[str, Any]:
-        headers = {"User-Agent": "mcp_doctor", "Accept-Encoding": "identity", "Accept": BOTH, **call.headers}
-        if self._asked.token and call.has_token:
-            headers["Authorization"] = f"Bearer {self._asked.token}"
-        url = httpx2.URL(self._asked.url)
-        if call.path:
-            url = url.copy_with(raw_path=call.path.encode())
+    def _request(self, request: Request) -> dict[str, Any]:
+        headers = {
+            "User-Agent": "mcp_doctor",
+            "Accept-Encoding": "identity",
+            "Accept": JSON_OR_EVENT_STREAM,
+            **request.headers,
+        }
+        if self._options.token and request.sends_token:
+            headers["Authorization"] = f"Bearer {self._options.token}"
+        url = httpx2.URL(self._options.url)
+        if request.path:
+            url = url.copy_with(raw_path=request.path.encode())
         content = None
-        if call.message is not None:
-            content, headers["Content-Type"] = json.dumps(call.message).encode(), "application/json"
-        return {"method": call.method, "url": url, "headers": headers, "content": content}
+        if request.message is not None:
+            content, headers["Content-Type"] = json.dumps(request.message).encode(), "application/json"
+        return {"method": request.method, "url": url, "headers": headers, "content": content}
 
 
-def _head(response: httpx2.Response, seconds: float) -> Answer:
-    stream = response.extensions.get("network_stream")
-    line = str(stream.get_extra_info("client_addr")) if stream is not None else ""
-    return Answer(
-        status=response.status_code,
-        http=response.http_version,
-        headers={name.lower(): value for name, value in response.headers.items()},
+def _head(http_response: httpx2.Response, seconds: float) -> Response:
+    stream = http_response.extensions.get("network_stream")
+    local_address = str(stream.get_extra_info("client_addr")) if stream is not None else ""
+    return Response(
+        status=http_response.status_code,
+        http=http_response.http_version,
+        headers={name.lower(): value for name, value in http_response.headers.items()},
         seconds=seconds,
-        when=time.time(),
-        line=line,
+        received_at=time.time(),
+        local_address=local_address,
     )
 
 
-async def _read(response: httpx2.Response, pieces: _Pieces, began: float, enough: Callable[[_Pieces], bool]) -> str:
+async def _read(
+    http_response: httpx2.Response, chunks: _Chunks, started_at: float, is_enough: Callable[[_Chunks], bool]
+) -> str:
     size = 0
-    async with aclosing(response.aiter_raw()) as arriving:
-        async for piece in arriving:
-            pieces.append((time.perf_counter() - began, piece))
-            size += len(piece)
-            if size > MAX_BYTES or enough(pieces):
+    async with aclosing(http_response.aiter_raw()) as arriving:
+        async for chunk in arriving:
+            chunks.append((time.perf_counter() - started_at, chunk))
+            size += len(chunk)
+            if size > MAX_RESPONSE_BYTES or is_enough(chunks):
                 return "left"
     return "closed"
 
 
-# -- the two eras ----------------------------------------------------------------------------------------
+# -- session-based and sessionless messages --------------------------------------------------------------
 
 
-def in_session(session_id: str, version: str, method: str, params: Any = None, id: Any = None) -> Call:
-    """Build a message of a session."""
+def session_request(session_id: str, version: str, method: str, params: Any = None, id: Any = None) -> Request:
+    """Build a message of a session; without `session_id` that is `initialize`."""
     message = {"jsonrpc": "2.0", "method": method, "id": id, "params": params}
     headers = {"Mcp-Session-Id": session_id, "MCP-Protocol-Version": version or SESSIONFUL} if session_id else {}
-    return Call(headers=headers, message={name: value for name, value in message.items() if value is not None})
+    return Request(headers=headers, message={name: value for name, value in message.items() if value is not None})
 
 
-def alone(method: str, params: Any = None, *, progress: bool = False) -> Call:
+def sessionless_request(method: str, params: Any = None, *, progress: bool = False) -> Request:
     """Build a request of 2026-07-28."""
     meta: dict[str, Any] = {f"{_META}/protocolVersion": SESSIONLESS, f"{_META}/clientCapabilities": {}}
     if progress:
@@ -143,4 +162,4 @@ def alone(method: str, params: Any = None, *, progress: bool = False) -> Call:
     if name := (params or {}).get("name"):
         headers["Mcp-Name"] = name
     params = {**(params or {}), "_meta": meta}
-    return Call(headers=headers, message={"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    return Request(headers=headers, message={"jsonrpc": "2.0", "id": 1, "method": method, "params": params})

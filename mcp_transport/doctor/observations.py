@@ -1,4 +1,4 @@
-"""Observations: what came back, and when; nothing here says whether it is right."""
+"""What the probes observed, with times; the rules judge it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = [
     "SESSIONFUL",
     "SESSIONLESS",
     "TLS",
-    "Answer",
     "DoctorOptions",
     "Frame",
+    "NodeReport",
     "Observations",
+    "Response",
     "StreamObservation",
-    "Visit",
-    "frames_of",
-    "session_of",
+    "parse_frames",
+    "session_id_of",
 ]
 
 SESSIONFUL: Final = "2025-11-25"
@@ -29,48 +29,48 @@ SESSIONLESS: Final = "2026-07-28"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorOptions:
-    """What the doctor was told to do."""
+    """The options of `mcp_doctor`."""
 
     url: str
     token: str = field(default="", repr=False)
     idle: float = 20.0
-    """For how many seconds silent streams are held."""
+    """Seconds for which idle streams are held open."""
     nodes: int = 0
-    """How many nodes there should be; 0 where nobody said."""
+    """The expected number of nodes; 0 if not given."""
     origins: tuple[str, ...] = ()
-    """Origins of pages that should be let in."""
+    """Origins that the server must allow."""
     insecure: bool = False
 
     @property
-    def visits(self) -> int:
-        """Return how many fresh connections are made: enough to meet each of a few nodes, whoever picks them."""
+    def fresh_connections(self) -> int:
+        """Return the number of new connections: enough to reach each of a few nodes, however they are balanced."""
         return max(12, 6 * self.nodes)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer to one request; `fault` says why there is none, or why it is not whole."""
+class Response:
+    """The response to one request; `failure` is the reason why there is none, or why it is incomplete."""
 
     status: int = 0
     http: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """By lower-case name; several lines of one name are joined with commas."""
+    """By lower-case name; repeated headers are joined with commas."""
     body: bytes = b""
     seconds: float = 0.0
-    """From the request until the head was here."""
-    when: float = 0.0
-    """The time of our clock then."""
-    line: str = ""
-    """Our end of the connection: two answers with the same one came by the same connection."""
-    fault: str = ""
+    """From the request until the response headers."""
+    received_at: float = 0.0
+    """The local wall-clock time of the response headers."""
+    local_address: str = ""
+    """The local end of the connection: responses with the same one used the same connection."""
+    failure: str = ""
 
     @cached_property
     def message(self) -> Mapping[str, Any]:
-        """The JSON-RPC message in the body, be it JSON or the last event; empty if there is none."""
+        """The JSON-RPC message in a JSON body, or in the last event of a stream; empty if there is none."""
         if self.headers.get("content-type", "").startswith("text/event-stream"):
-            messages = [frame.message for frame in frames_of([(0.0, self.body)]) if frame.data]
+            messages = [frame.message for frame in parse_frames([(0.0, self.body)]) if frame.data]
             return messages[-1] if messages else {}
-        return _object(self.body)
+        return _json_object(self.body)
 
     @property
     def result(self) -> Mapping[str, Any]:
@@ -86,14 +86,14 @@ class Answer:
 
     @property
     def outcome(self) -> str:
-        """What it was, in a few words."""
+        """The failure, or the status with the error message."""
         reason = self.error.get("message", "")
-        return self.fault or f"HTTP {self.status}" + (f" ({reason})" if reason else "")
+        return self.failure or f"HTTP {self.status}" + (f" ({reason})" if reason else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One server-sent event, or a comment, and when its last byte arrived."""
+    """One server-sent event or comment, and when its last byte arrived."""
 
     seconds: float
     is_comment: bool = False
@@ -102,56 +102,56 @@ class Frame:
 
     @property
     def message(self) -> Mapping[str, Any]:
-        """The JSON-RPC message it carries; empty if there is none."""
-        return _object(self.data)
+        """The JSON-RPC message in the event; empty if there is none."""
+        return _json_object(self.data)
 
 
 @dataclass(frozen=True)
 class StreamObservation:
-    """A stream, listened to for some time; seconds count from the request."""
+    """A stream that was read for some time; seconds count from the request."""
 
-    answer: Answer = Answer()
-    pieces: tuple[tuple[float, bytes], ...] = ()
+    response: Response = Response()
+    chunks: tuple[tuple[float, bytes], ...] = ()
     seconds: float = 0.0
-    """When we left, or it ended."""
+    """When the client disconnected or the stream ended."""
     end: str = ""
-    """How it ended; empty if it was still open when we left."""
+    """How the stream ended; empty if the client disconnected first."""
 
     @property
     def is_stream(self) -> bool:
-        """Whether the server agreed to stream."""
-        return self.answer.status == 200 and self.answer.headers.get("content-type", "").startswith(
+        """Whether the server opened a stream."""
+        return self.response.status == 200 and self.response.headers.get("content-type", "").startswith(
             "text/event-stream"
         )
 
     @cached_property
     def frames(self) -> list[Frame]:
         """The events and comments."""
-        return frames_of(self.pieces)
+        return parse_frames(self.chunks)
 
     @property
-    def longest_silence(self) -> float:
+    def max_silence(self) -> float:
         """The longest time without a byte."""
-        times = [0.0, *(when for when, _ in self.pieces), self.seconds]
+        times = [0.0, *(received_at for received_at, _ in self.chunks), self.seconds]
         return max(later - earlier for earlier, later in pairwise(times))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLS:
-    """What a handshake showed."""
+    """The result of a TLS handshake."""
 
     version: str = ""
     protocol: str = ""
-    """What ALPN chose, such as h2."""
+    """The protocol that ALPN selected, such as h2."""
     names: tuple[str, ...] = ()
     expires: float = 0.0
-    fault: str = ""
-    """Why the certificate is not trusted, or why there was no handshake."""
+    failure: str = ""
+    """Why the certificate is not trusted, or why the handshake failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """What the tool of `mcp_transport.contrib.doctor` said of one request, as it reached the node."""
+class NodeReport:
+    """What the tool of `mcp_transport.contrib.doctor` reported about one request, as it reached the node."""
 
     node: str
     http: str = ""
@@ -161,101 +161,101 @@ class Visit:
 
 @dataclass(kw_only=True)
 class Observations:
-    """Everything that was seen of an endpoint; None is what nobody could look at."""
+    """All observations of an endpoint; None for what could not be probed."""
 
-    asked: DoctorOptions
+    options: DoctorOptions
     now: float = 0.0
     tls: TLS | None = None
-    anonymous: Answer = Answer()
+    anonymous: Response = Response()
     """`initialize` without credentials."""
-    metadata: Answer | None = None
-    """What the challenge's resource_metadata leads to."""
-    health: dict[str, Answer] = field(default_factory=dict)
-    discover: Answer = Answer()
-    crossed: Answer | None = None
+    metadata: Response | None = None
+    """The document that the challenge's resource_metadata names."""
+    health: dict[str, Response] = field(default_factory=dict)
+    discover: Response = Response()
+    header_mismatch: Response | None = None
     """A request of 2026-07-28 whose Mcp-Method contradicts its body."""
-    initialize: Answer = Answer()
-    quiet: Answer = Answer()
-    """`initialize` of the session whose stream is held."""
-    pings: tuple[Answer, ...] = ()
-    """The session's pings, each by a fresh connection."""
-    kept: tuple[Answer, ...] = ()
-    """Two requests by one connection, if it lets us."""
-    false_version: Answer | None = None
-    false_event: StreamObservation | None = None
-    held: StreamObservation | None = None
-    """A GET stream on which nothing happens."""
-    listened: StreamObservation | None = None
-    """`subscriptions/listen`, on which nothing happens."""
-    zipped: StreamObservation | None = None
-    """A stream whose client takes gzip."""
-    cut: StreamObservation | None = None
-    """A call of the tool in a session, which we left in the middle."""
+    initialize: Response = Response()
+    idle_session: Response = Response()
+    """`initialize` of the session with the idle stream."""
+    pings: tuple[Response, ...] = ()
+    """The session's pings, each over a new connection."""
+    reused_connection: tuple[Response, ...] = ()
+    """Two requests over one connection, if it is persistent."""
+    invalid_version: Response | None = None
+    invalid_event_id: StreamObservation | None = None
+    idle_get_stream: StreamObservation | None = None
+    """A GET stream without events."""
+    idle_subscription: StreamObservation | None = None
+    """`subscriptions/listen` without events."""
+    gzip_stream: StreamObservation | None = None
+    """A stream for a client that accepts gzip."""
+    interrupted: StreamObservation | None = None
+    """A call of the tool in a session, disconnected in the middle."""
     resumed: StreamObservation | None = None
-    """What came after the last event of that, or of a GET stream."""
-    deleted: Answer | None = None
-    after_delete: Answer | None = None
-    foreign: Answer | None = None
-    own: Answer | None = None
-    origins: dict[str, Answer] = field(default_factory=dict)
-    large: Answer | None = None
-    announced: Answer | None = None
-    """What was answered to a body that was announced, and did not come."""
+    """The stream resumed after the last event of that call, or of a GET stream."""
+    deleted: Response | None = None
+    after_delete: Response | None = None
+    foreign_origin: Response | None = None
+    own_origin: Response | None = None
+    origins: dict[str, Response] = field(default_factory=dict)
+    large_body: Response | None = None
+    announced_body: Response | None = None
+    """The response to a body that was announced and not sent."""
     has_tool: bool = False
     rounds: tuple[StreamObservation, ...] = ()
     """Calls of the tool that report at fixed intervals."""
-    visits: tuple[Visit, ...] = ()
+    node_reports: tuple[NodeReport, ...] = ()
 
     @property
     def is_reached(self) -> bool:
-        """Whether an endpoint answered: with JSON-RPC, or by asking for credentials."""
+        """Whether an endpoint answered: with JSON-RPC, or with 401."""
         return self.anonymous.status == 401 or bool(self.anonymous.message)
 
     @property
     def session_id(self) -> str:
         """The session that was opened; empty if there is none."""
-        return session_of(self.initialize)
+        return session_id_of(self.initialize)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be printed, whoever repeats it."""
-        return (self.asked.token, *map(session_of, (self.anonymous, self.initialize, self.quiet)))
+        """Values that must never be printed, even if the server sends them back."""
+        return (self.options.token, *map(session_id_of, (self.anonymous, self.initialize, self.idle_session)))
 
     @property
     def has_sessionless(self) -> bool:
-        """Whether 2026-07-28 is served to us."""
+        """Whether the server supports 2026-07-28."""
         return bool(self.discover.result)
 
 
-def session_of(initialized: Answer) -> str:
-    """Return the session that an `initialize` opened; empty if it did not."""
+def session_id_of(initialized: Response) -> str:
+    """Return the session ID in a response to `initialize`; empty if no session was opened."""
     session_id = initialized.headers.get("mcp-session-id", "")
     return session_id if initialized.status == 200 and session_id.isascii() else ""
 
 
-def _object(text: str | bytes) -> Mapping[str, Any]:
+def _json_object(text: str | bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):  # servers say what they like
+    except (ValueError, RecursionError):  # the server may send anything
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def frames_of(pieces: Any) -> list[Frame]:
-    """Cut what arrived into events and comments."""
-    found: list[Frame] = []
+def parse_frames(chunks: Any) -> list[Frame]:
+    """Split chunks into events and comments."""
+    frames: list[Frame] = []
     text = b""
-    for when, piece in pieces:
-        text = (text + piece).replace(b"\r\n", b"\n")
+    for received_at, chunk in chunks:
+        text = (text + chunk).replace(b"\r\n", b"\n")
         *whole, text = text.split(b"\n\n")
-        found += [_frame(when, part.decode(errors="replace")) for part in whole if part.strip()]
-    return found
+        frames += [_frame(received_at, part.decode(errors="replace")) for part in whole if part.strip()]
+    return frames
 
 
-def _frame(when: float, text: str) -> Frame:
+def _frame(received_at: float, text: str) -> Frame:
     fields: dict[str, str] = {}
     for line in text.split("\n"):
         name, _, value = line.partition(":")
         if name:
             fields[name] = value.removeprefix(" ")
-    return Frame(when, is_comment=not fields, id=fields.get("id", ""), data=fields.get("data", ""))
+    return Frame(received_at, is_comment=not fields, id=fields.get("id", ""), data=fields.get("data", ""))

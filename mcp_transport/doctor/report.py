@@ -1,4 +1,4 @@
-"""Findings as text for people and as a record for programs."""
+"""The findings as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,37 +9,41 @@ from typing import Any, Final
 
 from mcp_transport.doctor.findings import Finding, Status
 
-__all__ = ["lines", "plain", "record"]
+__all__ = ["as_json", "lines", "printable"]
 
-_LONGEST: Final = 300
+_MAX_TEXT_CHARACTERS: Final = 300
 
 
-def plain(text: str, secrets: Sequence[str] = ()) -> str:
-    """Write a text without secrets, and without what a terminal obeys: servers say what they like."""
+def printable(text: str, secrets: Sequence[str] = ()) -> str:
+    """Remove secrets and control characters from a text that may come from the server."""
     for secret in filter(None, secrets):
         text = text.replace(secret, "***")
-    return "".join(character if character.isprintable() else "?" for character in text)[:_LONGEST]
+    return "".join(character if character.isprintable() else "?" for character in text)[:_MAX_TEXT_CHARACTERS]
 
 
 def lines(url: str, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the report: a line for each finding, and below those that matter what mends them."""
-    yield from (f"MCP endpoint {plain(url)}", "")
+    """Yield the text report: a line for each finding, and below it what was expected and how to fix it."""
+    yield from (f"MCP endpoint {printable(url)}", "")
     width = max(len(finding.id) for finding in findings)
     for finding in findings:
-        yield f"{_word(finding.status):8} {finding.id:{width}}  {finding.seen}"
+        yield f"{_label(finding.status):8} {finding.id:{width}}  {finding.observed}"
         indent = " " * (9 + width + 2)
         if finding.expected:
             yield f"{indent}expected: {finding.expected}"
         yield from (f"{indent}fix: {line}" for line in finding.fix)
-    counted = Counter(finding.status for finding in findings)
-    yield from ("", ", ".join(f"{counted[status]} {status}" for status in Status))
+    counts = Counter(finding.status for finding in findings)
+    yield from ("", ", ".join(f"{counts[status]} {status}" for status in Status))
 
 
-def _word(status: Status) -> str:
+def _label(status: Status) -> str:
     return status.upper() if status is Status.PROBLEM else status
 
 
-def record(url: str, findings: Sequence[Finding]) -> dict[str, Any]:
+def as_json(url: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the report as a JSON object."""
     has_problem = any(finding.status is Status.PROBLEM for finding in findings)
-    return {"url": url, "problem": has_problem, "findings": [asdict(finding) for finding in findings]}
+    return {"url": url, "problem": has_problem, "findings": [_as_json(finding) for finding in findings]}
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    return {("seen" if name == "observed" else name): value for name, value in asdict(finding).items()}

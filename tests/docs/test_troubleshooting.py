@@ -92,7 +92,7 @@ def test_texts_are_found_and_others_are_not() -> None:
 
 def test_findings_that_are_named_exist() -> None:
     sources = "".join(path.read_text() for path in (PACKAGE / "doctor").rglob("*.py"))
-    known = set(re.findall(r'\b(?:ok|unknown|warning|problem|judged|Finding)\(\s*"([a-z-]+)"', sources))
+    known = set(re.findall(r'\b(?:ok|unknown|warning|problem|severity|Finding)\(\s*"([a-z-]+)"', sources))
     lists = re.findall(r"[Ff]indings? ((?:`[a-z-]+`(?:, | and )?)+)", TEXT)
     named = {name for names in lists for name in re.findall(r"`([a-z-]+)`", names)}
     assert len(named) >= 8

@@ -20,9 +20,9 @@ class FaultyNginx(Nginx):
 
     def configuration(self) -> str:
         text = super().configuration()
-        for line, other in self.replacements.items():
-            assert line in text, f"nginx.conf has no {line}"
-            text = text.replace(line, other)
+        for old, other in self.replacements.items():
+            assert old in text, f"nginx.conf has no {old}"
+            text = text.replace(old, other)
         text = text.replace("location / {", f"location / {{\n{self.added}")
         return text.replace("client_max_body_size", f"{self.server_lines}\n        client_max_body_size")
 

@@ -16,10 +16,10 @@ from tests.doctor.faulty_proxies import FaultyNginx
 TOKEN = "a-token-that-nobody-may-read"
 
 
-def run(*words: str) -> tuple[str, int]:
+def run(*arguments: str) -> tuple[str, int]:
     out, status = io.StringIO(), 0
     try:
-        call_command("mcp_doctor", *words, stdout=out)
+        call_command("mcp_doctor", *arguments, stdout=out)
     except SystemExit as leaving:
         status = int(str(leaving.code))
     return out.getvalue(), status
@@ -41,11 +41,11 @@ def test_problem_ends_with_1_and_the_token_is_in_no_word(nodes: Nodes, caplog: A
     echo = f'if ($http_authorization = "Bearer {TOKEN}") {{ return 301 /$http_authorization; }}'
     with FaultyNginx(nodes.ports, add=echo) as proxy:
         text, status = run(proxy.url, "--idle=1.2", "--json")
-    found = {finding["id"]: finding for finding in json.loads(text)["findings"]}
+    by_id = {finding["id"]: finding for finding in json.loads(text)["findings"]}
     assert status == 1
-    assert found["initialize"]["status"] == "problem"
-    assert found["initialize"]["fix"]
-    assert "HTTP 301" in found["initialize"]["seen"]
+    assert by_id["initialize"]["status"] == "problem"
+    assert by_id["initialize"]["fix"]
+    assert "HTTP 301" in by_id["initialize"]["seen"]
     assert TOKEN not in text + caplog.text
 
 

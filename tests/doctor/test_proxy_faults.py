@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mcp_transport.doctor import DoctorOptions, Finding, Status, examine, judge
+from mcp_transport.doctor import DoctorOptions, Finding, Status, evaluate, run_probes
 from tests.doctor.conftest import PAGES, Nodes
 from tests.doctor.faulty_proxies import FaultyNginx, HAProxy
 from tests.support.http.client import Client
@@ -26,20 +26,20 @@ IDLE = 1.2
 
 
 async def findings(url: str, *, origin: str = PAGES, idle: float = IDLE, **options: object) -> dict[str, Finding]:
-    asked = DoctorOptions(url=url, origins=(origin,), idle=idle, **options)  # type: ignore[arg-type]
-    return {finding.id: finding for finding in judge(await examine(asked))}
+    doctor_options = DoctorOptions(url=url, origins=(origin,), idle=idle, **options)  # type: ignore[arg-type]
+    return {finding.id: finding for finding in evaluate(await run_probes(doctor_options))}
 
 
-def having(found: dict[str, Finding], status: Status) -> set[str]:
-    return {id for id, finding in found.items() if finding.status is status}
+def ids_with(by_id: dict[str, Finding], status: Status) -> set[str]:
+    return {id for id, finding in by_id.items() if finding.status is status}
 
 
 @pytest.mark.parametrize("way", [FaultyNginx, HAProxy])
 async def test_nothing_is_found_on_a_good_path(nodes: Nodes, way: type[FaultyNginx | HAProxy]) -> None:
     with way(nodes.ports) as proxy:
-        found = await findings(proxy.url, nodes=2)
-    assert {finding for finding in found.values() if finding.status is not Status.OK} == set()
-    assert found["nodes"].seen == "2 answered to 12 fresh connections"
+        by_id = await findings(proxy.url, nodes=2)
+    assert {finding for finding in by_id.values() if finding.status is not Status.OK} == set()
+    assert by_id["nodes"].observed == "2 nodes answered on 12 new connections"
 
 
 # -- faults ----------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ class Fault:
 
     way: Callable[[Nodes], FaultyNginx | HAProxy]
     finding: str
-    seen: str
+    observed: str
     """A part of what the finding says was seen."""
     also: tuple[str, ...] = ()
     """What else it breaks."""
@@ -96,12 +96,12 @@ FAULTS = {
     "session id does not arrive": Fault(
         lambda nodes: FaultyNginx(nodes.ports, add='proxy_set_header Mcp-Session-Id "";'),
         "headers",
-        "lost: Mcp-Session-Id",
+        "lost on the way: Mcp-Session-Id",
     ),
     "event id does not arrive": Fault(
         lambda nodes: FaultyNginx(nodes.ports, add='proxy_set_header Last-Event-ID "";'),
         "headers",
-        "lost: Last-Event-ID",
+        "lost on the way: Last-Event-ID",
     ),
     "session id does not come back": Fault(
         lambda nodes: FaultyNginx(nodes.ports, add="proxy_hide_header Mcp-Session-Id;"),
@@ -115,10 +115,12 @@ FAULTS = {
         warnings=("idle",),
     ),
     "Nagle's algorithm": Fault(
-        lambda nodes: FaultyNginx(nodes.ports, add="tcp_nodelay off;"), "event-spacing", "of 100 events came together"
+        lambda nodes: FaultyNginx(nodes.ports, add="tcp_nodelay off;"),
+        "event-spacing",
+        "% of events arrived together",
     ),
     "a corked socket": Fault(
-        lambda nodes: HAProxy(nodes.ports, option=""), "event-spacing", "of 100 events came together"
+        lambda nodes: HAProxy(nodes.ports, option=""), "event-spacing", "% of events arrived together"
     ),
     "HTTP/1.0 to the node": Fault(
         lambda nodes: FaultyNginx(nodes.ports, replace=HTTP_1_0),
@@ -131,10 +133,10 @@ FAULTS = {
         "refused with 403: https://other.example",
         origin="https://other.example",
     ),
-    "pages of any site are let in": Fault(
+    "any origin is allowed": Fault(
         lambda nodes: FaultyNginx(nodes.ports, add='proxy_set_header Origin "";'),
         "origin",
-        "foreign origin was let in",
+        "foreign origin was allowed",
     ),
     "connections are not kept": Fault(
         lambda nodes: FaultyNginx(nodes.ports, server="keepalive_timeout 0;"),
@@ -147,74 +149,74 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_planted_fault_is_found(nodes: Nodes, name: str) -> None:
-    fault = FAULTS[name]
-    with fault.way(nodes) as proxy:
-        found = await findings(proxy.url, origin=fault.origin, idle=fault.idle)
-    assert having(found, Status.PROBLEM) == {fault.finding, *fault.also}, found
-    finding = found[fault.finding]
-    assert fault.seen in finding.seen
+    failure = FAULTS[name]
+    with failure.way(nodes) as proxy:
+        by_id = await findings(proxy.url, origin=failure.origin, idle=failure.idle)
+    assert ids_with(by_id, Status.PROBLEM) == {failure.finding, *failure.also}, by_id
+    finding = by_id[failure.finding]
+    assert failure.observed in finding.observed
     assert finding.expected
     assert finding.fix
-    assert having(found, Status.WARNING) == {*fault.warnings}
+    assert ids_with(by_id, Status.WARNING) == {*failure.warnings}
 
 
 async def test_lesser_faults_are_warnings(nodes: Nodes) -> None:
     changed = {"client_max_body_size 16m;": "client_max_body_size 1m;", "Host $http_host": "Host $host"}
     with FaultyNginx([nodes.apart.port], replace=changed) as proxy:
-        found = await findings(proxy.url, nodes=2)
-    assert having(found, Status.PROBLEM) == {"nodes"}, found
-    assert having(found, Status.WARNING) == {"body-size", "idle", "origin"}
-    assert "HTTP 413" in found["body-size"].seen
-    assert "own origin get 403" in found["origin"].seen
-    assert "no comment within" in found["idle"].seen
+        by_id = await findings(proxy.url, nodes=2)
+    assert ids_with(by_id, Status.PROBLEM) == {"nodes"}, by_id
+    assert ids_with(by_id, Status.WARNING) == {"body-size", "idle", "origin"}
+    assert "HTTP 413" in by_id["body-size"].observed
+    assert "own origin gets 403" in by_id["origin"].observed
+    assert "no comment within" in by_id["idle"].observed
 
 
 async def test_a_path_on_which_nobody_limits_bodies_is_a_warning(nodes: Nodes) -> None:
     daphne, uvicorn = nodes.ports
     with HAProxy([daphne], limit="") as proxy:
-        found = await findings(proxy.url)
-    assert having(found, Status.WARNING) == {"body-limit"}
-    assert "the body is waited for" in found["body-limit"].seen
-    assert found["body-limit"].fix
+        by_id = await findings(proxy.url)
+    assert ids_with(by_id, Status.WARNING) == {"body-limit"}
+    assert "the server waits for the body" in by_id["body-limit"].observed
+    assert by_id["body-limit"].fix
     with HAProxy([uvicorn], limit="") as proxy:
-        found = await findings(proxy.url)
-    assert found["body-limit"].status is Status.OK, "the endpoint itself refuses what is announced"
+        by_id = await findings(proxy.url)
+    assert by_id["body-limit"].status is Status.OK, "the endpoint itself refuses what is announced"
 
 
 async def test_challenge_that_does_not_come_through(nodes: Nodes) -> None:
     gate = 'proxy_set_header Authorization ""; if ($http_authorization != "Bearer good") { return 401; }'
     with FaultyNginx(nodes.ports, add=gate) as proxy:
         without, wrong, right = [await findings(proxy.url, token=token) for token in ("", "bad", "good")]
-    assert without["authentication"].seen == "401 without WWW-Authenticate"
+    assert without["authentication"].observed == "401 without WWW-Authenticate"
     assert without["initialize"].status is Status.UNKNOWN
-    assert wrong["authentication"].seen.startswith("the token was refused")
-    assert right["authentication"].seen == "401 without WWW-Authenticate"
-    assert having(right, Status.PROBLEM) == {"authentication"}
+    assert wrong["authentication"].observed.startswith("the token was refused")
+    assert right["authentication"].observed == "401 without WWW-Authenticate"
+    assert ids_with(right, Status.PROBLEM) == {"authentication"}
 
 
 async def test_sessions_of_the_examination_are_ended(nodes: Nodes) -> None:
     with FaultyNginx(nodes.ports[:1]) as proxy:
-        asked = DoctorOptions(url=proxy.url, idle=IDLE)
-        seen = await examine(asked)
+        options = DoctorOptions(url=proxy.url, idle=IDLE)
+        observed = await run_probes(options)
     client = Client(nodes.ports[1])
-    for session_id in filter(None, seen.secrets):
+    for session_id in filter(None, observed.secrets):
         client.session_id = session_id
         assert (await client.request("ping")).status == 404
     await client.__aexit__()
 
 
 async def test_nobody_there() -> None:
-    found = await findings(f"http://{LOOPBACK}:{free_port()}/mcp")
-    assert {id: finding.status for id, finding in found.items()} == {"reachable": "problem", "tls": "ok"}
-    assert "ConnectError" in found["reachable"].seen
+    by_id = await findings(f"http://{LOOPBACK}:{free_port()}/mcp")
+    assert {id: finding.status for id, finding in by_id.items()} == {"reachable": "problem", "tls": "ok"}
+    assert "ConnectError" in by_id["reachable"].observed
 
 
 async def test_somebody_else_there(nodes: Nodes) -> None:
     with FaultyNginx(nodes.ports, add="return 301 https://elsewhere.example/;") as proxy:
-        found = await findings(proxy.url)
-    assert set(found) == {"reachable", "tls"}
-    assert found["reachable"].seen == "HTTP 301 to https://elsewhere.example/"
-    assert "X-Forwarded-Proto" in found["reachable"].fix[0]
+        by_id = await findings(proxy.url)
+    assert set(by_id) == {"reachable", "tls"}
+    assert by_id["reachable"].observed == "HTTP 301 to https://elsewhere.example/"
+    assert "X-Forwarded-Proto" in by_id["reachable"].fix[0]
 
 
 # -- TLS -------------------------------------------------------------------------------------------------
@@ -225,7 +227,7 @@ def certificate(folder: Path, *, days: int) -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
     now = datetime.now(UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -238,7 +240,7 @@ def certificate(folder: Path, *, days: int) -> str:
     )
     form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
-    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "certificate.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     return f"ssl_certificate {folder}/certificate.pem; ssl_certificate_key {folder}/key.pem;"
 
 
@@ -247,10 +249,10 @@ async def test_certificate_is_looked_at(nodes: Nodes, tmp_path: Path) -> None:
     with FaultyNginx(nodes.ports, replace={"backlog=2048": "backlog=2048 ssl http2"}, server=lines) as proxy:
         url = proxy.url.replace("http:", "https:")
         strict, lax = await findings(url), await findings(url, insecure=True)
-    assert having(strict, Status.PROBLEM) == {"reachable", "tls"}
-    assert "self-signed certificate" in strict["tls"].seen
-    assert having(lax, Status.PROBLEM) == set()
-    assert having(lax, Status.WARNING) == {"tls"}
-    assert "certificate for 127.0.0.1 until" in lax["tls"].seen
-    assert "(30 days)" in lax["tls"].seen
-    assert lax["http-version"].seen == "HTTP/1.1, HTTP/2 is offered"
+    assert ids_with(strict, Status.PROBLEM) == {"reachable", "tls"}
+    assert "self-signed certificate" in strict["tls"].observed
+    assert ids_with(lax, Status.PROBLEM) == set()
+    assert ids_with(lax, Status.WARNING) == {"tls"}
+    assert "certificate for 127.0.0.1 until" in lax["tls"].observed
+    assert "(30 days)" in lax["tls"].observed
+    assert lax["http-version"].observed == "HTTP/1.1, HTTP/2 is offered"

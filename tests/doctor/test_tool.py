@@ -10,12 +10,12 @@ from mcp_transport.contrib.doctor.apps import DoctorConfig
 from mcp_transport.contrib.doctor.events import INTERVAL_SECONDS, _node, mcp_doctor_events
 from mcp_transport.declarations import Declarations
 from mcp_transport.doctor.probes import TOOL
-from mcp_transport.doctor.rules.streams import INTERVAL
+from mcp_transport.doctor.rules.streams import INTERVAL_SECONDS as RULE_INTERVAL
 
 
 def test_both_sides_agree() -> None:
     assert mcp_doctor_events.__name__ == TOOL
-    assert INTERVAL_SECONDS == INTERVAL
+    assert INTERVAL_SECONDS == RULE_INTERVAL
 
 
 def test_the_app_declares_it_as_read_only(monkeypatch: pytest.MonkeyPatch) -> None:

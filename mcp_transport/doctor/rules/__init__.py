@@ -1,1 +1,1 @@
-"""Judgements: pure functions from what was seen to one finding each."""
+"""Rules: pure functions that derive one finding each from the observations."""

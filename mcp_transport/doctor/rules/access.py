@@ -1,66 +1,65 @@
-"""Who is let in: credentials and origins."""
+"""Rules about authentication and allowed origins."""
 
 from __future__ import annotations
 
-from mcp_transport.doctor.findings import Finding, Status, ok, problem, unknown, warning
-from mcp_transport.doctor.observations import Answer, Observations
+from mcp_transport.doctor.findings import Finding, ok, problem, unknown, warning
+from mcp_transport.doctor.observations import Observations, Response
 
 __all__ = ["authentication", "origin"]
 
 
-def authentication(seen: Observations) -> Finding:
-    """Judge the challenge, and whether the token that was given is taken."""
-    answer = seen.anonymous
-    if seen.asked.token and 401 in (seen.initialize.status, seen.discover.status):
-        said = f"the token was refused: {seen.initialize.outcome}"
-        return problem("authentication", said, "the token is valid here and comes through", fix="token")
-    if answer.status == 200:
-        return ok("authentication", "anybody may open a session")
-    if answer.status != 401:
-        return unknown("authentication", answer.outcome)
-    return _challenge(seen, answer)
+def authentication(observed: Observations) -> Finding:
+    """Check the challenge, and that the server accepts the token."""
+    response = observed.anonymous
+    if observed.options.token and 401 in (observed.initialize.status, observed.discover.status):
+        text = f"the token was refused: {observed.initialize.outcome}"
+        return problem("authentication", text, "the token arrives and is valid for this server", fix="token")
+    if response.status == 200:
+        return ok("authentication", "no credentials required")
+    if response.status != 401:
+        return unknown("authentication", response.outcome)
+    return _challenge(observed, response)
 
 
-def _challenge(seen: Observations, answer: Answer) -> Finding:
-    challenge = answer.headers.get("www-authenticate", "")
+def _challenge(observed: Observations, response: Response) -> Finding:
+    challenge = response.headers.get("www-authenticate", "")
     if not challenge:
-        return problem("authentication", "401 without WWW-Authenticate", "a challenge that says what is wanted")
+        return problem("authentication", "401 without WWW-Authenticate", "a challenge (RFC 9110, 11.6.1)")
     if "resource_metadata=" not in challenge:
-        wanted = "resource_metadata, by which clients find the authorization server; tokens made by hand need none"
-        return warning("authentication", "401 whose challenge names no resource_metadata", wanted)
-    metadata = seen.metadata or Answer()
+        expected = "resource_metadata, where clients look up the authorization server (not needed for static tokens)"
+        return warning("authentication", "401 with a challenge without resource_metadata", expected)
+    metadata = observed.metadata or Response()
     if metadata.status != 200 or not metadata.message.get("authorization_servers"):
-        wanted = "a document with authorization_servers (RFC 9728)"
-        return problem("authentication", f"401; its resource_metadata leads to {metadata.outcome}", wanted)
+        expected = "a document with authorization_servers (RFC 9728)"
+        return problem("authentication", f"401; its resource_metadata leads to {metadata.outcome}", expected)
     resource = str(metadata.message.get("resource", ""))
-    if resource.rstrip("/") != seen.asked.url.rstrip("/"):
-        return problem("authentication", f"401; the metadata is of {resource}", f"resource {seen.asked.url}")
-    used = "the token is taken" if seen.asked.token else "give --token to look further"
+    if resource.rstrip("/") != observed.options.url.rstrip("/"):
+        return problem("authentication", f"401; the metadata is of {resource}", f"resource {observed.options.url}")
+    used = "the token is accepted" if observed.options.token else "use --token to check more"
     return ok("authentication", f"401 with a challenge, metadata of this resource; {used}")
 
 
-def origin(seen: Observations) -> Finding:
-    """Judge which pages may call: not a foreign one, and those that were named."""
-    if seen.foreign is None or not seen.foreign.status:
-        return unknown("origin", "no answer to a request with an Origin")
-    if seen.foreign.status != 403:
-        said = f"a page of a foreign origin was let in: HTTP {seen.foreign.status}"
-        return problem("origin", said, "403, or pages of any site can call with what their visitors may do")
-    refused = [name for name, answer in seen.origins.items() if answer.status == 403]
+def origin(observed: Observations) -> Finding:
+    """Check that a foreign origin is refused, and that each `--origin` is allowed."""
+    if observed.foreign_origin is None or not observed.foreign_origin.status:
+        return unknown("origin", "no response to a request with an Origin header")
+    if observed.foreign_origin.status != 403:
+        text = f"a foreign origin was allowed: HTTP {observed.foreign_origin.status}"
+        return problem("origin", text, "403: otherwise any website can call with its visitors' permissions")
+    refused = [name for name, response in observed.origins.items() if response.status == 403]
     if refused:
-        return problem("origin", f"refused with 403: {', '.join(refused)}", "the origins that were named are let in")
-    return _cors(seen)
+        return problem("origin", f"refused with 403: {', '.join(refused)}", "each --origin is allowed")
+    return _cors(observed)
 
 
-def _cors(seen: Observations) -> Finding:
-    for name, answer in seen.origins.items():
-        allowed = answer.headers.get("access-control-allow-origin", "")
+def _cors(observed: Observations) -> Finding:
+    for name, response in observed.origins.items():
+        allowed = response.headers.get("access-control-allow-origin", "")
         if allowed.lower() not in (name.lower(), "*"):
-            said = f"Access-Control-Allow-Origin for {name}: {allowed or 'missing'}"
-            return problem("origin", said, "the origin itself, once: else browsers refuse the answer", fix="cors")
-    passed = f"a foreign origin gets 403; let in: {', '.join(seen.origins) or 'none were named'}"
-    if seen.own is not None and seen.own.status == 403:
-        return warning(
-            "origin", f"{passed}; pages of the server's own origin get 403", "the server's own pages may call"
-        )
-    return Finding("origin", Status.OK, passed)
+            text = f"Access-Control-Allow-Origin for {name}: {allowed or 'missing'}"
+            return problem("origin", text, "that origin, once: otherwise browsers block the response", fix="cors")
+    allowed = f"allowed: {', '.join(observed.origins)}" if observed.origins else "no --origin given"
+    summary = f"a foreign origin gets 403; {allowed}"
+    if observed.own_origin is not None and observed.own_origin.status == 403:
+        return warning("origin", f"{summary}; the server's own origin gets 403", "the server's own origin is allowed")
+    return ok("origin", summary)
