@@ -8,7 +8,7 @@
 #   make test-all [PYTEST_ARGS="-k name"]    run all tests, with Redis, PostgreSQL, nginx, HAProxy and Chromium
 #   make coverage                            measure which branches the tests take, and hold the floors
 #   make test VENV=.venv-6.1 PYTHON=python3.13 DJANGO=6.1    ... on another Python and Django
-#   make test-slow                           build and run the emitted container image, for minutes
+#   make test-slow                           build and run the generated container image, for minutes
 #   make test-projects                       grown projects with each Django behind each server, for an hour
 #   make test-packaging                      build the wheel, install it into empty environments, try it there
 #   make lint                                ruff and mypy

@@ -14,23 +14,23 @@ from mcp_transport.client.streams import is_stream
 
 __all__ = ["AttemptFailed", "attempt"]
 
-# The request did not leave, or no byte of it: it cannot have run.
+# No byte of the request was sent: it cannot have run.
 _NOT_SENT: Final = (
     *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
     *(httpx2.ProxyError, httpx2.UnsupportedProtocol),
 )
-# RFC 9110, 15.6.4, and RFC 6585, 4: the server says that it did not take the request.
-_NOT_TAKEN: Final = (429, 503)
-# docs/reference/http.md: the request with this idempotency key, from a server that cannot join a repetition to it.
-_STILL_RUNS: Final = 409
-# A gateway does not say whether the server behind it took the request.
+# RFC 9110, 15.6.4, and RFC 6585, 4: the server did not process the request.
+_NOT_PROCESSED: Final = (429, 503)
+# docs/reference/http.md: the request with this idempotency key is still running, and the retry cannot join it.
+_STILL_RUNNING: Final = 409
+# A gateway does not say whether its upstream processed the request.
 _GATEWAY: Final = (502, 504)
-_WORKS: Final = (429, _STILL_RUNS)
+_BUSY: Final = (429, _STILL_RUNNING)
 _MAX_REDIRECTS: Final = 5
 
 
 class AttemptFailed(Exception):
-    """An endpoint that gave no answer of the server."""
+    """An attempt that got no response from the server."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class AttemptFailed(Exception):
         *,
         may_have_run: bool,
         retry_after: float = 0.0,
-        works: bool = False,
+        is_busy: bool = False,
         is_sent: bool = True,
     ) -> None:
-        """Say why; `works` is for an endpoint that answered, and refused for now."""
+        """Store why; `is_busy` is for an endpoint that answered and refused the request for now."""
         super().__init__(reason)
-        self.reason, self.may_have_run, self.retry_after, self.works = reason, may_have_run, retry_after, works
+        self.reason, self.may_have_run, self.retry_after, self.is_busy = reason, may_have_run, retry_after, is_busy
         self.is_sent = is_sent
 
 
@@ -55,49 +55,49 @@ async def attempt(
     seconds: float,
     may_repeat: Callable[[], Awaitable[bool]],
 ) -> httpx2.Response:
-    """Send a request to an endpoint; return its answer, which is read to its end unless it is a stream.
+    """Send a request to an endpoint; return its response, which is read completely unless it is a stream.
 
-    After some `seconds` without an answer the attempt ends, if the request may be repeated, or else goes on.
+    After `seconds` without a response the attempt ends if the request may be repeated, and goes on otherwise.
 
     Raises:
-        AttemptFailed: the endpoint cannot be reached, is overloaded, or does not answer, or not to the end.
+        AttemptFailed: the endpoint is unreachable or overloaded, or its response is missing or incomplete.
     """
     headers = outgoing.headers | endpoint.headers | ({"mcp-session-id": session_id} if session_id else {})
     request = http.build_request(outgoing.verb, endpoint.url, headers=headers, content=outgoing.content or None)
     try:
-        response = await _within(seconds, may_repeat, _send(http, request))
-        if response.status_code == _STILL_RUNS and "idempotency-key" in outgoing.headers:
-            raise await _refused(response)
-        if response.status_code in _NOT_TAKEN or response.status_code in _GATEWAY:
-            raise await _refused(response)
+        response = await _with_timeout(seconds, may_repeat, _send(http, request))
+        if response.status_code == _STILL_RUNNING and "idempotency-key" in outgoing.headers:
+            raise await _refusal(response)
+        if response.status_code in _NOT_PROCESSED or response.status_code in _GATEWAY:
+            raise await _refusal(response)
         return response if is_stream(response) else await _read(response)
     except _NOT_SENT as error:
-        raise AttemptFailed(_described(error), may_have_run=False, is_sent=False) from error
+        raise AttemptFailed(_description(error), may_have_run=False, is_sent=False) from error
     except httpx2.RequestError as error:
-        raise AttemptFailed(_described(error), may_have_run=True) from error
+        raise AttemptFailed(_description(error), may_have_run=True) from error
 
 
-async def _within(
+async def _with_timeout(
     seconds: float, may_repeat: Callable[[], Awaitable[bool]], sending: Coroutine[Any, Any, httpx2.Response]
 ) -> httpx2.Response:
-    """Send for some `seconds`, or longer if the request may not be repeated. Raises: AttemptFailed."""
-    questions: list[asyncio.Task[None]] = []
+    """Wait `seconds` for a response, or without a limit if the request may not be repeated. Raises: AttemptFailed."""
+    checks: list[asyncio.Task[None]] = []
 
-    async def ask() -> None:
+    async def expire() -> None:
         if await may_repeat():
             limit.reschedule(loop.time())
 
     loop = asyncio.get_running_loop()
-    late = loop.call_later(seconds, lambda: questions.append(loop.create_task(ask())))
+    timer = loop.call_later(seconds, lambda: checks.append(loop.create_task(expire())))
     try:
         async with asyncio.timeout(None) as limit:
             return await sending
     except TimeoutError:
         raise AttemptFailed(f"no answer within {seconds:g} s", may_have_run=True) from None
     finally:
-        late.cancel()
-        for question in questions:
-            question.cancel()
+        timer.cancel()
+        for check in checks:
+            check.cancel()
 
 
 async def _read(response: httpx2.Response) -> httpx2.Response:
@@ -109,14 +109,18 @@ async def _read(response: httpx2.Response) -> httpx2.Response:
 
 
 async def _send(http: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
-    """Send a request, and again where the same origin redirects it with its method, as the SDK's transport does."""
+    """Send a request and follow redirects of the same origin with the same method, as the SDK's transport does."""
     for _ in range(_MAX_REDIRECTS):
         response = await http.send(request, stream=True, follow_redirects=False)
-        following = response.next_request
-        if following is None or following.method != request.method or not _is_same_origin(request.url, following.url):
+        redirected = response.next_request
+        if (
+            redirected is None
+            or redirected.method != request.method
+            or not _is_same_origin(request.url, redirected.url)
+        ):
             return response
         await response.aclose()
-        request = following
+        request = redirected
     return response
 
 
@@ -124,19 +128,19 @@ def _is_same_origin(url: httpx2.URL, other: httpx2.URL) -> bool:
     return (url.scheme, url.host, url.port, url.userinfo) == (other.scheme, other.host, other.port, other.userinfo)
 
 
-async def _refused(response: httpx2.Response) -> AttemptFailed:
+async def _refusal(response: httpx2.Response) -> AttemptFailed:
     await response.aclose()
     status, reason = response.status_code, response.reason_phrase
-    retry_after = _seconds(response.headers.get("retry-after", ""))
-    words = f"HTTP {status} {reason}".strip() + (f", Retry-After {retry_after:g} s" if retry_after else "")
-    may_have_run = status not in _NOT_TAKEN
-    return AttemptFailed(words, may_have_run=may_have_run, retry_after=retry_after, works=status in _WORKS)
+    retry_after = _retry_after_seconds(response.headers.get("retry-after", ""))
+    message = f"HTTP {status} {reason}".strip() + (f", Retry-After {retry_after:g} s" if retry_after else "")
+    may_have_run = status not in _NOT_PROCESSED
+    return AttemptFailed(message, may_have_run=may_have_run, retry_after=retry_after, is_busy=status in _BUSY)
 
 
-def _seconds(retry_after: str) -> float:
-    """Read the delay in seconds; a date is not read (RFC 9110, 10.2.3), the wait between attempts is for it."""
+def _retry_after_seconds(retry_after: str) -> float:
+    """Parse a delay in seconds; a date (RFC 9110, 10.2.3) counts as 0, and the usual backoff applies."""
     return float(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 6 else 0.0
 
 
-def _described(error: Exception) -> str:
+def _description(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,68 +1,68 @@
-"""When an endpoint that failed is tried again, and how many retries a client makes: pure decisions."""
+"""Circuit breaker and retry budget of a client: pure decisions about when to retry an endpoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["Circuit", "RetryBudget", "wait_after"]
+__all__ = ["Circuit", "RetryBudget", "backoff"]
 
-_FIRST_WAIT: Final = 0.5
-_LONGEST_WAIT: Final = 10.0
+_FIRST_BACKOFF_SECONDS: Final = 0.5
+_MAX_BACKOFF_SECONDS: Final = 10.0
 
 
-def wait_after(failures: int) -> float:
-    """Return the seconds to wait after so many failures in a row, and one more."""
-    return min(_FIRST_WAIT * 2.0 ** min(failures, 16), _LONGEST_WAIT)
+def backoff(failures: int) -> float:
+    """Return the seconds to wait after one more failure than `failures` in a row."""
+    return min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 16), _MAX_BACKOFF_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """Closed while an endpoint works, open for longer with each failure, then half-open: one request tries it.
+    """Closed while an endpoint works, open for longer with each failure, then half-open for one request.
 
-    Times are seconds of any one clock.
+    Times are seconds of one clock, any clock.
     """
 
     failures: int = 0
     """Failures since the last success."""
-    until: float = 0.0
-    """When it lets the next request through."""
+    open_until: float = 0.0
+    """When the next request is allowed."""
 
-    def lets_through(self, now: float) -> bool:
+    def allows(self, now: float) -> bool:
         """Tell whether a request may go to the endpoint."""
-        return now >= self.until
+        return now >= self.open_until
 
-    def trying(self, now: float, seconds: float) -> Circuit:
-        """Return the circuit while a request is under way: of a half-open one, the only one for some `seconds`."""
-        return replace(self, until=now + seconds) if self.failures else self
+    def probing(self, now: float, seconds: float) -> Circuit:
+        """Return the circuit during a request; a half-open one allows no other request for `seconds`."""
+        return replace(self, open_until=now + seconds) if self.failures else self
 
     def failed(self, now: float, retry_after: float = 0.0) -> Circuit:
-        """Return the circuit after a failure; the endpoint may have said when to come back."""
-        return Circuit(failures=self.failures + 1, until=now + max(wait_after(self.failures), retry_after))
+        """Return the circuit after a failure; the endpoint may have sent Retry-After."""
+        return Circuit(failures=self.failures + 1, open_until=now + max(backoff(self.failures), retry_after))
 
-    def resting(self, now: float, seconds: float) -> Circuit:
-        """Return the circuit of an endpoint that works and asks not to be sent anything for some `seconds`."""
-        return replace(self, until=max(self.until, now + seconds))
+    def paused(self, now: float, seconds: float) -> Circuit:
+        """Return the circuit of a working endpoint that asked for a pause of `seconds`."""
+        return replace(self, open_until=max(self.open_until, now + seconds))
 
 
 @dataclass(slots=True)
 class RetryBudget:
-    """Bounds the retries of a client, whichever of its requests they are for, so that retries do not pile up.
+    """Limits the retries of all requests of a client, so that retries do not overload a failing service.
 
-    A bucket of `most` tokens, filled by `per_second`.
+    A token bucket of `capacity`, refilled at the rate `per_second`.
     """
 
-    most: float = 100.0
+    capacity: float = 100.0
     per_second: float = 10.0
-    left: float = 100.0
-    filled: float = 0.0
-    """When it was filled up last."""
+    tokens: float = 100.0
+    refilled_at: float = 0.0
+    """When the bucket was last refilled."""
 
     def take(self, now: float) -> bool:
         """Take a token for one retry; return False when none is left."""
-        self.left = min(self.most, self.left + max(0.0, now - self.filled) * self.per_second)
-        self.filled = now
-        if self.left < 1.0:
+        self.tokens = min(self.capacity, self.tokens + max(0.0, now - self.refilled_at) * self.per_second)
+        self.refilled_at = now
+        if self.tokens < 1.0:
             return False
-        self.left -= 1.0
+        self.tokens -= 1.0
         return True

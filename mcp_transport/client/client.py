@@ -23,9 +23,9 @@ from mcp.shared.dispatcher import Dispatcher
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from mcp_transport.client.delivery import Delivery, Limits
-from mcp_transport.client.dispatcher import NamedErrors
+from mcp_transport.client.dispatcher import ClientErrorDispatcher
 from mcp_transport.client.endpoints import Choice, Endpoints
-from mcp_transport.client.errors import sole_error
+from mcp_transport.client.errors import unwrap_single
 from mcp_transport.client.http import FailoverHTTP
 from mcp_transport.client.sessions import SavedSession, SessionState, keep_seconds
 
@@ -36,13 +36,13 @@ __all__ = ["Client"]
 
 logger = logging.getLogger(__name__)
 
-# The SDK's own for Streamable HTTP: a server may keep a stream open without a byte.
+# The SDK's timeouts for Streamable HTTP: a server may keep a stream open without sending a byte.
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
-# A call holds its connection until it ends; one that had to wait for a connection would look as if its endpoint hung.
+# No connection limit: a call holds a connection until it ends, and waiting for one would look like a dead endpoint.
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 
-# Pages of tools/list, as many as the SDK reads.
-_MOST_PAGES = 100
+# Pages of tools/list, as in the SDK.
+_MAX_PAGES = 100
 
 
 class SDKOptions(TypedDict, total=False):
@@ -65,7 +65,7 @@ class SDKOptions(TypedDict, total=False):
 
 
 class Client(mcp.client.Client):
-    """An `mcp.Client` that goes to another endpoint when one fails, also in the middle of a call."""
+    """An `mcp.Client` that fails over to another endpoint, also in the middle of a call."""
 
     def __init__(
         self,
@@ -82,39 +82,39 @@ class Client(mcp.client.Client):
         on_session_lost: Callable[[], Awaitable[None] | None] | None = None,
         **options: Unpack[SDKOptions],
     ) -> None:
-        """Take the URLs of one server, in the order of preference; all get the same credentials.
+        """Create a client for the URLs of one server; all endpoints get the same credentials.
 
         Args:
-            endpoints: URLs; the client keeps to one while it works.
-            http_client: what sends requests, for TLS, proxies, HTTP/2 and the like; it stays open.
-            headers: headers of each request, for a client without `http_client`.
-            auth: credentials of each request, for a client without `http_client`.
-            choice: "ordered" or "fastest": which endpoint is next when one fails.
-            deadline: seconds until an endpoint begins a stream, or has answered in JSON, whatever fails meanwhile.
-            attempt_timeout: seconds after which the next endpoint gets a request that may be repeated.
-            idle_timeout: seconds without a byte after which a stream that can be resumed is taken for broken.
-            session: what `save_session` returned, to go on with that session.
-            on_session_lost: called when the server has lost the session, and a new one was begun.
-            options: those of `mcp.Client`.
+            endpoints: URLs in order of preference; the client stays with one endpoint while it works.
+            http_client: HTTP client for the requests, for TLS, proxies, HTTP/2 and the like; it is not closed.
+            headers: headers of each request; not together with `http_client`.
+            auth: credentials of each request; not together with `http_client`.
+            choice: "ordered" or "fastest": the next endpoint when one fails.
+            deadline: seconds until an endpoint has begun a stream or completed a JSON response, including retries.
+            attempt_timeout: seconds after which a request that may be repeated goes to the next endpoint.
+            idle_timeout: seconds without a byte after which a resumable stream counts as broken.
+            session: the result of `save_session`, to resume that session.
+            on_session_lost: called when the server has lost the session and a new one was opened.
+            options: options of `mcp.Client`.
 
         Raises:
-            ValueError: an option that cannot be used.
+            ValueError: an option is invalid.
         """
         urls = [endpoints] if isinstance(endpoints, str) else list(endpoints)
         if http_client is not None and (headers is not None or auth is not None):
-            raise ValueError("headers and auth belong to http_client: give them to it")
+            raise ValueError("headers and auth cannot be combined with http_client: set them on that client")
         self._endpoints = Endpoints(urls, choice)
         self._limits = Limits(deadline, attempt_timeout, idle_timeout)
         self._user_http, self._headers, self._auth = http_client, headers, auth
         self._saved, self._state = session, SessionState(session)
         self._on_session_lost = on_session_lost
         self._idempotent: dict[str, bool] = {}
-        self._asking = asyncio.Lock()
+        self._tools_lock = asyncio.Lock()
         self._delivery: Delivery | None = None
         if session is not None:
-            options |= _taking_up(session)
+            options |= _resume_options(session)
         super().__init__(urls[0], **options)
-        self._connect = self._connect_endpoints  # a private seam of the SDK: how it gets its dispatcher
+        self._connect = self._connect_endpoints  # private in the SDK: creates its dispatcher
 
     async def _connect_endpoints(self, stack: AsyncExitStack, mode: str, _raise: bool) -> Dispatcher[Any]:
         http = self._user_http
@@ -123,12 +123,12 @@ class Client(mcp.client.Client):
             await stack.enter_async_context(http)
         delivery = Delivery(http, self._endpoints, self._state, self._limits, self._is_idempotent)
         failover = await stack.enter_async_context(FailoverHTTP(delivery, self._state, self._session_lost))
-        # The SDK logs the URL; it gets one without credentials, since requests go where `failover` sends them.
+        # The SDK logs the URL, so it gets one without credentials; `failover` chooses the endpoint of each request.
         transport = streamable_http_client(self._endpoints.current.name, http_client=failover)
         read, write = await stack.enter_async_context(transport)
-        self._delivery, self._requests = delivery, NamedErrors(read, write)
+        self._delivery, self._requests = delivery, ClientErrorDispatcher(read, write)
         if self._saved is not None:
-            # Other processes may have taken up the session too: each must count where nobody else does.
+            # Other processes may resume the session too: random ids keep their request ids apart.
             self._requests.next_request_id = secrets.randbelow(2**52)
         self._requests.prefers_sessions = mode == "auto"
         return self._requests
@@ -140,7 +140,7 @@ class Client(mcp.client.Client):
         try:
             await super().__aenter__()
         except BaseExceptionGroup as group:
-            raise sole_error(group) from group.__cause__
+            raise unwrap_single(group) from group.__cause__
         if self._delivery is not None:
             self._delivery.keep_seconds = keep_seconds(self._result())
         return self
@@ -151,9 +151,9 @@ class Client(mcp.client.Client):
         try:
             await super().__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            # A task of the SDK that still hands on a message finds the other end closed.
-            _, left = group.split((anyio.ClosedResourceError, anyio.BrokenResourceError))
-            if left is not None and sole_error(left) is not error:
+            # A task of the SDK may still forward a message into a closed stream.
+            _, remaining = group.split((anyio.ClosedResourceError, anyio.BrokenResourceError))
+            if remaining is not None and unwrap_single(remaining) is not error:
                 raise
 
     def _result(self) -> dict[str, Any]:
@@ -161,40 +161,40 @@ class Client(mcp.client.Client):
         return result.model_dump(by_alias=True, mode="json", exclude_none=True) if result is not None else {}
 
     async def _session_lost(self) -> None:
-        if self._on_session_lost is not None and inspect.isawaitable(told := self._on_session_lost()):
-            await told
+        if self._on_session_lost is not None and inspect.isawaitable(result := self._on_session_lost()):
+            await result
 
     async def _is_idempotent(self, tool: str) -> bool:
-        """Tell whether a tool may be called twice: its annotations say so."""
-        async with self._asking:
+        """Tell whether a tool's annotations allow calling it twice."""
+        async with self._tools_lock:
             if tool not in self._idempotent:
                 try:
                     async with asyncio.timeout(self._limits.deadline):
-                        await self._ask_for_tools()
-                except Exception as error:  # whatever the list of tools is worth, the call goes on
-                    logger.info("the server does not say whether %s is idempotent: %s", tool, error)
+                        await self._load_tool_hints()
+                except Exception as error:  # the call itself must not fail because of the list of tools
+                    logger.info("tools/list failed, so %s counts as not idempotent: %s", tool, error)
                     return False
             return self._idempotent.setdefault(tool, False)
 
-    async def _ask_for_tools(self) -> None:
+    async def _load_tool_hints(self) -> None:
         cursor = None
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
-            for known in page.tools:
-                hints = known.annotations
-                harmless = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
-                self._idempotent[known.name] = harmless
+            for tool in page.tools:
+                hints = tool.annotations
+                is_repeatable = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+                self._idempotent[tool.name] = is_repeatable
             cursor = page.next_cursor
             if cursor is None:
                 return
 
     def save_session(self) -> SavedSession:
-        """Return what another process needs to go on with this session, which closing the client no longer ends.
+        """Return what another process needs to resume this session; closing the client then does not end it.
 
         Raises:
             RuntimeError: the client is not connected.
         """
-        self._state.is_kept = True
+        self._state.is_saved = True
         return SavedSession(
             protocol_version=self.protocol_version,
             result=self._result(),
@@ -204,18 +204,18 @@ class Client(mcp.client.Client):
         )
 
     def end_session_on_close(self) -> None:
-        """End the session with the client, also one that was saved."""
-        self._state.is_kept = False
+        """End the session when the client closes, also if it was saved."""
+        self._state.is_saved = False
 
     def sync(self) -> SyncClient:
-        """Return this client for code that is not async, as a context manager."""
+        """Return a context manager with this client for synchronous code."""
         from mcp_transport.client.sync import SyncClient
 
         return SyncClient(self)
 
 
-def _taking_up(session: SavedSession) -> SDKOptions:
-    """Return the options of a client that goes on with a session."""
+def _resume_options(session: SavedSession) -> SDKOptions:
+    """Return the options of a client that resumes a session."""
     if session.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
         return {"mode": "legacy"}
     return {

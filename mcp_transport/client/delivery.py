@@ -1,4 +1,4 @@
-"""Requests are brought to an endpoint that works, as often as that is safe."""
+"""Sends requests to working endpoints, with retries where a second run is safe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Delivery", "Limits", "final_error"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two rounds over the endpoints, exponential with full jitter.
+# Seconds between two rounds over all endpoints, exponential with full jitter.
 _BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.2, min=0.05, max=2.0)
 # draft-ietf-httpapi-idempotency-key-header
 _KEY: Final = "idempotency-key"
@@ -33,37 +33,37 @@ _KEY: Final = "idempotency-key"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that a client waits."""
+    """Timeouts of a client, in seconds."""
 
     deadline: float
-    """Until an endpoint begins to answer a request, whatever fails meanwhile."""
+    """Until an endpoint begins to respond, including retries."""
     attempt_timeout: float
-    """Until the next endpoint gets a request that may be repeated."""
+    """Until a request that may be repeated goes to the next endpoint."""
     idle_timeout: float
-    """Without a byte on a stream that can be resumed elsewhere."""
+    """Without a byte on a stream that can be resumed."""
 
     def __post_init__(self) -> None:
         for option in ("deadline", "attempt_timeout", "idle_timeout"):
             seconds = getattr(self, option)
             if not (isinstance(seconds, int | float) and seconds > 0):
-                raise ValueError(f"{option} must be a number of seconds above 0, not {seconds!r}")
+                raise ValueError(f"{option} must be a positive number of seconds, not {seconds!r}")
 
 
-class _AllFailed(Exception):
-    """No endpoint answered in this round."""
+class _RoundFailed(Exception):
+    """No endpoint responded in this round."""
 
     def __init__(self, wait: float) -> None:
         super().__init__()
         self.wait = wait
-        """Seconds that the endpoints asked for, or none."""
+        """Seconds to wait as the endpoints' Retry-After asks; 0 if none did."""
 
 
 class _Exhausted(Exception):
-    """There is no time, or no retry, left."""
+    """The deadline or the retry budget is exhausted."""
 
 
 class Delivery:
-    """Sends requests to one endpoint after the other, within one deadline and one retry budget."""
+    """Tries the endpoints in turn, within one deadline per request and one retry budget per client."""
 
     def __init__(
         self,
@@ -73,17 +73,17 @@ class Delivery:
         limits: Limits,
         is_idempotent: Callable[[str], Awaitable[bool]],
     ) -> None:
-        """Take what sends a request to one URL, and what tells whether a tool may be called twice."""
+        """Take the HTTP client, and `is_idempotent`, which tells whether a tool may be called twice."""
         self._http, self._endpoints, self._session, self.limits = http, endpoints, session, limits
         self._is_idempotent = is_idempotent
-        self._budget = RetryBudget(filled=time.monotonic())
+        self._budget = RetryBudget(refilled_at=time.monotonic())
         self.keep_seconds = 0.0
-        """How long the server keeps answers for idempotency keys."""
+        """How long the server stores responses for idempotency keys; 0 if it does not."""
 
     async def may_repeat(self, outgoing: Outgoing) -> bool:
-        """Tell whether a request that may have run can be sent again, in its session."""
-        is_kept = _KEY in outgoing.headers and time.monotonic() < outgoing.not_ended_at + self.keep_seconds
-        return is_kept or await self.may_run_twice(outgoing)
+        """Tell whether a request that may have run can be sent again in its session."""
+        has_stored_answer = _KEY in outgoing.headers and time.monotonic() < outgoing.unfinished_at + self.keep_seconds
+        return has_stored_answer or await self.may_run_twice(outgoing)
 
     async def may_run_twice(self, outgoing: Outgoing) -> bool:
         """Tell whether a second run of a request does no harm."""
@@ -94,11 +94,11 @@ class Delivery:
         return outgoing.is_idempotent
 
     async def send(self, outgoing: Outgoing) -> httpx2.Response:
-        """Return the first answer of an endpoint; its body is read if it is no stream.
+        """Return the first response of an endpoint; its body is read unless it is a stream.
 
         Raises:
-            EndpointsUnavailable: none answered within the deadline, or the retry budget is spent.
-            ResultUnknown: the answer was lost, and the request may not be repeated.
+            EndpointsUnavailable: no endpoint responded within the deadline, or the retry budget is exhausted.
+            ResultUnknown: the response was lost, and the request must not be repeated.
         """
         if self.keep_seconds and outgoing.tool and outgoing.verb == "POST":
             outgoing.headers.setdefault(_KEY, f'"{secrets.token_hex(16)}"')
@@ -116,58 +116,56 @@ class Delivery:
     def _seconds(self, outgoing: Outgoing) -> float:
         if outgoing.is_listening:
             return float("inf")
-        # Nobody waits for the end of a session.
+        # Closing a client must not wait long for DELETE.
         return self.limits.attempt_timeout if outgoing.verb == "DELETE" else self.limits.deadline
 
-    async def _rounds(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
+    async def _rounds(self, outgoing: Outgoing, failures: dict[str, str], deadline: float) -> httpx2.Response:
         try:
-            return await self._round(outgoing, failures, until)
-        except _AllFailed as error:
-            first = error  # a retry context takes time, which most requests need not
-        again = tenacity.retry_if_exception_type(_AllFailed)
+            return await self._round(outgoing, failures, deadline)
+        except _RoundFailed as error:
+            first = error  # tenacity's retry context is slow, and most requests do not need it
+        again = tenacity.retry_if_exception_type(_RoundFailed)
         async for round_ in tenacity.AsyncRetrying(retry=again, wait=_backoff, reraise=True):
             with round_:
                 if round_.retry_state.attempt_number == 1:
                     raise first
-                return await self._round(outgoing, failures, until)
+                return await self._round(outgoing, failures, deadline)
         raise AssertionError("a loop of retries ends with a result or an error")
 
-    async def _round(self, outgoing: Outgoing, failures: dict[str, str], until: float) -> httpx2.Response:
-        """Try each endpoint that is not known to be down; to try one again is a retry, and costs of the budget."""
+    async def _round(self, outgoing: Outgoing, failures: dict[str, str], deadline: float) -> httpx2.Response:
+        """Try each endpoint whose circuit allows it; a second attempt at one takes a token of the retry budget."""
         if outgoing.is_cancelled:
             raise _Exhausted("the request was cancelled")
-        asked_to_wait = 0.0
+        retry_after = 0.0
         for endpoint in self._endpoints.available(self.limits.attempt_timeout):
             await self._refuse_second_run(outgoing, failures)
             if endpoint.name in failures and not self._budget.take(time.monotonic()):
-                raise _Exhausted("too many requests of this client had to be repeated")
+                raise _Exhausted("the retry budget of this client is exhausted")
             try:
                 return await self._attempt(endpoint, outgoing, failures)
             except AttemptFailed as failure:
                 failures[endpoint.name] = failure.reason
-                asked_to_wait = max(asked_to_wait, failure.retry_after)
+                retry_after = max(retry_after, failure.retry_after)
                 if outgoing.is_listening and failure.is_sent:
-                    raise _AllFailed(asked_to_wait) from failure  # the others may not know the session
+                    raise _RoundFailed(retry_after) from failure  # other endpoints may not know the session
         await self._refuse_second_run(outgoing, failures)
-        wait = self._endpoints.wait() if asked_to_wait else 0.0
-        if wait > until - time.monotonic():
-            raise _Exhausted(
-                f"no endpoint takes requests before {wait:.0f} s have passed, which is beyond the deadline"
-            )
-        raise _AllFailed(wait)
+        wait = self._endpoints.wait() if retry_after else 0.0
+        if wait > deadline - time.monotonic():
+            raise _Exhausted(f"all endpoints ask to wait for {wait:.0f} s, which is beyond the deadline")
+        raise _RoundFailed(wait)
 
     async def _refuse_second_run(self, outgoing: Outgoing, failures: Mapping[str, str]) -> None:
-        """Give a request up that may have run, and must not run again. Raises: ResultUnknown."""
+        """Raise ResultUnknown for a request that may have run and must not run again."""
         if outgoing.may_have_run and not await self.may_repeat(outgoing):
-            lost = "the answer was lost, and the request may have run"
+            lost = "the response was lost, and the request may have run"
             raise ResultUnknown(lost, retryable=False, endpoints=failures)
 
     async def _attempt(self, endpoint: Endpoint, outgoing: Outgoing, failures: dict[str, str]) -> httpx2.Response:
-        begun = time.monotonic()
-        failures.setdefault(endpoint.name, "no answer")  # in case that the deadline ends this attempt
+        started_at = time.monotonic()
+        failures.setdefault(endpoint.name, "no answer")  # if the deadline ends this attempt
         if not outgoing.may_have_run:
-            outgoing.not_ended_at = begun
-        had_run, outgoing.may_have_run = outgoing.may_have_run, True
+            outgoing.unfinished_at = started_at
+        may_have_run, outgoing.may_have_run = outgoing.may_have_run, True
         session_id = "" if outgoing.method == "initialize" and outgoing.verb == "POST" else self._session.id
         seconds = self.limits.idle_timeout if outgoing.is_listening else self.limits.attempt_timeout
         try:
@@ -175,25 +173,28 @@ class Delivery:
                 self._http, endpoint, outgoing, session_id, seconds, lambda: self.may_repeat(outgoing)
             )
         except AttemptFailed as failure:
-            outgoing.may_have_run = had_run or failure.may_have_run
+            outgoing.may_have_run = may_have_run or failure.may_have_run
             logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
-            if not outgoing.is_listening:  # an endpoint may have streams for few, and answers for all
-                note = self._endpoints.rests if failure.works else self._endpoints.failed
-                note(endpoint, failure.reason, failure.retry_after)
+            if not outgoing.is_listening:  # an endpoint that limits streams may still answer requests
+                record = self._endpoints.record_busy if failure.is_busy else self._endpoints.record_failure
+                record(endpoint, failure.reason, failure.retry_after)
             raise
-        outgoing.may_have_run = had_run
-        self._endpoints.answered(endpoint, time.monotonic() - begun)
+        outgoing.may_have_run = may_have_run
+        self._endpoints.record_success(endpoint, time.monotonic() - started_at)
         return response
 
 
 def final_error(outgoing: Outgoing, problem: str, endpoints: Mapping[str, str] = MappingProxyType({})) -> ClientError:
-    """Return what a request ends with that got no answer; a caller's repetition has another idempotency key."""
+    """Return the error of a request without a response.
+
+    It is retryable only if a second run is safe: a retry by the caller has another idempotency key.
+    """
     if outgoing.may_have_run and not (outgoing.is_repeatable or outgoing.is_idempotent):
         return ResultUnknown(f"{problem}, and the request may have run", retryable=False, endpoints=endpoints)
     return EndpointsUnavailable(problem, retryable=True, endpoints=endpoints)
 
 
 def _backoff(state: tenacity.RetryCallState) -> float:
-    """Return the seconds until the next round, at least those that the endpoints asked for."""
+    """Return the seconds until the next round, at least those of the endpoints' Retry-After."""
     error = state.outcome.exception() if state.outcome is not None else None
-    return _BACKOFF(state) + (error.wait if isinstance(error, _AllFailed) else 0.0)
+    return _BACKOFF(state) + (error.wait if isinstance(error, _RoundFailed) else 0.0)

@@ -1,4 +1,4 @@
-"""The SDK's dispatcher, with the errors of this package."""
+"""The SDK's dispatcher, raising this package's client errors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from mcp_transport.client.errors import named_error
+from mcp_transport.client.errors import from_jsonrpc_error
 from mcp_transport.client.sessions import keep_seconds
 
-__all__ = ["NamedErrors"]
+__all__ = ["ClientErrorDispatcher"]
 
 
-class NamedErrors(JSONRPCDispatcher):
-    """Raises what happened to a request, and counts ids from a number that it is given."""
+class ClientErrorDispatcher(JSONRPCDispatcher):
+    """Raises `ClientError` for failed delivery, and counts request ids from a given number."""
 
     next_request_id: int = 1
     prefers_sessions: bool = False
-    """Shall it begin a session where the server keeps answers? A request of 2026-07-28 ends with its connection."""
+    """Open a session if the server stores responses in sessions? A request of 2026-07-28 ends with its connection."""
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None, **related: Any
@@ -34,13 +34,13 @@ class NamedErrors(JSONRPCDispatcher):
         try:
             result = await super().send_raw_request(method, params, opts, **related)
         except MCPError as error:
-            named = named_error(error)
+            named = from_jsonrpc_error(error)
             if named is error:
                 raise
             raise named from None
-        return _of_sessions(result) if method == "server/discover" and self.prefers_sessions else result
+        return _without_sessionless(result) if method == "server/discover" and self.prefers_sessions else result
 
 
-def _of_sessions(result: dict[str, Any]) -> dict[str, Any]:
-    """Leave only revisions with sessions, if the server keeps answers in them: the SDK begins a session then."""
+def _without_sessionless(result: dict[str, Any]) -> dict[str, Any]:
+    """Offer only session-based revisions if the server stores responses in sessions: the SDK then opens one."""
     return {**result, "supportedVersions": list(HANDSHAKE_PROTOCOL_VERSIONS)} if keep_seconds(result) else result

@@ -1,4 +1,4 @@
-"""The endpoints of a client: which one is next."""
+"""The endpoints of a client, and the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mcp_transport.client.circuit_breaker import Circuit
 __all__ = ["Choice", "Endpoint", "Endpoints"]
 
 Choice = Literal["ordered", "fastest"]
-"""How to choose among endpoints that work: the first of the list, or the one that began to answer soonest."""
+"""How to choose among working endpoints: the first of the list, or the one with the shortest response time."""
 
-# The part of a new measurement in the mean response time, as in TCP's round-trip estimate (RFC 6298, 2).
-_WEIGHT: Final = 0.125
+# The weight of a new measurement in the mean response time, as in TCP's round-trip estimate (RFC 6298, 2).
+_EWMA_WEIGHT: Final = 0.125
 
 
-# What of a URL is not for messages: user and password, and the query.
-_SECRET: Final = re.compile(r"(?<=//)[^/]*@|[?#].*", re.DOTALL)
+# Parts of a URL that messages must not contain: user, password and query.
+_CREDENTIALS: Final = re.compile(r"(?<=//)[^/]*@|[?#].*", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -31,15 +31,14 @@ class Endpoint:
     """One URL of the server."""
 
     url: httpx2.URL = field(repr=False)
-    """Without credentials, which the HTTP library would log with each request."""
+    """Without credentials: the HTTP library logs it with each request."""
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     """The credentials of the URL."""
     circuit: Circuit = field(default_factory=Circuit)
     seconds: float = 0.0
-    """Mean time until it began to answer; 0 for one that was never tried."""
+    """Mean time until the response headers; 0 before the first response."""
     error: str = ""
-    """Why it failed last."""
-
+    """The last failure."""
     name: str = ""
     """The URL without its query, for messages."""
 
@@ -48,7 +47,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """Keeps to one endpoint while it works: servers that share no sessions know a session at one of them only."""
+    """Stays with one endpoint while it works: servers without a shared store know a session at one endpoint only."""
 
     def __init__(
         self, urls: Sequence[str], choice: Choice = "ordered", clock: Callable[[], float] = time.monotonic
@@ -56,7 +55,7 @@ class Endpoints:
         """Take the URLs in the order of preference.
 
         Raises:
-            ValueError: no URL, one that is no absolute http or https URL, one given twice, or an unknown `choice`.
+            ValueError: no URL, a URL that is not absolute http or https, a duplicate, or an unknown `choice`.
         """
         if choice not in ("ordered", "fastest"):
             raise ValueError(f"choice must be 'ordered' or 'fastest', not {choice!r}")
@@ -64,7 +63,7 @@ class Endpoints:
             raise ValueError("a client needs the URL of at least one endpoint")
         self._all = [_endpoint(url) for url in urls]
         if len({str(endpoint.url) for endpoint in self._all}) < len(self._all):
-            raise ValueError("an endpoint is given twice: each URL may be there once")
+            raise ValueError("duplicate endpoint: each URL may be listed once")
         self._choice, self._clock = choice, clock
         self._current = self._all[0]
 
@@ -78,19 +77,19 @@ class Endpoints:
 
     @property
     def current(self) -> Endpoint:
-        """Return the endpoint that answered last."""
+        """Return the endpoint that responded last."""
         return self._current
 
-    def available(self, tried_for: float) -> Iterator[Endpoint]:
-        """Yield the endpoints to try, each once; one that failed is left alone, or tried by one request at a time.
+    def available(self, attempt_seconds: float) -> Iterator[Endpoint]:
+        """Yield the endpoints whose circuit allows a request, each once; a half-open one gets one request at a time.
 
         Args:
-            tried_for: seconds that an attempt may take.
+            attempt_seconds: seconds that an attempt may take.
         """
         for endpoint in [self._current, *self._others()]:
             now = self._clock()
-            if endpoint.circuit.lets_through(now):
-                endpoint.circuit = endpoint.circuit.trying(now, tried_for)
+            if endpoint.circuit.allows(now):
+                endpoint.circuit = endpoint.circuit.probing(now, attempt_seconds)
                 yield endpoint
 
     def _others(self) -> list[Endpoint]:
@@ -100,38 +99,38 @@ class Endpoints:
         return others
 
     def wait(self) -> float:
-        """Return the seconds until the first endpoint may be tried."""
-        return max(0.0, min(endpoint.circuit.until for endpoint in self._all) - self._clock())
+        """Return the seconds until an endpoint may be tried again."""
+        return max(0.0, min(endpoint.circuit.open_until for endpoint in self._all) - self._clock())
 
     def errors(self) -> dict[str, str]:
-        """Return the last error of each endpoint that fails, by name."""
+        """Return the last error of each failing endpoint, by name."""
         return {endpoint.name: endpoint.error for endpoint in self._all if endpoint.error}
 
-    def answered(self, endpoint: Endpoint, seconds: float) -> None:
-        """Note an answer that began after some `seconds`."""
+    def record_success(self, endpoint: Endpoint, seconds: float) -> None:
+        """Record a response whose headers came after `seconds`."""
         endpoint.circuit, endpoint.error = Circuit(), ""
-        endpoint.seconds += _WEIGHT * (seconds - endpoint.seconds) if endpoint.seconds else seconds
+        endpoint.seconds += _EWMA_WEIGHT * (seconds - endpoint.seconds) if endpoint.seconds else seconds
         self._current = endpoint
 
-    def failed(self, endpoint: Endpoint, error: str, retry_after: float = 0.0) -> None:
-        """Note a failure."""
+    def record_failure(self, endpoint: Endpoint, error: str, retry_after: float = 0.0) -> None:
+        """Record a failure."""
         endpoint.error = error
         endpoint.circuit = endpoint.circuit.failed(self._clock(), retry_after)
 
-    def rests(self, endpoint: Endpoint, error: str, seconds: float) -> None:
-        """Note that a working endpoint asked not to be sent anything for some `seconds`."""
+    def record_busy(self, endpoint: Endpoint, error: str, seconds: float) -> None:
+        """Record that a working endpoint asked for a pause of `seconds`."""
         endpoint.error = error
-        endpoint.circuit = endpoint.circuit.resting(self._clock(), seconds)
+        endpoint.circuit = endpoint.circuit.paused(self._clock(), seconds)
 
 
 def _endpoint(url: str) -> Endpoint:
-    shown = repr(_SECRET.sub("", str(url)))
+    printable = repr(_CREDENTIALS.sub("", str(url)))
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:
-        raise ValueError(f"{shown} is no URL: {error}") from None
+        raise ValueError(f"{printable} is not a URL: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"{shown} is no URL of an endpoint: expected http://… or https://… with a host")
+        raise ValueError(f"{printable} is not the URL of an endpoint: expected http://… or https://… with a host")
     headers = {}
     if parsed.userinfo:
         credentials = f"{parsed.username}:{parsed.password}".encode()

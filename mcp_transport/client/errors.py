@@ -1,4 +1,4 @@
-"""What a call ends with when no endpoint gave its result."""
+"""Exceptions for requests whose result did not arrive, and their form as JSON-RPC errors."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ __all__ = [
     "ClientError",
     "EndpointsUnavailable",
     "ResultUnknown",
-    "error_of",
+    "from_jsonrpc_error",
     "is_lost_call",
-    "named_error",
-    "sole_error",
+    "to_jsonrpc_error",
+    "unwrap_single",
 ]
 
-# The member of an error's `data` that says which exception the error becomes.
+# The member of an error's `data` with the name of the exception.
 _KIND: Final = "mcp_transport/kind"
 
 
 class ClientError(Exception):
-    """A request that got no result, for a reason that is not the server's answer."""
+    """A request without a result, for a reason other than an error response of the server."""
 
     retryable: bool
     """Is it safe to send the request again?"""
 
     def __init__(self, message: str, *, retryable: bool, endpoints: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Say what happened, whether a repetition is safe, and the last error of each endpoint, by URL."""
+        """Store what happened, whether a retry is safe, and the last error of each endpoint, by URL."""
         super().__init__(message)
         self.retryable = retryable
         self.endpoints = dict(endpoints)
@@ -40,28 +40,28 @@ class ClientError(Exception):
 
 
 class EndpointsUnavailable(ClientError, ConnectionError):
-    """No endpoint took the request within the deadline; the request did not run, or is safe to send again."""
+    """No endpoint accepted the request within the deadline; it did not run, or is safe to send again."""
 
 
 class ResultUnknown(ClientError):
-    """The request was sent and its answer was lost: it may have run, and nobody can tell its result."""
+    """The request was sent and its response was lost: it may have run, and its result is unknown."""
 
 
-_NAMED: Final = {kind.__name__: kind for kind in (EndpointsUnavailable, ResultUnknown)}
+_KINDS: Final = {kind.__name__: kind for kind in (EndpointsUnavailable, ResultUnknown)}
 
 
-def error_of(error: ClientError) -> dict[str, Any]:
-    """Write an exception as a JSON-RPC error, which is how a transport tells its client session of a failure."""
+def to_jsonrpc_error(error: ClientError) -> dict[str, Any]:
+    """Return an exception as a JSON-RPC error, the form in which a transport reports failures to its session."""
     data = {_KIND: type(error).__name__, "retryable": error.retryable, "endpoints": error.endpoints}
     return {"code": CONNECTION_CLOSED, "message": str(error.args[0]), "data": data}
 
 
-def named_error(error: MCPError) -> Exception:
-    """Return the exception that `error_of` wrote, one for a call that its server lost, or else the error itself."""
+def from_jsonrpc_error(error: MCPError) -> Exception:
+    """Return the exception that `to_jsonrpc_error` wrote, `ResultUnknown` for a lost call, or the error itself."""
     data = error.data
     if not isinstance(data, dict):
         return error
-    kind = _NAMED.get(str(data.get(_KIND)))
+    kind = _KINDS.get(str(data.get(_KIND)))
     if kind is not None:
         return kind(error.message, retryable=bool(data.get("retryable")), endpoints=data.get("endpoints") or {})
     if is_lost_call(data):
@@ -74,8 +74,8 @@ def is_lost_call(data: object) -> bool:
     return isinstance(data, dict) and data.keys() == {"retryable"} and isinstance(data["retryable"], bool)
 
 
-def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error that the task groups of the SDK have wrapped, or the group if there are several."""
+def unwrap_single(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the single error in nested groups of the SDK's task groups, or the group if it has several."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

@@ -1,4 +1,4 @@
-"""What a request to an endpoint asks for, and whether it may be sent twice: pure decisions."""
+"""Outgoing requests, and whether they may be sent twice: pure decisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx2
 
 __all__ = ["Outgoing", "SDKRequest"]
 
-# Methods that change nothing, or the same when they are repeated. A session that nobody uses expires.
+# Methods that change nothing, or are idempotent. An unused session expires.
 _REPEATABLE: Final = frozenset(
     {
         *("initialize", "ping", "server/discover", "completion/complete", "logging/setLevel"),
@@ -23,27 +23,27 @@ _REPEATABLE: Final = frozenset(
 
 @dataclass(slots=True, weakref_slot=True)
 class Outgoing:
-    """A request to the server, whichever endpoint it goes to."""
+    """A request to the server, independent of the endpoint."""
 
     verb: str
-    """The method of HTTP."""
+    """The HTTP method."""
     headers: dict[str, str] = field(repr=False)
-    """Without those of one endpoint, or of the session."""
+    """Without the headers of the endpoint and the session."""
     content: bytes = field(default=b"", repr=False)
     message: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What a POST carries."""
+    """The JSON-RPC message of a POST."""
     may_have_run: bool = False
-    """Was it sent, and its answer lost?"""
-    not_ended_at: float = 0.0
-    """A time of the monotonic clock at which it had not ended yet, as far as this client can tell."""
+    """Was it sent without a response?"""
+    unfinished_at: float = 0.0
+    """The last time on the monotonic clock at which this client knows that it had not ended."""
     is_idempotent: bool = False
-    """Does the server say so of the tool that it calls?"""
+    """Is the called tool idempotent, by its annotations?"""
     is_cancelled: bool = False
-    """Does nobody wait for its answer any more?"""
+    """Has the caller cancelled it?"""
 
     @property
     def method(self) -> str:
-        """Return the method of JSON-RPC, empty for a reply."""
+        """Return the JSON-RPC method; empty for a reply."""
         return str(self.message.get("method", ""))
 
     @property
@@ -53,25 +53,25 @@ class Outgoing:
 
     @property
     def is_listening(self) -> bool:
-        """Tell whether it asks for the stream that is no call's, on which a server may say nothing for hours."""
+        """Tell whether it opens the session's GET stream, which may be silent for hours."""
         return self.verb == "GET" and not self.message
 
     @property
     def tool(self) -> str:
-        """Return the tool that is called."""
+        """Return the name of the called tool; empty for other methods."""
         params = self.message.get("params")
         return str(params.get("name", "")) if self.method == "tools/call" and isinstance(params, dict) else ""
 
     @property
     def is_repeatable(self) -> bool:
-        """Tell whether a repetition changes nothing, whatever the server is.
+        """Tell whether a repetition is safe with any server.
 
-        A reply has one id, a cancellation names one request, and other notifications say what is.
+        A reply has one id, a cancellation names one request, and other notifications state facts.
         """
         return self.request_id is None or self.method in _REPEATABLE
 
     def resumption(self, last_event_id: str) -> Outgoing:
-        """Return the GET that asks for the rest of the stream."""
+        """Return the GET that resumes the stream."""
         headers = {
             name: value for name, value in self.headers.items() if name not in ("content-type", "idempotency-key")
         }
@@ -80,18 +80,18 @@ class Outgoing:
 
 
 class SDKRequest(httpx2.Request):
-    """What the SDK's transport wants to send, before it is a request to an endpoint, which takes time to build."""
+    """A request of the SDK's transport; cheaper to build than an `httpx2.Request`, which each attempt builds."""
 
     def __init__(self, method: str, url: httpx2.URL, headers: Mapping[str, str], message: dict[str, Any]) -> None:
-        """Take what the transport says."""
+        """Store the method, URL, headers and message without building an HTTP request."""
         self.method, self.url, self.headers, self.message = method, url, httpx2.Headers(), message
         self.extensions = {}
-        left_out = ("host", "content-length", "mcp-session-id")
-        named = ((name.lower(), value) for name, value in headers.items())
+        excluded = ("host", "content-length", "mcp-session-id")
+        lowered = ((name.lower(), value) for name, value in headers.items())
         self.outgoing = Outgoing(
-            method, {name: value for name, value in named if name not in left_out}, message=message
+            method, {name: value for name, value in lowered if name not in excluded}, message=message
         )
         if method == "POST":
-            # As the HTTP library writes it; orjson has no numbers of more than 64 bits.
+            # The HTTP library's own form; orjson cannot write integers of more than 64 bits.
             text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
             self.outgoing.content = text.encode()

@@ -1,4 +1,4 @@
-"""The session of a client: begun, saved, taken up by another process, and begun anew when the server lost it."""
+"""The session of a client: opened, saved, resumed by another process, and replaced when the server lost it."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from mcp_transport.client.streams import Position, is_stream
 
 __all__ = ["SavedSession", "SessionState", "keep_seconds", "read_result"]
 
-# What the SDK's transport takes for the id of the session; requests carry the real one.
-_HIDDEN: Final = "hidden"
+# The session id that the SDK's transport sees, and may log; requests carry the real one.
+_HIDDEN_SESSION_ID: Final = "hidden"
 _HEADERS: Final = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedSession:
-    """What another process needs to go on with a session; `to_json` is for files, caches and databases.
+    """What another process needs to resume a session; `to_json` is for files, caches and databases.
 
-    Whoever has it can act in the session: keep it as a password.
+    It is a credential: whoever has it can use the session.
     """
 
     protocol_version: str
     result: Mapping[str, Any]
-    """What the server answered to `initialize`, or to `server/discover`."""
+    """The server's result of `initialize` or `server/discover`."""
     session_id: str = field(default="", repr=False)
     initialize: Mapping[str, Any] = field(default_factory=dict)
-    """The parameters of `initialize`, to begin anew."""
+    """The parameters of `initialize`, to open a new session if this one is lost."""
     last_event_id: str = ""
-    """The last event of the stream that is no call's."""
+    """The last event of the GET stream."""
 
     def to_json(self) -> str:
-        """Write it as JSON."""
+        """Return it as JSON."""
         return orjson.dumps(asdict(self)).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> SavedSession:
-        """Read what `to_json` wrote. Raises: ValueError."""
+        """Parse the output of `to_json`. Raises: ValueError."""
         try:
             members = orjson.loads(text)
             saved = cls(**{name: members[name] for name in cls.__dataclass_fields__ if name in members})
             saved._check()
         except (TypeError, ValueError) as error:
-            raise ValueError(f"this is no saved session: {error}") from None
+            raise ValueError(f"this is not a saved session: {error}") from None
         return saved
 
     def _check(self) -> None:
@@ -66,18 +66,18 @@ class SavedSession:
 
 
 def keep_seconds(result: Mapping[str, Any]) -> float:
-    """Return how long a server keeps answers for idempotency keys; 0 if it keeps none, or does not say.
+    """Return the seconds for which a server stores responses for idempotency keys; 0 if it does not.
 
-    `result` is its answer to `initialize` or `server/discover`.
+    `result` is its result of `initialize` or `server/discover`.
     """
-    found: Any = result
+    value: Any = result
     for member in ("capabilities", "experimental", "mcp_transport/idempotencyKey", "keepSeconds"):
-        found = found.get(member) if isinstance(found, Mapping) else None
-    return float(found) if isinstance(found, int | float) and found > 0 else 0.0
+        value = value.get(member) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) and value > 0 else 0.0
 
 
-def answer_in(content: bytes | str) -> dict[str, Any] | None:
-    """Return the JSON-RPC response that a body or an event holds, or None."""
+def parse_response(content: bytes | str) -> dict[str, Any] | None:
+    """Return the JSON-RPC response in a body or an event, or None."""
     try:
         message = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -87,10 +87,10 @@ def answer_in(content: bytes | str) -> dict[str, Any] | None:
 
 
 async def read_result(response: httpx2.Response, seconds: float) -> dict[str, Any] | None:
-    """Read the result that a response carries, as JSON or as an event; return None if none comes within `seconds`."""
+    """Return the result in a JSON response or a stream; None if none arrives within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            answer = await _first_answer(response)
+            answer = await _first_response(response)
     except (httpx2.RequestError, TimeoutError):
         return None
     finally:
@@ -99,59 +99,58 @@ async def read_result(response: httpx2.Response, seconds: float) -> dict[str, An
     return result if isinstance(result, dict) else None
 
 
-async def _first_answer(response: httpx2.Response) -> dict[str, Any] | None:
+async def _first_response(response: httpx2.Response) -> dict[str, Any] | None:
     if not is_stream(response):
-        return answer_in(response.content)
+        return parse_response(response.content)
     async for event in httpx2.EventSource(response):
-        if (answer := answer_in(event.data)) is not None:
+        if (answer := parse_response(event.data)) is not None:
             return answer
     return None
 
 
 class SessionState:
-    """The session that requests carry."""
+    """The current session of a client."""
 
     def __init__(self, saved: SavedSession | None = None) -> None:
-        """Begin without a session, or go on with a saved one."""
+        """Start without a session, or with a saved one."""
         self.id = saved.session_id if saved else ""
         self.position = Position(saved.last_event_id if saved else "")
-        """That of the stream which is no call's."""
-        self.is_kept = saved is not None
-        """Shall it outlast this client?"""
+        """The position of the GET stream."""
+        self.is_saved = saved is not None
+        """Does the session outlive this client?"""
         self.initialize: dict[str, Any] = dict(saved.initialize) if saved else {}
         self.headers: dict[str, str] = {}
         """The headers of `initialize`."""
         self._saved = saved if saved and saved.session_id else None
 
-    def local_answer(self, outgoing: Outgoing) -> httpx2.Response | None:
-        """Answer what a client that takes up a session need not send.
+    def local_response(self, outgoing: Outgoing) -> httpx2.Response | None:
+        """Return the response to a request that need not be sent: the handshake of a resumed session, and its DELETE.
 
-        That is `initialize`, with what the server answered then; `notifications/initialized`, since it was sent
-        once; and DELETE for a session that is kept.
+        `initialize` gets the saved result; DELETE is not sent if the session outlives the client.
         """
-        if outgoing.verb == "DELETE" and self.is_kept:
+        if outgoing.verb == "DELETE" and self.is_saved:
             return httpx2.Response(204)
         if self._saved is None:
             return None
         if outgoing.method == "initialize":
             body = {"jsonrpc": "2.0", "id": outgoing.request_id, "result": dict(self._saved.result)}
-            return httpx2.Response(200, headers={"mcp-session-id": _HIDDEN}, json=body)
+            return httpx2.Response(200, headers={"mcp-session-id": _HIDDEN_SESSION_ID}, json=body)
         if outgoing.method == "notifications/initialized":
             self._saved = None
             return httpx2.Response(202)
         return None
 
-    def note(self, outgoing: Outgoing, response: httpx2.Response) -> None:
-        """Note the session that `initialize` began, and hide its id, which the SDK would log."""
+    def record(self, outgoing: Outgoing, response: httpx2.Response) -> None:
+        """Record the session that `initialize` opened, and hide its id, which the SDK would log."""
         if outgoing.method == "initialize" and response.is_success:
             self.id = response.headers.get("mcp-session-id", "")
             if self.id:
-                response.headers["mcp-session-id"] = _HIDDEN
+                response.headers["mcp-session-id"] = _HIDDEN_SESSION_ID
             self.initialize, self.headers = dict(outgoing.message.get("params") or {}), dict(outgoing.headers)
             self.position = Position()
 
-    def opening(self) -> list[Outgoing]:
-        """Return the requests that begin a session like the lost one."""
+    def initialize_requests(self) -> list[Outgoing]:
+        """Return the requests that open a session like the lost one."""
         request = {"jsonrpc": "2.0", "id": "mcp_transport/initialize", "method": "initialize"}
         first = request | {"params": self.initialize}
         second = {"jsonrpc": "2.0", "method": "notifications/initialized"}
@@ -159,6 +158,6 @@ class SessionState:
         return [Outgoing("POST", dict(headers), orjson.dumps(message), message) for message in (first, second)]
 
     def ping(self, like: Outgoing) -> Outgoing:
-        """Return a request that any server answers in a session, with the headers of another one."""
+        """Return a request that any server answers in a session, with the headers of `like`."""
         message = {"jsonrpc": "2.0", "id": "mcp_transport/ping", "method": "ping"}
         return Outgoing("POST", like.headers | _HEADERS, orjson.dumps(message), message)

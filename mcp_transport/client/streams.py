@@ -1,4 +1,4 @@
-"""A stream of events that goes on at another endpoint when its connection breaks."""
+"""An event stream that continues at another endpoint when its connection breaks."""
 
 from __future__ import annotations
 
@@ -12,74 +12,73 @@ from typing import Any, Final, cast
 import httpx2
 import orjson
 
-from mcp_transport.client.circuit_breaker import wait_after
+from mcp_transport.client.circuit_breaker import backoff
 from mcp_transport.client.errors import is_lost_call
 
 __all__ = ["EventStream", "Position", "is_stream"]
 
 logger = logging.getLogger(__name__)
 
-# Of the SDK's transport; a server that sends longer events cannot be read by it either.
-_MAX_EVENT: Final = 1024 * 1024
+# The limit of the SDK's transport, which cannot read longer events either.
+_MAX_EVENT_BYTES: Final = 1024 * 1024
 _new_decoder: Final = codecs.getincrementaldecoder("utf-8")
-_LONGEST_RETRY: Final = 86_400_000
-"""Milliseconds."""
+_MAX_RETRY_MILLISECONDS: Final = 86_400_000
 
 
 class Position:
     """How far a stream has been read."""
 
     def __init__(self, last_event_id: str = "") -> None:
-        """Begin after an event, or at the beginning."""
+        """Start after an event, or at the beginning."""
         self.last_event_id = last_event_id
         self.retry = 0.0
-        """Seconds that the server wants a client to wait before it comes back."""
-        self.heard_at = time.monotonic()
-        """When the last byte came."""
+        """Seconds to wait before reconnecting, as the server asks."""
+        self.last_byte_at = time.monotonic()
+        """When the last byte arrived, on the monotonic clock."""
         self.is_answered = False
         self.is_lost = False
-        """Has the node died that ran the request, which is safe to send again?"""
-        self.breaks = 0
-        """Connections in a row that ended and brought nothing."""
+        """Did the node of the call die, and is a retry safe?"""
+        self.interruptions = 0
+        """Consecutive connections that ended without data."""
         self.paused = 0.0
-        """Seconds that were waited between them."""
+        """Seconds waited between them."""
         self._progress: dict[Any, float] = {}
 
     async def pause(self) -> None:
-        """Wait before the stream is asked for again: not after the first break, and longer after each other one."""
-        self.breaks += 1
-        seconds = wait_after(self.breaks - 2) if self.breaks > 1 else 0.0
+        """Wait before reconnecting: not after the first interruption, and longer after each further one."""
+        self.interruptions += 1
+        seconds = backoff(self.interruptions - 2) if self.interruptions > 1 else 0.0
         self.paused += seconds
         await asyncio.sleep(max(seconds, self.retry))  # 2025-11-25, basic/transports: a client MUST wait for `retry`
 
-    def take(self, event: httpx2.ServerSentEvent) -> bool:
-        """Note an event; return False for progress that was reported before, by a run that was lost."""
+    def record(self, event: httpx2.ServerSentEvent) -> bool:
+        """Record an event; return False for progress that an earlier, lost run has reported already."""
         self.is_answered = self.is_lost = False
         if event.id:
             self.last_event_id = event.id
         if event.retry is not None:
-            self.retry = min(max(event.retry, 0), _LONGEST_RETRY) / 1000
-        is_news = not event.data or self._take_message(event.data)
-        if event.data and is_news:
-            self.breaks, self.paused = 0, 0.0
-        return is_news
+            self.retry = min(max(event.retry, 0), _MAX_RETRY_MILLISECONDS) / 1000
+        is_new = not event.data or self._record_message(event.data)
+        if event.data and is_new:
+            self.interruptions, self.paused = 0, 0.0
+        return is_new
 
-    def _take_message(self, data: str) -> bool:
+    def _record_message(self, data: str) -> bool:
         try:
             message = orjson.loads(data)
         except orjson.JSONDecodeError:
-            return True  # the SDK says what is wrong with it
+            return True  # the SDK reports the error
         if not isinstance(message, dict):
             return True
         if message.get("method") == "notifications/progress":
-            return self._is_news(message.get("params"))
+            return self._is_new_progress(message.get("params"))
         self.is_answered = "id" in message and "method" not in message
         error = message.get("error")
         details = error.get("data") if self.is_answered and isinstance(error, dict) else None
         self.is_lost = isinstance(details, dict) and is_lost_call(details) and details["retryable"]
         return True
 
-    def _is_news(self, params: object) -> bool:
+    def _is_new_progress(self, params: object) -> bool:
         if not isinstance(params, dict):
             return True
         token, progress = params.get("progressToken"), params.get("progress")
@@ -92,34 +91,34 @@ class Position:
 
 
 class EventStream(httpx2.AsyncByteStream):
-    """The body of an answer, from as many responses as it takes."""
+    """The body of one response, assembled from as many connections as needed."""
 
     def __init__(
         self,
         response: httpx2.Response,
-        go_on: Callable[[Position], Awaitable[httpx2.Response | bytes | None]],
+        resume: Callable[[Position], Awaitable[httpx2.Response | bytes | None]],
         *,
         idle: float,
         position: Position | None = None,
     ) -> None:
-        """Read `response`, then what `go_on` returns: the next response, a last frame, or None at the end.
+        """Read `response`, then what `resume` returns: the next response, a last frame, or None at the end.
 
         Args:
-            idle: seconds without a byte after which a stream that can be resumed is taken for broken.
-            position: that of a stream which no answer ends, and which may go on after an event.
+            idle: seconds without a byte after which a resumable stream counts as broken.
+            position: the position of a GET stream, which no response ends.
         """
-        self._response, self._go_on, self._idle = response, go_on, idle
+        self._response, self._go_on, self._idle = response, resume, idle
         self._has_answer = self._may_repeat = position is None
         self.position = position or Position()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
             async for event in self._events():
-                is_news = self.position.take(event)
+                is_new = self.position.record(event)
                 if self.position.is_lost and self._may_repeat:
-                    self._may_repeat = False  # once: the call may be why the node died (ADR 30)
+                    self._may_repeat = False  # only once: the call may have killed the node (ADR 30)
                     break
-                if is_news:
+                if is_new:
                     yield _frame(event)
                 if self._has_answer and self.position.is_answered:
                     return
@@ -133,12 +132,14 @@ class EventStream(httpx2.AsyncByteStream):
 
     async def _events(self) -> AsyncIterator[httpx2.ServerSentEvent]:
         """Yield events until the connection ends or breaks."""
-        source = httpx2.EventSource(cast("httpx2.Response", _Watched(self)), max_event_size=_MAX_EVENT)
+        source = httpx2.EventSource(
+            cast("httpx2.Response", _IdleTimeoutResponse(self)), max_event_size=_MAX_EVENT_BYTES
+        )
         try:
             async for event in source:
                 yield event
         except httpx2.SSEError:
-            raise  # an event that is too long is so at each endpoint; the SDK answers for it
+            raise  # the event is too long at every endpoint; the SDK reports it
         except (httpx2.TransportError, httpx2.StreamError, TimeoutError) as error:
             logger.info("stream %s broke: %r", self.position.last_event_id or "without ids", error)
 
@@ -151,7 +152,7 @@ class EventStream(httpx2.AsyncByteStream):
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
                     return
-            self.position.heard_at = time.monotonic()
+            self.position.last_byte_at = time.monotonic()
             yield chunk
 
     @property
@@ -164,8 +165,8 @@ class EventStream(httpx2.AsyncByteStream):
         await self._response.aclose()
 
 
-class _Watched:
-    """What an event source reads of a response, whose silence is watched."""
+class _IdleTimeoutResponse:
+    """The part of a response that an event source reads, with an idle timeout."""
 
     headers: Final = {"content-type": "text/event-stream"}
 
@@ -179,12 +180,12 @@ class _Watched:
 
 
 def is_stream(response: httpx2.Response) -> bool:
-    """Tell whether an answer is a stream of events."""
+    """Tell whether a response is an event stream."""
     return response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
 def _frame(event: httpx2.ServerSentEvent) -> bytes:
-    """Write an event as it was read."""
+    """Serialise an event as it was read."""
     lines = [f"event: {event.event}"]
     lines += [f"id: {event.id}"] if event.id else []
     lines += [f"retry: {event.retry}"] if event.retry is not None else []

@@ -1,4 +1,4 @@
-"""The client for views, scripts and commands that are not async."""
+"""The client for synchronous views, scripts and commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _R = TypeVar("_R")
 def _blocking(
     method: Callable[Concatenate[Client, _P], Awaitable[_R]],
 ) -> Callable[Concatenate[SyncClient, _P], _R]:
-    """Make a method that waits for a method of `Client`."""
+    """Return a blocking version of a method of `Client`."""
 
     def call(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return self._run(lambda: method(self._client, *args, **kwargs))
@@ -34,7 +34,7 @@ def _blocking(
 
 
 class SyncClient:
-    """A `Client` in a thread with a loop of its own, from `with` to its end; threads may share it."""
+    """A `Client` in a background thread with its own event loop, for the `with` block; threads may share it."""
 
     def __init__(self, client: Client) -> None:
         """Take a client that is not connected."""
@@ -78,26 +78,26 @@ class SyncClient:
 
     @property
     def server_info(self) -> types.Implementation | None:
-        """Return what the server says of itself."""
+        """Return the server's name and version."""
         return self._client.server_info
 
     @property
     def server_capabilities(self) -> types.ServerCapabilities:
-        """Return what the server can do."""
+        """Return the server's capabilities."""
         return self._client.server_capabilities
 
     @property
     def instructions(self) -> str | None:
-        """Return what the server says of its use."""
+        """Return the server's instructions for the model."""
         return self._client.instructions
 
     def save_session(self) -> SavedSession:
-        """Return what another process needs to go on with this session."""
+        """Return what another process needs to resume this session."""
         return self._client.save_session()
 
 
 def _refuse_in_a_loop() -> None:
-    """Raise Django's error for blocking code in a thread whose event loop runs."""
+    """Raise `SynchronousOnlyOperation` in a thread with a running event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""Files that deploy a project, all made from one `Deployment`, so that no two of them disagree."""
+"""Generates deployment files, all from one `Deployment`, so that they are consistent."""
 
 from __future__ import annotations
 
 from mcp_transport.deployment.options import Deployment
-from mcp_transport.deployment.targets import TARGETS, emit
+from mcp_transport.deployment.targets import TARGETS, generate
 
-__all__ = ["TARGETS", "Deployment", "emit"]
+__all__ = ["TARGETS", "Deployment", "generate"]

@@ -1,4 +1,4 @@
-"""A container image."""
+"""Target `docker`: a container image."""
 
 from __future__ import annotations
 
@@ -9,47 +9,51 @@ from mcp_transport.deployment import server
 from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
 
-__all__ = ["HEALTH", "PACKAGES", "THROWAWAY", "files", "health_check"]
+__all__ = ["HEALTH", "PACKAGES", "PLACEHOLDER_SECRETS", "files", "health_check"]
 
 HEALTH: Final = {"interval": 10, "timeout": 5, "start_period": 30, "retries": 3}
-"""How a container's health is asked for: seconds, but for the retries."""
+"""Parameters of the container's health check; seconds, except for `retries`."""
 
 PACKAGES: Final = {
     "daphne": ["daphne>=4.1,<5"],
     "gunicorn": ["gunicorn>=27,<28", "uvicorn[standard]>=0.40,<1", "uvicorn-worker>=0.3,<1"],
     "uvicorn": ["uvicorn[standard]>=0.40,<1"],
-    "granian": ["granian[uvloop]>=2.5,<3"],  # without uvloop it keeps SIGTERM to itself
+    "granian": ["granian[uvloop]>=2.5,<3"],  # without uvloop the application does not get SIGTERM
 }
-"""What each server's image needs besides requirements.txt."""
+"""Packages of each server, besides requirements.txt."""
 
-THROWAWAY: Final = {
+PLACEHOLDER_SECRETS: Final = {
     "REDIS_URL": "redis://127.0.0.1:6379/0",
     "DATABASE_URL": "sqlite://:memory:",
     "DJANGO_TRUSTED_PROXIES": "127.0.0.1",
 }
-"""Secrets that settings parse when they are read, made up; all others may be any text."""
+"""Placeholders for secrets that settings parse while they load; any text will do for the others."""
 
-_SET: Final = ("DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG")  # by the image itself
+_SET_BY_IMAGE: Final = ("DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG")
 
 
 def files(deployment: Deployment) -> Files:
-    """Emit a Dockerfile, what it starts with and what it leaves out."""
-    more = {
+    """Return a Dockerfile, its entrypoint and its ignore file."""
+    context = {
         "command": json.dumps(server.command(deployment)),
         "health": {**HEALTH, "command": json.dumps(health_check(deployment))},
         "packages": PACKAGES[deployment.server],
-        "throwaway": {name: THROWAWAY.get(name, "$(random)") for name in deployment.variables if name not in _SET},
+        "throwaway": {
+            name: PLACEHOLDER_SECRETS.get(name, "$(random)")
+            for name in deployment.variables
+            if name not in _SET_BY_IMAGE
+        },
     }
     return {
-        "Dockerfile": render("docker/Dockerfile", deployment, **more),
+        "Dockerfile": render("docker/Dockerfile", deployment, **context),
         "Dockerfile.dockerignore": render("docker/Dockerfile.dockerignore", deployment),
         "entrypoint.sh": render("docker/entrypoint.sh", deployment),
     }
 
 
 def health_check(deployment: Deployment) -> list[str]:
-    """Return the command that asks the node whether it lives; slim images have no curl for it."""
-    # http.client heeds no proxy that the environment names; the host is one of ALLOWED_HOSTS.
+    """Return the command of the health check; slim images have no curl."""
+    # http.client ignores proxies of the environment; the host must be in ALLOWED_HOSTS.
     return [
         *("python", "-I", "-c"),
         f"from http.client import HTTPConnection as C; c = C('127.0.0.1', {deployment.port}, timeout=3); "

@@ -1,4 +1,4 @@
-"""A Grafana dashboard; it is data, and so made without a template."""
+"""Target `grafana`: a dashboard, built as data and not from a template."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mcp_transport.deployment.options import Deployment, Files
 
 __all__ = ["files"]
 
-# Grafana 12's; newer ones bring it up to date when they read it.
-_SCHEMA: Final = 41
-_SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+# The version of Grafana 12; newer versions migrate it on import.
+_SCHEMA_VERSION: Final = 41
+_DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _COLUMNS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """What a panel shows: queries by their legends."""
+    """A panel; `queries` maps legends to PromQL."""
 
     title: str
     unit: str
@@ -28,50 +28,52 @@ class _Panel:
     width: int = 12
     height: int = 8
     limit: float | None = None
-    """Above it things are bad."""
+    """The threshold above which the value is bad."""
 
 
 def files(deployment: Deployment) -> Files:
-    """Emit the dashboard, to be imported or provisioned."""
+    """Return the dashboard, to be imported or provisioned."""
     return {"dashboard.json": json.dumps(_dashboard(deployment), indent=2) + "\n"}
 
 
 def _dashboard(d: Deployment) -> dict[str, Any]:
     return {
-        # The same at each import, so that links stay good.
+        # Fixed, so that links survive a new import.
         "uid": "mcp-transport",
         "title": "Model Context Protocol",
         "description": "Calls, sessions, streams and nodes of django-mcp-transport.",
         "tags": ["mcp", "django"],
-        "schemaVersion": _SCHEMA,
+        "schemaVersion": _SCHEMA_VERSION,
         "editable": True,
         "timezone": "browser",
         "time": {"from": "now-1h", "to": "now"},
         "refresh": "30s",
         "templating": {"list": _variables(d)},
-        "panels": _laid_out(_panels(d)),
+        "panels": _layout(_panels(d)),
     }
 
 
 def _variables(d: Deployment) -> list[dict[str, Any]]:
-    service = _asked("job", "Service", "label_values(mcp_transport_draining, job)")
-    namespace = _asked("namespace", "Namespace", 'label_values(mcp_transport_draining{job=~"$job"}, namespace)')
-    everywhere = {"text": "All", "value": "$__all"}
+    service = _query_variable("job", "Service", "label_values(mcp_transport_draining, job)")
+    namespace = _query_variable(
+        "namespace", "Namespace", 'label_values(mcp_transport_draining{job=~"$job"}, namespace)'
+    )
+    all_namespaces = {"text": "All", "value": "$__all"}
     return [
         {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
         service | {"current": {"text": d.name, "value": d.name}},
-        # Outside Kubernetes there is none, which .* matches, too.
-        namespace | {"includeAll": True, "allValue": ".*", "current": everywhere},
+        # Outside Kubernetes there is no namespace label, which .* also matches.
+        namespace | {"includeAll": True, "allValue": ".*", "current": all_namespaces},
     ]
 
 
-def _asked(name: str, label: str, query: str) -> dict[str, Any]:
-    """Return a variable whose values Prometheus knows."""
+def _query_variable(name: str, label: str, query: str) -> dict[str, Any]:
+    """Return a dashboard variable whose values come from a Prometheus query."""
     return {
         "name": name,
         "label": label,
         "type": "query",
-        "datasource": _SOURCE,
+        "datasource": _DATASOURCE,
         "query": {"query": query, "refId": name},
         "definition": query,
         "refresh": 2,
@@ -82,53 +84,58 @@ def _asked(name: str, label: str, query: str) -> dict[str, Any]:
 def _panels(d: Deployment) -> list[_Panel]:
     limit = d.p95_milliseconds / 1000
     calls, errors = _rate("call_seconds_count"), _rate("call_errors_total")
-    nodes = f"count({_read('draining')} == 0) or vector(0)"
+    nodes = f"count({_selector('draining')} == 0) or vector(0)"
     return [
-        _Panel("Nodes", "none", {"": nodes}, "Those that can be read and do not drain.", "stat", 6, 4),
+        _Panel("Nodes", "none", {"": nodes}, "Scraped nodes that do not drain.", "stat", 6, 4),
         _Panel("Calls", "reqps", {"": f"sum({calls})"}, "", "stat", 6, 4),
         _Panel("Failed calls", "percentunit", {"": f"sum({errors}) / sum({calls})"}, "", "stat", 6, 4, 0.05),
-        _Panel("95 of 100 calls within", "s", {"": _p95()}, "Above the line nodes are added.", "stat", 6, 4, limit),
+        _Panel("p95 latency", "s", {"": _p95()}, "The autoscaler adds nodes above the line.", "stat", 6, 4, limit),
         _Panel("Calls by operation", "reqps", {"{{operation}}": f"sum by (operation) ({calls})"}),
-        _Panel("95 of 100 calls within, by operation", "s", {"{{operation}}": _p95("operation")}, limit=limit),
+        _Panel("p95 latency by operation", "s", {"{{operation}}": _p95("operation")}, limit=limit),
         _Panel("Failed calls by operation", "reqps", {"{{operation}}": f"sum by (operation) ({errors}) > 0"}),
         _Panel(
-            "Refused",
+            "Refused requests",
             "reqps",
             {"{{reason}}": f"sum by (reason) ({_rate('refused_total')})"},
-            "By HTTP status; room: idle sessions that had to make room for others of their caller.",
+            "By HTTP status; room: idle sessions evicted because their caller reached its session limit.",
         ),
         _Panel("Sessions opened", "reqps", {"opened": f"sum({_rate('sessions_opened_total')})"}),
-        _Panel("Open streams by node", "none", {"{{instance}}": _read("streams")}, "Without subscriptions/listen."),
-        _Panel("Running calls by node", "none", {"{{instance}}": _read("calls")}),
         _Panel(
-            "Memory of bodies by node",
+            "Open streams by node",
+            "none",
+            {"{{instance}}": _selector("streams")},
+            "Not counting subscriptions/listen.",
+        ),
+        _Panel("Running calls by node", "none", {"{{instance}}": _selector("calls")}),
+        _Panel(
+            "Memory of request bodies by node",
             "bytes",
-            {"{{instance}}": _read("body_bytes")},
-            "An estimate, with what is decoded from them; MAX_BYTES_IN_FLIGHT bounds it.",
+            {"{{instance}}": _selector("body_bytes")},
+            "Estimated, with their decoded content; the limit is MAX_BYTES_IN_FLIGHT.",
         ),
         _Panel(
             "Nodes over time",
             "none",
-            {"serving": nodes, "draining": f"sum({_read('draining')})"},
-            f"From {d.nodes} to {d.most_nodes} are meant to run.",
+            {"serving": nodes, "draining": f"sum({_selector('draining')})"},
+            f"Configured: {d.min_replicas} to {d.max_replicas} nodes.",
             width=_COLUMNS,
         ),
         _Panel(
             "Events between nodes",
             "none",
-            {"{{event}}": f"sum by (event) (increase({_read('events_total')}[$__rate_interval])) > 0"},
-            "abandoned, lost and fenced cost somebody something; the how-to about metrics has them all.",
+            {"{{event}}": f"sum by (event) (increase({_selector('events_total')}[$__rate_interval])) > 0"},
+            "abandoned, lost and fenced affect clients; see the list of events in the documentation of the metrics.",
             width=_COLUMNS,
         ),
     ]
 
 
-def _read(metric: str) -> str:
+def _selector(metric: str) -> str:
     return f'mcp_transport_{metric}{{job=~"$job", namespace=~"$namespace"}}'
 
 
 def _rate(metric: str) -> str:
-    return f"rate({_read(metric)}[$__rate_interval])"
+    return f"rate({_selector(metric)}[$__rate_interval])"
 
 
 def _p95(*labels: str) -> str:
@@ -136,8 +143,8 @@ def _p95(*labels: str) -> str:
     return f"histogram_quantile(0.95, sum by ({by}) ({_rate('call_seconds_bucket')}))"
 
 
-def _laid_out(panels: list[_Panel]) -> list[dict[str, Any]]:
-    """Lay panels out from left to right, in rows."""
+def _layout(panels: list[_Panel]) -> list[dict[str, Any]]:
+    """Arrange panels from left to right, in rows."""
     x = y = 0
     placed: list[dict[str, Any]] = []
     for number, panel in enumerate(panels, 1):
@@ -148,7 +155,7 @@ def _laid_out(panels: list[_Panel]) -> list[dict[str, Any]]:
     return placed
 
 
-def _json(panel: _Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
+def _json(panel: _Panel, number: int, grid_position: dict[str, int]) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     if panel.limit is not None:
         steps.append({"color": "red", "value": panel.limit})
@@ -161,12 +168,12 @@ def _json(panel: _Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
         "type": panel.kind,
         "title": panel.title,
         "description": panel.help,
-        "datasource": _SOURCE,
-        "gridPos": place,
+        "datasource": _DATASOURCE,
+        "gridPos": grid_position,
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {"tooltip": {"mode": "multi"}} if panel.kind == "timeseries" else {},
         "targets": [
-            {"refId": chr(ord("A") + at), "datasource": _SOURCE, "expr": expr, "legendFormat": legend}
+            {"refId": chr(ord("A") + at), "datasource": _DATASOURCE, "expr": expr, "legendFormat": legend}
             for at, (legend, expr) in enumerate(panel.queries.items())
         ],
     }

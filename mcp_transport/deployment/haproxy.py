@@ -1,4 +1,4 @@
-"""HAProxy in front of the nodes."""
+"""Target `haproxy`: HAProxy in front of the nodes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["files"]
 
 
 def files(deployment: Deployment) -> Files:
-    """Emit the configuration of an HAProxy."""
+    """Return the configuration of HAProxy."""
     return {"haproxy.cfg": render("haproxy/haproxy.cfg", deployment)}

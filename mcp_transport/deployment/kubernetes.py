@@ -1,4 +1,4 @@
-"""A Kubernetes namespace."""
+"""Target `kubernetes`: the objects of one namespace."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _OVERLAYS: Final = ("production", "staging")
 
 
 def files(deployment: Deployment) -> Files:
-    """Emit the objects, or a Kustomize base of them with overlays, and how to apply them."""
+    """Return the objects, or a Kustomize base with overlays, and a README on applying them."""
     parts = {
         "behavior": indent(render("kubernetes/behavior.yaml", deployment).rstrip(), "    "),
         "keepalive": f"{deployment.policy.keepalive:g}",
     }
-    emitted = {name: render(f"kubernetes/{name}", deployment, **parts) for name in _RESOURCES}
+    generated = {name: render(f"kubernetes/{name}", deployment, **parts) for name in _RESOURCES}
     namespaces = [deployment.namespace]
     if deployment.kustomize:
-        emitted = {f"base/{name}": text for name, text in emitted.items()} | _kustomizations(deployment)
+        generated = {f"base/{name}": text for name, text in generated.items()} | _kustomizations(deployment)
         namespaces.append(f"{deployment.namespace}-staging")
-    return emitted | {"README.md": render("kubernetes/README.md", deployment, namespaces=namespaces)}
+    return generated | {"README.md": render("kubernetes/README.md", deployment, namespaces=namespaces)}
 
 
 def _kustomizations(deployment: Deployment) -> Files:
@@ -50,6 +50,6 @@ def _kustomizations(deployment: Deployment) -> Files:
 
 
 def _name_and_tag(image: str) -> tuple[str, str]:
-    """Split an image's reference; a colon before the last slash is a registry's port."""
+    """Split an image reference; a colon before the last slash belongs to the registry's port."""
     name, _, tag = image.rpartition(":")
     return (name, tag) if name and "/" not in tag else (image, "latest")

@@ -1,4 +1,4 @@
-"""nginx in front of the nodes."""
+"""Target `nginx`: nginx in front of the nodes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["files"]
 
 
 def files(deployment: Deployment) -> Files:
-    """Emit the configuration of an nginx."""
+    """Return the configuration of nginx."""
     return {"nginx.conf": render("nginx/nginx.conf", deployment)}

@@ -1,4 +1,4 @@
-"""What is deployed, and every number that more than one file has to agree on."""
+"""The options of a deployment, and the derived values on which several files must agree."""
 
 from __future__ import annotations
 
@@ -19,51 +19,49 @@ AFFINITIES: Final = ("none", "session", "address")
 
 
 class _Form(NamedTuple):
-    """What a text has to be, in words and as a regular expression."""
+    """The form of a text option: a description for messages, and a regular expression."""
 
-    words: str
+    description: str
     pattern: str
 
 
-_NAME: Final = r"(?!\.{1,2}(/|$))[\w.@-]+"  # of a file or folder; .. would lead elsewhere
+_NAME: Final = r"(?!\.{1,2}(/|$))[\w.@-]+"  # of a file or folder; not . and ..
 _NAMES: Final = rf"{_NAME}(/{_NAME})*"
 _PORT: Final = r"(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 _DOTTED: Final = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 _VARIABLE: Final = r"[A-Z][A-Z0-9_]*"
-_MOST_NODES: Final = 5000
+_MAX_REPLICAS: Final = 5000
 
-_SET: Final = frozenset(
+_SET_BY_FILES: Final = frozenset(
     {
         *("DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG", "DJANGO_ALLOWED_HOSTS", "DJANGO_TRUSTED_PROXIES"),
-        *("POD_IP", "PUBLIC_HOSTS"),  # Kubernetes'
+        *("POD_IP", "PUBLIC_HOSTS"),  # in Kubernetes
     }
 )
-"""The environment variables that the emitted files set themselves."""
+"""Environment variables that the generated files set themselves."""
 
 _LABEL: Final = _Form(
-    "a name of at most 40 lower-case letters, digits and -, which begins with a letter and does not end with -",
+    "a name of at most 40 lower-case letters, digits and -, starting with a letter and not ending with -",
     r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?",
 )
 _HOST: Final = _Form(
-    "a host name in lower case, without scheme and port",
+    "a lower-case DNS name such as mcp.example.com",
     r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
 )
-_PATH: Final = _Form("a path that begins with / and does not end with it", r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
+_PATH: Final = _Form("a path that starts with / and does not end with /", r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _MODULE: Final = _Form("the dotted name of a module, such as shop.settings", _DOTTED)
 _APPLICATION: Final = _Form("a module, a colon and a name, such as shop.asgi:application", rf"{_DOTTED}:[A-Za-z_]\w*")
 _IMAGE: Final = _Form(
     "the name of an image, such as registry.example.com/shop:1.0", r"[a-z0-9][\w.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
 )
-_VARIABLES: Final = _Form(
-    "names of upper-case letters, digits and _, with commas between", rf"{_VARIABLE}(,{_VARIABLE})*"
-)
+_VARIABLES: Final = _Form("comma-separated names of upper-case letters, digits and _", rf"{_VARIABLE}(,{_VARIABLE})*")
 _ADDRESSES: Final = _Form(
-    "host:port with commas between, hosts in lower case and ports from 1 to 65535",
+    "comma-separated host:port, hosts in lower case and ports from 1 to 65535",
     rf"([a-z0-9.-]+:{_PORT}(,[a-z0-9.-]+:{_PORT})*)?",
 )
-_LISTEN: Final = _Form("*, an address, or one of IPv6 in brackets", r"\*|[0-9.]+|\[[0-9a-f:]+\]")
+_LISTEN: Final = _Form("*, an IPv4 address, or an IPv6 address in brackets", r"\*|[0-9.]+|\[[0-9a-f:]+\]")
 _ABSOLUTE: Final = _Form("an absolute path of letters, digits, . _ @ and -, without ..", rf"(/{_NAME})+")
-_URL_PATH: Final = _Form("a path that begins and ends with /", rf"(/({_NAME}/)+)?")
+_URL_PATH: Final = _Form("a path that starts and ends with /", rf"(/({_NAME}/)+)?")
 _ANYWHERE: Final = _Form("a path of letters, digits, . _ @ and -, without ..", rf"(/?{_NAMES})?")
 _NETWORK: Final = _Form("a network such as 172.28.7.0/24", r"[0-9.]+/[0-9]+")
 _INSIDE: Final = _Form("names of letters, digits, . _ @ and -", rf"\.|{_NAMES}")
@@ -75,137 +73,147 @@ def option(
     *,
     form: _Form | None = None,
     choices: tuple[str, ...] = (),
-    least: int = 1,
-    most: int = 65535,
+    minimum: int = 1,
+    maximum: int = 65535,
 ) -> Any:
-    """Declare an option of `mcp_deploy`: what it may be, and what it is for."""
-    metadata = {"help": help, "form": form, "choices": choices, "least": least, "most": most}
+    """Declare an option of `mcp_deploy` with its help text and its valid values."""
+    metadata = {"help": help, "form": form, "choices": choices, "minimum": minimum, "maximum": maximum}
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A project on its way to production; durations are seconds.
+    """The options of one deployment; durations are seconds.
 
     Raises:
-        ValueError: an option has a value that it cannot have; the text names the option.
+        ValueError: an option has an invalid value; the message starts with the option.
     """
 
     policy: Policy
-    """What the endpoint itself was told: MCP_TRANSPORT of the settings."""
+    """The endpoint's settings: MCP_TRANSPORT."""
 
-    name: str = option("mcp", "what everything is called", form=_LABEL)
-    host: str = option("mcp.example.com", "the name that clients use", form=_HOST)
-    path: str = option("/mcp", "where the endpoint is", form=_PATH)
-    settings_module: str = option("config.settings", "the settings module", form=_MODULE)
-    application: str = option("config.asgi:application", "the ASGI application", form=_APPLICATION)
-    server: str = option("daphne", "the ASGI server", choices=SERVERS)
-    port: int = option(8000, "the port that the server listens on", least=1024)
-    image: str = option("mcp:latest", "the container image", form=_IMAGE)
-    base_image: str = option("python:3.12-slim-bookworm", "what the image is built on", form=_IMAGE)
-    namespace: str = option("mcp", "the Kubernetes namespace", form=_LABEL)
+    name: str = option("mcp", "name of the deployment and its objects", form=_LABEL)
+    host: str = option("mcp.example.com", "host name that clients use", form=_HOST)
+    path: str = option("/mcp", "path of the endpoint", form=_PATH)
+    settings_module: str = option("config.settings", "settings module", form=_MODULE)
+    application: str = option("config.asgi:application", "ASGI application", form=_APPLICATION)
+    server: str = option("daphne", "ASGI server", choices=SERVERS)
+    port: int = option(8000, "port on which the server listens", minimum=1024)
+    image: str = option("mcp:latest", "container image", form=_IMAGE)
+    base_image: str = option("python:3.12-slim-bookworm", "base image of the container image", form=_IMAGE)
+    namespace: str = option("mcp", "Kubernetes namespace", form=_LABEL)
     secrets: str = option(
         "DJANGO_SECRET_KEY,REDIS_URL",
-        "environment variables that come from secrets, with commas between",
+        "comma-separated environment variables that come from secrets",
         form=_VARIABLES,
     )
-    nodes: int = option(3, "how many nodes run at least", most=_MOST_NODES)
-    most_nodes: int = option(50, "how many nodes run at most", most=_MOST_NODES)
-    affinity: str = option("none", "what a load balancer keeps at one node; nothing needs it", choices=AFFINITIES)
-    tls: bool = option(True, "does the proxy speak TLS?")
-    certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate, and its chain", form=_ABSOLUTE)
-    certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the key of the certificate", form=_ABSOLUTE)
-    upstreams: str = option(
-        "", "addresses of the nodes for nginx and HAProxy, host:port with commas between", form=_ADDRESSES
+    min_replicas: int = option(3, "minimum number of nodes", maximum=_MAX_REPLICAS)
+    max_replicas: int = option(50, "maximum number of nodes", maximum=_MAX_REPLICAS)
+    affinity: str = option("none", "sticky sessions (optional): none, session or address", choices=AFFINITIES)
+    tls: bool = option(True, "serve HTTPS at the proxy")
+    certificate: str = option(
+        "/etc/ssl/mcp/fullchain.pem", "file with the proxy's certificate and its chain", form=_ABSOLUTE
     )
-    listen: str = option("*", "the address that the proxy listens on", form=_LISTEN)
-    http_port: int = option(80, "the port of the proxy for HTTP")
-    https_port: int = option(443, "the port of the proxy for HTTPS")
-    haproxy_metrics_port: int = option(8405, "the port of HAProxy's own metrics, on 127.0.0.1")
-    directory: str = option("/srv/mcp", "where the project is on a machine without containers", form=_ABSOLUTE)
-    static_files: bool = option(True, "does the image collect static files?")
-    static_url: str = option("", "the path of static files that nginx serves", form=_URL_PATH)
-    static_root: str = option("", "where they are collected, from the project's folder", form=_ANYWHERE)
-    subnet: str = option("172.28.7.0/24", "the network of compose's nodes", form=_NETWORK)
-    monitor: str = option("service-monitor", "how Prometheus finds nodes", choices=("service-monitor", "scrape"))
-    ingress_class: str = option("nginx", "the Kubernetes ingress class", form=_LABEL)
-    ingress_namespace: str = option("ingress-nginx", "where the ingress controller runs", form=_LABEL)
-    monitoring_namespace: str = option("monitoring", "where Prometheus runs", form=_LABEL)
-    kustomize: bool = option(False, "shall Kubernetes files be a base with overlays?")
+    certificate_key: str = option(
+        "/etc/ssl/mcp/privkey.pem", "file with the private key of the certificate", form=_ABSOLUTE
+    )
+    upstreams: str = option(
+        "", "comma-separated addresses (host:port) of the nodes, for nginx and HAProxy", form=_ADDRESSES
+    )
+    listen: str = option("*", "address on which the proxy listens", form=_LISTEN)
+    http_port: int = option(80, "HTTP port of the proxy")
+    https_port: int = option(443, "HTTPS port of the proxy")
+    haproxy_metrics_port: int = option(8405, "port of HAProxy's own metrics, on 127.0.0.1")
+    directory: str = option("/srv/mcp", "project folder on a machine without containers", form=_ABSOLUTE)
+    static_files: bool = option(True, "run collectstatic in the image")
+    static_url: str = option("", "URL path of static files that nginx serves", form=_URL_PATH)
+    static_root: str = option(
+        "", "folder of the collected static files, relative to the project folder", form=_ANYWHERE
+    )
+    subnet: str = option("172.28.7.0/24", "network of the nodes in compose", form=_NETWORK)
+    monitor: str = option("service-monitor", "how Prometheus discovers nodes", choices=("service-monitor", "scrape"))
+    ingress_class: str = option("nginx", "Kubernetes ingress class", form=_LABEL)
+    ingress_namespace: str = option("ingress-nginx", "namespace of the ingress controller", form=_LABEL)
+    monitoring_namespace: str = option("monitoring", "namespace of Prometheus", form=_LABEL)
+    kustomize: bool = option(False, "generate a Kustomize base with overlays")
     folder: str = "deploy"
-    """Where the files are, as seen from the project's folder."""
+    """The folder of the generated files, relative to the project folder."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            if item.metadata and (problem := _problem(item.type, item.metadata, getattr(self, item.name))):
-                raise ValueError(f"--{item.name.replace('_', '-')}: {problem}")
-        if self.most_nodes < self.nodes:
-            raise ValueError(f"--most-nodes: expected {self.nodes} (--nodes) or more, got {self.most_nodes}")
+            if item.metadata and (error := _value_error(item.type, item.metadata, getattr(self, item.name))):
+                raise ValueError(f"--{item.name.replace('_', '-')}: {error}")
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"--max-replicas: expected {self.min_replicas} (--min-replicas) or more, got {self.max_replicas}"
+            )
         if self.local_ports[-1] > 65535:
-            raise ValueError(f"--port: expected room for {self.nodes} ports (--nodes) below 65536, got {self.port}")
+            raise ValueError(
+                f"--port: expected {self.min_replicas} ports (--min-replicas) below 65536 from here, got {self.port}"
+            )
         if self.tls and self.http_port == self.https_port:
-            raise ValueError(f"--https-port: expected another port than --http-port, got {self.https_port} twice")
+            raise ValueError(f"--https-port: must differ from --http-port, got {self.https_port} twice")
         [(address, times)] = Counter(self.addresses).most_common(1)
         if times > 1:
-            raise ValueError(f"--upstreams: expected each address once, got {address} {times} times")
+            raise ValueError(f"--upstreams: each address must be unique, got {address} {times} times")
         if not re.fullmatch(_INSIDE.pattern, self.folder):
-            raise ValueError(f"--output: expected {_INSIDE.words}, got {self.folder!r}")
+            raise ValueError(f"--output: must be {_INSIDE.description}, got {self.folder!r}")
 
-    # -- what more than one file says ----------------------------------------------------------------
+    # -- values in several files ---------------------------------------------------------------------
 
     @property
     def secret_names(self) -> list[str]:
-        """Return the environment variables that no emitted file has a value for."""
-        return [name for name in self.variables if name not in _SET]
+        """Return the environment variables without a value in the generated files."""
+        return [name for name in self.variables if name not in _SET_BY_FILES]
 
     @property
     def variables(self) -> list[str]:
-        """Return all that `secrets` names: an image is built without any of them."""
+        """Return all names in `secrets`; an image is built without any of them."""
         return list(dict.fromkeys(self.secrets.split(",")))
 
     @property
     def uid(self) -> int:
-        """Return the user and group that a container runs as: no user of the machine."""
+        """Return the user and group id of containers, which no user of a machine has."""
         return 10001
 
     @property
     def open_files(self) -> int:
-        """Return how many files and sockets a process may have open: each stream is one, in a proxy two."""
+        """Return the limit of open files and sockets of a process: one for each stream, two in a proxy."""
         return 65536
 
     @property
-    def closes_ports(self) -> bool:
-        """Tell whether a server's port can be closed before its calls have ended."""
+    def closes_port_first(self) -> bool:
+        """Tell whether the server closes its port before its running calls have ended."""
         return self.server in ("daphne", "uvicorn")
 
     @property
-    def notice(self) -> int:
-        """Return how long load balancers have to notice that a node drains, before it refuses anything."""
+    def drain_notice(self) -> int:
+        """Return how long a draining node accepts requests, until load balancers see that it is not ready."""
         return 5
 
     @property
-    def pre_stop(self) -> int:
-        """Return after how long `mcp_drain` gives up waiting for running calls; SIGTERM waits on."""
+    def pre_stop_timeout(self) -> int:
+        """Return how long `mcp_drain` waits for running calls; after that SIGTERM waits for them."""
         return 15
 
     @property
     def drain(self) -> int:
-        """Return how long running calls have after SIGTERM: DRAIN_SECONDS."""
+        """Return how long running calls may take after SIGTERM: DRAIN_SECONDS."""
         return math.ceil(self.policy.drain)
 
     @property
-    def grace(self) -> int:
-        """Return after how long a node may be killed: draining, its last words and the server's own end are over."""
-        return self.pre_stop + self.server_end + 5
+    def termination_grace(self) -> int:
+        """Return after how long a node may be killed: after preStop, draining and the server's own shutdown."""
+        return self.pre_stop_timeout + self.server_timeout + 5
 
     @property
     def read_timeout(self) -> int:
-        """Return how long a proxy waits for a node's next byte: a silent stream has a comment many times in it."""
+        """Return how long a proxy waits for a node's next byte: many keep-alive intervals of an idle stream."""
         return max(300, math.ceil(8 * self.policy.keepalive))
 
     @property
     def connect_timeout(self) -> int:
-        """Return how long a proxy waits for a node to take a connection."""
+        """Return how long a proxy waits for a connection to a node."""
         return 2
 
     @property
@@ -215,28 +223,28 @@ class Deployment:
 
     @property
     def addresses(self) -> list[str]:
-        """Return where a proxy finds the nodes: `upstreams`, or hosts that are called after them."""
-        default = [f"{self.name}-{number}:{self.port}" for number in range(1, self.nodes + 1)]
+        """Return the addresses of the nodes: `upstreams`, or host names NAME-1, NAME-2, ..."""
+        default = [f"{self.name}-{number}:{self.port}" for number in range(1, self.min_replicas + 1)]
         return self.upstreams.split(",") if self.upstreams else default
 
     @property
     def local_ports(self) -> list[int]:
-        """Return the ports of nodes that share a machine, and its network."""
-        return [self.port + number for number in range(self.nodes)]
+        """Return the ports of nodes on one machine."""
+        return [self.port + number for number in range(self.min_replicas)]
 
     @property
     def serves_static_files(self) -> bool:
-        """Tell whether nginx serves what the project has collected."""
+        """Tell whether nginx serves the collected static files."""
         return bool(self.static_files and self.static_url and self.static_root)
 
     @property
-    def collected(self) -> str:
-        """Return where nginx reads static files: in the project's folder, unless they are collected elsewhere."""
+    def static_directory(self) -> str:
+        """Return the folder from which nginx serves static files; a relative one is in the project folder."""
         return f"{PurePosixPath(self.directory) / self.static_root}"
 
     @property
-    def collected_in_image(self) -> str:
-        """Return where the image has them."""
+    def image_static_directory(self) -> str:
+        """Return the folder of the collected static files in the image."""
         return f"{PurePosixPath('/app') / self.static_root}"
 
     @property
@@ -246,98 +254,100 @@ class Deployment:
 
     @property
     def port_suffix(self) -> str:
-        """Return what follows the host in addresses that clients use: nothing, where the port is the usual one."""
-        port, usual = (self.https_port, 443) if self.tls else (self.http_port, 80)
-        return f":{port}" if port != usual else ""
+        """Return the port in URLs that clients use, with a colon; empty for the default port."""
+        port, default_port = (self.https_port, 443) if self.tls else (self.http_port, 80)
+        return f":{port}" if port != default_port else ""
 
     @property
     def keep_alive(self) -> int:
-        """Return how long a server that can be told keeps idle connections: longer than ALB or an ingress (60)."""
+        """Return how long a server keeps idle connections, if it has an option: longer than an ALB (60)."""
         return 75
 
     @property
-    def server_end(self) -> int:
-        """Return after how long a server may kill its own workers: draining and its last words are over."""
+    def server_timeout(self) -> int:
+        """Return after how long a server may kill its own workers: after draining."""
         return self.drain + 10
 
     @property
     def request_timeout(self) -> int:
-        """Return how long a proxy waits for the whole of a request: as long as the endpoint."""
+        """Return how long a proxy waits for a complete request: as long as the endpoint."""
         return math.ceil(self.policy.body_timeout)
 
     @property
     def send_timeout(self) -> int:
-        """Return how long a proxy waits for a client that reads nothing: longer than a node does."""
+        """Return how long a proxy waits for a client that does not read: longer than a node does."""
         return max(60, math.ceil(2 * self.policy.write_timeout))
 
     @property
     def connections(self) -> int:
-        """Return how many clients' connections a proxy takes: one for each open stream."""
+        """Return the maximum number of client connections of a proxy: one for each open stream."""
         return 8192
 
     @property
     def proxy_sockets(self) -> int:
-        """Return how many connections that makes: each one of a client has another one to a node."""
+        """Return the maximum number of sockets of a proxy: each client connection has another one to a node."""
         return 2 * self.connections
 
     @property
     def proxy_files(self) -> int:
-        """Return how many files a proxy may have open: bodies that wait are files, too."""
+        """Return the limit of open files of a proxy: buffered bodies are files too."""
         return 2 * self.proxy_sockets
 
     @property
     def hsts(self) -> int:
-        """Return how long browsers insist on HTTPS, where Django does not say: a day, until all is well."""
+        """Return the max-age of HSTS if Django sets none: a day, short while a deployment is new."""
         return 86400
 
     @property
     def check_interval(self) -> int:
-        """Return how often a load balancer asks for readiness; two refusals in `notice` take a node out."""
+        """Return the interval of readiness checks; two failures, within `drain_notice`, remove a node."""
         return 2
 
     @property
     def session_ttl(self) -> int:
-        """Return how long a session lives unused: SESSION_TTL_SECONDS."""
+        """Return after how long an unused session expires: SESSION_TTL_SECONDS."""
         return math.ceil(self.policy.session_ttl)
 
     @property
     def scrape_interval(self) -> int:
-        """Return how often Prometheus reads a node's numbers: as often as Kubernetes decides how many nodes run."""
+        """Return the scrape interval of Prometheus: the interval in which Kubernetes' autoscaler decides."""
         return 15
 
     @property
     def cpu_percent(self) -> int:
-        """Return how busy nodes are at most, before others are added: they carry on while those start."""
+        """Return the CPU utilisation above which nodes are added; the rest is headroom while those start."""
         return 50
 
     @property
     def memory_percent(self) -> int:
-        """Return how much of their memory nodes use at most, before others are added."""
+        """Return the memory utilisation above which nodes are added."""
         return 70
 
     @property
     def p95_milliseconds(self) -> int:
-        """Return within how long 95 of 100 calls shall end: above it, nodes are added."""
+        """Return the p95 latency above which nodes are added."""
         return 100
 
     @property
     def max_body_bytes(self) -> int:
-        """Return the largest body that a proxy lets through: more than the endpoint, whose answer is better."""
+        """Return the largest body that a proxy accepts: more than the endpoint, whose error message is better."""
         return 4 * self.policy.max_request_bytes
 
 
-def _problem(kind: Any, rule: Any, value: Any) -> str:
+def _value_error(kind: Any, rule: Any, value: Any) -> str:
     if kind == "int":
-        is_right = isinstance(value, int) and not isinstance(value, bool) and rule["least"] <= value <= rule["most"]
-        return "" if is_right else f"expected a number from {rule['least']} to {rule['most']}, got {value!r}"
+        is_valid = (
+            isinstance(value, int) and not isinstance(value, bool) and rule["minimum"] <= value <= rule["maximum"]
+        )
+        return "" if is_valid else f"expected a number from {rule['minimum']} to {rule['maximum']}, got {value!r}"
     if kind == "bool":
         return "" if isinstance(value, bool) else f"expected yes or no, got {value!r}"
     if rule["choices"] and value not in rule["choices"]:
         return f"expected one of {', '.join(rule['choices'])}, got {value!r}"
     if (form := rule["form"]) and not (isinstance(value, str) and re.fullmatch(form.pattern, value)):
-        return f"expected {form.words}, got {value!r}"
+        return f"must be {form.description}, got {value!r}"
     return ""
 
 
 Files = dict[str, str]
-Emitter = Callable[[Deployment], Files]
+FileGenerator = Callable[[Deployment], Files]

@@ -1,4 +1,4 @@
-"""A preflight check of the project in a process of its own, with the environment that the emitted files set."""
+"""Loads the project in a subprocess with the environment of the generated files, and reports what it is."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, Final
 
-from mcp_transport.deployment.docker import THROWAWAY
+from mcp_transport.deployment.docker import PLACEHOLDER_SECRETS
 from mcp_transport.deployment.options import Deployment
 
-__all__ = ["ProjectReport", "fault_of", "run"]
+__all__ = ["ProjectReport", "application_error_of", "run"]
 
-_SECONDS: Final = 120.0
+_TIMEOUT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectReport:
-    """What the project is with that environment; no secret is among it."""
+    """What the project is in that environment; contains no secret."""
 
-    settings_fault: str = ""
-    """Why the settings cannot be loaded; then nothing else is known."""
-    application_fault: str = ""
+    settings_error: str = ""
+    """Why the settings cannot be loaded; then all other fields have their defaults."""
+    application_error: str = ""
     """Why the application cannot be imported."""
     is_debug: bool = False
     has_host: bool = True
-    knows_https: bool = True
-    """It believes the header by which the emitted proxies say that a client speaks HTTPS."""
+    trusts_https_header: bool = True
+    """Does it trust the header with which the generated proxies announce HTTPS?"""
     has_example_key: bool = False
-    """The secret key is the one that `startproject` has written."""
+    """Is the secret key the one of `startproject`?"""
     backend: str = ""
     cache: str = ""
     sqlite: dict[str, str] = field(default_factory=dict)
-    """Files of SQLite, by the alias of their database."""
+    """SQLite files by database alias."""
     has_static_files: bool = False
     static_root: str = ""
     serves_static_files: bool = False
-    """By itself, or they are on another host."""
+    """Itself, or from another host."""
     paths: list[str] = field(default_factory=list)
-    """Where the endpoint is, as far as that can be told."""
+    """Paths of the endpoint, as far as they can be determined."""
 
 
 def run(deployment: Deployment) -> ProjectReport:
-    """Return what a deployment's project is; it is asked as its containers will run it."""
-    done = subprocess.run(  # noqa: S603
+    """Return the report of a deployment's project."""
+    process = subprocess.run(  # noqa: S603
         [sys.executable, "-m", __name__, deployment.application, deployment.host, deployment.path],
         env=_environment(deployment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_SECONDS,
+        timeout=_TIMEOUT_SECONDS,
         check=False,
     )
     try:
-        return ProjectReport(**json.loads(done.stdout.rpartition("\n")[2]))
-    except ValueError:  # it ended itself, or was killed
-        *_, last = f"exit status {done.returncode}", *done.stderr.strip().splitlines()
-        return ProjectReport(settings_fault=last)
+        return ProjectReport(**json.loads(process.stdout.rpartition("\n")[2]))
+    except ValueError:  # the process exited early or was killed
+        *_, summary = f"exit status {process.returncode}", *process.stderr.strip().splitlines()
+        return ProjectReport(settings_error=summary)
 
 
 def _environment(deployment: Deployment) -> dict[str, str]:
-    """Return the variables of the emitted files, with secrets that are made up, beside those of this process."""
+    """Return this process's environment with the variables of the generated files and placeholder secrets."""
     return {
         **os.environ,
-        **{name: THROWAWAY.get(name) or secrets.token_urlsafe(50) for name in deployment.variables},
+        **{name: PLACEHOLDER_SECRETS.get(name) or secrets.token_urlsafe(50) for name in deployment.variables},
         "DJANGO_SETTINGS_MODULE": deployment.settings_module,
         "DJANGO_DEBUG": "false",
         "DJANGO_ALLOWED_HOSTS": deployment.host,
@@ -78,19 +78,19 @@ def _environment(deployment: Deployment) -> dict[str, str]:
 
 
 def _report(application: str, host: str, path: str) -> ProjectReport:
-    """Load the settings and the application of this process."""
+    """Load the settings and the application in this process."""
     import django
 
     try:
         django.setup()
-        facts = _settings_facts(host)
+        settings_report = _settings_report(host)
     except Exception as error:
-        return ProjectReport(settings_fault=_summary(error))
-    fault = fault_of(application)  # imports it: an endpoint that it mounts is known afterwards
-    return ProjectReport(**facts, application_fault=fault, paths=_paths(path))
+        return ProjectReport(settings_error=_summary(error))
+    import_error = application_error_of(application)  # importing it registers the endpoints that it mounts
+    return ProjectReport(**settings_report, application_error=import_error, paths=_paths(path))
 
 
-def _settings_facts(host: str) -> dict[str, Any]:
+def _settings_report(host: str) -> dict[str, Any]:
     from django.conf import settings
     from django.http.request import validate_host
 
@@ -100,7 +100,7 @@ def _settings_facts(host: str) -> dict[str, Any]:
     return {
         "is_debug": bool(settings.DEBUG),
         "has_host": validate_host(host, settings.ALLOWED_HOSTS),
-        "knows_https": [*(header or ())] == ["HTTP_X_FORWARDED_PROTO", "https"],
+        "trusts_https_header": [*(header or ())] == ["HTTP_X_FORWARDED_PROTO", "https"],
         "has_example_key": settings.SECRET_KEY.startswith("django-insecure-"),
         "backend": bootstrap.backend_name(),
         "cache": settings.CACHES[conf.get("CACHE")]["BACKEND"].rpartition(".")[2],
@@ -116,24 +116,24 @@ def _settings_facts(host: str) -> dict[str, Any]:
 
 
 def _paths(path: str) -> list[str]:
-    """Return where the endpoint is: where it is mounted, where the URLconf has it, and `path` if it answers there."""
+    """Return the paths of the endpoint: mounted, in the URLconf, and `path` if it resolves to the endpoint."""
     from django.urls import get_script_prefix, resolve, reverse
 
     from mcp_transport.asgi import MOUNTED
     from mcp_transport.views import endpoint_view
 
     prefix = get_script_prefix().rstrip("/")
-    found = {place for mounted in MOUNTED for place in (mounted, prefix + mounted)}
-    with suppress(Exception):  # it is under a name of its own, or not in the URLconf, or that is broken
-        found.add(reverse("mcp_transport:endpoint").rstrip("/"))
+    paths = {candidate for mounted in MOUNTED for candidate in (mounted, prefix + mounted)}
+    with suppress(Exception):  # another URL name, not in the URLconf, or a broken URLconf
+        paths.add(reverse("mcp_transport:endpoint").rstrip("/"))
     with suppress(Exception):
         if resolve(path.removeprefix(prefix)).func is endpoint_view:
-            found.add(path)
-    return sorted(found - {""})  # the root is no --path
+            paths.add(path)
+    return sorted(paths - {""})  # --path cannot be the root
 
 
-def fault_of(application: str) -> str:
-    """Return why this process cannot serve an application; nothing if it can."""
+def application_error_of(application: str) -> str:
+    """Return why this process cannot serve an application; empty if it can."""
     from django.core.handlers.wsgi import WSGIHandler
 
     module, _, attribute = application.partition(":")
@@ -150,6 +150,6 @@ def _summary(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    found = json.dumps(asdict(_report(*sys.argv[1:])))
-    # On a line of its own: settings may print, too.
-    sys.stdout.write(f"\n{found}")
+    report = json.dumps(asdict(_report(*sys.argv[1:])))
+    # On a line of its own: settings may print too.
+    sys.stdout.write(f"\n{report}")

@@ -1,4 +1,4 @@
-"""What the running settings say of the project: its application, its host, its static files."""
+"""Defaults from the running settings: application, host, static files."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from django.conf import settings
 
 from mcp_transport import static_files
 
-__all__ = ["defaults", "exists", "folder_of", "is_inside", "root", "usual_application"]
+__all__ = ["defaults", "exists", "is_inside", "relative_folder", "root", "usual_application"]
 
 _PUBLIC_HOST: Final = r"(?!localhost$|.*\.localhost$|[0-9.]+$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]+"
 
 
 def defaults() -> dict[str, Any]:
-    """Return options of a deployment, as far as the settings have them."""
-    known = {"settings_module": os.environ["DJANGO_SETTINGS_MODULE"], "application": _application(), "host": _host()}
-    return {name: value for name, value in known.items() if value} | _static_files()
+    """Return the options of a deployment that the settings determine."""
+    values = {"settings_module": os.environ["DJANGO_SETTINGS_MODULE"], "application": _application(), "host": _host()}
+    return {name: value for name, value in values.items() if value} | _static_files()
 
 
 def exists(module: str) -> bool:
-    """Tell whether a module can be found; only the packages around it are imported."""
+    """Tell whether a module exists; only its parent packages are imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -33,56 +33,56 @@ def exists(module: str) -> bool:
 
 
 def root() -> Path:
-    """Return the folder of manage.py, or where another program that runs the command is."""
+    """Return the folder of manage.py, or the working directory if another program runs the command."""
     program = Path(sys.argv[0])
     return program.resolve().parent if program.name == "manage.py" else Path.cwd()
 
 
 def is_inside(output: Path) -> bool:
-    """Tell whether a folder is in the project's."""
+    """Tell whether a folder is inside the project's folder."""
     return output.resolve().is_relative_to(root())
 
 
-def folder_of(output: Path) -> str:
-    """Return a folder in the project's, as seen from there."""
+def relative_folder(output: Path) -> str:
+    """Return a path relative to the project's folder."""
     return output.resolve().relative_to(root()).as_posix()
 
 
 def _application() -> str:
-    """Return the ASGI application: the one that the settings name, or the `asgi.py` near wsgi.py or the settings."""
-    if named := getattr(settings, "ASGI_APPLICATION", None):
-        module, _, attribute = named.rpartition(".")
+    """Return the ASGI application: ASGI_APPLICATION, or the `asgi.py` near wsgi.py or the settings."""
+    if setting := getattr(settings, "ASGI_APPLICATION", None):
+        module, _, attribute = setting.rpartition(".")
         return f"{module}:{attribute}"
-    near = [getattr(settings, "WSGI_APPLICATION", None) or "", os.environ["DJANGO_SETTINGS_MODULE"]]
-    packages = [package for name in near for package in _packages(name)]
+    nearby = [getattr(settings, "WSGI_APPLICATION", None) or "", os.environ["DJANGO_SETTINGS_MODULE"]]
+    packages = [package for name in nearby for package in _packages(name)]
     modules = [f"{package}.asgi".removeprefix(".") for package in packages]
     return next((f"{module}:application" for module in modules if exists(module)), "")
 
 
 def usual_application(settings_module: str) -> str:
-    """Return the file in which `startproject` writes the ASGI application."""
+    """Return the file in which `startproject` puts the ASGI application."""
     package, dot, _ = settings_module.partition(".")
     return f"{package}/asgi.py" if dot else "asgi.py"
 
 
 def _packages(name: str) -> list[str]:
-    """Return the packages around a dotted name, the nearest first; the empty one is the project's folder."""
+    """Return the parent packages of a dotted name, nearest first; "" is the project's folder."""
     parts = name.split(".")[:-1]
     return [".".join(parts[:length]) for length in range(len(parts), -1, -1)]
 
 
 def _host() -> str:
-    """Return the first public name of ALLOWED_HOSTS."""
+    """Return the first public host of ALLOWED_HOSTS."""
     return next((host for host in settings.ALLOWED_HOSTS if re.fullmatch(_PUBLIC_HOST, host)), "")
 
 
 def _static_files() -> dict[str, Any]:
-    """Return whether static files are collected, and where a proxy finds them if the project leaves them to it."""
-    collected = getattr(settings, "STATIC_ROOT", None)
-    if not (collected and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
+    """Return options for static files: whether they are collected, and where, if a proxy has to serve them."""
+    static_root = getattr(settings, "STATIC_ROOT", None)
+    if not (static_root and "django.contrib.staticfiles" in settings.INSTALLED_APPS):
         return {"static_files": False}
     if static_files.are_served():
         return {}
-    place = (root() / collected).resolve()
-    inside = place.relative_to(root()) if place.is_relative_to(root()) else place
+    path = (root() / static_root).resolve()
+    inside = path.relative_to(root()) if path.is_relative_to(root()) else path
     return {"static_url": settings.STATIC_URL, "static_root": str(inside)}

@@ -1,4 +1,4 @@
-"""What Prometheus reads, records and alerts, and what scales by that."""
+"""Target `prometheus`: scrape configuration, recording and alerting rules, and scaling by metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["files"]
 
 
 def files(deployment: Deployment) -> Files:
-    """Emit rules and where nodes are found, for the operator in Kubernetes or for a Prometheus anywhere."""
+    """Return rules and scrape targets, for the Prometheus operator or for a stand-alone Prometheus."""
     is_operator = deployment.monitor == "service-monitor"
     node = f'{{job="{deployment.name}"' + (f', namespace="{deployment.namespace}"}}' if is_operator else "}")
     rules = render("prometheus/rules.yaml", deployment, node=node)

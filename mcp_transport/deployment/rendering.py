@@ -1,4 +1,4 @@
-"""Templates of emitted files: Django's language, nothing escaped, and nothing of the project's own engine."""
+"""Templates of generated files: Django's template language without escaping, independent of the project's engine."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ _FOLDER = Path(__file__).parent / "templates"
 def _engine() -> Engine:
     engine = Engine(dirs=[str(_FOLDER)], autoescape=False)
     filters = Library()
-    filters.filter("quoted", json.dumps)  # a JSON string is one of YAML, too
+    filters.filter("quoted", json.dumps)  # a JSON string is also a YAML string
     engine.template_builtins.append(filters)
     return engine
 
 
-def render(template: str, deployment: Deployment, **more: Any) -> str:
-    """Fill a template in, with `d` for the deployment; blank lines that tags leave behind are dropped."""
+def render(template: str, deployment: Deployment, **context: Any) -> str:
+    """Render a template with the deployment as `d`; repeated blank lines, which tags leave, are removed."""
     text: str = (
-        _engine().get_template(template).render(Context({"d": deployment, **more}, autoescape=False, use_l10n=False))
+        _engine()
+        .get_template(template)
+        .render(Context({"d": deployment, **context}, autoescape=False, use_l10n=False))
     )
-    lines = [line.rstrip() for line in text.splitlines()]
-    kept = [line for at, line in enumerate(lines) if line or (at and lines[at - 1])]
-    return "\n".join(kept).strip("\n") + "\n"
+    stripped = [line.rstrip() for line in text.splitlines()]
+    lines = [line for at, line in enumerate(stripped) if line or (at and stripped[at - 1])]
+    return "\n".join(lines).strip("\n") + "\n"

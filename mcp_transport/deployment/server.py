@@ -8,25 +8,30 @@ __all__ = ["command"]
 
 
 def command(deployment: Deployment, *, address: str = "0.0.0.0", port: str = "") -> list[str]:  # noqa: S104
-    """Return the words of the command line; `port` replaces the deployment's where each instance has its own."""
+    """Return the command line; `port` replaces the deployment's port if each instance has its own."""
     d = deployment
-    at = port or str(d.port)
-    words = {
-        # daphne keeps idle connections for 60 seconds, and cannot be told.
-        "daphne": ["daphne", "-b", address, "-p", at, "--no-server-name"],
+    port_text = port or str(d.port)
+    arguments = {
+        # daphne closes idle connections after 60 seconds; there is no option for it.
+        "daphne": ["daphne", "-b", address, "-p", port_text, "--no-server-name"],
         "gunicorn": [
             *("gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker", "--workers", "1"),
-            *("--bind", f"{address}:{at}", "--keep-alive", str(d.keep_alive)),
-            *("--graceful-timeout", str(d.server_end)),
+            *("--bind", f"{address}:{port_text}", "--keep-alive", str(d.keep_alive)),
+            *("--graceful-timeout", str(d.server_timeout)),
         ],
         "uvicorn": [
-            *("uvicorn", "--host", address, "--port", at, "--lifespan", "off", "--no-server-header"),
-            # Counted from when the node has drained: this package takes SIGTERM first.
-            *("--timeout-keep-alive", str(d.keep_alive), "--timeout-graceful-shutdown", str(d.server_end - d.drain)),
+            *("uvicorn", "--host", address, "--port", port_text, "--lifespan", "off", "--no-server-header"),
+            # Counted from the end of draining: this package handles SIGTERM first.
+            *(
+                "--timeout-keep-alive",
+                str(d.keep_alive),
+                "--timeout-graceful-shutdown",
+                str(d.server_timeout - d.drain),
+            ),
         ],
         "granian": [
             *("granian", "--interface", "asgi", "--loop", "uvloop", "--workers", "1"),
-            *("--host", address, "--port", at, "--workers-kill-timeout", str(d.server_end)),
+            *("--host", address, "--port", port_text, "--workers-kill-timeout", str(d.server_timeout)),
         ],
     }
-    return [*words[d.server], d.application]
+    return [*arguments[d.server], d.application]

@@ -1,4 +1,4 @@
-"""One machine, without containers: a unit that runs once for each port, and a target for all of them."""
+"""Target `systemd`: one machine without containers, with a unit template for each port and a target for all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["files"]
 
 
 def files(deployment: Deployment) -> Files:
-    """Emit the units."""
-    program, *words = command(deployment, address="127.0.0.1", port="%i")
-    line = " ".join([f"{deployment.directory}/.venv/bin/{program}", *words])
+    """Return the units."""
+    program, *arguments = command(deployment, address="127.0.0.1", port="%i")
+    line = " ".join([f"{deployment.directory}/.venv/bin/{program}", *arguments])
     return {
         f"{deployment.name}@.service": render("systemd/node.service", deployment, command=line),
         f"{deployment.name}.target": render("systemd/all.target", deployment),

@@ -1,4 +1,4 @@
-"""The targets of `mcp_deploy`: what each one emits."""
+"""The targets of `mcp_deploy`, and the function that generates the files of each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import Final
 
 from mcp_transport.deployment import compose, docker, grafana, haproxy, kubernetes, nginx, prometheus, systemd
-from mcp_transport.deployment.options import Deployment, Emitter, Files
+from mcp_transport.deployment.options import Deployment, FileGenerator, Files
 
-__all__ = ["TARGETS", "emit"]
+__all__ = ["TARGETS", "generate"]
 
-TARGETS: Final[Mapping[str, Emitter]] = MappingProxyType(
+TARGETS: Final[Mapping[str, FileGenerator]] = MappingProxyType(
     {
         "docker": docker.files,
         "compose": compose.files,
@@ -25,6 +25,6 @@ TARGETS: Final[Mapping[str, Emitter]] = MappingProxyType(
 )
 
 
-def emit(target: str, deployment: Deployment) -> Files:
-    """Return a target's files, by their path in the target's folder. Raises: KeyError."""
+def generate(target: str, deployment: Deployment) -> Files:
+    """Return the files of a target, by path in the target's folder. Raises: KeyError."""
     return TARGETS[target](deployment)

@@ -48,6 +48,5 @@ def evaluate(observed: Observations) -> list[Finding]:
 
 def _redacted(finding: Finding, secrets: tuple[str, ...]) -> Finding:
     """Remove control characters, and secrets that a server sends back."""
-    return replace(
-        finding, observed=printable(finding.observed, secrets), expected=printable(finding.expected, secrets)
-    )
+    observed, expected = (printable(text, secrets) for text in (finding.observed, finding.expected))
+    return replace(finding, observed=observed, expected=expected)

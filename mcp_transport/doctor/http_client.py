@@ -7,25 +7,18 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import httpx2
 
 from mcp_transport.doctor.observations import SESSIONFUL, SESSIONLESS, DoctorOptions, Response, StreamObservation
 
-__all__ = [
-    "EVENT_STREAM",
-    "JSON_OR_EVENT_STREAM",
-    "EndpointClient",
-    "Request",
-    "session_request",
-    "sessionless_request",
-]
+__all__ = ["EVENT_STREAM", "EndpointClient", "Request", "in_session", "sessionless"]
 
-RESPONSE_TIMEOUT_SECONDS: Final = 15.0
+TIMEOUT_SECONDS: Final = 15.0
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
-JSON_OR_EVENT_STREAM: Final = "application/json, text/event-stream"
+_JSON_OR_EVENTS: Final = "application/json, text/event-stream"
 EVENT_STREAM: Final = "text/event-stream"
 _META: Final = "io.modelcontextprotocol"
 _Chunks = list[tuple[float, bytes]]
@@ -43,11 +36,8 @@ class Request:
 
     def adding(self, **headers: str) -> Request:
         """Return the request with more headers; an underscore in a name stands for a hyphen."""
-        more = {name.replace("_", "-"): value for name, value in headers.items()}
-        changed = {**self.headers, **more}
-        return Request(
-            method=self.method, headers=changed, message=self.message, path=self.path, sends_token=self.sends_token
-        )
+        added = {name.replace("_", "-"): value for name, value in headers.items()}
+        return replace(self, headers={**self.headers, **added})
 
 
 class EndpointClient:
@@ -63,13 +53,11 @@ class EndpointClient:
 
     async def send(self, request: Request, client: httpx2.AsyncClient | None = None) -> Response:
         """Send a request, over a new connection unless `client` is given, and return the whole response."""
-        stream = await self.listen(request, RESPONSE_TIMEOUT_SECONDS, client=client)
+        stream = await self.listen(request, TIMEOUT_SECONDS, client=client)
         response = stream.response
-        failure = response.failure or (
-            "" if stream.end == "closed" else stream.end or f"no end within {RESPONSE_TIMEOUT_SECONDS:g} s"
-        )
+        end = "" if stream.end == "closed" else stream.end or f"no end within {TIMEOUT_SECONDS:g} s"
         body = b"".join(chunk for _, chunk in stream.chunks)
-        return Response(**{**vars(response), "body": body, "failure": failure})
+        return replace(response, body=body, failure=response.failure or end)
 
     async def listen(
         self,
@@ -88,9 +76,9 @@ class EndpointClient:
         try:
             async with asyncio.timeout(seconds), AsyncExitStack() as stack:
                 http = client if client is not None else await stack.enter_async_context(self.http_client())
-                http_response = await stack.enter_async_context(http.stream(**self._request(request)))
-                response = _head(http_response, time.perf_counter() - started_at)
-                end = await _read(http_response, chunks, started_at, is_enough)
+                raw = await stack.enter_async_context(http.stream(**self._request(request)))
+                response = _head(raw, time.perf_counter() - started_at)
+                end = await _read(raw, chunks, started_at, is_enough)
         except TimeoutError:
             pass
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -100,12 +88,8 @@ class EndpointClient:
         return StreamObservation(response, tuple(chunks), time.perf_counter() - started_at, end)
 
     def _request(self, request: Request) -> dict[str, Any]:
-        headers = {
-            "User-Agent": "mcp_doctor",
-            "Accept-Encoding": "identity",
-            "Accept": JSON_OR_EVENT_STREAM,
-            **request.headers,
-        }
+        headers = {"User-Agent": "mcp_doctor", "Accept-Encoding": "identity", "Accept": _JSON_OR_EVENTS}
+        headers |= request.headers
         if self._options.token and request.sends_token:
             headers["Authorization"] = f"Bearer {self._options.token}"
         url = httpx2.URL(self._options.url)
@@ -117,13 +101,13 @@ class EndpointClient:
         return {"method": request.method, "url": url, "headers": headers, "content": content}
 
 
-def _head(http_response: httpx2.Response, seconds: float) -> Response:
-    stream = http_response.extensions.get("network_stream")
+def _head(raw: httpx2.Response, seconds: float) -> Response:
+    stream = raw.extensions.get("network_stream")
     local_address = str(stream.get_extra_info("client_addr")) if stream is not None else ""
     return Response(
-        status=http_response.status_code,
-        http=http_response.http_version,
-        headers={name.lower(): value for name, value in http_response.headers.items()},
+        status=raw.status_code,
+        http=raw.http_version,
+        headers={name.lower(): value for name, value in raw.headers.items()},
         seconds=seconds,
         received_at=time.time(),
         local_address=local_address,
@@ -131,10 +115,10 @@ def _head(http_response: httpx2.Response, seconds: float) -> Response:
 
 
 async def _read(
-    http_response: httpx2.Response, chunks: _Chunks, started_at: float, is_enough: Callable[[_Chunks], bool]
+    raw: httpx2.Response, chunks: _Chunks, started_at: float, is_enough: Callable[[_Chunks], bool]
 ) -> str:
     size = 0
-    async with aclosing(http_response.aiter_raw()) as arriving:
+    async with aclosing(raw.aiter_raw()) as arriving:
         async for chunk in arriving:
             chunks.append((time.perf_counter() - started_at, chunk))
             size += len(chunk)
@@ -146,14 +130,14 @@ async def _read(
 # -- session-based and sessionless messages --------------------------------------------------------------
 
 
-def session_request(session_id: str, version: str, method: str, params: Any = None, id: Any = None) -> Request:
+def in_session(session_id: str, version: str, method: str, params: Any = None, id: Any = None) -> Request:
     """Build a message of a session; without `session_id` that is `initialize`."""
     message = {"jsonrpc": "2.0", "method": method, "id": id, "params": params}
     headers = {"Mcp-Session-Id": session_id, "MCP-Protocol-Version": version or SESSIONFUL} if session_id else {}
     return Request(headers=headers, message={name: value for name, value in message.items() if value is not None})
 
 
-def sessionless_request(method: str, params: Any = None, *, progress: bool = False) -> Request:
+def sessionless(method: str, params: Any = None, *, progress: bool = False) -> Request:
     """Build a request of 2026-07-28."""
     meta: dict[str, Any] = {f"{_META}/protocolVersion": SESSIONLESS, f"{_META}/clientCapabilities": {}}
     if progress:

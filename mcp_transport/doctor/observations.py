@@ -42,7 +42,7 @@ class DoctorOptions:
     insecure: bool = False
 
     @property
-    def fresh_connections(self) -> int:
+    def connections(self) -> int:
         """Return the number of new connections: enough to reach each of a few nodes, however they are balanced."""
         return max(12, 6 * self.nodes)
 
@@ -182,7 +182,7 @@ class Observations:
     reused_connection: tuple[Response, ...] = ()
     """Two requests over one connection, if it is persistent."""
     invalid_version: Response | None = None
-    invalid_event_id: StreamObservation | None = None
+    invalid_event: StreamObservation | None = None
     idle_get_stream: StreamObservation | None = None
     """A GET stream without events."""
     idle_subscription: StreamObservation | None = None

@@ -27,7 +27,7 @@ def names(endpoints: Endpoints) -> list[str]:
 
 def fail(endpoints: Endpoints, name: str) -> None:
     endpoint = next(endpoint for endpoint in endpoints.available(5.0) if endpoint.name[7] == name)
-    endpoints.failed(endpoint, "no answer")
+    endpoints.record_failure(endpoint, "no answer")
 
 
 def test_the_first_of_the_list_is_first(clock: Clock) -> None:
@@ -57,7 +57,7 @@ def test_a_client_stays_with_the_endpoint_that_answered(clock: Clock) -> None:
     """Servers that share no sessions know a session at one endpoint only."""
     endpoints = Endpoints(URLS, "ordered", clock)
     fail(endpoints, "a")
-    endpoints.answered(next(endpoints.available(5.0)), 0.1)
+    endpoints.record_success(next(endpoints.available(5.0)), 0.1)
     clock.now = 1000.0
     assert names(endpoints) == ["b", "a", "c"]
 
@@ -66,13 +66,13 @@ def test_a_client_stays_with_the_endpoint_that_answered(clock: Clock) -> None:
 def test_the_next_one_is_by_order_or_by_speed(clock: Clock, choice: Choice, expected: list[str]) -> None:
     endpoints = Endpoints(URLS, choice, clock)
     for endpoint, seconds in zip(list(endpoints.available(5.0)), (3.0, 1.0, 2.0), strict=True):
-        endpoints.answered(endpoint, seconds)
+        endpoints.record_success(endpoint, seconds)
     assert names(endpoints) == expected
 
 
 def test_a_rest_that_an_endpoint_asks_for_is_no_failure(clock: Clock) -> None:
     endpoints = Endpoints(URLS, "ordered", clock)
-    endpoints.rests(endpoints.current, "busy", 7.0)
+    endpoints.record_busy(endpoints.current, "busy", 7.0)
     assert names(endpoints) == ["b", "c"]
     clock.now = 7.0
     assert names(endpoints) == names(endpoints) == ["a", "b", "c"]
@@ -82,7 +82,7 @@ def test_a_rest_that_an_endpoint_asks_for_is_no_failure(clock: Clock) -> None:
     ("urls", "words"),
     [
         ([], "at least one"),
-        (["http://a/mcp", "http://a/mcp"], "twice"),
+        (["http://a/mcp", "http://a/mcp"], "duplicate endpoint"),
         (["ftp://a/mcp"], "ftp://a/mcp"),
         (["a/mcp"], "a/mcp"),
         (["http:///mcp"], "host"),
@@ -108,7 +108,7 @@ def test_messages_hold_no_credentials() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://ann:secret@a/mcp", "http://ann:secret@a:port/mcp?key=secret", "a/?secret"])
 def test_the_refusal_of_a_url_holds_no_credentials(url: str) -> None:
-    with pytest.raises(ValueError, match="no URL") as caught:
+    with pytest.raises(ValueError, match="is not") as caught:
         Endpoints([url])
     assert "secret" not in str(caught.value)
 
@@ -116,8 +116,8 @@ def test_the_refusal_of_a_url_holds_no_credentials(url: str) -> None:
 def test_the_last_error_of_each_endpoint_is_known_until_it_answers(clock: Clock) -> None:
     endpoints = Endpoints(URLS, "ordered", clock)
     first, second, _ = list(endpoints.available(5.0))
-    endpoints.failed(first, "refused")
-    endpoints.rests(second, "busy", 7.0)
+    endpoints.record_failure(first, "refused")
+    endpoints.record_busy(second, "busy", 7.0)
     assert endpoints.errors() == {"http://a/mcp": "refused", "http://b/mcp": "busy"}
-    endpoints.answered(first, 0.1)
+    endpoints.record_success(first, 0.1)
     assert endpoints.errors() == {"http://b/mcp": "busy"}

@@ -164,7 +164,7 @@ async def test_headers_without_an_http_client_go_with_each_request() -> None:
 
 
 def test_headers_beside_an_http_client_are_refused() -> None:
-    with pytest.raises(ValueError, match="belong to http_client"):
+    with pytest.raises(ValueError, match="cannot be combined with http_client"):
         Client("http://a/mcp", http_client=httpx2.AsyncClient(), headers={"a": "b"})
 
 

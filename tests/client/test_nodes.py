@@ -93,7 +93,7 @@ async def test_a_reply_follows_the_session_to_another_node(stage: Stage) -> None
 
     async def answer(context: object, params: object) -> ElicitResult:
         asked.append(str(getattr(params, "message", "")))
-        client._endpoints.failed(client._endpoints.current, "planted")
+        client._endpoints.record_failure(client._endpoints.current, "planted")
         return ElicitResult(action="accept", content={"name": "Ann"})
 
     client = Client(urls(stage), elicitation_callback=answer)

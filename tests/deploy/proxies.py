@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from tests.support.processes import LOOPBACK, Process, free_port, program
 
@@ -34,7 +34,7 @@ class Proxy(Process):
         """Where its certificate is, for localhost; with the key beside it."""
         return self.folder / "fullchain.pem"
 
-    def emitted(self) -> str:
+    def generated(self) -> str:
         """Return the file as it is emitted."""
         plain, secure = (self.plain_port, self.port) if self.options["tls"] else (self.port, self.plain_port)
         deployment = Deployment(
@@ -48,7 +48,7 @@ class Proxy(Process):
             upstreams=",".join(f"{LOOPBACK}:{port}" for port in self.ports),
             **self.options,
         )
-        return emit(self.role, deployment)[self.file]
+        return generate(self.role, deployment)[self.file]
 
     @abstractmethod
     def placed(self, text: str) -> str:
@@ -58,7 +58,7 @@ class Proxy(Process):
         """Write the configuration, and return where it is."""
         if self.options["tls"] and not self.certificate.exists():
             _make_certificate(self.certificate)
-        text = self.placed(self.emitted())
+        text = self.placed(self.generated())
         if self.edit is not None:
             edited = self.edit(text)
             assert edited != text, "nothing is broken"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.deployment import TARGETS, Deployment, preflight
-from mcp_transport.deployment.checks import advice
+from mcp_transport.deployment.checks import project_warnings
 from mcp_transport.domain.policy import Policy
 
 EVERY = {*TARGETS}
@@ -25,14 +25,14 @@ SITE = {"has_static_files": True}
     [
         ({}, {}, {}),
         ({"backend": "redis", "cache": "RedisCache"}, {}, {}),
-        ({"settings_fault": "KeyError: 'KEY'", "is_debug": True}, {}, {"--secrets": RUN}),
+        ({"settings_error": "KeyError: 'KEY'", "is_debug": True}, {}, {"--secrets": RUN}),
         ({"is_debug": True}, {}, {"DEBUG": RUN}),
         ({"has_host": False}, {}, {"ALLOWED_HOSTS": RUN | PROXIES}),
-        ({"knows_https": False}, {}, {"SECURE_PROXY_SSL_HEADER": RUN | PROXIES}),
-        ({"knows_https": False}, {"tls": False}, {}),
+        ({"trusts_https_header": False}, {}, {"SECURE_PROXY_SSL_HEADER": RUN | PROXIES}),
+        ({"trusts_https_header": False}, {"tls": False}, {}),
         ({"has_example_key": True}, {}, {"SECRET_KEY": RUN}),
         (LOCMEM, {}, {"memory of one process": (RUN | PROXIES) - {"docker"}}),
-        (LOCMEM, {"nodes": 1}, {}),
+        (LOCMEM, {"min_replicas": 1}, {}),
         ({"paths": ["/mcp"]}, {}, {}),
         ({"paths": ["/api/mcp"]}, {}, {"--path /api/mcp": {*PROXIES, "compose", "kubernetes"}}),
         ({"paths": ["/api/mcp"]}, {"path": "/api/mcp"}, {}),
@@ -56,7 +56,7 @@ def test_each_target_is_warned_of_what_matters_to_it(
 ) -> None:
     deployment = Deployment(policy=Policy(), **options)
     for target in EVERY:
-        sentences = advice(deployment, preflight.ProjectReport(**found), {target})
+        sentences = project_warnings(deployment, preflight.ProjectReport(**found), {target})
         assert [topic for topic, targets in told.items() if target in targets] == [
             topic for topic in told for sentence in sentences if topic in sentence
         ], target

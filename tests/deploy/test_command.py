@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import translation
 
 from mcp_transport.deployment import TARGETS
+from mcp_transport.management.commands.mcp_deploy import Command
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "deploy"
@@ -53,9 +54,9 @@ def files(folder: Path) -> dict[str, str]:
 @pytest.mark.usefixtures("demonstration")
 def test_what_is_committed_is_what_is_emitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(*options(), "-o", str(tmp_path))
-    emitted = files(tmp_path)
-    assert {name.split("/")[0] for name in emitted} == set(TARGETS)
-    assert emitted == files(COMMITTED)
+    generated = files(tmp_path)
+    assert {name.split("/")[0] for name in generated} == set(TARGETS)
+    assert generated == files(COMMITTED)
     monkeypatch.chdir(ROOT)
     assert deploy(*options(), "--check") == ""
 
@@ -73,7 +74,7 @@ def test_check_finds_what_is_stale(target: str, tmp_path: Path) -> None:
         deploy(target, "-o", str(tmp_path), "--check")
     deploy(target, "-o", str(tmp_path))
     (tmp_path / target / "mine.txt").write_text("")
-    with pytest.raises(CommandError, match=r"Not emitted: .*mine\.txt"):
+    with pytest.raises(CommandError, match=r"Not generated: .*mine\.txt"):
         deploy(target, "-o", str(tmp_path), "--check")
 
 
@@ -97,8 +98,8 @@ BAD_VALUES = {
     "--base-image": [""],
     "--namespace": ["Shop"],
     "--secrets": ["redis-url"],
-    "--most-nodes": ["2", "0", "5001"],
-    "--nodes": ["-1", "0", "5001"],
+    "--max-replicas": ["2", "0", "5001"],
+    "--min-replicas": ["-1", "0", "5001"],
     "--https-port": ["80", "65536"],
     "--static-url": ["static", "/a/../"],
     "--static-root": ["a b", "../x", "/srv/../x"],
@@ -129,16 +130,26 @@ def test_a_bad_value_is_named_and_nothing_is_written(option: str, value: str, tm
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
-        ("--host", "EXAMPLE.com", "expected a host name in lower case, without scheme and port, got 'EXAMPLE.com'"),
-        ("--path", "/mcp/", "expected a path that begins with / and does not end with it, got '/mcp/'"),
-        ("--upstreams", "a:1,a:1", "expected each address once, got a:1 2 times"),
+        ("--host", "EXAMPLE.com", "must be a lower-case DNS name such as mcp.example.com, got 'EXAMPLE.com'"),
+        ("--path", "/mcp/", "must be a path that starts with / and does not end with /, got '/mcp/'"),
+        ("--upstreams", "a:1,a:1", "each address must be unique, got a:1 2 times"),
     ],
 )
-def test_a_bad_value_is_explained_in_words(option: str, value: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=f"^{re.escape(f'{option}: {said}')}$"):
+def test_a_bad_value_is_explained_in_words(option: str, value: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=f"^{re.escape(f'{option}: {message}')}$"):
         deploy("all", f"{option}={value}", "-o", str(tmp_path))
+
+
+def test_the_former_names_of_options_are_accepted_and_hidden(tmp_path: Path) -> None:
+    deploy("kubernetes", "--min-replicas=4", "--max-replicas=7", "-o", str(tmp_path / "new"))
+    deploy("kubernetes", "--nodes=4", "--most-nodes=7", "-o", str(tmp_path / "old"))
+    assert files(tmp_path / "new") == files(tmp_path / "old")
+    assert "minReplicas: 4\n  maxReplicas: 7\n" in files(tmp_path / "old")["kubernetes/autoscaler.yaml"]
+    help_text = Command().create_parser("manage.py", "mcp_deploy").format_help()
+    assert "--min-replicas" in help_text
+    assert not re.search("--nodes|--most-nodes", help_text)
 
 
 def test_any_port_of_tcp_may_be_an_upstream_s(tmp_path: Path) -> None:

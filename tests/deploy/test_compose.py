@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.deployment.docker import health_check
 from mcp_transport.domain.policy import Policy
 from tests.support.processes import program
@@ -26,9 +26,14 @@ BIN = Path(sys.executable).parent
 SECONDS = 20.0
 OPTIONS: list[dict[str, Any]] = [
     {},
-    {"nodes": 1, "most_nodes": 1},
-    {"tls": False, "nodes": 2, "name": "shop", "port": 9000, "http_port": 8080},
-    {"nodes": 60, "most_nodes": 60, "secrets": "DJANGO_SECRET_KEY,DATABASE_URL,REDIS_URL", "server": "granian"},
+    {"min_replicas": 1, "max_replicas": 1},
+    {"tls": False, "min_replicas": 2, "name": "shop", "port": 9000, "http_port": 8080},
+    {
+        "min_replicas": 60,
+        "max_replicas": 60,
+        "secrets": "DJANGO_SECRET_KEY,DATABASE_URL,REDIS_URL",
+        "server": "granian",
+    },
     {"policy": Policy(drain=61.5), "listen": "10.0.0.1", "upstreams": "elsewhere:1"},
 ]
 
@@ -43,7 +48,7 @@ def deployed(**options: Any) -> Deployment:
 
 
 def composed(**options: Any) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(emit("compose", deployed(**options))["compose.yaml"])
+    found: dict[str, Any] = yaml.safe_load(generate("compose", deployed(**options))["compose.yaml"])
     return found
 
 
@@ -64,20 +69,20 @@ def against_schema(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @every_option
 def test_it_fits_the_schema(options: dict[str, Any], tmp_path: Path) -> None:
     for more in ({}, STATIC):
-        found = against_schema(emit("compose", deployed(**options, **more))["compose.yaml"], tmp_path)
+        found = against_schema(generate("compose", deployed(**options, **more))["compose.yaml"], tmp_path)
         assert found.returncode == 0, found.stdout
 
 
 @pytest.mark.slow
 def test_the_schema_finds_a_planted_fault(tmp_path: Path) -> None:
-    text = emit("compose", deployed())["compose.yaml"]
+    text = generate("compose", deployed())["compose.yaml"]
     assert against_schema(text.replace("read_only:", "readonly:"), tmp_path).returncode == 1
 
 
 @every_option
 def test_emitting_twice_gives_the_same(options: dict[str, Any]) -> None:
-    assert emit("compose", deployed(**options)) == emit("compose", deployed(**options))
-    assert list(emit("compose", deployed(**options))) == ["compose.yaml", ".env.example", "nginx.conf"]
+    assert generate("compose", deployed(**options)) == generate("compose", deployed(**options))
+    assert list(generate("compose", deployed(**options))) == ["compose.yaml", ".env.example", "nginx.conf"]
 
 
 # -- what every service promises ---------------------------------------------------------------------------
@@ -100,7 +105,7 @@ def test_no_service_writes_or_gains_rights(options: dict[str, Any]) -> None:
 @every_option
 def test_secrets_are_names_alone(options: dict[str, Any]) -> None:
     deployment = deployed(**options)
-    files = emit("compose", deployment)
+    files = generate("compose", deployment)
     asked = set(re.findall(r"\$\{(\w+)", files["compose.yaml"]))
     assert all(rf"${{{name}:?set {name}}}" in files["compose.yaml"] for name in asked)
     assert asked >= {*deployment.secret_names, "REDIS_PASSWORD"} - {"REDIS_URL"}
@@ -119,9 +124,9 @@ def test_secrets_are_names_alone(options: dict[str, Any]) -> None:
 def test_every_node_is_alike(options: dict[str, Any]) -> None:
     deployment = deployed(**options)
     file = composed(**options)
-    assert len(nodes(file)) == deployment.nodes
+    assert len(nodes(file)) == deployment.min_replicas
     for service in nodes(file).values():
-        assert service["stop_grace_period"] == f"{deployment.grace}s"
+        assert service["stop_grace_period"] == f"{deployment.termination_grace}s"
         assert int(service["stop_grace_period"][:-1]) > deployment.policy.drain + 10
         assert service["environment"]["REDIS_URL"] == "redis://:${REDIS_PASSWORD:?set REDIS_PASSWORD}@redis:6379/0"
         assert service["environment"]["DJANGO_ALLOWED_HOSTS"] == deployment.host
@@ -139,12 +144,12 @@ def test_nginx_finds_each_node_where_it_is(options: dict[str, Any]) -> None:
     deployment = deployed(**options)
     file = composed(**options)
     addresses = [service["networks"]["nodes"]["ipv4_address"] for service in nodes(file).values()]
-    found = re.findall(r"^\s*server ([\d.]+:\d+)", emit("compose", deployment)["nginx.conf"], re.M)
+    found = re.findall(r"^\s*server ([\d.]+:\d+)", generate("compose", deployment)["nginx.conf"], re.M)
     assert found == [f"{address}:{deployment.port}" for address in addresses]
-    listens = re.findall(r"^\s*listen (\S+):", emit("compose", deployment)["nginx.conf"], re.M)
+    listens = re.findall(r"^\s*listen (\S+):", generate("compose", deployment)["nginx.conf"], re.M)
     assert {*listens} == {"*"}, "in a container there is no other address to listen on"
     [network] = file["networks"]["nodes"]["ipam"]["config"]
-    assert len({*addresses, network["gateway"]}) == deployment.nodes + 1
+    assert len({*addresses, network["gateway"]}) == deployment.min_replicas + 1
     for address in map(IPv4Address, addresses):
         assert address in IPv4Network(network["subnet"])
         assert address not in IPv4Network(network["ip_range"]), "Docker might have given it away"
@@ -162,13 +167,13 @@ def test_nginx_finds_each_node_where_it_is(options: dict[str, Any]) -> None:
     [
         ({"subnet": "10.0.0.0/33"}, "--subnet: .*"),
         ({"subnet": "10.0.0.1/24"}, "--subnet: .*"),
-        ({"subnet": "10.0.0.0/29"}, r"--subnet: 10.0.0.0/29 is too small for 3 nodes \(--nodes\)"),
+        ({"subnet": "10.0.0.0/29"}, r"--subnet: 10.0.0.0/29 is too small for 3 nodes \(--min-replicas\)"),
     ],
 )
 def test_a_subnet_that_cannot_be_is_named(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        emit("compose", deployed(**options))
-    emit("compose", deployed(subnet="10.0.0.0/28", nodes=6))
+        generate("compose", deployed(**options))
+    generate("compose", deployed(subnet="10.0.0.0/28", min_replicas=6))
 
 
 def test_the_image_is_built_and_migrations_run_once() -> None:
@@ -178,7 +183,7 @@ def test_the_image_is_built_and_migrations_run_once() -> None:
     migrate = services["migrate"]
     assert migrate["command"] == ["python", "manage.py", "migrate", "--noinput"]
     assert (migrate["restart"], "migrate" in migrate["depends_on"]) == ("no", False)
-    assert "MCP_MIGRATE" not in emit("compose", deployed())["compose.yaml"]
+    assert "MCP_MIGRATE" not in generate("compose", deployed())["compose.yaml"]
 
 
 def test_the_store_is_for_the_nodes_alone() -> None:
@@ -194,7 +199,7 @@ def test_the_store_is_for_the_nodes_alone() -> None:
 
 def test_nginx_reads_what_the_image_has_collected() -> None:
     options = {**STATIC, "directory": "/srv/shop"}
-    files = emit("compose", deployed(**options))
+    files = generate("compose", deployed(**options))
     services = composed(**options)["services"]
     copy, nginx = services["static"], services["nginx"]
     assert copy["entrypoint"] == ["cp", "-R", "/app/collected/.", "/srv/shop/collected"]
@@ -214,7 +219,7 @@ def test_without_static_files_nothing_is_copied(missing: str) -> None:
     options[missing] = type(options[missing])()
     file = composed(**options)
     assert ("static" in file["services"], "static" in file["volumes"]) == (False, False)
-    assert "alias" not in emit("compose", deployed(**options))["nginx.conf"]
+    assert "alias" not in generate("compose", deployed(**options))["nginx.conf"]
 
 
 # -- Redis, really -----------------------------------------------------------------------------------------

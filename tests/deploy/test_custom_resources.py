@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from tests.support.processes import program
 from tests.support.programs import lacking, need
@@ -83,7 +83,7 @@ def check() -> Callable[..., list[str | None]]:
 
 
 def document(name: str) -> Any:
-    return yaml.safe_load(emit("prometheus", Deployment(policy=Policy()))[name])
+    return yaml.safe_load(generate("prometheus", Deployment(policy=Policy()))[name])
 
 
 @pytest.mark.parametrize("name", CUSTOM)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.deployment import Deployment, emit, server
+from mcp_transport.deployment import Deployment, generate, server
 from mcp_transport.deployment.docker import health_check
 from mcp_transport.deployment.options import SERVERS
 from mcp_transport.domain.policy import Policy
@@ -33,12 +33,12 @@ SECONDS = 20.0
 every_server = pytest.mark.parametrize("name", SERVERS)
 
 
-def emitted(**options: Any) -> dict[str, str]:
-    return emit("docker", Deployment(policy=Policy(), **options))
+def generated(**options: Any) -> dict[str, str]:
+    return generate("docker", Deployment(policy=Policy(), **options))
 
 
 def dockerfile(**options: Any) -> str:
-    return emitted(**options)["Dockerfile"]
+    return generated(**options)["Dockerfile"]
 
 
 # -- the Dockerfile ----------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def instructions(text: str) -> dict[str, list[str]]:
 @every_server
 def test_the_image_is_what_the_deployment_says(name: str) -> None:
     deployment = Deployment(policy=Policy(), server=name, port=8123, base_image="registry.test/python:3.13-slim")
-    text = emit("docker", deployment)["Dockerfile"]
+    text = generate("docker", deployment)["Dockerfile"]
     last = instructions(text)
     assert text.index("ARG BASE_IMAGE=registry.test/python:3.13-slim\n") < text.index("FROM ")
     assert re.findall("^FROM (.*)$", text, re.M) == ["${BASE_IMAGE} AS builder", "${BASE_IMAGE}"]
@@ -118,10 +118,10 @@ def test_static_files_are_collected_with_a_secret_that_nobody_keeps() -> None:
 
 
 def test_what_is_left_out_of_the_image() -> None:
-    lines = emitted()["Dockerfile.dockerignore"].splitlines()
+    lines = generated()["Dockerfile.dockerignore"].splitlines()
     assert {"**/.env", "**/.env.*", "**/*.key", "**/*.pem", "**/*.sqlite3", ".git", "deploy"} <= set(lines)
     assert lines.index("!deploy/docker/entrypoint.sh") > lines.index("deploy"), "a later line has the last word"
-    assert list(emitted()) == ["Dockerfile", "Dockerfile.dockerignore", "entrypoint.sh"]
+    assert list(generated()) == ["Dockerfile", "Dockerfile.dockerignore", "entrypoint.sh"]
 
 
 @pytest.mark.servers
@@ -146,7 +146,7 @@ def test_the_health_check_asks_the_node(tmp_path: Path) -> None:
 def entrypoint(tmp_path: Path) -> Path:
     """Write it beside a manage.py that notes how it was called."""
     path = tmp_path / "entrypoint.sh"
-    path.write_text(emitted()["entrypoint.sh"])
+    path.write_text(generated()["entrypoint.sh"])
     (tmp_path / "manage.py").write_text("import sys\nopen('called', 'a').write(' '.join(sys.argv[1:]) + '\\n')\n")
     return path
 
@@ -248,7 +248,7 @@ def test_it_waits_no_longer_than_told(entrypoint: Path) -> None:
         status, out, errors = ended(entrypoint, MCP_WAIT_FOR=places, MCP_WAIT_SECONDS="0.5")
     assert time.monotonic() - began >= 0.5
     assert (status, out) == (1, "")
-    assert errors.startswith(f"MCP_WAIT_FOR: {place} takes no connections")
+    assert errors.startswith(f"MCP_WAIT_FOR: {place} accepts no connections")
 
 
 UNREADABLE = [("MCP_WAIT_FOR", place) for place in ("nosuch", "redis:x", ":6379", "redis:0", "redis:65536", "redis:")]
@@ -268,7 +268,7 @@ def test_a_host_that_cannot_be_one_is_one_sentence(entrypoint: Path) -> None:
     place = f"{'a' * 64}.example:1"
     status, out, errors = ended(entrypoint, MCP_WAIT_FOR=place, MCP_WAIT_SECONDS="0")
     assert (status, out, errors.count("\n")) == (1, "", 1)
-    assert errors.startswith(f"MCP_WAIT_FOR: {place} takes no connections: ")
+    assert errors.startswith(f"MCP_WAIT_FOR: {place} accepts no connections: ")
 
 
 def test_sigterm_ends_the_waiting(entrypoint: Path) -> None:

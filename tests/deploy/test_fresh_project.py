@@ -130,7 +130,7 @@ def test_the_application_is_the_project_s_own(
     ],
 )
 def test_an_application_that_cannot_be_served_has_a_fault(application: str, fault: str) -> None:
-    assert preflight.fault_of(application) == fault
+    assert preflight.application_error_of(application) == fault
 
 
 def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
         with pytest.raises(CommandError, match=f"^{re.escape(said)}") as refused:
             call_command("mcp_deploy", "docker", "-o", str(tmp_path / "deploy"), *words)
         if "--application" in words:
-            assert str(refused.value).endswith(", or write tests/asgi.py, as startproject does.")
+            assert str(refused.value).endswith(", or create tests/asgi.py as startproject does.")
     assert not (tmp_path / "deploy").exists()
 
 
@@ -169,7 +169,7 @@ HIDDEN = {
 def test_a_folder_that_units_do_not_see_is_warned_of(directory: str, tmp_path: Path) -> None:
     for target in ("systemd", "nginx"):
         said = deployed(target, "-o", str(tmp_path), "--directory", directory)
-        is_warned = f"do not see {HIDDEN[directory]} of the machine" in said
+        is_warned = f"cannot read {HIDDEN[directory]} (" in said
         assert is_warned is bool(HIDDEN[directory] and target == "systemd")
 
 
@@ -267,7 +267,7 @@ def test_a_folder_elsewhere_is_to_be_moved(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path / "project")
     for target in TARGETS:
         said = deployed(target, "-o", str(tmp_path / "elsewhere"))
-        moved = f"{tmp_path}/elsewhere is not in the project's folder: move the files to {tmp_path}/project/deploy"
+        moved = f"{tmp_path}/elsewhere is outside the project's folder: move the files to {tmp_path}/project/deploy"
         assert (moved in said) is (target in {"docker", "compose"}), target
     assert "dockerfile: deploy/docker/Dockerfile" in (tmp_path / "elsewhere/compose/compose.yaml").read_text()
 
@@ -293,11 +293,11 @@ def test_nginx_serves_what_the_project_has_collected(tmp_path: Path) -> None:
     assert fresh.manage(folder, "collectstatic", "--noinput").returncode == 0
     words = ("nginx", "--no-preflight", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")
     assert fresh.manage(folder, "mcp_deploy", *words).returncode == 0
-    emitted = (folder / "deploy/nginx/nginx.conf").read_text()
+    generated = (folder / "deploy/nginx/nginx.conf").read_text()
     options: dict[str, Any] = {"directory": str(folder), "static_url": "/static/", "static_root": "collected"}
     with Nginx([1], **options) as nginx:
-        [part] = re.findall(r"^ {8}location /static/ {\n.*?}\n", nginx.emitted(), re.M | re.S)
-        assert part in emitted
+        [part] = re.findall(r"^ {8}location /static/ {\n.*?}\n", nginx.generated(), re.M | re.S)
+        assert part in generated
         address = f"http://{LOOPBACK}:{nginx.port}/static/admin/css/base.css"
         with opener.open(address, timeout=20) as answer:
             assert answer.headers["Content-Type"] == "text/css"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from mcp_transport.metrics import _families
 from tests.support.processes import program
@@ -22,7 +22,7 @@ DEPLOYMENT = Deployment(policy=Policy())
 
 
 def dashboard(deployment: Deployment = DEPLOYMENT) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(emit("grafana", deployment)["dashboard.json"])
+    found: dict[str, Any] = json.loads(generate("grafana", deployment)["dashboard.json"])
     return found
 
 
@@ -63,7 +63,7 @@ def test_every_metric_is_shown_and_no_other_one() -> None:
 
 def test_variables_are_declared_and_used() -> None:
     declared = {variable["name"] for variable in dashboard()["templating"]["list"]}
-    used = set(re.findall(r"\$\{?([a-z]\w*)", emit("grafana", DEPLOYMENT)["dashboard.json"]))
+    used = set(re.findall(r"\$\{?([a-z]\w*)", generate("grafana", DEPLOYMENT)["dashboard.json"]))
     assert declared == used == {"datasource", "job", "namespace"}
     assert all(panel["datasource"]["uid"] == "${datasource}" for panel in dashboard()["panels"])
 
@@ -93,5 +93,5 @@ def test_lines_are_drawn_at_the_numbers_of_the_deployment() -> None:
         panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"]
         for panel in dashboard()["panels"]
     }
-    assert lines["95 of 100 calls within"] == lines["95 of 100 calls within, by operation"] == 0.1
+    assert lines["p95 latency"] == lines["p95 latency by operation"] == 0.1
     assert DEPLOYMENT.p95_milliseconds == 100

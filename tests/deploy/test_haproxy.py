@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from tests.deploy.proxies import HAProxy
 from tests.deploy.stands import behind, named
@@ -69,10 +69,10 @@ async def test_numbers_are_on_a_port_of_their_own_and_statistics_are_off() -> No
 
 
 def test_what_is_said_in_the_configuration() -> None:
-    text = emit("haproxy", DEPLOYMENT)["haproxy.cfg"]
+    text = generate("haproxy", DEPLOYMENT)["haproxy.cfg"]
     # Numbers are for this machine alone.
     assert [line for line in text.splitlines() if "bind" in line and "8405" in line] == ["    bind 127.0.0.1:8405"]
     assert "stats" not in text.replace("statistics", "")
     # Without it small events wait for 40 ms; that is too little to be told from a busy machine by a run.
     assert "    option http-no-delay\n" in text
-    assert 2 * DEPLOYMENT.check_interval < DEPLOYMENT.notice, "two checks fit into the notice that a node gives"
+    assert 2 * DEPLOYMENT.check_interval < DEPLOYMENT.drain_notice, "two checks fit into the notice that a node gives"

@@ -23,7 +23,7 @@ from typing import Any, Self
 import pytest
 
 from mcp_transport import conf
-from mcp_transport.deployment import Deployment, emit, server
+from mcp_transport.deployment import Deployment, generate, server
 from mcp_transport.deployment.docker import PACKAGES
 from mcp_transport.deployment.options import SERVERS
 from tests.support.cluster.stage import assert_lost, events_of, some_events, until
@@ -147,7 +147,7 @@ def write_project(folder: Path, deployment: Deployment) -> None:
         ".env": "DJANGO_SECRET_KEY=planted\n",
         "db.sqlite3": "planted",
         "config/.env.production": "planted",
-        **{f"deploy/docker/{name}": text for name, text in emit("docker", deployment).items()},
+        **{f"deploy/docker/{name}": text for name, text in generate("docker", deployment).items()},
     }
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -228,7 +228,7 @@ class Container:
     def stop(self) -> float:
         """Stop it as an orchestrator does; return how long that took."""
         began = time.monotonic()
-        self.engine.podman("stop", "--time", str(self.deployment.grace), self.name)
+        self.engine.podman("stop", "--time", str(self.deployment.termination_grace), self.name)
         return time.monotonic() - began
 
     @property

@@ -15,7 +15,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from tests.deploy.semantics import RULES, Document, Objects, check
 from tests.support.processes import program
@@ -24,8 +24,8 @@ VERSIONS = ["1.30", "1.33", "1.37"]
 PLAIN = Deployment(policy=Policy())
 VARIANTS = {
     "plain": PLAIN,
-    "one": replace(PLAIN, nodes=1, most_nodes=1),
-    "session": replace(PLAIN, affinity="session", nodes=2, most_nodes=2, tls=False),
+    "one": replace(PLAIN, min_replicas=1, max_replicas=1),
+    "session": replace(PLAIN, affinity="session", min_replicas=2, max_replicas=2, tls=False),
     "address": replace(PLAIN, affinity="address", name="shop", namespace="shops", host="shop.example.org"),
     "settings": Deployment(
         policy=Policy(drain=90.5, keepalive=120.0, max_request_bytes=100_000_000),
@@ -40,7 +40,7 @@ every_variant = pytest.mark.parametrize("deployment", VARIANTS.values(), ids=VAR
 
 
 def objects(deployment: Deployment) -> list[Document]:
-    files = emit("kubernetes", deployment)
+    files = generate("kubernetes", deployment)
     return [
         document for name, text in files.items() if name.endswith(".yaml") for document in yaml.safe_load_all(text)
     ]
@@ -48,7 +48,7 @@ def objects(deployment: Deployment) -> list[Document]:
 
 def documented_keys(deployment: Deployment) -> list[str]:
     """Return the keys of the secret that operators are told to create."""
-    return re.findall(r"^- `(\w+)`$", emit("kubernetes", deployment)["README.md"], re.M)
+    return re.findall(r"^- `(\w+)`$", generate("kubernetes", deployment)["README.md"], re.M)
 
 
 def check_all(documents: list[Document], deployment: Deployment = PLAIN) -> None:
@@ -151,7 +151,7 @@ def test_numbers_are_those_of_the_deployment() -> None:
     deployment = VARIANTS["settings"]
     by_kind = {document["kind"]: document for document in objects(deployment)}
     pod = by_kind["Deployment"]["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] == deployment.grace
+    assert pod["terminationGracePeriodSeconds"] == deployment.termination_grace
     assert pod["containers"][0]["ports"] == [{"name": "http", "containerPort": 9000}]
     assert pod["containers"][0]["image"] == "registry.example.com:5000/shops/mcp:1.4.2"
     annotations = by_kind["Ingress"]["metadata"]["annotations"]
@@ -159,7 +159,7 @@ def test_numbers_are_those_of_the_deployment() -> None:
     assert annotations["nginx.ingress.kubernetes.io/proxy-body-size"] == "400000000"
     assert by_kind["Ingress"]["spec"]["rules"][0]["http"]["paths"][0]["path"] == "/api/mcp"
     scaler = by_kind["HorizontalPodAutoscaler"]["spec"]
-    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (deployment.nodes, deployment.most_nodes)
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (deployment.min_replicas, deployment.max_replicas)
     [external] = [metric["external"] for metric in scaler["metrics"] if metric["type"] == "External"]
     assert external["metric"]["name"] == "response_time_p95"
     assert external["target"] == {"type": "Value", "value": str(deployment.p95_milliseconds)}
@@ -175,7 +175,7 @@ def test_overlays_are_built_and_agree(deployment: Deployment, overlay: str, tmp_
     if shutil.which("kubectl") is None:  # also in CI: Debian has none that is new enough
         pytest.skip("THE OVERLAYS WERE NOT BUILT: there is no kubectl")
     deployment = replace(deployment, kustomize=True)
-    for name, text in emit("kubernetes", deployment).items():
+    for name, text in generate("kubernetes", deployment).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     built = subprocess.run(  # noqa: S603

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.deployment.options import AFFINITIES
 from mcp_transport.domain.policy import Policy
 
@@ -19,7 +19,7 @@ GIXY = Path(sys.executable).parent / "gixy"
 
 def configuration(**options: object) -> str:
     """Return nginx.conf."""
-    return emit("nginx", Deployment(policy=Policy(), **options))["nginx.conf"]  # type: ignore[arg-type]
+    return generate("nginx", Deployment(policy=Policy(), **options))["nginx.conf"]  # type: ignore[arg-type]
 
 
 def location(text: str, path: str) -> str:
@@ -62,7 +62,7 @@ def test_nothing_is_sent_twice() -> None:
 
 
 def test_nodes_are_never_left_out() -> None:
-    servers = re.findall(r"^ *server (\S+) (.*);$", configuration(name="shop", nodes=4, port=9000), re.M)
+    servers = re.findall(r"^ *server (\S+) (.*);$", configuration(name="shop", min_replicas=4, port=9000), re.M)
     assert servers == [(f"shop-{number}:9000", "max_fails=0") for number in range(1, 5)]
 
 

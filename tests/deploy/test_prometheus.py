@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from mcp_transport.metrics import _BOUNDS, _families
 from tests.support.docs import table
@@ -37,7 +37,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def write(folder: Path, deployment: Deployment) -> dict[str, str]:
-    files = emit("prometheus", deployment)
+    files = generate("prometheus", deployment)
     for name, text in files.items():
         (folder / name).write_text(text)
     return files
@@ -45,7 +45,7 @@ def write(folder: Path, deployment: Deployment) -> dict[str, str]:
 
 def rules(deployment: Deployment = OPERATOR) -> dict[str, Any]:
     """Return the groups, as the operator is given them."""
-    spec: dict[str, Any] = yaml.safe_load(emit("prometheus", deployment)["prometheus-rule.yaml"])["spec"]
+    spec: dict[str, Any] = yaml.safe_load(generate("prometheus", deployment)["prometheus-rule.yaml"])["spec"]
     return spec
 
 
@@ -88,7 +88,7 @@ def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str
 
 
 def test_configuration_is_right_and_finds_its_rules_and_nodes(tmp_path: Path) -> None:
-    files = write(tmp_path, replace(ANYWHERE, port=9000, nodes=2))
+    files = write(tmp_path, replace(ANYWHERE, port=9000, min_replicas=2))
     checked = run("check", "config", tmp_path / "prometheus.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "1 rule files found" in checked.stdout
@@ -96,7 +96,7 @@ def test_configuration_is_right_and_finds_its_rules_and_nodes(tmp_path: Path) ->
 
 
 def test_nodes_that_were_named_are_read() -> None:
-    files = emit("prometheus", replace(ANYWHERE, upstreams="10.0.0.1:8000,10.0.0.2:8000"))
+    files = generate("prometheus", replace(ANYWHERE, upstreams="10.0.0.1:8000,10.0.0.2:8000"))
     assert yaml.safe_load(files["nodes.yaml"]) == [{"targets": ["10.0.0.1:8000", "10.0.0.2:8000"]}]
 
 
@@ -104,7 +104,7 @@ def test_the_operator_is_given_the_same_rules(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
     checked = run("check", "rules", tmp_path / "rules.yaml")
     assert (checked.returncode, "13 rules found" in checked.stdout) == (0, True), checked.stdout + checked.stderr
-    anywhere = emit("prometheus", ANYWHERE)["rules.yaml"]
+    anywhere = generate("prometheus", ANYWHERE)["rules.yaml"]
     there = {
         rule.get("alert") or rule["record"] for group in yaml.safe_load(anywhere)["groups"] for rule in group["rules"]
     }
@@ -122,7 +122,7 @@ def test_promtool_sees_what_is_wrong(tmp_path: Path) -> None:
 def test_rules_read_metrics_that_there_are() -> None:
     known = {family.name + suffix for family in _families(None) for suffix in ("", "_total", "_bucket", "_count")}
     known |= {rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule}
-    read = set(re.findall(r"[\w:]*mcp_transport_[\w:]+", emit("prometheus", ANYWHERE)["rules.yaml"]))
+    read = set(re.findall(r"[\w:]*mcp_transport_[\w:]+", generate("prometheus", ANYWHERE)["rules.yaml"]))
     assert read <= known
 
 
@@ -245,9 +245,9 @@ def test_alert_fires_when_it_should_and_not_otherwise(name: str, tmp_path: Path)
 
 
 def test_the_autoscaler_is_given_what_it_asks_for() -> None:
-    [scaler] = yaml.safe_load_all(emit("kubernetes", OPERATOR)["autoscaler.yaml"])
+    [scaler] = yaml.safe_load_all(generate("kubernetes", OPERATOR)["autoscaler.yaml"])
     [asked] = [metric["external"]["metric"] for metric in scaler["spec"]["metrics"] if metric["type"] == "External"]
-    [rule] = yaml.safe_load(emit("prometheus", OPERATOR)["adapter-values.yaml"])["rules"]["external"]
+    [rule] = yaml.safe_load(generate("prometheus", OPERATOR)["adapter-values.yaml"])["rules"]["external"]
     assert rule["name"]["as"] == asked["name"]
     assert rule["seriesQuery"].startswith(P95 + "{")
     assert rule["metricsQuery"] == "max(<<.Series>>{<<.LabelMatchers>>})"
@@ -257,10 +257,10 @@ def test_the_autoscaler_is_given_what_it_asks_for() -> None:
 
 
 def test_keda_scales_as_the_autoscaler_does() -> None:
-    [scaler] = yaml.safe_load_all(emit("kubernetes", OPERATOR)["autoscaler.yaml"])
-    spec = yaml.safe_load(emit("prometheus", OPERATOR)["scaled-object.yaml"])["spec"]
+    [scaler] = yaml.safe_load_all(generate("kubernetes", OPERATOR)["autoscaler.yaml"])
+    spec = yaml.safe_load(generate("prometheus", OPERATOR)["scaled-object.yaml"])["spec"]
     assert spec["scaleTargetRef"]["name"] == scaler["spec"]["scaleTargetRef"]["name"]
-    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (OPERATOR.nodes, OPERATOR.most_nodes)
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (OPERATOR.min_replicas, OPERATOR.max_replicas)
     assert spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == scaler["spec"]["behavior"]
     targets = [metric["resource"]["target"]["averageUtilization"] for metric in scaler["spec"]["metrics"][:2]]
     assert [int(trigger["metadata"]["value"]) for trigger in spec["triggers"][:2]] == targets
@@ -268,8 +268,8 @@ def test_keda_scales_as_the_autoscaler_does() -> None:
 
 
 def test_the_service_that_is_monitored_is_there() -> None:
-    monitor = yaml.safe_load(emit("prometheus", OPERATOR)["service-monitor.yaml"])
-    service = yaml.safe_load(emit("kubernetes", OPERATOR)["service.yaml"])
+    monitor = yaml.safe_load(generate("prometheus", OPERATOR)["service-monitor.yaml"])
+    service = yaml.safe_load(generate("kubernetes", OPERATOR)["service.yaml"])
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert [each["port"] for each in monitor["spec"]["endpoints"]] == [
         port["name"] for port in service["spec"]["ports"]

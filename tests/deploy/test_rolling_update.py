@@ -65,7 +65,7 @@ class Host(Unit):
 
     async def drain(self, wait: float) -> None:
         """Do what the preStop hook does."""
-        options = ("--wait", str(wait), "--timeout", str(self.deployment.pre_stop))
+        options = ("--wait", str(wait), "--timeout", str(self.deployment.pre_stop_timeout))
         hook = await asyncio.create_subprocess_exec(
             *self.on_its_host(sys.executable, "-m", "django", "mcp_drain", *options),
             cwd=ROOT,
@@ -79,7 +79,9 @@ class Host(Unit):
         """Replace the process, and wait until the new one is ready; return how long the old one took to end."""
         began = time.monotonic()
         self.terminate()
-        assert await asyncio.to_thread(self.wait, self.deployment.grace), f"{self.name} runs on:\n{self.fresh_log}"
+        assert await asyncio.to_thread(self.wait, self.deployment.termination_grace), (
+            f"{self.name} runs on:\n{self.fresh_log}"
+        )
         took = time.monotonic() - began
         assert "drained: " in self.fresh_log
         await asyncio.to_thread(self.start)
@@ -120,7 +122,7 @@ async def replaced_behind_nginx(node: Host, proxy: Nginx) -> float:
 
 async def replaced_behind_haproxy(node: Host, proxy: HAProxy) -> float:
     """Leave it to HAProxy to notice."""
-    await node.drain(node.deployment.notice)
+    await node.drain(node.deployment.drain_notice)
     return await node.stop_and_start()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
 from tests.support.cluster.nodes import Site
 from tests.support.processes import LOOPBACK, Process, program
@@ -34,7 +34,7 @@ class Prometheus(Process):
         self.deployment = deployment
 
     def command(self) -> list[str]:
-        for name, text in emit("prometheus", self.deployment).items():
+        for name, text in generate("prometheus", self.deployment).items():
             interval = f"{self.deployment.scrape_interval}s"
             (self.folder / name).write_text(text.replace(interval, "1s").replace("[1m]", "[10s]"))
         return [

@@ -57,7 +57,7 @@ async def test_server_serves_streams_and_drains(node: Unit, tmp_path: Path) -> N
         assert await events_of(stream) == []  # ended, so that its client goes elsewhere
         (tmp_path / "last.open").touch()
         assert (await call.text()).startswith("counted")
-        assert await asyncio.to_thread(node.wait, node.deployment.server_end)
+        assert await asyncio.to_thread(node.wait, node.deployment.server_timeout)
     assert "drained: " in node.log
 
 
@@ -80,8 +80,8 @@ def test_no_server_is_killed_before_its_workers() -> None:
     for server, word in (("gunicorn", "--graceful-timeout"), ("granian", "--workers-kill-timeout")):
         given = deployment(server)
         words = command(given)
-        assert given.drain < int(words[words.index(word) + 1]) < given.grace - given.pre_stop
+        assert given.drain < int(words[words.index(word) + 1]) < given.termination_grace - given.pre_stop_timeout
     given = deployment("uvicorn")
     words = command(given)
     # Counted from when the node has drained: this package takes SIGTERM first.
-    assert int(words[words.index("--timeout-graceful-shutdown") + 1]) + given.drain == given.server_end
+    assert int(words[words.index("--timeout-graceful-shutdown") + 1]) + given.drain == given.server_timeout

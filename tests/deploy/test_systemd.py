@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from mcp_transport.deployment.options import SERVERS
 from mcp_transport.domain.policy import Policy
 from tests.deploy import units
@@ -38,7 +38,7 @@ def installed(folder: Path, edit: tuple[str, str] = ("", ""), **options: object)
     server.parent.mkdir(parents=True)
     server.write_text("#!/bin/sh\n")
     server.chmod(0o755)
-    for name, text in emit("systemd", given).items():
+    for name, text in generate("systemd", given).items():
         (folder / name).write_text(text.replace(*edit))
     return folder
 
@@ -54,7 +54,7 @@ def test_systemd_finds_no_fault(server: str, tmp_path: Path) -> None:
 @pytest.mark.servers
 def test_one_node_may_do(tmp_path: Path) -> None:
     need("systemd-analyze")
-    folder = installed(tmp_path, nodes=1, most_nodes=1)
+    folder = installed(tmp_path, min_replicas=1, max_replicas=1)
     assert analyze("verify", "./mcp@8000.service", "./mcp.target", folder=folder) == (0, "")
     target = units.parsed((folder / "mcp.target").read_text())
     assert (target["Unit.Wants"], target["Unit.Description"]) == (["mcp@8000.service"], ["mcp on 1 port"])
@@ -92,13 +92,13 @@ def test_node_has_its_time_to_stop() -> None:
     unit = units.node(given)
     assert unit["Service.KillSignal"] == ["SIGTERM"]
     assert unit["Service.KillMode"] == ["mixed"]  # gunicorn and granian tell their workers themselves
-    assert unit["Service.TimeoutStopSec"] == [str(given.grace)]
-    assert given.grace > given.drain + 10
+    assert unit["Service.TimeoutStopSec"] == [str(given.termination_grace)]
+    assert given.termination_grace > given.drain + 10
 
 
 def test_secrets_are_named_and_read_from_a_file() -> None:
     given = deployment(secrets="DJANGO_SECRET_KEY,REDIS_URL,TOKEN")
-    text = emit("systemd", given)["mcp@.service"]
+    text = generate("systemd", given)["mcp@.service"]
     assert units.parsed(text)["Service.EnvironmentFile"] == ["/etc/mcp/secrets.env"]
     for name in given.secret_names:
         assert name in text
@@ -108,13 +108,13 @@ def test_secrets_are_named_and_read_from_a_file() -> None:
 def test_a_node_has_the_environment_that_containers_have() -> None:
     given = deployment(host="shop.example.com", settings_module="shop.settings")
     own = dict(pair.split("=", 1) for line in units.node(given)["Service.Environment"] for pair in line.split())
-    node = yaml.safe_load(emit("compose", given)["compose.yaml"])["services"]["mcp-1"]["environment"]
+    node = yaml.safe_load(generate("compose", given)["compose.yaml"])["services"]["mcp-1"]["environment"]
     config = next(
         document["data"]
-        for document in yaml.safe_load_all(emit("kubernetes", given)["config.yaml"])
+        for document in yaml.safe_load_all(generate("kubernetes", given)["config.yaml"])
         if document["kind"] == "ConfigMap"
     )
-    last = emit("docker", given)["Dockerfile"].rpartition("\nFROM ")[2]
+    last = generate("docker", given)["Dockerfile"].rpartition("\nFROM ")[2]
     image = dict(re.findall(r"^(?:ENV| ) +(\w+)=([^$\s]+)", last, re.M))
     del image["PATH"]
     assert own.keys() | {"LOG_LEVEL"} >= {*node, *config, *image} - {*given.secret_names}
@@ -135,7 +135,7 @@ def test_each_instance_has_its_port_on_this_machine_alone(server: str) -> None:
 
 
 def test_target_starts_all_instances() -> None:
-    given = deployment(name="shop", nodes=2, port=9000)
-    target = units.parsed(emit("systemd", given)["shop.target"])
+    given = deployment(name="shop", min_replicas=2, port=9000)
+    target = units.parsed(generate("systemd", given)["shop.target"])
     assert target["Unit.Wants"] == ["shop@9000.service", "shop@9001.service"]
     assert units.node(given)["Unit.PartOf"] == ["shop.target"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mcp_transport.deployment import Deployment, emit
+from mcp_transport.deployment import Deployment, generate
 from tests.support.node import Node
 
 Lines = dict[str, list[str]]
@@ -31,7 +31,7 @@ def parsed(text: str) -> Lines:
 
 def node(deployment: Deployment, port: int | str = "%i") -> Lines:
     """Return the unit of a node, on a port."""
-    return parsed(emit("systemd", deployment)[f"{deployment.name}@.service"].replace("%i", str(port)))
+    return parsed(generate("systemd", deployment)[f"{deployment.name}@.service"].replace("%i", str(port)))
 
 
 class Unit(Node):

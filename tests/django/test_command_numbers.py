@@ -31,7 +31,16 @@ RANGES: list[tuple[str, list[str], str, list[str], list[str]]] = [
     ("mcp_audit", ["prune"], "--older-than-days", ["1", "36500"], ["0", "-1", "1.5", "36501"]),
     ("mcp_tokens", ["create", "ann"], "--expires-in-days", ["1", "36500"], ["0", "-1", "1.5", "36501"]),
 ]
-DEPLOYED = ("--port", "--nodes", "--most-nodes", "--http-port", "--https-port", "--haproxy-metrics-port")
+DEPLOYED = (
+    "--port",
+    "--min-replicas",
+    "--max-replicas",
+    "--nodes",
+    "--most-nodes",
+    "--http-port",
+    "--https-port",
+    "--haproxy-metrics-port",
+)
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

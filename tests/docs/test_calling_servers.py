@@ -237,7 +237,7 @@ async def test_row_of_the_budget(tool: str, column: int) -> None:
     with ScriptedEndpoint(called(failure, failure)) as server:
         async with client_of(server) as client:
             assert client._delivery
-            client._delivery._budget = RetryBudget(most=0.0, left=0.0)
+            client._delivery._budget = RetryBudget(capacity=0.0, tokens=0.0)
             assert cell("The budget", column).startswith(await outcome(client, tool))
 
 

@@ -9,7 +9,7 @@ import re
 import subprocess
 import tomllib
 import typing
-from argparse import ArgumentParser, _SubParsersAction
+from argparse import SUPPRESS, ArgumentParser, _SubParsersAction
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def own_options(parser: ArgumentParser) -> set[str]:
     return {
         action.option_strings[0]
         for action in parser._actions
-        if action.option_strings and action.dest not in common | django
+        if action.option_strings and action.help != SUPPRESS and action.dest not in common | django
     }
 
 

@@ -58,7 +58,7 @@ OK, REFUSED, LOST = response(200, result()), response(400, error(-32600)), respo
 SILENT = Response(failure="no answer within 20 s")
 
 
-def observations(options: dict[str, Any] | None = None, **members: Any) -> Observations:
+def observe(options: dict[str, Any] | None = None, **members: Any) -> Observations:
     return Observations(options=DoctorOptions(**{"url": URL, **(options or {})}), now=NOW, **members)
 
 
@@ -67,7 +67,7 @@ def tls(**members: Any) -> TLS:
 
 
 def dated(skew: float, *, seconds: float = 0.01, usegmt: bool = True) -> Observations:
-    return observations(
+    return observe(
         anonymous=Response(
             status=200, headers={"date": formatdate(NOW + skew, usegmt=usegmt)}, received_at=NOW, seconds=seconds
         )
@@ -91,7 +91,7 @@ def progress(*numbers: int, end: str = "") -> StreamObservation:
 
 
 def spaced(*rounds: tuple[int, ...]) -> Observations:
-    return observations(has_tool=True, rounds=tuple(reports(*times) for times in rounds))
+    return observe(has_tool=True, rounds=tuple(reports(*times) for times in rounds))
 
 
 PAGE_ORIGIN = "https://a.example"
@@ -99,218 +99,216 @@ PAGE_ORIGIN = "https://a.example"
 
 def paged(observed: Response) -> Observations:
     """Have a page that is allowed to call answered so."""
-    return observations(foreign_origin=response(403), origins={PAGE_ORIGIN: observed})
+    return observe(foreign_origin=response(403), origins={PAGE_ORIGIN: observed})
 
 
 def challenged(resource: str) -> Observations:
     """Have the endpoint name metadata of this resource."""
     metadata = response(200, {"resource": resource, "authorization_servers": ["x"]})
-    return observations(anonymous=response(401, www_authenticate=METADATA), metadata=metadata)
+    return observe(anonymous=response(401, www_authenticate=METADATA), metadata=metadata)
 
 
 EVEN, NAGLE, CORKED = (0, 10, 20, 30, 40), (2, 42, 42, 42, 52), (200, 200, 200, 200, 200)
 TWO = (response(), response())
 ZIPPED = response(content_type="text/event-stream", content_encoding="br")
 CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
-    (connectivity.reachable, "ok", observations(anonymous=OPENED)),
-    (connectivity.reachable, "ok", observations(anonymous=response(401))),
-    (connectivity.reachable, "ok", observations(anonymous=response(400, error(-32022)))),
-    (connectivity.reachable, "problem", observations(anonymous=Response(failure="ConnectError"))),
-    (connectivity.reachable, "problem", observations(anonymous=response(301, location="/x"))),
+    (connectivity.reachable, "ok", observe(anonymous=OPENED)),
+    (connectivity.reachable, "ok", observe(anonymous=response(401))),
+    (connectivity.reachable, "ok", observe(anonymous=response(400, error(-32022)))),
+    (connectivity.reachable, "problem", observe(anonymous=Response(failure="ConnectError"))),
+    (connectivity.reachable, "problem", observe(anonymous=response(301, location="/x"))),
     (
         connectivity.reachable,
         "problem",
-        observations(anonymous=response(400, error(-32600, "Host header not allowed"))),
+        observe(anonymous=response(400, error(-32600, "Host header not allowed"))),
     ),
-    (connectivity.reachable, "problem", observations(anonymous=response(404))),
-    (connectivity.reachable, "problem", observations(anonymous=response(200))),
-    (connectivity.reachable, "problem", observations(anonymous=response(503, error(-32603)))),
-    (connectivity.tls, "ok", observations({"url": "http://127.0.0.1:8000/mcp"})),
-    (connectivity.tls, "warning", observations({"url": "http://mcp.example.com/mcp"})),
-    (connectivity.tls, "ok", observations(tls=tls())),
-    (connectivity.tls, "problem", observations(tls=TLS(failure="TimeoutError"))),
-    (connectivity.tls, "problem", observations(tls=tls(failure="certificate has expired"))),
-    (connectivity.tls, "warning", observations({"insecure": True}, tls=tls(failure="self-signed"))),
-    (connectivity.tls, "problem", observations(tls=tls(version="TLSv1.1"))),
-    (connectivity.tls, "warning", observations(tls=tls(expires=NOW + 13 * 86400))),
-    (connectivity.http_version, "ok", observations(anonymous=response(via="1.1 cdn"))),
-    (connectivity.http_version, "problem", observations(anonymous=response(via="1.1 cdn, 1.0 old"))),
-    (connectivity.http_version, "problem", observations(anonymous=Response(status=200, http="HTTP/1.0"))),
-    (connectivity.health, "ok", observations(health={"/healthz": response(), "/readyz": response()})),
+    (connectivity.reachable, "problem", observe(anonymous=response(404))),
+    (connectivity.reachable, "problem", observe(anonymous=response(200))),
+    (connectivity.reachable, "problem", observe(anonymous=response(503, error(-32603)))),
+    (connectivity.tls, "ok", observe({"url": "http://127.0.0.1:8000/mcp"})),
+    (connectivity.tls, "warning", observe({"url": "http://mcp.example.com/mcp"})),
+    (connectivity.tls, "ok", observe(tls=tls())),
+    (connectivity.tls, "problem", observe(tls=TLS(failure="TimeoutError"))),
+    (connectivity.tls, "problem", observe(tls=tls(failure="certificate has expired"))),
+    (connectivity.tls, "warning", observe({"insecure": True}, tls=tls(failure="self-signed"))),
+    (connectivity.tls, "problem", observe(tls=tls(version="TLSv1.1"))),
+    (connectivity.tls, "warning", observe(tls=tls(expires=NOW + 13 * 86400))),
+    (connectivity.http_version, "ok", observe(anonymous=response(via="1.1 cdn"))),
+    (connectivity.http_version, "problem", observe(anonymous=response(via="1.1 cdn, 1.0 old"))),
+    (connectivity.http_version, "problem", observe(anonymous=Response(status=200, http="HTTP/1.0"))),
+    (connectivity.health, "ok", observe(health={"/healthz": response(), "/readyz": response()})),
     (
         connectivity.health,
         "problem",
-        observations(health={"/healthz": response(), "/readyz": response(503, {"reason": "gone"})}),
+        observe(health={"/healthz": response(), "/readyz": response(503, {"reason": "gone"})}),
     ),
-    (connectivity.health, "unknown", observations(health={"/healthz": response(404), "/readyz": response(404)})),
-    (connectivity.connection_reuse, "ok", observations(reused_connection=TWO)),
+    (connectivity.health, "unknown", observe(health={"/healthz": response(404), "/readyz": response(404)})),
+    (connectivity.connection_reuse, "ok", observe(reused_connection=TWO)),
     (
         connectivity.connection_reuse,
         "problem",
-        observations(reused_connection=(response(), Response(status=200, local_address="2"))),
+        observe(reused_connection=(response(), Response(status=200, local_address="2"))),
     ),
     (
         connectivity.connection_reuse,
         "unknown",
-        observations(reused_connection=(response(), Response(failure="ReadError"))),
+        observe(reused_connection=(response(), Response(failure="ReadError"))),
     ),
-    (connectivity.connection_reuse, "unknown", observations()),
+    (connectivity.connection_reuse, "unknown", observe()),
     (
         connectivity.connection_reuse,
         "unknown",
-        observations(reused_connection=(Response(status=200), Response(status=200))),
+        observe(reused_connection=(Response(status=200), Response(status=200))),
     ),
-    (connectivity.upstream, "ok", observations(node_reports=reports_of("a"))),
-    (connectivity.upstream, "ok", observations(node_reports=reports_of("a", http=""))),
-    (connectivity.upstream, "problem", observations(node_reports=reports_of("a", http="1.0"))),
-    (connectivity.upstream, "problem", observations(node_reports=reports_of("a", connection="close"))),
-    (connectivity.upstream, "unknown", observations()),
+    (connectivity.upstream, "ok", observe(node_reports=reports_of("a"))),
+    (connectivity.upstream, "ok", observe(node_reports=reports_of("a", http=""))),
+    (connectivity.upstream, "problem", observe(node_reports=reports_of("a", http="1.0"))),
+    (connectivity.upstream, "problem", observe(node_reports=reports_of("a", connection="close"))),
+    (connectivity.upstream, "unknown", observe()),
     (connectivity.clock, "ok", dated(-1)),
     (connectivity.clock, "ok", dated(0.9)),
     (connectivity.clock, "ok", dated(0.9, usegmt=False)),
     (connectivity.clock, "ok", dated(-4)),
-    (connectivity.clock, "problem", observations(anonymous=dated(0).anonymous, pings=(dated(20).anonymous,))),
+    (connectivity.clock, "problem", observe(anonymous=dated(0).anonymous, pings=(dated(20).anonymous,))),
     (connectivity.clock, "warning", dated(5)),
     (connectivity.clock, "warning", dated(-5)),
     (connectivity.clock, "problem", dated(12)),
     (connectivity.clock, "problem", dated(-12)),
     (connectivity.clock, "ok", dated(-12, seconds=12)),
-    (connectivity.clock, "unknown", observations(anonymous=response(date="soon"))),
-    (connectivity.body_size, "ok", observations(large_body=OK)),
-    (connectivity.body_size, "ok", observations(large_body=response(413, error(-32600)))),
-    (connectivity.body_size, "warning", observations(large_body=response(413))),
-    (connectivity.body_size, "warning", observations(large_body=Response(failure="WriteError"))),
-    (connectivity.body_size, "unknown", observations(large_body=REFUSED)),
-    (connectivity.body_size, "unknown", observations(large_body=Response(status=502, failure="ReadError"))),
-    (connectivity.body_limit, "ok", observations(announced_body=Response(status=413))),
-    (connectivity.body_limit, "ok", observations(announced_body=Response(status=401))),
-    (connectivity.body_limit, "warning", observations(announced_body=Response(failure="no answer within 3 s"))),
-    (connectivity.body_limit, "unknown", observations(announced_body=Response(failure="ConnectionResetError"))),
-    (connectivity.body_limit, "unknown", observations(announced_body=Response(status=502))),
-    (connectivity.body_limit, "unknown", observations()),
-    (access.authentication, "ok", observations(anonymous=OPENED)),
-    (access.authentication, "unknown", observations(anonymous=response(503))),
-    (access.authentication, "problem", observations(anonymous=response(401))),
-    (access.authentication, "warning", observations(anonymous=response(401, www_authenticate="Bearer"))),
+    (connectivity.clock, "unknown", observe(anonymous=response(date="soon"))),
+    (connectivity.body_size, "ok", observe(large_body=OK)),
+    (connectivity.body_size, "ok", observe(large_body=response(413, error(-32600)))),
+    (connectivity.body_size, "warning", observe(large_body=response(413))),
+    (connectivity.body_size, "warning", observe(large_body=Response(failure="WriteError"))),
+    (connectivity.body_size, "unknown", observe(large_body=REFUSED)),
+    (connectivity.body_size, "unknown", observe(large_body=Response(status=502, failure="ReadError"))),
+    (connectivity.body_limit, "ok", observe(announced_body=Response(status=413))),
+    (connectivity.body_limit, "ok", observe(announced_body=Response(status=401))),
+    (connectivity.body_limit, "warning", observe(announced_body=Response(failure="no answer within 3 s"))),
+    (connectivity.body_limit, "unknown", observe(announced_body=Response(failure="ConnectionResetError"))),
+    (connectivity.body_limit, "unknown", observe(announced_body=Response(status=502))),
+    (connectivity.body_limit, "unknown", observe()),
+    (access.authentication, "ok", observe(anonymous=OPENED)),
+    (access.authentication, "unknown", observe(anonymous=response(503))),
+    (access.authentication, "problem", observe(anonymous=response(401))),
+    (access.authentication, "warning", observe(anonymous=response(401, www_authenticate="Bearer"))),
     (
         access.authentication,
         "problem",
-        observations(anonymous=response(401, www_authenticate=METADATA), metadata=response(404)),
+        observe(anonymous=response(401, www_authenticate=METADATA), metadata=response(404)),
     ),
     (access.authentication, "problem", challenged("https://other.example/mcp")),
     (access.authentication, "ok", challenged(URL)),
     (
         access.authentication,
         "problem",
-        observations({"token": "t"}, anonymous=response(401), initialize=response(401)),
+        observe({"token": "t"}, anonymous=response(401), initialize=response(401)),
     ),
-    (access.origin, "ok", observations(foreign_origin=response(403))),
-    (access.origin, "unknown", observations(foreign_origin=SILENT)),
-    (access.origin, "problem", observations(foreign_origin=response(200))),
-    (access.origin, "warning", observations(foreign_origin=response(403), own_origin=response(403))),
+    (access.origin, "ok", observe(foreign_origin=response(403))),
+    (access.origin, "unknown", observe(foreign_origin=SILENT)),
+    (access.origin, "problem", observe(foreign_origin=response(200))),
+    (access.origin, "warning", observe(foreign_origin=response(403), own_origin=response(403))),
     (access.origin, "problem", paged(response(403))),
     (access.origin, "problem", paged(response(200))),
     (access.origin, "problem", paged(response(access_control_allow_origin=f"{PAGE_ORIGIN}, {PAGE_ORIGIN}"))),
     (access.origin, "ok", paged(response(access_control_allow_origin=PAGE_ORIGIN))),
-    (sessions.initialize, "ok", observations(initialize=OPENED)),
-    (sessions.initialize, "problem", observations(initialize=response(200, result(protocolVersion="2025-11-25")))),
-    (sessions.initialize, "problem", observations(initialize=response(200, error(-32603), mcp_session_id="x"))),
-    (sessions.initialize, "unknown", observations(initialize=response(401))),
-    (sessions.initialize, "unknown", observations(initialize=response(400, error(-32022)), discover=DISCOVERED)),
-    (sessions.initialize, "problem", observations(initialize=response(400, error(-32022)))),
-    (sessions.sessionless, "ok", observations(discover=DISCOVERED)),
-    (sessions.sessionless, "problem", observations(discover=response(400, error(-32020)))),
-    (sessions.sessionless, "unknown", observations(discover=response(401))),
-    (sessions.sessionless, "unknown", observations(discover=REFUSED, initialize=OPENED)),
-    (sessions.sessionless, "problem", observations(discover=response(502), initialize=OPENED)),
-    (sessions.session_nodes, "ok", observations(pings=(OK, OK))),
-    (sessions.session_nodes, "problem", observations(pings=(OK, LOST))),
-    (sessions.session_nodes, "problem", observations(pings=(OK, SILENT))),
-    (sessions.session_nodes, "unknown", observations(pings=(REFUSED, REFUSED))),
-    (sessions.session_nodes, "unknown", observations()),
-    (sessions.nodes, "ok", observations(node_reports=reports_of("a", "b", "a"))),
-    (sessions.nodes, "ok", observations({"nodes": 2}, node_reports=reports_of("a", "b", "a"))),
-    (sessions.nodes, "problem", observations({"nodes": 3}, node_reports=reports_of("a", "b", "a"))),
-    (sessions.nodes, "warning", observations({"nodes": 1}, node_reports=reports_of("a", "b", "a"))),
-    (sessions.nodes, "unknown", observations({"nodes": 1})),
-    (sessions.headers, "ok", observations(pings=(OK,), invalid_version=REFUSED, header_mismatch=REFUSED)),
-    (sessions.headers, "problem", observations(pings=(REFUSED,))),
-    (sessions.headers, "problem", observations(pings=(OK,), invalid_version=OK)),
-    (sessions.headers, "problem", observations(invalid_event_id=stream_of())),
-    (sessions.headers, "problem", observations(header_mismatch=OK)),
-    (sessions.headers, "unknown", observations(header_mismatch=SILENT)),
-    (sessions.resume, "ok", observations(initialize=OPENED, resumed=stream_of((0.01, PRIMING)))),
+    (sessions.initialize, "ok", observe(initialize=OPENED)),
+    (sessions.initialize, "problem", observe(initialize=response(200, result(protocolVersion="2025-11-25")))),
+    (sessions.initialize, "problem", observe(initialize=response(200, error(-32603), mcp_session_id="x"))),
+    (sessions.initialize, "unknown", observe(initialize=response(401))),
+    (sessions.initialize, "unknown", observe(initialize=response(400, error(-32022)), discover=DISCOVERED)),
+    (sessions.initialize, "problem", observe(initialize=response(400, error(-32022)))),
+    (sessions.sessionless, "ok", observe(discover=DISCOVERED)),
+    (sessions.sessionless, "problem", observe(discover=response(400, error(-32020)))),
+    (sessions.sessionless, "unknown", observe(discover=response(401))),
+    (sessions.sessionless, "unknown", observe(discover=REFUSED, initialize=OPENED)),
+    (sessions.sessionless, "problem", observe(discover=response(502), initialize=OPENED)),
+    (sessions.session_nodes, "ok", observe(pings=(OK, OK))),
+    (sessions.session_nodes, "problem", observe(pings=(OK, LOST))),
+    (sessions.session_nodes, "problem", observe(pings=(OK, SILENT))),
+    (sessions.session_nodes, "unknown", observe(pings=(REFUSED, REFUSED))),
+    (sessions.session_nodes, "unknown", observe()),
+    (sessions.nodes, "ok", observe(node_reports=reports_of("a", "b", "a"))),
+    (sessions.nodes, "ok", observe({"nodes": 2}, node_reports=reports_of("a", "b", "a"))),
+    (sessions.nodes, "problem", observe({"nodes": 3}, node_reports=reports_of("a", "b", "a"))),
+    (sessions.nodes, "warning", observe({"nodes": 1}, node_reports=reports_of("a", "b", "a"))),
+    (sessions.nodes, "unknown", observe({"nodes": 1})),
+    (sessions.headers, "ok", observe(pings=(OK,), invalid_version=REFUSED, header_mismatch=REFUSED)),
+    (sessions.headers, "problem", observe(pings=(REFUSED,))),
+    (sessions.headers, "problem", observe(pings=(OK,), invalid_version=OK)),
+    (sessions.headers, "problem", observe(invalid_event=stream_of())),
+    (sessions.headers, "problem", observe(header_mismatch=OK)),
+    (sessions.headers, "unknown", observe(header_mismatch=SILENT)),
+    (sessions.resume, "ok", observe(initialize=OPENED, resumed=stream_of((0.01, PRIMING)))),
     (
         sessions.resume,
         "ok",
-        observations(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(3, 4, end=RESULT)),
+        observe(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(3, 4, end=RESULT)),
     ),
     (
         sessions.resume,
         "problem",
-        observations(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(4, end=RESULT)),
+        observe(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(4, end=RESULT)),
     ),
     (
         sessions.resume,
         "problem",
-        observations(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(2, 3, end=RESULT)),
+        observe(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(2, 3, end=RESULT)),
     ),
-    (sessions.resume, "problem", observations(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(3))),
-    (sessions.resume, "problem", observations(initialize=OPENED, resumed=StreamObservation(REFUSED))),
-    (sessions.resume, "unknown", observations(initialize=OPENED, resumed=StreamObservation(LOST))),
-    (sessions.resume, "unknown", observations(initialize=OPENED, resumed=StreamObservation(SILENT))),
-    (sessions.resume, "unknown", observations(initialize=OPENED)),
-    (sessions.resume, "unknown", observations(initialize=OPENED, interrupted=StreamObservation(LOST))),
+    (sessions.resume, "problem", observe(initialize=OPENED, interrupted=progress(1, 2), resumed=progress(3))),
+    (sessions.resume, "problem", observe(initialize=OPENED, resumed=StreamObservation(REFUSED))),
+    (sessions.resume, "unknown", observe(initialize=OPENED, resumed=StreamObservation(LOST))),
+    (sessions.resume, "unknown", observe(initialize=OPENED, resumed=StreamObservation(SILENT))),
+    (sessions.resume, "unknown", observe(initialize=OPENED)),
+    (sessions.resume, "unknown", observe(initialize=OPENED, interrupted=StreamObservation(LOST))),
     (
         sessions.resume,
         "unknown",
-        observations(initialize=OPENED, interrupted=stream_of(end="closed"), resumed=progress(1)),
+        observe(initialize=OPENED, interrupted=stream_of(end="closed"), resumed=progress(1)),
     ),
     (
         sessions.resume,
         "unknown",
-        observations(initialize=OPENED, invalid_event_id=stream_of(), resumed=StreamObservation(REFUSED)),
+        observe(initialize=OPENED, invalid_event=stream_of(), resumed=StreamObservation(REFUSED)),
     ),
-    (sessions.resume, "unknown", observations()),
-    (sessions.delete, "ok", observations(deleted=response(204), after_delete=LOST)),
-    (sessions.delete, "problem", observations(deleted=response(204), after_delete=OK)),
-    (sessions.delete, "problem", observations(deleted=response(405), after_delete=OK)),
-    (sessions.delete, "unknown", observations(deleted=LOST, after_delete=LOST)),
-    (sessions.delete, "unknown", observations(deleted=REFUSED, after_delete=REFUSED, pings=(REFUSED,))),
-    (sessions.delete, "unknown", observations()),
-    (streams.first_event, "ok", observations(idle_get_stream=QUIET, idle_subscription=QUIET)),
-    (streams.first_event, "warning", observations(idle_get_stream=stream_of((1.5, PRIMING)))),
-    (streams.first_event, "problem", observations(idle_get_stream=stream_of((3.5, PRIMING)))),
-    (streams.first_event, "problem", observations(idle_get_stream=QUIET, idle_subscription=stream_of())),
-    (streams.first_event, "problem", observations(idle_get_stream=StreamObservation(SILENT))),
-    (streams.first_event, "unknown", observations(idle_get_stream=StreamObservation(LOST))),
+    (sessions.resume, "unknown", observe()),
+    (sessions.delete, "ok", observe(deleted=response(204), after_delete=LOST)),
+    (sessions.delete, "problem", observe(deleted=response(204), after_delete=OK)),
+    (sessions.delete, "problem", observe(deleted=response(405), after_delete=OK)),
+    (sessions.delete, "unknown", observe(deleted=LOST, after_delete=LOST)),
+    (sessions.delete, "unknown", observe(deleted=REFUSED, after_delete=REFUSED, pings=(REFUSED,))),
+    (sessions.delete, "unknown", observe()),
+    (streams.first_event, "ok", observe(idle_get_stream=QUIET, idle_subscription=QUIET)),
+    (streams.first_event, "warning", observe(idle_get_stream=stream_of((1.5, PRIMING)))),
+    (streams.first_event, "problem", observe(idle_get_stream=stream_of((3.5, PRIMING)))),
+    (streams.first_event, "problem", observe(idle_get_stream=QUIET, idle_subscription=stream_of())),
+    (streams.first_event, "problem", observe(idle_get_stream=StreamObservation(SILENT))),
+    (streams.first_event, "unknown", observe(idle_get_stream=StreamObservation(LOST))),
     (streams.event_spacing, "ok", spaced(EVEN, EVEN, EVEN)),
     (streams.event_spacing, "ok", spaced((0, 10, 35, 36, 40), (0, 1, 2, 3, 4), EVEN)),
     (streams.event_spacing, "problem", spaced(EVEN, NAGLE, NAGLE)),
     (streams.event_spacing, "problem", spaced(CORKED)),
-    (streams.event_spacing, "unknown", observations(has_tool=True, rounds=(stream_of(),))),
-    (streams.event_spacing, "unknown", observations()),
-    (streams.compression, "ok", observations(gzip_stream=stream_of())),
-    (streams.compression, "problem", observations(gzip_stream=stream_of(head=ZIPPED))),
-    (streams.compression, "unknown", observations(gzip_stream=StreamObservation(LOST))),
-    (streams.idle, "ok", observations(idle_get_stream=QUIET)),
+    (streams.event_spacing, "unknown", observe(has_tool=True, rounds=(stream_of(),))),
+    (streams.event_spacing, "unknown", observe()),
+    (streams.compression, "ok", observe(gzip_stream=stream_of())),
+    (streams.compression, "problem", observe(gzip_stream=stream_of(head=ZIPPED))),
+    (streams.compression, "unknown", observe(gzip_stream=StreamObservation(LOST))),
+    (streams.idle, "ok", observe(idle_get_stream=QUIET)),
     (
         streams.idle,
         "problem",
-        observations(
-            idle_get_stream=QUIET, idle_subscription=stream_of((0.01, PRIMING), seconds=5.0, end="ReadError")
-        ),
+        observe(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, PRIMING), seconds=5.0, end="ReadError")),
     ),
-    (streams.idle, "problem", observations(idle_get_stream=stream_of((0.01, PRIMING), seconds=5.0, end="closed"))),
-    (streams.idle, "warning", observations(idle_get_stream=stream_of((0.01, COMMENT)))),
-    (streams.idle, "warning", observations(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, COMMENT)))),
+    (streams.idle, "problem", observe(idle_get_stream=stream_of((0.01, PRIMING), seconds=5.0, end="closed"))),
+    (streams.idle, "warning", observe(idle_get_stream=stream_of((0.01, COMMENT)))),
+    (streams.idle, "warning", observe(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, COMMENT)))),
     (
         streams.idle,
         "problem",
-        observations(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, COMMENT), seconds=61.0)),
+        observe(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, COMMENT), seconds=61.0)),
     ),
-    (streams.idle, "problem", observations(idle_get_stream=stream_of((0.01, PRIMING), seconds=61.0))),
-    (streams.idle, "unknown", observations(idle_get_stream=StreamObservation(LOST))),
+    (streams.idle, "problem", observe(idle_get_stream=stream_of((0.01, PRIMING), seconds=61.0))),
+    (streams.idle, "unknown", observe(idle_get_stream=StreamObservation(LOST))),
 ]
 
 
@@ -331,35 +329,35 @@ def test_judgement(rule: Callable[[Observations], Finding], status: str, observe
         (connectivity.clock, dated(-13), "12 s behind"),
         (
             connectivity.tls,
-            observations(tls=tls(names=("mcp.example.com",))),
+            observe(tls=tls(names=("mcp.example.com",))),
             "certificate for mcp.example.com until 2027-02-14",
         ),
-        (connectivity.tls, observations(tls=tls()), "certificate for no name"),
-        (connectivity.http_version, observations(tls=tls(), anonymous=response()), "HTTP/2 is offered"),
-        (connectivity.http_version, observations(anonymous=response()), "HTTP/2 is not offered"),
-        (connectivity.http_version, observations(anonymous=response(via="1.0 old")), "Via: 1.0 old"),
-        (connectivity.upstream, observations(discover=DISCOVERED), "install mcp_transport.contrib.doctor"),
-        (connectivity.upstream, observations(), "no tool could be called"),
-        (sessions.nodes, observations(initialize=OPENED), "install mcp_transport.contrib.doctor"),
+        (connectivity.tls, observe(tls=tls()), "certificate for no name"),
+        (connectivity.http_version, observe(tls=tls(), anonymous=response()), "HTTP/2 is offered"),
+        (connectivity.http_version, observe(anonymous=response()), "HTTP/2 is not offered"),
+        (connectivity.http_version, observe(anonymous=response(via="1.0 old")), "Via: 1.0 old"),
+        (connectivity.upstream, observe(discover=DISCOVERED), "install mcp_transport.contrib.doctor"),
+        (connectivity.upstream, observe(), "no tool could be called"),
+        (sessions.nodes, observe(initialize=OPENED), "install mcp_transport.contrib.doctor"),
         (
             sessions.session_nodes,
-            observations(pings=(OK, LOST, SILENT)),
+            observe(pings=(OK, LOST, SILENT)),
             "1 of 3 new connections, 1 times HTTP 404",
         ),
-        (sessions.headers, observations(pings=(OK,), header_mismatch=OK), "lost on the way: Mcp-Method"),
-        (sessions.headers, observations(pings=(OK,), header_mismatch=REFUSED), "arrived: Mcp-Session-Id, Mcp-Method"),
+        (sessions.headers, observe(pings=(OK,), header_mismatch=OK), "lost on the way: Mcp-Method"),
+        (sessions.headers, observe(pings=(OK,), header_mismatch=REFUSED), "arrived: Mcp-Session-Id, Mcp-Method"),
         (
             streams.event_spacing,
             spaced(NAGLE),
-            "50 % of events arrived together with the previous one, after up to 40",
+            "50 % of events arrived with the previous one, after up to 40",
         ),
-        (streams.first_event, observations(idle_get_stream=stream_of(seconds=2.5)), "GET: no byte within 2.5 s"),
+        (streams.first_event, observe(idle_get_stream=stream_of(seconds=2.5)), "GET: no byte within 2.5 s"),
         (
             streams.idle,
-            observations(idle_get_stream=stream_of((0.5, PRIMING), seconds=5.5, end="closed")),
+            observe(idle_get_stream=stream_of((0.5, PRIMING), seconds=5.5, end="closed")),
             "after 5.5 s, 5.0 s after its",
         ),
-        (streams.idle, observations(idle_get_stream=QUIET), "GET: a comment every 10.0 s"),
+        (streams.idle, observe(idle_get_stream=QUIET), "GET: a comment every 10.0 s"),
     ],
 )
 def test_what_was_seen_is_told_with_numbers(
@@ -388,7 +386,7 @@ DEBUG_PAGE = Response(status=500, body=b"RuntimeError: ... and you have APPEND_S
     ],
 )
 def test_what_is_not_the_endpoint_is_mended_by_what_it_says(observed: Response, fix: str) -> None:
-    assert connectivity.reachable(observations(anonymous=observed)).fix == FIXES[fix]
+    assert connectivity.reachable(observe(anonymous=observed)).fix == FIXES[fix]
 
 
 def test_each_rule_has_a_case_of_each_kind() -> None:
@@ -399,7 +397,7 @@ def test_each_rule_has_a_case_of_each_kind() -> None:
 
 
 def test_a_refusal_alone_is_judged_by_every_rule() -> None:
-    assert evaluate(observations(anonymous=response(401)))
+    assert evaluate(observe(anonymous=response(401)))
 
 
 def test_fixes_name_a_rule_or_a_case_of_one() -> None:
@@ -410,9 +408,7 @@ def test_fixes_name_a_rule_or_a_case_of_one() -> None:
 
 def test_what_a_server_says_cannot_control_a_terminal_or_repeat_a_secret() -> None:
     evil = "\x1b[31mred\r\n token-1 secret-session"
-    observed = observations(
-        {"token": "token-1"}, anonymous=OPENED, health={"/readyz": response(503, {"reason": evil})}
-    )
+    observed = observe({"token": "token-1"}, anonymous=OPENED, health={"/readyz": response(503, {"reason": evil})})
     findings = evaluate(observed)
     printed = "\n".join(lines(URL, findings)) + json.dumps(as_json(URL, findings))
     assert "?[31mred?? *** ***" in printed

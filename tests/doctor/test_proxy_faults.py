@@ -117,10 +117,10 @@ FAULTS = {
     "Nagle's algorithm": Fault(
         lambda nodes: FaultyNginx(nodes.ports, add="tcp_nodelay off;"),
         "event-spacing",
-        "% of events arrived together",
+        "% of events arrived with",
     ),
     "a corked socket": Fault(
-        lambda nodes: HAProxy(nodes.ports, option=""), "event-spacing", "% of events arrived together"
+        lambda nodes: HAProxy(nodes.ports, option=""), "event-spacing", "% of events arrived with"
     ),
     "HTTP/1.0 to the node": Fault(
         lambda nodes: FaultyNginx(nodes.ports, replace=HTTP_1_0),
@@ -176,7 +176,7 @@ async def test_a_path_on_which_nobody_limits_bodies_is_a_warning(nodes: Nodes) -
     with HAProxy([daphne], limit="") as proxy:
         by_id = await findings(proxy.url)
     assert ids_with(by_id, Status.WARNING) == {"body-limit"}
-    assert "the server waits for the body" in by_id["body-limit"].observed
+    assert "the server waits for it" in by_id["body-limit"].observed
     assert by_id["body-limit"].fix
     with HAProxy([uvicorn], limit="") as proxy:
         by_id = await findings(proxy.url)

@@ -136,9 +136,7 @@ def upstream(observed: Observations) -> Finding:
     protocols = f", over {', '.join(versions)}" if versions else ""
     summary = f"{closing} of {len(observed.node_reports)} requests reached the node with Connection: close{protocols}"
     if closing or "HTTP/1.0" in versions:
-        expected = (
-            "HTTP/1.1 without Connection: close (HTTP/1.0 has no persistent connections and no chunked streams)"
-        )
+        expected = "HTTP/1.1 without Connection: close (HTTP/1.0 has neither persistent connections nor chunks)"
         return problem("upstream", summary, expected)
     return ok("upstream", summary)
 
@@ -202,7 +200,5 @@ def body_limit(observed: Observations) -> Finding:
         return ok("body-limit", f"1 GiB was refused with HTTP {response.status} before it was sent")
     if "no answer" in response.failure:
         expected = "a refusal before the body: a server that accepts it writes it to its disk"
-        return warning(
-            "body-limit", f"1 GiB was announced: {response.failure}, the server waits for the body", expected
-        )
+        return warning("body-limit", f"1 GiB was announced: {response.failure}, the server waits for it", expected)
     return unknown("body-limit", f"1 GiB was announced: {response.outcome}")

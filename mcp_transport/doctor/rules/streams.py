@@ -60,15 +60,9 @@ def event_spacing(observed: Observations) -> Finding:
     if not measured:
         return unknown("event-spacing", "the tool's events did not arrive")
     share, wait = median(map(_bunched, measured)), median(map(_max_gap, measured))
-    summary = (
-        f"{share * 100:.0f} % of events arrived together with the previous one, after up to {wait * 1000:.0f} ms"
-    )
+    summary = f"{share * 100:.0f} % of events arrived with the previous one, after up to {wait * 1000:.0f} ms"
     if share > MAX_BUNCHED_SHARE:
-        return problem(
-            "event-spacing",
-            summary,
-            f"one by one, about every {INTERVAL_SECONDS * 1000:.0f} ms, as they were sent",
-        )
+        return problem("event-spacing", summary, f"one by one, about every {INTERVAL_SECONDS * 1000:.0f} ms")
     return ok("event-spacing", summary)
 
 

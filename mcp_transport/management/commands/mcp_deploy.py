@@ -1,38 +1,48 @@
-"""`manage.py mcp_deploy`: write the files that deploy this project, or check that they are up to date."""
+"""`manage.py mcp_deploy`: generate the files that deploy this project, or check that they are up to date."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
-from mcp_transport.deployment import TARGETS, Deployment, emit, preflight, project
-from mcp_transport.deployment.checks import LOADS_PROJECT, NAMES_APPLICATION, advice, needs_preflight, remarks
+from mcp_transport.deployment import TARGETS, Deployment, generate, preflight, project
+from mcp_transport.deployment.checks import (
+    RUNS_PROJECT,
+    STARTS_APPLICATION,
+    deployment_warnings,
+    needs_preflight,
+    project_warnings,
+)
 from mcp_transport.deployment.options import Files
 from mcp_transport.management.argument_types import whole_number
 
 __all__ = ["Command"]
 
+# Former names of options, still accepted.
+_ALIASES: Final = {"min_replicas": "--nodes", "max_replicas": "--most-nodes"}
+
 
 class Command(BaseCommand):
-    """Emits what each target needs; the numbers come from the settings, so that no two files disagree."""
+    """Generates the files of each target; their numbers come from the settings, so that all files agree."""
 
-    help = "Write the files that deploy this project: " + ", ".join(TARGETS) + ", or all of them."
+    help = "Generate the files that deploy this project: " + ", ".join(TARGETS) + ", or all of them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("target", choices=[*TARGETS, "all"])
-        parser.add_argument("-o", "--output", default="deploy", help="the folder to write to (default %(default)s)")
+        parser.add_argument("-o", "--output", default="deploy", help="output folder (default %(default)s)")
         parser.add_argument(
-            "--check", action="store_true", help="write nothing; fail if the folder has anything else"
+            "--check", action="store_true", help="write nothing; fail if the folder differs from the generated files"
         )
         parser.add_argument(
             "--no-preflight",
             action="store_true",
-            help="do not load the project to see whether it works when deployed",
+            help="do not load the project to check that it works with the generated files",
         )
         defaults = project.defaults()
         for item in fields(Deployment):
@@ -41,15 +51,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, target: str, output: str, check: bool, no_preflight: bool, **options: Any) -> None:
         names = list(TARGETS) if target == "all" else [target]
-        deployment, emitted = _emitted(names, options, Path(output))
+        deployment, generated = _generated(names, options, Path(output))
         if check:
-            for name, files in emitted.items():
+            for name, files in generated.items():
                 _check(files, Path(output, name))
             return
-        advised = [] if no_preflight else _preflight(deployment, {*names})
-        for files in emitted.values():
+        warnings = [] if no_preflight else _preflight(deployment, {*names})
+        for files in generated.values():
             self._write(files)
-        for sentence in [*advised, *remarks(deployment, Path(output), {*names})]:
+        for sentence in [*warnings, *deployment_warnings(deployment, Path(output), {*names})]:
             self.stderr.write(f"Warning: {sentence}", self.style.WARNING)
 
     def _write(self, files: dict[Path, str]) -> None:
@@ -65,9 +75,9 @@ class Command(BaseCommand):
 def _check(files: dict[Path, str], folder: Path) -> None:
     stale = [str(path) for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
     if stale:
-        raise CommandError(f"Not up to date: {', '.join(stale)}. Emit again, without --check.")
-    if strange := [str(path) for path in folder.rglob("*") if path.is_file() and path not in files]:
-        raise CommandError(f"Not emitted: {', '.join(strange)}. Put files of your own elsewhere.")
+        raise CommandError(f"Not up to date: {', '.join(stale)}. Run the command again without --check.")
+    if unexpected := [str(path) for path in folder.rglob("*") if path.is_file() and path not in files]:
+        raise CommandError(f"Not generated: {', '.join(unexpected)}. Move your own files elsewhere.")
 
 
 def _add_option(parser: CommandParser, item: Any, default: Any) -> None:
@@ -77,19 +87,21 @@ def _add_option(parser: CommandParser, item: Any, default: Any) -> None:
         parser.add_argument(name, choices=["yes", "no"], default="yes" if default else "no", help=rule["help"])
     else:
         parser.add_argument(name, type=kind, default=default, help=f"{rule['help']} (default %(default)s)")
+    if alias := _ALIASES.get(item.name):
+        parser.add_argument(alias, dest=item.name, type=kind, default=default, help=argparse.SUPPRESS)
 
 
-def _emitted(
+def _generated(
     names: list[str], options: dict[str, Any], output: Path
 ) -> tuple[Deployment, dict[str, dict[Path, str]]]:
-    """Return the deployment, and the files of each target. Raises: CommandError naming the option that is wrong."""
-    given = {item.name: options[item.name] for item in fields(Deployment) if item.metadata}
-    given |= {item.name: options[item.name] == "yes" for item in fields(Deployment) if item.type == "bool"}
+    """Return the deployment and the files of each target. Raises: CommandError naming the invalid option."""
+    values = {item.name: options[item.name] for item in fields(Deployment) if item.metadata}
+    values |= {item.name: options[item.name] == "yes" for item in fields(Deployment) if item.type == "bool"}
     if project.is_inside(output):
-        given["folder"] = project.folder_of(output)
+        values["folder"] = project.relative_folder(output)
     try:
-        deployment = Deployment(policy=conf.policy(), **given)
-        files = {name: emit(name, deployment) for name in names}
+        deployment = Deployment(policy=conf.policy(), **values)
+        files = {name: generate(name, deployment) for name in names}
     except ValueError as error:
         raise CommandError(str(error)) from error
     return deployment, {name: _placed(files[name], output / name) for name in names}
@@ -100,17 +112,19 @@ def _placed(files: Files, folder: Path) -> dict[Path, str]:
 
 
 def _preflight(deployment: Deployment, targets: Set[str]) -> list[str]:
-    """Try the project as the files run it; return what is to be done. Raises: CommandError if it is not there."""
+    """Load the project as the generated files do; return warnings. Raises: CommandError if it cannot be found."""
     if not needs_preflight(targets):
         return []
     module = deployment.settings_module
-    if targets & LOADS_PROJECT and not project.exists(module):
-        raise CommandError(f"--settings-module: {module} cannot be found; name the settings module of the project.")
-    found = preflight.run(deployment)
-    if found.application_fault and targets & NAMES_APPLICATION:
+    if targets & RUNS_PROJECT and not project.exists(module):
         raise CommandError(
-            f"--application: {deployment.application} cannot be served ({found.application_fault}); "
-            "name the ASGI application of the project, as in --application shop.asgi:application, or write "
-            f"{project.usual_application(module)}, as startproject does."
+            f"--settings-module: {module} cannot be found; set it to the settings module of the project."
         )
-    return advice(deployment, found, targets)
+    report = preflight.run(deployment)
+    if report.application_error and targets & STARTS_APPLICATION:
+        raise CommandError(
+            f"--application: {deployment.application} cannot be served ({report.application_error}); "
+            "set it to the ASGI application of the project, such as shop.asgi:application, or create "
+            f"{project.usual_application(module)} as startproject does."
+        )
+    return project_warnings(deployment, report, targets)
