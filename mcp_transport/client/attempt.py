@@ -113,19 +113,16 @@ async def _send(http: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Res
     for _ in range(_MAX_REDIRECTS):
         response = await http.send(request, stream=True, follow_redirects=False)
         redirected = response.next_request
-        if (
-            redirected is None
-            or redirected.method != request.method
-            or not _is_same_origin(request.url, redirected.url)
-        ):
+        if redirected is None or redirected.method != request.method or not _is_same_origin(request, redirected):
             return response
         await response.aclose()
         request = redirected
     return response
 
 
-def _is_same_origin(url: httpx2.URL, other: httpx2.URL) -> bool:
-    return (url.scheme, url.host, url.port, url.userinfo) == (other.scheme, other.host, other.port, other.userinfo)
+def _is_same_origin(request: httpx2.Request, other: httpx2.Request) -> bool:
+    first, second = request.url, other.url
+    return all(getattr(first, name) == getattr(second, name) for name in ("scheme", "host", "port", "userinfo"))
 
 
 async def _refusal(response: httpx2.Response) -> AttemptFailed:

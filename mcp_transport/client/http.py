@@ -89,11 +89,8 @@ class FailoverHTTP(httpx2.AsyncClient):
             return _failure(outgoing, error)
         self._session.record(outgoing, response)
         if outgoing.request_id is None or not response.is_success or not is_stream(response):
-            return (
-                response
-                if response.status_code == 404 and self._session.id
-                else _with_status_text(outgoing, response)
-            )
+            is_lost = response.status_code == 404 and self._session.id
+            return response if is_lost else _with_status_text(outgoing, response)
         return self._stream(response, lambda position: self._continue_stream(outgoing, position))
 
     def _stream(
@@ -117,11 +114,10 @@ class FailoverHTTP(httpx2.AsyncClient):
         callback = await self._renew(session_id)
         if callback is not None and outgoing.request_id is not None:  # its requests must precede this one
             await asyncio.wait({callback})
-        if outgoing.may_have_run and not await self._delivery.may_run_twice(
-            outgoing
-        ):  # a key is valid in one session
+        # Not may_repeat: an idempotency key is only valid in its session.
+        if outgoing.may_have_run and not await self._delivery.may_run_twice(outgoing):
             raise ResultUnknown(
-                "the session was lost with the response, and the request may have run", retryable=False
+                "the session and the response were lost, and the request may have run", retryable=False
             )
         return await self._delivery.send(outgoing)
 

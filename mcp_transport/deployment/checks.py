@@ -31,9 +31,8 @@ def needs_preflight(targets: Set[str]) -> bool:
 
 def deployment_warnings(deployment: Deployment, output: Path, targets: Set[str]) -> Iterator[str]:
     """Yield warnings that do not depend on the project's settings."""
-    hidden = next(
-        (folder for folder in _HIDDEN_FROM_UNITS if PurePosixPath(deployment.directory).is_relative_to(folder)), None
-    )
+    directory = PurePosixPath(deployment.directory)
+    hidden = next((folder for folder in _HIDDEN_FROM_UNITS if directory.is_relative_to(folder)), None)
     if "systemd" in targets and hidden:
         yield (
             f"The units cannot read {hidden} (ProtectHome, PrivateTmp), and so not {deployment.directory}: move the "

@@ -34,15 +34,12 @@ _SET_BY_IMAGE: Final = ("DJANGO_SETTINGS_MODULE", "DJANGO_DEBUG")
 
 def files(deployment: Deployment) -> Files:
     """Return a Dockerfile, its entrypoint and its ignore file."""
+    names = [name for name in deployment.variables if name not in _SET_BY_IMAGE]
     context = {
         "command": json.dumps(server.command(deployment)),
         "health": {**HEALTH, "command": json.dumps(health_check(deployment))},
         "packages": PACKAGES[deployment.server],
-        "throwaway": {
-            name: PLACEHOLDER_SECRETS.get(name, "$(random)")
-            for name in deployment.variables
-            if name not in _SET_BY_IMAGE
-        },
+        "placeholders": {name: PLACEHOLDER_SECRETS.get(name, "$(random)") for name in names},
     }
     return {
         "Dockerfile": render("docker/Dockerfile", deployment, **context),

@@ -54,10 +54,8 @@ def _dashboard(d: Deployment) -> dict[str, Any]:
 
 
 def _variables(d: Deployment) -> list[dict[str, Any]]:
-    service = _query_variable("job", "Service", "label_values(mcp_transport_draining, job)")
-    namespace = _query_variable(
-        "namespace", "Namespace", 'label_values(mcp_transport_draining{job=~"$job"}, namespace)'
-    )
+    service = _variable("job", "Service", "label_values(mcp_transport_draining, job)")
+    namespace = _variable("namespace", "Namespace", 'label_values(mcp_transport_draining{job=~"$job"}, namespace)')
     all_namespaces = {"text": "All", "value": "$__all"}
     return [
         {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"},
@@ -67,7 +65,7 @@ def _variables(d: Deployment) -> list[dict[str, Any]]:
     ]
 
 
-def _query_variable(name: str, label: str, query: str) -> dict[str, Any]:
+def _variable(name: str, label: str, query: str) -> dict[str, Any]:
     """Return a dashboard variable whose values come from a Prometheus query."""
     return {
         "name": name,
@@ -101,10 +99,7 @@ def _panels(d: Deployment) -> list[_Panel]:
         ),
         _Panel("Sessions opened", "reqps", {"opened": f"sum({_rate('sessions_opened_total')})"}),
         _Panel(
-            "Open streams by node",
-            "none",
-            {"{{instance}}": _selector("streams")},
-            "Not counting subscriptions/listen.",
+            "Open streams by node", "none", {"{{instance}}": _selector("streams")}, "Without subscriptions/listen."
         ),
         _Panel("Running calls by node", "none", {"{{instance}}": _selector("calls")}),
         _Panel(

@@ -111,12 +111,8 @@ class Deployment:
     max_replicas: int = option(50, "maximum number of nodes", maximum=_MAX_REPLICAS)
     affinity: str = option("none", "sticky sessions (optional): none, session or address", choices=AFFINITIES)
     tls: bool = option(True, "serve HTTPS at the proxy")
-    certificate: str = option(
-        "/etc/ssl/mcp/fullchain.pem", "file with the proxy's certificate and its chain", form=_ABSOLUTE
-    )
-    certificate_key: str = option(
-        "/etc/ssl/mcp/privkey.pem", "file with the private key of the certificate", form=_ABSOLUTE
-    )
+    certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate with its chain", form=_ABSOLUTE)
+    certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the certificate's private key", form=_ABSOLUTE)
     upstreams: str = option(
         "", "comma-separated addresses (host:port) of the nodes, for nginx and HAProxy", form=_ADDRESSES
     )
@@ -127,9 +123,7 @@ class Deployment:
     directory: str = option("/srv/mcp", "project folder on a machine without containers", form=_ABSOLUTE)
     static_files: bool = option(True, "run collectstatic in the image")
     static_url: str = option("", "URL path of static files that nginx serves", form=_URL_PATH)
-    static_root: str = option(
-        "", "folder of the collected static files, relative to the project folder", form=_ANYWHERE
-    )
+    static_root: str = option("", "folder of collected static files, relative to the project", form=_ANYWHERE)
     subnet: str = option("172.28.7.0/24", "network of the nodes in compose", form=_NETWORK)
     monitor: str = option("service-monitor", "how Prometheus discovers nodes", choices=("service-monitor", "scrape"))
     ingress_class: str = option("nginx", "Kubernetes ingress class", form=_LABEL)
@@ -145,11 +139,11 @@ class Deployment:
                 raise ValueError(f"--{item.name.replace('_', '-')}: {error}")
         if self.max_replicas < self.min_replicas:
             raise ValueError(
-                f"--max-replicas: expected {self.min_replicas} (--min-replicas) or more, got {self.max_replicas}"
+                f"--max-replicas: must be {self.min_replicas} (--min-replicas) or more, got {self.max_replicas}"
             )
         if self.local_ports[-1] > 65535:
             raise ValueError(
-                f"--port: expected {self.min_replicas} ports (--min-replicas) below 65536 from here, got {self.port}"
+                f"--port: must leave {self.min_replicas} ports (--min-replicas) below 65536, got {self.port}"
             )
         if self.tls and self.http_port == self.https_port:
             raise ValueError(f"--https-port: must differ from --http-port, got {self.https_port} twice")
@@ -202,7 +196,7 @@ class Deployment:
         return math.ceil(self.policy.drain)
 
     @property
-    def termination_grace(self) -> int:
+    def termination_timeout(self) -> int:
         """Return after how long a node may be killed: after preStop, draining and the server's own shutdown."""
         return self.pre_stop_timeout + self.server_timeout + 5
 

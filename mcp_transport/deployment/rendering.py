@@ -27,11 +27,8 @@ def _engine() -> Engine:
 
 def render(template: str, deployment: Deployment, **context: Any) -> str:
     """Render a template with the deployment as `d`; repeated blank lines, which tags leave, are removed."""
-    text: str = (
-        _engine()
-        .get_template(template)
-        .render(Context({"d": deployment, **context}, autoescape=False, use_l10n=False))
-    )
+    variables = Context({"d": deployment, **context}, autoescape=False, use_l10n=False)
+    text: str = _engine().get_template(template).render(variables)
     stripped = [line.rstrip() for line in text.splitlines()]
     lines = [line for at, line in enumerate(stripped) if line or (at and stripped[at - 1])]
     return "\n".join(lines).strip("\n") + "\n"

@@ -10,28 +10,28 @@ __all__ = ["command"]
 def command(deployment: Deployment, *, address: str = "0.0.0.0", port: str = "") -> list[str]:  # noqa: S104
     """Return the command line; `port` replaces the deployment's port if each instance has its own."""
     d = deployment
-    port_text = port or str(d.port)
+    listen = port or str(d.port)
     arguments = {
         # daphne closes idle connections after 60 seconds; there is no option for it.
-        "daphne": ["daphne", "-b", address, "-p", port_text, "--no-server-name"],
+        "daphne": ["daphne", "-b", address, "-p", listen, "--no-server-name"],
         "gunicorn": [
             *("gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker", "--workers", "1"),
-            *("--bind", f"{address}:{port_text}", "--keep-alive", str(d.keep_alive)),
+            *("--bind", f"{address}:{listen}", "--keep-alive", str(d.keep_alive)),
             *("--graceful-timeout", str(d.server_timeout)),
         ],
         "uvicorn": [
-            *("uvicorn", "--host", address, "--port", port_text, "--lifespan", "off", "--no-server-header"),
+            *("uvicorn", "--host", address, "--port", listen, "--lifespan", "off", "--no-server-header"),
             # Counted from the end of draining: this package handles SIGTERM first.
             *(
-                "--timeout-keep-alive",
-                str(d.keep_alive),
                 "--timeout-graceful-shutdown",
                 str(d.server_timeout - d.drain),
+                "--timeout-keep-alive",
+                str(d.keep_alive),
             ),
         ],
         "granian": [
             *("granian", "--interface", "asgi", "--loop", "uvloop", "--workers", "1"),
-            *("--host", address, "--port", port_text, "--workers-kill-timeout", str(d.server_timeout)),
+            *("--host", address, "--port", listen, "--workers-kill-timeout", str(d.server_timeout)),
         ],
     }
     return [*arguments[d.server], d.application]

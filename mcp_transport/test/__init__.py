@@ -1,4 +1,4 @@
-"""An MCP client for the tests of a project: in the same process, through its middleware and the whole endpoint."""
+"""An MCP client for a project's tests: in-process, through the project's middleware and the complete endpoint."""
 
 from __future__ import annotations
 

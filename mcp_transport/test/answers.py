@@ -1,4 +1,4 @@
-"""What the test answers when a tool asks: the user's form, the model's words, the client's folders."""
+"""The test's answers to requests of tools: elicitation, sampling and roots."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 
 __all__ = ["Answers", "Elicit", "Roots", "Sample"]
 
-_Form = Mapping[str, Any] | str
-_Words = Mapping[str, Any] | str
+_FormAnswer = Mapping[str, Any] | str
+_SampleAnswer = Mapping[str, Any] | str
 
-Elicit = _Form | Sequence[_Form] | Callable[[str, Any], Any] | Literal[False] | None
+Elicit = _FormAnswer | Sequence[_FormAnswer] | Callable[[str, Any], Any] | Literal[False] | None
 """The form's values, "decline", "cancel", a list of those, or a function of the message and the form's schema."""
 
-Sample = _Words | Sequence[_Words] | Callable[[Mapping[str, Any]], Any] | Literal[False] | None
-"""The model's text, a whole result, a list of those, or a function of the request's params."""
+Sample = _SampleAnswer | Sequence[_SampleAnswer] | Callable[[Mapping[str, Any]], Any] | Literal[False] | None
+"""The model's text, a complete result, a list of those, or a function of the request's params."""
 
 Roots = Sequence[str | Mapping[str, Any]] | Literal[False] | None
-"""The folders, as URIs or as objects of the protocol."""
+"""The roots, as URIs or as objects of the protocol."""
 
 _ACTIONS: Final = ("accept", "decline", "cancel")
 
@@ -31,63 +31,63 @@ _CAPABILITIES: Final[Mapping[str, Any]] = {
 
 
 class Answers:
-    """The prepared answers of one client; False says that the client cannot be asked."""
+    """The prepared answers of one client; False means that the client does not declare the capability."""
 
     def __init__(self, elicit: Elicit, sample: Sample, roots: Roots) -> None:
         self.elicit, self.sample, self.roots = elicit, sample, roots
-        self._given = {"elicit": 0, "sample": 0}
+        self._used = {"elicit": 0, "sample": 0}
 
     @property
     def capabilities(self) -> dict[str, Any]:
-        """Return what the client declares."""
-        return dict(words for name, words in _CAPABILITIES.items() if getattr(self, name) is not False)
+        """Return the capabilities that the client declares."""
+        return dict(capability for name, capability in _CAPABILITIES.items() if getattr(self, name) is not False)
 
     async def answer(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the result for a request of the server.
+        """Return the result of a request from the server.
 
-        Raises: AssertionError when the test has prepared none; whatever a function of the test raises.
+        Raises: AssertionError if no answer is prepared; any exception of the test's own function.
         """
         match method:
             case "elicitation/create":
                 message = params.get("message", "")
-                asked = f"the user {message!r}"
+                recipient = f"the user {message!r}"
                 schema = params.get("requestedSchema", {"url": params.get("url")})
-                return _form(await self._next("elicit", asked, message, schema))
+                return _elicitation_result(await self._next("elicit", recipient, message, schema))
             case "sampling/createMessage":
-                return _words(await self._next("sample", "the model to write", params))
+                return _sampling_result(await self._next("sample", "the model to write", params))
             case "roots/list":
-                return _folders(self.roots)
+                return _roots_result(self.roots)
             case "ping":
                 return {}
-        raise AssertionError(f"the server asked for {method!r}, which this client does not know")
+        raise AssertionError(f"the server sent {method!r}, which this client does not support")
 
-    async def _next(self, name: str, asked: str, *arguments: Any) -> Any:
+    async def _next(self, name: str, recipient: str, *arguments: Any) -> Any:
         source = getattr(self, name)
         if callable(source):
-            # Synchronous ones on the test's thread, with its transaction.
+            # Synchronous functions run on the test's thread, in its transaction.
             call = source if iscoroutinefunction(source) else sync_to_async(source)
             return await call(*arguments)
         if isinstance(source, Sequence) and not isinstance(source, str):
-            number, self._given[name] = self._given[name], self._given[name] + 1
+            number, self._used[name] = self._used[name], self._used[name] + 1
             if number >= len(source):
-                raise AssertionError(f"the tool asked {asked}, but only {len(source)} answers are prepared")
+                raise AssertionError(f"the tool asked {recipient}, but only {len(source)} answers are prepared")
             return source[number]
         if source is None or source is False:
-            raise _unprepared(asked, name)
+            raise _no_answer(recipient, name)
         return source
 
 
-def _unprepared(asked: str, name: str) -> AssertionError:
-    return AssertionError(f"the tool asked {asked}, but the test has prepared no answer: MCPClient({name}=...)")
+def _no_answer(recipient: str, name: str) -> AssertionError:
+    return AssertionError(f"the tool asked {recipient}, but the test has prepared no answer: MCPClient({name}=...)")
 
 
-def _folders(roots: Roots) -> dict[str, Any]:
+def _roots_result(roots: Roots) -> dict[str, Any]:
     if roots is None or roots is False:
-        raise _unprepared("for the client's folders", "roots")
+        raise _no_answer("for the client's folders", "roots")
     return {"roots": [{"uri": root} if isinstance(root, str) else dict(root) for root in roots]}
 
 
-def _form(answer: Any) -> dict[str, Any]:
+def _elicitation_result(answer: Any) -> dict[str, Any]:
     if isinstance(answer, Mapping):
         return {"action": "accept", "content": dict(answer)}
     if answer not in _ACTIONS:
@@ -95,7 +95,7 @@ def _form(answer: Any) -> dict[str, Any]:
     return {"action": answer}
 
 
-def _words(answer: Any) -> dict[str, Any]:
+def _sampling_result(answer: Any) -> dict[str, Any]:
     if isinstance(answer, str):
         answer = {"content": {"type": "text", "text": answer}}
     if not isinstance(answer, Mapping):

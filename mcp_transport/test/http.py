@@ -1,4 +1,4 @@
-"""HTTP without a socket: Django's test client, before the URLconf or before the project's ASGI application."""
+"""HTTP without sockets: Django's test client, for the URLconf or the project's ASGI application."""
 
 from __future__ import annotations
 
@@ -19,59 +19,60 @@ from django.utils.module_loading import import_string
 
 from mcp_transport.test.asgi import ApplicationHandler
 from mcp_transport.test.login import check_login, log_in
-from mcp_transport.test.thread import WhileItLasts
+from mcp_transport.test.thread import FallbackExecutor
 
-__all__ = ["HTTP", "Answer"]
+__all__ = ["HTTP", "Response"]
 
-# The path where `mcp_transport.asgi.mount` answers unless told otherwise.
-_MOUNTED: Final = "/mcp"
+# The default path of `mcp_transport.asgi.mount`.
+_DEFAULT_PATH: Final = "/mcp"
 
 
-class Answer:
-    """One HTTP response, whose messages are read as they come."""
+class Response:
+    """One HTTP response, whose messages are read as they arrive."""
 
     def __init__(self, response: Any) -> None:
         self._response = response
         self.status: int = response.status_code
         self.headers = {name.lower(): value for name, value in response.items()}
-        self._is_over = not response.streaming
+        self._is_complete = not response.streaming
 
     async def messages(self) -> AsyncIterator[tuple[str, dict[str, Any] | None]]:
         """Yield each event's id and its JSON-RPC message, if it has any.
 
-        Raises: AssertionError when this is no answer of MCP.
+        Raises: AssertionError if this is not an MCP response.
         """
-        kind = self.headers.get("content-type", "")
-        if kind.startswith("text/event-stream"):
+        content_type = self.headers.get("content-type", "")
+        is_json = content_type.startswith("application/json")
+        if content_type.startswith("text/event-stream"):
             async for event in _events(self._response):
                 yield event
-            self._is_over = True
-        elif self.content and kind.startswith("application/json") and _is_message(parsed := json.loads(self.content)):
+            self._is_complete = True
+        elif self.content and is_json and _is_message(parsed := json.loads(self.content)):
             yield "", parsed
         elif self.content or self.status >= 300:
-            raise AssertionError(self._no_answer())
+            raise AssertionError(self._not_mcp())
 
     @property
     def content(self) -> bytes:
-        """The body of a response that is no stream."""
+        """The body; empty for a stream."""
         return b"" if self._response.streaming else bytes(self._response.content)
 
     def close(self) -> None:
-        """Leave, if there is more to come."""
-        if not self._is_over:
+        """Disconnect, if the stream has not ended."""
+        if not self._is_complete:
             self._response.close()
 
-    def _no_answer(self) -> str:
+    def _not_mcp(self) -> str:
         where = f" to {self.headers['location']}" if "location" in self.headers else ""
         begin = self.content[:500].decode(errors="replace")
         return (
-            f"HTTP {self.status}{where} is no answer of MCP: a middleware of the project answered, or the endpoint "
-            f"is not at this path, see MCPClient(path=...)\n{begin}"
+            f"HTTP {self.status}{where} is not an MCP response: a middleware of the project answered, or the "
+            f"endpoint is not at this path, see MCPClient(path=...)\n{begin}"
         )
 
 
 class HTTP:
-    """Requests to one path of the project."""
+    """Sends requests to one path of the project."""
 
     def __init__(self, path: str | None, headers: Mapping[str, str], *, raise_request_exception: bool) -> None:
         self.path, application = _endpoint(path)
@@ -81,22 +82,22 @@ class HTTP:
         self._has_user = False
 
     def log_in(self, user: Any) -> None:
-        """Log a user in. Raises: ImproperlyConfigured in a project without sessions."""
+        """Log a user in. Raises: ImproperlyConfigured if the project has no sessions."""
         self._headers |= log_in(self._client, user)
         self._has_user = True
 
     @asynccontextmanager
-    async def send(self, method: str, headers: Mapping[str, str], message: Any = None) -> AsyncIterator[Answer]:
-        """Send a request; the response is closed at the end."""
+    async def send(self, method: str, headers: Mapping[str, str], message: Any = None) -> AsyncIterator[Response]:
+        """Send a request; the response is closed at the end of the block."""
         response: HttpResponseBase = await self._client.generic(
             method,
             self.path,
             json.dumps(message, cls=DjangoJSONEncoder) if message is not None else "",
             "application/json",
-            secure=settings.SECURE_SSL_REDIRECT,  # as behind a proxy that ends TLS
+            secure=settings.SECURE_SSL_REDIRECT,  # as behind a proxy that terminates TLS
             headers={**headers, **self._headers},
         )
-        answer = Answer(response)
+        answer = Response(response)
         try:
             if self._has_user:
                 check_login(getattr(response, "asgi_request", None))
@@ -106,9 +107,9 @@ class HTTP:
 
 
 def _endpoint(path: str | None) -> tuple[str, Any]:
-    """Return the endpoint's path and, unless the URLconf leads there, the ASGI application that answers it.
+    """Return the endpoint's path, and the ASGI application that serves it unless the URLconf does.
 
-    Raises: ImproperlyConfigured when there is neither.
+    Raises: ImproperlyConfigured if neither serves it.
     """
     try:
         if path is None:
@@ -119,29 +120,29 @@ def _endpoint(path: str | None) -> tuple[str, Any]:
         pass
     if not getattr(settings, "ASGI_APPLICATION", None):
         raise ImproperlyConfigured(
-            "MCPClient finds no endpoint: the URLconf does not include mcp_transport.urls, and there is no setting "
-            'ASGI_APPLICATION, such as "config.asgi.application", that names an application made with '
+            "MCPClient finds no endpoint: the URLconf does not include mcp_transport.urls, and the setting "
+            'ASGI_APPLICATION, such as "config.asgi.application", does not name an application that uses '
             "mcp_transport.asgi.mount"
         )
-    return path or _MOUNTED, import_string(settings.ASGI_APPLICATION)
+    return path or _DEFAULT_PATH, import_string(settings.ASGI_APPLICATION)
 
 
 class _Handler(AsyncClientHandler):
-    """Serves a call of an asynchronous test also after a synchronous middleware has returned its stream."""
+    """Keeps calls of asynchronous tests running after a synchronous middleware has returned their stream."""
 
     async def __call__(self, scope: dict[str, Any]) -> Any:
         names = [name for name, _ in scope["headers"]]
-        if names.count(b"host") > 1:  # the test client's own is the first one
+        if names.count(b"host") > 1:  # the first one is the test client's own
             del scope["headers"][names.index(b"host")]
         return await super().__call__(scope)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Handler:
-        return _Handler()  # setUpTestData's attributes are copied for each test, which not all middleware can be
+        return _Handler()  # setUpTestData's attributes are copied for each test, and some middleware cannot be
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Come in between the middleware and the view, and look up what is called."""
+        """Install the fallback executor between middleware and view, then resolve the URL."""
         if (executor := getattr(AsyncToSync.executors, "current", None)) is not None:
-            AsyncToSync.executors.current = WhileItLasts(executor)
+            AsyncToSync.executors.current = FallbackExecutor(executor)
         return super().resolve_request(request)
 
 
@@ -150,10 +151,10 @@ def _is_message(parsed: Any) -> bool:
 
 
 async def _events(response: Any) -> AsyncIterator[tuple[str, dict[str, Any] | None]]:
-    waiting = b""
-    async for piece in response.streaming_content:
-        *whole, waiting = (waiting + piece).split(b"\n\n")
-        for event in whole:
+    buffer = b""
+    async for chunk in response.streaming_content:
+        *complete, buffer = (buffer + chunk).split(b"\n\n")
+        for event in complete:
             fields = dict(_field(line) for line in event.decode().split("\n"))
             if "data" in fields:
                 yield fields.get("id", ""), json.loads(fields["data"]) if fields["data"] else None

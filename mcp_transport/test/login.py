@@ -1,4 +1,4 @@
-"""The user of a client, logged in through Django's sessions."""
+"""Logs the user of a test client in, through Django's sessions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["check_login", "log_in"]
 
 
 def log_in(client: AsyncClient, user: Any) -> dict[str, str]:
-    """Log a user in as `Client.force_login` does; return the headers that prove it is no cross-site request.
+    """Log a user in as `Client.force_login` does; return the CSRF headers.
 
-    Raises: ImproperlyConfigured in a project without sessions.
+    Raises: ImproperlyConfigured if the project has no sessions.
     """
     _require_sessions()
     client.force_login(user)
@@ -35,13 +35,13 @@ def log_in(client: AsyncClient, user: Any) -> dict[str, str]:
 
 
 def check_login(request: HttpRequest | None) -> None:
-    """Check that a request which a view answered can have a user; one of an application is not known.
+    """Check that a view's request can have a user; the request of an ASGI application (None) is not checked.
 
-    Raises: ImproperlyConfigured when nothing looks at the session.
+    Raises: ImproperlyConfigured if nothing reads the session.
     """
     if request is not None and not hasattr(request, "user") and "session" not in conf.get("AUTHENTICATORS"):
         raise ImproperlyConfigured(
-            "MCPClient(user=...): nothing reads who is logged in; MIDDLEWARE needs Django's SessionMiddleware and "
+            "MCPClient(user=...): nothing reads the session's user; MIDDLEWARE needs Django's SessionMiddleware and "
             "AuthenticationMiddleware"
         )
 
@@ -50,6 +50,6 @@ def _require_sessions() -> None:
     for app in ("django.contrib.auth", "django.contrib.sessions"):
         if not apps.is_installed(app):
             raise ImproperlyConfigured(
-                f'MCPClient(user=...) logs in through Django\'s sessions, which needs "{app}" in INSTALLED_APPS; '
+                f'MCPClient(user=...) logs in through Django\'s sessions, which require "{app}" in INSTALLED_APPS; '
                 "MCPClient(token=...) and MCPClient(headers=...) do not"
             )

@@ -1,4 +1,4 @@
-"""What requests are answered with, and what a test asserts of it."""
+"""The results of requests, with assertions for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Progress(NamedTuple):
 
 
 class Log(NamedTuple):
-    """One log message that the client was sent."""
+    """One log message that the client received."""
 
     level: str
     data: Any
@@ -32,10 +32,10 @@ class Log(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The answer to one request, and what came before it."""
+    """The response to one request, with the notifications before it."""
 
-    asked: str
-    """The request, as failures print it."""
+    request: str
+    """The request, as printed in failures."""
     status: int
     """The HTTP status."""
     headers: Mapping[str, str]
@@ -47,17 +47,17 @@ class Result:
 
     @cached_property
     def code(self) -> int | None:
-        """The code of a JSON-RPC error; None unless the request was refused or failed as a whole."""
+        """The code of a JSON-RPC error; None if the response has a result."""
         return self.raw["error"]["code"] if "error" in self.raw else None
 
     @cached_property
     def is_error(self) -> bool:
-        """Tell whether a tool reported an error: a result for the model, with its text."""
+        """Whether the tool reported an error: a result for the model, with a text."""
         return bool(self.body.get("isError"))
 
     @cached_property
     def error(self) -> str | None:
-        """What went wrong: the message of a JSON-RPC error, or the text of a tool's error; None if nothing did."""
+        """The message of a JSON-RPC error, or the text of a tool's error; None without an error."""
         if "error" in self.raw:
             return str(self.raw["error"]["message"])
         return self._text if self.is_error else None
@@ -65,8 +65,8 @@ class Result:
     @property
     def body(self) -> Mapping[str, Any]:
         """The member `result` of the JSON-RPC response; empty if there is none."""
-        found: Mapping[str, Any] = self.raw.get("result", {})
-        return found
+        result: Mapping[str, Any] = self.raw.get("result", {})
+        return result
 
     @cached_property
     def content(self) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ class Result:
 
     @property
     def text(self) -> str:
-        """The text of all blocks, a line each. Raises: AssertionError for a JSON-RPC error, which has none."""
+        """The text of all blocks, joined with newlines. Raises: AssertionError for a JSON-RPC error."""
         if self.code is not None:
             self.assert_ok()
         return self._text
@@ -90,13 +90,13 @@ class Result:
         return "\n".join(block["text"] for block in self.content if "text" in block)
 
     def assert_ok(self: _ResultT) -> _ResultT:
-        """Fail unless there is a result that is no error; return self."""
+        """Fail if there is an error; return self."""
         if self.error is not None:
             raise AssertionError(f"expected a result, got an error\n{self}")
         return self
 
     def assert_error(self: _ResultT, text: str = "", *, code: int | None = None) -> _ResultT:
-        """Fail unless there is an error that contains `text` and, if given, has a JSON-RPC `code`; return self."""
+        """Fail unless there is an error that contains `text` and has the JSON-RPC `code`, if given; return self."""
         if self.error is None:
             raise AssertionError(f"expected an error, got a result\n{self}")
         if text not in self.error:
@@ -106,7 +106,7 @@ class Result:
         return self
 
     def __str__(self) -> str:
-        lines = [self.asked, f"HTTP {self.status}"]
+        lines = [self.request, f"HTTP {self.status}"]
         if self.error is not None:
             kind = "tool error" if self.code is None else f"JSON-RPC error {self.code}"
             lines.append(f"{kind}: {self.error}")
@@ -116,32 +116,32 @@ class Result:
 
 
 class ToolResult(Result):
-    """What a call of a tool is answered with."""
+    """The result of a tool call."""
 
     @property
     def result(self) -> Any:
-        """The structured content; what is no object is unwrapped, a tool without a schema has its text.
+        """The structured content, unwrapped if it is not an object; the text of a tool without an output schema.
 
         Raises: AssertionError if the call failed.
         """
         content = self.assert_ok().body.get("structuredContent")
         if content is None:
             return self._text
-        # The SDK publishes what is no object as the one member "result" of an object.
+        # The SDK wraps a value that is not an object as the only member "result" of an object.
         return content["result"] if set(content) == {"result"} else content
 
 
 class ResourceResult(Result):
-    """What a resource holds."""
+    """The result of reading a resource."""
 
     @cached_property
     def content(self) -> list[dict[str, Any]]:
-        """The contents, one a URI."""
+        """The contents, one for each URI."""
         return list(self.body.get("contents", ()))
 
     @property
     def result(self) -> Any:
-        """The value: what JSON says, bytes, or text; a list of them unless there is exactly one.
+        """The value: parsed JSON, bytes, or text; a list of values unless there is exactly one.
 
         Raises: AssertionError if it could not be read.
         """

@@ -1,4 +1,4 @@
-"""Around a request: the endpoint's node of the running loop, the thread of the test, and crashes of its tools."""
+"""The environment of a test's request: the endpoint's node on the running loop, the test's thread, exceptions."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from mcp_transport.signals import collect_events, send
 from mcp_transport.test.thread import on_waiting_thread
 from mcp_transport.threads import shared_thread
 
-__all__ = ["crashes", "serving"]
+__all__ = ["collect_exceptions", "serving"]
 
 
-class _Guests:
-    """The requests that are under way on one loop; the last one stops what served them."""
+class _LoopUsage:
+    """The running requests on one loop; the last one stops the endpoints that they used."""
 
     def __init__(self) -> None:
-        self.lock, self.number, self.endpoints = asyncio.Lock(), 0, set[Endpoint]()
+        self.lock, self.requests, self.endpoints = asyncio.Lock(), 0, set[Endpoint]()
 
 
-_guests: WeakKeyDictionary[asyncio.AbstractEventLoop, _Guests] = WeakKeyDictionary()
+_usages: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopUsage] = WeakKeyDictionary()
 
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[asyncio.Lock]:
-    """Have requests served, and events received, on the test's thread; leave no node behind on the loop.
+    """Serve requests and receive events on the test's thread, and stop the loop's nodes afterwards.
 
-    Yields the lock under which, on this loop, requests come and go.
+    Yields the lock of this loop, under which requests start and end.
     """
-    guests = _guests.setdefault(asyncio.get_running_loop(), _Guests())
-    async with guests.lock:  # so that nobody comes in while a node stops
-        served = endpoint()
-        served.leave_process_alone()
-        guests.endpoints.add(served)
-        guests.number += 1
+    usage = _usages.setdefault(asyncio.get_running_loop(), _LoopUsage())
+    async with usage.lock:  # no request starts while a node stops
+        current = endpoint()
+        current.leave_process_alone()
+        usage.endpoints.add(current)
+        usage.requests += 1
     with shared_thread(), on_waiting_thread(), collect_events() as events:
         try:
-            yield guests.lock
+            yield usage.lock
         finally:
-            async with guests.lock:
-                guests.number -= 1
-                while not guests.number and guests.endpoints:
-                    await guests.endpoints.pop().stop()
+            async with usage.lock:
+                usage.requests -= 1
+                while not usage.requests and usage.endpoints:
+                    await usage.endpoints.pop().stop()
             for event in events:
                 await sync_to_async(send)(event)
 
 
 @contextmanager
-def crashes() -> Iterator[list[BaseException]]:
-    """Collect the exceptions that are logged while the block's requests are served."""
-    found: list[BaseException] = []
-    token = captured_exceptions.set(found)
+def collect_exceptions() -> Iterator[list[BaseException]]:
+    """Collect the exceptions that are logged while the block's requests run."""
+    exceptions: list[BaseException] = []
+    token = captured_exceptions.set(exceptions)
     try:
-        yield found
+        yield exceptions
     finally:
         captured_exceptions.reset(token)

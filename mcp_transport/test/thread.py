@@ -1,4 +1,4 @@
-"""The test's thread, while a synchronous tool or middleware waits in it for asynchronous code."""
+"""Runs code on the test's thread while a synchronous tool or middleware waits there for asynchronous code."""
 
 from __future__ import annotations
 
@@ -13,85 +13,86 @@ import asgiref.sync
 from asgiref.current_thread_executor import CurrentThreadExecutor
 from asgiref.sync import AsyncToSync, SyncToAsync
 
-__all__ = ["WhileItLasts", "on_waiting_thread"]
+__all__ = ["FallbackExecutor", "on_waiting_thread"]
 
-_waiting: WeakKeyDictionary[threading.Thread, list[ref[Any]]] = WeakKeyDictionary()
-"""The executors that run work on a thread which waits in them, or is about to, the innermost last."""
+_waiting_executors: WeakKeyDictionary[threading.Thread, list[ref[Any]]] = WeakKeyDictionary()
+"""For each thread the executors in which it waits or is about to wait, the innermost last."""
 
 
-class _Noted(CurrentThreadExecutor):
-    """Says where it waits."""
+class _TrackedExecutor(CurrentThreadExecutor):
+    """Registers itself while its thread waits in it."""
 
     def __init__(self, old_executor: Any) -> None:
         super().__init__(old_executor)
-        # At once: the asynchronous code may be under way before the thread waits for it.
-        _waiting.setdefault(threading.current_thread(), []).append(ref(self))
+        # In the constructor: the asynchronous code may run before the thread waits for it.
+        _waiting_executors.setdefault(threading.current_thread(), []).append(ref(self))
 
     def run_until_future(self, future: Future[Any]) -> None:
         try:
             super().run_until_future(future)
         finally:
-            _waiting[threading.current_thread()].remove(ref(self))
+            _waiting_executors[threading.current_thread()].remove(ref(self))
 
 
-# Private in asgiref, which says of no thread what waits there: `async_to_sync` makes one each time.
-vars(asgiref.sync)["CurrentThreadExecutor"] = _Noted
+# Private in asgiref, which does not expose where a thread waits: `async_to_sync` creates one of these per call.
+vars(asgiref.sync)["CurrentThreadExecutor"] = _TrackedExecutor
 
 
-class WhileItLasts:
-    """Runs work on the thread that waits in a middleware and, when it waits no more, where asgiref does without one.
+class FallbackExecutor:
+    """Runs work on the thread that waits in a middleware, and on asgiref's default thread when it no longer waits.
 
-    asgiref gives the call's task that thread for good (django/asgiref#526).
+    asgiref binds the call's task to the first one permanently (django/asgiref#526).
     """
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
 
     def submit(self, *work: Any) -> Any:
-        """Run work, as executors do."""
+        """Run work, like an executor."""
         try:
             return self._executor.submit(*work)
-        except (AttributeError, RuntimeError):  # it is over, and so is, or there is not, the one it was made within
+        except (AttributeError, RuntimeError):  # it has ended, and its parent has ended or does not exist
             return SyncToAsync.single_thread_executor.submit(*work)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._executor, name)  # asgiref's executors look at the one they are made within
+        return getattr(self._executor, name)  # asgiref's executors read attributes of their parent
 
 
-class _Innermost:
-    """Runs work on a thread although a synchronous tool keeps it, if that waits for asynchronous code."""
+class _InnermostExecutor:
+    """Runs work on a thread that a synchronous tool occupies, if the tool waits there for asynchronous code."""
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
 
     def submit(self, *work: Any) -> Any:
-        usual: Any = SyncToAsync.single_thread_executor if self._executor is None else self._executor
-        threads = usual._threads if self._executor is None else {usual._work_thread}
-        waiting = [found for thread in threads for item in _waiting.get(thread, ()) if (found := item()) is not None]
+        default: Any = SyncToAsync.single_thread_executor if self._executor is None else self._executor
+        threads = default._threads if self._executor is None else {default._work_thread}
+        candidates = [item() for thread in threads for item in _waiting_executors.get(thread, ())]
+        waiting = [executor for executor in candidates if executor is not None]
         if self._executor is not None and self._executor not in waiting:
-            waiting = []  # it is over, and knows whom to ask
-        return (waiting[-1] if waiting else usual).submit(_tidy, *work)
+            waiting = []  # it has ended, and delegates to its parent
+        return (waiting[-1] if waiting else default).submit(_run_and_clean_up, *work)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
 
 
-def _tidy(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do work, and forget the executors that it made but never waited in."""
-    waiting = _waiting.setdefault(threading.current_thread(), [])
-    before = len(waiting)
+def _run_and_clean_up(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Run work, and unregister the executors that it created but never waited in."""
+    waiting = _waiting_executors.setdefault(threading.current_thread(), [])
+    previous = len(waiting)
     try:
         return work(*arguments)
     finally:
-        del waiting[before:]
+        del waiting[previous:]
 
 
 @contextmanager
 def on_waiting_thread() -> Iterator[None]:
-    """Have the block's synchronous code run on the test's thread although a tool may wait there for the block."""
-    before = getattr(AsyncToSync.executors, "current", None)
-    AsyncToSync.executors.current = _Innermost(before)
+    """Run the block's synchronous code on the test's thread, even if a tool waits there for the block."""
+    previous = getattr(AsyncToSync.executors, "current", None)
+    AsyncToSync.executors.current = _InnermostExecutor(previous)
     try:
         yield
     finally:
-        AsyncToSync.executors.current = before
+        AsyncToSync.executors.current = previous

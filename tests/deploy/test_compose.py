@@ -126,7 +126,7 @@ def test_every_node_is_alike(options: dict[str, Any]) -> None:
     file = composed(**options)
     assert len(nodes(file)) == deployment.min_replicas
     for service in nodes(file).values():
-        assert service["stop_grace_period"] == f"{deployment.termination_grace}s"
+        assert service["stop_grace_period"] == f"{deployment.termination_timeout}s"
         assert int(service["stop_grace_period"][:-1]) > deployment.policy.drain + 10
         assert service["environment"]["REDIS_URL"] == "redis://:${REDIS_PASSWORD:?set REDIS_PASSWORD}@redis:6379/0"
         assert service["environment"]["DJANGO_ALLOWED_HOSTS"] == deployment.host

@@ -228,7 +228,7 @@ class Container:
     def stop(self) -> float:
         """Stop it as an orchestrator does; return how long that took."""
         began = time.monotonic()
-        self.engine.podman("stop", "--time", str(self.deployment.termination_grace), self.name)
+        self.engine.podman("stop", "--time", str(self.deployment.termination_timeout), self.name)
         return time.monotonic() - began
 
     @property

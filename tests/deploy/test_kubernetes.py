@@ -151,7 +151,7 @@ def test_numbers_are_those_of_the_deployment() -> None:
     deployment = VARIANTS["settings"]
     by_kind = {document["kind"]: document for document in objects(deployment)}
     pod = by_kind["Deployment"]["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] == deployment.termination_grace
+    assert pod["terminationGracePeriodSeconds"] == deployment.termination_timeout
     assert pod["containers"][0]["ports"] == [{"name": "http", "containerPort": 9000}]
     assert pod["containers"][0]["image"] == "registry.example.com:5000/shops/mcp:1.4.2"
     annotations = by_kind["Ingress"]["metadata"]["annotations"]

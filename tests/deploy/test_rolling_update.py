@@ -79,7 +79,7 @@ class Host(Unit):
         """Replace the process, and wait until the new one is ready; return how long the old one took to end."""
         began = time.monotonic()
         self.terminate()
-        assert await asyncio.to_thread(self.wait, self.deployment.termination_grace), (
+        assert await asyncio.to_thread(self.wait, self.deployment.termination_timeout), (
             f"{self.name} runs on:\n{self.fresh_log}"
         )
         took = time.monotonic() - began

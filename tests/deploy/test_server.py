@@ -80,7 +80,7 @@ def test_no_server_is_killed_before_its_workers() -> None:
     for server, word in (("gunicorn", "--graceful-timeout"), ("granian", "--workers-kill-timeout")):
         given = deployment(server)
         words = command(given)
-        assert given.drain < int(words[words.index(word) + 1]) < given.termination_grace - given.pre_stop_timeout
+        assert given.drain < int(words[words.index(word) + 1]) < given.termination_timeout - given.pre_stop_timeout
     given = deployment("uvicorn")
     words = command(given)
     # Counted from when the node has drained: this package takes SIGTERM first.

@@ -92,8 +92,8 @@ def test_node_has_its_time_to_stop() -> None:
     unit = units.node(given)
     assert unit["Service.KillSignal"] == ["SIGTERM"]
     assert unit["Service.KillMode"] == ["mixed"]  # gunicorn and granian tell their workers themselves
-    assert unit["Service.TimeoutStopSec"] == [str(given.termination_grace)]
-    assert given.termination_grace > given.drain + 10
+    assert unit["Service.TimeoutStopSec"] == [str(given.termination_timeout)]
+    assert given.termination_timeout > given.drain + 10
 
 
 def test_secrets_are_named_and_read_from_a_file() -> None:

@@ -217,7 +217,7 @@ def test_several_clients_live_side_by_side() -> None:
 
 
 def test_version_that_has_no_sessions_or_is_not_served_is_refused(settings: Any) -> None:
-    with pytest.raises(ValueError, match="there are no sessions in 2026-07-28"):
+    with pytest.raises(ValueError, match="revision 2026-07-28 has no sessions"):
         MCPClient(session=True, protocol_version="2026-07-28")
     with pytest.raises(ValueError, match="protocol_version must be one of"):
         MCPClient(protocol_version="2024-11-05")

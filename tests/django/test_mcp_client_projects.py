@@ -120,7 +120,7 @@ async def test_calls_of_asynchronous_tests_pass_the_middleware(
 @both_eras
 def test_middleware_that_answers_by_itself_or_breaks_fails_the_test(session: bool, settings: Any) -> None:
     settings.MIDDLEWARE = [f"{HERE}.Closed"]
-    with pytest.raises(AssertionError, match=r"(?s)HTTP 403 is no answer of MCP.*We are closed"):
+    with pytest.raises(AssertionError, match=r"(?s)HTTP 403 is not an MCP response.*We are closed"):
         MCPClient(session=session).call("add", a=1, b=1)
     settings.MIDDLEWARE = [f"{HERE}.Broken"]
     with pytest.raises(Crash, match="in middleware"):
@@ -202,7 +202,7 @@ def test_user_needs_sessions_and_authentication_middleware(session: bool, settin
     with pytest.raises(ImproperlyConfigured, match="AuthenticationMiddleware"):
         MCPClient(user=ann, session=session).call("whoami")
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django.contrib.sessions"]
-    with pytest.raises(ImproperlyConfigured, match=r'needs "django.contrib.sessions" in INSTALLED_APPS'):
+    with pytest.raises(ImproperlyConfigured, match=r'require "django.contrib.sessions" in INSTALLED_APPS'):
         MCPClient(user=ann)
 
 
@@ -321,7 +321,7 @@ def test_another_path_is_reached(settings: Any) -> None:
     settings.ROOT_URLCONF = "tests.django.without_endpoint"
     settings.ASGI_APPLICATION = "tests.django.without_endpoint.elsewhere"
     assert MCPClient(path="/tools").call("add", a=1, b=1).result == 2
-    with pytest.raises(AssertionError, match=r"HTTP 404 is no answer of MCP.*MCPClient\(path="):
+    with pytest.raises(AssertionError, match=r"HTTP 404 is not an MCP response.*MCPClient\(path="):
         MCPClient().call("add", a=1, b=1)
 
 

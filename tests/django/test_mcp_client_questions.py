@@ -121,5 +121,5 @@ def test_model_and_folders_answer(session: bool, words: Any) -> None:
 
 
 def test_tool_that_asks_for_ever_fails_the_test() -> None:
-    with pytest.raises(AssertionError, match="asked 50 times"):
+    with pytest.raises(AssertionError, match="asked for input 50 times"):
         MCPClient(elicit={"sure": True}).call("ask_for_ever")
