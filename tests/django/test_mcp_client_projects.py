@@ -330,5 +330,5 @@ def test_wrong_setting_or_a_missing_endpoint_is_raised_in_the_test(settings: Any
     with pytest.raises(ImproperlyConfigured, match="SERVER"):
         MCPClient().call("add", a=1, b=1)
     settings.ROOT_URLCONF = "tests.django.without_endpoint"
-    with pytest.raises(ImproperlyConfigured, match=r"does not include mcp_transport\.urls, and there is no setting"):
+    with pytest.raises(ImproperlyConfigured, match=r"does not include mcp_transport\.urls, and the setting"):
         MCPClient()
