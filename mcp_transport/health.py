@@ -21,8 +21,8 @@ async def report(path: str) -> tuple[int, dict[str, Any]] | None:
     if path not in ("/readyz", "/health"):
         return None
     try:
-        reason = await (served := endpoint()).why_not_ready()
-        await served.release()  # under WSGI, the loop ends with the request
+        reason = await (served := endpoint()).unready_reason()
+        await served.disconnect_if_idle()  # under WSGI, the loop ends with the request
     except Misconfigured:
         reason = "misconfigured"  # how, is for the log
     return (503, {"status": "unavailable", "reason": reason}) if reason else (200, {"status": "ok"})

@@ -60,7 +60,7 @@ def _families(served: Endpoint | None) -> Iterator[core.Metric]:
     for event, count in served.observer.counts.items() if served else ():
         events.add_metric([event], count)
     yield events
-    yield from _counted(served.meter.since_start() if served else Counters())
+    yield from _counted(served.call_metrics.since_start() if served else Counters())
     nodes = served.nodes if served else ()
     gauges = {
         "streams": ("Streams of sessions whose socket is open.", sum(len(node.streams) for node in nodes)),

@@ -68,7 +68,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse(status=400)  # nobody reads it
     finally:
         if not streaming:
-            await served.stop(is_news=False)  # this loop lives as long as the request
+            await served.stop(report=False)  # this loop lives as long as the request
     if isinstance(reply, Reply):
         response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
     else:

@@ -1,7 +1,7 @@
-"""Changes of the server, put on the GET stream of each session that is to hear of them (2025 revisions).
+"""Change notifications for the GET streams of sessions (2025 revisions).
 
-The node that holds a session's GET stream does that, in the order of the broadcasts. What is broadcast while no
-node holds it is kept by the store, and made up for when the stream is opened again.
+The node that holds a session's GET stream delivers them in the order of the broadcasts. The store keeps broadcasts
+for sessions whose GET stream no node holds; they are delivered when the stream opens again.
 """
 
 from __future__ import annotations
@@ -27,69 +27,67 @@ logger = logging.getLogger(__name__)
 
 
 class Broadcasts:
-    """What one node tells the sessions whose GET stream it holds."""
+    """Delivers broadcasts to the sessions whose GET stream one node holds."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._one_by_one = asyncio.Lock()
-        # Sessions that have not heard everything yet, and whether more has come since they were looked after.
-        self._behind: dict[str, bool] = {}
-        self._last = ""
+        self._lock = asyncio.Lock()
+        # Sessions that are being caught up, and whether broadcasts have arrived since the last read of the store.
+        self._catching_up: dict[str, bool] = {}
+        self._last_number = ""
 
-    async def begin(self) -> None:
-        """Leave out what was broadcast before the node joined. Raises: BackendError."""
-        self._last = await self._node.backend.last_broadcast()
+    async def skip_earlier(self) -> None:
+        """Skip the broadcasts of the time before the node joined. Raises: BackendError."""
+        self._last_number = await self._node.backend.last_broadcast()
 
-    async def make_up(self) -> None:
-        """Tell the sessions and the listen streams here what the store has and they have not heard.
+    async def deliver_missed(self) -> None:
+        """Deliver the broadcasts that the store has and the sessions and listen streams here have not received.
 
-        A broadcast's message is a wake-up only: two of them may arrive in another order than the store's.
+        The message `Broadcast` is only a wake-up: two of them may arrive in another order than the store's.
         """
-        async with self._one_by_one:
-            missed = await self._node.insist(lambda: self._node.backend.broadcasts(self._last)) or ()
+        async with self._lock:
+            missed = await self._read_after(self._last_number)
             for message in missed:
-                self._last = message.number
-                with contained("a listen stream cannot be told of a change"):
+                self._last_number = message.number
+                with contained("a change cannot be delivered to listen streams"):
                     self._node.kernel.bus.deliver(message)
-                held = [key for key, stream in self._node.streams if stream == GET_STREAM]
-                self._behind.update(dict.fromkeys(self._behind.keys() & set(held), True))
-                await asyncio.gather(*(self._tell(key, message) for key in held if key not in self._behind))
+                keys = [key for key, stream in self._node.streams if stream == GET_STREAM]
+                self._catching_up.update(dict.fromkeys(self._catching_up.keys() & set(keys), True))
+                await asyncio.gather(*(self._deliver(key, message) for key in keys if key not in self._catching_up))
 
-    async def _tell(self, key: str, message: Broadcast) -> None:
+    async def _read_after(self, number: str) -> tuple[Broadcast, ...]:
+        return await self._node.retry_until_expired(lambda: self._node.backend.broadcasts(number)) or ()
+
+    async def _deliver(self, key: str, message: Broadcast) -> None:
         try:
-            with contained(f"session {short_id(key)} cannot be told of a change"):
+            with contained(f"a change cannot be delivered to session {short_id(key)}"):
                 await self._emit(key, message)
         except BackendError as error:
-            logger.warning("session %s is told of a change later: %s", short_id(key), error)
+            logger.warning("delivery of a change to session %s is delayed: %s", short_id(key), error)
             stream = self._node.streams.get((key, GET_STREAM))
             if stream is not None:
-                self.catch_up(key, stream.heard)
+                self.catch_up(key, stream.last_broadcast)
 
-    def catch_up(self, key: str, heard: str) -> None:
-        """Tell a session, behind, what was broadcast after `heard`; nothing newer comes before that."""
-        if key not in self._behind:
-            self._node.lifecycle.spawn(self._catch_up(key, heard))
-        self._behind[key] = True
+    def catch_up(self, key: str, number: str) -> None:
+        """Deliver the broadcasts after `number` to a session, in the background and before any newer one."""
+        if key not in self._catching_up:
+            self._node.tasks.spawn(self._catch_up(key, number))
+        self._catching_up[key] = True
 
-    async def _catch_up(self, key: str, heard: str) -> None:
+    async def _catch_up(self, key: str, number: str) -> None:
         try:
-            while self._behind[key]:
-                self._behind[key] = False
-                heard = await self._tell_missed(key, heard)
+            while self._catching_up[key]:
+                self._catching_up[key] = False
+                for message in await self._read_after(number):
+                    await self._node.retry_until_expired(partial(self._emit, key, message))
+                    number = message.number
         finally:
-            del self._behind[key]
-
-    async def _tell_missed(self, key: str, heard: str) -> str:
-        """Tell a session what the store kept for it; return the number of the last broadcast it heard."""
-        missed = await self._node.insist(lambda: self._node.backend.broadcasts(heard)) or ()
-        for message in missed:
-            await self._node.insist(partial(self._emit, key, message))
-        return missed[-1].number if missed else heard
+            del self._catching_up[key]
 
     async def _emit(self, key: str, message: Broadcast) -> None:
         params = {"uri": message.uri} if message.uri else None
         emitted = await self._node.backend.emit(key, encode_notification(message.method, params), message)
         if (stream := self._node.streams.get((key, GET_STREAM))) is not None:
-            stream.note_broadcast(message.number, emitted.seq if emitted is not None else 0)
+            stream.record_broadcast(message.number, emitted.seq if emitted is not None else 0)
         if emitted is not None and emitted.holder is not None:
-            self._node.tell(emitted.holder.node, Wake(key, GET_STREAM))
+            self._node.send_in_background(emitted.holder.node, Wake(key, GET_STREAM))

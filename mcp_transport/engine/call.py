@@ -16,7 +16,7 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.codec import encode, encode_notification, fitted
 from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.memory_budget import Reservation
-from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.writer import Writer
 from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
 from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, cancelled_call_error, lost_call_error
@@ -26,7 +26,7 @@ from mcp_transport.protocol.jsonrpc import Request
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
 
-__all__ = ["Call", "CallContexts", "SessionOutlet", "no_context"]
+__all__ = ["Call", "CallContexts", "SessionChannel", "no_context"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Call:
         is_tool = self.request.method == "tools/call" and not self.request.hidden
         self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
         self._done = done
-        self._task = self._node.lifecycle.spawn(self._run(), copy_context())
+        self._task = self._node.tasks.spawn(self._run(), copy_context())
         self._task.add_done_callback(lambda _: self._end())  # it may be cancelled before it runs
         if memory is not None:
             self._task.add_done_callback(lambda _: self._forget())
@@ -124,7 +124,7 @@ class Call:
         now = self._node.clock.now()
         seconds = max(0.0, now - self._began)
         if self.request.method != "subscriptions/listen":  # which takes as long as its client likes
-            self._node.meter.count(self._operation(), self._version, now, seconds, self.ending)
+            self._node.call_metrics.record_call(self._operation(), self._version, now, seconds, self.ending)
         if self._is_audited:
             self._audit(seconds)
 
@@ -189,7 +189,7 @@ class Call:
     def _is_to_end(self, error: BaseException) -> bool:
         """Tell whether an exception is what was asked for; a handler may also raise, or cancel itself, unasked."""
         if isinstance(error, asyncio.CancelledError):
-            return self._is_cancelled or self._node.lifecycle.is_ending
+            return self._is_cancelled or self._node.tasks.is_ending
         return is_interrupt(error)
 
     def _refused(self, size: int) -> Outcome:
@@ -202,11 +202,11 @@ class Call:
             self._exchange = self._build_exchange(self.request)
         return self._exchange
 
-    def abandon(self, reason: str, happening: Happening | None = None) -> None:
+    def abandon(self, reason: str, event: ClusterEvent | None = None) -> None:
         """Stop the handler and tell the client the `reason` why its call is lost, and operators what has happened."""
-        if happening is not None:
+        if event is not None:
             key = self.writer.key if self.writer is not None else ""
-            self._node.observer.happened(happening, key, node=self._node.id)
+            self._node.observer.report(event, key, node=self._node.id)
         safe = self._node.kernel.retry_safety(self.request).safe
         self._break_off(lost_call_error(reason, safe), Ending.LOST)
 
@@ -235,7 +235,7 @@ class Call:
         self._end()
 
 
-class SessionOutlet:
+class SessionChannel:
     """Where the messages of a session's request go."""
 
     def __init__(
@@ -250,7 +250,7 @@ class SessionOutlet:
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the request's stream, unless the client wants one JSON document or fewer logs."""
         if self.can_request and not self._is_too_detailed(method, params):
-            is_first = not self._writer.has_spoken
+            is_first = not self._writer.has_messages
             self._writer.write(encode_notification(method, params, self._node.policy.max_result_bytes))
             if is_first:
                 await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
@@ -264,7 +264,7 @@ class SessionOutlet:
     async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         """Ask the client on the request's stream and wait for its reply."""
         seconds = seconds or self._node.policy.client_reply_timeout
-        request_id = self._node.questions.mint(self._owner, seconds)
+        request_id = self._node.client_requests.new_id(self._owner, seconds)
         message = {
             "jsonrpc": "2.0",
             "id": request_id,
@@ -274,7 +274,7 @@ class SessionOutlet:
         self._writer.write(fitted(encode(message), self._node.policy.max_result_bytes))
         self._asked.add(request_id)
         try:
-            reply = await self._node.questions.reply(request_id, seconds)
+            reply = await self._node.client_requests.wait_for_reply(request_id, seconds)
         except (TimeoutError, asyncio.CancelledError):
             self._withdraw(request_id)
             raise

@@ -1,4 +1,4 @@
-"""Counts what a process does, for operators: calls by what they ask for, refusals, new sessions."""
+"""Counts the calls of a process by operation, its refusals and its new sessions, for operators."""
 
 from __future__ import annotations
 
@@ -20,84 +20,84 @@ from mcp_transport.engine.clock import Clock
 
 __all__ = ["CallMetrics"]
 
-# So many calls are counted together, which takes half the time: each one finds warm what the one before it used.
-_TOGETHER: Final = 256
+# Counting calls in batches takes half the time, because of warm processor caches.
+_BATCH_CALLS: Final = 256
 
 
 class CallMetrics:
-    """Counts by intervals, the last of which make `ProcessMetrics`; any thread may."""
+    """Counts by intervals, of which the latest become `ProcessMetrics`; thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._now = clock.now
         self._lock = threading.Lock()
         self._slot = int(self._now() // INTERVAL_SECONDS)
-        self._open, self._sum, self._past = Counters(), Counters(), Counters()
-        self._kept: deque[tuple[Counters, Interval]] = deque()
+        self._current, self._recent, self._past = Counters(), Counters(), Counters()
+        self._intervals: deque[tuple[Counters, Interval]] = deque()
         self._streams = 0
-        self._waiting: deque[tuple[str, str, float, float, Ending]] = deque()
+        self._pending: deque[tuple[str, str, float, float, Ending]] = deque()
 
-    def count(self, operation: str, version: str, when: float, seconds: float, ending: Ending) -> None:
-        """Count a call that ended at a time, after so long, at a protocol revision."""
-        self._waiting.append((operation, version, when, seconds, ending))
-        if len(self._waiting) >= _TOGETHER:
+    def record_call(self, operation: str, version: str, when: float, seconds: float, ending: Ending) -> None:
+        """Count a call of a protocol revision `version` that ended at `when` after `seconds`."""
+        self._pending.append((operation, version, when, seconds, ending))
+        if len(self._pending) >= _BATCH_CALLS:
             with self._lock:
-                self._current()
+                self._count_pending()
 
-    def refuse(self, reason: str) -> None:
-        """Count a request that was not let in."""
+    def record_refusal(self, reason: str) -> None:
+        """Count a refused request by status or other reason."""
         with self._lock:
-            self._current().refused[reason] += 1
+            self._count_pending().refused[reason] += 1
 
-    def open(self) -> None:
+    def record_session(self) -> None:
         """Count a new session."""
         with self._lock:
-            self._current().opened += 1
+            self._count_pending().opened += 1
 
-    def numbers(self, streams: int) -> ProcessMetrics:
-        """Return what was counted within the last intervals; `streams` are held by the process now."""
+    def process_metrics(self, streams: int) -> ProcessMetrics:
+        """Return the counts of the latest intervals; the process holds `streams` now."""
         with self._lock:
             self._streams = streams
-            self._current()
+            self._count_pending()
             return ProcessMetrics(
-                intervals=tuple(interval for _, interval in self._kept),
-                operations=self._sum.most_called(),
-                versions=dict(self._sum.versions),
-                refused=dict(self._sum.refused),
-                opened=self._sum.opened,
+                intervals=tuple(interval for _, interval in self._intervals),
+                operations=self._recent.most_called(),
+                versions=dict(self._recent.versions),
+                refused=dict(self._recent.refused),
+                opened=self._recent.opened,
             )
 
     def since_start(self) -> Counters:
-        """Return a copy of what was counted so far; none of its numbers ever falls."""
+        """Return a copy of the counts since the process started, which never decrease."""
         with self._lock:
-            current, counted = self._current(), Counters()
-            counted.merge(self._past)
-            counted.merge(current)
-            return counted
+            current, total = self._count_pending(), Counters()
+            total.merge(self._past)
+            total.merge(current)
+            return total
 
-    def _current(self) -> Counters:
-        """Return what counts now, and keep what is over."""
-        while self._waiting:
-            operation, version, when, seconds, ending = self._waiting.popleft()
-            counted = self._at(int(when // INTERVAL_SECONDS))
+    def _count_pending(self) -> Counters:
+        """Count the pending calls, and return the counts of the current interval."""
+        while self._pending:
+            operation, version, when, seconds, ending = self._pending.popleft()
+            counted = self._counts_at(int(when // INTERVAL_SECONDS))
             counted.histogram(operation).add(seconds, failed=ending.is_error)
             counted.versions[version] += 1
-        return self._at(int(self._now() // INTERVAL_SECONDS))
+        return self._counts_at(int(self._now() // INTERVAL_SECONDS))
 
-    def _at(self, slot: int) -> Counters:
-        """Return what counts in an interval, and keep those that are over."""
+    def _counts_at(self, slot: int) -> Counters:
+        """Return the counts of the interval `slot`, and close earlier intervals."""
         if slot != self._slot:
-            self._keep(self._open)
+            self._close_interval(self._current)
             for _ in range(min(MAX_INTERVALS, slot - self._slot - 1)):
-                self._keep(Counters())
-            self._slot, self._open = slot, Counters()
-        return self._open
+                self._close_interval(Counters())
+            self._slot, self._current = slot, Counters()
+        return self._current
 
-    def _keep(self, counted: Counters) -> None:
+    def _close_interval(self, counted: Counters) -> None:
         total = Histogram()
-        for tally in counted.operations.values():
-            total.merge(tally)
-        self._kept.append((counted, Interval(total, self._streams)))
+        for histogram in counted.operations.values():
+            total.merge(histogram)
+        self._intervals.append((counted, Interval(total, self._streams)))
         self._past.merge(counted)
-        self._sum.merge(counted, limit=math.inf)  # `subtract` finds each under its own name
-        if len(self._kept) > MAX_INTERVALS:
-            self._sum.subtract(self._kept.popleft()[0])
+        self._recent.merge(counted, limit=math.inf)  # unlimited, so that `subtract` can subtract each operation again
+        if len(self._intervals) > MAX_INTERVALS:
+            self._recent.subtract(self._intervals.popleft()[0])

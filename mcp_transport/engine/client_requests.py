@@ -1,4 +1,4 @@
-"""Requests to clients, and the replies that come back by whatever node a client's next POST meets."""
+"""Requests to clients, and their replies, which may arrive on any node."""
 
 from __future__ import annotations
 
@@ -17,81 +17,82 @@ from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["ClientRequests"]
 
-# Seconds that the clocks of two nodes may differ by, and that a reply may be under way.
-_GRACE: Final = 60.0
+# How much the clocks of two nodes may differ, plus the time that a reply may take to arrive.
+_CLOCK_TOLERANCE_SECONDS: Final = 60.0
 
-# So many questions are known to be answered, at most; a further reply to an older one is sent on once more.
-_MOST_ANSWERED: Final = 10_000
+# A second reply to an older request is forwarded again, which does no harm: the first reply counts.
+_MAX_ANSWERED: Final = 10_000
 
 
 class ClientRequests:
-    """The requests that one node has sent and waits to see answered; `keys` is a ring, the first one signs."""
+    """The requests of one node to clients; `keys` is a ring of secrets, of which the first one signs."""
 
     def __init__(self, node: str, clock: Clock, keys: Sequence[bytes]) -> None:
         self._node, self._clock, self._keys = node, clock, keys
-        self._asked = 0
-        self.waiting: dict[str, asyncio.Future[ReplyArrived]] = {}
-        # ClientRequests whose reply came by this node, and their ends.
+        self._count = 0
+        self.pending: dict[str, asyncio.Future[ReplyArrived]] = {}
+        # Requests whose reply arrived on this node, and when they expire.
         self._answered: OrderedDict[str, float] = OrderedDict()
 
-    def mint(self, owner: str, seconds: float) -> str:
-        """Name a request: this node, a counter, when its time is over, and a proof that it was sent to `owner`."""
-        self._asked += 1
-        until = math.ceil(min(self._clock.now() + seconds + _GRACE, MAX_TIMESTAMP))
-        name = f"{self._node}.{self._asked}.{until}"
-        return f"{name}.{_proof(self._keys[0], owner, name)}"
+    def new_id(self, owner: str, seconds: float) -> str:
+        """Return a request id: this node, a counter, the expiry, and a signature that binds it to `owner`."""
+        self._count += 1
+        expiry = math.ceil(min(self._clock.now() + seconds + _CLOCK_TOLERANCE_SECONDS, MAX_TIMESTAMP))
+        name = f"{self._node}.{self._count}.{expiry}"
+        return f"{name}.{_signature(self._keys[0], owner, name)}"
 
-    def asker(self, request_id: RequestId, owner: str) -> str | None:
-        """Return the node that sent a request to `owner`, or None when none did."""
-        name, _, proof = str(request_id).rpartition(".")
-        known = any(hmac.compare_digest(_proof(key, owner, name).encode(), proof.encode()) for key in self._keys)
-        return name.partition(".")[0] if known else None
+    def sender(self, request_id: RequestId, owner: str) -> str | None:
+        """Return the node that sent a request to `owner`, or None if no node did."""
+        name, _, signature = str(request_id).rpartition(".")
+        expected = (_signature(key, owner, name).encode() for key in self._keys)
+        is_valid = any(hmac.compare_digest(item, signature.encode()) for item in expected)
+        return name.partition(".")[0] if is_valid else None
 
-    async def answer_once(self, request_id: str, send: Callable[[], Awaitable[object]]) -> None:
-        """Have the reply to a question sent, if it is the first one that comes by this node, and in time.
+    async def forward_once(self, request_id: str, send: Callable[[], Awaitable[object]]) -> None:
+        """Send a reply, unless another reply to its request came by this node, or the request has expired.
 
         A reply that could not be sent does not count.
         """
-        now, until = self._clock.now(), _until(request_id)
-        if until <= now or request_id in self._answered:
+        now, expiry = self._clock.now(), _expiry(request_id)
+        if expiry <= now or request_id in self._answered:
             return
-        self._answered[request_id] = until
+        self._answered[request_id] = expiry
         try:
             await send()
         except BaseException:
             self._answered.pop(request_id, None)
             raise
-        while len(self._answered) > _MOST_ANSWERED or (self._answered and next(iter(self._answered.values())) <= now):
+        while len(self._answered) > _MAX_ANSWERED or (self._answered and next(iter(self._answered.values())) <= now):
             self._answered.popitem(last=False)
 
-    def take(self, reply: ReplyArrived) -> None:
-        """Hand a reply to whoever waits for it; the first one counts."""
-        waiting = self.waiting.get(reply.request_id)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(reply)
+    def resolve(self, reply: ReplyArrived) -> None:
+        """Pass a reply to the handler that waits for it; the first reply counts."""
+        future = self.pending.get(reply.request_id)
+        if future is not None and not future.done():
+            future.set_result(reply)
 
-    async def reply(self, request_id: str, seconds: float) -> ReplyArrived:
+    async def wait_for_reply(self, request_id: str, seconds: float) -> ReplyArrived:
         """Wait for the client's reply. Raises: TimeoutError."""
         arrived = asyncio.Event()
         reply: asyncio.Future[ReplyArrived] = asyncio.get_running_loop().create_future()
         reply.add_done_callback(lambda _: arrived.set())
-        self.waiting[request_id] = reply
+        self.pending[request_id] = reply
         try:
             if not await wait(self._clock, arrived, seconds):
                 raise TimeoutError
             return reply.result()
         finally:
-            del self.waiting[request_id]
+            del self.pending[request_id]
 
 
-def _until(request_id: str) -> float:
-    """Return when the time of a question is over whose proof is good.
+def _expiry(request_id: str) -> float:
+    """Return when a request with a valid signature expires.
 
-    The previous release names no time: its questions end with the node that asked.
+    Ids of the previous release have no expiry: their requests end with the node that sent them.
     """
-    _, _, *until, _ = request_id.split(".")
-    return float(until[0]) if until else math.inf
+    _, _, *expiry, _ = request_id.split(".")
+    return float(expiry[0]) if expiry else math.inf
 
 
-def _proof(key: bytes, owner: str, name: str) -> str:
+def _signature(key: bytes, owner: str, name: str) -> str:
     return hmac.new(key, f"{owner}\n{name}".encode(), hashlib.sha256).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""Time, as the engine sees it; tests put a clock in its place that they move by hand."""
+"""The engine's clock; tests replace it by one that they move by hand."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SteadyClock", "SystemClock", "soon", "wait"]
+__all__ = ["Clock", "SteadyClock", "SystemClock", "set_within_two_ticks", "wait"]
 
 
 class Clock(Protocol):
-    """A wall clock and a deadline."""
+    """A wall clock and timeouts."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
-        """Return a context that raises TimeoutError when it lasts longer; None sets no limit."""
+        """Return a context manager that raises TimeoutError after `seconds`; None sets no limit."""
 
 
 class SystemClock(Clock):
@@ -30,21 +30,21 @@ class SystemClock(Clock):
 
 
 class SteadyClock(SystemClock):
-    """The machine's clock as it was set when this one was made: it does not jump when that is set.
+    """A clock that starts with the machine's time and does not jump when that is set.
 
-    For what lives in one process: a step of hours would end all of its sessions.
+    For sessions in the memory of one process, which a step of hours would end.
     """
 
     def __init__(self) -> None:
-        self._began = time.time() - time.monotonic()
+        self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        return self._began + time.monotonic()
+        return self._offset + time.monotonic()
 
 
-async def soon(event: asyncio.Event) -> bool:
-    """Let what can run do so before a timer is worth its while; return whether `event` is set then."""
-    for _ in range(2):  # a task, and what it leads to
+async def set_within_two_ticks(event: asyncio.Event) -> bool:
+    """Yield to the loop twice and return whether `event` is set: most calls finish by then, without a timer."""
+    for _ in range(2):  # once for the task, once for the callback of its end
         await asyncio.sleep(0)
         if event.is_set():
             return True
@@ -52,7 +52,7 @@ async def soon(event: asyncio.Event) -> bool:
 
 
 async def wait(clock: Clock, event: asyncio.Event, seconds: float | None) -> bool:
-    """Wait until `event` is set, `seconds` at most; return whether it is set."""
+    """Wait at most `seconds` until `event` is set; return whether it is set."""
     if not event.is_set():
         try:
             async with clock.timeout(seconds):

@@ -1,4 +1,4 @@
-"""How far GET streams were delivered: their clients may come back without an event id."""
+"""Checkpoints of how far GET streams were delivered, for clients that reconnect without an event id."""
 
 from __future__ import annotations
 
@@ -19,80 +19,78 @@ if TYPE_CHECKING:
 
 __all__ = ["DeliveryCheckpoints"]
 
-# How often, in seconds, the store is told.
-_EVERY: Final = 1.0
+_SAVE_INTERVAL_SECONDS: Final = 1.0
 
-# Seconds that a node has to say how far it has delivered a stream which another one takes over.
-_PATIENCE: Final = 1.0
+# For a node to say how far it has delivered a stream which another one takes over.
+_TAKEOVER_TIMEOUT_SECONDS: Final = 1.0
 
 
 class DeliveryCheckpoints:
-    """Tells the store how far the GET streams held by one node were delivered, not with every event."""
+    """Saves at intervals, and not with every event, how far the GET streams of one node were delivered."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._due: set[str] = set()
-        self._leaving: dict[str, asyncio.Task[None]] = {}
-        self._inquiries: NodeRequests[int] = NodeRequests(node.clock, _PATIENCE)
+        self._unsaved: set[str] = set()
+        self._closing: dict[str, asyncio.Task[None]] = {}
+        self._node_requests: NodeRequests[int] = NodeRequests(node.clock, _TAKEOVER_TIMEOUT_SECONDS)
 
     def delivered(self, stream: OpenStream) -> None:
-        """Note that a stream went on."""
-        if stream.key not in self._due:
-            self._due.add(stream.key)
-            self._node.lifecycle.spawn(self._settle_later(stream))
+        """Schedule a checkpoint of a stream that has delivered an event."""
+        if stream.key not in self._unsaved:
+            self._unsaved.add(stream.key)
+            self._node.tasks.spawn(self._save_later(stream))
 
-    def let_go(self, stream: OpenStream) -> None:
-        """Tell the store that a stream goes on without a socket, and how far the socket got."""
+    def socket_closed(self, stream: OpenStream) -> None:
+        """Record that a stream has lost its socket, and how far the socket got."""
         is_held = self._node.streams.get((stream.key, stream.stream)) is stream
-        if is_held and not stream.is_over and not self._node.is_stopping:
-            self._due.discard(stream.key)
-            leaving = self._node.lifecycle.spawn(self._mark(stream, left=stream.epoch))
+        if is_held and not stream.is_complete and not self._node.is_stopping:
+            self._unsaved.discard(stream.key)
+            closing = self._node.tasks.spawn(self._save(stream, left=stream.epoch))
             if stream.stream == GET_STREAM:
-                self._note_leaving(stream.key, leaving)
-        elif stream.stream == GET_STREAM and stream.key in self._due:
-            self._node.lifecycle.spawn(self._settle(stream))
+                self._track_closing(stream.key, closing)
+        elif stream.stream == GET_STREAM and stream.key in self._unsaved:
+            self._node.tasks.spawn(self._save_if_due(stream))
 
-    def _note_leaving(self, key: str, leaving: asyncio.Task[None]) -> None:
-        def forget(_: asyncio.Task[None]) -> None:
-            if self._leaving.get(key) is leaving:  # another one may have left since
-                del self._leaving[key]
+    def _track_closing(self, key: str, closing: asyncio.Task[None]) -> None:
+        def discard(_: asyncio.Task[None]) -> None:
+            if self._closing.get(key) is closing:  # another socket may have closed since
+                del self._closing[key]
 
-        self._leaving[key] = leaving
-        leaving.add_done_callback(forget)
+        self._closing[key] = closing
+        closing.add_done_callback(discard)
 
-    async def settle(self, key: str) -> None:
-        """Tell the store how far a session's GET stream was delivered here, if it is held here."""
+    async def flush(self, key: str) -> None:
+        """Save now how far this node has delivered a session's GET stream, if it holds or held the stream."""
         if (stream := self._node.streams.get((key, GET_STREAM))) is not None:
-            await self._settle(stream)
-        if (leaving := self._leaving.get(key)) is not None:
-            await asyncio.wait([leaving])
+            await self._save_if_due(stream)
+        if (closing := self._closing.get(key)) is not None:
+            await asyncio.wait([closing])
 
-    async def taken_from(self, key: str, previous: Holder, epoch: int) -> int:
-        """End the response of another node that held a session's GET stream; return how far it was delivered.
+    async def take_over_from(self, key: str, previous: Holder, epoch: int) -> int:
+        """End another node's response for a session's GET stream; return how far that node has delivered the stream.
 
-        That is 0 where the node does not say in time: its client may be told again what the store does not know of.
+        Return 0 if the node does not reply in time: the client may then receive events twice.
         """
         superseded = Superseded(key, GET_STREAM, epoch, self._node.id)
         with suppress(BackendError):
-            return await self._inquiries.ask(key, self._node.backend.send(previous.node, superseded)) or 0
+            return await self._node_requests.send(key, self._node.backend.send(previous.node, superseded)) or 0
         return 0
 
     def receive(self, message: GaveWay) -> None:
-        """Take a node's word on how far it has delivered a stream."""
-        self._inquiries.answer(message.key, message.delivered)
+        """Handle a node's reply about how far it has delivered a stream."""
+        self._node_requests.resolve(message.key, message.delivered)
 
-    async def _settle_later(self, stream: OpenStream) -> None:
-        await wait(self._node.clock, stream.ended, _EVERY)
-        await self._settle(stream)
+    async def _save_later(self, stream: OpenStream) -> None:
+        await wait(self._node.clock, stream.ended, _SAVE_INTERVAL_SECONDS)
+        await self._save_if_due(stream)
 
-    async def _settle(self, stream: OpenStream) -> None:
-        if stream.key in self._due:
-            self._due.discard(stream.key)
-            await self._mark(stream)
+    async def _save_if_due(self, stream: OpenStream) -> None:
+        if stream.key in self._unsaved:
+            self._unsaved.discard(stream.key)
+            await self._save(stream)
 
-    async def _mark(self, stream: OpenStream, left: int = 0) -> None:
-        delivered = stream.cursor if stream.stream == GET_STREAM else 0  # other clients say how far they are
+    async def _save(self, stream: OpenStream, left: int = 0) -> None:
+        delivered = stream.cursor if stream.stream == GET_STREAM else 0  # clients of other streams send an event id
+        broadcast = stream.last_delivered_broadcast
         with suppress(BackendError):
-            await self._node.backend.checkpoint(
-                stream.key, stream.stream, delivered, stream.told, released_epoch=left
-            )
+            await self._node.backend.checkpoint(stream.key, stream.stream, delivered, broadcast, released_epoch=left)

@@ -1,4 +1,4 @@
-"""Messages for a stream that is not here yet."""
+"""Messages from other nodes for a stream that is about to open here."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ __all__ = ["EarlyMessages"]
 
 
 class EarlyMessages:
-    """Collects what arrives for a stream between the store's word that it is here and its being here."""
+    """Stores messages that arrive after the store has recorded a stream at this node, until the stream is open."""
 
     def __init__(self) -> None:
-        self._expected: set[Subscription] = set()
+        self._subscriptions: set[Subscription] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._expected)
+        return bool(self._subscriptions)
 
     def __contains__(self, stream: tuple[str, str]) -> bool:
-        return any((expected.key, expected.stream) == stream for expected in self._expected)
+        return any((item.key, item.stream) == stream for item in self._subscriptions)
 
-    def expected(self, key: str, stream: str) -> Subscription:
-        """Keep the stream's messages, for the length of a `with` block."""
-        return Subscription(self._expected, key, stream)
+    def subscribe(self, key: str, stream: str) -> Subscription:
+        """Store the stream's messages during a `with` block."""
+        return Subscription(self._subscriptions, key, stream)
 
-    def keep(self, message: NodeMessage) -> None:
-        """Keep a message for each that expects it."""
-        if not self._expected or not isinstance(message, Wake | Superseded | Closed | Joined | CancelCall):
+    def store(self, message: NodeMessage) -> None:
+        """Store a message for each subscription that it concerns."""
+        if not self._subscriptions or not isinstance(message, Wake | Superseded | Closed | Joined | CancelCall):
             return
-        for expected in self._expected:
-            if message.key == expected.key and getattr(message, "stream", "") in ("", expected.stream):
-                expected.arrived.append(message)
+        for item in self._subscriptions:
+            if message.key == item.key and getattr(message, "stream", "") in ("", item.stream):
+                item.messages.append(message)
 
 
 class Subscription:
-    """One stream that is expected, and what has arrived for it."""
+    """One stream that is about to open, and the messages for it."""
 
-    __slots__ = ("_all", "arrived", "key", "stream")
+    __slots__ = ("_all", "key", "messages", "stream")
 
-    def __init__(self, everything: set[Subscription], key: str, stream: str) -> None:
-        self._all, self.key, self.stream = everything, key, stream
-        self.arrived: list[NodeMessage] = []
+    def __init__(self, all_subscriptions: set[Subscription], key: str, stream: str) -> None:
+        self._all, self.key, self.stream = all_subscriptions, key, stream
+        self.messages: list[NodeMessage] = []
 
     def __enter__(self) -> list[NodeMessage]:
         self._all.add(self)
-        return self.arrived
+        return self.messages
 
     def __exit__(self, *_: object) -> None:
         self._all.discard(self)

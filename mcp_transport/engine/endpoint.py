@@ -1,4 +1,4 @@
-"""The endpoint: an HTTP request in, an answer out, whatever the web framework."""
+"""The endpoint: answers HTTP requests, independently of the web framework."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import ANONYMOUS, Principal
+from mcp_transport.engine import reply as replies
 from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.call_metrics import CallMetrics
@@ -28,7 +29,6 @@ from mcp_transport.engine.memory_budget import Budget, Reservation
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import check_params
-from mcp_transport.engine.reply import accepted, last_of_connection, rejection, stopping, store_is_away, with_length
 from mcp_transport.engine.request_body import read_body
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
@@ -55,20 +55,20 @@ __all__ = ["Authenticate", "CallContexts", "Endpoint"]
 logger = logging.getLogger(__name__)
 
 Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
-_UNREACHABLE: Final = "the session store cannot be reached"  # anybody may ask; what it says is for the log
+_UNREACHABLE: Final = "the session store cannot be reached"  # public, so without details, which are logged
 
 StepUp = Callable[[frozenset[str]], ProtocolError]
-"""Builds the answer to an operation that needs scopes its credentials do not have."""
+"""Builds the response to an operation that needs scopes which the credentials lack."""
 
 OnStart = Callable[[Callable[[bool], Awaitable[None]]], None]
-"""Prepares the process; gets the function that drains and stops the endpoint, whose argument is: ports are closed."""
+"""Prepares the process; its argument drains and stops the endpoint, and takes whether the ports are closed."""
 
 
-async def _nobody(request: HTTPRequest) -> Principal:
+async def _anonymous(request: HTTPRequest) -> Principal:
     return ANONYMOUS
 
 
-def _forbidden(needed: frozenset[str]) -> ProtocolError:
+def _insufficient_scope(needed: frozenset[str]) -> ProtocolError:
     return ProtocolError(403, INVALID_REQUEST, f"the credentials lack a scope: this needs {' '.join(sorted(needed))}")
 
 
@@ -77,13 +77,12 @@ async def _anonymous_principal(binding: str, name: str) -> Principal:
 
 
 class Endpoint:
-    """One MCP endpoint of a process; it has a node on each event loop that serves it.
+    """The MCP endpoint of a process, with one node for each event loop that serves it.
 
-    `keys` is a ring of secrets for requests to clients, `session_keys` one for session ids: the first one signs or
-    seals, all of them verify or open. `principal_without_request` finds the principal of a call that is run again.
-    `call_context` builds what surrounds each call, such as a thread for synchronous code; its request is None when a
-    call is run again. `on_start` is called once, before the first request of a server, with the function that drains
-    and stops this endpoint; it prepares the process, for example for SIGTERM.
+    `keys` are the secrets for requests to clients, `session_keys` those for session ids: the first one signs or
+    seals, each of them verifies or opens. `principal_without_request` finds the principal of a call that is run
+    again. `call_context` builds the context of each call, such as a thread for synchronous code; a call that is run
+    again has no request. `on_start` prepares the process, for example for SIGTERM, before a server's first request.
     """
 
     def __init__(
@@ -94,9 +93,9 @@ class Endpoint:
         *,
         keys: Sequence[bytes],
         session_keys: Sequence[bytes] = (),
-        authenticate: Authenticate = _nobody,
+        authenticate: Authenticate = _anonymous,
         principal_without_request: sessionful.PrincipalLookup = _anonymous_principal,
-        step_up: StepUp = _forbidden,
+        step_up: StepUp = _insufficient_scope,
         observer: Observer | None = None,
         call_context: CallContexts = no_context,
         on_start: OnStart | None = None,
@@ -104,13 +103,14 @@ class Endpoint:
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
-        self._step_up, self._call_context, self._session_keys = step_up, call_context, session_keys
-        self._principal_without_request, self.observer = principal_without_request, observer or Observer()
-        self.meter = CallMetrics(self._clock)
+        self._step_up, self._call_context = step_up, call_context
+        self._session_keys, self._principal_without_request = session_keys, principal_without_request
+        self.observer = observer or Observer()
+        self.call_metrics = CallMetrics(self._clock)
         self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self.proxies = TrustedProxies(policy.trusted_proxies)
-        backend.measure = self.numbers
-        self._on_start, self._is_leaving = on_start, False
+        backend.measure = self.process_metrics
+        self._on_start, self._is_stopping = on_start, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
         kernel.bus.publish_to = self._broadcast
@@ -118,10 +118,10 @@ class Endpoint:
             kernel.declare_experimental(idempotency_capability(policy.versions, policy.stream_keep))
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
-        """Answer one request; `body` is read only as far as the rules before it allow, and may raise TimeoutError.
+        """Answer one request; `body` is read only after the earlier checks, and may raise TimeoutError.
 
         Raises:
-            ClientDisconnected: the client left before it had sent its request.
+            ClientDisconnected: the client disconnected before it had sent its request.
         """
         value: Any = None
         memory: Reservation | None = None
@@ -140,44 +140,44 @@ class Endpoint:
                 value = decode(content, self.policy.max_request_values)
                 work = check_params(classify(request, value, self.policy), len(content))
                 digest = hashlib.sha256(content).digest() if isinstance(work, SessionPost) else b""
-                del content  # a call may last
+                del content  # frees the memory: a call may take long
                 with continued_trace(request.headers):
                     reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
-            reply = self._refused(request, error, principal, value)
+            reply = self._refuse(request, error, principal, value)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
-            self.meter.refuse("503")
-            reply = rejection(store_is_away(), value)
+            self.call_metrics.record_refusal("503")
+            reply = replies.error_reply(replies.store_unavailable(), value)
         except ClientDisconnected:
             raise
-        except BaseException as error:  # of an authenticator or a `visible`, too
+        except BaseException as error:  # also from an authenticator or a `visible` function
             if is_cancellation(error):
                 raise
             logger.exception("%s failed", request.method)
-            reply = rejection(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
+            reply = replies.error_reply(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
         finally:
             if memory is not None:
                 memory.release()
-        reply = last_of_connection(with_length(reply), request) if self._is_leaving else with_length(reply)
-        return self._with_cors(request, reply)
+        reply = replies.with_length(reply)
+        return self._with_cors(request, replies.close_connection(reply, request) if self._is_stopping else reply)
 
-    def _refused(self, request: HTTPRequest, error: ProtocolError, principal: Principal, value: Any) -> Reply:
+    def _refuse(self, request: HTTPRequest, error: ProtocolError, principal: Principal, value: Any) -> Reply:
         if not error.is_logged:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
-        self.meter.refuse(str(error.status))
+        self.call_metrics.record_refusal(str(error.status))
         if error.status in (401, 403):
-            self._denied(request, error.principal or principal, error.message, value)
-        return rejection(error, value)
+            self._audit_denial(request, error.principal or principal, error.message, value)
+        return replies.error_reply(error, value)
 
     async def _handle_post(
         self, request: HTTPRequest, work: ClassifiedPost, digest: bytes, principal: Principal
     ) -> Reply | StreamReply:
         if isinstance(work, IgnoredPost):
-            return accepted()
+            return replies.accepted()
         if self.kernel.access and isinstance(work, SessionlessPost | SessionPost):
-            work = await self._authorized(request, work, principal)
-        node = await self._serving(request)
+            work = await self._authorize(request, work, principal)
+        node = await self._node_for(request)
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
         await node.join()
@@ -187,11 +187,11 @@ class Endpoint:
             case SessionPost():
                 return await sessionful.post(node, request, work, digest, principal)
 
-    def _denied(self, request: HTTPRequest, principal: Principal, reason: str, asked: Any) -> None:
-        """Tell an auditor of a refusal; `asked` is the message, as far as there is one."""
+    def _audit_denial(self, request: HTTPRequest, principal: Principal, reason: str, body: Any) -> None:
+        """Audit a refusal with 401 or 403; `body` is the decoded body of the request, None before it was read."""
         if not self.observer.audits(AccessDenied):
             return
-        message = asked if isinstance(asked, dict) else {}
+        message = body if isinstance(body, dict) else {}
         params = message.get("params") or {}
         self.observer.audit(
             AccessDenied(
@@ -204,10 +204,10 @@ class Endpoint:
             )
         )
 
-    async def _authorized(
+    async def _authorize(
         self, request: HTTPRequest, work: SessionlessPost | SessionPost, principal: Principal
     ) -> SessionlessPost | SessionPost:
-        """Judge what the messages ask for. Raises: ProtocolError with 403 for scopes that the principal lacks."""
+        """Apply the access rules to the messages. Raises: ProtocolError with 403 for missing scopes."""
         access = self.kernel.access
         async with self._call_context(request, principal):
             judged = [
@@ -215,41 +215,41 @@ class Endpoint:
             ]
         for item in judged:
             if isinstance(item, Request) and item.hidden:
-                asked = {"method": item.method, "params": item.params}
-                self._denied(request, principal, "it may not be used by this caller", asked)
-        wanted = [access.scopes(item) for item in judged if isinstance(item, Request) and not item.hidden]
-        needed = frozenset[str]().union(*wanted)
+                message = {"method": item.method, "params": item.params}
+                self._audit_denial(request, principal, "it may not be used by this caller", message)
+        scopes = [access.scopes(item) for item in judged if isinstance(item, Request) and not item.hidden]
+        needed = frozenset[str]().union(*scopes)
         if not principal.has_scopes(needed):
             raise self._step_up(needed)
         if isinstance(work, SessionPost):
             return replace(work, messages=tuple(judged))
-        (only,) = judged
-        return SessionlessPost(only) if isinstance(only, Request) else work
+        (item,) = judged
+        return SessionlessPost(item) if isinstance(item, Request) else work
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
-        node = await self._serving(request)
+        node = await self._node_for(request)
         if node.is_draining and request.method == "GET":
-            raise stopping(request)
+            raise replies.server_stopping(request)
         await node.join()
         return await handle(node, request, principal)
 
-    async def _serving(self, request: HTTPRequest) -> Node:
-        """Return the node that serves a request. Raises: ProtocolError with 503 while it stops."""
+    async def _node_for(self, request: HTTPRequest) -> Node:
+        """Return the node for a request. Raises: ProtocolError with 503 while it stops."""
         loop = asyncio.get_running_loop()
-        if self._is_leaving and loop not in self._nodes:
-            raise stopping(request)
+        if self._is_stopping and loop not in self._nodes:
+            raise replies.server_stopping(request)
         node = self._started.get(loop) or await self.node()
         if node.is_stopping:
-            raise stopping(request)
+            raise replies.server_stopping(request)
         if request.streaming and self._on_start is not None:
             on_start, self._on_start = self._on_start, None
             on_start(self._drain_and_stop)
         return node
 
     def _preflight(self, request: HTTPRequest) -> Reply:
-        asked = request.headers.get("access-control-request-headers")
-        return Reply(status=204, headers=preflight_headers(request.headers.get("origin"), asked))
+        requested = request.headers.get("access-control-request-headers")
+        return Reply(status=204, headers=preflight_headers(request.headers.get("origin"), requested))
 
     def _with_cors(self, request: HTTPRequest, reply: Reply | StreamReply) -> Reply | StreamReply:
         origin = request.headers.get("origin")
@@ -258,27 +258,27 @@ class Endpoint:
         return replace(reply, headers=(*reply.headers, *cors_headers(origin)))
 
     async def _broadcast(self, message: Broadcast) -> None:
-        """Tell every node of a change, or, while the store is away, at least this one."""
+        """Broadcast a change to all nodes or, while the store is unavailable, to this one."""
         try:
             await self.backend.broadcast(message)
         except BackendError as error:
-            logger.warning("only this node is told of a change: %s", error)
+            logger.warning("a change reaches only this node: %s", error)
             self.kernel.bus.deliver(message)
 
-    # -- life ----------------------------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------------------
 
-    def leave_process_alone(self) -> None:
-        """Skip `on_start`: the process is a test run's."""
+    def skip_on_start(self) -> None:
+        """Do not call `on_start`: the process is a test run."""
         self._on_start = None
 
     async def node(self) -> Node:
-        """Return the running loop's node; the first request on a loop starts it."""
+        """Return the node of the running loop, and start it for the first request."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
         if starting is None or (starting.done() and loop not in self._started):
-            self._nodes = {known: node for known, node in self._nodes.items() if not known.is_closed()}
-            self._started = {known: node for known, node in self._started.items() if not known.is_closed()}
-            # Without the variables of the request that happens to come first: it lives on after that one.
+            self._nodes = {other: node for other, node in self._nodes.items() if not other.is_closed()}
+            self._started = {other: node for other, node in self._started.items() if not other.is_closed()}
+            # In an empty context: the node outlives the request that starts it.
             starting = self._nodes[loop] = loop.create_task(self._start_node(), context=Context())
         return await asyncio.shield(starting)
 
@@ -292,9 +292,9 @@ class Endpoint:
             self._keys,
             session_keys=self._session_keys,
             observer=self.observer,
-            meter=self.meter,
+            call_metrics=self.call_metrics,
             budget=self.budget,
-            rescue=partial(sessionful.rescue, find_principal=self._principal_without_request),
+            fail_over=partial(sessionful.fail_over, find_principal=self._principal_without_request),
             call_context=self._call_context,
         )
         try:
@@ -305,40 +305,40 @@ class Endpoint:
         self._started[asyncio.get_running_loop()] = node
         return node
 
-    async def _drain_and_stop(self, is_closed: bool) -> None:
-        """Stop for good, and start no other node; where ports are closed, serve what comes on open connections."""
-        self._is_leaving = True
-        await self.stop(self.policy.drain, serving=is_closed)
+    async def _drain_and_stop(self, ports_closed: bool) -> None:
+        """Stop for good; if the ports are closed, first serve further requests on open connections."""
+        self._is_stopping = True
+        await self.stop(self.policy.drain, serving=ports_closed)
 
-    async def stop(self, patience: float = 0.0, *, serving: bool = False, is_news: bool = True) -> None:
-        """Stop the running loop's node, if it has one, by its `stop`."""
+    async def stop(self, drain_seconds: float = 0.0, *, serving: bool = False, report: bool = True) -> None:
+        """Stop the node of the running loop, if there is one."""
         loop = asyncio.get_running_loop()
         starting = self._nodes.get(loop)
         if starting is None:
             return
-        with suppress(Exception):  # a start that failed has been answered for by its request
-            await (await starting).stop(patience, serving=serving, is_news=is_news)
+        with suppress(Exception):  # the request that started the node has reported its failure
+            await (await starting).stop(drain_seconds, serving=serving, report=report)
         self._nodes.pop(loop, None)
         self._started.pop(loop, None)
 
-    async def release(self) -> None:
-        """Close what the running loop has open to the store, unless it serves; for work that is no request."""
+    async def disconnect_if_idle(self) -> None:
+        """Close the running loop's connections to the store, unless it serves requests; for commands and the like."""
         if asyncio.get_running_loop() not in self._nodes:
             await self.backend.disconnect()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """Return the nodes that have started, each on a loop of its own."""
+        """Return the started nodes, each of which has its own loop."""
         return tuple(node for loop, node in list(self._started.items()) if not loop.is_closed())
 
-    def numbers(self) -> ProcessMetrics:
-        """Return what this process counted within the last minutes."""
-        return self.meter.numbers(sum(len(node.streams) for node in self.nodes))
+    def process_metrics(self) -> ProcessMetrics:
+        """Return the metrics of this process for the last minutes."""
+        return self.call_metrics.process_metrics(sum(len(node.streams) for node in self.nodes))
 
-    async def why_not_ready(self) -> str:
-        """Say in a few words for anybody why no traffic should be sent here; an empty string means that it should."""
+    async def unready_reason(self) -> str:
+        """Return why this process should get no traffic, or "" if it should; the text is public."""
         node = self._started.get(asyncio.get_running_loop())
-        if self._is_leaving or (node is not None and node.is_draining):
+        if self._is_stopping or (node is not None and node.is_draining):
             return "draining"
         try:
             if node is not None:

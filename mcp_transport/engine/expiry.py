@@ -1,4 +1,4 @@
-"""The end of sessions, by themselves or by time, which a client that is connected puts off: nothing outlasts it."""
+"""The end of sessions, deleted or expired: a connected client postpones expiry, and no call outlives its session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_transport.domain.session import Session
 from mcp_transport.engine.clock import wait
-from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import Supervised
 
@@ -17,62 +17,62 @@ if TYPE_CHECKING:
 
 __all__ = ["Expiry", "end_session"]
 
-# Seconds between two looks at the sessions with calls or sockets here, if they live long enough for that.
-_EVERY: Final = 5.0
+# Shorter if MCP_SESSION_TTL is short.
+_CHECK_INTERVAL_SECONDS: Final = 5.0
 
 
 class Expiry:
-    """Looks after the sessions that have calls or sockets on one node.
+    """Expires or keeps alive the sessions that have calls or sockets on one node.
 
-    The store is asked about a session when its time may be up, and told of a client that is connected when half of
-    it has passed: most sessions cost nothing.
+    A session costs a store operation only when it may have expired or, with a connected client, after half of its
+    lifetime: most sessions cost nothing.
     """
 
     def __init__(self, node: Node) -> None:
         self._node, self._ttl = node, node.policy.session_ttl
-        self._every = min(_EVERY, self._ttl / 4)
+        self._interval = min(_CHECK_INTERVAL_SECONDS, self._ttl / 4)
         self._last_seen: dict[str, float] = {}
 
-    async def watch(self) -> None:
-        """Look again and again, whatever goes wrong."""
-        what = f"the look for expired sessions of node {self._node.id}"
-        await Supervised(what, self._turn, longest=self._every).run()
+    async def run(self) -> None:
+        """Check at intervals, for as long as the node runs."""
+        what = f"the check for expired sessions of node {self._node.id}"
+        await Supervised(what, self._turn, longest=self._interval).run()
 
     async def _turn(self) -> None:
-        await wait(self._node.clock, asyncio.Event(), self._every)
-        await self.look()
+        await wait(self._node.clock, asyncio.Event(), self._interval)
+        await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Keep alive the sessions whose client is connected; end the calls of those that have expired."""
-        now, used = self._node.clock.now(), self._used_here()
-        known = self._last_seen
-        self._last_seen = {key: max(session.last_seen, known.get(key, 0.0)) for key, (session, _) in used.items()}
-        asked = [
-            self._ask(key, session, is_connected)
+        now, used = self._node.clock.now(), self._local_sessions()
+        previous = self._last_seen
+        self._last_seen = {key: max(session.last_seen, previous.get(key, 0.0)) for key, (session, _) in used.items()}
+        due = [
+            self._refresh(key, session, is_connected)
             for key, (session, is_connected) in used.items()
             if now >= min(self._last_seen[key] + self._ttl / (1 + is_connected), session.ends)
         ]
-        await asyncio.gather(*asked)
+        await asyncio.gather(*due)
 
-    def end(self, session: Session) -> None:
-        """End what runs here of a session that the store does not have: it has expired, or was ended."""
-        if not self.end_if_over(session):
+    def end_missing(self, session: Session) -> None:
+        """End the calls and streams of a session that the store no longer has: it has expired or was deleted."""
+        if not self.end_if_expired(session):
             end_session(self._node, session.key)
 
-    def end_if_over(self, session: Session) -> bool:
-        """End what runs here of a session that the store does not have, if its time is up; return whether it is."""
+    def end_if_expired(self, session: Session) -> bool:
+        """End the calls and streams of a session that the store no longer has, if it has expired; return if so."""
         last_seen = max(session.last_seen, self._last_seen.get(session.key, 0.0))
-        # The store's clock may differ from this one.
-        is_over = self._node.clock.now() + self._every >= min(last_seen + self._ttl, session.ends)
-        if is_over:
-            end_session(self._node, session.key, "its session expired", Happening.EXPIRED)
-        return is_over
+        # The interval allows for a difference between this clock and the store's.
+        has_expired = self._node.clock.now() + self._interval >= min(last_seen + self._ttl, session.ends)
+        if has_expired:
+            end_session(self._node, session.key, "its session expired", ClusterEvent.EXPIRED)
+        return has_expired
 
-    def _used_here(self) -> dict[str, tuple[Session, bool]]:
-        """Return the sessions with calls or sockets here, and whether a client waits at one of the sockets."""
+    def _local_sessions(self) -> dict[str, tuple[Session, bool]]:
+        """Return the sessions with calls or sockets on this node, and whether a client is connected to each."""
         used: dict[str, tuple[Session, bool]] = {}
         for writer in self._node.writers.values():
-            # Without a log, its client waits for the answer itself.
+            # A call without a log has a client that waits for its response.
             is_waiting = not writer.is_logged or used.get(writer.key, (None, False))[1]
             used[writer.key] = writer.session, is_waiting
         for stream in self._node.streams.values():
@@ -80,27 +80,27 @@ class Expiry:
                 used[stream.key] = stream.session, True
         return used
 
-    async def _ask(self, key: str, session: Session, is_connected: bool) -> None:
+    async def _refresh(self, key: str, session: Session, is_connected: bool) -> None:
         backend = self._node.backend
-        with suppress(BackendError):  # a store that is away is asked again
+        with suppress(BackendError):  # the next check asks again
             if is_connected and await backend.touch(key):
                 self._last_seen[key] = self._node.clock.now()
-            elif (found := await backend.get(key)) is not None:
-                self._last_seen[key] = found.last_seen
+            elif (stored := await backend.get(key)) is not None:
+                self._last_seen[key] = stored.last_seen
             else:
-                self.end_if_over(session)
+                self.end_if_expired(session)
 
 
 def end_session(
-    node: Node, key: str, reason: str = "its session was ended", happening: Happening | None = None
+    node: Node, key: str, reason: str = "its session was ended", event: ClusterEvent | None = None
 ) -> None:
-    """End what a node has of a session: its calls, with an error for a client that is there, and other streams."""
+    """End a session's calls and streams on a node; connected clients receive an error."""
     node.backend.forget(key)
     for writer in [writer for (owner, _), writer in node.writers.items() if owner == key]:
-        writer.forget_log()
+        writer.discard_log()
     for call in [call for (owner, _), call in node.calls.items() if owner == key]:
-        call.abandon(reason, happening)
-    for place, stream in list(node.streams.items()):
-        if stream.key == key and place not in node.writers:
-            node.release(stream)
+        call.abandon(reason, event)
+    for stream_key, stream in list(node.streams.items()):
+        if stream.key == key and stream_key not in node.writers:
+            node.unregister_stream(stream)
             stream.end()

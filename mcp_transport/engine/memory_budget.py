@@ -68,7 +68,7 @@ class Budget:
             return f"the requests without credentials take {self._anonymous} of {self._most_anonymous} bytes"
         return ""
 
-    def note_refusal(self, reason: str) -> None:
+    def log_refusal(self, reason: str) -> None:
         """Log that requests are refused, once a while."""
         self._refused += 1
         if self._now() >= self._next_line:
@@ -102,7 +102,7 @@ class Reservation:
             )
         with budget.lock:
             if reason := budget.why_not(self._caller, size - self._size, is_anonymous=self._is_anonymous):
-                budget.note_refusal(reason)
+                budget.log_refusal(reason)
                 raise _no_memory(reason)
 
     def resize(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What one node asks another, through the inboxes, and waits for."""
+"""Requests from one node to another by node messages, and their replies."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ __all__ = ["NodeRequests"]
 _T = TypeVar("_T")
 
 
-class _Inquiry(Generic[_T]):
+class _PendingRequest(Generic[_T]):
     def __init__(self, subject: Hashable) -> None:
         self.subject, self.answered = subject, asyncio.Event()
-        self.answer: _T | None = None
+        self.reply: _T | None = None
 
 
 class NodeRequests(Generic[_T]):
-    """Waits for the answers of other nodes, `patience` seconds at most."""
+    """Waits for the replies of other nodes, at most `timeout` seconds for each."""
 
-    def __init__(self, clock: Clock, patience: float) -> None:
-        self._clock, self._patience = clock, patience
-        self._waiting: set[_Inquiry[_T]] = set()
+    def __init__(self, clock: Clock, timeout: float) -> None:
+        self._clock, self._timeout = clock, timeout
+        self._pending: set[_PendingRequest[_T]] = set()
 
-    async def ask(self, subject: Hashable, sent: Awaitable[bool]) -> _T | None:
-        """Send a message about a subject; return the answer, None if the node is gone or does not say.
+    async def send(self, subject: Hashable, sent: Awaitable[bool]) -> _T | None:
+        """Send a message about a subject; return the reply, or None if the node is dead or does not reply in time.
 
         Raises: BackendError.
         """
-        inquiry: _Inquiry[_T] = _Inquiry(subject)
-        self._waiting.add(inquiry)
+        request: _PendingRequest[_T] = _PendingRequest(subject)
+        self._pending.add(request)
         try:
             if await sent:
-                await wait(self._clock, inquiry.answered, self._patience)
+                await wait(self._clock, request.answered, self._timeout)
         finally:
-            self._waiting.discard(inquiry)
-        return inquiry.answer
+            self._pending.discard(request)
+        return request.reply
 
-    def answer(self, subject: Hashable, answer: _T) -> None:
-        """Hand an answer to those who wait for it."""
-        for inquiry in self._waiting:
-            if inquiry.subject == subject:
-                inquiry.answer = answer
-                inquiry.answered.set()
+    def resolve(self, subject: Hashable, reply: _T) -> None:
+        """Pass a reply to the requests that wait for it."""
+        for request in self._pending:
+            if request.subject == subject:
+                request.reply = reply
+                request.answered.set()

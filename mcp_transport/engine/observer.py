@@ -1,4 +1,4 @@
-"""What an operator is told of what happens: between nodes a log line and a count each time, the rest for an audit."""
+"""Events for operators: those of the cluster are logged and counted, those of users are audited."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Final, Protocol
 from mcp_transport.domain.audit_events import AuditEvent
 from mcp_transport.domain.session import short_id
 
-__all__ = ["Auditor", "Happening", "Observer"]
+__all__ = ["Auditor", "ClusterEvent", "Observer"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_DETAIL: Final = 80
+_MAX_DETAIL_LENGTH: Final = 80
 
 
-class Happening(StrEnum):
-    """Something that happened to a session, a stream, a call or a node; the names are those of the counters."""
+class ClusterEvent(StrEnum):
+    """Something that happened to a session, a stream, a call or a node; the values are counter names."""
 
     TAKEN_OVER = "taken_over"
     SUPERSEDED = "superseded"
@@ -34,63 +34,63 @@ class Happening(StrEnum):
     DRAINED = "drained"
 
 
-_LINES: Final = {
-    Happening.TAKEN_OVER: (logging.INFO, "a stream goes on at another socket"),
-    Happening.SUPERSEDED: (logging.INFO, "a socket gave way to a newer one"),
-    Happening.FENCED: (logging.WARNING, "calls were stopped: another node answers for them"),
-    Happening.ABANDONED: (logging.WARNING, "calls ended without a result: their node stopped or was lost"),
-    Happening.RERUN: (logging.WARNING, "calls of a lost node run again"),
-    Happening.GIVEN_UP: (logging.ERROR, "a call is not run again: two nodes were lost while they ran it"),
-    Happening.EXPIRED: (logging.WARNING, "a call was ended: its session has expired"),
-    Happening.LOST: (logging.WARNING, "messages of a stream are lost"),
-    Happening.REFILLED: (logging.INFO, "the store had lost messages of a stream, and got them again"),
-    Happening.REHYDRATED: (logging.INFO, "a session was rebuilt from its id"),
-    Happening.NODE_LOST: (logging.WARNING, "a node did not renew its lease"),
-    Happening.DRAINED: (logging.INFO, "a node takes no new clients"),
+_LOG_LINES: Final = {
+    ClusterEvent.TAKEN_OVER: (logging.INFO, "a stream goes on at another socket"),
+    ClusterEvent.SUPERSEDED: (logging.INFO, "a socket gave way to a newer one"),
+    ClusterEvent.FENCED: (logging.WARNING, "calls were stopped: another node answers for them"),
+    ClusterEvent.ABANDONED: (logging.WARNING, "calls ended without a result: their node stopped or was lost"),
+    ClusterEvent.RERUN: (logging.WARNING, "calls of a lost node run again"),
+    ClusterEvent.GIVEN_UP: (logging.ERROR, "a call is not run again: two nodes were lost while they ran it"),
+    ClusterEvent.EXPIRED: (logging.WARNING, "a call was ended: its session has expired"),
+    ClusterEvent.LOST: (logging.WARNING, "messages of a stream are lost"),
+    ClusterEvent.REFILLED: (logging.INFO, "the store had lost messages of a stream, and got them again"),
+    ClusterEvent.REHYDRATED: (logging.INFO, "a session was rebuilt from its id"),
+    ClusterEvent.NODE_LOST: (logging.WARNING, "a node did not renew its lease"),
+    ClusterEvent.DRAINED: (logging.INFO, "a node takes no new clients"),
 }
 
 
 class Auditor(Protocol):
-    """Whoever keeps a record of who does what."""
+    """Records audit events."""
 
     @property
     def keeps_arguments(self) -> bool:
-        """Tell whether events shall carry what tools are called with."""
+        """Return whether events carry the arguments of tool calls."""
 
     def wants(self, kind: type[AuditEvent]) -> bool:
-        """Tell whether anybody listens to a kind of event; it is asked with each call."""
+        """Return whether a kind of event has listeners; called for each tool call."""
 
     def record(self, event: AuditEvent) -> None:
-        """Take an event; it neither waits nor fails."""
+        """Record an event without blocking and without raising."""
 
 
 class Observer:
-    """Logs and counts what happens; `counts` has every name from the beginning."""
+    """Logs and counts cluster events and forwards audit events; `counts` contains every name from the start."""
 
     def __init__(self, auditor: Auditor | None = None) -> None:
         self.auditor = auditor
-        self.counts: Counter[str] = Counter(dict.fromkeys(Happening, 0))
+        self.counts: Counter[str] = Counter(dict.fromkeys(ClusterEvent, 0))
 
     def audits(self, kind: type[AuditEvent]) -> bool:
-        """Tell whether anybody wants to know of a kind of event."""
+        """Return whether a kind of event is audited."""
         return self.auditor is not None and self.auditor.wants(kind)
 
     def audit(self, event: AuditEvent) -> None:
-        """Hand an event to whoever wants to know of its kind."""
+        """Pass an event to the auditor, if its kind is audited."""
         if self.auditor is not None and self.auditor.wants(type(event)):
             self.auditor.record(event)
 
-    def happened(self, happening: Happening, key: str = "", **details: object) -> None:
-        """Log one line, with the session's short name in place of its `key`, and count."""
-        self.counts[happening] += 1
-        level, text = _LINES[happening]
+    def report(self, event: ClusterEvent, key: str = "", **details: object) -> None:
+        """Log one line, with the session's short id in place of its `key`, and count the event."""
+        self.counts[event] += 1
+        level, text = _LOG_LINES[event]
         session = {"session": short_id(key)} if key else {}
-        words = [f"{name}={_word(value)}" for name, value in {**session, **details}.items()]
-        logger.log(level, "%s", " ".join([f"{happening}: {text}", *words]))
+        fields = [f"{name}={_quoted(value)}" for name, value in {**session, **details}.items()]
+        logger.log(level, "%s", " ".join([f"{event}: {text}", *fields]))
 
 
-def _word(value: object) -> str:
-    """Write a value that may come from a client: cut, and quoted unless it is one plain word."""
+def _quoted(value: object) -> str:
+    """Format a value that may come from a client: truncated, and quoted unless it is one plain word."""
     text = str(value)
-    text = text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}..."
+    text = text if len(text) <= _MAX_DETAIL_LENGTH else f"{text[:_MAX_DETAIL_LENGTH]}..."
     return text if text.isascii() and text.isprintable() and not set(text) & set(" \"'=") and text else ascii(text)

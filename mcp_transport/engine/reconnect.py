@@ -1,4 +1,4 @@
-"""A node that comes back: it stood still, or the store was away or emptied; others may have gone on without it."""
+"""What a node does after it was paused, or the store was unavailable or emptied: others may have taken over calls."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from mcp_transport.supervision import contained
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
 
-__all__ = ["come_back", "hold_again"]
+__all__ = ["reclaim_stream", "resynchronize"]
 
 
-async def come_back(node: Node) -> None:
-    """Stop the calls that others have taken over, tell the store what it has lost, make up for what was missed."""
+async def resynchronize(node: Node) -> None:
+    """Stop calls that others have taken over, restore what the store has lost, and deliver missed broadcasts."""
     try:
-        await _each(node, [writer.check for writer in node.writers.values()])
+        await _run_all(node, [writer.verify_and_restore for writer in node.writers.values()])
     finally:
         node.is_checking = False
-    await _each(node, [partial(hold_again, node, stream) for stream in node.streams.values()])
-    await node.announcements.make_up()
+    await _run_all(node, [partial(reclaim_stream, node, stream) for stream in node.streams.values()])
+    await node.broadcasts.deliver_missed()
 
 
-async def _each(node: Node, works: Sequence[Callable[[], Awaitable[object]]]) -> None:
-    """Do everything side by side: no session waits for another one whose record makes trouble."""
+async def _run_all(node: Node, operations: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    """Run operations concurrently, so that a session whose record cannot be read delays no other session."""
 
-    async def one(work: Callable[[], Awaitable[object]]) -> None:
-        with contained(f"node {node.id} cannot go on with a stream"):
-            await node.insist(work)
+    async def run(operation: Callable[[], Awaitable[object]]) -> None:
+        with contained(f"node {node.id} cannot continue a stream"):
+            await node.retry_until_expired(operation)
 
-    await asyncio.gather(*map(one, works))
+    await asyncio.gather(*map(run, operations))
 
 
-async def hold_again(node: Node, stream: OpenStream) -> bool:
-    """Tell a store that was emptied who holds a stream, or give way; return False if it is over.
+async def reclaim_stream(node: Node, stream: OpenStream) -> bool:
+    """Record again in an emptied store who holds a stream, or yield to a newer holder; return False if it has ended.
 
     Raises: BackendError.
     """
@@ -49,35 +49,35 @@ async def hold_again(node: Node, stream: OpenStream) -> bool:
         if session is None:
             end_session(node, key)
         else:
-            node.expiry.end(session)
-        return (key, name) in node.writers  # whose calls have an end that is yet to come
+            node.expiry.end_missing(session)
+        return (key, name) in node.writers  # then the responses of its calls are yet to come
     if (writer := node.writers.get((key, name))) is not None:
-        await writer.check()
+        await writer.verify_and_restore()
     elif name != GET_STREAM and not stream.writer:
-        return False  # its call is over, and nobody will write it any more
-    # Whatever epoch the store names is news: read with the old one, this node would seem taken over by itself.
+        return False  # its call has ended, and nothing more will be written
+    # The store may return a new epoch. With the old one, a read would report that this node superseded itself.
     before, stream.epoch = stream.epoch, 0
     appended = await node.backend.append(key, name, (), holder=node.id)
     if name == GET_STREAM:
-        await node.backend.checkpoint(key, name, stream.cursor, stream.told)
+        await node.backend.checkpoint(key, name, stream.cursor, stream.last_delivered_broadcast)
     if stream.writer:
-        node.ask_after(key, name, stream.writer)
+        node.verify_writer(key, name, stream.writer)
     if appended is None or appended.holder is None:
         stream.epoch = before
         return appended is not None
-    await _obey(node, stream, appended.holder)
+    await _adopt_holder(node, stream, appended.holder)
     return True
 
 
-async def _obey(node: Node, stream: OpenStream, holder: Holder) -> None:
-    """Take the store's word for who holds a stream. Raises: BackendError."""
-    place = stream.key, stream.stream
+async def _adopt_holder(node: Node, stream: OpenStream, holder: Holder) -> None:
+    """Adopt the store's record of who holds a stream. Raises: BackendError."""
+    stream_key = stream.key, stream.stream
     if holder.node != node.id:
-        if node.streams.get(place) is stream:
-            node.give_way(*place, holder.epoch)
+        if node.streams.get(stream_key) is stream:
+            node.yield_to_newer_holder(*stream_key, holder.epoch)
         return
     stream.epoch = holder.epoch
-    if place in node.streams:
+    if stream_key in node.streams:
         stream.wake()
-    else:  # its socket has left meanwhile, and could not say so
-        await node.backend.checkpoint(*place, 0, released_epoch=holder.epoch)
+    else:  # its socket closed while the store was unavailable
+        await node.backend.checkpoint(*stream_key, 0, released_epoch=holder.epoch)

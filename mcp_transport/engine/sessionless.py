@@ -8,10 +8,10 @@ from typing import Any
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.call import Call
-from mcp_transport.engine.clock import soon, wait
+from mcp_transport.engine.clock import set_within_two_ticks, wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.reply import answer
+from mcp_transport.engine.reply import complete_reply
 from mcp_transport.engine.stream import Frames, Pipe
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Caller, NoChannel, Outcome, open_envelope
@@ -25,21 +25,21 @@ from mcp_transport.protocol.versions import sessionless
 __all__ = ["serve"]
 
 
-class _Outlet:
+class _ResponseChannel:
     """Notifications go to the answer's own stream; a server must not ask anything on it."""
 
     can_request = False
 
     def __init__(self, pipe: Pipe, can_stream: bool, limit: int) -> None:
         self._pipe, self._can_stream, self._limit = pipe, can_stream, limit
-        self.has_spoken = False
-        self.touched = asyncio.Event()
+        self.has_messages = False
+        self.output_ready = asyncio.Event()
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         if self._can_stream:
             payload = encode_notification(method, params, self._limit)
-            is_first, self.has_spoken = not self.has_spoken, True
-            self.touched.set()
+            is_first, self.has_messages = not self.has_messages, True
+            self.output_ready.set()
             await self._pipe.put(sse.event(payload))
             if is_first:
                 await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
@@ -67,29 +67,29 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     can_stream = accepts.sse and request.streaming
     if message.method == "subscriptions/listen" and not can_stream:
         raise ProtocolError(406, INVALID_REQUEST, "subscriptions/listen answers with text/event-stream")
-    facts = open_envelope(message, request.headers, sessionless(node.policy.versions))
+    client = open_envelope(message, request.headers, sessionless(node.policy.versions))
     pipe = Pipe(node.clock, node.policy.keepalive)
-    outlet = _Outlet(pipe, can_stream, node.policy.max_result_bytes)
-    version = facts.protocol_version
+    channel = _ResponseChannel(pipe, can_stream, node.policy.max_result_bytes)
+    version = client.protocol_version
     context = node.call_context(request, principal)
-    exchange = lambda _: node.exchange(facts, outlet, Caller(request, principal), message)  # noqa: E731
+    exchange = lambda _: node.exchange(client, channel, Caller(request, principal), message)  # noqa: E731
     call = Call(node, message, version, exchange, context)
     await node.kernel.check_param_headers(message, request.headers, version, call.exchange)
 
     def done(call: Call) -> None:
         pipe.end(sse.event(call.payload) if call.outcome is not None else b"")
-        outlet.touched.set()
+        channel.output_ready.set()
 
     call.start(done, request.memory)
     try:
         # 2026-07-28, streamable-http: a status other than 200 is only possible before the stream begins.
-        if not await soon(outlet.touched):
-            await wait(node.clock, outlet.touched, node.policy.sse_after if can_stream else None)
+        if not await set_within_two_ticks(channel.output_ready):
+            await wait(node.clock, channel.output_ready, node.policy.sse_after if can_stream else None)
     except asyncio.CancelledError:
         call.cancel()
         raise
-    if call.outcome is not None and not outlet.has_spoken:
-        return answer(call.payload, accepts, status=_status(call.outcome))
+    if call.outcome is not None and not channel.has_messages:
+        return complete_reply(call.payload, accepts, status=_status(call.outcome))
     return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(pipe.frames(), on_close=call.cancel))
 
 

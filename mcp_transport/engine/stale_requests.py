@@ -1,4 +1,4 @@
-"""Requests that are over while the store's books still have them, since these are written behind the answers."""
+"""Requests that have ended while the store still lists them as in flight, since it is updated after the answer."""
 
 from __future__ import annotations
 
@@ -17,51 +17,52 @@ if TYPE_CHECKING:
 
 __all__ = ["StaleRequests"]
 
-# Seconds that a node has to say whether a request of its is over.
-_PATIENCE: Final = 2.0
+# For a node to say whether a request that it runs has ended.
+_REPLY_TIMEOUT_SECONDS: Final = 2.0
 
 
-_Place = tuple[str, str, RequestId]
-"""Of a request: the key of its session, its stream, its id."""
+_RequestKey = tuple[str, str, RequestId]
+"""The session key, the stream and the id of a request."""
 
 
 class StaleRequests:
-    """Asks the nodes that run requests whether these are over, and takes those of this node off the books."""
+    """Asks the nodes that run requests whether these have ended, and removes those of this node from the store."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._inquiries: NodeRequests[bool] = NodeRequests(node.clock, _PATIENCE)
+        self._node_requests: NodeRequests[bool] = NodeRequests(node.clock, _REPLY_TIMEOUT_SECONDS)
 
-    async def are_over(self, key: str, flights: Sequence[InFlightRequest]) -> bool | None:
-        """Tell whether requests on the books are over, and off them by now; None when a node does not say."""
-        words = await asyncio.gather(*(self._is_over(key, flight) for flight in flights))
-        return None if None in words else all(words)
+    async def have_ended(self, key: str, in_flight: Sequence[InFlightRequest]) -> bool | None:
+        """Return whether all requests have ended and left the store; None if a node does not reply."""
+        replies = await asyncio.gather(*(self._has_ended(key, entry) for entry in in_flight))
+        return None if None in replies else all(replies)
 
-    async def _is_over(self, key: str, flight: InFlightRequest) -> bool | None:
-        node, place = self._node, (key, flight.stream, flight.request_id)
-        if flight.node == node.id:
-            return await self._clear(*place)
-        return await self._inquiries.ask(place, node.backend.send(flight.node, Doubted(*place, node.id)))
+    async def _has_ended(self, key: str, entry: InFlightRequest) -> bool | None:
+        node, request_key = self._node, (key, entry.stream, entry.request_id)
+        if entry.node == node.id:
+            return await self._remove(*request_key)
+        doubted = Doubted(*request_key, node.id)
+        return await self._node_requests.send(request_key, node.backend.send(entry.node, doubted))
 
     def receive(self, message: Doubted | Cleared) -> None:
-        """Answer another node's doubt, or hand its word to those who wait for it."""
-        place = message.key, message.stream, message.request_id
+        """Answer another node's question, or pass on another node's answer."""
+        request_key = message.key, message.stream, message.request_id
         if isinstance(message, Doubted):
-            self._node.lifecycle.spawn(self._answer(message.node, place))
+            self._node.tasks.spawn(self._answer(message.node, request_key))
             return
-        self._inquiries.answer(place, message.is_over)
+        self._node_requests.resolve(request_key, message.is_over)
 
-    async def _answer(self, asker: str, place: _Place) -> None:
-        self._node.tell(asker, Cleared(*place, await self._clear(*place)))
+    async def _answer(self, requester: str, request_key: _RequestKey) -> None:
+        self._node.send_in_background(requester, Cleared(*request_key, await self._remove(*request_key)))
 
-    async def _clear(self, key: str, stream: str, request_id: RequestId) -> bool:
-        """Take a request of this node off the books, if it is over; return whether that is so."""
+    async def _remove(self, key: str, stream: str, request_id: RequestId) -> bool:
+        """Remove a request of this node from the store if it has ended; return whether it has."""
         node = self._node
         if (writer := node.writers.get((key, stream))) is not None:
-            return await writer.clear(request_id)
-        if (key, stream) in node.arrivals:
+            return await writer.remove_request(request_id)
+        if (key, stream) in node.early_messages:
             return False
-        # It never ran, or what took it off the books is under way: to do so twice changes nothing.
+        # The request never ran, or its removal is under way: a second removal changes nothing.
         endings = {request_id: Ending.CANCELLED}
-        await node.insist(lambda: node.backend.leave(key, endings, stream=stream))
+        await node.retry_until_expired(lambda: node.backend.leave(key, endings, stream=stream))
         return True

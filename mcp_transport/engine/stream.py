@@ -1,7 +1,7 @@
-"""One open response that is written as its events come.
+"""Open HTTP responses that are written as their events arrive.
 
-A `Pipe` carries a sessionless answer: what it holds is all there is, so a slow client slows its handler.
-An `OpenStream` carries a stream of a session: the log is the truth, so a slow client is served from the log.
+A `Pipe` carries the response to a sessionless request: it has no log, so a slow client slows down its handler.
+An `OpenStream` carries a stream of a session: a slow client is served from the stream's log.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mcp_transport.protocol.cursor import Cursor
 
 __all__ = ["Frames", "OpenStream", "Pipe"]
 
-# Frames that wait for the socket of a sessionless answer before its handler has to wait too.
-_PIPE_ROOM: Final = 16
+# Frames that wait for the socket of a sessionless response; with more of them, the handler waits too.
+_PIPE_MAX_FRAMES: Final = 16
 
 
 class Frames:
-    """An iterator of frames that says once that it is over: read to its end, closed, or never begun."""
+    """An iterator of frames that calls `on_close` once: when it is exhausted, or closed, or never started."""
 
     def __init__(self, frames: AsyncIterator[bytes], on_close: Callable[[], None]) -> None:
         self._frames, self._on_close = frames, on_close
@@ -44,7 +44,7 @@ class Frames:
             raise
 
     def close(self) -> None:
-        """Say that nobody reads any more; any thread may, since Django closes responses in one."""
+        """Stop reading; thread-safe, since Django closes responses in a thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._close)
 
@@ -55,38 +55,38 @@ class Frames:
 
 
 class Pipe:
-    """Frames from a handler to its client's socket, with room for a few."""
+    """A bounded queue of frames from a handler to its client's socket."""
 
     def __init__(self, clock: Clock, keepalive: float) -> None:
         self._clock, self._keepalive = clock, keepalive
-        self._waiting: deque[bytes] = deque()
-        self._ready, self._room = asyncio.Event(), asyncio.Event()
+        self._frames_waiting: deque[bytes] = deque()
+        self._ready, self._has_room = asyncio.Event(), asyncio.Event()
         self._ended = False
 
     async def put(self, frame: bytes) -> None:
-        """Add a frame; wait while the client is too slow."""
-        self._waiting.append(frame)
+        """Add a frame; wait while the queue is full."""
+        self._frames_waiting.append(frame)
         self._ready.set()
-        while len(self._waiting) > _PIPE_ROOM and not self._ended:
-            self._room.clear()
-            await self._room.wait()
+        while len(self._frames_waiting) > _PIPE_MAX_FRAMES and not self._ended:
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def end(self, frame: bytes = b"") -> None:
-        """Add the last frame."""
+        """Add the last frame, and end."""
         if frame:
-            self._waiting.append(frame)
+            self._frames_waiting.append(frame)
         self._ended = True
         self._ready.set()
-        self._room.set()
+        self._has_room.set()
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Yield frames as they come, and a comment whenever none came for the keep-alive time."""
-        if not self._waiting and not self._ended:
-            yield sse.COMMENT  # so that the headers leave at once, whatever a server or proxy collects
+        """Yield frames as they arrive, and a comment after each keep-alive interval without one."""
+        if not self._frames_waiting and not self._ended:
+            yield sse.COMMENT  # makes servers and proxies that buffer send the headers at once
         while True:
-            while self._waiting:
-                yield self._waiting.popleft()
-                self._room.set()
+            while self._frames_waiting:
+                yield self._frames_waiting.popleft()
+                self._has_room.set()
             if self._ended:
                 return
             self._ready.clear()
@@ -99,7 +99,7 @@ async def _is_over() -> bool:
 
 
 class OpenStream:
-    """The response that holds one stream of a session, on this node."""
+    """The open response for one stream of a session, on this node."""
 
     def __init__(
         self,
@@ -114,146 +114,145 @@ class OpenStream:
         opening: bytes = sse.COMMENT,
         events: Iterable[Event] = (),
         lost: int = 0,
-        delivered: Callable[[OpenStream], None] = lambda _: None,
-        heard: str = "",
+        on_delivered: Callable[[OpenStream], None] = lambda _: None,
+        last_broadcast: str = "",
     ) -> None:
-        """Hold a stream whose client has seen `cursor`; for a GET stream, `heard` was the last broadcast on it."""
+        """Continue a stream after event `cursor`; a GET stream continues after the broadcast `last_broadcast`."""
         self._backend, self._clock = backend, clock
         self.key, self.stream, self.cursor = key, stream, cursor
         self.epoch = 0
         self.writer = ""
-        """The other node that writes it, if one does."""
+        """The other node that writes the stream, if one does."""
         self.session: Session | None = None
-        self.heard = self._told = heard
-        # Broadcasts that were put on it, each after its number, and may not have reached the socket.
-        self._on_the_way: deque[tuple[int, str]] = deque()
-        self.resumed = False
-        """Did it begin with what the log held, instead of with the call?"""
-        self._keepalive, self._limit = keepalive, queue
+        self.last_broadcast = self._last_delivered_broadcast = last_broadcast
+        # Event and number of each broadcast on the stream that may not have reached the socket.
+        self._undelivered_broadcasts: deque[tuple[int, str]] = deque()
+        self.starts_from_log = False
+        """Does the response start with events of the log, instead of with its call?"""
+        self._keepalive, self._max_queued = keepalive, queue
         self._opening = opening
-        self._first = list(events)
+        self._initial_events = list(events)
         self._queue: deque[Event] = deque()
         self._lost = lost
-        self._delivered = delivered
-        self.revive: Callable[[], Awaitable[bool]] = _is_over
-        """Asked, when session or stream are not in the store any more, whether they can be stored again."""
-        self.give_way: Callable[[int], None] = lambda _: None
-        """Called with the epoch since which another response has the stream."""
-        self.told_loss: Callable[..., None] = lambda **_: None
-        """Called with `events`, how many were lost, whenever the client is told so."""
-        self._behind = self._is_superseded = False
-        self._newest = cursor
-        """The newest event that was offered, taken or not."""
-        self.missed = False
-        """Was an event refused that may not be in the log yet?"""
-        self._farewell: list[bytes] = []
+        self._on_delivered = on_delivered
+        self.restore: Callable[[], Awaitable[bool]] = _is_over
+        """Called when the store no longer has the session or the stream; returns whether it has them again."""
+        self.on_newer_holder: Callable[[int], None] = lambda _: None
+        """Called with the epoch of the newer response for the stream."""
+        self.on_loss_reported: Callable[..., None] = lambda **_: None
+        """Called with the number of lost `events` when the client is notified of a loss."""
+        self._must_read_log = self._is_superseded = False
+        self._newest_offered = cursor
+        """The newest event that was offered, queued or not."""
+        self.has_missed_event = False
+        """Was an event not queued that may not be in the log yet?"""
+        self._closing_frames: list[bytes] = []
         self.ended = asyncio.Event()
-        self.is_over = False
-        """Was its last event handed to the socket?"""
+        self.is_complete = False
+        """Was the stream's last event passed to the socket?"""
         self._wake = asyncio.Event()
 
-    def note_broadcast(self, number: str, seq: int) -> None:
-        """Note that a broadcast was put on the stream as event `seq`; 0 if the session did not want it."""
-        self.heard = number
-        self._on_the_way.append((seq, number))
+    def record_broadcast(self, number: str, seq: int) -> None:
+        """Record that a broadcast became event `seq` of the stream; 0 if the session is not subscribed to it."""
+        self.last_broadcast = number
+        self._undelivered_broadcasts.append((seq, number))
 
     @property
-    def told(self) -> str:
-        """Return the last broadcast that was handed to the socket."""
-        while self._on_the_way and self._on_the_way[0][0] <= self.cursor:
-            self._told = self._on_the_way.popleft()[1]
-        return self._told
+    def last_delivered_broadcast(self) -> str:
+        """Return the number of the last broadcast that was passed to the socket."""
+        while self._undelivered_broadcasts and self._undelivered_broadcasts[0][0] <= self.cursor:
+            self._last_delivered_broadcast = self._undelivered_broadcasts.popleft()[1]
+        return self._last_delivered_broadcast
 
     def offer(self, event: Event) -> None:
-        """Take an event for the socket; one too many, and the client is served from the log instead."""
-        self._newest = event.seq
-        if len(self._queue) < self._limit:
+        """Queue an event for the socket; if the queue is full, the client is served from the log instead."""
+        self._newest_offered = event.seq
+        if len(self._queue) < self._max_queued:
             self._queue.append(event)
         else:
-            self._behind = self.missed = True
+            self._must_read_log = self.has_missed_event = True
         self._wake.set()
 
     def wake(self) -> None:
-        """Look into the log: something new may be there."""
-        self._behind, self.missed = True, False
+        """Read the log, which may have new events."""
+        self._must_read_log, self.has_missed_event = True, False
         self._wake.set()
 
     def end(self, *, retry_ms: int | None = None) -> None:
-        """Close the socket; the stream itself goes on and can be resumed, after `retry_ms` if that is said."""
+        """Close the socket; the client can resume the stream, after `retry_ms` milliseconds if given."""
         if retry_ms is not None:
-            self._farewell = [sse.retry(retry_ms)]
+            self._closing_frames = [sse.retry(retry_ms)]
         self.ended.set()
         self._wake.set()
 
     def supersede(self) -> None:
-        """Close the socket for another response that has the stream now, and tell a client that still reads it."""
+        """Close the socket because a newer response has the stream, and notify a client that still reads it."""
         self._is_superseded = True
         self.end()
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Yield the opening, then every event after the cursor once and in order, with keep-alives between."""
+        """Yield the opening, then each event after the cursor once and in order, and keep-alive comments."""
         yield self._opening
         while True:
             self._wake.clear()
             try:
-                events = await self._news()
+                events = await self._pending_events()
             except LookupError:
                 break
-            if self._is_superseded:  # what was not handed to the socket yet is the other one's
+            if self._is_superseded:  # the newer response delivers the remaining events
                 break
             if chunk := b"".join(frame for event in events for frame in self._frames_of(event)):
-                yield chunk  # one write for all that is ready
+                yield chunk  # one write for all events that are ready
             if events and events[-1].terminal:
-                self.is_over = True
+                self.is_complete = True
                 return
             if self.ended.is_set():
                 break
             if not self._queue and not await wait(self._clock, self._wake, self._keepalive):
-                if not await self._session_lives():
+                if not await self._is_session_alive():
                     return
-                self._behind = True  # a lost wake-up costs one tick
+                self._must_read_log = True  # a lost wake-up delays events by one keep-alive interval
                 yield sse.COMMENT
-        for frame in [self._moved_notice()] if self._is_superseded else self._farewell:
+        for frame in [self._moved_notice()] if self._is_superseded else self._closing_frames:
             yield frame
 
     def _frames_of(self, event: Event) -> Iterator[bytes]:
         if self._lost:
             yield self._loss_notice(before=event)
         self.cursor = event.seq
-        self._delivered(self)
+        self._on_delivered(self)
         if event.payload:
             yield sse.event(event.payload, str(Cursor(self.stream, event.seq)))
 
-    async def _news(self) -> list[Event]:
-        """Return what comes next. Raises: LookupError when nothing can."""
+    async def _pending_events(self) -> list[Event]:
+        """Return the next events. Raises: LookupError when the stream cannot continue."""
         try:
             return await self._next_events()
         except HolderChanged as error:
-            self.give_way(error.epoch)
+            self.on_newer_holder(error.epoch)
             raise
         except UnknownStream:
-            if await self._is_revived():
+            if await self._is_restored():
                 return []
             raise
 
     async def _next_events(self) -> list[Event]:
-        """Return what follows the cursor without a hole: from the queue and, when that has one, from the log."""
-        # What the log had at the beginning has no holes, nor has what is read from it: between two writers its
-        # numbers jump.
-        ready, self._first = self._first, []
+        """Return the events after the cursor without a gap: from the queue or, if it has a gap, from the log."""
+        # Initial events, and those read from the log, have no gap, although their numbers jump between two writers.
+        ready, self._initial_events = self._initial_events, []
         if ready:
-            self._wake.set()  # and now look for more
+            self._wake.set()  # the next round reads further events
             return ready
         queued = list(self._queue)
         self._queue.clear()
         expected = self.cursor + 1 + self._lost
-        if self._behind or (queued and queued[0].seq > expected):
-            self._behind = False
-            self.missed = True  # before the log is read: what is logged meanwhile wakes us
+        if self._must_read_log or (queued and queued[0].seq > expected):
+            self._must_read_log = False
+            self.has_missed_event = True  # set before the read: events that are logged meanwhile wake this response
             try:
                 ready = list(await self._read_log())
             except UnknownStream:
-                self._queue.extendleft(reversed(queued))  # which no log has, if the session is over
+                self._queue.extendleft(reversed(queued))  # no log has these, if the session has ended
                 raise
             expected = ready[-1].seq + 1 if ready else self.cursor + 1 + self._lost
             queued += self._queue
@@ -262,8 +261,8 @@ class OpenStream:
             if event.seq == expected:
                 ready.append(event)
                 expected += 1
-        # What was refused, and what lies beyond a hole, is not here; it will be in the log.
-        self.missed = self._newest >= expected
+        # Events that were not queued, and those after a gap, will be read from the log.
+        self.has_missed_event = self._newest_offered >= expected
         return ready
 
     async def _read_log(self) -> tuple[Event, ...]:
@@ -273,37 +272,37 @@ class OpenStream:
             return ()
         return events
 
-    async def _session_lives(self) -> bool:
-        """Slide the session's end; while the store is away, take it for alive."""
+    async def _is_session_alive(self) -> bool:
+        """Keep the session alive; return False if it has ended. An unavailable store counts as alive."""
         try:
-            return await self._backend.touch(self.key, self.stream) or await self.revive()
+            return await self._backend.touch(self.key, self.stream) or await self.restore()
         except BackendError:
             return True
 
-    async def _is_revived(self) -> bool:
-        """Have a store that lost the stream know it again; one that is away will be asked later."""
+    async def _is_restored(self) -> bool:
+        """Restore the stream in a store that has lost it; an unavailable store counts as restored."""
         try:
-            return await self.revive()
+            return await self.restore()
         except BackendError:
             return True
 
     def _moved_notice(self) -> bytes:
-        """Have a client that comes back say that it read this, so that two streams do not end each other in turns.
+        """Return an event whose id marks the client as superseded: two streams must not end each other in turns.
 
-        Clients before 2025-11-25 know no events without a message (ADR 32).
+        Clients before 2025-11-25 do not support events without a message (ADR 32).
         """
         event_id = str(Cursor(self.stream, self.cursor, moved=True))
         if self._opening != sse.COMMENT:
             return sse.id_event(event_id)
-        text = "another stream of this session gets its messages from now on"
-        level = (self.session and self.session.log_level) or "info"  # which the client wants to hear
+        text = "another stream of this session receives its messages from now on"
+        level = (self.session and self.session.log_level) or "info"  # a level that the client accepts
         params = {"level": level, "logger": "mcp_transport", "data": text}
         return sse.event(encode_notification("notifications/message", params), event_id)
 
     def _loss_notice(self, before: Event) -> bytes:
-        """Tell the client that the log was not long enough; it comes back behind what is lost."""
-        text = f"{self._lost} messages of this stream are lost: the client was away for longer than they are kept"
-        self.told_loss(events=self._lost)
+        """Notify the client that the log was too short; the event id resumes after the lost events."""
+        text = f"{self._lost} messages of this stream are lost: the client was away longer than they are kept"
+        self.on_loss_reported(events=self._lost)
         self._lost = 0
         params = {"level": "warning", "logger": "mcp_transport", "data": text}
         return sse.event(

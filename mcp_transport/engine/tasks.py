@@ -1,4 +1,4 @@
-"""Who owns a task: every task of the engine belongs to a `TaskSet`, and ends with it."""
+"""Task ownership: every task of the engine belongs to a `TaskSet` and ends with it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Any, Final
 
 from mcp_transport.exceptions import BackendError
 
-__all__ = ["TaskSet", "quietly", "wait_while"]
+__all__ = ["TaskSet", "ignore_outage", "wait_while"]
 
-# Seconds between two looks.
-_LOOK_EVERY: Final = 0.05
+_POLL_SECONDS: Final = 0.05
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a cancelled task has to end.
-_PATIENCE: Final = 5.0
+_CANCEL_TIMEOUT_SECONDS: Final = 5.0
 
 
 class TaskSet:
@@ -27,64 +25,64 @@ class TaskSet:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._residents: set[asyncio.Task[None]] = set()
+        self._permanent: set[asyncio.Task[None]] = set()
         self.is_ending = False
-        """Is what still runs being cancelled?"""
+        """Are the remaining tasks being cancelled?"""
 
     def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> asyncio.Task[None]:
-        """Run `work` in a task of its own; a failure is logged.
+        """Run `work` in a task of its own and log its failure.
 
-        Unless it is given one, it has a context without variables: it is not part of the request that spawns it.
+        Without `context` the task has no context variables: it is not part of the request that spawns it.
         """
-        # Not by the loop's factory, which is for tasks that handlers make.
+        # Not by the loop's task factory, which wraps the tasks of handlers.
         task = asyncio.Task(work, loop=asyncio.get_running_loop(), context=Context() if context is None else context)
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._finish)
         return task
 
-    def spawn_resident(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` that is meant to last as long as the node."""
+    def spawn_permanent(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` that lasts as long as the node."""
         task = self.spawn(work)
-        self._residents.add(task)
+        self._permanent.add(task)
         return task
 
-    async def settle(self, seconds: float) -> None:
-        """Wait until everything but the residents is done, `seconds` at most."""
-        passing = self._tasks - self._residents - {asyncio.current_task()}
+    async def wait_idle(self, seconds: float) -> None:
+        """Wait at most `seconds` until only permanent tasks run."""
+        passing = self._tasks - self._permanent - {asyncio.current_task()}
         if passing:
             await asyncio.wait(passing, timeout=seconds)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._residents.discard(task)
+        self._permanent.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a task of the engine failed", exc_info=error)
 
     async def stop(self) -> None:
-        """Cancel what still runs, and wait for its end; what was cancelled before `settle` has had its time."""
+        """Cancel the remaining tasks and wait for their end; tasks cancelled before get no further time."""
         self.is_ending = True
         running = [task for task in self._tasks if task is not asyncio.current_task()]
-        going_on = [task for task in running if not task.cancelling()]
+        not_cancelled = [task for task in running if not task.cancelling()]
         for task in running:
             task.cancel()
-        if going_on:
-            await asyncio.wait(going_on, timeout=_PATIENCE)
+        if not_cancelled:
+            await asyncio.wait(not_cancelled, timeout=_CANCEL_TIMEOUT_SECONDS)
         elif running:
             await asyncio.wait(running, timeout=0)
         for task in running:
             if not task.done():
-                logger.error("a task does not end although it is cancelled: %r", task)
+                logger.error("a task does not end although it was cancelled: %r", task)
 
 
-async def quietly(word: Awaitable[object]) -> None:
-    """Tell a store something that it may do without."""
+async def ignore_outage(operation: Awaitable[object]) -> None:
+    """Run a store operation that may be skipped while the store is unavailable."""
     with suppress(BackendError):
-        await word
+        await operation
 
 
-async def wait_while(condition: Callable[[], bool], give_up: float, *, after: float) -> None:
-    """Look now and then, `after` some seconds, until something is no longer so, or until a time of the loop."""
+async def wait_while(condition: Callable[[], bool], deadline: float, *, initial_delay: float) -> None:
+    """Poll `condition`, first after `initial_delay` seconds, until it is false or the loop's time is `deadline`."""
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(after)
-    while condition() and loop.time() < give_up:  # noqa: ASYNC110 (it may be many things)
-        await asyncio.sleep(_LOOK_EVERY)
+    await asyncio.sleep(initial_delay)
+    while condition() and loop.time() < deadline:  # noqa: ASYNC110 (several things may make it false)
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The one writer of a session's POST stream."""
+"""The writer of a session's POST stream; each stream has one at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcp_transport.backends.base import Appended, Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import Wake
 from mcp_transport.domain.session import InFlightRequest, Session
-from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 
@@ -24,18 +24,18 @@ __all__ = ["Writer"]
 class Writer:
     """Numbers a stream's events, hands them to the socket, then to the log.
 
-    Until `keep_log` nothing is logged: an answer that leaves as one JSON document cannot be resumed. It is kept only
-    where its stream belongs to an idempotency key. What was written last stays in memory as long as the log would
-    keep it, for a store that lost it.
+    Nothing is logged until `enable_log`: a response that is sent as one JSON document cannot be resumed, and is kept
+    only for an idempotency key. The latest events stay in memory, as many as the log keeps, for a store that loses
+    them.
     """
 
     def __init__(
-        self, node: Node, session: Session, stream: str, flights: Sequence[InFlightRequest] = (), *, first: int = 1
+        self, node: Node, session: Session, stream: str, in_flight: Sequence[InFlightRequest] = (), *, first: int = 1
     ) -> None:
         self._node, self.session = node, session
         self.key, self.stream = session.key, stream
-        self._flights = flights
-        self.request_ids = tuple(flight.request_id for flight in flights)
+        self._in_flight = in_flight
+        self.request_ids = tuple(entry.request_id for entry in in_flight)
         self._endings: dict[RequestId, Ending] = {}
         self._seq = self._stored = first - 1
         self._recent: deque[Event] = deque()
@@ -45,46 +45,46 @@ class Writer:
         self._flushing = asyncio.Lock()
         self._ended = False
         self.is_stopped = False
-        """Is the session over, or does another node answer for it?"""
+        """Has the session ended, or has another node taken over the stream?"""
         self._has_log = True
-        self._held_back = False
-        self.has_spoken = False
-        """Was there a message besides the answers?"""
-        self.opens_closed = False
-        """Shall the socket close as soon as it has told the client where to resume?"""
-        self.touched = asyncio.Event()
-        """Set when it has spoken, and at the end."""
-        if flights:
+        self._withheld = False
+        self.has_messages = False
+        """Were there messages other than responses?"""
+        self.closes_on_open = False
+        """Shall the socket close as soon as the client has received an event id to resume from?"""
+        self.output_ready = asyncio.Event()
+        """Set at the first message, or at the end."""
+        if in_flight:
             node.writers[self.key, stream] = self
 
     @property
-    def unwritten(self) -> list[Event]:
-        """Return the events that are not in the log yet, as far as it would keep them."""
+    def unlogged(self) -> list[Event]:
+        """Return the events that are not in the log yet, as many as the log keeps."""
         return [event for event in self._recent if event.seq > self._stored]
 
     def write(self, payload: bytes) -> None:
-        """Add a message that is no answer; none follows the last one, whatever a handler does that was ended."""
+        """Add a message other than a response; ignored after the last response, as ended handlers may still send."""
         if self._ended:
             return
-        self.has_spoken = True
-        self.touched.set()
+        self.has_messages = True
+        self.output_ready.set()
         self._add(Event(self._seq + 1, payload))
 
-    def note_ending(self, request_id: RequestId, ending: Ending) -> None:
-        """Note how a request ended, before its answer, if it has one, is added."""
+    def record_ending(self, request_id: RequestId, ending: Ending) -> None:
+        """Record how a request ended; called before its response, if any, is added."""
         self._endings[request_id] = ending
 
     def answer(self, payload: bytes) -> None:
-        """Add the answer to one of several requests."""
+        """Add a response that is not the last one."""
         self._add(Event(self._seq + 1, payload))
 
     def end(self, payload: bytes) -> None:
-        """Add the last answer, or with an empty one end without."""
+        """Add the last response and end the stream; an empty `payload` ends it without a response."""
         self._endings = dict.fromkeys(self.request_ids, Ending.CANCELLED) | self._endings
-        # Of durable calls they have the bodies; of those with a key, the digest goes into the log.
-        self._ended, self._flights = True, self._flights if is_keyed(self.stream) else ()
+        # Frees the bodies of durable calls; with an idempotency key, the digest still goes into the log.
+        self._ended, self._in_flight = True, self._in_flight if is_keyed(self.stream) else ()
         self._add(Event(self._seq + 1, payload, terminal=True))
-        self.touched.set()
+        self.output_ready.set()
 
     def _add(self, event: Event) -> None:
         if self.is_stopped:
@@ -99,51 +99,53 @@ class Writer:
             self._recent_bytes -= len(self._recent.popleft().payload)
         open_stream = self._node.streams.get((self.key, self.stream))
         if self._node.lease_may_be_lost():
-            self._held_back = True  # the log decides whether this node still writes the stream
+            self._withheld = True  # the store decides whether this node still writes the stream
         elif open_stream is not None:
             open_stream.offer(event)
         if self.is_logged and not self._flush_is_due:
-            self._flush_is_due = True  # one flush takes along whatever else this tick writes
-            self._node.lifecycle.spawn(self.flush())
+            self._flush_is_due = True  # one flush logs everything that this tick writes
+            self._node.tasks.spawn(self.flush())
 
-    def is_over_after(self, seq: int) -> bool:
-        """Tell whether it has ended without a message after an event, which the store may learn only now."""
+    def ended_silently_after(self, seq: int) -> bool:
+        """Return whether the stream has ended without a message after event `seq`; the store may not know yet."""
         if not self._ended or not self._recent or not self._recent[0].seq - 1 <= seq <= self._seq:
             return False
         return not any(event.payload for event in self._recent if event.seq > seq)
 
-    def keep_log(self, holder: str = "") -> None:
-        """Log from now on, beginning with what was written so far; `holder` is the node with the socket."""
+    def enable_log(self, holder: str = "") -> None:
+        """Log the events so far and all further ones; `holder` is the node that has the socket."""
         self.is_logged = True
-        self._node.lifecycle.spawn(self.flush(holder))
+        self._node.tasks.spawn(self.flush(holder))
 
     async def flush(self, holder: str = "") -> None:
-        """Bring the log up to date, however long the store is away, and wake a socket that another node holds."""
+        """Log the remaining events, retrying while the store is unavailable, and wake a socket on another node."""
         async with self._flushing:
             self._flush_is_due = False
-            wanted = self._has_log and not self.is_stopped
-            appended = await self._node.insist(lambda: self._append(holder)) if wanted else None
-            if self._ended and (appended is None or not self.unwritten):
+            is_writable = self._has_log and not self.is_stopped
+            appended = await self._node.retry_until_expired(lambda: self._append(holder)) if is_writable else None
+            if self._ended and (appended is None or not self.unlogged):
                 self._node.writers.pop((self.key, self.stream), None)
         if appended is None:
             return
         if appended.holder is not None:
-            self._node.settle_holder(self.key, self.stream, appended.holder)
+            self._node.adopt_holder(self.key, self.stream, appended.holder)
         open_stream = self._node.streams.get((self.key, self.stream))
-        # A resumed socket may have come between the event and its log entry.
-        if open_stream is not None and (open_stream.missed or open_stream.resumed or self._held_back):
-            self._held_back = False
+        # A resumed response may have registered between an event and its log entry.
+        if open_stream is not None and (
+            open_stream.has_missed_event or open_stream.starts_from_log or self._withheld
+        ):
+            self._withheld = False
             open_stream.wake()
         if appended.holder is not None and appended.holder.node != self._node.id:
-            self._node.tell(appended.holder.node, Wake(self.key, self.stream))
+            self._node.send_in_background(appended.holder.node, Wake(self.key, self.stream))
         elif appended.holder is not None and open_stream is None:
-            self._node.receive(Wake(self.key, self.stream))  # its socket may be about to open
+            self._node.receive(Wake(self.key, self.stream))  # its response may be about to open
 
     async def _append(self, holder: str) -> Appended | None:
-        """Append what is not stored; return None when this stream is no longer to be written here."""
+        """Append the unlogged events; return None if this node must no longer write the stream."""
         refills = True
         while True:
-            batch = self.unwritten
+            batch = self.unlogged
             appended = await self._node.backend.append(
                 self.key,
                 self.stream,
@@ -158,93 +160,93 @@ class Writer:
                     return None
                 self._stored, refills = 0, False
             elif appended.fenced:
-                self._node.observer.happened(Happening.FENCED, self.key, stream=self.stream)
+                self._node.observer.report(ClusterEvent.FENCED, self.key, stream=self.stream)
                 self.stop()
                 return None
             elif appended.missing:
-                # The store lost its last writes: it gets again what is still in memory, and counts the rest as lost.
+                # The store lost its last writes: send again what is still in memory; the rest counts as lost.
                 self._stored, refills = appended.missing - 1, False
                 if self._recent and self._recent[0].seq <= appended.missing:
-                    self._node.observer.happened(Happening.REFILLED, self.key, stream=self.stream)
+                    self._node.observer.report(ClusterEvent.REFILLED, self.key, stream=self.stream)
             else:
                 self._stored = batch[-1].seq if batch else self._stored
                 return appended
 
     def stop(self) -> None:
-        """Stop the handlers: the session is over, or another node answers for it."""
+        """Stop the handlers, because the session has ended or another node has taken over the stream."""
         self.is_stopped = True
         self._node.writers.pop((self.key, self.stream), None)
         for call in [call for call in self._node.running if call.writer is self]:
             call.cancel()
         open_stream = self._node.streams.get((self.key, self.stream))
         if open_stream is not None:
-            self._node.release(open_stream)
+            self._node.unregister_stream(open_stream)
             open_stream.end()
 
-    def forget_log(self) -> None:
-        """Note that the session is over, and its log with it; what waits for its answer here still gets it."""
+    def discard_log(self) -> None:
+        """Stop logging, because the session has ended; a client that waits on this node still gets its response."""
         self._has_log = False
 
     async def close_socket(self) -> None:
-        """End the response that holds the stream; one that is not open yet opens to end at once."""
+        """End the stream's HTTP response; one that is not open yet ends as soon as it opens."""
         open_stream = self._node.streams.get((self.key, self.stream))
         if open_stream is not None:
             open_stream.end()
         elif not self.is_logged:
-            self.opens_closed = self.has_spoken = True
-            self.touched.set()
+            self.closes_on_open = self.has_messages = True
+            self.output_ready.set()
 
-    async def leave(self) -> None:
-        """Take the requests off the session's books, when their answers need no log.
+    async def remove_requests(self) -> None:
+        """Remove the requests from the store after their responses were sent as JSON, without a log.
 
-        A client that has sent its POST again meanwhile waits on their stream: it gets them from the log. One with an
-        idempotency key may yet send it again: the log has its answer before the books are without its request.
+        If a client has repeated its POST meanwhile, it waits on the stream, so the responses are logged. With an
+        idempotency key, a client may repeat it later, so the response is logged before the request is removed.
         """
         if is_keyed(self.stream):
             await self.flush()
             return
-        if self._has_log and await self._node.insist(self._leave):
-            self.keep_log()
+        if self._has_log and await self._node.retry_until_expired(self._remove):
+            self.enable_log()
             return
         self._node.writers.pop((self.key, self.stream), None)
 
-    async def clear(self, request_id: RequestId) -> bool:
-        """Take a request off the books whose answer was sent; return False for one that still runs."""
+    async def remove_request(self, request_id: RequestId) -> bool:
+        """Remove a request whose response was sent from the store; return False if it still runs."""
         if request_id not in self._endings or not (self._ended or self.is_logged):
             return False
         if self.is_logged or is_keyed(self.stream):
             await self.flush()
         else:
-            await self._node.insist(self._leave)
+            await self._node.retry_until_expired(self._remove)
         return True
 
-    async def confirm(self) -> None:
-        """Stop if another node writes the stream by now. Raises: BackendError."""
+    async def stop_if_fenced(self) -> None:
+        """Stop if another node has taken over the stream. Raises: BackendError."""
         writer = await self._node.backend.writer(self.key, self.stream)
         if writer not in ("", self._node.id) and not self.is_stopped:
-            self._node.observer.happened(Happening.FENCED, self.key, stream=self.stream)
+            self._node.observer.report(ClusterEvent.FENCED, self.key, stream=self.stream)
             self.stop()
 
-    async def check(self) -> None:
-        """Stop as `confirm` does; store again what a store that was emptied does not know. Raises: BackendError."""
-        await self.confirm()
-        flights = await self._node.backend.in_flight(self.key)
-        if self.is_stopped or self._ended or self.stream in {flight.stream for flight in flights}:
+    async def verify_and_restore(self) -> None:
+        """Call `stop_if_fenced`, and restore session and requests in an emptied store. Raises: BackendError."""
+        await self.stop_if_fenced()
+        in_flight = await self._node.backend.in_flight(self.key)
+        if self.is_stopped or self._ended or self.stream in {entry.stream for entry in in_flight}:
             return
         if await self._restore() and self.is_logged:
-            self._node.lifecycle.spawn(self.flush())
+            self._node.tasks.spawn(self.flush())
 
     async def _restore(self) -> bool:
-        """Put session and requests into the store that has lost them; stop if the session is over."""
+        """Restore session and requests in a store that has lost them; stop if the session has ended."""
         backend, session = self._node.backend, self.session
         if await backend.get(self.key) is None and not await self._node.restore(session):
-            self._node.expiry.end(session)
+            self._node.expiry.end_missing(session)
             return False
         self._stored = 0
         endings = {} if is_keyed(self.stream) else self._endings
-        left = [flight for flight in self._flights if flight.request_id not in endings]
+        left = [entry for entry in self._in_flight if entry.request_id not in endings]
         await backend.enter(self.key, session.principal, self._node.id, left)
         return True
 
-    async def _leave(self) -> bool:
+    async def _remove(self) -> bool:
         return await self._node.backend.leave(self.key, self._endings, stream=self.stream)

@@ -209,4 +209,4 @@ async def _backend() -> AsyncIterator[Backend]:
     try:
         yield endpoint.backend
     finally:
-        await endpoint.release()
+        await endpoint.disconnect_if_idle()

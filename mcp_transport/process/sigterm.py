@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mcp_transport.process.listening_sockets import close_ports, ports_are_shared
 
-__all__ = ["leave_before_sigterm"]
+__all__ = ["drain_before_sigterm"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _LINGER: Final = 0.5
 
 
-def leave_before_sigterm(leave: Callable[[bool], Awaitable[None]]) -> None:
+def drain_before_sigterm(leave: Callable[[bool], Awaitable[None]]) -> None:
     """Have the running loop do `leave` at SIGTERM, then what was to be done before; a second one does that at once.
 
     The ports are closed first, where that can be done, which `leave` is told: a proxy sends on what was refused, and

@@ -6,14 +6,14 @@ import gc
 from collections.abc import Awaitable, Callable
 from functools import cache
 
-from mcp_transport.process.sigterm import leave_before_sigterm
+from mcp_transport.process.sigterm import drain_before_sigterm
 
 __all__ = ["freeze_gc", "prepare_process"]
 
 
 def prepare_process(drain_and_stop: Callable[[bool], Awaitable[None]]) -> None:
     """Run `drain_and_stop` at SIGTERM, before the server's own handler, and freeze the objects of the start-up."""
-    leave_before_sigterm(drain_and_stop)
+    drain_before_sigterm(drain_and_stop)
     freeze_gc()
 
 

@@ -38,7 +38,7 @@ async def serving() -> AsyncIterator[asyncio.Lock]:
     usage = _usages.setdefault(asyncio.get_running_loop(), _LoopUsage())
     async with usage.lock:  # no request starts while a node stops
         current = endpoint()
-        current.leave_process_alone()
+        current.skip_on_start()
         usage.endpoints.add(current)
         usage.requests += 1
     with shared_thread(), on_waiting_thread(), collect_events() as events:

@@ -110,7 +110,7 @@ async def store(*sessions: Session, subscriptions: Sequence[str] = ()) -> None:
             assert await endpoint.backend.subscribe(session.key, uri, True, 10, 1000)
     # Has what was opened written to the index, where there is one.
     await endpoint.backend.sessions(0, 1, SessionQuery(text="nobody"))
-    await endpoint.release()
+    await endpoint.disconnect_if_idle()
 
 
 def record(number: int, **members: Any) -> Session:

@@ -247,6 +247,6 @@ async def test_a_hidden_tool_is_not_counted_as_called(serve: Serve, clock: FakeC
     await asyncio.wait([asking])
     await settle()
     await clock.advance(60)  # so that the interval is over
-    counted = endpoint.numbers()
+    counted = endpoint.process_metrics()
     assert "tools/call" in str(counted)
     assert "orders" not in str(counted)

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from mcp_transport import bootstrap, metrics, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.domain.history import Ending
-from mcp_transport.engine.observer import _LINES, Happening
+from mcp_transport.engine.observer import _LOG_LINES, ClusterEvent
 from mcp_transport.metrics import EndpointCollector
 from tests.support.calls import opened
 from tests.support.clock import settle
@@ -67,17 +67,17 @@ async def gauges() -> tuple[float, ...]:
 async def test_every_event_is_there_before_it_happened() -> None:
     samples = (await scraped())["mcp_transport_events"].samples
     assert [(sample.name, sample.labels, sample.value) for sample in samples] == [
-        ("mcp_transport_events_total", {"event": str(event)}, 0) for event in Happening
+        ("mcp_transport_events_total", {"event": str(event)}, 0) for event in ClusterEvent
     ]
 
 
 async def test_what_observer_and_meter_have_counted_is_what_is_scraped(serve: Serve) -> None:
-    observer, meter = serve().observer, serve().meter
+    observer, meter = serve().observer, serve().call_metrics
     for _ in range(3):
-        observer.happened(Happening.REHYDRATED, "A" * 26)
-    observer.happened(Happening.NODE_LOST, node="n1")
+        observer.report(ClusterEvent.REHYDRATED, "A" * 26)
+    observer.report(ClusterEvent.NODE_LOST, node="n1")
     for reason in ("404", "404", "room"):
-        meter.refuse(reason)
+        meter.record_refusal(reason)
     families = await scraped()
     events = {sample.labels["event"]: sample.value for sample in families["mcp_transport_events"].samples}
     assert {event: count for event, count in events.items() if count} == {"rehydrated": 3, "node_lost": 1}
@@ -138,7 +138,7 @@ async def test_node_that_could_not_start_counts_as_none(serve: Serve) -> None:
 
 async def test_durations_are_a_histogram_by_operation(serve: Serve) -> None:
     for seconds, ending in ((0.004, Ending.OK), (0.09, Ending.ERROR), (0.09, Ending.OK), (120.0, Ending.LOST)):
-        serve().meter.count("tools/call buy", "v", time.time(), seconds, ending)
+        serve().call_metrics.record_call("tools/call buy", "v", time.time(), seconds, ending)
     samples = (await scraped())["mcp_transport_call_seconds"].samples
     assert {sample.labels["operation"] for sample in samples} == {"tools/call buy"}
     buckets = {sample.labels["le"]: sample.value for sample in samples if sample.name.endswith("_bucket")}
@@ -179,8 +179,8 @@ def promtool(*words: str, text: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.servers
 async def test_promtool_finds_no_fault(serve: Serve) -> None:
-    serve().meter.count('tools/call a"\\\n', "v", time.time(), 0.1, Ending.ERROR)
-    serve().meter.refuse("404")
+    serve().call_metrics.record_call('tools/call a"\\\n', "v", time.time(), 0.1, Ending.ERROR)
+    serve().call_metrics.record_refusal("404")
     text = (await AsyncClient().get("/metrics")).content.decode()
     checked = promtool("check", "metrics", text=text)
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -275,8 +275,11 @@ def test_every_metric_is_documented_as_it_is() -> None:
 
 def test_every_event_is_documented_with_its_level() -> None:
     documented = [(row[0], row[1]) for row in table("howto/metrics.md", "Event")]
-    assert documented == [(name, logging.getLevelName(level)) for name, (level, _) in _LINES.items()]
+    assert documented == [(name, logging.getLevelName(level)) for name, (level, _) in _LOG_LINES.items()]
 
 
 def test_line_that_is_shown_is_what_is_logged() -> None:
-    assert f"\nrehydrated: {_LINES[Happening.REHYDRATED][1]} session=" in (ROOT / "docs/howto/metrics.md").read_text()
+    assert (
+        f"\nrehydrated: {_LOG_LINES[ClusterEvent.REHYDRATED][1]} session="
+        in (ROOT / "docs/howto/metrics.md").read_text()
+    )

@@ -11,7 +11,7 @@ import pytest
 
 import mcp_transport
 from mcp_transport import conf
-from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.observer import ClusterEvent
 from tests.support.docs import table
 
 pytestmark = pytest.mark.slow
@@ -102,7 +102,7 @@ def test_findings_that_are_named_exist() -> None:
 def test_events_that_are_named_exist() -> None:
     named = set(re.findall(r"[Ee]vent `(\w+)`", TEXT))
     assert len(named) >= 5
-    assert named <= {happening.name.lower() for happening in Happening}
+    assert named <= {event.name.lower() for event in ClusterEvent}
     assert named <= {row[0] for row in table("howto/metrics.md", "Event")}
 
 

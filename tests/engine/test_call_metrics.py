@@ -18,7 +18,7 @@ class Counter(CallMetrics):
         super().__init__(self.clock)
 
     def ping(self, name: str = "ping", version: str = "v", ending: Ending = Ending.OK, seconds: float = 0.01) -> None:
-        self.count(name, version, self.clock.now(), seconds, ending)
+        self.record_call(name, version, self.clock.now(), seconds, ending)
 
 
 async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval_is_over() -> None:
@@ -26,16 +26,16 @@ async def test_what_goes_on_counts_since_the_start_at_once_and_when_its_interval
     counter.ping(version="2025-11-25", seconds=0.03)
     for ending in (Ending.ERROR, Ending.LOST, Ending.CANCELLED):
         counter.ping(version="2026-07-28", ending=ending)
-    counter.refuse("404")
-    counter.open()
+    counter.record_refusal("404")
+    counter.record_session()
     versions = {"2025-11-25": 1, "2026-07-28": 3}
     counted = counter.since_start()
     [(name, tally)] = counted.operations.items()
     assert (name, tally.calls, tally.errors, round(tally.seconds, 6)) == ("ping", 4, 2, 0.06)
     assert (counted.refused, counted.opened, counted.versions) == ({"404": 1}, 1, versions)
-    assert counter.numbers(3).intervals == ()
+    assert counter.process_metrics(3).intervals == ()
     await counter.clock.advance(INTERVAL_SECONDS)
-    numbers = counter.numbers(4)
+    numbers = counter.process_metrics(4)
     assert [(item.histogram.calls, item.histogram.errors, item.streams) for item in numbers.intervals] == [(4, 2, 4)]
     assert {name: each.calls for name, each in numbers.operations.items()} == {"ping": 4}
     assert (numbers.versions, numbers.refused, numbers.opened) == (versions, {"404": 1}, 1)
@@ -47,24 +47,24 @@ async def test_a_pause_has_intervals_too() -> None:
     await counter.clock.advance(3 * INTERVAL_SECONDS)
     counter.ping()
     await counter.clock.advance(INTERVAL_SECONDS)
-    assert [item.histogram.calls for item in counter.numbers(0).intervals] == [1, 0, 0, 1]
+    assert [item.histogram.calls for item in counter.process_metrics(0).intervals] == [1, 0, 0, 1]
 
 
 async def test_what_is_too_old_counts_since_the_start_alone() -> None:
     counter = Counter()
     counter.ping("old", "v1", Ending.ERROR)
-    counter.refuse("401")
-    counter.open()
+    counter.record_refusal("401")
+    counter.record_session()
     await counter.clock.advance(INTERVAL_SECONDS)
     for _ in range(MAX_INTERVALS):
         counter.ping("new", "v2")
         await counter.clock.advance(INTERVAL_SECONDS)
-    numbers = counter.numbers(0)
+    numbers = counter.process_metrics(0)
     assert len(numbers.intervals) == MAX_INTERVALS
     assert {name: each.calls for name, each in numbers.operations.items()} == {"new": MAX_INTERVALS}
     assert (numbers.versions, numbers.refused, numbers.opened) == ({"v2": MAX_INTERVALS}, {}, 0)
     await counter.clock.advance(10 * MAX_INTERVALS * INTERVAL_SECONDS)
-    numbers = counter.numbers(0)
+    numbers = counter.process_metrics(0)
     assert (len(numbers.intervals), numbers.operations, numbers.versions) == (MAX_INTERVALS, {}, {})
     counted = counter.since_start()
     assert {name: (each.calls, each.buckets.total()) for name, each in counted.operations.items()} == {
@@ -93,7 +93,7 @@ async def test_no_client_makes_an_interval_grow() -> None:
     for number in range(1000):
         counter.ping(f"tools/call {number}")
     await counter.clock.advance(INTERVAL_SECONDS)
-    numbers = counter.numbers(0)
+    numbers = counter.process_metrics(0)
     assert len(numbers.operations) == 100
     assert sum(each.calls for each in numbers.operations.values()) >= 900
 
@@ -104,7 +104,7 @@ async def test_a_clock_that_is_set_back_breaks_nothing() -> None:
         await counter.clock.advance(seconds)
         counter.ping()
     await counter.clock.advance(INTERVAL_SECONDS)
-    assert sum(item.histogram.calls for item in counter.numbers(0).intervals) == 2
+    assert sum(item.histogram.calls for item in counter.process_metrics(0).intervals) == 2
 
 
 async def test_several_threads_count_each_call() -> None:
@@ -120,7 +120,7 @@ async def test_several_threads_count_each_call() -> None:
     for thread in threads:
         thread.join()
     await counter.clock.advance(INTERVAL_SECONDS)
-    assert sum(each.calls for each in counter.numbers(0).operations.values()) == 8000
+    assert sum(each.calls for each in counter.process_metrics(0).operations.values()) == 8000
 
 
 async def test_what_is_read_is_a_copy() -> None:
@@ -130,4 +130,4 @@ async def test_what_is_read_is_a_copy() -> None:
         counter.since_start().operations["ping"].add(1.0)
         assert counter.since_start().operations["ping"].calls == 1
         await counter.clock.advance(INTERVAL_SECONDS)
-        counter.numbers(0)
+        counter.process_metrics(0)

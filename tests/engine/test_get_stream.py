@@ -239,7 +239,7 @@ async def test_a_node_that_drains_sends_readers_of_calls_elsewhere(
     first.close()
     second = await client.get(last, **there)
     await second.frame()
-    await (await there["endpoint"].node()).retire()
+    await (await there["endpoint"].node()).drain()
     while (frame := await second.frame()) is not None:
         last, retry = frame.id or last, frame.retry
     assert retry is not None

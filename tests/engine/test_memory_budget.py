@@ -263,7 +263,7 @@ async def test_refusals_are_logged_once_a_while(
     await clock.advance(61.0)
     refused_with(await client.hold())
     assert "5 requests were refused with 503" in caplog.records[-1].getMessage()
-    assert endpoint.meter.since_start().refused["503"] == 6
+    assert endpoint.call_metrics.since_start().refused["503"] == 6
 
 
 # -- what is not kept -------------------------------------------------------------------------------------

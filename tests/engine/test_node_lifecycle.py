@@ -14,7 +14,7 @@ from mcp.server.lowlevel.server import Server
 from mcp_transport.domain.node_messages import Drain
 from mcp_transport.engine import tasks
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.kernel import Kernel
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send, send_sessionless, silent, text_of
@@ -167,7 +167,7 @@ async def test_a_start_goes_on_when_its_first_request_leaves(
     lifespan.may_enter.set()
     if failures:
         await settle()
-        assert await lived.why_not_ready() == ""
+        assert await lived.unready_reason() == ""
     assert text_of((await add(lived)).json) == "3"
     assert lifespan.events == ["entered"]
 
@@ -211,7 +211,7 @@ async def test_a_stop_ends_everything(
 async def test_a_stop_waits_no_second_time_for_what_ignores_its_cancellation(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tasks, "_PATIENCE", 3600)
+    monkeypatch.setattr(tasks, "_CANCEL_TIMEOUT_SECONDS", 3600)
     own, is_over, left = tasks.TaskSet(), asyncio.Event(), asyncio.Event()
 
     async def stays() -> None:
@@ -225,14 +225,14 @@ async def test_a_stop_waits_no_second_time_for_what_ignores_its_cancellation(
         finally:
             left.set()
 
-    stubborn, resident = own.spawn(stays()), own.spawn_resident(resides())
+    stubborn, resident = own.spawn(stays()), own.spawn_permanent(resides())
     await settle()
     stubborn.cancel()
-    await own.settle(0.01)
+    await own.wait_idle(0.01)
     async with asyncio.timeout(60):
         await own.stop()
     assert left.is_set() and resident.done()
-    assert [record.getMessage()[:40] for record in caplog.records] == ["a task does not end although it is cance"]
+    assert [record.getMessage()[:40] for record in caplog.records] == ["a task does not end although it was canc"]
     is_over.set()
     await stubborn
 
@@ -259,7 +259,7 @@ async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(
     await answer.event()
     await settle()
     [call] = (await endpoint.node()).running
-    call.abandon("the server stopped", Happening.ABANDONED)
+    call.abandon("the server stopped", ClusterEvent.ABANDONED)
     assert call.writer is not None
     call.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/message"}')
     await call.exchange().notify("notifications/message", {})
@@ -277,19 +277,19 @@ def test_a_private_kernel_leaves_the_announcements_of_the_live_one_alone() -> No
 
 
 async def test_it_is_ready_before_and_after_the_first_request(lived: Endpoint) -> None:
-    assert await lived.why_not_ready() == ""
+    assert await lived.unready_reason() == ""
     await add(lived)
-    assert await lived.why_not_ready() == ""
+    assert await lived.unready_reason() == ""
 
 
 async def test_it_is_not_ready_while_the_store_is_away(
     lived: Endpoint, store: FlakyBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.away = {"*"}
-    assert await lived.why_not_ready() == "the session store cannot be reached"
+    assert await lived.unready_reason() == "the session store cannot be reached"
     assert "this process is not ready: the store is away" in caplog.text
     store.away.clear()
-    assert await lived.why_not_ready() == ""
+    assert await lived.unready_reason() == ""
 
 
 async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_ready(
@@ -297,9 +297,9 @@ async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_re
 ) -> None:
     store.away = {"start"}
     await add(lived)
-    assert await lived.why_not_ready() == "the session store cannot be reached"
+    assert await lived.unready_reason() == "the session store cannot be reached"
     store.away.clear()
-    assert await lived.why_not_ready() == ""
+    assert await lived.unready_reason() == ""
     (node,) = lived.nodes
     assert await store.send(node.id, Drain())
 
@@ -309,7 +309,7 @@ async def test_it_is_not_ready_while_it_stops(lived: Endpoint, lifespan: Lifespa
     lifespan.may_leave.clear()
     stopping = asyncio.ensure_future(lived.stop())
     await asyncio.wait_for(lifespan.leaving.wait(), 5)
-    reason = await lived.why_not_ready()
+    reason = await lived.unready_reason()
     lifespan.may_leave.set()
     await stopping
     assert reason == "draining"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcp_transport.domain.session import session_key, short_id
-from mcp_transport.engine.observer import _LINES, Happening, Observer
+from mcp_transport.engine.observer import _LOG_LINES, ClusterEvent, Observer
 
 ID = "an-id-that-a-client-sends"
 KEY = session_key(ID)
@@ -21,43 +21,43 @@ def everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "mcp_transport")
 
 
-def test_each_happening_is_one_line_and_one_count(caplog: pytest.LogCaptureFixture) -> None:
-    for happening in Happening:
+def test_each_event_is_one_line_and_one_count(caplog: pytest.LogCaptureFixture) -> None:
+    for event in ClusterEvent:
         caplog.clear()
         observer = Observer()
-        observer.happened(happening, KEY, stream="s1", node="n2")
-        level, text = _LINES[happening]
-        line = f"{happening}: {text} session={short_id(KEY)} stream=s1 node=n2"
+        observer.report(event, KEY, stream="s1", node="n2")
+        level, text = _LOG_LINES[event]
+        line = f"{event}: {text} session={short_id(KEY)} stream=s1 node=n2"
         assert caplog.record_tuples == [("mcp_transport.engine.observer", level, line)]
-        assert observer.counts == {**dict.fromkeys(Happening, 0), happening: 1}, "observers count for themselves"
+        assert observer.counts == {**dict.fromkeys(ClusterEvent, 0), event: 1}, "observers count for themselves"
 
 
 def test_names_are_the_ones_that_are_promised_and_counted_from_the_beginning() -> None:
-    assert list(Observer().counts) == NAMES.split() == [*Happening] == [*_LINES]
+    assert list(Observer().counts) == NAMES.split() == [*ClusterEvent] == [*_LOG_LINES]
     assert set(Observer().counts.values()) == {0}
 
 
 def test_what_costs_a_client_something_is_a_warning() -> None:
-    warnings = {happening for happening, (level, _) in _LINES.items() if level == logging.WARNING}
+    warnings = {event for event, (level, _) in _LOG_LINES.items() if level == logging.WARNING}
     assert warnings == {"fenced", "abandoned", "rerun", "expired", "lost", "node_lost"}
-    assert {level for level, _ in _LINES.values()} == {logging.INFO, logging.WARNING, logging.ERROR}
+    assert {level for level, _ in _LOG_LINES.values()} == {logging.INFO, logging.WARNING, logging.ERROR}
 
 
 def test_neither_the_key_nor_the_id_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    Observer().happened(Happening.REHYDRATED, KEY)
+    Observer().report(ClusterEvent.REHYDRATED, KEY)
     assert KEY not in caplog.text and KEY.lower() not in caplog.text and ID not in caplog.text
     assert short_id(KEY) in caplog.text
 
 
 def test_what_belongs_to_no_session_names_none(caplog: pytest.LogCaptureFixture) -> None:
-    Observer().happened(Happening.DRAINED, seconds=2.5, calls=0)
+    Observer().report(ClusterEvent.DRAINED, seconds=2.5, calls=0)
     assert caplog.messages == ["drained: a node takes no new clients seconds=2.5 calls=0"]
 
 
 def test_it_is_counted_whatever_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "mcp_transport")
     observer = Observer()
-    observer.happened(Happening.LOST, KEY)
+    observer.report(ClusterEvent.LOST, KEY)
     assert not caplog.records and observer.counts["lost"] == 1
 
 
@@ -82,7 +82,7 @@ def test_it_is_counted_whatever_is_logged(caplog: pytest.LogCaptureFixture) -> N
     ],
 )
 def test_details_cannot_forge_a_line(value: object, written: str, caplog: pytest.LogCaptureFixture) -> None:
-    Observer().happened(Happening.LOST, request=value)
+    Observer().report(ClusterEvent.LOST, request=value)
     assert caplog.messages == [f"lost: messages of a stream are lost request={written}"]
 
 
@@ -90,7 +90,7 @@ def test_details_cannot_forge_a_line(value: object, written: str, caplog: pytest
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_detail_is_the_line_stays_one(text: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
-    Observer().happened(Happening.LOST, KEY, request=text)
+    Observer().report(ClusterEvent.LOST, KEY, request=text)
     [message] = caplog.messages
     assert message.isascii() and message.isprintable()
     assert len(message) < 1000

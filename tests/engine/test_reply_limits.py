@@ -91,9 +91,9 @@ async def test_the_longest_reply_is_taken(here: SessionClient, nodes: tuple[Endp
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 300.0, 1e9, 1e300, math.inf])
 def test_a_question_may_take_any_time(seconds: float) -> None:
     made = ClientRequests("node", FakeClock(), KEYS)
-    id = made.mint("owner", seconds)
+    id = made.new_id("owner", seconds)
     assert len(id) <= 256
-    assert made.asker(id, "owner") == "node"
+    assert made.sender(id, "owner") == "node"
 
 
 class Sender:
@@ -111,26 +111,26 @@ class Sender:
 async def test_answered_questions_are_forgotten_with_their_time_and_by_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_requests, "_MOST_ANSWERED", 3)
+    monkeypatch.setattr(client_requests, "_MAX_ANSWERED", 3)
     clock, send = FakeClock(), Sender()
     made = ClientRequests("node", clock, KEYS)
     for _ in range(5):
-        await made.answer_once(made.mint("owner", 10.0), send)
+        await made.forward_once(made.new_id("owner", 10.0), send)
     assert len(made._answered) == 3
-    await clock.advance(10.0 + client_requests._GRACE + 1)
-    await made.answer_once(last := made.mint("owner", 10.0), send)
+    await clock.advance(10.0 + client_requests._CLOCK_TOLERANCE_SECONDS + 1)
+    await made.forward_once(last := made.new_id("owner", 10.0), send)
     assert [*made._answered] == [last]
 
 
 async def test_a_reply_that_was_not_sent_is_not_remembered() -> None:
     made, send = ClientRequests("node", FakeClock(), KEYS), Sender()
-    id = made.mint("owner", 10.0)
+    id = made.new_id("owner", 10.0)
     send.is_away = True
     with pytest.raises(BackendError):
-        await made.answer_once(id, send)
+        await made.forward_once(id, send)
     send.is_away = False
     for _ in range(2):
-        await made.answer_once(id, send)
+        await made.forward_once(id, send)
     assert send.sent == 1
 
 
@@ -139,15 +139,15 @@ async def test_a_reply_that_was_not_sent_is_not_remembered() -> None:
 
 async def test_a_question_of_the_previous_release_is_answered_once() -> None:
     made, send = ClientRequests("node", FakeClock(), KEYS), Sender()
-    id = f"older.1.{client_requests._proof(KEYS[0], 'owner', 'older.1')}"
-    assert (made.asker(id, "owner"), made.asker(id, "another")) == ("older", None)
+    id = f"older.1.{client_requests._signature(KEYS[0], 'owner', 'older.1')}"
+    assert (made.sender(id, "owner"), made.sender(id, "another")) == ("older", None)
     for _ in range(3):
-        await made.answer_once(id, send)
+        await made.forward_once(id, send)
     assert send.sent == 1
 
 
 def test_the_previous_release_knows_who_asked() -> None:
     made = ClientRequests("node", FakeClock(), KEYS)
-    name, _, proof = made.mint("owner", 300.0).rpartition(".")
-    assert proof == client_requests._proof(KEYS[0], "owner", name)
+    name, _, proof = made.new_id("owner", 300.0).rpartition(".")
+    assert proof == client_requests._signature(KEYS[0], "owner", name)
     assert name.partition(".")[0] == "node"

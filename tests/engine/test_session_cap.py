@@ -42,7 +42,7 @@ async def test_when_all_sessions_of_a_caller_are_busy_it_gets_no_other(
     assert refused.headers["retry-after"] == "5"
     assert "mcp-session-id" not in refused.headers
     assert "2 sessions" in refused.json["error"]["message"]
-    assert endpoint.meter.since_start().refused == {"429": 1}
+    assert endpoint.call_metrics.since_start().refused == {"429": 1}
     assert await alive(busy, other, stranger) == [200, 200, 200]
     gate.open.set()
     assert [await answer.text() for answer in running] == ["through", "through"]

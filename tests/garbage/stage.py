@@ -90,7 +90,7 @@ class Stage:
         assert (await bob.delete(endpoint=self.two)).status == 204
         assert (await bob.request("ping")).status == 404
         for endpoint in (self.one, self.two):
-            assert await endpoint.why_not_ready() == ""
+            assert await endpoint.unready_reason() == ""
 
     async def _check_resuming(self, bob: SessionClient) -> None:
         call = await bob.call("ask")

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from mcp_transport.domain.session import session_key
-from mcp_transport.engine.reconnect import come_back
+from mcp_transport.engine.reconnect import resynchronize
 from tests.garbage.stage import Stage
 
 
@@ -35,7 +35,7 @@ async def test_a_session_that_cannot_be_read_keeps_no_other_one_from_going_on(
     store.delete(f"mcp:{{{session_key(made.ann.session_id)}}}")
     store.set(f"mcp:{{{session_key(made.ann.session_id)}}}", "garbage")
     async with asyncio.timeout(20):
-        await come_back(made.one.nodes[0])
+        await resynchronize(made.one.nodes[0])
     await made.bob.call("whisper", {"text": "still here"}, endpoint=made.two)
     assert (await listening.message() or {})["params"]["data"] == "still here"
     await made.check_others()

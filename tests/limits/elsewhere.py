@@ -10,7 +10,7 @@ from mcp_transport.auth import http_client, introspection
 from mcp_transport.backends.redis.membership import _MAX_RETRY_SECONDS
 from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
 from mcp_transport.domain.policy import Policy
-from mcp_transport.engine.expiry import _EVERY
+from mcp_transport.engine.expiry import _CHECK_INTERVAL_SECONDS
 from mcp_transport.engine.memory_budget import _FOR_ANONYMOUS
 from mcp_transport.engine.request_body import _FREE
 from mcp_transport.engine.sessionful.failover import _MOST_RERUNS
@@ -86,7 +86,7 @@ tested_by(
     "test_history_is_short_and_ends_with_its_session",
 )
 tested_by(_MOST_RERUNS + 1, "lost nodes of a `durable` call", "test_a_call_that_ends_its_process_ends_two")
-tested_by(_EVERY, "time that calls outlast their session", "test_calls_end_whose_client_has_left")
+tested_by(_CHECK_INTERVAL_SECONDS, "time that calls outlast their session", "test_calls_end_whose_client_has_left")
 tested_by(
     POLICY.stream_max_events,
     "events of a stream that can be replayed",

@@ -59,8 +59,8 @@ async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
         "flights": flights,
         "calls": list(node.calls),
         "streams": list(node.streams),
-        "replies": list(node.questions.waiting),
+        "replies": list(node.client_requests.pending),
         "listeners": list(endpoint.kernel.listen_handlers.here._streams),
-        "tasks": node.lifecycle._tasks - node.lifecycle._residents,
+        "tasks": node.tasks._tasks - node.tasks._permanent,
     }
     return {name: value for name, value in found.items() if value}

@@ -10,7 +10,7 @@ from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.sessionful.admission import admitted
+from mcp_transport.engine.sessionful.request_context import with_rehydration
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.request_checks import check_version, required_session_id, session_not_found
 
@@ -32,7 +32,7 @@ async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Repl
     async def close() -> Closing | None:
         return await close_session(node, key, principal.binding, reason="client")
 
-    if not await admitted(node, session_id, principal, close):
+    if not await with_rehydration(node, session_id, principal, close):
         raise session_not_found()
     return Reply(status=204)
 
@@ -42,7 +42,7 @@ async def close_session(node: Node, key: str, principal: str | None, *, reason: 
     closing = await node.backend.close(key, principal)
     if closing is not None:
         for name in closing.nodes:
-            node.tell(name, Closed(key))
+            node.send_in_background(name, Closed(key))
         logger.info("session %s closed", short_id(key))
         if node.observer.audits(SessionClosed):
             owner = Principal.from_binding(closing.session.principal, closing.session.user)

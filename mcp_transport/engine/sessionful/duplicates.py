@@ -8,7 +8,7 @@ from mcp_transport.backends.base import Attached, Holder
 from mcp_transport.domain.node_messages import Joined
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.engine.codec import decode, encode
-from mcp_transport.engine.reply import answer, cancelled_answer, silent_node
+from mcp_transport.engine.reply import cancelled_response, complete_reply, node_unresponsive
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.sessionful.streams import attach, resumed
 from mcp_transport.engine.stream import Frames
@@ -23,7 +23,12 @@ __all__ = ["answer_running", "replayed_answer"]
 
 
 async def answer_running(
-    visit: SessionRequest, stream: str, digest: bytes, running: Sequence[InFlightRequest], *, cleared: frozenset[str]
+    context: SessionRequest,
+    stream: str,
+    digest: bytes,
+    running: Sequence[InFlightRequest],
+    *,
+    cleared: frozenset[str],
 ) -> StreamReply | None:
     """Join what runs; None where that is over and has left nothing to join. What `cleared` streams had is not over.
 
@@ -34,35 +39,35 @@ async def answer_running(
     is_own = is_keyed(stream) and running[0].stream == stream
     if is_own and running[0].digest != digest:
         raise key_reused()
-    if is_own and visit.accepts.sse and running[0].node != visit.node.id:
+    if is_own and context.accepts.sse and running[0].node != context.node.id:
         is_over: bool | None = False  # if it is, its answer is in the log, or soon will be: nobody need be asked
     else:
-        is_asked = any(flight.stream not in cleared for flight in running)
-        is_over = await visit.node.clearing.are_over(visit.session.key, running) if is_asked else False
+        is_asked = any(entry.stream not in cleared for entry in running)
+        is_over = await context.node.stale_requests.have_ended(context.session.key, running) if is_asked else False
     if is_over:
         return None
-    if visit.accepts.sse and (is_own or not is_keyed(stream)) and all(item.digest == digest for item in running):
-        return await _join(visit, running[0])
+    if context.accepts.sse and (is_own or not is_keyed(stream)) and all(item.digest == digest for item in running):
+        return await _join(context, running[0])
     if is_over is None:
-        for flight in running:
-            visit.node.ask_after(visit.session.key, flight.stream, flight.node)
-        raise silent_node()
+        for entry in running:
+            context.node.verify_writer(context.session.key, entry.stream, entry.node)
+        raise node_unresponsive()
     if is_own:
         raise key_in_use()
     raise invalid_request("a request with this id is in flight: an id must not be used twice in a session")
 
 
-async def _join(visit: SessionRequest, first: InFlightRequest) -> StreamReply | None:
+async def _join(context: SessionRequest, first: InFlightRequest) -> StreamReply | None:
     """Give a client that sends its POST again the stream of the first one: the tool runs once."""
-    visit.node.tell(first.node, Joined(visit.session.key, first.stream, first.request_id))
+    context.node.send_in_background(first.node, Joined(context.session.key, first.stream, first.request_id))
     try:
-        return await attach(visit.node, visit.session_id, visit.principal, Cursor(first.stream, 0))
+        return await attach(context.node, context.session_id, context.principal, Cursor(first.stream, 0))
     except LookupError:
         return None
 
 
 async def replayed_answer(
-    visit: SessionRequest, stream: str, digest: bytes, kept: bytes, request_id: RequestId
+    context: SessionRequest, stream: str, digest: bytes, kept: bytes, request_id: RequestId
 ) -> Reply | StreamReply | None:
     """Answer with what a request has left that had the same idempotency key; None where that has just expired.
 
@@ -72,19 +77,19 @@ async def replayed_answer(
     if kept not in (b"", digest):
         raise key_reused()
     try:
-        events, lost = await visit.node.backend.read(visit.session.key, stream, 0)
+        events, lost = await context.node.backend.read(context.session.key, stream, 0)
     except LookupError:
         return None
     if not events or not events[-1].terminal:  # a store that was full has thrown it away
         body = {"jsonrpc": "2.0", "id": request_id, "error": lost_answer_error()}
-        return answer(encode(body), visit.accepts)
+        return complete_reply(encode(body), context.accepts)
     if not kept and events[-1].payload and decode(events[-1].payload).get("id") != request_id:
         raise key_reused()
     if not events[-1].payload:
-        return answer(cancelled_answer(request_id), visit.accepts)
-    if (len(events) == 1 and not lost) or not visit.accepts.sse:
-        return answer(events[-1].payload, visit.accepts)
+        return complete_reply(cancelled_response(request_id), context.accepts)
+    if (len(events) == 1 and not lost) or not context.accepts.sse:
+        return complete_reply(events[-1].payload, context.accepts)
     # Nobody holds it: whoever is cut off here resumes it as any other stream.
-    attached = Attached(visit.session, Holder("", 0), None, events, 0, ended=True, lost=lost)
-    replay = resumed(visit.node, visit.session.key, stream, attached)
+    attached = Attached(context.session, Holder("", 0), None, events, 0, ended=True, lost=lost)
+    replay = resumed(context.node, context.session.key, stream, attached)
     return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(replay.frames(), on_close=replay.end))

@@ -12,7 +12,7 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.observer import Happening
+from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.sessionful.call_group import CallGroup
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
@@ -23,7 +23,7 @@ from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
 from mcp_transport.protocol.memory_estimate import estimate_bytes
 
-__all__ = ["PrincipalLookup", "rescue"]
+__all__ = ["PrincipalLookup", "fail_over"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,51 +34,55 @@ PrincipalLookup = Callable[[str, str], Awaitable[Principal]]
 """Finds a principal again by the binding and the name that are stored with its session."""
 
 
-async def rescue(
-    node: Node, key: str, stream: str, writer: str, asked: RequestId | None, find_principal: PrincipalLookup
+async def fail_over(
+    node: Node, key: str, stream: str, writer: str, request_id: RequestId | None, find_principal: PrincipalLookup
 ) -> None:
     """Take a stream over whose writer died or forgot it: end its calls with an error, or run durable ones again."""
-    claimed = await node.insist(lambda: node.backend.claim(key, stream, writer, node.id))
+    claimed = await node.retry_until_expired(lambda: node.backend.claim(key, stream, writer, node.id))
     if claimed is None:
         return
     if (held := node.streams.get((key, stream))) is not None:
         held.writer = ""
-    flights = [replace(flight, node=node.id) for flight in claimed.requests]
-    if not flights and asked is not None:
-        flights = [InFlightRequest(request_id=asked, digest=b"", node=node.id, stream=stream)]
-    successor = Writer(node, claimed.session, stream, flights, first=claimed.next)
-    successor.keep_log()
-    again = [flight for flight in flights if flight.body and claimed.losses <= _MOST_RERUNS]
+    in_flight = [replace(entry, node=node.id) for entry in claimed.requests]
+    if not in_flight and request_id is not None:
+        in_flight = [InFlightRequest(request_id=request_id, digest=b"", node=node.id, stream=stream)]
+    successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
+    successor.enable_log()
+    again = [entry for entry in in_flight if entry.body and claimed.losses <= _MOST_RERUNS]
     if again and not await _can_run_again(node, claimed.session, successor, again, find_principal):
         again = []
-    over = [flight for flight in flights if flight not in again]
-    for flight in over:
-        successor.note_ending(flight.request_id, _ending(flight, claimed.losses))
-    for flight in over[: None if again else -1]:
-        successor.answer(_answer(flight, claimed.losses))
+    over = [entry for entry in in_flight if entry not in again]
+    for entry in over:
+        successor.record_ending(entry.request_id, _ending(entry, claimed.losses))
+    for entry in over[: None if again else -1]:
+        successor.answer(_answer(entry, claimed.losses))
     if not again:
         successor.end(_answer(over[-1], claimed.losses) if over else b"")
     _tell(node, key, over, claimed.losses, stream=stream, writer=writer)
 
 
-def _ending(flight: InFlightRequest, losses: int) -> Ending:
-    return Ending.GIVEN_UP if flight.body and losses > _MOST_RERUNS else Ending.LOST
+def _ending(entry: InFlightRequest, losses: int) -> Ending:
+    return Ending.GIVEN_UP if entry.body and losses > _MOST_RERUNS else Ending.LOST
 
 
-def _answer(flight: InFlightRequest, losses: int) -> bytes:
-    if _ending(flight, losses) is Ending.GIVEN_UP:
+def _answer(entry: InFlightRequest, losses: int) -> bytes:
+    if _ending(entry, losses) is Ending.GIVEN_UP:
         error = abandoned_call_error(losses)
     else:
-        error = lost_call_error("the server that ran it was lost", flight.safe)
-    return encode({"jsonrpc": "2.0", "id": flight.request_id, "error": error})
+        error = lost_call_error("the server that ran it was lost", entry.safe)
+    return encode({"jsonrpc": "2.0", "id": entry.request_id, "error": error})
 
 
 async def _can_run_again(
-    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], find_principal: PrincipalLookup
+    node: Node,
+    session: Session,
+    writer: Writer,
+    in_flight: list[InFlightRequest],
+    find_principal: PrincipalLookup,
 ) -> bool:
     """Begin durable calls once more; return whether they run."""
     try:
-        await _run_again(node, session, writer, flights, find_principal)
+        await _run_again(node, session, writer, in_flight, find_principal)
     except BaseException as error:
         if is_cancellation(error):
             raise
@@ -89,29 +93,33 @@ async def _can_run_again(
 
 def _tell(node: Node, key: str, over: Sequence[InFlightRequest], losses: int, *, stream: str, writer: str) -> None:
     """Tell operators of the calls that a lost node, the `writer`, leaves without a result."""
-    given_up = [flight for flight in over if _ending(flight, losses) is Ending.GIVEN_UP]
-    for flight in given_up:
-        details = {"operation": flight.operation, "stream": stream, "node": writer, "runs": losses}
-        node.observer.happened(Happening.GIVEN_UP, key, **details)
+    given_up = [entry for entry in over if _ending(entry, losses) is Ending.GIVEN_UP]
+    for entry in given_up:
+        details = {"operation": entry.operation, "stream": stream, "node": writer, "runs": losses}
+        node.observer.report(ClusterEvent.GIVEN_UP, key, **details)
     if lost := len(over) - len(given_up):
-        node.observer.happened(Happening.ABANDONED, key, stream=stream, calls=lost, node=writer)
+        node.observer.report(ClusterEvent.ABANDONED, key, stream=stream, calls=lost, node=writer)
 
 
 async def _run_again(
-    node: Node, session: Session, writer: Writer, flights: list[InFlightRequest], find_principal: PrincipalLookup
+    node: Node,
+    session: Session,
+    writer: Writer,
+    in_flight: list[InFlightRequest],
+    find_principal: PrincipalLookup,
 ) -> None:
     """Run durable calls once more, as if the client had sent them; of their request's headers, the trace is kept."""
-    bodies = [decode(flight.body) for flight in flights]
+    bodies = [decode(entry.body) for entry in in_flight]
     requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
     headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
     principal = await find_principal(session.principal, session.user)
     memory = node.budget.reserve(principal, session.address)
-    memory.force(sum(estimate_bytes(flight.body) for flight in flights))  # the node that is lost had let them in
+    memory.force(sum(estimate_bytes(entry.body) for entry in in_flight))  # the node that is lost had let them in
     request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
     try:
         async with node.call_context(None, principal):
             requests = [await node.kernel.access.apply(request, principal) for request in requests]
-        node.observer.happened(Happening.RERUN, session.key, stream=writer.stream, calls=len(requests))
+        node.observer.report(ClusterEvent.RERUN, session.key, stream=writer.stream, calls=len(requests))
         with continued_trace(headers):
             CallGroup(SessionRequest(node, request, principal, session, "", is_rerun=True), writer, requests).start()
     finally:

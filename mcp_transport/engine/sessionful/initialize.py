@@ -10,10 +10,10 @@ from mcp_transport.backends.base import NoRoom
 from mcp_transport.domain.audit_events import SessionOpened
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import Session, session_key, short_id
-from mcp_transport.engine.call import SessionOutlet
+from mcp_transport.engine.call import SessionChannel
 from mcp_transport.engine.codec import encode, encoded_size
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.reply import answer
+from mcp_transport.engine.reply import complete_reply
 from mcp_transport.engine.session_id import seal
 from mcp_transport.engine.sessionful.delete import close_session
 from mcp_transport.engine.sessionful.request_context import SessionRequest
@@ -73,19 +73,19 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     # An id says what the session is, where the store can be told again.
     session_id = seal(session, node.session_keys if node.backend.restores_sessions and says_who else ())
     session = replace(session, key=session_key(session_id))
-    visit = SessionRequest(node, request, principal, session, session_id)
+    context = SessionRequest(node, request, principal, session, session_id)
     writer = Writer(node, session, "")
-    outlet = SessionOutlet(node, writer, owner="", log_level="", can_stream=False, polling=False)
-    exchange = node.exchange(visit.facts(), outlet, visit.caller(), message)
+    channel = SessionChannel(node, writer, owner="", log_level="", can_stream=False, polling=False)
+    exchange = node.exchange(context.client_info(), channel, context.caller(), message)
     outcome = await node.kernel.initialize(exchange, params)
     accepts = Accepts.parse(request.headers)
     if outcome.error is not None:
-        return answer(encode(outcome.body(message.id)), accepts)
+        return complete_reply(encode(outcome.body(message.id)), accepts)
     await _store(node, session)
-    node.meter.open()
+    node.call_metrics.record_session()
     if node.observer.audits(SessionOpened):
         node.observer.audit(_opened(session, principal))
-    return answer(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
+    return complete_reply(encode(outcome.body(message.id)), accepts, headers=(("Mcp-Session-Id", session_id),))
 
 
 def _opened(session: Session, principal: Principal) -> SessionOpened:
@@ -113,6 +113,6 @@ async def _store(node: Node, session: Session) -> None:
         raise _too_many(node.policy.max_sessions_per_principal) from None
     for key in idle:
         logger.info("session %s makes room for a new one of the same principal", short_id(key))
-        node.meter.refuse("room")
+        node.call_metrics.record_refusal("room")
         await close_session(node, key, None, reason="limit")
     logger.info("session %s opened by %.80r", short_id(session.key), session.client_info.get("name", ""))

@@ -9,7 +9,7 @@ from contextvars import copy_context
 
 from mcp_transport.domain.node_messages import CancelCall, ReplyArrived
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.call import SessionOutlet
+from mcp_transport.engine.call import SessionChannel
 from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.sessionful.request_context import SessionRequest
@@ -19,26 +19,26 @@ from mcp_transport.kernel import Exchange, LimitError, check_answer, is_cancella
 from mcp_transport.protocol.errors import invalid_request
 from mcp_transport.protocol.jsonrpc import Message, Notification, RequestId, Response, is_request_id
 
-__all__ = ["hasten", "is_hasty", "take_notification", "take_reply"]
+__all__ = ["can_send_early", "send_before_admission", "take_notification", "take_reply"]
 
 logger = logging.getLogger(__name__)
 
 
-def is_hasty(message: Message) -> bool:
+def can_send_early(message: Message) -> bool:
     """Tell whether `hasten` may do something for a message."""
     return isinstance(message, Response) or (
         isinstance(message, Notification) and message.method == "notifications/cancelled"
     )
 
 
-async def hasten(node: Node, key: str, principal: Principal, message: Message) -> object:
+async def send_before_admission(node: Node, key: str, principal: Principal, message: Message) -> object:
     """Begin what a message asks for before the session has admitted it; return None if that cannot be.
 
     A reply proves by itself whom it comes from, and a cancellation names its principal to the store.
     """
     if isinstance(message, Response):
-        asker = node.questions.asker(message.id, f"{key}\n{principal.binding}")
-        return None if asker is None else await _send_reply(node, asker, message)
+        sender = node.client_requests.sender(message.id, f"{key}\n{principal.binding}")
+        return None if sender is None else await _send_reply(node, sender, message)
     if isinstance(message, Notification) and message.method == "notifications/cancelled":
         request_id = (message.params or {}).get("requestId")
         if is_request_id(request_id):
@@ -46,75 +46,75 @@ async def hasten(node: Node, key: str, principal: Principal, message: Message) -
     return None
 
 
-async def take_reply(visit: SessionRequest, reply: Response, early: object) -> None:
+async def take_reply(context: SessionRequest, reply: Response, early: object) -> None:
     """Send a reply to the node that waits for it, unless that was done `early`.
 
     Raises:
         ProtocolError: 400 / -32600 for a reply to a request that was never made in this session, or that cannot be
             used; -32602 for one that is too long.
     """
-    asker = visit.node.questions.asker(reply.id, visit.owner)
-    if asker is None:
+    sender = context.node.client_requests.sender(reply.id, context.owner)
+    if sender is None:
         raise invalid_request("the response answers no request that this server sent in this session")
     if early is None:
-        await _send_reply(visit.node, asker, reply)
+        await _send_reply(context.node, sender, reply)
 
 
-async def take_notification(visit: SessionRequest, notification: Notification, early: object) -> None:
+async def take_notification(context: SessionRequest, notification: Notification, early: object) -> None:
     """Act on a notification, unless that was done `early`."""
-    node = visit.node
+    node = context.node
     if notification.method == "notifications/cancelled":
         request_id = (notification.params or {}).get("requestId")
         # 2025-11-25, basic/utilities/cancellation, "Error Handling": malformed ones are ignored.
         if early is None and is_request_id(request_id):
-            await _cancel(node, visit.session.key, visit.session.principal, request_id)
+            await _cancel(node, context.session.key, context.session.principal, request_id)
         return
     if notification.method == "notifications/initialized":
-        noted = node.lifecycle.spawn(_note_initialized(node, visit.session.key))
-        if not visit.request.streaming:
+        noted = node.tasks.spawn(_record_initialized(node, context.session.key))
+        if not context.request.streaming:
             await asyncio.wait([noted])
     if not node.kernel.has_listener(notification):
         return
-    outlet = SessionOutlet(
-        node, Writer(node, visit.session, ""), owner="", log_level="", can_stream=False, polling=False
+    channel = SessionChannel(
+        node, Writer(node, context.session, ""), owner="", log_level="", can_stream=False, polling=False
     )
-    exchange = node.exchange(visit.facts(), outlet, visit.caller())
-    handled = node.lifecycle.spawn(_handle(visit, exchange, notification), copy_context())
-    if visit.request.memory is not None:
-        visit.request.memory.keep_for(handled)
-    if not visit.request.streaming:
+    exchange = node.exchange(context.client_info(), channel, context.caller())
+    handled = node.tasks.spawn(_handle(context, exchange, notification), copy_context())
+    if context.request.memory is not None:
+        context.request.memory.keep_for(handled)
+    if not context.request.streaming:
         await asyncio.wait([handled])  # the loop ends with this request
 
 
-async def _handle(visit: SessionRequest, exchange: Exchange, notification: Notification) -> None:
+async def _handle(context: SessionRequest, exchange: Exchange, notification: Notification) -> None:
     begin_handler()
     try:
-        async with visit.node.call_context(visit.request, visit.principal):
-            await visit.node.kernel.notify(exchange, notification)
+        async with context.node.call_context(context.request, context.principal):
+            await context.node.kernel.notify(exchange, notification)
     except BaseException as error:
         if is_cancellation(error):
             raise
         logger.exception("the context of %s failed", notification.method)
 
 
-async def _note_initialized(node: Node, key: str) -> None:
+async def _record_initialized(node: Node, key: str) -> None:
     with suppress(BackendError):  # it is for an operator's eyes
         await node.backend.update(key, initialized=True)
 
 
-async def _send_reply(node: Node, asker: str, reply: Response) -> bool:
+async def _send_reply(node: Node, sender: str, reply: Response) -> bool:
     """Send a reply to the node that waits for it or, where it is too long or malformed, send an error in its place.
 
     Raises:
         ProtocolError: 400 with -32602 for a reply that is too long, with -32600 for one that cannot be used.
     """
-    result, error, refusal = reply.result, reply.error, _refusal(reply)
-    if refusal is not None:
-        result, error = None, {"code": refusal.code, "message": refusal.message}
+    result, error, fault = reply.result, reply.error, _refusal(reply)
+    if fault is not None:
+        result, error = None, {"code": fault.code, "message": fault.message}
     arrived = ReplyArrived(str(reply.id), result, error)
-    await node.questions.answer_once(arrived.request_id, lambda: node.backend.send(asker, arrived))
-    if refusal is not None:
-        raise refusal
+    await node.client_requests.forward_once(arrived.request_id, lambda: node.backend.send(sender, arrived))
+    if fault is not None:
+        raise fault
     return True
 
 
@@ -129,7 +129,7 @@ def _refusal(reply: Response) -> ProtocolError | None:
 
 
 async def _cancel(node: Node, key: str, principal: str, request_id: RequestId) -> bool:
-    flight = await node.backend.cancel(key, principal, request_id)
-    if flight is not None:
-        node.tell(flight.node, CancelCall(key, request_id, stream=flight.stream))
+    entry = await node.backend.cancel(key, principal, request_id)
+    if entry is not None:
+        node.send_in_background(entry.node, CancelCall(key, request_id, stream=entry.stream))
     return True

@@ -14,12 +14,16 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.reply import accepted, refusals
-from mcp_transport.engine.sessionful.admission import admitted
+from mcp_transport.engine.reply import accepted, batch_error_reply
 from mcp_transport.engine.sessionful.call_group import CallGroup
 from mcp_transport.engine.sessionful.duplicates import answer_running, replayed_answer
-from mcp_transport.engine.sessionful.messages import hasten, is_hasty, take_notification, take_reply
-from mcp_transport.engine.sessionful.request_context import SessionRequest
+from mcp_transport.engine.sessionful.messages import (
+    can_send_early,
+    send_before_admission,
+    take_notification,
+    take_reply,
+)
+from mcp_transport.engine.sessionful.request_context import SessionRequest, with_rehydration
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import trace_headers
@@ -54,35 +58,35 @@ async def post(
     check_version(request, node.policy)
     requests = [message for message in work.messages if isinstance(message, Request)]
     key, stream = session_key(session_id), _stream_of(request, requests, work)
-    flights = [_flight(node, item, digest, stream) for item in requests]
-    with node.arrivals.expected(key, stream) as arrived:
+    in_flight = [_in_flight_request(node, item, digest, stream) for item in requests]
+    with node.early_messages.subscribe(key, stream) as early_messages:
         try:
-            entered, early = await _enter(node, session_id, principal, flights, work)
+            entered, early = await _enter(node, session_id, principal, in_flight, work)
             if entered is None:
                 raise session_not_found()
-            visit = SessionRequest(node, request, principal, entered.session, session_id)
+            context = SessionRequest(node, request, principal, entered.session, session_id)
             is_new = not entered.running and entered.ended_digest is None
-            faults = await _take_what_needs_no_answer(visit, work, early) if is_new else []
-            if is_new and any(flight.body for flight in flights):
+            faults = await _receive_replies_and_notifications(context, work, early) if is_new else []
+            if is_new and any(entry.body for entry in in_flight):
                 await node.backend.journal_at_once(node.id, key, stream)
         except BaseException:
             # Also when the client left meanwhile: requests that do not run must not stay on the books.
-            node.lifecycle.spawn(_give_up(node, key, stream, flights))
+            node.tasks.spawn(_give_up(node, key, stream, in_flight))
             raise
         if is_new and requests:
-            writer = Writer(node, visit.session, stream, flights)
+            writer = Writer(node, context.session, stream, in_flight)
     if not is_new:
-        again = await _repeated(visit, entered, flights, cleared)
+        again = await _repeated(context, entered, in_flight, cleared)
         # The other one is over by now, and left nothing.
-        cleared |= {flight.stream for flight in entered.running}
+        cleared |= {entry.stream for entry in entered.running}
         return again or await post(node, request, work, digest, principal, cleared=cleared)
     if not requests:
         are_all = len(faults) == len(work.messages) + len(work.faults)
-        return refusals(faults, visit.accepts, are_all=are_all) if faults else accepted()
-    for message in tuple(arrived):
+        return batch_error_reply(faults, context.accepts, are_all=are_all) if faults else accepted()
+    for message in tuple(early_messages):
         node.receive(message)
-    cancelled = entered.cancelled.union(item.request_id for item in arrived if isinstance(item, CancelCall))
-    return await CallGroup(visit, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
+    cancelled = entered.cancelled.union(item.request_id for item in early_messages if isinstance(item, CancelCall))
+    return await CallGroup(context, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
 
 
 def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: SessionPost) -> str:
@@ -100,25 +104,25 @@ def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: SessionP
 
 
 async def _repeated(
-    visit: SessionRequest, entered: Entered, flights: Sequence[InFlightRequest], cleared: frozenset[str]
+    context: SessionRequest, entered: Entered, in_flight: Sequence[InFlightRequest], cleared: frozenset[str]
 ) -> Reply | StreamReply | None:
     """Answer what was sent before; None if that is over and left nothing."""
-    (*_, last) = flights
+    (*_, last) = in_flight
     if entered.ended_digest is not None:
-        return await replayed_answer(visit, last.stream, last.digest, entered.ended_digest, last.request_id)
-    return await answer_running(visit, last.stream, last.digest, entered.running, cleared=cleared)
+        return await replayed_answer(context, last.stream, last.digest, entered.ended_digest, last.request_id)
+    return await answer_running(context, last.stream, last.digest, entered.running, cleared=cleared)
 
 
-def _flight(node: Node, request: Request, digest: bytes, stream: str) -> InFlightRequest:
-    traits = node.kernel.retry_safety(request)
+def _in_flight_request(node: Node, request: Request, digest: bytes, stream: str) -> InFlightRequest:
+    retry_safety = node.kernel.retry_safety(request)
     return InFlightRequest(
         request_id=request.id,
         digest=digest,
         node=node.id,
         stream=stream,
         operation=operation_name(request.method, request.params),
-        safe=traits.safe,
-        body=_durable_body(request) if traits.durable and node.backend.shares_streams else b"",
+        safe=retry_safety.safe,
+        body=_durable_body(request) if retry_safety.durable and node.backend.shares_streams else b"",
     )
 
 
@@ -134,19 +138,19 @@ def _durable_body(request: Request) -> bytes:
 
 
 async def _enter(
-    node: Node, session_id: str, principal: Principal, flights: Sequence[InFlightRequest], work: SessionPost
+    node: Node, session_id: str, principal: Principal, in_flight: Sequence[InFlightRequest], work: SessionPost
 ) -> tuple[Entered | None, object]:
     """Ask for admission and, in the same round trip, begin what a single message asks for."""
     key = session_key(session_id)
 
     async def enter() -> Entered | None:
-        return await node.backend.enter(key, principal.binding, node.id, flights)
+        return await node.backend.enter(key, principal.binding, node.id, in_flight)
 
-    entered = admitted(node, session_id, principal, enter)
-    if len(work.messages) != 1 or not is_hasty(work.messages[0]):
+    entered = with_rehydration(node, session_id, principal, enter)
+    if len(work.messages) != 1 or not can_send_early(work.messages[0]):
         return await entered, None
     # What is begun early goes on when the client leaves: nobody sends a reply or a cancellation twice.
-    return await _outlasting(asyncio.gather(entered, hasten(node, key, principal, work.messages[0])))
+    return await _outlasting(asyncio.gather(entered, send_before_admission(node, key, principal, work.messages[0])))
 
 
 async def _outlasting(work: asyncio.Future[_T]) -> _T:
@@ -155,16 +159,16 @@ async def _outlasting(work: asyncio.Future[_T]) -> _T:
     return await asyncio.shield(work)
 
 
-async def _give_up(node: Node, key: str, stream: str, flights: Sequence[InFlightRequest]) -> None:
+async def _give_up(node: Node, key: str, stream: str, in_flight: Sequence[InFlightRequest]) -> None:
     """Take requests off the session's books, but not those that another POST runs under the same ids."""
-    ids = [flight.request_id for flight in flights]
+    ids = [entry.request_id for entry in in_flight]
     if ids:
         await node.backend.flush()  # they may be under way to the books
-        if is_keyed(stream) and not await node.insist(lambda: _is_orphaned(node, key, stream)):
+        if is_keyed(stream) and not await node.retry_until_expired(lambda: _is_orphaned(node, key, stream)):
             return
         endings = dict.fromkeys(ids, Ending.CANCELLED)
-        await node.insist(lambda: node.backend.leave(key, endings, stream=stream))
-        await node.insist(lambda: _end_joined(node, key, stream, flights))
+        await node.retry_until_expired(lambda: node.backend.leave(key, endings, stream=stream))
+        await node.retry_until_expired(lambda: _end_joined(node, key, stream, in_flight))
 
 
 async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
@@ -172,38 +176,40 @@ async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
 
     Another POST with the same key may run it.
     """
-    if (key, stream) in node.writers or (key, stream) in node.arrivals:
+    if (key, stream) in node.writers or (key, stream) in node.early_messages:
         return False
-    return any(flight.stream == stream and flight.node == node.id for flight in await node.backend.in_flight(key))
+    return any(entry.stream == stream and entry.node == node.id for entry in await node.backend.in_flight(key))
 
 
-async def _end_joined(node: Node, key: str, stream: str, flights: Sequence[InFlightRequest]) -> None:
+async def _end_joined(node: Node, key: str, stream: str, in_flight: Sequence[InFlightRequest]) -> None:
     """Give an end to whoever joined requests that never ran."""
     if not await node.backend.writer(key, stream):
         return
     error = lost_call_error("its first connection broke", True)
-    bodies = [{"jsonrpc": "2.0", "id": flight.request_id, "error": error} for flight in flights]
+    bodies = [{"jsonrpc": "2.0", "id": entry.request_id, "error": error} for entry in in_flight]
     events = [Event(number, encode(body), number == len(bodies)) for number, body in enumerate(bodies, 1)]
     appended = await node.backend.append(key, stream, events, writer=node.id)
     if appended is not None and appended.holder is not None:
-        node.tell(appended.holder.node, Wake(key, stream))
+        node.send_in_background(appended.holder.node, Wake(key, stream))
 
 
-async def _take_what_needs_no_answer(visit: SessionRequest, work: SessionPost, early: object) -> list[ProtocolError]:
+async def _receive_replies_and_notifications(
+    context: SessionRequest, work: SessionPost, early: object
+) -> list[ProtocolError]:
     """Take responses and notifications; return what a batch is refused of.
 
     Raises:
         ProtocolError: for a batch out of its time, and for what is no batch.
     """
-    if work.batch and not REVISIONS[visit.session.protocol_version].batches:
-        raise invalid_request(f"batches do not exist in {visit.session.protocol_version}: send one message a POST")
+    if work.batch and not REVISIONS[context.session.protocol_version].batches:
+        raise invalid_request(f"batches do not exist in {context.session.protocol_version}: send one message a POST")
     faults = list(work.faults)
     for message in work.messages:
         try:
             if isinstance(message, Response):
-                await take_reply(visit, message, early)
+                await take_reply(context, message, early)
             elif isinstance(message, Notification):
-                await take_notification(visit, message, early)
+                await take_notification(context, message, early)
         except ProtocolError as error:
             if not work.batch:
                 raise

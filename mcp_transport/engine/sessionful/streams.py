@@ -10,9 +10,9 @@ from mcp_transport.domain.node_messages import Superseded
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.observer import Happening
-from mcp_transport.engine.reconnect import hold_again
-from mcp_transport.engine.sessionful.admission import admitted
+from mcp_transport.engine.observer import ClusterEvent
+from mcp_transport.engine.reconnect import reclaim_stream
+from mcp_transport.engine.sessionful.request_context import with_rehydration
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import GET_STREAM, Cursor
@@ -55,13 +55,15 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
 def _is_over(node: Node, key: str, cursor: Cursor) -> bool:
     """Tell whether a call of this node has ended that the store may not know to be over yet."""
     writer = node.writers.get((key, cursor.stream))
-    return writer is not None and writer.is_over_after(cursor.seq)
+    return writer is not None and writer.ended_silently_after(cursor.seq)
 
 
 async def _admit(node: Node, session_id: str, principal: Principal) -> None:
     """Let a request of a session in, or refuse it. Raises: ProtocolError, 404 for an unknown session."""
     key = session_key(session_id)
-    if not await admitted(node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)):
+    if not await with_rehydration(
+        node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)
+    ):
         raise session_not_found()
 
 
@@ -87,19 +89,19 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
     key = session_key(session_id)
     stream, after = (cursor.stream, cursor.seq) if cursor else (GET_STREAM, None)
     if cursor is None:
-        await node.marks.settle(key)
+        await node.checkpoints.flush(key)
 
     async def take() -> Attached | None:
         return await node.backend.attach(key, principal.binding, stream, after, node.id)
 
-    with node.arrivals.expected(key, stream) as arrived:
-        attached = await admitted(node, session_id, principal, take)
+    with node.early_messages.subscribe(key, stream) as early_messages:
+        attached = await with_rehydration(node, session_id, principal, take)
         if attached is None:
             raise session_not_found()
         if cursor is None:
             attached = await _without_delivered(node, key, attached)
         reply = hold(node, resumed(node, key, stream, attached), attached.holder.epoch)
-    for message in tuple(arrived):
+    for message in tuple(early_messages):
         node.receive(message)
     _tell_others(node, key, stream, attached)
     return reply
@@ -110,20 +112,20 @@ async def _without_delivered(node: Node, key: str, attached: Attached) -> Attach
     previous = attached.previous
     if previous is None or previous.node == node.id or not attached.events:
         return attached
-    delivered = await node.marks.taken_from(key, previous, attached.holder.epoch)
+    delivered = await node.checkpoints.take_over_from(key, previous, attached.holder.epoch)
     left = tuple(event for event in attached.events if event.seq > delivered)
     return replace(attached, events=left, cursor=max(attached.cursor, delivered))
 
 
 def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
     if attached.previous is not None:
-        node.observer.happened(Happening.TAKEN_OVER, key, stream=stream)
+        node.observer.report(ClusterEvent.TAKEN_OVER, key, stream=stream)
         superseded = Superseded(key, stream, attached.holder.epoch)
-        node.tell(attached.previous.node, superseded)
+        node.send_in_background(attached.previous.node, superseded)
     if attached.writer:
-        node.ask_after(key, stream, attached.writer)
+        node.verify_writer(key, stream, attached.writer)
     if stream == GET_STREAM:
-        node.announcements.catch_up(key, attached.last_broadcast)
+        node.broadcasts.catch_up(key, attached.last_broadcast)
 
 
 def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
@@ -141,13 +143,13 @@ def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream
         opening=sse.priming_event(str(Cursor(stream, attached.cursor)), policy.retry_ms) if polling else sse.COMMENT,
         events=attached.events,
         lost=attached.lost,
-        heard=attached.last_broadcast,
-        **({"delivered": node.marks.delivered} if stream == GET_STREAM else {}),
+        last_broadcast=attached.last_broadcast,
+        **({"on_delivered": node.checkpoints.delivered} if stream == GET_STREAM else {}),
     )
-    open_stream.resumed = True
+    open_stream.starts_from_log = True
     open_stream.session = attached.session
     open_stream.writer = attached.writer
-    open_stream.told_loss = partial(node.observer.happened, Happening.LOST, key, stream=stream)
+    open_stream.on_loss_reported = partial(node.observer.report, ClusterEvent.LOST, key, stream=stream)
     if attached.ended:
         open_stream.end()
     return open_stream
@@ -155,9 +157,9 @@ def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream
 
 def hold(node: Node, stream: OpenStream, epoch: int) -> StreamReply:
     """Answer with a stream that this node holds from now on, until its socket is gone."""
-    stream.revive = partial(hold_again, node, stream)
-    stream.give_way = partial(node.give_way, stream.key, stream.stream)
-    node.hold(stream, epoch)
+    stream.restore = partial(reclaim_stream, node, stream)
+    stream.on_newer_holder = partial(node.yield_to_newer_holder, stream.key, stream.stream)
+    node.register_stream(stream, epoch)
     return StreamReply(
-        status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=lambda: node.let_go(stream))
+        status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=lambda: node.socket_closed(stream))
     )

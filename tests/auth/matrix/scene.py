@@ -118,7 +118,7 @@ async def snapshot() -> dict[str, Any]:
         "running": set(node.running),
         "writers": dict(node.writers),
         "streams": {name: (stream, stream.epoch, stream.cursor) for name, stream in node.streams.items()},
-        "questions": dict(node.questions.waiting),
+        "questions": dict(node.client_requests.pending),
         "listeners": list(served.kernel.listen_handlers.here._streams),
     }
 
