@@ -1,1 +1,1 @@
-"""What this server keeps: sessions, their history, messages between nodes, metrics. Values and pure functions."""
+"""The server's own concepts as values and pure functions: sessions, their history, node messages, metrics."""

@@ -1,4 +1,4 @@
-"""What the use of one tool, resource or prompt requires of its caller."""
+"""The access rule of a tool, resource or prompt."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["AccessRule"]
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """The requirements of one declaration."""
+    """What a caller needs to use a declaration."""
 
     scopes: frozenset[str] = frozenset()
-    """Scopes that the caller must have; a caller without them gets an error that names them."""
+    """The scopes that the caller must have; a caller without them gets an error that names them."""
     permits: Callable[[Principal], Awaitable[bool]] | None = None
-    """Whether the declaration is visible to a caller; for other callers it does not exist."""
+    """Returns whether a caller may see the declaration; for other callers it does not exist."""

@@ -1,4 +1,4 @@
-"""What an auditor wants to know: who did what, when, and how it ended. Times are seconds since the epoch."""
+"""Audit events: who did what, when, and how it ended. Times are seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ __all__ = ["AccessDenied", "AuditEvent", "SessionClosed", "SessionOpened", "Tool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOpened:
-    """A session began."""
+    """A session was opened."""
 
     when: float
     principal: Principal
     session: str
-    """Its short id, as in logs; it opens nothing."""
+    """The short session id, as in logs; not a credential."""
     address: str = ""
     client: str = ""
-    """What the client calls itself; nobody has proved it."""
+    """The name and version that the client claims; not verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed:
-    """A session was ended; one that expires is ended by nobody, and not told of."""
+    """A session was ended; there is no event for a session that expires."""
 
     when: float
     principal: Principal
-    """Whose session it was."""
+    """The owner of the session."""
     session: str
     reason: str
-    """`client`: by DELETE; `limit`: it made room for another one of the same principal; `staff`: by an operator."""
+    """`client`: DELETE; `limit`: evicted at the session limit of its principal; `staff`: ended by an operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCalled:
-    """A call of a tool ended."""
+    """A tool call ended."""
 
     when: float
     principal: Principal
@@ -47,25 +47,25 @@ class ToolCalled:
     """`ok`, `error` or `cancelled`."""
     seconds: float
     session: str = ""
-    """Empty for a request that stood alone."""
+    """Empty for a sessionless request."""
     address: str = ""
     arguments: Mapping[str, Any] | None = field(default=None, repr=False)
-    """None unless the settings ask for them."""
+    """None unless the settings enable them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessDenied:
-    """A request was refused for what it was, or was not, allowed to do."""
+    """A request was refused for lack of authentication or authorization."""
 
     when: float
     reason: str
     principal: Principal
-    """Anonymous where nobody was recognised."""
+    """Anonymous if the caller was not authenticated."""
     address: str = ""
     operation: str = ""
-    """The HTTP method or, where it was known by then, the method of MCP."""
+    """The MCP method, or the HTTP method if the body was not read."""
     name: str = ""
-    """The tool, resource or prompt that was asked for."""
+    """The requested tool, resource or prompt."""
 
 
 AuditEvent = SessionOpened | SessionClosed | ToolCalled | AccessDenied

@@ -1,4 +1,4 @@
-"""What happened in a session, as an operator is told of it; never what was said."""
+"""The history of a session for operators: events without any content of messages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = ["Ending", "HistoryEntry", "HistoryEvent", "ended_entry", "operation_name"]
 
-# What a client calls things is shown to operators, cut to so many characters.
+# Characters of a method and a name, which the client chooses, that operators are shown.
 _MAX_NAME: Final = 100
-# Their `name` is declared by the server; a URI may hold what is nobody else's business.
-_NAMED: Final = ("tools/call", "prompts/get")
+# Methods whose `name` is part of the operation's name. A URI is left out, since it may contain private data.
+_NAMED_METHODS: Final = ("tools/call", "prompts/get")
 
 
 class Ending(StrEnum):
@@ -25,30 +25,30 @@ class Ending(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     LOST = "lost"
-    """Its node stopped or died, and the client was told so."""
+    """Its node stopped or died; the client got an error."""
     GIVEN_UP = "given_up"
-    """A second node died that ran it, so it is not run again, and the client was told so."""
+    """A second node died while running it, so it is not run again; the client got an error."""
 
     @property
     def is_error(self) -> bool:
-        """Tell whether it counts as an error of its session."""
+        """Return whether it counts as an error of its session."""
         return self in (Ending.ERROR, Ending.LOST, Ending.GIVEN_UP)
 
 
 class HistoryEvent(StrEnum):
-    """What an entry tells of."""
+    """The kind of a history entry."""
 
     ENDED = "ended"
-    """A request was answered, or cancelled."""
+    """A request was answered or cancelled."""
     ATTACHED = "attached"
-    """A client's socket took a stream: it listens, or comes back to a call."""
+    """A client connected to a stream: its GET stream, or that of a call that it resumes."""
     CLAIMED = "claimed"
-    """A node went on with what a dead one had begun."""
+    """A node took over the calls of a dead one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """Something that happened in a session; times are seconds since the epoch."""
+    """An event in a session; times are seconds since the epoch."""
 
     when: float
     what: HistoryEvent
@@ -57,29 +57,29 @@ class HistoryEntry:
     request_id: RequestId | None = None
     ending: Ending | None = None
     seconds: float = 0.0
-    """How long the request ran."""
+    """The duration of the request."""
     stream: str = ""
 
     def repeats(self, older: HistoryEntry) -> bool:
-        """Tell whether the same socket's stream was taken again: a client that polls is told of once."""
+        """Return whether both entries attach to the same stream: a polling client is listed once."""
         return self.what is older.what is HistoryEvent.ATTACHED and self.stream == older.stream
 
 
 def operation_name(method: str, params: Mapping[str, Any] | None) -> str:
-    """Name what a request asks for: its method and, where these name a declared thing, that name."""
-    name = (params or {}).get("name") if method in _NAMED else None
+    """Return a request's method and, for a tool or prompt, the name: `tools/call add`."""
+    name = (params or {}).get("name") if method in _NAMED_METHODS else None
     return f"{method} {name}"[:_MAX_NAME] if isinstance(name, str) and name else method[:_MAX_NAME]
 
 
-def ended_entry(flight: InFlightRequest, ending: Ending, now: float) -> HistoryEntry:
-    """Tell how a request ended, `now`."""
+def ended_entry(request: InFlightRequest, ending: Ending, now: float) -> HistoryEntry:
+    """Build the entry of a request that ended at `now`."""
     return HistoryEntry(
         when=now,
         what=HistoryEvent.ENDED,
-        node=flight.node,
-        operation=flight.operation,
-        request_id=flight.request_id,
+        node=request.node,
+        operation=request.operation,
+        request_id=request.request_id,
         ending=ending,
-        seconds=max(0.0, now - flight.started),
-        stream=flight.stream,
+        seconds=max(0.0, now - request.started),
+        stream=request.stream,
     )

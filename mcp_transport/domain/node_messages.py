@@ -1,4 +1,8 @@
-"""What one node tells another, as values."""
+"""Messages between nodes.
+
+The names of these classes and their fields are the wire format (`backends.redis.codec`): nodes of two releases run
+side by side during a deployment, so a rename needs a transition.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """A stream you hold has new events in its log."""
+    """The log of a stream that the receiver holds has new events."""
 
     key: str
     stream: str
@@ -38,18 +42,18 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """Another response holds the stream since `epoch`: end yours."""
+    """Another response holds the stream since `epoch`: the receiver must end its own."""
 
     key: str
     stream: str
     epoch: int
     asker: str = ""
-    """The node that waits to be told how far yours was delivered, if one does."""
+    """The node that waits for the receiver's delivery position (`GaveWay`), if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaveWay:
-    """The response that held a GET stream here has ended, behind event `delivered`; 0 if there was none."""
+    """The sender's response on a GET stream has ended after event number `delivered`; 0 if it had none."""
 
     key: str
     delivered: int
@@ -57,18 +61,21 @@ class GaveWay:
 
 @dataclass(frozen=True, slots=True)
 class CancelCall:
-    """The client gave up a request you run, or staff has cancelled it."""
+    """The client or staff cancelled a request that the receiver runs."""
 
     key: str
     request_id: RequestId
     by_staff: bool = False
     stream: str = ""
-    """The request's, since a later one may have its id; older releases do not name it."""
+    """The request's stream, since a later request may reuse the id; older releases do not send it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Somebody reads a stream you write, perhaps since a request was sent again: log it, or end it if it is over."""
+    """A client connected to a stream that the receiver writes, perhaps by repeating a request.
+
+    The receiver must log the stream's events from now on, or end the stream if its request is over.
+    """
 
     key: str
     stream: str
@@ -77,7 +84,10 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Doubted:
-    """Somebody uses the id of a request again that the books give to you: say to `node` whether yours is over."""
+    """A client reused the id of a request that is registered as in flight on the receiver.
+
+    The receiver must answer `node` with `Cleared`.
+    """
 
     key: str
     stream: str
@@ -87,7 +97,7 @@ class Doubted:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """The answer to `Doubted`: a request that is over is off the books by now."""
+    """The answer to `Doubted`; a request that is over has been removed from the in-flight requests."""
 
     key: str
     stream: str
@@ -97,7 +107,7 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class ReplyArrived:
-    """The client answered a request you sent it."""
+    """The client answered a request that the receiver sent it."""
 
     request_id: str
     result: Mapping[str, Any] | None
@@ -106,31 +116,31 @@ class ReplyArrived:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The session ended: stop its calls, end its streams."""
+    """A session ended: the receiver must stop its calls and end its streams."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """Something changed on the server: a notification's method and, for a resource, its URI."""
+    """A server event: the method of its notification and, for a resource, the URI."""
 
     method: str
     uri: str = ""
     number: str = ""
-    """Given by the store; later ones compare greater."""
+    """Assigned by the store; later ones compare greater."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """A node's lease is over: whoever holds streams that it wrote shall take them over."""
+    """A node's lease has expired: the receiver must take over the streams that it holds and that node wrote."""
 
     node: str
 
 
 @dataclass(frozen=True, slots=True)
 class Orphaned:
-    """A stream's `writer` is dead: take it over."""
+    """A stream's `writer` is dead: the receiver must take it over."""
 
     key: str
     stream: str
@@ -139,17 +149,17 @@ class Orphaned:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLapsed:
-    """Your own lease was over for a while: others may have taken your streams over."""
+    """The receiver's own lease had expired for a while: other nodes may have taken over its streams."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreReturned:
-    """The store was away for a while: it may have lost what it was told last."""
+    """The store was unavailable for a while: it may have lost the last writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Send no new clients here: you are about to be stopped."""
+    """The receiver is about to be stopped: it must report not ready, so that it gets no new clients."""
 
 
 NodeMessage = (

@@ -1,4 +1,4 @@
-"""Everything that an operator can configure, as one value that the engine is constructed with."""
+"""All settings of the engine as one value."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Policy"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy(RequestRules):
-    """Limits, times and lists; durations are seconds unless the name says otherwise."""
+    """The configured limits and durations; durations are in seconds unless the name says otherwise."""
 
     trusted_proxies: tuple[str, ...] = ()
-    """Networks whose X-Forwarded-For is trusted: `protocol.client_address.TrustedProxies`."""
+    """The proxies whose X-Forwarded-For is trusted: `protocol.client_address.TrustedProxies`."""
     session_ttl: float = 3600.0
     session_max_age: float = 7 * 86400.0
     max_sessions_per_principal: int = 10_000
-    max_request_values: int = 100_000  # 13 MB at most, once decoded
-    max_result_bytes: int = 8 * 1024 * 1024  # what a stream's log holds
-    max_bytes_in_flight: int = 128 * 1024 * 1024  # a pod has 512 MiB, and the process without requests a fifth of it
-    max_bytes_in_flight_per_caller: int = 64 * 1024 * 1024  # the largest body of ordinary records takes 56
+    max_request_values: int = 100_000  # at most 13 MB once decoded
+    max_result_bytes: int = 8 * 1024 * 1024  # the size of a stream's log
+    max_bytes_in_flight: int = 128 * 1024 * 1024  # of a pod's 512 MiB; an idle process takes a fifth
+    max_bytes_in_flight_per_caller: int = 64 * 1024 * 1024  # the largest body of ordinary records takes 56 MiB
     body_timeout: float = 30.0
     sse_after: float = 1.0
     keepalive: float = 15.0  # below the 60 s after which nginx and ALB close a silent connection
@@ -34,5 +34,5 @@ class Policy(RequestRules):
     stream_keep: float = 300.0
     stream_queue: int = 256
     lease: float = 10.0
-    drain: float = 20.0  # below the 30 s after which Kubernetes kills
+    drain: float = 20.0  # below the 30 s after which Kubernetes kills the pod
     rehydrate: bool = True

@@ -1,4 +1,4 @@
-"""A session's record: what the kernel needs to serve a request, and what an operator wants to see."""
+"""The record of a session, and of a request in flight."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mcp_transport.protocol.versions import REVISIONS
 __all__ = ["MAX_TIMESTAMP", "InFlightRequest", "Session", "session_key", "short_id", "validated_members"]
 
 MAX_TIMESTAMP: Final = 253_402_300_799.0
-"""The last second that has a date, in the year 9999."""
+"""The last second that `datetime` can represent, in the year 9999."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: see `protocol.http`
 class Session:
-    """A conversation that began with `initialize`; times are seconds since the epoch."""
+    """A session, which `initialize` opens; times are seconds since the epoch."""
 
     key: str
-    """The hashed id (`session_key`); the id itself is stored nowhere."""
+    """The hash of the session id (`session_key`); the id itself is never stored."""
     protocol_version: str
     principal: str = ""
-    """`Principal.binding` of the opener: nobody else may enter."""
+    """`Principal.binding` of the owner: requests of other principals get 404."""
     client_info: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     initialized: bool = False
@@ -40,17 +40,17 @@ class Session:
     created: float = 0.0
     last_seen: float = 0.0
     ends: float = 0.0
-    """The absolute end, however busy the session is."""
+    """The absolute expiry, even if the session is in use."""
     requests: int = 0
     errors: int = 0
     calls: int = 0
-    """Its requests in flight; this and the next are filled in by listings alone."""
+    """Requests in flight; only listings fill in this and `streams`."""
     streams: int = 0
-    """Its streams that are open, with a socket."""
+    """Open streams with a client connected."""
 
     @property
     def caller(self) -> str:
-        """Return as whose it counts: its principal's, or the address's that an anonymous one was opened from."""
+        """Return the caller whose limits the session counts against: its principal or, if anonymous, its address."""
         return self.principal or caller_block(self.address)
 
 
@@ -60,20 +60,20 @@ class InFlightRequest:
 
     request_id: RequestId
     digest: bytes
-    """Of the POST's body: tells a client's retry from a second use of the id."""
+    """The hash of the POST body; distinguishes a client's retry from a second use of the id."""
     node: str
     stream: str
     operation: str = ""
-    """What it asks for: `domain.history.operation_name`."""
+    """See `domain.history.operation_name`."""
     started: float = 0.0
     safe: bool = False
-    """May a client send it again after its node died, without fear that it takes effect twice?"""
+    """May a client retry it after its node died, since running it twice has no further effect?"""
     body: bytes = b""
-    """The request itself, where it is to be run again after its node died."""
+    """The request itself, if another node shall run it again after its node died."""
 
 
 _TIMES: Final = ("created", "last_seen", "ends")
-_KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
+_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("protocol_version", "principal", "log_level", "user", "address", "user_agent", "node"), str),
     **dict.fromkeys(("client_info", "capabilities"), dict),
     **dict.fromkeys(("requests", "errors", "calls", "streams"), int),
@@ -83,28 +83,28 @@ _KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 
 def validated_members(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of a stored record that this release knows; another one may have written it.
+    """Return the members of a stored record that this release supports; another release may have written it.
 
     Raises:
-        ValueError: one of them is of a kind that no release has written.
+        ValueError: a member has an invalid type or value.
     """
-    known = {name: stored[name] for name in _KINDS if name in stored}
-    for name, value in known.items():
-        if not isinstance(value, _KINDS[name]):
+    members = {name: stored[name] for name in _TYPES if name in stored}
+    for name, value in members.items():
+        if not isinstance(value, _TYPES[name]):
             raise ValueError(f"{name} is {type(value).__name__}")
-    if not all(0 <= known.get(name, 0) <= MAX_TIMESTAMP for name in _TIMES):
-        raise ValueError("a time is beyond all dates")
-    if known.get("protocol_version") not in REVISIONS:
-        raise ValueError("protocol_version is not known here")
-    return known
+    if not all(0 <= members.get(name, 0) <= MAX_TIMESTAMP for name in _TIMES):
+        raise ValueError("a timestamp is out of range")
+    if members.get("protocol_version") not in REVISIONS:
+        raise ValueError("protocol_version is not supported by this release")
+    return members
 
 
 @lru_cache(maxsize=4096)  # a client sends its id with each request
 def session_key(session_id: str) -> str:
-    """Hash a session id into the name it is stored and logged under: 26 characters, 130 bits."""
+    """Return the hash of a session id, under which the session is stored: 26 characters, 130 bits."""
     return base64.b32encode(hashlib.sha256(session_id.encode()).digest()[:20]).decode()[:26]
 
 
 def short_id(key: str) -> str:
-    """Return what stands for a session in a log line."""
+    """Return the short session id of log lines."""
     return key[:10].lower()

@@ -1,4 +1,4 @@
-"""What an operator looks for among many sessions."""
+"""An operator's query for sessions."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from mcp_transport.domain.session import Session
 
 __all__ = ["ACTIVE_SECONDS", "EVERYTHING", "ORDERS", "SessionQuery", "State", "client_of", "search_terms", "state_of"]
 
-MAX_TERM = 100
+MAX_TERM: Final = 100
+"""Characters of a search term that are compared."""
 
 ACTIVE_SECONDS: Final = 60.0
 """How long after its last request a session counts as active."""
 
 ORDERS: Final = ("last_seen", "created", "requests", "errors")
-"""What sessions can be ordered by; a "-" before it puts the greatest first."""
+"""The keys that sessions can be ordered by; a "-" prefix means descending."""
 
 
 class State(StrEnum):
-    """What a session is at; the first that fits."""
+    """The state of a session: the first one that applies."""
 
     BUSY = "busy"
-    """Requests of it are in flight."""
+    """It has requests in flight."""
     OPENING = "opening"
-    """Its client has not said `notifications/initialized`, so far."""
+    """The client has not sent `notifications/initialized` yet."""
     ACTIVE = "active"
     """It was used within the last minute."""
     IDLE = "idle"
 
 
 def state_of(session: Session, now: float) -> State:
-    """Tell what a listed session is at; `now` is in seconds since the epoch."""
+    """Return the state of a listed session; `now` is in seconds since the epoch."""
     if session.calls:
         return State.BUSY
     if not session.initialized:
@@ -43,10 +44,10 @@ def state_of(session: Session, now: float) -> State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionQuery:
-    """Which sessions are asked for; what is empty does not matter."""
+    """The criteria that sessions must match; empty ones are ignored."""
 
     text: str = ""
-    """The beginning of a user's name, a client's, an address or a short id, in either case."""
+    """A case-insensitive prefix of the user's name, the client's name, the address or the short id."""
     user: str = ""
     client: str = ""
     """The client's name and version, as `client_of` writes them."""
@@ -63,48 +64,48 @@ class SessionQuery:
         return any(getattr(self, field.name) for field in fields(self))
 
     @property
-    def word(self) -> str:
-        """Return the text as words begin with it."""
-        return _word(self.text)
+    def term(self) -> str:
+        """Return the text in the form of `search_terms`."""
+        return _normalize(self.text)
 
     @property
     def values(self) -> dict[str, str]:
-        """Return what must be exactly so."""
-        named = ("user", "client", "protocol_version", "node")
-        return {name: value for name in named if (value := getattr(self, name))}
+        """Return the criteria that must match exactly, by name."""
+        names = ("user", "client", "protocol_version", "node")
+        return {name: value for name in names if (value := getattr(self, name))}
 
     def matches(self, session: Session, now: float) -> bool:
-        """Tell whether a session is, `now`, among those that are asked for."""
+        """Return whether a session matches at `now`."""
         if self.state and state_of(session, now) != self.state:
             return False
         if not self.created_after <= session.created <= (self.created_before or session.created):
             return False
-        known = {
+        actual = {
             "user": session.user,
             "client": client_of(session),
             "protocol_version": session.protocol_version,
             "node": session.node,
         }
-        exact = all(known[name] == value for name, value in self.values.items())
-        return exact and (not self.word or any(word.startswith(self.word) for word in search_terms(session)))
+        is_exact = all(actual[name] == value for name, value in self.values.items())
+        return is_exact and (not self.term or any(term.startswith(self.term) for term in search_terms(session)))
 
 
 EVERYTHING = SessionQuery()
 
 
 def client_of(session: Session) -> str:
-    """Return what a client calls itself, in one line."""
-    named = [session.client_info.get(member) for member in ("name", "version")]
-    return " ".join(text for text in named if isinstance(text, str) and text)[:MAX_TERM]
+    """Return the name and version that a client reported, as one text."""
+    info = [session.client_info.get(member) for member in ("name", "version")]
+    return " ".join(text for text in info if isinstance(text, str) and text)[:MAX_TERM]
 
 
 def search_terms(session: Session) -> Iterator[str]:
-    """Yield what a session is found by."""
+    """Yield the texts that a search matches against."""
     for text in (session.user, client_of(session), session.address, session.key):
-        if word := _word(text):
-            yield word
+        if term := _normalize(text):
+            yield term
 
 
-def _word(text: str) -> str:
-    """Write a text so that case makes no difference, without what an index uses as its own."""
+def _normalize(text: str) -> str:
+    """Return a text in lower case, without NUL, which separates terms and keys in an index."""
     return text.replace("\0", " ").strip().lower()[:MAX_TERM]

@@ -1,4 +1,4 @@
-"""What an operator is told of a message on a stream, whether or not he may read it."""
+"""Summaries of stream messages for operators, who may not be allowed to read the messages."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _MAX_KIND: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamMessage:
-    """A message on a stream, as an operator sees it."""
+    """A message on a stream."""
 
     stream: str
     number: int
     kind: str
-    """The method of a notification or a request, or `result`, `error`, `tool error`; `end` when it says nothing."""
+    """The method of a notification or request, or `result`, `error`, `tool error`; `end` for an empty message."""
     request_id: RequestId | None = None
     progress: str = ""
-    """How far a call is: `3 of 10`."""
+    """The progress of a call: `3 of 10`."""
     payload: bytes = b""
 
     @property
     def bytes(self) -> int:
-        """Return its size."""
+        """Return the size of the payload."""
         return len(self.payload)
 
 
 def summarize(stream: str, number: int, payload: bytes) -> StreamMessage:
-    """Tell of a message what is nobody's secret."""
+    """Summarize a message without its content; the caller must drop `payload` where it is not permitted."""
     try:
         value: Any = json.loads(payload) if payload else None
     except (ValueError, RecursionError):

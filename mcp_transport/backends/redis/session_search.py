@@ -55,8 +55,8 @@ class RedisSessionSearch(RedisSessionIndex):
         _, now = await self._store_times()
         facets = await self._facets(query, now)
         search = _Search(query, order, now / 1000)
-        if query.word:
-            first = f"[{query.word}".encode()
+        if query.term:
+            first = f"[{query.term}".encode()
             bounds = first, first + b"\xff", "LIMIT", 0, _MAX_SORTED  # no UTF-8 contains the byte 0xff
             terms = await self._pipeline().execute("ZRANGEBYLEX", self._keys.search_terms, *bounds)
             candidates = list(dict.fromkeys(term.rpartition(b"\0")[2] for term in terms))
