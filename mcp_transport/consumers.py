@@ -1,4 +1,4 @@
-"""What pages of the admin follow by WebSocket; the same as they are told when they poll."""
+"""Keeps pages of the admin up to date by WebSocket, with the same updates that polling returns."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["DashboardConsumer", "LiveConsumer", "SessionConsumer"]
 
 logger = logging.getLogger(__name__)
 
-_NORMAL: Final = 1000
-_FAULT: Final = 1011
+_NORMAL_CLOSURE: Final = 1000
+_INTERNAL_ERROR: Final = 1011
 
-if TYPE_CHECKING:  # the framework has no types, and what derives from no type cannot be checked
+if TYPE_CHECKING:  # the framework has no types, and a subclass of Any cannot be checked
 
     class _Consumer:
         scope: dict[str, Any]
@@ -40,24 +40,24 @@ else:
 
 
 class LiveConsumer(_Consumer, ABC):
-    """Tells somebody who may view sessions what is new, as soon as it differs."""
+    """Sends updates to a user who may view sessions, whenever they differ from the previous one."""
 
     interval: float = 1.0
-    """Seconds between looks."""
+    """Seconds between updates."""
     lifetime: float = 60.0
-    """Seconds until the page has to open it again: who has logged out by then, or lost a permission, cannot."""
+    """Seconds until the page must open a new socket: a user who has logged out or lost a permission cannot."""
 
     _following: asyncio.Task[None] | None = None
 
     @abstractmethod
-    async def news(self) -> dict[str, Any]:
-        """Return what the page is told. Raises: BackendError."""
+    async def update(self) -> dict[str, Any]:
+        """Return the current update. Raises: BackendError."""
 
     async def begin(self, user: Any) -> None:
-        """Remember who looks at what."""
+        """Prepare for updates to `user`."""
 
     async def connect(self) -> None:
-        """Accept who may view sessions, and close all others before they are accepted."""
+        """Accept users who may view sessions; reject others."""
         user = self.scope.get("user")
         if not await sync_to_async(live.may_view)(user):
             await self.close()
@@ -66,90 +66,90 @@ class LiveConsumer(_Consumer, ABC):
         self._following = asyncio.create_task(self._follow(user))
 
     async def disconnect(self, code: int) -> None:
-        """Look no more."""
+        """Stop the updates."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Ignore what is sent: a page only listens."""
+        """Ignore what the page sends."""
 
     @property
-    def asked(self) -> dict[str, str]:
-        """Return what the address asks for."""
+    def query(self) -> dict[str, str]:
+        """Return the parameters of the query string."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1")))
 
     async def _follow(self, user: Any) -> None:
         try:
             await self.begin(user)
-            with translation.override(_language(self.asked.get("language", ""))):
-                await self._tell()
-            await self.close(_NORMAL)
+            with translation.override(_language(self.query.get("language", ""))):
+                await self._send_updates()
+            await self.close(_NORMAL_CLOSURE)
         except Exception:
             logger.exception("a page could not be kept up to date")
-            await self.close(_FAULT)
+            await self.close(_INTERNAL_ERROR)
 
-    async def _tell(self) -> None:
+    async def _send_updates(self) -> None:
         loop = asyncio.get_running_loop()
-        end, told = loop.time() + self.lifetime, None
+        end, previous = loop.time() + self.lifetime, None
         while loop.time() < end:
             try:
-                news = await self.news()
+                update = await self.update()
             except BackendError as error:
-                news = {"error": str(error)}
-            # The cursor is signed anew each time.
-            shown = {name: value for name, value in news.items() if name != "cursor"}
-            if shown != told:
-                await self.send_json(news)
-            if "over" in news:
+                update = {"error": str(error)}
+            # The signature of the cursor contains the time, so it always differs.
+            content = {name: value for name, value in update.items() if name != "cursor"}
+            if content != previous:
+                await self.send_json(update)
+            if "over" in update:
                 return
-            told = {**shown, "messages": []} if "messages" in shown else shown
+            previous = {**content, "messages": []} if "messages" in content else content
             await asyncio.sleep(self.interval)
 
 
 class SessionConsumer(LiveConsumer):
-    """Tells what is new in a session, from where the page says in its first message that it is."""
+    """Updates the page of a session, starting at the cursor in the page's first message."""
 
-    patience: float = 5.0
-    """Seconds until it begins anew for a page that says nothing."""
+    cursor_timeout: float = 5.0
+    """Seconds to wait for the cursor; without one, updates start with the first stored message."""
 
-    _reading: live.MessageFollower
+    _follower: live.MessageFollower
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._cursor = asyncio.Queue[str](maxsize=1)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Take the cursor, and ignore what is sent after it."""
+        """Take the cursor, and ignore later messages."""
         if not self._cursor.full():
             self._cursor.put_nowait(_cursor_of(text_data or ""))
 
     async def begin(self, user: Any) -> None:
-        """Begin to read where the page is."""
+        """Start at the cursor of the page."""
         cursor = ""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.cursor_timeout):
                 cursor = await self._cursor.get()
         key = self.scope["url_route"]["kwargs"]["key"]
-        self._reading = await sync_to_async(live.MessageFollower.begin)(user, key, self.asked, cursor)
+        self._follower = await sync_to_async(live.MessageFollower.begin)(user, key, self.query, cursor)
 
-    async def news(self) -> dict[str, Any]:
-        """Return what is new in the session."""
-        return await live.session_news(self._reading)
+    async def update(self) -> dict[str, Any]:
+        """Return the update of a session's page."""
+        return await live.session_update(self._follower)
 
 
 class DashboardConsumer(LiveConsumer):
-    """Tells what the dashboard shows by now."""
+    """Updates the dashboard."""
 
-    interval = 3.0  # nodes tell what they counted three times a lease
+    interval = 3.0  # nodes publish their metrics three times per lease
 
-    async def news(self) -> dict[str, Any]:
-        """Return all sessions, calls and nodes, summed up."""
-        return await live.dashboard_news()
+    async def update(self) -> dict[str, Any]:
+        """Return the update of the dashboard."""
+        return await live.dashboard_update()
 
 
 def _cursor_of(message: str) -> str:
-    """Return the cursor in a page's message, and none if it is not one."""
+    """Return the cursor in a page's message; empty if the message is malformed."""
     try:
         cursor = json.loads(message)["cursor"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -157,9 +157,9 @@ def _cursor_of(message: str) -> str:
     return cursor if isinstance(cursor, str) else ""
 
 
-def _language(asked: str) -> str:
-    """Return the language of the page, as far as the project speaks it."""
+def _language(code: str) -> str:
+    """Return the supported language for a page's language code."""
     try:
-        return translation.get_supported_language_variant(asked)
+        return translation.get_supported_language_variant(code)
     except LookupError:
         return translation.get_language() or "en"

@@ -17,7 +17,7 @@ from mcp_transport.operators import service
 from mcp_transport.operators.representation.fields import Table
 from mcp_transport.operators.service import SessionDetail
 
-__all__ = ["MessageFollower", "dashboard", "dashboard_news", "may_see_payloads", "may_view", "session_news"]
+__all__ = ["MessageFollower", "dashboard", "dashboard_update", "may_see_payloads", "may_view", "session_update"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,18 +76,18 @@ class MessageFollower:
     async def read(self) -> tuple[SessionDetail, tuple[StreamMessage, ...]] | None:
         """Return a session and its new messages; None if it has ended. Raises: BackendError."""
         detail = await service.session_detail(self.key)
-        news = await service.new_messages(self.key, self.after) if detail is not None else None
-        if detail is None or news is None:
+        batch = await service.new_messages(self.key, self.after) if detail is not None else None
+        if detail is None or batch is None:
             return None
-        self.after = news.cursor
-        return detail, news.messages
+        self.after = batch.cursor
+        return detail, batch.messages
 
     def rows(self, messages: tuple[StreamMessage, ...]) -> list[MessageRow]:
         """Return messages as lines of a page."""
         return [message_row(message, payloads=self.payloads) for message in messages]
 
 
-async def session_news(follower: MessageFollower) -> dict[str, Any]:
+async def session_update(follower: MessageFollower) -> dict[str, Any]:
     """Return the update of a session's page. Raises: BackendError."""
     result = await follower.read()
     if result is None:
@@ -109,7 +109,7 @@ async def dashboard() -> Dashboard:
     return Dashboard(overview=overview, traffic=await service.traffic(), nodes=await service.nodes())
 
 
-async def dashboard_news() -> dict[str, Any]:
+async def dashboard_update() -> dict[str, Any]:
     """Return the update of the dashboard. Raises: BackendError."""
     content = await dashboard()
     return {"tables": _rows(content.tables()), "points": content.points()}

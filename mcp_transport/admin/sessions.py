@@ -163,7 +163,7 @@ class SessionAdmin(_Admin):
         if not _KEY.fullmatch(key):
             return JsonResponse({"over": True})
         cursor = request.headers.get("X-Cursor", "")
-        return _json_response(live.session_news, live.MessageFollower.begin(request.user, key, request.GET, cursor))
+        return _json_response(live.session_update, live.MessageFollower.begin(request.user, key, request.GET, cursor))
 
     @_handles_outages
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
@@ -181,7 +181,7 @@ class SessionAdmin(_Admin):
     def dashboard_live_view(self, request: HttpRequest) -> HttpResponse:
         """Return the update of a dashboard that polls."""
         self._check_may_view(request)
-        return _json_response(live.dashboard_news)
+        return _json_response(live.dashboard_update)
 
     def _check_may_view(self, request: HttpRequest) -> None:
         if not self.has_view_or_change_permission(request):
@@ -291,11 +291,11 @@ async def _end_all(keys: Iterable[str]) -> tuple[list[str], BackendError | None]
 
 
 def _json_response(
-    news: Callable[_P, Coroutine[Any, Any, dict[str, Any]]], *args: _P.args, **kwargs: _P.kwargs
+    update: Callable[_P, Coroutine[Any, Any, dict[str, Any]]], *args: _P.args, **kwargs: _P.kwargs
 ) -> JsonResponse:
     """Return an update as JSON, or the store's error with status 503."""
     try:
-        return JsonResponse(async_to_sync(news)(*args, **kwargs))
+        return JsonResponse(async_to_sync(update)(*args, **kwargs))
     except BackendError as error:
         return JsonResponse({"error": str(error)}, status=503)
 

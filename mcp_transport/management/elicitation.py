@@ -1,4 +1,4 @@
-"""Questions of a server (elicitation), asked on the terminal."""
+"""Answers a server's elicitation requests on the terminal."""
 
 from __future__ import annotations
 
@@ -11,77 +11,77 @@ from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitRes
 from mcp_transport.management.terminal import Terminal
 from mcp_transport.management.tool_text import choices, property_text
 
-__all__ = ["Questions"]
+__all__ = ["ElicitationPrompt"]
 
 _YES: Final = ("y", "yes", "true", "1")
 _NO: Final = ("n", "no", "false", "0")
-_SIZES: Final = (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "values"))
+_LENGTHS: Final = (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "values"))
 
 
-class _Ended(Exception):
-    """The user does not answer."""
+class _NotAnswered(Exception):
+    """Raised when the user declines or cancels."""
 
     def __init__(self, action: Literal["decline", "cancel"]) -> None:
         super().__init__(action)
         self.action = action
 
 
-class Questions:
-    """Asks for each property of a form until its value is a valid one; declines where there is no terminal."""
+class ElicitationPrompt:
+    """Prompts for each property of a form until its value is valid; declines if there is no terminal."""
 
     def __init__(self, terminal: Terminal) -> None:
-        """Take the terminal to ask on."""
+        """Prompt on this terminal."""
         self._terminal = terminal
 
     async def answer(self, context: object, params: ElicitRequestFormParams | ElicitRequestURLParams) -> ElicitResult:
-        """Answer a question: the elicitation callback of a client."""
+        """Answer an elicitation request; this is a client's elicitation callback."""
         self._terminal.say(f"The server asks: {params.message}")
-        if not self._terminal.can_ask:
+        if not self._terminal.is_interactive:
             self._terminal.say("Declined: there is no terminal to answer on.")
             return ElicitResult(action="decline")
         try:
             if isinstance(params, ElicitRequestURLParams):
-                await self._visit(params.url)
+                await self._confirm_url(params.url)
                 return ElicitResult(action="accept")
             return ElicitResult(action="accept", content=await self._form(params.requested_schema))
-        except _Ended as ended:
-            return ElicitResult(action=ended.action)
+        except _NotAnswered as error:
+            return ElicitResult(action=error.action)
 
-    async def _visit(self, url: str) -> None:
-        self._terminal.say(f"Open this address in a browser, if you trust the server:\n  {url}")
-        await self._agree("Done?")
+    async def _confirm_url(self, url: str) -> None:
+        self._terminal.say(f"Open this URL in a browser, if you trust the server:\n  {url}")
+        await self._confirm("Done?")
 
-    async def _agree(self, question: str) -> None:
+    async def _confirm(self, question: str) -> None:
         while True:
             typed = (await self._line(f"{question} [y/N] ")).casefold()
             if typed in _YES:
                 return
             if typed in ("", *_NO):
-                raise _Ended("decline")
+                raise _NotAnswered("decline")
 
     async def _form(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         properties, required = schema.get("properties"), schema.get("required") or ()
         if not isinstance(properties, Mapping) or not properties:
-            await self._agree("Agree?")
+            await self._confirm("Agree?")
             return {}
-        self._terminal.say("An empty line takes the default, or declines where a value is required; Ctrl-D cancels.")
+        self._terminal.say("An empty line means the default, or declines if a value is required; Ctrl-D cancels.")
         content = dict[str, Any]()
-        for name, known in properties.items():
-            of_property = known if isinstance(known, Mapping) else {}
-            is_found, value = await self._value(name, of_property, is_required=name in required)
-            if is_found:
+        for name, item in properties.items():
+            property_schema = item if isinstance(item, Mapping) else {}
+            has_value, value = await self._value(name, property_schema, is_required=name in required)
+            if has_value:
                 content[name] = value
         return content
 
     async def _value(self, name: str, schema: Mapping[str, Any], *, is_required: bool) -> tuple[bool, Any]:
-        """Return whether there is a value, and the value."""
+        """Prompt for a property; return whether there is a value, and the value."""
         self._terminal.say(property_text(name, schema, is_required=is_required))
         while True:
             typed = await self._line(f"{name}: ".replace("\n", " "))
             if not typed and "default" in schema:
                 return True, schema["default"]
             if not typed and is_required:
-                raise _Ended("decline")
+                raise _NotAnswered("decline")
             if not typed:
                 return False, None
             try:
@@ -90,36 +90,36 @@ class Questions:
                 self._terminal.say(str(error))
 
     async def _line(self, prompt: str) -> str:
-        typed = await self._terminal.ask(prompt)
+        typed = await self._terminal.read_line(prompt)
         if typed is None:
-            raise _Ended("cancel")
+            raise _NotAnswered("cancel")
         return typed
 
 
 def _read(typed: str, schema: Mapping[str, Any]) -> Any:
-    """Read what was typed for a property. Raises: ValueError, saying what was expected."""
-    kind, known = schema.get("type"), choices(schema)
+    """Parse the input for a property. Raises: ValueError, with the expected value."""
+    kind, options = schema.get("type"), choices(schema)
     value: Any = typed
     if kind == "array":
-        words = [word.strip() for word in typed.split(",") if word.strip()]
-        value = [_choice(word, known) for word in words] if known else words
-    elif known:
-        return _choice(typed, known)
+        items = [item.strip() for item in typed.split(",") if item.strip()]
+        value = [_choice(item, options) for item in items] if options else items
+    elif options:
+        return _choice(typed, options)
     elif kind == "boolean":
         return _boolean(typed)
     elif kind in ("integer", "number"):
         return _number(typed, schema, int if kind == "integer" else float)
-    _check_size(value, schema)
+    _check_length(value, schema)
     return value
 
 
-def _choice(typed: str, known: Mapping[str, Any]) -> Any:
-    """Return the choice with this title, or else this value."""
-    by_value = {str(value): value for value in known.values()}
+def _choice(typed: str, options: Mapping[str, Any]) -> Any:
+    """Return the option with this title or, without one, with this value."""
+    by_value = {str(value): value for value in options.values()}
     try:
-        return known[typed] if typed in known else by_value[typed]
+        return options[typed] if typed in options else by_value[typed]
     except KeyError:
-        raise ValueError(f"Expected one of {', '.join(known)}.") from None
+        raise ValueError(f"Expected one of {', '.join(options)}.") from None
 
 
 def _boolean(typed: str) -> bool:
@@ -135,19 +135,19 @@ def _number(typed: str, schema: Mapping[str, Any], kind: type[int] | type[float]
         value = math.nan
     if not math.isfinite(value):
         raise ValueError(f"Expected a{' whole' if kind is int else ''} number.")
-    least, most = schema.get("minimum"), schema.get("maximum")
-    if isinstance(least, int | float) and value < least:
-        raise ValueError(f"Expected at least {least}.")
-    if isinstance(most, int | float) and value > most:
-        raise ValueError(f"Expected at most {most}.")
+    minimum, maximum = schema.get("minimum"), schema.get("maximum")
+    if isinstance(minimum, int | float) and value < minimum:
+        raise ValueError(f"Expected at least {minimum}.")
+    if isinstance(maximum, int | float) and value > maximum:
+        raise ValueError(f"Expected at most {maximum}.")
     return value
 
 
-def _check_size(value: str | list[Any], schema: Mapping[str, Any]) -> None:
-    for least, most, unit in _SIZES:
+def _check_length(value: str | list[Any], schema: Mapping[str, Any]) -> None:
+    for minimum, maximum, unit in _LENGTHS:
         if unit != ("values" if isinstance(value, list) else "characters"):
             continue
-        if isinstance(schema.get(least), int) and len(value) < schema[least]:
-            raise ValueError(f"Expected at least {schema[least]} {unit}.")
-        if isinstance(schema.get(most), int) and len(value) > schema[most]:
-            raise ValueError(f"Expected at most {schema[most]} {unit}.")
+        if isinstance(schema.get(minimum), int) and len(value) < schema[minimum]:
+            raise ValueError(f"Expected at least {schema[minimum]} {unit}.")
+        if isinstance(schema.get(maximum), int) and len(value) > schema[maximum]:
+            raise ValueError(f"Expected at most {schema[maximum]} {unit}.")

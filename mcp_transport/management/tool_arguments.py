@@ -1,4 +1,4 @@
-"""The arguments of a tool on the command line: `key=value`, and all of them as JSON."""
+"""The arguments of a tool on the command line: `key=value` pairs, or a JSON object."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from django.core.management.base import CommandError, CommandParser
 
 __all__ = ["add_tool_arguments", "tool_arguments"]
 
-_SHOWN: Final = 40
-_MOST_LEVELS: Final = 1000
-_TOO_DEEP: Final = "it is nested too deep"
+_MAX_QUOTED_CHARACTERS: Final = 40
+_MAX_LEVELS: Final = 1000
+_TOO_DEEP: Final = "it is nested too deeply"
 
 
 def add_tool_arguments(parser: CommandParser) -> None:
-    """Add the words and the option that `tool_arguments` reads."""
+    """Add the arguments and the option that `tool_arguments` reads."""
     parser.add_argument(
-        "pairs", nargs="*", metavar="key=value", help="arguments; a value that is JSON is read as such"
+        "pairs", nargs="*", metavar="key=value", help="an argument; a value that is valid JSON is parsed as JSON"
     )
     parser.add_argument("--arguments", help="all arguments as one JSON object")
 
 
 def tool_arguments(pairs: list[str], document: str | None) -> dict[str, Any]:
-    """Read the arguments of a tool; pairs are added to the document.
+    """Parse the arguments of a tool; pairs are added to the JSON object.
 
     Raises:
-        CommandError: they cannot be read; the exit status is 2 then, as for all words of a command.
+        CommandError: they are malformed; with exit status 2, as for other usage errors.
     """
     try:
         arguments = _read(document or "{}")
@@ -52,7 +52,7 @@ def _value(text: str) -> Any:
 
 
 def _read(text: str) -> Any:
-    """Read JSON, in which there is no NaN. Raises: ValueError."""
+    """Parse JSON without NaN and infinity. Raises: ValueError."""
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_number)
     except RecursionError:
@@ -63,9 +63,9 @@ def _read(text: str) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    """Tell whether JSON has more levels than the endpoint reads; Python 3.12 and newer read more."""
+    """Return whether JSON has more levels than the endpoint accepts; Python 3.12 and newer parse more."""
     level = [value]
-    for _ in range(_MOST_LEVELS):
+    for _ in range(_MAX_LEVELS):
         lists = [item for item in level if isinstance(item, list)]
         lists += [[*item.values()] for item in level if isinstance(item, dict)]
         level = [*chain.from_iterable(lists)]
@@ -75,10 +75,10 @@ def _is_deep(value: Any) -> bool:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def _number(text: str) -> float:
     if math.isinf(value := float(text)):
-        raise ValueError(f"{text[:_SHOWN]} is too large")
+        raise ValueError(f"{text[:_MAX_QUOTED_CHARACTERS]} is too large")
     return value

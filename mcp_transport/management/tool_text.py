@@ -1,4 +1,4 @@
-"""Tools and their results as lines of text, in which nothing controls a terminal."""
+"""Tools and their results as text without characters that control a terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Final
 
 __all__ = ["choices", "plain", "property_text", "result_lines", "tool_lines"]
 
-# Unicode's categories of characters that control a terminal, or the order of what it shows.
+# Unicode categories of characters that control a terminal, or the direction of text.
 _CONTROLS: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
-# Line feed and tab; and the joiners, which writing systems and emoji need.
-_HARMLESS: Final = "\n\t\u200c\u200d"
-_RANGES: Final = (
+# Line feed and tab; and the joiners, which some scripts and emoji need.
+_ALLOWED: Final = "\n\t\u200c\u200d"
+_CONSTRAINTS: Final = (
     *(("minimum", "at least {}"), ("maximum", "at most {}")),
     *(("minLength", "at least {} characters"), ("maxLength", "at most {} characters")),
     *(("minItems", "at least {} of them"), ("maxItems", "at most {} of them")),
@@ -24,19 +24,19 @@ _Schema = Mapping[str, Any]
 
 
 def plain(text: object, secrets: Sequence[str] = ()) -> str:
-    """Write a text of several lines without secrets and what a terminal obeys: servers say what they like."""
+    """Return a text without secrets and without control characters, which a server could send."""
     lines = str(text).replace("\r\n", "\n")
     for secret in filter(None, secrets):
         lines = lines.replace(secret, "***")
-    return "".join("?" if _controls(character) else character for character in lines)
+    return "".join("?" if _is_control(character) else character for character in lines)
 
 
-def _controls(character: str) -> bool:
-    return character not in _HARMLESS and unicodedata.category(character) in _CONTROLS
+def _is_control(character: str) -> bool:
+    return character not in _ALLOWED and unicodedata.category(character) in _CONTROLS
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
-    """Write the content of a result: texts as they are, everything else by its kind."""
+    """Return the content of a result as lines: texts unchanged, other content by its type."""
     return [
         plain(
             block["text"]
@@ -48,14 +48,14 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def tool_lines(tools: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for each tool, its name and the first line of its description, and one for each argument."""
+    """Yield a line for each tool (its name and the first line of its description) and each argument."""
     for tool in tools:
         summary = (tool.get("description") or "").strip().partition("\n")[0]
         yield _line(f"{tool['name']}  {summary}")
         schema = tool.get("inputSchema") or {}
         properties = schema.get("properties")
-        for name, known in (properties if isinstance(properties, Mapping) else {}).items():
-            yield _line(f"    {property_text(name, known, is_required=name in (schema.get('required') or ()))}")
+        for name, item in (properties if isinstance(properties, Mapping) else {}).items():
+            yield _line(f"    {property_text(name, item, is_required=name in (schema.get('required') or ()))}")
 
 
 def _line(text: str) -> str:
@@ -63,37 +63,37 @@ def _line(text: str) -> str:
 
 
 def property_text(name: str, schema: Any, *, is_required: bool) -> str:
-    """Describe a property in one line by its title, type, limits, choices, default and description."""
+    """Return one line with the title, type, constraints, choices, default and description of a property."""
     if not isinstance(schema, Mapping):
         return name
-    facts = [_type(schema)]
-    facts += [words.format(schema[keyword]) for keyword, words in _RANGES if keyword in schema]
-    if known := choices(schema):
-        facts.append(f"one of {', '.join(known)}")
+    parts = [_type(schema)]
+    parts += [template.format(schema[keyword]) for keyword, template in _CONSTRAINTS if keyword in schema]
+    if options := choices(schema):
+        parts.append(f"one of {', '.join(options)}")
     if "default" in schema:
-        facts.append(f"default {json.dumps(schema['default'], ensure_ascii=False)}")
+        parts.append(f"default {json.dumps(schema['default'], ensure_ascii=False)}")
     elif is_required:
-        facts.append("required")
+        parts.append("required")
     title, description = schema.get("title"), schema.get("description")
-    named = f"{name} ({title})" if title and _bare(str(title)) != _bare(name) else name
-    return _line(f"{named}: {', '.join(facts)}{f'. {description}' if description else ''}")
+    named = f"{name} ({title})" if title and _normalized(str(title)) != _normalized(name) else name
+    return _line(f"{named}: {', '.join(parts)}{f'. {description}' if description else ''}")
 
 
-def _bare(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.replace("_", " ").casefold()
 
 
 def _type(schema: _Schema) -> str:
-    """Name the type; pydantic writes an optional one as `anyOf` with null."""
+    """Return the name of the type; pydantic writes an optional one as `anyOf` with null."""
     several = schema.get("anyOf")
     if "type" not in schema and isinstance(several, list):
-        return " or ".join(dict.fromkeys(_type(one) for one in several if isinstance(one, Mapping))) or "any"
-    found = schema.get("type", "string" if choices(schema) else "any")
-    return " or ".join(map(str, found)) if isinstance(found, list) else str(found)
+        return " or ".join(dict.fromkeys(_type(item) for item in several if isinstance(item, Mapping))) or "any"
+    name = schema.get("type", "string" if choices(schema) else "any")
+    return " or ".join(map(str, name)) if isinstance(name, list) else str(name)
 
 
 def choices(schema: _Schema) -> dict[str, Any]:
-    """Return the values that a property may have, by the titles that they are shown with."""
+    """Return the allowed values of a property, by their titles."""
     items = schema.get("items")
     if schema.get("type") == "array" and isinstance(items, Mapping):
         return choices(items)
@@ -102,6 +102,6 @@ def choices(schema: _Schema) -> dict[str, Any]:
         titles = schema.get("enumNames")
         named = titles if isinstance(titles, list) and len(titles) == len(values) else values
         return {str(title): value for title, value in zip(named, values, strict=True)}
-    listed = schema.get("oneOf", schema.get("anyOf"))
-    known = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
-    return {str(one.get("title", one["const"])): one["const"] for one in known if "const" in one}
+    schemas = schema.get("oneOf", schema.get("anyOf"))
+    options = [item for item in schemas if isinstance(item, Mapping)] if isinstance(schemas, list) else []
+    return {str(item.get("title", item["const"])): item["const"] for item in options if "const" in item}

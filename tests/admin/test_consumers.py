@@ -94,7 +94,7 @@ async def test_only_what_differs_is_sent(boss: Client, monkeypatch: pytest.Monke
         asked.put_nowait(None)
         return next(values, {"n": 3})
 
-    monkeypatch.setattr(live, "dashboard_news", news)
+    monkeypatch.setattr(live, "dashboard_update", news)
     async with following(boss, PLACES["dashboard"]) as opened:
         assert [(await heard(opened))["n"] for _ in range(3)] == [1, 2, 3]
         for _ in range(asked.qsize() + 3):
@@ -108,7 +108,7 @@ async def test_fault_of_ours_closes_the_socket_and_is_logged(
     async def news() -> dict[str, Any]:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(live, "dashboard_news", news)
+    monkeypatch.setattr(live, "dashboard_update", news)
     async with following(boss, PLACES["dashboard"]) as opened:
         assert await opened.receive_output(5) == {"type": CLOSED, "code": 1011}
     assert "a page could not be kept up to date" in caplog.text
@@ -132,7 +132,7 @@ async def test_looking_ends_with_the_page(boss: Client, monkeypatch: pytest.Monk
             ended.set()
         return {}
 
-    monkeypatch.setattr(live, "dashboard_news", news)
+    monkeypatch.setattr(live, "dashboard_update", news)
     async with following(boss, PLACES["dashboard"]):
         await asyncio.wait_for(begun.wait(), 5)
     assert ended.is_set()
@@ -142,7 +142,7 @@ async def test_page_is_told_in_its_language(boss: Client, monkeypatch: pytest.Mo
     async def news() -> dict[str, Any]:
         return {"day": gettext("Monday")}
 
-    monkeypatch.setattr(live, "dashboard_news", news)
+    monkeypatch.setattr(live, "dashboard_update", news)
     for language, told in {"de": "Montag", "en": "Monday", "xx": "Monday", "%00": "Monday"}.items():
         async with following(boss, f"{PLACES['dashboard']}?language={language}") as opened:
             assert await heard(opened) == {"day": told}

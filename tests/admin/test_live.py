@@ -105,7 +105,7 @@ async def test_a_cursor_in_an_address_is_not_read(ask: Ask, boss: Client, visito
 async def test_a_first_message_of_another_kind_is_no_cursor(
     boss: Client, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SessionConsumer, "patience", 0.001)
+    monkeypatch.setattr(SessionConsumer, "cursor_timeout", 0.001)
     for message in (None, "{", "[]", "1", '"a"', '{"cursor": 1}', "{}", "[" * 100_000):
         opened = socket(boss, visitor.url("live"))
         assert (await opened.connect())[0]

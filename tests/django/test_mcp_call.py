@@ -206,7 +206,7 @@ def test_answer_that_is_no_mcp_ends_with_3(method: str, result: Any) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": "ID", "result": result}).replace('"ID"', "ID")
     with ScriptedEndpoint({method: [answer("200 OK", "content-type: application/json", body=body)]}) as server:
         _, err, status = run(server.url, "sell")
-    assert (status, err.startswith("The server's answer cannot be used: "), "\x1b" in err) == (3, True, False), err
+    assert (status, err.startswith("The server's response cannot be used: "), "\x1b" in err) == (3, True, False), err
 
 
 def test_addresses_that_must_be_visited_first_are_shown() -> None:
@@ -241,7 +241,7 @@ def test_call_that_takes_too_long_is_cancelled_and_ends_with_5(url: str, tmp_pat
 def test_answer_that_is_lost_ends_with_5_and_advice() -> None:
     with ScriptedEndpoint({"tools/call": [b""]}) as server:
         _, err, status = run(server.url, "sell")
-        assert (status, "look what it did before you call again" in err) == (5, True), err
+        assert (status, "check what it did before you call again" in err) == (5, True), err
         assert server.calls == 1
 
 

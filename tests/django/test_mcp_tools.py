@@ -77,12 +77,12 @@ def test_list_without_tools_says_where_they_were_looked_for(
     (tmp_path / "apps/stock/mcp.py").touch()
     monkeypatch.chdir(tmp_path)
     lines = run("mcp_tools", "list").splitlines()
-    assert lines[0] == "No tools are declared. Looked for mcp.py in the installed apps:"
+    assert lines[0] == "No tools are declared. Searched for mcp.py in the installed apps:"
     assert "  mcpsite.shop: mcp.py declares no tool" in lines
     assert "  django.contrib.auth" in lines
     assert lines[-2:] == [
-        "orders/mcp.py is in no app of INSTALLED_APPS. Is 'orders' missing there?",
-        "apps/stock/mcp.py is in no app of INSTALLED_APPS. Is 'apps.stock' missing there?",
+        "orders/mcp.py is not in an app of INSTALLED_APPS. Is 'orders' missing there?",
+        "apps/stock/mcp.py is not in an app of INSTALLED_APPS. Is 'apps.stock' missing there?",
     ]
     assert run("mcp_tools", "list", "--json") == "[]\n"
 
@@ -90,7 +90,7 @@ def test_list_without_tools_says_where_they_were_looked_for(
 def test_list_of_another_server_without_tools_names_that_server(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"SERVER": "tests.support.mcp_servers.empty"}
     assert run("mcp_tools", "list") == (
-        "The server that MCP_TRANSPORT['SERVER'] names, tests.support.mcp_servers.empty, has no tools.\n"
+        "The server of MCP_TRANSPORT['SERVER'], tests.support.mcp_servers.empty, has no tools.\n"
     )
 
 
@@ -100,11 +100,11 @@ def test_show_prints_one_tool(tools: None) -> None:
 
 
 def test_show_of_an_unknown_tool_fails_and_names_the_known(declarations: Any) -> None:
-    with pytest.raises(CommandError, match=r"no tool 'sub'\. Known: none"):
+    with pytest.raises(CommandError, match=r"no tool 'sub'\. Tools: none"):
         run("mcp_tools", "show", "sub")
     tool(name="add")(lambda: 1)
     tool(name="draw")(lambda: 1)
-    with pytest.raises(CommandError, match=r"no tool 'sub'\. Known: add, draw\."):
+    with pytest.raises(CommandError, match=r"no tool 'sub'\. Tools: add, draw\."):
         run("mcp_tools", "show", "sub")
 
 
@@ -117,7 +117,7 @@ def test_call_prints_the_texts_or_the_whole_result(tools: None, caplog: pytest.L
     result = json.loads(run("mcp_tools", "call", "add", "a=1", "--json"))
     assert (result["structuredContent"], result["resultType"]) == ({"result": 2}, "complete")
     lines = run("mcp_tools", "call", "ask").splitlines()
-    assert lines == ["The tool asks for input, which this command cannot give:", "Sure?"]
+    assert lines == ["The tool requests input, which this command cannot provide:", "Sure?"]
     assert "drained" not in caplog.text, "nobody is told of the node that the command was"
     assert bootstrap._endpoint is None, "the project's endpoint is left alone"
 
@@ -165,8 +165,8 @@ def test_tool_error_is_printed_and_ends_the_command_badly(tools: None) -> None:
         (["sub"], "Unknown tool: sub"),
         (["add", "a"], "Expected key=value, got 'a'"),
         (["add", "--arguments", "{"], "--arguments must be a JSON object: "),
-        pytest.param(["add", "--arguments", DEEP], "JSON object: it is nested too deep", id="deep"),
-        (["add", "--arguments", '{"a": NaN}'], "--arguments must be a JSON object: NaN is no JSON"),
+        pytest.param(["add", "--arguments", DEEP], "JSON object: it is nested too deeply", id="deep"),
+        (["add", "--arguments", '{"a": NaN}'], "--arguments must be a JSON object: NaN is not valid JSON"),
         (["add", "--arguments", '{"a": 1e999}'], "--arguments must be a JSON object: 1e999 is too large"),
         (["add", "--arguments", "[1]"], "--arguments must be a JSON object"),
     ],

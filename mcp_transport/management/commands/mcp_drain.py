@@ -1,4 +1,4 @@
-"""`manage.py mcp_drain`: send this machine's clients elsewhere before its server is stopped."""
+"""`manage.py mcp_drain`: drain this host's nodes before their servers are stopped."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mcp_transport.management.argument_types import seconds
 
 __all__ = ["Command"]
 
-# Seconds between two looks at how far the nodes are.
-_LOOK_EVERY: Final = 0.25
+_POLL_SECONDS: Final = 0.25
 
 
 class Command(BaseCommand):
-    """Asks the nodes of this host, and no others, to drain, and waits for them; meant for a preStop hook."""
+    """Drains the nodes of this host, and no others, and waits for them; meant for a preStop hook."""
 
     help = (
-        "Turn the readiness of this machine's servers red and end their GET and listen streams, so that clients come "
-        "back elsewhere; what still arrives is served. Returns when --wait is over and no call runs, or at --timeout."
+        "Mark this host's nodes not ready and end their GET and listen streams, so that clients reconnect to other "
+        "nodes; requests that still arrive are served. Returns when --wait has passed and no call is running, or at "
+        "--timeout."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,13 +36,13 @@ class Command(BaseCommand):
             "--wait",
             type=seconds(0),
             default=5.0,
-            help="Seconds that load balancers have to notice (default %(default)s).",
+            help="seconds for load balancers to notice (default %(default)s)",
         )
         parser.add_argument(
             "--timeout",
             type=seconds(0.1),
             default=15.0,
-            help="Seconds after which it returns anyway (default %(default)s).",
+            help="seconds after which the command returns anyway (default %(default)s)",
         )
 
     def handle(self, *args: Any, wait: float, timeout: float, **options: Any) -> None:
@@ -53,7 +53,7 @@ class Command(BaseCommand):
         if not backend.shares_streams:
             raise CommandError(
                 f"The {bootstrap.backend_name()!r} backend's nodes cannot be reached from another process. "
-                "SIGTERM alone drains them; use the redis backend to drain before it."
+                "Only SIGTERM drains them; use the redis backend to drain them earlier."
             )
         try:
             async_to_sync(self._drain)(backend, wait, max(wait, timeout))
@@ -62,34 +62,34 @@ class Command(BaseCommand):
 
     async def _drain(self, backend: Backend, wait: float, limit: float) -> None:
         try:
-            began = time.monotonic()
+            started = time.monotonic()
             nodes = await _nodes_here(backend)
             self.stdout.write(_announcement(nodes))
             self.stdout.flush()
             for node in nodes:
                 await backend.send(node.name, Drain())
-            while not _are_drained(nodes) or time.monotonic() - began < wait:
-                if time.monotonic() - began >= limit:
+            while not _are_drained(nodes) or time.monotonic() - started < wait:
+                if time.monotonic() - started >= limit:
                     calls = sum(node.calls for node in nodes)
-                    self.stderr.write(f"not drained after {limit:g} s: {_counted(nodes)}, calls that run: {calls}")
+                    self.stderr.write(f"not drained after {limit:g} s: {_count(nodes)}, running calls: {calls}")
                     return
-                await asyncio.sleep(_LOOK_EVERY)
+                await asyncio.sleep(_POLL_SECONDS)
                 nodes = await _nodes_here(backend)
-            self.stdout.write(f"drained {_counted(nodes)}")
+            self.stdout.write(f"drained {_count(nodes)}")
         finally:
             await backend.disconnect()
 
 
 def _announcement(nodes: list[NodeRecord]) -> str:
-    """Return which nodes are about to be drained."""
+    """Return a line that lists the nodes to drain."""
     host = socket.gethostname()
     if not nodes:
-        return f"no node runs on {host}"
-    named = ", ".join(f"{node.name} (pid {node.pid})" for node in nodes)
-    return f"draining {_counted(nodes)} on {host}: {named}"
+        return f"no node is running on {host}"
+    names = ", ".join(f"{node.name} (pid {node.pid})" for node in nodes)
+    return f"draining {_count(nodes)} on {host}: {names}"
 
 
-def _counted(nodes: list[NodeRecord]) -> str:
+def _count(nodes: list[NodeRecord]) -> str:
     return "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
 
 

@@ -1,4 +1,4 @@
-"""`manage.py mcp_redis_acl`: print the rights that the sessions' Redis user needs."""
+"""`manage.py mcp_redis_acl`: print the permissions that the Redis user of the backend needs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Command"]
 
 
 class Command(BaseCommand):
-    """Prints one line for redis-cli; it asks nothing of Redis."""
+    """Prints one line for redis-cli; it does not connect to Redis."""
 
-    help = "Print the ACL SETUSER command that gives a Redis user the rights the redis backend needs, and no others."
+    help = "Print the ACL SETUSER command that gives a Redis user just the permissions that the redis backend needs."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--user", default="mcp", help="the name of the user (default %(default)s)")
+        parser.add_argument("--user", default="mcp", help="name of the Redis user (default %(default)s)")
 
     def handle(self, *args: Any, user: str, **options: Any) -> None:
         if not re.fullmatch(r"[^\s'\"\\]+", user):
-            raise CommandError("A Redis user has a name without spaces, quotes and backslashes.")
+            raise CommandError("The name of a Redis user must not contain spaces, quotes or backslashes.")
         try:
             self.stdout.write(bootstrap.redis_acl_rule(user))
         except ImproperlyConfigured as error:

@@ -112,11 +112,11 @@ def _require_shared(verb: str) -> None:
 async def _all_messages(key: str) -> list[StreamMessage]:
     """Return all stored messages of a session. Raises: LookupError, BackendError."""
     messages, cursor = list[StreamMessage](), dict[str, int]()
-    while news := await service.new_messages(key, cursor):
-        if not news.messages:
+    while batch := await service.new_messages(key, cursor):
+        if not batch.messages:
             return messages
-        messages += news.messages
-        cursor = dict(news.cursor)
+        messages += batch.messages
+        cursor = dict(batch.cursor)
     raise _ended(key)
 
 

@@ -1,4 +1,4 @@
-"""List the tools, show one's schema, call one from the shell."""
+"""List the tools, show the schema of one, or call one from the shell."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from mcp_transport.protocol.http import HTTPRequest, Reply
 
 _VERSION = "2026-07-28"
 
-# Declared so that a tool's question comes back as its result, to be printed.
+# Declared so that a tool's requests to the client are returned as its result, to be printed.
 _CAPABILITIES: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
 
 
 class Command(BaseCommand):
-    """Serves single requests in this process, without a server."""
+    """Handles single requests in this process, without a server."""
 
-    help = "List the MCP tools this project serves, show one's schema, or call one."
+    help = "List the MCP tools of this project, show the schema of one, or call one."
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
         listing = verbs.add_parser("list", help="list the tools")
-        listing.add_argument("--json", action="store_true", help="print the whole of tools/list")
-        show = verbs.add_parser("show", help="print a tool's description and schemas")
+        listing.add_argument("--json", action="store_true", help="print the complete tools/list result")
+        show = verbs.add_parser("show", help="show a tool's description and schemas")
         show.add_argument("name")
         call = verbs.add_parser("call", help="call a tool and print its result")
         call.add_argument("name")
         add_tool_arguments(call)
-        call.add_argument("--user", help="the name of the user to call as")
-        call.add_argument("--json", action="store_true", help="print the whole result")
+        call.add_argument("--user", help="username to call the tool as")
+        call.add_argument("--json", action="store_true", help="print the complete result")
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         getattr(self, f"_{verb}")(**options)
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(tools, indent=2))
             return
-        for line in () if tools else _nothing():
+        for line in () if tools else _no_tools():
             self.stdout.write(line)
         width = max((len(tool["name"]) for tool in tools), default=0)
         for tool in tools:
@@ -62,7 +62,7 @@ class Command(BaseCommand):
     def _show(self, *, name: str, **options: Any) -> None:
         tools = {tool["name"]: tool for tool in _result("tools/list", {})["tools"]}
         if name not in tools:
-            raise CommandError(f"There is no tool {name!r}. Known: {', '.join(tools) or 'none'}.")
+            raise CommandError(f"There is no tool {name!r}. Tools: {', '.join(tools) or 'none'}.")
         self.stdout.write(json.dumps(tools[name], indent=2))
 
     def _call(self, *, name: str, user: str | None, **options: Any) -> None:
@@ -77,29 +77,29 @@ class Command(BaseCommand):
             raise CommandError(f"The tool {name!r} reported an error.")
 
 
-def _nothing() -> Iterator[str]:
-    """Say where tools were looked for, and where they may have been forgotten."""
+def _no_tools() -> Iterator[str]:
+    """Yield the places that were searched for tools, and modules outside the installed apps."""
     if (server := conf.get("SERVER")) is not None:
-        yield f"The server that MCP_TRANSPORT['SERVER'] names, {server}, has no tools."
+        yield f"The server of MCP_TRANSPORT['SERVER'], {server}, has no tools."
         return
-    yield "No tools are declared. Looked for mcp.py in the installed apps:"
+    yield "No tools are declared. Searched for mcp.py in the installed apps:"
     for app in apps.get_app_configs():
         has_module = module_has_submodule(app.module, "mcp") if app.module is not None else False
         yield f"  {app.name}{': mcp.py declares no tool' if has_module else ''}"
-    for place in _forgotten():
-        yield f"{place} is in no app of INSTALLED_APPS. Is {'.'.join(place.parent.parts)!r} missing there?"
+    for place in _uninstalled_modules():
+        yield f"{place} is not in an app of INSTALLED_APPS. Is {'.'.join(place.parent.parts)!r} missing there?"
 
 
-def _forgotten() -> list[Path]:
-    """Return each mcp.py of a directory beside manage.py, or one below, that is no installed app."""
-    known = {Path(app.path).resolve() for app in apps.get_app_configs()}
+def _uninstalled_modules() -> list[Path]:
+    """Return each mcp.py up to two directories below manage.py that is not in an installed app."""
+    installed = {Path(app.path).resolve() for app in apps.get_app_configs()}
     roots = dict.fromkeys((Path(sys.argv[0]).resolve().parent, Path.cwd()))
     return [
-        found.relative_to(root)
+        path.relative_to(root)
         for root in roots
         for pattern in ("*/mcp.py", "*/*/mcp.py")
-        for found in sorted(root.glob(pattern))
-        if found.parent.resolve() not in known
+        for path in sorted(root.glob(pattern))
+        if path.parent.resolve() not in installed
     ]
 
 
@@ -112,17 +112,17 @@ def _find_user(name: str) -> Any:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    """Render a result for people."""
+    """Return a result as lines of text."""
     if result.get("resultType") == "input_required":
-        questions = result.get("inputRequests", {}).values()
-        asked = [question.get("params", {}).get("message", question["method"]) for question in questions]
-        return ["The tool asks for input, which this command cannot give:", *map(plain, asked)]
+        requests = result.get("inputRequests", {}).values()
+        texts = [request.get("params", {}).get("message", request["method"]) for request in requests]
+        return ["The tool requests input, which this command cannot provide:", *map(plain, texts)]
     return result_lines(result)
 
 
 @async_to_sync
 async def _result(method: str, params: dict[str, Any], user: Any = None) -> dict[str, Any]:
-    """Send one request through an endpoint of this process. Raises: CommandError, saying what the server says."""
+    """Send one request through an endpoint of this process. Raises: CommandError, with the server's message."""
     try:
         endpoint = bootstrap.private_endpoint(restricted=user is not None)
     except ImproperlyConfigured as error:

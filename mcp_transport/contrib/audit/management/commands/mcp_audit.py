@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from mcp_transport.contrib.audit.models import AuditEntry
-from mcp_transport.management.argument_types import MOST_DAYS, whole_number
+from mcp_transport.management.argument_types import MAX_DAYS, whole_number
 
 __all__ = ["Command"]
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         prune = verbs.add_parser("prune", help="delete old entries and print their number")
         prune.add_argument(
             "--older-than-days",
-            type=whole_number(1, MOST_DAYS),
+            type=whole_number(1, MAX_DAYS),
             required=True,
             metavar="N",
             help="delete entries older than N days",

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from mcp_transport.contrib.tokens.models import PersonalToken
-from mcp_transport.management.argument_types import MOST_DAYS, whole_number
+from mcp_transport.management.argument_types import MAX_DAYS, whole_number
 
 __all__ = ["Command"]
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         create.add_argument("--scope", action="append", default=[], help="scope of the token (repeatable)")
         create.add_argument(
             "--expires-in-days",
-            type=whole_number(1, MOST_DAYS),
+            type=whole_number(1, MAX_DAYS),
             metavar="N",
             help="days until the token expires (default: never)",
         )
