@@ -83,6 +83,23 @@ def test_texts_that_are_named_are_said() -> None:
     assert not {text for text in named if not is_said(text)}
 
 
+# Log lines of the table of failures that the code composes of several texts.
+COMPOSED = {
+    "the inbox of node ... failed",
+    "the inbox of node ... works again",
+    "... did not answer: OutOfMemoryError",
+}
+
+
+def test_log_lines_in_the_table_of_failures_are_said() -> None:
+    page = PAGE.parents[1] / "explanation/sessions-and-streams.md"
+    [rows] = re.findall(r"^\| What breaks .*\n(?:\|.*\n)+", page.read_text(), re.M)
+    cells = [row.split(" | ")[2] for row in rows.splitlines()[2:]]
+    lines = {text for cell in cells for text in re.findall(r"`([^`]+)`", cell) if " " in text}
+    assert len(lines) >= 8
+    assert not {text for text in lines - COMPOSED if not is_said(text)}
+
+
 def test_texts_are_found_and_others_are_not() -> None:
     assert len(texts_of_the_page()) >= 20
     assert is_said("session ... closed")
