@@ -16,8 +16,8 @@ __all__ = ["Context", "MCPServer", "Principal", "__version__", "completion", "pr
 
 __version__ = "0.1.0"
 
-# Resolved on first use, so that the engine can be imported without Django and the package without settings.
-_HOMES = {
+# Imported at first use: the engine can be imported without Django, and the package without settings.
+_MODULES = {
     "Context": "mcp_transport.context",
     "MCPServer": "mcp.server.mcpserver",
     "Principal": "mcp_transport.domain.principal",
@@ -29,6 +29,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

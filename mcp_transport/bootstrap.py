@@ -1,4 +1,4 @@
-"""Builds the process's one endpoint from the settings, at its first use."""
+"""Builds the one endpoint of a process from the settings, at first use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mcp_transport.protocol.errors import INTERNAL_ERROR, error_body
 from mcp_transport.protocol.http import Reply
 from mcp_transport.signing_keys import derived_keys
 
-if TYPE_CHECKING:  # commands that serve nobody must not pay for the SDK, which most of these import
+if TYPE_CHECKING:  # most of these import the SDK, which would slow down commands that serve no requests
     from mcp_transport.auth.authentication import Authentication
     from mcp_transport.backends.base import Backend
     from mcp_transport.domain.access_rule import AccessRule
@@ -52,7 +52,7 @@ MISCONFIGURED_REPLY: Final = Reply(
     headers=(("Content-Type", "application/json"), ("Cache-Control", "no-store")),
     body=json.dumps(error_body(INTERNAL_ERROR, "Internal server error")).encode(),
 )
-"""The answer to each request while the settings cannot be used; the log says why."""
+"""The response to every request while the settings are invalid; the reason is logged."""
 
 _lock = threading.Lock()
 _endpoint: Endpoint | None = None
@@ -60,76 +60,76 @@ _authentication: Authentication | None = None
 
 
 class Misconfigured(ImproperlyConfigured):
-    """Settings in which `manage.py check` finds errors, so that nothing is served with them."""
+    """The settings have errors that `manage.py check` reports, so no requests are served."""
 
 
 def endpoint() -> Endpoint:
-    """Return the endpoint; clients of stores are made later still, by the first request.
+    """Return the endpoint; its first request connects to the store.
 
     Raises:
-        Misconfigured: the settings cannot be used; the log was told so once.
+        Misconfigured: the settings are invalid, which has been logged once.
     """
     global _endpoint
     with _lock:
         if _endpoint is None:
-            _refuse_faults()
-            _endpoint = _built_endpoint()
+            _check_settings()
+            _endpoint = _build_endpoint()
         return _endpoint
 
 
 def authentication() -> Authentication:
-    """Return the authentication that the endpoint's requests pass. Raises: Misconfigured."""
+    """Return the endpoint's authentication. Raises: Misconfigured."""
     with _lock:
-        _refuse_faults()
-        return _built_authentication()
+        _check_settings()
+        return _cached_authentication()
 
 
 def faults() -> list[Fault]:
-    """Return the errors of the settings: `manage.py check` reports them, and requests are refused because of them.
+    """Return the errors in the settings, which `manage.py check` reports and because of which requests are refused.
 
-    Raises: whatever an app's `mcp.py` raises.
+    Raises: any exception of an app's `mcp.py`.
     """
-    if found := conf.faults():
-        return found
-    discover()  # what is wrong there is the fault of no setting
-    return [fault for name, build in _PARTS.items() if (fault := _fault(name, build))]
+    if setting_faults := conf.faults():
+        return setting_faults
+    discover()  # before the builders, so that its exceptions are not taken for a fault of a setting
+    return [fault for name, build in _BUILDERS.items() if (fault := _build_fault(name, build))]
 
 
-def _fault(name: str, build: Callable[[], object]) -> Fault | None:
-    """Find out whether a part of the endpoint can be built."""
+def _build_fault(name: str, build: Callable[[], object]) -> Fault | None:
+    """Build a part of the endpoint, and return the fault of its setting if that fails."""
     try:
         build()
     except Exception as error:
         place = f"MCP_TRANSPORT[{name!r}]"
-        message = f"{place} cannot be used: {_reason(error)}"
+        message = f"{place} is invalid: {_reason(error)}"
         return Fault(name, message, f"Correct {place}.", "mcp_transport.E003")
     return None
 
 
 def _reason(error: Exception) -> str:
-    """Return an exception's text; what is not said to operators has its kind and place, too."""
+    """Return an exception's text; other exceptions than ImproperlyConfigured with type, file and line."""
     if isinstance(error, ImproperlyConfigured):
         return str(error)
     [*_, last] = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
-def _refuse_faults() -> None:
+def _check_settings() -> None:
     if reason := _settings_error():
         raise Misconfigured(reason)
 
 
 @cache
 def _settings_error() -> str:
-    """Return what is wrong with the settings, after it was logged; nothing if they can be used."""
+    """Return and log the errors in the settings; an empty string if they are valid."""
     reason = " ".join(f"{fault.message} {fault.hint}" for fault in faults())
-    reason = " ".join(reason.split())  # one line, whatever an exception says
+    reason = " ".join(reason.split())  # one line, whatever the text of an exception is
     if reason:
-        logger.error("MCP requests are refused, because of errors in the settings: %s", reason)
+        logger.error("MCP requests are refused because of errors in the settings: %s", reason)
     return reason
 
 
-def _built_endpoint() -> Endpoint:
+def _build_endpoint() -> Endpoint:
     from mcp_transport.call_context import call_contexts, project_context
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
@@ -137,16 +137,16 @@ def _built_endpoint() -> Endpoint:
     from mcp_transport.process.startup import prepare_process
     from mcp_transport.signals import SignalAuditor
 
-    guard, clock = _built_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
+    authenticator, clock = _cached_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
     return Endpoint(
         Kernel(configured_server(), access=configured_access()),
         build_backend(clock),
         conf.policy(),
         keys=derived_keys("replies"),
         session_keys=derived_keys("session-id"),
-        authenticate=guard.authenticate,
-        principal_without_request=guard.principal_without_request,
-        step_up=guard.step_up,
+        authenticate=authenticator.authenticate,
+        principal_without_request=authenticator.principal_without_request,
+        step_up=authenticator.step_up,
         observer=Observer(SignalAuditor()),
         call_context=call_contexts(project_context()),
         on_start=prepare_process,
@@ -154,7 +154,7 @@ def _built_endpoint() -> Endpoint:
     )
 
 
-def _built_authentication() -> Authentication:
+def _cached_authentication() -> Authentication:
     from mcp_transport.auth.factory import build_authentication
     from mcp_transport.call_context import call_contexts, project_context
 
@@ -171,9 +171,9 @@ def _build_authentication() -> Authentication:
 
 
 def private_endpoint(*, restricted: bool = False) -> Endpoint:
-    """Build an endpoint for this process alone, which answers to the host `localhost`; commands call tools by it.
+    """Build an endpoint for the host `localhost` in this process, with which commands call tools.
 
-    A `restricted` one lets a user do what they may, any other one everything.
+    A `restricted` endpoint applies the declarations' access rules, an unrestricted one does not.
     """
     from mcp_transport.auth.authentication import Authentication
     from mcp_transport.auth.resource import Resource
@@ -185,7 +185,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
 
     policy = Policy(allowed_hosts=("localhost",))
     backend = MemoryBackend(policy, SystemClock().now)
-    # A kernel that announces nothing leaves the listeners of the live endpoint alone.
+    # A kernel that announces nothing does not disturb the listeners of the live endpoint.
     return Endpoint(
         Kernel(configured_server(), access=configured_access() if restricted else {}, broadcasts=False),
         backend,
@@ -197,7 +197,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
 
 
 def configured_server() -> Any:
-    """Return the server the settings name, or the project's own, made of every app's `mcp.py`.
+    """Return the server named by SERVER, or the one built from every app's `mcp.py`.
 
     Raises:
         ImproperlyConfigured: SERVER cannot be imported.
@@ -215,14 +215,14 @@ def configured_server() -> Any:
 
 
 def configured_access() -> Mapping[tuple[str, str], AccessRule]:
-    """Return the rules of what the apps' `mcp.py` declare; another server has its own."""
+    """Return the access rules of the apps' declarations; a server named by SERVER has none here."""
     if conf.get("SERVER") is not None:
         return {}
     return declared().access
 
 
 def backend_name() -> str:
-    """Return the backend's name or dotted path; `auto` becomes what the kind of cache can do."""
+    """Return the backend's name or dotted path; `auto` is resolved by the type of the cache."""
     name: str = conf.get("BACKEND")
     if name != "auto":
         return name
@@ -233,7 +233,7 @@ def backend_name() -> str:
 
 
 def _is_redis() -> bool:
-    """Tell whether the cache is Redis, and the package to reach it as such is installed."""
+    """Return whether the cache is Redis and redis-py is installed."""
     try:
         from mcp_transport.backends.redis.connection import is_redis
     except ImportError:
@@ -244,16 +244,16 @@ def _is_redis() -> bool:
 def _require_redis() -> None:
     if not _is_redis():
         raise ImproperlyConfigured(
-            f"BACKEND 'redis' needs a cache that is Redis, but CACHES[{conf.get('CACHE')!r}] is not, "
+            f"the backend 'redis' needs a Redis cache, but CACHES[{conf.get('CACHE')!r}] is not one, "
             "or redis-py is not installed: pip install 'django-mcp-transport[redis]'"
         )
 
 
 def build_backend(clock: Clock | None = None) -> Backend:
-    """Build the session backend, which asks the `clock` for the time, if not Redis.
+    """Build the session backend; the memory and cache backends read the time from `clock`.
 
     Raises:
-        ImproperlyConfigured: BACKEND is neither known nor a dotted path to a `Backend`.
+        ImproperlyConfigured: BACKEND is neither a bundled backend nor the dotted path of a `Backend` class.
     """
     from mcp_transport.backends.base import Backend as BaseBackend
     from mcp_transport.backends.memory import MemoryBackend
@@ -274,23 +274,23 @@ def build_backend(clock: Clock | None = None) -> Backend:
         backend: Backend = import_string(name)(policy, now)
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['BACKEND'] = {name!r} is neither auto, memory, cache or redis nor a class: {error}"
+            f"MCP_TRANSPORT['BACKEND'] = {name!r} must be auto, memory, cache, redis or the path of a class: {error}"
         ) from error
     if not isinstance(backend, BaseBackend):
         raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['BACKEND'] = {name!r} is no subclass of {BaseBackend.__module__}.Backend"
+            f"MCP_TRANSPORT['BACKEND'] = {name!r} is not a subclass of {BaseBackend.__module__}.Backend"
         )
     return backend
 
 
 def redis_acl_rule(user: str) -> str:
-    """Return the command that gives a user of Redis the rights that the backend needs.
+    """Return the ACL command that grants a Redis user the permissions that the backend needs.
 
     Raises:
         ImproperlyConfigured: the backend is not `redis`.
     """
     if backend_name() != "redis":
-        raise ImproperlyConfigured(f"The backend is {backend_name()!r}, not redis: it needs no rights there.")
+        raise ImproperlyConfigured(f"The backend is {backend_name()!r}, which does not use Redis.")
     _require_redis()
     from mcp_transport.backends.redis.acl import acl_rule
     from mcp_transport.backends.redis.connection import is_cluster, key_prefix
@@ -311,16 +311,16 @@ def _project_context() -> object:
     return project_context()
 
 
-_PARTS: Final[Mapping[str, Callable[[], object]]] = {
+_BUILDERS: Final[Mapping[str, Callable[[], object]]] = {
     "SERVER": _lowlevel_server,
     "BACKEND": build_backend,
     "AUTHENTICATORS": _build_authentication,
     "CALL_CONTEXT": _project_context,
 }
-"""What the settings name, by the setting that names it."""
+"""The parts of the endpoint that settings name, by setting."""
 
 
-_READ: Final = frozenset(
+_SETTINGS_READ: Final = frozenset(
     {
         "MCP_TRANSPORT",
         "CACHES",
@@ -333,15 +333,15 @@ _READ: Final = frozenset(
         "SECURE_PROXY_SSL_HEADER",
     }
 )
-"""The settings that the endpoint is built from."""
+"""The settings from which the endpoint is built."""
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    """Build anew after `override_settings`, as tests use it."""
+def _reset(*, setting: str, **kwargs: Any) -> None:
+    """Rebuild the endpoint after `override_settings`."""
     global _endpoint, _authentication
-    if setting in _READ:
+    if setting in _SETTINGS_READ:
         _endpoint = _authentication = None
         _settings_error.cache_clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_reset)

@@ -1,4 +1,4 @@
-"""What surrounds a call: a thread of its own, and the context manager that the setting CALL_CONTEXT names."""
+"""The context of a call: a thread of its own, and the context manager of the setting CALL_CONTEXT."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ _T = TypeVar("_T")
 ProjectContext = Callable[
     [HttpRequest | None, Principal | None], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]
 ]
-"""Builds the context manager of a project: for the request, None if a call is run again after the loss of its node;
-and for its principal, None while the request is authenticated."""
+"""Returns the context manager of a project. The request is None if a call runs again after the loss of its node, and
+the principal is None during authentication."""
 
 logger = logging.getLogger(__name__)
 
 
 def project_context() -> ProjectContext | None:
-    """Return what the setting CALL_CONTEXT names.
+    """Import the setting CALL_CONTEXT.
 
     Raises:
-        ImproperlyConfigured: it cannot be imported or called.
+        ImproperlyConfigured: it cannot be imported or is not callable.
     """
     path = conf.get("CALL_CONTEXT")
     if path is None:
         return None
     try:
-        found: ProjectContext = import_string(path)
+        context: ProjectContext = import_string(path)
     except ImportError as error:
         raise ImproperlyConfigured(f"MCP_TRANSPORT['CALL_CONTEXT'] = {path!r} cannot be imported: {error}") from error
-    if not callable(found):
-        raise ImproperlyConfigured(f"MCP_TRANSPORT['CALL_CONTEXT'] = {path!r} is no function or class")
-    return found
+    if not callable(context):
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['CALL_CONTEXT'] = {path!r} is not callable")
+    return context
 
 
 def call_contexts(project: ProjectContext | None = None) -> CallContexts:
-    """Return what builds the context of each call, and enters that of the project in it."""
+    """Return a function that builds the context of each call, including the project's context manager."""
     return _call_thread if project is None else partial(_call_context, project)
 
 
 def _call_thread(request: HTTPRequest | None = None, principal: Principal | None = None) -> CallThread:
     if request is None:
         return CallThread()
-    return CallThread(joins=not request.streaming, memory=request.memory)  # WSGI: the loop ends with the request
+    return CallThread(joins=not request.streaming, memory=request.memory)  # under WSGI the loop ends with the request
 
 
 def _call_context(
@@ -77,7 +77,7 @@ def _call_context(
 
 
 class _InProject:
-    """Enters the project's context manager as well, in that thread; an asynchronous one in the call's task."""
+    """Enters the project's context manager: a synchronous one in the call's thread, another one in its task."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _InProject:
         self._thread, self._project = thread, project
         self._request, self._principal = request, principal
         self._manager: Any = None
-        # Both ends run in one context, so that the manager may reset the context variables that it has set.
+        # Enter and exit run in one context, so that the manager can reset its context variables.
         self._context = contextvars.Context()
 
     async def __aenter__(self) -> None:
@@ -97,11 +97,11 @@ class _InProject:
         try:
             self._context = contextvars.copy_context()
             await self._in_thread(self._enter)
-            _restore_context(self._context)  # the call sees them, too
+            _restore_context(self._context)  # makes the context variables visible to the call
             if not isinstance(self._manager, AbstractContextManager):
                 await self._manager.__aenter__()
         except BaseException as error:
-            self._leave_behind(error)
+            self._exit_in_background(error)
             await self._thread.__aexit__()
             raise
 
@@ -113,13 +113,13 @@ class _InProject:
             if inspect.iscoroutine(manager):
                 manager.close()
             raise ImproperlyConfigured(
-                "MCP_TRANSPORT['CALL_CONTEXT'] must return a context manager, such as a function with "
-                f"@contextlib.contextmanager does; it returned {type(manager).__name__}"
+                "MCP_TRANSPORT['CALL_CONTEXT'] must return a context manager, as a function decorated with "
+                f"@contextlib.contextmanager does, got {type(manager).__name__}"
             )
         self._manager = manager
 
-    def _leave_behind(self, error: BaseException) -> None:
-        """Leave a manager that its thread enters although nobody waits for it any more."""
+    def _exit_in_background(self, error: BaseException) -> None:
+        """Exit a manager that the thread may still enter after the waiting task was cancelled."""
         if isinstance(error, asyncio.CancelledError) and not self._thread.joins:
             self._thread.executor.submit(self._context.run, self._exit_if_entered, error)
 
@@ -141,7 +141,7 @@ class _InProject:
         except BaseException as raised:
             if is_cancellation(raised):
                 raise
-            logger.exception("the context manager of MCP_TRANSPORT['CALL_CONTEXT'] failed at the end of a call")
+            logger.exception("the context manager of MCP_TRANSPORT['CALL_CONTEXT'] failed to exit")
         finally:
             await self._thread.__aexit__()
 

@@ -1,6 +1,6 @@
-"""The settings: one dict, `MCP_TRANSPORT`; this table is its only description in code.
+"""The settings: one dict, `MCP_TRANSPORT`, with the table of its keys.
 
-Nothing else in the package reads `django.conf`, and nothing is read at import, so `override_settings` works.
+Settings are never read at import time, so `override_settings` works.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ __all__ = ["SETTINGS", "Fault", "Setting", "faults", "get", "policy", "problems"
 
 _POLICY: Final = Policy()
 
-# How much a name must look like MCP_TRANSPORT to be taken for it; less does where it names MCP.
-_ALIKE: Final = 0.9
-_ALIKE_WITH_MCP: Final = 0.7
+# The minimum similarity of a name to MCP_TRANSPORT to be reported as a misspelling; lower if it contains MCP.
+_MIN_SIMILARITY: Final = 0.9
+_MIN_SIMILARITY_WITH_MCP: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of the dict: its default, its type as an annotation, and what it decides."""
+    """One key of the dict: its default, its type as an annotation, and its help text."""
 
     default: Any
     kind: Any
     help: str
     policy: str = field(default="", kw_only=True)
-    """The `Policy` member it becomes."""
+    """The field of `Policy` that it sets."""
     minimum: float | None = field(default=None, kw_only=True)
     fault: Callable[[Any], str] = field(default=lambda value: "", kw_only=True)
-    """Says what is wrong with a value of the right type."""
+    """Returns what is wrong with a value of the right type, or an empty string."""
     check: str = field(default="mcp_transport.E002", kw_only=True)
-    """The id of the system check that does so."""
+    """The id of the system check that reports the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An error in the settings, as the system check with that id reports it."""
+    """An error in the settings, reported by the system check with this id."""
 
     setting: str
     message: str
@@ -61,36 +61,40 @@ def _from_policy(
 
 
 def _cache_fault(alias: str) -> str:
-    return "" if alias in settings.CACHES else f"expected one of CACHES, {', '.join(settings.CACHES)}, got {alias!r}"
+    return (
+        ""
+        if alias in settings.CACHES
+        else f"expected an alias of CACHES, {', '.join(settings.CACHES)}, got {alias!r}"
+    )
 
 
 def _versions_fault(versions: Sequence[str]) -> str:
-    known = bool(versions) and set(versions) <= set(REVISIONS)
-    return "" if known else f"expected some of {', '.join(REVISIONS)}, got {versions!r}"
+    is_valid = bool(versions) and set(versions) <= set(REVISIONS)
+    return "" if is_valid else f"expected some of {', '.join(REVISIONS)}, got {versions!r}"
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
     "NAME": Setting("django", str, "The server's name, as clients show it."),
     "VERSION": Setting("", str, "The server's version, as clients show it."),
-    "TITLE": Setting(None, str | None, "A name for people."),
-    "INSTRUCTIONS": Setting(None, str | None, "What a model should know before it uses the tools."),
-    "WEBSITE_URL": Setting(None, str | None, "Where people read about the server."),
+    "TITLE": Setting(None, str | None, "A display name."),
+    "INSTRUCTIONS": Setting(None, str | None, "Instructions for the model on how to use the server."),
+    "WEBSITE_URL": Setting(None, str | None, "The URL of a page about the server."),
     "CACHE_HINTS": Setting(
         {},
         dict,
-        "How long clients of 2026-07-28 may keep lists: a method to `(milliseconds, 'public' or 'private')`.",
+        "How long clients of 2026-07-28 may cache results: a method to `(milliseconds, 'public' or 'private')`.",
         fault=validation.cache_hints_fault,
     ),
     "SERVER": Setting(
         None,
         str | None,
-        "Dotted path of an SDK `MCPServer`, low-level `Server` or FastMCP 4 server to serve instead.",
+        "Dotted path of an SDK `MCPServer`, a low-level `Server` or a FastMCP 4 server to serve instead.",
     ),
     "BACKEND": Setting(
-        "auto", str, "Where sessions live: `memory`, `cache`, `redis`, a dotted path, or `auto` by the kind of cache."
+        "auto", str, "Where sessions are stored: `memory`, `cache`, `redis`, a dotted path, or `auto`."
     ),
     "REDIS_CLUSTER": Setting(
-        None, bool | None, "Is the Redis of the cache a Cluster? None finds out from the cache's own options."
+        None, bool | None, "Whether the cache's Redis is a Cluster; None reads it from the cache's options."
     ),
     "CACHE": Setting(
         "default",
@@ -100,9 +104,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         check="mcp_transport.E004",
     ),
     "WORKERS": Setting(
-        None, int | None, "How many processes serve the endpoint; only system checks read it.", minimum=1
+        None, int | None, "The number of processes that serve the endpoint; used by system checks only.", minimum=1
     ),
-    "TOOL_THREADS": Setting(32, int, "How many synchronous tools run at a time in a process.", minimum=1),
+    "TOOL_THREADS": Setting(32, int, "How many synchronous tools run concurrently in a process.", minimum=1),
     "CALL_CONTEXT": Setting(
         None,
         str | None,
@@ -112,7 +116,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "AUTHENTICATORS": Setting(
         ("user", None),
         Sequence,
-        "How callers prove who they are: names, dotted paths or dicts of BACKEND and OPTIONS; None lets anybody in.",
+        "The authenticators: names, dotted paths or dicts with BACKEND and OPTIONS; None admits anonymous callers.",
     ),
     "RESOURCE_URL": Setting(
         "",
@@ -122,24 +126,26 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         check="mcp_transport.E005",
     ),
     "AUTHORIZATION_SERVERS": Setting(
-        None, list | None, "The issuers that clients are sent to; None asks the authenticators."
+        None, list | None, "The issuers published to clients; None uses those of the authenticators."
     ),
     "REQUIRED_SCOPES": Setting((), list, "The scopes that every request needs.", fault=validation.scopes_fault),
     "IMPLIED_SCOPES": Setting(
         {},
         dict,
-        "Broader scopes, and the list of those that each of them covers.",
+        "Broad scopes, each with the list of scopes that it includes.",
         fault=validation.implied_scopes_fault,
     ),
-    "AUDIT_ARGUMENTS": Setting(False, bool, "Shall the signal `tool_called` carry what tools are called with?"),
+    "AUDIT_ARGUMENTS": Setting(False, bool, "Whether the signal `tool_called` contains the arguments of tools."),
     "LOG_EXCEPTION_TEXTS": Setting(
-        None, bool | None, "Shall logs quote what tools raise, which may hold arguments? None: while DEBUG is on."
+        None,
+        bool | None,
+        "Whether logs contain the texts of tools' exceptions, which may quote arguments; None means DEBUG.",
     ),
     "PROTOCOL_VERSIONS": _from_policy("versions", list, "The protocol revisions to serve.", fault=_versions_fault),
     "ALLOWED_ORIGINS": _from_policy(
         "allowed_origins",
         list,
-        "Origins of web pages that may call, besides the server's own.",
+        "Origins of web pages that may call the endpoint, besides the server's own.",
         fault=validation.origins_fault,
     ),
     "TRUSTED_PROXIES": _from_policy(
@@ -148,51 +154,55 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "The proxies whose X-Forwarded-For names the client: addresses, networks, or 'unix' for a Unix socket.",
         fault=validation.proxies_fault,
     ),
-    "SESSION_TTL_SECONDS": _from_policy("session_ttl", float, "How long an unused session lives.", 1),
-    "SESSION_MAX_AGE_SECONDS": _from_policy("session_max_age", float, "How long any session lives.", 1),
+    "SESSION_TTL_SECONDS": _from_policy("session_ttl", float, "How long an idle session is kept.", 1),
+    "SESSION_MAX_AGE_SECONDS": _from_policy("session_max_age", float, "The maximum lifetime of a session.", 1),
     "MAX_SESSIONS_PER_PRINCIPAL": _from_policy(
-        "max_sessions_per_principal", int, "How many sessions a caller may have; the idlest one makes room.", 1
+        "max_sessions_per_principal", int, "How many sessions a caller may have; the one idle longest is evicted.", 1
     ),
     "SESSION_HISTORY": _from_policy(
         "session_history", int, "How many of a session's last requests are kept for operators; 0 keeps none.", 0
     ),
-    "MAX_REQUEST_BYTES": _from_policy("max_request_bytes", int, "The largest body of a request.", 1),
+    "MAX_REQUEST_BYTES": _from_policy("max_request_bytes", int, "The maximum size of a request body.", 1),
     "MAX_REQUEST_VALUES": _from_policy(
-        "max_request_values", int, "The most JSON values in the body of a request, however deep they stand.", 100
+        "max_request_values", int, "The maximum number of JSON values in a request body, at any depth.", 100
     ),
     "MAX_RESULT_BYTES": _from_policy(
         "max_result_bytes",
         int,
-        "The largest result of a call, and the largest other message that it sends.",
+        "The maximum size of a call's result, and of each other message that it sends.",
         1024,
         validation.result_bytes_fault,
     ),
     "MAX_BYTES_IN_FLIGHT": _from_policy(
         "max_bytes_in_flight",
         int,
-        "How much memory the bodies of requests may take in a process, with what is decoded from them, while they "
-        "arrive and until their calls end.",
+        "How much memory request bodies and the values decoded from them may use in a process, from arrival until "
+        "their calls end.",
         1,
     ),
     "MAX_BYTES_IN_FLIGHT_PER_CALLER": _from_policy(
-        "max_bytes_in_flight_per_caller", int, "How much of it one caller may take.", 1
+        "max_bytes_in_flight_per_caller", int, "How much of it one caller may use.", 1
     ),
-    "MAX_BATCH": _from_policy("max_batch", int, "The most messages in a batch (2025-03-26).", 1),
+    "MAX_BATCH": _from_policy("max_batch", int, "The maximum number of messages in a batch (2025-03-26).", 1),
     "BODY_TIMEOUT_SECONDS": _from_policy(
         "body_timeout", float, "How long a body may take to arrive (ASGI mount; not daphne).", 0.001
     ),
     "SSE_AFTER_SECONDS": _from_policy(
-        "sse_after", float, "How long a silent call may take before its answer becomes a stream.", 0
+        "sse_after", float, "How long a call without messages may run before its response becomes a stream.", 0
     ),
-    "KEEPALIVE_SECONDS": _from_policy("keepalive", float, "The longest silence on a stream.", 0.001),
-    "RETRY_MILLISECONDS": _from_policy("retry_ms", int, "When a client shall come back to a closed stream.", 0),
+    "KEEPALIVE_SECONDS": _from_policy(
+        "keepalive", float, "How long a stream is silent before a keep-alive comment is sent.", 0.001
+    ),
+    "RETRY_MILLISECONDS": _from_policy(
+        "retry_ms", int, "How long a client should wait before it reconnects to a closed stream.", 0
+    ),
     "CLIENT_REPLY_TIMEOUT_SECONDS": _from_policy(
-        "client_reply_timeout", float, "How long a tool waits for its client's answer to a question.", 0.001
+        "client_reply_timeout", float, "How long a tool waits for the client's reply to a request.", 0.001
     ),
     "WRITE_TIMEOUT_SECONDS": _from_policy(
         "write_timeout",
         float,
-        "How long a client may take to accept a piece of a stream (ASGI mount; not daphne).",
+        "How long a client may take to accept a chunk of a stream (ASGI mount; not daphne).",
         0.001,
     ),
     "STREAM_MAX_EVENTS": _from_policy("stream_max_events", int, "How many events of a stream can be replayed.", 1),
@@ -200,14 +210,16 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "STREAM_KEEP_SECONDS": _from_policy(
         "stream_keep",
         float,
-        "How long a finished stream can be replayed, and an answer is kept under its `Idempotency-Key`.",
+        "How long a finished stream can be replayed, and a response is kept for its `Idempotency-Key`.",
         0,
     ),
-    "STREAM_QUEUE": _from_policy("stream_queue", int, "How many events wait for a slow socket in memory.", 1),
-    "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as living (`redis`).", 0.5),
-    "DRAIN_SECONDS": _from_policy("drain", float, "How long calls may go on after SIGTERM.", 0),
+    "STREAM_QUEUE": _from_policy("stream_queue", int, "How many events are queued in memory for a slow client.", 1),
+    "LEASE_SECONDS": _from_policy(
+        "lease", float, "How long a node without heartbeats counts as alive (`redis`).", 0.5
+    ),
+    "DRAIN_SECONDS": _from_policy("drain", float, "How long calls may continue after SIGTERM.", 0),
     "REHYDRATE": _from_policy(
-        "rehydrate", bool, "Shall a session be rebuilt from its id when the store has lost it (`redis`)?"
+        "rehydrate", bool, "Whether a session is rebuilt from its id when the store has lost it (`redis`)."
     ),
 }
 
@@ -218,29 +230,29 @@ def get(name: str) -> Any:
 
 
 def policy() -> Policy:
-    """Build the engine's policy from this package's settings and from Django's own for hosts and proxies."""
+    """Build the engine's policy from MCP_TRANSPORT and from Django's settings for hosts and proxies."""
     values = {setting.policy: get(name) for name, setting in SETTINGS.items() if setting.policy}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     hosts = settings.ALLOWED_HOSTS or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
-    djangos = {
+    django_values = {
         "allowed_hosts": tuple(hosts),
         "forwarded_host": bool(settings.USE_X_FORWARDED_HOST),
         "forwarded_port": bool(settings.USE_X_FORWARDED_PORT),
         "forwarded_scheme": _forwarded_scheme(settings.SECURE_PROXY_SSL_HEADER),
         "secure_host": _secure_host(get("RESOURCE_URL")),
     }
-    return Policy(**{**values, **lists, **djangos})
+    return Policy(**{**values, **lists, **django_values})
 
 
 def _forwarded_scheme(setting: Any) -> tuple[str, str] | None:
     if not setting:
         return None
-    variable, secure = setting  # Django says so where it is no pair
+    variable, secure = setting  # Django reports other values than pairs
     return str(variable).removeprefix("HTTP_").replace("_", "-").lower(), str(secure)
 
 
 def _secure_host(url: Any) -> str:
-    """Return the host of an https URL as a Host header has it, without the port; "" for any other value."""
+    """Return the host of an https URL in the form of a Host header, without the port; "" for other values."""
     if not isinstance(url, str) or validation.url_fault(url):
         return ""
     parsed = urlsplit(url)
@@ -249,7 +261,7 @@ def _secure_host(url: Any) -> str:
 
 
 def problems() -> dict[str, str]:
-    """Return what is wrong with the values of settings, by key."""
+    """Return what is wrong with the values of settings, by setting."""
     configured = getattr(settings, "MCP_TRANSPORT", {})
     if not isinstance(configured, Mapping):
         return {"": f"MCP_TRANSPORT must be a dict, got {type(configured).__name__}"}
@@ -257,50 +269,50 @@ def problems() -> dict[str, str]:
 
 
 def faults() -> list[Fault]:
-    """Return the errors that the settings themselves show, before anything is built from them."""
-    found = [
+    """Return the errors in the settings that can be detected without building anything from them."""
+    errors = [
         Fault(
             name,
-            f"{name} is no setting, and there is no MCP_TRANSPORT.",
-            f"Rename {name} to MCP_TRANSPORT; if it is none of this package, set MCP_TRANSPORT = {{}} beside it.",
+            f"{name} is set, but MCP_TRANSPORT is not.",
+            f"Rename {name} to MCP_TRANSPORT, or set MCP_TRANSPORT = {{}} if it belongs to another package.",
             "mcp_transport.E001",
         )
-        for name in _names_alike()
+        for name in _similar_names()
     ]
     for name in _configured():
         if name not in SETTINGS:
             close = difflib.get_close_matches(str(name).upper(), SETTINGS, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else "docs/reference/settings.md lists the known ones."
-            found.append(Fault(str(name), f"MCP_TRANSPORT[{name!r}] is no setting.", hint, "mcp_transport.E001"))
+            hint = f"Did you mean {close[0]!r}?" if close else "See docs/reference/settings.md for all settings."
+            errors.append(Fault(str(name), f"MCP_TRANSPORT[{name!r}] is not a setting.", hint, "mcp_transport.E001"))
     for name, problem in problems().items():
         place = f"MCP_TRANSPORT[{name!r}]" if name else "MCP_TRANSPORT"
         check = "mcp_transport.E002" if not name or _type_fault(SETTINGS[name], get(name)) else SETTINGS[name].check
-        found.append(Fault(name, f"{place}: {problem}.", f"Correct {place} in your settings.", check))
-    return found
+        errors.append(Fault(name, f"{place}: {problem}.", f"Correct {place} in your settings.", check))
+    return errors
 
 
-def _names_alike() -> list[str]:
-    """Return the names under which MCP_TRANSPORT may have been written by mistake."""
+def _similar_names() -> list[str]:
+    """Return the names of settings that may be misspellings of MCP_TRANSPORT."""
     if hasattr(settings, "MCP_TRANSPORT"):
         return []
-    # Django drops names in lower case; the module still has them.
+    # Django ignores lower-case names; the settings module has them.
     module = vars(sys.modules.get(os.environ.get(ENVIRONMENT_VARIABLE, ""), object))
-    values = {name: value for name, value in module.items() if not name.isupper() and _is_alike(name)}
-    # The others are not read: Django warns of deprecated settings when they are.
-    values |= {name: getattr(settings, name) for name in dir(settings) if name.isupper() and _is_alike(name)}
+    values = {name: value for name, value in module.items() if not name.isupper() and _is_similar(name)}
+    # Only similar names are read, since reading a deprecated setting causes a warning.
+    values |= {name: getattr(settings, name) for name in dir(settings) if name.isupper() and _is_similar(name)}
     return sorted(name for name, value in values.items() if value and isinstance(value, Mapping))
 
 
-def _is_alike(name: str) -> bool:
+def _is_similar(name: str) -> bool:
     matcher = difflib.SequenceMatcher(None, name.upper(), "MCP_TRANSPORT")
-    least = _ALIKE_WITH_MCP if "MCP" in name.upper() else _ALIKE
-    # The first two are upper bounds of the third, and quick.
-    return all(ratio() >= least for ratio in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio))
+    minimum = _MIN_SIMILARITY_WITH_MCP if "MCP" in name.upper() else _MIN_SIMILARITY
+    # The first two are fast upper bounds of the third.
+    return all(ratio() >= minimum for ratio in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio))
 
 
 def _configured() -> Mapping[str, Any]:
     configured = getattr(settings, "MCP_TRANSPORT", {})
-    return configured if isinstance(configured, Mapping) else {}  # a fault, which nothing is served with
+    return configured if isinstance(configured, Mapping) else {}  # faults() reports it, so no requests are served
 
 
 def _problem(setting: Setting, value: Any) -> str:
@@ -312,5 +324,5 @@ def _problem(setting: Setting, value: Any) -> str:
 
 
 def _type_fault(setting: Setting, value: Any) -> str:
-    # Lists of dicts hold options, and these may hold secrets.
+    # Lists of dicts contain options, which may be secret.
     return validation.type_fault(setting.kind, value, is_secret=setting.kind is Sequence)

@@ -1,4 +1,4 @@
-"""What a tool, resource or prompt may know and do while it serves a request."""
+"""The context of a request, with which tools, resources and prompts access the caller, the client and the session."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from mcp_transport.serialization import to_wire, to_wire_async
 
 __all__ = ["Context", "SessionState"]
 
-# Session state is for a cart or a cursor, not for documents: bytes of one value, and values of a session.
+# The limits of one value in bytes and of the values of a session: state is for a cart or a cursor, not for documents.
 MAX_VALUE_BYTES: Final = 64 * 1024
 MAX_VALUES: Final = 256
 
@@ -54,29 +54,29 @@ class Context(SDKContext[Any, Caller]):
     def _caller(self) -> Caller:
         caller = self.request_context.request
         if caller is None:
-            raise ToolError("this request did not come over HTTP, so it has no user, headers or session")
+            raise ToolError("this request was not received over HTTP, so it has no user, headers or session")
         return caller
 
     @property
     def user(self) -> Any:
-        """Return the Django user who calls, or AnonymousUser."""
+        """Return the Django user of the caller, or AnonymousUser."""
         return self._caller.user
 
     @property
     def principal(self) -> Principal:
-        """Return who calls: issuer, subject, scopes and, if there is one, user."""
+        """Return the principal of the caller: issuer, subject, scopes and user."""
         return self._caller.principal
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the request's headers by lower-case name; they are the client's word, never proof of who it is."""
+        """Return the request's headers by lower-case name; clients can forge them, so they do not authenticate."""
         return self._caller.headers
 
     @property
     def request(self) -> HttpRequest:
-        """Return Django's request, with all that the project's middleware has put on it.
+        """Return Django's request, with the attributes set by the project's middleware.
 
-        Behind the ASGI mount no middleware has run. A call that is run again has a request without headers.
+        With the ASGI mount no middleware has run. A call that runs again has a request without headers.
         """
         request = self._caller.http_request
         return request.source if request.source is not None else django_request(request)
@@ -88,36 +88,36 @@ class Context(SDKContext[Any, Caller]):
 
     @property
     def cancelled(self) -> bool:
-        """Tell whether the client gave the request up; long synchronous work should look now and then."""
+        """Return whether the client has cancelled the request; long synchronous tools should check it regularly."""
         return self._caller.cancelled
 
     @property
     def session(self) -> SessionState:
-        """Return the state kept for this client's session; in 2026-07-28 there is none, and its methods say so."""
+        """Return the state of this client's session; in 2026-07-28 there are no sessions, and its methods raise."""
         return SessionState(self._caller.own_session)
 
     async def log(self, level: str, data: Any, *, logger_name: str | None = None) -> None:
-        """Send the client a log message, if it asked for that level; `data` may be what a result may be."""
+        """Send the client a log message if it has enabled that level; `data` may be anything that a result may be."""
         await send_log(self, level, await to_wire_async(data), logger_name)
 
     async def report_progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell the client how far the call is, if it asked for that.
+        """Send the client a progress notification if it has requested progress.
 
         Raises:
-            ToolError: a number has no form in JSON.
+            ToolError: a number cannot be represented in JSON.
         """
         await super().report_progress(*(to_wire(value) for value in (progress, total, message)))
 
     async def elicit(self, message: str, schema: type[ElicitSchemaModelT]) -> ElicitationResult[ElicitSchemaModelT]:
-        """Ask the user by a form made of a pydantic model of texts, numbers and booleans.
+        """Ask the user to fill in a form, described by a pydantic model of strings, numbers and booleans.
 
         Raises:
-            MCPError: the client cannot be asked, or did not answer in time.
+            MCPError: the client does not support elicitation, or did not reply in time.
         """
         return await super().elicit(str(message), translated_form(schema))
 
     async def notify_resource_updated(self, uri: str | AnyUrl) -> None:
-        """Tell who subscribed to a resource that it has changed; its URI may be written as it was declared."""
+        """Notify the subscribers of a resource that it has changed; its URI may be written as declared."""
         await super().notify_resource_updated(normalized(str(uri)))
 
     async def debug(self, data: Any, *, logger_name: str | None = None) -> None:
@@ -141,10 +141,10 @@ class Context(SDKContext[Any, Caller]):
         await self.log("error", data, logger_name=logger_name)
 
     async def elicit_form(self, message: str, schema: dict[str, Any]) -> ElicitResult:
-        """Ask the user by a form given as JSON Schema; `elicit` does the same with a pydantic model.
+        """Ask the user to fill in a form, described by JSON Schema.
 
         Raises:
-            MCPError: the client cannot be asked, or did not answer in time.
+            MCPError: the client does not support elicitation, or did not reply in time.
         """
         params = ElicitRequestFormParams(message=str(message), requested_schema=to_wire(schema))
         return await request_client(self, ElicitRequest(params=params), ElicitResult)
@@ -152,10 +152,10 @@ class Context(SDKContext[Any, Caller]):
     async def sample(
         self, messages: str | Sequence[SamplingMessage], *, max_tokens: int, **options: Any
     ) -> CreateMessageResult:
-        """Have the client's model write an answer; `options` are the other members of sampling/createMessage.
+        """Request a completion from the client's model; `options` are the other members of sampling/createMessage.
 
         Raises:
-            MCPError: the client cannot be asked, or did not answer in time.
+            MCPError: the client does not support sampling, or did not reply in time.
         """
         if isinstance(messages, str | Promise):
             messages = [SamplingMessage(role="user", content=TextContent(type="text", text=str(messages)))]
@@ -163,64 +163,64 @@ class Context(SDKContext[Any, Caller]):
         return await request_client(self, CreateMessageRequest(params=params), CreateMessageResult)
 
     async def list_roots(self) -> ListRootsResult:
-        """Ask the client for the folders it works in.
+        """Request the client's root folders.
 
         Raises:
-            MCPError: the client cannot be asked, or did not answer in time.
+            MCPError: the client does not support roots, or did not reply in time.
         """
         return await request_client(self, ListRootsRequest(), ListRootsResult)
 
 
 class SessionState:
-    """JSON values by name, kept with the session on whichever node serves it, and gone with it."""
+    """JSON values by key, stored with the session for all nodes, and deleted with it."""
 
     def __init__(self, session: CallerSession | None) -> None:
         self._session = session
 
     @property
     def exists(self) -> bool:
-        """Tell whether there is a session."""
+        """Return whether there is a session."""
         return self._session is not None
 
     @property
     def short_id(self) -> str:
-        """Return the session's name in logs and in the admin; it opens nothing."""
+        """Return the short session ID, as in logs and in the admin (not a credential)."""
         return self._required().short_id
 
     async def get(self, name: str, default: Any = None) -> Any:
-        """Return a value, or `default`."""
+        """Return the value of a key, or `default`."""
         session = self._required()
         stored = await session.read()
         return session.from_json(stored[name]) if name in stored else default
 
     async def set(self, name: str, value: Any) -> None:
-        """Store a JSON-serialisable value.
+        """Store a JSON-serializable value.
 
         Raises:
-            ToolError: it is no JSON, or too large.
+            ToolError: the value is not JSON-serializable or too large, or there are too many.
         """
         session = self._required()
         try:
             encoded = session.to_json(translated(value))
         except (TypeError, ValueError, RecursionError) as error:
-            raise ToolError(f"session state {name!r} must be JSON-serialisable: {error}") from error
+            raise ToolError(f"session state {name!r} must be JSON-serializable: {error}") from error
         if len(encoded) > MAX_VALUE_BYTES:
-            raise ToolError(f"session state {name!r} may hold {MAX_VALUE_BYTES} bytes, got {len(encoded)}")
+            raise ToolError(f"session state {name!r} must have at most {MAX_VALUE_BYTES} bytes, got {len(encoded)}")
         stored = await session.read()
         if name not in stored and len(stored) >= MAX_VALUES:
-            raise ToolError(f"a session may hold {MAX_VALUES} values")
+            raise ToolError(f"session state must have at most {MAX_VALUES} keys")
         await session.write(name, encoded)
 
     async def delete(self, name: str) -> bool:
-        """Drop a value; return whether there was one."""
+        """Delete a key; return whether it existed."""
         return await self._required().write(name, None)
 
     async def keys(self) -> list[str]:
-        """Return the names of the stored values."""
+        """Return the sorted keys."""
         return sorted(await self._required().read())
 
     async def clear(self) -> None:
-        """Drop every value."""
+        """Delete all keys."""
         session = self._required()
         for name in await session.read():
             await session.write(name, None)
@@ -228,7 +228,7 @@ class SessionState:
     def _required(self) -> CallerSession:
         if self._session is None:
             raise ToolError(
-                "there is no session to keep state in: in 2026-07-28 every request stands alone. Return an explicit "
-                "handle from one tool and take it as an argument of the next"
+                "there is no session to store state in: in 2026-07-28 every request is independent. Return an "
+                "explicit handle from one tool and accept it as an argument of the next"
             )
         return self._session

@@ -1,4 +1,4 @@
-"""What permissions to operate sessions hang on; sessions themselves are in no database."""
+"""The unmanaged model of sessions, for Django's permissions; sessions are not stored in the database."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Session", "Sessions"]
 
 
 class Sessions(models.Manager["Session"]):
-    """Finds nothing: there is no table, which `dumpdata` and the like would otherwise ask."""
+    """Returns an empty queryset, since there is no table that commands such as `dumpdata` could query."""
 
     def get_queryset(self) -> models.QuerySet[Session]:
         return super().get_queryset().none()
 
 
 class Session(models.Model):
-    """A name for Django's permissions, log entries and admin; the session backend has the sessions."""
+    """A session in Django's permissions, log entries and admin; the session backend stores the sessions."""
 
     key = models.CharField(_("key"), max_length=26, primary_key=True, editable=False)
 

@@ -1,6 +1,6 @@
 """Fixtures for pytest.
 
-Every run of pytest imports this module where the package is installed, so it imports neither Django nor the SDK.
+If the package is installed, every run of pytest imports this module, so it imports neither Django nor the SDK.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 __all__ = ["mcp_client", "mcp_client_factory"]
 
 
-# What gives a test of pytest-django its database.
+# The fixtures of pytest-django that set up the database.
 _DATABASES: Final = ("db", "transactional_db", "django_db_reset_sequences", "django_db_serialized_rollback")
 
 
 @pytest.fixture
 def mcp_client_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., MCPClient]]:
-    """Make clients with the arguments of `MCPClient`; their sessions end with the test."""
+    """Create clients with the arguments of `MCPClient`; their sessions are closed after the test."""
     _require_django()
     for name in _DATABASES:
         if name in request.fixturenames:
-            request.getfixturevalue(name)  # so that it outlives the clients, whose users are there
+            request.getfixturevalue(name)  # so that the database with the users is torn down after the clients
     from mcp_transport.test import MCPClient
 
     clients: list[MCPClient] = []
 
-    def make(**options: Any) -> MCPClient:
+    def create(**options: Any) -> MCPClient:
         clients.append(MCPClient(**options))
         return clients[-1]
 
-    yield make
+    yield create
     for client in clients:
         client.close()
 
 
 @pytest.fixture
 def mcp_client(mcp_client_factory: Callable[..., MCPClient]) -> MCPClient:
-    """A client that nobody is logged in to, of 2026-07-28."""
+    """An anonymous client of revision 2026-07-28."""
     return mcp_client_factory()
 
 

@@ -1,4 +1,4 @@
-"""Keys for what the endpoint signs and seals, derived from SECRET_KEY."""
+"""Signing and encryption keys, derived from SECRET_KEY."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["derived_keys"]
 
 
 def derived_keys(purpose: str) -> tuple[bytes, ...]:
-    """Derive a ring of 32-byte keys from SECRET_KEY and SECRET_KEY_FALLBACKS, one ring a purpose."""
+    """Derive a key ring for a purpose: 32-byte keys from SECRET_KEY and SECRET_KEY_FALLBACKS."""
     secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     label = f"mcp_transport/{purpose}".encode()
     return tuple(hmac.new(_bytes(secret), label, hashlib.sha256).digest() for secret in dict.fromkeys(secrets))

@@ -10,5 +10,5 @@ __all__ = ["urlpatterns"]
 
 app_name = "mcp_transport"
 
-# The group keeps Django's check urls.W002 quiet, which takes a leading slash for a mistake.
+# The group avoids Django's check urls.W002, which warns of a pattern with a leading slash.
 urlpatterns = [re_path(r"^(?:/)?$", endpoint_view, name="endpoint")]

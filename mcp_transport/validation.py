@@ -1,4 +1,4 @@
-"""What a value of a setting must look like; each function says what is wrong with one, or returns an empty string."""
+"""Validation of settings: each function returns what is wrong with a value, or an empty string."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = [
     "url_fault",
 ]
 
-# No count, size or time is larger; JavaScript and Lua know no larger integer either. NaN is not below it.
-_LARGEST: Final = 2**53
-_MOST_RESULT_BYTES: Final = 256 * 1024 * 1024
+# The largest integer that JavaScript and Lua can represent. The comparison also excludes NaN.
+_MAX_NUMBER: Final = 2**53
+_MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\s*:]+|\[[0-9a-f:.]+\])(:\d+)?/?", re.I)  # RFC 6454, 6.2
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
-# The methods of 2026-07-28 whose results clients may keep (caching).
+# The methods of 2026-07-28 whose results clients may cache (caching).
 _CACHEABLE: Final = (
     "server/discover",
     "tools/list",
@@ -53,14 +53,14 @@ _NAMES: Final = {
 
 
 def type_fault(kind: Any, value: Any, *, is_secret: bool = False) -> str:
-    """Compare a value with a type; a secret one is not quoted."""
+    """Check the type of a value; a secret value is not quoted."""
     if _matches(kind, value):
         return ""
     return f"expected {kind_name(kind)}, got {type(value).__name__ if is_secret else repr(value)}"
 
 
 def kind_name(kind: Any) -> str:
-    """Name a type as people do."""
+    """Return the name of a type in plain English."""
     if isinstance(kind, types.UnionType):
         return " or ".join(kind_name(member) for member in typing.get_args(kind))
     return _NAMES.get(kind, "None")
@@ -74,18 +74,18 @@ def _matches(kind: Any, value: Any) -> bool:
     if kind is Sequence:
         return isinstance(value, list | tuple)
     if kind in (int, float):
-        return isinstance(value, int | kind) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        return isinstance(value, int | kind) and not isinstance(value, bool) and abs(value) <= _MAX_NUMBER
     return isinstance(value, kind)
 
 
 def scopes_fault(scopes: Sequence[Any]) -> str:
-    """Look for what is no scope (RFC 6749, 3.3)."""
-    wrong = [scope for scope in scopes if not isinstance(scope, str) or not _SCOPE.fullmatch(scope)]
-    return f"expected scopes, each a name without blanks and quotes, got {wrong[0]!r}" if wrong else ""
+    """Check a list of scopes (RFC 6749, 3.3)."""
+    invalid = [scope for scope in scopes if not isinstance(scope, str) or not _SCOPE.fullmatch(scope)]
+    return f"expected scopes, which are names without spaces or quotes, got {invalid[0]!r}" if invalid else ""
 
 
 def implied_scopes_fault(implied: Mapping[Any, Any]) -> str:
-    """Look for what is no scope with a list of scopes."""
+    """Check a mapping of scopes to lists of scopes."""
     for scope, narrower in implied.items():
         if fault := scopes_fault([scope]):
             return fault
@@ -97,7 +97,7 @@ def implied_scopes_fault(implied: Mapping[Any, Any]) -> str:
 
 
 def cache_hints_fault(hints: Mapping[Any, Any]) -> str:
-    """Look for a method whose results are never kept, or a hint that is no pair of milliseconds and scope."""
+    """Check a mapping of methods with cacheable results to pairs of milliseconds and cache scope."""
     for method, hint in hints.items():
         if method not in _CACHEABLE:
             return f"expected some of {', '.join(_CACHEABLE)}, got {method!r}"
@@ -108,29 +108,29 @@ def cache_hints_fault(hints: Mapping[Any, Any]) -> str:
 
 
 def result_bytes_fault(size: int) -> str:
-    """Say so if a result may be larger than a value that Redis takes (512 MB) with what is written around it."""
-    return f"expected {_MOST_RESULT_BYTES} or less, got {size}" if size > _MOST_RESULT_BYTES else ""
+    """Check that a result with its metadata fits into a Redis value (512 MB)."""
+    return f"expected at most {_MAX_RESULT_BYTES}, got {size}" if size > _MAX_RESULT_BYTES else ""
 
 
 def origins_fault(origins: Sequence[str]) -> str:
-    """Look for what no browser would send as Origin."""
-    wrong = [origin for origin in origins if origin != "*" and not _ORIGIN.fullmatch(origin)]
-    return f"expected origins like 'https://app.example.com', or '*', got {wrong[0]!r}" if wrong else ""
+    """Check a list of origins as browsers send them."""
+    invalid = [origin for origin in origins if origin != "*" and not _ORIGIN.fullmatch(origin)]
+    return f"expected origins like 'https://app.example.com', or '*', got {invalid[0]!r}" if invalid else ""
 
 
 def proxies_fault(entries: Sequence[str]) -> str:
-    """Look for what is neither an address nor a network."""
+    """Check a list of IP addresses, networks and 'unix'."""
     for entry in entries:
         try:
             if entry != UNIX:
                 parse_network(entry)
         except ValueError as error:
-            return f"expected addresses, networks such as '10.0.0.0/8', or {UNIX!r}, got {entry!r}: {error}"
+            return f"expected IP addresses, networks such as '10.0.0.0/8', or {UNIX!r}, got {entry!r}: {error}"
     return ""
 
 
 def url_fault(url: str) -> str:
-    """Say what is wrong with the URL of a resource (RFC 8707, 2); there may be none."""
+    """Check the URL of a resource (RFC 8707, 2), which may be empty."""
     if not url:
         return ""
     try:
@@ -139,9 +139,9 @@ def url_fault(url: str) -> str:
     except ValueError:
         has_host = False
     if not has_host or parts.scheme not in ("https", "http") or not url.isprintable() or " " in url:
-        return f"{url!r} is no absolute URL"
+        return f"expected an absolute URL, got {url!r}"
     if parts.query or "#" in url or "?" in url:
-        return f"{url!r} has a query or a fragment"
+        return f"expected a URL without query and fragment, got {url!r}"
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        return f"{url!r} is not https"
+        return f"expected an https URL, got {url!r}"
     return ""

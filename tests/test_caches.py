@@ -87,7 +87,7 @@ BY_THE_SERVER = {
     "mcp_transport.redaction._kind",
     "mcp_transport.redaction._code",
     "mcp_transport.return_types._schema",
-    "mcp_transport.serialization._open_members",
+    "mcp_transport.serialization._unchecked_members",
 }
 """Caches of settings, of declarations and of code."""
 

@@ -85,12 +85,15 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "W001",
         {**ours(WORKERS=2), **cache(LOCMEM)},
-        ("2 workers are configured, but sessions live in one process's memory", "MCP_TRANSPORT['BACKEND']"),
+        (
+            "2 workers are configured, but sessions are stored in the memory of one process",
+            "MCP_TRANSPORT['BACKEND']",
+        ),
     ),
     (
         "W001",
         {**ours(WORKERS=2), **cache(FILE, 10_000)},
-        ("2 workers are configured, but streams live in one process's memory", "MCP_TRANSPORT['BACKEND']"),
+        ("2 workers are configured, but streams are stored in the memory of one process", "MCP_TRANSPORT['BACKEND']"),
     ),
     (
         "W003",
@@ -100,17 +103,17 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "W004",
         {"ROOT_URLCONF": (path("mcp/", include("mcp_transport.urls")),)},
-        ("answers at /mcp/ only", 'path("mcp", include("mcp_transport.urls"))'),
+        ("is served at /mcp/ only", 'path("mcp", include("mcp_transport.urls"))'),
     ),
     *(
-        ("W005", {**ours(BACKEND="cache"), **cache(kind)}, ("'default' keeps 300 entries", "['MAX_ENTRIES']"))
+        ("W005", {**ours(BACKEND="cache"), **cache(kind)}, ("'default' holds 300 entries", "['MAX_ENTRIES']"))
         for kind in (LOCMEM, FILE, DATABASE)
     ),
-    ("W005", {**ours(BACKEND="cache"), **cache(FILE, 9_999)}, ("'default' keeps 9999 entries",)),
+    ("W005", {**ours(BACKEND="cache"), **cache(FILE, 9_999)}, ("'default' holds 9999 entries",)),
     (
         "W006",
         {"DEBUG": True, "ALLOWED_HOSTS": ["localhost", "shop.example", "*"]},
-        ("ALLOWED_HOSTS names *, shop.example", "Set DEBUG = False."),
+        ("ALLOWED_HOSTS has *, shop.example", "Set DEBUG = False."),
     ),
     ("W009", {"ALLOWED_HOSTS": PUBLIC, **ours()}, ("anybody may call tools", "AUTHENTICATORS")),
     ("W009", {"ALLOWED_HOSTS": PUBLIC, **ours(AUTHENTICATORS=["user", None])}, ("AUTHENTICATORS",)),
@@ -125,7 +128,7 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         "W013",
         CORS,
         (
-            "answers for /mcp,",
+            "handles /mcp,",
             "CORS_ALLOW_HEADERS lacks Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name",
             'CORS_URLS_REGEX = r"^(?!/mcp|/\\.well-known/)"',
         ),
@@ -235,7 +238,7 @@ def test_sdk_that_was_not_tried_is_warned_of(version: str, warned: bool, monkeyp
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "mcp" else real(name))
     messages = found("W007")
     assert len(messages) == warned
-    assert all(f"The MCP SDK is {version}" in message.msg for message in messages)
+    assert all(f"The MCP SDK has version {version}" in message.msg for message in messages)
     assert all('"mcp>=2.3,<2.4"' in str(message.hint) for message in messages)
 
 

@@ -91,9 +91,9 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
     ("E001", "AUTHENTICATOR", ["token"], ("Did you mean 'AUTHENTICATORS'?",)),
     ("E001", "authenticators", [], ("Did you mean 'AUTHENTICATORS'?",)),
     ("E001", "AUTHENTICATORS ", [], ("Did you mean 'AUTHENTICATORS'?",)),
-    ("E001", "SESSION_TTL", 1, ("is no setting.", "Did you mean 'SESSION_TTL_SECONDS'?")),
-    ("E001", "FROBNICATE", 1, ("docs/reference/settings.md lists the known ones.",)),
-    ("E001", 7, 1, ("docs/reference/settings.md lists the known ones.",)),
+    ("E001", "SESSION_TTL", 1, ("is not a setting.", "Did you mean 'SESSION_TTL_SECONDS'?")),
+    ("E001", "FROBNICATE", 1, ("See docs/reference/settings.md for all settings.",)),
+    ("E001", 7, 1, ("See docs/reference/settings.md for all settings.",)),
     ("E002", "", None, ("must be a dict, got NoneType", "Correct MCP_TRANSPORT in your settings.")),
     ("E002", "", [("AUTHENTICATORS", [])], ("must be a dict, got list",)),
     ("E002", "", "", ("must be a dict, got str",)),
@@ -102,9 +102,9 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
     ("E002", "CACHE", None, ("expected a string",)),
     ("E002", "AUTHENTICATORS", "token", ("expected a list, got str",)),
     ("E002", "REQUIRED_SCOPES", "read", ("expected a list of strings",)),
-    ("E002", "REQUIRED_SCOPES", ["read write"], ("without blanks",)),
-    ("E002", "REQUIRED_SCOPES", [""], ("without blanks",)),
-    ("E002", "REQUIRED_SCOPES", ["read "], ("without blanks",)),
+    ("E002", "REQUIRED_SCOPES", ["read write"], ("without spaces",)),
+    ("E002", "REQUIRED_SCOPES", [""], ("without spaces",)),
+    ("E002", "REQUIRED_SCOPES", ["read "], ("without spaces",)),
     ("E002", "IMPLIED_SCOPES", {"all": "read"}, ("expected a list of scopes for 'all'",)),
     ("E002", "IMPLIED_SCOPES", {"all": None}, ("expected a list of scopes",)),
     ("E002", "IMPLIED_SCOPES", {"all": [1]}, ("expected scopes",)),
@@ -130,15 +130,15 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
     ("E002", "CACHE_HINTS", {"tools/list": (NAN, "public")}, ("expected (milli",)),
     ("E002", "CACHE_HINTS", {"tools/list": (1, ["public"])}, ("expected (milliseconds",)),
     ("E002", "CACHE_HINTS", {"tools/call": (1, "public")}, ("expected some of",)),
-    ("E003", "BACKEND", "no.such.Backend", ("cannot be used: ", "Correct MCP_TRANSPORT['BACKEND'].")),
-    ("E003", "BACKEND", "redis", ("cannot be used: ",)),
-    ("E003", "BACKEND", "tests.django.test_faulty_settings.reported", ("cannot be used: ",)),
-    ("E003", "SERVER", "no.such.server", ("cannot be used: ", "cannot be imported")),
-    ("E003", "SERVER", "django.conf.settings", ("cannot be used: ",)),
+    ("E003", "BACKEND", "no.such.Backend", ("is invalid: ", "Correct MCP_TRANSPORT['BACKEND'].")),
+    ("E003", "BACKEND", "redis", ("is invalid: ",)),
+    ("E003", "BACKEND", "tests.django.test_faulty_settings.reported", ("is invalid: ",)),
+    ("E003", "SERVER", "no.such.server", ("is invalid: ", "cannot be imported")),
+    ("E003", "SERVER", "django.conf.settings", ("is invalid: ",)),
     ("E003", "SERVER", "tests.django.broken_server.server", ("KeyError: 'NO_SUCH_KEY'",)),
-    ("E003", "AUTHENTICATORS", ["frobnicate"], ("'frobnicate' is neither user, session, jwt",)),
-    ("E003", "AUTHENTICATORS", ["no.such.Class"], ("'no.such.Class' is neither",)),
-    ("E003", "AUTHENTICATORS", ["mcp_transport.nowhere.Authenticator"], ("is neither",)),
+    ("E003", "AUTHENTICATORS", ["frobnicate"], ("'frobnicate' must be one of user, session, jwt",)),
+    ("E003", "AUTHENTICATORS", ["no.such.Class"], ("'no.such.Class' must be one of",)),
+    ("E003", "AUTHENTICATORS", ["mcp_transport.nowhere.Authenticator"], ("or the dotted path",)),
     ("E003", "AUTHENTICATORS", ["builtins.dict"], ("is not a subclass of Authenticator",)),
     ("E003", "AUTHENTICATORS", [7], ("got int",)),
     ("E003", "AUTHENTICATORS", [{"OPTIONS": {}}], ("must be a name",)),
@@ -149,19 +149,19 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
     ("E003", "AUTHENTICATORS", plain(OPTIONS=None), (PLAIN, "must be a dict, got NoneType")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS=[("STRICT", 1)]), (PLAIN, "must be a dict, got list")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={"STRICKT": True}), (PLAIN, "did you mean 'STRICT'?")),
-    ("E003", "AUTHENTICATORS", plain(OPTIONS={1: True}), (PLAIN, "'1' is unknown")),
+    ("E003", "AUTHENTICATORS", plain(OPTIONS={1: True}), (PLAIN, "unknown key '1'")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={"STRICT": 1, "strict": 1}), ("set an option twice: STRICT, strict",)),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={"STRICT": "no"}), (PLAIN, "STRICT: expected True or False")),
     ("E003", "AUTHENTICATORS", plain(OPTIONS={"SECONDS": NAN}), (PLAIN, "expected a number")),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "user", "OPTIONS": {"STRICT": 1}}], ("'user': ", "valid keys are none")),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "jwt", "OPTIONS": {**JWT, "LEEWAY": INFINITE}}], ("LEEWAY", "a number")),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "jwt", "OPTIONS": {**JWT, "ISSUERS": "x"}}], ("did you mean 'ISSUER'?",)),
-    ("E004", "CACHE", "sessions", ("expected one of CACHES, default, got 'sessions'.",)),
-    ("E005", "RESOURCE_URL", "shop.example/mcp", ("is no absolute URL",)),
-    ("E005", "RESOURCE_URL", "https://[::1/mcp", ("is no absolute URL",)),
-    ("E005", "RESOURCE_URL", "https:///mcp", ("is no absolute URL",)),
-    ("E005", "RESOURCE_URL", "http://api.example.com/mcp", ("not https",)),
-    ("E005", "RESOURCE_URL", "https://api.example.com/mcp?a=1", ("a query",)),
+    ("E004", "CACHE", "sessions", ("expected an alias of CACHES, default, got 'sessions'.",)),
+    ("E005", "RESOURCE_URL", "shop.example/mcp", ("expected an absolute URL",)),
+    ("E005", "RESOURCE_URL", "https://[::1/mcp", ("expected an absolute URL",)),
+    ("E005", "RESOURCE_URL", "https:///mcp", ("expected an absolute URL",)),
+    ("E005", "RESOURCE_URL", "http://api.example.com/mcp", ("expected an https URL",)),
+    ("E005", "RESOURCE_URL", "https://api.example.com/mcp?a=1", ("without query",)),
     ("E005", "RESOURCE_URL", "https://api.example.com/mcp#a", ("fragment",)),
 ]
 
@@ -182,7 +182,7 @@ def test_a_faulty_setting_is_told_by_check_and_the_log_and_to_no_client(
     answer = Client().post("/mcp", BODY, "application/json", headers=HEADERS)
     assert (answer.status_code, answer.json()) == (500, REFUSAL)
     line = logged(caplog)
-    assert line.startswith("MCP requests are refused, because of errors in the settings: ")
+    assert line.startswith("MCP requests are refused because of errors in the settings: ")
     assert setting in line and all(text in line for text in words)
     assert "\n" not in line and JWT["SECRET"] not in line
 
@@ -248,7 +248,7 @@ def test_a_dict_under_a_misspelt_name_is_refused(name: str, settings: Any) -> No
     setattr(settings, name, {"AUTHENTICATORS": ["token"]})
     [fault] = conf.faults()
     assert fault.id == "mcp_transport.E001"
-    assert fault.message.startswith(f"{name} is no setting, and there is no MCP_TRANSPORT")
+    assert fault.message.startswith(f"{name} is set, but MCP_TRANSPORT is not")
     assert fault.hint.startswith(f"Rename {name}")
 
 
@@ -256,7 +256,7 @@ def test_a_dict_in_lower_case_is_seen_in_the_settings_module(settings: Any, monk
     del settings.MCP_TRANSPORT
     monkeypatch.setattr("tests.support.settings.mcp_transport", {"AUTHENTICATORS": []}, raising=False)
     [fault] = conf.faults()
-    assert fault.message.startswith("mcp_transport is no setting")
+    assert fault.message.startswith("mcp_transport is set, but")
 
 
 @pytest.mark.parametrize(

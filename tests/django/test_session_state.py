@@ -97,7 +97,7 @@ async def test_state_is_listed_dropped_and_cleared(state: State) -> None:
 async def test_state_has_room_for_so_many_values(state: State) -> None:
     use = await state()
     await use("fill", count=MAX_VALUES, size=4)
-    assert f"a session may hold {MAX_VALUES} values" in await use("put", name="one more", value=1)
+    assert f"session state must have at most {MAX_VALUES} keys" in await use("put", name="one more", value=1)
     await use("put", name="n0", value="replaced")
     assert await use("take", name="n0") == {"value": "replaced"}
     await use("drop", name="n1")
@@ -110,12 +110,12 @@ async def test_value_has_room_for_so_many_bytes(state: State) -> None:
     await use("fill", count=1, size=MAX_VALUE_BYTES)
     assert await use("names") == ["n0"]
     refusal = await use("fill", count=1, size=MAX_VALUE_BYTES + 1)
-    assert f"may hold {MAX_VALUE_BYTES} bytes, got {MAX_VALUE_BYTES + 1}" in refusal
+    assert f"must have at most {MAX_VALUE_BYTES} bytes, got {MAX_VALUE_BYTES + 1}" in refusal
 
 
 async def test_value_must_be_json(state: State) -> None:
     use = await state()
-    assert "session state 'object' must be JSON-serialisable" in await use("put_object")
+    assert "session state 'object' must be JSON-serializable" in await use("put_object")
     assert await use("names") == []
 
 
@@ -130,5 +130,5 @@ async def test_without_a_session_the_error_points_to_handles(tools: None, serve:
     calls: dict[str, Any] = {"put": {"name": "a", "value": 1}, "take": {"name": "a"}, "drop": {"name": "a"}}
     for name in (*calls, "names", "clear", "name_of_session"):
         text = await failure(serve(), name, calls.get(name))
-        assert "in 2026-07-28 every request stands alone" in text
-        assert "Return an explicit handle from one tool and take it as an argument of the next" in text
+        assert "in 2026-07-28 every request is independent" in text
+        assert "Return an explicit handle from one tool and accept it as an argument of the next" in text

@@ -92,13 +92,13 @@ def test_a_value_of_another_type_or_below_the_minimum_is_refused(name: str, sett
 
 def test_results_that_redis_takes_no_more_are_refused(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"MAX_RESULT_BYTES": 268_435_457}
-    assert conf.problems() == {"MAX_RESULT_BYTES": "expected 268435456 or less, got 268435457"}
+    assert conf.problems() == {"MAX_RESULT_BYTES": "expected at most 268435456, got 268435457"}
 
 
 @pytest.mark.parametrize("entry", ["*", "", "proxy", "10.0.0.1/8", "10.0.0.1:80", "[::1]", "10.0.0.0/33"])
 def test_proxies_must_be_addresses_or_networks(entry: str, settings: Any) -> None:
     settings.MCP_TRANSPORT = {"TRUSTED_PROXIES": ["10.0.0.0/8", entry]}
-    words = f"expected addresses, networks such as '10.0.0.0/8', or 'unix', got {entry!r}: "
+    words = f"expected IP addresses, networks such as '10.0.0.0/8', or 'unix', got {entry!r}: "
     assert conf.problems()["TRUSTED_PROXIES"].startswith(words)
 
 

@@ -17,9 +17,9 @@ Serve = Callable[[], Endpoint]
 @pytest.fixture(autouse=True)
 def fresh_endpoint() -> Iterator[None]:
     """Leave no endpoint behind that was built from this test's settings or declarations."""
-    bootstrap._forget(setting="MCP_TRANSPORT")
+    bootstrap._reset(setting="MCP_TRANSPORT")
     yield
-    bootstrap._forget(setting="MCP_TRANSPORT")
+    bootstrap._reset(setting="MCP_TRANSPORT")
 
 
 @pytest.fixture
