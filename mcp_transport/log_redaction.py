@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 
 from mcp_transport import conf
-from mcp_transport.protocol.quoting import cut
+from mcp_transport.protocol.quoting import truncate
 from mcp_transport.redaction import WITHHELD, is_long, raising_module, redacted
 
 __all__ = ["RedactExceptionText", "captured_exceptions", "install"]
@@ -134,7 +134,7 @@ def _escaped(value: object) -> object:
         return [_escaped(item) for item in value[:_MAX_QUOTED_ITEMS]]
     if not isinstance(value, str):
         return value
-    text = cut(value)
+    text = truncate(value)
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 

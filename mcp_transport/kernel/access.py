@@ -93,11 +93,12 @@ class Access:
         """Return the key under which a target's rule is stored; None if the SDK would not find the target."""
         if not isinstance(name, str):
             return None
+        # The managers are private: the server's public methods list, call and render, but do not look up.
         if kind == "tool":
             return (kind, name) if self._server._tool_manager.get_tool(name) is not None else None
         if kind == "prompt":
             return (kind, name) if self._server._prompt_manager.get_prompt(name) is not None else None
-        resources = self._server._resource_manager  # private: the public look-up would read the resource
+        resources = self._server._resource_manager  # `get_resource` would run a matching template's function
         if name in resources._resources or (kind == "template" and name in resources._templates):
             return ("resource", name)
         with suppress(ValueError):  # the SDK refuses to match such a URI, so it reads nothing

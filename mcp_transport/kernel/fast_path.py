@@ -33,7 +33,7 @@ from mcp_transport.kernel.limits import limit_params
 from mcp_transport.kernel.parse_cache import cached_by_json
 from mcp_transport.kernel.validation_errors import error_locations
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.quoting import cut
+from mcp_transport.protocol.quoting import truncate
 
 __all__ = ["FastToolCalls", "allows_fast_path"]
 
@@ -60,7 +60,9 @@ class FastToolCalls:
     """Calls those tools of an `MCPServer` that have no resolved parameters."""
 
     def __init__(self, server: Any) -> None:
-        own = self._own = server if type(server) is MCPServer else None  # a subclass may override the calling
+        # Not for a subclass, which may override calls. Both attributes are private: the registry of the full path,
+        # and its handler, by which a replaced one is detected.
+        own = self._own = server if type(server) is MCPServer else None
         self._tools = own._tool_manager if own is not None else None
         self._handler: Any = own._handle_call_tool if own is not None else None
         self._lowlevel = lowlevel(server)
@@ -172,6 +174,7 @@ class FastToolCalls:
 
     def _serialize(self, version: str, result: Any) -> dict[str, Any]:
         runner = ServerRunner(self._lowlevel, Connection.from_envelope(version, None, None), None)
+        # Private: the SDK has no public function that serializes a result for a revision and adds `serverInfo`.
         return runner._serialize(_METHOD, version, result)
 
 
@@ -261,4 +264,4 @@ def _log(name: str, error: BaseException) -> None:
         fields = sorted({str(place[0])[:64] for place in error_locations(error.__cause__) if place})
         logger.info("the tool %r was called with wrong arguments: %r", name, fields, extra=extra)
     else:
-        logger.info("the tool %r failed: %r", name, cut(str(error)), extra=extra)
+        logger.info("the tool %r failed: %r", name, truncate(str(error)), extra=extra)

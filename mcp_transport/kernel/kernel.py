@@ -35,7 +35,7 @@ from mcp_transport.kernel.request_meta import HeaderParameters
 from mcp_transport.kernel.runner import Runner, close, connection_of
 from mcp_transport.kernel.tracing import TracedMessage, in_sdk_span, is_traced
 from mcp_transport.kernel.types import Outcome, RetrySafety
-from mcp_transport.kernel.validation_errors import cut_uri, explain
+from mcp_transport.kernel.validation_errors import explain, truncate_uri
 from mcp_transport.kernel.visibility import hiding
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, sessionless_code
 from mcp_transport.protocol.headers import Headers
@@ -310,7 +310,8 @@ def _error(request: Request, version: str, error: MCPError) -> Outcome:
     fields = error.error.model_dump(mode="json", exclude_none=True)
     if not REVISIONS[version].sessionful:
         fields["code"] = sessionless_code(fields["code"])
-    return Outcome(error=cut_uri(fields, (request.params or {}).get("uri")), malformed=isinstance(error, LimitError))
+    uri = (request.params or {}).get("uri")
+    return Outcome(error=truncate_uri(fields, uri), malformed=isinstance(error, LimitError))
 
 
 def _name(request: Request) -> str:

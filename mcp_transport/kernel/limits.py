@@ -19,7 +19,7 @@ from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METH
 from mcp_transport.kernel.parse_cache import short_json
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
-from mcp_transport.protocol.quoting import cut
+from mcp_transport.protocol.quoting import truncate
 
 __all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "LimitError", "check_answer", "json_size", "limit_params", "listen_uris"]
 
@@ -85,7 +85,7 @@ def _check_members(members: Mapping[str, Any]) -> None:
     _check_count("params, apart from arguments and requestState,", members)
     for name, value in members.items():
         if name not in _UNCHECKED:
-            _check_size(f"params.{cut(name)}", value, _LARGE_MEMBERS.get(name, _MAX_MEMBER_BYTES))
+            _check_size(f"params.{truncate(name)}", value, _LARGE_MEMBERS.get(name, _MAX_MEMBER_BYTES))
 
 
 def _check_count(where: str, value: Any) -> None:

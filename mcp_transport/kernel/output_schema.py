@@ -26,6 +26,7 @@ def output_schema(metadata: FuncMetadata) -> dict[str, Any] | None:
     """Return the serialization schema of a tool's structured content; the SDK publishes the validation schema."""
     if metadata.output_model is None or metadata.output_schema is None:
         return metadata.output_schema
+    # Both functions are private: the adapter that the SDK validates results with, and the form of its schemas.
     with contextlib.suppress(Exception):  # a type that has a validation schema only
         adapter = metadata._output_adapter(metadata.output_model)
         return _inline_root_ref(adapter.json_schema(mode="serialization", schema_generator=SerializationSchema))

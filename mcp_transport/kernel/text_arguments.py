@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError
 
 from mcp_transport.kernel.json_types import accepts_type
 from mcp_transport.kernel.validation_errors import explain
-from mcp_transport.protocol.quoting import cut
+from mcp_transport.protocol.quoting import truncate
 
 __all__ = ["non_text_parameters", "prompt_fault", "template_variables", "variables_fault"]
 
@@ -32,7 +32,7 @@ def prompt_fault(prompt: Prompt, arguments: Mapping[str, Any]) -> str:
     if missing := [name for name, required in declared.items() if required and name not in arguments]:
         return f"needs {', '.join(missing)}"
     if (unknown := next((name for name in arguments if name not in declared), None)) is not None:
-        return f"takes no argument {cut(unknown)!r}"
+        return f"takes no argument {truncate(unknown)!r}"
     if not all(isinstance(value, str) for value in arguments.values()):
         return ""  # the SDK refuses these itself
     return _fault(prompt, arguments)
@@ -40,7 +40,7 @@ def prompt_fault(prompt: Prompt, arguments: Mapping[str, Any]) -> str:
 
 def variables_fault(server: MCPServer[Any], uri: str) -> str:
     """Return what is wrong with the variables of the template that a URI matches, or ""."""
-    manager = server._resource_manager
+    manager = server._resource_manager  # `get_resource` would run the template's function
     if uri in manager._resources:
         return ""
     for template in manager._templates.values():

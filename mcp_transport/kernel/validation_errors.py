@@ -8,9 +8,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mcp_transport.protocol.quoting import MAX_QUOTE, cut
+from mcp_transport.protocol.quoting import MAX_QUOTE, truncate
 
-__all__ = ["argument_error", "cut_uri", "error_locations", "explain", "is_short", "summarize_errors"]
+__all__ = ["argument_error", "error_locations", "explain", "is_short", "summarize_errors", "truncate_uri"]
 
 # Above this number no error is listed: pydantic builds a dict of every error before the first can be read.
 _MAX_LISTED: Final = 20
@@ -20,18 +20,18 @@ _MAX_SHOWN: Final = 3
 _MAX_TEXT: Final = 8192
 
 
-def cut_uri(error: dict[str, Any], uri: Any) -> dict[str, Any]:
+def truncate_uri(error: dict[str, Any], uri: Any) -> dict[str, Any]:
     """Truncate the request's URI in a JSON-RPC error that repeats it."""
     if not isinstance(uri, str) or len(uri) <= MAX_QUOTE:
         return error
     data = error.get("data")
-    repeated = {"data": {**data, "uri": cut(uri)}} if isinstance(data, dict) and data.get("uri") == uri else {}
-    return {**error, "message": error["message"].replace(uri, cut(uri)), **repeated}
+    repeated = {"data": {**data, "uri": truncate(uri)}} if isinstance(data, dict) and data.get("uri") == uri else {}
+    return {**error, "message": error["message"].replace(uri, truncate(uri)), **repeated}
 
 
 def explain(error: ValidationError) -> str:
     """Return one line with the location and the message of the first errors, without values."""
-    shown = [f"{cut('.'.join(map(str, item['loc']))) or 'params'}: {item['msg']}" for item in _first(error)]
+    shown = [f"{truncate('.'.join(map(str, item['loc']))) or 'params'}: {item['msg']}" for item in _first(error)]
     return "; ".join([*shown, *_rest(error, len(shown))])
 
 
@@ -62,7 +62,7 @@ def _first(error: ValidationError) -> list[dict[str, Any]]:
     if error.error_count() > _MAX_LISTED:
         return []
     items = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_SHOWN]
-    return [{"type": item["type"], "msg": cut(item["msg"]), "loc": _cut_all(item["loc"])} for item in items]
+    return [{"type": item["type"], "msg": truncate(item["msg"]), "loc": _truncate_all(item["loc"])} for item in items]
 
 
 def _rest(error: ValidationError, shown: int) -> list[str]:
@@ -72,8 +72,8 @@ def _rest(error: ValidationError, shown: int) -> list[str]:
     return [f"{count} more errors" if shown else f"{count} errors, too many to list: compare it with the schema"]
 
 
-def _cut_all(location: Iterable[int | str]) -> tuple[int | str, ...]:
-    return tuple(cut(part) if isinstance(part, str) else part for part in location)
+def _truncate_all(location: Iterable[int | str]) -> tuple[int | str, ...]:
+    return tuple(truncate(part) if isinstance(part, str) else part for part in location)
 
 
 def _line(kind: str, text: str, location: tuple[int | str, ...]) -> InitErrorDetails:

@@ -100,7 +100,7 @@ def parse_message(value: object) -> Message:
 
 
 def rejected_id(value: object) -> RequestId | None:
-    """Return the id to use in the error for an invalid message; None for a response, whose id is of our request."""
+    """Return the id for the error of an invalid message; None for a response, whose id names the server's request."""
     if not isinstance(value, dict) or ("method" not in value and ("result" in value or "error" in value)):
         return None
     request_id = value.get("id")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MAX_QUOTE", "cut"]
+__all__ = ["MAX_QUOTE", "truncate"]
 
 MAX_QUOTE: Final = 200
 """Characters of a value that are repeated."""
 
 
-def cut(text: str) -> str:
+def truncate(text: str) -> str:
     """Truncate a text to `MAX_QUOTE` characters."""
     return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}..."
