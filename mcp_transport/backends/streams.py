@@ -110,9 +110,8 @@ class LocalSession:
 
     def duplicate_of(self, request: InFlightRequest) -> InFlightRequest | None:
         """Return the request in flight that has the same idempotency key or, failing that, the same id."""
-        same_key = (item for item in self.in_flight.values() if item.stream == request.stream)
-        default = self.in_flight.get(request.request_id)
-        return next(same_key, default) if is_keyed(request.stream) else default
+        keyed = (item for item in self.in_flight.values() if is_keyed(item.stream) and item.stream == request.stream)
+        return next(keyed, self.in_flight.get(request.request_id))
 
     def ended_digest(self, stream: str) -> bytes | None:
         """Return the digest of the request of an idempotency key whose stream has ended."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 __all__ = ["changed_uris"]
 
 
-def changed_uris(
-    uris: frozenset[str], uri: str, subscribed: bool, limit: int, max_bytes: int
-) -> frozenset[str] | None:
+def changed_uris(uris: frozenset[str], uri: str, add: bool, limit: int, max_bytes: int) -> frozenset[str] | None:
     """Add a URI to a session's subscriptions, or remove it; return None if it exceeds a limit (number or bytes)."""
-    if not subscribed:
+    if not add:
         return uris - {uri}
     if uri in uris:
         return uris

@@ -143,9 +143,8 @@ class RedisBackend(RedisSessions, RedisStreams):
         return newest[0].number if newest else ""
 
     async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
-        return await self._read_broadcasts(
-            "XRANGE", self._keys.broadcasts, f"({_entry_id(after)}" if after else "-", "+"
-        )
+        first = f"({_entry_id(after)}" if after else "-"
+        return await self._read_broadcasts("XRANGE", self._keys.broadcasts, first, "+")
 
     async def _read_broadcasts(self, *command: Any) -> tuple[Broadcast, ...]:
         """Return stored broadcasts; log and skip unreadable ones. Raises: BackendError."""

@@ -19,8 +19,7 @@ NAMESPACE: Final = "mcp:"
 # Digests of longer texts are not cached: clients choose these texts.
 _MAX_CACHED_CHARACTERS: Final = 512
 
-# Letters of the keys beside a session's record.
-
+# The ends of the keys beside a session's record.
 _SUFFIXES: Final = {
     "requests": "r",
     "streams": "t",

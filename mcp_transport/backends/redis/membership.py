@@ -189,10 +189,8 @@ class Membership:
         keys, node = self._keys, self.node
         mine = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
         arguments = [self._description(), milliseconds(self._lease), _KEEP_MILLISECONDS]
-        lapsed, *_ = await asyncio.gather(
-            self._pipeline.run(self._scripts["heartbeat"], mine, arguments),
-            *([self._ack_inbox()] if self._unacked else []),
-        )
+        ack = [self._ack_inbox()] if self._unacked else []
+        lapsed, *_ = await asyncio.gather(self._pipeline.run(self._scripts["heartbeat"], mine, arguments), *ack)
         if lapsed and not first:
             self.receive(LeaseLapsed())
         if lapsed:

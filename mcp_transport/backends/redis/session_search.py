@@ -60,22 +60,20 @@ class RedisSessionSearch(RedisSessionIndex):
             bounds = first, first + b"\xff", "LIMIT", 0, _MAX_SORTED  # no UTF-8 contains the byte 0xff
             terms = await self._pipeline().execute("ZRANGEBYLEX", self._keys.search_terms, *bounds)
             candidates = list(dict.fromkeys(term.rpartition(b"\0")[2] for term in terms))
-            is_all = len(terms) < _MAX_SORTED
-            return await self._page_of_candidates(candidates, facets, search, offset, limit, is_all=is_all)
+            return await self._sorted_page(candidates, facets, search, offset, limit, is_all=len(terms) < _MAX_SORTED)
         sizes = await asyncio.gather(*(facet.size(self._pipeline()) for facet in facets))
         size, smallest = min(zip(sizes, facets, strict=True), key=lambda item: item[0])
         if size <= _MAX_SORTED:
             candidates = await smallest.members(self._pipeline())
             others = [facet for facet in facets if facet is not smallest]
-            return await self._page_of_candidates(candidates, others, search, offset, limit, is_all=True)
+            return await self._sorted_page(candidates, others, search, offset, limit, is_all=True)
         return await self._scan(facets, size, search, offset, limit)
 
     async def overview(self) -> Overview:
         await self._write_last_use()
         pipeline, keys, scripts = self._pipeline(), self._keys, self._scripts
         page = pipeline.run(scripts["page"], [keys.sessions], [self._ttl, 0, 0, 1])
-        window = milliseconds(NEW_SESSION_SECONDS)
-        new = pipeline.run(scripts["count_created"], [keys.ordered("created")], [window])
+        new = pipeline.run(scripts["count_created"], [keys.ordered("created")], [milliseconds(NEW_SESSION_SECONDS)])
         (_, total), opened, sample = await asyncio.gather(
             attempt(_BROKEN_INDEX, page, ([], 0)),
             attempt(_BROKEN_INDEX, new, 0),
@@ -157,7 +155,7 @@ class RedisSessionSearch(RedisSessionIndex):
         keys, (_, total) = await asyncio.gather(self._pipeline().execute(*command), page)
         return keys, total
 
-    async def _page_of_candidates(
+    async def _sorted_page(
         self,
         candidates: list[bytes],
         facets: Sequence[Facet],
@@ -183,11 +181,7 @@ class RedisSessionSearch(RedisSessionIndex):
         scores = times
         if by != "last_seen":
             scores = await self._pipeline().execute("ZMSCORE", self._keys.ordered(by), *keys)
-        live = [
-            (float(score or 0), float(time), key)
-            for score, time, key in zip(scores, times, keys, strict=True)
-            if time
-        ]
+        live = [(float(score or 0), float(at), key) for score, at, key in zip(scores, times, keys, strict=True) if at]
         return [key for _, _, key in sorted(live, reverse=order.startswith("-"))]
 
     async def _scan(self, facets: Sequence[Facet], size: int, search: _Search, offset: int, limit: int) -> Page:

@@ -112,9 +112,7 @@ class RedisSessions(RedisSessionSearch):
         running = tuple(codec.decode_request(*item) for item in codec.pairs(raw))
         if requests and not running and (member := self._members.get(node)) is not None:
             member.streams.update((key, item.stream) for item in requests)
-        return Entered(
-            self._record_use(session, node), running, frozenset(codec.decode_id(item) for item in cancelled)
-        )
+        return Entered(self._record_use(session, node), running, frozenset(map(codec.decode_id, cancelled)))
 
     async def flush(self) -> None:
         await self._pipeline().flush()

@@ -16,9 +16,7 @@ for at = 1, #all, 2 do
 end
 local stream = load_stream(KEYS[3], ARGV[2], time) or new_stream(ARGV[3])
 local is_foreign = stream.writer ~= ARGV[3] and stream.writer ~= ''
-if stream.kept_until or is_foreign or (#requests == 0 and stream.writer == '') then
-  return nil
-end
+if stream.kept_until or is_foreign or (#requests == 0 and stream.writer == '') then return nil end
 stream.writer = ARGV[4]
 if ARGV[3] ~= ARGV[4] then stream.losses = (stream.losses or 0) + 1 end
 stream.last = (math.floor(stream.last / SPAN) + 1) * SPAN

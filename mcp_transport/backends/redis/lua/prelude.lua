@@ -142,14 +142,12 @@ local MAX_EVENTS_IN_RUN = 1000000
 -- Reject a stream that no release has written: a loop over its runs could block Redis.
 local function check_stream(stream)
   for _, name in ipairs({'epoch', 'last', 'bytes', 'delivered'}) do
-    if type(stream[name]) ~= 'number' or stream[name] < 0 then error('the stream has no valid ' .. name) end
+    if type(stream[name]) ~= 'number' or stream[name] < 0 then error('invalid ' .. name .. ' of a stream') end
   end
-  if stream.delivered > stream.last then error('the stream has delivered more events than it has') end
-  if type(stream.writer) ~= 'string' or type(stream.holder) ~= 'string' then
-    error('the stream has no valid writer or holder')
-  end
+  if stream.delivered > stream.last then error('a stream with more delivered than stored events') end
+  if type(stream.writer) ~= 'string' or type(stream.holder) ~= 'string' then error('invalid node of a stream') end
   for _, run in ipairs(stream.runs) do
-    if run[2] - run[1] > MAX_EVENTS_IN_RUN then error('the stream has too many events') end
+    if run[2] - run[1] > MAX_EVENTS_IN_RUN then error('a stream with too many events') end
   end
 end
 
