@@ -66,7 +66,7 @@ class TestRedis(KeptAnswers):
         answer: Answer = await keyed.call("add", ADD, **again)
         assert (answer.status, answer.json["id"]) == (200, 7)
         assert answer.json["error"]["data"] == {"retryable": False}
-        assert "has ended, but its answer was lost" in answer.json["error"]["message"]
+        assert "has ended, but its result was lost" in answer.json["error"]["message"]
         assert gate.runs == 1
 
 
