@@ -224,7 +224,7 @@ class SessionAdmin(_Admin):
         if error is not None:
             raise error
         if len(ended) < len(keys):
-            over = ngettext("%(count)d was over already.", "%(count)d were over already.", len(keys) - len(ended))
+            over = ngettext("%(count)d had already ended.", "%(count)d had already ended.", len(keys) - len(ended))
             messages.warning(request, over % {"count": len(keys) - len(ended)})
         return self._back(request)
 
@@ -257,7 +257,7 @@ class SessionAdmin(_Admin):
         """Redirect to the list as it was, or to the index without the view permission; warn that `over` has ended."""
         if over:
             name = short_id(over) if _KEY.fullmatch(over) else over[:10]
-            messages.warning(request, _("The session “%(id)s” does not exist: it may be over.") % {"id": name})
+            messages.warning(request, _("The session “%(id)s” does not exist: it may have ended.") % {"id": name})
         if self.has_view_or_change_permission(request):
             query_string = ListQuery.of(request).link.removesuffix("?")
             return HttpResponseRedirect(self._address("changelist") + query_string)

@@ -233,8 +233,8 @@ def test_session_that_is_over_is_not_ended_again(
     visitor = open_session()
     chosen = {"_selected_action": [visitor.key, visitor.key, "A" * 26, "nonsense\r\n", ""], "post": "yes"}
     said = messages(admin_client.post(f"{LIST}end/", chosen, follow=True))
-    assert said == ["1 session was ended.", "1 was over already."]
-    assert messages(admin_client.post(f"{LIST}end/", chosen, follow=True)) == ["2 were over already."]
+    assert said == ["1 session was ended.", "1 had already ended."]
+    assert messages(admin_client.post(f"{LIST}end/", chosen, follow=True)) == ["2 had already ended."]
 
 
 def test_nothing_to_end_is_said(admin_client: Client, shared_cache: None) -> None:

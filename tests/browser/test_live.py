@@ -40,7 +40,7 @@ async def watch_a_call(watcher: Visitor, stage: AdminStage, name: str, state: st
         assert await call == "10 orders imported"
         await expect(watcher.line("result")).to_be_visible()
         await expect(status).to_have_text(state)
-    await expect(status).to_have_text("This session is over.")
+    await expect(status).to_have_text("This session has ended.")
     await watcher.assert_marked()
     # Servers and proxies log addresses.
     assert [address for address in watcher.addresses if "/live/" in address]

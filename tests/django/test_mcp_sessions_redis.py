@@ -179,5 +179,5 @@ async def test_session_that_is_over_is_said_so(client: SessionClient, monkeypatc
 
     monkeypatch.setattr("mcp_transport.operators.service.find_session", still_found)
     for verb in ("show", "messages"):
-        with pytest.raises(CommandError, match=f"Session {id} is over"):
+        with pytest.raises(CommandError, match=f"Session {id} has ended"):
             await run(verb, id)

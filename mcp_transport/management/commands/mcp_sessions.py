@@ -121,4 +121,4 @@ async def _all_messages(key: str) -> list[StreamMessage]:
 
 
 def _ended(key: str) -> LookupError:
-    return LookupError(f"Session {short_id(key)} is over.")
+    return LookupError(f"Session {short_id(key)} has ended.")

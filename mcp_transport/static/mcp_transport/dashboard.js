@@ -1,4 +1,4 @@
-// Draws the charts of the dashboard; what they show is told by live.js.
+// Draws the charts of the dashboard; live.js dispatches their data.
 "use strict";
 
 (() => {
@@ -18,7 +18,7 @@
     return { stroke: color("--body-quiet-color"), grid: line, ticks: line, ...more };
   }
 
-  // A chart of nothing has an axis that begins at zero, too.
+  // An empty chart has an axis that starts at zero, too.
   function range(self, low, high) {
     return [0, Math.max(high || 0, 1) * 1.1];
   }
@@ -49,11 +49,11 @@
     charts.forEach((chart, at) => chart.setSize({ width: places[at].clientWidth, height: HEIGHT }));
   }
 
-  document.addEventListener("mcp:news", (event) => {
+  document.addEventListener("mcp:update", (event) => {
     columns = columns.map((_, at) => event.detail.points.map((point) => point[at]));
     charts.forEach((chart, at) => chart.setData([columns[0], columns[at + 1]]));
   });
-  // The theme of the admin may be switched while the page is open; django-unfold does it by a class.
+  // The theme of the admin can change while the page is open; django-unfold uses a class.
   new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme", "class"] });
   dark.addEventListener("change", redraw);
   new ResizeObserver(resize).observe(document.getElementById("charts"));

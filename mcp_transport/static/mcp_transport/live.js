@@ -1,5 +1,5 @@
-// Keeps a page of the admin up to date: by WebSocket, else by polling the same address.
-// All that comes is text from clients, so it is only ever set as textContent or value.
+// Keeps a page of the admin up to date by WebSocket, or else by polling the same URL.
+// Updates contain text from clients, so they are only ever assigned to textContent or value.
 "use strict";
 
 (() => {
@@ -8,28 +8,28 @@
   const MAX_LINES = 200;
 
   const status = document.getElementById("live");
-  const asked = status.dataset;
-  let cursor = asked.cursor || "";
+  const options = status.dataset;
+  let cursor = options.cursor || "";
   let over = false;
   let socket = null;
   let timer = null;
   let polls = 0;
 
   function address(protocol) {
-    const url = new URL(asked.address, window.location.href);
+    const url = new URL(options.address, window.location.href);
     if (protocol) url.protocol = protocol;
-    url.searchParams.set("language", asked.language);
-    if (asked.payloads) url.searchParams.set("payloads", "1");
+    url.searchParams.set("language", options.language);
+    if (options.payloads) url.searchParams.set("payloads", "1");
     return url.href;
   }
 
   function say(state, detail) {
-    const text = detail ? `${asked[state]}: ${detail}` : asked[state];
+    const text = detail ? `${options[state]}: ${detail}` : options[state];
     if (status.textContent !== text) status.textContent = text;
     status.dataset.state = state;
   }
 
-  // -- showing ------------------------------------------------------------------------------------------
+  // -- rendering ----------------------------------------------------------------------------------------
 
   function setText(place, text) {
     if (place.textContent !== text) place.textContent = text;
@@ -58,17 +58,17 @@
     return row;
   }
 
-  // A row with a button keeps its request, and the focus, whatever becomes of the rows around it.
+  // A row with a button keeps its request and the focus when the rows around it change.
   function showCalls(body, rows, button) {
-    const known = new Map([...body.rows].map((row) => [row.querySelector("button").value, row]));
+    const current = new Map([...body.rows].map((row) => [row.querySelector("button").value, row]));
     rows.forEach((texts, at) => {
-      const row = known.get(texts[0]) || newRow(texts, button);
-      known.delete(texts[0]);
+      const row = current.get(texts[0]) || newRow(texts, button);
+      current.delete(texts[0]);
       const places = [...row.querySelectorAll("bdi")];
       texts.forEach((text, column) => setText(places[column], text));
       if (body.rows[at] !== row) body.insertBefore(row, body.rows[at] || null);
     });
-    known.forEach((row) => row.remove());
+    current.forEach((row) => row.remove());
   }
 
   function showRows(body, rows) {
@@ -88,7 +88,7 @@
     const body = document.querySelector(`tbody[data-rows="${CSS.escape(name)}"]`);
     if (!body) return;
     const button = body.dataset.button && document.getElementById(body.dataset.button);
-    // Cells are counted, so whitespace between those the server wrote does not matter; that between rows goes.
+    // Cells are addressed by index, so whitespace in the server's HTML does not matter.
     if (button) showCalls(body, rows, button);
     else showRows(body, rows);
     const region = body.closest(".results");
@@ -98,8 +98,8 @@
 
   function logOf(stream) {
     const logs = document.getElementById("logs");
-    const found = [...logs.children].find((section) => section.dataset.stream === stream);
-    if (found) return found.querySelector("ol");
+    const existing = [...logs.children].find((section) => section.dataset.stream === stream);
+    if (existing) return existing.querySelector("ol");
     const section = document.createElement("section");
     section.dataset.stream = stream;
     const title = document.createElement("h3");
@@ -118,7 +118,7 @@
   function showMessage(message) {
     const log = logOf(message.stream);
     const last = log.lastElementChild;
-    if (last && Number(last.dataset.number) >= message.number) return; // a page that began anew
+    if (last && Number(last.dataset.number) >= message.number) return; // already shown
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 20;
     const line = document.createElement("li");
     line.className = "new";
@@ -138,25 +138,25 @@
     if (atEnd) log.scrollTop = log.scrollHeight;
   }
 
-  function show(news) {
-    if (news.over) {
+  function show(update) {
+    if (update.over) {
       over = true;
       say("over");
       return;
     }
-    if (news.error) return;
-    cursor = news.cursor || cursor;
-    for (const [name, rows] of Object.entries(news.tables)) showTable(name, rows);
-    (news.messages || []).forEach(showMessage);
-    document.dispatchEvent(new CustomEvent("mcp:news", { detail: news }));
+    if (update.error) return;
+    cursor = update.cursor || cursor;
+    for (const [name, rows] of Object.entries(update.tables)) showTable(name, rows);
+    (update.messages || []).forEach(showMessage);
+    document.dispatchEvent(new CustomEvent("mcp:update", { detail: update }));
   }
 
-  function hear(news, state) {
-    say(news.error ? "lost" : state, news.error);
-    show(news);
+  function receive(update, state) {
+    say(update.error ? "lost" : state, update.error);
+    show(update);
   }
 
-  // -- asking -------------------------------------------------------------------------------------------
+  // -- connection -----------------------------------------------------------------------------------------
 
   function later(work, delay) {
     clearTimeout(timer);
@@ -165,10 +165,10 @@
 
   async function poll() {
     try {
-      // The cursor is in no address: servers and proxies log those.
+      // The cursor is not part of the URL, which servers and proxies log.
       const headers = { Accept: "application/json", "X-Cursor": cursor };
       const response = await fetch(address(), { redirect: "manual", headers });
-      hear(await response.json(), "polling");
+      receive(await response.json(), "polling");
     } catch {
       say("lost");
     }
@@ -176,8 +176,8 @@
     later(polls % POLLS_BETWEEN_SOCKETS ? poll : open, POLL_MS);
   }
 
-  // The server closes a socket after a minute; then the next one is opened at once. One that cannot be opened,
-  // because the site has none or the permission is gone, leaves polling.
+  // The server closes a socket after a minute, and the next one is opened at once. If it cannot be opened, because
+  // the site has no WebSockets or the user lost the permission, the page polls.
   function open() {
     let opened = false;
     const current = new WebSocket(address(window.location.protocol === "https:" ? "wss:" : "ws:"));
@@ -185,10 +185,10 @@
     current.onopen = () => {
       opened = true;
       if (socket === current) current.send(JSON.stringify({ cursor }));
-      else current.close(); // the page was left meanwhile
+      else current.close(); // the page was hidden meanwhile
     };
     current.onmessage = (event) => {
-      if (socket === current) hear(JSON.parse(event.data), "live");
+      if (socket === current) receive(JSON.parse(event.data), "live");
     };
     current.onclose = (event) => {
       if (socket !== current) return;
