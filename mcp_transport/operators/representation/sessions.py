@@ -84,8 +84,8 @@ _KEY: Final = Kind({"type": "string", "pattern": "^[A-Z2-7]{26}$"})
 _STREAM_NAME: Final = Kind(TEXT.schema, lambda name: str(_("GET stream")) if name == GET_STREAM else name)
 
 SESSION: Final[tuple[Field[Session], ...]] = (
-    Field("id", _("ID"), TEXT, lambda session: short_id(session.key), "Short session ID (not a credential), as in log lines."),
-    Field("key", _("Key"), _KEY, note="A hash of the session's ID (not a credential)."),
+    Field("id", _("ID"), TEXT, lambda session: short_id(session.key), "Short session ID (not a credential)."),
+    Field("key", _("Key"), _KEY, note="Hash of the session ID (not a credential)."),
     Field("user", _("User")),
     Field(
         "issuer",
