@@ -1,4 +1,4 @@
-"""What operators are told of requests: what was asked for, and how it ended."""
+"""Names of operations and history entries, as operators see them."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_what_counts_as_an_error(ending: Ending, is_error: bool) -> None:
 
 @pytest.mark.parametrize(("now", "seconds"), [(12.5, 2.5), (9.0, 0.0)])
 def test_an_ended_request_says_how_long_it_took(now: float, seconds: float) -> None:
-    flight = InFlightRequest(
+    request = InFlightRequest(
         request_id="7", digest=b"d", node="n1", stream="aa", operation="ping", started=10.0, body=b"{}"
     )
-    assert ended_entry(flight, Ending.OK, now) == HistoryEntry(
+    assert ended_entry(request, Ending.OK, now) == HistoryEntry(
         when=now,
         what=HistoryEvent.ENDED,
         node="n1",
@@ -62,7 +62,7 @@ def test_an_ended_request_says_how_long_it_took(now: float, seconds: float) -> N
 
 
 def test_only_a_stream_that_is_taken_again_repeats_an_entry() -> None:
-    taken = HistoryEntry(when=1.0, what=HistoryEvent.ATTACHED, node="n1", stream="g")
-    assert replace(taken, when=2.0, node="n2").repeats(taken)
-    assert not replace(taken, stream="aa").repeats(taken)
-    assert not replace(taken, what=HistoryEvent.ENDED).repeats(taken)
+    attached = HistoryEntry(when=1.0, what=HistoryEvent.ATTACHED, node="n1", stream="g")
+    assert replace(attached, when=2.0, node="n2").repeats(attached)
+    assert not replace(attached, stream="aa").repeats(attached)
+    assert not replace(attached, what=HistoryEvent.ENDED).repeats(attached)

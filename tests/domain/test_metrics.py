@@ -1,4 +1,4 @@
-"""Counting calls, adding up what processes counted, and reading rates and percentiles out of it."""
+"""Counting calls, aggregating the counts of processes, rates and percentiles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mcp_transport.domain.metrics import (
 )
 
 
-def tally(*seconds: float, errors: int = 0) -> Histogram:
+def histogram(*seconds: float, errors: int = 0) -> Histogram:
     result = Histogram()
     for number, each in enumerate(seconds):
         result.add(each, failed=number < errors)
@@ -35,14 +35,14 @@ durations = st.lists(st.floats(min_value=0.0001, max_value=3600), min_size=1, ma
 def test_a_percentile_is_right_to_a_fifth(seconds: list[float], share: float) -> None:
     ordered = sorted(seconds)
     exact = next(each for number, each in enumerate(ordered, 1) if number >= share * len(ordered))
-    assert exact * 0.999 <= tally(*seconds).percentile(share) <= exact * 1.201
+    assert exact * 0.999 <= histogram(*seconds).percentile(share) <= exact * 1.201
 
 
 @given(durations, durations)
-def test_what_is_merged_and_parted_is_as_before(one: list[float], two: list[float]) -> None:
-    both, first, second = tally(*one), tally(*one), tally(*two)
+def test_merging_and_subtracting_restores_a_histogram(one: list[float], two: list[float]) -> None:
+    both, first, second = histogram(*one), histogram(*one), histogram(*two)
     both.merge(second)
-    assert both.buckets == tally(*one, *two).buckets
+    assert both.buckets == histogram(*one, *two).buckets
     both.subtract(second)
     assert (both.calls, both.errors, both.buckets) == (first.calls, first.errors, first.buckets)
     assert both.seconds == pytest.approx(first.seconds, abs=1e-6)
@@ -54,8 +54,8 @@ def test_without_calls_there_is_no_percentile() -> None:
 
 def test_numbers_are_the_same_after_json() -> None:
     numbers = ProcessMetrics(
-        intervals=(Interval(tally(0.001, 0.5), 3), Interval()),
-        operations={"ping": tally(0.001, 0.5, errors=1)},
+        intervals=(Interval(histogram(0.001, 0.5), 3), Interval()),
+        operations={"ping": histogram(0.001, 0.5, errors=1)},
         versions={"2025-11-25": 2},
         refused={"404": 1},
         opened=4,
@@ -65,15 +65,15 @@ def test_numbers_are_the_same_after_json() -> None:
 
 def test_processes_are_added_up() -> None:
     one = ProcessMetrics(
-        intervals=(Interval(tally(0.1), 1), Interval(tally(0.1, 0.1, errors=1), 2)),
-        operations={"ping": tally(0.1), "tools/call add": tally(0.1, 0.1, errors=1)},
+        intervals=(Interval(histogram(0.1), 1), Interval(histogram(0.1, 0.1, errors=1), 2)),
+        operations={"ping": histogram(0.1), "tools/call add": histogram(0.1, 0.1, errors=1)},
         versions={"2025-11-25": 3},
         refused={"404": 1},
         opened=1,
     )
     two = ProcessMetrics(
-        intervals=(Interval(tally(*[0.2] * 7), 5),),
-        operations={"tools/call add": tally(*[0.2] * 7)},
+        intervals=(Interval(histogram(*[0.2] * 7), 5),),
+        operations={"tools/call add": histogram(*[0.2] * 7)},
         versions={"2026-07-28": 7},
         refused={"404": 2, "room": 1},
         opened=2,
@@ -96,12 +96,12 @@ def test_nobody_has_counted_anything() -> None:
     assert (traffic.processes, traffic.seconds, traffic.points, traffic.rate(7)) == (0, 0, (), 0.0)
 
 
-def test_a_tally_tells_how_many_calls_took_at_most_so_long() -> None:
-    result = tally(*(milliseconds / 1000 for milliseconds in range(1, 1001)))
+def test_a_histogram_counts_the_calls_within_a_duration() -> None:
+    result = histogram(*(milliseconds / 1000 for milliseconds in range(1, 1001)))
     for seconds in (0.005, 0.05, 0.1, 0.25, 0.5):
         assert abs(result.count_within(seconds) - 1000 * seconds) <= 100 * seconds + 1, seconds
     assert (result.count_within(10.0), Histogram().count_within(1.0)) == (1000, 0)
-    assert tally(0.0).count_within(0.005) == 1, "what took no time counts in each bucket"
+    assert histogram(0.0).count_within(0.005) == 1, "a call of no duration counts in each bucket"
 
 
 def counted(*names: str, limit: float = MAX_OPERATIONS) -> Counters:
@@ -111,7 +111,7 @@ def counted(*names: str, limit: float = MAX_OPERATIONS) -> Counters:
     return result
 
 
-def test_what_is_merged_into_a_count_and_parted_from_it_is_as_before() -> None:
+def test_merging_and_subtracting_restores_counters() -> None:
     counters, more = counted("ping", "ping", "add"), counted("ping", "list")
     counters.merge(more)
     assert {name: each.calls for name, each in counters.operations.items()} == {"ping": 3, "add": 1, "list": 1}
@@ -121,7 +121,7 @@ def test_what_is_merged_into_a_count_and_parted_from_it_is_as_before() -> None:
     assert (counters.versions, counters.refused, counters.opened) == ({"v": 3}, {"404": 1}, 1)
 
 
-def test_further_operations_share_one_tally() -> None:
+def test_further_operations_share_one_histogram() -> None:
     operations = counted("a", "b", "c", "a", limit=2).operations
     assert {name: each.calls for name, each in operations.items()} == {"a": 2, "b": 1, "other": 1}
 

@@ -33,7 +33,7 @@ def test_neither_the_key_nor_its_short_form_holds_the_id(session_id: str) -> Non
 
 
 def test_the_key_is_that_of_the_design() -> None:
-    # base32(sha256("abc")), cut: fixed, since other nodes and older processes must find the same record.
+    # base32(sha256("abc")), truncated: must not change, since other nodes and releases look up the same record.
     assert session_key("abc") == "XJ4BNP4PAHH6UQKBIDPF3LRCEO"
 
 
@@ -55,9 +55,9 @@ def test_records_are_values() -> None:
     session = Session(key="K", protocol_version="2025-11-25")
     assert replace(session, requests=1) != session
     assert session == Session(key="K", protocol_version="2025-11-25")
-    flight = InFlightRequest(request_id=1, digest=b"d", node="n", stream="s")
-    assert flight.started == 0.0
-    assert InFlightRequest(request_id="1", digest=b"d", node="n", stream="s") != flight
+    request = InFlightRequest(request_id=1, digest=b"d", node="n", stream="s")
+    assert request.started == 0.0
+    assert InFlightRequest(request_id="1", digest=b"d", node="n", stream="s") != request
 
 
 def test_a_session_counts_as_its_principals_or_its_addresses() -> None:

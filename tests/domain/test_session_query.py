@@ -1,4 +1,4 @@
-"""Which sessions a query means."""
+"""Which sessions match a query."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SESSION = Session(
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "matches"),
     [
         ({}, True),
         ({"text": "an"}, True),
@@ -47,8 +47,8 @@ SESSION = Session(
     ],
     ids=str,
 )
-def test_query_means_sessions_that_fit_in_every_way(query: dict[str, Any], found: bool) -> None:
-    assert SessionQuery(**query).matches(SESSION, 0.0) == found
+def test_query_means_sessions_that_fit_in_every_way(query: dict[str, Any], matches: bool) -> None:
+    assert SessionQuery(**query).matches(SESSION, 0.0) == matches
 
 
 def test_empty_query_asks_for_everything() -> None:
@@ -74,9 +74,9 @@ def test_client_is_named_in_one_line(info: dict[str, object], name: str) -> None
 @given(st.text(), st.text(), st.text())
 def test_each_word_finds_its_session(user: str, name: str, address: str) -> None:
     session = dataclasses.replace(SESSION, user=user, client_info={"name": name}, address=address)
-    for word in search_terms(session):
-        assert "\0" not in word
-        assert SessionQuery(text=word).matches(session, 0.0)
+    for term in search_terms(session):
+        assert "\0" not in term
+        assert SessionQuery(text=term).matches(session, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_each_word_finds_its_session(user: str, name: str, address: str) -> None
 )
 def test_a_session_is_found_by_what_it_is_at(members: dict[str, Any], state: State) -> None:
     session = dataclasses.replace(SESSION, **members)
-    found = [each for each in State if SessionQuery(state=each).matches(session, 60.0)]
-    assert found == [state] == [state_of(session, 60.0)]
+    matches = [each for each in State if SessionQuery(state=each).matches(session, 60.0)]
+    assert matches == [state] == [state_of(session, 60.0)]
 
 
 @pytest.mark.parametrize(
-    ("after", "before", "found"), [(4.0, 0.0, True), (6.0, 0.0, False), (0.0, 4.0, False), (4.0, 5.0, True)]
+    ("after", "before", "matches"), [(4.0, 0.0, True), (6.0, 0.0, False), (0.0, 4.0, False), (4.0, 5.0, True)]
 )
-def test_a_session_is_found_by_its_age(after: float, before: float, found: bool) -> None:
+def test_a_session_is_found_by_its_age(after: float, before: float, matches: bool) -> None:
     query = SessionQuery(created_after=after, created_before=before)
-    assert query.matches(dataclasses.replace(SESSION, created=5.0), 9.0) is found
+    assert query.matches(dataclasses.replace(SESSION, created=5.0), 9.0) is matches

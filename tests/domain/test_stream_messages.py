@@ -1,4 +1,4 @@
-"""What operators are told of messages that they may not read."""
+"""Summaries of messages for operators who may not read them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from mcp_transport.domain.stream_messages import StreamMessage, summarize
 
 
-def told(value: Any) -> StreamMessage:
+def message_of(value: Any) -> StreamMessage:
     return summarize("aa", 3, json.dumps(value).encode())
 
 
@@ -33,9 +33,9 @@ def told(value: Any) -> StreamMessage:
     ],
 )
 def test_kind_and_request(value: Any, kind: str, request_id: Any) -> None:
-    found = told(value)
-    assert (found.kind, found.request_id, found.progress) == (kind, request_id, "")
-    assert (found.stream, found.number, found.bytes) == ("aa", 3, len(found.payload))
+    message = message_of(value)
+    assert (message.kind, message.request_id, message.progress) == (kind, request_id, "")
+    assert (message.stream, message.number, message.bytes) == ("aa", 3, len(message.payload))
 
 
 @pytest.mark.parametrize(("payload", "kind"), [(b"", "end"), (b"{", "unreadable"), (b"\xff", "unreadable")])
@@ -61,4 +61,4 @@ def test_what_is_too_deep() -> None:
     ],
 )
 def test_progress_is_told_in_numbers_alone(params: Any, progress: str) -> None:
-    assert told({"method": "notifications/progress", "params": params}).progress == progress
+    assert message_of({"method": "notifications/progress", "params": params}).progress == progress

@@ -1,4 +1,4 @@
-"""A root logger that the SDK leaves alone."""
+"""Keep the SDK from configuring the root logger."""
 
 from __future__ import annotations
 

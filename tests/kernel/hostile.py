@@ -1,4 +1,4 @@
-"""What hostile clients send, and how little work an answer to it may be."""
+"""Requests of hostile clients, and limits on the work of a response."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ VERSIONS = ("2025-11-25", "2026-07-28")
 MANY = 100_000
 LONG = 4_000_000
 
-# Seconds of this thread's processor time. What is tried here took between 0.2 and 20 of them.
+# Seconds of this thread's CPU time. Before the limits, these requests took between 0.2 and 20 seconds.
 AT_ONCE = 0.2
 SHORT = 2000
-"""Characters of an answer, and of a log line."""
+"""Characters of a response, and of a log line."""
 
 
 def objects(count: int = MANY) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def objects(count: int = MANY) -> list[dict[str, Any]]:
 
 
 async def at_once(work: Awaitable[Outcome]) -> Outcome:
-    """Wait for an outcome, which must take next to no processor time, and be short."""
+    """Await an outcome, which must take almost no CPU time and be short."""
     began = time.thread_time()
     outcome = await work
     written = encode(outcome.body(1))
@@ -36,7 +36,7 @@ async def at_once(work: Awaitable[Outcome]) -> Outcome:
     return outcome
 
 
-def ask(kernel: Kernel, version: str, method: str, params: Mapping[str, Any]) -> Awaitable[Outcome]:
+def send(kernel: Kernel, version: str, method: str, params: Mapping[str, Any]) -> Awaitable[Outcome]:
     meta = params.get("_meta", {})
     whole = {**params, "_meta": {**envelope(version), **meta}} if isinstance(meta, dict) else params
     running = exchange(Recorder(), version)

@@ -1,4 +1,4 @@
-"""Calls of plain tools answer what the SDK's whole way answers; anything out of the ordinary goes that way."""
+"""The fast path gives the same results as the SDK's full path; unusual calls take the full path."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ ERAS = ("2025-11-25", "2026-07-28")
 
 @pytest.fixture(scope="module")
 def whole() -> MCPServer[Any]:
-    """A server with every tool, which no test changes: schemas take their time."""
+    """A server with all tools; tests must not change it, since building the schemas is slow."""
     server: MCPServer[Any] = MCPServer("plain", version="3")
     for name, (annotation, value) in RETURNS.items():
         server.add_tool(returning(value, annotation), name=name)
     for name, error in RAISES.items():
         server.add_tool(raising(error), name=name)
     server.add_tool(with_arguments, name="arguments")
-    server.add_tool(tells_all)
-    server.add_tool(asks)
+    server.add_tool(uses_context)
+    server.add_tool(elicits)
     apply_spec_corrections(server)
     return server
 
@@ -63,27 +63,27 @@ def server() -> MCPServer[Any]:
     return server
 
 
-def going_the_whole_way(kernel: Kernel) -> Kernel:
-    """Return the kernel, which finds no call plain any more."""
+def without_fast_path(kernel: Kernel) -> Kernel:
+    """Disable the fast path of a kernel and return it."""
     plain: Any = kernel._fast_calls
     plain.tool = lambda request: None
     return kernel
 
 
 async def both_ways(server: MCPServer[Any], version: str, params: Any) -> tuple[bool, Outcome, Outcome]:
-    """Serve a call as it comes, and again the SDK's whole way; tell whether the first went another."""
+    """Serve a call by default and without the fast path; return whether the first one was fast, and both outcomes."""
     kernel, request = Kernel(server), Request(7, "tools/call", params)
-    is_plain = kernel._fast_calls.tool(request) is not None
+    is_fast = kernel._fast_calls.tool(request) is not None
     outcome = await served(kernel, exchange(Recorder(), version), request)
-    return is_plain, outcome, await served(going_the_whole_way(kernel), exchange(Recorder(), version), request)
+    return is_fast, outcome, await served(without_fast_path(kernel), exchange(Recorder(), version), request)
 
 
 @pytest.mark.parametrize("version", ERAS)
 @pytest.mark.parametrize("name", [*RETURNS, *RAISES])
 async def test_results_and_errors_are_the_same(whole: MCPServer[Any], name: str, version: str) -> None:
     params = {"name": name, "_meta": envelope(version)}
-    is_plain, outcome, expected = await both_ways(whole, version, params)
-    assert is_plain
+    is_fast, outcome, expected = await both_ways(whole, version, params)
+    assert is_fast
     assert outcome == expected
 
 
@@ -157,30 +157,30 @@ async def test_arguments_and_meta_are_judged_the_same(
 @pytest.mark.parametrize("version", REVISIONS)
 async def test_what_is_out_of_the_ordinary_goes_the_whole_way(whole: MCPServer[Any], version: str) -> None:
     for params in OUT_OF_THE_ORDINARY:
-        is_plain, outcome, expected = await both_ways(whole, version, enveloped(params, version))
-        assert not is_plain
+        is_fast, outcome, expected = await both_ways(whole, version, enveloped(params, version))
+        assert not is_fast
         assert outcome == expected
 
 
 def enveloped(params: dict[str, Any], version: str) -> dict[str, Any]:
-    """Return parameters with what 2026-07-28 wants in `_meta`, unless that is no object."""
+    """Add the members that 2026-07-28 requires to `_meta`, unless it is not an object."""
     meta = params.get("_meta", {})
     return {**params, "_meta": envelope(version, **meta) if isinstance(meta, dict) else meta}
 
 
 async def test_a_question_is_sealed_like_any_other(server: MCPServer[Any]) -> None:
-    asked = ElicitRequest(
+    elicitation = ElicitRequest(
         params=ElicitRequestFormParams(message="?", requested_schema={"type": "object", "properties": {}})
     )
-    question = InputRequiredResult(input_requests={"q": asked}, request_state="not for the client's eyes")
-    server.add_tool(returning(question, Any), name="question")
+    result = InputRequiredResult(input_requests={"q": elicitation}, request_state="not for the client's eyes")
+    server.add_tool(returning(result, Any), name="question")
     kernel, request = Kernel(server), Request(7, "tools/call", {"name": "question", "_meta": envelope("2026-07-28")})
     assert kernel._fast_calls.tool(request) is not None
     outcome = await served(kernel, exchange(Recorder(), "2026-07-28", elicitation={}), request)
     assert outcome.result is not None
     assert outcome.result["resultType"] == "input_required"
     assert outcome.result["inputRequests"]["q"]["method"] == "elicitation/create"
-    assert outcome.result["requestState"] not in ("", question.request_state)
+    assert outcome.result["requestState"] not in ("", result.request_state)
 
 
 async def resolved() -> int:
@@ -200,8 +200,8 @@ async def test_tools_that_want_more_go_the_whole_way(server: MCPServer[Any]) -> 
     assert Kernel(server)._fast_calls.tool(call_of("int")) is not None
 
 
-async def tells_all(ctx: Context, a: int = 0) -> dict[str, Any]:
-    """Use what a context has; return what it says."""
+async def uses_context(ctx: Context, a: int = 0) -> dict[str, Any]:
+    """Use the context's methods and return its attributes."""
     session, request = ctx.request_context.session, ctx.request_context
     await ctx.report_progress(1, 2, "half")
     await send_log(ctx, "error", "so it goes", "l")
@@ -226,8 +226,8 @@ async def tells_all(ctx: Context, a: int = 0) -> dict[str, Any]:
     }
 
 
-async def asks(ctx: Context) -> str:
-    """Ask the client."""
+async def elicits(ctx: Context) -> str:
+    """Send an elicitation to the client."""
     answer = await ctx.elicit("name?", Name)
     return str(answer.action)
 
@@ -238,21 +238,19 @@ class Name(BaseModel):
 
 @pytest.mark.parametrize("version", ERAS)
 @pytest.mark.parametrize("meta", META, ids=lambda value: str(value)[:40])
-@pytest.mark.parametrize("name", ["tells_all", "asks"])
+@pytest.mark.parametrize("name", ["uses_context", "elicits"])
 async def test_a_context_is_the_same(whole: MCPServer[Any], name: str, meta: Any, version: str) -> None:
     params = enveloped({"name": name, "_meta": meta}, version)
-    outlets, outcomes = [Recorder(), Recorder()], []
-    for outlet, is_plain in zip(outlets, (True, False), strict=True):
-        kernel, running = Kernel(whole), exchange(outlet, version, elicitation={})
+    channels, outcomes = [Recorder(), Recorder()], []
+    for channel, is_fast in zip(channels, (True, False), strict=True):
+        kernel, running = Kernel(whole), exchange(channel, version, elicitation={})
         outcomes.append(
-            await served(
-                kernel if is_plain else going_the_whole_way(kernel), running, Request(7, "tools/call", params)
-            )
+            await served(kernel if is_fast else without_fast_path(kernel), running, Request(7, "tools/call", params))
         )
     assert outcomes[0] == outcomes[1]
-    assert vars(outlets[0]) == vars(outlets[1])
-    if meta == {} and name == "tells_all":
-        assert not outcomes[0].failed and outlets[0].sent
+    assert vars(channels[0]) == vars(channels[1])
+    if meta == {} and name == "uses_context":
+        assert not outcomes[0].failed and channels[0].sent
 
 
 async def test_what_a_context_leaves_to_be_done_is_done(server: MCPServer[Any]) -> None:

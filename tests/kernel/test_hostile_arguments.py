@@ -1,4 +1,4 @@
-"""Arguments of tools that are wrong in a hundred thousand places, or long, are answered at once, in a few lines."""
+"""Tool arguments with 100,000 errors, or of great length, get a fast response of a few lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pydantic import AfterValidator, AnyUrl, BaseModel, ConfigDict, Field, Json,
 from typing_extensions import TypedDict
 
 from mcp_transport.kernel import Kernel, apply_spec_corrections
-from tests.kernel.hostile import LONG, MANY, SHORT, ask, at_once, objects, text_of
+from tests.kernel.hostile import LONG, MANY, SHORT, at_once, objects, send, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ class Strict(BaseModel):
 
 
 class Nested(BaseModel):
-    """One whose members are named like parts of pydantic's own schemas."""
+    """A model whose fields are named like keys of pydantic's core schemas."""
 
     config: dict[str, Wide] = {}
     default: list[Wide] = []
@@ -173,10 +173,10 @@ async def test_wrong_arguments_are_refused_at_once(
 ) -> None:
     kind, value = WRONG[name]
     kernel = serving(kind)
-    await ask(kernel, version, "tools/call", {"name": "take", "arguments": {"x": "y" * 3000}, **extra})
+    await send(kernel, version, "tools/call", {"name": "take", "arguments": {"x": "y" * 3000}, **extra})
     caplog.clear()
     params = {"name": "take", "arguments": {"x": value}, **extra}
-    outcome = await at_once(ask(kernel, version, "tools/call", params))
+    outcome = await at_once(send(kernel, version, "tools/call", params))
     assert outcome.result is not None and outcome.result["isError"]
     assert "validation error" in text_of(outcome)
     assert 0 < max(len(record.getMessage()) for record in caplog.records) < SHORT
@@ -190,37 +190,37 @@ async def test_long_arguments_are_taken_as_the_sdk_takes_them(name: str) -> None
     server.add_tool(takes(kind), name="take")
     tool = server._tool_manager.get_tool("take")
     assert tool is not None
-    wanted = repr(tool.fn_metadata.validate_arguments({"x": value})["x"])[:100]
-    outcome = await ask(Kernel(server), "2026-07-28", "tools/call", {"name": "take", "arguments": {"x": value}})
-    assert outcome.result is not None and outcome.result["structuredContent"] == {"result": wanted}
+    expected = repr(tool.fn_metadata.validate_arguments({"x": value})["x"])[:100]
+    outcome = await send(Kernel(server), "2026-07-28", "tools/call", {"name": "take", "arguments": {"x": value}})
+    assert outcome.result is not None and outcome.result["structuredContent"] == {"result": expected}
 
 
-async def said(kernel: Kernel, x: Any) -> str:
-    return text_of(await ask(kernel, "2026-07-28", "tools/call", {"name": "take", "arguments": {"x": x}}))
+async def error_text(kernel: Kernel, x: Any) -> str:
+    return text_of(await send(kernel, "2026-07-28", "tools/call", {"name": "take", "arguments": {"x": x}}))
 
 
 async def test_the_first_wrong_item_is_named() -> None:
     items: list[Any] = [{"kind": "cat", "age": 1}] * 5000
     items[4000] = {"kind": "cat", "age": "old"}
-    assert "x.4000.age\n  Input should be a valid integer" in await said(serving(list[Cat]), items)
+    assert "x.4000.age\n  Input should be a valid integer" in await error_text(serving(list[Cat]), items)
 
 
 async def test_of_more_errors_than_can_be_listed_the_first_is_named() -> None:
     kernel = serving(list[int])
-    few = await said(kernel, ["a"] * 20)
-    assert few.startswith("Error executing tool take: 20 validation errors") and "x.19\n" in few
-    many = await said(kernel, ["a"] * 30)
-    assert "1 validation error for takeArguments\nx.0\n  Input should be a valid integer" in many
-    in_one_item = await said(serving(list[Wide]), objects(2000))
+    listed = await error_text(kernel, ["a"] * 20)
+    assert listed.startswith("Error executing tool take: 20 validation errors") and "x.19\n" in listed
+    too_many = await error_text(kernel, ["a"] * 30)
+    assert "1 validation error for takeArguments\nx.0\n  Input should be a valid integer" in too_many
+    in_one_item = await error_text(serving(list[Wide]), objects(2000))
     assert "30 errors, too many to list: compare it with the schema" in in_one_item
 
 
 async def test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text() -> None:
     kernel = serving(list[int])
-    for count, words in ((100_000, "[1, 1"), (100_001, "x\n  Input should be a valid list")):
+    for count, text in ((100_000, "[1, 1"), (100_001, "x\n  Input should be a valid list")):
         arguments = {"x": f"[{','.join(['1'] * count)}]"}
-        outcome = await ask(kernel, "2026-07-28", "tools/call", {"name": "take", "arguments": arguments})
-        assert words in text_of(outcome)[:200]
+        outcome = await send(kernel, "2026-07-28", "tools/call", {"name": "take", "arguments": arguments})
+        assert text in text_of(outcome)[:200]
 
 
 async def resolved() -> int:
@@ -234,7 +234,7 @@ async def test_tools_that_resolve_parameters_refuse_wrong_arguments_at_once() ->
     server: MCPServer[Any] = MCPServer("hostile")
     server.add_tool(take)
     params = {"name": "take", "arguments": {"x": objects()}}
-    assert "too many to list" in text_of(await at_once(ask(Kernel(server), "2026-07-28", "tools/call", params)))
+    assert "too many to list" in text_of(await at_once(send(Kernel(server), "2026-07-28", "tools/call", params)))
 
 
 async def test_arguments_of_a_low_level_server_are_its_own_to_judge() -> None:
@@ -243,7 +243,7 @@ async def test_arguments_of_a_low_level_server_are_its_own_to_judge() -> None:
 
     server: Server[Any] = Server("low", on_call_tool=call)
     outcome = await at_once(
-        ask(Kernel(server), "2026-07-28", "tools/call", {"name": "any", "arguments": {"x": objects()}})
+        send(Kernel(server), "2026-07-28", "tools/call", {"name": "any", "arguments": {"x": objects()}})
     )
     assert text_of(outcome) == str(MANY)
 
@@ -257,6 +257,6 @@ async def test_arguments_of_a_fastmcp_server_count_like_all_parameters() -> None
 
     kernel = Kernel(server)
     refused = await at_once(
-        ask(kernel, "2026-07-28", "tools/call", {"name": "total", "arguments": {"xs": ["a"] * MANY}})
+        send(kernel, "2026-07-28", "tools/call", {"name": "total", "arguments": {"xs": ["a"] * MANY}})
     )
     assert refused.malformed and "may hold 2000 JSON values" in text_of(refused)

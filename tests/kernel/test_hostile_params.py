@@ -1,4 +1,4 @@
-"""Parameters of any method, subscriptions and notifications that are long or many: refused at once, in few words."""
+"""Parameters, subscriptions and notifications over a limit are refused fast, with a short error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mcp_transport.kernel import (
     serve_completions,
 )
 from mcp_transport.protocol.jsonrpc import Notification, Request
-from tests.kernel.hostile import AT_ONCE, LONG, MANY, SHORT, VERSIONS, ask, at_once, objects, text_of
+from tests.kernel.hostile import AT_ONCE, LONG, MANY, SHORT, VERSIONS, at_once, objects, send, text_of
 from tests.support.kernel import Recorder, exchange
 from tests.support.plain_calls import envelope
 
@@ -96,7 +96,7 @@ def kernel() -> Kernel:
     async def greet(name: str) -> str:
         return name
 
-    async def complete(*asked: Any) -> Completion | None:
+    async def complete(*arguments: Any) -> Completion | None:
         return None
 
     serve_completions(server, complete)
@@ -120,38 +120,38 @@ def kernel() -> Kernel:
 )
 async def test_parameters_beyond_a_limit_are_refused_at_once(kernel: Kernel, name: str, version: str) -> None:
     method, params, text = REFUSED[name]
-    outcome = await at_once(ask(kernel, version, method, params))
+    outcome = await at_once(send(kernel, version, method, params))
     assert outcome.error is not None and outcome.error["code"] == -32602 and outcome.malformed
     assert text in outcome.error["message"]
 
 
 async def test_parameters_of_methods_of_ones_own_have_no_limit_here(kernel: Kernel) -> None:
-    outcome = await at_once(ask(kernel, "2026-07-28", "acme/do", {"name": "n" * 5000, "items": objects()}))
+    outcome = await at_once(send(kernel, "2026-07-28", "acme/do", {"name": "n" * 5000, "items": objects()}))
     assert outcome.error is None
 
 
 async def test_errors_of_parameters_within_the_limits_are_counted_before_they_are_listed(kernel: Kernel) -> None:
     params = {"name": "ask", "inputResponses": {str(number): [] for number in range(1000)}}
-    outcome = await at_once(ask(kernel, "2026-07-28", "tools/call", params))
+    outcome = await at_once(send(kernel, "2026-07-28", "tools/call", params))
     assert "Invalid params for tools/call: " in text_of(outcome)
     assert "errors, too many to list: compare it with the schema" in text_of(outcome)
-    few = await ask(kernel, "2026-07-28", "tools/call", {"name": "ask", "inputResponses": {"a" * 5000: []}})
-    assert text_of(few).count("aaa... more") == 0 and len(text_of(few)) < SHORT
+    outcome = await send(kernel, "2026-07-28", "tools/call", {"name": "ask", "inputResponses": {"a" * 5000: []}})
+    assert text_of(outcome).count("aaa... more") == 0 and len(text_of(outcome)) < SHORT
 
 
 async def test_texts_for_a_prompt_are_bounded_by_the_body_alone(kernel: Kernel) -> None:
     params = {"name": "greet", "arguments": {"name": "n" * LONG}}
-    outcome = await ask(kernel, "2026-07-28", "prompts/get", params)
+    outcome = await send(kernel, "2026-07-28", "prompts/get", params)
     assert outcome.result is not None
     wrong = {"name": "greet", "arguments": {"name": "Ann", **EMPTY_LISTS}}
-    assert text_of(await at_once(ask(kernel, "2026-07-28", "prompts/get", wrong))) == (
+    assert text_of(await at_once(send(kernel, "2026-07-28", "prompts/get", wrong))) == (
         "Prompt greet takes no argument '0'"
     )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_an_error_repeats_200_characters_of_a_uri(kernel: Kernel, version: str) -> None:
-    outcome = await ask(kernel, version, "resources/read", {"uri": "x://" + "u" * 8000})
+    outcome = await send(kernel, version, "resources/read", {"uri": "x://" + "u" * 8000})
     shown = "x://" + "u" * 196 + "..."
     assert outcome.error is not None
     assert outcome.error["message"] == f"Unknown resource: {shown}"
@@ -159,15 +159,15 @@ async def test_an_error_repeats_200_characters_of_a_uri(kernel: Kernel, version:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [
         {"capabilities": {"experimental": EMPTY_LISTS}, "clientInfo": {"name": "c", "version": "1"}},
         {"capabilities": {}, "clientInfo": {"name": "c", "version": "1", "icons": objects()}},
     ],
     ids=["capabilities", "icons"],
 )
-async def test_initialize_is_refused_at_once(kernel: Kernel, said: dict[str, Any]) -> None:
-    params = {"protocolVersion": "2025-11-25", **said}
+async def test_initialize_is_refused_at_once(kernel: Kernel, changes: dict[str, Any]) -> None:
+    params = {"protocolVersion": "2025-11-25", **changes}
     outcome = await at_once(kernel.initialize(exchange(Recorder()), params))
     assert outcome.malformed and VALUES in text_of(outcome)
 
@@ -176,7 +176,7 @@ async def test_initialize_is_refused_at_once(kernel: Kernel, said: dict[str, Any
 
 
 class Acknowledged(Recorder):
-    """An outlet that tells when something was sent."""
+    """A client channel that sets an event when something is sent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,30 +188,30 @@ class Acknowledged(Recorder):
 
 
 async def listening(uris: list[Any]) -> tuple[Outcome | None, Recorder]:
-    """Listen, until that is refused or acknowledged."""
-    kernel, outlet = Kernel(MCPServer("hostile")), Acknowledged()
+    """Listen until the request is refused or acknowledged."""
+    kernel, channel = Kernel(MCPServer("hostile")), Acknowledged()
     params = {"notifications": {"resourceSubscriptions": uris}, "_meta": envelope("2026-07-28")}
-    running = exchange(outlet, "2026-07-28")
+    running = exchange(channel, "2026-07-28")
     began = time.thread_time()
     work = asyncio.create_task(
         kernel.serve(Request(7, "subscriptions/listen", params), "2026-07-28", lambda: running)
     )
-    spoken = asyncio.create_task(outlet.spoken.wait())
+    spoken = asyncio.create_task(channel.spoken.wait())
     await asyncio.wait({work, spoken}, return_when=asyncio.FIRST_COMPLETED)
     spoken.cancel()
     assert time.thread_time() - began < AT_ONCE
     if work.done():
-        return work.result(), outlet
+        return work.result(), channel
     kernel.close_listen_streams()
     await work
-    return None, outlet
+    return None, channel
 
 
 async def test_a_thousand_uris_may_be_listened_to_and_each_counts_once() -> None:
-    refused, outlet = await listening([f"a://{number}" for number in range(1000)])
-    assert refused is None and outlet.sent
-    refused, outlet = await listening(["a://b", "a://c"] * MANY)
-    _, acknowledged = outlet.sent[0]
+    refused, channel = await listening([f"a://{number}" for number in range(1000)])
+    assert refused is None and channel.sent
+    refused, channel = await listening(["a://b", "a://c"] * MANY)
+    _, acknowledged = channel.sent[0]
     assert refused is None and acknowledged is not None
     assert acknowledged["notifications"]["resourceSubscriptions"] == ["a://b", "a://c"]
     for uris in ([1] * MANY, ["a://b", *objects()]):
@@ -229,15 +229,15 @@ def test_what_should_have_been_a_request_is_heard_by_nobody(kernel: Kernel) -> N
 async def test_a_notification_beyond_a_limit_is_dropped_at_once(
     kernel: Kernel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
 
-    async def hear(ctx: Any, params: Any) -> None:
-        heard.append(params)
+    async def handler(ctx: Any, params: Any) -> None:
+        received.append(params)
 
-    kernel.server.add_notification_handler("notifications/roots/list_changed", NotificationParams, hear)
+    kernel.server.add_notification_handler("notifications/roots/list_changed", NotificationParams, handler)
     for params in ({}, {"_meta": {"a": objects()}}, EMPTY_LISTS):
         began = time.thread_time()
         await kernel.notify(exchange(Recorder()), Notification("notifications/roots/list_changed", params))
         assert time.thread_time() - began < AT_ONCE
-    assert len(heard) == 1
+    assert len(received) == 1
     assert max(len(record.getMessage()) for record in caplog.records) < SHORT

@@ -1,4 +1,4 @@
-"""The second `initialize` of a kind is answered as the first, and as soon as anything differs, anew."""
+"""A second `initialize` with equal parameters gets the cached result; any difference bypasses the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcp_transport.kernel import Kernel, Outcome, apply_spec_corrections, initia
 from tests.support.kernel import Recorder, exchange
 
 
-def said(**changes: Any) -> dict[str, Any]:
+def parameters(**changes: Any) -> dict[str, Any]:
     client = {"name": "c", "version": "1"}
     return {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client, **changes}
 
@@ -26,20 +26,20 @@ def server() -> MCPServer[Any]:
 
 @pytest.fixture
 def handled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Collect the parameters that the SDK has handled itself."""
-    seen: list[Any] = []
+    """Collect the parameters of `initialize` that the SDK handled itself."""
+    handled_params: list[Any] = []
     handle = ServerRunner._handle_initialize
 
     def note(runner: Any, params: Any) -> Any:
-        seen.append(params)
+        handled_params.append(params)
         return handle(runner, params)
 
     monkeypatch.setattr(ServerRunner, "_handle_initialize", note)
-    return seen
+    return handled_params
 
 
 async def greeted(kernel: Kernel, **changes: Any) -> Outcome:
-    return await kernel.initialize(exchange(Recorder()), said(**changes))
+    return await kernel.initialize(exchange(Recorder()), parameters(**changes))
 
 
 async def test_the_same_words_have_the_same_answer(server: MCPServer[Any], handled: list[Any]) -> None:
@@ -55,9 +55,9 @@ async def test_other_words_are_handled(server: MCPServer[Any], handled: list[Any
     kernel = Kernel(server)
     await greeted(kernel)
     outcome = await greeted(kernel, **change)
-    assert handled[1:] == [said(**change)]
+    assert handled[1:] == [parameters(**change)]
     assert outcome.result is not None
-    assert outcome.result["protocolVersion"] == said(**change)["protocolVersion"]
+    assert outcome.result["protocolVersion"] == parameters(**change)["protocolVersion"]
 
 
 async def test_wrong_words_are_refused_each_time(server: MCPServer[Any]) -> None:
@@ -76,10 +76,10 @@ async def test_a_server_that_says_something_else_of_itself_is_asked_again(server
 
 
 async def test_a_middleware_hears_of_each(server: MCPServer[Any]) -> None:
-    heard: list[str] = []
+    methods: list[str] = []
 
     async def middleware(ctx: Any, call_next: Any) -> Any:
-        heard.append(ctx.method)
+        methods.append(ctx.method)
         return await call_next(ctx)
 
     kernel = Kernel(server)
@@ -87,7 +87,7 @@ async def test_a_middleware_hears_of_each(server: MCPServer[Any]) -> None:
     server._lowlevel_server.middleware.append(middleware)
     await greeted(kernel)
     await greeted(kernel)
-    assert heard == ["initialize"] * 2
+    assert methods == ["initialize"] * 2
 
 
 async def test_long_words_are_not_kept_and_short_ones_not_without_end(

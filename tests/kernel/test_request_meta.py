@@ -1,4 +1,4 @@
-"""Envelopes that agree with their headers to the letter are judged as the SDK judges them, and so are all others."""
+"""Envelopes are accepted and refused exactly as by the SDK, on the fast path and otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SDK's provisional seams, each used once for real: an upgrade that moves one fails here, and by name."""
+"""Each provisional seam of the SDK is used once for real, so that an upgrade that moves one fails here by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.kernel import Recorder, exchange, served
 
 
 class Branch(BaseModel):
-    """A model that its own schema refers to."""
+    """A model with a recursive schema."""
 
     branches: list[Branch] = []
 
@@ -45,9 +45,9 @@ def tree() -> Branch:
 
 
 def test_exchange_has_what_a_dispatch_context_has() -> None:
-    wanted = {name for name in vars(DispatchContext) if not name.startswith("_")}
-    wanted |= {"send_raw_request", "notify"}
-    assert wanted <= {name for name in dir(Exchange) if not name.startswith("_")} | set(Exchange.__slots__)
+    expected = {name for name in vars(DispatchContext) if not name.startswith("_")}
+    expected |= {"send_raw_request", "notify"}
+    assert expected <= {name for name in dir(Exchange) if not name.startswith("_")} | set(Exchange.__slots__)
 
 
 def test_the_runner_is_built_and_closed_as_the_kernel_does_it() -> None:
@@ -73,30 +73,30 @@ def test_the_span_of_a_message_is_that_of_the_sdks_middleware() -> None:
 
 async def test_a_call_gets_context_progress_questions_and_its_request() -> None:
     server: MCPServer[Any] = MCPServer("seams")
-    seen: dict[str, Any] = {}
+    observed: dict[str, Any] = {}
 
     class Own(Context[Any, Any]):
-        """A context class of our own."""
+        """A custom context class."""
 
     @server.tool()
     async def everything(ctx: Context) -> str:
         """Use each seam."""
         own = convert_context(ctx, Own)
-        seen.update(caller=own.request_context.request, lifespan=own.request_context.lifespan_context)
+        observed.update(caller=own.request_context.request, lifespan=own.request_context.lifespan_context)
         await own.report_progress(1, 2)
         await own.close_sse_stream()
         await ctx.request_context.session.send_tool_list_changed()
         return "done"
 
-    outlet = Recorder()
-    running = exchange(outlet)
+    channel = Recorder()
+    running = exchange(channel)
     outcome = await served(Kernel(server), running, Request(7, "tools/call", {"name": "everything"}))
     assert outcome.result is not None and outcome.result["content"][0]["text"] == "done"
-    assert outlet.sent == [("notifications/progress", {"progressToken": "p", "progress": 1, "total": 2})]
-    assert outlet.emitted == ["notifications/tools/list_changed"]
-    assert outlet.closed
-    assert seen["caller"] is running.caller and seen["lifespan"] == {"k": 1}
-    assert seen["caller"].headers["user-agent"] == "x" and seen["caller"].user == "ann"
+    assert channel.sent == [("notifications/progress", {"progressToken": "p", "progress": 1, "total": 2})]
+    assert channel.emitted == ["notifications/tools/list_changed"]
+    assert channel.closed
+    assert observed["caller"] is running.caller and observed["lifespan"] == {"k": 1}
+    assert observed["caller"].headers["user-agent"] == "x" and observed["caller"].user == "ann"
 
 
 async def test_initialize_declares_what_the_transport_delivers() -> None:
@@ -113,10 +113,10 @@ async def test_a_notification_is_heard_by_a_handler_a_middleware_or_the_log() ->
     kernel, initialized = Kernel(server), Notification("notifications/initialized", None)
     assert not kernel.has_listener(initialized)
     assert kernel.has_listener(Notification("notifications/initialized", {"odd": True}))
-    heard: list[str] = []
+    received: list[str] = []
 
     async def handler(ctx: Any, params: Any) -> None:
-        heard.append(ctx.method)
+        received.append(ctx.method)
 
     async def middleware(ctx: Any, call_next: Any) -> Any:
         return await call_next(ctx)
@@ -126,7 +126,7 @@ async def test_a_notification_is_heard_by_a_handler_a_middleware_or_the_log() ->
         Notification("notifications/roots/list_changed", None)
     )
     await kernel.notify(exchange(Recorder()), initialized)
-    assert heard == ["notifications/initialized"]
+    assert received == ["notifications/initialized"]
     kernel.server.middleware.append(middleware)
     assert kernel.has_listener(Notification("notifications/roots/list_changed", None))
 
@@ -145,10 +145,10 @@ async def test_errors_say_what_was_wrong_and_never_what_was_sent() -> None:
 
 
 async def test_a_question_needs_the_capability_the_client_declared() -> None:
-    asked = exchange(Recorder(), elicitation={})
-    assert (await asked.send_raw_request("elicitation/create", {}))["action"] == "accept"
+    running = exchange(Recorder(), elicitation={})
+    assert (await running.send_raw_request("elicitation/create", {}))["action"] == "accept"
     with pytest.raises(Exception, match="did not declare the sampling capability"):
-        await asked.send_raw_request("sampling/createMessage", {})
+        await running.send_raw_request("sampling/createMessage", {})
 
 
 async def test_the_envelope_is_checked_by_the_sdk() -> None:
@@ -158,8 +158,8 @@ async def test_the_envelope_is_checked_by_the_sdk() -> None:
     }
     request = Request(1, "tools/list", {"_meta": meta})
     lines = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")]
-    facts = open_envelope(request, Headers(lines), ["2026-07-28"])
-    assert facts.protocol_version == "2026-07-28" and facts.capabilities == {"roots": {}}
+    client = open_envelope(request, Headers(lines), ["2026-07-28"])
+    assert client.protocol_version == "2026-07-28" and client.capabilities == {"roots": {}}
     with pytest.raises(ProtocolError) as refused:
         open_envelope(request, Headers(lines[:1]), ["2026-07-28"])
     assert (refused.value.status, refused.value.code) == (400, -32020)
@@ -171,22 +171,22 @@ async def test_the_envelope_is_checked_by_the_sdk() -> None:
 async def test_announcements_of_an_mcpserver_reach_the_bus() -> None:
     server: MCPServer[Any] = MCPServer("seams")
     kernel = Kernel(server)
-    told: list[Broadcast] = []
+    messages: list[Broadcast] = []
 
     async def publish(message: Broadcast) -> None:
-        told.append(message)
+        messages.append(message)
 
     kernel.bus.publish_to = publish
 
     @server.tool()
     async def change(ctx: Context) -> str:
-        """Announce."""
+        """Publish changes."""
         await ctx.notify_tools_changed()
         await ctx.notify_resource_updated("test://a")
         return ""
 
     await served(kernel, exchange(Recorder()), Request(7, "tools/call", {"name": "change"}))
-    assert told == [
+    assert messages == [
         Broadcast("notifications/tools/list_changed"),
         Broadcast("notifications/resources/updated", "test://a"),
     ]

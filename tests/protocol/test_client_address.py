@@ -18,7 +18,7 @@ def client(peer: str, *lines: str, trusted: tuple[str, ...] = TRUSTED) -> str:
 
 
 @pytest.mark.parametrize(
-    ("lines", "found"),
+    ("lines", "expected"),
     [
         ((CLIENT,), CLIENT),
         ((), PROXY),
@@ -49,8 +49,8 @@ def client(peer: str, *lines: str, trusted: tuple[str, ...] = TRUSTED) -> str:
         ((f"{CLIENT}, ::ffff:{BALANCER}",), CLIENT),
     ],
 )
-def test_the_last_address_before_the_trusted_ones_is_the_clients(lines: tuple[str, ...], found: str) -> None:
-    assert client(PROXY, *lines) == found
+def test_the_last_address_before_the_trusted_ones_is_the_clients(lines: tuple[str, ...], expected: str) -> None:
+    assert client(PROXY, *lines) == expected
 
 
 NO_ADDRESSES = """
@@ -116,10 +116,10 @@ def test_a_long_line_of_trusted_addresses_is_not_walked_to_its_end() -> None:
 
 @given(st.text(max_size=60), st.lists(st.text(max_size=40), max_size=5))
 def test_whatever_is_sent_an_address_or_the_peer_comes_out(peer: str, lines: list[str]) -> None:
-    found = client(peer, *lines, trusted=("0.0.0.0/0", "::/0", "unix"))
-    if found != peer:
-        parse_network(found)
-    caller_block(found)
+    expected = client(peer, *lines, trusted=("0.0.0.0/0", "::/0", "unix"))
+    if expected != peer:
+        parse_network(expected)
+    caller_block(expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How much of header lines is read: what is over a limit is refused before anything in it is looked at."""
+"""Headers over a limit are refused before any of them is parsed."""
 
 from __future__ import annotations
 

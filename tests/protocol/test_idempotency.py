@@ -1,4 +1,4 @@
-"""Idempotency keys: what is one, and the stream that belongs to it."""
+"""Idempotency keys: their syntax, and the stream that belongs to a key."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ JSON_VALUES = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
     max_leaves=8,
 )
-# Objects that come close to a message: each member is there or not, with a fitting value or any.
+# Objects that resemble a message: each member is present or not, with a valid value or any.
 ALMOST = st.fixed_dictionaries(
     {},
     optional={

@@ -31,7 +31,7 @@ BODIES = {
     "floats": b"1.5,",
     "an object of many keys": b"",
 }
-# What the allocator of newer Pythons takes besides, however long the body is.
+# A constant overhead of the allocator in newer Python versions.
 PAGES = 16 * 4096 if sys.version_info >= (3, 12) else 0
 QUICK = ("records", "arrays in arrays", "long strings with one smiley")
 MEASURE = """

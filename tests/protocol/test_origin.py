@@ -157,23 +157,23 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
 
 
 @pytest.mark.parametrize(
-    ("origin", "host", "known", "expected"),
+    ("origin", "host", "request", "expected"),
     [
-        # A port that is the scheme's own need not be named.
+        # The scheme's default port may be omitted.
         ("https://shop.example", "shop.example:443", {}, True),
         ("http://shop.example", "shop.example:80", {}, True),
         ("https://shop.example:443", "shop.example", {}, True),
         ("http://shop.example", "shop.example:443", {}, False),
         ("https://shop.example", "shop.example:80", {}, False),
         ("https://shop.example", "shop.example:0443", {}, False),
-        # Host without a port: nothing can be told, save at a loopback host, where browsers say more.
+        # Host without a port: the port is unknown, except on a loopback host, where browsers always send it.
         ("https://shop.example:8443", "shop.example", {}, True),
         ("http://localhost:9000", "localhost", {}, False),
         ("http://127.0.0.1:9000", "127.0.0.1", {}, False),
         ("http://[::1]:9000", "[::1]", {}, False),
         ("http://localhost:9000", "localhost", {"site": "same-origin"}, True),
         ("http://localhost:9000", "localhost", {"port": "9000"}, True),
-        # A proxy tells the port.
+        # A proxy forwards the port.
         ("https://shop.example:8443", "shop.example", {"port": "8443"}, True),
         ("https://shop.example:8444", "shop.example", {"port": "8443"}, False),
         ("https://shop.example", "shop.example", {"port": "8443"}, False),
@@ -181,7 +181,7 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
         ("https://shop.example", "shop.example", {"port": "80"}, True),
         ("http://shop.example", "shop.example", {"port": "443"}, False),
         ("https://shop.example:8443", "shop.example:8443", {"port": "443"}, True),
-        # The browser tells it.
+        # The browser sends Sec-Fetch-Site.
         ("https://shop.example:8443", "shop.example", {"site": "same-site"}, False),
         ("https://shop.example", "shop.example", {"site": "same-site"}, False),
         ("https://shop.example", "shop.example", {"site": "cross-site"}, False),
@@ -193,16 +193,16 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
         ("https://shop.example", "shop.example", {"scheme": "http"}, False),
         ("https://shop.example", "shop.example", {"scheme": "https"}, True),
         ("HTTPS://shop.example", "shop.example", {"scheme": "https"}, True),
-        # A dot at the end makes another host to a browser.
+        # For a browser, a trailing dot makes a different host.
         ("https://shop.example.", "shop.example.", {}, True),
         ("https://shop.example", "shop.example.", {}, False),
         ("https://shop.example.", "shop.example", {}, False),
     ],
 )
 def test_what_is_known_of_a_request_is_compared_with_its_origin(
-    origin: str, host: str, known: dict[str, str], expected: bool
+    origin: str, host: str, request: dict[str, str], expected: bool
 ) -> None:
-    assert origin_is_allowed(origin, host, ("shop.example", *LOOPBACK), (), **known) is expected
+    assert origin_is_allowed(origin, host, ("shop.example", *LOOPBACK), (), **request) is expected
 
 
 def test_a_listed_origin_may_call_whatever_the_browser_says_of_the_site() -> None:
@@ -255,8 +255,8 @@ def test_a_preflight_names_methods_and_headers_and_no_wildcard() -> None:
 
 
 def test_a_preflight_allows_the_parameter_headers_it_is_asked_for_and_no_other_names() -> None:
-    asked = "content-type, Mcp-Param-Region,MCP-PARAM-Tier , x-other, mcp-parameter"
-    allowed = dict(preflight_headers("https://app.test", asked))["Access-Control-Allow-Headers"]
+    build_request = "content-type, Mcp-Param-Region,MCP-PARAM-Tier , x-other, mcp-parameter"
+    allowed = dict(preflight_headers("https://app.test", build_request))["Access-Control-Allow-Headers"]
     names = {name.strip().lower() for name in allowed.split(",")}
     assert {"mcp-param-region", "mcp-param-tier"} <= names
     assert names.isdisjoint({"x-other", "mcp-parameter"})
@@ -270,12 +270,12 @@ FORWARDED = Policy(
 )
 
 
-def asked(*lines: tuple[str, str], scheme: str = "http") -> HTTPRequest:
+def build_request(*lines: tuple[str, str], scheme: str = "http") -> HTTPRequest:
     return HTTPRequest(method="POST", headers=Headers([("host", "inner:8000"), *lines]), scheme=scheme)
 
 
 @pytest.mark.parametrize(
-    ("lines", "policy", "known"),
+    ("lines", "policy", "is_allowed"),
     [
         ([], FORWARDED, False),
         ([("x-forwarded-host", "shop.example")], FORWARDED, True),
@@ -284,13 +284,13 @@ def asked(*lines: tuple[str, str], scheme: str = "http") -> HTTPRequest:
     ],
 )
 def test_the_host_is_that_of_a_proxy_where_the_operator_says_so(
-    lines: list[tuple[str, str]], policy: Policy, known: bool
+    lines: list[tuple[str, str]], policy: Policy, is_allowed: bool
 ) -> None:
-    assert has_allowed_host(asked(*lines), policy) is known
+    assert has_allowed_host(build_request(*lines), policy) is is_allowed
 
 
 @pytest.mark.parametrize(
-    ("lines", "scheme", "policy", "found"),
+    ("lines", "scheme", "policy", "expected"),
     [
         ([], "http", Policy(), ""),
         ([], "https", Policy(), "https"),
@@ -301,13 +301,13 @@ def test_the_host_is_that_of_a_proxy_where_the_operator_says_so(
     ],
 )
 def test_the_scheme_is_that_of_a_proxy_where_it_says_one(
-    lines: list[tuple[str, str]], scheme: str, policy: Policy, found: str
+    lines: list[tuple[str, str]], scheme: str, policy: Policy, expected: str
 ) -> None:
-    assert scheme_of(asked(*lines, scheme=scheme), policy) == found
+    assert scheme_of(build_request(*lines, scheme=scheme), policy) == expected
 
 
 @pytest.mark.parametrize(
-    ("lines", "known"),
+    ("lines", "is_allowed"),
     [
         ([], True),
         ([("origin", "http://shop.example:8000")], True),
@@ -315,6 +315,8 @@ def test_the_scheme_is_that_of_a_proxy_where_it_says_one(
         ([("origin", "http://shop.example:8000")] * 2, False),
     ],
 )
-def test_a_request_comes_from_no_page_or_from_one_that_may_call(lines: list[tuple[str, str]], known: bool) -> None:
+def test_a_request_comes_from_no_page_or_from_one_that_may_call(
+    lines: list[tuple[str, str]], is_allowed: bool
+) -> None:
     proxy = [("x-forwarded-host", "shop.example"), ("x-forwarded-port", "8000")]
-    assert has_allowed_origin(asked(*proxy, *lines), FORWARDED) is known
+    assert has_allowed_origin(build_request(*proxy, *lines), FORWARDED) is is_allowed

@@ -1,4 +1,4 @@
-"""The pure packages: what they load, proved in a process of its own, and where their tests are."""
+"""The pure packages load no framework, which a fresh process proves, and have a test module for each module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULES = [
 ]
 FOREIGN = {"django", "asyncio", "orjson", "mcp", "mcp_types", "asgiref", "anyio", "pydantic", "sqlite3", "socket"}
 
-IMPORT_AND_TELL = """
+PRINT_IMPORTS = """
 import importlib, json, sys
 before = set(sys.modules)
 for name in sys.argv[1:]:
@@ -28,8 +28,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 
 
 def imported_by(*modules: str) -> set[str]:
-    """Return the top-level packages that a fresh interpreter loads for these modules."""
-    command = [sys.executable, "-c", IMPORT_AND_TELL, *modules]
+    """Return the top-level packages that a fresh interpreter loads for `modules`."""
+    command = [sys.executable, "-c", PRINT_IMPORTS, *modules]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60)  # noqa: S603
     return set(json.loads(done.stdout))
 

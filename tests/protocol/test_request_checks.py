@@ -1,4 +1,4 @@
-"""The request checks: one case for each, and for each pair of neighbours a request that breaks both."""
+"""The request checks: a request that fails each check, and one that fails each pair of neighbours."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOTH = "application/json, text/event-stream"
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """A request on its way up the ladder; as it is, nothing is wrong with it."""
+    """A request that passes all checks, and variants of it."""
 
     method: str = "POST"
     headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -95,10 +95,10 @@ def test_a_request_that_breaks_nothing_passes_all() -> None:
 
 @pytest.mark.parametrize("check", ORDER)
 def test_each_check_refuses_what_breaks_it(check: str) -> None:
-    breaks, status, words = CHECKS[check]
+    breaks, status, text = CHECKS[check]
     error = refusal(breaks(Exchange()))
     assert (error.status, error.code) == (status, -32600)
-    assert words in error.message
+    assert text in error.message
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_a_request_that_breaks_two_checks_is_refused_by_the_lower_one(lower: str
     assert (error.status, CHECKS[lower][2] in error.message) == (CHECKS[lower][1], True)
 
 
-# The method's check stands between Origin and media type. Only a POST has a media type, so its upper
-# neighbour that can be broken too is Accept (of a GET).
+# The check of the method comes between Origin and the media type. Only a POST has a media type, so the next check
+# that can fail as well is Accept (of a GET).
 NO_GET = Exchange(method="GET", streaming=False)
 
 
@@ -239,7 +239,7 @@ def test_a_body_that_is_not_encoded_may_say_so_and_no_body_anything(coding: str)
 
 
 @pytest.mark.parametrize(
-    ("method", "accept", "streaming", "taken"),
+    ("method", "accept", "streaming", "is_accepted"),
     [
         ("POST", BOTH, True, True),
         ("POST", "application/json", True, True),
@@ -256,9 +256,11 @@ def test_a_body_that_is_not_encoded_may_say_so_and_no_body_anything(coding: str)
         ("DELETE", "text/html", True, True),
     ],
 )
-def test_the_client_must_take_an_answer_we_can_give(method: str, accept: str, streaming: bool, taken: bool) -> None:
+def test_the_client_must_take_an_answer_we_can_give(
+    method: str, accept: str, streaming: bool, is_accepted: bool
+) -> None:
     sent = Exchange(method=method, streaming=streaming).having(accept=accept)
-    if taken:
+    if is_accepted:
         sent.run()
     else:
         assert refusal(sent).status == 406

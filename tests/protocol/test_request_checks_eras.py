@@ -1,4 +1,4 @@
-"""The era of a body: the table "Era detection for a dual-era endpoint", line by line, and single-era servers."""
+"""The era of a body: the table "Era detection for a dual-era endpoint", line by line, and servers of one era."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ BODIES = [
 @pytest.mark.parametrize("version", [None, "2025-11-25", NEW])
 @pytest.mark.parametrize("body", BODIES, ids=repr)
 def test_a_server_of_sessions_answers_nobody_with_a_code_of_2026_07_28(body: object, version: str | None) -> None:
-    # A client that probes falls back to `initialize` on any code but these.
+    # A probing client falls back to `initialize` on any code but these.
     try:
         work = judge(body, version, OLD_ONLY)
     except ProtocolError as error:

@@ -1,4 +1,4 @@
-"""Frames are read back by a parser written after the WHATWG text, not after our writer."""
+"""Frames are parsed by a parser that follows the WHATWG text, independently of our writer."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def compact(value: Any) -> bytes:
 @given(st.lists(st.tuples(JSON_VALUES, st.none() | st.from_regex(r"[0-9a-z]{1,32}-[0-9]{1,9}", fullmatch=True))))
 def test_what_is_framed_is_read_back_event_by_event(events: list[tuple[Any, str | None]]) -> None:
     stream = b"".join(sse.event(compact(value), event_id) for value, event_id in events)
-    found = read(stream)
-    assert [json.loads(item["data"]) for item in found] == [value for value, _ in events]
-    assert [item.get("id") for item in found] == [event_id for _, event_id in events]
-    assert {item["event"] for item in found} <= {"message"}
+    parsed = read(stream)
+    assert [json.loads(item["data"]) for item in parsed] == [value for value, _ in events]
+    assert [item.get("id") for item in parsed] == [event_id for _, event_id in events]
+    assert {item["event"] for item in parsed} <= {"message"}
 
 
 @pytest.mark.parametrize(

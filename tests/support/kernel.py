@@ -13,7 +13,7 @@ from mcp_transport.protocol.jsonrpc import Request
 
 
 class Recorder:
-    """An outlet that remembers."""
+    """A client channel that records what is sent."""
 
     can_request = True
 
@@ -38,11 +38,15 @@ class Recorder:
         self.closed = True
 
 
-def exchange(outlet: Recorder, version: str = "2025-11-25", **capabilities: Any) -> Exchange:
+def exchange(channel: Recorder, version: str = "2025-11-25", **capabilities: Any) -> Exchange:
     request = HTTPRequest(method="POST", headers=Headers([("user-agent", "x")]))
-    facts = ClientInfo(protocol_version=version, client_info={"name": "c", "version": "1"}, capabilities=capabilities)
+    client = ClientInfo(
+        protocol_version=version, client_info={"name": "c", "version": "1"}, capabilities=capabilities
+    )
     caller = Caller(request, Principal("test", "ann", user="ann"))
-    return Exchange(client=facts, channel=outlet, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p")
+    return Exchange(
+        client=client, channel=channel, caller=caller, lifespan={"k": 1}, request_id=7, progress_token="p"
+    )
 
 
 async def served(kernel: Kernel, exchange: Exchange, request: Request) -> Outcome:
