@@ -1,4 +1,4 @@
-"""ASGI entry point: MCP is answered before Django's handler, everything else by Django."""
+"""ASGI entry point: MCP requests are served before Django's handler, all others by Django."""
 
 import os
 
@@ -13,12 +13,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mcpsite.settings")
 
 django_application = get_asgi_application()
 if settings.DEBUG:
-    # In development the admin's style sheets come from here, in production from the web server.
+    # Serves the admin's static files in development; in production the web server does.
     django_application = ASGIStaticFilesHandler(django_application)
 
-# Imports models, so Django has to be set up by now.
+# Imports models, so Django must be set up first.
 from mcp_transport.routing import websocket  # noqa: E402
 
-# Django's middleware does not run for /mcp: to let tools see who is logged in to the admin,
+# Django's middleware does not run for /mcp: if tools need the admin's logged-in user,
 # wrap the mount in channels.auth.AuthMiddlewareStack.
 application = ProtocolTypeRouter({"http": mount(django_application, path="/mcp"), "websocket": websocket})

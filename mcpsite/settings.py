@@ -1,4 +1,4 @@
-"""Settings of the demonstration project; everything a deployment changes comes from the environment."""
+"""Settings of the demonstration project; deployments configure it through the environment."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ DEBUG = os.environ.get("DJANGO_DEBUG", "true").lower() in {"1", "true", "yes", "
 
 IS_PRODUCTION = not DEBUG
 
-# Public knowledge, good for development only: without DEBUG the site refuses to start with it.
+# Public, for development only: without DEBUG the site does not start with it.
 DEVELOPMENT_SECRET_KEY = "insecure-development-key-never-use-this-in-production"  # noqa: S105
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", DEVELOPMENT_SECRET_KEY)
 if SECRET_KEY == DEVELOPMENT_SECRET_KEY and not DEBUG:
@@ -28,7 +28,7 @@ ALLOWED_HOSTS = environment_list("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[:
 CSRF_TRUSTED_ORIGINS = environment_list("DJANGO_CSRF_TRUSTED_ORIGINS", "")
 
 INSTALLED_APPS = [
-    "daphne",  # before staticfiles, so that runserver speaks ASGI
+    "daphne",  # before staticfiles, so that runserver uses ASGI
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -85,7 +85,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# One process needs nothing; several processes share Redis.
+# One process needs no Redis; several processes share it.
 REDIS_URL = os.environ.get("REDIS_URL", "")
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}
@@ -103,12 +103,12 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# In production the proxy ends TLS and says so in this header, which it must not pass on from clients.
+# In production the proxy terminates TLS and sets this header; it must not forward it from clients.
 if IS_PRODUCTION:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health|metrics)$"]  # asked from inside
-    SECURE_HSTS_SECONDS = int(os.environ.get("DJANGO_HSTS_SECONDS", "3600"))  # raise it when all is well
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health|metrics)$"]  # requested from inside the network
+    SECURE_HSTS_SECONDS = int(os.environ.get("DJANGO_HSTS_SECONDS", "3600"))  # raise it after a successful deployment
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
 
 LANGUAGE_CODE = "en-us"
@@ -134,9 +134,9 @@ LOGGING = {
 }
 
 MCP_TRANSPORT: dict[str, Any] = {
-    # Anybody may try the shop; in production a caller needs a token: `manage.py mcp_tokens create USERNAME`.
+    # Anonymous in development; in production a caller needs a token: `manage.py mcp_tokens create USERNAME`.
     "AUTHENTICATORS": ["token"] if IS_PRODUCTION else ["token", "user", None],
-    # The proxies that say whose address a request comes from, with commas between.
+    # Proxies whose X-Forwarded-For is trusted, comma-separated.
     "TRUSTED_PROXIES": [item for item in os.environ.get("DJANGO_TRUSTED_PROXIES", "").split(",") if item],
     "NAME": "shop",
     "TITLE": "Demonstration shop",

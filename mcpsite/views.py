@@ -1,4 +1,4 @@
-"""The one page of the demonstration project that is not the admin."""
+"""The home page of the demonstration project."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -7,5 +7,5 @@ from django.views.decorators.http import require_safe
 
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
-    """Say what is here and how to connect to it."""
+    """Show the endpoints and how to connect clients."""
     return render(request, "index.html", {"mcp_url": request.build_absolute_uri("/mcp")})

@@ -1,4 +1,4 @@
-"""WSGI entry point: the admin works as under ASGI, but MCP answers with JSON only, for WSGI cannot hold streams."""
+"""WSGI entry point: the admin works as under ASGI, but MCP has only JSON responses, because WSGI cannot stream."""
 
 import os
 

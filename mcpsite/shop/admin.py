@@ -12,24 +12,24 @@ LOW_STOCK = 10
 
 
 class StockFilter(admin.SimpleListFilter):
-    """Filter products by how many are left."""
+    """Filter products by stock level."""
 
     title = "stock"
     parameter_name = "stock"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        """Offer the three levels a shopkeeper asks about."""
+        """Return the stock levels."""
         return [("none", "Sold out"), ("low", f"Below {LOW_STOCK}"), ("enough", "Enough")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Product]) -> QuerySet[Product]:
-        """Apply the chosen level."""
+        """Filter by the selected level."""
         levels = {"none": {"stock": 0}, "low": {"stock__lt": LOW_STOCK}, "enough": {"stock__gte": LOW_STOCK}}
         return queryset.filter(**levels.get(self.value() or "", {}))
 
 
 @admin.register(Product)
 class ProductAdmin(admin.ModelAdmin):
-    """Products with their stock editable in the list."""
+    """Products, with price and stock editable in the list."""
 
     list_display = ("sku", "name", "price", "stock")
     list_editable = ("price", "stock")

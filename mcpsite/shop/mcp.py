@@ -1,4 +1,4 @@
-"""The shop over MCP: each tool, resource and prompt shows one thing the transport can do."""
+"""The shop over MCP: each tool, resource and prompt demonstrates one feature of the transport."""
 
 import asyncio
 from typing import Annotated
@@ -33,7 +33,7 @@ OrderNumber = Annotated[str, Field(description="An order's number, such as SO-10
 MAX_COMPLETIONS = 100
 
 
-# Plain functions over models: they run in a thread, and models become JSON by themselves.
+# Synchronous functions over models: they run in a thread, and models are serialised automatically.
 
 
 @tool(title="Search products", read_only=True)
@@ -108,7 +108,7 @@ async def place_order(
 
 
 async def _confirmed(ctx: Context, offer: str) -> bool | InputRequiredResult:
-    """Ask the user to agree, in the way of the client's protocol version."""
+    """Ask the user for confirmation, as the client's protocol version requires."""
     question = f"Order {offer}?"
     if is_version_at_least(ctx.protocol_version, "2026-07-28"):
         return _confirmed_by_retry(ctx, question)
@@ -117,10 +117,10 @@ async def _confirmed(ctx: Context, offer: str) -> bool | InputRequiredResult:
 
 
 def _confirmed_by_retry(ctx: Context, question: str) -> bool | InputRequiredResult:
-    """Read the answer the client brought with its retry, or ask for it.
+    """Return the answer in the client's retry, or request one.
 
-    The question travels sealed in the request state: an answer to another offer, such as one
-    whose price has changed since, counts as no answer and the user is asked again.
+    The question is sealed in the request state: an answer to another offer, such as one with an
+    old price, is ignored and the user is asked again.
     """
     answer = (ctx.input_responses or {}).get("confirmation")
     if not isinstance(answer, ElicitResult) or ctx.request_state != question:
@@ -131,7 +131,7 @@ def _confirmed_by_retry(ctx: Context, question: str) -> bool | InputRequiredResu
     return answer.action == "accept" and (answer.content or {}).get("confirm") is True
 
 
-# State that lives as long as the session, on whatever process the next call lands.
+# Session state, available on whichever node the next call runs.
 
 
 @tool(title="Add to the cart", read_only=False, destructive=False, idempotent=False)
@@ -212,10 +212,10 @@ def products() -> list[Product]:
 @resource("shop://products/{sku}", title="One product", mime_type="application/json")
 def product(sku: str) -> Product:
     """Show one product."""
-    found = Product.objects.filter(sku=sku).first()
-    if found is None:
+    match = Product.objects.filter(sku=sku).first()
+    if match is None:
         raise ResourceNotFoundError(f"No product has the SKU {sku}.")
-    return found
+    return match
 
 
 @prompt(title="Summarise an order")
@@ -240,9 +240,9 @@ async def complete(
     if argument.name not in fields:
         return None
     manager, field = fields[argument.name]
-    found = manager.filter(**{f"{field}__istartswith": argument.value}).order_by(field)
-    total = await found.acount()
-    values = [value async for value in found.values_list(field, flat=True)[:MAX_COMPLETIONS]]
+    matches = manager.filter(**{f"{field}__istartswith": argument.value}).order_by(field)
+    total = await matches.acount()
+    values = [value async for value in matches.values_list(field, flat=True)[:MAX_COMPLETIONS]]
     return Completion(values=values, total=total, has_more=total > len(values))
 
 

@@ -1,4 +1,4 @@
-"""What the shop sells, to whom, and what was ordered."""
+"""The shop's products, customers and orders."""
 
 import secrets
 from decimal import Decimal
@@ -10,7 +10,7 @@ from django.utils import timezone
 
 
 def new_order_number() -> str:
-    """Return an order number nobody can guess from the previous one."""
+    """Return a random order number, which cannot be guessed from others."""
     return f"SO-{secrets.token_hex(4).upper()}"
 
 
@@ -18,16 +18,16 @@ class ProductQuerySet(models.QuerySet["Product"]):
     """Queries over products."""
 
     def matching(self, query: str) -> "ProductQuerySet":
-        """Keep the products whose SKU, name or description contains every word of the query."""
-        found = self
-        for word in query.split():
-            fields = Q(sku__icontains=word) | Q(name__icontains=word) | Q(description__icontains=word)
-            found = found.filter(fields)
-        return found
+        """Return the products whose SKU, name or description contains every word of the query."""
+        products = self
+        for term in query.split():
+            fields = Q(sku__icontains=term) | Q(name__icontains=term) | Q(description__icontains=term)
+            products = products.filter(fields)
+        return products
 
 
 class Product(models.Model):
-    """Something on the shelf."""
+    """A product with its stock."""
 
     sku = models.SlugField("SKU", max_length=32, unique=True, help_text="Such as mug-blue.")
     name = models.CharField(max_length=120)
@@ -45,7 +45,7 @@ class Product(models.Model):
 
 
 class Customer(models.Model):
-    """Somebody who orders."""
+    """A customer, identified by e-mail address."""
 
     name = models.CharField(max_length=120)
     email = models.EmailField(unique=True)
@@ -58,10 +58,10 @@ class Customer(models.Model):
 
 
 class Order(models.Model):
-    """What a customer ordered, and how far it is."""
+    """An order and its status."""
 
     class Status(models.TextChoices):
-        """The stations of an order."""
+        """The states of an order."""
 
         PLACED = "placed"
         PAID = "paid"
@@ -86,7 +86,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """One product of an order, at the price of that day."""
+    """One product of an order, at the price when it was placed."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="order_lines")

@@ -1,4 +1,4 @@
-"""Quoting and placing orders; knows nothing of MCP."""
+"""Quoting and placing orders, independent of MCP."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,12 +9,12 @@ from mcpsite.shop.models import Customer, Order, Product
 
 
 class OrderRefused(Exception):
-    """The shop cannot fill this order; the text says why."""
+    """The order cannot be placed; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Quote:
-    """What a customer is asked to agree to."""
+    """An offer for the customer to confirm."""
 
     email: str
     sku: str
@@ -28,7 +28,7 @@ class Quote:
 
 
 def quote(email: str, sku: str, quantity: int) -> Quote:
-    """Name the price of an order that could be filled now."""
+    """Return an offer for an order that is in stock."""
     product = Product.objects.filter(sku=sku).first()
     if product is None:
         raise OrderRefused(f"No product has the SKU {sku}.")
@@ -39,7 +39,7 @@ def quote(email: str, sku: str, quantity: int) -> Quote:
 
 @transaction.atomic
 def place(agreed: Quote) -> Order:
-    """Take the goods from the shelf and write the order down, if it is still what was agreed."""
+    """Reduce the stock and create the order, if price and stock still match the offer."""
     product = Product.objects.select_for_update().filter(sku=agreed.sku).first()
     if product is None or product.price != agreed.unit_price:
         raise OrderRefused(f"The offer for {agreed.sku} has changed; ask again.")

@@ -1,4 +1,4 @@
-"""What the shop's tools answer where a model alone does not say it."""
+"""Output schemas of the shop's tools where a model alone is not enough."""
 
 from datetime import datetime
 from decimal import Decimal

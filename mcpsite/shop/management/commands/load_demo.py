@@ -1,4 +1,4 @@
-"""Fill the demonstration shop."""
+"""`manage.py load_demo`: load the demonstration data of the shop."""
 
 import os
 from argparse import ArgumentParser
@@ -48,19 +48,19 @@ ORDERS = [
 
 
 class Command(BaseCommand):
-    """Add what is missing of the demonstration data; what is there stays as it is."""
+    """Adds missing demonstration data; existing rows are not changed."""
 
     help = "Add demonstration products, customers and orders, and a staff login (admin / admin)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Offer --force."""
+        """Add --force."""
         parser.add_argument("--force", action="store_true", help="Run although DEBUG is off.")
 
     @transaction.atomic
     def handle(self, *args: Any, force: bool, **options: Any) -> None:
-        """Load everything or nothing."""
+        """Load all data in one transaction."""
         if not (settings.DEBUG or force):
-            raise CommandError("Demonstration data is for DEBUG only; use --force to load it all the same.")
+            raise CommandError("Demonstration data is for DEBUG only; use --force to load it anyway.")
         login = load_staff()
         products = load_products()
         load_orders(products, load_customers())
@@ -69,7 +69,7 @@ class Command(BaseCommand):
 
 
 def load_staff() -> str:
-    """Make the staff user and say how to log in, without telling a password that was chosen."""
+    """Create the staff user and return its login; a password from the environment is not shown."""
     chosen = os.environ.get("DEMO_ADMIN_PASSWORD")
     if not (chosen or settings.DEBUG):
         raise CommandError("Outside DEBUG the staff password must come from DEMO_ADMIN_PASSWORD.")
