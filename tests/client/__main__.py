@@ -23,13 +23,16 @@ async def _run(runs: int, seconds: float) -> int:
         for number in range(runs):
             stage.mend()
             tool, tenth = TOOLS[number % len(TOOLS)], number % STEPS + 1
-            begun = time.monotonic()
+            started_at = time.monotonic()
             killed = await kill_in_mid_call(stage, tool, tenth, seconds)
             outcome = "unknown" if killed.unknown is not None else "result"
             outcomes[f"{tool}: {outcome}, {len(killed.runs)} run(s)"] += 1
             faults += bool(killed.faults())
-            words = "; ".join(killed.faults()) or "right"
-            print(f"{number + 1:4} {tool:14} tenth {tenth:2}  {time.monotonic() - begun:5.1f} s  {words}", flush=True)
+            text = "; ".join(killed.faults()) or "right"
+            print(
+                f"{number + 1:4} {tool:14} tenth {tenth:2}  {time.monotonic() - started_at:5.1f} s  {text}",
+                flush=True,
+            )
     for outcome, times in sorted(outcomes.items()):
         print(f"{times:5} x {outcome}")
     print(f"{faults} of {runs} runs were wrong")

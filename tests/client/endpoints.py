@@ -21,31 +21,31 @@ from tests.support.http.losing_proxy import Serving, listening, read_request
 @asynccontextmanager
 async def refusing() -> AsyncIterator[str]:
     """Yield the URL of a port on which nobody listens, and nobody else can."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/mcp"
+    with socket.socket() as received:
+        received.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{received.getsockname()[1]}/mcp"
 
 
-def hanging(taken: list[bytes] | None = None) -> Serving:
+def hanging(received: list[bytes] | None = None) -> Serving:
     """Take requests, and answer none."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await read_request(reader)
-        if taken is not None:
-            taken.append(request)
+        if received is not None:
+            received.append(request)
         await reader.read()
 
     return listening(handle)
 
 
-def answering(status: str, *headers: str, body: bytes = b"", taken: list[bytes] | None = None) -> Serving:
+def answering(status: str, *headers: str, body: bytes = b"", received: list[bytes] | None = None) -> Serving:
     """Answer each request alike."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             request = await read_request(reader)
-            if taken is not None:
-                taken.append(request)
+            if received is not None:
+                received.append(request)
             lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
             await writer.drain()

@@ -29,22 +29,22 @@ class Killed:
 
     def faults(self) -> list[str]:
         """Return what is wrong with it."""
-        found = []
+        faults = []
         if self.progress != sorted(set(self.progress)):
-            found.append(f"progress came twice, or in disorder: {self.progress}")
+            faults.append(f"progress came twice, or in disorder: {self.progress}")
         if self.tool == "count":
             if self.unknown is None:
-                found.append(f"no ResultUnknown, but {self.text!r}")
+                faults.append(f"no ResultUnknown, but {self.text!r}")
             if len(self.runs) != 1:
-                found.append(f"a tool that may run once ran on {self.runs}")
-            return found
+                faults.append(f"a tool that may run once ran on {self.runs}")
+            return faults
         if not self.text.startswith(f"counted to {STEPS} on "):
-            found.append(f"no result, but {self.unknown or self.text!r}")
+            faults.append(f"no result, but {self.unknown or self.text!r}")
         if not 1 <= len(self.runs) <= 2:
-            found.append(f"it ran on {self.runs}")
+            faults.append(f"it ran on {self.runs}")
         if self.progress[-1:] != [STEPS]:
-            found.append(f"progress ended with {self.progress[-1:]}")
-        return found
+            faults.append(f"progress ended with {self.progress[-1:]}")
+        return faults
 
 
 async def kill_in_mid_call(stage: Stage, tool: str, tenth: int, seconds: float) -> Killed:

@@ -20,14 +20,14 @@ from tests.client.servers import PLAIN_SERVER
 from tests.support.cluster.stage import Stage
 from tests.support.processes import LOOPBACK, free_port
 
-MOST = 1.05
+MAX_OVERHEAD = 1.05
 
 
 async def _measure(client: mcp.client.Client, tool: str, arguments: dict[str, object], calls: int) -> float:
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     for _ in range(calls):
         await client.call_tool(tool, arguments)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started_at
 
 
 async def _compare(urls: Sequence[str], tool: str, arguments: dict[str, object], rounds: int, calls: int) -> float:
@@ -67,7 +67,7 @@ async def _run(rounds: int, calls: int) -> int:
         await server.wait()
     for label, median in medians.items():
         print(f"{median:6.3f}  {label}")
-    return 0 if max(medians.values()) <= MOST else 1
+    return 0 if max(medians.values()) <= MAX_OVERHEAD else 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.http.losing_proxy import Serving, listening, read_request
 
 Write = Callable[[bytes], Awaitable[None]]
-Answer = Callable[["Taken", Write], Awaitable[None]]
+Answer = Callable[["ReceivedRequest", Write], Awaitable[None]]
 """Writes an answer; the connection is closed after it."""
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -30,7 +30,7 @@ _WELCOME = {
 
 
 @dataclass(frozen=True)
-class Taken:
+class ReceivedRequest:
     """A request that came."""
 
     verb: str
@@ -45,18 +45,18 @@ class Taken:
 
 @dataclass
 class Script:
-    """Takes requests; `answers` are by `Taken.kind`, used in turn, the last one again and again."""
+    """Takes requests; `answers` are by `ReceivedRequest.kind`, used in turn, the last one again and again."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     capabilities: dict[str, Any] = field(default_factory=lambda: {"tools": {}})
-    taken: list[Taken] = field(default_factory=list)
+    received: list[ReceivedRequest] = field(default_factory=list)
 
     def serve(self) -> Serving:
         """Listen; yield the URL."""
         return listening(self._handle)
 
     def kinds(self) -> list[str]:
-        return [taken.kind for taken in self.taken]
+        return [received.kind for received in self.received]
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def write(data: bytes) -> None:
@@ -64,32 +64,32 @@ class Script:
             await writer.drain()
 
         head, _, body = (await read_request(reader)).partition(b"\r\n\r\n")
-        taken = Taken(head.split(b" ")[0].decode(), head, json.loads(body) if body else {})
-        self.taken.append(taken)
-        left = self.answers.get(taken.kind)
+        received = ReceivedRequest(head.split(b" ")[0].decode(), head, json.loads(body) if body else {})
+        self.received.append(received)
+        left = self.answers.get(received.kind)
         answer = self._usual if not left else left.pop(0) if len(left) > 1 else left[0]
-        await answer(taken, write)
+        await answer(received, write)
         writer.close()
         await writer.wait_closed()
 
-    async def _usual(self, taken: Taken, write: Write) -> None:
+    async def _usual(self, received: ReceivedRequest, write: Write) -> None:
         results: dict[str, Any] = {
             "initialize": {**_WELCOME, "capabilities": self.capabilities},
             "ping": {},
             "tools/list": TOOLS,
             "tools/call": {"content": [{"type": "text", "text": "done"}]},
         }
-        if taken.kind in results:
-            await json_answer(results[taken.kind])(taken, write)
+        if received.kind in results:
+            await json_answer(results[received.kind])(received, write)
         else:
-            status = b"405 Method Not Allowed" if taken.verb == "GET" else b"202 Accepted"
+            status = b"405 Method Not Allowed" if received.verb == "GET" else b"202 Accepted"
             await write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 def raw(data: bytes) -> Answer:
     """Write these bytes."""
 
-    async def answer(taken: Taken, write: Write) -> None:
+    async def answer(received: ReceivedRequest, write: Write) -> None:
         await write(data)
 
     return answer
@@ -104,9 +104,9 @@ def body(status: str, content_type: str, content: bytes, *headers: str) -> Answe
 def json_answer(result: Mapping[str, Any]) -> Answer:
     """Answer with a result, as JSON."""
 
-    async def answer(taken: Taken, write: Write) -> None:
-        content = json.dumps({"jsonrpc": "2.0", "id": taken.message["id"], "result": result}).encode()
-        await body("200 OK", "application/json", content, "Mcp-Session-Id: s")(taken, write)
+    async def answer(received: ReceivedRequest, write: Write) -> None:
+        content = json.dumps({"jsonrpc": "2.0", "id": received.message["id"], "result": result}).encode()
+        await body("200 OK", "application/json", content, "Mcp-Session-Id: s")(received, write)
 
     return answer
 
@@ -114,7 +114,7 @@ def json_answer(result: Mapping[str, Any]) -> Answer:
 def hold(held: asyncio.Event | None = None) -> Answer:
     """Answer nothing until the event, or the end."""
 
-    async def answer(taken: Taken, write: Write) -> None:
+    async def answer(received: ReceivedRequest, write: Write) -> None:
         await (held or asyncio.Event()).wait()
 
     return answer

@@ -10,7 +10,7 @@ import pytest
 from mcp import MCPError
 
 from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
-from tests.client.scripted import STREAM, Answer, Script, Taken, Write, body, events, hold, json_answer, raw
+from tests.client.scripted import STREAM, Answer, ReceivedRequest, Script, Write, body, events, hold, json_answer, raw
 
 pytestmark = pytest.mark.slow  # they wait for deadlines
 
@@ -18,13 +18,13 @@ LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.5}
 JSON = "application/json"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PRIMING = b"id: 1\ndata:\n\n"
-FEW = 12
+MAX_REQUESTS = 12
 """More requests than a client may send in two seconds to an endpoint that breaks each time."""
 
 
-async def stalled(taken: Taken, write: Write) -> None:
+async def stalled(received: ReceivedRequest, write: Write) -> None:
     await write(JSON_HEAD + b'Content-Length: 500\r\n\r\n{"jsonrpc"')
-    await hold()(taken, write)
+    await hold()(received, write)
 
 
 BROKEN: dict[str, Answer] = {
@@ -60,7 +60,7 @@ async def test_a_stream_that_always_ends_without_an_answer_is_not_asked_for_in_a
         with pytest.raises((MCPError, EndpointsUnavailable)):
             await client.call_tool("look", {}, read_timeout_seconds=2.0)
         assert (await client.list_tools()).tools
-    assert len(script.taken) < 2 * FEW
+    assert len(script.received) < 2 * MAX_REQUESTS
 
 
 async def test_a_call_whose_stream_always_breaks_is_repeated_until_the_deadline() -> None:
@@ -68,7 +68,7 @@ async def test_a_call_whose_stream_always_breaks_is_repeated_until_the_deadline(
     async with script.serve() as url, Client(url, **LIMITS) as client:
         with pytest.raises(EndpointsUnavailable, match="the stream broke"):
             await client.call_tool("look", {})
-    assert 1 < script.kinds().count("tools/call") < FEW
+    assert 1 < script.kinds().count("tools/call") < MAX_REQUESTS
 
 
 async def test_a_stream_that_is_over_without_an_answer_is_a_lost_answer() -> None:
@@ -122,11 +122,11 @@ async def test_an_answer_of_no_server_after_a_break_is_an_error(
 async def test_an_answer_after_a_break_is_passed_on_as_it_is() -> None:
     """Numbers may have more digits than this side can count, and JSON may be indented."""
 
-    async def indented(taken: Taken, write: Write) -> None:
+    async def indented(received: ReceivedRequest, write: Write) -> None:
         result = {"content": [], "structuredContent": {"n": 2**70 + 1}}
-        message = {"jsonrpc": "2.0", "id": taken.message["id"], "result": result}
+        message = {"jsonrpc": "2.0", "id": received.message["id"], "result": result}
         content = json.dumps(message, indent=1).replace("\n", "\r\n").encode()
-        await body("200 OK", JSON, content)(taken, write)
+        await body("200 OK", JSON, content)(received, write)
 
     script = Script({"tools/call": [events(), indented]})
     async with script.serve() as url, Client(url, **LIMITS) as client:
@@ -165,8 +165,8 @@ async def test_a_cancellation_that_cannot_be_delivered_delays_no_other_request()
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 async def test_a_stream_is_read_whatever_its_line_ends_are(end: str) -> None:
-    async def answer(taken: Taken, write: Write) -> None:
-        message = {"jsonrpc": "2.0", "id": taken.message["id"], "result": {"content": []}}
+    async def answer(received: ReceivedRequest, write: Write) -> None:
+        message = {"jsonrpc": "2.0", "id": received.message["id"], "result": {"content": []}}
         lines = [": hello", "", "retry: 5", "", "id: 1", f"data: {json.dumps(message)}", "", ""]
         await write(STREAM + end.join(lines).encode())
 

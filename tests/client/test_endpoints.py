@@ -79,7 +79,7 @@ def test_a_rest_that_an_endpoint_asks_for_is_no_failure(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("urls", "words"),
+    ("urls", "text"),
     [
         ([], "at least one"),
         (["http://a/mcp", "http://a/mcp"], "duplicate endpoint"),
@@ -90,8 +90,8 @@ def test_a_rest_that_an_endpoint_asks_for_is_no_failure(clock: Clock) -> None:
         ([""], "''"),
     ],
 )
-def test_what_is_no_endpoint_is_refused(urls: list[str], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_what_is_no_endpoint_is_refused(urls: list[str], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
         Endpoints(urls)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from mcp_transport.client import Client, EndpointsUnavailable
 from tests.client.endpoints import answering, hanging, refusing, self_signed
-from tests.client.scripted import Script, Taken, Write, json_answer
+from tests.client.scripted import ReceivedRequest, Script, Write, json_answer
 from tests.client.servers import sdk, serving
 from tests.support.http.losing_proxy import Serving
 
@@ -50,39 +50,39 @@ async def test_the_next_endpoint_is_taken(kind: str, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_when_all_fail_one_exception_says_how_each_did(mode: str) -> None:
     async with AsyncExitStack() as stack:
-        kinds = {await stack.enter_async_context(fail()): words for fail, words in KINDS.values()}
-        begun = time.monotonic()
+        kinds = {await stack.enter_async_context(fail()): text for fail, text in KINDS.values()}
+        started_at = time.monotonic()
         with pytest.raises(EndpointsUnavailable) as caught:
             async with Client(list(kinds), mode=mode, **(LIMITS | {"deadline": 3.0})):
                 pass
-        assert time.monotonic() - begun < LONG
+        assert time.monotonic() - started_at < LONG
     assert caught.value.retryable
     assert caught.value.endpoints.keys() == kinds.keys()
-    for url, words in kinds.items():
-        assert words in caught.value.endpoints[url]
+    for url, text in kinds.items():
+        assert text in caught.value.endpoints[url]
         assert f"{url}: " in str(caught.value)
 
 
 async def test_a_wait_beyond_the_deadline_is_not_waited_for() -> None:
     busy = answering("503 Service Unavailable", "Retry-After: 3600")
     async with busy as url:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(EndpointsUnavailable, match="3600 s"):
             async with Client(url, deadline=3000.0):
                 pass
-        assert time.monotonic() - begun < LONG
+        assert time.monotonic() - started_at < LONG
 
 
 @pytest.mark.slow
 async def test_a_wait_within_the_deadline_is_waited_for() -> None:
-    taken: list[bytes] = []
-    async with answering("503 Service Unavailable", "Retry-After: 1", taken=taken) as url:
-        begun = time.monotonic()
+    received: list[bytes] = []
+    async with answering("503 Service Unavailable", "Retry-After: 1", received=received) as url:
+        started_at = time.monotonic()
         with pytest.raises(EndpointsUnavailable):
             async with Client(url, deadline=1.9):
                 pass
-        assert time.monotonic() - begun > 1.0
-        assert len(taken) <= 2, "it was asked again before the second had passed"
+        assert time.monotonic() - started_at > 1.0
+        assert len(received) <= 2, "it was asked again before the second had passed"
 
 
 @pytest.mark.slow
@@ -105,23 +105,23 @@ async def _call(url: str) -> str:
 
 
 async def test_a_request_after_a_failure_does_not_ask_the_failed_endpoint_first() -> None:
-    taken: list[bytes] = []
-    bad = answering("502 Bad Gateway", taken=taken)
+    received: list[bytes] = []
+    bad = answering("502 Bad Gateway", received=received)
     async with serving(sdk) as good, bad as url, Client([url, good.url], **LIMITS) as client:
-        before = len(taken)
+        before = len(received)
         for _ in range(5):
             await client.call_tool("act", {"text": "a"})
-        assert len(taken) == before
+        assert len(received) == before
 
 
 async def test_what_the_http_client_says_goes_with_each_request() -> None:
-    taken: list[bytes] = []
-    bad = answering("503 Service Unavailable", taken=taken)
+    received: list[bytes] = []
+    bad = answering("503 Service Unavailable", received=received)
     http = httpx2.AsyncClient(headers={"X-Tenant": "shop"}, auth=("ann", "secret"), cookies={"lang": "de"})
     async with serving(sdk) as good, bad as url, http, Client([url, good.url], http_client=http, **LIMITS) as client:
         await client.list_tools()
 
-    head = taken[0].lower()
+    head = received[0].lower()
     assert b"x-tenant: shop" in head
     assert b"authorization: basic" in head
     assert b"cookie: lang=de" in head
@@ -129,13 +129,13 @@ async def test_what_the_http_client_says_goes_with_each_request() -> None:
 
 async def test_credentials_in_a_url_are_sent_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    taken: list[bytes] = []
-    busy = answering("503 Service Unavailable", taken=taken)
+    received: list[bytes] = []
+    busy = answering("503 Service Unavailable", received=received)
     async with serving(sdk) as good, busy as url:
         with_password = url.replace("//", "//ann:p%40ss@")
         async with Client([with_password, good.url], **LIMITS) as client:
             assert "ss@" not in repr(client)
-    assert b"authorization: basic " + b64encode(b"ann:p@ss").lower() in taken[0].lower()
+    assert b"authorization: basic " + b64encode(b"ann:p@ss").lower() in received[0].lower()
     assert "p%40ss" not in caplog.text
 
 
@@ -144,11 +144,11 @@ async def test_many_calls_at_once_need_not_wait_for_a_connection() -> None:
     """The HTTP library's own pool has a hundred; a call that waits for one would look as if its endpoint hung."""
     script, together = Script(), asyncio.Event()
 
-    async def answer(taken: Taken, write: Write) -> None:
+    async def answer(received: ReceivedRequest, write: Write) -> None:
         if script.kinds().count("tools/call") == MANY:
             together.set()
         await together.wait()
-        await json_answer({"content": []})(taken, write)
+        await json_answer({"content": []})(received, write)
 
     script.answers = {"tools/call": [answer]}
     async with script.serve() as url, Client(url, mode="legacy", deadline=LONG) as client:
@@ -157,10 +157,10 @@ async def test_many_calls_at_once_need_not_wait_for_a_connection() -> None:
 
 
 async def test_headers_without_an_http_client_go_with_each_request() -> None:
-    taken: list[bytes] = []
-    bad = answering("503 Service Unavailable", taken=taken)
+    received: list[bytes] = []
+    bad = answering("503 Service Unavailable", received=received)
     async with serving(sdk) as good, bad as url, Client([url, good.url], headers={"X-Tenant": "shop"}, **LIMITS):
-        assert b"x-tenant: shop" in taken[0].lower()
+        assert b"x-tenant: shop" in received[0].lower()
 
 
 def test_headers_beside_an_http_client_are_refused() -> None:

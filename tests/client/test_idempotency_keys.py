@@ -27,7 +27,10 @@ async def test_a_call_that_may_have_run_is_not_said_to_be_safe_to_repeat(failure
             await client.call_tool("act", {})
         assert not caught.value.retryable
     keys = {
-        line for taken in script.taken for line in taken.head.split(b"\r\n") if b"idempotency-key" in line.lower()
+        line
+        for received in script.received
+        for line in received.head.split(b"\r\n")
+        if b"idempotency-key" in line.lower()
     }
     assert len(keys) == 1
 
@@ -51,7 +54,7 @@ async def test_a_call_that_still_runs_under_wsgi_is_waited_for() -> None:
 # -- what a key does not reach ---------------------------------------------------------------------------
 
 NO_SESSION = body("404 Not Found", HTML, b"")
-BEGUN = events(
+STARTED = events(
     b'id: s-1\ndata: {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info"}}\n\n'
 )
 DONE = json_answer({"content": []})
@@ -61,7 +64,7 @@ DONE = json_answer({"content": []})
     "answers",
     [
         {"tools/call": [LOST, NO_SESSION, DONE]},
-        {"tools/call": [BEGUN, NO_SESSION, DONE], "GET": [body("405 No", HTML, b""), NO_SESSION]},
+        {"tools/call": [STARTED, NO_SESSION, DONE], "GET": [body("405 No", HTML, b""), NO_SESSION]},
     ],
     ids=["the answer is lost", "the stream breaks"],
 )

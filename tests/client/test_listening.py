@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.client import Client
-from tests.client.scripted import Answer, Script, Taken, Write, body, events, hold, json_answer
+from tests.client.scripted import Answer, ReceivedRequest, Script, Write, body, events, hold, json_answer
 
 pytestmark = pytest.mark.slow  # they wait for deadlines
 
@@ -28,9 +28,9 @@ REFUSALS: dict[str, Answer] = {
 }
 
 
-async def slow(taken: Taken, write: Write) -> None:
+async def slow(received: ReceivedRequest, write: Write) -> None:
     await asyncio.sleep(1.0)  # longer than a client waits for the stream
-    await json_answer({"content": []})(taken, write)
+    await json_answer({"content": []})(received, write)
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
@@ -48,17 +48,17 @@ async def test_a_server_without_that_stream_takes_calls(kind: str) -> None:
 
 
 async def test_what_was_heard_last_is_saved_while_the_stream_is_open() -> None:
-    heard = asyncio.Event()
+    messages = asyncio.Event()
 
-    async def talk(taken: Taken, write: Write) -> None:
+    async def talk(received: ReceivedRequest, write: Write) -> None:
         message = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hi"}}'
-        await events(b"id: 41\ndata: " + message + b"\n\n")(taken, write)
-        await hold()(taken, write)
+        await events(b"id: 41\ndata: " + message + b"\n\n")(received, write)
+        await hold()(received, write)
 
     async def logged(params: object) -> None:
-        heard.set()
+        messages.set()
 
     script = Script({"GET": [talk]})
     async with script.serve() as url, Client(url, logging_callback=logged, **LIMITS) as client:
-        await asyncio.wait_for(heard.wait(), 20.0)
+        await asyncio.wait_for(messages.wait(), 20.0)
         assert client.save_session().last_event_id == "41"

@@ -38,14 +38,14 @@ async def test_its_node_is_killed_in_the_middle_of_a_call(stage: Stage, tenth: i
     assert not killed.faults()
 
 
-@pytest.mark.parametrize(("tool", "words"), [("silent", "done"), ("count", "counted to 3")], ids=["JSON", "a stream"])
-async def test_an_answer_that_was_lost_is_got_again_without_a_second_run(stage: Stage, tool: str, words: str) -> None:
+@pytest.mark.parametrize(("tool", "text"), [("silent", "done"), ("count", "counted to 3")], ids=["JSON", "a stream"])
+async def test_an_answer_that_was_lost_is_got_again_without_a_second_run(stage: Stage, tool: str, text: str) -> None:
     name, pid = f"lost-{tool}", stage.nodes[0].pid
     stage.open(name)
     proxy = LosingProxy(stage.nodes[0].port, losses=1)
     async with proxy.serve() as url, Client([url, *urls(stage)[1:]]) as client:
         result = await client.call_tool(tool, {"name": name})
-        assert getattr(result.content[0], "text", "") == f"{words} on {pid}"
+        assert getattr(result.content[0], "text", "") == f"{text} on {pid}"
     assert (stage.pids(name), proxy.losses) == ([pid], 0)
 
 
@@ -89,10 +89,10 @@ async def test_a_rolling_restart_fails_no_call(stage: Stage) -> None:
 
 async def test_a_reply_follows_the_session_to_another_node(stage: Stage) -> None:
     """The node that the call went to takes no requests while the question is open; another takes the reply."""
-    asked: list[str] = []
+    messages: list[str] = []
 
     async def answer(context: object, params: object) -> ElicitResult:
-        asked.append(str(getattr(params, "message", "")))
+        messages.append(str(getattr(params, "message", "")))
         client._endpoints.record_failure(client._endpoints.current, "planted")
         return ElicitResult(action="accept", content={"name": "Ann"})
 
@@ -100,21 +100,21 @@ async def test_a_reply_follows_the_session_to_another_node(stage: Stage) -> None
     async with client:
         result = await client.call_tool("ask", {})
         assert getattr(result.content[0], "text", "") == "accept Ann"
-    assert asked == ["name?"]
+    assert messages == ["name?"]
 
 
 async def test_the_stream_of_a_session_goes_on_at_another_node(stage: Stage) -> None:
-    said: list[str] = []
+    messages: list[str] = []
 
     async def logged(params: object) -> None:
-        said.append(str(getattr(params, "data", "")))
+        messages.append(str(getattr(params, "data", "")))
 
     async with Client(urls(stage), logging_callback=logged) as client:
         await client.call_tool("whisper", {"text": "one"})
-        await until(lambda: said == ["one"], "the first message")
+        await until(lambda: messages == ["one"], "the first message")
         stage.nodes[0].kill()
         await client.call_tool("whisper", {"text": "two"})
-        await until(lambda: said[1:] == ["two"], "the second message")
+        await until(lambda: messages[1:] == ["two"], "the second message")
 
 
 async def test_a_session_goes_on_in_another_process_s_client_at_another_node(stage: Stage) -> None:
@@ -131,7 +131,7 @@ async def test_a_node_that_stands_still_is_left(stage: Stage) -> None:
     async with Client(urls(stage), attempt_timeout=0.5) as client:
         await client.list_tools()
         stage.nodes[0].pause()
-        begun = time.monotonic()
+        started_at = time.monotonic()
         assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3}
         assert (await client.list_tools()).tools
-        assert time.monotonic() - begun < 25.0
+        assert time.monotonic() - started_at < 25.0

@@ -12,7 +12,7 @@ from mcp_types import ListRootsResult
 
 from mcp_transport.client import Client, ClientError, EndpointsUnavailable, SavedSession
 from mcp_transport.client.sessions import keep_seconds
-from tests.client.scripted import WELCOME, Script, Taken, Write, body, events, hold, json_answer
+from tests.client.scripted import WELCOME, ReceivedRequest, Script, Write, body, events, hold, json_answer
 from tests.client.servers import sdk, serving
 
 LIMITS: Any = {"deadline": 20.0}
@@ -55,12 +55,12 @@ async def test_a_lost_session_is_begun_anew_once_for_all_calls() -> None:
     """The second server knows nothing of the first one's sessions."""
     lost: list[str] = []
 
-    async def told() -> None:
+    async def notified() -> None:
         lost.append("lost")
 
     async with serving(sdk) as second:
         async with serving(sdk) as first:
-            client = Client([first.url, second.url], mode="legacy", on_session_lost=told, **LIMITS)
+            client = Client([first.url, second.url], mode="legacy", on_session_lost=notified, **LIMITS)
             await client.__aenter__()
             await client.call_tool("act", {"text": "a"})
         try:
@@ -149,10 +149,10 @@ async def test_a_server_that_begins_no_new_session_is_an_error_of_the_call() -> 
 
 
 async def test_a_welcome_on_a_stream_that_stays_open_is_read() -> None:
-    async def answer(taken: Taken, write: Write) -> None:
-        message = {"jsonrpc": "2.0", "id": taken.message["id"], "result": {}}
-        await events(b"data: " + json.dumps(message).encode() + b"\n\n")(taken, write)
-        await hold()(taken, write)
+    async def answer(received: ReceivedRequest, write: Write) -> None:
+        message = {"jsonrpc": "2.0", "id": received.message["id"], "result": {}}
+        await events(b"data: " + json.dumps(message).encode() + b"\n\n")(received, write)
+        await hold()(received, write)
 
     script = Script({"tools/call": [NOT_FOUND, json_answer({"content": []})], "initialize": [WELCOME, answer]})
     async with script.serve() as url, Client(url, mode="legacy", **LIMITS) as client:
@@ -171,11 +171,11 @@ async def test_a_callback_that_fails_costs_no_call(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("kind", ["tools/call", "notifications/roots/list_changed"])
 async def test_a_callback_may_use_the_client_whichever_message_found_the_session_lost(kind: str) -> None:
-    told = asyncio.Event()
+    notified = asyncio.Event()
 
     async def restore() -> None:
         assert (await client.list_tools()).tools
-        told.set()
+        notified.set()
 
     then = json_answer({"content": []}) if kind == "tools/call" else body("202 Accepted", "text/html", b"")
     async with Script({kind: [NOT_FOUND, then]}).serve() as url:
@@ -186,7 +186,7 @@ async def test_a_callback_may_use_the_client_whichever_message_found_the_session
             else:
                 with pytest.warns(MCPDeprecationWarning, match="roots"):
                     await client.session.send_roots_list_changed()
-            await told.wait()
+            await notified.wait()
 
 
 async def test_a_server_that_knows_no_session_ends_the_call() -> None:

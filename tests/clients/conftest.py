@@ -55,8 +55,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     environment = {"MCPSITE_DATABASE": str(tmp_path_factory.mktemp("shop") / "db.sqlite3")}
     shop = Node(settings="tests.clients.settings", application="mcpsite.asgi:application", environment=environment)
-    for words in ["migrate", "--verbosity=0"], ["load_demo"]:
-        command = [sys.executable, "manage.py", *words]
+    for arguments in ["migrate", "--verbosity=0"], ["load_demo"]:
+        command = [sys.executable, "manage.py", *arguments]
         subprocess.run(command, cwd=ROOT, env=shop.environment(), check=True, capture_output=True)
     with shop:
         yield shop.url
@@ -84,8 +84,8 @@ def installed(name: str, install: Callable[[Path], None]) -> Path:
             try:
                 install(draft)
             except (OSError, subprocess.SubprocessError) as error:
-                said = getattr(error, "stderr", None) or b""
-                unavailable(f"{name} could not be installed: {error}\n{said.decode()}")
+                output = getattr(error, "stderr", None) or b""
+                unavailable(f"{name} could not be installed: {error}\n{output.decode()}")
             if not folder.exists():  # another test process may have been faster
                 draft.rename(folder)
     return folder

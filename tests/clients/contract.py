@@ -27,15 +27,15 @@ YES = {"action": "accept", "content": {"confirm": True}}
 NO = {"action": "accept", "content": {"confirm": False}}
 DECLINE = {"action": "decline"}
 
-LINGER = 1.5
+WAIT_SECONDS = 1.5
 """Seconds in which a client that polls every 0.1 s, as `retry` says, is seen to do so."""
 
 
 def driver(*command: str, mode: str = "") -> Drive:
     """Return a function that runs a driver against a URL and reads its report."""
 
-    async def drive(url: str, *calls: tuple[Any, ...], answer: Any = None, linger: float = 0) -> Report:
-        job = {"url": url, "mode": mode, "calls": calls, "answer": answer, "linger": linger * 1000}
+    async def drive(url: str, *calls: tuple[Any, ...], answer: Any = None, wait_seconds: float = 0) -> Report:
+        job = {"url": url, "mode": mode, "calls": calls, "answer": answer, "linger": wait_seconds * 1000}
         report: Report = json.loads(await finished(*command, json.dumps(job)))
         return report
 
@@ -89,9 +89,9 @@ class ClientContract:
         report = await client(
             server, ("get_product", {"sku": "mug-blue"}), ("get_product", {"sku": "?"}), ("whoami", {})
         )
-        found, missing, caller = report["calls"]
-        assert not found["isError"]
-        assert found["structuredContent"]["name"] == "Blue mug"
+        product, missing, caller = report["calls"]
+        assert not product["isError"]
+        assert product["structuredContent"]["name"] == "Blue mug"
         assert missing["isError"]
         assert "No product has the SKU ?" in missing["content"][0]["text"]
         assert caller["structuredContent"]["protocol_version"] == self.protocol
@@ -144,15 +144,15 @@ class SessionfulContract(ClientContract):
         """One that it cancels, one that takes too long, one in which its own handler fails."""
         async with CuttingProxy(server) as proxy:
             report = await client(
-                proxy.url, (*LONG, "cancel"), (*LONG, "time out"), ORDER, answer="throw", linger=LINGER
+                proxy.url, (*LONG, "cancel"), (*LONG, "time out"), ORDER, answer="throw", wait_seconds=WAIT_SECONDS
             )
         cancelled, timed_out, failed = report["calls"]
         assert cancelled["error"]
         assert timed_out["error"]
         assert failed.get("error") or failed["isError"]
         assert proxy.tool_calls == 3
-        came_back = Counter(event_id.partition("-")[0] for event_id in proxy.resumptions)
-        assert all(times <= 2 for times in came_back.values()), came_back
+        reconnected_after = Counter(event_id.partition("-")[0] for event_id in proxy.resumptions)
+        assert all(times <= 2 for times in reconnected_after.values()), reconnected_after
         assert report["asked"], "the handler was not asked"
 
     async def test_polls_after_the_server_closed(self, client: Drive, server: str) -> None:

@@ -35,7 +35,7 @@ class CuttingProxy:
         """The Last-Event-ID of each GET that carried one."""
         heads = [head for sent in self.sent for head in REQUEST_HEAD.findall(bytes(sent))]
         ids = [LAST_EVENT_ID.search(fields) for method, fields in heads if method == b"GET"]
-        return [found[1].decode() for found in ids if found]
+        return [match[1].decode() for match in ids if match]
 
     @property
     def tool_calls(self) -> int:
@@ -95,5 +95,5 @@ class CuttingProxy:
         """Return where to cut what one connection received, if it is time to."""
         if not self.cuts:
             return None
-        events = [found.end() for found in re.finditer(re.escape(self.marker), received)]
+        events = [match.end() for match in re.finditer(re.escape(self.marker), received)]
         return events[self.cuts[0]] if len(events) > self.cuts[0] else None

@@ -57,8 +57,8 @@ def cli(node_project: NodeProject, environment: dict[str, str]) -> Command:
     program = *node_project.command("node_modules/.bin/mcp-inspector"), "--cli"
 
     async def run(url: str, method: str, *options: str, status: int = 0) -> Any:
-        words = *program, url, "--method", method, "--format", "json", *options
-        answer = json.loads(await finished(*words, env=environment, status=status))
+        arguments = *program, url, "--method", method, "--format", "json", *options
+        answer = json.loads(await finished(*arguments, env=environment, status=status))
         return answer["error" if status == FAILED else "result"]
 
     return run
@@ -76,15 +76,15 @@ class TestCli:
         read = await cli(server, "resources/read", "--uri", "shop://products/mug-blue", "--protocol-era", era)
         assert json.loads(read["contents"][0]["text"])["sku"] == "mug-blue"
         templates = await cli(server, "resources/templates/list", "--protocol-era", era)
-        assert [found["uriTemplate"] for found in templates["resourceTemplates"]] == ["shop://products/{sku}"]
+        assert [result["uriTemplate"] for result in templates["resourceTemplates"]] == ["shop://products/{sku}"]
         prompt = ["--prompt-name", "order_summary", "--prompt-args", "number=SO-1001"]
         prompted = await cli(server, "prompts/get", *prompt, "--protocol-era", era)
         assert "SO-1001" in prompted["messages"][0]["content"]["text"]
 
     async def test_calls_tools(self, cli: Command, server: str, era: str) -> None:
         get = ["--tool-name", "get_product", "--protocol-era", era, "--tool-arg"]
-        found = await cli(server, "tools/call", *get, "sku=mug-blue")
-        assert found["structuredContent"]["name"] == "Blue mug"
+        result = await cli(server, "tools/call", *get, "sku=mug-blue")
+        assert result["structuredContent"]["name"] == "Blue mug"
         missing = await cli(server, "tools/call", *get, "sku=?", status=TOOL_ERROR)
         assert missing["isError"]
 
@@ -115,11 +115,11 @@ async def mcpdo(
     """Return a function that runs `mcpdo @shop COMMAND ...` on one connection, which a daemon keeps open."""
     program = *node_project.command("node_modules/.bin/mcpdo"), "--format", "json"
 
-    async def run(*words: str, status: int = 0) -> Any:
-        return json.loads(await finished(*program, *words, env=environment, status=status))
+    async def run(*arguments: str, status: int = 0) -> Any:
+        return json.loads(await finished(*program, *arguments, env=environment, status=status))
 
-    async def run_on_shop(*words: str, status: int = 0) -> Any:
-        return await run("@shop", *words, status=status)
+    async def run_on_shop(*arguments: str, status: int = 0) -> Any:
+        return await run("@shop", *arguments, status=status)
 
     config = Path(environment["HOME"]) / "mcp.json"
     config.write_text(json.dumps({"mcpServers": {"shop": {"type": "streamable-http", "url": server}}}))
@@ -173,11 +173,11 @@ class TestMcpdo:
         buy = driver(sys.executable, str(DRIVERS / "python_sdk.py"), mode="auto")
         try:
             async with asyncio.timeout(RUN_SECONDS):
-                told = json.loads(await watcher.stdout.readuntil(b"}\n"))
-                assert told["type"] == "subscribed"
+                event = json.loads(await watcher.stdout.readuntil(b"}\n"))
+                assert event["type"] == "subscribed"
                 await buy(server, ORDER, answer=YES)
-                told = json.loads(await watcher.stdout.readuntil(b"}\n"))
-                assert told == {"type": "resources/updated", "uri": resource}
+                event = json.loads(await watcher.stdout.readuntil(b"}\n"))
+                assert event == {"type": "resources/updated", "uri": resource}
         finally:
             watcher.terminate()
             await watcher.communicate()

@@ -56,10 +56,10 @@ def append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-def manage(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def manage(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the project; the package under test is on its path."""
     return subprocess.run(  # noqa: S603
-        [sys.executable, "manage.py", *words],
+        [sys.executable, "manage.py", *arguments],
         cwd=folder,
         env=environment(**variables),
         capture_output=True,

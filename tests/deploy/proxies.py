@@ -136,9 +136,9 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 def _make_certificate(path: Path) -> None:
     """Write a certificate for localhost; its key is beside it, in .key."""
-    made = _run(
+    created = _run(
         *(program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
         *("-days", "2", "-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:{LOOPBACK}"),
         *("-out", str(path), "-keyout", f"{path}.key"),
     )
-    assert made.returncode == 0, made.stderr
+    assert created.returncode == 0, created.stderr

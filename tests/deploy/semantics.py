@@ -29,9 +29,9 @@ def check(documents: list[Document], *, secret_keys: list[str], drain: float) ->
 
 def _quantity(text: Any) -> float:
     """Read a quantity such as 500m or 512Mi."""
-    found = _QUANTITY.fullmatch(str(text))
-    assert found, f"{text!r} is no quantity"
-    return float(found[1]) * _UNITS[found[2] or ""]
+    match = _QUANTITY.fullmatch(str(text))
+    assert match, f"{text!r} is no quantity"
+    return float(match[1]) * _UNITS[match[2] or ""]
 
 
 class Objects:
@@ -81,12 +81,14 @@ def selectors(objects: Objects) -> None:
 
 def ports(objects: Objects) -> None:
     """A port that is named somewhere is a container's."""
-    known = {port[key] for item in objects.containers for port in item["ports"] for key in ("name", "containerPort")}
-    asked = [port["targetPort"] for service in objects.of("Service") for port in service["spec"]["ports"]]
+    defined = {
+        port[key] for item in objects.containers for port in item["ports"] for key in ("name", "containerPort")
+    }
+    used = [port["targetPort"] for service in objects.of("Service") for port in service["spec"]["ports"]]
     for policy in objects.of("NetworkPolicy"):
-        asked += [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]
-    asked += [item[probe]["httpGet"]["port"] for item in objects.containers for probe in _PROBES]
-    assert set(asked) <= known, f"no container has one of the ports {asked}"
+        used += [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]
+    used += [item[probe]["httpGet"]["port"] for item in objects.containers for probe in _PROBES]
+    assert set(used) <= defined, f"no container has one of the ports {used}"
 
 
 def paths(objects: Objects) -> None:
@@ -115,20 +117,20 @@ def hosts(objects: Objects) -> None:
 
 def scaling(objects: Objects) -> None:
     """An autoscaler has a target of the right kind, and a budget lets a pod go."""
-    least = []
+    minimums = []
     for scaler in objects.of("HorizontalPodAutoscaler"):
         spec = scaler["spec"]
         target = spec["scaleTargetRef"]
-        least.append(spec["minReplicas"])
+        minimums.append(spec["minReplicas"])
         assert target["apiVersion"] == "apps/v1" and objects.has(target["kind"], target["name"]), "no such target"
         assert spec["minReplicas"] <= spec["maxReplicas"], "at least more than at most"
         resources = {metric["resource"]["name"] for metric in spec["metrics"] if metric["type"] == "Resource"}
         for container in objects.containers:
             assert resources <= set(container["resources"]["requests"]), "a share of what is not requested"
     for budget in objects.of("PodDisruptionBudget"):
-        assert budget["spec"]["minAvailable"] < min(least), "no pod may go"
+        assert budget["spec"]["minAvailable"] < min(minimums), "no pod may go"
     for deployment in objects.of("Deployment"):
-        assert not least or "replicas" not in deployment["spec"], "replicas would overrule the autoscaler"
+        assert not minimums or "replicas" not in deployment["spec"], "replicas would overrule the autoscaler"
 
 
 def quantities(objects: Objects) -> None:
@@ -147,11 +149,11 @@ def ending(objects: Objects) -> None:
     """A pod is given the time that its preStop and draining take."""
     for pod in objects.pods:
         for container in pod["spec"]["containers"]:
-            words = container["lifecycle"]["preStop"]["exec"]["command"]
-            wait, timeout = (float(words[words.index(word) + 1]) for word in ("--wait", "--timeout"))
+            command = container["lifecycle"]["preStop"]["exec"]["command"]
+            wait, timeout = (float(command[command.index(option) + 1]) for option in ("--wait", "--timeout"))
             assert wait <= timeout, "preStop waits for longer than its timeout"
-            grace = pod["spec"]["terminationGracePeriodSeconds"]
-            assert grace > timeout + objects.drain, "killed before preStop and draining are over"
+            termination_seconds = pod["spec"]["terminationGracePeriodSeconds"]
+            assert termination_seconds > timeout + objects.drain, "killed before preStop and draining are over"
 
 
 def environment(objects: Objects) -> None:
@@ -160,27 +162,27 @@ def environment(objects: Objects) -> None:
     for container in objects.containers:
         for source in container.get("envFrom", []):
             assert source["configMapRef"]["name"] in keys, "no such ConfigMap"
-        known: set[str] = set()
+        defined: set[str] = set()
         for variable in container["env"]:
             reference = variable.get("valueFrom", {}).get("configMapKeyRef")
             assert not reference or reference["key"] in keys.get(reference["name"], {}), f"no {reference} anywhere"
             others = set(re.findall(r"\$\((\w+)\)", variable.get("value", "")))
-            assert others <= known, f"{variable['name']}: {sorted(others)} are not known before it"
-            known.add(variable["name"])
+            assert others <= defined, f"{variable['name']}: {sorted(others)} are not known before it"
+            defined.add(variable["name"])
     for pod in objects.pods:
         assert objects.has("ServiceAccount", pod["spec"]["serviceAccountName"]), "no such ServiceAccount"
 
 
 def secrets(objects: Objects) -> None:
     """Containers take what operators are told to create, and no value is written."""
-    taken = {
+    keys = {
         variable["valueFrom"]["secretKeyRef"]["key"]
         for container in objects.containers
         for variable in container["env"]
         if "secretKeyRef" in variable.get("valueFrom", {})
     }
-    assert taken == set(objects.secret_keys), f"{sorted(taken)} are taken from a secret with {objects.secret_keys}"
-    written = taken & {key for config in objects.of("ConfigMap") for key in config["data"]}
+    assert keys == set(objects.secret_keys), f"{sorted(keys)} are taken from a secret with {objects.secret_keys}"
+    written = keys & {key for config in objects.of("ConfigMap") for key in config["data"]}
     assert not written, f"{sorted(written)} are secrets"
     assert not objects.of("Secret"), "no secret may be written"
 
@@ -212,10 +214,10 @@ def streams(objects: Objects) -> None:
     """An Ingress hands events on as they come, waits for longer than a stream is silent, and repeats no call."""
     for ingress in objects.of("Ingress"):
         prefix = "nginx.ingress.kubernetes.io/"
-        told = {name.removeprefix(prefix): value for name, value in ingress["metadata"]["annotations"].items()}
-        assert told.get("proxy-buffering") == "off"
-        assert float(told.get("proxy-read-timeout", 60)) >= 120
-        assert "non_idempotent" not in told.get("proxy-next-upstream", "")
+        annotations = {name.removeprefix(prefix): value for name, value in ingress["metadata"]["annotations"].items()}
+        assert annotations.get("proxy-buffering") == "off"
+        assert float(annotations.get("proxy-read-timeout", 60)) >= 120
+        assert "non_idempotent" not in annotations.get("proxy-next-upstream", "")
 
 
 RULES: list[Callable[[Objects], None]] = [

@@ -81,11 +81,11 @@ async def behind(
     kind: type[Proxy], *behaviours: Behaviour, dead: int = 0, ready: bool = True
 ) -> AsyncIterator[tuple[list[Stand], Client, Proxy]]:
     """Run stands behind a proxy, and so many ports besides that refuse."""
-    gone, stands = [Stand(die) for _ in range(dead)], [Stand(behave) for behave in behaviours]
+    removed, stands = [Stand(die) for _ in range(dead)], [Stand(behave) for behave in behaviours]
     for stand in stands:
         stand.is_ready = ready
-    proxy = kind([await stand.listen() for stand in (*gone, *stands)])
-    for stand in gone:
+    proxy = kind([await stand.listen() for stand in (*removed, *stands)])
+    for stand in removed:
         await stand.stop()
     try:
         await asyncio.to_thread(proxy.start)

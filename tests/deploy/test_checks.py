@@ -21,7 +21,7 @@ SITE = {"has_static_files": True}
 
 
 @pytest.mark.parametrize(
-    ("found", "options", "told"),
+    ("report", "options", "expected"),
     [
         ({}, {}, {}),
         ({"backend": "redis", "cache": "RedisCache"}, {}, {}),
@@ -52,12 +52,12 @@ SITE = {"has_static_files": True}
     ],
 )
 def test_each_target_is_warned_of_what_matters_to_it(
-    found: dict[str, Any], options: dict[str, Any], told: dict[str, set[str]]
+    report: dict[str, Any], options: dict[str, Any], expected: dict[str, set[str]]
 ) -> None:
     deployment = Deployment(policy=Policy(), **options)
     for target in EVERY:
-        sentences = project_warnings(deployment, preflight.ProjectReport(**found), {target})
-        assert [topic for topic, targets in told.items() if target in targets] == [
-            topic for topic in told for sentence in sentences if topic in sentence
+        sentences = project_warnings(deployment, preflight.ProjectReport(**report), {target})
+        assert [topic for topic, targets in expected.items() if target in targets] == [
+            topic for topic in expected for sentence in sentences if topic in sentence
         ], target
-        assert len(sentences) == sum(target in targets for targets in told.values())
+        assert len(sentences) == sum(target in targets for targets in expected.values())

@@ -25,10 +25,10 @@ def options() -> list[str]:
     return line[1].split()
 
 
-def deploy(*words: str) -> str:
+def deploy(*arguments: str) -> str:
     out = StringIO()
     # How the project itself is looked at: tests/deploy/test_fresh_project.py.
-    call_command("mcp_deploy", *words, "--no-preflight", stdout=out, stderr=StringIO())
+    call_command("mcp_deploy", *arguments, "--no-preflight", stdout=out, stderr=StringIO())
     return out.getvalue()
 
 
@@ -183,11 +183,11 @@ def test_no_variable_is_set_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("nagios",), ("nginx", "--tls=maybe"), ("nginx", "--port=many"), ("nginx", "--nope")]
+    "arguments", [("nagios",), ("nginx", "--tls=maybe"), ("nginx", "--port=many"), ("nginx", "--nope")]
 )
-def test_what_argparse_refuses(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_what_argparse_refuses(arguments: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(CommandError):
-        deploy(*words, "-o", str(tmp_path))
+        deploy(*arguments, "-o", str(tmp_path))
 
 
 def test_nothing_secret_is_written(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

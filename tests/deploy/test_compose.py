@@ -48,8 +48,8 @@ def deployed(**options: Any) -> Deployment:
 
 
 def composed(**options: Any) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(generate("compose", deployed(**options))["compose.yaml"])
-    return found
+    result: dict[str, Any] = yaml.safe_load(generate("compose", deployed(**options))["compose.yaml"])
+    return result
 
 
 def nodes(file: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -69,8 +69,8 @@ def against_schema(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @every_option
 def test_it_fits_the_schema(options: dict[str, Any], tmp_path: Path) -> None:
     for more in ({}, STATIC):
-        found = against_schema(generate("compose", deployed(**options, **more))["compose.yaml"], tmp_path)
-        assert found.returncode == 0, found.stdout
+        result = against_schema(generate("compose", deployed(**options, **more))["compose.yaml"], tmp_path)
+        assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.slow
@@ -106,11 +106,11 @@ def test_no_service_writes_or_gains_rights(options: dict[str, Any]) -> None:
 def test_secrets_are_names_alone(options: dict[str, Any]) -> None:
     deployment = deployed(**options)
     files = generate("compose", deployment)
-    asked = set(re.findall(r"\$\{(\w+)", files["compose.yaml"]))
-    assert all(rf"${{{name}:?set {name}}}" in files["compose.yaml"] for name in asked)
-    assert asked >= {*deployment.secret_names, "REDIS_PASSWORD"} - {"REDIS_URL"}
+    required = set(re.findall(r"\$\{(\w+)", files["compose.yaml"]))
+    assert all(rf"${{{name}:?set {name}}}" in files["compose.yaml"] for name in required)
+    assert required >= {*deployment.secret_names, "REDIS_PASSWORD"} - {"REDIS_URL"}
     lines = [line for line in files[".env.example"].splitlines() if line and not line.startswith("#")]
-    assert {line.partition("=")[0] for line in lines} == asked
+    assert {line.partition("=")[0] for line in lines} == required
     assert all(line.endswith("=") for line in lines), "names only"
     for service in yaml.safe_load(files["compose.yaml"])["services"].values():
         for name, value in service.get("environment", {}).items():
@@ -144,8 +144,8 @@ def test_nginx_finds_each_node_where_it_is(options: dict[str, Any]) -> None:
     deployment = deployed(**options)
     file = composed(**options)
     addresses = [service["networks"]["nodes"]["ipv4_address"] for service in nodes(file).values()]
-    found = re.findall(r"^\s*server ([\d.]+:\d+)", generate("compose", deployment)["nginx.conf"], re.M)
-    assert found == [f"{address}:{deployment.port}" for address in addresses]
+    result = re.findall(r"^\s*server ([\d.]+:\d+)", generate("compose", deployment)["nginx.conf"], re.M)
+    assert result == [f"{address}:{deployment.port}" for address in addresses]
     listens = re.findall(r"^\s*listen (\S+):", generate("compose", deployment)["nginx.conf"], re.M)
     assert {*listens} == {"*"}, "in a container there is no other address to listen on"
     [network] = file["networks"]["nodes"]["ipam"]["config"]
@@ -229,7 +229,7 @@ class ComposedRedis(RedisServer):
     """The local redis-server, started by the command of compose.yaml."""
 
     def command(self) -> list[str]:
-        *shell, script = (word.replace("$$", "$") for word in composed()["services"]["redis"]["command"])
+        *shell, script = (argument.replace("$$", "$") for argument in composed()["services"]["redis"]["command"])
         own = f"--bind 127.0.0.1 --port {self.port} --unixsocket {self.socket} --dir {self.folder}"
         return [*shell, f"{script} {own}"]
 

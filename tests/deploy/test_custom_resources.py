@@ -65,7 +65,7 @@ def check() -> Callable[..., list[str | None]]:
             lacking(f"npm could not install {', '.join(PACKAGES)}: {done.stderr.strip()}")
         complete.touch()
 
-    def ask(*documents: Any) -> list[str | None]:
+    def validate(*documents: Any) -> list[str | None]:
         (folder / "check.mjs").write_text(CHECK)
         done = subprocess.run(
             [program("node"), "check.mjs"],
@@ -76,10 +76,10 @@ def check() -> Callable[..., list[str | None]]:
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
-        found: list[str | None] = json.loads(done.stdout)
-        return found
+        result: list[str | None] = json.loads(done.stdout)
+        return result
 
-    return ask
+    return validate
 
 
 def document(name: str) -> Any:

@@ -47,8 +47,8 @@ def dockerfile(**options: Any) -> str:
 def lint(text: str) -> list[str]:
     """Return the codes of what hadolint finds."""
     line = [str(BIN / "hadolint"), "--format", "json", "-"]
-    found = subprocess.run(line, input=text, capture_output=True, text=True, timeout=SECONDS, check=False)
-    return [item["code"] for item in json.loads(found.stdout)]
+    result = subprocess.run(line, input=text, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return [item["code"] for item in json.loads(result.stdout)]
 
 
 @pytest.mark.slow
@@ -63,12 +63,12 @@ def test_hadolint_finds_nothing_but_planted_faults(name: str) -> None:
 def instructions(text: str) -> dict[str, list[str]]:
     """Return the instructions of the last stage, by their keyword, with continued lines joined."""
     joined = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", text, flags=re.M))
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for line in joined.rpartition("\nFROM ")[2].splitlines()[1:]:
         if line:
             keyword, _, rest = line.partition(" ")
-            found.setdefault(keyword, []).append(rest)
-    return found
+            result.setdefault(keyword, []).append(rest)
+    return result
 
 
 @every_server
@@ -103,7 +103,7 @@ SERVER_PACKAGES = {
 def test_the_server_is_installed_with_what_it_needs(name: str) -> None:
     line = re.search(r"^RUN /venv/bin/pip install -r \S+ (.*)$", dockerfile(server=name), re.M)
     assert line
-    assert {re.split("[<>=]", word.strip('"'))[0] for word in line[1].split()} == SERVER_PACKAGES[name]
+    assert {re.split("[<>=]", argument.strip('"'))[0] for argument in line[1].split()} == SERVER_PACKAGES[name]
 
 
 def test_static_files_are_collected_with_a_secret_that_nobody_keeps() -> None:
@@ -132,7 +132,7 @@ def test_the_health_check_asks_the_node(tmp_path: Path) -> None:
         # A proxy that the environment names must not be asked.
         environment = {**os.environ, "http_proxy": f"http://{LOOPBACK}:1", "HTTP_PROXY": f"http://{LOOPBACK}:1"}
         assert subprocess.run(line, env=environment, timeout=SECONDS, check=False).returncode == 0
-        wrong = [word.replace("/healthz", "/nothing") for word in line]
+        wrong = [argument.replace("/healthz", "/nothing") for argument in line]
         assert subprocess.run(wrong, timeout=SECONDS, check=False).returncode == 1
     done = subprocess.run(line, capture_output=True, timeout=SECONDS, check=False)
     assert done.returncode == 1
@@ -152,12 +152,12 @@ def entrypoint(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def started(entrypoint: Path, *words: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+def started(entrypoint: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """Run it as the image does, in a process group of its own that ends with the block."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MCP_")}
     environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1", **variables}
     process = subprocess.Popen(
-        ["sh", str(entrypoint), *words],
+        ["sh", str(entrypoint), *arguments],
         cwd=entrypoint.parent,
         env=environment,
         stdout=subprocess.PIPE,
@@ -258,8 +258,8 @@ UNREADABLE += [("MCP_WAIT_SECONDS", seconds) for seconds in ("x", "nan", "inf", 
 @pytest.mark.parametrize(("name", "value"), UNREADABLE)
 def test_what_it_cannot_wait_for_is_one_sentence(name: str, value: str, entrypoint: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as listener:
-        given = {"MCP_WAIT_FOR": f"{LOOPBACK}:{listener.getsockname()[1]}", name: value}
-        status, out, errors = ended(entrypoint, **given)
+        environment = {"MCP_WAIT_FOR": f"{LOOPBACK}:{listener.getsockname()[1]}", name: value}
+        status, out, errors = ended(entrypoint, **environment)
     assert (status, out) == (1, "")
     assert re.fullmatch(rf"{name}: expected .*, got {re.escape(value)}\n", errors)
 

@@ -49,8 +49,8 @@ class Started(Node):
         return self.variables
 
     def command(self) -> list[str]:
-        program, *words = [word.replace("%i", str(self.port)) for word in self.line]
-        return [str(BIN / Path(program).name), *words]
+        program, *arguments = [argument.replace("%i", str(self.port)) for argument in self.line]
+        return [str(BIN / Path(program).name), *arguments]
 
 
 def called(port: int) -> Any:
@@ -84,7 +84,10 @@ def test_what_is_emitted_starts_the_project(shop: tuple[Path, CompletedProcess[s
         text = (folder / "deploy/docker/Dockerfile").read_text()
         assert re.findall(r"DJANGO_SETTINGS_MODULE=(\S+)", text) == ["shop.settings"]
         places = {"0.0.0.0": LOOPBACK, "8000": "%i"}  # noqa: S104
-        variables, line = {}, [places.get(word, word) for word in json.loads(text.rpartition("\nCMD ")[2])]
+        variables, line = (
+            {},
+            [places.get(argument, argument) for argument in json.loads(text.rpartition("\nCMD ")[2])],
+        )
     with Started(folder, line, variables) as node:
         assert called(node.port) == {"result": 5}
 
@@ -134,13 +137,13 @@ def test_an_application_that_cannot_be_served_has_a_fault(application: str, faul
 
 
 def test_what_cannot_start_is_refused(tmp_path: Path) -> None:
-    for words, said in (
+    for arguments, output in (
         (["--application", "shop.nope:application"], "--application: shop.nope:application cannot be served ("),
         (["--settings-module", "shop.nope"], "--settings-module: shop.nope cannot be found"),
     ):
-        with pytest.raises(CommandError, match=f"^{re.escape(said)}") as refused:
-            call_command("mcp_deploy", "docker", "-o", str(tmp_path / "deploy"), *words)
-        if "--application" in words:
+        with pytest.raises(CommandError, match=f"^{re.escape(output)}") as refused:
+            call_command("mcp_deploy", "docker", "-o", str(tmp_path / "deploy"), *arguments)
+        if "--application" in arguments:
             assert str(refused.value).endswith(", or create tests/asgi.py as startproject does.")
     assert not (tmp_path / "deploy").exists()
 
@@ -168,8 +171,8 @@ HIDDEN = {
 @pytest.mark.parametrize("directory", HIDDEN)
 def test_a_folder_that_units_do_not_see_is_warned_of(directory: str, tmp_path: Path) -> None:
     for target in ("systemd", "nginx"):
-        said = deployed(target, "-o", str(tmp_path), "--directory", directory)
-        is_warned = f"cannot read {HIDDEN[directory]} (" in said
+        output = deployed(target, "-o", str(tmp_path), "--directory", directory)
+        is_warned = f"cannot read {HIDDEN[directory]} (" in output
         assert is_warned is bool(HIDDEN[directory] and target == "systemd")
 
 
@@ -188,8 +191,8 @@ def test_the_endpoint_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytes
     fresh.append(folder / "moved/asgi.py", MOUNTED)
     monkeypatch.syspath_prepend(folder)
     names: dict[str, Any] = {"settings_module": "moved.settings", "application": "moved.asgi:application"}
-    found = preflight.run(Deployment(policy=Policy(), path="/own/mcp", **names))
-    assert found.paths == ["/api/mcp", "/own/mcp", "/tools/mcp"]
+    report = preflight.run(Deployment(policy=Policy(), path="/own/mcp", **names))
+    assert report.paths == ["/api/mcp", "/own/mcp", "/tools/mcp"]
 
 
 # -- what cannot work is said ------------------------------------------------------------------------------
@@ -202,8 +205,8 @@ def test_the_quick_start_s_project_is_warned(shop: tuple[Path, CompletedProcess[
     assert sorted(done.stdout.splitlines()) == written, "the standard output has paths alone"
     lines = done.stderr.splitlines()
     assert all(line.startswith("Warning: ") for line in lines)
-    said = lines.pop()
-    assert said.startswith(f"Warning: {folder} has no requirements.txt")
+    output = lines.pop()
+    assert output.startswith(f"Warning: {folder} has no requirements.txt")
     topics = ("DEBUG", "ALLOWED_HOSTS", "SECURE_PROXY_SSL_HEADER", "SECRET_KEY", "Sessions", "SQLite", "STATIC_ROOT")
     assert [topic for topic, line in zip(topics, lines, strict=True) if topic in line] == [*topics]
 
@@ -227,10 +230,10 @@ def test_a_check_says_nothing_of_the_project() -> None:
 # -- what refers to each other -----------------------------------------------------------------------------
 
 
-def deployed(*words: str) -> str:
+def deployed(*arguments: str) -> str:
     """Return what the command says on the standard error."""
     err = StringIO()
-    call_command("mcp_deploy", *words, "--no-preflight", stdout=StringIO(), stderr=err)
+    call_command("mcp_deploy", *arguments, "--no-preflight", stdout=StringIO(), stderr=err)
     return err.getvalue()
 
 
@@ -266,9 +269,9 @@ def test_a_folder_elsewhere_is_to_be_moved(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     for target in TARGETS:
-        said = deployed(target, "-o", str(tmp_path / "elsewhere"))
+        output = deployed(target, "-o", str(tmp_path / "elsewhere"))
         moved = f"{tmp_path}/elsewhere is outside the project's folder: move the files to {tmp_path}/project/deploy"
-        assert (moved in said) is (target in {"docker", "compose"}), target
+        assert (moved in output) is (target in {"docker", "compose"}), target
     assert "dockerfile: deploy/docker/Dockerfile" in (tmp_path / "elsewhere/compose/compose.yaml").read_text()
 
 
@@ -291,8 +294,8 @@ def test_nginx_serves_what_the_project_has_collected(tmp_path: Path) -> None:
     need("nginx")
     folder = fresh.project(tmp_path / "shop", more='STATIC_ROOT = BASE_DIR / "collected"\n')
     assert fresh.manage(folder, "collectstatic", "--noinput").returncode == 0
-    words = ("nginx", "--no-preflight", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")
-    assert fresh.manage(folder, "mcp_deploy", *words).returncode == 0
+    arguments = ("nginx", "--no-preflight", "--directory", str(folder), "--upstreams", f"{LOOPBACK}:1")
+    assert fresh.manage(folder, "mcp_deploy", *arguments).returncode == 0
     generated = (folder / "deploy/nginx/nginx.conf").read_text()
     options: dict[str, Any] = {"directory": str(folder), "static_url": "/static/", "static_root": "collected"}
     with Nginx([1], **options) as nginx:

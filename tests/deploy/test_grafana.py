@@ -22,8 +22,8 @@ DEPLOYMENT = Deployment(policy=Policy())
 
 
 def dashboard(deployment: Deployment = DEPLOYMENT) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(generate("grafana", deployment)["dashboard.json"])
-    return found
+    dashboard: dict[str, Any] = json.loads(generate("grafana", deployment)["dashboard.json"])
+    return dashboard
 
 
 def queries() -> list[str]:
@@ -53,12 +53,12 @@ def test_promtool_can_read_every_query(tmp_path: Path) -> None:
 
 def test_every_metric_is_shown_and_no_other_one() -> None:
     shown = set(re.findall(r"mcp_transport_\w+", " ".join(queries())))
-    known = {
+    metrics = {
         family.name: {family.name, *(family.name + end for end in ("_total", "_bucket", "_count"))}
         for family in _families(None)
     }
-    assert shown <= set().union(*known.values())
-    assert all(names & shown for names in known.values())
+    assert shown <= set().union(*metrics.values())
+    assert all(names & shown for names in metrics.values())
 
 
 def test_variables_are_declared_and_used() -> None:
@@ -75,7 +75,7 @@ def test_links_to_it_stay_good() -> None:
 
 
 def test_panels_do_not_overlap_and_leave_no_gap() -> None:
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
         place = panel["gridPos"]
         cells = {
@@ -83,9 +83,9 @@ def test_panels_do_not_overlap_and_leave_no_gap() -> None:
             for x in range(place["x"], place["x"] + place["w"])
             for y in range(place["y"], place["y"] + place["h"])
         }
-        assert not cells & taken, panel["title"]
-        taken |= cells
-    assert len(taken) == 24 * (1 + max(y for _, y in taken))
+        assert not cells & occupied, panel["title"]
+        occupied |= cells
+    assert len(occupied) == 24 * (1 + max(y for _, y in occupied))
 
 
 def test_lines_are_drawn_at_the_numbers_of_the_deployment() -> None:

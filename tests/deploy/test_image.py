@@ -61,10 +61,10 @@ MANAGE = "from django.core.management import execute_from_command_line as run\ni
 SECRET = "a secret that is for the running container alone"
 
 
-def run(*words: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; its output is what an assertion shows."""
     done = subprocess.run(
-        [str(word) for word in words],
+        [str(argument) for argument in arguments],
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,7 +72,7 @@ def run(*words: str | Path, check: bool = True, **options: Any) -> subprocess.Co
         timeout=BUILD_SECONDS,
         **options,
     )
-    assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout[-4000:]}"
+    assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout[-4000:]}"
     return done
 
 
@@ -85,11 +85,11 @@ class Engine:
         storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n')
         self._environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage)}
 
-    def buildah(self, *words: str | Path) -> str:
-        return run(program("buildah"), *words, env=self._environment).stdout
+    def buildah(self, *arguments: str | Path) -> str:
+        return run(program("buildah"), *arguments, env=self._environment).stdout
 
-    def podman(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        line = [program("podman"), "--runtime", program("runc"), "--cgroup-manager", "cgroupfs", *words]
+    def podman(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        line = [program("podman"), "--runtime", program("runc"), "--cgroup-manager", "cgroupfs", *arguments]
         return run(*line, env=self._environment, check=check)
 
 
@@ -205,7 +205,7 @@ class Container:
             *("run", "--detach", "--name", self.name, "--network", "host", "--log-driver", "k8s-file"),
             *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "all"),  # noqa: S108
             *("--security-opt", "no-new-privileges", "--volume", f"{self.folder}:/marks", *LIMITS),
-            *(word for name, value in variables.items() for word in ("--env", f"{name}={value}")),
+            *(argument for name, value in variables.items() for argument in ("--env", f"{name}={value}")),
             self.deployment.image,
             *server.command(self.deployment, address=LOOPBACK),
         )
@@ -247,8 +247,8 @@ async def container(
 
 
 def test_the_image_holds_the_project_and_no_secret(engine: Engine, image: str, deployment: Deployment) -> None:
-    [found] = json.loads(engine.podman("inspect", image).stdout)
-    config = found["Config"]
+    [inspected] = json.loads(engine.podman("inspect", image).stdout)
+    config = inspected["Config"]
     assert config["Cmd"] == server.command(deployment)
     assert config["Entrypoint"] == ["tini", "--", "sh", "/entrypoint.sh"]
     assert (config["User"], config["StopSignal"]) == ("10001:10001", "SIGTERM")
@@ -259,7 +259,7 @@ def test_the_image_holds_the_project_and_no_secret(engine: Engine, image: str, d
     assert {"/app/manage.py", "/app/config/settings.py", "/app/staticfiles/hello.txt"} <= files
     assert not [name for name in files if ".env" in name or name.endswith((".sqlite3", ".pyc"))]
     assert not [name for name in files if name.startswith("/app/deploy/") and not name.endswith("/entrypoint.sh")]
-    print(f"{deployment.server}: {found['Size'] / 1e6:.0f} MB")
+    print(f"{deployment.server}: {inspected['Size'] / 1e6:.0f} MB")
 
 
 async def test_a_node_runs_without_rights_on_a_read_only_root(container: Container) -> None:

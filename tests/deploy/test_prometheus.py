@@ -31,8 +31,8 @@ def programs() -> None:
     need("promtool")
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [program("promtool"), *map(str, words)]
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [program("promtool"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603
 
 
@@ -71,7 +71,7 @@ def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str
     """Return the buckets of calls that take so long, so many every 15 s."""
     bounds = [*_BOUNDS, float("inf")]
     counts = {bound: sum(count for seconds, count in each.items() if seconds <= bound) for bound in bounds}
-    found = [
+    results = [
         series(
             "mcp_transport_call_seconds_bucket",
             f"0+{count}x80",
@@ -81,7 +81,7 @@ def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str
         for bound, count in counts.items()
     ]
     total = sum(each.values())
-    return [*found, series("mcp_transport_call_seconds_count", f"0+{total}x80", operation=operation)]
+    return [*results, series("mcp_transport_call_seconds_count", f"0+{total}x80", operation=operation)]
 
 
 # -- what promtool says of the files ---------------------------------------------------------------------
@@ -120,10 +120,10 @@ def test_promtool_sees_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_rules_read_metrics_that_there_are() -> None:
-    known = {family.name + suffix for family in _families(None) for suffix in ("", "_total", "_bucket", "_count")}
-    known |= {rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule}
+    defined = {family.name + suffix for family in _families(None) for suffix in ("", "_total", "_bucket", "_count")}
+    defined |= {rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule}
     read = set(re.findall(r"[\w:]*mcp_transport_[\w:]+", generate("prometheus", ANYWHERE)["rules.yaml"]))
-    assert read <= known
+    assert read <= defined
 
 
 def test_every_alert_says_what_to_do() -> None:
@@ -142,9 +142,9 @@ def test_alerts_and_records_are_documented() -> None:
 # -- records ---------------------------------------------------------------------------------------------
 
 
-def asked(expr: str, at: str, *samples: tuple[str, float]) -> dict[str, Any]:
-    found = [{"labels": labels, "value": value} for labels, value in samples]
-    return {"expr": expr, "eval_time": at, "exp_samples": found}
+def sample_test(expr: str, at: str, *samples: tuple[str, float]) -> dict[str, Any]:
+    results = [{"labels": labels, "value": value} for labels, value in samples]
+    return {"expr": expr, "eval_time": at, "exp_samples": results}
 
 
 BOTH = 'job="mcp", namespace="mcp"'
@@ -174,11 +174,11 @@ RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
     ids=["95 of 100 of all nodes and operations", "nothing while nobody calls", "rate", "errors", "ratio"],
 )
 def test_record(input_series: list[dict[str, str]], expr: str, labels: str, value: float, tmp_path: Path) -> None:
-    for told, is_right in ((value, True), (value + 1, False)):
+    for expected, is_right in ((value, True), (value + 1, False)):
         test = {
             "interval": "15s",
             "input_series": input_series,
-            "promql_expr_test": [asked(expr, "10m", (labels, told))],
+            "promql_expr_test": [sample_test(expr, "10m", (labels, expected))],
         }
         tested = try_rules(tmp_path, test)
         assert (tested.returncode == 0) is is_right, tested.stdout + tested.stderr
@@ -226,8 +226,8 @@ def fires(name: str, input_series: list[dict[str, str]], at: str, labels: dict[s
         common = {} if name == "McpNoNode" else {"job": "mcp", "namespace": "mcp"}
         all_labels = common | labels | rule["labels"]
         expected = [{"exp_labels": all_labels, "exp_annotations": rule["annotations"]}]
-    asked = {"eval_time": at, "alertname": name, "exp_alerts": expected}
-    return {"interval": "15s", "input_series": input_series, "alert_rule_test": [asked]}
+    alert_test = {"eval_time": at, "alertname": name, "exp_alerts": expected}
+    return {"interval": "15s", "input_series": input_series, "alert_rule_test": [alert_test]}
 
 
 def test_every_alert_is_tried() -> None:
@@ -246,14 +246,14 @@ def test_alert_fires_when_it_should_and_not_otherwise(name: str, tmp_path: Path)
 
 def test_the_autoscaler_is_given_what_it_asks_for() -> None:
     [scaler] = yaml.safe_load_all(generate("kubernetes", OPERATOR)["autoscaler.yaml"])
-    [asked] = [metric["external"]["metric"] for metric in scaler["spec"]["metrics"] if metric["type"] == "External"]
+    [metric] = [entry["external"]["metric"] for entry in scaler["spec"]["metrics"] if entry["type"] == "External"]
     [rule] = yaml.safe_load(generate("prometheus", OPERATOR)["adapter-values.yaml"])["rules"]["external"]
-    assert rule["name"]["as"] == asked["name"]
+    assert rule["name"]["as"] == metric["name"]
     assert rule["seriesQuery"].startswith(P95 + "{")
     assert rule["metricsQuery"] == "max(<<.Series>>{<<.LabelMatchers>>})"
     # Both are labels of the record.
-    assert {"namespace", *asked["selector"]["matchLabels"]} == {"namespace", "job"}
-    assert asked["selector"]["matchLabels"] == {"job": OPERATOR.name}
+    assert {"namespace", *metric["selector"]["matchLabels"]} == {"namespace", "job"}
+    assert metric["selector"]["matchLabels"] == {"job": OPERATOR.name}
 
 
 def test_keda_scales_as_the_autoscaler_does() -> None:

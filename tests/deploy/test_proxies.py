@@ -78,8 +78,8 @@ async def test_session_is_served_by_every_node(proxy: Proxy, nodes: list[Node]) 
     async with Client(proxy.port) as client:
         assert await (await client.call_alone("add", {"a": 1, "b": 2})).text() == "3"
         await client.initialize()
-        seen = {await where(client) for _ in range(MANY)}
-        assert seen == {node.pid for node in nodes}
+        observed = {await where(client) for _ in range(MANY)}
+        assert observed == {node.pid for node in nodes}
         assert (await client.delete()).status in (200, 204)
 
 
@@ -146,16 +146,16 @@ async def echo(port: int, *headers: tuple[str, str]) -> dict[str, list[str]]:
     """Return the headers that a node gets, by their names."""
     async with Client(port) as client:
         answer = await client.send(Request(method="GET", path="/echo", headers=(HOST, *headers)))
-        found: dict[str, list[str]] = {}
+        received: dict[str, list[str]] = {}
         for name, value in (await answer.json())["headers"]:
-            found.setdefault(name.lower(), []).append(value)
-        return found
+            received.setdefault(name.lower(), []).append(value)
+        return received
 
 
 async def test_headers_go_through(proxy: Proxy) -> None:
-    found = await echo(proxy.port, *HEADERS)
-    assert {name.lower(): [value] for name, value in HEADERS}.items() <= found.items()
-    assert "close" not in found.get("connection", [])
+    headers = await echo(proxy.port, *HEADERS)
+    assert {name.lower(): [value] for name, value in HEADERS}.items() <= headers.items()
+    assert "close" not in headers.get("connection", [])
 
 
 async def test_nodes_are_not_asked_to_compress_the_endpoints_answers(proxy: Proxy) -> None:
@@ -164,18 +164,18 @@ async def test_nodes_are_not_asked_to_compress_the_endpoints_answers(proxy: Prox
     async with behind(type(proxy), saying(OK)) as ([stand], client, _):
         for path in ("/mcp", "/mcp/", "/mcp?x=1", "/pages/mcp"):
             await client.send(Request(method="GET", path=path, headers=(HOST, wishes)))
-    asked = ["accept-encoding: gzip, br" in head.lower() for head in stand.requests]
-    assert asked == [False, False, False, True]
+    has_encoding = ["accept-encoding: gzip, br" in head.lower() for head in stand.requests]
+    assert has_encoding == [False, False, False, True]
 
 
 async def test_what_clients_say_of_themselves_is_not_believed(proxy: Proxy) -> None:
     false = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example")]
     for _ in range(8):  # every node has its turn: daphne drops names with underscores itself, uvicorn does not
-        found = await echo(proxy.port, *false, ("Mcp_Name", "delete"), ("X_Forwarded_Proto", "https"))
-        assert found["x-forwarded-for"] == [LOOPBACK]
-        assert found["x-forwarded-proto"] == ["http"]
-        assert "evil.example" not in found["x-forwarded-host"]
-        assert not [name for name in found if "_" in name]
+        headers = await echo(proxy.port, *false, ("Mcp_Name", "delete"), ("X_Forwarded_Proto", "https"))
+        assert headers["x-forwarded-for"] == [LOOPBACK]
+        assert headers["x-forwarded-proto"] == ["http"]
+        assert "evil.example" not in headers["x-forwarded-host"]
+        assert not [name for name in headers if "_" in name]
 
 
 async def test_body_goes_through_up_to_the_endpoints_limit(proxy: Proxy) -> None:

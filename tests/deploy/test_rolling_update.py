@@ -43,9 +43,9 @@ def deployment(server: str) -> Deployment:
 
 def namespace() -> list[str]:
     """Return what runs a command where it may change the host's name. Raises: LookupError."""
-    for words in NAMESPACES:
-        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603
-            return words
+    for command in NAMESPACES:
+        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603
+            return command
     raise LookupError("no UTS namespace can be made here: run as root, or allow user namespaces")
 
 
@@ -72,8 +72,8 @@ class Host(Unit):
             env=self.environment(),
             stdout=subprocess.PIPE,
         )
-        said, _ = await hook.communicate()
-        assert said.decode().endswith("\ndrained 1 node\n")
+        output, _ = await hook.communicate()
+        assert output.decode().endswith("\ndrained 1 node\n")
 
     async def stop_and_start(self) -> float:
         """Replace the process, and wait until the new one is ready; return how long the old one took to end."""

@@ -19,7 +19,7 @@ from tests.support.processes import LOOPBACK, Process, program
 from tests.support.programs import need
 
 P95 = "job:mcp_transport_response_milliseconds:p95_rate1m"
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -55,11 +55,11 @@ class Prometheus(Process):
             content: bytes = answer.read()
             return content
 
-    def ask(self, query: str) -> list[dict[str, Any]]:
+    def query(self, query: str) -> list[dict[str, Any]]:
         """Return the samples of a query."""
-        words = urllib.parse.urlencode({"query": query})
-        found: list[dict[str, Any]] = json.loads(self.read(f"/api/v1/query?{words}"))["data"]["result"]
-        return found
+        parameters = urllib.parse.urlencode({"query": query})
+        result: list[dict[str, Any]] = json.loads(self.read(f"/api/v1/query?{parameters}"))["data"]["result"]
+        return result
 
 
 @pytest.mark.servers
@@ -72,11 +72,11 @@ async def test_what_nodes_count_arrives_in_the_record() -> None:
         with Prometheus(deployment) as prometheus:
             async with site.client() as client:
                 await client.initialize()
-                deadline = time.monotonic() + PATIENCE
+                deadline = time.monotonic() + TIMEOUT_SECONDS
                 # 0 is what it says while nobody calls, and before it has seen two scrapes.
                 arrived = f"{P95} > 0 and on (job) count by (job) (up == 1) == {len(site.ports)}"
-                while not await asyncio.to_thread(prometheus.ask, arrived):
+                while not await asyncio.to_thread(prometheus.query, arrived):
                     assert time.monotonic() < deadline, prometheus.log
                     await client.call("where")
-            [opened] = prometheus.ask("sum(mcp_transport_sessions_opened_total)")
+            [opened] = prometheus.query("sum(mcp_transport_sessions_opened_total)")
             assert opened["value"][1] == "1"

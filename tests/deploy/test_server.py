@@ -63,25 +63,29 @@ async def test_server_serves_streams_and_drains(node: Unit, tmp_path: Path) -> N
 
 def test_address_is_everybodys_in_a_container_and_this_machines_elsewhere() -> None:
     for server in SERVERS:
-        given = deployment(server)
-        assert "8000" in " ".join(command(given))
-        assert "127.0.0.1" not in " ".join(command(given))
-        assert "127.0.0.1" in " ".join(command(given, address="127.0.0.1"))
+        spec = deployment(server)
+        assert "8000" in " ".join(command(spec))
+        assert "127.0.0.1" not in " ".join(command(spec))
+        assert "127.0.0.1" in " ".join(command(spec, address="127.0.0.1"))
 
 
 def test_idle_connections_outlast_those_that_a_proxy_keeps() -> None:
-    for server, word in (("gunicorn", "--keep-alive"), ("uvicorn", "--timeout-keep-alive")):
-        given = deployment(server)
-        words = command(given)
-        assert int(words[words.index(word) + 1]) == given.keep_alive > 60 > given.idle_timeout
+    for server, option in (("gunicorn", "--keep-alive"), ("uvicorn", "--timeout-keep-alive")):
+        spec = deployment(server)
+        arguments = command(spec)
+        assert int(arguments[arguments.index(option) + 1]) == spec.keep_alive > 60 > spec.idle_timeout
 
 
 def test_no_server_is_killed_before_its_workers() -> None:
-    for server, word in (("gunicorn", "--graceful-timeout"), ("granian", "--workers-kill-timeout")):
-        given = deployment(server)
-        words = command(given)
-        assert given.drain < int(words[words.index(word) + 1]) < given.termination_timeout - given.pre_stop_timeout
-    given = deployment("uvicorn")
-    words = command(given)
+    for server, option in (("gunicorn", "--graceful-timeout"), ("granian", "--workers-kill-timeout")):
+        spec = deployment(server)
+        arguments = command(spec)
+        assert (
+            spec.drain
+            < int(arguments[arguments.index(option) + 1])
+            < spec.termination_timeout - spec.pre_stop_timeout
+        )
+    spec = deployment("uvicorn")
+    arguments = command(spec)
     # Counted from when the node has drained: this package takes SIGTERM first.
-    assert int(words[words.index("--timeout-graceful-shutdown") + 1]) + given.drain == given.server_timeout
+    assert int(arguments[arguments.index("--timeout-graceful-shutdown") + 1]) + spec.drain == spec.server_timeout

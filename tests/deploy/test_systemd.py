@@ -33,12 +33,12 @@ def analyze(*words: str, folder: Path) -> tuple[int, str]:
 
 def installed(folder: Path, edit: tuple[str, str] = ("", ""), **options: object) -> Path:
     """Write the units, and a server for them to start."""
-    given = deployment(directory=str(folder), **options)
-    server = folder / ".venv/bin" / given.server
+    spec = deployment(directory=str(folder), **options)
+    server = folder / ".venv/bin" / spec.server
     server.parent.mkdir(parents=True)
     server.write_text("#!/bin/sh\n")
     server.chmod(0o755)
-    for name, text in generate("systemd", given).items():
+    for name, text in generate("systemd", spec).items():
         (folder / name).write_text(text.replace(*edit))
     return folder
 
@@ -71,8 +71,8 @@ def test_one_node_may_do(tmp_path: Path) -> None:
 )
 def test_systemd_finds_a_fault(edit: tuple[str, str], fault: str, tmp_path: Path) -> None:
     need("systemd-analyze")
-    _, said = analyze("verify", "./mcp@8000.service", folder=installed(tmp_path, edit))
-    assert fault in said
+    _, output = analyze("verify", "./mcp@8000.service", folder=installed(tmp_path, edit))
+    assert fault in output
 
 
 @pytest.mark.servers
@@ -88,36 +88,36 @@ def test_node_can_do_little(tmp_path: Path) -> None:
 
 
 def test_node_has_its_time_to_stop() -> None:
-    given = deployment()
-    unit = units.node(given)
+    spec = deployment()
+    unit = units.node(spec)
     assert unit["Service.KillSignal"] == ["SIGTERM"]
     assert unit["Service.KillMode"] == ["mixed"]  # gunicorn and granian tell their workers themselves
-    assert unit["Service.TimeoutStopSec"] == [str(given.termination_timeout)]
-    assert given.termination_timeout > given.drain + 10
+    assert unit["Service.TimeoutStopSec"] == [str(spec.termination_timeout)]
+    assert spec.termination_timeout > spec.drain + 10
 
 
 def test_secrets_are_named_and_read_from_a_file() -> None:
-    given = deployment(secrets="DJANGO_SECRET_KEY,REDIS_URL,TOKEN")
-    text = generate("systemd", given)["mcp@.service"]
+    spec = deployment(secrets="DJANGO_SECRET_KEY,REDIS_URL,TOKEN")
+    text = generate("systemd", spec)["mcp@.service"]
     assert units.parsed(text)["Service.EnvironmentFile"] == ["/etc/mcp/secrets.env"]
-    for name in given.secret_names:
+    for name in spec.secret_names:
         assert name in text
         assert f"{name}=" not in text
 
 
 def test_a_node_has_the_environment_that_containers_have() -> None:
-    given = deployment(host="shop.example.com", settings_module="shop.settings")
-    own = dict(pair.split("=", 1) for line in units.node(given)["Service.Environment"] for pair in line.split())
-    node = yaml.safe_load(generate("compose", given)["compose.yaml"])["services"]["mcp-1"]["environment"]
+    spec = deployment(host="shop.example.com", settings_module="shop.settings")
+    own = dict(pair.split("=", 1) for line in units.node(spec)["Service.Environment"] for pair in line.split())
+    node = yaml.safe_load(generate("compose", spec)["compose.yaml"])["services"]["mcp-1"]["environment"]
     config = next(
         document["data"]
-        for document in yaml.safe_load_all(generate("kubernetes", given)["config.yaml"])
+        for document in yaml.safe_load_all(generate("kubernetes", spec)["config.yaml"])
         if document["kind"] == "ConfigMap"
     )
-    last = generate("docker", given)["Dockerfile"].rpartition("\nFROM ")[2]
+    last = generate("docker", spec)["Dockerfile"].rpartition("\nFROM ")[2]
     image = dict(re.findall(r"^(?:ENV| ) +(\w+)=([^$\s]+)", last, re.M))
     del image["PATH"]
-    assert own.keys() | {"LOG_LEVEL"} >= {*node, *config, *image} - {*given.secret_names}
+    assert own.keys() | {"LOG_LEVEL"} >= {*node, *config, *image} - {*spec.secret_names}
     assert own["DJANGO_DEBUG"] == node["DJANGO_DEBUG"] == config["DJANGO_DEBUG"] == image["DJANGO_DEBUG"] == "false"
     # Who asks a node itself is on this machine: Prometheus, and whoever restarts one.
     assert own["DJANGO_ALLOWED_HOSTS"].split(",") == ["shop.example.com", "127.0.0.1"]
@@ -135,7 +135,7 @@ def test_each_instance_has_its_port_on_this_machine_alone(server: str) -> None:
 
 
 def test_target_starts_all_instances() -> None:
-    given = deployment(name="shop", min_replicas=2, port=9000)
-    target = units.parsed(generate("systemd", given)["shop.target"])
+    spec = deployment(name="shop", min_replicas=2, port=9000)
+    target = units.parsed(generate("systemd", spec)["shop.target"])
     assert target["Unit.Wants"] == ["shop@9000.service", "shop@9001.service"]
-    assert units.node(given)["Unit.PartOf"] == ["shop.target"]
+    assert units.node(spec)["Unit.PartOf"] == ["shop.target"]

@@ -65,21 +65,21 @@ async def test_events_arrive_as_they_are_sent_over_http2(secure: Proxy, nodes: l
     process = await asyncio.create_subprocess_exec(
         *(program("curl"), "--http2", "-sSN", "--noproxy", "*", "--cacert", str(secure.certificate), "-i"),
         *("-w", "\n%{http_version} %{http_code}", "-d", body),
-        *(word for name, value in headers.items() for word in ("-H", f"{name}: {value}")),
+        *(argument for name, value in headers.items() for argument in ("-H", f"{name}: {value}")),
         f"https://localhost:{secure.port}/mcp",
         stdout=PIPE,
     )
     assert process.stdout is not None
-    said = ""
+    output = ""
     async with asyncio.timeout(PATIENCE):
         while line := (await process.stdout.readline()).decode():
-            said += line
-            if said.count("notifications/progress") == 3:
+            output += line
+            if output.count("notifications/progress") == 3:
                 (Path(nodes[0].variables["SITE_FOLDER"]) / f"{arguments['name']}.open").touch()
         await process.wait()
-    assert "strict-transport-security: max-age=86400" in said
-    assert "counted" in said
-    assert said.endswith("2 200")
+    assert "strict-transport-security: max-age=86400" in output
+    assert "counted" in output
+    assert output.endswith("2 200")
 
 
 def test_nodes_are_told_of_https_by_the_proxy_alone(secure: Proxy) -> None:

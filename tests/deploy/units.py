@@ -19,14 +19,14 @@ Lines = dict[str, list[str]]
 def parsed(text: str) -> Lines:
     """Return what a unit says."""
     section = ""
-    found: Lines = {}
+    lines_by_key: Lines = {}
     for line in text.splitlines():
         if line.startswith("["):
             section = line.strip("[]")
         elif line and not line.startswith("#"):
             key, _, value = line.partition("=")
-            found.setdefault(f"{section}.{key}", []).append(value)
-    return found
+            lines_by_key.setdefault(f"{section}.{key}", []).append(value)
+    return lines_by_key
 
 
 def node(deployment: Deployment, port: int | str = "%i") -> Lines:
@@ -50,8 +50,8 @@ class Unit(Node):
         return {**os.environ, **own, **self.variables}
 
     def command(self) -> list[str]:
-        path, *words = shlex.split(self._lines["Service.ExecStart"][0])
-        return [str(Path(sys.executable).parent / Path(path).name), *words]
+        path, *arguments = shlex.split(self._lines["Service.ExecStart"][0])
+        return [str(Path(sys.executable).parent / Path(path).name), *arguments]
 
     @property
     def _lines(self) -> Lines:

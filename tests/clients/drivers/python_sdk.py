@@ -10,18 +10,18 @@ import anyio
 import mcp_types as types
 from mcp import Client, MCPDeprecationWarning, MCPError
 
-PATIENCE = 0.3
+TIMEOUT_SECONDS = 0.3
 
 warnings.simplefilter("ignore", MCPDeprecationWarning)  # logging, which 2026-07-28 deprecates
 
 
 async def run(job: dict[str, Any]) -> dict[str, Any]:
     """Connect, list, read, make the calls one after the other."""
-    asked: list[str] = []
+    questions: list[str] = []
     logs: list[str] = []
 
     async def answer(context: object, params: types.ElicitRequestParams) -> types.ElicitResult:
-        asked.append(params.message)
+        questions.append(params.message)
         if job["answer"] == "throw":
             raise ValueError("the handler failed")
         return types.ElicitResult(**job["answer"])
@@ -29,21 +29,21 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
     async def log(params: types.LoggingMessageNotificationParams) -> None:
         logs.append(str(params.data))
 
-    async def call(client: Client, name: str, arguments: dict[str, Any], given_up: str = "") -> dict[str, Any]:
+    async def call(client: Client, name: str, arguments: dict[str, Any], stopped_after: str = "") -> dict[str, Any]:
         """Make a call; it is given up: "cancel" at its first progress, "time out" while it goes on."""
         steps: list[Any] = []
         logs.clear()
 
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             steps.append([progress, total, message])
-            if given_up == "cancel":
+            if stopped_after == "cancel":
                 asyncio.get_running_loop().call_soon(scope.cancel)
 
-        scope, patience = anyio.CancelScope(), PATIENCE if given_up == "time out" else None
+        scope, timeout_seconds = anyio.CancelScope(), TIMEOUT_SECONDS if stopped_after == "time out" else None
         try:
             with scope:
                 result = await client.call_tool(
-                    name, arguments, read_timeout_seconds=patience, progress_callback=on_progress
+                    name, arguments, read_timeout_seconds=timeout_seconds, progress_callback=on_progress
                 )
             if scope.cancelled_caught:
                 return {"error": "cancelled", "progress": steps}
@@ -66,15 +66,13 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
             "protocol": client.protocol_version,
             "server": client.server_info and client.server_info.name,
             "tools": [tool.name for tool in (await client.list_tools()).tools],
-            "resources": [str(found.uri) for found in (await client.list_resources()).resources],
-            "templates": [
-                found.uri_template for found in (await client.list_resource_templates()).resource_templates
-            ],
-            "prompts": [found.name for found in (await client.list_prompts()).prompts],
+            "resources": [str(item.uri) for item in (await client.list_resources()).resources],
+            "templates": [item.uri_template for item in (await client.list_resource_templates()).resource_templates],
+            "prompts": [item.name for item in (await client.list_prompts()).prompts],
             "resource": getattr(resource.contents[0], "text", ""),
             "prompt": getattr(prompt.messages[0].content, "text", ""),
             "calls": [await call(client, *each) for each in job["calls"]],
-            "asked": asked,
+            "asked": questions,
         }
         await asyncio.sleep(job["linger"] / 1000)  # to see what the transport does by itself
         return report

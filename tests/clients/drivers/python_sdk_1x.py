@@ -14,16 +14,16 @@ from mcp import ClientSession, McpError, types
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import AnyUrl
 
-PATIENCE = timedelta(seconds=0.3)
+TIMEOUT_SECONDS = timedelta(seconds=0.3)
 
 
 async def run(job: dict[str, Any]) -> dict[str, Any]:
     """Connect, list, read, make the calls one after the other."""
-    asked: list[str] = []
+    questions: list[str] = []
     logs: list[str] = []
 
     async def answer(_context: object, question: types.ElicitRequestParams) -> types.ElicitResult:
-        asked.append(question.message)
+        questions.append(question.message)
         if job["answer"] == "throw":
             raise ValueError("the handler failed")
         return types.ElicitResult(**job["answer"])
@@ -32,7 +32,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
         logs.append(str(message.data))
 
     async def call(
-        session: ClientSession, name: str, arguments: dict[str, Any], given_up: str = ""
+        session: ClientSession, name: str, arguments: dict[str, Any], stopped_after: str = ""
     ) -> dict[str, Any]:
         """Make a call; it is given up: "cancel" at its first progress, "time out" while it goes on."""
         progress: list[Any] = []
@@ -40,14 +40,14 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
 
         async def on_progress(done: float, total: float | None, message: str | None) -> None:
             progress.append([done, total, message])
-            if given_up == "cancel":
+            if stopped_after == "cancel":
                 asyncio.get_running_loop().call_soon(scope.cancel)
 
-        scope, patience = anyio.CancelScope(), PATIENCE if given_up == "time out" else None
+        scope, timeout_seconds = anyio.CancelScope(), TIMEOUT_SECONDS if stopped_after == "time out" else None
         try:
             with scope:
                 result = await session.call_tool(
-                    name, arguments, read_timeout_seconds=patience, progress_callback=on_progress
+                    name, arguments, read_timeout_seconds=timeout_seconds, progress_callback=on_progress
                 )
             if scope.cancelled_caught:
                 return {"error": "cancelled", "progress": progress}
@@ -68,13 +68,13 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
             "protocol": hello.protocolVersion,
             "server": hello.serverInfo.name,
             "tools": [tool.name for tool in (await session.list_tools()).tools],
-            "resources": [str(found.uri) for found in (await session.list_resources()).resources],
-            "templates": [found.uriTemplate for found in (await session.list_resource_templates()).resourceTemplates],
-            "prompts": [found.name for found in (await session.list_prompts()).prompts],
+            "resources": [str(item.uri) for item in (await session.list_resources()).resources],
+            "templates": [item.uriTemplate for item in (await session.list_resource_templates()).resourceTemplates],
+            "prompts": [item.name for item in (await session.list_prompts()).prompts],
             "resource": resource.contents[0].text,
             "prompt": prompt.messages[0].content.text,
             "calls": [await call(session, *each) for each in job["calls"]],
-            "asked": asked,
+            "asked": questions,
             "lingered": await asyncio.sleep(job["linger"] / 1000),  # to see what the transport does by itself
         }
 
