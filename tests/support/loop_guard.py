@@ -37,8 +37,8 @@ TURNS_SECONDS: Final = 0.002
 MARK: Final = "THE LOOP WAS KEPT BUSY"
 
 STARTUP: Final = (
-    "mcp_transport.bootstrap._refuse_faults",
-    "mcp_transport.bootstrap._built_endpoint",
+    "mcp_transport.bootstrap._check_settings",
+    "mcp_transport.bootstrap._build_endpoint",
     "mcp_transport.process.startup.freeze_gc",
 )
 """What the first request of a process makes: the endpoint with its schemas, and a last full garbage collection."""
