@@ -104,7 +104,7 @@ class LocalBackend(Backend):
         if (session := await self._use(key, self._used_by(principal, node, len(requests)))) is None:
             return None
         # Nothing awaits from here on, so that of two requests with one id, one comes first.
-        local, now = self._here(key), self._now()
+        local, now = self._local_session(key), self._now()
         local.drop_expired(now, self._policy.stream_keep, CANCEL_KEEP_SECONDS)
         if requests and (digest := local.ended_digest(requests[0].stream)) is not None:
             return Entered(session, ended_digest=digest)
@@ -159,7 +159,7 @@ class LocalBackend(Backend):
     async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
         if await self.load(key) is None:
             return True
-        local = self._here(key)
+        local = self._local_session(key)
         changed = changed_uris(local.subscriptions, uri, subscribed, limit, max_bytes)
         if changed is not None:
             local.subscriptions = changed
@@ -167,12 +167,12 @@ class LocalBackend(Backend):
 
     async def subscriptions(self, key: str) -> frozenset[str]:
         is_here = key in self._local and await self.load(key) is not None
-        return self._here(key).subscriptions if is_here else frozenset()
+        return self._local_session(key).subscriptions if is_here else frozenset()
 
     async def touch(self, key: str, stream: str = "") -> bool:
         session = await self._use(key, lambda session: replace(session, last_seen=self._now()))
         if session is not None:
-            self._here(key).drop_expired(self._now(), self._policy.stream_keep, CANCEL_KEEP_SECONDS)
+            self._local_session(key).drop_expired(self._now(), self._policy.stream_keep, CANCEL_KEEP_SECONDS)
         return session is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
@@ -199,7 +199,7 @@ class LocalBackend(Backend):
         session = await self.load(key)
         if session is None or session.principal != principal:
             return None
-        local = self._here(key)
+        local = self._local_session(key)
         request = local.in_flight.get(request_id)
         is_late = local.has_just_ended(request_id, self._now() - CANCEL_KEEP_SECONDS)
         if request is None and not is_late and len(local.cancels) < _MAX_CANCELS:
@@ -220,7 +220,7 @@ class LocalBackend(Backend):
         # The logs die with their writers: no stream is claimed, no event lost, so `writer` and `refills` are unused.
         if key not in self._local or await self._has_ended(key):
             return None
-        log, local = self._log(key, stream), self._here(key)
+        log, local = self._log(key, stream), self._local_session(key)
         if holder and log.epoch == 0:
             log.hand_to(holder)
         local.append(stream, events, self._now())
@@ -247,7 +247,7 @@ class LocalBackend(Backend):
         session = await self._use(key, self._used_by(principal, node))
         if session is None:
             return None
-        local = self._here(key)
+        local = self._local_session(key)
         local.drop_expired(self._now(), self._policy.stream_keep, CANCEL_KEEP_SECONDS)
         # The log of a running call may not exist yet, or lag behind what the client has received.
         running = {request.stream for request in local.in_flight.values()}
@@ -332,13 +332,13 @@ class LocalBackend(Backend):
         return change
 
     def _log(self, key: str, stream: str) -> StreamLog:
-        local = self._here(key)
+        local = self._local_session(key)
         if stream not in local.logs:
             local.logs[stream] = StreamLog(self._policy.stream_max_events, self._policy.stream_max_bytes)
             local.logs[stream].last_broadcast = local.first_broadcast
         return local.logs[stream]
 
-    def _here(self, key: str) -> LocalSession:
+    def _local_session(self, key: str) -> LocalSession:
         """Return the session's data in this process, and drop the data of sessions that have expired."""
         now = self._now()
         _, local = self._local.pop(key, (now, None))

@@ -52,15 +52,15 @@ def describe(cache: Mapping[str, Any]) -> str:
     nodes = startup_nodes(cache)
     if nodes and sentinel_addresses is None:
         return ", ".join(f"{host}:{port}" for host, port in nodes)
-    place = ", ".join(_without_secrets(url) for url in locations(cache)) or "no address"
+    addresses = ", ".join(_without_secrets(url) for url in locations(cache)) or "no address"
     if sentinel_addresses is None:
-        return place
-    return f"{place} behind Sentinel at {', '.join(f'{host}:{port}' for host, port in sentinel_addresses)}"
+        return addresses
+    return f"{addresses} behind Sentinel at {', '.join(f'{host}:{port}' for host, port in sentinel_addresses)}"
 
 
-def misconfigured(cache: Mapping[str, Any], what: str) -> ImproperlyConfigured:
+def misconfigured(cache: Mapping[str, Any], problem: str) -> ImproperlyConfigured:
     """Return the error for a wrong setting of the alias."""
-    return ImproperlyConfigured(f"The cache alias of MCP_TRANSPORT (Redis at {describe(cache)}): {what}.")
+    return ImproperlyConfigured(f"The cache alias of MCP_TRANSPORT (Redis at {describe(cache)}): {problem}.")
 
 
 def options(cache: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -107,12 +107,12 @@ def is_sharded(cache: Mapping[str, Any]) -> bool:
     return _SHARDS in _lineage(options(cache).get("CLIENT_CLASS") or "") and len(locations(cache)) > 1
 
 
-def _lineage(named: str | type) -> tuple[str, ...]:
+def _lineage(cls: str | type) -> tuple[str, ...]:
     """Return the dotted names of a class and its ancestors, or only its own if it cannot be imported."""
     try:
-        kind: Any = import_string(named) if isinstance(named, str) else named
+        kind: Any = import_string(cls) if isinstance(cls, str) else cls
     except ImportError:
-        return (str(named),)
+        return (str(cls),)
     return tuple(f"{ancestor.__module__}.{ancestor.__qualname__}" for ancestor in inspect.getmro(kind))
 
 

@@ -239,7 +239,7 @@ def _history_entry(line: bytes) -> HistoryEntry:
     occasion, when = HistoryEvent(what.decode()), _seconds(time)
     if occasion is not HistoryEvent.ENDED:
         return HistoryEntry(when=when, what=occasion, node=node.decode(), stream=stream.decode())
-    took, ending, operation, request_id = rest
+    duration, ending, operation, request_id = rest
     return HistoryEntry(
         when=when,
         what=occasion,
@@ -248,7 +248,7 @@ def _history_entry(line: bytes) -> HistoryEntry:
         operation=unquote(operation.decode()),
         request_id=decode_id(request_id),
         ending=Ending(ending.decode()),
-        seconds=_seconds(max(0, int(took))),
+        seconds=_seconds(max(0, int(duration))),
     )
 
 

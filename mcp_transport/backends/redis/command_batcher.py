@@ -203,7 +203,7 @@ class CommandBatcher:
             unreadable.__cause__ = error
             return unreadable
         # Errors that only an operator can fix are shown in full; their texts hold no secrets.
-        why = f"{type(error).__name__}: {error}" if is_setup_error(error) else type(error).__name__
-        failure = BackendError(f"Redis at {self._name} did not answer: {why}")
+        reason = f"{type(error).__name__}: {error}" if is_setup_error(error) else type(error).__name__
+        failure = BackendError(f"Redis at {self._name} did not answer: {reason}")
         failure.__cause__ = error
         return failure

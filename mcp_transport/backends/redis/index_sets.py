@@ -71,9 +71,9 @@ class SortedSetFacet(Facet):
         return list(await pipeline.execute("ZRANGEBYSCORE", self._name, *self._range))
 
     async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
-        return [self._holds(score) for score in await pipeline.execute("ZMSCORE", self._name, *keys)]
+        return [self._contains(score) for score in await pipeline.execute("ZMSCORE", self._name, *keys)]
 
-    def _holds(self, score: Any) -> bool:
+    def _contains(self, score: Any) -> bool:
         if score is None:
             return False
         is_low = self._low is not None and float(score) < self._low

@@ -97,10 +97,10 @@ class Membership:
             await task.stop()
         await self._inbox.aclose()
         keys, node = self._keys, self.node
-        mine = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
+        own_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
         with suppress(BackendError):
             await asyncio.gather(
-                self._pipeline.execute("DEL", *mine), self._pipeline.execute("ZREM", keys.nodes, node)
+                self._pipeline.execute("DEL", *own_keys), self._pipeline.execute("ZREM", keys.nodes, node)
             )
 
     def failure(self) -> BaseException | None:
@@ -187,10 +187,10 @@ class Membership:
         self.lease_may_be_lost()  # check before `_renewed_at` changes
         now = self._renewed_at = self._loop.time()
         keys, node = self._keys, self.node
-        mine = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
+        own_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
         arguments = [self._description(), milliseconds(self._lease), _KEEP_MILLISECONDS]
         ack = [self._ack_inbox()] if self._unacked else []
-        lapsed, *_ = await asyncio.gather(self._pipeline.run(self._scripts["heartbeat"], mine, arguments), *ack)
+        lapsed, *_ = await asyncio.gather(self._pipeline.run(self._scripts["heartbeat"], own_keys, arguments), *ack)
         if lapsed and not first:
             self.receive(LeaseLapsed())
         if lapsed:
@@ -261,8 +261,8 @@ class Membership:
             execute("ZRANGE", keys.nodes, 0, -1),
         )
         if not orphaned:
-            theirs = [keys.inbox(dead), keys.inbox_bytes(dead), keys.journal(dead)]
-            await asyncio.gather(execute("ZREM", keys.nodes, dead), execute("DEL", *theirs))
+            dead_keys = [keys.inbox(dead), keys.inbox_bytes(dead), keys.journal(dead)]
+            await asyncio.gather(execute("ZREM", keys.nodes, dead), execute("DEL", *dead_keys))
         logger.info("node %s died with %d streams to take over", dead, len(orphaned))
         for item in orphaned:
             try:
@@ -301,9 +301,9 @@ async def send(
     Raises: BackendError, also when the inbox is full.
     """
     arguments = [encode_message(message), _MAX_MESSAGES, _MAX_BYTES, _INBOX_KEEP_MILLISECONDS]
-    mine = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node)]
+    node_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node)]
     try:
-        reply = await pipeline.run(scripts["send"], mine, arguments)
+        reply = await pipeline.run(scripts["send"], node_keys, arguments)
     except Unreadable as error:  # the inbox is unreadable, and not the session of the message
         raise BackendError(f"no message can be sent to node {node}: {error}") from error
     if reply < 0:

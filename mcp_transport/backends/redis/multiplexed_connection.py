@@ -20,7 +20,8 @@ ReplyCallback = Callable[[Any], None]
 class MultiplexedConnection(asyncio.Protocol):
     """A connection opened by redis-py, whose own client would wait for each reply before the next command.
 
-    It takes a connection from the client's pool and becomes its transport's protocol. A broken one is not reused.
+    It takes a connection from the client's pool and becomes its transport's protocol, by private attributes of
+    redis-py (`_parser`, `_writer`). A broken connection is not reused.
     """
 
     def __init__(self, client: Redis, connection: Any) -> None:

@@ -128,8 +128,8 @@ class RedisSessionSearch(RedisSessionIndex):
         replies = [self._pipeline().execute("HKEYS", self._keys.journal(node)) for node in await self._node_names()]
         what = "the streams of a node cannot be read"
         journals: list[list[bytes]] = await asyncio.gather(*(attempt(what, reply, []) for reply in replies))
-        here = {key.encode() for member in self._members.values() for key, _ in member.streams}
-        return frozenset({item.partition(b" ")[0] for journal in journals for item in journal} | here)
+        local = {key.encode() for member in self._members.values() for key, _ in member.streams}
+        return frozenset({item.partition(b" ")[0] for journal in journals for item in journal} | local)
 
     # -- the search ----------------------------------------------------------------------------------
 

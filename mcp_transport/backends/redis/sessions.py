@@ -36,13 +36,13 @@ class RedisSessions(RedisSessionSearch):
     # -- sessions ------------------------------------------------------------------------------------
 
     async def open(self, session: Session) -> tuple[str, ...]:
-        _, created, (over, keys), _ = await asyncio.gather(
+        _, created, (excess, keys), _ = await asyncio.gather(
             self._store_times(),
             self._store(session, created=""),
             self._admit(session),
             self._index(self._keys.sessions, session),
         )
-        idle = await self._evict_idle(session, keys) if over else ()
+        idle = await self._evict_idle(session, keys) if excess else ()
         # By Redis's clock, like the record; None means that the record already existed.
         self._opened[session.key] = session if created is None else replace(session, created=created / 1000)
         return idle
@@ -100,8 +100,8 @@ class RedisSessions(RedisSessionSearch):
         self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest] = ()
     ) -> Entered | None:
         flat = [part for item in requests for part in (codec.encode_id(item.request_id), codec.encode_request(item))]
-        keyed = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
-        arguments = [principal, node, milliseconds(CANCEL_KEEP_SECONDS), self._stream_keep, keyed, *flat]
+        keyed_stream = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
+        arguments = [principal, node, milliseconds(CANCEL_KEEP_SECONDS), self._stream_keep, keyed_stream, *flat]
         reply = await self._run("enter", key, SESSION_PARTS, arguments)
         if reply is None:
             return None
