@@ -105,8 +105,7 @@ class Endpoint:
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
         self._step_up, self._call_context = step_up, call_context
         self._session_keys, self._principal_without_request = session_keys, principal_without_request
-        self.observer = observer or Observer()
-        self.call_metrics = CallMetrics(self._clock)
+        self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock)
         self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self.proxies = TrustedProxies(policy.trusted_proxies)
         backend.measure = self.process_metrics
@@ -149,10 +148,8 @@ class Endpoint:
             logger.warning("%s answered with 503: %s", request.method, error)
             self.call_metrics.record_refusal("503")
             reply = replies.error_reply(replies.store_unavailable(), value)
-        except ClientDisconnected:
-            raise
         except BaseException as error:  # also from an authenticator or a `visible` function
-            if is_cancellation(error):
+            if isinstance(error, ClientDisconnected) or is_cancellation(error):
                 raise
             logger.exception("%s failed", request.method)
             reply = replies.error_reply(ProtocolError(500, INTERNAL_ERROR, "Internal server error"), value)
@@ -313,13 +310,16 @@ class Endpoint:
     async def stop(self, drain_seconds: float = 0.0, *, serving: bool = False, report: bool = True) -> None:
         """Stop the node of the running loop, if there is one."""
         loop = asyncio.get_running_loop()
-        starting = self._nodes.get(loop)
-        if starting is None:
+        if (starting := self._nodes.get(loop)) is None:
             return
         with suppress(Exception):  # the request that started the node has reported its failure
             await (await starting).stop(drain_seconds, serving=serving, report=report)
         self._nodes.pop(loop, None)
         self._started.pop(loop, None)
+
+    async def close_session(self, key: str) -> bool:
+        """End a session on every node, for staff; return False if it has already ended. Raises: BackendError."""
+        return await sessionful.close_session_for_staff(self.backend, self.observer, self._clock.now(), key)
 
     async def disconnect_if_idle(self) -> None:
         """Close the running loop's connections to the store, unless it serves requests; for commands and the like."""

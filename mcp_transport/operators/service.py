@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mcp_transport import bootstrap, signals
+from mcp_transport import bootstrap
 from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, StreamRecord
-from mcp_transport.domain.audit_events import SessionClosed
 from mcp_transport.domain.history import HistoryEntry
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
-from mcp_transport.domain.node_messages import CancelCall, Closed
-from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.session import InFlightRequest, Session, short_id
+from mcp_transport.domain.node_messages import CancelCall
+from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.domain.stream_messages import StreamMessage, summarize
-from mcp_transport.exceptions import BackendError, Unreadable
+from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import attempt, log_failure
 
@@ -169,19 +166,9 @@ async def _events(backend: Backend, key: str, stream: StreamRecord, after: int) 
 
 
 async def end_session(key: str) -> bool:
-    """End a session, its calls and its streams everywhere; return False when it was over. Raises: BackendError."""
-    async with _backend() as backend:
-        closing = await attempt(_UNREADABLE, backend.close(key, None), None)
-        if closing is None:
-            return False
-        for node in closing.nodes:
-            with suppress(BackendError):  # the session is over whether a node hears of it or not
-                await backend.send(node, Closed(key))
-    owner = Principal.from_binding(closing.session.principal, closing.session.user)
-    signals.send_in_background(
-        SessionClosed(when=time.time(), principal=owner, session=short_id(key), reason="staff")
-    )
-    return True
+    """End a session on every node; return False if it has already ended. Raises: BackendError."""
+    async with _backend():
+        return await attempt(_UNREADABLE, bootstrap.endpoint().close_session(key), False)
 
 
 async def cancel_call(key: str, request_id: RequestId) -> bool:

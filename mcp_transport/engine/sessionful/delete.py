@@ -1,20 +1,24 @@
-"""DELETE: a session ends."""
+"""Ends a session on every node: for a client (DELETE), for eviction, and for staff."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
-from mcp_transport.backends.base import Closing
+from mcp_transport.backends.base import Backend, Closing
 from mcp_transport.domain.audit_events import SessionClosed
 from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.node import Node
+from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.sessionful.request_context import with_rehydration
+from mcp_transport.engine.tasks import ignore_outage
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.request_checks import check_version, required_session_id, session_not_found
 
-__all__ = ["close_session", "delete"]
+__all__ = ["close_session", "close_session_for_staff", "delete"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +42,39 @@ async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Repl
 
 
 async def close_session(node: Node, key: str, principal: str | None, *, reason: str) -> Closing | None:
-    """End a session and tell every node that has a part of it; return None if there is none for `principal`."""
-    closing = await node.backend.close(key, principal)
+    """End a session; return None if `principal` has no such session."""
+    now, send = node.clock.now(), node.send_in_background
+    return await _close(node.backend, node.observer, now, send, key, principal, reason)
+
+
+async def close_session_for_staff(backend: Backend, observer: Observer, now: float, key: str) -> bool:
+    """End anybody's session from a loop that may have no node: wait until the nodes are notified."""
+    messages: list[Awaitable[None]] = []
+
+    def send(node: str, message: Closed) -> None:
+        messages.append(ignore_outage(backend.send(node, message)))
+
+    closing = await _close(backend, observer, now, send, key, None, "staff")
+    await asyncio.gather(*messages)
+    return closing is not None
+
+
+async def _close(
+    backend: Backend,
+    observer: Observer,
+    now: float,
+    send: Callable[[str, Closed], None],
+    key: str,
+    principal: str | None,
+    reason: str,
+) -> Closing | None:
+    """Delete a session, notify the nodes that run its calls or hold its streams, and audit it."""
+    closing = await backend.close(key, principal)
     if closing is not None:
-        for name in closing.nodes:
-            node.send_in_background(name, Closed(key))
+        for node in closing.nodes:
+            send(node, Closed(key))
         logger.info("session %s closed", short_id(key))
-        if node.observer.audits(SessionClosed):
+        if observer.audits(SessionClosed):
             owner = Principal.from_binding(closing.session.principal, closing.session.user)
-            node.observer.audit(
-                SessionClosed(when=node.clock.now(), principal=owner, session=short_id(key), reason=reason)
-            )
+            observer.audit(SessionClosed(when=now, principal=owner, session=short_id(key), reason=reason))
     return closing
