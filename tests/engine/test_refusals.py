@@ -271,6 +271,6 @@ def test_what_is_nested_too_deep_to_be_kept_for_another_node_is_refused() -> Non
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
-    with pytest.raises(ProtocolError, match="nested too deep to be kept") as caught:
+    with pytest.raises(ProtocolError, match="nested too deep to be stored") as caught:
         _durable_body(Request(1, "tools/call", {"name": "x", "arguments": {"x": deep}}))
     assert (caught.value.status, caught.value.code) == (400, -32602)

@@ -13,7 +13,7 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.expiry import _CHECK_INTERVAL_SECONDS
 from mcp_transport.engine.memory_budget import _FOR_ANONYMOUS
 from mcp_transport.engine.request_body import _FREE
-from mcp_transport.engine.sessionful.failover import _MOST_RERUNS
+from mcp_transport.engine.sessionful.failover import _MAX_RERUNS
 from mcp_transport.kernel import arguments, events, handlers, limits, validation_errors
 from mcp_transport.protocol.client_address import _MAX_HOPS
 from mcp_transport.protocol.http import MAX_HTTP_METHOD
@@ -85,7 +85,7 @@ tested_by(
     "requests in a session's history",
     "test_history_is_short_and_ends_with_its_session",
 )
-tested_by(_MOST_RERUNS + 1, "lost nodes of a `durable` call", "test_a_call_that_ends_its_process_ends_two")
+tested_by(_MAX_RERUNS + 1, "lost nodes of a `durable` call", "test_a_call_that_ends_its_process_ends_two")
 tested_by(_CHECK_INTERVAL_SECONDS, "time that calls outlast their session", "test_calls_end_whose_client_has_left")
 tested_by(
     POLICY.stream_max_events,

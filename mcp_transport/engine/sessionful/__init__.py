@@ -1,4 +1,4 @@
-"""Conversations that live in a session (2025-03-26 to 2025-11-25): POST, GET and DELETE, on any node."""
+"""Session-based revisions (2025-03-26 to 2025-11-25): POST, GET and DELETE, on any node."""
 
 from __future__ import annotations
 

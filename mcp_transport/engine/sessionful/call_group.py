@@ -1,4 +1,4 @@
-"""The requests of one POST, run side by side, answered together."""
+"""The requests of one POST, run concurrently and answered together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcp_transport.engine.clock import set_within_two_ticks, wait
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.reply import batch_error, cancelled_response, complete_reply
 from mcp_transport.engine.sessionful.request_context import SessionRequest
-from mcp_transport.engine.sessionful.streams import hold
+from mcp_transport.engine.sessionful.streams import stream_reply
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
@@ -26,7 +26,7 @@ __all__ = ["CallGroup"]
 
 
 class CallGroup:
-    """The requests of one POST, run side by side, answered together."""
+    """The requests of one POST, run concurrently and answered together."""
 
     def __init__(
         self,
@@ -38,10 +38,7 @@ class CallGroup:
         faults: Sequence[ProtocolError] = (),
         batch: bool = False,
     ) -> None:
-        """Take `requests`; those that were `cancelled` before they came are answered with an error, and not run.
-
-        So is what was refused of a batch.
-        """
+        """Prepare `requests`; those already `cancelled`, and `faults` of a batch, are answered with an error."""
         self._context, self._node, self._batch = context, context.node, batch
         self._writer = writer
         self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests
@@ -76,10 +73,10 @@ class CallGroup:
                 self._writer.end(payload)
 
     async def run(self) -> Reply | StreamReply:
-        """Start the calls; answer with JSON when all are done in time and said nothing else, else with a stream.
+        """Start the calls; answer with JSON if all end in time and send nothing else, or else with a stream.
 
         Raises:
-            ProtocolError: 503 when another node has taken the calls for lost meanwhile.
+            ProtocolError: 503 if another node has taken over the calls.
         """
         self.start()
         accepts, clock = self._context.accepts, self._node.clock
@@ -87,14 +84,14 @@ class CallGroup:
             if not await set_within_two_ticks(self._writer.output_ready):
                 await wait(clock, self._writer.output_ready, self._node.policy.sse_after if accepts.sse else None)
         except asyncio.CancelledError:
-            # 2025-11-25, basic/transports: a disconnect is no cancellation. The client may send the POST again.
+            # 2025-11-25, basic/transports: a disconnect is no cancellation. The client may repeat the POST.
             self._writer.enable_log()
             raise
         if self._writer.is_stopped:
-            raise _given_up()
+            raise _taken_over_error()
         if self._running or self._writer.has_messages or (not self._answers and accepts.sse):
             return self._stream()
-        await self._leave()
+        await self._remove_requests()
         if not self._answers:
             self._answers = [cancelled_response(request_id) for request_id in self._writer.request_ids]
         return complete_reply(b"[" + b",".join(self._answers) + b"]" if self._batch else self._answers[0], accepts)
@@ -110,19 +107,19 @@ class CallGroup:
         elif call.outcome is not None:
             self._writer.answer(call.payload)
 
-    async def _leave(self) -> None:
-        """Take the requests off the books, behind the answer."""
+    async def _remove_requests(self) -> None:
+        """Remove the requests from the store in the background, after the response."""
         if self._node.lease_may_be_lost():
             await self._writer.stop_if_fenced()
             if self._writer.is_stopped:
-                raise _given_up()
-        leaving = self._node.tasks.spawn(self._writer.remove_requests())
+                raise _taken_over_error()
+        removal = self._node.tasks.spawn(self._writer.remove_requests())
         if not self._context.request.streaming:
-            await asyncio.wait([leaving])  # the loop ends with this request
+            await asyncio.wait([removal])  # the loop ends with this request
 
     def _stream(self) -> StreamReply:
         policy, writer = self._node.policy, self._writer
-        taken_over = writer.is_logged  # the client sent its POST again, and that one has the stream now
+        is_repeated = writer.is_logged  # the client has repeated its POST, which has the stream now
         priming = sse.priming_event(str(Cursor(writer.stream, 0)), policy.retry_ms)
         stream = OpenStream(
             self._node.backend,
@@ -140,15 +137,15 @@ class CallGroup:
         report = self._node.observer.report
         stream.on_loss_reported = partial(report, ClusterEvent.LOST, writer.key, stream=writer.stream)
         stream.starts_from_log = self._node.lease_may_be_lost()  # then the log decides
-        if taken_over:
+        if is_repeated:
             stream.end()
             return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=stream.end))
         writer.enable_log(holder=self._node.id)
         if writer.closes_on_open:
             stream.end()
-        return hold(self._node, stream, epoch=0)
+        return stream_reply(self._node, stream, epoch=0)
 
 
-def _given_up() -> ProtocolError:
-    gone = "this server stood still for too long, and another one has answered for it"
-    return ProtocolError(503, INTERNAL_ERROR, gone)
+def _taken_over_error() -> ProtocolError:
+    problem = "this node lost its lease; another node took over the call"
+    return ProtocolError(503, INTERNAL_ERROR, problem)

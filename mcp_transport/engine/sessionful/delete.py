@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Reply:
-    """End the session: its calls, its streams, everywhere.
+    """End the session with its calls and streams on all nodes.
 
     Raises:
         ProtocolError: 400 for a missing session id, 404 for an unknown session.

@@ -1,4 +1,4 @@
-"""A POST that was sent before: what it is answered with instead of running again (ADR 7, ADR 33)."""
+"""Answers to a POST that the client repeats, so that its requests do not run twice (ADR 7, ADR 33)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.reply import cancelled_response, complete_reply, node_unresponsive
 from mcp_transport.engine.sessionful.request_context import SessionRequest
-from mcp_transport.engine.sessionful.streams import attach, resumed
+from mcp_transport.engine.sessionful.streams import attach, resumed_stream
 from mcp_transport.engine.stream import Frames
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
@@ -28,27 +28,31 @@ async def answer_running(
     digest: bytes,
     running: Sequence[InFlightRequest],
     *,
-    cleared: frozenset[str],
+    checked_streams: frozenset[str],
 ) -> StreamReply | None:
-    """Join what runs; None where that is over and has left nothing to join. What `cleared` streams had is not over.
+    """Join requests in flight; return None if they have ended and left nothing to join.
+
+    Requests on `checked_streams` were checked before and have not ended.
 
     Raises:
-        ProtocolError: 422 or 409 for an idempotency key in use; 400 for an id in use; 503 when it is not known if
-            that runs.
+        ProtocolError: 422 or 409 for an idempotency key in use; 400 for a request id in use; 503 if the node that
+            runs the requests does not reply.
     """
     is_own = is_keyed(stream) and running[0].stream == stream
     if is_own and running[0].digest != digest:
         raise key_reused()
     if is_own and context.accepts.sse and running[0].node != context.node.id:
-        is_over: bool | None = False  # if it is, its answer is in the log, or soon will be: nobody need be asked
+        have_ended: bool | None = False  # if it has ended, its response is or will be in the log
     else:
-        is_asked = any(entry.stream not in cleared for entry in running)
-        is_over = await context.node.stale_requests.have_ended(context.session.key, running) if is_asked else False
-    if is_over:
+        must_check = any(entry.stream not in checked_streams for entry in running)
+        have_ended = (
+            await context.node.stale_requests.have_ended(context.session.key, running) if must_check else False
+        )
+    if have_ended:
         return None
     if context.accepts.sse and (is_own or not is_keyed(stream)) and all(item.digest == digest for item in running):
         return await _join(context, running[0])
-    if is_over is None:
+    if have_ended is None:
         for entry in running:
             context.node.verify_writer(context.session.key, entry.stream, entry.node)
         raise node_unresponsive()
@@ -58,7 +62,7 @@ async def answer_running(
 
 
 async def _join(context: SessionRequest, first: InFlightRequest) -> StreamReply | None:
-    """Give a client that sends its POST again the stream of the first one: the tool runs once."""
+    """Answer a repeated POST with the stream of the first one, so that the tool runs once."""
     context.node.send_in_background(first.node, Joined(context.session.key, first.stream, first.request_id))
     try:
         return await attach(context.node, context.session_id, context.principal, Cursor(first.stream, 0))
@@ -67,29 +71,29 @@ async def _join(context: SessionRequest, first: InFlightRequest) -> StreamReply 
 
 
 async def replayed_answer(
-    context: SessionRequest, stream: str, digest: bytes, kept: bytes, request_id: RequestId
+    context: SessionRequest, stream: str, digest: bytes, stored_digest: bytes, request_id: RequestId
 ) -> Reply | StreamReply | None:
-    """Answer with what a request has left that had the same idempotency key; None where that has just expired.
+    """Answer with the stored response of a request with the same idempotency key; None if it has just expired.
 
     Raises:
-        ProtocolError: 422 for another body than that of the request, whose digest was `kept`.
+        ProtocolError: 422 if the bodies differ; `stored_digest` is that of the earlier request.
     """
-    if kept not in (b"", digest):
+    if stored_digest not in (b"", digest):
         raise key_reused()
     try:
         events, lost = await context.node.backend.read(context.session.key, stream, 0)
     except LookupError:
         return None
-    if not events or not events[-1].terminal:  # a store that was full has thrown it away
+    if not events or not events[-1].terminal:  # evicted by a store without free memory
         body = {"jsonrpc": "2.0", "id": request_id, "error": lost_answer_error()}
         return complete_reply(encode(body), context.accepts)
-    if not kept and events[-1].payload and decode(events[-1].payload).get("id") != request_id:
+    if not stored_digest and events[-1].payload and decode(events[-1].payload).get("id") != request_id:
         raise key_reused()
     if not events[-1].payload:
         return complete_reply(cancelled_response(request_id), context.accepts)
     if (len(events) == 1 and not lost) or not context.accepts.sse:
         return complete_reply(events[-1].payload, context.accepts)
-    # Nobody holds it: whoever is cut off here resumes it as any other stream.
+    # The stream has no holder; a client that is cut off resumes it like any other stream.
     attached = Attached(context.session, Holder("", 0), None, events, 0, ended=True, lost=lost)
-    replay = resumed(context.node, context.session.key, stream, attached)
+    replay = resumed_stream(context.node, context.session.key, stream, attached)
     return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(replay.frames(), on_close=replay.end))

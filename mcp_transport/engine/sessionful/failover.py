@@ -1,4 +1,4 @@
-"""What becomes of calls whose node died: their clients are told, or they are run again."""
+"""Takeover of calls whose node has died: they end with an error, or durable ones run again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ __all__ = ["PrincipalLookup", "fail_over"]
 
 logger = logging.getLogger(__name__)
 
-# A durable call that ends or blocks each node which runs it must not go through all of them.
-_MOST_RERUNS: Final = 1
+# A durable call that crashes or blocks its node must not do so on all nodes.
+_MAX_RERUNS: Final = 1
 
 PrincipalLookup = Callable[[str, str], Awaitable[Principal]]
 """Finds a principal again by the binding and the name that are stored with its session."""
@@ -37,32 +37,32 @@ PrincipalLookup = Callable[[str, str], Awaitable[Principal]]
 async def fail_over(
     node: Node, key: str, stream: str, writer: str, request_id: RequestId | None, find_principal: PrincipalLookup
 ) -> None:
-    """Take a stream over whose writer died or forgot it: end its calls with an error, or run durable ones again."""
+    """Take over a stream whose writer has died or lost it: end its calls with an error, or run durable ones again."""
     claimed = await node.retry_until_expired(lambda: node.backend.claim(key, stream, writer, node.id))
     if claimed is None:
         return
-    if (held := node.streams.get((key, stream))) is not None:
-        held.writer = ""
+    if (open_stream := node.streams.get((key, stream))) is not None:
+        open_stream.writer = ""
     in_flight = [replace(entry, node=node.id) for entry in claimed.requests]
     if not in_flight and request_id is not None:
         in_flight = [InFlightRequest(request_id=request_id, digest=b"", node=node.id, stream=stream)]
     successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
     successor.enable_log()
-    again = [entry for entry in in_flight if entry.body and claimed.losses <= _MOST_RERUNS]
-    if again and not await _can_run_again(node, claimed.session, successor, again, find_principal):
-        again = []
-    over = [entry for entry in in_flight if entry not in again]
-    for entry in over:
+    reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
+    if reruns and not await _try_run_again(node, claimed.session, successor, reruns, find_principal):
+        reruns = []
+    ended = [entry for entry in in_flight if entry not in reruns]
+    for entry in ended:
         successor.record_ending(entry.request_id, _ending(entry, claimed.losses))
-    for entry in over[: None if again else -1]:
+    for entry in ended[: None if reruns else -1]:
         successor.answer(_answer(entry, claimed.losses))
-    if not again:
-        successor.end(_answer(over[-1], claimed.losses) if over else b"")
-    _tell(node, key, over, claimed.losses, stream=stream, writer=writer)
+    if not reruns:
+        successor.end(_answer(ended[-1], claimed.losses) if ended else b"")
+    _report(node, key, ended, claimed.losses, stream=stream, writer=writer)
 
 
 def _ending(entry: InFlightRequest, losses: int) -> Ending:
-    return Ending.GIVEN_UP if entry.body and losses > _MOST_RERUNS else Ending.LOST
+    return Ending.GIVEN_UP if entry.body and losses > _MAX_RERUNS else Ending.LOST
 
 
 def _answer(entry: InFlightRequest, losses: int) -> bytes:
@@ -73,14 +73,14 @@ def _answer(entry: InFlightRequest, losses: int) -> bytes:
     return encode({"jsonrpc": "2.0", "id": entry.request_id, "error": error})
 
 
-async def _can_run_again(
+async def _try_run_again(
     node: Node,
     session: Session,
     writer: Writer,
     in_flight: list[InFlightRequest],
     find_principal: PrincipalLookup,
 ) -> bool:
-    """Begin durable calls once more; return whether they run."""
+    """Run durable calls again; return whether they have started."""
     try:
         await _run_again(node, session, writer, in_flight, find_principal)
     except BaseException as error:
@@ -91,13 +91,13 @@ async def _can_run_again(
     return True
 
 
-def _tell(node: Node, key: str, over: Sequence[InFlightRequest], losses: int, *, stream: str, writer: str) -> None:
-    """Tell operators of the calls that a lost node, the `writer`, leaves without a result."""
-    given_up = [entry for entry in over if _ending(entry, losses) is Ending.GIVEN_UP]
-    for entry in given_up:
+def _report(node: Node, key: str, ended: Sequence[InFlightRequest], losses: int, *, stream: str, writer: str) -> None:
+    """Report the calls of a lost node, the `writer`, that end without a result."""
+    abandoned = [entry for entry in ended if _ending(entry, losses) is Ending.GIVEN_UP]
+    for entry in abandoned:
         details = {"operation": entry.operation, "stream": stream, "node": writer, "runs": losses}
         node.observer.report(ClusterEvent.GIVEN_UP, key, **details)
-    if lost := len(over) - len(given_up):
+    if lost := len(ended) - len(abandoned):
         node.observer.report(ClusterEvent.ABANDONED, key, stream=stream, calls=lost, node=writer)
 
 
@@ -108,13 +108,13 @@ async def _run_again(
     in_flight: list[InFlightRequest],
     find_principal: PrincipalLookup,
 ) -> None:
-    """Run durable calls once more, as if the client had sent them; of their request's headers, the trace is kept."""
+    """Run durable calls again as if the client had sent them; of the HTTP headers, only the trace was stored."""
     bodies = [decode(entry.body) for entry in in_flight]
     requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
     headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
     principal = await find_principal(session.principal, session.user)
     memory = node.budget.reserve(principal, session.address)
-    memory.force(sum(estimate_bytes(entry.body) for entry in in_flight))  # the node that is lost had let them in
+    memory.force(sum(estimate_bytes(entry.body) for entry in in_flight))  # the lost node has admitted them
     request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
     try:
         async with node.call_context(None, principal):

@@ -1,4 +1,4 @@
-"""`initialize`: a session begins."""
+"""`initialize`: the start of a session."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from mcp_transport.protocol.versions import negotiate
 
 __all__ = ["open_session"]
 
-# What a client says of itself is stored with its session and read with every request.
+# Stored with the session and read with every request.
 _MAX_CLIENT_BYTES: Final = 16 * 1024
 
-# Seconds after which a caller whose sessions are all busy may ask for one more.
-_RETRY_AFTER: Final = 5
+# For a caller whose sessions are all busy.
+_RETRY_AFTER_SECONDS: Final = 5
 
 logger = logging.getLogger(__name__)
 
 
 async def open_session(node: Node, request: HTTPRequest, message: Request, principal: Principal) -> Reply:
-    """Answer `initialize` and, if it succeeded, open a session for its principal.
+    """Answer `initialize` and, if it succeeds, store a session for the principal.
 
     Raises:
-        BackendError: the session could not be stored.
-        ProtocolError: 400 / -32602 for a client that says too much of itself; 429 when the caller's sessions are as
-            many as may be, and all busy.
+        BackendError: the session cannot be stored.
+        ProtocolError: 400 / -32602 for too long client information; 429 if the caller has reached its session limit
+            and all of its sessions are busy.
     """
     params = dict(message.params or {})
     version = negotiate(params.get("protocolVersion"), node.policy.versions)
@@ -50,7 +50,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
         params["protocolVersion"] = version
     info: Any = params.get("clientInfo")
     capabilities: Any = params.get("capabilities")
-    says_who = isinstance(info, dict) and isinstance(capabilities, dict)  # if not, the kernel refuses it
+    is_valid = isinstance(info, dict) and isinstance(capabilities, dict)  # else the kernel refuses the request
     if encoded_size(info, capabilities) > _MAX_CLIENT_BYTES:
         raise ProtocolError(
             400, INVALID_PARAMS, f"clientInfo and capabilities may hold {_MAX_CLIENT_BYTES} bytes together"
@@ -59,8 +59,8 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     session = Session(
         key="",
         protocol_version=version,
-        client_info=info if says_who else {},
-        capabilities=capabilities if says_who else {},
+        client_info=info if is_valid else {},
+        capabilities=capabilities if is_valid else {},
         principal=principal.binding,
         user=principal.name,
         address=request.peer,
@@ -70,8 +70,8 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
         last_seen=now,
         ends=now + node.policy.session_max_age,
     )
-    # An id says what the session is, where the store can be told again.
-    session_id = seal(session, node.session_keys if node.backend.restores_sessions and says_who else ())
+    # A sealed id contains the session, for stores in which it can be restored.
+    session_id = seal(session, node.session_keys if node.backend.restores_sessions and is_valid else ())
     session = replace(session, key=session_key(session_id))
     context = SessionRequest(node, request, principal, session, session_id)
     writer = Writer(node, session, "")
@@ -102,17 +102,17 @@ def _too_many(limit: int) -> ProtocolError:
     text = (
         f"a caller may have {limit} sessions, and each of yours runs a request: end one with DELETE, or wait for one"
     )
-    return ProtocolError(429, INVALID_REQUEST, text, headers=(("Retry-After", str(_RETRY_AFTER)),))
+    return ProtocolError(429, INVALID_REQUEST, text, headers=(("Retry-After", str(_RETRY_AFTER_SECONDS)),))
 
 
 async def _store(node: Node, session: Session) -> None:
     try:
         idle = await node.backend.open(session)
     except NoRoom:
-        logger.info("no new session for %.80r, whose sessions are all busy", session.user)
+        logger.info("session refused for %.80r: session limit reached, and all sessions are busy", session.user)
         raise _too_many(node.policy.max_sessions_per_principal) from None
     for key in idle:
-        logger.info("session %s makes room for a new one of the same principal", short_id(key))
+        logger.info("session %s evicted: session limit of its principal reached", short_id(key))
         node.call_metrics.record_refusal("room")
         await close_session(node, key, None, reason="limit")
     logger.info("session %s opened by %.80r", short_id(session.key), session.client_info.get("name", ""))

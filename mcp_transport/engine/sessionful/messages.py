@@ -1,4 +1,4 @@
-"""Responses and notifications of a client: taken, and acknowledged without an answer."""
+"""Responses and notifications of a client, which are acknowledged with 202 and no body."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 
 def can_send_early(message: Message) -> bool:
-    """Tell whether `hasten` may do something for a message."""
+    """Return whether `send_before_admission` can forward a message."""
     return isinstance(message, Response) or (
         isinstance(message, Notification) and message.method == "notifications/cancelled"
     )
 
 
 async def send_before_admission(node: Node, key: str, principal: Principal, message: Message) -> object:
-    """Begin what a message asks for before the session has admitted it; return None if that cannot be.
+    """Forward a reply or a cancellation before its session has admitted it; return None if the message must wait.
 
-    A reply proves by itself whom it comes from, and a cancellation names its principal to the store.
+    The id of a reply authenticates its sender, and the store checks the principal of a cancellation.
     """
     if isinstance(message, Response):
         sender = node.client_requests.sender(message.id, f"{key}\n{principal.binding}")
@@ -47,11 +47,11 @@ async def send_before_admission(node: Node, key: str, principal: Principal, mess
 
 
 async def take_reply(context: SessionRequest, reply: Response, early: object) -> None:
-    """Send a reply to the node that waits for it, unless that was done `early`.
+    """Send a reply to the node that waits for it, unless it was sent `early`.
 
     Raises:
-        ProtocolError: 400 / -32600 for a reply to a request that was never made in this session, or that cannot be
-            used; -32602 for one that is too long.
+        ProtocolError: 400 / -32600 for a malformed reply, or one that answers no request of this session; -32602
+            for one that is too long.
     """
     sender = context.node.client_requests.sender(reply.id, context.owner)
     if sender is None:
@@ -61,7 +61,7 @@ async def take_reply(context: SessionRequest, reply: Response, early: object) ->
 
 
 async def take_notification(context: SessionRequest, notification: Notification, early: object) -> None:
-    """Act on a notification, unless that was done `early`."""
+    """Process a notification, unless it was forwarded `early`."""
     node = context.node
     if notification.method == "notifications/cancelled":
         request_id = (notification.params or {}).get("requestId")
@@ -70,9 +70,9 @@ async def take_notification(context: SessionRequest, notification: Notification,
             await _cancel(node, context.session.key, context.session.principal, request_id)
         return
     if notification.method == "notifications/initialized":
-        noted = node.tasks.spawn(_record_initialized(node, context.session.key))
+        recorded = node.tasks.spawn(_record_initialized(node, context.session.key))
         if not context.request.streaming:
-            await asyncio.wait([noted])
+            await asyncio.wait([recorded])
     if not node.kernel.has_listener(notification):
         return
     channel = SessionChannel(
@@ -98,17 +98,17 @@ async def _handle(context: SessionRequest, exchange: Exchange, notification: Not
 
 
 async def _record_initialized(node: Node, key: str) -> None:
-    with suppress(BackendError):  # it is for an operator's eyes
+    with suppress(BackendError):  # only operators see it
         await node.backend.update(key, initialized=True)
 
 
 async def _send_reply(node: Node, sender: str, reply: Response) -> bool:
-    """Send a reply to the node that waits for it or, where it is too long or malformed, send an error in its place.
+    """Send a reply to the node that waits for it; instead of a too long or malformed one, send an error.
 
     Raises:
-        ProtocolError: 400 with -32602 for a reply that is too long, with -32600 for one that cannot be used.
+        ProtocolError: 400 with -32602 for a reply that is too long, with -32600 for a malformed one.
     """
-    result, error, fault = reply.result, reply.error, _refusal(reply)
+    result, error, fault = reply.result, reply.error, _reply_fault(reply)
     if fault is not None:
         result, error = None, {"code": fault.code, "message": fault.message}
     arrived = ReplyArrived(str(reply.id), result, error)
@@ -118,7 +118,7 @@ async def _send_reply(node: Node, sender: str, reply: Response) -> bool:
     return True
 
 
-def _refusal(reply: Response) -> ProtocolError | None:
+def _reply_fault(reply: Response) -> ProtocolError | None:
     if reply.fault:
         return invalid_request(reply.fault)
     try:

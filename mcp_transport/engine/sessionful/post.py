@@ -1,4 +1,4 @@
-"""POST: messages to a session."""
+"""POST: messages from a client to its session."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ async def post(
     digest: bytes,
     principal: Principal,
     *,
-    cleared: frozenset[str] = frozenset(),
+    checked_streams: frozenset[str] = frozenset(),
 ) -> Reply | StreamReply:
-    """Take the messages of one POST to a session; what the books have of the `cleared` streams is not over.
+    """Process the messages of one POST; requests in flight on `checked_streams` were checked and are not stale.
 
     Raises:
-        ProtocolError: 400 for a missing id, a bad version, a batch out of its time, an id in use; 404 for
-            an unknown session; 409, 422 for an idempotency key in use.
+        ProtocolError: 400 for a missing session id, an unsupported version, a batch that the revision does not
+            have, or a request id in use; 404 for an unknown session; 409 or 422 for an idempotency key in use.
     """
     session_id = required_session_id(request)
     check_version(request, node.policy)
@@ -70,16 +70,16 @@ async def post(
             if is_new and any(entry.body for entry in in_flight):
                 await node.backend.journal_at_once(node.id, key, stream)
         except BaseException:
-            # Also when the client left meanwhile: requests that do not run must not stay on the books.
-            node.tasks.spawn(_give_up(node, key, stream, in_flight))
+            # Also when the client has disconnected: requests that do not run must not stay in flight.
+            node.tasks.spawn(_discard(node, key, stream, in_flight))
             raise
         if is_new and requests:
             writer = Writer(node, context.session, stream, in_flight)
     if not is_new:
-        again = await _repeated(context, entered, in_flight, cleared)
-        # The other one is over by now, and left nothing.
-        cleared |= {entry.stream for entry in entered.running}
-        return again or await post(node, request, work, digest, principal, cleared=cleared)
+        reply = await _answer_repeated(context, entered, in_flight, checked_streams)
+        # Without a reply, the earlier POST has ended and left nothing.
+        checked_streams |= {entry.stream for entry in entered.running}
+        return reply or await post(node, request, work, digest, principal, checked_streams=checked_streams)
     if not requests:
         are_all = len(faults) == len(work.messages) + len(work.faults)
         return batch_error_reply(faults, context.accepts, are_all=are_all) if faults else accepted()
@@ -90,10 +90,10 @@ async def post(
 
 
 def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: SessionPost) -> str:
-    """Name the stream of a POST, by its idempotency key if it has one; without a request that has no meaning.
+    """Return the name of a POST's stream, derived from its idempotency key, or random without key or request.
 
     Raises:
-        ProtocolError: 400 for what is no key, and for a batch: its answers could not be told apart.
+        ProtocolError: 400 for a malformed key, and for a batch, whose responses would share the key.
     """
     header = request.headers.get(IDEMPOTENCY_KEY)
     if header is None or not requests:
@@ -103,14 +103,14 @@ def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: SessionP
     return stream_name(parse_key(header))
 
 
-async def _repeated(
-    context: SessionRequest, entered: Entered, in_flight: Sequence[InFlightRequest], cleared: frozenset[str]
+async def _answer_repeated(
+    context: SessionRequest, entered: Entered, in_flight: Sequence[InFlightRequest], checked_streams: frozenset[str]
 ) -> Reply | StreamReply | None:
-    """Answer what was sent before; None if that is over and left nothing."""
+    """Answer a repeated POST; return None if the earlier one has ended and left nothing."""
     (*_, last) = in_flight
     if entered.ended_digest is not None:
         return await replayed_answer(context, last.stream, last.digest, entered.ended_digest, last.request_id)
-    return await answer_running(context, last.stream, last.digest, entered.running, cleared=cleared)
+    return await answer_running(context, last.stream, last.digest, entered.running, checked_streams=checked_streams)
 
 
 def _in_flight_request(node: Node, request: Request, digest: bytes, stream: str) -> InFlightRequest:
@@ -127,20 +127,20 @@ def _in_flight_request(node: Node, request: Request, digest: bytes, stream: str)
 
 
 def _durable_body(request: Request) -> bytes:
-    """Write what another node needs to run a request again. Raises: ProtocolError for what is nested too deep."""
+    """Encode a request for a rerun on another node. Raises: ProtocolError for arguments nested too deep."""
     body = {"jsonrpc": "2.0", "id": request.id, "method": request.method, "params": request.params or {}}
-    body |= {"trace": traced} if (traced := trace_headers()) else {}
+    body |= {"trace": trace} if (trace := trace_headers()) else {}
     try:
         return encode(body)
     except RecursionError:
-        problem = "Invalid params: the arguments of a durable tool are nested too deep to be kept"
+        problem = "Invalid params: the arguments of a durable tool are nested too deep to be stored"
         raise ProtocolError(400, INVALID_PARAMS, problem) from None
 
 
 async def _enter(
     node: Node, session_id: str, principal: Principal, in_flight: Sequence[InFlightRequest], work: SessionPost
 ) -> tuple[Entered | None, object]:
-    """Ask for admission and, in the same round trip, begin what a single message asks for."""
+    """Enter the session and forward a single reply or cancellation in the same round trip (ADR 15)."""
     key = session_key(session_id)
 
     async def enter() -> Entered | None:
@@ -149,40 +149,40 @@ async def _enter(
     entered = with_rehydration(node, session_id, principal, enter)
     if len(work.messages) != 1 or not can_send_early(work.messages[0]):
         return await entered, None
-    # What is begun early goes on when the client leaves: nobody sends a reply or a cancellation twice.
-    return await _outlasting(asyncio.gather(entered, send_before_admission(node, key, principal, work.messages[0])))
+    # Shielded, because clients do not repeat a reply or a cancellation after a disconnect.
+    return await _shielded(asyncio.gather(entered, send_before_admission(node, key, principal, work.messages[0])))
 
 
-async def _outlasting(work: asyncio.Future[_T]) -> _T:
-    """Wait for what goes on when the client leaves; as asyncio.shield, without a word of a failure then."""
+async def _shielded(work: asyncio.Future[_T]) -> _T:
+    """Wait like `asyncio.shield`, but log nothing if the shielded work fails after a cancellation."""
     work.add_done_callback(lambda done: done.cancelled() or done.exception())
     return await asyncio.shield(work)
 
 
-async def _give_up(node: Node, key: str, stream: str, in_flight: Sequence[InFlightRequest]) -> None:
-    """Take requests off the session's books, but not those that another POST runs under the same ids."""
+async def _discard(node: Node, key: str, stream: str, in_flight: Sequence[InFlightRequest]) -> None:
+    """Remove requests that do not run from the store, but not those of another POST with the same ids."""
     ids = [entry.request_id for entry in in_flight]
     if ids:
-        await node.backend.flush()  # they may be under way to the books
+        await node.backend.flush()  # their registration may be queued
         if is_keyed(stream) and not await node.retry_until_expired(lambda: _is_orphaned(node, key, stream)):
             return
         endings = dict.fromkeys(ids, Ending.CANCELLED)
         await node.retry_until_expired(lambda: node.backend.leave(key, endings, stream=stream))
-        await node.retry_until_expired(lambda: _end_joined(node, key, stream, in_flight))
+        await node.retry_until_expired(lambda: _end_joined_streams(node, key, stream, in_flight))
 
 
 async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
-    """Tell whether the books have a request with an idempotency key that this node does not run.
+    """Return whether the store lists a keyed request for this node that the node does not run.
 
-    Another POST with the same key may run it.
+    Another POST with the same idempotency key may run it.
     """
     if (key, stream) in node.writers or (key, stream) in node.early_messages:
         return False
     return any(entry.stream == stream and entry.node == node.id for entry in await node.backend.in_flight(key))
 
 
-async def _end_joined(node: Node, key: str, stream: str, in_flight: Sequence[InFlightRequest]) -> None:
-    """Give an end to whoever joined requests that never ran."""
+async def _end_joined_streams(node: Node, key: str, stream: str, in_flight: Sequence[InFlightRequest]) -> None:
+    """End the streams of clients that have joined requests which never ran."""
     if not await node.backend.writer(key, stream):
         return
     error = lost_call_error("its first connection broke", True)
@@ -196,10 +196,10 @@ async def _end_joined(node: Node, key: str, stream: str, in_flight: Sequence[InF
 async def _receive_replies_and_notifications(
     context: SessionRequest, work: SessionPost, early: object
 ) -> list[ProtocolError]:
-    """Take responses and notifications; return what a batch is refused of.
+    """Process responses and notifications; return the errors of a batch.
 
     Raises:
-        ProtocolError: for a batch out of its time, and for what is no batch.
+        ProtocolError: for a batch that the revision does not have, and for an invalid single message.
     """
     if work.batch and not REVISIONS[context.session.protocol_version].batches:
         raise invalid_request(f"batches do not exist in {context.session.protocol_version}: send one message a POST")

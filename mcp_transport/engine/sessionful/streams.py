@@ -1,4 +1,4 @@
-"""GET: the session's own stream, or one that was cut."""
+"""GET: the session's own stream, or the resumption of any stream."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.request_checks import check_version, required_session_id, session_not_found
 from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["attach", "get", "hold", "resumed"]
+__all__ = ["attach", "get", "resumed_stream", "stream_reply"]
 
 
 async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
     """Open the session's GET stream, or resume any stream of the session after `Last-Event-ID`.
 
-    A stream that has ended, with nothing left to send, is answered with 204: clients stop to come back (HTML Living
-    Standard, server-sent events, "Processing model"; ADR 31).
+    A stream that has ended, with nothing left to send, is answered with 204, which stops clients from reconnecting
+    (HTML Living Standard, server-sent events, "Processing model"; ADR 31).
 
     Raises:
-        ProtocolError: 400 for a missing session id or an event id that leads nowhere; 404 for an unknown session.
+        ProtocolError: 400 for a missing session id or an unknown event id; 404 for an unknown session.
     """
     session_id = required_session_id(request)
     check_version(request, node.policy)
@@ -43,7 +43,7 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
     if cursor is not None and cursor.moved:
         if await _is_held(node, session_id, principal, cursor.stream):
             return Reply(status=204)
-        cursor = None if cursor.stream == GET_STREAM else cursor  # others may have read it further
+        cursor = None if cursor.stream == GET_STREAM else cursor  # another response may have delivered more
     try:
         return await attach(node, session_id, principal, cursor)
     except StreamOver:
@@ -53,13 +53,13 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
 
 
 def _is_over(node: Node, key: str, cursor: Cursor) -> bool:
-    """Tell whether a call of this node has ended that the store may not know to be over yet."""
+    """Return whether a call of this node has ended after event `cursor`; the store may not know yet."""
     writer = node.writers.get((key, cursor.stream))
     return writer is not None and writer.ended_silently_after(cursor.seq)
 
 
 async def _admit(node: Node, session_id: str, principal: Principal) -> None:
-    """Let a request of a session in, or refuse it. Raises: ProtocolError, 404 for an unknown session."""
+    """Enter the session. Raises: ProtocolError, 404 for an unknown session."""
     key = session_key(session_id)
     if not await with_rehydration(
         node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)
@@ -68,22 +68,22 @@ async def _admit(node: Node, session_id: str, principal: Principal) -> None:
 
 
 async def _is_held(node: Node, session_id: str, principal: Principal, stream: str) -> bool:
-    """Tell whether a living node holds a stream that goes on. Raises: ProtocolError, 404 for an unknown session."""
+    """Return whether a live node holds an open stream. Raises: ProtocolError, 404 for an unknown session."""
     await _admit(node, session_id, principal)
     key = session_key(session_id)
     records = [record for record in await node.backend.streams(key) if record.name == stream and not record.ended]
     holders = {record.holder for record in records if record.holder}
     if not node.backend.shares_streams:
         return bool(holders)  # of this process
-    return not holders.isdisjoint([known.name for known in await node.backend.nodes()])
+    return not holders.isdisjoint([peer.name for peer in await node.backend.nodes()])
 
 
 async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
-    """Take over the stream `cursor` names, or the GET stream, from whoever holds it.
+    """Take over the stream of `cursor`, or the GET stream, from its current holder.
 
     Raises:
         StreamOver: the stream has ended, and nothing is left to send.
-        LookupError: nobody knows the event.
+        LookupError: the event is unknown.
         ProtocolError: 404 for an unknown session.
     """
     key = session_key(session_id)
@@ -91,33 +91,33 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
     if cursor is None:
         await node.checkpoints.flush(key)
 
-    async def take() -> Attached | None:
+    async def take_over() -> Attached | None:
         return await node.backend.attach(key, principal.binding, stream, after, node.id)
 
     with node.early_messages.subscribe(key, stream) as early_messages:
-        attached = await with_rehydration(node, session_id, principal, take)
+        attached = await with_rehydration(node, session_id, principal, take_over)
         if attached is None:
             raise session_not_found()
         if cursor is None:
-            attached = await _without_delivered(node, key, attached)
-        reply = hold(node, resumed(node, key, stream, attached), attached.holder.epoch)
+            attached = await _skip_delivered(node, key, attached)
+        reply = stream_reply(node, resumed_stream(node, key, stream, attached), attached.holder.epoch)
     for message in tuple(early_messages):
         node.receive(message)
-    _tell_others(node, key, stream, attached)
+    _notify_others(node, key, stream, attached)
     return reply
 
 
-async def _without_delivered(node: Node, key: str, attached: Attached) -> Attached:
-    """Leave out what the previous holder of a GET stream has delivered, and the store does not know of yet."""
+async def _skip_delivered(node: Node, key: str, attached: Attached) -> Attached:
+    """Skip events that the previous holder of a GET stream has delivered since its last checkpoint."""
     previous = attached.previous
     if previous is None or previous.node == node.id or not attached.events:
         return attached
     delivered = await node.checkpoints.take_over_from(key, previous, attached.holder.epoch)
-    left = tuple(event for event in attached.events if event.seq > delivered)
-    return replace(attached, events=left, cursor=max(attached.cursor, delivered))
+    remaining = tuple(event for event in attached.events if event.seq > delivered)
+    return replace(attached, events=remaining, cursor=max(attached.cursor, delivered))
 
 
-def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
+def _notify_others(node: Node, key: str, stream: str, attached: Attached) -> None:
     if attached.previous is not None:
         node.observer.report(ClusterEvent.TAKEN_OVER, key, stream=stream)
         superseded = Superseded(key, stream, attached.holder.epoch)
@@ -128,8 +128,8 @@ def _tell_others(node: Node, key: str, stream: str, attached: Attached) -> None:
         node.broadcasts.catch_up(key, attached.last_broadcast)
 
 
-def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
-    """Build the response that goes on with a stream, and ends with it."""
+def resumed_stream(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
+    """Build the response that continues a stream."""
     policy = node.policy
     polling = REVISIONS[attached.session.protocol_version].polling
     open_stream = OpenStream(
@@ -155,8 +155,8 @@ def resumed(node: Node, key: str, stream: str, attached: Attached) -> OpenStream
     return open_stream
 
 
-def hold(node: Node, stream: OpenStream, epoch: int) -> StreamReply:
-    """Answer with a stream that this node holds from now on, until its socket is gone."""
+def stream_reply(node: Node, stream: OpenStream, epoch: int) -> StreamReply:
+    """Answer with a stream that this node holds until its socket closes."""
     stream.restore = partial(reclaim_stream, node, stream)
     stream.on_newer_holder = partial(node.yield_to_newer_holder, stream.key, stream.stream)
     node.register_stream(stream, epoch)
