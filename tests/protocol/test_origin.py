@@ -157,7 +157,7 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
 
 
 @pytest.mark.parametrize(
-    ("origin", "host", "request", "expected"),
+    ("origin", "host", "options", "expected"),
     [
         # The scheme's default port may be omitted.
         ("https://shop.example", "shop.example:443", {}, True),
@@ -166,7 +166,7 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
         ("http://shop.example", "shop.example:443", {}, False),
         ("https://shop.example", "shop.example:80", {}, False),
         ("https://shop.example", "shop.example:0443", {}, False),
-        # Host without a port: the port is unknown, except on a loopback host, where browsers always send it.
+        # Host without a port: any port matches, except on a loopback host, where other ports are other programs.
         ("https://shop.example:8443", "shop.example", {}, True),
         ("http://localhost:9000", "localhost", {}, False),
         ("http://127.0.0.1:9000", "127.0.0.1", {}, False),
@@ -200,9 +200,9 @@ def test_listed_origins_may_call_from_any_host(origin: str, listed: str, expecte
     ],
 )
 def test_what_is_known_of_a_request_is_compared_with_its_origin(
-    origin: str, host: str, request: dict[str, str], expected: bool
+    origin: str, host: str, options: dict[str, str], expected: bool
 ) -> None:
-    assert origin_is_allowed(origin, host, ("shop.example", *LOOPBACK), (), **request) is expected
+    assert origin_is_allowed(origin, host, ("shop.example", *LOOPBACK), (), **options) is expected
 
 
 def test_a_listed_origin_may_call_whatever_the_browser_says_of_the_site() -> None:
