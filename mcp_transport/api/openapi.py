@@ -7,7 +7,7 @@ from typing import Any, Final
 import mcp_transport
 from mcp_transport.api.paging import MAX_PAGE_SIZE, MAX_TEXT, ORDERINGS, PAGE_SIZE
 from mcp_transport.api.schemas import SCHEMAS
-from mcp_transport.operators.representation.fields import COUNT, FLAG, TEXT, TIME, Schema, reference
+from mcp_transport.operators.representation.kinds import COUNT, FLAG, TEXT, TIME, Schema, reference
 from mcp_transport.operators.representation.sessions import STATE
 
 __all__ = ["document"]

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_transport.operators.representation.fields import (
-    COUNT,
-    FLAG,
-    REQUEST_ID,
-    TEXT,
-    Schema,
-    array,
-    object_schema,
-    reference,
-)
+from mcp_transport.operators.representation import kinds
+from mcp_transport.operators.representation.fields import object_schema
+from mcp_transport.operators.representation.kinds import Schema, array, reference
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, POINT, TRAFFIC
 from mcp_transport.operators.representation.sessions import (
     CALL,
@@ -27,8 +20,8 @@ from mcp_transport.operators.representation.sessions import (
 
 __all__ = ["SCHEMAS"]
 
-_TEXT: Final = TEXT.schema
-_FLAG: Final = FLAG.schema
+_TEXT: Final = kinds.TEXT.schema
+_FLAG: Final = kinds.FLAG.schema
 _LINK: Final[Schema] = {"type": ["string", "null"], "format": "uri"}
 _NULLABLE_TEXT: Final[Schema] = {"type": ["string", "null"]}
 _HINT: Final[Schema] = {"type": ["boolean", "null"]}
@@ -53,7 +46,7 @@ def _origin(subject: str) -> Schema:
 SCHEMAS: Final[Schema] = {
     "Session": object_schema(SESSION),
     "SessionPage": _object(
-        count=COUNT.schema,
+        count=kinds.COUNT.schema,
         count_is_exact=_described(_FLAG, "False: the number is an estimate."),
         next=_LINK,
         previous=_LINK,
@@ -65,7 +58,7 @@ SCHEMAS: Final[Schema] = {
     "CallList": _list_of("Call"),
     "Cancellation": {
         "type": "object",
-        "properties": {"request_id": REQUEST_ID.schema},
+        "properties": {"request_id": kinds.REQUEST_ID.schema},
         "required": ["request_id"],
     },
     "Stream": object_schema(STREAM),

@@ -4,83 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.utils.functional import Promise
 
-from mcp_transport.operators.representation import formats
+from mcp_transport.operators.representation import formats, kinds
+from mcp_transport.operators.representation.kinds import TEXT, TIME, Kind, Schema
 
-__all__ = [
-    "BYTES",
-    "COUNT",
-    "DURATION",
-    "FLAG",
-    "LATENCY",
-    "NULLABLE_REQUEST_ID",
-    "NUMBER",
-    "OBJECT",
-    "PERCENT",
-    "RATE",
-    "REQUEST_ID",
-    "SECONDS",
-    "TEXT",
-    "TEXTS",
-    "TIME",
-    "Field",
-    "Kind",
-    "Schema",
-    "Table",
-    "array",
-    "choice",
-    "detail_rows",
-    "object_schema",
-    "pick",
-    "records",
-    "reference",
-    "table",
-    "to_json",
-]
+__all__ = ["Field", "Label", "Table", "detail_rows", "object_schema", "pick", "records", "table", "to_json"]
 
-Schema = dict[str, Any]
 Label = str | Promise
 _R = TypeVar("_R")
-
-
-def _unchanged(value: Any) -> Any:
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of value: its JSON Schema, its text in a table, and its form in JSON."""
-
-    schema: Schema
-    text: Callable[[Any], str] = str
-    json: Callable[[Any], Any] = _unchanged
-
-
-_IDS: Final[list[Schema]] = [{"type": "string", "maxLength": 256}, {"type": "integer"}]
-_NULLABLE_NUMBER: Final[Schema] = {"type": ["number", "null"], "minimum": 0}
-
-TEXT: Final = Kind({"type": "string"})
-TEXTS: Final = Kind({"type": "array", "items": TEXT.schema}, ", ".join, list)
-COUNT: Final = Kind({"type": "integer", "minimum": 0}, formats.number)
-FLAG: Final = Kind({"type": "boolean"}, formats.yes_or_no)
-OBJECT: Final = Kind({"type": "object"}, formats.pretty_json, dict)
-TIME: Final = Kind({"type": "string", "format": "date-time"}, formats.utc_time, formats.iso_time)
-NUMBER: Final = Kind({"type": "number", "minimum": 0}, formats.number)
-DURATION: Final = Kind(NUMBER.schema, formats.duration)
-RATE: Final = Kind(NUMBER.schema, lambda value: formats.number(value, 2))
-SECONDS: Final = Kind(_NULLABLE_NUMBER, lambda value: formats.number(value, 3))
-LATENCY: Final = Kind(_NULLABLE_NUMBER, formats.milliseconds)
-PERCENT: Final = Kind(_NULLABLE_NUMBER, formats.percent)
-BYTES: Final = Kind(COUNT.schema, formats.size)
-REQUEST_ID: Final = Kind(
-    {"description": 'A JSON-RPC id: 7 and "7" are different ids.', "oneOf": _IDS}, formats.request_id_text
-)
-NULLABLE_REQUEST_ID: Final = Kind(
-    {"description": "A JSON-RPC id, or null.", "oneOf": [*_IDS, {"type": "null"}]}, formats.request_id_text
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +70,11 @@ def object_schema(fields: Iterable[Field[Any]], **more: Schema) -> Schema:
     return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
 
 
-def reference(name: str) -> Schema:
-    """Refer to a schema of the OpenAPI document."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def array(schema: Schema) -> Schema:
-    """Return the JSON Schema of a list."""
-    return {"type": "array", "items": schema}
-
-
-def choice(values: Iterable[Any]) -> Schema:
-    """Return the JSON Schema of one of several strings."""
-    return {"type": "string", "enum": list(values)}
-
-
 def records(fields: Iterable[Field[Any]], name: str = "") -> Kind:
     """Return the kind of a list of records, whose schema the OpenAPI document has under `name`, if that is given."""
     members = tuple(fields)
-    schema = reference(name) if name else object_schema(members)
-    return Kind(array(schema), json=lambda values: [to_json(members, value) for value in values])
+    schema = kinds.reference(name) if name else object_schema(members)
+    return Kind(kinds.array(schema), json=lambda values: [to_json(members, value) for value in values])
 
 
 # -- tables ----------------------------------------------------------------------------------------------

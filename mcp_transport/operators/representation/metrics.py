@@ -11,25 +11,9 @@ from django.utils.translation import ngettext
 
 from mcp_transport.backends.records import NodeRecord, Overview
 from mcp_transport.domain.metrics import Histogram, Point, TrafficSummary
-from mcp_transport.operators.representation import formats
-from mcp_transport.operators.representation.fields import (
-    COUNT,
-    DURATION,
-    FLAG,
-    LATENCY,
-    NUMBER,
-    PERCENT,
-    RATE,
-    TEXT,
-    Field,
-    Kind,
-    Label,
-    Table,
-    detail_rows,
-    pick,
-    records,
-    table,
-)
+from mcp_transport.operators.representation import formats, kinds
+from mcp_transport.operators.representation.fields import Field, Label, Table, detail_rows, pick, records, table
+from mcp_transport.operators.representation.kinds import Kind
 
 __all__ = [
     "NODE",
@@ -46,15 +30,15 @@ __all__ = [
 NODE: Final[tuple[Field[NodeRecord], ...]] = (
     Field("name", _("Node")),
     Field("host", _("Host")),
-    Field("pid", _("Process"), Kind(COUNT.schema)),
-    Field("calls", _("Calls"), COUNT),
-    Field("age", _("Last heartbeat"), Kind(NUMBER.schema, formats.seconds_ago), note="Seconds since then."),
-    Field("draining", _("Draining"), FLAG),
+    Field("pid", _("Process"), Kind(kinds.COUNT.schema)),
+    Field("calls", _("Calls"), kinds.COUNT),
+    Field("age", _("Last heartbeat"), Kind(kinds.NUMBER.schema, formats.seconds_ago), note="Seconds since then."),
+    Field("draining", _("Draining"), kinds.FLAG),
 )
 
 
 def node_table(nodes: Iterable[NodeRecord]) -> Table:
-    """Return the table of living nodes."""
+    """Return the table of live nodes."""
     return table("nodes", _("Nodes"), NODE, nodes)
 
 
@@ -71,7 +55,8 @@ _BYTES_OR_NULL: Final = Kind({"type": ["integer", "null"]}, formats.size, lambda
 
 
 def _counts(column: Label) -> tuple[Field[tuple[str, int]], ...]:
-    return Field("value", column, TEXT, itemgetter(0)), Field("sessions", _("Sessions"), COUNT, itemgetter(1))
+    value: Field[tuple[str, int]] = Field("value", column, kinds.TEXT, itemgetter(0))
+    return value, Field("sessions", _("Sessions"), kinds.COUNT, itemgetter(1))
 
 
 def _breakdown(name: str) -> Field[Overview]:
@@ -81,16 +66,16 @@ def _breakdown(name: str) -> Field[Overview]:
 
 
 OVERVIEW: Final[tuple[Field[Overview], ...]] = (
-    Field("sessions", _("Sessions"), COUNT, attrgetter("total")),
-    Field("opened", _("New sessions within a minute"), COUNT),
+    Field("sessions", _("Sessions"), kinds.COUNT, attrgetter("total")),
+    Field("opened", _("New sessions within a minute"), kinds.COUNT),
     Field(
         "mean_duration",
         _("Average session age"),
-        DURATION,
+        kinds.DURATION,
         note="Seconds from the start of a session to its last use.",
     ),
-    Field("median_duration", _("Median session age"), DURATION),
-    Field("sampled", _("Sampled from"), COUNT, note="The number of sessions whose age was averaged."),
+    Field("median_duration", _("Median session age"), kinds.DURATION),
+    Field("sampled", _("Sampled from"), kinds.COUNT, note="The number of sessions whose age was averaged."),
     Field("memory", _("Redis memory"), _BYTES_OR_NULL, note="Bytes in use for all data; null: unknown."),
     Field("memory_limit", _("Redis memory limit"), _BYTES_OR_NULL, note="Bytes; null: none, or unknown."),
     *map(_breakdown, _BREAKDOWNS),
@@ -102,7 +87,7 @@ def _with_sample(field: Field[Overview]) -> Field[Overview]:
         sample = ngettext("of %(count)d session", "of %(count)d sessions", overview.sampled)
         return f"{field.text(overview)} ({sample % {'count': overview.sampled}})"
 
-    return Field(field.name, field.label, TEXT, value)
+    return Field(field.name, field.label, kinds.TEXT, value)
 
 
 def _memory(overview: Overview) -> str:
@@ -113,7 +98,7 @@ def _memory(overview: Overview) -> str:
 def overview_rows(overview: Overview) -> list[list[str]]:
     """Return what describes all sessions, in rows; the memory only where it is known."""
     ages = map(_with_sample, pick(OVERVIEW, "mean_duration", "median_duration"))
-    memory = Field("memory", _("Redis memory"), TEXT, _memory)
+    memory = Field("memory", _("Redis memory"), kinds.TEXT, _memory)
     fields = (*pick(OVERVIEW, "sessions", "opened"), *ages, *((memory,) if overview.memory else ()))
     return detail_rows(fields, overview)
 
@@ -145,20 +130,20 @@ class _Count(NamedTuple):
 
 
 _CALLS: Final[tuple[Field[_Calls], ...]] = (
-    Field("calls", _("Calls"), COUNT, attrgetter("calls.calls")),
-    Field("errors", _("Errors"), COUNT, attrgetter("calls.errors")),
-    Field("calls_per_second", _("Calls per second"), RATE, lambda item: item.traffic.rate(item.calls.calls)),
+    Field("calls", _("Calls"), kinds.COUNT, attrgetter("calls.calls")),
+    Field("errors", _("Errors"), kinds.COUNT, attrgetter("calls.errors")),
+    Field("calls_per_second", _("Calls per second"), kinds.RATE, lambda item: item.traffic.rate(item.calls.calls)),
     Field(
         "error_rate",
         _("Error rate"),
-        PERCENT,
+        kinds.PERCENT,
         lambda item: item.calls.errors / item.calls.calls if item.calls.calls else None,
         "From 0 to 1; null without calls.",
     ),
     Field(
         "p95",
         _("p95 latency"),
-        LATENCY,
+        kinds.LATENCY,
         lambda item: item.calls.percentile(0.95) if item.calls.calls else None,
         "The 95th percentile of durations, in seconds; null without calls.",
     ),
@@ -167,12 +152,12 @@ _OPERATION: Final[tuple[Field[_Calls], ...]] = (Field("operation", _("Operation"
 _OPERATION_COLUMNS: Final = pick(_OPERATION, "operation", "calls", "calls_per_second", "p95", "error_rate")
 
 _REVISION: Final[tuple[Field[_Count], ...]] = (
-    Field("value", _("Revision"), TEXT, attrgetter("name")),
-    Field("calls", _("Calls"), COUNT, attrgetter("number")),
+    Field("value", _("Revision"), kinds.TEXT, attrgetter("name")),
+    Field("calls", _("Calls"), kinds.COUNT, attrgetter("number")),
 )
 _REVISION_COLUMNS: Final[tuple[Field[_Count], ...]] = (
     *_REVISION,
-    Field("rate", _("Calls per second"), RATE, lambda item: item.traffic.rate(item.number)),
+    Field("rate", _("Calls per second"), kinds.RATE, lambda item: item.traffic.rate(item.number)),
 )
 
 _REASONS: Final[dict[str, Label]] = {
@@ -186,18 +171,18 @@ _REASONS: Final[dict[str, Label]] = {
     "503": _("503: not available"),
     "room": _("Evicted: session limit reached"),
 }
-_REASON: Final = Kind(TEXT.schema, lambda reason: str(_REASONS.get(reason, reason)))
+_REASON: Final = Kind(kinds.TEXT.schema, lambda reason: str(_REASONS.get(reason, reason)))
 _REFUSED: Final[tuple[Field[_Count], ...]] = (
     Field("reason", _("Reason"), _REASON, attrgetter("name")),
-    Field("requests", _("Requests"), COUNT, attrgetter("number")),
+    Field("requests", _("Requests"), kinds.COUNT, attrgetter("number")),
 )
 
 POINT: Final[tuple[Field[Point], ...]] = (
-    Field("age", _("Seconds ago"), NUMBER),
-    Field("calls_per_second", _("Calls per second"), RATE, attrgetter("calls")),
-    Field("errors_per_second", _("Errors per second"), RATE, attrgetter("errors")),
-    Field("p95", _("p95 latency"), LATENCY, lambda point: point.p95 or None, "As above."),
-    Field("streams", _("Streams"), COUNT, note="The number of streams to which a client was connected."),
+    Field("age", _("Seconds ago"), kinds.NUMBER),
+    Field("calls_per_second", _("Calls per second"), kinds.RATE, attrgetter("calls")),
+    Field("errors_per_second", _("Errors per second"), kinds.RATE, attrgetter("errors")),
+    Field("p95", _("p95 latency"), kinds.LATENCY, lambda point: point.p95 or None, "As above."),
+    Field("streams", _("Streams"), kinds.COUNT, note="The number of streams to which a client was connected."),
 )
 
 
@@ -217,8 +202,8 @@ def _counts_of(attribute: str) -> Callable[[TrafficSummary], list[_Count]]:
 
 
 TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
-    Field("processes", _("Processes"), COUNT),
-    Field("seconds", _("Seconds"), NUMBER, note="The length of the period that ends now."),
+    Field("processes", _("Processes"), kinds.COUNT),
+    Field("seconds", _("Seconds"), kinds.NUMBER, note="The length of the period that ends now."),
     *map(_of_total, _CALLS),
     Field("operations", _("Calls by operation"), records(_OPERATION), _operations),
     Field("protocols", _("Calls by protocol revision"), records(_REVISION), _counts_of("versions")),
@@ -229,7 +214,7 @@ TRAFFIC: Final[tuple[Field[TrafficSummary], ...]] = (
         _counts_of("refused"),
         "By HTTP status; `room`: sessions evicted because their caller reached the session limit.",
     ),
-    Field("opened", _("Sessions opened"), COUNT),
+    Field("opened", _("Sessions opened"), kinds.COUNT),
     Field("points", _("Last five minutes in numbers"), records(POINT, "Point"), note="The oldest first."),
 )
 
@@ -245,7 +230,7 @@ def _sample(traffic: TrafficSummary) -> str:
 
 _TRAFFIC_ROWS: Final[tuple[Field[TrafficSummary], ...]] = (
     *pick(TRAFFIC, "calls", "calls_per_second", "p95", "error_rate", "opened"),
-    Field("sampled", _("Sampled from"), TEXT, _sample),
+    Field("sampled", _("Sampled from"), kinds.TEXT, _sample),
 )
 
 

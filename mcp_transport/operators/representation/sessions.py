@@ -19,28 +19,9 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.domain.session_query import State, client_of, state_of
 from mcp_transport.domain.stream_messages import StreamMessage
-from mcp_transport.operators.representation.fields import (
-    BYTES,
-    COUNT,
-    DURATION,
-    FLAG,
-    NULLABLE_REQUEST_ID,
-    OBJECT,
-    REQUEST_ID,
-    SECONDS,
-    TEXT,
-    TEXTS,
-    TIME,
-    Field,
-    Kind,
-    Label,
-    Table,
-    choice,
-    detail_rows,
-    pick,
-    records,
-    table,
-)
+from mcp_transport.operators.representation import kinds
+from mcp_transport.operators.representation.fields import Field, Label, Table, detail_rows, pick, records, table
+from mcp_transport.operators.representation.kinds import Kind
 from mcp_transport.operators.service import SessionDetail
 from mcp_transport.protocol.cursor import GET_STREAM
 
@@ -79,31 +60,31 @@ _ENDINGS: Final[dict[Ending, Label]] = {
 
 _VISIBLE: Final = "As far as the answering process can see them."
 
-STATE: Final = Kind(choice(State), lambda state: str(STATE_LABELS[state]))
+STATE: Final = Kind(kinds.choice(State), lambda state: str(STATE_LABELS[state]))
 _KEY: Final = Kind({"type": "string", "pattern": "^[A-Z2-7]{26}$"})
-_STREAM_NAME: Final = Kind(TEXT.schema, lambda name: str(_("GET stream")) if name == GET_STREAM else name)
+_STREAM_NAME: Final = Kind(kinds.TEXT.schema, lambda name: str(_("GET stream")) if name == GET_STREAM else name)
 
 SESSION: Final[tuple[Field[Session], ...]] = (
-    Field("id", _("ID"), TEXT, lambda session: short_id(session.key), "Short session ID (not a credential)."),
+    Field("id", _("ID"), kinds.TEXT, lambda session: short_id(session.key), "Short session ID (not a credential)."),
     Field("key", _("Key"), _KEY, note="Hash of the session ID (not a credential)."),
     Field("user", _("User")),
     Field(
         "issuer",
         _("Issuer"),
-        TEXT,
+        kinds.TEXT,
         lambda session: Principal.from_binding(session.principal).issuer,
         "The issuer that authenticated the caller; empty for an anonymous one.",
     ),
     Field(
         "subject",
         _("Subject"),
-        TEXT,
+        kinds.TEXT,
         lambda session: Principal.from_binding(session.principal).subject,
         "The issuer's identifier of the caller.",
     ),
-    Field("client", _("Client"), TEXT, client_of, "The name and version that the client reports."),
-    Field("protocol", _("Protocol"), TEXT, attrgetter("protocol_version")),
-    Field("initialized", _("Initialized"), FLAG),
+    Field("client", _("Client"), kinds.TEXT, client_of, "The name and version that the client reports."),
+    Field("protocol", _("Protocol"), kinds.TEXT, attrgetter("protocol_version")),
+    Field("initialized", _("Initialized"), kinds.FLAG),
     Field(
         "state",
         _("State"),
@@ -114,25 +95,25 @@ SESSION: Final[tuple[Field[Session], ...]] = (
     Field("address", _("Address")),
     Field("user_agent", _("User agent")),
     Field("node", _("Node"), note="The node that served the last request."),
-    Field("created", _("Created"), TIME),
-    Field("last_seen", _("Last seen"), TIME),
-    Field("ends", _("Expires"), TIME, note="When the session expires, even if it is in use."),
-    Field("requests", _("Requests"), COUNT),
-    Field("errors", _("Errors"), COUNT),
-    Field("calls", _("Calls"), COUNT, note="The number of requests in flight."),
-    Field("streams", _("Streams"), COUNT, note="The number of streams to which a client is connected."),
+    Field("created", _("Created"), kinds.TIME),
+    Field("last_seen", _("Last seen"), kinds.TIME),
+    Field("ends", _("Expires"), kinds.TIME, note="When the session expires, even if it is in use."),
+    Field("requests", _("Requests"), kinds.COUNT),
+    Field("errors", _("Errors"), kinds.COUNT),
+    Field("calls", _("Calls"), kinds.COUNT, note="The number of requests in flight."),
+    Field("streams", _("Streams"), kinds.COUNT, note="The number of streams to which a client is connected."),
 )
 
 CALL: Final[tuple[Field[InFlightRequest], ...]] = (
-    Field("request_id", _("Request"), REQUEST_ID),
+    Field("request_id", _("Request"), kinds.REQUEST_ID),
     Field("operation", _("Operation"), note="The method and, for a tool or a prompt, its name."),
     Field("node", _("Node")),
-    Field("started", _("Started"), TIME),
-    Field("safe", _("Safe to retry"), FLAG, note="Can it be sent again without taking effect twice?"),
+    Field("started", _("Started"), kinds.TIME),
+    Field("safe", _("Safe to retry"), kinds.FLAG, note="Can it be sent again without taking effect twice?"),
 )
 _CALL_COLUMNS: Final[tuple[Field[InFlightRequest], ...]] = (
     *pick(CALL, "request_id", "operation"),
-    Field("age", _("Age"), DURATION, lambda call: time.time() - call.started),
+    Field("age", _("Age"), kinds.DURATION, lambda call: time.time() - call.started),
     *pick(CALL, "node"),
     Field("stream", _("Stream"), _STREAM_NAME),
 )
@@ -141,21 +122,21 @@ STREAM: Final[tuple[Field[StreamRecord], ...]] = (
     Field("name", _("Name"), _STREAM_NAME),
     Field("writer", _("Produced by"), note="The node that runs the stream's calls."),
     Field("holder", _("Client connected to"), note="The node with the client's socket."),
-    Field("last", _("Events"), COUNT, note="The number of its newest event."),
-    Field("bytes", _("Size"), BYTES),
-    Field("ended", _("Ended"), FLAG),
+    Field("last", _("Events"), kinds.COUNT, note="The number of its newest event."),
+    Field("bytes", _("Size"), kinds.BYTES),
+    Field("ended", _("Ended"), kinds.FLAG),
 )
 
 HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
-    Field("when", _("Time"), TIME),
-    Field("what", _("Event"), Kind(choice(HistoryEvent))),
+    Field("when", _("Time"), kinds.TIME),
+    Field("what", _("Event"), Kind(kinds.choice(HistoryEvent))),
     Field("operation", _("Operation"), note="As for a running call."),
-    Field("request_id", _("Request"), NULLABLE_REQUEST_ID),
+    Field("request_id", _("Request"), kinds.NULLABLE_REQUEST_ID),
     Field("ending", _("Ending"), Kind({"enum": [*Ending, None]})),
     Field(
         "seconds",
         _("Seconds"),
-        SECONDS,
+        kinds.SECONDS,
         lambda entry: entry.seconds if entry.what is HistoryEvent.ENDED else None,
         "How long the request ran; null for other events.",
     ),
@@ -164,22 +145,22 @@ HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
 )
 _HISTORY_COLUMNS: Final[tuple[Field[HistoryEntry], ...]] = (
     *pick(HISTORY, "when"),
-    Field("event", _("Event"), Kind(TEXT.schema, str), lambda entry: _event_label(entry)),
+    Field("event", _("Event"), Kind(kinds.TEXT.schema, str), lambda entry: _event_label(entry)),
     *pick(HISTORY, "operation", "request_id", "seconds", "node", "stream"),
 )
 
 MESSAGE: Final[tuple[Field[StreamMessage], ...]] = (
     Field("stream", _("Stream"), _STREAM_NAME),
-    Field("number", _("Number"), COUNT),
+    Field("number", _("Number"), kinds.COUNT),
     Field("kind", _("Kind"), note="A method; or `result`, `error`, `tool error`, `end`, `unreadable`."),
-    Field("request_id", _("Request"), NULLABLE_REQUEST_ID),
+    Field("request_id", _("Request"), kinds.NULLABLE_REQUEST_ID),
     Field("progress", _("Progress"), note="The progress of a call: `3 of 10`."),
-    Field("bytes", _("Size"), BYTES),
+    Field("bytes", _("Size"), kinds.BYTES),
 )
 PAYLOAD: Final[Field[StreamMessage]] = Field(
     "payload",
     _("Payload"),
-    TEXT,
+    kinds.TEXT,
     lambda message: message.payload.decode(errors="replace"),
     "The message itself, if it was requested.",
 )
@@ -191,13 +172,13 @@ def _of_session(field: Field[Session]) -> Field[SessionDetail]:
 
 DETAIL: Final[tuple[Field[SessionDetail], ...]] = (
     *(_of_session(field) for field in SESSION if field.name not in ("calls", "streams")),
-    Field("client_info", _("Client info"), OBJECT, attrgetter("session.client_info")),
-    Field("capabilities", _("Capabilities"), OBJECT, attrgetter("session.capabilities")),
-    Field("log_level", _("Log level"), TEXT, attrgetter("session.log_level")),
-    Field("subscriptions", _("Subscriptions"), TEXTS, note="URIs of resources."),
+    Field("client_info", _("Client info"), kinds.OBJECT, attrgetter("session.client_info")),
+    Field("capabilities", _("Capabilities"), kinds.OBJECT, attrgetter("session.capabilities")),
+    Field("log_level", _("Log level"), kinds.TEXT, attrgetter("session.log_level")),
+    Field("subscriptions", _("Subscriptions"), kinds.TEXTS, note="URIs of resources."),
     Field("calls", _("Running calls"), records(CALL, "Call"), note=_VISIBLE),
     Field("streams", _("Streams"), records(STREAM, "Stream"), note=_VISIBLE),
-    Field("values", _("Session state keys"), TEXTS, attrgetter("state_keys"), "Names, not values."),
+    Field("values", _("Session state keys"), kinds.TEXTS, attrgetter("state_keys"), "Names, not values."),
     Field("history", _("Session history"), records(HISTORY, "HistoryEntry"), note=f"The newest first. {_VISIBLE}"),
 )
 _DETAIL_ROWS: Final = pick(
