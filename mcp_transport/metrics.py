@@ -65,7 +65,7 @@ def _families(served: Endpoint | None) -> Iterator[core.Metric]:
     gauges = {
         "streams": ("Streams of sessions whose socket is open.", sum(len(node.streams) for node in nodes)),
         "calls": ("Requests being run.", sum(len(node.running) for node in nodes)),
-        "body_bytes": ("Memory that bodies of requests take.", served.budget.held if served else 0),
+        "body_bytes": ("Memory that bodies of requests take.", served.budget.reserved_bytes if served else 0),
         "draining": ("Is the process about to stop?", any(node.is_draining for node in nodes)),
     }
     for name, (help, value) in gauges.items():

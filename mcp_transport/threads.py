@@ -80,7 +80,7 @@ class CallThread:
         self._is_closed = True
         if self._executor is not None:
             if self._memory is not None:
-                self._memory.keep()
+                self._memory.add_holder()
                 self._executor.submit(self._memory.release)  # behind a function that its caller has left
             self._executor.close()
 

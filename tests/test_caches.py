@@ -71,7 +71,7 @@ BY_THE_SERVER = {
     "mcp_transport.contrib.doctor.events._node",
     "mcp_transport.deployment.rendering._engine",
     "mcp_transport.process.startup.freeze_gc",
-    "mcp_transport.engine.json_text._more_than",
+    "mcp_transport.engine.json_text._value_count_pattern",
     "mcp_transport.engine.session_id._cipher",
     "mcp_transport.kernel.arguments._fail_fast_validator",
     "mcp_transport.kernel.arguments._non_string_arguments",

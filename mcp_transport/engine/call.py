@@ -1,4 +1,4 @@
-"""One running request, and where its messages go."""
+"""A running request, and the channel for its messages to the client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.history import Ending, operation_name
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.codec import encode, encode_notification, fitted
+from mcp_transport.engine.codec import encode, encode_notification, within_limit
 from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.memory_budget import Reservation
 from mcp_transport.engine.observer import ClusterEvent
@@ -37,9 +37,9 @@ _FAILED: Final = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal ser
 
 
 class CallContexts(Protocol):
-    """Builds what surrounds a call, such as a thread for synchronous code.
+    """Builds the context of a call, such as a thread for synchronous code.
 
-    Without a principal that is the context of a request's authentication, without a request as well that of neither.
+    Without a principal, it is the context of a request's authentication; without a request either, one of its own.
     """
 
     def __call__(
@@ -50,12 +50,12 @@ class CallContexts(Protocol):
 def no_context(
     request: HTTPRequest | None = None, principal: Principal | None = None
 ) -> AbstractAsyncContextManager[None]:
-    """Surround a call with nothing."""
+    """Return an empty context."""
     return nullcontext()
 
 
 class Call:
-    """A request under way; it runs in a task of its node, whatever becomes of the socket it came on."""
+    """A running request; it runs in a task of its node and does not depend on the socket that it came on."""
 
     def __init__(
         self,
@@ -70,68 +70,68 @@ class Call:
         self._version, self._build_exchange = version, build_exchange
         self._exchange: Exchange | None = None
         self.outcome: Outcome | None = None
-        """None while it runs, and for good when it was cancelled."""
+        """None while the call runs, and after a cancellation by the client."""
         self.payload = b""
         """The outcome as a JSON-RPC response."""
         self._node = node
-        self._is_over = self._is_audited = self._is_cancelled = False
-        self._broken_off: Ending | None = None
-        self._began = 0.0
+        self._has_ended = self._is_audited = self._is_cancelled = False
+        self._forced_ending: Ending | None = None
+        self._started_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, done: Callable[[Call], None], memory: Reservation | None = None) -> None:
-        """Begin; `done` is called once, at the end. A large request has `memory`, which is kept until then."""
+        """Start the call; `done` is called once, at the end. The `memory` of a large request is held until then."""
         self._node.running.add(self)
-        self._began = self._node.clock.now()
+        self._started_at = self._node.clock.now()
         is_tool = self.request.method == "tools/call" and not self.request.hidden
         self._is_audited = is_tool and self._node.observer.audits(ToolCalled)
         self._done = done
         self._task = self._node.tasks.spawn(self._run(), copy_context())
-        self._task.add_done_callback(lambda _: self._end())  # it may be cancelled before it runs
+        self._task.add_done_callback(lambda _: self._end())  # the task may be cancelled before it runs
         if memory is not None:
-            self._task.add_done_callback(lambda _: self._forget())
-            memory.keep_for(self._task)
+            self._task.add_done_callback(lambda _: self._drop_arguments())
+            memory.hold_until_done(self._task)
 
     def _end(self) -> None:
-        if not self._is_over:
+        if not self._has_ended:
             self._node.running.discard(self)
-            self._is_over = True
+            self._has_ended = True
             self._done(self)
-            self._tell()
+            self._report()
 
-    def _forget(self) -> None:
-        """Drop the arguments of a large request: a stream, which knows its call, may outlive the handler for long."""
+    def _drop_arguments(self) -> None:
+        """Free the arguments of a large request, since its stream may outlive the handler and refers to the call."""
         self.request = replace(self.request, params=None)
         self._task = self._exchange = None
-        del self._build_exchange  # which nobody asks for any more
+        del self._build_exchange
 
     @property
     def stream(self) -> str:
-        """Return the name of its stream, if it has one."""
+        """Return the name of the call's stream, or ""."""
         return self.writer.stream if self.writer is not None else ""
 
     @property
     def ending(self) -> Ending:
-        """Return how it ended."""
-        if self._broken_off is not None:
-            return self._broken_off
+        """Return how the call ended."""
+        if self._forced_ending is not None:
+            return self._forced_ending
         if self.outcome is None:
             return Ending.CANCELLED
         return Ending.ERROR if self.outcome.failed else Ending.OK
 
-    def _tell(self) -> None:
-        """Count it and tell an auditor, behind the answer."""
+    def _report(self) -> None:
+        """Count and audit the call, after its response."""
         now = self._node.clock.now()
-        seconds = max(0.0, now - self._began)
-        if self.request.method != "subscriptions/listen":  # which takes as long as its client likes
+        seconds = max(0.0, now - self._started_at)
+        if self.request.method != "subscriptions/listen":  # whose duration is up to the client
             self._node.call_metrics.record_call(self._operation(), self._version, now, seconds, self.ending)
         if self._is_audited:
             self._audit(seconds)
 
     def _operation(self) -> str:
-        """Name what was asked for; what was refused may name what does not exist."""
+        """Return the operation for metrics, without names from refused requests, which may not exist."""
         if self.outcome is not None and (self.outcome.error or {}).get("code") == METHOD_NOT_FOUND:
-            return "unknown"  # clients can think of any number of methods
+            return "unknown"  # clients may send any number of method names
         is_refused = self.request.hidden or (self.outcome is not None and self.outcome.error is not None)
         return operation_name(self.request.method, None if is_refused else self.request.params)
 
@@ -140,7 +140,7 @@ class Call:
         keeps = observer.auditor is not None and observer.auditor.keeps_arguments
         observer.audit(
             ToolCalled(
-                when=self._began + seconds,
+                when=self._started_at + seconds,
                 principal=caller.principal,
                 tool=str(params.get("name", ""))[:200],
                 outcome="cancelled" if self.outcome is None else "error" if self.outcome.failed else "ok",
@@ -155,8 +155,8 @@ class Call:
         begin_handler()
         try:
             await self._serve()
-        except BaseException as error:  # what is raised while a failure is logged
-            if self._is_to_end(error):
+        except BaseException as error:  # raised while a failure is logged
+            if self._is_expected(error):
                 raise
             self.outcome = _FAILED
             self.payload = encode(_FAILED.body(self.request.id))
@@ -167,8 +167,8 @@ class Call:
         try:
             async with self._context:
                 outcome = await self._node.kernel.serve(self.request, self._version, self.exchange)
-        except BaseException as error:  # the kernel turns those of handlers into outcomes
-            if self._is_to_end(error):
+        except BaseException as error:  # not from a handler: the kernel turns its exceptions into outcomes
+            if self._is_expected(error):
                 raise
             logger.exception("the context of %s failed", self.request.method)
             outcome = _FAILED
@@ -182,48 +182,48 @@ class Call:
             outcome = _FAILED
             self.payload = encode(outcome.body(self.request.id))
         if len(self.payload) > self._node.policy.max_result_bytes:
-            outcome = self._refused(len(self.payload))
+            outcome = self._too_large(len(self.payload))
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
 
-    def _is_to_end(self, error: BaseException) -> bool:
-        """Tell whether an exception is what was asked for; a handler may also raise, or cancel itself, unasked."""
+    def _is_expected(self, error: BaseException) -> bool:
+        """Return whether an exception is a requested cancellation or an exit; handlers may also cancel themselves."""
         if isinstance(error, asyncio.CancelledError):
             return self._is_cancelled or self._node.tasks.is_ending
         return is_interrupt(error)
 
-    def _refused(self, size: int) -> Outcome:
+    def _too_large(self, size: int) -> Outcome:
         error = TooLarge("the result", size, self._node.policy.max_result_bytes)
         return self._node.kernel.too_large_outcome(self.request, self._version, error)
 
     def exchange(self) -> Exchange:
-        """Return what the kernel hands to handlers that want to see more than their arguments."""
+        """Return the kernel's context for handlers; it is built on first use, since many handlers do not need it."""
         if self._exchange is None:
             self._exchange = self._build_exchange(self.request)
         return self._exchange
 
     def abandon(self, reason: str, event: ClusterEvent | None = None) -> None:
-        """Stop the handler and tell the client the `reason` why its call is lost, and operators what has happened."""
+        """Stop the handler, answer the client with the `reason`, and report `event` to operators."""
         if event is not None:
             key = self.writer.key if self.writer is not None else ""
             self._node.observer.report(event, key, node=self._node.id)
         safe = self._node.kernel.retry_safety(self.request).safe
-        self._break_off(lost_call_error(reason, safe), Ending.LOST)
+        self._end_with_error(lost_call_error(reason, safe), Ending.LOST)
 
     def cancel_by_staff(self) -> None:
-        """Stop the handler and tell the client, which has not asked for it (JSON-RPC 2.0, section 5)."""
-        self._break_off(cancelled_call_error("the server's staff"), Ending.CANCELLED)
+        """Stop the handler and answer the client, which has not requested it (JSON-RPC 2.0, section 5)."""
+        self._end_with_error(cancelled_call_error("the server's staff"), Ending.CANCELLED)
 
-    def _break_off(self, error: dict[str, Any], ending: Ending) -> None:
-        self._broken_off = ending
+    def _end_with_error(self, error: dict[str, Any], ending: Ending) -> None:
+        self._forced_ending = ending
         self.outcome = Outcome(error=error)
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()
 
     def cancel(self) -> None:
-        """Stop the handler; a synchronous one sees `ctx.cancelled` and otherwise runs to its end in vain.
+        """Stop the handler; a synchronous handler can only check `ctx.cancelled`, and its result is discarded.
 
-        The request is over at once, whether or not the handler heeds it.
+        The request ends at once, whether or not the handler stops.
         """
         self._is_cancelled = True
         if self._exchange is not None:
@@ -236,24 +236,24 @@ class Call:
 
 
 class SessionChannel:
-    """Where the messages of a session's request go."""
+    """The channel to the client for a request of a session."""
 
     def __init__(
         self, node: Node, writer: Writer, *, owner: str, log_level: str, can_stream: bool, polling: bool
     ) -> None:
         self._node, self._writer = node, writer
         self._owner, self._polling = owner, polling
-        self._asked: set[str] = set()
+        self._pending_requests: set[str] = set()
         self.log_level = log_level
         self.can_request = can_stream
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Send a notification on the request's stream, unless the client wants one JSON document or fewer logs."""
+        """Send a notification on the stream, unless the client accepts only JSON or requests fewer log messages."""
         if self.can_request and not self._is_too_detailed(method, params):
             is_first = not self._writer.has_messages
             self._writer.write(encode_notification(method, params, self._node.policy.max_result_bytes))
             if is_first:
-                await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
+                await asyncio.sleep(0)  # sends it before a handler that never awaits continues
 
     def _is_too_detailed(self, method: str, params: Mapping[str, Any] | None) -> bool:
         if method != "notifications/message" or not self.log_level:
@@ -262,7 +262,7 @@ class SessionChannel:
         return level in _LOG_LEVELS and _LOG_LEVELS.index(level) < _LOG_LEVELS.index(self.log_level)
 
     async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
-        """Ask the client on the request's stream and wait for its reply."""
+        """Send a request to the client on the request's stream and wait for its reply."""
         seconds = seconds or self._node.policy.client_reply_timeout
         request_id = self._node.client_requests.new_id(self._owner, seconds)
         message = {
@@ -271,28 +271,28 @@ class SessionChannel:
             "method": method,
             **({} if params is None else {"params": params}),
         }
-        self._writer.write(fitted(encode(message), self._node.policy.max_result_bytes))
-        self._asked.add(request_id)
+        self._writer.write(within_limit(encode(message), self._node.policy.max_result_bytes))
+        self._pending_requests.add(request_id)
         try:
             reply = await self._node.client_requests.wait_for_reply(request_id, seconds)
         except (TimeoutError, asyncio.CancelledError):
             self._withdraw(request_id)
             raise
         finally:
-            self._asked.discard(request_id)
+            self._pending_requests.discard(request_id)
         if reply.error is not None:
             raise ClientError(reply.error["code"], reply.error["message"], reply.error.get("data"))
         return dict(reply.result or {})
 
     def withdraw(self) -> None:
-        """Tell the client that nobody waits for its answers any more."""
-        for request_id in tuple(self._asked):
+        """Cancel the pending requests to the client."""
+        for request_id in tuple(self._pending_requests):
             self._withdraw(request_id)
 
     def _withdraw(self, request_id: str) -> None:
         # 2025-11-25, basic/lifecycle, "Timeouts".
-        if request_id in self._asked:
-            self._asked.remove(request_id)
+        if request_id in self._pending_requests:
+            self._pending_requests.remove(request_id)
             cancelled = {"requestId": request_id, "reason": "no longer needed"}
             self._writer.write(encode_notification("notifications/cancelled", cancelled))
 
@@ -301,6 +301,6 @@ class SessionChannel:
         await self._node.emit(self._writer.key, method, params)
 
     async def close_stream(self) -> None:
-        """Close the socket, where the client knows to come back (2025-11-25, polling)."""
+        """Close the socket of a client that supports polling and reconnects (2025-11-25)."""
         if self._polling and self.can_request:
             await self._writer.close_socket()

@@ -1,4 +1,4 @@
-"""JSON to values and back."""
+"""Decoding and encoding of JSON messages."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import TooLarge, json_size
 from mcp_transport.protocol.errors import PARSE_ERROR, too_many_values
 
-__all__ = ["MAX_INTEGER_DIGITS", "decode", "encode", "encode_notification", "encoded_size", "fitted"]
+__all__ = ["MAX_INTEGER_DIGITS", "decode", "encode", "encode_notification", "encoded_size", "within_limit"]
 
 
 MAX_INTEGER_DIGITS: Final = 308
-"""Any such integer is within the range of a double, which orjson makes of it before it is read exactly."""
+"""An integer of so many digits fits a double, to which orjson converts it before it is decoded exactly."""
 
 
 def decode(body: bytes, max_values: int = sys.maxsize) -> Any:
-    """Read a request body; orjson refuses bad UTF-8 and a nesting over 1024 levels by itself.
+    """Decode a request body; orjson itself refuses invalid UTF-8 and more than 1024 levels of nesting.
 
     Raises:
-        ProtocolError: 413 / -32600 for more than `max_values`, 400 / -32700 for what is no JSON, or a number that
-            no double holds; with the request's id, where it can be read.
+        ProtocolError: 413 / -32600 for more than `max_values`, 400 / -32700 for invalid JSON or a number beyond the
+            range of a double; with the request's id, if that can be read.
     """
     try:
         if len(body) > max_values and has_more_values(body, max_values):
@@ -34,13 +34,13 @@ def decode(body: bytes, max_values: int = sys.maxsize) -> Any:
         value = orjson.loads(body)
         return _decode_exactly(body) if has_too_large_integer(body) else value
     except orjson.JSONDecodeError as error:
-        raise _with_id(_unread(body, error), body) from None
+        raise _with_id(_parse_error(body, error), body) from None
     except ProtocolError as error:
         raise _with_id(error, body) from None
 
 
 def _decode_exactly(body: bytes) -> Any:
-    """Read JSON whose integers are beyond 64 bits, where orjson rounds them to floats. Raises: ProtocolError."""
+    """Decode integers beyond 64 bits, which orjson rounds to floats. Raises: ProtocolError."""
     try:
         return json.loads(body)
     except RecursionError:
@@ -48,10 +48,10 @@ def _decode_exactly(body: bytes) -> Any:
         raise ProtocolError(400, PARSE_ERROR, problem) from None
 
 
-def _unread(body: bytes, error: orjson.JSONDecodeError) -> ProtocolError:
-    """Say why a body cannot be read, in words that help whoever wrote the client."""
+def _parse_error(body: bytes, error: orjson.JSONDecodeError) -> ProtocolError:
+    """Build the error for an invalid body; its text helps the author of the client."""
     reason = "it is empty" if not body.strip() else encoding_fault(body) or str(error)
-    if "valid UTF-8" in reason:  # orjson's words, as below
+    if "valid UTF-8" in reason:  # the text of orjson's error, as below
         reason = "it holds bytes that are not"
     elif "infinity" in reason:
         reason = f"a number is beyond any double; an integer may have {MAX_INTEGER_DIGITS} digits"
@@ -64,28 +64,28 @@ def _with_id(error: ProtocolError, body: bytes) -> ProtocolError:
 
 
 def encode(message: Any) -> bytes:
-    """Write one message, without line breaks."""
+    """Encode a message, without line breaks."""
     try:
         return orjson.dumps(message)
     except TypeError:
-        # Integers beyond 64 bits, which the standard library writes, and half characters, which no client reads.
+        # For integers beyond 64 bits, and lone surrogates, which are replaced since no client reads them.
         text = json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def encoded_size(*values: Any) -> int:
-    """Return how many bytes values take as JSON, or more than fit anywhere for what is nested too deep to write."""
+    """Return the size of values as JSON in bytes, or a huge number if they are nested too deep to encode."""
     return sum(map(json_size, values))
 
 
 def encode_notification(method: str, params: Mapping[str, Any] | None, limit: int = sys.maxsize) -> bytes:
-    """Write a notification, of `limit` bytes at most. Raises: TooLarge."""
+    """Encode a notification of at most `limit` bytes. Raises: TooLarge."""
     message = {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params})}
-    return fitted(encode(message), limit)
+    return within_limit(encode(message), limit)
 
 
-def fitted(payload: bytes, limit: int) -> bytes:
-    """Return a message that a handler sends besides its result, if it may be sent. Raises: TooLarge."""
+def within_limit(payload: bytes, limit: int) -> bytes:
+    """Return an encoded message of a handler if its size is allowed. Raises: TooLarge."""
     if len(payload) > limit:
         raise TooLarge("a message", len(payload), limit)
     return payload

@@ -25,7 +25,7 @@ from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.handler_tasks import contain_exits
-from mcp_transport.engine.memory_budget import Budget, Reservation
+from mcp_transport.engine.memory_budget import MemoryBudget, Reservation
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import check_params
@@ -106,7 +106,7 @@ class Endpoint:
         self._step_up, self._call_context = step_up, call_context
         self._session_keys, self._principal_without_request = session_keys, principal_without_request
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock)
-        self.budget = Budget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
+        self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self.proxies = TrustedProxies(policy.trusted_proxies)
         backend.measure = self.process_metrics
         self._on_start, self._is_stopping = on_start, False

@@ -1,4 +1,4 @@
-"""Tasks that handlers start: one that exits ends itself, and not the process."""
+"""Tasks started by handlers: one that raises SystemExit must not end the process."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from mcp_transport.kernel import is_interrupt
 
 __all__ = ["begin_handler", "contain_exits"]
 
-# asyncio raises the first two out of the loop; the third closes the coroutine that waits for the task.
-_UNHEARD: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
+# asyncio propagates the first two out of the loop; the third closes the coroutine that awaits the task.
+_EXITS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
 _in_handler: Final[ContextVar[bool]] = ContextVar("mcp_transport_in_handler", default=False)
 
 
 def begin_handler() -> None:
-    """Have the tasks contained that the running task makes, and those that they make."""
+    """Contain the exits of tasks that the running task creates, and of tasks that those create."""
     _in_handler.set(True)
 
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
-    """Let tasks of handlers end with an ordinary exception where they raise SystemExit or KeyboardInterrupt.
+    """Turn SystemExit and KeyboardInterrupt in tasks of handlers into an ordinary exception.
 
-    These end the loop, and so the process with everybody's calls. A loop's task factory is the
-    one place that `create_task`, `gather` and task groups have in common; one that was there before makes the tasks.
+    They would end the loop, and with it the process and all of its calls. The loop's task factory is the one place
+    that `create_task`, `gather` and task groups share; an existing factory still creates the tasks.
     """
-    before = loop.get_task_factory()
-    if getattr(before, "contains_exits", False):
+    previous = loop.get_task_factory()
+    if getattr(previous, "contains_exits", False):
         return
 
-    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+    def create_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
         if _in_handler.get() and asyncio.iscoroutine(work):
             work = _Contained(work)
-        return before(loop, work, **options) if before is not None else asyncio.Task(work, loop=loop, **options)
+        return previous(loop, work, **options) if previous is not None else asyncio.Task(work, loop=loop, **options)
 
-    make.contains_exits = True  # type: ignore[attr-defined]
-    loop.set_task_factory(make)
+    create_task.contains_exits = True  # type: ignore[attr-defined]
+    loop.set_task_factory(create_task)
 
 
 class _Contained(Coroutine[Any, Any, Any]):
-    """A coroutine that does not exit."""
+    """A coroutine whose exits become ordinary exceptions."""
 
     __slots__ = ("_inner",)
 
@@ -52,13 +52,13 @@ class _Contained(Coroutine[Any, Any, Any]):
     def send(self, value: Any) -> Any:
         try:
             return self._inner.send(value)
-        except _UNHEARD as error:
+        except _EXITS as error:
             raise _contained(error) from None
 
     def throw(self, *error: Any) -> Any:
         try:
             return self._inner.throw(*error)
-        except _UNHEARD as raised:
+        except _EXITS as raised:
             raise _contained(raised) from None
 
     def close(self) -> None:
@@ -68,11 +68,11 @@ class _Contained(Coroutine[Any, Any, Any]):
         return self._inner.__await__()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)  # what asyncio shows of a task: its frame, its name
+        return getattr(self._inner, name)  # such as the frame and the name, which asyncio shows
 
 
 def _contained(error: BaseException) -> BaseException:
     if is_interrupt(error):
         return error
-    # Without its text, which asyncio would log, and with its stack.
+    # With its traceback but without its text, which asyncio would log.
     return RuntimeError(f"a task raised {type(error).__name__}").with_traceback(error.__traceback__)

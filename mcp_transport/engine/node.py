@@ -41,7 +41,7 @@ from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.delivery_checkpoints import DeliveryCheckpoints
 from mcp_transport.engine.early_messages import EarlyMessages
 from mcp_transport.engine.expiry import Expiry, end_session
-from mcp_transport.engine.memory_budget import Budget
+from mcp_transport.engine.memory_budget import MemoryBudget
 from mcp_transport.engine.observer import ClusterEvent, Observer
 from mcp_transport.engine.reconnect import resynchronize
 from mcp_transport.engine.stale_requests import StaleRequests
@@ -86,7 +86,7 @@ class Node:
         session_keys: Sequence[bytes],
         observer: Observer,
         call_metrics: CallMetrics,
-        budget: Budget,
+        budget: MemoryBudget,
         fail_over: FailOver,
         call_context: CallContexts,
     ) -> None:

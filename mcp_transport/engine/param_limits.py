@@ -1,4 +1,4 @@
-"""How much a request's parameters may hold besides arguments, which only the whole body bounds."""
+"""Limits of a request's parameters, except arguments, which only the limit of the body applies to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import MAX_ID, Message, Request
 from mcp_transport.protocol.request_checks import ClassifiedPost, SessionPost
 
-__all__ = ["LONGEST", "MAX_INPUT_RESPONSES", "MAX_LISTENED", "MAX_LISTENED_BYTES", "MAX_META_BYTES", "check_params"]
+__all__ = [
+    "MAX_INPUT_RESPONSES",
+    "MAX_LENGTHS",
+    "MAX_LISTEN_BYTES",
+    "MAX_LISTEN_URIS",
+    "MAX_META_BYTES",
+    "check_params",
+]
 
-LONGEST: Final[Mapping[str, int]] = {
+MAX_LENGTHS: Final[Mapping[str, int]] = {
     "name": 512,
     "uri": 2048,
     "cursor": 1024,
@@ -23,28 +30,28 @@ LONGEST: Final[Mapping[str, int]] = {
     "argument.name": 512,
     "_meta.progressToken": MAX_ID,
 }
-"""Characters of the strings that name something, or that a server gave out."""
+"""Maximum characters of names, URIs, cursors and tokens."""
 MAX_META_BYTES: Final = 64 * 1024
-MAX_LISTENED: Final = 1000
-MAX_LISTENED_BYTES: Final = 256 * 1024
+MAX_LISTEN_URIS: Final = 1000
+MAX_LISTEN_BYTES: Final = 256 * 1024
 MAX_INPUT_RESPONSES: Final = 100
 
-_PATHS: Final = sorted((longest, path, *path.rpartition(".")[::2]) for path, longest in LONGEST.items())
-# A body of so many bytes can break none of these limits.
-_SHORT: Final = min(LONGEST.values())
-# One of so many bytes has neither too many input responses nor too long a URI.
-_FEW: Final = min(MAX_INPUT_RESPONSES * len('"":0,'), LONGEST["uri"])
+_PATHS: Final = sorted((max_length, path, *path.rpartition(".")[::2]) for path, max_length in MAX_LENGTHS.items())
+# A body of so many bytes cannot exceed any of these limits.
+_VALID_BODY_BYTES: Final = min(MAX_LENGTHS.values())
+# A body of so many bytes has neither too many input responses nor too long a URI.
+_VALID_COUNTS_BYTES: Final = min(MAX_INPUT_RESPONSES * len('"":0,'), MAX_LENGTHS["uri"])
 
 
 def check_params(work: ClassifiedPost, size: int) -> ClassifiedPost:
-    """Refuse parameters that are too long; `size` is that of the body which holds the messages.
+    """Check the parameters of messages; `size` is that of the body in bytes.
 
-    Return what is left of a batch: one of its requests costs the others nothing.
+    Return the valid part of a batch, with the errors of its other requests.
 
     Raises:
-        ProtocolError: 400 / -32602, naming the member.
+        ProtocolError: 400 / -32602, which names the member.
     """
-    if size <= _SHORT:
+    if size <= _VALID_BODY_BYTES:
         return work
     if isinstance(work, SessionPost) and work.batch:
         return _checked_batch(work, size)
@@ -68,44 +75,44 @@ def _checked_batch(work: SessionPost, size: int) -> SessionPost:
 def _check(message: Message, size: int) -> None:
     if isinstance(message, Request) and message.params:
         _check_lengths(message.params, size)
-        if size > _FEW:
+        if size > _VALID_COUNTS_BYTES:
             _check_counts(message.params)
         if size > MAX_META_BYTES:
             _check_sizes(message.params)
 
 
 def _check_lengths(params: Mapping[str, Any], size: int) -> None:
-    for longest, path, parent, member in _PATHS:
-        if size <= longest:
+    for max_length, path, parent, member in _PATHS:
+        if size <= max_length:
             return
-        holder = params.get(parent) if parent else params
-        word = holder.get(member) if isinstance(holder, dict) else None
-        if isinstance(word, str) and len(word) > longest:
-            raise _refusal(f"{path} may have {longest} characters, got {len(word)}")
+        container = params.get(parent) if parent else params
+        text = container.get(member) if isinstance(container, dict) else None
+        if isinstance(text, str) and len(text) > max_length:
+            raise _refusal(f"{path} may have {max_length} characters, got {len(text)}")
 
 
 def _check_counts(params: Mapping[str, Any]) -> None:
     answers = params.get("inputResponses")
     if isinstance(answers, dict) and len(answers) > MAX_INPUT_RESPONSES:
         raise _refusal(f"inputResponses may hold {MAX_INPUT_RESPONSES} answers, got {len(answers)}")
-    uris = _listened(params).get("resourceSubscriptions")
-    if isinstance(uris, list) and len(uris) > MAX_LISTENED:
-        raise _refusal(f"notifications.resourceSubscriptions may hold {MAX_LISTENED} URIs, got {len(uris)}")
-    longest = max((len(uri) for uri in uris if isinstance(uri, str)), default=0) if isinstance(uris, list) else 0
-    if longest > LONGEST["uri"]:
-        raise _refusal(f"a URI in notifications may have {LONGEST['uri']} characters, got {longest}")
+    uris = _listen_filter(params).get("resourceSubscriptions")
+    if isinstance(uris, list) and len(uris) > MAX_LISTEN_URIS:
+        raise _refusal(f"notifications.resourceSubscriptions may hold {MAX_LISTEN_URIS} URIs, got {len(uris)}")
+    max_length = max((len(uri) for uri in uris if isinstance(uri, str)), default=0) if isinstance(uris, list) else 0
+    if max_length > MAX_LENGTHS["uri"]:
+        raise _refusal(f"a URI in notifications may have {MAX_LENGTHS['uri']} characters, got {max_length}")
 
 
 def _check_sizes(params: Mapping[str, Any]) -> None:
     if encoded_size(params.get("_meta")) > MAX_META_BYTES:
         raise _refusal(f"_meta may hold {MAX_META_BYTES} bytes, it holds more")
-    if encoded_size(_listened(params)) > MAX_LISTENED_BYTES:
-        raise _refusal(f"notifications may hold {MAX_LISTENED_BYTES} bytes, it holds more")
+    if encoded_size(_listen_filter(params)) > MAX_LISTEN_BYTES:
+        raise _refusal(f"notifications may hold {MAX_LISTEN_BYTES} bytes, it holds more")
 
 
-def _listened(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    listened = params.get("notifications")
-    return listened if isinstance(listened, dict) else {}
+def _listen_filter(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    listen_filter = params.get("notifications")
+    return listen_filter if isinstance(listen_filter, dict) else {}
 
 
 def _refusal(problem: str) -> ProtocolError:

@@ -1,4 +1,4 @@
-"""Complete answers, built in one place."""
+"""Builders of complete responses."""
 
 from __future__ import annotations
 
@@ -37,36 +37,36 @@ def accepted() -> Reply:
 
 
 def complete_reply(payload: bytes, accepts: Accepts, *, status: int = 200, headers: HeaderList = ()) -> Reply:
-    """Build the answer to requests as one JSON document, or as one event for a client that takes only those."""
+    """Build the response as one JSON document, or as one event for a client that accepts only event streams."""
     if accepts.json or status != 200:
         return Reply(status=status, headers=(*_JSON, *headers), body=payload)
     return Reply(status=status, headers=(*sse.HEADERS, *headers), body=sse.event(payload))
 
 
 def cancelled_response(request_id: RequestId) -> bytes:
-    """Write the answer to a request that was cancelled, where its client waits for one."""
+    """Encode the response to a cancelled request whose client still waits for one."""
     return encode(error_body(REQUEST_CANCELLED, "the request was cancelled", request_id=request_id))
 
 
 def error_reply(error: ProtocolError, value: Any = None) -> Reply:
-    """Build the answer to a request that broke a rule; `value` is its decoded body, for the id."""
+    """Build the response to a refused request; `value` is its decoded body, for the id."""
     request_id = error.request_id if value is None else rejected_id(value)
     body = error_body(error.code, error.message, request_id=request_id, data=error.data)
     return Reply(status=error.status, headers=(*_JSON, *error.headers), body=encode(body))
 
 
 def batch_error(error: ProtocolError) -> bytes:
-    """Write the error for one message of a batch; without a readable id that is null (JSON-RPC 2.0, section 5)."""
+    """Encode the error for one message of a batch; an unreadable id is null (JSON-RPC 2.0, section 5)."""
     return encode({"id": None, **error_body(error.code, error.message, request_id=error.request_id, data=error.data)})
 
 
 def batch_error_reply(errors: Sequence[ProtocolError], accepts: Accepts, *, are_all: bool) -> Reply:
-    """Build the answer to a batch without requests of which some messages, or all, were refused."""
+    """Build the response to a batch without requests of which some or all messages were refused."""
     return complete_reply(b"[" + b",".join(map(batch_error, errors)) + b"]", accepts, status=400 if are_all else 200)
 
 
 def with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
-    """Say how long a complete answer is, so that no server has to chunk it; 204 must not (RFC 9110, 8.6)."""
+    """Add Content-Length, so that no server sends chunks; 204 must not have it (RFC 9110, 8.6)."""
     if isinstance(reply, StreamReply) or reply.status == 204:
         return reply
     headers = (*reply.headers, ("Content-Length", str(len(reply.body))))
@@ -74,26 +74,26 @@ def with_length(reply: Reply | StreamReply) -> Reply | StreamReply:
 
 
 def close_connection(reply: Reply | StreamReply, request: HTTPRequest) -> Reply | StreamReply:
-    """Have the connection closed behind an answer (RFC 9112, 9.6); there is none of its own in HTTP/2."""
+    """Close the connection after the response (RFC 9112, 9.6); HTTP/2 shares it with other requests."""
     if request.http_version != "1.1" or ("Connection", "close") in reply.headers:
         return reply
     return replace(reply, headers=(*reply.headers, ("Connection", "close")))
 
 
 def server_stopping(request: HTTPRequest) -> ProtocolError:
-    """Send a client elsewhere; a proxy must not write its next request into a connection that is about to close."""
-    server_stopping = "this server is stopping; another one will answer"
+    """Refuse a request while this server stops; proxies must not reuse the connection, which is about to close."""
+    problem = "this server is stopping; another one will answer"
     close = (("Connection", "close"),) if request.http_version == "1.1" else ()  # RFC 9113, 8.2.2: not in HTTP/2
-    return ProtocolError(503, INTERNAL_ERROR, server_stopping, headers=(("Retry-After", "1"), *close))
+    return ProtocolError(503, INTERNAL_ERROR, problem, headers=(("Retry-After", "1"), *close))
 
 
 def store_unavailable() -> ProtocolError:
-    """Have a client try again: the store does not answer, which says nothing of the session."""
-    unavailable = "the session store does not answer; try again"
-    return ProtocolError(503, INTERNAL_ERROR, unavailable, headers=(("Retry-After", "2"),))
+    """Ask the client to try again: the store is unavailable, and the session may still exist."""
+    problem = "the session store does not answer; try again"
+    return ProtocolError(503, INTERNAL_ERROR, problem, headers=(("Retry-After", "2"),))
 
 
 def node_unresponsive() -> ProtocolError:
-    """Have a client try again: its id was used before, and the node which ran that request is silent."""
-    silent = "the server that ran a request with this id does not answer; try again"
-    return ProtocolError(503, INTERNAL_ERROR, silent, headers=(("Retry-After", "2"),))
+    """Ask the client to try again: its request id was used before, and that request's node does not reply."""
+    problem = "the server that ran a request with this id does not answer; try again"
+    return ProtocolError(503, INTERNAL_ERROR, problem, headers=(("Retry-After", "2"),))

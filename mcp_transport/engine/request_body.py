@@ -1,4 +1,4 @@
-"""Reading a request's body, as far as its size and the memory for it allow."""
+"""Reading a request's body within the limits of its size and of memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.memory_budget import Budget, Reservation
+from mcp_transport.engine.memory_budget import MemoryBudget, Reservation
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST
 from mcp_transport.protocol.http import HTTPRequest
@@ -16,35 +16,35 @@ from mcp_transport.protocol.request_checks import body_too_large
 
 __all__ = ["read_body"]
 
-# Bytes of a body that nothing is reserved for: what they are decoded to takes no more than the rest of a call.
-_FREE: Final = 2048
+# Bodies up to this size reserve nothing: their decoded values take no more memory than the rest of a call.
+_EXEMPT_BYTES: Final = 2048
 
-# Bytes that a piece of a body takes besides its content, and that a client can have each of its bytes take.
-_PIECE: Final = 64
+# A chunk takes so much memory besides its content, and a client can send each byte as a chunk.
+_CHUNK_OVERHEAD_BYTES: Final = 64
 
 
 async def read_body(
-    body: AsyncIterable[bytes], request: HTTPRequest, principal: Principal, policy: Policy, budget: Budget
+    body: AsyncIterable[bytes], request: HTTPRequest, principal: Principal, policy: Policy, budget: MemoryBudget
 ) -> tuple[bytes, Reservation | None]:
-    """Collect the body; return it and what is reserved for what will be decoded from it, unless it is small.
+    """Read the body; return it and the reservation for its decoded values, or None for a small body.
 
     Raises:
-        ProtocolError: 413 at the first byte too many, 503 when there is no memory for it, 408 when it stops coming.
+        ProtocolError: 413 for a body that is too large, 503 without memory for it, 408 if it does not arrive in time.
     """
-    reservation = _expected(request, principal, budget) if budget.held else None
-    pieces: list[bytes] = []
-    size, free = 0, min(_FREE, policy.max_request_bytes)
+    reservation = _reserve_declared(request, principal, budget) if budget.reserved_bytes else None
+    chunks: list[bytes] = []
+    size, exempt = 0, min(_EXEMPT_BYTES, policy.max_request_bytes)
     try:
-        async for piece in body:
-            pieces.append(piece)
-            size += len(piece)
-            if size > free:
+        async for chunk in body:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > exempt:
                 if size > policy.max_request_bytes:
                     raise body_too_large(policy)
                 reservation = reservation or budget.reserve(principal, request.peer)
-                reservation.resize(size + _PIECE * len(pieces))
-        content = b"".join(pieces)
-        if size > free and reservation is not None:
+                reservation.resize(size + _CHUNK_OVERHEAD_BYTES * len(chunks))
+        content = b"".join(chunks)
+        if size > exempt and reservation is not None:
             reservation.resize(estimate_bytes(content))
     except BaseException as error:
         if reservation is not None:
@@ -56,10 +56,10 @@ async def read_body(
     return content, reservation
 
 
-def _expected(request: HTTPRequest, principal: Principal, budget: Budget) -> Reservation | None:
-    """Refuse a body before it is read, if it says that it will be too large for what is left."""
+def _reserve_declared(request: HTTPRequest, principal: Principal, budget: MemoryBudget) -> Reservation | None:
+    """Check the declared size against the memory budget before the body is read. Raises: ProtocolError."""
     declared = request.headers.get("content-length", "")
-    if len(declared) < 4 or not declared.isdecimal() or (size := int(declared[:20])) <= _FREE:
+    if len(declared) < 4 or not declared.isdecimal() or (size := int(declared[:20])) <= _EXEMPT_BYTES:
         return None
     reservation = budget.reserve(principal, request.peer)
     reservation.expect(size)

@@ -1,4 +1,4 @@
-"""A session as the handlers that run in it may use it."""
+"""The session as seen by handlers."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from mcp_transport.engine.codec import decode, encode
 
 __all__ = ["SessionHandle"]
 
-# Each broadcast of a change looks into them.
+# Limited because each broadcast of a change reads them.
 _MAX_SUBSCRIPTIONS: Final = 1000
 _MAX_SUBSCRIBED_BYTES: Final = 64 * 1024
-_MAX_URI: Final = 2048
+_MAX_URI_LENGTH: Final = 2048
 
 
 class SessionHandle:
-    """Reads and changes one session by way of the backend."""
+    """Reads and changes one session in the backend."""
 
     def __init__(self, backend: Backend, key: str) -> None:
         self._backend, self._key = backend, key
 
     @property
     def short_id(self) -> str:
-        """Return the name the session has in logs."""
+        """Return the session's short id, as in logs."""
         return short_id(self._key)
 
     async def read(self) -> dict[str, bytes]:
-        """Return everything the session's tools stored."""
+        """Return the session state of the tools."""
         return await self._backend.read_state(self._key)
 
     async def write(self, name: str, value: bytes | None) -> bool:
-        """Store or drop one value; return whether it was there before."""
+        """Store a value, or delete it with None; return whether it existed before."""
         return await self._backend.write_state(self._key, name, value)
 
     def to_json(self, value: Any) -> bytes:
-        """Write a value. Raises: TypeError, ValueError, RecursionError for what is no JSON."""
+        """Encode a value. Raises: TypeError, ValueError, RecursionError if it is not JSON."""
         return encode(value)
 
     def from_json(self, raw: bytes) -> Any:
-        """Read what `to_json` wrote, integers of any length included."""
+        """Decode the output of `to_json`, including integers of any length."""
         return decode(raw)
 
     async def set_log_level(self, level: str) -> None:
-        """Set the least severe level of notifications/message the client wants."""
+        """Set the minimum severity of the client's log messages."""
         await self._backend.update(self._key, log_level=level)
 
     async def subscribe(self, uri: str, *, active: bool) -> None:
@@ -52,8 +52,8 @@ class SessionHandle:
 
         Raises: ValueError for a URI that is too long, or one too many.
         """
-        if len(uri) > _MAX_URI:
-            raise ValueError(f"a URI may have {_MAX_URI} characters")
+        if len(uri) > _MAX_URI_LENGTH:
+            raise ValueError(f"a URI may have {_MAX_URI_LENGTH} characters")
         if not await self._backend.subscribe(self._key, uri, active, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES):
             raise ValueError(
                 f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources, whose URIs have {_MAX_SUBSCRIBED_BYTES} "

@@ -1,7 +1,7 @@
-"""Session ids, which carry what a session needs to be rebuilt after its record was lost.
+"""Session ids, from which a session can be rebuilt after its record was lost.
 
-A sealed id is a format mark and, in base64url, nonce | AES-GCM(header | deflated JSON). Its mark is no letter of
-base64url, so no random id begins with it; another format would take another mark.
+A sealed id is a prefix and, in base64url, nonce | AES-GCM(header | deflated JSON). The prefix is not in the alphabet
+of base64url, so no random id starts with it; another format would use another prefix.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["seal", "unseal"]
 
-_MARK: Final = "."
+_PREFIX: Final = "."
 _LABEL: Final = b"mcp_transport/session-id/1"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
-_MAX_CONTENT: Final = (MAX_SESSION_ID - len(_MARK)) * 3 // 4 - _NONCE_BYTES - _TAG_BYTES
-# When it began and when it ends, in whole seconds, and the owner's digest.
+_MAX_CONTENT_BYTES: Final = (MAX_SESSION_ID - len(_PREFIX)) * 3 // 4 - _NONCE_BYTES - _TAG_BYTES
+# Start and end in whole seconds, and the digest of the owner.
 _HEADER: Final = struct.Struct(">QQ16s")
-_FOREVER: Final = 2**63
+_MAX_SECONDS: Final = 2**63
 
-# What is deflated, and what is inflated again, is not longer than this.
+# Limits the data before compression and after decompression.
 _MAX_JSON_BYTES: Final = 16 * 1024
-_ASKED: Final = ("roots", "sampling", "elicitation", "tasks")
-_FLAGS: Final = ("experimental", "extensions")
-_MAX_NAME: Final = 100
+_REQUESTABLE: Final = ("roots", "sampling", "elicitation", "tasks")
+_FLAG_GROUPS: Final = ("experimental", "extensions")
+_MAX_NAME_LENGTH: Final = 100
 _MAX_FLAG_BYTES: Final = 100
 
 
 def seal(session: Session, keys: Sequence[bytes]) -> str:
-    """Make an id for `session`, whose own `key` is not read: sealed, or plainly random when too much would be in it.
+    """Return a sealed id for `session`, whose own `key` is ignored, or a random one if it would be too long.
 
-    Without `keys` every id is random, so that no session is ever rebuilt.
+    Without `keys` every id is random, and no session can be rebuilt.
     """
     for content in _contents(session) if keys else ():
-        if len(content) <= _MAX_CONTENT:
+        if len(content) <= _MAX_CONTENT_BYTES:
             nonce = secrets.token_bytes(_NONCE_BYTES)
-            return _MARK + _encode(nonce + _cipher(keys[0]).encrypt(nonce, content, _LABEL))
+            return _PREFIX + _encode(nonce + _cipher(keys[0]).encrypt(nonce, content, _LABEL))
     return secrets.token_urlsafe(32)
 
 
 def unseal(session_id: str, keys: Sequence[bytes], principal_binding: str, now: float) -> Session | None:
-    """Rebuild the session that an id was minted for; None for another principal, past its end, and for other ids."""
-    if len(session_id) > MAX_SESSION_ID or not session_id.startswith(_MARK):
+    """Rebuild the session of a sealed id; return None for another principal, an expired session and other ids."""
+    if len(session_id) > MAX_SESSION_ID or not session_id.startswith(_PREFIX):
         return None
-    content = _decrypt(_decode(session_id[len(_MARK) :]), keys)
+    content = _decrypt(_decode(session_id[len(_PREFIX) :]), keys)
     try:
         created, ends, owner = _HEADER.unpack_from(content)
         if not hmac.compare_digest(owner, _digest(principal_binding)):
-            return None  # before anything is read that takes longer than an unknown id does
+            return None  # before any step that would take longer than for an unknown id
         version, client_info, capabilities = _unpack(content[_HEADER.size :])
         is_sessionful = REVISIONS[version].sessionful
     except (struct.error, zlib.error, LookupError, TypeError, ValueError):
@@ -84,23 +84,23 @@ def unseal(session_id: str, keys: Sequence[bytes], principal_binding: str, now: 
 
 
 def _contents(session: Session) -> Iterator[bytes]:
-    """Yield what an id may hold: everything, without what people read, without what decides nothing."""
+    """Yield possible contents of an id: everything; without texts for people; without unessential capabilities."""
     info, capabilities = session.client_info, session.capabilities
-    names = {name: info[name][:_MAX_NAME] for name in ("name", "version") if isinstance(info.get(name), str)}
+    names = {name: info[name][:_MAX_NAME_LENGTH] for name in ("name", "version") if isinstance(info.get(name), str)}
     header = _HEADER.pack(_whole(session.created), _whole(session.ends), _digest(session.principal))
-    for client in ([info, capabilities], [names, capabilities], [names, _needed(capabilities)]):
+    for client in ([info, capabilities], [names, capabilities], [names, _essential(capabilities)]):
         plain = _json([session.protocol_version, *client])
         if 0 < len(plain) <= _MAX_JSON_BYTES:
             yield header + zlib.compress(plain, 9, -zlib.MAX_WBITS)
 
 
-def _needed(capabilities: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what decides whether the client may be asked something, and small flags of extensions."""
-    needed = {name: capabilities[name] for name in _ASKED if name in capabilities}
-    for name in _FLAGS:
+def _essential(capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the capabilities that decide which requests the client accepts, and small flags of extensions."""
+    essential = {name: capabilities[name] for name in _REQUESTABLE if name in capabilities}
+    for name in _FLAG_GROUPS:
         if isinstance(flags := capabilities.get(name), Mapping):
-            needed[name] = {flag: value for flag, value in flags.items() if _is_small([flag, value])}
-    return needed
+            essential[name] = {flag: value for flag, value in flags.items() if _is_small([flag, value])}
+    return essential
 
 
 def _is_small(value: Any) -> bool:
@@ -108,7 +108,7 @@ def _is_small(value: Any) -> bool:
 
 
 def _json(value: Any) -> bytes:
-    """Write JSON, or nothing for what cannot be written."""
+    """Return a value as JSON, or b"" if it cannot be encoded."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -122,7 +122,7 @@ def _unpack(packed: bytes) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 
 def _decrypt(sealed: bytes, keys: Sequence[bytes]) -> bytes:
-    """Return what one of the keys sealed, or nothing."""
+    """Decrypt with one of the keys; return b"" if none fits."""
     nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
     for key in keys if ciphertext else ():
         try:
@@ -142,7 +142,7 @@ def _encode(content: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Read base64url as `_encode` writes it, and only that: a second spelling would be a second session."""
+    """Decode base64url exactly as `_encode` writes it: a second spelling would be a second session."""
     try:
         content = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
@@ -155,4 +155,4 @@ def _digest(principal_binding: str) -> bytes:
 
 
 def _whole(seconds: float) -> int:
-    return int(min(max(seconds, 0), _FOREVER))
+    return int(min(max(seconds, 0), _MAX_SECONDS))

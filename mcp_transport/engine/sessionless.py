@@ -1,4 +1,4 @@
-"""Requests that stand alone (2026-07-28): one POST, one answer, nothing kept, no round trip to any store."""
+"""Sessionless requests (2026-07-28): one POST, one response, nothing stored, no round trip to a store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["serve"]
 
 
 class _ResponseChannel:
-    """Notifications go to the answer's own stream; a server must not ask anything on it."""
+    """The channel to a sessionless client: notifications go to the response's stream, requests are not possible."""
 
     can_request = False
 
@@ -42,26 +42,26 @@ class _ResponseChannel:
             self.output_ready.set()
             await self._pipe.put(sse.event(payload))
             if is_first:
-                await asyncio.sleep(0)  # it leaves before a handler that never waits goes on
+                await asyncio.sleep(0)  # sends it before a handler that never awaits continues
 
     async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         raise NoChannel(method)
 
     def withdraw(self) -> None:
-        """Do nothing: nothing is asked at this revision."""
+        """Do nothing: this revision has no requests to clients."""
 
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Drop it: at this revision changes reach clients through subscriptions/listen alone."""
+        """Do nothing: at this revision, clients receive changes only through subscriptions/listen."""
 
     async def close_stream(self) -> None:
-        """Do nothing: there is no resumption at this revision."""
+        """Do nothing: this revision has no resumption."""
 
 
 async def serve(node: Node, request: HTTPRequest, message: Request, principal: Principal) -> Reply | StreamReply:
-    """Answer one request, as JSON if it is done in time and silent, else as a stream.
+    """Answer one request with JSON if it ends in time and sends no notification, or else with a stream.
 
     Raises:
-        ProtocolError: 400 from the envelope's checks; 406 when the method's answer is a stream and none can be sent.
+        ProtocolError: 400 from the envelope's checks; 406 if the method needs a stream and none is possible.
     """
     accepts = Accepts.parse(request.headers)
     can_stream = accepts.sse and request.streaming

@@ -109,10 +109,10 @@ async def test_a_function_that_its_caller_has_left_holds_memory_until_it_returns
         await leave(asyncio.ensure_future(send_sessionless(served, "tools/call", params)), entered)
         await until(lambda: not served.nodes[0].running)
         await settle()
-        assert served.budget.held > 10_000, "the thread has the argument"
+        assert served.budget.reserved_bytes > 10_000, "the thread has the argument"
     finally:
         go_on.set()
-    await until(lambda: not served.budget.held)
+    await until(lambda: not served.budget.reserved_bytes)
 
 
 # -- threads -----------------------------------------------------------------------------------------

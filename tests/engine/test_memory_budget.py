@@ -83,11 +83,11 @@ async def test_a_call_holds_memory_until_it_ends(
     endpoint = build_endpoint(max_bytes_in_flight_per_caller=int(1.5 * SIZE))
     client = await opened_as(kind, endpoint)
     first = await holding(client, clock, gate)
-    assert SIZE <= endpoint.budget.held < 1.2 * SIZE
+    assert SIZE <= endpoint.budget.reserved_bytes < 1.2 * SIZE
     assert f"of {int(1.5 * SIZE)} bytes" in refused_with(await client.hold(id=2))
     gate.open.set()
     assert await first.text() == "through"
-    await until(lambda: not endpoint.budget.held)
+    await until(lambda: not endpoint.budget.reserved_bytes)
     assert (await client.hold(id=3)).status == 200
 
 
@@ -142,7 +142,7 @@ async def test_a_body_that_never_fits_is_too_large(kind: Kind, build_endpoint: B
     endpoint = build_endpoint(max_bytes_in_flight_per_caller=SIZE // 2)
     answer = await (await opened_as(kind, endpoint)).hold()
     assert f"a caller may take {SIZE // 2}" in refused_with(answer, 413)
-    assert endpoint.budget.held == 0
+    assert endpoint.budget.reserved_bytes == 0
 
 
 async def test_a_body_that_arrives_counts(build_endpoint: BuildEndpoint) -> None:
@@ -155,12 +155,12 @@ async def test_a_body_that_arrives_counts(build_endpoint: BuildEndpoint) -> None
         yield b"]"
 
     arriving = asyncio.ensure_future(send(endpoint, user="ann", chunks=chunks()))
-    await until(lambda: endpoint.budget.held)
-    assert endpoint.budget.held > 6000
+    await until(lambda: endpoint.budget.reserved_bytes)
+    assert endpoint.budget.reserved_bytes > 6000
     assert "of all callers" in refused_with(await send(endpoint, user="bob", raw=b" " * 6000))
     more.set()
     assert (await arriving).status == 413, "with what is decoded it is larger"
-    assert endpoint.budget.held == 0
+    assert endpoint.budget.reserved_bytes == 0
 
 
 async def test_a_body_is_not_read_when_its_length_tells_that_it_has_no_room(
@@ -187,7 +187,7 @@ async def test_a_body_is_not_read_when_its_length_tells_that_it_has_no_room(
 async def test_a_body_that_is_refused_holds_nothing(endpoint: Endpoint, end: bytes | Exception, status: int) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b" " * 5000
-        assert endpoint.budget.held > 5000
+        assert endpoint.budget.reserved_bytes > 5000
         if isinstance(end, Exception):
             raise end
         yield end
@@ -199,7 +199,7 @@ async def test_a_body_that_is_refused_holds_nothing(endpoint: Endpoint, end: byt
             await send(endpoint, chunks=chunks())
     await send(endpoint, raw=b" " * 9000, headers={"content-type": "text/plain"})
     await send(endpoint, raw=b" " * 9000, headers={"origin": "https://evil.example"})
-    assert endpoint.budget.held == 0
+    assert endpoint.budget.reserved_bytes == 0
 
 
 async def test_a_body_in_many_small_pieces_counts_for_more(build_endpoint: BuildEndpoint) -> None:
@@ -219,16 +219,16 @@ async def test_a_call_whose_client_left_holds_it_in_a_session_alone(
     (await holding(await opened_as(kind, endpoint), clock, gate)).close()
     if kind is Session:
         await settle()
-        assert endpoint.budget.held >= SIZE
+        assert endpoint.budget.reserved_bytes >= SIZE
         gate.open.set()
-    await until(lambda: not endpoint.budget.held)
+    await until(lambda: not endpoint.budget.reserved_bytes)
     assert gate.cancelled is (kind is Sessionless)
 
 
 async def test_a_cancelled_call_holds_nothing(client: SessionClient, clock: FakeClock, gate: Gate) -> None:
     await silent(clock, gate.entered, client.request("tools/call", PARAMS, id=7))
     await client.notify("notifications/cancelled", {"requestId": 7})
-    await until(lambda: not client.endpoint.budget.held)
+    await until(lambda: not client.endpoint.budget.reserved_bytes)
 
 
 async def test_a_batch_holds_it_until_its_last_call_ends(old: SessionClient, gate: Gate) -> None:
@@ -237,16 +237,16 @@ async def test_a_batch_holds_it_until_its_last_call_ends(old: SessionClient, gat
     batch = [request("tools/call", small, id=1), request("tools/call", PARAMS, id=2)]
     answer = asyncio.ensure_future(old.post(batch, headers={"accept": "application/json"}))
     await gate.wait(gate.entered)
-    assert budget.held > SIZE
+    assert budget.reserved_bytes > SIZE
     gate.open.set()
     assert len((await answer).json) == 2
-    await until(lambda: not budget.held)
+    await until(lambda: not budget.reserved_bytes)
 
 
 @pytest.mark.parametrize("method", ["notifications/progress", "notifications/made-up"])
 async def test_a_notification_holds_it_while_it_is_handled(client: SessionClient, method: str) -> None:
     assert (await client.notify(method, {"progressToken": 1, "progress": 1, **ARGUMENTS})).status == 202
-    await until(lambda: not client.endpoint.budget.held)
+    await until(lambda: not client.endpoint.budget.reserved_bytes)
 
 
 async def test_refusals_are_logged_once_a_while(
@@ -295,7 +295,7 @@ async def test_arguments_are_gone_when_the_call_ends_though_its_stream_is_not_re
     else:
         gate.fails = end == "failure"
         gate.open.set()
-    await until(lambda: not endpoint.budget.held)
+    await until(lambda: not endpoint.budget.reserved_bytes)
     caplog.clear()  # what pytest keeps has the stack of a failure
     assert remembered() == []
     assert answer.stream is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine import param_limits
-from mcp_transport.engine.param_limits import LONGEST
+from mcp_transport.engine.param_limits import MAX_LENGTHS
 from mcp_transport.engine.sessionful.initialize import _MAX_CLIENT_BYTES
 from mcp_transport.protocol.jsonrpc import MAX_ID, MAX_METHOD
 from tests.limits.cases import Stage, case
@@ -117,7 +117,7 @@ async def method(stage: Stage) -> Answer:
     return await in_both_eras(stage, "x" * (MAX_METHOD + 1), {})
 
 
-@case("a progress token", LONGEST["_meta.progressToken"])
+@case("a progress token", MAX_LENGTHS["_meta.progressToken"])
 async def progress_token(stage: Stage) -> Answer:
     def params(length: int) -> dict[str, Any]:
         arguments = {"a": 1, "b": 2, "c": "x" * 600}
@@ -127,10 +127,10 @@ async def progress_token(stage: Stage) -> Answer:
     return await in_both_eras(stage, "tools/call", params(MAX_ID + 1))
 
 
-@case("the name of a tool, a prompt or a completed argument", LONGEST["name"])
+@case("the name of a tool, a prompt or a completed argument", MAX_LENGTHS["name"])
 async def names(stage: Stage) -> Answer:
-    assert LONGEST["ref.name"] == LONGEST["argument.name"] == LONGEST["name"]
-    long = "x" * (LONGEST["name"] + 1)
+    assert MAX_LENGTHS["ref.name"] == MAX_LENGTHS["argument.name"] == MAX_LENGTHS["name"]
+    long = "x" * (MAX_LENGTHS["name"] + 1)
     assert await is_taken(stage, "tools/call", {"name": long[1:]})
     answer = await in_both_eras(stage, "tools/call", {"name": long})
     for reference, argument in (("x", long), (long, "x")):
@@ -143,10 +143,10 @@ async def names(stage: Stage) -> Answer:
     return answer
 
 
-@case("a URI", LONGEST["uri"])
+@case("a URI", MAX_LENGTHS["uri"])
 async def uris(stage: Stage) -> Answer:
-    assert LONGEST["ref.uri"] == LONGEST["uri"]
-    long = "test://".ljust(LONGEST["uri"] + 1, "x")
+    assert MAX_LENGTHS["ref.uri"] == MAX_LENGTHS["uri"]
+    long = "test://".ljust(MAX_LENGTHS["uri"] + 1, "x")
     assert await is_taken(stage, "resources/subscribe", {"uri": long[:-1]})
     for name in ("resources/read", "resources/subscribe", "resources/unsubscribe"):
         answer = await in_both_eras(stage, name, {"uri": long})
@@ -155,15 +155,15 @@ async def uris(stage: Stage) -> Answer:
     return answer
 
 
-@case("a cursor", LONGEST["cursor"])
+@case("a cursor", MAX_LENGTHS["cursor"])
 async def cursors(stage: Stage) -> Answer:
-    assert await is_taken(stage, "tools/list", {"cursor": "x" * LONGEST["cursor"]})
-    return await in_both_eras(stage, "tools/list", {"cursor": "x" * (LONGEST["cursor"] + 1)})
+    assert await is_taken(stage, "tools/list", {"cursor": "x" * MAX_LENGTHS["cursor"]})
+    return await in_both_eras(stage, "tools/list", {"cursor": "x" * (MAX_LENGTHS["cursor"] + 1)})
 
 
-@case("`requestState`", LONGEST["requestState"])
+@case("`requestState`", MAX_LENGTHS["requestState"])
 async def request_state(stage: Stage) -> Answer:
-    longest = {"name": "confirm", "requestState": "x" * LONGEST["requestState"]}
+    longest = {"name": "confirm", "requestState": "x" * MAX_LENGTHS["requestState"]}
     taken = await send_sessionless(stage.endpoint, "tools/call", longest)
     assert "requestState may have" not in taken.body.decode()
     return await in_both_eras(stage, "tools/call", {**longest, "requestState": longest["requestState"] + "x"})
@@ -179,25 +179,25 @@ async def input_responses(stage: Stage) -> Answer:
     return await in_both_eras(stage, "tools/call", params(param_limits.MAX_INPUT_RESPONSES + 1))
 
 
-@case("URIs of a `subscriptions/listen`", param_limits.MAX_LISTENED)
+@case("URIs of a `subscriptions/listen`", param_limits.MAX_LISTEN_URIS)
 async def listened(stage: Stage) -> Answer:
     def params(number: int) -> dict[str, Any]:
         return {"notifications": {"resourceSubscriptions": [f"test://{index}" for index in range(number)]}}
 
-    taken = await send_sessionless(stage.endpoint, "subscriptions/listen", params(param_limits.MAX_LISTENED))
+    taken = await send_sessionless(stage.endpoint, "subscriptions/listen", params(param_limits.MAX_LISTEN_URIS))
     assert taken.status == 200
     taken.close()
     numbers = {"notifications": {"resourceSubscriptions": [1] * 90_000}}
     assert (await in_both_eras(stage, "subscriptions/listen", numbers)).status == 400
-    return await in_both_eras(stage, "subscriptions/listen", params(param_limits.MAX_LISTENED + 1))
+    return await in_both_eras(stage, "subscriptions/listen", params(param_limits.MAX_LISTEN_URIS + 1))
 
 
-@case("the filter of a `subscriptions/listen`", param_limits.MAX_LISTENED_BYTES)
+@case("the filter of a `subscriptions/listen`", param_limits.MAX_LISTEN_BYTES)
 async def filter_bytes(stage: Stage) -> Answer:
     def params(length: int) -> dict[str, Any]:
         return {"notifications": {"other": "x" * length}}
 
-    room = param_limits.MAX_LISTENED_BYTES - len('{"other":""}')
+    room = param_limits.MAX_LISTEN_BYTES - len('{"other":""}')
     taken = await send_sessionless(stage.endpoint, "subscriptions/listen", params(room))
     assert taken.status == 200
     taken.close()

@@ -11,8 +11,8 @@ from mcp_transport.backends.redis.membership import _MAX_RETRY_SECONDS
 from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.expiry import _CHECK_INTERVAL_SECONDS
-from mcp_transport.engine.memory_budget import _FOR_ANONYMOUS
-from mcp_transport.engine.request_body import _FREE
+from mcp_transport.engine.memory_budget import _ANONYMOUS_SHARE
+from mcp_transport.engine.request_body import _EXEMPT_BYTES
 from mcp_transport.engine.sessionful.failover import _MAX_RERUNS
 from mcp_transport.kernel import arguments, events, handlers, limits, validation_errors
 from mcp_transport.protocol.client_address import _MAX_HOPS
@@ -145,11 +145,11 @@ tested_by(
 )
 tested_by(POLICY.max_bytes_in_flight_per_caller, "the part of one caller", "test_one_caller_leaves_room_for_another")
 tested_by(
-    _FOR_ANONYMOUS,
+    _ANONYMOUS_SHARE,
     "the part of all callers without credentials",
     "test_callers_without_credentials_leave_a_part_to_those_with_some",
 )
-tested_by(_FREE, "the size of an exempt body", "test_a_small_request_is_served_when_nothing_is_left")
+tested_by(_EXEMPT_BYTES, "the size of an exempt body", "test_a_small_request_is_served_when_nothing_is_left")
 tested_by(
     _MAX_HOPS,
     "entries of `X-Forwarded-For` that are read",

@@ -81,7 +81,7 @@ async def take_notification(context: SessionRequest, notification: Notification,
     exchange = node.exchange(context.client_info(), channel, context.caller())
     handled = node.tasks.spawn(_handle(context, exchange, notification), copy_context())
     if context.request.memory is not None:
-        context.request.memory.keep_for(handled)
+        context.request.memory.hold_until_done(handled)
     if not context.request.streaming:
         await asyncio.wait([handled])  # the loop ends with this request
 

@@ -44,7 +44,7 @@ async def with_rehydration(
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """One POST to a session that admitted it."""
+    """A POST that its session has admitted."""
 
     node: Node
     request: HTTPRequest
@@ -52,27 +52,27 @@ class SessionRequest:
     session: Session
     session_id: str = field(repr=False)
     is_rerun: bool = False
-    """Is it run again for a node that was lost? Then nobody has sent `request`."""
+    """Does the request run again after its node was lost? Then no client has sent `request`."""
 
     @property
     def sent(self) -> HTTPRequest | None:
-        """Return the request that a client has sent, if one has."""
+        """Return the request if a client has sent it, or None for a rerun."""
         return None if self.is_rerun else self.request
 
     @property
     def accepts(self) -> Accepts:
-        """Return which answers the client takes; without streaming, JSON is all there is."""
+        """Return which responses the client accepts; without streaming, that is only JSON."""
         accepts = Accepts.parse(self.request.headers)
         return accepts if self.request.streaming else Accepts(json=accepts.json, sse=False)
 
     @property
     def owner(self) -> str:
-        """Return what proves that a reply comes from the client that was asked."""
+        """Return what requests to the client are signed for: only this session and principal may reply."""
         return f"{self.session.key}\n{self.session.principal}"
 
     @property
     def polling(self) -> bool:
-        """Tell whether the client knows priming events and polling."""
+        """Return whether the client supports priming events and polling."""
         return REVISIONS[self.session.protocol_version].polling
 
     def caller(self) -> Caller:
