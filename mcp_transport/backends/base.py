@@ -291,9 +291,8 @@ class Backend(ABC):
         """Return the logged events after `after`, and how many before them are lost.
 
         Raises:
-            UnknownStream: the store does not have this stream.
+            UnknownStream: the store does not have this stream. StreamOver: it has ended with event `after`.
             HolderChanged: another response holds it since an epoch later than `epoch` (0 skips this check).
-            StreamOver: it has ended with event `after`.
         """
 
     @abstractmethod

@@ -96,12 +96,10 @@ class Membership:
         for task in (self._index_task, self._check_task, self._inbox_task):
             await task.stop()
         await self._inbox.aclose()
-        keys, node = self._keys, self.node
+        keys, node, execute = self._keys, self.node, self._pipeline.execute
         own_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
         with suppress(BackendError):
-            await asyncio.gather(
-                self._pipeline.execute("DEL", *own_keys), self._pipeline.execute("ZREM", keys.nodes, node)
-            )
+            await asyncio.gather(execute("DEL", *own_keys), execute("ZREM", keys.nodes, node))
 
     def failure(self) -> BaseException | None:
         """Return why the node cannot renew its lease, read its inbox or check other nodes; None if it can."""

@@ -63,10 +63,8 @@ class RedisSessions(RedisSessionSearch):
             checked.update(busy)
             searches += not ended and not idle  # otherwise another node was faster: not counted
         record, *_ = self._keys.of_session(session.key)
-        await asyncio.gather(
-            self._pipeline().execute("DEL", record),
-            self._pipeline().execute("ZREM", self._keys.sessions, session.key),
-        )
+        execute = self._pipeline().execute
+        await asyncio.gather(execute("DEL", record), execute("ZREM", self._keys.sessions, session.key))
         raise NoRoom
 
     def _admit(

@@ -158,10 +158,9 @@ class RedisStreams(RedisStore):
         lease, execute = self._keys.lease(node), self._pipeline().execute
         if member is None:
             return not await execute("EXISTS", lease)
+        own_lease = self._keys.lease(member.node)
         while True:
-            own, other = await asyncio.gather(
-                execute("EXISTS", self._keys.lease(member.node)), execute("EXISTS", lease)
-            )
+            own, other = await asyncio.gather(execute("EXISTS", own_lease), execute("EXISTS", lease))
             if other:
                 return False
             if own and member.may_declare_dead():
