@@ -116,9 +116,7 @@ class FailoverHTTP(httpx2.AsyncClient):
             await asyncio.wait({callback})
         # Not may_repeat: an idempotency key is only valid in its session.
         if outgoing.may_have_run and not await self._delivery.may_run_twice(outgoing):
-            raise ResultUnknown(
-                "the session and the response were lost, and the request may have run", retryable=False
-            )
+            raise ResultUnknown("session and response were lost, and the request may have run", retryable=False)
         return await self._delivery.send(outgoing)
 
     async def _renew(self, lost: str) -> asyncio.Task[None] | None:

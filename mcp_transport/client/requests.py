@@ -86,11 +86,9 @@ class SDKRequest(httpx2.Request):
         """Store the method, URL, headers and message without building an HTTP request."""
         self.method, self.url, self.headers, self.message = method, url, httpx2.Headers(), message
         self.extensions = {}
-        excluded = ("host", "content-length", "mcp-session-id")
-        lowered = ((name.lower(), value) for name, value in headers.items())
-        self.outgoing = Outgoing(
-            method, {name: value for name, value in lowered if name not in excluded}, message=message
-        )
+        skip = ("host", "content-length", "mcp-session-id")
+        pairs = ((name.lower(), value) for name, value in headers.items())
+        self.outgoing = Outgoing(method, {name: value for name, value in pairs if name not in skip}, message=message)
         if method == "POST":
             # The HTTP library's own form; orjson cannot write integers of more than 64 bits.
             text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -26,7 +26,7 @@ _HEADERS: Final = {"accept": "application/json, text/event-stream", "content-typ
 class SavedSession:
     """What another process needs to resume a session; `to_json` is for files, caches and databases.
 
-    It is a credential: whoever has it can use the session.
+    It is a credential: anyone who has it can use the session.
     """
 
     protocol_version: str

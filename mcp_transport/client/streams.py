@@ -132,9 +132,7 @@ class EventStream(httpx2.AsyncByteStream):
 
     async def _events(self) -> AsyncIterator[httpx2.ServerSentEvent]:
         """Yield events until the connection ends or breaks."""
-        source = httpx2.EventSource(
-            cast("httpx2.Response", _IdleTimeoutResponse(self)), max_event_size=_MAX_EVENT_BYTES
-        )
+        source = httpx2.EventSource(cast("httpx2.Response", _TimedResponse(self)), max_event_size=_MAX_EVENT_BYTES)
         try:
             async for event in source:
                 yield event
@@ -165,7 +163,7 @@ class EventStream(httpx2.AsyncByteStream):
         await self._response.aclose()
 
 
-class _IdleTimeoutResponse:
+class _TimedResponse:
     """The part of a response that an event source reads, with an idle timeout."""
 
     headers: Final = {"content-type": "text/event-stream"}

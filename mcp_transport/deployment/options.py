@@ -113,9 +113,7 @@ class Deployment:
     tls: bool = option(True, "serve HTTPS at the proxy")
     certificate: str = option("/etc/ssl/mcp/fullchain.pem", "the proxy's certificate with its chain", form=_ABSOLUTE)
     certificate_key: str = option("/etc/ssl/mcp/privkey.pem", "the certificate's private key", form=_ABSOLUTE)
-    upstreams: str = option(
-        "", "comma-separated addresses (host:port) of the nodes, for nginx and HAProxy", form=_ADDRESSES
-    )
+    upstreams: str = option("", "comma-separated host:port of the nodes, for nginx and HAProxy", form=_ADDRESSES)
     listen: str = option("*", "address on which the proxy listens", form=_LISTEN)
     http_port: int = option(80, "HTTP port of the proxy")
     https_port: int = option(443, "HTTPS port of the proxy")
@@ -138,13 +136,9 @@ class Deployment:
             if item.metadata and (error := _value_error(item.type, item.metadata, getattr(self, item.name))):
                 raise ValueError(f"--{item.name.replace('_', '-')}: {error}")
         if self.max_replicas < self.min_replicas:
-            raise ValueError(
-                f"--max-replicas: must be {self.min_replicas} (--min-replicas) or more, got {self.max_replicas}"
-            )
+            raise ValueError(f"--max-replicas: must not be below --min-replicas, got {self.max_replicas}")
         if self.local_ports[-1] > 65535:
-            raise ValueError(
-                f"--port: must leave {self.min_replicas} ports (--min-replicas) below 65536, got {self.port}"
-            )
+            raise ValueError(f"--port: must leave --min-replicas ports below 65536, got {self.port}")
         if self.tls and self.http_port == self.https_port:
             raise ValueError(f"--https-port: must differ from --http-port, got {self.https_port} twice")
         [(address, times)] = Counter(self.addresses).most_common(1)
@@ -330,9 +324,7 @@ class Deployment:
 
 def _value_error(kind: Any, rule: Any, value: Any) -> str:
     if kind == "int":
-        is_valid = (
-            isinstance(value, int) and not isinstance(value, bool) and rule["minimum"] <= value <= rule["maximum"]
-        )
+        is_valid = type(value) is int and rule["minimum"] <= value <= rule["maximum"]
         return "" if is_valid else f"expected a number from {rule['minimum']} to {rule['maximum']}, got {value!r}"
     if kind == "bool":
         return "" if isinstance(value, bool) else f"expected yes or no, got {value!r}"

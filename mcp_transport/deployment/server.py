@@ -22,12 +22,8 @@ def command(deployment: Deployment, *, address: str = "0.0.0.0", port: str = "")
         "uvicorn": [
             *("uvicorn", "--host", address, "--port", listen, "--lifespan", "off", "--no-server-header"),
             # Counted from the end of draining: this package handles SIGTERM first.
-            *(
-                "--timeout-graceful-shutdown",
-                str(d.server_timeout - d.drain),
-                "--timeout-keep-alive",
-                str(d.keep_alive),
-            ),
+            *("--timeout-graceful-shutdown", str(d.server_timeout - d.drain)),
+            *("--timeout-keep-alive", str(d.keep_alive)),
         ],
         "granian": [
             *("granian", "--interface", "asgi", "--loop", "uvloop", "--workers", "1"),

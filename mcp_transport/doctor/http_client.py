@@ -64,12 +64,12 @@ class EndpointClient:
         request: Request,
         seconds: float,
         *,
-        is_enough: Callable[[_Chunks], bool] = lambda _: False,
+        until: Callable[[_Chunks], bool] = lambda _: False,
         client: httpx2.AsyncClient | None = None,
     ) -> StreamObservation:
         """Send a request and record when each chunk of the response arrives.
 
-        Stops after `seconds`, or when `is_enough` says so.
+        Stops after `seconds`, or when `until` says so.
         """
         started_at, chunks, end = time.perf_counter(), _Chunks(), ""
         response = Response(failure=f"no answer within {seconds:g} s")
@@ -78,7 +78,7 @@ class EndpointClient:
                 http = client if client is not None else await stack.enter_async_context(self.http_client())
                 raw = await stack.enter_async_context(http.stream(**self._request(request)))
                 response = _head(raw, time.perf_counter() - started_at)
-                end = await _read(raw, chunks, started_at, is_enough)
+                end = await _read(raw, chunks, started_at, until)
         except TimeoutError:
             pass
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -114,15 +114,13 @@ def _head(raw: httpx2.Response, seconds: float) -> Response:
     )
 
 
-async def _read(
-    raw: httpx2.Response, chunks: _Chunks, started_at: float, is_enough: Callable[[_Chunks], bool]
-) -> str:
+async def _read(raw: httpx2.Response, chunks: _Chunks, started_at: float, until: Callable[[_Chunks], bool]) -> str:
     size = 0
     async with aclosing(raw.aiter_raw()) as arriving:
         async for chunk in arriving:
             chunks.append((time.perf_counter() - started_at, chunk))
             size += len(chunk)
-            if size > MAX_RESPONSE_BYTES or is_enough(chunks):
+            if size > MAX_RESPONSE_BYTES or until(chunks):
                 return "left"
     return "closed"
 

@@ -172,22 +172,22 @@ class Observations:
     """The document that the challenge's resource_metadata names."""
     health: dict[str, Response] = field(default_factory=dict)
     discover: Response = Response()
-    header_mismatch: Response | None = None
+    mismatch: Response | None = None
     """A request of 2026-07-28 whose Mcp-Method contradicts its body."""
     initialize: Response = Response()
     idle_session: Response = Response()
     """`initialize` of the session with the idle stream."""
     pings: tuple[Response, ...] = ()
     """The session's pings, each over a new connection."""
-    reused_connection: tuple[Response, ...] = ()
+    reused: tuple[Response, ...] = ()
     """Two requests over one connection, if it is persistent."""
-    invalid_version: Response | None = None
-    invalid_event: StreamObservation | None = None
-    idle_get_stream: StreamObservation | None = None
+    bad_version: Response | None = None
+    bad_event_id: StreamObservation | None = None
+    idle_get: StreamObservation | None = None
     """A GET stream without events."""
-    idle_subscription: StreamObservation | None = None
+    idle_listen: StreamObservation | None = None
     """`subscriptions/listen` without events."""
-    gzip_stream: StreamObservation | None = None
+    gzipped: StreamObservation | None = None
     """A stream for a client that accepts gzip."""
     interrupted: StreamObservation | None = None
     """A call of the tool in a session, disconnected in the middle."""

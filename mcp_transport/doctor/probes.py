@@ -92,9 +92,9 @@ async def _probe_requests(client: EndpointClient, observed: Observations) -> Non
     await _probe_tool(client, observed)
     await _probe_streams(client, observed)
     if observed.session_id:
-        delete = replace(_in_session(observed, "ping", 1), method="DELETE", message=None)
+        delete = replace(_session(observed, "ping", 1), method="DELETE", message=None)
         observed.deleted = await client.send(delete)
-        observed.after_delete = await client.send(_in_session(observed, "ping", 1))
+        observed.after_delete = await client.send(_session(observed, "ping", 1))
 
 
 # -- requests --------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def _version(initialized: Response) -> str:
     return version if isinstance(version, str) and re.fullmatch(r"[\d-]{1,20}", version) else SESSIONFUL
 
 
-def _in_session(observed: Observations, method: str, id: int | None = None, params: Any = None) -> Request:
+def _session(observed: Observations, method: str, id: int | None = None, params: Any = None) -> Request:
     return in_session(observed.session_id, _version(observed.initialize), method, params, id)
 
 
@@ -126,7 +126,7 @@ def _listen() -> Request:
 
 def _harmless_request(observed: Observations) -> Request:
     """Return a request that changes nothing, of a revision that the server supports."""
-    return _in_session(observed, "ping", 1) if observed.session_id else sessionless("server/discover")
+    return _session(observed, "ping", 1) if observed.session_id else sessionless("server/discover")
 
 
 async def _delete_session(client: EndpointClient, initialized: Response, *, sends_token: bool = True) -> None:
@@ -150,7 +150,7 @@ async def _probe_metadata(client: EndpointClient, observed: Observations) -> Non
 
 async def _probe_connections(client: EndpointClient, observed: Observations, harmless: Request) -> None:
     async with client.http_client() as http:
-        observed.reused_connection = (await client.send(harmless, http), await client.send(harmless, http))
+        observed.reused = (await client.send(harmless, http), await client.send(harmless, http))
     if observed.session_id:
         observed.pings = tuple([await client.send(harmless) for _ in range(observed.options.connections)])
     padded = dict(harmless.message)
@@ -170,13 +170,13 @@ async def _probe_origins(client: EndpointClient, observed: Observations, harmles
 async def _probe_headers(client: EndpointClient, observed: Observations) -> None:
     """Send invalid header values: a server that accepts one has not received the header."""
     if observed.session_id:
-        observed.invalid_version = await client.send(
-            _in_session(observed, "ping", 1).adding(MCP_Protocol_Version="1999-01-01")
+        observed.bad_version = await client.send(
+            _session(observed, "ping", 1).adding(MCP_Protocol_Version="1999-01-01")
         )
-        invalid_event = _get_stream(observed.initialize).adding(Last_Event_ID="mcp_doctor made this up")
-        observed.invalid_event = await client.listen(invalid_event, _STREAM_SECONDS, is_enough=bool)
+        bad_event_id = _get_stream(observed.initialize).adding(Last_Event_ID="mcp_doctor made this up")
+        observed.bad_event_id = await client.listen(bad_event_id, _STREAM_SECONDS, until=bool)
     if observed.has_sessionless:
-        observed.header_mismatch = await client.send(sessionless("server/discover").adding(Mcp_Method="tools/list"))
+        observed.mismatch = await client.send(sessionless("server/discover").adding(Mcp_Method="tools/list"))
 
 
 async def _hold_idle_streams(client: EndpointClient, observed: Observations) -> None:
@@ -187,34 +187,33 @@ async def _hold_idle_streams(client: EndpointClient, observed: Observations) -> 
 
     get = _get_stream(observed.idle_session) if session_id_of(observed.idle_session) else None
     listen = _listen() if observed.has_sessionless else None
-    observed.idle_get_stream, observed.idle_subscription = await asyncio.gather(hold(get), hold(listen))
+    observed.idle_get, observed.idle_listen = await asyncio.gather(hold(get), hold(listen))
 
 
 async def _probe_streams(client: EndpointClient, observed: Observations) -> None:
     request = _get_stream(observed.initialize) if observed.session_id else _listen()
     if not observed.session_id and not observed.has_sessionless:
         return
-    stream = observed.gzip_stream = await client.listen(
-        request.adding(Accept_Encoding=_ENCODINGS), _STREAM_SECONDS, is_enough=bool
-    )
+    compressed = request.adding(Accept_Encoding=_ENCODINGS)
+    stream = observed.gzipped = await client.listen(compressed, _STREAM_SECONDS, until=bool)
     if stream.response.headers.get("content-encoding", "identity") != "identity":
-        stream = await client.listen(request, _STREAM_SECONDS, is_enough=bool)
-    if observed.session_id and observed.invalid_event is not None and observed.invalid_event.response.status != 200:
+        stream = await client.listen(request, _STREAM_SECONDS, until=bool)
+    if observed.session_id and observed.bad_event_id is not None and observed.bad_event_id.response.status != 200:
         await _resume(client, observed, stream)
 
 
 async def _resume(client: EndpointClient, observed: Observations, stream: StreamObservation) -> None:
     """Resume a stream after an event: an interrupted call's stream with the tool, otherwise the GET stream."""
     if observed.has_tool:
-        request = _session_progress_call(observed, _INTERRUPTED_EVENTS)
+        request = _call_tool_in_session(observed, _INTERRUPTED_EVENTS)
         stream = observed.interrupted = await client.listen(
-            request, _STREAM_SECONDS, is_enough=lambda chunks: len(chunks) >= _CHUNKS
+            request, _STREAM_SECONDS, until=lambda chunks: len(chunks) >= _CHUNKS
         )
     last = next((frame.id for frame in reversed(stream.frames) if frame.id), "")
     if last.isascii() and last.isprintable() and last:
-        is_enough = (lambda _: False) if observed.has_tool else bool
+        until = (lambda _: False) if observed.has_tool else bool
         resuming = _get_stream(observed.initialize).adding(Last_Event_ID=last)
-        observed.resumed = await client.listen(resuming, _STREAM_SECONDS, is_enough=is_enough)
+        observed.resumed = await client.listen(resuming, _STREAM_SECONDS, until=until)
 
 
 # -- the tool --------------------------------------------------------------------------------------------
@@ -228,12 +227,10 @@ async def _probe_tool(client: EndpointClient, observed: Observations) -> None:
     # Short calls over one used connection: only there does Linux delay acknowledgements, and only once per request.
     async with client.http_client() as http:
         for _ in range(_WARM_UP_CALLS):
-            await client.send(_progress_call(observed, 0), http)
-        short = _progress_call(observed, _EVENTS_PER_ROUND)
+            await client.send(_call_tool(observed, 0), http)
+        short = _call_tool(observed, _EVENTS_PER_ROUND)
         observed.rounds = tuple([await client.listen(short, _STREAM_SECONDS, client=http) for _ in range(_ROUNDS)])
-    reports = [
-        _node_report(await client.send(_progress_call(observed, 0))) for _ in range(observed.options.connections)
-    ]
+    reports = [_node_report(await client.send(_call_tool(observed, 0))) for _ in range(observed.options.connections)]
     observed.node_reports = tuple(report for report in reports if report is not None)
 
 
@@ -241,9 +238,7 @@ async def _is_listed(client: EndpointClient, observed: Observations) -> bool:
     params: dict[str, Any] = {}
     for _ in range(_MAX_PAGES):
         is_sessionless = observed.has_sessionless
-        request = (
-            sessionless("tools/list", params) if is_sessionless else _in_session(observed, "tools/list", 2, params)
-        )
+        request = sessionless("tools/list", params) if is_sessionless else _session(observed, "tools/list", 2, params)
         result = (await client.send(request)).result
         tools = result.get("tools")
         listed = tools if isinstance(tools, list) else []
@@ -255,14 +250,14 @@ async def _is_listed(client: EndpointClient, observed: Observations) -> bool:
     return False
 
 
-def _progress_call(observed: Observations, events: int) -> Request:
+def _call_tool(observed: Observations, events: int) -> Request:
     if observed.has_sessionless:
         return sessionless("tools/call", _arguments(events), progress=True)
-    return _session_progress_call(observed, events)
+    return _call_tool_in_session(observed, events)
 
 
-def _session_progress_call(observed: Observations, events: int) -> Request:
-    return _in_session(observed, "tools/call", 3, {**_arguments(events), "_meta": {"progressToken": "doctor"}})
+def _call_tool_in_session(observed: Observations, events: int) -> Request:
+    return _session(observed, "tools/call", 3, {**_arguments(events), "_meta": {"progressToken": "doctor"}})
 
 
 def _arguments(events: int) -> dict[str, Any]:

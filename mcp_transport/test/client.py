@@ -162,7 +162,7 @@ class MCPClient:
         """End the session, if there is one; the next request opens a new one."""
         if self.session_id is not None:
             async with serving():
-                await self._conversation.end()
+                await self._conversation.close()
 
     def close(self) -> None:
         """End the session, if there is one; the next request opens a new one."""
@@ -196,7 +196,7 @@ class MCPClient:
                 async with lock:  # only one of concurrent first requests opens the session
                     if self._user is not None:
                         await sync_to_async(self._log_in_user)()
-                    refusal = await self._conversation.begin()
+                    refusal = await self._conversation.open()
                 exchange = refusal or await self._conversation.request(method, params)
         response = exchange.response
         if raised and self._raises_exceptions and ("error" in response or response["result"].get("isError")):

@@ -73,11 +73,11 @@ class Conversation:
             params = {**params, **await self._responses(result)}
         raise AssertionError(f"{method} asked for input {_MAX_ROUNDS} times without a result: {params}")
 
-    async def begin(self) -> Exchange | None:
+    async def open(self) -> Exchange | None:
         """Return None: sessionless requests need no initialization."""
         return None
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         """Do nothing: there is no session to end."""
 
     # -- differences between sessionless and session-based revisions -------------------------------------
@@ -171,7 +171,7 @@ class SessionConversation(Conversation):
 
     id: str | None = None
 
-    async def begin(self) -> Exchange | None:
+    async def open(self) -> Exchange | None:
         """Open the session unless it is open; return the exchange if it was refused."""
         if self.id is not None:
             return None
@@ -189,7 +189,7 @@ class SessionConversation(Conversation):
         await self._post({"method": "notifications/initialized"})
         return None
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         """End the session, if it is open."""
         if self.id is not None:
             async with self._http.send("DELETE", self._headers("", {})):

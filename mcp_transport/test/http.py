@@ -64,10 +64,10 @@ class Response:
 
     def _not_mcp(self) -> str:
         where = f" to {self.headers['location']}" if "location" in self.headers else ""
-        begin = self.content[:500].decode(errors="replace")
+        excerpt = self.content[:500].decode(errors="replace")
         return (
             f"HTTP {self.status}{where} is not an MCP response: a middleware of the project answered, or the "
-            f"endpoint is not at this path, see MCPClient(path=...)\n{begin}"
+            f"endpoint is not at this path, see MCPClient(path=...)\n{excerpt}"
         )
 
 

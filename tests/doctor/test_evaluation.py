@@ -28,7 +28,7 @@ NOW = 1_800_000_000.0
 METADATA = f'Bearer resource_metadata="{URL}/.well-known/oauth-protected-resource/mcp"'
 
 
-def response(status: int = 200, value: Any = None, **headers: str) -> Response:
+def reply(status: int = 200, value: Any = None, **headers: str) -> Response:
     body = b"" if value is None else json.dumps(value).encode()
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Response(
@@ -45,16 +45,16 @@ def error(code: int, message: str = "no") -> dict[str, Any]:
 
 
 def stream_of(*chunks: tuple[float, str], seconds: float = 20.0, end: str = "", **options: Any) -> StreamObservation:
-    head = options.get("head", response(content_type="text/event-stream"))
+    head = options.get("head", reply(content_type="text/event-stream"))
     return StreamObservation(head, tuple((received_at, text.encode()) for received_at, text in chunks), seconds, end)
 
 
 RESULT = f"data: {json.dumps(result())}\n\n"
 PRIMING, COMMENT = "id: g-0\ndata: \n\n", ": keep-alive\n\n"
 QUIET = stream_of((0.01, PRIMING), (10.0, COMMENT), (20.0, COMMENT), seconds=20.5)
-OPENED = response(200, result(protocolVersion="2025-11-25"), mcp_session_id="secret-session")
-DISCOVERED = response(200, result(supportedVersions=["2026-07-28"]))
-OK, REFUSED, LOST = response(200, result()), response(400, error(-32600)), response(404, error(-32600))
+OPENED = reply(200, result(protocolVersion="2025-11-25"), mcp_session_id="secret-session")
+DISCOVERED = reply(200, result(supportedVersions=["2026-07-28"]))
+OK, REFUSED, LOST = reply(200, result()), reply(400, error(-32600)), reply(404, error(-32600))
 SILENT = Response(failure="no answer within 20 s")
 
 
@@ -99,32 +99,28 @@ PAGE_ORIGIN = "https://a.example"
 
 def paged(observed: Response) -> Observations:
     """Have a page that is allowed to call answered so."""
-    return observe(foreign_origin=response(403), origins={PAGE_ORIGIN: observed})
+    return observe(foreign_origin=reply(403), origins={PAGE_ORIGIN: observed})
 
 
 def challenged(resource: str) -> Observations:
     """Have the endpoint name metadata of this resource."""
-    metadata = response(200, {"resource": resource, "authorization_servers": ["x"]})
-    return observe(anonymous=response(401, www_authenticate=METADATA), metadata=metadata)
+    metadata = reply(200, {"resource": resource, "authorization_servers": ["x"]})
+    return observe(anonymous=reply(401, www_authenticate=METADATA), metadata=metadata)
 
 
 EVEN, NAGLE, CORKED = (0, 10, 20, 30, 40), (2, 42, 42, 42, 52), (200, 200, 200, 200, 200)
-TWO = (response(), response())
-ZIPPED = response(content_type="text/event-stream", content_encoding="br")
+TWO = (reply(), reply())
+ZIPPED = reply(content_type="text/event-stream", content_encoding="br")
 CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (connectivity.reachable, "ok", observe(anonymous=OPENED)),
-    (connectivity.reachable, "ok", observe(anonymous=response(401))),
-    (connectivity.reachable, "ok", observe(anonymous=response(400, error(-32022)))),
+    (connectivity.reachable, "ok", observe(anonymous=reply(401))),
+    (connectivity.reachable, "ok", observe(anonymous=reply(400, error(-32022)))),
     (connectivity.reachable, "problem", observe(anonymous=Response(failure="ConnectError"))),
-    (connectivity.reachable, "problem", observe(anonymous=response(301, location="/x"))),
-    (
-        connectivity.reachable,
-        "problem",
-        observe(anonymous=response(400, error(-32600, "Host header not allowed"))),
-    ),
-    (connectivity.reachable, "problem", observe(anonymous=response(404))),
-    (connectivity.reachable, "problem", observe(anonymous=response(200))),
-    (connectivity.reachable, "problem", observe(anonymous=response(503, error(-32603)))),
+    (connectivity.reachable, "problem", observe(anonymous=reply(301, location="/x"))),
+    (connectivity.reachable, "problem", observe(anonymous=reply(400, error(-32600, "Host header not allowed")))),
+    (connectivity.reachable, "problem", observe(anonymous=reply(404))),
+    (connectivity.reachable, "problem", observe(anonymous=reply(200))),
+    (connectivity.reachable, "problem", observe(anonymous=reply(503, error(-32603)))),
     (connectivity.tls, "ok", observe({"url": "http://127.0.0.1:8000/mcp"})),
     (connectivity.tls, "warning", observe({"url": "http://mcp.example.com/mcp"})),
     (connectivity.tls, "ok", observe(tls=tls())),
@@ -133,33 +129,21 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (connectivity.tls, "warning", observe({"insecure": True}, tls=tls(failure="self-signed"))),
     (connectivity.tls, "problem", observe(tls=tls(version="TLSv1.1"))),
     (connectivity.tls, "warning", observe(tls=tls(expires=NOW + 13 * 86400))),
-    (connectivity.http_version, "ok", observe(anonymous=response(via="1.1 cdn"))),
-    (connectivity.http_version, "problem", observe(anonymous=response(via="1.1 cdn, 1.0 old"))),
+    (connectivity.http_version, "ok", observe(anonymous=reply(via="1.1 cdn"))),
+    (connectivity.http_version, "problem", observe(anonymous=reply(via="1.1 cdn, 1.0 old"))),
     (connectivity.http_version, "problem", observe(anonymous=Response(status=200, http="HTTP/1.0"))),
-    (connectivity.health, "ok", observe(health={"/healthz": response(), "/readyz": response()})),
+    (connectivity.health, "ok", observe(health={"/healthz": reply(), "/readyz": reply()})),
     (
         connectivity.health,
         "problem",
-        observe(health={"/healthz": response(), "/readyz": response(503, {"reason": "gone"})}),
+        observe(health={"/healthz": reply(), "/readyz": reply(503, {"reason": "gone"})}),
     ),
-    (connectivity.health, "unknown", observe(health={"/healthz": response(404), "/readyz": response(404)})),
-    (connectivity.connection_reuse, "ok", observe(reused_connection=TWO)),
-    (
-        connectivity.connection_reuse,
-        "problem",
-        observe(reused_connection=(response(), Response(status=200, local_address="2"))),
-    ),
-    (
-        connectivity.connection_reuse,
-        "unknown",
-        observe(reused_connection=(response(), Response(failure="ReadError"))),
-    ),
+    (connectivity.health, "unknown", observe(health={"/healthz": reply(404), "/readyz": reply(404)})),
+    (connectivity.connection_reuse, "ok", observe(reused=TWO)),
+    (connectivity.connection_reuse, "problem", observe(reused=(reply(), Response(status=200, local_address="2")))),
+    (connectivity.connection_reuse, "unknown", observe(reused=(reply(), Response(failure="ReadError")))),
     (connectivity.connection_reuse, "unknown", observe()),
-    (
-        connectivity.connection_reuse,
-        "unknown",
-        observe(reused_connection=(Response(status=200), Response(status=200))),
-    ),
+    (connectivity.connection_reuse, "unknown", observe(reused=(Response(status=200), Response(status=200)))),
     (connectivity.upstream, "ok", observe(node_reports=reports_of("a"))),
     (connectivity.upstream, "ok", observe(node_reports=reports_of("a", http=""))),
     (connectivity.upstream, "problem", observe(node_reports=reports_of("a", http="1.0"))),
@@ -175,10 +159,10 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (connectivity.clock, "problem", dated(12)),
     (connectivity.clock, "problem", dated(-12)),
     (connectivity.clock, "ok", dated(-12, seconds=12)),
-    (connectivity.clock, "unknown", observe(anonymous=response(date="soon"))),
+    (connectivity.clock, "unknown", observe(anonymous=reply(date="soon"))),
     (connectivity.body_size, "ok", observe(large_body=OK)),
-    (connectivity.body_size, "ok", observe(large_body=response(413, error(-32600)))),
-    (connectivity.body_size, "warning", observe(large_body=response(413))),
+    (connectivity.body_size, "ok", observe(large_body=reply(413, error(-32600)))),
+    (connectivity.body_size, "warning", observe(large_body=reply(413))),
     (connectivity.body_size, "warning", observe(large_body=Response(failure="WriteError"))),
     (connectivity.body_size, "unknown", observe(large_body=REFUSED)),
     (connectivity.body_size, "unknown", observe(large_body=Response(status=502, failure="ReadError"))),
@@ -189,40 +173,32 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (connectivity.body_limit, "unknown", observe(announced_body=Response(status=502))),
     (connectivity.body_limit, "unknown", observe()),
     (access.authentication, "ok", observe(anonymous=OPENED)),
-    (access.authentication, "unknown", observe(anonymous=response(503))),
-    (access.authentication, "problem", observe(anonymous=response(401))),
-    (access.authentication, "warning", observe(anonymous=response(401, www_authenticate="Bearer"))),
-    (
-        access.authentication,
-        "problem",
-        observe(anonymous=response(401, www_authenticate=METADATA), metadata=response(404)),
-    ),
+    (access.authentication, "unknown", observe(anonymous=reply(503))),
+    (access.authentication, "problem", observe(anonymous=reply(401))),
+    (access.authentication, "warning", observe(anonymous=reply(401, www_authenticate="Bearer"))),
+    (access.authentication, "problem", observe(anonymous=reply(401, www_authenticate=METADATA), metadata=reply(404))),
     (access.authentication, "problem", challenged("https://other.example/mcp")),
     (access.authentication, "ok", challenged(URL)),
-    (
-        access.authentication,
-        "problem",
-        observe({"token": "t"}, anonymous=response(401), initialize=response(401)),
-    ),
-    (access.origin, "ok", observe(foreign_origin=response(403))),
+    (access.authentication, "problem", observe({"token": "t"}, anonymous=reply(401), initialize=reply(401))),
+    (access.origin, "ok", observe(foreign_origin=reply(403))),
     (access.origin, "unknown", observe(foreign_origin=SILENT)),
-    (access.origin, "problem", observe(foreign_origin=response(200))),
-    (access.origin, "warning", observe(foreign_origin=response(403), own_origin=response(403))),
-    (access.origin, "problem", paged(response(403))),
-    (access.origin, "problem", paged(response(200))),
-    (access.origin, "problem", paged(response(access_control_allow_origin=f"{PAGE_ORIGIN}, {PAGE_ORIGIN}"))),
-    (access.origin, "ok", paged(response(access_control_allow_origin=PAGE_ORIGIN))),
+    (access.origin, "problem", observe(foreign_origin=reply(200))),
+    (access.origin, "warning", observe(foreign_origin=reply(403), own_origin=reply(403))),
+    (access.origin, "problem", paged(reply(403))),
+    (access.origin, "problem", paged(reply(200))),
+    (access.origin, "problem", paged(reply(access_control_allow_origin=f"{PAGE_ORIGIN}, {PAGE_ORIGIN}"))),
+    (access.origin, "ok", paged(reply(access_control_allow_origin=PAGE_ORIGIN))),
     (sessions.initialize, "ok", observe(initialize=OPENED)),
-    (sessions.initialize, "problem", observe(initialize=response(200, result(protocolVersion="2025-11-25")))),
-    (sessions.initialize, "problem", observe(initialize=response(200, error(-32603), mcp_session_id="x"))),
-    (sessions.initialize, "unknown", observe(initialize=response(401))),
-    (sessions.initialize, "unknown", observe(initialize=response(400, error(-32022)), discover=DISCOVERED)),
-    (sessions.initialize, "problem", observe(initialize=response(400, error(-32022)))),
+    (sessions.initialize, "problem", observe(initialize=reply(200, result(protocolVersion="2025-11-25")))),
+    (sessions.initialize, "problem", observe(initialize=reply(200, error(-32603), mcp_session_id="x"))),
+    (sessions.initialize, "unknown", observe(initialize=reply(401))),
+    (sessions.initialize, "unknown", observe(initialize=reply(400, error(-32022)), discover=DISCOVERED)),
+    (sessions.initialize, "problem", observe(initialize=reply(400, error(-32022)))),
     (sessions.sessionless, "ok", observe(discover=DISCOVERED)),
-    (sessions.sessionless, "problem", observe(discover=response(400, error(-32020)))),
-    (sessions.sessionless, "unknown", observe(discover=response(401))),
+    (sessions.sessionless, "problem", observe(discover=reply(400, error(-32020)))),
+    (sessions.sessionless, "unknown", observe(discover=reply(401))),
     (sessions.sessionless, "unknown", observe(discover=REFUSED, initialize=OPENED)),
-    (sessions.sessionless, "problem", observe(discover=response(502), initialize=OPENED)),
+    (sessions.sessionless, "problem", observe(discover=reply(502), initialize=OPENED)),
     (sessions.session_nodes, "ok", observe(pings=(OK, OK))),
     (sessions.session_nodes, "problem", observe(pings=(OK, LOST))),
     (sessions.session_nodes, "problem", observe(pings=(OK, SILENT))),
@@ -233,12 +209,12 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (sessions.nodes, "problem", observe({"nodes": 3}, node_reports=reports_of("a", "b", "a"))),
     (sessions.nodes, "warning", observe({"nodes": 1}, node_reports=reports_of("a", "b", "a"))),
     (sessions.nodes, "unknown", observe({"nodes": 1})),
-    (sessions.headers, "ok", observe(pings=(OK,), invalid_version=REFUSED, header_mismatch=REFUSED)),
+    (sessions.headers, "ok", observe(pings=(OK,), bad_version=REFUSED, mismatch=REFUSED)),
     (sessions.headers, "problem", observe(pings=(REFUSED,))),
-    (sessions.headers, "problem", observe(pings=(OK,), invalid_version=OK)),
-    (sessions.headers, "problem", observe(invalid_event=stream_of())),
-    (sessions.headers, "problem", observe(header_mismatch=OK)),
-    (sessions.headers, "unknown", observe(header_mismatch=SILENT)),
+    (sessions.headers, "problem", observe(pings=(OK,), bad_version=OK)),
+    (sessions.headers, "problem", observe(bad_event_id=stream_of())),
+    (sessions.headers, "problem", observe(mismatch=OK)),
+    (sessions.headers, "unknown", observe(mismatch=SILENT)),
     (sessions.resume, "ok", observe(initialize=OPENED, resumed=stream_of((0.01, PRIMING)))),
     (
         sessions.resume,
@@ -269,46 +245,42 @@ CASES: list[tuple[Callable[[Observations], Finding], str, Observations]] = [
     (
         sessions.resume,
         "unknown",
-        observe(initialize=OPENED, invalid_event=stream_of(), resumed=StreamObservation(REFUSED)),
+        observe(initialize=OPENED, bad_event_id=stream_of(), resumed=StreamObservation(REFUSED)),
     ),
     (sessions.resume, "unknown", observe()),
-    (sessions.delete, "ok", observe(deleted=response(204), after_delete=LOST)),
-    (sessions.delete, "problem", observe(deleted=response(204), after_delete=OK)),
-    (sessions.delete, "problem", observe(deleted=response(405), after_delete=OK)),
+    (sessions.delete, "ok", observe(deleted=reply(204), after_delete=LOST)),
+    (sessions.delete, "problem", observe(deleted=reply(204), after_delete=OK)),
+    (sessions.delete, "problem", observe(deleted=reply(405), after_delete=OK)),
     (sessions.delete, "unknown", observe(deleted=LOST, after_delete=LOST)),
     (sessions.delete, "unknown", observe(deleted=REFUSED, after_delete=REFUSED, pings=(REFUSED,))),
     (sessions.delete, "unknown", observe()),
-    (streams.first_event, "ok", observe(idle_get_stream=QUIET, idle_subscription=QUIET)),
-    (streams.first_event, "warning", observe(idle_get_stream=stream_of((1.5, PRIMING)))),
-    (streams.first_event, "problem", observe(idle_get_stream=stream_of((3.5, PRIMING)))),
-    (streams.first_event, "problem", observe(idle_get_stream=QUIET, idle_subscription=stream_of())),
-    (streams.first_event, "problem", observe(idle_get_stream=StreamObservation(SILENT))),
-    (streams.first_event, "unknown", observe(idle_get_stream=StreamObservation(LOST))),
+    (streams.first_event, "ok", observe(idle_get=QUIET, idle_listen=QUIET)),
+    (streams.first_event, "warning", observe(idle_get=stream_of((1.5, PRIMING)))),
+    (streams.first_event, "problem", observe(idle_get=stream_of((3.5, PRIMING)))),
+    (streams.first_event, "problem", observe(idle_get=QUIET, idle_listen=stream_of())),
+    (streams.first_event, "problem", observe(idle_get=StreamObservation(SILENT))),
+    (streams.first_event, "unknown", observe(idle_get=StreamObservation(LOST))),
     (streams.event_spacing, "ok", spaced(EVEN, EVEN, EVEN)),
     (streams.event_spacing, "ok", spaced((0, 10, 35, 36, 40), (0, 1, 2, 3, 4), EVEN)),
     (streams.event_spacing, "problem", spaced(EVEN, NAGLE, NAGLE)),
     (streams.event_spacing, "problem", spaced(CORKED)),
     (streams.event_spacing, "unknown", observe(has_tool=True, rounds=(stream_of(),))),
     (streams.event_spacing, "unknown", observe()),
-    (streams.compression, "ok", observe(gzip_stream=stream_of())),
-    (streams.compression, "problem", observe(gzip_stream=stream_of(head=ZIPPED))),
-    (streams.compression, "unknown", observe(gzip_stream=StreamObservation(LOST))),
-    (streams.idle, "ok", observe(idle_get_stream=QUIET)),
+    (streams.compression, "ok", observe(gzipped=stream_of())),
+    (streams.compression, "problem", observe(gzipped=stream_of(head=ZIPPED))),
+    (streams.compression, "unknown", observe(gzipped=StreamObservation(LOST))),
+    (streams.idle, "ok", observe(idle_get=QUIET)),
     (
         streams.idle,
         "problem",
-        observe(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, PRIMING), seconds=5.0, end="ReadError")),
+        observe(idle_get=QUIET, idle_listen=stream_of((0.01, PRIMING), seconds=5.0, end="ReadError")),
     ),
-    (streams.idle, "problem", observe(idle_get_stream=stream_of((0.01, PRIMING), seconds=5.0, end="closed"))),
-    (streams.idle, "warning", observe(idle_get_stream=stream_of((0.01, COMMENT)))),
-    (streams.idle, "warning", observe(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, COMMENT)))),
-    (
-        streams.idle,
-        "problem",
-        observe(idle_get_stream=QUIET, idle_subscription=stream_of((0.01, COMMENT), seconds=61.0)),
-    ),
-    (streams.idle, "problem", observe(idle_get_stream=stream_of((0.01, PRIMING), seconds=61.0))),
-    (streams.idle, "unknown", observe(idle_get_stream=StreamObservation(LOST))),
+    (streams.idle, "problem", observe(idle_get=stream_of((0.01, PRIMING), seconds=5.0, end="closed"))),
+    (streams.idle, "warning", observe(idle_get=stream_of((0.01, COMMENT)))),
+    (streams.idle, "warning", observe(idle_get=QUIET, idle_listen=stream_of((0.01, COMMENT)))),
+    (streams.idle, "problem", observe(idle_get=QUIET, idle_listen=stream_of((0.01, COMMENT), seconds=61.0))),
+    (streams.idle, "problem", observe(idle_get=stream_of((0.01, PRIMING), seconds=61.0))),
+    (streams.idle, "unknown", observe(idle_get=StreamObservation(LOST))),
 ]
 
 
@@ -333,31 +305,23 @@ def test_judgement(rule: Callable[[Observations], Finding], status: str, observe
             "certificate for mcp.example.com until 2027-02-14",
         ),
         (connectivity.tls, observe(tls=tls()), "certificate for no name"),
-        (connectivity.http_version, observe(tls=tls(), anonymous=response()), "HTTP/2 is offered"),
-        (connectivity.http_version, observe(anonymous=response()), "HTTP/2 is not offered"),
-        (connectivity.http_version, observe(anonymous=response(via="1.0 old")), "Via: 1.0 old"),
+        (connectivity.http_version, observe(tls=tls(), anonymous=reply()), "HTTP/2 is offered"),
+        (connectivity.http_version, observe(anonymous=reply()), "HTTP/2 is not offered"),
+        (connectivity.http_version, observe(anonymous=reply(via="1.0 old")), "Via: 1.0 old"),
         (connectivity.upstream, observe(discover=DISCOVERED), "install mcp_transport.contrib.doctor"),
         (connectivity.upstream, observe(), "no tool could be called"),
         (sessions.nodes, observe(initialize=OPENED), "install mcp_transport.contrib.doctor"),
-        (
-            sessions.session_nodes,
-            observe(pings=(OK, LOST, SILENT)),
-            "1 of 3 new connections, 1 times HTTP 404",
-        ),
-        (sessions.headers, observe(pings=(OK,), header_mismatch=OK), "lost on the way: Mcp-Method"),
-        (sessions.headers, observe(pings=(OK,), header_mismatch=REFUSED), "arrived: Mcp-Session-Id, Mcp-Method"),
-        (
-            streams.event_spacing,
-            spaced(NAGLE),
-            "50 % of events arrived with the previous one, after up to 40",
-        ),
-        (streams.first_event, observe(idle_get_stream=stream_of(seconds=2.5)), "GET: no byte within 2.5 s"),
+        (sessions.session_nodes, observe(pings=(OK, LOST, SILENT)), "1 of 3 new connections, 1 times HTTP 404"),
+        (sessions.headers, observe(pings=(OK,), mismatch=OK), "lost on the way: Mcp-Method"),
+        (sessions.headers, observe(pings=(OK,), mismatch=REFUSED), "arrived: Mcp-Session-Id, Mcp-Method"),
+        (streams.event_spacing, spaced(NAGLE), "50 % of events arrived with the previous one, after up to 40"),
+        (streams.first_event, observe(idle_get=stream_of(seconds=2.5)), "GET: no byte within 2.5 s"),
         (
             streams.idle,
-            observe(idle_get_stream=stream_of((0.5, PRIMING), seconds=5.5, end="closed")),
+            observe(idle_get=stream_of((0.5, PRIMING), seconds=5.5, end="closed")),
             "after 5.5 s, 5.0 s after its",
         ),
-        (streams.idle, observe(idle_get_stream=QUIET), "GET: a comment every 10.0 s"),
+        (streams.idle, observe(idle_get=QUIET), "GET: a comment every 10.0 s"),
     ],
 )
 def test_what_was_seen_is_told_with_numbers(
@@ -374,15 +338,15 @@ DEBUG_PAGE = Response(status=500, body=b"RuntimeError: ... and you have APPEND_S
     ("observed", "fix"),
     [
         (PAGE, "host"),
-        (response(400, error(-32600, "Host header not allowed")), "host"),
-        (response(421), "host"),
+        (reply(400, error(-32600, "Host header not allowed")), "host"),
+        (reply(421), "host"),
         (DEBUG_PAGE, "slash"),
-        (response(500), "reachable"),
-        (response(301, location="/mcp/"), "slash"),
-        (response(308, location="https://mcp.example.com/mcp/"), "slash"),
-        (response(301, location="https://mcp.example.com/mcp"), "redirect"),
-        (response(302, location="/login/?next=/mcp/"), "redirect"),
-        (response(302, location="//["), "redirect"),
+        (reply(500), "reachable"),
+        (reply(301, location="/mcp/"), "slash"),
+        (reply(308, location="https://mcp.example.com/mcp/"), "slash"),
+        (reply(301, location="https://mcp.example.com/mcp"), "redirect"),
+        (reply(302, location="/login/?next=/mcp/"), "redirect"),
+        (reply(302, location="//["), "redirect"),
     ],
 )
 def test_what_is_not_the_endpoint_is_mended_by_what_it_says(observed: Response, fix: str) -> None:
@@ -397,7 +361,7 @@ def test_each_rule_has_a_case_of_each_kind() -> None:
 
 
 def test_a_refusal_alone_is_judged_by_every_rule() -> None:
-    assert evaluate(observe(anonymous=response(401)))
+    assert evaluate(observe(anonymous=reply(401)))
 
 
 def test_fixes_name_a_rule_or_a_case_of_one() -> None:
@@ -408,7 +372,7 @@ def test_fixes_name_a_rule_or_a_case_of_one() -> None:
 
 def test_what_a_server_says_cannot_control_a_terminal_or_repeat_a_secret() -> None:
     evil = "\x1b[31mred\r\n token-1 secret-session"
-    observed = observe({"token": "token-1"}, anonymous=OPENED, health={"/readyz": response(503, {"reason": evil})})
+    observed = observe({"token": "token-1"}, anonymous=OPENED, health={"/readyz": reply(503, {"reason": evil})})
     findings = evaluate(observed)
     printed = "\n".join(lines(URL, findings)) + json.dumps(as_json(URL, findings))
     assert "?[31mred?? *** ***" in printed

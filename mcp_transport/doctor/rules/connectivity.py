@@ -114,8 +114,8 @@ def _reason(response: Response) -> str:
 
 def connection_reuse(observed: Observations) -> Finding:
     """Check that a second request can use the same connection."""
-    first, *others = observed.reused_connection or (Response(),)
-    if not others or not all(response.status and response.local_address for response in observed.reused_connection):
+    first, *others = observed.reused or (Response(),)
+    if not others or not all(response.status and response.local_address for response in observed.reused):
         return unknown("connection-reuse", first.failure or "no two responses to compare")
     if first.local_address == others[0].local_address:
         return ok("connection-reuse", "two requests used one connection")

@@ -74,12 +74,12 @@ def nodes(observed: Observations) -> Finding:
 
 def headers(observed: Observations) -> Finding:
     """Check which headers reach the server: it refuses an invalid value only if it received it."""
-    event_id = observed.invalid_event
+    event_id = observed.bad_event_id
     arrivals = {
         "Mcp-Session-Id": not _session_id_is_lost(observed) if observed.pings else None,
-        "MCP-Protocol-Version": _has_arrived(observed.invalid_version),
+        "MCP-Protocol-Version": _has_arrived(observed.bad_version),
         "Last-Event-ID": _has_arrived(event_id.response if event_id is not None else None),
-        "Mcp-Method": _has_arrived(observed.header_mismatch),
+        "Mcp-Method": _has_arrived(observed.mismatch),
     }
     lost = [name for name, has_arrived in arrivals.items() if has_arrived is False]
     arrived = [name for name, has_arrived in arrivals.items() if has_arrived]
@@ -104,7 +104,7 @@ def resume(observed: Observations) -> Finding:
     """Check that an interrupted stream can be resumed."""
     if not observed.session_id:
         return unknown("resume", NO_SESSION)
-    if observed.invalid_event is not None and _has_arrived(observed.invalid_event.response) is False:
+    if observed.bad_event_id is not None and _has_arrived(observed.bad_event_id.response) is False:
         return unknown("resume", "Last-Event-ID does not arrive: see headers")
     if observed.interrupted is not None and observed.interrupted.response.status == 404:
         return unknown("resume", SESSION_UNKNOWN)

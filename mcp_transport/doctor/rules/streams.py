@@ -27,7 +27,7 @@ NO_STREAM: Final = "no stream was opened"
 
 def _idle_streams(observed: Observations) -> Iterator[tuple[str, StreamObservation]]:
     """Yield the idle streams by name, with those that got no response."""
-    for name, stream in (("GET", observed.idle_get_stream), ("subscriptions/listen", observed.idle_subscription)):
+    for name, stream in (("GET", observed.idle_get), ("subscriptions/listen", observed.idle_listen)):
         if stream is not None and (stream.is_stream or not stream.response.status):
             yield name, stream
 
@@ -46,10 +46,8 @@ def first_event(observed: Observations) -> Finding:
     return warning("first-event", summary, expected) if slowest > WARNING_SECONDS else ok("first-event", summary)
 
 
-def _first_byte(seconds: float | None, stream: StreamObservation) -> str:
-    return (
-        f"no byte within {stream.seconds:.1f} s" if seconds is None else f"first bytes after {seconds * 1000:.0f} ms"
-    )
+def _first_byte(after: float | None, stream: StreamObservation) -> str:
+    return f"no byte within {stream.seconds:.1f} s" if after is None else f"first bytes after {after * 1000:.0f} ms"
 
 
 def event_spacing(observed: Observations) -> Finding:
@@ -81,7 +79,7 @@ def _max_gap(times: list[float]) -> float:
 
 def compression(observed: Observations) -> Finding:
     """Check that streams are not compressed, even for a client that accepts gzip."""
-    stream = observed.gzip_stream
+    stream = observed.gzipped
     if stream is None or not stream.is_stream:
         return unknown("compression", NO_STREAM)
     encoding = stream.response.headers.get("content-encoding", "identity")

@@ -11,14 +11,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import conf
-from mcp_transport.deployment import TARGETS, Deployment, generate, preflight, project
-from mcp_transport.deployment.checks import (
-    RUNS_PROJECT,
-    STARTS_APPLICATION,
-    deployment_warnings,
-    needs_preflight,
-    project_warnings,
-)
+from mcp_transport.deployment import TARGETS, Deployment, checks, generate, preflight, project
 from mcp_transport.deployment.options import Files
 from mcp_transport.management.argument_types import whole_number
 
@@ -59,7 +52,7 @@ class Command(BaseCommand):
         warnings = [] if no_preflight else _preflight(deployment, {*names})
         for files in generated.values():
             self._write(files)
-        for sentence in [*warnings, *deployment_warnings(deployment, Path(output), {*names})]:
+        for sentence in [*warnings, *checks.deployment_warnings(deployment, Path(output), {*names})]:
             self.stderr.write(f"Warning: {sentence}", self.style.WARNING)
 
     def _write(self, files: dict[Path, str]) -> None:
@@ -104,27 +97,27 @@ def _generated(
         files = {name: generate(name, deployment) for name in names}
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return deployment, {name: _placed(files[name], output / name) for name in names}
+    return deployment, {name: _in_folder(files[name], output / name) for name in names}
 
 
-def _placed(files: Files, folder: Path) -> dict[Path, str]:
+def _in_folder(files: Files, folder: Path) -> dict[Path, str]:
     return {folder / path: text for path, text in files.items()}
 
 
 def _preflight(deployment: Deployment, targets: Set[str]) -> list[str]:
     """Load the project as the generated files do; return warnings. Raises: CommandError if it cannot be found."""
-    if not needs_preflight(targets):
+    if not checks.needs_preflight(targets):
         return []
     module = deployment.settings_module
-    if targets & RUNS_PROJECT and not project.exists(module):
+    if targets & checks.RUNS_PROJECT and not project.exists(module):
         raise CommandError(
             f"--settings-module: {module} cannot be found; set it to the settings module of the project."
         )
     report = preflight.run(deployment)
-    if report.application_error and targets & STARTS_APPLICATION:
+    if report.application_error and targets & checks.STARTS_APPLICATION:
         raise CommandError(
             f"--application: {deployment.application} cannot be served ({report.application_error}); "
             "set it to the ASGI application of the project, such as shop.asgi:application, or create "
             f"{project.usual_application(module)} as startproject does."
         )
-    return project_warnings(deployment, report, targets)
+    return checks.project_warnings(deployment, report, targets)
