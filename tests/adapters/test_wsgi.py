@@ -45,7 +45,7 @@ async def test_elicitation_is_refused_clearly(wsgi: Carrier) -> None:
     session = await open_session(wsgi)
     outcome = await (await wsgi.send(session.call("ask"))).outcome()
     assert outcome["error"]["code"] == -32600
-    assert "elicitation/create cannot be sent: the answer" in outcome["error"]["message"]
+    assert "elicitation/create cannot be sent: this request" in outcome["error"]["message"]
 
 
 async def test_what_would_be_a_stream_is_refused(wsgi: Carrier) -> None:
