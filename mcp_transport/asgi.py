@@ -25,7 +25,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     from django.core.handlers.asgi import get_script_prefix
     from django.urls import set_script_prefix
 
-    from mcp_transport.bootstrap import MISCONFIGURED_REPLY, Misconfigured, endpoint
+    from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
     from mcp_transport.discovery import discover
     from mcp_transport.health import report
     from mcp_transport.well_known import metadata
@@ -43,7 +43,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
             try:
                 served = endpoint()
             except Misconfigured:
-                await _send(send, MISCONFIGURED_REPLY.status, MISCONFIGURED_REPLY.headers, MISCONFIGURED_REPLY.body)
+                await _send(send, ERROR_REPLY.status, ERROR_REPLY.headers, ERROR_REPLY.body)
             else:
                 await serve(served, scope, receive, send)
         elif (health := await report(local)) is not None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # most of these import the SDK, which would slow down command
     from mcp_transport.engine.endpoint import Endpoint
 
 __all__ = [
-    "MISCONFIGURED_REPLY",
+    "ERROR_REPLY",
     "Misconfigured",
     "authentication",
     "backend_name",
@@ -47,7 +47,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-MISCONFIGURED_REPLY: Final = Reply(
+ERROR_REPLY: Final = Reply(
     status=500,
     headers=(("Content-Type", "application/json"), ("Cache-Control", "no-store")),
     body=json.dumps(error_body(INTERNAL_ERROR, "Internal server error")).encode(),

@@ -80,11 +80,7 @@ class _InProject:
     """Enters the project's context manager: a synchronous one in the call's thread, another one in its task."""
 
     def __init__(
-        self,
-        thread: CallThread,
-        project: ProjectContext,
-        request: HTTPRequest | None,
-        principal: Principal | None,
+        self, thread: CallThread, project: ProjectContext, request: HTTPRequest | None, principal: Principal | None
     ) -> None:
         self._thread, self._project = thread, project
         self._request, self._principal = request, principal
@@ -97,7 +93,8 @@ class _InProject:
         try:
             self._context = contextvars.copy_context()
             await self._in_thread(self._enter)
-            _restore_context(self._context)  # makes the context variables visible to the call
+            # Private to asgiref, whose sync_to_async uses it, too: it makes the context variables visible.
+            _restore_context(self._context)
             if not isinstance(self._manager, AbstractContextManager):
                 await self._manager.__aenter__()
         except BaseException as error:

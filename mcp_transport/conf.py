@@ -61,11 +61,7 @@ def _from_policy(
 
 
 def _cache_fault(alias: str) -> str:
-    return (
-        ""
-        if alias in settings.CACHES
-        else f"expected an alias of CACHES, {', '.join(settings.CACHES)}, got {alias!r}"
-    )
+    return "" if alias in settings.CACHES else f"expected one of CACHES, {', '.join(settings.CACHES)}, got {alias!r}"
 
 
 def _versions_fault(versions: Sequence[str]) -> str:
@@ -190,12 +186,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "SSE_AFTER_SECONDS": _from_policy(
         "sse_after", float, "How long a call without messages may run before its response becomes a stream.", 0
     ),
-    "KEEPALIVE_SECONDS": _from_policy(
-        "keepalive", float, "How long a stream is silent before a keep-alive comment is sent.", 0.001
-    ),
-    "RETRY_MILLISECONDS": _from_policy(
-        "retry_ms", int, "How long a client should wait before it reconnects to a closed stream.", 0
-    ),
+    "KEEPALIVE_SECONDS": _from_policy("keepalive", float, "The maximum silence on a stream.", 0.001),
+    "RETRY_MILLISECONDS": _from_policy("retry_ms", int, "How long clients wait before they reconnect.", 0),
     "CLIENT_REPLY_TIMEOUT_SECONDS": _from_policy(
         "client_reply_timeout", float, "How long a tool waits for the client's reply to a request.", 0.001
     ),
@@ -214,9 +206,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         0,
     ),
     "STREAM_QUEUE": _from_policy("stream_queue", int, "How many events are queued in memory for a slow client.", 1),
-    "LEASE_SECONDS": _from_policy(
-        "lease", float, "How long a node without heartbeats counts as alive (`redis`).", 0.5
-    ),
+    "LEASE_SECONDS": _from_policy("lease", float, "How long a silent node counts as alive (`redis`).", 0.5),
     "DRAIN_SECONDS": _from_policy("drain", float, "How long calls may continue after SIGTERM.", 0),
     "REHYDRATE": _from_policy(
         "rehydrate", bool, "Whether a session is rebuilt from its id when the store has lost it (`redis`)."

@@ -30,7 +30,7 @@ class Declarations:
         self.resources: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
         self.completion: Callable[..., Any] | None = None
         self.access: dict[tuple[str, str], AccessRule] = {}
-        self.places: dict[tuple[str, str], str] = {}
+        self.locations: dict[tuple[str, str], str] = {}
 
     def copy(self) -> Declarations:
         """Return a copy of the declarations."""

@@ -45,9 +45,8 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
             if is_async:
                 return await to_wire_async(await function(*args, **kwargs))
             work = partial(_run, function, atomic, args, kwargs)
-            result = await run_limited(
-                work, conf.get("TOOL_THREADS"), partial(_log_abandoned, qualified_name(function))
-            )
+            log = partial(_log_abandoned, qualified_name(function))
+            result = await run_limited(work, conf.get("TOOL_THREADS"), log)
             return await to_wire_async(await result) if inspect.isawaitable(result) else result
         except MCPError as error:
             error.error.data = await to_wire_async(error.data)

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from mcp_transport import conf
 from mcp_transport.protocol.quoting import truncate
-from mcp_transport.redaction import WITHHELD, is_long, raising_module, redacted
+from mcp_transport.redaction import WITHHELD, is_long, raised_in, redacted
 
 __all__ = ["RedactExceptionText", "captured_exceptions", "install"]
 
@@ -72,9 +72,7 @@ _SUBJECT_ATTRIBUTES: Final = {"Tool %r": "tool", "Completion for argument %r": "
 _RESOURCE_PREFIX: Final = "Resource %r"
 
 
-captured_exceptions: Final[ContextVar[list[BaseException] | None]] = ContextVar(
-    "mcp_transport.log_redaction.captured_exceptions", default=None
-)
+captured_exceptions = ContextVar[list[BaseException] | None]("mcp_transport.log_redaction.captured", default=None)
 """The exceptions raised while the test client's requests are served."""
 
 
@@ -111,10 +109,8 @@ class RedactExceptionText(logging.Filter):
             shown = raised if shows_texts and not is_long(raised) else redacted(raised)
             record.exc_info, record.exc_text = (type(shown), shown, shown.__traceback__), None
             # The message is the subject of mails to ADMINS, and tells them apart.
-            message, args = (
-                f"{message if args else message.replace('%', '%%')}: %s",
-                (*args, type(raised).__name__),
-            )
+            message = f"{message if args else message.replace('%', '%%')}: %s"
+            args = (*args, type(raised).__name__)
         if args:
             record.msg, record.args = message, args
         return True
@@ -146,10 +142,7 @@ def _has_exception_texts() -> bool:
 def _handler_error(error: BaseException) -> BaseException:
     """Return a handler's own exception, which the SDK wraps in exceptions that are the same for all handlers."""
     visited = {id(error)}
-    while error.__cause__ is not None and "mcp" in {
-        _package(raising_module(error)),
-        _package(type(error).__module__),
-    }:
+    while error.__cause__ is not None and "mcp" in {_package(raised_in(error)), _package(type(error).__module__)}:
         error = error.__cause__
         if id(error) in visited:  # an exception may be its own cause
             break

@@ -8,26 +8,20 @@ from typing import Any
 
 from mcp_types import GetPromptResult, PromptMessage
 
-__all__ = ["with_protocol_messages"]
+__all__ = ["convert_messages"]
 
 
-def with_protocol_messages(
-    adapted: Callable[..., Coroutine[Any, Any, Any]],
-) -> Callable[..., Coroutine[Any, Any, Any]]:
+def convert_messages(adapted: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Let a prompt return `PromptMessage` objects, which the SDK would send as JSON text."""
 
     @functools.wraps(adapted)
     async def run(*args: Any, **kwargs: Any) -> Any:
         returned = await adapted(*args, **kwargs)
         messages = returned.messages if isinstance(returned, GetPromptResult) else returned
-        return (
-            [_as_sdk_message(item) for item in messages]
-            if isinstance(messages, list | tuple)
-            else _as_sdk_message(messages)
-        )
+        return [_converted(item) for item in messages] if isinstance(messages, list | tuple) else _converted(messages)
 
     return run
 
 
-def _as_sdk_message(message: Any) -> Any:
+def _converted(message: Any) -> Any:
     return {"role": message.role, "content": message.content} if isinstance(message, PromptMessage) else message

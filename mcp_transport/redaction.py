@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from mcp_transport.exceptions import MCPTransportError
 
-__all__ = ["WITHHELD", "is_long", "raising_module", "redacted"]
+__all__ = ["WITHHELD", "is_long", "raised_in", "redacted"]
 
 WITHHELD: Final = "(text withheld)"
 
@@ -20,7 +20,7 @@ _MAX_TEXT_CHARACTERS: Final = 8192
 _MAX_ERRORS: Final = 20
 
 # The module globals that formatting a traceback needs.
-_MODULE_GLOBALS: Final = ("__name__", "__file__", "__loader__")
+_MODULE_GLOBALS: Final[tuple[str, ...]] = ("__name__", "__file__", "__loader__")
 
 
 def redacted(error: BaseException) -> BaseException:
@@ -70,7 +70,7 @@ def _is_text_long(error: BaseException) -> bool:
         return False
 
 
-def raising_module(error: BaseException) -> str:
+def raised_in(error: BaseException) -> str:
     """Return the name of the module whose code raised an exception; an empty string if it was never raised."""
     modules = [frame.f_globals.get("__name__") for frame, _ in _frames(error.__traceback__)]
     return str(modules[-1]) if modules else ""
@@ -102,7 +102,7 @@ def _text(error: BaseException) -> str:
 def _is_own(error: BaseException) -> bool:
     """Return whether an exception's text comes from this package, and explains an error in the project."""
     if isinstance(error, ImproperlyConfigured):
-        return raising_module(error).partition(".")[0] == "mcp_transport"
+        return raised_in(error).partition(".")[0] == "mcp_transport"
     return isinstance(error, MCPTransportError)
 
 
@@ -129,20 +129,16 @@ def _stand_in_frame(frame: FrameType, line: int) -> FrameType:
     first instruction, which has no columns.
     """
     code, line = frame.f_code, line or frame.f_code.co_firstlineno
-    module_globals: dict[str, Any] = {
-        name: frame.f_globals[name] for name in _MODULE_GLOBALS if name in frame.f_globals
-    }
+    module_globals = {name: frame.f_globals[name] for name in _MODULE_GLOBALS if name in frame.f_globals}
     generator = FunctionType(_code(code.co_filename, line, code.co_name, code.co_qualname), module_globals)()
     stand_in: FrameType = generator.gi_frame
     return stand_in
 
 
-def _empty_generator() -> Iterator[None]:
+def _empty() -> Iterator[None]:
     yield
 
 
 @lru_cache(maxsize=2048)
 def _code(file: str, line: int, name: str, qualified: str) -> CodeType:
-    return _empty_generator.__code__.replace(
-        co_filename=file, co_firstlineno=line, co_name=name, co_qualname=qualified
-    )
+    return _empty.__code__.replace(co_filename=file, co_firstlineno=line, co_name=name, co_qualname=qualified)

@@ -74,7 +74,7 @@ def wire_annotation(annotation: Any) -> Any:
     """
     if typing.get_origin(annotation) in (Awaitable, Coroutine):  # a synchronous function may return these
         annotation = typing.get_args(annotation)[-1]
-    return _whole(_replaced(annotation, frozenset()))
+    return _result_annotation(_replaced(annotation, frozenset()))
 
 
 def json_schema(annotation: Any, *, is_written: bool = False) -> dict[str, Any] | None:
@@ -90,11 +90,11 @@ def json_schema(annotation: Any, *, is_written: bool = False) -> dict[str, Any] 
 # -- the whole result ------------------------------------------------------------------------------------
 
 
-def _whole(annotation: Any) -> Any:
+def _result_annotation(annotation: Any) -> Any:
     """Return the annotation of a whole result, which the SDK publishes as an object, wrapped if it is not one."""
     if typing.get_origin(annotation) is Annotated:
         kind, *metadata = typing.get_args(annotation)
-        return Annotated[_whole(kind), *metadata]
+        return Annotated[_result_annotation(kind), *metadata]
     if not isinstance(annotation, type) or typing.get_origin(annotation) is not None:
         return annotation
     if annotation in _BARE:
@@ -117,19 +117,19 @@ def _root(schema: dict[str, Any]) -> dict[str, Any]:
 # -- any part of it --------------------------------------------------------------------------------------
 
 
-def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
-    """Replace types without a pydantic schema; `within` are the enclosing classes, against recursion."""
+def _replaced(annotation: Any, enclosing: frozenset[Any]) -> Any:
+    """Replace types without a pydantic schema; `enclosing` are the enclosing classes, against recursion."""
     origin: Any = typing.get_origin(annotation)
     if origin is None:
-        return _replaced_name(annotation, within)
+        return _replaced_name(annotation, enclosing)
     if isinstance(origin, type) and issubclass(origin, (*_QUERYSETS, ItemsView)):
         return list[Any]  # rows may be objects, lists or single values, independent of the annotation
     if origin is Secret:  # pydantic would publish the schema of the hidden value
         return Annotated[annotation, WithJsonSchema({"type": "string"}, mode="serialization")]
     arguments = typing.get_args(annotation)
     if origin is ReadOnly:  # pydantic warns that it has no effect; a result is never assigned to
-        return _replaced(arguments[0], within)
-    replaced = tuple(_replaced(argument, within) for argument in arguments)
+        return _replaced(arguments[0], enclosing)
+    replaced = tuple(_replaced(argument, enclosing) for argument in arguments)
     if origin in _LISTS:
         return types.GenericAlias(list, replaced[:1])
     if all(new is old for new, old in zip(replaced, arguments, strict=True)):
@@ -143,15 +143,15 @@ def _replaced(annotation: Any, within: frozenset[Any]) -> Any:
     )
 
 
-def _replaced_name(annotation: Any, within: frozenset[Any]) -> Any:
+def _replaced_name(annotation: Any, enclosing: frozenset[Any]) -> Any:
     """Replace a class or a type alias."""
     with contextlib.suppress(TypeError):  # not hashable: an argument of Callable or Literal
         if annotation in _UNKNOWN:
             return _UNKNOWN[annotation]
-        if annotation in within:
+        if annotation in enclosing:
             return annotation
     if hasattr(annotation, "__value__"):  # a TypeAliasType, of Python 3.12 or of typing_extensions
-        replaced = _replaced(annotation.__value__, within | {annotation})
+        replaced = _replaced(annotation.__value__, enclosing | {annotation})
         return annotation if replaced is annotation.__value__ else replaced
     if not isinstance(annotation, type):
         return annotation
@@ -159,10 +159,10 @@ def _replaced_name(annotation: Any, within: frozenset[Any]) -> Any:
         return _schema(annotation)
     if base := next((base for base in _BASES if issubclass(annotation, base)), None):
         return _UNKNOWN[base]
-    return _by_members(annotation, within | {annotation})
+    return _by_members(annotation, enclosing | {annotation})
 
 
-def _by_members(kind: type, within: frozenset[Any]) -> Any:
+def _by_members(kind: type, enclosing: frozenset[Any]) -> Any:
     """Return a class, or a copy with replaced members if pydantic does not support the original ones."""
     is_record, is_named = is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"), hasattr(kind, "_fields")
     if not (is_record or is_typeddict(kind) or (is_named and issubclass(kind, tuple))):
@@ -171,14 +171,14 @@ def _by_members(kind: type, within: frozenset[Any]) -> Any:
         hints = get_type_hints(kind, include_extras=True)
     except NameError as error:
         raise DefinitionError(f"the annotation {error.name!r} in {kind.__qualname__} cannot be resolved") from error
-    members = {name: _replaced(hint, within) for name, hint in hints.items()}
+    members = {name: _replaced(hint, enclosing) for name, hint in hints.items()}
     is_same = all(members[name] is hint for name, hint in hints.items())
     if is_typeddict(kind):
         # pydantic supports typing.TypedDict from Python 3.12 on.
         return kind if is_same and json_schema(kind) is not None else _object(kind, members)
     if is_named:
         return kind if is_same else tuple[tuple(members.values())]  # type: ignore[misc]  # built at run time
-    return kind if is_same and not _has_odd_defaults(kind, hints) else _record(kind, members)
+    return kind if is_same and not _has_unsupported_defaults(kind, hints) else _record(kind, members)
 
 
 def _builtin_base(kind: type) -> Any:
@@ -189,7 +189,7 @@ def _builtin_base(kind: type) -> Any:
     return _BARE.get(base, base)
 
 
-def _has_odd_defaults(kind: type, hints: Iterable[str]) -> bool:
+def _has_unsupported_defaults(kind: type, hints: Iterable[str]) -> bool:
     """Return whether a member is a slot, which the SDK takes for a default, or has a lazy translation as default."""
     return any(isinstance(vars(kind).get(name), types.MemberDescriptorType | Promise) for name in hints)
 
@@ -207,16 +207,16 @@ def _object(kind: Any, members: dict[str, Any]) -> Any:
         name: hint if name in kind.__required_keys__ or typing.get_origin(hint) is NotRequired else NotRequired[hint]
         for name, hint in members.items()
     }
-    return _described(object_type(kind.__name__, replaced), kind)
+    return _with_docs(object_type(kind.__name__, replaced), kind)
 
 
 @cache
 def _schema(model: type[models.Model]) -> Any:
     members = {field.attname: _member(model, field) for field in served_fields(model)}
-    return _described(object_type(model.__name__, members), model)
+    return _with_docs(object_type(model.__name__, members), model)
 
 
-def _described(schema: Any, kind: type) -> Any:
+def _with_docs(schema: Any, kind: type) -> Any:
     schema.__doc__, schema.__module__ = kind.__doc__, kind.__module__
     return schema
 

@@ -26,7 +26,7 @@ from mcp_transport.kernel import (
     serve_completions,
 )
 from mcp_transport.parameters import aliases
-from mcp_transport.prompt_messages import with_protocol_messages
+from mcp_transport.prompt_messages import convert_messages
 from mcp_transport.resource_uris import check_variables, normalized
 from mcp_transport.sdk_declarations import (
     build_declaration,
@@ -157,11 +157,11 @@ def prompt(
 
     def declare(function: _FunctionT) -> _FunctionT:
         with locate_errors(function):
-            adapted = with_protocol_messages(adapt(function, atomic=atomic))
+            adapted = convert_messages(adapt(function, atomic=atomic))
             make = functools.partial(Prompt.from_function, **checked_options(function, "prompt", options))
             declaration = build_declaration(adapted, make)
-            if unfit := non_text_parameters(declaration):
-                raise definition_error(function, f"arguments of prompts are strings, which {unfit[0]!r} cannot be")
+            if invalid := non_text_parameters(declaration):
+                raise definition_error(function, f"arguments of prompts are strings, which {invalid[0]!r} cannot be")
             server = quiet_server("check")
             server.add_prompt(declaration)
             check_listing(function, server)
@@ -286,11 +286,11 @@ def _bound_principal(ctx: Any) -> str | None:
 def _add(registered: dict[str, Any], name: str, declaration: Any, kind: str, adapted: Callable[..., Any]) -> None:
     if name in registered:
         raise DefinitionError(
-            f"the {kind} {name!r} is declared twice, by {declared.places[kind, name]} and by "
+            f"the {kind} {name!r} is declared twice, by {declared.locations[kind, name]} and by "
             f"{qualified_name(adapted)}; rename one of them"
         )
     registered[name] = declaration
-    declared.places[kind, name] = qualified_name(adapted)
+    declared.locations[kind, name] = qualified_name(adapted)
 
 
 def _restrict(kind: str, name: str, access: AccessRule | None) -> None:

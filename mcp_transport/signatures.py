@@ -184,8 +184,8 @@ def _context_class(hint: Any) -> type[SDKContext[Any, Any]] | None:
     """Return the class of a context parameter: ours, or a project's subclass."""
     origin = typing.get_origin(hint)
     if origin in (Annotated, Union, types.UnionType):
-        arms = typing.get_args(hint)[:1] if origin is Annotated else typing.get_args(hint)
-        return next(filter(None, map(_context_class, arms)), None)
+        members = typing.get_args(hint)[:1] if origin is Annotated else typing.get_args(hint)
+        return next(filter(None, map(_context_class, members)), None)
     if not isinstance(hint, type) or not issubclass(hint, SDKContext):
         return None
     generic = hint.__pydantic_generic_metadata__["origin"] or hint

@@ -10,5 +10,5 @@ __all__ = ["are_served"]
 def are_served() -> bool:
     """Return whether static files need no web server: WhiteNoise serves them, or STATIC_URL is on another host."""
     url = settings.STATIC_URL or ""
-    is_elsewhere = not url.startswith("/") or url.startswith("//")
-    return is_elsewhere or any("whitenoise" in name.lower() for name in settings.MIDDLEWARE)
+    is_external = not url.startswith("/") or url.startswith("//")
+    return is_external or any("whitenoise" in name.lower() for name in settings.MIDDLEWARE)

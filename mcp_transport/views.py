@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from mcp_transport.auth.request_user import request_user
-from mcp_transport.bootstrap import MISCONFIGURED_REPLY, Misconfigured, endpoint
+from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import MAX_HTTP_METHOD, FrameSource, HTTPRequest, Reply
@@ -94,9 +94,7 @@ class _Frames:
 
 def refused() -> HttpResponse:
     """Answer a request while the settings cannot be used; Django shall log nothing about it, since that was done."""
-    response = HttpResponse(
-        MISCONFIGURED_REPLY.body, status=MISCONFIGURED_REPLY.status, headers=dict(MISCONFIGURED_REPLY.headers)
-    )
+    response = HttpResponse(ERROR_REPLY.body, status=ERROR_REPLY.status, headers=dict(ERROR_REPLY.headers))
     vars(response)["_has_been_logged"] = True  # what django.utils.log.log_response looks at
     return response
 

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from mcp_transport.auth.resource import WELL_KNOWN
-from mcp_transport.bootstrap import MISCONFIGURED_REPLY, Misconfigured, authentication
+from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, authentication
 from mcp_transport.protocol.http import Reply
 from mcp_transport.views import for_machines
 
@@ -33,7 +33,7 @@ def metadata(method: str, path: str) -> Reply | None:
     try:
         resource = authentication().resource
     except Misconfigured:
-        return MISCONFIGURED_REPLY
+        return ERROR_REPLY
     if not resource.has_metadata or path not in resource.metadata_paths:
         return None
     if method == "OPTIONS":

@@ -52,9 +52,8 @@ class Authentication:
             ProtocolError: 401 without valid credentials, 403 without REQUIRED_SCOPES.
         """
         try:
-            principal = await (
-                self._recognize_in_context(request) if self._needs_context else self._recognize(request)
-            )
+            recognize = self._recognize_in_context if self._needs_context else self._recognize
+            principal = await recognize(request)
             if principal is not None:
                 return self._with_required_scopes(principal)
         except InvalidCredentials as error:

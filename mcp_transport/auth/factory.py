@@ -63,14 +63,14 @@ def build_resource(authenticators: list[Authenticator]) -> Resource:
 
 
 def _build(entry: Any) -> Authenticator:
-    described: Any = {"BACKEND": entry} if isinstance(entry, str) else entry
-    if not isinstance(described, Mapping) or not isinstance(described.get("BACKEND"), str):
+    config: Any = {"BACKEND": entry} if isinstance(entry, str) else entry
+    if not isinstance(config, Mapping) or not isinstance(config.get("BACKEND"), str):
         raise ImproperlyConfigured(
             "an entry of MCP_TRANSPORT['AUTHENTICATORS'] must be a name, a dotted path, None or a dict of BACKEND "
             f"and OPTIONS, got {type(entry).__name__}"
         )
-    name = described["BACKEND"]
-    check_keys(f"MCP_TRANSPORT['AUTHENTICATORS']: the entry of {name!r}", described, ("BACKEND", "OPTIONS"))
+    name = config["BACKEND"]
+    check_keys(f"MCP_TRANSPORT['AUTHENTICATORS']: the entry of {name!r}", config, ("BACKEND", "OPTIONS"))
     try:
         kind = import_string(AUTHENTICATORS.get(name, name))
     except ImportError as error:
@@ -85,7 +85,7 @@ def _build(entry: Any) -> Authenticator:
             f"path of a class: {error}"
         ) from error
     try:
-        built = kind(**keyword_arguments(kind, name, described.get("OPTIONS", {})))
+        built = kind(**keyword_arguments(kind, name, config.get("OPTIONS", {})))
     except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r}: {error}") from error
     if not isinstance(built, Authenticator):

@@ -28,7 +28,7 @@ __all__ = ["IntrospectionAuthenticator"]
 logger = logging.getLogger(__name__)
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
-_MAX_CACHED_RESPONSES: Final = 10_000
+_MAX_RESPONSES: Final = 10_000
 _INACTIVE_SECONDS: Final = 5.0
 _RECENTLY_ACTIVE_SECONDS: Final = 3600.0
 """How long the introspection of a token that was active takes precedence over that of unknown tokens."""
@@ -73,11 +73,9 @@ class IntrospectionAuthenticator(Authenticator):
         self._reader = ClaimReader(issuer, user_claim=user_claim, user_field=user_field, user=user)
         self._cache_seconds, self._now = cache_seconds, now
         self._responses: TLRUCache[bytes, dict[str, Any], float] = TLRUCache(
-            _MAX_CACHED_RESPONSES, self._expires_at, timer=now
+            _MAX_RESPONSES, self._expires_at, timer=now
         )
-        self._recently_active: TTLCache[bytes, bool] = TTLCache(
-            _MAX_CACHED_RESPONSES, _RECENTLY_ACTIVE_SECONDS, timer=now
-        )
+        self._recently_active: TTLCache[bytes, bool] = TTLCache(_MAX_RESPONSES, _RECENTLY_ACTIVE_SECONDS, timer=now)
         self._lock = threading.Lock()  # event loops may run in several threads
         self._pool, self._logged_at = Pool(max_questions), -math.inf
         self._single_flight = SingleFlight[dict[str, Any]]()

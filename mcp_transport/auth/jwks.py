@@ -156,10 +156,10 @@ class FetchedKeys(KeySet):
         return cached if cached is not None and self._now() - cached.fetched_at < MAX_STALE_SECONDS else None
 
     def _is_due(self) -> bool:
-        cached, unbroken = self._usable(), self._now() - self._failed_at
+        cached, since_failure = self._usable(), self._now() - self._failed_at
         if cached is None:
-            return unbroken >= RETRY_INTERVAL_SECONDS
-        return self._now() - cached.fetched_at >= self._cache_seconds and unbroken >= REFETCH_INTERVAL_SECONDS
+            return since_failure >= RETRY_INTERVAL_SECONDS
+        return self._now() - cached.fetched_at >= self._cache_seconds and since_failure >= REFETCH_INTERVAL_SECONDS
 
     def _may_refetch(self) -> bool:
         return self._now() - self._refetched_at >= REFETCH_INTERVAL_SECONDS
@@ -184,10 +184,10 @@ class FetchedKeys(KeySet):
 
 def _matching_keys(keys: Iterable[PublicKey], kid: str | None, algorithm: str) -> Sequence[AllowedPublicKeys]:
     """Return the keys with a key ID; a token without one refers to the only key for its algorithm, or to none."""
-    fitting = [key for key in keys if algorithm in key.algorithms]
+    matching = [key for key in keys if algorithm in key.algorithms]
     if kid is not None:
-        return [key.key for key in fitting if key.kid == kid]
-    return [key.key for key in fitting] if len(fitting) == 1 else []
+        return [key.key for key in matching if key.kid == kid]
+    return [key.key for key in matching] if len(matching) == 1 else []
 
 
 def _from_document(document: Mapping[str, Any]) -> tuple[PublicKey, ...] | None:

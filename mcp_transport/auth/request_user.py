@@ -11,10 +11,7 @@ from django.utils.functional import LazyObject, SimpleLazyObject, empty
 __all__ = ["request_user"]
 
 # The function in the SimpleLazyObject of AuthenticationMiddleware. By name: importing its module needs models.
-_DJANGO_GETTER: Final = (
-    "django.contrib.auth.middleware",
-    "AuthenticationMiddleware.process_request.<locals>.<lambda>",
-)
+_GETTER: Final = ("django.contrib.auth.middleware", "AuthenticationMiddleware.process_request.<locals>.<lambda>")
 
 
 async def request_user(request: HttpRequest) -> Any:
@@ -36,7 +33,7 @@ def _is_anonymous(request: HttpRequest, user: Any) -> bool:
     getter, session = user.__dict__.get("_setupfunc"), getattr(request, "session", None)
     return (
         type(user) is SimpleLazyObject
-        and (getattr(getter, "__module__", ""), getattr(getter, "__qualname__", "")) == _DJANGO_GETTER
+        and (getattr(getter, "__module__", ""), getattr(getter, "__qualname__", "")) == _GETTER
         and "_cached_user" not in request.__dict__
         and getattr(session, "session_key", "") is None
         and not getattr(session, "_session_cache", None)

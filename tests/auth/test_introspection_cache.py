@@ -101,8 +101,8 @@ async def test_tokens_themselves_are_not_kept(authenticator: IntrospectionAuthen
 async def test_no_more_than_so_many_answers_are_kept(
     server: AuthServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert introspection._MAX_CACHED_RESPONSES == 10_000
-    monkeypatch.setattr(introspection, "_MAX_CACHED_RESPONSES", 3)
+    assert introspection._MAX_RESPONSES == 10_000
+    monkeypatch.setattr(introspection, "_MAX_RESPONSES", 3)
     authenticator = build(server, now=clock.now)
     for number in range(5):
         assert await reason(authenticator, f"token-{number}") == INACTIVE

@@ -156,7 +156,7 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
     ("E003", "AUTHENTICATORS", [{"BACKEND": "user", "OPTIONS": {"STRICT": 1}}], ("'user': ", "valid keys are none")),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "jwt", "OPTIONS": {**JWT, "LEEWAY": INFINITE}}], ("LEEWAY", "a number")),
     ("E003", "AUTHENTICATORS", [{"BACKEND": "jwt", "OPTIONS": {**JWT, "ISSUERS": "x"}}], ("did you mean 'ISSUER'?",)),
-    ("E004", "CACHE", "sessions", ("expected an alias of CACHES, default, got 'sessions'.",)),
+    ("E004", "CACHE", "sessions", ("expected one of CACHES, default, got 'sessions'.",)),
     ("E005", "RESOURCE_URL", "shop.example/mcp", ("expected an absolute URL",)),
     ("E005", "RESOURCE_URL", "https://[::1/mcp", ("expected an absolute URL",)),
     ("E005", "RESOURCE_URL", "https:///mcp", ("expected an absolute URL",)),
@@ -225,7 +225,7 @@ def test_redis_that_cannot_be_read_is_an_error(
 def test_requests_and_commands_name_it(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "nonsense"}}
     answer = Client().post("/mcp", "{}", "application/json")
-    assert (answer.status_code, answer.content) == (500, bootstrap.MISCONFIGURED_REPLY.body)
+    assert (answer.status_code, answer.content) == (500, bootstrap.ERROR_REPLY.body)
     assert "LOCATION must be redis://" in logged(caplog)
     for words in (["mcp_sessions", "list"], ["mcp_drain"]):
         for skip_checks in (False, True):

@@ -117,7 +117,7 @@ tested_by(
 )
 tested_by(http_client.MAX_BYTES, "answers of an authorization server", "test_callers_are_told_to_come_again")
 tested_by(
-    introspection._MAX_CACHED_RESPONSES,
+    introspection._MAX_RESPONSES,
     "cached introspection answers",
     "test_no_more_than_so_many_answers_are_kept",
 )

@@ -50,11 +50,9 @@ class AuditEntries(models.Manager["AuditEntry"]):
         They are deleted in batches, so that writers do not wait for long.
         """
         # Not from a replica, which may lag and return entries that have been deleted.
-        entries = self.using(router.db_for_write(self.model))
-        deleted = 0
-        while keys := list(
-            entries.filter(when__lt=before).order_by("when").values_list("pk", flat=True)[:_DELETE_BATCH]
-        ):
+        entries, deleted = self.using(router.db_for_write(self.model)), 0
+        old = entries.filter(when__lt=before).order_by("when").values_list("pk", flat=True)
+        while keys := list(old[:_DELETE_BATCH]):
             deleted += entries.filter(pk__in=keys).delete()[0]
         return deleted
 
@@ -70,16 +68,10 @@ class AuditEntry(models.Model):
     event = models.CharField(_("event"), max_length=16, choices=Event.choices)
     user = models.CharField(_("username"), max_length=200, blank=True)
     issuer = models.CharField(
-        _("issuer"),
-        max_length=200,
-        blank=True,
-        help_text=_('The issuer of the credentials; "django" for users of this project.'),
+        _("issuer"), max_length=200, blank=True, help_text=_('Issuer of the credentials; "django": this project.')
     )
     subject = models.CharField(
-        _("subject"),
-        max_length=255,
-        blank=True,
-        help_text=_("The caller's identifier at the issuer; empty for anonymous callers."),
+        _("subject"), max_length=255, blank=True, help_text=_("ID of the caller at the issuer; empty if anonymous.")
     )
     address = models.CharField(_("IP address"), max_length=64, blank=True)
     session = models.CharField(
@@ -89,10 +81,7 @@ class AuditEntry(models.Model):
         _("client"), max_length=200, blank=True, help_text=_("The name that the client gives itself; unverified.")
     )
     operation = models.CharField(
-        _("operation"),
-        max_length=100,
-        blank=True,
-        help_text=_("The MCP method, or the HTTP method if the body was not read."),
+        _("operation"), max_length=100, blank=True, help_text=_("MCP method, or HTTP method if it was not parsed.")
     )
     name = models.CharField(
         _("name"), max_length=200, blank=True, help_text=_("The requested tool, resource or prompt.")

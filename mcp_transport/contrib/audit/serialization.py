@@ -29,7 +29,7 @@ def values_of(event: AuditEvent) -> dict[str, Any]:
     """Return the values of an event by column name; strings are not truncated yet."""
     principal = event.principal
     common = {
-        "when": _moment(event.when),
+        "when": _datetime(event.when),
         "issuer": principal.issuer,
         "subject": principal.subject,
         "user": principal.name,
@@ -101,6 +101,6 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
-def _moment(when: float) -> datetime:
-    moment = datetime.fromtimestamp(when, UTC)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
+def _datetime(when: float) -> datetime:
+    value = datetime.fromtimestamp(when, UTC)
+    return value if settings.USE_TZ else timezone.make_naive(value)

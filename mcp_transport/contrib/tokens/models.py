@@ -86,7 +86,7 @@ class PersonalToken(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mcp_tokens", verbose_name=_("user")
     )
-    name = models.CharField(_("name"), max_length=100, blank=True, help_text=_("A description of the token."))
+    name = models.CharField(_("name"), max_length=100, blank=True, help_text=_("A free-form label."))
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     hint = models.CharField(
         _("hint"), max_length=16, editable=False, help_text=_("The first characters of the token.")
@@ -106,7 +106,7 @@ class PersonalToken(models.Model):
         help_text=_("Leave empty if the token does not expire."),
     )
     last_used = models.DateTimeField(
-        _("last used"), null=True, blank=True, editable=False, help_text=_("Accurate to the minute.")
+        _("last used"), null=True, blank=True, editable=False, help_text=_("To the minute.")
     )
     revoked = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
 

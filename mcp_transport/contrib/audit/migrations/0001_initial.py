@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                     "issuer",
                     models.CharField(
                         blank=True,
-                        help_text='The issuer of the credentials; "django" for users of this project.',
+                        help_text='Issuer of the credentials; "django": this project.',
                         max_length=200,
                         verbose_name="issuer",
                     ),
@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
                     "subject",
                     models.CharField(
                         blank=True,
-                        help_text="The caller's identifier at the issuer; empty for anonymous callers.",
+                        help_text="ID of the caller at the issuer; empty if anonymous.",
                         max_length=255,
                         verbose_name="subject",
                     ),
@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
                     "operation",
                     models.CharField(
                         blank=True,
-                        help_text="The MCP method, or the HTTP method if the body was not read.",
+                        help_text="MCP method, or HTTP method if it was not parsed.",
                         max_length=100,
                         verbose_name="operation",
                     ),

@@ -15,9 +15,7 @@ __all__ = ["Migration"]
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = [
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-    ]
+    dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
@@ -26,9 +24,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "name",
-                    models.CharField(
-                        blank=True, help_text="A description of the token.", max_length=100, verbose_name="name"
-                    ),
+                    models.CharField(blank=True, help_text="A free-form label.", max_length=100, verbose_name="name"),
                 ),
                 ("digest", models.CharField(editable=False, max_length=64, unique=True, verbose_name="digest")),
                 (
@@ -68,7 +64,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         blank=True,
                         editable=False,
-                        help_text="Accurate to the minute.",
+                        help_text="To the minute.",
                         null=True,
                         verbose_name="last used",
                     ),
