@@ -126,7 +126,7 @@ class Counters:
             histogram = self.operations.setdefault(name, Histogram())
         return histogram
 
-    def most_called(self) -> dict[str, Histogram]:
+    def top_operations(self) -> dict[str, Histogram]:
         """Return copies of the histograms of the most called operations, `MAX_OPERATIONS` at most."""
         ordered = sorted(self.operations.items(), key=lambda item: (-item[1].calls, item[0]))
         return {name: Histogram.from_json(histogram.to_json()) for name, histogram in ordered[:MAX_OPERATIONS]}

@@ -60,7 +60,7 @@ class CallMetrics:
             self._count_pending()
             return ProcessMetrics(
                 intervals=tuple(interval for _, interval in self._intervals),
-                operations=self._recent.most_called(),
+                operations=self._recent.top_operations(),
                 versions=dict(self._recent.versions),
                 refused=dict(self._recent.refused),
                 opened=self._recent.opened,

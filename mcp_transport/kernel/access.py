@@ -28,7 +28,7 @@ _LISTS: Final = {
     "resources/list": ("resources", "resource", "uri"),
     "resources/templates/list": ("resourceTemplates", "resource", "uriTemplate"),
 }
-_NAMED: Final = {
+_TARGET_KINDS: Final = {
     "tools/call": "tool",
     "prompts/get": "prompt",
     "resources/read": "resource",
@@ -146,8 +146,8 @@ class _ListFilter:
 def request_target(request: Request) -> _Key | None:
     """Return the kind and the name, URI or template of a request's target; None where it names none."""
     params, method = request.params or {}, request.method
-    if method in _NAMED:
-        kind, name = _NAMED[method], params.get("uri" if _NAMED[method] == "resource" else "name")
+    if method in _TARGET_KINDS:
+        kind, name = _TARGET_KINDS[method], params.get("uri" if _TARGET_KINDS[method] == "resource" else "name")
     elif method == "completion/complete" and isinstance(reference := params.get("ref"), Mapping):
         is_prompt = reference.get("type") == "ref/prompt"
         kind, name = ("prompt", reference.get("name")) if is_prompt else ("template", reference.get("uri"))

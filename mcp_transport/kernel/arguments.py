@@ -83,9 +83,8 @@ class BoundedMetadata(FuncMetadata):
                 budget -= value.count(",") + value.count("[") + value.count("{")
                 if budget < 0:
                     unparsed[name] = value
-        return (
-            self.pre_parse_json({name: item for name, item in arguments.items() if name not in unparsed}) | unparsed
-        )
+        parsed = self.pre_parse_json({name: item for name, item in arguments.items() if name not in unparsed})
+        return parsed | unparsed
 
 
 def bound_validation(tool: Tool) -> None:

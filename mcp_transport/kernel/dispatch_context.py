@@ -94,11 +94,8 @@ class Exchange:
         if not self.can_send_request:
             raise NoChannel(method)
         if missing := missing_capabilities(method, params, self.client.capabilities):
-            needed = ", ".join(missing)
-            raise MCPError(
-                METHOD_NOT_FOUND,
-                f"the client did not declare the {needed} capability that {method} needs",
-            )
+            text = f"the client did not declare the {', '.join(missing)} capability that {method} needs"
+            raise MCPError(METHOD_NOT_FOUND, text)
         timeout = (opts or {}).get("timeout")
         try:
             reply = await self.channel.request(method, params, timeout)
