@@ -1,4 +1,4 @@
-"""The WebSockets of the admin's pages, wherever the admin is mounted; needs Channels, as nothing else does."""
+"""WebSocket routes of the admin's pages, wherever the admin is mounted; requires Channels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mcp_transport.consumers import DashboardConsumer, SessionConsumer
 
 __all__ = ["websocket", "websocket_urlpatterns"]
 
-_PLACE: Final = r"^(?:.*/)?mcp_transport/session"
+_PREFIX: Final = r"^(?:.*/)?mcp_transport/session"
 
 websocket_urlpatterns = [
-    re_path(rf"{_PLACE}/dashboard/live/$", DashboardConsumer.as_asgi()),
-    re_path(rf"{_PLACE}/(?P<key>[A-Z2-7]{{26}})/live/$", SessionConsumer.as_asgi()),
+    re_path(rf"{_PREFIX}/dashboard/live/$", DashboardConsumer.as_asgi()),
+    re_path(rf"{_PREFIX}/(?P<key>[A-Z2-7]{{26}})/live/$", SessionConsumer.as_asgi()),
 ]
 
-# Browsers send cookies with the WebSockets of any site, so the Origin has to be one of ALLOWED_HOSTS.
+# Browsers send cookies with the WebSockets of any site, so the Origin must be one of ALLOWED_HOSTS.
 websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))

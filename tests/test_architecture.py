@@ -43,6 +43,8 @@ MAY_IMPORT = {
     # The one module that seals: session ids.
     "engine.session_id": (".protocol", ".domain", "cryptography", "orjson"),
     "adapters": (".protocol", ".domain", ".engine"),
+    # What operators see: nothing here reads or changes sessions.
+    "operators.representation": (".backends.records", ".domain", ".protocol", "django"),
     # The process around the endpoint: nothing of the package, so that the engine does not know it.
     "process": (),
     # What calls other servers knows nothing of this one. The SDK's client and its seams: how it gets its dispatcher.

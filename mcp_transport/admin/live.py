@@ -14,8 +14,8 @@ from mcp_transport.admin.tables import MessageRow, message_row, session_tables
 from mcp_transport.domain.session import short_id
 from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.operators import service
+from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.fields import Table
-from mcp_transport.operators.service import SessionDetail
 
 __all__ = ["MessageFollower", "dashboard", "dashboard_update", "may_see_payloads", "may_view", "session_update"]
 

@@ -25,8 +25,8 @@ from mcp_transport.domain.session import short_id
 from mcp_transport.exceptions import BackendError
 from mcp_transport.models import Session
 from mcp_transport.operators import service
+from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.formats import pretty_json
-from mcp_transport.operators.service import SessionDetail
 
 __all__ = ["SessionAdmin"]
 

@@ -11,11 +11,11 @@ from django.utils.translation import gettext as _
 from mcp_transport.domain.session import Session, short_id
 from mcp_transport.domain.session_query import client_of
 from mcp_transport.domain.stream_messages import StreamMessage
+from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.fields import Table, pick
 from mcp_transport.operators.representation.formats import local_datetime, local_time, request_id_text, size
 from mcp_transport.operators.representation.kinds import TIME
 from mcp_transport.operators.representation.sessions import PAYLOAD, SESSION, activity_tables, detail_table
-from mcp_transport.operators.service import SessionDetail
 from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 
 __all__ = ["LIST_COLUMNS", "MessageRow", "message_row", "parse_request_id", "session_row", "session_tables"]

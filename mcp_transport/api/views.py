@@ -17,7 +17,7 @@ from mcp_transport.api.openapi import document
 from mcp_transport.api.paging import MessageCursor, MessageQuery, SessionCursor
 from mcp_transport.api.tools import tools_are_declared, tools_json
 from mcp_transport.domain.session import short_id
-from mcp_transport.operators import service
+from mcp_transport.operators import records, service
 from mcp_transport.operators.representation.fields import to_json
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFFIC
 from mcp_transport.operators.representation.sessions import CALL, DETAIL, MESSAGE, PAYLOAD, SESSION
@@ -173,7 +173,7 @@ def _key(id: str) -> str:
         raise NotFound(str(error)) from None
 
 
-def _session_detail(id: str) -> service.SessionDetail:
+def _session_detail(id: str) -> records.SessionDetail:
     """Return a session with its activity. Raises: NotFound, CannotList, BackendError."""
     detail = async_to_sync(service.session_detail)(_key(id))
     if detail is None:

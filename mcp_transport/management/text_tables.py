@@ -8,6 +8,7 @@ from typing import Final
 from mcp_transport.backends.records import NodeRecord, Overview, Page
 from mcp_transport.domain.metrics import TrafficSummary
 from mcp_transport.domain.stream_messages import StreamMessage
+from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation.fields import Table, pick, table
 from mcp_transport.operators.representation.formats import utc_time
 from mcp_transport.operators.representation.metrics import (
@@ -24,7 +25,6 @@ from mcp_transport.operators.representation.sessions import (
     activity_tables,
     detail_table,
 )
-from mcp_transport.operators.service import SessionDetail
 
 __all__ = ["detail_lines", "message_lines", "node_lines", "overview_lines", "session_lines", "traffic_lines"]
 

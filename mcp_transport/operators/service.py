@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from mcp_transport import bootstrap
 from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, StreamRecord
-from mcp_transport.domain.history import HistoryEntry
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
 from mcp_transport.domain.node_messages import CancelCall
-from mcp_transport.domain.session import InFlightRequest, Session
+from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.domain.stream_messages import StreamMessage, summarize
 from mcp_transport.exceptions import Unreadable
+from mcp_transport.operators.records import NewMessages, SessionDetail
 from mcp_transport.protocol.jsonrpc import RequestId
 from mcp_transport.supervision import attempt, log_failure
 
 __all__ = [
-    "NewMessages",
-    "SessionDetail",
     "can_list",
     "cancel_call",
     "end_session",
@@ -42,29 +40,6 @@ _MAX_STREAMS: Final = 100
 _MAX_MESSAGES: Final = 200
 
 _UNREADABLE: Final = "part of a session cannot be read"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionDetail:
-    """A session with its calls, streams and history, as far as this process can see them."""
-
-    session: Session
-    calls: tuple[InFlightRequest, ...]
-    streams: tuple[StreamRecord, ...]
-    state_keys: tuple[str, ...]
-    """The names of the values that tools store in the session."""
-    subscriptions: tuple[str, ...] = ()
-    """URIs of `resources/subscribe`."""
-    history: tuple[HistoryEntry, ...] = ()
-    """The newest first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewMessages:
-    """Messages on a session's streams, and the last number read of each stream."""
-
-    messages: tuple[StreamMessage, ...]
-    cursor: Mapping[str, int]
 
 
 def can_list() -> bool:

@@ -19,10 +19,10 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.domain.session_query import State, client_of, state_of
 from mcp_transport.domain.stream_messages import StreamMessage
+from mcp_transport.operators.records import SessionDetail
 from mcp_transport.operators.representation import kinds
 from mcp_transport.operators.representation.fields import Field, Label, Table, detail_rows, pick, records, table
 from mcp_transport.operators.representation.kinds import Kind
-from mcp_transport.operators.service import SessionDetail
 from mcp_transport.protocol.cursor import GET_STREAM
 
 __all__ = [
