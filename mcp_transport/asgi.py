@@ -1,4 +1,4 @@
-"""`application = mount(get_asgi_application())`: the endpoint before Django's handler, the fast way in."""
+"""`application = mount(get_asgi_application())`: the endpoint in front of Django's handler, the fastest setup."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mcp_transport.adapters.asgi import Receive, Scope, Send, serve
 __all__ = ["MOUNTED", "mount"]
 
 MOUNTED: Final[set[str]] = set()
-"""Where applications of this process are mounted, for `mcp_deploy` to compare."""
+"""The paths of mounted applications in this process, which `mcp_deploy` compares."""
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def mount(inner: Application, path: str = "/mcp") -> Application:
-    """Answer `path`, with and without a trailing slash, health and metadata paths; pass everything else to `inner`.
+    """Serve `path`, with and without a trailing slash, and health and metadata paths; pass other requests to `inner`.
 
     Django's middleware does not run for `path`; the Host, Origin and identity of a request are checked all the same.
     """
-    # Imported here: an asgi.py imports this module before it has set Django up.
+    # Imported here: an asgi.py may import this module before it sets up Django.
     from django.core.handlers.asgi import get_script_prefix
     from django.urls import set_script_prefix
 
@@ -30,7 +30,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     from mcp_transport.health import report
     from mcp_transport.well_known import metadata
 
-    discover()  # also where a management command serves: what is wrong there is said before the first request
+    discover()  # reports errors in declarations before the first request, also under a management command
     MOUNTED.add(path.rstrip("/"))
     paths = {path.rstrip("/"), path.rstrip("/") + "/"}
 
@@ -39,7 +39,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
             await inner(scope, receive, send)
         elif (local := _local_path(scope["path"], prefix := get_script_prefix(scope))) in paths:
             if prefix.strip("/"):
-                set_script_prefix(prefix)  # as Django's handler does, for `reverse` in tools
+                set_script_prefix(prefix)  # as in Django's handler, for `reverse` in tools
             try:
                 served = endpoint()
             except Misconfigured:
@@ -57,7 +57,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
 
 
 def _local_path(path: str, prefix: str) -> str:
-    """Return a path without the project's prefix, if it has it; some servers and proxies take the prefix away."""
+    """Return a path without the project's prefix, which some servers and proxies have already removed."""
     prefix = prefix.rstrip("/")
     return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
 

@@ -1,4 +1,4 @@
-"""Database connections of a thread: when they are kept, and how they end."""
+"""The database connections of a thread: which ones stay open, and how they are closed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-__all__ = ["close_connections", "end_connections", "opened_here", "release_connections", "watch_connections"]
+__all__ = [
+    "close_connections",
+    "end_connections",
+    "has_opened_connection",
+    "release_connections",
+    "watch_connections",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -21,23 +27,23 @@ _opened: ContextVar[bool] = ContextVar("mcp_transport_connection_opened", defaul
 
 
 def watch_connections() -> None:
-    """Note from now on in whose context a connection is opened."""
-    connection_created.connect(_note_opened, dispatch_uid="mcp_transport")
+    """Record from now on in which context connections are opened."""
+    connection_created.connect(_record_opened, dispatch_uid="mcp_transport")
 
 
-def _note_opened(**kwargs: Any) -> None:
-    _opened.set(True)  # asgiref carries this from a thread to the task that waits for it
+def _record_opened(**kwargs: Any) -> None:
+    _opened.set(True)  # asgiref copies this from a thread to the task that waits for it
 
 
-def opened_here() -> bool:
-    """Tell whether the running request, by its middleware say, has opened a connection."""
+def has_opened_connection() -> bool:
+    """Return whether the running request has opened a connection, for example in middleware."""
     return _opened.get()
 
 
 def end_connections() -> None:
-    """Do what Django does after a request: close this thread's connections, but those that CONN_MAX_AGE keeps.
+    """Do what Django does after a request: close this thread's connections, except those that CONN_MAX_AGE keeps.
 
-    An open transaction ends with its connection, too: the code that began it is gone.
+    Connections in a transaction are closed, too: the code that has started it has ended.
     """
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
@@ -46,7 +52,7 @@ def end_connections() -> None:
 
 
 def release_connections() -> None:
-    """Close this thread's connections, but those in a transaction: more code of the request may follow there."""
+    """Close this thread's connections, except those in a transaction, which the request's code may continue."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             with _logged():
@@ -54,7 +60,7 @@ def release_connections() -> None:
 
 
 def close_connections() -> None:
-    """Close this thread's connections: the thread ends."""
+    """Close this thread's connections before the thread ends."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             with _logged():
@@ -63,7 +69,7 @@ def close_connections() -> None:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Log what a connection raises at its end: others have to end, too."""
+    """Log an error of closing a connection, so that the others are closed, too."""
     try:
         yield
     except Exception:
@@ -71,7 +77,7 @@ def _logged() -> Iterator[None]:
 
 
 def _end(connection: Any) -> None:
-    """Do what `BaseDatabaseWrapper.close_if_unusable_or_obsolete` does, without a query."""
+    """Do what `BaseDatabaseWrapper.close_if_unusable_or_obsolete` does, but without a query."""
     if (
         connection.in_atomic_block
         or connection.errors_occurred
@@ -81,13 +87,13 @@ def _end(connection: Any) -> None:
     ):
         _close(connection)
     else:
-        connection.health_check_done = False  # CONN_HEALTH_CHECKS: ask at the next use
-        connection.queries_log.clear()  # as at the beginning of a request
+        connection.health_check_done = False  # CONN_HEALTH_CHECKS: check at the next use
+        connection.queries_log.clear()  # as at the start of a request
 
 
 def _close(connection: BaseDatabaseWrapper) -> None:
-    # The next call gets a new object: this one may still hold what was set on it, such as a tenant, or wait for the
-    # end of a transaction that never comes.
+    # The next call gets a new object: this one may have attributes of the project, such as a tenant, or a transaction
+    # that never ends.
     del connections[connection.alias]
     connection.close()
-    BaseDatabaseWrapper.close(connection)  # SQLite's own method keeps a database in memory open
+    BaseDatabaseWrapper.close(connection)  # SQLite's own method does not close databases in memory

@@ -1,7 +1,7 @@
-"""Executors whose threads never keep a process from ending.
+"""Executors with daemon threads, which do not keep the process alive.
 
-The threads of `concurrent.futures` are joined when the interpreter exits, so that one function which never returns
-keeps the process alive for ever. These are daemon threads.
+The interpreter joins the threads of `concurrent.futures` when it exits, so one function that never returns would keep
+the process alive for ever.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from concurrent.futures import CancelledError, Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["DaemonThreads", "SerialExecutor", "for_future"]
+__all__ = ["DaemonThreads", "SerialExecutor", "call_for_future"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# A burst leaves its threads behind for this long; then they end, and what they hold is closed.
+# Idle threads end after this time, and close their connections.
 _IDLE_SECONDS: Final = 5.0
 
-# A future refuses the first, so that its waiter waits for ever; it takes the second for its own cancellation, and the
+# A future refuses the first, so its waiter would wait for ever; it takes the second for its own cancellation; and the
 # third closes the coroutines that wait.
-_NOT_CARRIED: Final = (StopIteration, CancelledError, GeneratorExit)
+_UNSUPPORTED_BY_FUTURES: Final = (StopIteration, CancelledError, GeneratorExit)
 
 logger = logging.getLogger(__name__)
 
 
-def _nothing() -> None: ...
+def _do_nothing() -> None: ...
 
 
-def for_future(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call a function for a future of asyncio; what that cannot carry becomes a RuntimeError, as by PEP 479."""
+def call_for_future(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call a function; exceptions that an asyncio future cannot hold become a RuntimeError, as in PEP 479."""
     try:
         return fn(*args, **kwargs)
-    except _NOT_CARRIED as error:
+    except _UNSUPPORTED_BY_FUTURES as error:
         raise RuntimeError(f"a synchronous function raised {type(error).__name__}") from error
 
 
 class DaemonThreads:
-    """A cache of daemon threads: one is started when none is idle, and ends when it was idle for some seconds.
+    """A pool of daemon threads: a thread starts when none is idle, and ends after some idle seconds.
 
-    `clean` runs in a thread before its first use and after its last one, `dispose` before the thread ends.
+    `clean` runs in a thread before and after each use, `dispose` before the thread ends.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        clean: Callable[[], None] = _nothing,
-        dispose: Callable[[], None] = _nothing,
+        clean: Callable[[], None] = _do_nothing,
+        dispose: Callable[[], None] = _do_nothing,
         idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
         self.name, self.clean, self.dispose, self.idle_seconds = name, clean, dispose, idle_seconds
@@ -59,11 +59,11 @@ class DaemonThreads:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        # A forked process has none of its parent's threads, and nobody to release a lock that one of them held.
+        # A forked process has none of its parent's threads, and no one releases a lock that one of them held.
         self._lock, self._idle = threading.Lock(), list[_Worker]()
 
     def borrow(self) -> _Worker:
-        """Return a thread that nobody else uses; the last one given back, whose caches are warm."""
+        """Return an unused thread, preferably the most recently used one, whose caches are warm."""
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         worker = worker if worker is not None else _Worker(self)
@@ -71,12 +71,12 @@ class DaemonThreads:
         return worker
 
     def give_back(self, worker: _Worker) -> None:
-        """Take a thread back."""
+        """Return a thread to the pool."""
         with self._lock:
             self._idle.append(worker)
 
     def discard(self, worker: _Worker) -> bool:
-        """Forget an idle thread; return False if somebody has borrowed it meanwhile."""
+        """Remove an idle thread; return False if it was borrowed in the meantime."""
         with self._lock:
             if worker not in self._idle:
                 return False
@@ -85,7 +85,7 @@ class DaemonThreads:
 
 
 class _Worker:
-    """A daemon thread that does what it is given, one after the other."""
+    """A daemon thread that runs functions one after the other."""
 
     def __init__(self, owner: DaemonThreads) -> None:
         self._owner = owner
@@ -95,11 +95,11 @@ class _Worker:
         threading.Thread(target=self._run, name=owner.name, daemon=True).start()
 
     def clean(self) -> None:
-        """Clean the thread after what it was given."""
+        """Run `clean` after the functions submitted so far."""
         self.put(self._clean)
 
     def finish(self) -> None:
-        """Clean the thread after what it was given, and make it available again."""
+        """Run `clean` after the functions submitted so far, and return the thread to the pool."""
         self.clean()
         self.put(self._finish)
 
@@ -114,18 +114,18 @@ class _Worker:
             try:
                 if not self._turn():
                     break
-            except BaseException:  # which a function's own watchdog may raise in its thread when that is idle again
+            except BaseException:  # raised in the thread by a function's own watchdog, after its return
                 logger.exception("a thread for synchronous code was interrupted")
         self._guarded(self._owner.dispose)
 
     def _turn(self) -> bool:
-        """Do what comes next; return False when nothing has come for long."""
+        """Run the next function; return False after `idle_seconds` without one."""
         try:
             work = self._queue.get(timeout=self._owner.idle_seconds)
         except Empty:
             return not self._owner.discard(self)
         work()
-        if os.getpid() != self._pid:  # a function has forked, and its child has come this far
+        if os.getpid() != self._pid:  # a function has forked, and this is its child
             os._exit(1)
         return True
 
@@ -137,11 +137,10 @@ class _Worker:
 
 
 class SerialExecutor(Executor):
-    """Runs functions one after the other in one thread, which it borrows with the first of them.
+    """Runs functions one after the other in one thread, which it borrows for the first of them.
 
-    `close` gives the thread back after what was submitted before, and so does the end of an executor that nobody has
-    any more. What is submitted later runs all the same, each function in a thread borrowed for it alone, so that
-    nothing stays behind.
+    `close`, or garbage collection, gives the thread back after the functions submitted before. A function submitted
+    later still runs, in a thread that is borrowed for it alone, so that no thread leaks.
     """
 
     def __init__(self, threads: DaemonThreads) -> None:
@@ -151,15 +150,15 @@ class SerialExecutor(Executor):
         self._closed = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Have a function run in the thread."""
+        """Run a function in the thread."""
         future: Future[_T] = Future()
 
         def work() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                result = for_future(fn, *args, **kwargs)
-            except BaseException as error:  # whoever waits for it gets it
+                result = call_for_future(fn, *args, **kwargs)
+            except BaseException as error:  # passed to the future's waiter
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -173,7 +172,7 @@ class SerialExecutor(Executor):
         return future
 
     def close(self) -> None:
-        """Give the thread back, when what was submitted before is done."""
+        """Give the thread back after the functions submitted before."""
         with self._lock:
             self._closed = True
             self._give_back()
@@ -182,12 +181,12 @@ class SerialExecutor(Executor):
         self._give_back()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Close it; nobody waits for a function that may never return."""
+        """Close the executor without waiting for functions, which may never return."""
         self.close()
 
     @property
     def is_used(self) -> bool:
-        """Tell whether a thread is borrowed."""
+        """Return whether a thread is borrowed."""
         return self._worker is not None
 
     def _give_back(self) -> None:

@@ -1,4 +1,4 @@
-"""Health endpoints: `path("", include("mcp_transport.health"))`. None of them goes through `/mcp`."""
+"""Health endpoints: `path("", include("mcp_transport.health"))`. They do not use the MCP endpoint's path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 
 from mcp_transport.bootstrap import Misconfigured, endpoint
-from mcp_transport.views import for_machines
+from mcp_transport.views import machine_view
 
 __all__ = ["healthz", "readyz", "report", "urlpatterns"]
 
@@ -24,21 +24,21 @@ async def report(path: str) -> tuple[int, dict[str, Any]] | None:
         reason = await (served := endpoint()).unready_reason()
         await served.disconnect_if_idle()  # under WSGI, the loop ends with the request
     except Misconfigured:
-        reason = "misconfigured"  # how, is for the log
+        reason = "misconfigured"  # the details are logged
     return (503, {"status": "unavailable", "reason": reason}) if reason else (200, {"status": "ok"})
 
 
-@for_machines
+@machine_view
 @never_cache
 async def healthz(request: HttpRequest) -> JsonResponse:
-    """Say that the process answers."""
+    """Return 200 while the process answers."""
     return JsonResponse({"status": "ok"})
 
 
-@for_machines
+@machine_view
 @never_cache
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """Say whether traffic should be sent here: the backend answers and the node is not draining."""
+    """Return 200 if traffic should be sent here: the backend answers and the node is not draining; else 503."""
     status, body = await report("/readyz") or (500, {})
     return JsonResponse(body, status=status)
 

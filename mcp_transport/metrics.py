@@ -1,8 +1,8 @@
-"""Numbers for Prometheus: `path("", include("mcp_transport.metrics"))` serves `/metrics`.
+"""Metrics for Prometheus: `path("", include("mcp_transport.metrics"))` serves `/metrics`.
 
-Each process answers for itself, so scrape every worker on a port of its own: prometheus-client's multiprocess mode
-(`PROMETHEUS_MULTIPROC_DIR`) adds up what is counted in its files, and these numbers are read when they are asked for.
-Without prometheus-client, the extra `metrics`, everything else works.
+Each process returns its own metrics, so scrape every worker on a port of its own: the multiprocess mode of
+prometheus-client (`PROMETHEUS_MULTIPROC_DIR`) adds up counts in files, but these metrics are collected at the scrape.
+Only `/metrics` needs prometheus-client, the extra `metrics`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 
 from mcp_transport.bootstrap import Misconfigured, endpoint
 from mcp_transport.domain.metrics import Counters
-from mcp_transport.views import for_machines
+from mcp_transport.views import machine_view
 
 try:
     from prometheus_client import REGISTRY, core, exposition, registry
@@ -33,71 +33,87 @@ __all__ = ["EndpointCollector", "metrics", "urlpatterns"]
 _MISSING: Final = 'There are no metrics: install "django-mcp-transport[metrics]", which brings prometheus-client.\n'
 
 
-# Upper bounds of the histogram's buckets, in seconds; more of them where a target for a percentile is likely to be.
-_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Upper bounds of the histogram's buckets, closer together where targets for percentiles are likely.
+_BOUNDS_SECONDS: Final = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 
 
 class EndpointCollector:
-    """Reads this process's numbers at each scrape; it is registered in prometheus-client's own registry."""
+    """Collects the metrics of this process at each scrape; registered in prometheus-client's own registry."""
 
     def describe(self) -> Iterator[core.Metric]:
-        """Name the metrics, before there is an endpoint."""
-        return _families(None)
+        """Return the metrics without samples: the endpoint may not exist yet."""
+        return _metric_families(None)
 
     def collect(self) -> Iterator[core.Metric]:
-        """Read the numbers; there are none while the settings cannot be used."""
+        """Return the metrics, without samples while the settings are invalid."""
         try:
-            return _families(endpoint())
+            return _metric_families(endpoint())
         except Misconfigured:
-            return _families(None)
+            return _metric_families(None)
 
 
-def _families(served: Endpoint | None) -> Iterator[core.Metric]:
+def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
     """Yield each metric."""
     events = core.CounterMetricFamily(
-        "mcp_transport_events", "What happened to sessions, streams, calls and nodes.", labels=["event"]
+        "mcp_transport_events", "Events of sessions, streams, calls and nodes.", labels=["event"]
     )
     for event, count in served.observer.counts.items() if served else ():
         events.add_metric([event], count)
     yield events
-    yield from _counted(served.call_metrics.since_start() if served else Counters())
+    yield from _call_metrics(served.call_metrics.since_start() if served else Counters())
     nodes = served.nodes if served else ()
     gauges = {
-        "streams": ("Streams of sessions whose socket is open.", sum(len(node.streams) for node in nodes)),
-        "calls": ("Requests being run.", sum(len(node.running) for node in nodes)),
-        "body_bytes": ("Memory that bodies of requests take.", served.budget.reserved_bytes if served else 0),
-        "draining": ("Is the process about to stop?", any(node.is_draining for node in nodes)),
+        "streams": ("Open streams of sessions.", sum(len(node.streams) for node in nodes)),
+        "calls": ("Running requests.", sum(len(node.running) for node in nodes)),
+        "body_bytes": ("Memory reserved for request bodies.", served.budget.reserved_bytes if served else 0),
+        "draining": ("1 while the process drains.", any(node.is_draining for node in nodes)),
     }
     for name, (help, value) in gauges.items():
         yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)
 
 
-def _counted(counted: Counters) -> Iterator[core.Metric]:
-    """Yield what the meter has counted since the process began."""
+def _call_metrics(counted: Counters) -> Iterator[core.Metric]:
+    """Yield the call metrics since the process started."""
     seconds = core.HistogramMetricFamily(
-        "mcp_transport_call_seconds", "How long calls took, to a tenth.", labels=["operation"]
+        "mcp_transport_call_seconds", "Duration of calls, accurate to a tenth.", labels=["operation"]
     )
-    errors = core.CounterMetricFamily("mcp_transport_call_errors", "Calls that failed.", labels=["operation"])
-    for operation, tally in counted.operations.items():
-        buckets = [(repr(bound), tally.count_within(bound)) for bound in _BOUNDS]
-        seconds.add_metric([operation], [*buckets, ("+Inf", tally.calls)], tally.seconds)
-        errors.add_metric([operation], tally.errors)
-    refused = core.CounterMetricFamily("mcp_transport_refused", "Requests not let in.", labels=["reason"])
+    errors = core.CounterMetricFamily("mcp_transport_call_errors", "Failed calls.", labels=["operation"])
+    for operation, histogram in counted.operations.items():
+        buckets = [(repr(bound), histogram.count_within(bound)) for bound in _BOUNDS_SECONDS]
+        seconds.add_metric([operation], [*buckets, ("+Inf", histogram.calls)], histogram.seconds)
+        errors.add_metric([operation], histogram.errors)
+    refused = core.CounterMetricFamily("mcp_transport_refused", "Refused requests.", labels=["reason"])
     for reason, count in counted.refused.items():
         refused.add_metric([reason], count)
     opened = core.CounterMetricFamily("mcp_transport_sessions_opened", "New sessions.", value=counted.opened)
     yield from (seconds, errors, refused, opened)
 
 
-@for_machines
+@machine_view
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Write what is registered with prometheus-client; not async, since a project's own collectors may block."""
+    """Return the metrics of prometheus-client's registry; not async, since a project's own collectors may block."""
     if not _is_installed:
         return HttpResponseNotFound(_MISSING, content_type="text/plain; charset=utf-8")
     try:
         write, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
-    except (TypeError, ValueError):  # for a version that is no number
+    except (TypeError, ValueError):  # for a malformed version
         write, content_type = exposition.choose_encoder("")
     return HttpResponse(write(REGISTRY), content_type=content_type)
 

@@ -1,7 +1,7 @@
-"""Where synchronous code runs, and what becomes of its database connections.
+"""The threads of synchronous code and their database connections.
 
-Each call has a thread of its own: its synchronous code, and the ORM's asynchronous methods, run there one after the
-other, on connections that end with the call. docs/explanation/threads-and-connections.md has the whole model.
+Each call has a thread of its own, in which its synchronous code and the asynchronous methods of the ORM run one after
+the other, with connections that end with the call. docs/explanation/threads-and-connections.md has the whole model.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 
-from mcp_transport.connections import close_connections, end_connections, opened_here, release_connections
-from mcp_transport.executor import DaemonThreads, SerialExecutor, for_future
+from mcp_transport.connections import close_connections, end_connections, has_opened_connection, release_connections
+from mcp_transport.executor import DaemonThreads, SerialExecutor, call_for_future
 
 __all__ = [
     "CallThread",
-    "away_from_request_thread",
+    "detached_from_request_thread",
     "end_request_thread",
     "in_thread",
     "release_request_connections",
@@ -40,16 +40,16 @@ _shared: ContextVar[bool] = ContextVar("mcp_transport_shared_thread", default=Fa
 
 
 class CallThread:
-    """The thread of one call, or of one request's authentication: borrowed at its first use, given back at the end.
+    """The thread of one call, or of one request's authentication: borrowed at first use, given back at the end.
 
-    `async with` it, and the synchronous code of the running task, and of the tasks that this makes, runs there. One
-    that `joins` leaves the choice to asgiref: synchronous code runs where its caller's does, as in a view.
+    In `async with`, synchronous code of the running task, and of tasks that it creates, runs in this thread. With
+    `joins` it runs where asgiref runs its caller's synchronous code, as in a view.
     """
 
     __slots__ = ("_before", "_executor", "_is_closed", "_memory", "_outer", "joins")
 
     def __init__(self, *, joins: bool = False, memory: Any = None) -> None:
-        """`memory` is reserved for the request, whose arguments a function has until it returns."""
+        """Hold `memory`, reserved for the request, until its functions return, which have its arguments."""
         self.joins, self._memory = joins or _shared.get(), memory
         self._executor: SerialExecutor | None = None
         self._is_closed = False
@@ -58,18 +58,18 @@ class CallThread:
 
     @property
     def executor(self) -> SerialExecutor:
-        """Return what runs functions in the thread."""
+        """Return the executor of the thread."""
         if self._executor is None:
             self._executor = SerialExecutor(_threads)
             if self._is_closed:
-                self._executor.close()  # a task that has outlived the call asks
+                self._executor.close()  # used by a task that outlives the call
         return self._executor
 
     async def __aenter__(self) -> None:
         self._before = _current.set(self)
         if not self.joins:
-            # What `async with ThreadSensitiveContext(executor=...)` does, without its 8 µs: one context serves all
-            # calls, and is never left, so that tasks which outlive their call may use the ORM.
+            # Like `async with ThreadSensitiveContext(executor=...)`, but 8 µs faster: all calls share one context,
+            # which is never exited, so that tasks which outlive their call can use the ORM.
             self._outer = SyncToAsync.thread_sensitive_context.set(_context)
 
     async def __aexit__(self, kind: object = None, error: object = None, trace: object = None) -> None:
@@ -81,12 +81,12 @@ class CallThread:
         if self._executor is not None:
             if self._memory is not None:
                 self._memory.add_holder()
-                self._executor.submit(self._memory.release)  # behind a function that its caller has left
+                self._executor.submit(self._memory.release)  # after a function whose caller was cancelled
             self._executor.close()
 
 
 class _CurrentCall(Executor):
-    """Runs each function in the thread of the call whose code asks for it."""
+    """Runs each function in the thread of the current call."""
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         current = _current.get()
@@ -100,8 +100,8 @@ SyncToAsync.context_to_thread_executor[_context] = _executor
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:
-    """Run synchronous work in the running call's thread; without a call, in one that is given back afterwards."""
-    run = sync_to_async(partial(for_future, work), thread_sensitive=True)
+    """Run synchronous work in the thread of the current call or, without a call, in a borrowed thread."""
+    run = sync_to_async(partial(call_for_future, work), thread_sensitive=True)
     if _current.get() is not None:
         return await run()
     async with CallThread():
@@ -114,9 +114,9 @@ _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKe
 
 
 async def run_limited(work: Callable[[], _T], limit: int, abandoned: Callable[[BaseException], None]) -> _T:
-    """Run a declared function in its call's thread, `limit` such functions of a loop at a time.
+    """Run a declared function in its call's thread; at most `limit` such functions of a loop run at a time.
 
-    One that its caller has left keeps its place until it returns; `abandoned` is told what it raises then.
+    A function whose caller was cancelled counts until it returns; `abandoned` then receives its exception.
     """
     thread = _current.get()
     if thread is None or thread.joins:
@@ -125,17 +125,17 @@ async def run_limited(work: Callable[[], _T], limit: int, abandoned: Callable[[B
     if (slots := _slots.get(loop)) is None:
         slots = _slots[loop] = asyncio.Semaphore(limit)
     await slots.acquire()
-    executor: Any = _Limited(thread, partial(_release, loop, slots))  # asgiref asks for no more than `submit`
+    executor: Any = _Limited(thread, partial(_release, loop, slots))  # asgiref uses only `submit`
     try:
         result: _T = await sync_to_async(work, thread_sensitive=False, executor=executor)()
     except asyncio.CancelledError:
-        executor.future.add_done_callback(partial(_tell, abandoned))
+        executor.future.add_done_callback(partial(_report_error, abandoned))
         raise
     return result
 
 
 class _Limited(Executor):
-    """Runs one function in a call's thread, and says when it has returned."""
+    """Runs one function in a call's thread and calls `returned` after it."""
 
     def __init__(self, thread: CallThread, returned: Callable[[Any], None]) -> None:
         self._thread, self._returned = thread, returned
@@ -146,14 +146,14 @@ class _Limited(Executor):
         return future
 
 
-def _tell(abandoned: Callable[[BaseException], None], future: Future[Any]) -> None:
+def _report_error(abandoned: Callable[[BaseException], None], future: Future[Any]) -> None:
     error = None if future.cancelled() else future.exception()
-    if error is not None and not isinstance(error, asyncio.CancelledError):  # of a call that was given up
+    if error is not None and not isinstance(error, asyncio.CancelledError):  # not the cancellation of the call itself
         abandoned(error)
 
 
 def _release(loop: asyncio.AbstractEventLoop, slots: asyncio.Semaphore, _: Future[Any]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits for a place
+    with suppress(RuntimeError):  # the loop is closed: nobody waits for a slot
         loop.call_soon_threadsafe(slots.release)
 
 
@@ -162,7 +162,7 @@ def _release(loop: asyncio.AbstractEventLoop, slots: asyncio.Semaphore, _: Futur
 
 @contextmanager
 def shared_thread() -> Iterator[None]:
-    """Have calls run where the caller's synchronous code does, so that they see a test's open transaction."""
+    """Run calls in the thread of the caller's synchronous code, so that they see a test's open transaction."""
     token = _shared.set(True)
     try:
         yield
@@ -174,11 +174,11 @@ def shared_thread() -> Iterator[None]:
 
 
 @contextmanager
-def away_from_request_thread() -> Iterator[None]:
-    """Let no task that begins here use the thread in which synchronous middleware waits for the running view.
+def detached_from_request_thread() -> Iterator[None]:
+    """Keep tasks that start here off the thread in which synchronous middleware waits for the running view.
 
-    That thread is gone when a streamed response has been returned (django/asgiref#526), and a call goes on. What
-    middleware does with the response does need it.
+    That thread ends when a streaming response is returned (django/asgiref#526), while its call continues. Middleware
+    still needs the thread to process the response.
     """
     waiting = getattr(AsyncToSync.executors, "current", None)
     if _shared.get() or waiting is None:
@@ -192,15 +192,15 @@ def away_from_request_thread() -> Iterator[None]:
 
 
 async def release_request_connections() -> None:
-    """Close what the running request's middleware has opened: the call wants a connection itself, and may last."""
-    if not _shared.get() and opened_here():
+    """Close the connections of the request's middleware: the call needs one of its own, and may take long."""
+    if not _shared.get() and has_opened_connection():
         await sync_to_async(release_connections, thread_sensitive=True)()
 
 
 def end_request_thread() -> None:
-    """End the thread that Django's ASGI handler made for the running request; it makes another one if need be.
+    """End the thread that Django's ASGI handler has created for the request; it creates another one when needed.
 
-    For streams: an open one must neither pin a thread nor what middleware has opened there.
+    For streams: an open one must keep neither a thread nor the connections that middleware has opened there.
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
     if context is None or context is _context:

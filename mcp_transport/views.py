@@ -18,34 +18,34 @@ from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import MAX_HTTP_METHOD, FrameSource, HTTPRequest, Reply
-from mcp_transport.threads import away_from_request_thread, end_request_thread, release_request_connections
+from mcp_transport.threads import detached_from_request_thread, end_request_thread, release_request_connections
 
-__all__ = ["endpoint_view", "for_machines", "refused"]
+__all__ = ["endpoint_view", "machine_view", "misconfigured_response"]
 
 _ViewT = TypeVar("_ViewT", bound=Callable[..., Any])
 
 _CHUNK: Final = 65536
 
 
-def for_machines(view: _ViewT) -> _ViewT:
-    """Take a view out of what Django does around views for people.
+def machine_view(view: _ViewT) -> _ViewT:
+    """Exempt a view from what Django does around views for people.
 
     CSRF: cross-site requests are refused by their Origin, and a form cannot send application/json.
-    Login: a redirect to a login page means nothing to a client; who may call is the endpoint's business.
-    Transactions: ATOMIC_REQUESTS refuses async views, and a call may outlive its request; tools have their own.
+    Login: a redirect to a login page is useless to a client; the endpoint authenticates its callers itself.
+    Transactions: ATOMIC_REQUESTS does not support async views, and a call may outlive its request.
     """
     view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
     view.login_required = False  # type: ignore[attr-defined]
     return csrf_exempt(view)
 
 
-@for_machines
+@machine_view
 async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     """Serve MCP at this URL."""
     try:
         served = endpoint()
     except Misconfigured:
-        return refused()
+        return misconfigured_response()
     streaming = isinstance(request, ASGIRequest)
     headers = _headers(request)
     translated = HTTPRequest(
@@ -62,13 +62,13 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     if streaming:
         await release_request_connections()
     try:
-        with away_from_request_thread() if streaming else nullcontext():
+        with detached_from_request_thread() if streaming else nullcontext():
             reply = await served.handle(translated, _body(request))
     except ClientDisconnected:
-        return HttpResponse(status=400)  # nobody reads it
+        return HttpResponse(status=400)  # nobody reads the response
     finally:
         if not streaming:
-            await served.stop(report=False)  # this loop lives as long as the request
+            await served.stop(report=False)  # the loop ends with the request
     if isinstance(reply, Reply):
         response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
     else:
@@ -81,7 +81,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
 
 
 class _Frames:
-    """A stream's frames; the first of them is asked for when middleware is done with the response."""
+    """A stream's frames; the first one is requested after middleware has processed the response."""
 
     def __init__(self, frames: FrameSource) -> None:
         self._frames = frames
@@ -92,10 +92,10 @@ class _Frames:
         return aiter(self._frames)
 
 
-def refused() -> HttpResponse:
-    """Answer a request while the settings cannot be used; Django shall log nothing about it, since that was done."""
+def misconfigured_response() -> HttpResponse:
+    """Answer a request while the settings are invalid; Django must not log it, since the reason was logged."""
     response = HttpResponse(ERROR_REPLY.body, status=ERROR_REPLY.status, headers=dict(ERROR_REPLY.headers))
-    vars(response)["_has_been_logged"] = True  # what django.utils.log.log_response looks at
+    vars(response)["_has_been_logged"] = True  # read by django.utils.log.log_response
     return response
 
 
@@ -104,14 +104,14 @@ def _headers(request: HttpRequest) -> Headers:
         return Headers.from_asgi(request.scope["headers"])  # request.headers folds duplicates
     lines = list(request.headers.items())
     if "Host" not in request.headers:
-        # As Django's get_host: HTTP/1.0 and Django's test client name no host but the server's own.
+        # As Django's get_host: HTTP/1.0 and Django's test client send no Host header.
         lines.append(("Host", request.META.get("SERVER_NAME", "")))
     return Headers(lines)
 
 
 async def _body(request: HttpRequest) -> AsyncIterator[bytes]:
     try:
-        # Not request.body, which has a limit of its own (DATA_UPLOAD_MAX_MEMORY_SIZE).
+        # Not request.body, which has its own limit (DATA_UPLOAD_MAX_MEMORY_SIZE).
         while chunk := request.read(_CHUNK):
             yield chunk
     except UnreadablePostError:

@@ -1,6 +1,6 @@
-"""The metadata of RFC 9728: `path("", include("mcp_transport.well_known"))`, at the root of the site.
+"""Metadata of RFC 9728: `path("", include("mcp_transport.well_known"))`, at the root of the site.
 
-Clients that were answered with 401 find there which authorization servers to ask; without any, there is nothing.
+After a 401, clients find the authorization servers there; without authorization servers, there is no metadata.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from django.urls import path
 from mcp_transport.auth.resource import WELL_KNOWN
 from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, authentication
 from mcp_transport.protocol.http import Reply
-from mcp_transport.views import for_machines
+from mcp_transport.views import machine_view
 
 __all__ = ["metadata", "protected_resource", "urlpatterns"]
 
-# Nothing in it is secret, and pages that connect to servers have to read it.
+# The metadata is public, and web pages that connect to servers must read it.
 _CORS: Final = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
@@ -27,7 +27,7 @@ _CORS: Final = (
 
 
 def metadata(method: str, path: str) -> Reply | None:
-    """Return the answer to a request for the metadata; None for any other path, and where there is none."""
+    """Return the response to a request for the metadata; None for other paths and without metadata."""
     if not path.startswith(WELL_KNOWN):
         return None
     try:
@@ -41,14 +41,14 @@ def metadata(method: str, path: str) -> Reply | None:
     if method not in ("GET", "HEAD"):
         return Reply(status=405, headers=(("Allow", "GET, HEAD, OPTIONS"), *_CORS))
     body = json.dumps(resource.metadata()).encode()
-    # Servers leave the body out of answers to HEAD, and need it for its length.
+    # Servers drop the body of responses to HEAD, and need it for Content-Length.
     headers = (("Content-Type", "application/json"), ("Cache-Control", "public, max-age=300"), *_CORS)
     return Reply(status=200, headers=headers, body=body)
 
 
-@for_machines
+@machine_view
 async def protected_resource(request: HttpRequest, endpoint: str = "") -> HttpResponse:
-    """Say which authorization servers the endpoint trusts."""
+    """Return which authorization servers the endpoint trusts."""
     reply = metadata(request.method or "", request.path_info) or Reply(status=404)
     return HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
 

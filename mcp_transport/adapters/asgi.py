@@ -23,12 +23,12 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-# Seconds before anybody looks whether the client leaves: most answers are out by then.
-_AT_ONCE: Final = 0.05
+# Before the watch for a disconnect starts: most responses are sent by then.
+_WATCH_DELAY_SECONDS: Final = 0.05
 
 
 async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one HTTP request; its client's leaving cancels what waits for it."""
+    """Serve one HTTP request; a disconnect of the client cancels the wait for the response."""
     headers = Headers.from_asgi(scope["headers"])
     request = HTTPRequest(
         method=scope["method"][:MAX_HTTP_METHOD],
@@ -42,27 +42,27 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
     policy = endpoint.policy
     watch = _Watch(receive, policy.body_timeout, policy.write_timeout)
     if request.method != "POST":
-        watch.body_is_read.set()  # nobody reads the empty one
+        watch.body_is_read.set()  # the body is empty and never read
     try:
         reply = await endpoint.handle(request, watch.body())
         await _send(watch, reply, send)
     except ClientDisconnected:
         return
     except asyncio.CancelledError:
-        if not watch.left and not watch.is_late:
+        if not watch.has_disconnected and not watch.has_timed_out:
             raise  # the server stops
         watch.work.uncancel()
-        if watch.is_late:
-            # Left unfinished, so that the server closes the connection; the stream can be resumed.
-            logger.info("a client takes nothing any more; its connection is given up")
+        if watch.has_timed_out:
+            # The response stays incomplete, so the server closes the connection; the client can resume the stream.
+            logger.info("a client does not accept data in time; its connection is closed")
     finally:
         watch.cancel()
 
 
 class _Watch:
-    """Cancels the task that makes it, and serves a request, when the client leaves or keeps it waiting too long.
+    """Cancels the task of a request when the client disconnects, or is too slow to send or receive.
 
-    One timer for all of that, since most requests are over before it goes off.
+    One timer serves all of these, since most requests end before it fires.
     """
 
     def __init__(self, receive: Receive, body_timeout: float, write_timeout: float) -> None:
@@ -72,51 +72,51 @@ class _Watch:
         assert task is not None, "ASGI applications run in tasks"  # noqa: S101
         self.work = task
         self.body_is_read = asyncio.Event()
-        """Set when the next message can only say that the client left."""
-        self.left = self.is_late = False
+        """Set when the next message can only be a disconnect."""
+        self.has_disconnected = self.has_timed_out = False
         self._deadline = inf
-        self._leaving: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(_AT_ONCE, self._begin)
+        self._disconnect_task: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(_WATCH_DELAY_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        self._leaving = asyncio.ensure_future(self._await_leaving())
-        self._look()
+        self._disconnect_task = asyncio.ensure_future(self._await_disconnect())
+        self._check_deadline()
 
-    async def _await_leaving(self) -> None:
+    async def _await_disconnect(self) -> None:
         await self.body_is_read.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.left = True
+        self.has_disconnected = True
         self.work.cancel()
 
-    def _look(self) -> None:
-        # A deadline that is set after this look is later than the next one.
-        left = min(self._deadline - self._loop.time(), self._body_timeout, self._write_timeout)
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+    def _check_deadline(self) -> None:
+        # A deadline that is set after this check is later than the next check.
+        remaining = min(self._deadline - self._loop.time(), self._body_timeout, self._write_timeout)
+        if remaining > 0:
+            self._timer = self._loop.call_later(remaining, self._check_deadline)
         else:
-            self.is_late = True
+            self.has_timed_out = True
             self.work.cancel()
 
     def cancel(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._timer.cancel()
-        if self._leaving is not None:
-            self._leaving.cancel()
+        if self._disconnect_task is not None:
+            self._disconnect_task.cancel()
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Yield the body, chunk by chunk. Raises: ClientDisconnected; TimeoutError when it stops coming."""
+        """Yield the body, chunk by chunk. Raises: ClientDisconnected; TimeoutError if it does not arrive in time."""
         self._deadline = self._loop.time() + self._body_timeout
         more = True
         while more:
             try:
                 message = await self._receive()
             except asyncio.CancelledError:
-                if not self.is_late:
+                if not self.has_timed_out:
                     raise
                 self.work.uncancel()
-                self.is_late, self._deadline = False, inf
-                self._look()  # there is an answer to be written yet
+                self.has_timed_out, self._deadline = False, inf
+                self._check_deadline()  # the response is yet to be sent
                 raise TimeoutError from None
             if message["type"] == "http.disconnect":
                 raise ClientDisconnected
@@ -127,7 +127,7 @@ class _Watch:
             yield message.get("body", b"")
 
     async def write(self, send: Send, *messages: MutableMapping[str, Any]) -> None:
-        """Send messages, which the client has to take in time."""
+        """Send messages, each of which the client must accept in time."""
         self._deadline = self._loop.time() + self._write_timeout
         for message in messages:
             await send(message)
@@ -152,6 +152,6 @@ def _encode(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(_encode_name(name), value.encode("latin-1")) for name, value in headers]
 
 
-@lru_cache(maxsize=64)  # there are not many; values may be a client's own words
+@lru_cache(maxsize=64)  # only names: there are few, and values may come from clients
 def _encode_name(name: str) -> bytes:
     return name.lower().encode("latin-1")

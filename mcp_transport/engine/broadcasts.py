@@ -16,7 +16,7 @@ from mcp_transport.domain.session import short_id
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.supervision import contained
+from mcp_transport.supervision import suppress_and_log
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -49,7 +49,7 @@ class Broadcasts:
             missed = await self._read_after(self._last_number)
             for message in missed:
                 self._last_number = message.number
-                with contained("a change cannot be delivered to listen streams"):
+                with suppress_and_log("a change cannot be delivered to listen streams"):
                     self._node.kernel.bus.deliver(message)
                 keys = [key for key, stream in self._node.streams if stream == GET_STREAM]
                 self._catching_up.update(dict.fromkeys(self._catching_up.keys() & set(keys), True))
@@ -60,7 +60,7 @@ class Broadcasts:
 
     async def _deliver(self, key: str, message: Broadcast) -> None:
         try:
-            with contained(f"a change cannot be delivered to session {short_id(key)}"):
+            with suppress_and_log(f"a change cannot be delivered to session {short_id(key)}"):
                 await self._emit(key, message)
         except BackendError as error:
             logger.warning("delivery of a change to session %s is delayed: %s", short_id(key), error)

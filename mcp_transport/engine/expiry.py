@@ -36,7 +36,7 @@ class Expiry:
     async def run(self) -> None:
         """Check at intervals, for as long as the node runs."""
         what = f"the check for expired sessions of node {self._node.id}"
-        await Supervised(what, self._turn, longest=self._interval).run()
+        await Supervised(what, self._turn, max_pause=self._interval).run()
 
     async def _turn(self) -> None:
         await wait(self._node.clock, asyncio.Event(), self._interval)

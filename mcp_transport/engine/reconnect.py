@@ -11,7 +11,7 @@ from mcp_transport.backends.base import Holder
 from mcp_transport.engine.expiry import end_session
 from mcp_transport.engine.stream import OpenStream
 from mcp_transport.protocol.cursor import GET_STREAM
-from mcp_transport.supervision import contained
+from mcp_transport.supervision import suppress_and_log
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -33,7 +33,7 @@ async def _run_all(node: Node, operations: Sequence[Callable[[], Awaitable[objec
     """Run operations concurrently, so that a session whose record cannot be read delays no other session."""
 
     async def run(operation: Callable[[], Awaitable[object]]) -> None:
-        with contained(f"node {node.id} cannot continue a stream"):
+        with suppress_and_log(f"node {node.id} cannot continue a stream"):
             await node.retry_until_expired(operation)
 
     await asyncio.gather(*map(run, operations))

@@ -1,7 +1,7 @@
-"""The ports that this process listens on, closed so that no client notices.
+"""Closes the ports that this process listens on, without an error for any client.
 
-A server that closes a port resets the connections which the kernel has accepted for it, but it has not taken yet. A
-proxy has written its request into such a connection and must not send it again, unlike one that was refused.
+Closing a port resets connections that the kernel has established and the server has not accepted yet. A proxy has
+written its request into such a connection and must not send it again, unlike after a refused connection.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any, Final
 
 __all__ = ["close_ports", "ports_are_shared"]
 
-# However many still come.
-_MOST_TICKS: Final = 100
+# Limits the wait while new connections keep arriving.
+_MAX_TICKS: Final = 100
 
 
 async def close_ports(server: Any) -> bool:
-    """Accept what waits, then no more; return whether there were ports that this process can close.
+    """Accept pending connections and close the ports; return whether this process has ports that it can close.
 
-    `server` is the one whose handler of SIGTERM is known, if it is uvicorn's.
+    `server` is the object whose method handles SIGTERM, such as uvicorn's server, or None.
     """
     ports = [*_ports_of_twisted(), *_ports_of_uvicorn(server)]
     for number, close in ports:
-        for _ in range(_MOST_TICKS):
-            if not _is_waited_for(number):
+        for _ in range(_MAX_TICKS):
+            if not _has_pending_connection(number):
                 break
             await asyncio.sleep(0)
         close()
@@ -37,21 +37,21 @@ async def close_ports(server: Any) -> bool:
 
 
 def ports_are_shared() -> bool:
-    """Tell whether another process holds the ports, too, which then stay open, with nobody who accepts.
+    """Return whether another process has the ports open, too: closing them here would leave nobody who accepts.
 
-    That are the parent of `uvicorn --workers`, and systemd where it hands sockets over (sd_listen_fds(3)).
+    This is the parent of `uvicorn --workers`, or systemd with socket activation (sd_listen_fds(3)).
     """
     return multiprocessing.parent_process() is not None or "LISTEN_FDS" in os.environ
 
 
-def _is_waited_for(number: int) -> bool:
+def _has_pending_connection(number: int) -> bool:
     polled = select.poll()
     polled.register(number, select.POLLIN)
     return bool(polled.poll(0))
 
 
 def _ports_of_twisted() -> Iterator[tuple[int, Callable[[], None]]]:
-    """Yield what daphne listens on; its own way to close a port takes another tick of the loop."""
+    """Yield daphne's ports; its own method to close a port would take another tick of the loop."""
     reactor = sys.modules.get("twisted.internet.reactor")
     for port in reactor.getReaders() if reactor is not None else ():
         if hasattr(port, "stopListening"):

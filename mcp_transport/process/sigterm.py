@@ -1,7 +1,7 @@
-"""SIGTERM: the node takes leave before the server stops, whatever the server does by itself.
+"""SIGTERM: drain and stop the node before the server stops.
 
-Daphne has no lifespan, and uvicorn ends it only after the last open stream; so the signal is the only word that
-every server passes on in time. The server's own handler is called afterwards.
+Daphne has no lifespan, and uvicorn ends it only after the last open stream; so the signal is the only event that all
+servers have in time. The server's own handler is called afterwards.
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ __all__ = ["drain_before_sigterm"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds in which a proxy sees 503 on connections it keeps open, before a server whose port stays open drops them.
-_LINGER: Final = 0.5
+# For proxies to receive 503 on connections that they keep open, if a server's port cannot be closed.
+_LINGER_SECONDS: Final = 0.5
 
 
-def drain_before_sigterm(leave: Callable[[bool], Awaitable[None]]) -> None:
-    """Have the running loop do `leave` at SIGTERM, then what was to be done before; a second one does that at once.
+def drain_before_sigterm(stop_node: Callable[[bool], Awaitable[None]]) -> None:
+    """Run `stop_node` in the running loop at SIGTERM, then the previous handler; a second SIGTERM skips `stop_node`.
 
-    The ports are closed first, where that can be done, which `leave` is told: a proxy sends on what was refused, and
-    must not do so with a POST that was answered with 503.
+    The listening ports are closed first if possible, and `stop_node` gets whether they are: a proxy sends a refused
+    connection's request to another server, but must not do so with a POST that was answered with 503.
 
-    Nothing is changed off the main thread, where Python takes no signals, nor where a server handles the signal
-    in its event loop, which knows no handler to go on with: such servers have a lifespan to end.
+    Nothing is changed off the main thread, where Python handles no signals, nor if the server handles SIGTERM in its
+    event loop, which has no previous handler to call: such servers end their lifespan in time.
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    before, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
+    previous, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
     if signal.SIGTERM in getattr(loop, "_signal_handlers", {}):
         return
 
-    def go_on() -> None:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-        if callable(before):
-            before(signal.SIGTERM, None)
+    def run_previous_handler() -> None:
+        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)
+        if callable(previous):
+            previous(signal.SIGTERM, None)
         else:
             signal.raise_signal(signal.SIGTERM)
 
-    async def leave_then_go_on() -> None:
-        server = getattr(before, "__self__", None)
-        is_closed = False
+    async def stop_node_first() -> None:
+        server = getattr(previous, "__self__", None)
+        ports_closed = False
         try:
-            is_closed = not ports_are_shared() and await close_ports(server)
-            await leave(is_closed)
+            ports_closed = not ports_are_shared() and await close_ports(server)
+            await stop_node(ports_closed)
         except Exception:
-            logger.exception("the node could not take leave")
-        if not is_closed:
+            logger.exception("the node could not be drained and stopped")
+        if not ports_closed:
             await close_ports(server)
-            await asyncio.sleep(_LINGER)
-        go_on()
+            await asyncio.sleep(_LINGER_SECONDS)
+        run_previous_handler()
 
     def handle(number: int, frame: FrameType | None) -> Any:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)
         if loop.is_closed() or not loop.is_running():
-            go_on()
+            run_previous_handler()
         else:
-            loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(leave_then_go_on())))
+            loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(stop_node_first())))
 
     tasks: list[asyncio.Task[None]] = []
     signal.signal(signal.SIGTERM, handle)

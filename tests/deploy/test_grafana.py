@@ -14,7 +14,7 @@ import yaml
 
 from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
-from mcp_transport.metrics import _families
+from mcp_transport.metrics import _metric_families
 from tests.support.processes import program
 from tests.support.programs import need
 
@@ -55,7 +55,7 @@ def test_every_metric_is_shown_and_no_other_one() -> None:
     shown = set(re.findall(r"mcp_transport_\w+", " ".join(queries())))
     metrics = {
         family.name: {family.name, *(family.name + end for end in ("_total", "_bucket", "_count"))}
-        for family in _families(None)
+        for family in _metric_families(None)
     }
     assert shown <= set().union(*metrics.values())
     assert all(names & shown for names in metrics.values())

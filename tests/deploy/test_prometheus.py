@@ -13,7 +13,7 @@ import yaml
 
 from mcp_transport.deployment import Deployment, generate
 from mcp_transport.domain.policy import Policy
-from mcp_transport.metrics import _BOUNDS, _families
+from mcp_transport.metrics import _BOUNDS_SECONDS, _metric_families
 from tests.support.docs import table
 from tests.support.processes import program
 from tests.support.programs import need
@@ -69,7 +69,7 @@ def series(metric: str, values: str, **labels: str) -> dict[str, str]:
 
 def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str]]:
     """Return the buckets of calls that take so long, so many every 15 s."""
-    bounds = [*_BOUNDS, float("inf")]
+    bounds = [*_BOUNDS_SECONDS, float("inf")]
     counts = {bound: sum(count for seconds, count in each.items() if seconds <= bound) for bound in bounds}
     results = [
         series(
@@ -120,7 +120,9 @@ def test_promtool_sees_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_rules_read_metrics_that_there_are() -> None:
-    defined = {family.name + suffix for family in _families(None) for suffix in ("", "_total", "_bucket", "_count")}
+    defined = {
+        family.name + suffix for family in _metric_families(None) for suffix in ("", "_total", "_bucket", "_count")
+    }
     defined |= {rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule}
     read = set(re.findall(r"[\w:]*mcp_transport_[\w:]+", generate("prometheus", ANYWHERE)["rules.yaml"]))
     assert read <= defined

@@ -270,7 +270,7 @@ def test_without_prometheus_client_the_answer_says_what_is_missing() -> None:
 
 def test_every_metric_is_documented_as_it_is() -> None:
     documented = [(row[0].removesuffix("_total"), row[1]) for row in table("howto/metrics.md", "Metric")]
-    assert documented == [(family.name, family.type) for family in metrics._families(None)]
+    assert documented == [(family.name, family.type) for family in metrics._metric_families(None)]
 
 
 def test_every_event_is_documented_with_its_level() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_transport import supervision
 from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.supervision import Supervised, attempt, contained, log_failure
+from mcp_transport.supervision import Supervised, attempt, log_failure, suppress_and_log
 
 
 class Work:
@@ -43,8 +43,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-async def done(work: Work, longest: float = 4.0) -> Supervised:
-    task = Supervised("some work", work.turn, longest=longest)
+async def done(work: Work, max_pause: float = 4.0) -> Supervised:
+    task = Supervised("some work", work.turn, max_pause=max_pause)
     task.start()
     async with asyncio.timeout(20):
         await work.is_done.wait()
@@ -60,7 +60,7 @@ async def test_a_task_goes_on_after_whatever_is_raised_in_it(error: BaseExceptio
 
 async def test_pauses_grow_to_a_limit_and_begin_anew_after_success(pauses: list[float]) -> None:
     odd = ValueError("odd")
-    task = await done(Work(odd, odd, odd, odd, odd, None, odd), longest=3.0)
+    task = await done(Work(odd, odd, odd, odd, odd, None, odd), max_pause=3.0)
     assert pauses == [0.5, 1.0, 2.0, 3.0, 3.0, 0.5]
     await task.stop()
 
@@ -124,13 +124,13 @@ def _raise(error: Exception) -> Callable[[], Any]:
 @pytest.mark.parametrize("error", [ValueError("odd"), Unreadable("garbage")])
 async def test_what_is_odd_is_logged_and_left_out(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     assert await attempt("one of many cannot be read", _raise(error)(), 7) == 7
-    with contained("another one cannot be read"):
+    with suppress_and_log("another one cannot be read"):
         await _raise(error)()
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 
 
 async def test_a_store_that_is_away_is_not_left_out() -> None:
-    with pytest.raises(BackendError), contained("one of many cannot be read"):
+    with pytest.raises(BackendError), suppress_and_log("one of many cannot be read"):
         raise BackendError("away")
     with pytest.raises(BackendError):
         await attempt("another one cannot be read", _raise(BackendError("away"))(), 7)

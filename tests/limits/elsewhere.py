@@ -17,7 +17,7 @@ from mcp_transport.engine.sessionful.failover import _MAX_RERUNS
 from mcp_transport.kernel import arguments, events, handlers, limits, validation_errors
 from mcp_transport.protocol.client_address import _MAX_HOPS
 from mcp_transport.protocol.http import MAX_HTTP_METHOD
-from mcp_transport.supervision import _LOG_AGAIN
+from mcp_transport.supervision import _LOG_INTERVAL_SECONDS
 from tests.limits.cases import tested_by
 
 POLICY = Policy()
@@ -132,7 +132,9 @@ tested_by(
     "test_made_up_tokens_take_no_more_connections_than_there_may_be",
 )
 tested_by(MAX_ARGUMENT_BYTES, "arguments of a call in the audit log", "test_long_arguments_become_a_note")
-tested_by(60 / _LOG_AGAIN, "logged failures of one kind", "test_a_failure_is_logged_with_its_stack_once_a_minute")
+tested_by(
+    60 / _LOG_INTERVAL_SECONDS, "logged failures of one kind", "test_a_failure_is_logged_with_its_stack_once_a_minute"
+)
 tested_by(
     _MAX_RETRY_SECONDS,
     "the pause of a node's task after a failure",

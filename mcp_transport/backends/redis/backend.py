@@ -19,7 +19,7 @@ from mcp_transport.backends.redis.streams import RedisStreams
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.exceptions import BackendError
-from mcp_transport.supervision import attempt, contained
+from mcp_transport.supervision import attempt, suppress_and_log
 
 __all__ = ["RedisBackend"]
 
@@ -96,14 +96,14 @@ class RedisBackend(RedisSessions, RedisStreams):
         ttls = await asyncio.gather(*(self._pipeline().execute("PTTL", self._keys.lease(name)) for name in leases))
         records = []
         for (name, lease), ttl in zip(leases.items(), ttls, strict=True):
-            with contained("the lease of a node cannot be read"):
+            with suppress_and_log("the lease of a node cannot be read"):
                 records.append(_node(name, lease, max(0.0, self._policy.lease - ttl / 1000)))
         return tuple(records)
 
     async def metrics(self) -> tuple[ProcessMetrics, ...]:
         by_process = {}
         for lease in (await self._leases()).values():
-            with contained("the metrics of a node cannot be read"):
+            with suppress_and_log("the metrics of a node cannot be read"):
                 by_process[lease["process"]] = ProcessMetrics.from_json(lease["numbers"])
         return tuple(by_process.values())
 
@@ -114,7 +114,7 @@ class RedisBackend(RedisSessions, RedisStreams):
         replies = [attempt(what, execute("GET", self._keys.lease(name)), None) for name in names]
         leases = {}
         for name, lease in zip(names, await asyncio.gather(*replies), strict=True):
-            with contained(what):
+            with suppress_and_log(what):
                 if lease is not None:
                     leases[name] = orjson.loads(lease)
         return leases
@@ -150,7 +150,7 @@ class RedisBackend(RedisSessions, RedisStreams):
         """Return stored broadcasts; log and skip unreadable ones. Raises: BackendError."""
         broadcasts = []
         for entry in await attempt("the broadcasts cannot be read", self._pipeline().execute(*command), []):
-            with contained("a broadcast cannot be read"):
+            with suppress_and_log("a broadcast cannot be read"):
                 broadcasts.append(_broadcast(*entry))
         return tuple(broadcasts)
 

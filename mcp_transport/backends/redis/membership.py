@@ -20,7 +20,7 @@ from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.scripts import Script
 from mcp_transport.domain.node_messages import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
 from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.supervision import Supervised, attempt, contained
+from mcp_transport.supervision import Supervised, attempt, suppress_and_log
 
 __all__ = ["Membership", "send"]
 
@@ -82,7 +82,7 @@ class Membership:
     def _supervised(self, what: str, turn: Callable[[], Awaitable[None]]) -> Supervised:
         # Much shorter than the lease, or each failure would cost the lease as well.
         pause = min(_MAX_RETRY_SECONDS, self._lease / 3)
-        return Supervised(f"{what} of node {self.node}", turn, longest=pause)
+        return Supervised(f"{what} of node {self.node}", turn, max_pause=pause)
 
     async def start(self) -> None:
         """Acquire a lease, and start the tasks. Raises: BackendError."""
@@ -164,7 +164,7 @@ class Membership:
             for number, members in entries:
                 self._last_id = number.decode()
                 self._unacked += 1
-                with contained(f"a message to node {self.node} cannot be read"):
+                with suppress_and_log(f"a message to node {self.node} cannot be read"):
                     self._unacked_bytes += len(members[b"m"])
                     if (message := decode_message(members[b"m"])) is not None:
                         self.receive(message)
@@ -175,7 +175,7 @@ class Membership:
         """Remove the messages that were read from the inbox."""
         unacked_bytes, self._unacked, self._unacked_bytes = self._unacked_bytes, 0, 0
         keys = [self._keys.inbox(self.node), self._keys.inbox_bytes(self.node)]
-        with contained(f"the inbox of node {self.node} cannot be emptied"):
+        with suppress_and_log(f"the inbox of node {self.node} cannot be emptied"):
             await self._pipeline.run(self._scripts["ack_inbox"], keys, [self._last_id, unacked_bytes])
 
     # -- the heartbeat -------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Membership:
             "draining": self._draining,
         }
         description = orjson.dumps(own)
-        with contained(f"node {self.node} cannot report its metrics"):
+        with suppress_and_log(f"node {self.node} cannot report its metrics"):
             description = orjson.dumps({**own, **self._process_info()})
         return description
 
@@ -226,13 +226,13 @@ class Membership:
             await self._pipeline.execute("ZREM", self._keys.nodes, *unreadable)
         for name in names:
             if name != self.node and self.may_declare_dead():
-                with contained(f"node {self.node} cannot sweep a dead node"):
+                with suppress_and_log(f"node {self.node} cannot sweep a dead node"):
                     await self._sweep(name)
 
     async def _journal_streams(self) -> None:
         started, ended = self.streams - self._journaled, self._journaled - self.streams
         journal, execute = self._keys.journal(self.node), self._pipeline.execute
-        with contained(f"the streams of node {self.node} cannot be journaled"):
+        with suppress_and_log(f"the streams of node {self.node} cannot be journaled"):
             if started:
                 await execute("HSET", journal, *(text for item in started for text in (" ".join(item), "")))
             if ended:

@@ -18,7 +18,7 @@ from mcp_transport.backends.redis.store import RedisStore
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import State, client_of, search_terms
 from mcp_transport.exceptions import BackendError
-from mcp_transport.supervision import attempt, contained
+from mcp_transport.supervision import attempt, suppress_and_log
 
 __all__ = ["RedisSessionIndex"]
 
@@ -119,7 +119,7 @@ class RedisSessionIndex(RedisStore):
         entries = await attempt("the index entries of sessions cannot be read", reply, [None] * len(keys))
         commands = list[tuple[Any, ...]]()
         for key, entry in zip(keys, entries, strict=True):
-            with contained("the index entry of a session cannot be read"):
+            with suppress_and_log("the index entry of a session cannot be read"):
                 commands += self._removal_commands(key, entry) if entry is not None else ()
         commands += [("ZREM", self._keys.ordered(by), *keys) for by in ("created", *self._counts)]
         commands.append(("SREM", self._opening_key, *keys))

@@ -18,7 +18,7 @@ from mcp_transport.backends.redis.session_index import RedisSessionIndex
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.domain.session_query import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State
 from mcp_transport.exceptions import BackendError, Unreadable
-from mcp_transport.supervision import attempt, contained, log_failure
+from mcp_transport.supervision import attempt, log_failure, suppress_and_log
 
 __all__ = ["RedisSessionSearch"]
 
@@ -236,7 +236,7 @@ class RedisSessionSearch(RedisSessionIndex):
         names, sessions, ended = codec.decode_names(keys), list[Session](), list[bytes]()
         replies = (self._run("summary", name, ("requests", "streams"), []) for name in names)
         for name, reply in zip(names, await asyncio.gather(*replies, return_exceptions=True), strict=True):
-            with contained(f"session {short_id(name)} cannot be read, and is not listed"):
+            with suppress_and_log(f"session {short_id(name)} cannot be read, and is not listed"):
                 if reply is None:
                     ended.append(name.encode())
                 else:
