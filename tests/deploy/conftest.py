@@ -1,4 +1,4 @@
-"""What the tests of emitted files run: programs that pip does not install, and nodes."""
+"""What the tests of generated files run: programs that pip does not install, and nodes."""
 
 from __future__ import annotations
 

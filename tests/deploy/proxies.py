@@ -1,4 +1,4 @@
-"""The proxies as `mcp_deploy` emits them, on free ports of the loopback interface."""
+"""The proxies as `mcp_deploy` generates them, on free ports of the loopback interface."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Proxy(Process):
         return self.folder / "fullchain.pem"
 
     def generated(self) -> str:
-        """Return the file as it is emitted."""
+        """Return the file as it is generated."""
         plain, secure = (self.plain_port, self.port) if self.options["tls"] else (self.port, self.plain_port)
         deployment = Deployment(
             policy=Policy(),
@@ -80,7 +80,7 @@ class Proxy(Process):
 
 
 class Nginx(Proxy):
-    """The emitted nginx.conf."""
+    """The generated nginx.conf."""
 
     role = "nginx"
     file = "nginx.conf"
@@ -108,7 +108,7 @@ class Nginx(Proxy):
 
 
 class HAProxy(Proxy):
-    """The emitted haproxy.cfg."""
+    """The generated haproxy.cfg."""
 
     role = "haproxy"
     file = "haproxy.cfg"

@@ -1,6 +1,6 @@
 """What the schemas of Kubernetes do not see: names, numbers and selectors of several objects that have to agree.
 
-Each rule is an assertion over all emitted objects; `check` raises the first that does not hold.
+Each rule is an assertion over all generated objects; `check` raises the first that does not hold.
 """
 
 from __future__ import annotations

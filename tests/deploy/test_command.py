@@ -1,4 +1,4 @@
-"""`manage.py mcp_deploy`: what is committed is what it emits, the same each time; wrong options are named."""
+"""`manage.py mcp_deploy`: what is committed is what it generates, the same each time; wrong options are named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMITTED = ROOT / "deploy"
 
 
 def options() -> list[str]:
-    """Return what the committed set was emitted with, as its README says."""
+    """Return what the committed set was generated with, as its README says."""
     line = re.search(r"^python manage\.py mcp_deploy (.+)$", (COMMITTED / "README.md").read_text(), re.MULTILINE)
     assert line is not None
     return line[1].split()
@@ -34,7 +34,7 @@ def deploy(*arguments: str) -> str:
 
 @pytest.fixture
 def demonstration(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the settings that the demonstration has, where emitted files depend on them."""
+    """Have the settings that the demonstration has, where generated files depend on them."""
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mcpsite.settings")
     settings.ASGI_APPLICATION = "mcpsite.asgi.application"
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.staticfiles"]
@@ -52,7 +52,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("demonstration")
-def test_what_is_committed_is_what_is_emitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_committed_is_what_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(*options(), "-o", str(tmp_path))
     generated = files(tmp_path)
     assert {name.split("/")[0] for name in generated} == set(TARGETS)

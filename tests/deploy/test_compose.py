@@ -1,4 +1,4 @@
-"""The emitted compose.yaml: its schema, what its services promise, and that Redis does what it is told."""
+"""The generated compose.yaml: its schema, what its services promise, and that Redis does what it is told."""
 
 # ruff: noqa: S603 (the commands are this project's own)
 from __future__ import annotations
@@ -80,7 +80,7 @@ def test_the_schema_finds_a_planted_fault(tmp_path: Path) -> None:
 
 
 @every_option
-def test_emitting_twice_gives_the_same(options: dict[str, Any]) -> None:
+def test_generating_twice_gives_the_same(options: dict[str, Any]) -> None:
     assert generate("compose", deployed(**options)) == generate("compose", deployed(**options))
     assert list(generate("compose", deployed(**options))) == ["compose.yaml", ".env.example", "nginx.conf"]
 

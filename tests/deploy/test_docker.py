@@ -1,4 +1,4 @@
-"""The emitted Dockerfile and what goes with it: hadolint and shells read them, and the entrypoint runs."""
+"""The generated Dockerfile and what goes with it: hadolint and shells read them, and the entrypoint runs."""
 
 # ruff: noqa: S603, S607 (the commands are this project's own)
 from __future__ import annotations

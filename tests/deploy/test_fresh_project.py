@@ -1,4 +1,4 @@
-"""`mcp_deploy` in projects as `startproject` makes them: what it emits starts, and what cannot work is said."""
+"""`mcp_deploy` in projects as `startproject` makes them: what it generates starts, and what cannot work is said."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CALL = next(text for language, text in readme_quick_start() if language == "sh" 
 
 
 class Started(Node):
-    """A node that an emitted command line starts, in the project's folder."""
+    """A node that a generated command line starts, in the project's folder."""
 
     def __init__(self, folder: Path, line: list[str], variables: dict[str, str]) -> None:
         super().__init__("daphne", environment=fresh.environment(**variables))
@@ -69,12 +69,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProce
     return folder, fresh.manage(folder, "mcp_deploy", "all")
 
 
-# -- what is emitted starts --------------------------------------------------------------------------------
+# -- what is generated starts --------------------------------------------------------------------------------
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("by_unit", [True, False])
-def test_what_is_emitted_starts_the_project(shop: tuple[Path, CompletedProcess[str]], by_unit: bool) -> None:
+def test_what_is_generated_starts_the_project(shop: tuple[Path, CompletedProcess[str]], by_unit: bool) -> None:
     folder, _ = shop
     if by_unit:
         unit = units.parsed((folder / "deploy/systemd/mcp@.service").read_text())

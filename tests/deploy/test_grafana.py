@@ -1,4 +1,4 @@
-"""The emitted dashboard: promtool reads each query, and all metrics are shown."""
+"""The generated dashboard: promtool reads each query, and all metrics are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emitted Dockerfile is built and run, for each server: `make test-slow`.
+"""The generated Dockerfile is built and run, for each server: `make test-slow`.
 
 A small Debian stands in for the base image, and wheels come from a folder: a registry of images need not be in reach.
 Containers share the network of the machine; what they run listens on the loopback interface alone.

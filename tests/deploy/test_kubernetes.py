@@ -1,4 +1,4 @@
-"""Emitted Kubernetes objects: their schemas, what schemas do not see, and Kustomize's overlays."""
+"""Generated Kubernetes objects: their schemas, what schemas do not see, and Kustomize's overlays."""
 
 from __future__ import annotations
 

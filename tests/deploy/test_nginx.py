@@ -1,4 +1,4 @@
-"""What the emitted nginx.conf says, where no run would show it; `test_proxies` runs it."""
+"""What the generated nginx.conf says, where no run would show it; `test_proxies` runs it."""
 
 from __future__ import annotations
 

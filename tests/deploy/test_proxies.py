@@ -1,4 +1,4 @@
-"""Both emitted proxies before real nodes: both eras, streams without delay, limits, WebSockets, affinity."""
+"""Both generated proxies before real nodes: both eras, streams without delay, limits, WebSockets, affinity."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Nodes are replaced one by one under load, as Kubernetes does it, behind an emitted proxy: nobody notices.
+"""Nodes are replaced one by one under load, as Kubernetes does it, behind a generated proxy: nobody notices.
 
-The nodes run what the emitted unit says. Each has a host name of its own, as a container has, because `mcp_drain`
+The nodes run what the generated unit says. Each has a host name of its own, as a container has, because `mcp_drain`
 reaches all nodes of its host.
 """
 

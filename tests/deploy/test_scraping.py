@@ -1,4 +1,4 @@
-"""A real Prometheus with the emitted configuration reads real nodes, and records what the autoscaler asks for."""
+"""A real Prometheus with the generated configuration reads real nodes, and records what the autoscaler asks for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Prometheus(Process):
-    """Prometheus as it is emitted, but for its haste: tests do not wait for a minute."""
+    """Prometheus as it is generated, but for its haste: tests do not wait for a minute."""
 
     role = "prometheus"
 

@@ -1,4 +1,4 @@
-"""Each server runs with the words that are emitted for it, and ends in good order at SIGTERM."""
+"""Each server runs with the words that are generated for it, and ends in good order at SIGTERM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emitted units: what systemd itself says of them, and what it cannot know."""
+"""The generated units: what systemd itself says of them, and what it cannot know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both emitted proxies with TLS: HTTP/2 with clients, streams without delay, nothing in plain text."""
+"""Both generated proxies with TLS: HTTP/2 with clients, streams without delay, nothing in plain text."""
 
 from __future__ import annotations
 

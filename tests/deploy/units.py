@@ -1,4 +1,4 @@
-"""Reading systemd's units, as far as the emitted ones go, and running what they say."""
+"""Reading systemd's units, as far as the generated ones go, and running what they say."""
 
 from __future__ import annotations
 
