@@ -162,8 +162,8 @@ def test_refused_words_are_not_repeated_where_they_may_be_secret(words: list[str
         (["{url}", "add", "--list"], "Name a tool to call"),
         (["{url}", "add", "a"], "Expected key=value, got 'a'"),
         (["{url}", "add", "--arguments", "[1]"], "--arguments must be a JSON object"),
-        (["add", "a=1"], "no URL of an endpoint"),
-        (["{url},{url}", "add"], "given twice"),
+        (["add", "a=1"], "is not the URL of an endpoint"),
+        (["{url},{url}", "add"], "duplicate endpoint"),
     ],
 )
 def test_wrong_usage_ends_with_2(words: list[str], message: str, url: str) -> None:
