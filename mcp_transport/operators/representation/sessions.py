@@ -1,6 +1,7 @@
 """The fields of sessions, running calls, streams, messages and history.
 
-None of them opens a session, and none holds what a client sent, except the names of itself and of its requests.
+None of them is a credential. Of what a client sent, they contain only its own name and those of its requests; the
+contents of messages are in `PAYLOAD`, which requires a permission.
 """
 
 from __future__ import annotations
@@ -127,6 +128,11 @@ STREAM: Final[tuple[Field[StreamRecord], ...]] = (
     Field("ended", _("Ended"), kinds.FLAG),
 )
 
+
+def _event_label(entry: HistoryEntry) -> Label:
+    return _ENDINGS[entry.ending] if entry.ending else _EVENTS[entry.what]
+
+
 HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
     Field("when", _("Time"), kinds.TIME),
     Field("what", _("Event"), Kind(kinds.choice(HistoryEvent))),
@@ -145,7 +151,7 @@ HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
 )
 _HISTORY_COLUMNS: Final[tuple[Field[HistoryEntry], ...]] = (
     *pick(HISTORY, "when"),
-    Field("event", _("Event"), Kind(kinds.TEXT.schema, str), lambda entry: _event_label(entry)),
+    Field("event", _("Event"), kinds.TEXT, _event_label),
     *pick(HISTORY, "operation", "request_id", "seconds", "node", "stream"),
 )
 
@@ -200,7 +206,3 @@ def activity_tables(detail: SessionDetail, write_time: Callable[[float], str]) -
         table("streams", _("Streams"), STREAM, detail.streams),
         table("history", _("Session history"), _HISTORY_COLUMNS, detail.history, write_time),
     )
-
-
-def _event_label(entry: HistoryEntry) -> Label:
-    return _ENDINGS[entry.ending] if entry.ending else _EVENTS[entry.what]
