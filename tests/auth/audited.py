@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_transport import Context, bootstrap, tool
 from mcp_transport.engine.endpoint import Endpoint
-from tests.support.listeners import BADGE, AnnsClient, hearing
+from tests.support.listeners import BADGE, AnnsClient, receiving
 from tests.support.tools import Gate
 
 OPEN = {"AUTHENTICATORS": [BADGE, None]}
@@ -51,8 +51,8 @@ def tools(declarations: Any, gate: Gate) -> None:
 
 
 @pytest.fixture
-def heard() -> Iterator[list[Any]]:
-    with hearing() as events:
+def received() -> Iterator[list[Any]]:
+    with receiving() as events:
         yield events
 
 

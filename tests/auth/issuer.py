@@ -131,7 +131,7 @@ class AuthServer(ThreadingHTTPServer):
         self.stalls_in_body = self.hangs_up = False
         """Shall a held answer have begun already, and is each connection closed behind its answer?"""
         self.asked: list[dict[str, Any]] = []
-        self.connections = self.most = 0
+        self.connections = self.max_open = 0
         self.open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._free = threading.Event()
@@ -206,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.change():
             self.server.open.add(self.connection)
             self.server.connections += 1
-            self.server.most = max(self.server.most, len(self.server.open))
+            self.server.max_open = max(self.server.max_open, len(self.server.open))
 
     def finish(self) -> None:
         with suppress(OSError):

@@ -143,5 +143,5 @@ def declare_resources() -> None:
 def declare_completion() -> None:
     @completion
     def complete(ref: Any, argument: Any, context: Any) -> Completion:
-        known = getattr(ref, "name", None) in ("summary", "letter") or "orders" in getattr(ref, "uri", "")
-        return Completion(values=["1"] if known else [])
+        is_known = getattr(ref, "name", None) in ("summary", "letter") or "orders" in getattr(ref, "uri", "")
+        return Completion(values=["1"] if is_known else [])

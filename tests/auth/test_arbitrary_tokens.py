@@ -76,8 +76,8 @@ async def test_deep_token_is_nobody(credentials: str) -> None:
 @few_and_many
 def test_arbitrary_claims_break_nothing_even_when_they_are_signed(number: int) -> None:
     def rule(payload: dict[str, Any]) -> None:
-        found = asyncio.run(judged(token(**{**NOTHING, **payload})))
-        assert found is None or found.subject == payload["sub"]
+        outcome = asyncio.run(judged(token(**{**NOTHING, **payload})))
+        assert outcome is None or outcome.subject == payload["sub"]
 
     hold(rule, number, CLAIMS)
 
@@ -97,8 +97,8 @@ def test_token_that_was_tampered_with_is_nobody(number: int) -> None:
         other = data.draw(st.sampled_from(ALPHABET + ".=~+/ "))
         changed = data.draw(st.sampled_from([other, other + good[position], "", good[position] * 2]))
         tampered = f"{good[:position]}{changed}{good[position + 1 :]}"
-        found = asyncio.run(judged(tampered))
-        assert found is None or tampered.strip() == good
+        outcome = asyncio.run(judged(tampered))
+        assert outcome is None or tampered.strip() == good
 
     hold(rule, number, st.sampled_from(GOOD_TOKENS), st.data())
 
@@ -111,10 +111,10 @@ def introspecting(answer: dict[str, Any], **options: Any) -> IntrospectionAuthen
     url = "https://auth.example/introspect"
     made = IntrospectionAuthenticator(url=url, issuer=ISSUER, audience=RESOURCE, token="ours", **options)
 
-    async def said(_key: Any, _work: Any) -> dict[str, Any]:
+    async def reason(_key: Any, _work: Any) -> dict[str, Any]:
         return answer
 
-    made._single_flight.run = said  # type: ignore[method-assign, assignment]
+    made._single_flight.run = reason  # type: ignore[method-assign, assignment]
     return made
 
 
@@ -142,17 +142,17 @@ def test_arbitrary_answer_breaks_nothing(number: int) -> None:
         authenticator = introspecting(answer, require_audience=False)
         authenticator._expires_at(b"", answer, 0.0)
         try:
-            found = asyncio.run(authenticator.authenticate(request("a-token")))
+            outcome = asyncio.run(authenticator.authenticate(request("a-token")))
         except InvalidCredentials:
             return
-        assert found is not None and found.subject.isprintable() and found.name.isprintable()
+        assert outcome is not None and outcome.subject.isprintable() and outcome.name.isprintable()
 
     members = dict.fromkeys(MEMBERS, ANY_JSON | st.just(RESOURCE))
     hold(rule, number, st.fixed_dictionaries({"active": st.just(True)}, optional=members))
 
 
-WORDS = st.sampled_from(["", "sub", "client", "username", "ann", ":"])
-IDS = st.lists(WORDS).map("".join).filter(bool)
+SUBJECT_PARTS = st.sampled_from(["", "sub", "client", "username", "ann", ":"])
+IDS = st.lists(SUBJECT_PARTS).map("".join).filter(bool)
 ONE = st.tuples(st.sampled_from(["sub", "username", "client_id"]), IDS)
 
 

@@ -55,8 +55,8 @@ def staff(db: None, client: Client) -> Any:
 def test_list_shows_who_did_what(admin_client: Client, entry: AuditEntry) -> None:
     stored(DENIED)
     text = page(admin_client.get(LIST))
-    for told in ("ann", "restock", "error", "k3v5qzt2ab", "192.0.2.1", "tool called", "access denied"):
-        assert told in text
+    for query_text in ("ann", "restock", "error", "k3v5qzt2ab", "192.0.2.1", "tool called", "access denied"):
+        assert query_text in text
     assert rows(admin_client.get(LIST)) == ["delete", "restock"]
 
 

@@ -16,10 +16,10 @@ from mcp_transport.contrib.audit.models import AuditEntry
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
-def run(*words: str) -> str:
+def run(*args: str) -> str:
     """Return what the command prints; CommandError is what ends it with status 1."""
     out = StringIO()
-    call_command("mcp_audit", *words, stdout=out)
+    call_command("mcp_audit", *args, stdout=out)
     return out.getvalue()
 
 
@@ -63,7 +63,7 @@ def test_an_empty_record_is_pruned_in_vain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         ([], "verb"),
         (["dance"], "invalid choice"),
@@ -75,7 +75,7 @@ def test_an_empty_record_is_pruned_in_vain() -> None:
         (["prune", "--older-than-days", "9999999999"], "expected a whole number from 1 to 36500"),
     ],
 )
-def test_what_makes_no_sense_deletes_nothing(words: list[str], message: str, ages: list[float]) -> None:
+def test_what_makes_no_sense_deletes_nothing(args: list[str], message: str, ages: list[float]) -> None:
     with pytest.raises(CommandError, match=message):
-        run(*words)
+        run(*args)
     assert AuditEntry.objects.count() == len(ages)

@@ -70,7 +70,7 @@ EMPTY = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "expected"),
     [
         (OPENED, {**WHO, "session": "k3v5qzt2ab", "address": "192.0.2.1", "client": "desk"}),
         (CLOSED, {**WHO, "session": "k3v5qzt2ab", "outcome": "limit"}),
@@ -91,11 +91,11 @@ EMPTY = {
     ],
     ids=lambda item: type(item).__name__,
 )
-def test_every_event_becomes_an_entry(event: AuditEvent, told: dict[str, Any]) -> None:
+def test_every_event_becomes_an_entry(event: AuditEvent, expected: dict[str, Any]) -> None:
     values: dict[str, Any] = {**AuditEntry.objects.filter(pk=stored(event).pk).values().get()}
     kind = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
     assert values.pop("id")
-    assert values == {**EMPTY, **told, "event": kind, "when": datetime.fromtimestamp(WHEN, UTC)}
+    assert values == {**EMPTY, **expected, "event": kind, "when": datetime.fromtimestamp(WHEN, UTC)}
 
 
 def test_fields_of_the_events_are_documented() -> None:
@@ -103,8 +103,8 @@ def test_fields_of_the_events_are_documented() -> None:
     text = (Path(__file__).parents[2] / "docs/howto/audit.md").read_text()
     [rows] = re.findall(r"^\| Field \| `SessionOpened` .*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M)
     documented = {cells[1].strip("` "): cells[2:6] for cells in (row.split("|") for row in rows.splitlines())}
-    known = {field.name: None for kind in kinds for field in fields(kind)}
-    assert set(documented) == set(known)
+    fields_of_events = {field.name: None for kind in kinds for field in fields(kind)}
+    assert set(documented) == set(fields_of_events)
     for name, cells in documented.items():
         has = [any(field.name == name for field in fields(kind)) for kind in kinds]
         assert [cell.strip() == "yes" for cell in cells] == has, name
@@ -127,7 +127,7 @@ def test_time_is_naive_where_the_project_has_it_so(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "stored_value"),
     [
         ("a tool's name", "a tool's name"),
         ("Größe 長さ 🙂", "Größe 長さ 🙂"),
@@ -142,13 +142,13 @@ def test_time_is_naive_where_the_project_has_it_so(settings: Any) -> None:
         ("n" * 19 + "\x00", "n" * 19 + "…"),
     ],
 )
-def test_words_are_one_line_and_short(text: str, kept: str) -> None:
-    assert single_line(text, 20) == kept
-    assert len(kept) <= 20
+def test_words_are_one_line_and_short(text: str, stored_value: str) -> None:
+    assert single_line(text, 20) == stored_value
+    assert len(stored_value) <= 20
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kept"),
+    ("arguments", "stored_value"),
     [
         (None, None),
         ({}, {}),
@@ -159,8 +159,8 @@ def test_words_are_one_line_and_short(text: str, kept: str) -> None:
         ({"a": 2**64 - 1, "b": -0.5, "c": 1e300}, {"a": 2**64 - 1, "b": -0.5, "c": 1e300}),
     ],
 )
-def test_arguments_are_kept_as_json_takes_them(arguments: Any, kept: Any) -> None:
-    assert storable_arguments(arguments) == kept
+def test_arguments_are_kept_as_json_takes_them(arguments: Any, stored_value: Any) -> None:
+    assert storable_arguments(arguments) == stored_value
 
 
 def nested(levels: int) -> Any:
@@ -234,7 +234,7 @@ def served(declarations: Any, settings: Any) -> Iterator[None]:
 
 
 @async_to_sync
-async def visit() -> str:
+async def session_of_calls() -> str:
     """Open a session, call, be refused, leave, and come back with wrong credentials; return the session's id."""
     endpoint = bootstrap.endpoint()
     client = AnnsClient(endpoint)
@@ -251,7 +251,7 @@ async def visit() -> str:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_visit_is_recorded_in_its_order_without_any_secret(served: None) -> None:
-    session_id = visit()
+    session_id = session_of_calls()
     entries = list(AuditEntry.objects.order_by("pk"))
     short = session_key(session_id)[:10].lower()
     assert [(entry.event, entry.user, entry.session, entry.name, entry.outcome) for entry in entries] == [
@@ -276,9 +276,9 @@ def test_a_database_that_fails_harms_no_request(
 
     with monkeypatch.context() as patch:
         patch.setattr(AuditEntries, "record", fail)
-        visit()
+        session_of_calls()
     assert caplog.text.count("DatabaseError: disk full") == 5
-    visit()
+    session_of_calls()
     assert AuditEntry.objects.count() == 5
 
 

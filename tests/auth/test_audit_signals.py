@@ -15,7 +15,7 @@ from mcp_transport.domain.audit_events import AccessDenied, SessionClosed, Sessi
 from mcp_transport.domain.principal import ANONYMOUS
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from tests.auth.audited import OPEN, client, endpoint, heard, tools
+from tests.auth.audited import OPEN, client, endpoint, received, tools
 from tests.support.client import Answer, request, send, send_sessionless, until
 from tests.support.clock import FakeClock
 from tests.support.listeners import ANN, BADGE, SECRET, AnnsClient, as_ann
@@ -23,17 +23,17 @@ from tests.support.tools import Gate
 
 pytestmark = pytest.mark.usefixtures("declarations", "tools")
 
-__all__ = ["client", "endpoint", "heard", "tools"]
+__all__ = ["client", "endpoint", "received", "tools"]
 
 CLOSED = {"AUTHENTICATORS": [BADGE]}
 
 _EventT = TypeVar("_EventT")
 
 
-def only(heard: list[Any], kind: type[_EventT]) -> _EventT:
+def only(received: list[Any], kind: type[_EventT]) -> _EventT:
     """Return the one event that was sent."""
     signals.settle()
-    [event] = heard
+    [event] = received
     assert isinstance(event, kind)
     return event
 
@@ -49,30 +49,30 @@ def said(principal: Any) -> tuple[str, str, str]:
 # -- sessions --------------------------------------------------------------------------------------------
 
 
-async def test_opening_is_told(endpoint: Endpoint, heard: list[Any]) -> None:
+async def test_opening_is_told(endpoint: Endpoint, received: list[Any]) -> None:
     client = AnnsClient(endpoint)
     await client.open()
-    event = only(heard, SessionOpened)
+    event = only(received, SessionOpened)
     assert (event.principal, event.address, event.client) == (ANN, "127.0.0.1", "desk")
     assert (event.session, event.when > 1_700_000_000) == (client.short_id, True)
 
 
-async def test_an_opening_that_is_refused_is_not_told(endpoint: Endpoint, heard: list[Any]) -> None:
+async def test_an_opening_that_is_refused_is_not_told(endpoint: Endpoint, received: list[Any]) -> None:
     answer = await send(endpoint, body=request("initialize", {"protocolVersion": "2025-11-25"}))
     assert "error" in answer.json
     signals.settle()
-    assert heard == []
+    assert received == []
 
 
-async def test_the_client_ends_its_session(client: AnnsClient, heard: list[Any]) -> None:
+async def test_the_client_ends_its_session(client: AnnsClient, received: list[Any]) -> None:
     assert (await client.delete()).status == 204
     assert (await client.delete()).status == 404
-    event = only(heard, SessionClosed)
+    event = only(received, SessionClosed)
     assert (event.session, event.reason) == (client.short_id, "client")
     assert said(event.principal) == ("badges", "7", "ann")
 
 
-async def test_the_limit_of_sessions_ends_one(settings: Any, heard: list[Any]) -> None:
+async def test_the_limit_of_sessions_ends_one(settings: Any, received: list[Any]) -> None:
     settings.MCP_TRANSPORT = {**OPEN, "MAX_SESSIONS_PER_PRINCIPAL": 1}
     endpoint = bootstrap.endpoint()
     first, second = AnnsClient(endpoint), AnnsClient(endpoint)
@@ -80,13 +80,13 @@ async def test_the_limit_of_sessions_ends_one(settings: Any, heard: list[Any]) -
     await second.open()
     await endpoint.stop()
     signals.settle()
-    [closed] = [event for event in heard if isinstance(event, SessionClosed)]
+    [closed] = [event for event in received if isinstance(event, SessionClosed)]
     assert (closed.session, closed.reason, said(closed.principal)[:2]) == (first.short_id, "limit", ("badges", "7"))
-    opened = [event.session for event in heard if isinstance(event, SessionOpened)]
+    opened = [event.session for event in received if isinstance(event, SessionOpened)]
     assert opened == [first.short_id, second.short_id]
 
 
-def test_an_operator_ends_a_session(settings: Any, tmp_path: Any, heard: list[Any]) -> None:
+def test_an_operator_ends_a_session(settings: Any, tmp_path: Any, received: list[Any]) -> None:
     backend = "django.core.cache.backends.filebased.FileBasedCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path), "OPTIONS": {"MAX_ENTRIES": 1000}}}
     settings.MCP_TRANSPORT = OPEN
@@ -101,7 +101,7 @@ def test_an_operator_ends_a_session(settings: Any, tmp_path: Any, heard: list[An
     session = opened()
     call_command("mcp_sessions", "end", session, stdout=StringIO())
     signals.settle()
-    closed = heard[-1]
+    closed = received[-1]
     assert isinstance(closed, SessionClosed)
     assert (closed.session, closed.reason, said(closed.principal)) == (session, "staff", ("badges", "7", "ann"))
 
@@ -110,7 +110,7 @@ def test_an_operator_ends_a_session(settings: Any, tmp_path: Any, heard: list[An
 
 
 @dataclass
-class Asking:
+class Eliciting:
     """Calls tools as Ann, in a session or without one."""
 
     client: AnnsClient
@@ -124,8 +124,8 @@ class Asking:
 
 
 @pytest.fixture(params=["session", "alone"])
-def ask(request: pytest.FixtureRequest, client: AnnsClient) -> Asking:
-    return Asking(client, client.short_id if request.param == "session" else "")
+def ask(request: pytest.FixtureRequest, client: AnnsClient) -> Eliciting:
+    return Eliciting(client, client.short_id if request.param == "session" else "")
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,17 @@ def ask(request: pytest.FixtureRequest, client: AnnsClient) -> Asking:
     ],
 )
 async def test_a_call_is_told_with_how_it_ended(
-    ask: Asking, heard: list[Any], name: str, arguments: dict[str, Any], outcome: str
+    ask: Eliciting, received: list[Any], name: str, arguments: dict[str, Any], outcome: str
 ) -> None:
     await ask(name, arguments)
-    event = only(heard, ToolCalled)
+    event = only(received, ToolCalled)
     assert (event.tool, event.outcome, event.session) == (name, outcome, ask.session)
     assert (event.principal, event.address, event.arguments) == (ANN, "127.0.0.1", None)
     assert 0 <= event.seconds < 5
 
 
 @pytest.mark.parametrize("leaves", ["cancels", "closes"])
-async def test_a_client_leaves_a_call(client: AnnsClient, gate: Gate, heard: list[Any], leaves: str) -> None:
+async def test_a_client_leaves_a_call(client: AnnsClient, gate: Gate, received: list[Any], leaves: str) -> None:
     if leaves == "cancels":
         await client.call("wait", id=5)
         await gate.wait(gate.entered)
@@ -162,28 +162,28 @@ async def test_a_client_leaves_a_call(client: AnnsClient, gate: Gate, heard: lis
         answer.close()
     await gate.wait(gate.left)
     await until(lambda: not client.endpoint.nodes[0].running)
-    event = only(heard, ToolCalled)
+    event = only(received, ToolCalled)
     session = client.short_id if leaves == "cancels" else ""
     assert (event.tool, event.outcome, event.session) == ("wait", "cancelled", session)
 
 
-async def test_what_is_no_call_is_not_told(client: AnnsClient, heard: list[Any]) -> None:
+async def test_what_is_no_call_is_not_told(client: AnnsClient, received: list[Any]) -> None:
     await client.request("ping")
     await client.request("tools/list")
     signals.settle()
-    assert heard == []
+    assert received == []
 
 
-async def test_each_call_of_a_batch_is_told(endpoint: Endpoint, heard: list[Any]) -> None:
+async def test_each_call_of_a_batch_is_told(endpoint: Endpoint, received: list[Any]) -> None:
     client = AnnsClient(endpoint, "2025-03-26")
     await client.open()
     await client.post([request("tools/call", named("add", a=1, b=number), id=number) for number in range(3)])
     signals.settle()
-    assert [event.outcome for event in heard if isinstance(event, ToolCalled)] == ["ok"] * 3
+    assert [event.outcome for event in received if isinstance(event, ToolCalled)] == ["ok"] * 3
 
 
 async def test_seconds_are_measured(
-    settings: Any, gate: Gate, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+    settings: Any, gate: Gate, received: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
     monkeypatch.setattr("mcp_transport.bootstrap.SteadyClock", lambda: clock)
@@ -198,16 +198,16 @@ async def test_seconds_are_measured(
     assert await answer.text() == "through"
     await endpoint.stop()
     signals.settle()
-    assert (heard[-1].seconds, heard[-1].when) == (2.5, clock.now())
+    assert (received[-1].seconds, received[-1].when) == (2.5, clock.now())
 
 
 @pytest.mark.parametrize(("setting", "kept"), [(False, None), (True, {"a": 1, "b": 2})])
 async def test_arguments_are_told_if_the_settings_ask_for_them(
-    settings: Any, ask: Asking, heard: list[Any], setting: bool, kept: Any
+    settings: Any, ask: Eliciting, received: list[Any], setting: bool, kept: Any
 ) -> None:
     settings.MCP_TRANSPORT = {**OPEN, "AUDIT_ARGUMENTS": setting}
     await ask("add", {"a": 1, "b": 2})
-    assert only(heard, ToolCalled).arguments == kept
+    assert only(received, ToolCalled).arguments == kept
 
 
 # -- refusals --------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
-async def test_refusal_is_told_without_the_credentials(settings: Any, heard: list[Any], refused: Refused) -> None:
+async def test_refusal_is_told_without_the_credentials(settings: Any, received: list[Any], refused: Refused) -> None:
     settings.MCP_TRANSPORT = refused.settings
     endpoint = bootstrap.endpoint()
     if refused.method == "POST":
@@ -249,7 +249,7 @@ async def test_refusal_is_told_without_the_credentials(settings: Any, heard: lis
     else:
         answer = await send(endpoint, refused.method, headers=refused.headers)
     assert answer.status == refused.status
-    event = only(heard, AccessDenied)
+    event = only(received, AccessDenied)
     assert {name: getattr(event, name) for name in refused.event} == refused.event
     assert "stolen" not in repr(event)
     assert ("Origin" in event.reason) is ("origin" in refused.headers)
@@ -263,30 +263,30 @@ async def test_refusal_is_told_without_the_credentials(settings: Any, heard: lis
     ],
 )
 async def test_a_tool_that_may_not_be_called_is_told_as_a_refusal(
-    ask: Asking, heard: list[Any], tool: str, reason: str
+    ask: Eliciting, received: list[Any], tool: str, reason: str
 ) -> None:
     answer = await ask(tool, {})
     assert (answer.status == 403) is (tool == "write")
     assert tool == "write" or answer.json["error"]["message"] == "Unknown tool: secret"
-    event = only(heard, AccessDenied)
+    event = only(received, AccessDenied)
     assert (event.principal, event.operation, event.name, event.reason) == (ANN, "tools/call", tool, reason)
 
 
-async def test_other_faults_are_no_refusals(client: AnnsClient, endpoint: Endpoint, heard: list[Any]) -> None:
+async def test_other_faults_are_no_refusals(client: AnnsClient, endpoint: Endpoint, received: list[Any]) -> None:
     assert (await send(endpoint, raw=b"{")).status == 400
     assert (await send(endpoint, headers={"host": "evil.example"}, body={})).status == 400
     assert (await client.request("ping", headers={"mcp-session-id": "unknown"})).status == 404
     signals.settle()
-    assert heard == []
+    assert received == []
 
 
-async def test_no_event_tells_a_secret(endpoint: Endpoint, heard: list[Any]) -> None:
+async def test_no_event_tells_a_secret(endpoint: Endpoint, received: list[Any]) -> None:
     client = AnnsClient(endpoint)
     await client.open()
     await client.call("add", {"a": 1, "b": 2})
     await client.call("secret")
     await client.delete()
     signals.settle()
-    assert [type(event) for event in heard] == [SessionOpened, ToolCalled, AccessDenied, SessionClosed]
+    assert [type(event) for event in received] == [SessionOpened, ToolCalled, AccessDenied, SessionClosed]
     for secret in (SECRET, client.session_id, session_key(client.session_id)):
-        assert secret not in repr(heard)
+        assert secret not in repr(received)

@@ -158,8 +158,8 @@ def test_a_principal_without_limits_has_every_scope_and_an_anonymous_one_has_non
 
 async def test_recall_asks_each_and_else_returns_nobodys_user() -> None:
     closed = gate(Knows("one"), Knows("two", "all"), implied={"all": ["orders"]})
-    recalled = await closed.principal_without_request("test\ntwo", "name")
-    assert (recalled.name, recalled.scopes, recalled.binding) == ("recalled", frozenset(), "test\ntwo")
+    restored = await closed.principal_without_request("test\ntwo", "name")
+    assert (restored.name, restored.scopes, restored.binding) == ("recalled", frozenset(), "test\ntwo")
     unknown = await closed.principal_without_request("test\nthree", "name")
     assert (unknown.name, unknown.binding, unknown.user.is_authenticated) == ("name", "test\nthree", False)
     assert (await closed.principal_without_request("", "")).binding == ""

@@ -122,7 +122,7 @@ async def test_users_are_found_in_the_projects_own_way(transactional_db: None, u
 # -- principals that come back ---------------------------------------------------------------------------
 
 
-async def test_subject_is_recalled_without_its_scopes() -> None:
+async def test_subject_is_restored_without_its_scopes() -> None:
     assert await reader().principal_by_subject(ISSUER, "ann-1", {}) == Principal(
         ISSUER, "ann-1", AnonymousUser(), "ann-1", frozenset()
     )
@@ -131,7 +131,7 @@ async def test_subject_is_recalled_without_its_scopes() -> None:
     assert await reader(user=find_ann).principal_by_subject(ISSUER, "ann-1", {"sub": "ann-1"}) is None
 
 
-async def test_active_user_is_recalled_by_the_claim_that_is_known(transactional_db: None) -> None:
+async def test_active_user_is_restored_by_the_claim_that_is_known(transactional_db: None) -> None:
     ann = await User.objects.acreate_user("ann")
     by_sub = reader(user_claim="sub")
     assert await by_sub.principal_by_subject(ISSUER, "ann", {"sub": "ann"}) == Principal(
@@ -146,7 +146,7 @@ async def test_active_user_is_recalled_by_the_claim_that_is_known(transactional_
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"issuer": ""}, "ISSUER"),
         ({"issuer": "https://auth.example\n"}, "ISSUER"),
@@ -155,16 +155,16 @@ async def test_active_user_is_recalled_by_the_claim_that_is_known(transactional_
         ({"user": 17}, "USER must be callable"),
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=said):
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=message):
         reader(**options)
 
 
-@pytest.mark.parametrize("given", [None, "", [], [""]])
-def test_tokens_for_anybody_are_refused(given: Any) -> None:
+@pytest.mark.parametrize("audience", [None, "", [], [""]])
+def test_tokens_for_anybody_are_refused(audience: Any) -> None:
     """RFC 8707; RFC 9068, 4."""
     with pytest.raises(ImproperlyConfigured, match="RESOURCE_URL"):
-        Audience(given)
+        Audience(audience)
 
 
 def test_audience_is_the_resource_of_the_settings(settings: Any) -> None:

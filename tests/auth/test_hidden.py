@@ -70,7 +70,7 @@ def serve(build_endpoint: Any, declarations: Declarations) -> Serve:
     return build
 
 
-class Asker:
+class Caller:
     """Sends the requests of a form, in a session or alone."""
 
     def __init__(self, endpoint: Endpoint, revision: str, user: str) -> None:
@@ -106,9 +106,9 @@ class Asker:
         return {**headers, **({"mcp-name": named} if isinstance(named, str) else {})}
 
 
-async def difference(asker: Asker, form: Form, hidden: str, missing: str) -> str:
+async def difference(caller: Caller, form: Form, hidden: str, missing: str) -> str:
     """Say how the answers of a pair differ, if they do."""
-    told, (status, headers, body) = [await asker.ask(form, name) for name in (hidden, missing)]
+    told, (status, headers, body) = [await caller.ask(form, name) for name in (hidden, missing)]
     as_hidden = {name: value.replace(missing, hidden) for name, value in headers.items()}
     expected = (status, as_hidden, body.replace(missing.encode(), hidden.encode()))
     return "" if told == expected else f"{told} instead of {expected}"
@@ -126,22 +126,24 @@ async def test_no_request_tells_what_is_hidden_from_what_does_not_exist(
     serve: Serve, caplog: pytest.LogCaptureFixture, method: str, stride: int
 ) -> None:
     caplog.set_level(logging.WARNING, "mcp_transport")  # thousands of requests, one line each
-    endpoint, count, found = serve(completes=True), 0, []
+    endpoint, count, differences = serve(completes=True), 0, []
     for revision in REVISIONS:
-        asker = Asker(endpoint, revision, "bob")
+        caller = Caller(endpoint, revision, "bob")
         for form, hidden, missing in itertools.islice(pairs(method), None, None, stride):
             count += 1
-            if told := await difference(asker, form, hidden, missing):
-                found.append(f"{revision} {form.method} {form.label} {hidden}: {told}")
-    assert not found, f"{len(found)} of {count} pairs differ:\n" + "\n".join(line[:400] for line in found[:10])
+            if told := await difference(caller, form, hidden, missing):
+                differences.append(f"{revision} {form.method} {form.label} {hidden}: {told}")
+    assert not differences, f"{len(differences)} of {count} pairs differ:\n" + "\n".join(
+        line[:400] for line in differences[:10]
+    )
 
 
 async def test_without_a_completion_a_hidden_prompt_is_as_unknown_as_a_missing_one(serve: Serve) -> None:
     endpoint = serve(completes=False)
     for revision in REVISIONS:
-        asker = Asker(endpoint, revision, "bob")
+        caller = Caller(endpoint, revision, "bob")
         for form, hidden, missing in itertools.islice(pairs("completion/complete"), None, 100, 5):
-            assert not await difference(asker, form, hidden, missing), f"{revision} {form.label} {hidden}"
+            assert not await difference(caller, form, hidden, missing), f"{revision} {form.label} {hidden}"
 
 
 @pytest.mark.parametrize("stride", [23, pytest.param(3, marks=pytest.mark.slow)])
@@ -173,11 +175,11 @@ async def test_a_middleware_of_the_project_sees_no_difference(serve: Serve, plac
 
     endpoint = serve(completes=True, around=put_around, place=place)
     for revision, method in itertools.product(("2025-11-25", "2026-07-28"), METHODS):
-        asker = Asker(endpoint, revision, "bob")
+        caller = Caller(endpoint, revision, "bob")
         for form, hidden, missing in itertools.islice(pairs(method), None, None, stride):
             noticed = []
             for name in (hidden, missing):
-                await asker.ask(form, name)
+                await caller.ask(form, name)
                 await settle()
                 noticed.append(repr(around[0].taken()).replace(missing, hidden))
             assert noticed[0] == noticed[1], f"{revision} {form.method} {form.label} {hidden}"
@@ -206,13 +208,13 @@ async def test_a_missing_name_is_judged_as_often_as_a_hidden_one(serve: Serve, d
     tool(name="hidden", visible=nobody)(nothing)
     prompt(name="data://hidden", visible=nobody)(nothing)
     resource("data://hidden", visible=nobody)(nothing)
-    asker = Asker(serve(), "2026-07-28", "bob")
+    caller = Caller(serve(), "2026-07-28", "bob")
     for method in METHODS:
         form, _ = next(forms(method))
         counts = []
         for name in ("hidden", "absent"):
             judged.clear()
-            await asker.ask(form, name if method == "tools/call" else f"data://{name}")
+            await caller.ask(form, name if method == "tools/call" else f"data://{name}")
             counts.append(len(judged))
         assert counts == [1, 1], method
 
@@ -240,7 +242,7 @@ async def test_a_hidden_tool_is_not_counted_as_called(serve: Serve, clock: FakeC
 
     endpoint = serve(around=put_around if leaves else None)
     form, _ = next(forms("tools/call"))
-    asking = asyncio.create_task(Asker(endpoint, "2026-07-28", "bob").ask(form, "orders"))
+    asking = asyncio.create_task(Caller(endpoint, "2026-07-28", "bob").ask(form, "orders"))
     if leaves:
         await around[0].reached.wait()
         asking.cancel()

@@ -245,9 +245,9 @@ async def test_nothing_secret_is_logged(
 # -- users, and principals that come back ----------------------------------------------------------------
 
 
-async def test_user_is_recalled_by_the_claim_that_is_the_subject(transactional_db: None) -> None:
-    recalled = await build().principal_without_request(ISSUER, "client:editor")
-    assert recalled == Principal(ISSUER, "client:editor", AnonymousUser(), "client:editor", frozenset())
+async def test_user_is_restored_by_the_claim_that_is_the_subject(transactional_db: None) -> None:
+    restored = await build().principal_without_request(ISSUER, "client:editor")
+    assert restored == Principal(ISSUER, "client:editor", AnonymousUser(), "client:editor", frozenset())
     ann = await User.objects.acreate_user("ann")
     client = await User.objects.acreate_user("client:ann")
     for claim, subject, user in (
@@ -258,8 +258,8 @@ async def test_user_is_recalled_by_the_claim_that_is_the_subject(transactional_d
         ("username", "username:ann", ann),
         ("username", "ann", None),
     ):
-        recalled = await build(user_claim=claim).principal_without_request(ISSUER, subject)
-        assert (recalled and recalled.user) == user, (claim, subject)
+        restored = await build(user_claim=claim).principal_without_request(ISSUER, subject)
+        assert (restored and restored.user) == user, (claim, subject)
 
 
 # -- options ---------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ __all__ = ["authenticator", "server"]
 
 
 @dataclass
-class Kept:
+class CacheCase:
     """How long an answer is kept: pauses, and how often the server was asked behind each of them."""
 
     schedule: list[tuple[float, int]]
@@ -39,31 +39,31 @@ class Kept:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-KEPT = {
-    "for half a minute": Kept([(0, 1), (0, 1), (29, 1), (2, 2), (29, 2)]),
-    "as long as is set": Kept([(0, 1), (0.5, 1), (1, 2)], options={"cache_seconds": 1}),
-    "longer": Kept([(0, 1), (99, 1)], options={"cache_seconds": 100}),
-    "not at all": Kept([(0, 1), (0, 2)], options={"cache_seconds": 0}),
-    "inactive: for five seconds": Kept([(0, 1), (4, 1), (2, 2)], {"active": False}),
-    "inactive: no longer than others": Kept([(0, 1), (2.5, 2)], {"active": False}, {"cache_seconds": 2}),
-    "inactive: not at all": Kept([(0, 1), (0.5, 2)], {"active": False}, {"cache_seconds": 0}),
-    "until the token expires": Kept([(0, 1), (9, 1), (2, 2)], active(exp=10)),
-    "no longer than others": Kept([(0, 1), (29, 1), (2, 2)], active(exp=100)),
-    "expired": Kept([(0, 1), (0, 2)], active(exp=-5)),
-    "odd end": Kept([(0, 1), (0, 2)], active(exp="soon")),
-    "list as an end": Kept([(0, 1), (0, 2)], active(exp=[9e9])),
-    "object as an end": Kept([(0, 1), (0, 2)], active(exp={})),
+CACHE_CASES = {
+    "for half a minute": CacheCase([(0, 1), (0, 1), (29, 1), (2, 2), (29, 2)]),
+    "as long as is set": CacheCase([(0, 1), (0.5, 1), (1, 2)], options={"cache_seconds": 1}),
+    "longer": CacheCase([(0, 1), (99, 1)], options={"cache_seconds": 100}),
+    "not at all": CacheCase([(0, 1), (0, 2)], options={"cache_seconds": 0}),
+    "inactive: for five seconds": CacheCase([(0, 1), (4, 1), (2, 2)], {"active": False}),
+    "inactive: no longer than others": CacheCase([(0, 1), (2.5, 2)], {"active": False}, {"cache_seconds": 2}),
+    "inactive: not at all": CacheCase([(0, 1), (0.5, 2)], {"active": False}, {"cache_seconds": 0}),
+    "until the token expires": CacheCase([(0, 1), (9, 1), (2, 2)], active(exp=10)),
+    "no longer than others": CacheCase([(0, 1), (29, 1), (2, 2)], active(exp=100)),
+    "expired": CacheCase([(0, 1), (0, 2)], active(exp=-5)),
+    "odd end": CacheCase([(0, 1), (0, 2)], active(exp="soon")),
+    "list as an end": CacheCase([(0, 1), (0, 2)], active(exp=[9e9])),
+    "object as an end": CacheCase([(0, 1), (0, 2)], active(exp={})),
 }
 
 
-@pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT.keys())
-async def test_answer_is_kept(server: AuthServer, clock: FakeClock, kept: Kept) -> None:
-    ends = kept.answer.get("exp")
-    server.answers[TOKEN] = {**kept.answer, **({"exp": clock.now() + ends} if isinstance(ends, int) else {})}
-    authenticator = build(server, now=clock.now, **kept.options)
-    for seconds, asked in kept.schedule:
+@pytest.mark.parametrize("case", CACHE_CASES.values(), ids=CACHE_CASES.keys())
+async def test_answer_is_kept(server: AuthServer, clock: FakeClock, case: CacheCase) -> None:
+    ends = case.answer.get("exp")
+    server.answers[TOKEN] = {**case.answer, **({"exp": clock.now() + ends} if isinstance(ends, int) else {})}
+    authenticator = build(server, now=clock.now, **case.options)
+    for seconds, asked in case.schedule:
         await clock.advance(seconds)
-        if kept.answer["active"]:
+        if case.answer["active"]:
             await principal_of(authenticator)
         else:
             assert await reason(authenticator) == INACTIVE
@@ -110,15 +110,15 @@ async def test_no_more_than_so_many_answers_are_kept(
 
 
 async def test_users_own_claims_do_not_change_what_is_kept(server: AuthServer, clock: FakeClock) -> None:
-    seen = list[str]()
+    tokens = list[str]()
 
     def spoil(claims: dict[str, Any]) -> None:
-        seen.append(claims.pop("sub"))
+        tokens.append(claims.pop("sub"))
 
     authenticator = build(server, user=spoil, now=clock.now)
     for _ in range(2):
         assert await reason(authenticator) == NO_USER
-    assert seen == ["ann-1", "ann-1"]
+    assert tokens == ["ann-1", "ann-1"]
     assert len(server.asked) == 1
 
 
@@ -132,7 +132,7 @@ async def test_requests_with_one_token_ask_together_and_others_apart(
     waiting = [asyncio.create_task(principal_of(authenticator, name)) for name in (TOKEN, "other") * 25]
     await server.until_asked(2)
     server.release()
-    assert [found.subject for found in await asyncio.gather(*waiting)] == ["ann-1", "bob-1"] * 25
+    assert [principal.subject for principal in await asyncio.gather(*waiting)] == ["ann-1", "bob-1"] * 25
     assert len(server.asked) == 2
 
 

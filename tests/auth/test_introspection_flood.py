@@ -82,7 +82,7 @@ async def test_made_up_tokens_take_no_more_connections_than_there_may_be(
     assert set(refused) == {503}
     server.release()
     assert Counter(await asyncio.gather(*flood)) == {503: 900 - 15, 401: 15}
-    assert server.most <= 20
+    assert server.max_open <= 20
     [record] = [record for record in caplog.records if record.name == introspection.__name__]
     assert (record.levelname, "MAX_QUESTIONS" in record.getMessage()) == ("WARNING", True)
     assert isinstance(await outcome(authenticator, NEW), Principal)
@@ -126,9 +126,9 @@ async def test_event_loops_have_connections_of_their_own_which_end_with_them(ser
 
 async def test_loop_that_was_closed_without_a_word_is_forgotten(server: AuthServer) -> None:
     authenticator = build(server)
-    gone = asyncio.new_event_loop()
-    gone.close()
-    authenticator._pool._by_loop[gone] = None  # type: ignore[assignment]
+    closed_loop = asyncio.new_event_loop()
+    closed_loop.close()
+    authenticator._pool._by_loop[closed_loop] = None  # type: ignore[assignment]
     assert isinstance(await outcome(authenticator, GOOD), Principal)
     assert list(authenticator._pool._by_loop) == [asyncio.get_running_loop()]
 
@@ -139,7 +139,7 @@ async def test_number_of_questions_may_be_set(server: AuthServer) -> None:
     await server.until_asked(3)
     server.release()
     assert set(await asyncio.gather(*flood)) == {401}
-    assert server.most == 3
+    assert server.max_open == 3
 
 
 @pytest.mark.parametrize("number", [1, 0, -1])
@@ -198,5 +198,5 @@ async def test_flood_keeps_nobody_else_waiting(
     assert not any(task.done() for task in flood)
     server.release()
     assert {answer.status for answer in await asyncio.gather(*flood)} == {401}
-    assert server.most <= 20
+    assert server.max_open <= 20
     await direct.close()

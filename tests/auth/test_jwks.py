@@ -84,7 +84,7 @@ PRIVATE = {
     "RSA": {"kid": "rsa-1", **RSAAlgorithm.to_jwk(private_key("rsa-1"), as_dict=True), "key_ops": ["verify"]},
 }
 OCT = {"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "rsa-1"}
-TAKEN = {
+ACCEPTED = {
     "plain": (jwk("rsa-1"), "RS256"),
     "for signatures": (jwk("rsa-1", use="sig"), "RS256"),
     "for one algorithm": (jwk("rsa-1", alg="RS512"), "RS512"),
@@ -119,7 +119,7 @@ LEFT_OUT = {
 }
 
 
-@pytest.mark.parametrize(("key", "algorithm"), TAKEN.values(), ids=TAKEN.keys())
+@pytest.mark.parametrize(("key", "algorithm"), ACCEPTED.values(), ids=ACCEPTED.keys())
 async def test_public_key_is_taken(server: AuthServer, keys: FetchedKeys, key: Any, algorithm: str) -> None:
     server.keys = [*(item for item, _ in LEFT_OUT.values()), key]
     assert await has(keys, key["kid"], algorithm)
@@ -271,8 +271,8 @@ async def test_without_an_answer_known_keys_go_on_and_without_keys_callers_are_t
     assert error.message == "the authorization server does not respond; try again"
     await clock.advance(3600)
     assert await has(keys, "rsa-1")
-    told = [record.getMessage() for record in caplog.records if record.name == jwks.__name__]
-    assert ["no token can be verified" in told[0], "stay in use" in told[1]] == [True, True]
+    messages = [record.getMessage() for record in caplog.records if record.name == jwks.__name__]
+    assert ["no token can be verified" in messages[0], "stay in use" in messages[1]] == [True, True]
     assert {record.levelname for record in caplog.records if record.name == jwks.__name__} == {"WARNING"}
 
 

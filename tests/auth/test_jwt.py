@@ -86,16 +86,16 @@ async def test_claims_are_read_as_the_options_say(transactional_db: None) -> Non
     )
     assert (found.user, found.scopes, found.subject) == (ann, {"read"}, "ann-1")
     assert await reason(token(nick="eve"), user_claim="nick") == NO_USER
-    recalled = await build(user_claim="sub").principal_without_request(ISSUER, "ann")
-    assert recalled == Principal(ISSUER, "ann", ann, "ann", frozenset())
+    restored = await build(user_claim="sub").principal_without_request(ISSUER, "ann")
+    assert restored == Principal(ISSUER, "ann", ann, "ann", frozenset())
 
 
 async def test_own_way_to_a_user_sees_claims_that_were_verified() -> None:
-    seen = list[dict[str, Any]]()
-    await reason(token(key="rsa-3", headers={"kid": "rsa-1"}), user=seen.append)
-    assert seen == []
-    await reason(token(dept="x"), user=seen.append)
-    assert [(item["sub"], item["dept"]) for item in seen] == [("ann-1", "x")]
+    verified = list[dict[str, Any]]()
+    await reason(token(key="rsa-3", headers={"kid": "rsa-1"}), user=verified.append)
+    assert verified == []
+    await reason(token(dept="x"), user=verified.append)
+    assert [(item["sub"], item["dept"]) for item in verified] == [("ann-1", "x")]
 
 
 def soon(seconds: float) -> int:
@@ -318,7 +318,7 @@ async def test_issuer_is_not_asked_for_what_is_refused_anyhow(server: AuthServer
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"keys": ()}, "one of JWKS_URL, KEYS and SECRET, got none"),
         ({"jwks_url": "https://auth.example/jwks", "keys": KEYS}, "got JWKS_URL and KEYS"),
@@ -338,8 +338,8 @@ async def test_issuer_is_not_asked_for_what_is_refused_anyhow(server: AuthServer
         ({"keys": pem("ec-1"), "algorithms": ["RS256"]}, "KEYS has no public key for any of ALGORITHMS"),
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         build(**options)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert SECRET not in str(caught.value)

@@ -18,12 +18,12 @@ from mcp_transport import signals
 from mcp_transport.domain.audit_events import SessionClosed, SessionOpened, ToolCalled
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.endpoint import Endpoint
-from tests.auth.audited import client, endpoint, heard, tools
+from tests.auth.audited import client, endpoint, received, tools
 from tests.support.client import send_sessionless
-from tests.support.listeners import AnnsClient, hearing
+from tests.support.listeners import AnnsClient, receiving
 from tests.support.tools import Gate
 
-__all__ = ["client", "endpoint", "heard", "tools"]
+__all__ = ["client", "endpoint", "received", "tools"]
 
 pytestmark = pytest.mark.usefixtures("declarations", "tools")
 
@@ -36,20 +36,20 @@ class Slow:
         self.entered, self.let_go = threading.Event(), threading.Event()
 
     def __enter__(self) -> Slow:
-        self.signal.connect(self.hear)
+        self.signal.connect(self.receive)
         return self
 
     def __exit__(self, *reason: object) -> None:
         self.let_go.set()
         signals.settle()
-        self.signal.disconnect(self.hear)
+        self.signal.disconnect(self.receive)
 
-    def hear(self, **kwargs: Any) -> None:
+    def receive(self, **kwargs: Any) -> None:
         self.entered.set()
         assert self.let_go.wait(5)
 
 
-async def test_a_slow_receiver_slows_nobody_and_the_order_is_kept(endpoint: Endpoint, heard: list[Any]) -> None:
+async def test_a_slow_receiver_slows_nobody_and_the_order_is_kept(endpoint: Endpoint, received: list[Any]) -> None:
     client = AnnsClient(endpoint)
     with Slow(signals.session_opened) as slow:
         await client.open()
@@ -58,10 +58,10 @@ async def test_a_slow_receiver_slows_nobody_and_the_order_is_kept(endpoint: Endp
         await client.call("refuse")
         assert (await client.delete()).status == 204
         assert slow.entered.wait(5)
-        assert len(heard) <= 1, "the first one stands in the way of all"
+        assert len(received) <= 1, "the first one stands in the way of all"
     expected = [SessionOpened, *[ToolCalled] * 4, SessionClosed]
-    assert [type(event) for event in heard] == expected
-    assert [event.outcome for event in heard[1:-1]] == ["ok", "ok", "ok", "error"]
+    assert [type(event) for event in received] == expected
+    assert [event.outcome for event in received[1:-1]] == ["ok", "ok", "ok", "error"]
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
@@ -72,7 +72,7 @@ async def test_a_failing_receiver_breaks_nothing(
         raise kind("a receiver's fault")
 
     signals.tool_called.connect(fail)
-    with hearing() as heard:
+    with receiving() as received:
         assert (await client.call("add", {"a": 1, "b": 2})).status == 200
         signals.settle()
         [error] = [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -80,13 +80,15 @@ async def test_a_failing_receiver_breaks_nothing(
         assert type(error.exc_info[1]).__name__ == kind.__name__
         signals.tool_called.disconnect(fail)
         await client.call("add", {"a": 1, "b": 2})
-    assert len(heard) == (2 if kind is RuntimeError else 1), "what no receiver may raise ends the others' turn, once"
+    assert len(received) == (2 if kind is RuntimeError else 1), (
+        "what no receiver may raise ends the others' turn, once"
+    )
 
 
 async def test_async_receivers_work(client: AnnsClient) -> None:
     got: list[tuple[str, Any]] = []
 
-    async def hear(sender: Any, event: Any, **kwargs: Any) -> None:
+    async def receive(sender: Any, event: Any, **kwargs: Any) -> None:
         await asyncio.sleep(0)
         got.append((event.tool, sender))
 
@@ -94,13 +96,13 @@ async def test_async_receivers_work(client: AnnsClient) -> None:
         raise RuntimeError("a receiver's fault")
 
     signals.tool_called.connect(fail)
-    signals.tool_called.connect(hear)
+    signals.tool_called.connect(receive)
     try:
         await client.call("add", {"a": 1, "b": 2})
         await client.call("refuse")
         signals.settle()
     finally:
-        signals.tool_called.disconnect(hear)
+        signals.tool_called.disconnect(receive)
         signals.tool_called.disconnect(fail)
     assert got == [("add", ToolCalled), ("refuse", ToolCalled)]
 
@@ -108,10 +110,10 @@ async def test_async_receivers_work(client: AnnsClient) -> None:
 async def test_receivers_of_one_kind_of_event_get_no_other(endpoint: Endpoint) -> None:
     got: list[Any] = []
 
-    def hear(event: Any, **kwargs: Any) -> None:
+    def receive(event: Any, **kwargs: Any) -> None:
         got.append(event)
 
-    signals.session_closed.connect(hear)
+    signals.session_closed.connect(receive)
     try:
         client = AnnsClient(endpoint)
         await client.open()
@@ -119,7 +121,7 @@ async def test_receivers_of_one_kind_of_event_get_no_other(endpoint: Endpoint) -
         await client.delete()
         signals.settle()
     finally:
-        signals.session_closed.disconnect(hear)
+        signals.session_closed.disconnect(receive)
     assert [type(event) for event in got] == [SessionClosed]
 
 
@@ -139,14 +141,14 @@ async def test_without_receivers_nothing_is_built(
 async def test_a_receiver_that_comes_during_a_call_does_not_hear_of_it(client: AnnsClient, gate: Gate) -> None:
     answer = await client.call("wait")
     await gate.wait(gate.entered)
-    with hearing() as heard:
+    with receiving() as received:
         gate.open.set()
         await answer.text()
-    assert heard == []
+    assert received == []
 
 
 async def test_what_finds_no_room_is_dropped_with_one_line(
-    client: AnnsClient, heard: list[Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    client: AnnsClient, received: list[Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signals.settle()
     monkeypatch.setattr(signals, "_queue_slots", threading.BoundedSemaphore(2))
@@ -159,13 +161,13 @@ async def test_what_finds_no_room_is_dropped_with_one_line(
     assert "was dropped" in errors[0]
     await client.call("refuse")
     signals.settle()
-    assert [event.tool for event in heard] == ["add", "add", "refuse"], "there is room again"
+    assert [event.tool for event in received] == ["add", "add", "refuse"], "there is room again"
 
 
 async def test_nothing_breaks_while_the_process_ends(
     client: AnnsClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with hearing() as heard:
+    with receiving() as received:
         ended = ThreadPoolExecutor(1)
         ended.shutdown()
         with monkeypatch.context() as patch:
@@ -174,7 +176,7 @@ async def test_nothing_breaks_while_the_process_ends(
             assert (await client.call("add", {"a": 1, "b": 2})).status == 200
     assert "an event was dropped: the process is exiting" in caplog.text
     assert room.acquire(blocking=False), "its place is free again"
-    assert heard == []
+    assert received == []
 
 
 @pytest.mark.slow

@@ -30,8 +30,8 @@ def page(response: Any) -> str:
 
 
 def fields(response: Any) -> set[str]:
-    found = re.findall(r'<(?:input|select|textarea|button)[^>]*\bname="(\w+)"', page(response))
-    return set(found) - {"csrfmiddlewaretoken"}
+    field_names = re.findall(r'<(?:input|select|textarea|button)[^>]*\bname="(\w+)"', page(response))
+    return set(field_names) - {"csrfmiddlewaretoken"}
 
 
 def form(of: User, /, **values: str) -> dict[str, str]:
@@ -46,8 +46,8 @@ def issue(client: Client, user: User, **values: str) -> tuple[Any, str]:
 
 
 def test_issued_token_is_shown_and_works(admin_client: Client, ann: User) -> None:
-    asked = {"user", "name", "scopes", "expires_0", "expires_1"}
-    assert fields(admin_client.get(ADD)) == {*asked, "_save"}
+    expected = {"user", "name", "scopes", "expires_0", "expires_1"}
+    assert fields(admin_client.get(ADD)) == {*expected, "_save"}
     response, secret = issue(admin_client, ann, expires_0="2999-12-31", expires_1="12:00:00")
     token = PersonalToken.objects.get()
     assert token.digest == hashlib.sha256(secret.encode()).hexdigest()
@@ -131,8 +131,8 @@ def test_list_shows_states_in_few_queries(
 def test_list_can_be_searched_and_filtered(admin_client: Client, ann: User, token: PersonalToken) -> None:
     PersonalToken.objects.issue(ann)
     searches = {"q=ann": 2, "q=laptop": 1, "q=bob": 0, f"q={token.hint}": 1}
-    for query, found in {**searches, "revoked__isempty=1": 2, "revoked__isempty=0": 0}.items():
-        assert page(admin_client.get(f"{LIST}?{query}")).count('class="field-state"') == found, query
+    for query, number in {**searches, "revoked__isempty=1": 2, "revoked__isempty=0": 0}.items():
+        assert page(admin_client.get(f"{LIST}?{query}")).count('class="field-state"') == number, query
 
 
 def test_action_revokes_and_says_so_in_the_history(admin_client: Client, ann: User, token: PersonalToken) -> None:

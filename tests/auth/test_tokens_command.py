@@ -18,15 +18,15 @@ from mcp_transport.contrib.tokens.models import PersonalToken
 pytestmark = pytest.mark.django_db
 
 
-def run(*words: str) -> tuple[str, str]:
+def run(*args: str) -> tuple[str, str]:
     """Return what the command prints, and what it explains; CommandError is what ends it with status 1."""
     out, err = StringIO(), StringIO()
-    call_command("mcp_tokens", *words, stdout=out, stderr=err, no_color=True)
+    call_command("mcp_tokens", *args, stdout=out, stderr=err, no_color=True)
     return out.getvalue(), err.getvalue()
 
 
-def listed(*words: str) -> Any:
-    return json.loads(run("list", "--json", *words)[0])
+def listed(*args: str) -> Any:
+    return json.loads(run("list", "--json", *args)[0])
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_create_prints_the_secret_alone(ann: User) -> None:
 
 def test_create_takes_everything_that_a_token_has(ann: User) -> None:
     before = timezone.now()
-    words = ["--name", "laptop", "--scope", "a", "--scope", "b c", "--expires-in-days", "30"]
-    out, err = run("create", "ann", *words)
+    args = ["--name", "laptop", "--scope", "a", "--scope", "b c", "--expires-in-days", "30"]
+    out, err = run("create", "ann", *args)
     token = PersonalToken.objects.get()
     assert (token.name, token.scopes) == ("laptop", "a b c")
     assert token.expires is not None
@@ -64,7 +64,7 @@ def test_create_takes_everything_that_a_token_has(ann: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["bob"], r"There is no user 'bob'\."),
         (["gone"], r"The user 'gone' is not active\."),
@@ -77,10 +77,10 @@ def test_create_takes_everything_that_a_token_has(ann: User) -> None:
         ([], "username"),
     ],
 )
-def test_create_refuses_and_issues_nothing(words: list[str], message: str, ann: User) -> None:
+def test_create_refuses_and_issues_nothing(args: list[str], message: str, ann: User) -> None:
     User.objects.create_user("gone", is_active=False)
     with pytest.raises(CommandError, match=message):
-        run("create", *words)
+        run("create", *args)
     assert not PersonalToken.objects.exists()
 
 
@@ -158,7 +158,7 @@ def test_unclear_name_revokes_nothing(name: str, message: str, ann: User) -> Non
     assert [item["state"] for item in listed()] == ["valid", "valid"]
 
 
-@pytest.mark.parametrize("words", [[], ["dance"], ["revoke"]])
-def test_incomplete_command_is_refused(words: list[str]) -> None:
+@pytest.mark.parametrize("args", [[], ["dance"], ["revoke"]])
+def test_incomplete_command_is_refused(args: list[str]) -> None:
     with pytest.raises(CommandError):
-        run(*words)
+        run(*args)

@@ -75,7 +75,7 @@ ZONES = {"a": "Europe/Berlin", "UTC": "UTC"}
 OPEN = {"a": 1, "b": "Password", "c": SENT_MUG}
 LAZY_LIST, LAZY_BYTES = lazy(lambda: ["a"], list)(), lazy(lambda: b"b", bytes)()
 PASSWORD: Any = _("Password")
-NOBODY: Any = None
+ANONYMOUS: Any = None
 LAZY_DICT = lazy(lambda: {"a": 1}, dict)()
 
 
@@ -275,8 +275,8 @@ RETURNED = {
     "lazy object of a text": Row(str, SimpleLazyObject(lambda: "a"), "a", LAZY),
     "lazy object of a number": Row(int, SimpleLazyObject(lambda: 1), 1, LAZY),
     "SafeString": Row(SafeString, mark_safe("a"), "a", NO_SCHEMA),
-    "FieldFile": Row(FieldFile, FieldFile(NOBODY, models.FileField(), "a.txt"), "a.txt", DJANGO),
-    "FieldFile as a text": Row(str, FieldFile(NOBODY, models.FileField(), "a.txt"), "a.txt", DJANGO),
+    "FieldFile": Row(FieldFile, FieldFile(ANONYMOUS, models.FileField(), "a.txt"), "a.txt", DJANGO),
+    "FieldFile as a text": Row(str, FieldFile(ANONYMOUS, models.FileField(), "a.txt"), "a.txt", DJANGO),
     "QueryDict": Row(QueryDict, QueryDict("a=1&a=2"), {"a": ["1", "2"]}, DJANGO),
     # what is written is not what is read
     "member with a serializer": Row(kinds.Yearly, kinds.Yearly(when=WHEN.date()), {"when": 2026}, WRITTEN),
@@ -327,4 +327,6 @@ _OTHERWISE = """
 """
 NOT_AS_IT_WAS = frozenset(name.strip() for name in _OTHERWISE.split(","))
 _OF_DJANGO = (DJANGO, LAZY)
-TAKEN = {name: row for name, row in RETURNED.items() if row.differs not in _OF_DJANGO and name not in NOT_AS_IT_WAS}
+ACCEPTED = {
+    name: row for name, row in RETURNED.items() if row.differs not in _OF_DJANGO and name not in NOT_AS_IT_WAS
+}

@@ -88,17 +88,17 @@ class Authenticating(Authenticator):
     """An authenticator that notes the tenant it runs for."""
 
     async def authenticate(self, request: Any) -> None:
-        await in_thread(lambda: seen.append(local.tenant))
+        await in_thread(lambda: observed.append(local.tenant))
 
 
-seen: list[str] = []
+observed: list[str] = []
 """The tenants for which somebody was authenticated, or judged."""
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     entered.clear()
-    seen.clear()
+    observed.clear()
 
 
 @pytest.fixture
@@ -152,21 +152,21 @@ async def test_calls_side_by_side_do_not_see_each_others(within: Within) -> None
 
     served = within("context")
     names = [f"tenant-{number}" for number in range(20)]
-    found = await asyncio.gather(*(returned(served, "meet", headers={"x-tenant": name}) for name in names))
-    assert found == [[name, name] for name in names]
+    result = await asyncio.gather(*(returned(served, "meet", headers={"x-tenant": name}) for name in names))
+    assert result == [[name, name] for name in names]
     assert sum(what == "left" for what, _, _ in entered) == 20
 
 
 async def test_authentication_and_permissions_run_within_it(within: Within) -> None:
     def judge(principal: Principal) -> bool:
-        seen.append(local.tenant)
+        observed.append(local.tenant)
         return True
 
     tool(name="guarded", visible=judge)(lambda: 1)
     served = within("context", AUTHENTICATORS=[f"{__name__}.Authenticating", None])
     await result_of(served, "tools/call", {"name": "guarded", "arguments": {}}, headers={"x-tenant": "one"})
     await result_of(served, "tools/list", headers={"x-tenant": "one"})
-    assert seen == ["one"] * 4
+    assert observed == ["one"] * 4
     assert next(principal for what, _, principal in entered if what == "one") is None
 
 

@@ -237,12 +237,12 @@ ODD: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize(("function", "words"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("function", "expected"), ODD.values(), ids=ODD)
 @declaring("tool", "prompt", "resource", "completion")
 def test_what_is_no_function_or_cannot_be_served_is_refused_by_its_name(
-    function: Any, words: str, declare: Any
+    function: Any, expected: str, declare: Any
 ) -> None:
-    with pytest.raises(DefinitionError, match=words):
+    with pytest.raises(DefinitionError, match=expected):
         declare(function)
 
 
@@ -271,6 +271,6 @@ def test_name_that_is_taken_names_both_places(declare: Any) -> None:
     declare(one)
     place = r"tests\.django\.test_callables\.\S*"
     for function in (other, one):
-        words = rf"declared (twice|already), by {place}{one.__name__},? and (again )?by {place}{function.__name__}"
-        with pytest.raises(DefinitionError, match=words):
+        expected = rf"declared (twice|already), by {place}{one.__name__},? and (again )?by {place}{function.__name__}"
+        with pytest.raises(DefinitionError, match=expected):
             declare(function)

@@ -28,7 +28,7 @@ MEMCACHED = "django.core.cache.backends.memcached.PyMemcacheCache"
 REDIS = "django.core.cache.backends.redis.RedisCache"
 
 
-def found(number: str, **options: Any) -> list[CheckMessage]:
+def warnings_of(number: str, **options: Any) -> list[CheckMessage]:
     """Return this package's messages with that id; the checks run as `manage.py check` runs them."""
     return [message for message in run_checks(**options) if message.id == f"mcp_transport.{number}"]
 
@@ -187,15 +187,15 @@ def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize(("number", "changed", "words"), WARNED, ids=lambda item: str(item)[:60])
+@pytest.mark.parametrize(("number", "changed", "expected"), WARNED, ids=lambda item: str(item)[:60])
 def test_what_a_project_is_warned_of(
-    number: str, changed: dict[str, Any], words: tuple[str, ...], settings: Any
+    number: str, changed: dict[str, Any], expected: tuple[str, ...], settings: Any
 ) -> None:
     for name, value in changed.items():
         setattr(settings, name, value)
-    [message] = found(number)
+    [message] = warnings_of(number)
     assert message.level == WARNING
-    assert all(text in f"{message.msg} {message.hint}" for text in words)
+    assert all(text in f"{message.msg} {message.hint}" for text in expected)
     if changed is CORS:
         assert "CORS_EXPOSE_HEADERS" not in message.msg, "the endpoint's own are left"
 
@@ -204,7 +204,7 @@ def test_what_a_project_is_warned_of(
 def test_what_is_fine(number: str, changed: dict[str, Any], settings: Any) -> None:
     for name, value in changed.items():
         setattr(settings, name, value)
-    assert found(number) == []
+    assert warnings_of(number) == []
 
 
 @pytest.mark.django_db  # since Django 6.1 its own checks of JSON fields ask the database
@@ -216,11 +216,11 @@ def test_good_project_hears_nothing(settings: Any) -> None:
 @pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "GRANIAN_WORKERS"])
 def test_workers_are_read_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.setenv(name, "auto")
-    assert found("W001") == []
+    assert warnings_of("W001") == []
     monkeypatch.setenv(name, "4")
-    assert found("W001")[0].msg.startswith("4 workers")
+    assert warnings_of("W001")[0].msg.startswith("4 workers")
     settings.MCP_TRANSPORT = {"WORKERS": 1}  # the setting has the last word
-    assert found("W001") == []
+    assert warnings_of("W001") == []
 
 
 def test_memcached_is_warned_of(settings: Any) -> None:
@@ -236,7 +236,7 @@ def test_memcached_is_warned_of(settings: Any) -> None:
 def test_sdk_that_was_not_tried_is_warned_of(version: str, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == "mcp" else real(name))
-    messages = found("W007")
+    messages = warnings_of("W007")
     assert len(messages) == warned
     assert all(f"The MCP SDK has version {version}" in message.msg for message in messages)
     assert all('"mcp>=2.3,<2.4"' in str(message.hint) for message in messages)
@@ -244,13 +244,13 @@ def test_sdk_that_was_not_tried_is_warned_of(version: str, warned: bool, monkeyp
 
 def test_declarations_that_nobody_serves_are_warned_of(declarations: Declarations, settings: Any) -> None:
     settings.MCP_TRANSPORT = {"SERVER": "tests.support.mcp_servers.high_level"}
-    assert found("W008") == []
+    assert warnings_of("W008") == []
     tool(name="lost")(lambda: 1)
-    [message] = found("W008")
+    [message] = warnings_of("W008")
     assert "MCP_TRANSPORT['SERVER'] names another server" in message.msg
     assert "MCP_TRANSPORT['SERVER']" in str(message.hint)
     settings.MCP_TRANSPORT = {}
-    assert found("W008") == []
+    assert warnings_of("W008") == []
 
 
 def test_asynchronous_tools_are_named_where_requests_are_atomic(
@@ -266,9 +266,9 @@ def test_asynchronous_tools_are_named_where_requests_are_atomic(
     tool(name="late", atomic=False)(later)
     tool(name="latest")(transaction.non_atomic_requests(latest))
     tool(name="later")(later)
-    assert found("W011") == []
+    assert warnings_of("W011") == []
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
-    assert found("W011")[0].msg.endswith(": later.")
+    assert warnings_of("W011")[0].msg.endswith(": later.")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_persistent_connections_are_warned_of_under_asgi(
     settings.ASGI_APPLICATION = asgi
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", age)
     monkeypatch.setitem(connections.settings["default"], "OPTIONS", options)
-    named = ["CONN_MAX_AGE of the database 'default'" in message.msg for message in found("W012")]
+    named = ["CONN_MAX_AGE of the database 'default'" in message.msg for message in warnings_of("W012")]
     assert named == [True] * warned
 
 
@@ -309,9 +309,9 @@ def test_static_files_that_nobody_serves(changed: dict[str, Any], is_warned: boo
     settings.STATIC_URL = "/static/"
     for name, value in changed.items():
         setattr(settings, name, value)
-    messages = found("W014", include_deployment_checks=True)
+    messages = warnings_of("W014", include_deployment_checks=True)
     assert bool(messages) is is_warned
-    assert found("W014") == [], "with --deploy alone"
+    assert warnings_of("W014") == [], "with --deploy alone"
     assert all("WhiteNoise" in (message.hint or "") for message in messages)
 
 

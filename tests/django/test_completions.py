@@ -57,6 +57,6 @@ async def test_a_hundred_values_are_sent_and_it_is_said_of_how_many(
     async def complete(ref: Any, argument: Any, context: Any) -> Completion:
         return Completion(values=values, total=total, has_more=has_more)
 
-    found = (await response(serve(), era, "completion/complete", PRAISE))["result"]["completion"]
-    assert found["values"] == values[:100]
-    assert (len(found["values"]), found.get("total"), found.get("hasMore")) == sent
+    result = (await response(serve(), era, "completion/complete", PRAISE))["result"]["completion"]
+    assert result["values"] == values[:100]
+    assert (len(result["values"]), result.get("total"), result.get("hasMore")) == sent

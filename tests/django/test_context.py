@@ -41,10 +41,10 @@ ANSWERS: dict[str, Any] = {
 
 @each_mode
 async def test_user_is_djangos(is_async: bool, serve: Serve) -> None:
-    seen: list[Any] = []
+    observed: list[Any] = []
 
     def who(ctx: Context) -> str:
-        seen.append(ctx.user)
+        observed.append(ctx.user)
         return f"{type(ctx.user).__name__} {ctx.user.get_username()} {ctx.user.is_authenticated}"
 
     tool(later(who) if is_async else who)
@@ -52,7 +52,7 @@ async def test_user_is_djangos(is_async: bool, serve: Serve) -> None:
     assert await returned(serve(), "who", user=ann) == "User ann True"
     assert await returned(serve(), "who") == "AnonymousUser  False"
     assert text_of(await (await opened(serve(), user=ann)).call("who")) == "User ann True"
-    assert seen == [ann, AnonymousUser(), ann]
+    assert observed == [ann, AnonymousUser(), ann]
 
 
 async def test_request_is_described(serve: Serve) -> None:
@@ -92,10 +92,10 @@ def talkative(declarations: Any) -> None:
         await ctx.report_progress(1, 2, "half")
 
 
-async def heard(answer: Answer) -> list[str]:
+async def received(answer: Answer) -> list[str]:
     """Return the levels of the messages that were logged."""
-    found = [item["params"] for item in await answer.messages() if item.get("method") == "notifications/message"]
-    return [params["level"] for params in found]
+    result = [item["params"] for item in await answer.messages() if item.get("method") == "notifications/message"]
+    return [params["level"] for params in result]
 
 
 @pytest.mark.usefixtures("talkative")
@@ -113,17 +113,17 @@ async def test_log_methods_send_their_level_and_progress_is_reported(serve: Serv
 async def test_a_client_hears_only_the_level_it_set_or_named_in_a_request_of_2026(serve: Serve) -> None:
     client = await opened(serve())
     assert (await client.request("logging/setLevel", {"level": "warning"})).status == 200
-    assert await heard(await client.call("talk")) == ["warning", "error", "critical"]
+    assert await received(await client.call("talk")) == ["warning", "error", "critical"]
     params: dict[str, Any] = {"name": "talk", "arguments": {}}
     assert (await send_sessionless(serve(), "tools/call", params)).stream is None
     meta = {"io.modelcontextprotocol/logLevel": "error"}
-    assert await heard(await send_sessionless(serve(), "tools/call", params, meta=meta)) == ["error", "critical"]
+    assert await received(await send_sessionless(serve(), "tools/call", params, meta=meta)) == ["error", "critical"]
 
 
 # -- questions to the client -----------------------------------------------------------------------------
 
 
-async def asked(client: SessionClient, tool_name: str, reply: Any) -> tuple[Any, str]:
+async def questions_of(client: SessionClient, tool_name: str, reply: Any) -> tuple[Any, str]:
     """Call a tool that asks once, and reply; return the question, and the text of the result."""
     answer = await client.call(tool_name)
     question = await answer.message()
@@ -144,11 +144,11 @@ async def test_sample_asks_the_clients_model(serve: Serve) -> None:
         return (await ctx.sample(messages, max_tokens=5)).model
 
     client = await opened(serve())
-    question, said = await asked(client, "write", WRITTEN)
+    question, said = await questions_of(client, "write", WRITTEN)
     assert (question["method"], said) == ("sampling/createMessage", "m: Hi.")
     assert question["params"]["messages"] == [{"role": "user", "content": {"type": "text", "text": "Hello?"}}]
     assert (question["params"]["maxTokens"], question["params"]["temperature"]) == (5, 0.5)
-    question, said = await asked(client, "write_on", WRITTEN)
+    question, said = await questions_of(client, "write_on", WRITTEN)
     assert (question["params"]["messages"][0]["role"], said) == ("assistant", "m")
 
 
@@ -166,7 +166,7 @@ async def test_elicit_asks_the_user(action: str, serve: Serve) -> None:
 
     client = await opened(serve())
     for name in ("by_schema", "by_model"):
-        question, said = await asked(client, name, ANSWERS.get(action, {"action": action}))
+        question, said = await questions_of(client, name, ANSWERS.get(action, {"action": action}))
         assert (question["method"], question["params"]["message"]) == ("elicitation/create", "Name?")
         assert question["params"]["requestedSchema"]["properties"]["name"]["type"] == "string"
         assert said == ("accept Ann" if action == "accept" else f"{action} None")
@@ -177,7 +177,7 @@ async def test_roots_are_listed(serve: Serve) -> None:
     async def roots(ctx: Context) -> str:
         return " ".join(str(root.uri) for root in (await ctx.list_roots()).roots)
 
-    question, said = await asked(await opened(serve()), "roots", {"roots": [{"uri": "file:///home/ann"}]})
+    question, said = await questions_of(await opened(serve()), "roots", {"roots": [{"uri": "file:///home/ann"}]})
     assert (question["method"], said) == ("roots/list", "file:///home/ann")
 
 
@@ -220,14 +220,14 @@ async def test_clients_refusal_is_an_error_of_the_question(serve: Serve) -> None
 
 
 async def test_sync_tool_sees_that_it_was_cancelled(serve: Serve) -> None:
-    started, seen = threading.Event(), threading.Event()
+    started, observed = threading.Event(), threading.Event()
 
     @tool
     def work(ctx: Context) -> str:
         started.set()
         for _ in range(500):
             if ctx.cancelled:
-                seen.set()
+                observed.set()
                 return "stopped"
             threading.Event().wait(0.01)
         return "never told"
@@ -236,7 +236,7 @@ async def test_sync_tool_sees_that_it_was_cancelled(serve: Serve) -> None:
     running = asyncio.ensure_future(client.call("work", id=5))
     assert await asyncio.to_thread(started.wait, 5)
     await client.notify("notifications/cancelled", {"requestId": 5})
-    assert await asyncio.to_thread(seen.wait, 5)
+    assert await asyncio.to_thread(observed.wait, 5)
     async with asyncio.timeout(20):
         assert (await running).status == 200
 

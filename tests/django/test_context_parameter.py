@@ -59,22 +59,22 @@ async def test_each_kind_of_function_gets_the_context_however_it_asks_for_it(
 
     for function in (ask, complete):
         function.__annotations__["request"] = hint
-    asking = later(ask) if is_async else ask
-    tool(name="ask")(asking)
-    prompt(name="ask")(asking)
-    resource("shop://{name}")(asking)
+    declared = later(ask) if is_async else ask
+    tool(name="ask")(declared)
+    prompt(name="ask")(declared)
+    resource("shop://{name}")(declared)
     completion(later(complete) if is_async else complete)
 
     expected = f"ann {'Own' if 'Own' in str(hint) else 'Context'} AnonymousUser 2026-07-28"
     assert list((await listed(serve(), "tools", "ask"))["inputSchema"]["properties"]) == ["name"]
     assert [item["name"] for item in (await listed(serve(), "prompts", "ask"))["arguments"]] == ["name"]
     assert await returned(serve(), "ask", {"name": "ann"}) == expected
-    found = await result_of(serve(), "prompts/get", {"name": "ask", "arguments": {"name": "ann"}})
-    assert found["messages"][0]["content"]["text"] == expected
-    found = await result_of(serve(), "resources/read", {"uri": "shop://ann"})
-    assert found["contents"][0]["text"] == expected
-    found = await result_of(serve(), "completion/complete", COMPLETE)
-    assert found["completion"]["values"] == [expected]
+    result = await result_of(serve(), "prompts/get", {"name": "ask", "arguments": {"name": "ann"}})
+    assert result["messages"][0]["content"]["text"] == expected
+    result = await result_of(serve(), "resources/read", {"uri": "shop://ann"})
+    assert result["contents"][0]["text"] == expected
+    result = await result_of(serve(), "completion/complete", COMPLETE)
+    assert result["completion"]["values"] == [expected]
 
 
 async def test_completion_in_a_session_gets_that_sessions_context(serve: Serve) -> None:
@@ -83,9 +83,9 @@ async def test_completion_in_a_session_gets_that_sessions_context(serve: Serve) 
         return Completion(values=[argument.value, ctx.protocol_version, ctx.session.short_id])
 
     client = await opened(serve())
-    found = (await client.request("completion/complete", COMPLETE)).json["result"]["completion"]["values"]
-    assert found[:2] == ["ann", "2025-11-25"]
-    assert found[2]
+    result = (await client.request("completion/complete", COMPLETE)).json["result"]["completion"]["values"]
+    assert result[:2] == ["ann", "2025-11-25"]
+    assert result[2]
 
 
 async def test_completion_without_a_context_is_called_as_ever(serve: Serve) -> None:

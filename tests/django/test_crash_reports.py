@@ -191,8 +191,8 @@ print(json.dumps(transport.events, default=str))
 
 @pytest.mark.slow
 def test_sentry_with_all_that_it_does_for_django_gets_no_argument() -> None:
-    words = [sys.executable, "-c", IN_A_PROCESS, PLANTED]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    arguments = [sys.executable, "-c", IN_A_PROCESS, PLANTED]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
     [event] = json.loads(done.stdout)
     assert event["exception"]["values"][-1]["type"] == "ValueError"
     assert "crashes" in [frame["function"] for frame in event["exception"]["values"][-1]["stacktrace"]["frames"]]

@@ -230,8 +230,8 @@ asyncio.new_event_loop().run_until_complete(call)
 @pytest.mark.slow
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_a_busy_tool_ends_a_process_that_leaves_it_to_python() -> None:
-    words = [sys.executable, "-c", WITH_PYTHONS_OWN_HANDLER_OF_SIGINT]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    arguments = [sys.executable, "-c", WITH_PYTHONS_OWN_HANDLER_OF_SIGINT]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert done.returncode == -signal.SIGINT
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
 

@@ -179,6 +179,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     ],
 )
 def test_processes(program: str, printed: str) -> None:
-    words = [sys.executable, "-W", "ignore", "-c", IMPORTS + program]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    arguments = [sys.executable, "-W", "ignore", "-c", IMPORTS + program]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     assert (done.returncode, done.stdout.strip()) == (0, printed), done.stderr

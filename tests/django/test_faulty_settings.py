@@ -166,9 +166,9 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("id", "name", "value", "words"), FAULTS, ids=lambda item: str(item)[:40])
+@pytest.mark.parametrize(("id", "name", "value", "expected"), FAULTS, ids=lambda item: str(item)[:40])
 def test_a_faulty_setting_is_told_by_check_and_the_log_and_to_no_client(
-    id: str, name: Any, value: Any, words: tuple[str, ...], settings: Any, caplog: pytest.LogCaptureFixture
+    id: str, name: Any, value: Any, expected: tuple[str, ...], settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.MCP_TRANSPORT = value if name == "" else {name: value}
     setting = "MCP_TRANSPORT" if name == "" else f"MCP_TRANSPORT[{name!r}]"
@@ -177,13 +177,13 @@ def test_a_faulty_setting_is_told_by_check_and_the_log_and_to_no_client(
         (fault.message, fault.hint, fault.id) for fault in bootstrap.faults()
     ]
     assert (first.id, first.level, setting in first.msg) == (f"mcp_transport.{id}", ERROR, True)
-    assert first.hint and all(text in f"{first.msg} {first.hint}" for text in words)
+    assert first.hint and all(text in f"{first.msg} {first.hint}" for text in expected)
 
     answer = Client().post("/mcp", BODY, "application/json", headers=HEADERS)
     assert (answer.status_code, answer.json()) == (500, REFUSAL)
     line = logged(caplog)
     assert line.startswith("MCP requests are refused because of errors in the settings: ")
-    assert setting in line and all(text in line for text in words)
+    assert setting in line and all(text in line for text in expected)
     assert "\n" not in line and JWT["SECRET"] not in line
 
 
@@ -227,10 +227,10 @@ def test_requests_and_commands_name_it(settings: Any, caplog: pytest.LogCaptureF
     answer = Client().post("/mcp", "{}", "application/json")
     assert (answer.status_code, answer.content) == (500, bootstrap.ERROR_REPLY.body)
     assert "LOCATION must be redis://" in logged(caplog)
-    for words in (["mcp_sessions", "list"], ["mcp_drain"]):
+    for arguments in (["mcp_sessions", "list"], ["mcp_drain"]):
         for skip_checks in (False, True):
             with pytest.raises(CommandError, match="LOCATION must be redis://"):
-                call_command(*words, skip_checks=skip_checks)
+                call_command(*arguments, skip_checks=skip_checks)
 
 
 # -- a name that is nearly MCP_TRANSPORT ---------------------------------------------------------------------

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.usefixtures("declarations")
 FORGED = "notifications/x\r\n2026-01-01 ERROR forged \x1b[31m\u2028"
 
 
-def lines_with(caplog: pytest.LogCaptureFixture, *words: str) -> list[str]:
+def lines_with(caplog: pytest.LogCaptureFixture, *arguments: str) -> list[str]:
     """Return what was logged as it would be written, if it has all of some words."""
     lines = map(logging.Formatter().format, caplog.records)
-    return [line for line in lines if all(word in line for word in words)]
+    return [line for line in lines if all(word in line for word in arguments)]
 
 
 async def test_a_notification_writes_one_line_without_control_characters(
@@ -106,7 +106,7 @@ async def test_a_long_text_of_an_exception_is_held_back_even_where_texts_are_wan
 def test_every_logger_of_the_sdk_that_quotes_clients_is_covered() -> None:
     log_redaction.install()
     for name in ("mcp.server.runner", "mcp.server.mcpserver.server", "mcp.server.request_state"):
-        kinds = [type(known) for known in logging.getLogger(name).filters]
+        kinds = [type(item) for item in logging.getLogger(name).filters]
         assert kinds.count(log_redaction.EscapeClientText) == 1
 
 
@@ -121,7 +121,7 @@ def test_texts_that_are_logged_whole_or_in_lists_are_cut_too() -> None:
 
 # -- failures that are hard to log -------------------------------------------------------------------
 
-ASKED: list[tuple[str, dict[str, Any]]] = [
+REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("tools/call", {"name": "fails"}),
     ("prompts/get", {"name": "fails"}),
     ("resources/read", {"uri": "data://fails"}),
@@ -154,7 +154,7 @@ async def all_fail(error: Exception, serve: Serve) -> None:
     resource("data://fails")(fails)
     endpoint = serve()
     async with asyncio.timeout(10):
-        for method, params in ASKED:
+        for method, params in REQUESTS:
             for era in ERAS:
                 message = await response(endpoint, era, method, params)
                 assert "error" in message or message["result"]["isError"]

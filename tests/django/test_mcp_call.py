@@ -49,11 +49,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield node
 
 
-def run(*words: str, stderr: Any = None) -> tuple[str, str, int]:
+def run(*arguments: str, stderr: Any = None) -> tuple[str, str, int]:
     """Return what the command writes to the standard output and error, and its exit status."""
     out, err, status = io.StringIO(), stderr or io.StringIO(), 0
     try:
-        call_command("mcp_call", *words, stdout=out, stderr=err)
+        call_command("mcp_call", *arguments, stdout=out, stderr=err)
     except CommandError as error:
         status = error.returncode
         err.write(f"{error}\n")
@@ -125,8 +125,8 @@ def test_log_messages_are_shown_when_they_are_asked_for(url: str) -> None:
 
 def test_token_is_sent_and_shown_nowhere(url: str, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
-    for words in ([f"--token={TOKEN}"], [f"--header=Authorization: Bearer {TOKEN}"]):
-        out, err, _ = run(url, "header", "name=authorization", "-v3", *words)
+    for arguments in ([f"--token={TOKEN}"], [f"--header=Authorization: Bearer {TOKEN}"]):
+        out, err, _ = run(url, "header", "name=authorization", "-v3", *arguments)
         assert out == "***\n"
         assert TOKEN not in err + caplog.text
     monkeypatch.setenv("MCP_CALL_TOKEN", TOKEN)
@@ -136,7 +136,7 @@ def test_token_is_sent_and_shown_nowhere(url: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["http://me:secret-word@127.0.0.1/mcp", "add"],
         ["http:/127.0.0.1/mcp?token=secret-word", "add"],
@@ -145,8 +145,8 @@ def test_token_is_sent_and_shown_nowhere(url: str, monkeypatch: pytest.MonkeyPat
         ["http://127.0.0.1/mcp", "add", "--header=X-Key: secret-word\r\nX: y"],
     ],
 )
-def test_refused_words_are_not_repeated_where_they_may_be_secret(words: list[str]) -> None:
-    out, err, status = run(*words)
+def test_refused_words_are_not_repeated_where_they_may_be_secret(arguments: list[str]) -> None:
+    out, err, status = run(*arguments)
     assert status == 2
     assert err
     assert "secret" not in out + err
@@ -156,7 +156,7 @@ def test_refused_words_are_not_repeated_where_they_may_be_secret(words: list[str
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["{url}"], "Name a tool to call"),
         (["{url}", "add", "--list"], "Name a tool to call"),
@@ -166,8 +166,8 @@ def test_refused_words_are_not_repeated_where_they_may_be_secret(words: list[str
         (["{url},{url}", "add"], "duplicate endpoint"),
     ],
 )
-def test_wrong_usage_ends_with_2(words: list[str], message: str, url: str) -> None:
-    _, err, status = run(*(word.format(url=url) for word in words))
+def test_wrong_usage_ends_with_2(arguments: list[str], message: str, url: str) -> None:
+    _, err, status = run(*(argument.format(url=url) for argument in arguments))
     assert (status, message in err) == (2, True), err
 
 
@@ -434,14 +434,14 @@ def test_ctrl_c_cancels_the_call_at_the_server_and_ends_with_130(
 ) -> None:
     """Also while a question waits for its answer."""
     if question:
-        words = ["ask", f"form={json.dumps(FORM)}"] if era == "url" else ["ask"]
+        arguments = ["ask", f"form={json.dumps(FORM)}"] if era == "url" else ["ask"]
     elif era == "url":
-        words = ["wait", f"folder={tmp_path}"]
+        arguments = ["wait", f"folder={tmp_path}"]
     else:
-        words = ["count", "name=stopped", "steps=1"]
+        arguments = ["count", "name=stopped", "steps=1"]
     awaited = "name: " if question else "1"
     with Typist([(awaited, "")]) as typist:
-        command = [sys.executable, "-m", "django", "mcp_call", url if era == "url" else node.url, *words]
+        command = [sys.executable, "-m", "django", "mcp_call", url if era == "url" else node.url, *arguments]
         with subprocess.Popen(  # noqa: S603
             command, env=bare, stdin=typist.tty, stderr=typist.tty, stdout=subprocess.PIPE, text=True
         ) as process:

@@ -191,16 +191,16 @@ def test_tools_see_the_transaction_of_the_test_and_the_test_sees_theirs(client: 
 
 def test_session_lives_from_the_first_request_to_the_end() -> None:
     client = MCPClient(session=True)
-    seen = [client.session_id]
+    observed = [client.session_id]
     with client:
         client.call("add", a=1, b=1).assert_ok()
-        seen.append(client.session_id)
+        observed.append(client.session_id)
         client.list_tools()
-        seen.append(client.session_id)
-    seen.append(client.session_id)
+        observed.append(client.session_id)
+    observed.append(client.session_id)
     client.call("add", a=1, b=1).assert_ok()
-    _, first, *others = [*seen, client.session_id]
-    assert first and others[:2] == [first, None] == [first, seen[0]]
+    _, first, *others = [*observed, client.session_id]
+    assert first and others[:2] == [first, None] == [first, observed[0]]
     assert others[2] not in (None, first)
     client.close()
     client.close()

@@ -43,11 +43,11 @@ ANSWERS: dict[str, tuple[Any, str]] = {
 
 
 @both_eras
-@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_question_to_the_user_is_answered(session: bool, answer: Any, said: str) -> None:
+@pytest.mark.parametrize(("answer", "text"), ANSWERS.values(), ids=ANSWERS)
+def test_question_to_the_user_is_answered(session: bool, answer: Any, text: str) -> None:
     Group.objects.create(name="a")
     with MCPClient(session=session, elicit=answer) as client:
-        assert [client.call("confirm").result for _ in range(2)] == [said] * 2
+        assert [client.call("confirm").result for _ in range(2)] == [text] * 2
 
 
 def test_synchronous_tool_is_answered_in_the_thread_in_which_it_waits() -> None:
@@ -78,16 +78,16 @@ def fail(message: str, schema: Any) -> Any:
 
 @both_eras
 @pytest.mark.parametrize(
-    ("answer", "error", "words"),
+    ("answer", "error", "expected"),
     [
         (None, AssertionError, r"asked the user 'Sure\?', but the test has prepared no answer"),
         ("yes", AssertionError, "as the user's answer, got 'yes'"),
         (fail, LookupError, "Sure"),
     ],
 )
-def test_question_without_a_good_answer_fails_the_test(session: bool, answer: Any, error: Any, words: str) -> None:
+def test_question_without_a_good_answer_fails_the_test(session: bool, answer: Any, error: Any, expected: str) -> None:
     with MCPClient(session=session, elicit=answer) as client:
-        with pytest.raises(error, match=words):
+        with pytest.raises(error, match=expected):
             client.call("confirm")
         assert client.call("add", a=1, b=1).result == 2
 
@@ -100,7 +100,7 @@ def test_client_that_cannot_be_asked_is_not_asked(session: bool) -> None:
 
 @both_eras
 @pytest.mark.parametrize(
-    "words",
+    "sample",
     [
         "Words.",
         lambda params: f"{'Words.' if params['maxTokens'] == 9 else params}",
@@ -109,12 +109,12 @@ def test_client_that_cannot_be_asked_is_not_asked(session: bool) -> None:
     ],
     ids=["text", "function", "list", "whole result"],
 )
-def test_model_and_folders_answer(session: bool, words: Any) -> None:
+def test_model_and_folders_answer(session: bool, sample: Any) -> None:
     roots: list[Any] = ["file:///a", {"uri": "file:///b", "name": "b"}]
-    with MCPClient(session=session, sample=words, roots=roots) as client:
+    with MCPClient(session=session, sample=sample, roots=roots) as client:
         assert client.call("write").result == "Words. ['file:///a', 'file:///b']"
     with (
-        MCPClient(session=session, sample=words) as client,
+        MCPClient(session=session, sample=sample) as client,
         pytest.raises(AssertionError, match=r"no answer: MCPClient\(roots="),
     ):
         client.call("write")

@@ -16,10 +16,10 @@ from mcp_transport.domain.session import Session, session_key
 from tests.support.project_clients import open_session, status_of_ping
 
 
-def run(*words: str) -> str:
+def run(*arguments: str) -> str:
     """Return what the command prints; CommandError is what ends it with status 1."""
     out = StringIO()
-    call_command("mcp_sessions", *words, stdout=out)
+    call_command("mcp_sessions", *arguments, stdout=out)
     return out.getvalue()
 
 
@@ -59,7 +59,7 @@ def test_sessions_are_listed_newest_first(ids: list[str]) -> None:
 
 
 # Options, and which of the two sessions they find, in which order.
-FOUND: list[tuple[list[str], list[int]]] = [
+SEARCHES: list[tuple[list[str], list[int]]] = [
     (["--user", "ann"], [0]),
     (["--user", "eve"], []),
     (["--client", "test 1"], [0, 1]),
@@ -85,9 +85,9 @@ FOUND: list[tuple[list[str], list[int]]] = [
 
 
 def test_sessions_are_found_by_what_is_known_of_them_and_ordered(ids: list[str]) -> None:
-    for options, found in FOUND:
-        assert listed(*options) == [ids[at] for at in found], options
-        assert run("list", *options).splitlines()[-1] == f"{len(found)} of {len(found)} sessions", options
+    for options, matches in SEARCHES:
+        assert listed(*options) == [ids[at] for at in matches], options
+        assert run("list", *options).splitlines()[-1] == f"{len(matches)} of {len(matches)} sessions", options
 
 
 def test_sessions_that_are_used_most_come_first(shared_cache: None) -> None:
@@ -99,7 +99,7 @@ def test_sessions_that_are_used_most_come_first(shared_cache: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--newer-than", "1"], "expected a duration such as 90s, 15m, 1h, 2d or 1w, got '1'"),
         (["--older-than", "1 hour"], "expected a duration .* got '1 hour'"),
@@ -114,15 +114,15 @@ def test_sessions_that_are_used_most_come_first(shared_cache: None) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_odd_options_are_refused_with_a_sentence(words: list[str], message: str, shared_cache: None) -> None:
+def test_odd_options_are_refused_with_a_sentence(arguments: list[str], message: str, shared_cache: None) -> None:
     with pytest.raises(CommandError, match=message):
-        run("list", *words)
+        run("list", *arguments)
 
 
-@pytest.mark.parametrize("words", [[], ["show"], ["end"], ["cancel", "a"], ["messages"], ["dance"]], ids=str)
-def test_incomplete_command_is_refused(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["show"], ["end"], ["cancel", "a"], ["messages"], ["dance"]], ids=str)
+def test_incomplete_command_is_refused(arguments: list[str]) -> None:
     with pytest.raises(CommandError):
-        run(*words)
+        run(*arguments)
 
 
 # -- show, overview, end -----------------------------------------------------------------------------
@@ -138,10 +138,10 @@ def test_session_is_shown_by_a_part_of_its_id(ids: list[str]) -> None:
     assert shown["all_processes"] is False
 
     lines = run("show", ids[0]).splitlines()
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition("  ") for line in lines if line)}
-    known = {"id": ids[0], "client": "test 1", "user": "ann", "state": "active", "protocol": "2025-11-25"}
-    assert known.items() <= facts.items()
-    assert (facts["initialized"], facts["log level"], facts["session state keys"]) == ("yes", "-", "-")
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition("  ") for line in lines if line)}
+    expected = {"id": ids[0], "client": "test 1", "user": "ann", "state": "active", "protocol": "2025-11-25"}
+    assert expected.items() <= fields.items()
+    assert (fields["initialized"], fields["log level"], fields["session state keys"]) == ("yes", "-", "-")
     assert lines[-1] == "Calls, streams and history are visible only in the server process that has them."
 
 
@@ -157,11 +157,11 @@ def test_hostile_names_command_no_terminal(shared_cache: None) -> None:
     name = "\x1b[2J\x9b31m\u202e\nid"
     named: dict[str, Any] = {"client_info": {"name": name}, "user_agent": name, "user": name}
     store(Session(key="A" * 26, protocol_version="2025-11-25", created=4e9, last_seen=4e9, ends=4.1e9, **named))
-    for words in (["list"], ["show", "aaaa"], ["overview"]):
-        text = run(*words)
+    for arguments in (["list"], ["show", "aaaa"], ["overview"]):
+        text = run(*arguments)
         assert "?[2J?31m??id" in text
         assert all(character.isprintable() for character in text.replace("\n", ""))
-        assert run(*words, "--json").isascii()
+        assert run(*arguments, "--json").isascii()
 
 
 def test_sessions_are_summed_up(ids: list[str]) -> None:
@@ -198,15 +198,15 @@ def test_unknown_or_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str
 @pytest.mark.parametrize("values", [{}, {"BACKEND": "memory"}, {"BACKEND": "cache"}], ids=str)
 def test_backend_that_no_other_process_sees_is_refused(values: Any, settings: Any) -> None:
     settings.MCP_TRANSPORT = values
-    for words in (["list"], ["show", "a"], ["end", "a"], ["overview"], ["nodes"]):
+    for arguments in (["list"], ["show", "a"], ["end", "a"], ["overview"], ["nodes"]):
         with pytest.raises(CommandError, match=r"where no other process can see them.*MCP_TRANSPORT\['CACHE'\]"):
-            run(*words)
+            run(*arguments)
 
 
 def test_what_is_in_each_process_is_refused(shared_cache: None) -> None:
-    for words in (["cancel", "a", "7"], ["messages", "a"], ["nodes"], ["traffic"], ["traffic", "--json"]):
+    for arguments in (["cancel", "a", "7"], ["messages", "a"], ["nodes"], ["traffic"], ["traffic", "--json"]):
         with pytest.raises(CommandError, match=r"The 'cache' backend keeps calls, streams .* a Redis cache"):
-            run(*words)
+            run(*arguments)
 
 
 def test_store_that_does_not_answer_ends_with_a_sentence(settings: Any) -> None:

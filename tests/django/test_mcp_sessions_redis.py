@@ -141,8 +141,8 @@ async def test_more_messages_than_are_read_at_a_time_are_all_printed(client: Ses
     for number in range(450):
         await client.endpoint.backend.emit(key, b'{"jsonrpc": "2.0", "method": "notifications/%d"}' % number)
     kinds = [item["kind"] for item in await as_json("messages", id_of(client))]
-    kept = [f"notifications/{number}" for number in range(450)][-len(kinds) :]
-    assert (kinds, len(kinds) > 200) == (kept, True)
+    methods = [f"notifications/{number}" for number in range(450)][-len(kinds) :]
+    assert (kinds, len(kinds) > 200) == (methods, True)
 
 
 async def test_history_is_shown(client: SessionClient) -> None:
@@ -171,11 +171,11 @@ async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionCli
 
 
 async def test_session_that_is_over_is_said_so(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    id, found = id_of(client), await client.endpoint.backend.get(session_key(client.session_id))
+    id, stored = id_of(client), await client.endpoint.backend.get(session_key(client.session_id))
     await run("end", id)
 
     async def still_found(name: str) -> Any:
-        return found
+        return stored
 
     monkeypatch.setattr("mcp_transport.operators.service.find_session", still_found)
     for verb in ("show", "messages"):

@@ -18,10 +18,10 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, InputRequiredResul
 from mcp_transport import Context, bootstrap, tool
 
 
-def run(*words: str) -> str:
+def run(*arguments: str) -> str:
     """Return what a command prints; CommandError is what ends it with status 1."""
     out = StringIO()
-    call_command(*words, stdout=out)
+    call_command(*arguments, stdout=out)
     return out.getvalue()
 
 
@@ -123,7 +123,7 @@ def test_call_prints_the_texts_or_the_whole_result(tools: None, caplog: pytest.L
 
 
 @pytest.mark.parametrize(
-    ("pair", "seen"),
+    ("pair", "observed"),
     [
         ("value=1", "int 1"),
         ("value=1.5", "float 1.5"),
@@ -140,8 +140,8 @@ def test_call_prints_the_texts_or_the_whole_result(tools: None, caplog: pytest.L
         pytest.param(f"value={DEEP}", f"str '{DEEP}'", id="deep"),
     ],
 )
-def test_value_that_is_json_is_read_as_such(pair: str, seen: str, tools: None) -> None:
-    assert run("mcp_tools", "call", "echo", pair) == f"{seen}\n"
+def test_value_that_is_json_is_read_as_such(pair: str, observed: str, tools: None) -> None:
+    assert run("mcp_tools", "call", "echo", pair) == f"{observed}\n"
 
 
 def test_call_is_anonymous_unless_a_user_is_named(tools: None, transactional_db: None) -> None:
@@ -160,7 +160,7 @@ def test_tool_error_is_printed_and_ends_the_command_badly(tools: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["sub"], "Unknown tool: sub"),
         (["add", "a"], "Expected key=value, got 'a'"),
@@ -171,15 +171,15 @@ def test_tool_error_is_printed_and_ends_the_command_badly(tools: None) -> None:
         (["add", "--arguments", "[1]"], "--arguments must be a JSON object"),
     ],
 )
-def test_bad_call_ends_with_a_sentence(words: list[str], message: str, tools: None) -> None:
+def test_bad_call_ends_with_a_sentence(arguments: list[str], message: str, tools: None) -> None:
     with pytest.raises(CommandError, match=message.replace("(", r"\(")):
-        run("mcp_tools", "call", *words)
+        run("mcp_tools", "call", *arguments)
 
 
 def test_words_that_cannot_be_read_end_with_2(tools: None) -> None:
-    for words in (["a"], ["--arguments", "{"], ["--arguments", "[1]"]):
+    for arguments in (["a"], ["--arguments", "{"], ["--arguments", "[1]"]):
         with pytest.raises(CommandError) as wrong:
-            run("mcp_tools", "call", "add", *words)
+            run("mcp_tools", "call", "add", *arguments)
         assert wrong.value.returncode == 2
 
 
@@ -194,7 +194,7 @@ def test_no_depth_ends_with_a_stack(tools: None) -> None:
             run("mcp_tools", "call", "echo", f"value={'[' * depth}{']' * depth}")
 
 
-@pytest.mark.parametrize("words", [["mcp_tools"], ["mcp_tools", "dance"]])
-def test_incomplete_command_is_refused(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["mcp_tools"], ["mcp_tools", "dance"]])
+def test_incomplete_command_is_refused(arguments: list[str]) -> None:
     with pytest.raises(CommandError):
-        run(*words)
+        run(*arguments)

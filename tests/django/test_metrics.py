@@ -101,12 +101,12 @@ async def test_streams_and_calls_are_counted_while_they_are_open_and_draining_wh
     assert await gauges() == (0, 0, 0)
     clients = [await opened(serve()) for _ in range(2)]
     answers = [await client.get() for client in clients]
-    asking = asyncio.ensure_future(clients[0].call("wait"))
+    pending = asyncio.ensure_future(clients[0].call("wait"))
     async with asyncio.timeout(20):
         await entered.wait()
         assert (await gauges())[1] == 1
         leave.set()
-        await asking
+        await pending
     assert await gauges() == (2, 0, 0)
     for answer in answers:
         answer.close()

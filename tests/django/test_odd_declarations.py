@@ -97,8 +97,8 @@ async def test_an_odd_declaration_is_listed_in_both_eras(declare: Callable[[], A
     endpoint = serve()
     for era in ERAS:
         answers = {method: await response(endpoint, era, method, {}) for method in LISTS}
-        found = [item["name"] for method, member in LISTS.items() for item in answers[method]["result"][member]]
-        assert len(found) in (1, 2) and found.count("right") == 1
+        result = [item["name"] for method, member in LISTS.items() for item in answers[method]["result"][member]]
+        assert len(result) in (1, 2) and result.count("right") == 1
 
 
 NOT_JSON = {"a": object()}
@@ -176,11 +176,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("declare", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("declare", "expected"), REFUSED.values(), ids=REFUSED)
 def test_what_would_take_a_list_down_is_refused(
-    declare: Callable[[], Any], words: str, declarations: Declarations
+    declare: Callable[[], Any], expected: str, declarations: Declarations
 ) -> None:
     with pytest.raises(DefinitionError) as refused:
         declare()
-    assert words in str(refused.value)
+    assert expected in str(refused.value)
     assert not (declarations.tools or declarations.prompts or declarations.resources)

@@ -18,7 +18,7 @@ from mcp_transport import prompt, resource, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.exceptions import DefinitionError
 from mcpsite.shop.models import Product
-from tests.django.annotations import TAKEN, Row
+from tests.django.annotations import ACCEPTED, Row
 from tests.django.declared import each_era, each_mode, fits, later, response
 from tests.django.refused_annotations import ADVICE, NO_TYPES, WRONGLY_BUILT
 from tests.support.calls import listed, result_of, returned
@@ -38,7 +38,7 @@ def taking(kind: Any, value: Any = None) -> Any:
 @pytest.fixture
 def takers(declarations: Declarations) -> None:
     """Declare a tool for each row that can be a parameter; not on the event loop, which it would keep busy."""
-    for number, row in enumerate(TAKEN.values()):
+    for number, row in enumerate(ACCEPTED.values()):
         tool(name=f"row_{number}")(taking(row.kind, row.value))
 
 
@@ -49,7 +49,7 @@ async def test_each_type_of_a_parameter_is_given_its_value(era: str, serve: Serv
     items = (await response(endpoint, era, "tools/list", {}))["result"]["tools"]
     schemas = {item["name"]: item["inputSchema"] for item in items}
     wrong: dict[str, Any] = {}
-    for number, (name, row) in enumerate(TAKEN.items()):
+    for number, (name, row) in enumerate(ACCEPTED.items()):
         made, arguments = f"row_{number}", {"given": row.sent}
         answer = await response(endpoint, era, "tools/call", {"name": made, "arguments": arguments})
         if answer["result"].get("structuredContent") != {"result": True}:
@@ -59,7 +59,7 @@ async def test_each_type_of_a_parameter_is_given_its_value(era: str, serve: Serv
     assert wrong == {}
 
 
-@pytest.mark.parametrize("row", TAKEN.values(), ids=TAKEN)
+@pytest.mark.parametrize("row", ACCEPTED.values(), ids=ACCEPTED)
 async def test_a_parameter_is_published_as_by_the_sdk(row: Row, declarations: Declarations) -> None:
     function = taking(row.kind)
     tool(name="made")(function)
@@ -76,7 +76,10 @@ LAZY_ALIAS: Any = _("from")
 PASSWORD: Any = _("Password")
 REFUSED: dict[str, tuple[Any, str]] = {
     **{name: (kind, f"the parameter 'given' .*{advice}") for name, (kind, advice) in ADVICE.items()},
-    **{name: (kind, f"the parameter 'given' is annotated .*{words}") for name, (kind, words) in NO_TYPES.items()},
+    **{
+        name: (kind, f"the parameter 'given' is annotated .*{expected}")
+        for name, (kind, expected) in NO_TYPES.items()
+    },
     **{
         name: (kind, f"the parameter 'given' has an invalid annotation: {reason}")
         for name, (kind, reason) in WRONGLY_BUILT.items()
@@ -87,9 +90,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("declare", [tool, prompt, resource("shop://{given}")], ids=["tool", "prompt", "resource"])
-@pytest.mark.parametrize(("kind", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_parameter_that_cannot_be_taken_is_refused(kind: Any, words: str, declare: Any) -> None:
-    with pytest.raises(DefinitionError, match=rf"test_parameter_types\.py:\d+: .*made: {words}$"):
+@pytest.mark.parametrize(("kind", "expected"), REFUSED.values(), ids=REFUSED)
+def test_a_parameter_that_cannot_be_taken_is_refused(kind: Any, expected: str, declare: Any) -> None:
+    with pytest.raises(DefinitionError, match=rf"test_parameter_types\.py:\d+: .*made: {expected}$"):
         declare(taking(kind))
 
 
@@ -135,7 +138,7 @@ def test_parameters_that_cannot_be_passed_are_refused(declarations: Declarations
     def many(*values: int) -> Any: ...
     def any_name(**values: int) -> Any: ...
 
-    for function, words in (
+    for function, expected in (
         (hidden, "the parameter '_a' must not start with an underscore; rename it"),
         (two, "the parameters a and b have the same name or alias 'b'; change one of them"),
         (method, "the parameter 'json' cannot have an alias; rename the parameter"),
@@ -144,7 +147,7 @@ def test_parameters_that_cannot_be_passed_are_refused(declarations: Declarations
         (any_name, "the parameter .*values.* cannot be passed by name"),
     ):
         for declare in (tool, prompt):
-            with pytest.raises(DefinitionError, match=f": .*{function.__name__}: {words}$"):
+            with pytest.raises(DefinitionError, match=f": .*{function.__name__}: {expected}$"):
                 declare(function)
     assert not (declarations.tools or declarations.prompts)
 
@@ -181,8 +184,8 @@ async def test_an_argument_is_passed_by_its_alias(is_async: bool, serve: Serve) 
     prompt(name="made")(function)
     for arguments, text in (({"from": "x", "copy": "2"}, "x a 2"), ({"from": "x", "to-place": "b"}, "x b 1")):
         assert await returned(serve(), "made", arguments) == text
-        found = await result_of(serve(), "prompts/get", {"name": "made", "arguments": arguments})
-        assert found["messages"][0]["content"]["text"] == text
+        result = await result_of(serve(), "prompts/get", {"name": "made", "arguments": arguments})
+        assert result["messages"][0]["content"]["text"] == text
 
 
 async def test_a_default_may_be_made_translated_and_stand_before_others(serve: Serve) -> None:

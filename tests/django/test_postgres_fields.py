@@ -60,5 +60,5 @@ async def test_arrays_are_lists_and_ranges_are_objects(serve: Serve) -> None:
 
 async def test_range_given_as_a_pair_is_a_range(serve: Serve) -> None:
     made = Booking(id=1, days=[], grid=[], lands=[], stay=None, sizes=(1, 5), costs=[1, 2], labels={})
-    found = await sent(serve, Booking, made)
-    assert (found["stay"], found["sizes"]) == (None, {"lower": 1, "upper": 5, "bounds": "[)"})
+    result = await sent(serve, Booking, made)
+    assert (result["stay"], result["sizes"]) == (None, {"lower": 1, "upper": 5, "bounds": "[)"})

@@ -53,12 +53,14 @@ async def test_prompt_with_options_returns_messages_and_takes_the_context(serve:
     assert said == [("user", "Hello?"), ("assistant", "Hello, 2026-07-28.")]
 
 
-SAID = PromptMessage(role="assistant", content=TextContent(type="text", text="a"))
+MESSAGE = PromptMessage(role="assistant", content=TextContent(type="text", text="a"))
 
 
 @each_mode
 @pytest.mark.parametrize(
-    "value", [SAID, [SAID], (SAID,), GetPromptResult(messages=[SAID])], ids=["message", "list", "tuple", "result"]
+    "value",
+    [MESSAGE, [MESSAGE], (MESSAGE,), GetPromptResult(messages=[MESSAGE])],
+    ids=["message", "list", "tuple", "result"],
 )
 async def test_a_prompt_may_return_messages_of_the_protocol(value: Any, is_async: bool, serve: Serve) -> None:
     prompt(returning(value, is_async=is_async))

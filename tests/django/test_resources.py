@@ -93,8 +93,8 @@ async def test_missing_resource_has_the_code_of_its_era_and_is_no_error_of_the_p
 
     resource("shop://orders/{number}", name="order")(later(order) if is_async else order)
     endpoint = serve()
-    found = await response(endpoint, era, "resources/read", {"uri": "shop://orders/7"})
-    assert found["result"]["contents"][0]["text"] == "order 7"
+    result = await response(endpoint, era, "resources/read", {"uri": "shop://orders/7"})
+    assert result["result"]["contents"][0]["text"] == "order 7"
     caplog.clear()
     for uri, message in (
         ("shop://orders/seven", "Unknown resource: shop://orders/seven"),

@@ -72,8 +72,8 @@ LARGE: dict[str, Any] = {
 @pytest.mark.parametrize("handler", LARGE.values(), ids=LARGE)
 async def test_a_result_that_is_too_large_is_a_tool_error(handler: Any, era: str, serve: Serve, caplog: Any) -> None:
     tool(name="wrong")(handler)
-    words = rf"Error executing tool wrong: the result has \d{{5,}} bytes, at most {LIMIT} can be sent"
-    assert re.fullmatch(words, await refused(serve, era))
+    expected = rf"Error executing tool wrong: the result has \d{{5,}} bytes, at most {LIMIT} can be sent"
+    assert re.fullmatch(expected, await refused(serve, era))
     assert "MAX_RESULT_BYTES" in caplog.text and MANY not in caplog.text
 
 
@@ -174,8 +174,8 @@ async def test_what_never_ends_is_read_in_the_thread_as_far_as_a_result_may_go(
 ) -> None:
     read.clear()
     tool(name="wrong")(handler)
-    words = f"Error executing tool wrong: the result has more than {LIMIT} bytes, at most {LIMIT} can be sent"
-    assert await refused(serve, era) == words
+    expected = f"Error executing tool wrong: the result has more than {LIMIT} bytes, at most {LIMIT} can be sent"
+    assert await refused(serve, era) == expected
     assert set(read) == {"mcp-call"}
     assert len(read) < LIMIT
 

@@ -93,16 +93,16 @@ REFUSED: dict[str, tuple[Any, str]] = {
     },
     **{name: (kind, "an asynchronous generator .*; return a list") for name, kind in GENERATORS.items()},
     **{name: (kind, "return the data, not a response") for name, kind in RESPONSES.items()},
-    **{name: (kind, f"the return type is .*{words}") for name, (kind, words) in NO_TYPES.items()},
+    **{name: (kind, f"the return type is .*{expected}") for name, (kind, expected) in NO_TYPES.items()},
     **{name: (kind, f"the return type .* is invalid: {reason}") for name, (kind, reason) in WRONGLY_BUILT.items()},
 }
 
 
-@pytest.mark.parametrize(("kind", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("kind", "expected"), REFUSED.values(), ids=REFUSED)
 def test_a_return_type_that_cannot_be_served_is_refused_where_it_is_declared(
-    kind: Any, words: str, declarations: Declarations
+    kind: Any, expected: str, declarations: Declarations
 ) -> None:
-    with pytest.raises(DefinitionError, match=rf"declared\.py:\d+: tests\.django\.declared\..*made: {words}$"):
+    with pytest.raises(DefinitionError, match=rf"declared\.py:\d+: tests\.django\.declared\..*made: {expected}$"):
         tool(returning(None, kind))
     assert not declarations.tools
 
@@ -117,8 +117,8 @@ def test_asynchronous_generator_is_refused_in_words(declare: Any, hint: str | No
 
     if hint:
         numbers.__annotations__["return"] = hint
-    words = r"test_return_types\..*numbers: .*generator cannot be declared; return a list"
-    with pytest.raises(DefinitionError, match=words):
+    expected = r"test_return_types\..*numbers: .*generator cannot be declared; return a list"
+    with pytest.raises(DefinitionError, match=expected):
         declare(numbers)
 
 

@@ -29,8 +29,8 @@ async def read(serve: Serve, uri: str) -> Any:
 
 
 async def praised(serve: Serve) -> Any:
-    found = await result_of(serve(), "prompts/get", {"name": "praise", "arguments": {"thing": "tea"}})
-    return found["messages"][0]["content"]["text"]
+    result = await result_of(serve(), "prompts/get", {"name": "praise", "arguments": {"thing": "tea"}})
+    return result["messages"][0]["content"]["text"]
 
 
 async def test_server_without_setting_has_what_the_apps_declare(serve: Serve) -> None:
@@ -40,8 +40,8 @@ async def test_server_without_setting_has_what_the_apps_declare(serve: Serve) ->
 
 def test_server_that_cannot_be_imported_is_the_operators_fault(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"SERVER": "no.such.server"}
-    words = r"MCP_TRANSPORT\['SERVER'\] = 'no.such.server' cannot be imported"
-    with pytest.raises(ImproperlyConfigured, match=words):
+    expected = r"MCP_TRANSPORT\['SERVER'\] = 'no.such.server' cannot be imported"
+    with pytest.raises(ImproperlyConfigured, match=expected):
         bootstrap.configured_server()
 
 
@@ -136,9 +136,9 @@ async def test_fastmcp_tool_reports_and_asks_in_a_session(fast: Serve) -> None:
     progress, answer = await (await client.call("double", {"number": 1})).messages()
     assert progress["method"] == "notifications/progress"
     assert answer["result"]["structuredContent"] == {"result": 2}
-    asking = await client.call("ask")
-    question = await asking.message()
+    pending = await client.call("ask")
+    question = await pending.message()
     assert question["method"] == "elicitation/create"
     await client.reply(question["id"], {"action": "accept", "content": {"value": "Ann"}})
-    assert await asking.text() == "accept Ann"
+    assert await pending.text() == "accept Ann"
     assert text_of(await client.call("request", id=77)) == "77"

@@ -98,8 +98,8 @@ def test_results_that_redis_takes_no_more_are_refused(settings: Any) -> None:
 @pytest.mark.parametrize("entry", ["*", "", "proxy", "10.0.0.1/8", "10.0.0.1:80", "[::1]", "10.0.0.0/33"])
 def test_proxies_must_be_addresses_or_networks(entry: str, settings: Any) -> None:
     settings.MCP_TRANSPORT = {"TRUSTED_PROXIES": ["10.0.0.0/8", entry]}
-    words = f"expected IP addresses, networks such as '10.0.0.0/8', or 'unix', got {entry!r}: "
-    assert conf.problems()["TRUSTED_PROXIES"].startswith(words)
+    expected = f"expected IP addresses, networks such as '10.0.0.0/8', or 'unix', got {entry!r}: "
+    assert conf.problems()["TRUSTED_PROXIES"].startswith(expected)
 
 
 # -- the policy made of them -------------------------------------------------------------------------

@@ -82,16 +82,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(project), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": paths, "DJANGO_SETTINGS_MODULE": "shop_settings", **variables}
     return subprocess.run(  # noqa: S603
-        [sys.executable, *words], cwd=project, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=120
     )
 
 
-def imported(project: Path, *words: str, **variables: str) -> list[str]:
-    done = run(project, "-c", COMMAND, *words, **variables)
+def imported(project: Path, *arguments: str, **variables: str) -> list[str]:
+    done = run(project, "-c", COMMAND, *arguments, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("imported:")]
     return line.split()[1:]
@@ -151,7 +151,7 @@ RUNSERVER = ["-m", "django", "runserver", "--noreload", "127.0.0.1:0"]
 
 
 @pytest.mark.parametrize(
-    ("words", "server"),
+    ("arguments", "server"),
     [
         (["-m", "django", "check"], "daphne"),
         (RUNSERVER, "daphne"),
@@ -167,24 +167,26 @@ RUNSERVER = ["-m", "django", "runserver", "--noreload", "127.0.0.1:0"]
     ],
     ids=str,
 )
-def test_server_does_not_start_with_a_mistake_in_a_declaration(words: list[str], server: str, project: Path) -> None:
+def test_server_does_not_start_with_a_mistake_in_a_declaration(
+    arguments: list[str], server: str, project: Path
+) -> None:
     (project / "goods/mcp.py").write_text(BROKEN)
     if server == "django":
         path = project / "shop_settings.py"
         path.write_text(path.read_text().replace('    "daphne",\n', ""))
-    done = run(project, *words)
+    done = run(project, *arguments)
     assert done.returncode != 0
     assert "DefinitionError: the tool 'add' is declared twice" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
-    ("shadow", "words"),
+    ("shadow", "arguments"),
     [("mcp.py", ["-m", "django", "shell", "-c", "pass"]), ("mcp/__init__.py", ["-m", "django", "check"])],
 )
-def test_module_that_hides_the_sdk_is_named(shadow: str, words: list[str], project: Path) -> None:
+def test_module_that_hides_the_sdk_is_named(shadow: str, arguments: list[str], project: Path) -> None:
     path = project / shadow
     path.parent.mkdir(exist_ok=True)
     path.write_text(TOOL)
-    done = run(project, *words)
+    done = run(project, *arguments)
     assert done.returncode != 0
     assert f"ImproperlyConfigured: {path} shadows the package 'mcp' of the MCP SDK. Rename it" in done.stderr

@@ -80,14 +80,14 @@ def test_under_wsgi_a_tool_runs_in_the_thread_of_its_request() -> None:
 
 async def test_the_context_of_calls_is_asgirefs(serve: Serve) -> None:
     """`CallThread.enter` sets by hand what `ThreadSensitiveContext.__aenter__` sets."""
-    seen: list[Any] = []
+    observed: list[Any] = []
 
     @tool
     async def looks() -> int:
-        seen.append(SyncToAsync.thread_sensitive_context.get())
+        observed.append(SyncToAsync.thread_sensitive_context.get())
         return 1
 
     await returned(serve(), "looks")
-    assert seen == [threads._context]
+    assert observed == [threads._context]
     assert SyncToAsync.context_to_thread_executor[threads._context] is not None
     assert threads._context._exited is False

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("declarations", "transactional_db")
 
 Declare = Callable[[Callable[..., Any]], Any]
 
-ASKED: dict[str, tuple[str, dict[str, Any]]] = {
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "tool": ("tools/call", {"name": "writes", "arguments": {}}),
     "resource": ("resources/read", {"uri": "x://writes"}),
     "prompt": ("prompts/get", {"name": "writes"}),
@@ -59,7 +59,7 @@ def failing() -> Any:
 
 async def is_written(serve: Serve, kind: str = "tool") -> bool:
     """Ask for what was declared; tell whether what it wrote is there."""
-    await send_sessionless(serve(), *ASKED[kind])
+    await send_sessionless(serve(), *REQUESTS[kind])
     return await User.objects.filter(username="half").aexists()
 
 
@@ -106,7 +106,7 @@ async def test_what_succeeds_is_committed(serve: Serve) -> None:
     assert committed == [False]
 
 
-KEPT: dict[str, tuple[str, Declare]] = {
+COMMITTED: dict[str, tuple[str, Declare]] = {
     "tool": ("tool", tool(atomic=False)),
     "resource": ("resource", resource("x://writes", atomic=False)),
     "prompt": ("prompt", prompt(atomic=False)),
@@ -115,7 +115,7 @@ KEPT: dict[str, tuple[str, Declare]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "declare"), KEPT.values(), ids=KEPT)
+@pytest.mark.parametrize(("kind", "declare"), COMMITTED.values(), ids=COMMITTED)
 async def test_a_function_can_opt_out(kind: str, declare: Declare, serve: Serve) -> None:
     declare(failing())
     assert await is_written(serve, kind)

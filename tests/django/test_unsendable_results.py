@@ -46,16 +46,16 @@ class Opaque:
 
 
 def circle() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    found["again"] = found
-    return found
+    nested: dict[str, Any] = {}
+    nested["again"] = nested
+    return nested
 
 
 def deep() -> list[Any]:
-    found: list[Any] = []
+    nested: list[Any] = []
     for _ in range(100_000):
-        found = [found]
-    return found
+        nested = [nested]
+    return nested
 
 
 def asynchronous_generator() -> Any:
@@ -138,8 +138,8 @@ async def test_a_number_that_json_has_not_is_a_tool_error_that_says_so(
     endpoint = serve()
     for era in ERAS:
         answer = await response(endpoint, era, "tools/call", {"name": "made", "arguments": {}})
-        said = answer["result"]["content"][0]["text"]
-        assert said == f"Error executing tool made: a result contains {written}, which is not a JSON number"
+        text = answer["result"]["content"][0]["text"]
+        assert text == f"Error executing tool made: a result contains {written}, which is not a JSON number"
 
 
 async def test_progress_that_is_no_number_in_json_fails_its_call(serve: Serve) -> None:
@@ -149,8 +149,8 @@ async def test_progress_that_is_no_number_in_json_fails_its_call(serve: Serve) -
         return "told"
 
     answer = await response(serve(), "2025-11-25", "tools/call", {"name": "told", "arguments": {}})
-    said = answer["result"]["content"][0]["text"]
-    assert said == "Error executing tool told: a result contains nan, which is not a JSON number"
+    text = answer["result"]["content"][0]["text"]
+    assert text == "Error executing tool told: a result contains nan, which is not a JSON number"
 
 
 @pytest.mark.parametrize(("kind", "value"), [(int, 10**5000), (dict, {"a": [-(10**5000)]})], ids=["alone", "within"])

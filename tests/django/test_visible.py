@@ -33,12 +33,12 @@ class Called:
 
 
 def wrapped(answer: Any) -> Callable[[Principal], Any]:
-    async def asked(principal: Principal) -> Any:
+    async def request_of(principal: Principal) -> Any:
         return answer
 
-    @functools.wraps(asked)
+    @functools.wraps(request_of)
     def wrapper(principal: Principal) -> Any:
-        return asked(principal)
+        return request_of(principal)
 
     return wrapper
 

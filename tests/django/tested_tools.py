@@ -142,17 +142,17 @@ def _orm() -> None:
         """Speak first, and ask the database then."""
         await ctx.report_progress(0, 2, "begin")
         await ctx.info({"groups": "counting"}, logger_name="shop")
-        found = await Group.objects.acount()
+        result = await Group.objects.acount()
         await ctx.report_progress(2, 2)
-        return found + await sync_to_async(Group.objects.count)()
+        return result + await sync_to_async(Group.objects.count)()
 
     @tool
     def report_from_a_thread(ctx: Context) -> int:
         """Report from synchronous code, between two queries."""
-        found = Group.objects.count()
+        result = Group.objects.count()
         async_to_sync(ctx.report_progress)(1, 2)
         async_to_sync(ctx.debug)("half")
-        return found + Group.objects.count()
+        return result + Group.objects.count()
 
     @tool
     async def close_stream(ctx: Context) -> int:
@@ -214,10 +214,10 @@ def _not_tools() -> None:
     @resource("shop://groups/{name}", mime_type="application/json")
     def group(name: str) -> Group:
         """Show a group."""
-        found = Group.objects.filter(name=name).first()
-        if found is None:
+        result = Group.objects.filter(name=name).first()
+        if result is None:
             raise ResourceNotFoundError(f"no group {name}")
-        return found
+        return result
 
     @resource("shop://logo", mime_type="image/png")
     def logo() -> bytes:
@@ -237,6 +237,6 @@ def _not_tools() -> None:
     @completion
     async def complete(ref: Any, argument: Any, context: Any) -> Completion:
         """Complete from the database."""
-        found = [name async for name in Group.objects.values_list("name", flat=True)]
+        result = [name async for name in Group.objects.values_list("name", flat=True)]
         known = sorted((context.arguments or {}) if context else {})
-        return Completion(values=[name for name in found if name.startswith(argument.value)] + known)
+        return Completion(values=[name for name in result if name.startswith(argument.value)] + known)

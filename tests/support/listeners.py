@@ -18,7 +18,7 @@ from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
 from tests.support.client import Answer, SessionClient, request, send
 
-__all__ = ["ANN", "BADGE", "SECRET", "SIGNALS", "AnnsClient", "Badge", "as_ann", "hearing", "recording"]
+__all__ = ["ANN", "BADGE", "SECRET", "SIGNALS", "AnnsClient", "Badge", "as_ann", "receiving", "recording"]
 
 SIGNALS = (signals.session_opened, signals.session_closed, signals.tool_called, signals.access_denied)
 BADGE = "tests.support.listeners.Badge"
@@ -63,17 +63,17 @@ class AnnsClient(SessionClient):
 
 
 @contextmanager
-def hearing() -> Iterator[list[Any]]:
+def receiving() -> Iterator[list[Any]]:
     """Collect every event."""
-    heard: list[Any] = []
+    received: list[Any] = []
 
     def hear(event: Any, **kwargs: Any) -> None:
-        heard.append(event)
+        received.append(event)
 
     for signal in SIGNALS:
         signal.connect(hear)
     try:
-        yield heard
+        yield received
     finally:
         signals.settle()
         for signal in SIGNALS:

@@ -49,13 +49,13 @@ async def stage(people: People, store: str) -> AsyncIterator[Stage]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(stage: Stage, store: str) -> Scene:
-    found = await stage.at_work("signed")
-    assert (store == "restoring") == found.session.id.startswith("."), "that kind of id says what the session is"
-    return found
+    answers = await stage.at_work("signed")
+    assert (store == "restoring") == answers.session.id.startswith("."), "that kind of id says what the session is"
+    return answers
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """All that can be seen of an answer, and what the store was asked for it."""
 
     status: int
@@ -64,14 +64,14 @@ class Seen:
     asked: list[str]
 
 
-async def send(stage: Stage, scene: Scene, adapter: str, request: Request) -> Seen:
+async def send(stage: Stage, scene: Scene, adapter: str, request: Request) -> Observed:
     await settle()
     scene.store.calls.clear()
     answer = await stage.carrier(adapter).send(request)
     assert not answer.is_stream
     body = await answer.read()
     await settle()
-    return Seen(answer.status, answer.lines, body, list(scene.store.calls))
+    return Observed(answer.status, answer.lines, body, list(scene.store.calls))
 
 
 def unknown(session_id: str) -> str:

@@ -24,7 +24,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Author
     start_all(started)
     yield authorization, resources
     stop_all(started)
-    assert not (found := accidents(*started)), found
+    assert not (reported := accidents(*started)), reported
 
 
 @pytest.fixture(autouse=True)

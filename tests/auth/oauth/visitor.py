@@ -82,12 +82,12 @@ class Visitor:
         Notifications and the session's own stream are left out: the client waits for neither.
         """
         names = {self.endpoint: "MCP", self.endpoint.removesuffix("/mcp"): "", self.issuer: ""}
-        found: list[tuple[str, str, int]] = []
+        messages: list[tuple[str, str, int]] = []
         for answer in self.journal[since:]:
             address = str(answer.request.url)
             start = next(start for start in names if address.startswith(start))
-            found.append((answer.request.method, address.replace(start, names[start], 1), answer.status_code))
-        return [step for step in found if step[:2] != ("GET", "MCP") and step[2] != 202]
+            messages.append((answer.request.method, address.replace(start, names[start], 1), answer.status_code))
+        return [step for step in messages if step[:2] != ("GET", "MCP") and step[2] != 202]
 
     def sessions(self) -> set[str | None]:
         """Return the sessions that calls of tools named."""

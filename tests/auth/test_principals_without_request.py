@@ -23,14 +23,14 @@ DJANGOS: dict[str, Any] = {
     "session": "session",
     "token": "token",
     "drf": {"BACKEND": "drf", "OPTIONS": {"CLASSES": ["rest_framework.authentication.SessionAuthentication"]}},
-    "own": {"BACKEND": f"{__name__}.Recalling"},
+    "own": {"BACKEND": f"{__name__}.Restoring"},
 }
-"""What recalls Django's users."""
+"""What returns Django's users."""
 PAIRS = [*permutations(DJANGOS, 1), *permutations(DJANGOS, 2)]
 
 
-class Recalling(Authenticator):
-    """Recalls Django's users with more scopes than it should."""
+class Restoring(Authenticator):
+    """Returns Django's users with more scopes than it should."""
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         return None
@@ -42,7 +42,7 @@ class Recalling(Authenticator):
 
 
 class Confused(Authenticator):
-    """Recalls somebody else, who may do anything."""
+    """Returns somebody else, who may do anything."""
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         return None
@@ -52,7 +52,7 @@ class Confused(Authenticator):
 
 
 @async_to_sync
-async def recall(binding: str, name: str = "ann") -> Principal:
+async def restore(binding: str, name: str = "ann") -> Principal:
     return await build_authentication().principal_without_request(binding, name)
 
 
@@ -64,14 +64,14 @@ def configure(settings: Any, *entries: Any) -> None:
     }
 
 
-def test_a_user_is_recalled_without_scopes_by_whatever_knows_them(ann: User, settings: Any) -> None:
+def test_a_user_is_restored_without_scopes_by_whatever_knows_them(ann: User, settings: Any) -> None:
     for names in PAIRS:
         configure(settings, *(DJANGOS[name] for name in names))
-        found = recall(f"django\n{ann.pk}")
+        found = restore(f"django\n{ann.pk}")
         assert (found.user, found.scopes, found.binding) == (ann, frozenset(), f"django\n{ann.pk}"), names
         assert not found.has_scopes({"read"})
         for other in ("django\n0", "django\nx", f"https://elsewhere.example\n{ann.pk}", "django-client\nclient:a"):
-            assert recall(other).user == anonymous_user(), (names, other)
+            assert restore(other).user == anonymous_user(), (names, other)
 
 
 @pytest.mark.parametrize("leave", [lambda: User.objects.update(is_active=False), lambda: User.objects.all().delete()])
@@ -80,30 +80,30 @@ def test_a_user_who_is_gone_meanwhile_is_nobody(leave: Callable[[], object], ann
     leave()
     for names in PAIRS:
         configure(settings, *(DJANGOS[name] for name in names))
-        found = recall(binding)
+        found = restore(binding)
         assert (found.user, found.scopes, found.binding) == (anonymous_user(), frozenset(), binding), names
 
 
 @pytest.mark.parametrize("claim", ["", "sub"])
 @pytest.mark.parametrize("others", [(), ("user",), ("user", "token")], ids=len)
-def test_the_subject_of_a_token_is_recalled_without_its_scopes(
+def test_the_subject_of_a_token_is_restored_without_its_scopes(
     claim: str, others: tuple[str, ...], ann: User, settings: Any
 ) -> None:
     options = {"ISSUER": ISSUER, "SECRET": SECRET, "USER_CLAIM": claim}
     configure(settings, *others, {"BACKEND": "jwt", "OPTIONS": options})
-    found = recall(f"{ISSUER}\nann")
+    found = restore(f"{ISSUER}\nann")
     assert (found.user, found.scopes) == (ann if claim else anonymous_user(), frozenset())
 
 
-def test_nobody_is_recalled_as_somebody_else(ann: User, settings: Any) -> None:
+def test_nobody_is_restored_as_somebody_else(ann: User, settings: Any) -> None:
     configure(settings, f"{__name__}.Confused", "user")
-    assert recall(f"django\n{ann.pk}").user == ann
-    stranger = recall("elsewhere\nann")
+    assert restore(f"django\n{ann.pk}").user == ann
+    stranger = restore("elsewhere\nann")
     assert (stranger.binding, stranger.user, stranger.scopes) == ("elsewhere\nann", anonymous_user(), frozenset())
 
 
 @pytest.mark.parametrize("entries", [[None], ["user", None], [f"{__name__}.Confused", None]], ids=str)
 def test_an_anonymous_caller_stays_anonymous(entries: list[Any], ann: User, settings: Any) -> None:
     configure(settings, *entries)
-    found = recall("", "")
+    found = restore("", "")
     assert (found.binding, found.user, found.scopes) == ("", anonymous_user(), frozenset())
