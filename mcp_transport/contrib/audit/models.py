@@ -64,7 +64,7 @@ class AuditEntries(models.Manager["AuditEntry"]):
 class AuditEntry(models.Model):
     """An event, and who caused it; columns that do not apply to the event are empty."""
 
-    when = models.DateTimeField(_("when"), db_index=True)
+    when = models.DateTimeField(_("time"), db_index=True)
     event = models.CharField(_("event"), max_length=16, choices=Event.choices)
     user = models.CharField(_("username"), max_length=200, blank=True)
     issuer = models.CharField(
@@ -88,7 +88,7 @@ class AuditEntry(models.Model):
     )
     outcome = models.CharField(_("outcome"), max_length=16, blank=True, choices=Outcome.choices)
     reason = models.CharField(_("reason"), max_length=500, blank=True, help_text=_("Why access was denied."))
-    seconds = models.FloatField(_("seconds"), null=True, blank=True)
+    seconds = models.FloatField(_("duration (s)"), null=True, blank=True)
     arguments = models.JSONField(_("arguments"), null=True, blank=True)
 
     objects = AuditEntries()

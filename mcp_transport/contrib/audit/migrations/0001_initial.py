@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             name="AuditEntry",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("when", models.DateTimeField(db_index=True, verbose_name="when")),
+                ("when", models.DateTimeField(db_index=True, verbose_name="time")),
                 (
                     "event",
                     models.CharField(
@@ -109,7 +109,7 @@ class Migration(migrations.Migration):
                         blank=True, help_text="Why access was denied.", max_length=500, verbose_name="reason"
                     ),
                 ),
-                ("seconds", models.FloatField(blank=True, null=True, verbose_name="seconds")),
+                ("seconds", models.FloatField(blank=True, null=True, verbose_name="duration (s)")),
                 ("arguments", models.JSONField(blank=True, null=True, verbose_name="arguments")),
             ],
             options={
