@@ -45,7 +45,7 @@ _VALUE_TYPES: Final = (list, tuple, dict, set, frozenset, int, float, bool, str,
 
 
 def return_fault(annotation: Any, *, is_published: bool = False) -> str:
-    """Return what is wrong with a return type, and an alternative; "" if it can be served, or its schema is published."""
+    """Return what is wrong with a return type, and an alternative; "" if it is fine or its schema is published."""
     if type(annotation) in _VALUE_TYPES:
         return f"the return type is {annotation!r}, which is not a type. {_suggested_type(annotation)}"
     parts = list(_parts(annotation))
@@ -67,7 +67,7 @@ def return_fault(annotation: Any, *, is_published: bool = False) -> str:
 
 
 def parameter_fault(parameter: inspect.Parameter, *, is_published: bool = False) -> str:
-    """Return what is wrong with a parameter, and an alternative; `is_published` if the SDK has published its schema."""
+    """Return what is wrong with a parameter, and an alternative; `is_published` if the SDK has its schema."""
     if parameter.name.startswith("_"):
         return f"the parameter {parameter.name!r} must not start with an underscore; rename it"
     if hasattr(BaseModel, parameter.name) and not callable(getattr(BaseModel, parameter.name)):
