@@ -153,7 +153,7 @@ def _report_error(abandoned: Callable[[BaseException], None], future: Future[Any
 
 
 def _release(loop: asyncio.AbstractEventLoop, slots: asyncio.Semaphore, _: Future[Any]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits for a slot
+    with suppress(RuntimeError):  # the loop is closed, and nothing waits for a slot
         loop.call_soon_threadsafe(slots.release)
 
 

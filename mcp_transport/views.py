@@ -65,7 +65,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         with detached_from_request_thread() if streaming else nullcontext():
             reply = await served.handle(translated, _body(request))
     except ClientDisconnected:
-        return HttpResponse(status=400)  # nobody reads the response
+        return HttpResponse(status=400)  # the client has disconnected
     finally:
         if not streaming:
             await served.stop(report=False)  # the loop ends with the request

@@ -62,7 +62,7 @@ FailOver = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, An
 
 _FINAL_FLUSH_SECONDS: Final = 5.0  # for responses to reach the log when the node stops
 _ADMISSION_SECONDS: Final = 0.05  # until an admitted request counts as running
-_DRAIN_LINGER_SECONDS: Final = 0.5  # for one more request on each connection that a proxy keeps open
+_KEEPALIVE_DRAIN_SECONDS: Final = 0.5  # for one more request on each connection that a proxy keeps open
 _UNREGISTER_TIMEOUT_SECONDS: Final = 2.0  # without an answer from the store, the node's lease just expires
 _OUTAGE_RETRY_SECONDS: Final = 2.0
 
@@ -148,7 +148,7 @@ class Node:
         self.is_stopping = not serving
         deadline = self._loop.time() + drain_seconds
         await self.drain(report=report)
-        await wait_while(self._is_busy, deadline, initial_delay=_DRAIN_LINGER_SECONDS if serving else 0.0)
+        await wait_while(self._is_busy, deadline, initial_delay=_KEEPALIVE_DRAIN_SECONDS if serving else 0.0)
         if serving:
             self.is_stopping = True
             await wait_while(self._is_busy, deadline, initial_delay=_ADMISSION_SECONDS)
@@ -254,7 +254,7 @@ class Node:
             case Orphaned(key, stream, writer):
                 self.fail_over(key, stream, writer)
             case LeaseLapsed():
-                self.is_checking = True  # until `resynchronize` has asked which calls other nodes have taken over
+                self.is_checking = True  # until `resynchronize` knows which calls other nodes run now
                 self.tasks.spawn(resynchronize(self))
             case StoreReturned():
                 self.tasks.spawn(resynchronize(self))
@@ -327,7 +327,7 @@ class Node:
         if emitted is not None and emitted.holder is not None:
             self.send_in_background(emitted.holder.node, Wake(key, GET_STREAM))
 
-    # -- streams held here ---------------------------------------------------------------------------
+    # -- open streams --------------------------------------------------------------------------------
 
     def register_stream(self, stream: OpenStream, epoch: int) -> None:
         """Register an open stream, and end its older response; epoch 0 means that it is not stored yet."""

@@ -35,18 +35,18 @@ class ClusterEvent(StrEnum):
 
 
 _LOG_LINES: Final = {
-    ClusterEvent.TAKEN_OVER: (logging.INFO, "a stream goes on at another socket"),
-    ClusterEvent.SUPERSEDED: (logging.INFO, "a socket gave way to a newer one"),
-    ClusterEvent.FENCED: (logging.WARNING, "calls were stopped: another node answers for them"),
+    ClusterEvent.TAKEN_OVER: (logging.INFO, "a stream continues on another socket"),
+    ClusterEvent.SUPERSEDED: (logging.INFO, "a socket was closed for a newer one"),
+    ClusterEvent.FENCED: (logging.WARNING, "calls were stopped: another node has taken them over"),
     ClusterEvent.ABANDONED: (logging.WARNING, "calls ended without a result: their node stopped or was lost"),
     ClusterEvent.RERUN: (logging.WARNING, "calls of a lost node run again"),
-    ClusterEvent.GIVEN_UP: (logging.ERROR, "a call is not run again: two nodes were lost while they ran it"),
+    ClusterEvent.GIVEN_UP: (logging.ERROR, "a call is not run again: two nodes were lost while running it"),
     ClusterEvent.EXPIRED: (logging.WARNING, "a call was ended: its session has expired"),
     ClusterEvent.LOST: (logging.WARNING, "messages of a stream are lost"),
-    ClusterEvent.REFILLED: (logging.INFO, "the store had lost messages of a stream, and got them again"),
+    ClusterEvent.REFILLED: (logging.INFO, "messages of a stream were stored again after the store had lost them"),
     ClusterEvent.REHYDRATED: (logging.INFO, "a session was rebuilt from its id"),
     ClusterEvent.NODE_LOST: (logging.WARNING, "a node did not renew its lease"),
-    ClusterEvent.DRAINED: (logging.INFO, "a node takes no new clients"),
+    ClusterEvent.DRAINED: (logging.INFO, "a node accepts no new clients"),
 }
 
 

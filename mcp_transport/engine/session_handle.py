@@ -48,7 +48,7 @@ class SessionHandle:
         await self._backend.update(self._key, log_level=level)
 
     async def subscribe(self, uri: str, *, active: bool) -> None:
-        """Note that the client wants, or no longer wants, to hear of changes to a resource.
+        """Subscribe the client to changes of a resource, or unsubscribe it.
 
         Raises: ValueError for a URI that is too long, or one too many.
         """

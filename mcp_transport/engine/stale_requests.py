@@ -41,8 +41,8 @@ class StaleRequests:
         node, request_key = self._node, (key, entry.stream, entry.request_id)
         if entry.node == node.id:
             return await self._remove(*request_key)
-        doubted = Doubted(*request_key, node.id)
-        return await self._node_requests.send(request_key, node.backend.send(entry.node, doubted))
+        question = Doubted(*request_key, node.id)
+        return await self._node_requests.send(request_key, node.backend.send(entry.node, question))
 
     def receive(self, message: Doubted | Cleared) -> None:
         """Answer another node's question, or pass on another node's answer."""

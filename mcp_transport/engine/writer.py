@@ -74,7 +74,7 @@ class Writer:
         """Record how a request ended; called before its response, if any, is added."""
         self._endings[request_id] = ending
 
-    def answer(self, payload: bytes) -> None:
+    def add_response(self, payload: bytes) -> None:
         """Add a response that is not the last one."""
         self._add(Event(self._seq + 1, payload))
 

@@ -37,7 +37,7 @@ async def close_ports(server: Any) -> bool:
 
 
 def ports_are_shared() -> bool:
-    """Return whether another process has the ports open, too: closing them here would leave nobody who accepts.
+    """Return whether another process has the ports open, too: closing them here would leave no process that accepts.
 
     This is the parent of `uvicorn --workers`, or systemd with socket activation (sd_listen_fds(3)).
     """

@@ -21,7 +21,7 @@ __all__ = ["drain_before_sigterm"]
 logger = logging.getLogger(__name__)
 
 # For proxies to receive 503 on connections that they keep open, if a server's port cannot be closed.
-_LINGER_SECONDS: Final = 0.5
+_KEEPALIVE_DRAIN_SECONDS: Final = 0.5
 
 
 def drain_before_sigterm(stop_node: Callable[[bool], Awaitable[None]]) -> None:
@@ -56,7 +56,7 @@ def drain_before_sigterm(stop_node: Callable[[bool], Awaitable[None]]) -> None:
             logger.exception("the node could not be drained and stopped")
         if not ports_closed:
             await close_ports(server)
-            await asyncio.sleep(_LINGER_SECONDS)
+            await asyncio.sleep(_KEEPALIVE_DRAIN_SECONDS)
         run_previous_handler()
 
     def handle(number: int, frame: FrameType | None) -> Any:

@@ -21,7 +21,7 @@ def prepare_process(drain_and_stop: Callable[[bool], Awaitable[None]]) -> None:
 def freeze_gc() -> None:
     """Freeze the objects that exist at start-up (`gc.freeze`), once a process: code, schemas and settings.
 
-    A collection that looks through them takes tens of milliseconds, during which nobody is served.
+    A collection that traverses them takes tens of milliseconds, during which no request is served.
     """
     gc.collect()
     gc.freeze()

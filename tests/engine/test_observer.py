@@ -51,7 +51,7 @@ def test_neither_the_key_nor_the_id_is_logged(caplog: pytest.LogCaptureFixture) 
 
 def test_what_belongs_to_no_session_names_none(caplog: pytest.LogCaptureFixture) -> None:
     Observer().report(ClusterEvent.DRAINED, seconds=2.5, calls=0)
-    assert caplog.messages == ["drained: a node takes no new clients seconds=2.5 calls=0"]
+    assert caplog.messages == ["drained: a node accepts no new clients seconds=2.5 calls=0"]
 
 
 def test_it_is_counted_whatever_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -39,12 +39,12 @@ class CallGroup:
         batch: bool = False,
     ) -> None:
         """Prepare `requests`; those already `cancelled`, and `faults` of a batch, are answered with an error."""
-        self._context, self._node, self._batch = context, context.node, batch
+        self._context, self._node, self._is_batch = context, context.node, batch
         self._writer = writer
         self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests
         self._running = len(self._requests)
-        self._answers = [batch_error(fault) for fault in faults]
-        self._answers += [cancelled_response(request.id) for request in requests if request.id in cancelled]
+        self._responses = [batch_error(fault) for fault in faults]
+        self._responses += [cancelled_response(request.id) for request in requests if request.id in cancelled]
 
     def _exchange(self, request: Request) -> Exchange:
         context = self._context
@@ -54,7 +54,7 @@ class CallGroup:
             owner=context.owner,
             log_level=context.session.log_level,
             can_stream=context.accepts.sse,
-            polling=context.polling,
+            polling=context.supports_polling,
         )
         return context.node.exchange(context.client_info(), channel, context.caller(), request)
 
@@ -62,13 +62,13 @@ class CallGroup:
         """Start the calls."""
         session = self._context.session
         for request in self._requests:
-            call_context = self._node.call_context(self._context.sent, self._context.principal)
+            call_context = self._node.call_context(self._context.sent_request, self._context.principal)
             call = Call(self._node, request, session.protocol_version, self._exchange, call_context, self._writer)
             self._node.calls[session.key, request.id] = call
-            call.start(self._done, self._context.request.memory)
-        for number, payload in enumerate(self._answers, 1):
-            if self._running or number < len(self._answers):
-                self._writer.answer(payload)
+            call.start(self._on_call_end, self._context.request.memory)
+        for number, payload in enumerate(self._responses, 1):
+            if self._running or number < len(self._responses):
+                self._writer.add_response(payload)
             else:
                 self._writer.end(payload)
 
@@ -88,31 +88,32 @@ class CallGroup:
             self._writer.enable_log()
             raise
         if self._writer.is_stopped:
-            raise _taken_over_error()
-        if self._running or self._writer.has_messages or (not self._answers and accepts.sse):
+            raise _lost_lease_error()
+        if self._running or self._writer.has_messages or (not self._responses and accepts.sse):
             return self._stream()
         await self._remove_requests()
-        if not self._answers:
-            self._answers = [cancelled_response(request_id) for request_id in self._writer.request_ids]
-        return complete_reply(b"[" + b",".join(self._answers) + b"]" if self._batch else self._answers[0], accepts)
+        if not self._responses:
+            self._responses = [cancelled_response(request_id) for request_id in self._writer.request_ids]
+        body = b"[" + b",".join(self._responses) + b"]" if self._is_batch else self._responses[0]
+        return complete_reply(body, accepts)
 
-    def _done(self, call: Call) -> None:
+    def _on_call_end(self, call: Call) -> None:
         self._node.calls.pop((self._context.session.key, call.request.id), None)
         self._running -= 1
         self._writer.record_ending(call.request.id, call.ending)
         if call.outcome is not None:
-            self._answers.append(call.payload)
+            self._responses.append(call.payload)
         if not self._running:
             self._writer.end(call.payload)
         elif call.outcome is not None:
-            self._writer.answer(call.payload)
+            self._writer.add_response(call.payload)
 
     async def _remove_requests(self) -> None:
         """Remove the requests from the store in the background, after the response."""
         if self._node.lease_may_be_lost():
             await self._writer.stop_if_fenced()
             if self._writer.is_stopped:
-                raise _taken_over_error()
+                raise _lost_lease_error()
         removal = self._node.tasks.spawn(self._writer.remove_requests())
         if not self._context.request.streaming:
             await asyncio.wait([removal])  # the loop ends with this request
@@ -129,7 +130,7 @@ class CallGroup:
             cursor=0,
             keepalive=policy.keepalive,
             queue=policy.stream_queue,
-            opening=priming if self._context.polling else sse.COMMENT,
+            opening=priming if self._context.supports_polling else sse.COMMENT,
             events=() if self._node.lease_may_be_lost() else writer.unlogged,
             lost=writer.unlogged[0].seq - 1 if writer.unlogged else 0,
         )
@@ -146,6 +147,6 @@ class CallGroup:
         return stream_reply(self._node, stream, epoch=0)
 
 
-def _taken_over_error() -> ProtocolError:
+def _lost_lease_error() -> ProtocolError:
     problem = "this node lost its lease; another node took over the call"
     return ProtocolError(503, INTERNAL_ERROR, problem)

@@ -55,7 +55,7 @@ async def fail_over(
     for entry in ended:
         successor.record_ending(entry.request_id, _ending(entry, claimed.losses))
     for entry in ended[: None if reruns else -1]:
-        successor.answer(_answer(entry, claimed.losses))
+        successor.add_response(_answer(entry, claimed.losses))
     if not reruns:
         successor.end(_answer(ended[-1], claimed.losses) if ended else b"")
     _report(node, key, ended, claimed.losses, stream=stream, writer=writer)

@@ -55,7 +55,7 @@ class SessionRequest:
     """Does the request run again after its node was lost? Then no client has sent `request`."""
 
     @property
-    def sent(self) -> HTTPRequest | None:
+    def sent_request(self) -> HTTPRequest | None:
         """Return the request if a client has sent it, or None for a rerun."""
         return None if self.is_rerun else self.request
 
@@ -71,7 +71,7 @@ class SessionRequest:
         return f"{self.session.key}\n{self.session.principal}"
 
     @property
-    def polling(self) -> bool:
+    def supports_polling(self) -> bool:
         """Return whether the client supports priming events and polling."""
         return REVISIONS[self.session.protocol_version].polling
 
