@@ -112,9 +112,9 @@ class Access:
         if "resource" not in self._samples or not (uris := listen_uris(request)):
             return request
         keys = [self._key("resource", uri) for uri in uris]
-        shown = {key: await _permits(self._rule("resource", key), principal) for key in set(keys)} | {None: False}
+        permitted = {key: await _permits(self._rule("resource", key), principal) for key in set(keys)} | {None: False}
         # The SDK refuses a URI that is not a string.
-        visible = [uri for uri, key in zip(uris, keys, strict=True) if shown[key] or not isinstance(uri, str)]
+        visible = [uri for uri, key in zip(uris, keys, strict=True) if permitted[key] or not isinstance(uri, str)]
         params = request.params or {}
         notifications = {**params["notifications"], "resourceSubscriptions": visible}
         return replace(request, params={**params, "notifications": notifications})

@@ -67,8 +67,8 @@ def limit_params(request: Request, *, counts_arguments: bool = False) -> Request
 def check_answer(answer: Mapping[str, Any]) -> None:
     """Check the size of a client's answer to a request of the server. Raises: LimitError."""
     if short_json(answer) is None:
-        _check_count("the answer to a question", answer)
-        _check_size("the answer to a question", answer, MAX_ANSWER_BYTES)
+        _check_count("the response to a server request", answer)
+        _check_size("the response to a server request", answer, MAX_ANSWER_BYTES)
 
 
 def listen_uris(request: Request) -> list[Any]:
