@@ -1,4 +1,4 @@
-"""Kill the node that runs a call, again and again, with a client of three nodes: `make failover`.
+"""Repeatedly kill the node that runs a call of a client with three endpoints: `make failover`.
 
 Each run calls a tool that takes five seconds and reports progress, and kills its node with SIGKILL after one of the
 tenths. A durable tool and one that is safe to repeat must give their result, another one `ResultUnknown`; no report

@@ -1,4 +1,4 @@
-"""Endpoints that fail, on loopback: each fails in one way."""
+"""Endpoints on loopback that each fail in one way."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.http.losing_proxy import Serving, listening, read_request
 
 @asynccontextmanager
 async def refusing() -> AsyncIterator[str]:
-    """Yield the URL of a port on which nobody listens, and nobody else can."""
+    """Yield the URL of a reserved port on which nothing listens."""
     with socket.socket() as received:
         received.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{received.getsockname()[1]}/mcp"
 
 
 def hanging(received: list[bytes] | None = None) -> Serving:
-    """Take requests, and answer none."""
+    """Accept requests and answer none."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await read_request(reader)
@@ -39,7 +39,7 @@ def hanging(received: list[bytes] | None = None) -> Serving:
 
 
 def answering(status: str, *headers: str, body: bytes = b"", received: list[bytes] | None = None) -> Serving:
-    """Answer each request alike."""
+    """Answer each request with the same response."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -54,7 +54,7 @@ def answering(status: str, *headers: str, body: bytes = b"", received: list[byte
 
 
 def self_signed() -> Serving:
-    """Show a certificate that nobody vouches for."""
+    """Serve a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     today = datetime.datetime.now(datetime.UTC)

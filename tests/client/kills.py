@@ -1,4 +1,4 @@
-"""Calls whose node is killed after a part of them, and what their client gets."""
+"""Calls whose node is killed in the middle, and the results of their clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _numbers = count()
 
 @dataclass
 class Killed:
-    """What became of a call."""
+    """The outcome of a call."""
 
     tool: str
     text: str = ""
@@ -28,7 +28,7 @@ class Killed:
     survivor: int = 0
 
     def faults(self) -> list[str]:
-        """Return what is wrong with it."""
+        """Return the violations of the guarantees."""
         faults = []
         if self.progress != sorted(set(self.progress)):
             faults.append(f"progress came twice, or in disorder: {self.progress}")
@@ -48,7 +48,7 @@ class Killed:
 
 
 async def kill_in_mid_call(stage: Stage, tool: str, tenth: int, seconds: float) -> Killed:
-    """Call a tool that takes some `seconds`, and kill its node with SIGKILL after so many tenths of it."""
+    """Call a tool that takes `seconds`, and kill its node with SIGKILL after `tenth` tenths of that."""
     name = f"killed-{next(_numbers)}"
     killed = Killed(tool)
     stage.open(name)
@@ -65,7 +65,7 @@ async def kill_in_mid_call(stage: Stage, tool: str, tenth: int, seconds: float) 
             killed.text = getattr(result.content[0], "text", "")
         except ResultUnknown as unknown:
             killed.unknown = unknown
-        await client.list_tools()  # the client goes on
+        await client.list_tools()  # the client still works
     killed.runs = stage.pids(name)
     return killed
 
@@ -76,7 +76,7 @@ def urls(stage: Stage) -> Sequence[str]:
 
 
 async def restart_all(stage: Stage, more: Callable[[], Awaitable[None]]) -> None:
-    """End each node with SIGTERM and start it again, one after the other, with some load between."""
+    """Stop each node with SIGTERM and start it again, one after the other, under load."""
     for node in stage.nodes:
         await more()
         node.terminate()

@@ -1,4 +1,4 @@
-"""What a call costs with this client beside the SDK's own, in alternated rounds of one process: `make bench-client`.
+"""The cost of a call with this client and with the SDK's own, in alternating rounds: `make bench-client`.
 
 Both speak 2025-11-25 with the same server: one of this package on a node of its own, and one of the SDK. Beside this
 package's server calls of this client carry an idempotency key, so their answers are kept.

@@ -1,4 +1,4 @@
-"""A server of one session that answers each request as a test says, byte by byte, on loopback."""
+"""A server on loopback with one session whose responses a test writes byte by byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.http.losing_proxy import Serving, listening, read_request
 
 Write = Callable[[bytes], Awaitable[None]]
 Answer = Callable[["ReceivedRequest", Write], Awaitable[None]]
-"""Writes an answer; the connection is closed after it."""
+"""Writes a response; the connection is closed afterwards."""
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 TOOLS = {
@@ -31,7 +31,7 @@ _WELCOME = {
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """A request that came."""
+    """A received request."""
 
     verb: str
     head: bytes
@@ -45,7 +45,7 @@ class ReceivedRequest:
 
 @dataclass
 class Script:
-    """Takes requests; `answers` are by `ReceivedRequest.kind`, used in turn, the last one again and again."""
+    """Accepts requests; `answers` by `ReceivedRequest.kind` are used in turn, the last one repeatedly."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     capabilities: dict[str, Any] = field(default_factory=lambda: {"tools": {}})
@@ -96,13 +96,13 @@ def raw(data: bytes) -> Answer:
 
 
 def body(status: str, content_type: str, content: bytes, *headers: str) -> Answer:
-    """Write a whole answer."""
+    """Write a complete response."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(content)}", *headers]
     return raw("\r\n".join([*lines, "Connection: close"]).encode() + b"\r\n\r\n" + content)
 
 
 def json_answer(result: Mapping[str, Any]) -> Answer:
-    """Answer with a result, as JSON."""
+    """Write a JSON response with a result."""
 
     async def answer(received: ReceivedRequest, write: Write) -> None:
         content = json.dumps({"jsonrpc": "2.0", "id": received.message["id"], "result": result}).encode()
@@ -112,7 +112,7 @@ def json_answer(result: Mapping[str, Any]) -> Answer:
 
 
 def hold(held: asyncio.Event | None = None) -> Answer:
-    """Answer nothing until the event, or the end."""
+    """Answer nothing until the event, or forever."""
 
     async def answer(received: ReceivedRequest, write: Write) -> None:
         await (held or asyncio.Event()).wait()
@@ -121,7 +121,7 @@ def hold(held: asyncio.Event | None = None) -> Answer:
 
 
 def events(*frames: bytes) -> Answer:
-    """Begin a stream, write these frames, and end it."""
+    """Open a stream, write these frames, and close it."""
     return raw(STREAM + b"".join(frames))
 
 

@@ -1,4 +1,4 @@
-"""Servers of other makers in this process: each call that runs is counted."""
+"""Servers of other projects in this process; each run of a call is counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Build = Callable[[list[str]], Any]
 
 @dataclass
 class Served:
-    """A server that listens."""
+    """A listening server."""
 
     port: int
     runs: list[str]
@@ -30,7 +30,7 @@ class Served:
 
 
 def sdk(runs: list[str]) -> Any:
-    """Build a server of the official SDK; its sessions are its own."""
+    """Build a server of the official SDK with its own sessions."""
     server: MCPServer[Any] = MCPServer("plain", log_level="ERROR")
     for tool in tools(runs):
         hints = HINTS[tool.__name__]
@@ -68,7 +68,7 @@ def tools(runs: list[str]) -> list[Callable[..., Any]]:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # they are for pytest
+        yield  # pytest has its own
 
 
 @asynccontextmanager

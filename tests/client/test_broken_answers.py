@@ -1,4 +1,4 @@
-"""Answers that break, stall or make no sense: the call ends with an exception, and the client goes on."""
+"""Responses that break, stall or are invalid: the call raises an exception, and the client keeps working."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON = "application/json"
 JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PRIMING = b"id: 1\ndata:\n\n"
 MAX_REQUESTS = 12
-"""More requests than a client may send in two seconds to an endpoint that breaks each time."""
+"""More requests than a client may send in two seconds to an endpoint that always breaks."""
 
 
 async def stalled(received: ReceivedRequest, write: Write) -> None:
@@ -72,7 +72,7 @@ async def test_a_call_whose_stream_always_breaks_is_repeated_until_the_deadline(
 
 
 async def test_a_stream_that_is_over_without_an_answer_is_a_lost_answer() -> None:
-    """204 says that nothing follows (ADR 31)."""
+    """204 means that no event follows (ADR 31)."""
     script = Script({"tools/call": [events(PRIMING)], "GET": [body("204 No Content", JSON, b"")]})
     async with script.serve() as url, Client(url, **LIMITS) as client:
         with pytest.raises(ResultUnknown):
@@ -120,7 +120,7 @@ async def test_an_answer_of_no_server_after_a_break_is_an_error(
 
 
 async def test_an_answer_after_a_break_is_passed_on_as_it_is() -> None:
-    """Numbers may have more digits than this side can count, and JSON may be indented."""
+    """Numbers may exceed 64 bits, and JSON may be indented."""
 
     async def indented(received: ReceivedRequest, write: Write) -> None:
         result = {"content": [], "structuredContent": {"n": 2**70 + 1}}
@@ -143,14 +143,14 @@ async def test_a_server_that_cannot_list_its_tools_has_none_that_may_be_repeated
 
 
 async def test_a_call_that_its_caller_gave_up_is_not_sent_later() -> None:
-    """It waits for an endpoint that takes requests; then the caller has gone."""
+    """It waits for an endpoint when the caller is cancelled."""
     busy = body("503 Service Unavailable", JSON, b"", "Retry-After: 1")
     script = Script({"tools/call": [busy, json_answer({"content": []})]})
     async with script.serve() as url, Client(url, **LIMITS | {"deadline": 20.0}) as client:
         with pytest.raises(MCPError, match="timed out"):
             await client.call_tool("act", {}, read_timeout_seconds=0.3)
         await client.list_tools()
-        await asyncio.sleep(2.5)  # the longest that the client would have waited, and more
+        await asyncio.sleep(2.5)  # longer than the client would have waited
     assert script.kinds().count("tools/call") == 1
 
 

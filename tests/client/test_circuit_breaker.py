@@ -1,4 +1,4 @@
-"""When an endpoint that failed is tried again, and how many retries a client has."""
+"""When a failed endpoint is tried again, and the retry budget of a client."""
 
 from __future__ import annotations
 

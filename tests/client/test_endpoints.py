@@ -1,4 +1,4 @@
-"""Which endpoint is next."""
+"""The order in which endpoints are tried."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_when_all_have_failed_there_is_a_wait(clock: Clock) -> None:
 
 
 def test_a_client_stays_with_the_endpoint_that_answered(clock: Clock) -> None:
-    """Servers that share no sessions know a session at one endpoint only."""
+    """Servers without a shared store know a session at one endpoint only."""
     endpoints = Endpoints(URLS, "ordered", clock)
     fail(endpoints, "a")
     endpoints.record_success(next(endpoints.available(5.0)), 0.1)

@@ -1,4 +1,4 @@
-"""An endpoint that fails costs time only; when all fail, one exception says how each did, within the deadline."""
+"""A failing endpoint only costs time; if all fail, one exception lists their errors within the deadline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.http.losing_proxy import Serving
 LIMITS: Any = {"deadline": 1.0, "attempt_timeout": 0.2}
 MANY = 150
 LONG = 30.0
-"""Seconds that no request with a deadline of one second takes, on any machine."""
+"""Seconds; a request with a deadline of one second is faster on any machine."""
 
 KINDS: dict[str, tuple[Callable[[], Serving], str]] = {
     "refuses": (refusing, "ConnectError"),
@@ -87,7 +87,7 @@ async def test_a_wait_within_the_deadline_is_waited_for() -> None:
 
 @pytest.mark.slow
 async def test_an_endpoint_that_comes_back_is_found() -> None:
-    """A client of one endpoint lives through its restart."""
+    """A client of one endpoint survives its restart."""
     async with refusing() as url:
         port = int(url.rpartition(":")[2].partition("/")[0])
     connecting = asyncio.ensure_future(_call(url))
@@ -141,7 +141,7 @@ async def test_credentials_in_a_url_are_sent_and_not_logged(caplog: pytest.LogCa
 
 @pytest.mark.slow
 async def test_many_calls_at_once_need_not_wait_for_a_connection() -> None:
-    """The HTTP library's own pool has a hundred; a call that waits for one would look as if its endpoint hung."""
+    """The HTTP library's default pool has 100 connections; waiting for one would look like a dead endpoint."""
     script, together = Script(), asyncio.Event()
 
     async def answer(received: ReceivedRequest, write: Write) -> None:

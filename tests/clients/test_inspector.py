@@ -39,7 +39,7 @@ def era(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def environment() -> Any:
-    """Return an environment whose home is new, so that nothing of the user's is read or written."""
+    """Return an environment with a new home, so that no files of the user are used."""
     # A short path, as mcpdo keeps a Unix socket in it; its daemon may still be tidying up when the test is over.
     with tempfile.TemporaryDirectory(prefix="mcp", ignore_cleanup_errors=True) as home:
         yield {
@@ -112,7 +112,7 @@ class TestCli:
 async def mcpdo(
     node_project: NodeProject, environment: dict[str, str], server: str, era: str
 ) -> AsyncIterator[Command]:
-    """Return a function that runs `mcpdo @shop COMMAND ...` on one connection, which a daemon keeps open."""
+    """Return a function that runs `mcpdo @shop COMMAND ...` on one connection, held open by a daemon."""
     program = *node_project.command("node_modules/.bin/mcpdo"), "--format", "json"
 
     async def run(*arguments: str, status: int = 0) -> Any:

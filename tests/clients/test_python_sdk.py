@@ -1,4 +1,4 @@
-"""The official Python SDK's client, 2.x, in both eras.
+"""The official Python SDK's client 2.x, session-based and sessionless.
 
 It resumes a stream that was cut once. When the resumed stream is cut as well, it asks from where it asked
 before instead of from the last event it got (2.3.0 and 1.30.0: `_handle_reconnection` passes on the old
@@ -18,7 +18,7 @@ DRIVER = str(DRIVERS / "python_sdk.py")
 
 
 class TestByDefault(SessionlessContract):
-    """The client asks `server/discover` and so comes to 2026-07-28 by itself."""
+    """The client negotiates 2026-07-28 by `server/discover`."""
 
     @pytest.fixture
     def client(self) -> Drive:
@@ -26,7 +26,7 @@ class TestByDefault(SessionlessContract):
 
 
 class TestWithSession(SessionfulContract):
-    """`mode="legacy"` is the only way this client gets a session from a server that has both eras."""
+    """With `mode="legacy"` this client opens a session on a server that supports both."""
 
     @pytest.fixture
     def client(self) -> Drive:

@@ -1,4 +1,4 @@
-"""The official Python SDK's client, 1.x, which knows sessions only."""
+"""The official Python SDK's client 1.x, which only supports sessions."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ pytestmark = pytest.mark.npm
 
 
 class TypeScriptContract(SessionfulContract):
-    """What the Python clients cannot do, see `test_python_sdk.py`."""
+    """Tests that the Python clients fail, see `test_python_sdk.py`."""
 
     async def test_resumes_a_stream_cut_again_and_again(self, client: Drive, server: str) -> None:
         await self.count_through_cuts(client, server, 0, 2, 1)
 
 
 class TestClientByDefault(TypeScriptContract):
-    """Unlike the Python client, this one keeps to sessions unless it is told otherwise."""
+    """Unlike the Python client, this one uses sessions by default."""
 
     @pytest.fixture
     def client(self, node_project: NodeProject) -> Drive:

@@ -1,4 +1,4 @@
-"""What the tests of generated files run: programs that pip does not install, and nodes."""
+"""Fixtures for tests of generated files: external programs and nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SITE = "tests.deploy.showcase"
 
 @pytest.fixture(scope="session")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
-    """Run three nodes on one Redis, for all tests: nobody kills them."""
+    """Run three nodes on one Redis, shared by all tests; no test may kill them."""
     need("redis-server")
     variables = {
         "SITE_FOLDER": str(tmp_path_factory.mktemp("site")),

@@ -1,4 +1,4 @@
-"""Projects as `startproject` makes them, with the package added as the quick start has it."""
+"""Projects of `startproject` with the package added as in the quick start."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
 
 
 def project(folder: Path, name: str = "shop", more: str = "") -> Path:
-    """Make a project, and return its folder."""
+    """Create a project and return its folder."""
     folder.mkdir()
     call_command("startproject", name, str(folder))
     append(folder / name / "settings.py", f'\nINSTALLED_APPS += ["mcp_transport", "{name}"]\n{more}')
@@ -52,7 +52,7 @@ def project(folder: Path, name: str = "shop", more: str = "") -> Path:
 
 
 def append(path: Path, text: str) -> None:
-    """Add to a file of the project."""
+    """Append to a file of the project."""
     path.write_text(path.read_text() + text)
 
 
@@ -70,6 +70,6 @@ def manage(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return what a project's processes find, which is nothing of the tests' own settings."""
+    """Return the environment of a project's processes, without the tests' own settings."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "REDIS_"))}
     return {**own, "PYTHONPATH": str(ROOT), **variables}

@@ -18,7 +18,7 @@ Edit = Callable[[str], str]
 
 
 class Proxy(Process):
-    """A proxy before nodes; `edit` breaks its configuration, for tests that have to notice."""
+    """A proxy in front of nodes; `edit` breaks its configuration for tests that must fail then."""
 
     file: ClassVar[str]
 
@@ -31,11 +31,11 @@ class Proxy(Process):
 
     @property
     def certificate(self) -> Path:
-        """Where its certificate is, for localhost; with the key beside it."""
+        """The path of its certificate for localhost, with the key beside it."""
         return self.folder / "fullchain.pem"
 
     def generated(self) -> str:
-        """Return the file as it is generated."""
+        """Return the generated file."""
         plain, secure = (self.plain_port, self.port) if self.options["tls"] else (self.port, self.plain_port)
         deployment = Deployment(
             policy=Policy(),
@@ -52,10 +52,10 @@ class Proxy(Process):
 
     @abstractmethod
     def placed(self, text: str) -> str:
-        """Return the configuration with the few paths changed that belong to the machine's own proxy."""
+        """Return the configuration without the paths of a system-wide proxy."""
 
     def configuration(self) -> Path:
-        """Write the configuration, and return where it is."""
+        """Write the configuration and return its path."""
         if self.options["tls"] and not self.certificate.exists():
             _make_certificate(self.certificate)
         text = self.placed(self.generated())
@@ -69,7 +69,7 @@ class Proxy(Process):
 
     @abstractmethod
     def check(self) -> subprocess.CompletedProcess[str]:
-        """Have the proxy's own program judge the configuration."""
+        """Validate the configuration with the proxy's own program."""
 
     def is_ready(self) -> bool:
         try:
@@ -92,7 +92,7 @@ class Nginx(Proxy):
 
     @property
     def own(self) -> str:
-        """What a process of the test's own needs; workers of another user could not enter its folder."""
+        """Lines for running as the test's user, because workers of another user could not read its folder."""
         user = "user root; " if os.geteuid() == 0 else ""
         return f"{user}pid {self.folder}/nginx.pid;"
 
@@ -104,7 +104,7 @@ class Nginx(Proxy):
         return _run(program("nginx"), "-t", "-e", "stderr", "-c", str(self.configuration()), "-g", self.own)
 
     def is_ready(self) -> bool:
-        return (self.folder / "nginx.pid").exists() and super().is_ready()  # written when the port is its own
+        return (self.folder / "nginx.pid").exists() and super().is_ready()  # written when it has bound the port
 
 
 class HAProxy(Proxy):

@@ -1,4 +1,4 @@
-"""What the schemas of Kubernetes do not see: names, numbers and selectors of several objects that have to agree.
+"""Rules that Kubernetes schemas cannot check: names, numbers and selectors that must agree between objects.
 
 Each rule is an assertion over all generated objects; `check` raises the first that does not hold.
 """
@@ -21,21 +21,21 @@ _PROBES = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessPr
 
 
 def check(documents: list[Document], *, secret_keys: list[str], drain: float) -> None:
-    """Try all rules: `secret_keys` are those that operators are told to create, `drain` is DRAIN_SECONDS."""
+    """Check all rules; `secret_keys` are the documented keys of the secret, `drain` is DRAIN_SECONDS."""
     objects = Objects(documents, secret_keys, drain)
     for rule in RULES:
         rule(objects)
 
 
 def _quantity(text: Any) -> float:
-    """Read a quantity such as 500m or 512Mi."""
+    """Parse a quantity such as 500m or 512Mi."""
     match = _QUANTITY.fullmatch(str(text))
     assert match, f"{text!r} is no quantity"
     return float(match[1]) * _UNITS[match[2] or ""]
 
 
 class Objects:
-    """Documents by kind, and what is asked of them often."""
+    """Documents by kind, with common queries."""
 
     def __init__(self, documents: list[Document], secret_keys: list[str], drain: float) -> None:
         self.all, self.secret_keys, self.drain = documents, secret_keys, drain
@@ -47,17 +47,17 @@ class Objects:
         return [document for document in self.all if document["kind"] == kind]
 
     def has(self, kind: str, name: str) -> bool:
-        """Tell whether there is such an object."""
+        """Tell whether an object exists."""
         return any(document["metadata"]["name"] == name for document in self.of(kind))
 
     def assert_selected(self, where: str, selector: dict[str, str]) -> None:
-        """Check that a selector finds the pods, and not just everything."""
+        """Check that a selector selects the pods, and is not empty."""
         finds = [selector.items() <= pod["metadata"]["labels"].items() for pod in self.pods]
         assert selector and all(finds), f"{where}: {selector} does not find the pods"
 
 
 def names(objects: Objects) -> None:
-    """Names are DNS labels, and all objects are in one namespace, which is there."""
+    """Names are DNS labels, and all objects are in one existing namespace."""
     [namespace] = {document["metadata"]["name"] for document in objects.of("Namespace")}
     for document in objects.all:
         kind, metadata = document["kind"], document["metadata"]
@@ -66,7 +66,7 @@ def names(objects: Objects) -> None:
 
 
 def selectors(objects: Objects) -> None:
-    """Whatever selects pods finds those of the Deployment."""
+    """All selectors select the pods of the Deployment."""
     for deployment in objects.of("Deployment"):
         spec = deployment["spec"]
         objects.assert_selected("Deployment", spec["selector"]["matchLabels"])
@@ -80,7 +80,7 @@ def selectors(objects: Objects) -> None:
 
 
 def ports(objects: Objects) -> None:
-    """A port that is named somewhere is a container's."""
+    """Every referenced port exists in a container."""
     defined = {
         port[key] for item in objects.containers for port in item["ports"] for key in ("name", "containerPort")
     }
@@ -92,7 +92,7 @@ def ports(objects: Objects) -> None:
 
 
 def paths(objects: Objects) -> None:
-    """An Ingress leads to ports of Services."""
+    """Every Ingress path leads to a port of a Service."""
     served = {
         (service["metadata"]["name"], port["name"])
         for service in objects.of("Service")
@@ -116,7 +116,7 @@ def hosts(objects: Objects) -> None:
 
 
 def scaling(objects: Objects) -> None:
-    """An autoscaler has a target of the right kind, and a budget lets a pod go."""
+    """The autoscaler's target exists, and the disruption budget allows evicting one pod."""
     minimums = []
     for scaler in objects.of("HorizontalPodAutoscaler"):
         spec = scaler["spec"]
@@ -134,7 +134,7 @@ def scaling(objects: Objects) -> None:
 
 
 def quantities(objects: Objects) -> None:
-    """Resources can be read, and nothing may have less than it requests."""
+    """Resource quantities are valid, and no limit is below its request."""
     for container in objects.containers:
         requests, limits = container["resources"]["requests"], container["resources"]["limits"]
         for name, text in requests.items():
@@ -146,7 +146,7 @@ def quantities(objects: Objects) -> None:
 
 
 def ending(objects: Objects) -> None:
-    """A pod is given the time that its preStop and draining take."""
+    """A pod has enough time for preStop and draining."""
     for pod in objects.pods:
         for container in pod["spec"]["containers"]:
             command = container["lifecycle"]["preStop"]["exec"]["command"]
@@ -157,7 +157,7 @@ def ending(objects: Objects) -> None:
 
 
 def environment(objects: Objects) -> None:
-    """Whatever a container's environment refers to exists."""
+    """All references in a container's environment exist."""
     keys = {config["metadata"]["name"]: config["data"] for config in objects.of("ConfigMap")}
     for container in objects.containers:
         for source in container.get("envFrom", []):
@@ -174,7 +174,7 @@ def environment(objects: Objects) -> None:
 
 
 def secrets(objects: Objects) -> None:
-    """Containers take what operators are told to create, and no value is written."""
+    """Containers use the documented keys of the secret, and no file contains a value."""
     keys = {
         variable["valueFrom"]["secretKeyRef"]["key"]
         for container in objects.containers
@@ -188,7 +188,7 @@ def secrets(objects: Objects) -> None:
 
 
 def hardening(objects: Objects) -> None:
-    """Pods are what the namespace's `restricted` asks for, and what may be written to is a volume."""
+    """Pods conform to the `restricted` level, and only volumes are writable."""
     for pod in objects.pods:
         context = pod["spec"]["securityContext"]
         assert context.get("runAsNonRoot") and context.get("runAsUser", 0) >= 10000, "a user that machines may have"
@@ -205,13 +205,13 @@ def hardening(objects: Objects) -> None:
 
 
 def probes(objects: Objects) -> None:
-    """Only readiness may depend on the store: to restart all nodes because it is away mends nothing."""
+    """Only readiness may depend on the store: restarting all nodes while it is down does not help."""
     for container in objects.containers:
         assert {probe: container[probe]["httpGet"]["path"] for probe in _PROBES} == _PROBES
 
 
 def streams(objects: Objects) -> None:
-    """An Ingress hands events on as they come, waits for longer than a stream is silent, and repeats no call."""
+    """An Ingress does not buffer events, has timeouts longer than idle streams, and does not retry calls."""
     for ingress in objects.of("Ingress"):
         prefix = "nginx.ingress.kubernetes.io/"
         annotations = {name.removeprefix(prefix): value for name, value in ingress["metadata"]["annotations"].items()}

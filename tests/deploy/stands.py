@@ -1,4 +1,4 @@
-"""Servers that stand in for nodes, and behave as a test says; all of them say that they are ready."""
+"""Stand-ins for nodes with a behaviour that the test chooses; all report that they are ready."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class Stand:
-    """Says on /readyz whether it is ready; reads any other request, then behaves."""
+    """Answers /readyz; reads any other request, then runs its behaviour."""
 
     def __init__(self, behave: Behaviour) -> None:
         self.requests: list[str] = []
@@ -27,12 +27,12 @@ class Stand:
         self._writers: list[asyncio.StreamWriter] = []
 
     async def listen(self) -> int:
-        """Begin to listen; return the port."""
+        """Start listening; return the port."""
         self._server = await asyncio.start_server(self, LOOPBACK, 0)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Refuse connections, and cut those there are."""
+        """Refuse new connections and abort the existing ones."""
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
@@ -57,7 +57,7 @@ class Stand:
 
 
 def saying(text: bytes) -> Behaviour:
-    """Return what answers so."""
+    """Return a behaviour with this response."""
 
     async def say(writer: asyncio.StreamWriter) -> None:
         writer.write(text)
@@ -67,12 +67,12 @@ def saying(text: bytes) -> Behaviour:
 
 
 async def die(writer: asyncio.StreamWriter) -> None:
-    """End the connection as a process does that is killed."""
+    """Abort the connection, like a killed process."""
     writer.transport.abort()
 
 
 def named(name: str) -> Behaviour:
-    """Return what answers with a name."""
+    """Return a behaviour that responds with a name."""
     return saying(f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode())
 
 
@@ -80,7 +80,7 @@ def named(name: str) -> Behaviour:
 async def behind(
     kind: type[Proxy], *behaviours: Behaviour, dead: int = 0, ready: bool = True
 ) -> AsyncIterator[tuple[list[Stand], Client, Proxy]]:
-    """Run stands behind a proxy, and so many ports besides that refuse."""
+    """Run stand-ins behind a proxy, with `dead` more ports that refuse connections."""
     removed, stands = [Stand(die) for _ in range(dead)], [Stand(behave) for behave in behaviours]
     for stand in stands:
         stand.is_ready = ready

@@ -1,4 +1,4 @@
-"""What `mcp_deploy` warns each target of that a project's settings do not suit."""
+"""Warnings of `mcp_deploy` about settings that do not suit a target."""
 
 from __future__ import annotations
 

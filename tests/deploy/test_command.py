@@ -1,4 +1,4 @@
-"""`manage.py mcp_deploy`: what is committed is what it generates, the same each time; wrong options are named."""
+"""`manage.py mcp_deploy`: the committed files are up to date and reproducible; errors name the invalid option."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMITTED = ROOT / "deploy"
 
 
 def options() -> list[str]:
-    """Return what the committed set was generated with, as its README says."""
+    """Return the options of the committed files, from their README."""
     line = re.search(r"^python manage\.py mcp_deploy (.+)$", (COMMITTED / "README.md").read_text(), re.MULTILINE)
     assert line is not None
     return line[1].split()
@@ -27,14 +27,14 @@ def options() -> list[str]:
 
 def deploy(*arguments: str) -> str:
     out = StringIO()
-    # How the project itself is looked at: tests/deploy/test_fresh_project.py.
+    # The preflight is tested in tests/deploy/test_fresh_project.py.
     call_command("mcp_deploy", *arguments, "--no-preflight", stdout=out, stderr=StringIO())
     return out.getvalue()
 
 
 @pytest.fixture
 def demonstration(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the settings that the demonstration has, where generated files depend on them."""
+    """Use the demonstration's settings on which generated files depend."""
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mcpsite.settings")
     settings.ASGI_APPLICATION = "mcpsite.asgi.application"
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.staticfiles"]

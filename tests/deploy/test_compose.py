@@ -1,4 +1,4 @@
-"""The generated compose.yaml: its schema, what its services promise, and that Redis does what it is told."""
+"""The generated compose.yaml: its schema, properties of all services, and Redis with its command line."""
 
 # ruff: noqa: S603 (the commands are this project's own)
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_generating_twice_gives_the_same(options: dict[str, Any]) -> None:
     assert list(generate("compose", deployed(**options))) == ["compose.yaml", ".env.example", "nginx.conf"]
 
 
-# -- what every service promises ---------------------------------------------------------------------------
+# -- properties of all services ----------------------------------------------------------------------------
 
 
 @every_option
@@ -222,7 +222,7 @@ def test_without_static_files_nothing_is_copied(missing: str) -> None:
     assert "alias" not in generate("compose", deployed(**options))["nginx.conf"]
 
 
-# -- Redis, really -----------------------------------------------------------------------------------------
+# -- a real Redis ------------------------------------------------------------------------------------------
 
 
 class ComposedRedis(RedisServer):

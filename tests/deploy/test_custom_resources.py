@@ -1,4 +1,4 @@
-"""What the Prometheus operator and KEDA are given, against models of their custom resources, from npm."""
+"""Validates objects for the Prometheus operator and KEDA against models of their custom resources from npm."""
 
 # ruff: noqa: S603 (the commands are this project's own)
 from __future__ import annotations
@@ -24,7 +24,7 @@ PACKAGES = {"@kubernetes-models/prometheus-operator": "6.0.0", "@kubernetes-mode
 CACHE = Path(os.environ.get("MCP_TEST_CACHE", Path.home() / ".cache" / "django-mcp-transport-tests"))
 INSTALL_SECONDS = 300
 
-# Reads a list of documents, and writes for each what is wrong with it, or null.
+# Reads a list of documents; writes the validation error of each, or null.
 CHECK = """
 import * as operator from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
 import * as keda from "@kubernetes-models/keda/keda.sh/v1alpha1";
@@ -52,7 +52,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def check() -> Callable[..., list[str | None]]:
-    """Install the models once, and return what asks them."""
+    """Install the models once; return the validator."""
     need("node", "npm")
     folder = CACHE / "-".join(["kubernetes-models", *PACKAGES.values()])
     complete = folder / "complete"

@@ -1,4 +1,4 @@
-"""The generated Dockerfile and what goes with it: hadolint and shells read them, and the entrypoint runs."""
+"""The generated Dockerfile, ignore file and entrypoint: linted by hadolint and shells, and run."""
 
 # ruff: noqa: S603, S607 (the commands are this project's own)
 from __future__ import annotations
@@ -45,7 +45,7 @@ def dockerfile(**options: Any) -> str:
 
 
 def lint(text: str) -> list[str]:
-    """Return the codes of what hadolint finds."""
+    """Return the codes of hadolint's findings."""
     line = [str(BIN / "hadolint"), "--format", "json", "-"]
     result = subprocess.run(line, input=text, capture_output=True, text=True, timeout=SECONDS, check=False)
     return [item["code"] for item in json.loads(result.stdout)]
@@ -129,7 +129,7 @@ def test_the_health_check_asks_the_node(tmp_path: Path) -> None:
     with Node(folder=tmp_path) as node:
         deployment = Deployment(policy=Policy(), host="localhost", port=node.port)
         line = [sys.executable, *health_check(deployment)[1:]]
-        # A proxy that the environment names must not be asked.
+        # A proxy of the environment must not be used.
         environment = {**os.environ, "http_proxy": f"http://{LOOPBACK}:1", "HTTP_PROXY": f"http://{LOOPBACK}:1"}
         assert subprocess.run(line, env=environment, timeout=SECONDS, check=False).returncode == 0
         wrong = [argument.replace("/healthz", "/nothing") for argument in line]
@@ -144,7 +144,7 @@ def test_the_health_check_asks_the_node(tmp_path: Path) -> None:
 
 @pytest.fixture
 def entrypoint(tmp_path: Path) -> Path:
-    """Write it beside a manage.py that notes how it was called."""
+    """Write it beside a manage.py that records its arguments."""
     path = tmp_path / "entrypoint.sh"
     path.write_text(generated()["entrypoint.sh"])
     (tmp_path / "manage.py").write_text("import sys\nopen('called', 'a').write(' '.join(sys.argv[1:]) + '\\n')\n")
@@ -220,7 +220,7 @@ def test_a_failed_migration_stops_it(entrypoint: Path) -> None:
 
 
 def ended(entrypoint: Path, **variables: str) -> tuple[int, str, str]:
-    """Run it before `echo`; return its status and what it says."""
+    """Run it before `echo`; return its status and output."""
     with started(entrypoint, "echo", "served", **variables) as process:
         out, errors = process.communicate(timeout=SECONDS)
     return process.returncode, out, errors

@@ -1,4 +1,4 @@
-"""`mcp_deploy` in projects as `startproject` makes them: what it generates starts, and what cannot work is said."""
+"""`mcp_deploy` in projects of `startproject`: generated files start the project, and warnings name faults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.programs import need
 
 pytestmark = pytest.mark.slow
 
-# Without the proxy that the environment may name.
+# Ignores a proxy of the environment.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 BIN = Path(sys.executable).parent
@@ -36,14 +36,14 @@ CALL = next(text for language, text in readme_quick_start() if language == "sh" 
 
 
 class Started(Node):
-    """A node that a generated command line starts, in the project's folder."""
+    """A node started by a generated command line in the project's folder."""
 
     def __init__(self, folder: Path, line: list[str], variables: dict[str, str]) -> None:
         super().__init__("daphne", environment=fresh.environment(**variables))
         self.root, self.line = folder, line
 
     def inherited(self) -> Any:
-        return super(Node, self).inherited()  # the command line listens itself
+        return super(Node, self).inherited()  # the command line binds its own port
 
     def environment(self) -> dict[str, str]:
         return self.variables
@@ -64,7 +64,7 @@ def called(port: int) -> Any:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
-    """Make the quick start's project and deploy it; return its folder, and how the command went."""
+    """Create the quick start's project and deploy it; return its folder and the completed command."""
     folder = fresh.project(tmp_path_factory.mktemp("home") / "shop")
     return folder, fresh.manage(folder, "mcp_deploy", "all")
 
@@ -195,7 +195,7 @@ def test_the_endpoint_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytes
     assert report.paths == ["/api/mcp", "/own/mcp", "/tools/mcp"]
 
 
-# -- what cannot work is said ------------------------------------------------------------------------------
+# -- warnings ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -227,11 +227,11 @@ def test_a_check_says_nothing_of_the_project() -> None:
     assert (out.getvalue(), err.getvalue()) == ("", "")
 
 
-# -- what refers to each other -----------------------------------------------------------------------------
+# -- files that refer to each other ------------------------------------------------------------------------
 
 
 def deployed(*arguments: str) -> str:
-    """Return what the command says on the standard error."""
+    """Return the command's standard error."""
     err = StringIO()
     call_command("mcp_deploy", *arguments, "--no-preflight", stdout=StringIO(), stderr=err)
     return err.getvalue()
@@ -277,7 +277,7 @@ def test_a_folder_elsewhere_is_to_be_moved(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for output in ("my ops", "ops;rm", "öps:x"):  # no file could name it
+    for output in ("my ops", "ops;rm", "öps:x"):  # not allowed in file names
         with pytest.raises(CommandError, match=r"^--output: "):
             deployed("docker", "-o", output)
     assert list(tmp_path.iterdir()) == []

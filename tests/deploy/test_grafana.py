@@ -1,4 +1,4 @@
-"""The generated dashboard: promtool reads each query, and all metrics are shown."""
+"""The generated dashboard: promtool parses each query, and all metrics are shown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def queries() -> list[str]:
 
 
 def checked(folder: Path, exprs: list[str]) -> subprocess.CompletedProcess[str]:
-    """Have promtool read queries as records, with Grafana's variables filled in."""
+    """Check queries with promtool as recording rules, with Grafana's variables replaced."""
     records = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(exprs)]
     text = yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]})
     for variable, value in (("$__rate_interval", "1m"), ("$job", "mcp"), ("$namespace", ".*")):

@@ -1,4 +1,4 @@
-"""HAProxy asks nodes whether they are ready, and answers for them when none is; `test_proxies` runs the rest."""
+"""HAProxy checks readiness, and answers 503 if no node is ready; `test_proxies` tests the rest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def programs() -> None:
 
 
 async def answers(client: Client, request: Request) -> set[bytes]:
-    """Return who answers a few requests."""
+    """Return the nodes that answer a few requests."""
     return {await (await client.send(request)).read() for _ in range(8)}
 
 
@@ -40,13 +40,13 @@ async def test_node_that_is_not_ready_is_left_out_and_comes_back() -> None:
             one.is_ready = is_ready
             async with asyncio.timeout(PATIENCE):
                 while await answers(client, GET) != left:
-                    continue  # each look is some requests
+                    continue  # each attempt sends several requests
 
 
 async def test_request_that_a_node_refuses_to_take_goes_on() -> None:
     async with behind(HAProxy, named("1"), named("2")) as ([one, _], client, _):
         assert await answers(client, POST) == {b"1", b"2"}
-        await one.stop()  # no check has noticed yet
+        await one.stop()  # before the next check
         assert await answers(client, POST) == {b"2"}
 
 
@@ -70,9 +70,9 @@ async def test_numbers_are_on_a_port_of_their_own_and_statistics_are_off() -> No
 
 def test_what_is_said_in_the_configuration() -> None:
     text = generate("haproxy", DEPLOYMENT)["haproxy.cfg"]
-    # Numbers are for this machine alone.
+    # Metrics are only for this machine.
     assert [line for line in text.splitlines() if "bind" in line and "8405" in line] == ["    bind 127.0.0.1:8405"]
     assert "stats" not in text.replace("statistics", "")
-    # Without it small events wait for 40 ms; that is too little to be told from a busy machine by a run.
+    # Without it small events are delayed by 40 ms, too little to measure on a busy machine.
     assert "    option http-no-delay\n" in text
     assert 2 * DEPLOYMENT.check_interval < DEPLOYMENT.drain_notice, "two checks fit into the notice that a node gives"

@@ -44,9 +44,9 @@ DRAIN = 3.0
 BUILD_SECONDS = 600.0
 START_SECONDS = 60.0
 ENDED = {0, 128 + signal.SIGTERM}
-"""How a server may end that was asked to; killed is another number."""
+"""Exit statuses of a server that stopped on request; a killed one has another."""
 LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1024:1024")
-"""What podman sets by itself is more than this machine may allow."""
+"""Podman's default may be more than this machine allows."""
 
 SETTINGS = """\
 import os
@@ -62,7 +62,7 @@ SECRET = "a secret that is for the running container alone"
 
 
 def run(*arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; its output is what an assertion shows."""
+    """Run a command; a failed assertion shows its output."""
     done = subprocess.run(
         [str(argument) for argument in arguments],
         check=False,
@@ -113,12 +113,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Collect what pip is to install: this package as it is now, and what it needs."""
+    """Collect wheels for pip: this package in its current state, and its dependencies."""
     folder = tmp_path_factory.mktemp("wheels")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
     needed = {"django-mcp-transport[redis]", *(package for packages in PACKAGES.values() for package in packages)}
-    needed.add("async-timeout")  # for 3.11.2, which this interpreter need not be
+    needed.add("async-timeout")  # for Python 3.11.2, which may differ from this interpreter
     run(
         *(*pip, "download", "--only-binary", ":all:", "--python-version", PYTHON),
         *("--find-links", str(folder), "--dest", str(folder), *sorted(needed)),
@@ -134,7 +134,7 @@ def redis(engine: Engine) -> Iterator[RedisServer]:
 
 
 def write_project(folder: Path, deployment: Deployment) -> None:
-    """Write a project whose tools the test steers, and its deployment files, and what must not get into the image."""
+    """Write a project with tools that the test controls, deployment files, and files to keep out of the image."""
     texts = {
         "manage.py": MANAGE,
         "requirements.txt": "django-mcp-transport[redis]\n",
@@ -169,7 +169,7 @@ def deployment(request: pytest.FixtureRequest) -> Deployment:
 
 @pytest.fixture(scope="module")
 def image(engine: Engine, wheels: Path, deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build the image as the Dockerfile says how to, only without a network."""
+    """Build the image as documented in the Dockerfile, but without a network."""
     context = tmp_path_factory.mktemp("project")
     write_project(context, deployment)
     files = context / "deploy/docker"
@@ -185,14 +185,14 @@ def image(engine: Engine, wheels: Path, deployment: Deployment, tmp_path_factory
 
 
 class Container:
-    """One node in a container, with no rights and nothing to write to but /tmp and the folder of the tools."""
+    """One node in a container without privileges, with only /tmp and the tools' folder writable."""
 
     def __init__(self, engine: Engine, deployment: Deployment, redis: RedisServer, folder: Path) -> None:
         self.engine, self.deployment, self.redis, self.folder = engine, deployment, redis, folder
         self.name = f"mcp-{deployment.server}"
 
     def __enter__(self) -> Self:
-        self.folder.chmod(0o777)  # the container's user is another one
+        self.folder.chmod(0o777)  # the container has another user
         variables = {
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "DJANGO_SECRET_KEY": SECRET,
@@ -212,7 +212,7 @@ class Container:
         return self
 
     def __exit__(self, *_: object) -> None:
-        print(self.log)  # pytest shows it when a test failed
+        print(self.log)  # pytest shows it if a test fails
         self.engine.podman("rm", "--force", "--time", "0", self.name)
 
     @property
@@ -226,7 +226,7 @@ class Container:
         return self.engine.podman("healthcheck", "run", self.name, check=False).returncode == 0
 
     def stop(self) -> float:
-        """Stop it as an orchestrator does; return how long that took."""
+        """Stop it like an orchestrator; return how long that took."""
         began = time.monotonic()
         self.engine.podman("stop", "--time", str(self.deployment.termination_timeout), self.name)
         return time.monotonic() - began
@@ -240,7 +240,7 @@ class Container:
 async def container(
     engine: Engine, image: str, deployment: Deployment, redis: RedisServer, tmp_path: Path
 ) -> AsyncIterator[Container]:
-    redis.ask("FLUSHALL")  # the last container was killed; its node would be taken for one that lives, for a while
+    redis.ask("FLUSHALL")  # the last container was killed, and its node would count as alive for a while
     with Container(engine, deployment, redis, tmp_path) as container:
         await until(container.is_healthy, f"{container.name} is healthy:\n{container.log}", START_SECONDS)
         yield container

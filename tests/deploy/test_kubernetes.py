@@ -1,4 +1,4 @@
-"""Generated Kubernetes objects: their schemas, what schemas do not see, and Kustomize's overlays."""
+"""Generated Kubernetes objects: schemas, rules beyond schemas, and Kustomize overlays."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def objects(deployment: Deployment) -> list[Document]:
 
 
 def documented_keys(deployment: Deployment) -> list[str]:
-    """Return the keys of the secret that operators are told to create."""
+    """Return the documented keys of the secret."""
     return re.findall(r"^- `(\w+)`$", generate("kubernetes", deployment)["README.md"], re.M)
 
 
@@ -75,7 +75,7 @@ def test_all_kinds_are_there_and_none_twice() -> None:
     assert sorted(document["kind"] for document in objects(PLAIN)) == [*kinds.split(), "Service", "ServiceAccount"]
 
 
-# -- what schemas do not see -----------------------------------------------------------------------------
+# -- rules beyond schemas --------------------------------------------------------------------------------
 
 
 @every_variant
@@ -87,7 +87,7 @@ Change = Callable[[dict[str, Document]], Any]
 
 
 def _set(kind: str, path: str, value: Any) -> Change:
-    """Return what changes a member of an object; numbers in the path are places in a list, ~ is a slash."""
+    """Return a function that changes a member of an object; numbers in the path are list indices, ~ is a slash."""
 
     def change(by_kind: dict[str, Document]) -> None:
         steps = [step.replace("~", "/") for step in path.split("/")]
@@ -129,7 +129,7 @@ def test_each_rule_sees_what_does_not_agree(rule: Callable[[Objects], None]) -> 
         rule(everything)
 
 
-# -- what the options change -----------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_numbers_are_those_of_the_deployment() -> None:
 @pytest.mark.parametrize("overlay", ["production", "staging"])
 @every_variant
 def test_overlays_are_built_and_agree(deployment: Deployment, overlay: str, tmp_path: Path) -> None:
-    if shutil.which("kubectl") is None:  # also in CI: Debian has none that is new enough
+    if shutil.which("kubectl") is None:  # also in CI: Debian's is too old
         pytest.skip("THE OVERLAYS WERE NOT BUILT: there is no kubectl")
     deployment = replace(deployment, kustomize=True)
     for name, text in generate("kubernetes", deployment).items():

@@ -1,4 +1,4 @@
-"""What the generated nginx.conf says, where no run would show it; `test_proxies` runs it."""
+"""Lines of the generated nginx.conf whose effect a run would not show; `test_proxies` runs it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def configuration(**options: object) -> str:
 
 
 def location(text: str, path: str) -> str:
-    """Return what a location says."""
+    """Return the lines of a location."""
     [body] = re.findall(rf"^ {{8}}location {re.escape(path)} {{\n(.*?)^ {{8}}}}$", text, re.M | re.S)
     return str(body)
 
 
 def faults(text: str, folder: Path) -> list[str]:
-    """Return what gixy finds."""
+    """Return the findings of gixy."""
     path = folder / "nginx.conf"
     path.write_text(text)
     found = subprocess.run([GIXY, "-f", "json", path], capture_output=True, text=True, check=False)  # noqa: S603
@@ -50,7 +50,7 @@ def test_gixy_finds_faults(tmp_path: Path) -> None:
 
 
 def test_streams_are_neither_buffered_nor_compressed() -> None:
-    # A run does not notice: nginx flushes its buffers, too, when a node pauses.
+    # A run would not show it: nginx also flushes its buffers when a node pauses.
     endpoint = location(configuration(path="/api/mcp"), "/api/mcp")
     assert re.search(r"^ *proxy_buffering off;$", endpoint, re.M)
     assert re.search(r"^ *gzip off;$", endpoint, re.M)

@@ -1,4 +1,4 @@
-"""What Prometheus is told: promtool reads it, and tries the rules on series that are made up."""
+"""Generated Prometheus files: checked by promtool, with unit tests of the rules on synthetic series."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write(folder: Path, deployment: Deployment) -> dict[str, str]:
 
 
 def rules(deployment: Deployment = OPERATOR) -> dict[str, Any]:
-    """Return the groups, as the operator is given them."""
+    """Return the rule groups of the operator's object."""
     spec: dict[str, Any] = yaml.safe_load(generate("prometheus", deployment)["prometheus-rule.yaml"])["spec"]
     return spec
 
@@ -68,7 +68,7 @@ def series(metric: str, values: str, **labels: str) -> dict[str, str]:
 
 
 def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str]]:
-    """Return the buckets of calls that take so long, so many every 15 s."""
+    """Return the bucket series of calls with these durations, at these rates per 15 s."""
     bounds = [*_BOUNDS_SECONDS, float("inf")]
     counts = {bound: sum(count for seconds, count in each.items() if seconds <= bound) for bound in bounds}
     results = [
@@ -84,7 +84,7 @@ def calls(each: dict[float, int], operation: str = "ping") -> list[dict[str, str
     return [*results, series("mcp_transport_call_seconds_count", f"0+{total}x80", operation=operation)]
 
 
-# -- what promtool says of the files ---------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------------
 
 
 def test_configuration_is_right_and_finds_its_rules_and_nodes(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
 @pytest.mark.parametrize(
     ("input_series", "expr", "labels", "value"),
     [
-        # 90 of 100 calls within 10 ms and 10 within 100: the 95th is half the way from 75 ms to 100.
+        # 90 % of the calls within 10 ms and 10 % within 100: p95 is in the middle between 75 and 100 ms.
         (
             [*calls({0.01: 90}, "ping"), *calls({0.1: 10}, "tools/call buy"), SERVING],
             f"round({P95}, 0.001)",
@@ -173,7 +173,7 @@ RATIO = "job:mcp_transport_call_errors:ratio_rate5m"
         (ERRORS, ERROR_RATE, f'{ERROR_RATE}{{{BOTH}, operation="ping"}}', 0.2),
         (ERRORS, RATIO, f"{RATIO}{{{BOTH}}}", 0.1),
     ],
-    ids=["95 of 100 of all nodes and operations", "nothing while nobody calls", "rate", "errors", "ratio"],
+    ids=["p95 of all nodes and operations", "zero without calls", "rate", "errors", "ratio"],
 )
 def test_record(input_series: list[dict[str, str]], expr: str, labels: str, value: float, tmp_path: Path) -> None:
     for expected, is_right in ((value, True), (value + 1, False)):
@@ -224,7 +224,7 @@ def fires(name: str, input_series: list[dict[str, str]], at: str, labels: dict[s
     rule = alerts()[name]
     expected = []
     if labels is not None:
-        # absent() has no labels to give.
+        # absent() returns no labels.
         common = {} if name == "McpNoNode" else {"job": "mcp", "namespace": "mcp"}
         all_labels = common | labels | rule["labels"]
         expected = [{"exp_labels": all_labels, "exp_annotations": rule["annotations"]}]
@@ -253,7 +253,7 @@ def test_the_autoscaler_is_given_what_it_asks_for() -> None:
     assert rule["name"]["as"] == metric["name"]
     assert rule["seriesQuery"].startswith(P95 + "{")
     assert rule["metricsQuery"] == "max(<<.Series>>{<<.LabelMatchers>>})"
-    # Both are labels of the record.
+    # Both are labels of the recorded series.
     assert {"namespace", *metric["selector"]["matchLabels"]} == {"namespace", "job"}
     assert metric["selector"]["matchLabels"] == {"job": OPERATOR.name}
 
@@ -277,5 +277,5 @@ def test_the_service_that_is_monitored_is_there() -> None:
         port["name"] for port in service["spec"]["ports"]
     ]
     assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
-    # The Service's name is the job, by which all rules select.
+    # The Service's name becomes the job label, which all rules use.
     assert service["metadata"]["name"] == OPERATOR.name

@@ -1,4 +1,4 @@
-"""Both generated proxies before real nodes: both eras, streams without delay, limits, WebSockets, affinity."""
+"""Both generated proxies in front of real nodes: all revisions, unbuffered streams, limits, WebSockets, affinity."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def programs() -> None:
 def proxy(request: pytest.FixtureRequest, nodes: list[Node]) -> Iterator[Proxy]:
     with request.param([node.port for node in nodes]) as proxy:
         yield proxy
-        print(proxy.log)  # pytest shows it when a test failed
+        print(proxy.log)  # pytest shows it if a test fails
 
 
 async def where(client: Client) -> int:
-    """Return which process serves a call."""
+    """Return the process that serves a call."""
     return int(await (await client.call("where")).text())
 
 
-# -- what they are told --------------------------------------------------------------------------------------
+# -- configuration -------------------------------------------------------------------------------------------
 
 
 @every_kind
@@ -71,7 +71,7 @@ def test_own_program_finds_a_fault(kind: type[Proxy], tmp_path: Path) -> None:
     assert proxy.check().returncode != 0
 
 
-# -- both eras -----------------------------------------------------------------------------------------------
+# -- revisions -----------------------------------------------------------------------------------------------
 
 
 async def test_session_is_served_by_every_node(proxy: Proxy, nodes: list[Node]) -> None:
@@ -98,7 +98,7 @@ async def test_stream_is_resumed(proxy: Proxy) -> None:
 
 
 async def test_events_arrive_as_they_are_sent(proxy: Proxy, nodes: list[Node]) -> None:
-    """The call ends only when its first events have come: none can have been kept back."""
+    """The call ends only after its first events have arrived, so none can have been buffered."""
     async with Client(proxy.port) as client:
         await client.initialize()
         for call in (client.call, client.call_alone):
@@ -116,7 +116,7 @@ async def test_silent_stream_lives(proxy: Proxy) -> None:
 
 
 def shorten(text: str) -> str:
-    """Let a second of silence be too much."""
+    """Reduce the read timeout to one second."""
     return re.sub(r"(proxy_read_timeout|timeout (?:client|server)) \d+s", r"\1 1s", text)
 
 
@@ -129,7 +129,7 @@ async def test_short_timeouts_would_be_noticed(kind: type[Proxy], nodes: list[No
             assert [message["method"] for message in await answer.messages()] == ["notifications/progress"]
 
 
-# -- what goes through ---------------------------------------------------------------------------------------
+# -- headers and bodies --------------------------------------------------------------------------------------
 
 HEADERS = (
     ("Authorization", "Bearer of-news"),
@@ -143,7 +143,7 @@ HEADERS = (
 
 
 async def echo(port: int, *headers: tuple[str, str]) -> dict[str, list[str]]:
-    """Return the headers that a node gets, by their names."""
+    """Return the headers that a node receives, by name."""
     async with Client(port) as client:
         answer = await client.send(Request(method="GET", path="/echo", headers=(HOST, *headers)))
         received: dict[str, list[str]] = {}
@@ -170,7 +170,7 @@ async def test_nodes_are_not_asked_to_compress_the_endpoints_answers(proxy: Prox
 
 async def test_what_clients_say_of_themselves_is_not_believed(proxy: Proxy) -> None:
     false = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example")]
-    for _ in range(8):  # every node has its turn: daphne drops names with underscores itself, uvicorn does not
+    for _ in range(8):  # reaches every node: daphne itself drops names with underscores, uvicorn does not
         headers = await echo(proxy.port, *false, ("Mcp_Name", "delete"), ("X_Forwarded_Proto", "https"))
         assert headers["x-forwarded-for"] == [LOOPBACK]
         assert headers["x-forwarded-proto"] == ["http"]
@@ -185,7 +185,7 @@ async def test_body_goes_through_up_to_the_endpoints_limit(proxy: Proxy) -> None
         assert await (await client.call("measure", {"text": "x" * size})).text() == str(size)
         refused = await client.call("measure", {"text": "x" * Policy().max_request_bytes})
         assert refused.status == 413
-        assert (await refused.json())["error"]["message"]  # the endpoint's own words
+        assert (await refused.json())["error"]["message"]  # the endpoint's own error
         huge = Request(method="PUT", headers=(HOST, ("Content-Length", str(4 * Policy().max_request_bytes + 1))))
         answer = await client.send(huge)
         assert (answer.status, "application/json" in answer.headers["content-type"]) == (413, False)

@@ -1,4 +1,4 @@
-"""Nodes are replaced one by one under load, as Kubernetes does it, behind a generated proxy: nobody notices.
+"""Nodes are replaced one by one under load, like in Kubernetes, behind a generated proxy: clients notice nothing.
 
 The nodes run what the generated unit says. Each has a host name of its own, as a container has, because `mcp_drain`
 reaches all nodes of its host.
@@ -30,7 +30,7 @@ POLICY = Policy(drain=5.0, lease=2.0, sse_after=0.2, retry_ms=100)
 CLIENTS = 4
 CALLS = 30
 REPLACED = 2
-"""Nodes, one of each server; the third is of the first one's kind, and serves on."""
+"""Nodes, one of each server; the third has the first one's server and is not replaced."""
 
 NAMESPACES = (["unshare", "--uts"], ["unshare", "--map-root-user", "--uts"])
 
@@ -42,7 +42,7 @@ def deployment(server: str) -> Deployment:
 
 
 def namespace() -> list[str]:
-    """Return what runs a command where it may change the host's name. Raises: LookupError."""
+    """Return the prefix of a command that may change the host name. Raises: LookupError."""
     for command in NAMESPACES:
         if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603
             return command
@@ -50,7 +50,7 @@ def namespace() -> list[str]:
 
 
 class Host(Unit):
-    """A node on a host of its own."""
+    """A node with its own host name."""
 
     def __init__(self, server: str, number: int, namespace: list[str], variables: dict[str, str]) -> None:
         super().__init__(deployment(server), variables, f"node-{number}")
@@ -60,11 +60,11 @@ class Host(Unit):
         return self.on_its_host(*super().command())
 
     def on_its_host(self, *command: str) -> list[str]:
-        """Return what runs a command under this node's host name; the process stays the same."""
+        """Return the prefix of a command that runs under this node's host name, in the same process."""
         return [*self._namespace, "sh", "-c", f'hostname {self.name} && exec "$@"', "sh", *command]
 
     async def drain(self, wait: float) -> None:
-        """Do what the preStop hook does."""
+        """Run the preStop hook."""
         options = ("--wait", str(wait), "--timeout", str(self.deployment.pre_stop_timeout))
         hook = await asyncio.create_subprocess_exec(
             *self.on_its_host(sys.executable, "-m", "django", "mcp_drain", *options),
@@ -76,7 +76,7 @@ class Host(Unit):
         assert output.decode().endswith("\ndrained 1 node\n")
 
     async def stop_and_start(self) -> float:
-        """Replace the process, and wait until the new one is ready; return how long the old one took to end."""
+        """Replace the process and wait until the new one is ready; return how long the old one took to exit."""
         began = time.monotonic()
         self.terminate()
         assert await asyncio.to_thread(self.wait, self.deployment.termination_timeout), (
@@ -95,7 +95,7 @@ def cluster(tmp_path: Path) -> Iterator[list[Host]]:
         own_names = namespace()
     except LookupError as missing:
         lacking(str(missing))
-    (tmp_path / "load.open").touch()  # the load's calls wait for nobody
+    (tmp_path / "load.open").touch()  # the load's calls do not wait
     settings = {
         "DRAIN_SECONDS": POLICY.drain,
         "LEASE_SECONDS": POLICY.lease,
@@ -116,12 +116,12 @@ def cluster(tmp_path: Path) -> Iterator[list[Host]]:
 
 
 async def replaced_behind_nginx(node: Host, proxy: Nginx) -> float:
-    """Stop it without a word: nginx asks no node whether it is ready, and goes on from a port that is closed."""
+    """Stop it without draining: nginx does not check readiness, and skips a closed port."""
     return await node.stop_and_start()
 
 
 async def replaced_behind_haproxy(node: Host, proxy: HAProxy) -> float:
-    """Leave it to HAProxy to notice."""
+    """Drain it, so that HAProxy notices."""
     await node.drain(node.deployment.drain_notice)
     return await node.stop_and_start()
 

@@ -1,4 +1,4 @@
-"""A real Prometheus with the generated configuration reads real nodes, and records what the autoscaler asks for."""
+"""A real Prometheus with the generated configuration scrapes real nodes and records the autoscaler's metric."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Prometheus(Process):
-    """Prometheus as it is generated, but for its haste: tests do not wait for a minute."""
+    """Prometheus with the generated configuration, but short intervals."""
 
     role = "prometheus"
 
@@ -73,7 +73,7 @@ async def test_what_nodes_count_arrives_in_the_record() -> None:
             async with site.client() as client:
                 await client.initialize()
                 deadline = time.monotonic() + TIMEOUT_SECONDS
-                # 0 is what it says while nobody calls, and before it has seen two scrapes.
+                # It is 0 without calls, and before two scrapes.
                 arrived = f"{P95} > 0 and on (job) count by (job) (up == 1) == {len(site.ports)}"
                 while not await asyncio.to_thread(prometheus.query, arrived):
                     assert time.monotonic() < deadline, prometheus.log

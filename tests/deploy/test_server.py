@@ -1,4 +1,4 @@
-"""Each server runs with the words that are generated for it, and ends in good order at SIGTERM."""
+"""Each server runs with its generated command line, and shuts down gracefully on SIGTERM."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_server_serves_streams_and_drains(node: Unit, tmp_path: Path) -> N
         call = await client.call("count", {"name": "last"})
         await some_events(call, 3)
         node.terminate()
-        assert await events_of(stream) == []  # ended, so that its client goes elsewhere
+        assert await events_of(stream) == []  # closed, so that its client reconnects to another node
         (tmp_path / "last.open").touch()
         assert (await call.text()).startswith("counted")
         assert await asyncio.to_thread(node.wait, node.deployment.server_timeout)
@@ -87,5 +87,5 @@ def test_no_server_is_killed_before_its_workers() -> None:
         )
     spec = deployment("uvicorn")
     arguments = command(spec)
-    # Counted from when the node has drained: this package takes SIGTERM first.
+    # Counted from the end of draining: this package handles SIGTERM first.
     assert int(arguments[arguments.index("--timeout-graceful-shutdown") + 1]) + spec.drain == spec.server_timeout

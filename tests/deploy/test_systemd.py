@@ -1,4 +1,4 @@
-"""The generated units: what systemd itself says of them, and what it cannot know."""
+"""The generated units, verified by systemd and by rules that it cannot check."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def deployment(**options: object) -> Deployment:
 
 
 def analyze(*words: str, folder: Path) -> tuple[int, str]:
-    """Run systemd-analyze on units in a folder; it needs no systemd that runs."""
+    """Run systemd-analyze on units in a folder; this needs no running systemd."""
     done = subprocess.run(  # noqa: S603
         [program("systemd-analyze"), *words], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -32,7 +32,7 @@ def analyze(*words: str, folder: Path) -> tuple[int, str]:
 
 
 def installed(folder: Path, edit: tuple[str, str] = ("", ""), **options: object) -> Path:
-    """Write the units, and a server for them to start."""
+    """Write the units and a server that they start."""
     spec = deployment(directory=str(folder), **options)
     server = folder / ".venv/bin" / spec.server
     server.parent.mkdir(parents=True)
@@ -79,7 +79,7 @@ def test_systemd_finds_a_fault(edit: tuple[str, str], fault: str, tmp_path: Path
 def test_node_can_do_little(tmp_path: Path) -> None:
     need("systemd-analyze")
     folder = installed(tmp_path)
-    # Of 100, what systemd counts as exposed: 14 are the network and what a Python program cannot do without.
+    # systemd's exposure of 100; 14 are the network and features that Python needs.
     assert analyze("security", "--offline=true", "--threshold=20", "./mcp@.service", folder=folder)[0] == 0
     (folder / "mcp@.service").write_text(
         re.sub(r"(?m)^(Protect|Capab).*\n", "", (folder / "mcp@.service").read_text())
@@ -91,7 +91,7 @@ def test_node_has_its_time_to_stop() -> None:
     spec = deployment()
     unit = units.node(spec)
     assert unit["Service.KillSignal"] == ["SIGTERM"]
-    assert unit["Service.KillMode"] == ["mixed"]  # gunicorn and granian tell their workers themselves
+    assert unit["Service.KillMode"] == ["mixed"]  # gunicorn and granian signal their workers themselves
     assert unit["Service.TimeoutStopSec"] == [str(spec.termination_timeout)]
     assert spec.termination_timeout > spec.drain + 10
 
@@ -119,7 +119,7 @@ def test_a_node_has_the_environment_that_containers_have() -> None:
     del image["PATH"]
     assert own.keys() | {"LOG_LEVEL"} >= {*node, *config, *image} - {*spec.secret_names}
     assert own["DJANGO_DEBUG"] == node["DJANGO_DEBUG"] == config["DJANGO_DEBUG"] == image["DJANGO_DEBUG"] == "false"
-    # Who asks a node itself is on this machine: Prometheus, and whoever restarts one.
+    # Only this machine connects to a node directly: Prometheus and operators.
     assert own["DJANGO_ALLOWED_HOSTS"].split(",") == ["shop.example.com", "127.0.0.1"]
     assert own["DJANGO_TRUSTED_PROXIES"] == "127.0.0.1"
     assert own.items() >= image.items()

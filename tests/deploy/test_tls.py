@@ -1,4 +1,4 @@
-"""Both generated proxies with TLS: HTTP/2 with clients, streams without delay, nothing in plain text."""
+"""Both generated proxies with TLS: HTTP/2, unbuffered streams, redirect of plain HTTP."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_old_tls_is_refused(secure: Proxy) -> None:
 
 
 async def test_events_arrive_as_they_are_sent_over_http2(secure: Proxy, nodes: list[Node]) -> None:
-    """The call ends only when its first events have come: none can have been kept back."""
+    """The call ends only after its first events have arrived, so none can have been buffered."""
     meta = {"io.modelcontextprotocol/protocolVersion": SESSIONLESS, "io.modelcontextprotocol/clientCapabilities": {}}
     arguments = {"name": secrets.token_hex(4)}
     params = {"name": "count", "arguments": arguments, "_meta": {**meta, "progressToken": "p"}}

@@ -1,4 +1,4 @@
-"""Reading systemd's units, as far as the generated ones go, and running what they say."""
+"""Parses the generated systemd units, and runs their command lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Lines = dict[str, list[str]]
 
 
 def parsed(text: str) -> Lines:
-    """Return what a unit says."""
+    """Parse a unit."""
     section = ""
     lines_by_key: Lines = {}
     for line in text.splitlines():
@@ -30,20 +30,20 @@ def parsed(text: str) -> Lines:
 
 
 def node(deployment: Deployment, port: int | str = "%i") -> Lines:
-    """Return the unit of a node, on a port."""
+    """Return the unit of a node on a port."""
     return parsed(generate("systemd", deployment)[f"{deployment.name}@.service"].replace("%i", str(port)))
 
 
 class Unit(Node):
-    """A node as its unit starts it."""
+    """A node started by the command line of its unit."""
 
     def __init__(self, deployment: Deployment, variables: Mapping[str, str], name: str) -> None:
-        super().__init__("daphne", environment=variables, name=name)  # which waits for /healthz alone
+        super().__init__("daphne", environment=variables, name=name)  # which only waits for /healthz
         self.deployment = deployment
 
     @contextmanager
     def inherited(self) -> Iterator[Sequence[int]]:
-        yield ()  # the unit's command line listens itself
+        yield ()  # the unit's command line binds its own port
 
     def environment(self) -> dict[str, str]:
         own = dict(pair.split("=", 1) for line in self._lines["Service.Environment"] for pair in line.split())

@@ -1,1 +1,1 @@
-"""The doctor on a good path, and on paths with one planted fault each."""
+"""The doctor on a correct path, and on paths with one fault each."""

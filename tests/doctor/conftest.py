@@ -1,4 +1,4 @@
-"""Nodes for all ways: two on one Redis, one that shares nothing."""
+"""Nodes for all tests: two on one Redis, and a separate one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def node(server: str, mcp: Mapping[str, Any], **variables: str) -> Node:
 
 
 class Nodes:
-    """`shared` are two nodes on one Redis; `apart` is one that shares nothing, and keeps silent for long."""
+    """`shared` are two nodes on one Redis; `apart` shares nothing and has a long keep-alive interval."""
 
     def __init__(self, redis: RedisServer) -> None:
         brief = {"KEEPALIVE_SECONDS": 0.3}
@@ -37,12 +37,12 @@ class Nodes:
 
     @property
     def ports(self) -> list[int]:
-        """The ports of the nodes that share."""
+        """The ports of the shared nodes."""
         return [node.port for node in self.shared]
 
     @property
     def all(self) -> list[Node]:
-        """All of them."""
+        """All nodes."""
         return [*self.shared, self.apart]
 
 

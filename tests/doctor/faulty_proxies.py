@@ -1,4 +1,4 @@
-"""Ways to the nodes: nginx and HAProxy, each in order, or with one fault planted."""
+"""nginx and HAProxy in front of the nodes, configured correctly or with one fault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.processes import LOOPBACK, Process, program
 
 
 class FaultyNginx(Nginx):
-    """The cluster's nginx, in which some lines are replaced and some are added to the location or the server."""
+    """The cluster's nginx with lines replaced, or added to the location or the server."""
 
     def __init__(
         self, ports: Sequence[int], *, replace: dict[str, str] | None = None, add: str = "", server: str = ""
@@ -49,7 +49,7 @@ backend nodes
 
 
 class HAProxy(Process):
-    """HAProxy in front of nodes, taking them in turn."""
+    """HAProxy in front of nodes, round robin."""
 
     role = "haproxy"
 
@@ -61,7 +61,7 @@ class HAProxy(Process):
 
     @property
     def url(self) -> str:
-        """The address of the MCP endpoint behind it."""
+        """The URL of the MCP endpoint through the proxy."""
         return f"http://{LOOPBACK}:{self.port}/mcp"
 
     def command(self) -> list[str]:

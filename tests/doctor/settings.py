@@ -1,4 +1,4 @@
-"""The cluster's site, with the doctor's tool; MIDDLEWARE and the rest stay as they are there."""
+"""The settings of the cluster's site, with the doctor's tool."""
 
 from __future__ import annotations
 

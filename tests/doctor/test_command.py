@@ -1,4 +1,4 @@
-"""`manage.py mcp_doctor`, as it is typed."""
+"""`manage.py mcp_doctor` as a command."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_problem_ends_with_1_and_the_token_is_in_no_word(nodes: Nodes, caplog: A
 
 @pytest.mark.servers
 def test_echoed_token_is_hidden(nodes: Nodes) -> None:
-    """It is sent to the endpoint alone, which says it again in a JSON-RPC error."""
+    """The token is only sent to the endpoint, which repeats it in a JSON-RPC error."""
     error = '{"jsonrpc": "2.0", "error": {"code": 1, "message": "you sent $http_authorization"}}'
     echo = f"if ($http_authorization) {{ return 418 '{error}'; }}"
     with FaultyNginx(nodes.ports, add=echo) as proxy:

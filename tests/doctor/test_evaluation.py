@@ -1,4 +1,4 @@
-"""Each judgement alone, over observations that are made up."""
+"""Each rule on its own, with synthetic observations."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def reports_of(*nodes: str, http: str = "1.1", connection: str = "") -> tuple[No
 
 
 def reports(*times: float) -> StreamObservation:
-    """Return a stream of reports that arrive at these milliseconds, and the result at once after them."""
+    """Return a stream of reports that arrive at these milliseconds, followed by the result."""
     text = f"data: {json.dumps({'method': 'notifications/progress', 'params': {'progress': 1}})}\n\n"
     return stream_of(*((received_at / 1000, text) for received_at in times), (max(times) / 1000, RESULT))
 
 
 def progress(*numbers: int, end: str = "") -> StreamObservation:
-    """Return a stream that begins with a priming event, and reports these numbers."""
+    """Return a stream with a priming event and these progress values."""
     text = "".join(f"data: {json.dumps({'params': {'progress': number}})}\n\n" for number in numbers)
     return stream_of((0.01, PRIMING + text + end))
 
@@ -98,12 +98,12 @@ PAGE_ORIGIN = "https://a.example"
 
 
 def paged(observed: Response) -> Observations:
-    """Have a page that is allowed to call answered so."""
+    """Return observations with this response to an allowed origin."""
     return observe(foreign_origin=reply(403), origins={PAGE_ORIGIN: observed})
 
 
 def challenged(resource: str) -> Observations:
-    """Have the endpoint name metadata of this resource."""
+    """Return observations with a challenge for this resource."""
     metadata = reply(200, {"resource": resource, "authorization_servers": ["x"]})
     return observe(anonymous=reply(401, www_authenticate=METADATA), metadata=metadata)
 

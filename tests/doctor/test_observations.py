@@ -1,4 +1,4 @@
-"""What the doctor reads of answers and streams, whatever they are."""
+"""Parsing of responses and streams, valid or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real proxies before real nodes: each planted fault is found, and nothing is found where there is none."""
+"""Real proxies in front of real nodes: each fault is found, and a correct path has no findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.processes import LOOPBACK, free_port
 pytestmark = pytest.mark.servers
 
 IDLE = 1.2
-"""Four times the keep-alive of the nodes that share."""
+"""Four times the keep-alive interval of the shared nodes."""
 
 
 async def findings(url: str, *, origin: str = PAGES, idle: float = IDLE, **options: object) -> dict[str, Finding]:
@@ -47,14 +47,14 @@ async def test_nothing_is_found_on_a_good_path(nodes: Nodes, way: type[FaultyNgi
 
 @dataclass(frozen=True)
 class Fault:
-    """A way with one fault, and what is to be found on it."""
+    """A path with one fault, and the expected finding."""
 
     way: Callable[[Nodes], FaultyNginx | HAProxy]
     finding: str
     observed: str
-    """A part of what the finding says was seen."""
+    """A part of the finding's text."""
     also: tuple[str, ...] = ()
-    """What else it breaks."""
+    """Other findings that are problems, too."""
     warnings: tuple[str, ...] = ()
     origin: str = PAGES
     idle: float = IDLE
@@ -62,14 +62,14 @@ class Fault:
 
 BUFFERING = {
     "proxy_buffering off;": "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;",
-    # With chunks from the node nginx passes each one on, buffering or not.
+    # nginx forwards chunks of the node immediately, even with buffering.
     "proxy_http_version 1.1;": "proxy_http_version 1.0;",
 }
 HTTP_1_0 = {
     "proxy_http_version 1.1;": "proxy_http_version 1.0;",
     "proxy_set_header Connection $upgrade_connection;": "",
 }
-# nginx compresses nothing that says how it is encoded, as streams do.
+# nginx does not compress responses with a Content-Encoding, which streams have.
 GZIP = (
     "proxy_hide_header Content-Encoding; gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
 )
@@ -223,7 +223,7 @@ async def test_somebody_else_there(nodes: Nodes) -> None:
 
 
 def certificate(folder: Path, *, days: int) -> str:
-    """Write a certificate of nobody's for this machine; return nginx's lines for it."""
+    """Write a self-signed certificate for this machine; return nginx's lines for it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The tool of `mcp_transport.contrib.doctor`: only the app offers it, it changes nothing, and it names processes."""
+"""The tool of `mcp_transport.contrib.doctor`: declared by the app alone, read-only, identifies processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do with the Python SDK 2.x what the JSON in the first argument says; print one JSON report."""
+"""Run the job in the first argument (JSON) with the Python SDK 2.x; print a JSON report."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ warnings.simplefilter("ignore", MCPDeprecationWarning)  # logging, which 2026-07
 
 
 async def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Connect, list, read, make the calls one after the other."""
+    """Connect, list, read, and make the calls in order."""
     questions: list[str] = []
     logs: list[str] = []
 
@@ -30,7 +30,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
         logs.append(str(params.data))
 
     async def call(client: Client, name: str, arguments: dict[str, Any], stopped_after: str = "") -> dict[str, Any]:
-        """Make a call; it is given up: "cancel" at its first progress, "time out" while it goes on."""
+        """Make a call, stopped by "cancel" at its first progress or by "time out"."""
         steps: list[Any] = []
         logs.clear()
 
@@ -53,10 +53,10 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
 
     async with Client(
         job["url"],
-        mode=job["mode"],  # "auto" is the default; "legacy" asks for a session
+        mode=job["mode"],  # "auto" is the default; "legacy" opens a session
         elicitation_callback=answer,
         logging_callback=log,
-        log_level="info",  # 2026-07-28: stamped on every request
+        log_level="info",  # 2026-07-28: sent with every request
     ) as client:
         if client.protocol_version < "2026" and client.server_capabilities.logging:
             await client.set_logging_level("info")
@@ -74,7 +74,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
             "calls": [await call(client, *each) for each in job["calls"]],
             "asked": questions,
         }
-        await asyncio.sleep(job["linger"] / 1000)  # to see what the transport does by itself
+        await asyncio.sleep(job["linger"] / 1000)  # to observe the transport
         return report
 
 

@@ -1,6 +1,6 @@
-"""Do with the Python SDK 1.x what the JSON in the first argument says; print one JSON report."""
+"""Run the job in the first argument (JSON) with the Python SDK 1.x; print a JSON report."""
 
-# mypy sees the SDK 2.x, whose names are others:
+# mypy sees the SDK 2.x, which has other names:
 # mypy: ignore-errors
 
 import asyncio
@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = timedelta(seconds=0.3)
 
 
 async def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Connect, list, read, make the calls one after the other."""
+    """Connect, list, read, and make the calls in order."""
     questions: list[str] = []
     logs: list[str] = []
 
@@ -34,7 +34,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
     async def call(
         session: ClientSession, name: str, arguments: dict[str, Any], stopped_after: str = ""
     ) -> dict[str, Any]:
-        """Make a call; it is given up: "cancel" at its first progress, "time out" while it goes on."""
+        """Make a call, stopped by "cancel" at its first progress or by "time out"."""
         progress: list[Any] = []
         logs.clear()
 
@@ -75,7 +75,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
             "prompt": prompt.messages[0].content.text,
             "calls": [await call(session, *each) for each in job["calls"]],
             "asked": questions,
-            "lingered": await asyncio.sleep(job["linger"] / 1000),  # to see what the transport does by itself
+            "lingered": await asyncio.sleep(job["linger"] / 1000),  # to observe the transport
         }
 
 

@@ -1,4 +1,4 @@
-// Do with @modelcontextprotocol/client 2.x what the JSON in the first argument says; print one JSON report.
+// Run the job in the first argument (JSON) with @modelcontextprotocol/client 2.x; print a JSON report.
 
 import { Client, LOG_LEVEL_META_KEY, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
@@ -24,7 +24,7 @@ const sessionless = client.getProtocolEra() === "modern";
 if (!sessionless && client.getServerCapabilities()?.logging) await client.setLoggingLevel("info");
 const _meta = sessionless ? { [LOG_LEVEL_META_KEY]: "info" } : undefined;
 
-// A call is given up: "cancel" at its first progress, "time out" while it goes on.
+// A call may be stopped by "cancel" at its first progress or by "time out".
 async function call([name, args, givenUp]) {
   const progress = [];
   logs = [];
@@ -35,7 +35,7 @@ async function call([name, args, givenUp]) {
   };
   const patience = givenUp === "time out" ? { timeout: 300 } : {};
   try {
-    // Without sessions this client does not notice that a stream was lost, only that no answer comes in time.
+    // Without sessions this client does not notice a lost stream, only a missing response.
     const options = { onprogress, signal: control.signal, timeout: 5_000, resetTimeoutOnProgress: !givenUp, ...patience };
     const result = await client.callTool({ name, arguments: args, _meta }, options);
     return { ...result, progress, logs };
@@ -59,7 +59,7 @@ const report = {
   asked,
 };
 for (const each of job.calls) report.calls.push(await call(each));
-await new Promise((resolve) => setTimeout(resolve, job.linger)); // to see what the transport does by itself
+await new Promise((resolve) => setTimeout(resolve, job.linger)); // to observe the transport
 await transport.terminateSession();
 await client.close();
 console.log(JSON.stringify(report));

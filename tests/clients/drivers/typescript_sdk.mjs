@@ -1,4 +1,4 @@
-// Do with @modelcontextprotocol/sdk 1.x what the JSON in the first argument says; print one JSON report.
+// Run the job in the first argument (JSON) with @modelcontextprotocol/sdk 1.x; print a JSON report.
 
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
@@ -23,7 +23,7 @@ const transport = new StreamableHTTPClientTransport(new URL(job.url));
 await client.connect(transport);
 if (client.getServerCapabilities()?.logging) await client.setLoggingLevel("info");
 
-// A call is given up: "cancel" at its first progress, "time out" while it goes on.
+// A call may be stopped by "cancel" at its first progress or by "time out".
 async function call([name, args, givenUp]) {
   const progress = [];
   logs = [];
@@ -56,7 +56,7 @@ const report = {
   asked,
 };
 for (const each of job.calls) report.calls.push(await call(each));
-await new Promise((resolve) => setTimeout(resolve, job.linger)); // to see what the transport does by itself
+await new Promise((resolve) => setTimeout(resolve, job.linger)); // to observe the transport
 await transport.terminateSession();
 await client.close();
 console.log(JSON.stringify(report));

@@ -1,4 +1,4 @@
-// Serve the tools act, look and put with @modelcontextprotocol/sdk 1.x, each client in a session of its own.
+// Serve the tools act, look and put with @modelcontextprotocol/sdk 1.x, each client in its own session.
 // The first line of the output is the port; each further line is a tool that ran.
 
 import { randomUUID } from "node:crypto";
