@@ -13,13 +13,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-__all__ = [
-    "close_connections",
-    "end_connections",
-    "has_opened_connection",
-    "release_connections",
-    "watch_connections",
-]
+__all__ = ["close_connections", "end_connections", "opened_connection", "release_connections", "watch_connections"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +29,7 @@ def _record_opened(**kwargs: Any) -> None:
     _opened.set(True)  # asgiref copies this from a thread to the task that waits for it
 
 
-def has_opened_connection() -> bool:
+def opened_connection() -> bool:
     """Return whether the running request has opened a connection, for example in middleware."""
     return _opened.get()
 

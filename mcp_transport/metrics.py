@@ -34,23 +34,7 @@ _MISSING: Final = 'There are no metrics: install "django-mcp-transport[metrics]"
 
 
 # Upper bounds of the histogram's buckets, closer together where targets for percentiles are likely.
-_BOUNDS_SECONDS: Final = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-    0.15,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)
+_BOUNDS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class EndpointCollector:

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 
-from mcp_transport.connections import close_connections, end_connections, has_opened_connection, release_connections
+from mcp_transport.connections import close_connections, end_connections, opened_connection, release_connections
 from mcp_transport.executor import DaemonThreads, SerialExecutor, call_for_future
 
 __all__ = [
@@ -193,7 +193,7 @@ def detached_from_request_thread() -> Iterator[None]:
 
 async def release_request_connections() -> None:
     """Close the connections of the request's middleware: the call needs one of its own, and may take long."""
-    if not _shared.get() and has_opened_connection():
+    if not _shared.get() and opened_connection():
         await sync_to_async(release_connections, thread_sensitive=True)()
 
 

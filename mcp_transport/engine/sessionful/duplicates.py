@@ -23,16 +23,11 @@ __all__ = ["answer_running", "replayed_answer"]
 
 
 async def answer_running(
-    context: SessionRequest,
-    stream: str,
-    digest: bytes,
-    running: Sequence[InFlightRequest],
-    *,
-    checked_streams: frozenset[str],
+    context: SessionRequest, stream: str, digest: bytes, running: Sequence[InFlightRequest], checked: frozenset[str]
 ) -> StreamReply | None:
     """Join requests in flight; return None if they have ended and left nothing to join.
 
-    Requests on `checked_streams` were checked before and have not ended.
+    Requests on the streams `checked` were checked before and have not ended.
 
     Raises:
         ProtocolError: 422 or 409 for an idempotency key in use; 400 for a request id in use; 503 if the node that
@@ -44,10 +39,8 @@ async def answer_running(
     if is_own and context.accepts.sse and running[0].node != context.node.id:
         have_ended: bool | None = False  # if it has ended, its response is or will be in the log
     else:
-        must_check = any(entry.stream not in checked_streams for entry in running)
-        have_ended = (
-            await context.node.stale_requests.have_ended(context.session.key, running) if must_check else False
-        )
+        stale, must_check = context.node.stale_requests, any(entry.stream not in checked for entry in running)
+        have_ended = await stale.have_ended(context.session.key, running) if must_check else False
     if have_ended:
         return None
     if context.accepts.sse and (is_own or not is_keyed(stream)) and all(item.digest == digest for item in running):

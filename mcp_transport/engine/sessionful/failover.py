@@ -9,7 +9,7 @@ from typing import Final
 
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.session import InFlightRequest, Session
+from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import ClusterEvent
@@ -49,7 +49,7 @@ async def fail_over(
     successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
     successor.enable_log()
     reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
-    if reruns and not await _try_run_again(node, claimed.session, successor, reruns, find_principal):
+    if reruns and not await _try_run_again(node, successor, reruns, find_principal):
         reruns = []
     ended = [entry for entry in in_flight if entry not in reruns]
     for entry in ended:
@@ -74,15 +74,11 @@ def _answer(entry: InFlightRequest, losses: int) -> bytes:
 
 
 async def _try_run_again(
-    node: Node,
-    session: Session,
-    writer: Writer,
-    in_flight: list[InFlightRequest],
-    find_principal: PrincipalLookup,
+    node: Node, writer: Writer, in_flight: list[InFlightRequest], find_principal: PrincipalLookup
 ) -> bool:
     """Run durable calls again; return whether they have started."""
     try:
-        await _run_again(node, session, writer, in_flight, find_principal)
+        await _run_again(node, writer, in_flight, find_principal)
     except BaseException as error:
         if is_cancellation(error):
             raise
@@ -102,14 +98,10 @@ def _report(node: Node, key: str, ended: Sequence[InFlightRequest], losses: int,
 
 
 async def _run_again(
-    node: Node,
-    session: Session,
-    writer: Writer,
-    in_flight: list[InFlightRequest],
-    find_principal: PrincipalLookup,
+    node: Node, writer: Writer, in_flight: list[InFlightRequest], find_principal: PrincipalLookup
 ) -> None:
     """Run durable calls again as if the client had sent them; of the HTTP headers, only the trace was stored."""
-    bodies = [decode(entry.body) for entry in in_flight]
+    session, bodies = writer.session, [decode(entry.body) for entry in in_flight]
     requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
     headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
     principal = await find_principal(session.principal, session.user)

@@ -57,7 +57,7 @@ async def post(
     session_id = required_session_id(request)
     check_version(request, node.policy)
     requests = [message for message in work.messages if isinstance(message, Request)]
-    key, stream = session_key(session_id), _stream_of(request, requests, work)
+    key, stream = session_key(session_id), _stream_name(request, requests, work)
     in_flight = [_in_flight_request(node, item, digest, stream) for item in requests]
     with node.early_messages.subscribe(key, stream) as early_messages:
         try:
@@ -66,7 +66,7 @@ async def post(
                 raise session_not_found()
             context = SessionRequest(node, request, principal, entered.session, session_id)
             is_new = not entered.running and entered.ended_digest is None
-            faults = await _receive_replies_and_notifications(context, work, early) if is_new else []
+            faults = await _process_unanswered(context, work, early) if is_new else []
             if is_new and any(entry.body for entry in in_flight):
                 await node.backend.journal_at_once(node.id, key, stream)
         except BaseException:
@@ -89,7 +89,7 @@ async def post(
     return await CallGroup(context, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
 
 
-def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: SessionPost) -> str:
+def _stream_name(request: HTTPRequest, requests: Sequence[Request], work: SessionPost) -> str:
     """Return the name of a POST's stream, derived from its idempotency key, or random without key or request.
 
     Raises:
@@ -104,13 +104,13 @@ def _stream_of(request: HTTPRequest, requests: Sequence[Request], work: SessionP
 
 
 async def _answer_repeated(
-    context: SessionRequest, entered: Entered, in_flight: Sequence[InFlightRequest], checked_streams: frozenset[str]
+    context: SessionRequest, entered: Entered, in_flight: Sequence[InFlightRequest], checked: frozenset[str]
 ) -> Reply | StreamReply | None:
     """Answer a repeated POST; return None if the earlier one has ended and left nothing."""
     (*_, last) = in_flight
     if entered.ended_digest is not None:
         return await replayed_answer(context, last.stream, last.digest, entered.ended_digest, last.request_id)
-    return await answer_running(context, last.stream, last.digest, entered.running, checked_streams=checked_streams)
+    return await answer_running(context, last.stream, last.digest, entered.running, checked)
 
 
 def _in_flight_request(node: Node, request: Request, digest: bytes, stream: str) -> InFlightRequest:
@@ -193,9 +193,7 @@ async def _end_joined_streams(node: Node, key: str, stream: str, in_flight: Sequ
         node.send_in_background(appended.holder.node, Wake(key, stream))
 
 
-async def _receive_replies_and_notifications(
-    context: SessionRequest, work: SessionPost, early: object
-) -> list[ProtocolError]:
+async def _process_unanswered(context: SessionRequest, work: SessionPost, early: object) -> list[ProtocolError]:
     """Process responses and notifications; return the errors of a batch.
 
     Raises:
