@@ -31,7 +31,7 @@ from tests.support.clock import settle
 
 ISSUER = "https://auth.example"
 RESOURCE = "https://mcp.example/mcp"
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 """How long a test waits for what must happen; none does when all is well."""
 
 
@@ -130,7 +130,7 @@ class AuthServer(ThreadingHTTPServer):
         self.headers: dict[str, str] = {}
         self.stalls_in_body = self.hangs_up = False
         """Shall a held answer have begun already, and is each connection closed behind its answer?"""
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.connections = self.max_open = 0
         self.open: set[socket.socket] = set()
         self._changed = threading.Condition()
@@ -149,7 +149,7 @@ class AuthServer(ThreadingHTTPServer):
     @property
     def tokens(self) -> list[str]:
         """The tokens that introspection was asked about."""
-        return [asked["form"]["token"][0] for asked in self.asked]
+        return [sent["form"]["token"][0] for sent in self.requests]
 
     def hold(self, *but: str) -> None:
         """Answer nobody from now on, except about the tokens that are named."""
@@ -163,15 +163,15 @@ class AuthServer(ThreadingHTTPServer):
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait in a thread for what a request or a connection changes."""
         with self._changed:
-            assert self._changed.wait_for(condition, PATIENCE)
+            assert self._changed.wait_for(condition, TIMEOUT_SECONDS)
 
-    def wait_until_asked(self, times: int = 1) -> None:
+    def wait_until_requested(self, times: int = 1) -> None:
         """Wait, in a thread, until so many requests have come."""
-        self.wait_until(lambda: len(self.asked) >= times)
+        self.wait_until(lambda: len(self.requests) >= times)
 
-    async def until_asked(self, times: int = 1) -> None:
+    async def until_requested(self, times: int = 1) -> None:
         """Wait until so many requests have come, and everybody else who wants an answer waits for one."""
-        await asyncio.to_thread(self.wait_until_asked, times)
+        await asyncio.to_thread(self.wait_until_requested, times)
         await settle()
 
     @contextmanager
@@ -183,7 +183,7 @@ class AuthServer(ThreadingHTTPServer):
 
     def wait_until_free(self, form: dict[str, list[str]]) -> None:
         if form.get("token", [""])[0] not in self._never_held:
-            self._free.wait(PATIENCE)
+            self._free.wait(TIMEOUT_SECONDS)
 
     def answer(self, path: str, form: dict[str, list[str]]) -> Any:
         if path == "/jwks":
@@ -224,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         headers = {name.lower(): value for name, value in self.headers.items()}
         with server.change():
-            server.asked.append({"path": self.path, "method": self.command, "headers": headers, "form": form})
+            server.requests.append({"path": self.path, "method": self.command, "headers": headers, "form": form})
         body = server.body if server.body is not None else json.dumps(server.answer(self.path, form)).encode()
         try:
             if server.stalls_in_body:

@@ -46,7 +46,7 @@ async def test_answer_of_no_use_is_none(server: AuthServer, fault: dict[str, Any
     with pytest.raises(UpstreamError) as caught:
         await request_json("GET", server.jwks_url)
     assert caught.value.status == (fault.get("status") or 0)
-    assert [asked["path"] for asked in server.asked] == ["/jwks"], "no redirect is followed"
+    assert [sent["path"] for sent in server.requests] == ["/jwks"], "no redirect is followed"
 
 
 async def test_nobody_who_listens_is_no_answer() -> None:

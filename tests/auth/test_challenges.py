@@ -28,10 +28,10 @@ class Knows(Authenticator):
     """Knows one token, and says of tokens with its prefix that they are wrong."""
 
     def __init__(self, name: str, *scopes: str) -> None:
-        self.name, self.scopes, self.asked = name, frozenset(scopes), 0
+        self.name, self.scopes, self.calls = name, frozenset(scopes), 0
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
-        self.asked += 1
+        self.calls += 1
         token = bearer_token(request) or ""
         if token == self.name:
             return Principal("test", self.name, scopes=self.scopes)
@@ -43,7 +43,7 @@ class Knows(Authenticator):
         return Principal(issuer, subject, name="recalled", scopes=self.scopes) if subject == self.name else None
 
 
-def asking(authorization: str | None) -> HTTPRequest:
+def request_with(authorization: str | None) -> HTTPRequest:
     headers = [] if authorization is None else [("authorization", authorization)]
     return HTTPRequest(method="POST", headers=Headers(headers), peer="192.0.2.7")
 
@@ -56,7 +56,7 @@ def gate(
 
 async def refused(gate: Authentication, authorization: str | None) -> ProtocolError:
     with pytest.raises(ProtocolError) as caught:
-        await gate.authenticate(asking(authorization))
+        await gate.authenticate(request_with(authorization))
     return caught.value
 
 
@@ -82,15 +82,15 @@ def challenge(error: ProtocolError) -> str:
     ],
 )
 def test_bearer_token_is_read_from_its_header_alone(authorization: str | None, token: str | None) -> None:
-    assert bearer_token(asking(authorization)) == token
+    assert bearer_token(request_with(authorization)) == token
 
 
 async def test_the_first_one_that_knows_the_credentials_decides() -> None:
     first, second, third = Knows("one"), Knows("two"), Knows("two-and-more")
-    assert (await gate(first, second, third).authenticate(asking("Bearer two"))).subject == "two"
-    assert (first.asked, second.asked, third.asked) == (1, 1, 0)
+    assert (await gate(first, second, third).authenticate(request_with("Bearer two"))).subject == "two"
+    assert (first.calls, second.calls, third.calls) == (1, 1, 0)
     assert (await refused(gate(first, second, third), "Bearer two-and-more")).status == 401
-    assert third.asked == 0, "wrong for one that knows its kind is wrong for all"
+    assert third.calls == 0, "wrong for one that knows its kind is wrong for all"
 
 
 async def test_a_database_that_does_not_answer_is_503_and_nobodys_fault() -> None:
@@ -119,7 +119,7 @@ async def test_wrong_credentials_never_make_an_anonymous_caller(
 
 
 async def test_without_credentials_an_open_gate_lets_in_and_a_closed_one_says_what_it_wants() -> None:
-    assert (await gate(Knows("one"), is_open=True).authenticate(asking(None))).binding == ""
+    assert (await gate(Knows("one"), is_open=True).authenticate(request_with(None))).binding == ""
     assert challenge(await refused(gate(Knows("one")), None)) == "Bearer"
     assert (await refused(gate(is_open=True, resource=RESOURCE), None)).status == 401, "nobody has no scopes"
     assert (await refused(gate(), None)).status == 401, "without any authenticator nobody gets in"
@@ -143,7 +143,7 @@ def test_each_scheme_is_challenged_in_one_line_bearer_first() -> None:
 async def test_broader_scopes_cover_narrower_ones_at_any_depth() -> None:
     implied = {"all": ["orders"], "orders": ["orders:read", "base"], "round": ["about"], "about": ["round"]}
     admitted = await gate(Knows("one", "all", "round"), resource=RESOURCE, implied=implied).authenticate(
-        asking("Bearer one")
+        request_with("Bearer one")
     )
     assert admitted.scopes == {"all", "orders", "orders:read", "base", "round", "about"}
     narrow = gate(Knows("one", "orders:read"), resource=RESOURCE, implied=implied)

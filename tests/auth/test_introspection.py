@@ -104,11 +104,11 @@ async def test_server_is_asked_as_the_rules_say(
     server: AuthServer, options: dict[str, str], authorization: str
 ) -> None:
     await principal_of(build(server, **options))
-    [asked] = server.asked
-    assert (asked["method"], asked["path"]) == ("POST", "/introspect")
-    assert asked["form"] == {"token": [TOKEN], "token_type_hint": ["access_token"]}
-    assert asked["headers"]["content-type"] == "application/x-www-form-urlencoded"
-    assert (asked["headers"]["accept"], asked["headers"]["authorization"]) == ("application/json", authorization)
+    [sent] = server.requests
+    assert (sent["method"], sent["path"]) == ("POST", "/introspect")
+    assert sent["form"] == {"token": [TOKEN], "token_type_hint": ["access_token"]}
+    assert sent["headers"]["content-type"] == "application/x-www-form-urlencoded"
+    assert (sent["headers"]["accept"], sent["headers"]["authorization"]) == ("application/json", authorization)
 
 
 async def test_signed_token_is_asked_about_as_any(
@@ -125,7 +125,7 @@ async def test_request_without_a_token_is_left_to_others(
     assert await authenticator.authenticate(request(None)) is None
     for scheme, credentials in (("Basic", TOKEN), ("Token", TOKEN), ("Bearer", ""), ("Bearer", "a b")):
         assert await authenticator.authenticate(request(credentials, scheme=scheme)) is None
-    assert server.asked == []
+    assert server.requests == []
 
 
 async def test_server_is_asked_about_tokens_alone(
@@ -133,7 +133,7 @@ async def test_server_is_asked_about_tokens_alone(
 ) -> None:
     for credentials in ("a,b", "=", "a=b", "töken", 'a"b', "a\x00b", "a" * 16_385):
         assert await reason(authenticator, credentials) == MALFORMED
-    assert server.asked == []
+    assert server.requests == []
     tokens = ["7", "a-._~+/1==", "a" * 16_384]
     for credentials in tokens:
         assert await reason(authenticator, credentials) == INACTIVE
@@ -224,7 +224,7 @@ async def test_callers_are_told_to_come_again(
     error = await refusal(authenticator)
     assert (error.status, error.code, error.headers) == (503, -32603, (("Retry-After", "2"),))
     assert error.message == "the authorization server does not respond; try again"
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     [record] = [record for record in caplog.records if record.name == introspection.__name__]
     assert record.levelname == ("ERROR" if fault.get("status") in (401, 403) else "WARNING")
 

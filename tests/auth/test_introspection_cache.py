@@ -61,13 +61,13 @@ async def test_answer_is_kept(server: AuthServer, clock: FakeClock, case: CacheC
     ends = case.answer.get("exp")
     server.answers[TOKEN] = {**case.answer, **({"exp": clock.now() + ends} if isinstance(ends, int) else {})}
     authenticator = build(server, now=clock.now, **case.options)
-    for seconds, asked in case.schedule:
+    for seconds, count in case.schedule:
         await clock.advance(seconds)
         if case.answer["active"]:
             await principal_of(authenticator)
         else:
             assert await reason(authenticator) == INACTIVE
-        assert len(server.asked) == asked
+        assert len(server.requests) == count
 
 
 async def test_token_may_become_inactive_and_active_again(
@@ -89,7 +89,7 @@ async def test_tokens_are_not_mistaken_for_each_other(
     for _ in range(2):
         assert (await principal_of(authenticator)).subject == "ann-1"
         assert (await principal_of(authenticator, "other")).subject == "bob-1"
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 async def test_tokens_themselves_are_not_kept(authenticator: IntrospectionAuthenticator) -> None:
@@ -119,7 +119,7 @@ async def test_users_own_claims_do_not_change_what_is_kept(server: AuthServer, c
     for _ in range(2):
         assert await reason(authenticator) == NO_USER
     assert tokens == ["ann-1", "ann-1"]
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("cache_seconds", [30, 0])
@@ -130,17 +130,17 @@ async def test_requests_with_one_token_ask_together_and_others_apart(
     server.answers["other"] = active(sub="bob-1")
     server.hold()
     waiting = [asyncio.create_task(principal_of(authenticator, name)) for name in (TOKEN, "other") * 25]
-    await server.until_asked(2)
+    await server.until_requested(2)
     server.release()
     assert [principal.subject for principal in await asyncio.gather(*waiting)] == ["ann-1", "bob-1"] * 25
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_event_loops_of_a_process_share_answers(server: AuthServer) -> None:
     authenticator = build(server)
     for _ in range(3):
         assert asyncio.run(principal_of(authenticator)).subject == "ann-1"
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 async def test_answer_that_is_kept_is_used_while_the_server_is_away(
@@ -164,4 +164,4 @@ async def test_user_who_was_barred_is_refused_although_the_answer_is_kept(
     assert (await principal_of(authenticator)).user == ann
     await User.objects.filter(pk=ann.pk).aupdate(is_active=False)
     assert await reason(authenticator) == NO_USER
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1

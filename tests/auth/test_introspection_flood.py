@@ -20,7 +20,7 @@ from mcp_transport.auth.introspection import IntrospectionAuthenticator
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials, ProtocolError
-from tests.auth.issuer import ISSUER, PATIENCE, RESOURCE, AuthServer, request
+from tests.auth.issuer import ISSUER, RESOURCE, TIMEOUT_SECONDS, AuthServer, request
 from tests.support.clock import FakeClock
 from tests.support.http.inprocess import Direct
 from tests.support.http.messages import alone
@@ -68,16 +68,16 @@ async def test_made_up_tokens_take_no_more_connections_than_there_may_be(
     assert isinstance(await outcome(authenticator, GOOD), Principal)
     monkeypatch.setattr(http_client, "POOL_WAIT_SECONDS", 0.2)
     flood = [asyncio.create_task(outcome(authenticator, f"made-up-{number}")) for number in range(900)]
-    await server.until_asked(1 + 15)
+    await server.until_requested(1 + 15)
 
-    asked = len(server.asked)
+    count = len(server.requests)
     assert isinstance(await outcome(authenticator, GOOD), Principal)
-    assert len(server.asked) == asked, "what is known is not asked about"
+    assert len(server.requests) == count, "what is known is not asked about"
     await clock.advance(31)
     assert isinstance(await outcome(authenticator, GOOD), Principal), "who was there before has connections kept"
     assert await outcome(authenticator, NEW) == 503, "it may be good"
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         refused = [await next_one for next_one in islice(asyncio.as_completed(flood), 900 - 15)]
     assert set(refused) == {503}
     server.release()
@@ -95,7 +95,7 @@ async def test_questions_one_after_another_share_a_connection_and_no_cookies(ser
     for number in range(5):
         assert await outcome(authenticator, f"made-up-{number}") == 401
     assert server.connections == 1
-    assert not [asked for asked in server.asked if "cookie" in asked["headers"]]
+    assert not [sent for sent in server.requests if "cookie" in sent["headers"]]
 
 
 async def test_connection_that_the_server_has_closed_is_not_used_again(server: AuthServer) -> None:
@@ -136,7 +136,7 @@ async def test_loop_that_was_closed_without_a_word_is_forgotten(server: AuthServ
 async def test_number_of_questions_may_be_set(server: AuthServer) -> None:
     authenticator = build(server, max_questions=4)
     flood = [asyncio.create_task(outcome(authenticator, f"made-up-{number}")) for number in range(20)]
-    await server.until_asked(3)
+    await server.until_requested(3)
     server.release()
     assert set(await asyncio.gather(*flood)) == {401}
     assert server.max_open == 3
@@ -156,7 +156,7 @@ async def test_flood_that_is_not_over_is_logged_again(
     clock = FakeClock()
     authenticator = build(server, max_questions=2, now=clock.now)
     first = asyncio.create_task(outcome(authenticator, "made-up"))
-    await server.until_asked(1)
+    await server.until_requested(1)
     for minute in range(2):
         for number in range(3):
             assert await outcome(authenticator, f"made-up-{minute}-{number}") == 503
@@ -191,7 +191,7 @@ async def test_flood_keeps_nobody_else_waiting(
     assert (await direct.send(listing(GOOD))).status == 200
     monkeypatch.setattr(http_client, "POOL_WAIT_SECONDS", 60.0)  # the flood is there until it is let go
     flood = [asyncio.create_task(direct.send(listing(f"made-up-{number}"))) for number in range(40)]
-    await server.until_asked(1 + 15)
+    await server.until_requested(1 + 15)
     assert (await direct.send(listing(GOOD))).status == 200
     page = Request(method="GET", path="/admin/login/", headers=(("Host", "localhost"),))
     assert (await direct.send(page)).status == 200

@@ -163,7 +163,7 @@ class Step:
 
     seconds: float
     found: bool | None
-    asked: int
+    count: int
     kid: str = "rsa-1"
     keys: tuple[str, ...] | None = None
     """Which keys the server has from now on."""
@@ -172,7 +172,7 @@ class Step:
 
 SCHEDULES = {
     "when they are needed, and again when they are old": [
-        *(Step(seconds, True, asked) for seconds, asked in [(0, 1), (0, 1), (3599, 1), (1, 2), (3599, 2), (1, 3)])
+        *(Step(seconds, True, count) for seconds, count in [(0, 1), (0, 1), (3599, 1), (1, 2), (3599, 2), (1, 3)])
     ],
     "a withdrawn key is gone with the next reading": [
         Step(0, True, 1),
@@ -187,23 +187,23 @@ SCHEDULES = {
     "made-up names have them read once in half a minute": [
         Step(0, False, 1, "made-up"),  # they had just been read
         *(
-            Step(seconds, False, asked, f"made-up-{asked}")
-            for seconds, asked in [(0, 2), (0, 2), (29, 2), (1, 3), (0, 3), (29.9, 3), (30, 4)]
+            Step(seconds, False, count, f"made-up-{count}")
+            for seconds, count in [(0, 2), (0, 2), (29, 2), (1, 3), (0, 3), (29.9, 3), (30, 4)]
         ),
         Step(0, False, 4, "rsa-2", keys=("rsa-2",)),
         Step(30, True, 5, "rsa-2"),
     ],
     "a server that fails is left alone for a moment": [
-        *(Step(seconds, None, asked, status=500) for seconds, asked in [(0, 1), (0, 1), (1.9, 1), (0.2, 2), (1, 2)]),
+        *(Step(seconds, None, count, status=500) for seconds, count in [(0, 1), (0, 1), (1.9, 1), (0.2, 2), (1, 2)]),
         Step(2, True, 3),
     ],
     "a failure is forgotten with the next answer": [
         Step(0, None, 1, status=500),
-        *(Step(seconds, True, asked) for seconds, asked in [(2, 2), (3599, 2), (1, 3)]),
+        *(Step(seconds, True, count) for seconds, count in [(2, 2), (3599, 2), (1, 3)]),
     ],
     "keys that cannot be read again are used for a day": [
         Step(0, True, 1),
-        *(Step(seconds, True, asked, status=500) for seconds, asked in [(3600, 2), (29, 2), (1, 3), (DAY - 3631, 4)]),
+        *(Step(seconds, True, count, status=500) for seconds, count in [(3600, 2), (29, 2), (1, 3), (DAY - 3631, 4)]),
         Step(1, None, 4, status=500),
         Step(2, True, 5),
     ],
@@ -217,7 +217,7 @@ SCHEDULES = {
 
 @pytest.mark.parametrize("steps", SCHEDULES.values(), ids=SCHEDULES.keys())
 async def test_keys_are_read(server: AuthServer, keys: FetchedKeys, clock: FakeClock, steps: list[Step]) -> None:
-    assert server.asked == []
+    assert server.requests == []
     for number, step in enumerate(steps):
         server.status = step.status
         if step.keys is not None:
@@ -227,15 +227,15 @@ async def test_keys_are_read(server: AuthServer, keys: FetchedKeys, clock: FakeC
             assert (await refusal(keys)).status == 503
         else:
             assert await has(keys, step.kid) is step.found, number
-        assert len(server.asked) == step.asked, number
+        assert len(server.requests) == step.count, number
 
 
 async def test_age_may_be_set(server: AuthServer, clock: FakeClock) -> None:
     keys = FetchedKeys(server.jwks_url, cache_seconds=10, now=clock.now)
-    for seconds, asked in [(0, 1), (9, 1), (1, 2)]:
+    for seconds, count in [(0, 1), (9, 1), (1, 2)]:
         await clock.advance(seconds)
         assert await has(keys, "rsa-1")
-        assert len(server.asked) == asked
+        assert len(server.requests) == count
 
 
 async def test_many_requests_read_the_keys_together(server: AuthServer, keys: FetchedKeys) -> None:
@@ -243,17 +243,17 @@ async def test_many_requests_read_the_keys_together(server: AuthServer, keys: Fe
         server.keys = [jwk(name)]
         server.hold()
         waiting = [asyncio.create_task(has(keys, name)) for _ in range(50)]
-        await server.until_asked(len(server.asked) + 1)
+        await server.until_requested(len(server.requests) + 1)
         server.release()
         assert await asyncio.gather(*waiting) == [True] * 50
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_event_loops_of_a_process_share_keys(server: AuthServer) -> None:
     keys = FetchedKeys(server.jwks_url)
     for _ in range(3):
         assert asyncio.run(has(keys, "rsa-1"))
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 # -- servers that fail -----------------------------------------------------------------------------------

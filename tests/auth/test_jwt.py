@@ -254,7 +254,7 @@ async def test_token_does_not_bring_its_own_key(server: AuthServer, name: str) -
     own = {"jwk": jwk("rsa-3"), "jku": server.jwks_url, "x5u": server.jwks_url, "x5c": [pem("rsa-3")]}[name]
     forged = token(key="rsa-3", headers={"kid": "rsa-1", name: own})
     assert await reason(forged) == SIGNATURE
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "none"])
@@ -292,9 +292,9 @@ async def test_refusal_says_nothing_of_what_the_token_claims(caplog: pytest.LogC
 async def test_keys_come_from_the_issuer_and_change(server: AuthServer) -> None:
     clock = FakeClock()
     authenticator = build(jwks_url=server.jwks_url, jwks_cache_seconds=60, now=clock.now)
-    for key, asked in [("rsa-1", 1), ("ec-1", 1), ("rsa-1", 1)]:
+    for key, count in [("rsa-1", 1), ("ec-1", 1), ("rsa-1", 1)]:
         assert await authenticator.authenticate(request(token(key=key))) is not None
-        assert len(server.asked) == asked
+        assert len(server.requests) == count
     server.keys = [jwk("rsa-2")]
     assert await authenticator.authenticate(request(token(key="rsa-2"))) is not None
     with pytest.raises(InvalidCredentials):
@@ -303,7 +303,7 @@ async def test_keys_come_from_the_issuer_and_change(server: AuthServer) -> None:
     await clock.advance(60)
     with pytest.raises(InvalidCredentials):
         await authenticator.authenticate(request(token(key="rsa-2")))
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 async def test_issuer_is_not_asked_for_what_is_refused_anyhow(server: AuthServer) -> None:
@@ -311,7 +311,7 @@ async def test_issuer_is_not_asked_for_what_is_refused_anyhow(server: AuthServer
     for credentials in (*FOREIGN.values(), by_hand({"alg": "none"}, claims()), forged_with_public_key()):
         with suppress(InvalidCredentials):
             assert await authenticator.authenticate(request(credentials)) is None
-    assert server.asked == []
+    assert server.requests == []
 
 
 # -- options ---------------------------------------------------------------------------------------------

@@ -20,13 +20,13 @@ class Browser:
 
     def __init__(self, user: str) -> None:
         self._user = user
-        self.asked: list[dict[str, str]] = []
+        self.prompts: list[dict[str, str]] = []
         """The parameters of each authorization request."""
         self._answer = ""
 
     async def open(self, url: str) -> None:
         """Log in, and agree to what the client at this URL asks for."""
-        self.asked.append(_query(url))
+        self.prompts.append(_query(url))
         async with web.client(follow_redirects=True) as http:
             login = await http.get(url)
             assert login.url.path == "/login/", (login.status_code, login.text)

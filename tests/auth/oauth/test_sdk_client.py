@@ -76,7 +76,7 @@ class Dance:
     async def test_asks_for_a_token_of_this_resource(self, enter: Enter, resource: ResourceServer) -> None:
         async with enter("ann") as ann:
             assert await ann.call("read_orders") == ["SO-1", "SO-2"]
-        (asked,) = ann.browser.asked
+        (asked,) = ann.browser.prompts
         assert asked["response_type"] == "code"
         assert asked["code_challenge_method"] == "S256"
         assert asked["resource"] == resource.url
@@ -126,7 +126,7 @@ class Dance:
         assert ann.steps(mark) == [mcp(403), TOKEN, mcp(200)]
         challenge = f'Bearer error="insufficient_scope", scope="{BOTH}", resource_metadata="{resource.metadata_url}"'
         assert challenge_of(ann.journal[mark]) == challenge
-        assert ann.browser.asked[-1]["scope"] == BOTH
+        assert ann.browser.prompts[-1]["scope"] == BOTH
         assert (await ann.call("whoami"))["scopes"] == BOTH.split()
 
     async def authorizes_again(self, ann: Visitor, resource: ResourceServer) -> None:

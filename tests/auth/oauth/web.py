@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx2
 
-PATIENCE: Final = 20.0
+TIMEOUT_SECONDS: Final = 20.0
 """Seconds after which an answer counts as missing."""
 
 # To read the certificates that clients trust takes each new one much longer than all it does here.
@@ -16,4 +16,4 @@ _NOBODY_TRUSTED: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 def client(**options: Any) -> httpx2.AsyncClient:
     """Make a client that asks no proxy, and waits for no answer for ever."""
-    return httpx2.AsyncClient(verify=_NOBODY_TRUSTED, trust_env=False, timeout=PATIENCE, **options)
+    return httpx2.AsyncClient(verify=_NOBODY_TRUSTED, trust_env=False, timeout=TIMEOUT_SECONDS, **options)
