@@ -13,7 +13,7 @@ import mcp_transport
 
 PACKAGE = Path(mcp_transport.__file__).parent
 
-# Participles and metaphors in place of a term: `found` is a match, a session or an entry, `told` was sent or reported.
+# Participles and metaphors in place of a term: `found` is a match or a session, `told` was sent or reported.
 REFUSED = {
     *("asked", "ask", "asks", "asker", "asking", "seen", "found", "told", "tell", "tells", "heard", "hear", "hears"),
     *(
@@ -63,9 +63,8 @@ ALLOWED = {
     ),
     **dict.fromkeys(("NotFound", "HttpResponseNotFound"), "404, as Django and REST framework name it"),
     **dict.fromkeys(("WELL_KNOWN", "well_known"), "RFC 8615: /.well-known/; a project includes this module"),
-    **dict.fromkeys(("TAKEN_OVER", "_taken_over_error"), "take-over is the term; the log line has it"),
+    "TAKEN_OVER": "take-over is the term; the log line has it",
     **dict.fromkeys(("wait_for_grace", "_grace_until"), "a grace period is the term"),
-    **dict.fromkeys(("_DRAIN_LINGER_SECONDS", "_LINGER_SECONDS"), "to linger is the term, as in SO_LINGER"),
     "GIVEN_UP": "an ending that stores and operators' output name so",
     "Doubted": "a node message: its name is stored, and nodes of two releases run side by side",
     "asker": "a field of a node message, which is stored",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import ProtocolError
@@ -18,6 +19,11 @@ class Authenticator(ABC):
     Its options are the keyword arguments of its constructor, in upper case in the settings:
     `{"BACKEND": "jwt", "OPTIONS": {"ISSUER": "https://auth.example.com"}}` becomes `JWTAuthenticator(issuer=...)`.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if hasattr(cls, "recall"):  # ignoring it would run calls again as nobody
+            raise TypeError(f"{cls.__qualname__}.recall() must be renamed to principal_without_request()")
 
     @property
     def scheme(self) -> str:

@@ -107,3 +107,10 @@ def test_an_anonymous_caller_stays_anonymous(entries: list[Any], ann: User, sett
     configure(settings, *entries)
     found = restore("", "")
     assert (found.binding, found.user, found.scopes) == ("", anonymous_user(), frozenset())
+
+
+def test_the_former_name_of_the_method_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Old\.recall\(\) must be renamed to principal_without_request\(\)"):
+
+        class Old(UserAuthenticator):
+            async def recall(self, issuer: str, subject: str) -> None: ...
