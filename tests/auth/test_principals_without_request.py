@@ -112,5 +112,5 @@ def test_an_anonymous_caller_stays_anonymous(entries: list[Any], ann: User, sett
 def test_the_former_name_of_the_method_is_refused() -> None:
     with pytest.raises(TypeError, match=r"Old\.recall\(\) must be renamed to principal_without_request\(\)"):
 
-        class Old(UserAuthenticator):
+        class Old(Restoring):
             async def recall(self, issuer: str, subject: str) -> None: ...

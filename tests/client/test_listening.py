@@ -12,7 +12,7 @@ from tests.client.scripted import Answer, ReceivedRequest, Script, Write, body, 
 
 pytestmark = pytest.mark.slow  # they wait for deadlines
 
-LIMITS: Any = {"mode": "legacy", "deadline": 2.0, "attempt_timeout": 0.2, "idle_timeout": 0.3}
+LIMITS: Any = {"mode": "legacy", "deadline": 4.0, "attempt_timeout": 0.6, "idle_timeout": 0.6}
 HTML = b"<html>"
 
 REFUSALS: dict[str, Answer] = {
@@ -29,7 +29,7 @@ REFUSALS: dict[str, Answer] = {
 
 
 async def slow(received: ReceivedRequest, write: Write) -> None:
-    await asyncio.sleep(1.0)  # longer than a client waits for the stream
+    await asyncio.sleep(1.3)  # longer than a client waits for the stream
     await json_answer({"content": []})(received, write)
 
 
