@@ -1,1 +1,1 @@
-"""Web frameworks' requests and answers, translated; no rules here."""
+"""Adapters that translate the requests and responses of web frameworks, and contain no protocol rules."""

@@ -1,1 +1,1 @@
-"""What happens to a request: orchestration on an event loop, without any web framework."""
+"""The engine: processes requests on an event loop, independently of web frameworks."""

@@ -178,7 +178,7 @@ class Call:
         try:
             self.payload = encode(outcome.body(self.request.id))
         except Exception:
-            logger.exception("the result of %s cannot be written as JSON", self._operation())
+            logger.exception("the result of %s cannot be encoded as JSON", self._operation())
             outcome = _FAILED
             self.payload = encode(outcome.body(self.request.id))
         if len(self.payload) > self._node.policy.max_result_bytes:

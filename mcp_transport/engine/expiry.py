@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Expiry", "end_session"]
 
-# Shorter if MCP_SESSION_TTL is short.
+# A quarter of `SESSION_TTL_SECONDS` if that is shorter.
 _CHECK_INTERVAL_SECONDS: Final = 5.0
 
 

@@ -96,7 +96,7 @@ class Reservation:
             raise ProtocolError(
                 413,
                 INVALID_REQUEST,
-                f"the body takes {size} bytes of memory with what is decoded from it, a caller may take {limit}: "
+                f"the body and its decoded values take {size} bytes of memory, a caller may take {limit}: "
                 "send fewer values, or several requests",
             )
         with budget.lock:

@@ -56,6 +56,6 @@ class SessionHandle:
             raise ValueError(f"a URI may have {_MAX_URI_LENGTH} characters")
         if not await self._backend.subscribe(self._key, uri, active, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES):
             raise ValueError(
-                f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources, whose URIs have {_MAX_SUBSCRIBED_BYTES} "
-                "bytes together; this one is too much: unsubscribe from another first"
+                f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources, with {_MAX_SUBSCRIBED_BYTES} bytes of "
+                "URIs in total; unsubscribe from another one first"
             )

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _MAX_RERUNS: Final = 1
 
 PrincipalLookup = Callable[[str, str], Awaitable[Principal]]
-"""Finds a principal again by the binding and the name that are stored with its session."""
+"""Finds a principal by the binding and the name that are stored with its session."""
 
 
 async def fail_over(

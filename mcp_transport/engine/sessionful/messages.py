@@ -55,7 +55,7 @@ async def take_reply(context: SessionRequest, reply: Response, early: object) ->
     """
     sender = context.node.client_requests.sender(reply.id, context.owner)
     if sender is None:
-        raise invalid_request("the response answers no request that this server sent in this session")
+        raise invalid_request("the response answers no request that this server has sent in this session")
     if early is None:
         await _send_reply(context.node, sender, reply)
 

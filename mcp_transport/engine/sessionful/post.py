@@ -99,7 +99,7 @@ def _stream_name(request: HTTPRequest, requests: Sequence[Request], work: Sessio
     if header is None or not requests:
         return secrets.token_hex(8)
     if work.batch:
-        raise invalid_request("an Idempotency-Key belongs to one request: send it without an array around it")
+        raise invalid_request("an Idempotency-Key belongs to one request, which must not be sent in an array")
     return stream_name(parse_key(header))
 
 
@@ -200,7 +200,7 @@ async def _process_unanswered(context: SessionRequest, work: SessionPost, early:
         ProtocolError: for a batch that the revision does not have, and for an invalid single message.
     """
     if work.batch and not REVISIONS[context.session.protocol_version].batches:
-        raise invalid_request(f"batches do not exist in {context.session.protocol_version}: send one message a POST")
+        raise invalid_request(f"{context.session.protocol_version} has no batches: send one message per POST")
     faults = list(work.faults)
     for message in work.messages:
         try:

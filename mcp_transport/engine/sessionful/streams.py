@@ -49,7 +49,7 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
     except StreamOver:
         return Reply(status=204)
     except LookupError:
-        raise invalid_request("Last-Event-ID names no event of this session that is still known") from None
+        raise invalid_request("Last-Event-ID is not a stored event of this session") from None
 
 
 def _is_over(node: Node, key: str, cursor: Cursor) -> bool:
