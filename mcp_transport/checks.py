@@ -32,7 +32,7 @@ _WORKER_VARIABLES: Final = ("WEB_CONCURRENCY", "GRANIAN_WORKERS")
 
 
 def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report the errors because of which requests are refused: unknown settings, invalid values and parts."""
+    """Report the errors for which the endpoint refuses requests: unknown settings, invalid values, unusable parts."""
     for fault in bootstrap.faults() if needs_declarations() else conf.faults():
         yield Error(fault.message, hint=fault.hint, id=fault.id)
 

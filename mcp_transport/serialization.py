@@ -121,7 +121,7 @@ def _plain(value: Any) -> Any:
         return _read(value)
     if isinstance(value, AsyncIterable | Awaitable):
         raise DefinitionError(
-            f"a result contains {type(value).__name__}, which cannot be to_wire_async; await it, or return a list"
+            f"a result contains {type(value).__name__}, which cannot be sent; await it, or return a list"
         )
     if isinstance(value, Promise):
         return to_wire(_evaluated(value))

@@ -105,7 +105,7 @@ class _Watch:
             self._disconnect_task.cancel()
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Yield the body, chunk by chunk. Raises: ClientDisconnected; TimeoutError if it does not arrive in time."""
+        """Yield the body in chunks. Raises: ClientDisconnected; TimeoutError if the body does not arrive in time."""
         self._deadline = self._loop.time() + self._body_timeout
         more = True
         while more:

@@ -53,7 +53,7 @@ class MessageFollower:
         state = follower._read_cursor(cursor)
         follower.after = state.get("after", {})
         if follower.payloads and not state.get("payloads"):
-            logger.info("user %s looks at the payloads of session %s", user.pk, short_id(key))
+            logger.info("user %s viewed the payloads of session %s", user.pk, short_id(key))
         return follower
 
     @property

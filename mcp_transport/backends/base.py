@@ -161,9 +161,9 @@ class Backend(ABC):
     ) -> Entered | None:
         """Admit a POST: extend the session's life, and register `requests` unless one of their ids is in flight.
 
-        A request whose stream belongs to an idempotency key (`protocol.idempotency.is_keyed`) comes alone. It is not
-        registered while another request has that stream (which is then returned in `running`), or while the store
-        keeps the ended stream, which takes precedence; its digest is that of the request that `append` has ended.
+        A request whose stream belongs to an idempotency key (`protocol.idempotency.is_keyed`) is the only one. It is
+        not registered while another request has that stream (which is then returned in `running`), or while the
+        store keeps the ended stream, which takes precedence and has the digest of the request that `append` ended.
         Return None for a session that is unknown, closed, expired, or another principal's.
         """
 

@@ -54,7 +54,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The node that has the client's socket of a stream, and the epoch since when."""
+    """The node that has the client's socket of a stream, and the epoch in which it took the stream over."""
 
     node: str
     epoch: int

@@ -114,7 +114,7 @@ class LocalSession:
         return next(keyed, self.in_flight.get(request.request_id))
 
     def ended_digest(self, stream: str) -> bytes | None:
-        """Return the digest of the request of an idempotency key whose stream has ended."""
+        """Return the digest of the request that an ended stream with an idempotency key has answered."""
         log = self.logs.get(stream) if is_keyed(stream) else None
         return log.digest if log is not None and log.ended_at is not None else None
 

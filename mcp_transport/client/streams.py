@@ -45,7 +45,7 @@ class Position:
         self._progress: dict[Any, float] = {}
 
     async def pause(self) -> None:
-        """Wait before reconnecting: not after the first interruption, and longer after each further one."""
+        """Wait before reconnecting, longer after each interruption but the first, which needs no pause."""
         self.interruptions += 1
         seconds = backoff(self.interruptions - 2) if self.interruptions > 1 else 0.0
         self.paused += seconds

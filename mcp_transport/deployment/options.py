@@ -191,7 +191,7 @@ class Deployment:
 
     @property
     def termination_timeout(self) -> int:
-        """Return after how long a node may be killed: after preStop, draining and the server's own shutdown."""
+        """Return the seconds until a node may be killed: preStop, draining, and the server's own shutdown."""
         return self.pre_stop_timeout + self.server_timeout + 5
 
     @property

@@ -41,7 +41,7 @@ _MAX_TOTAL_SECONDS: Final = 1e15
 def _count(value: Any) -> int:
     """Return a count from JSON. Raises: ValueError."""
     if not isinstance(value, int) or value < 0:
-        raise ValueError("no count")
+        raise ValueError("not a count")
     return value
 
 
@@ -101,7 +101,7 @@ class Histogram:
         calls, errors, seconds, buckets, *_ = value
         counts = Counter({_count(bucket): _count(count) for bucket, count in buckets})
         if not 0 <= seconds <= _MAX_TOTAL_SECONDS or max(counts, default=0) > _MAX_BUCKET:
-            raise ValueError("no duration")
+            raise ValueError("not a duration")
         return cls(_count(calls), _count(errors), seconds, counts)
 
 

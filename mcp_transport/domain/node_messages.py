@@ -53,7 +53,7 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class GaveWay:
-    """The sender's response on a GET stream has ended after event number `delivered`; 0 if it had none."""
+    """The sender's response on a GET stream has ended after event number `delivered`, or 0 without a response."""
 
     key: str
     delivered: int

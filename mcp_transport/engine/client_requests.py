@@ -25,7 +25,7 @@ _MAX_ANSWERED: Final = 10_000
 
 
 class ClientRequests:
-    """The requests of one node to clients; `keys` is a ring of secrets, of which the first one signs."""
+    """One node's requests to clients. `keys` is a key ring: the first key signs, all keys verify."""
 
     def __init__(self, node: str, clock: Clock, keys: Sequence[bytes]) -> None:
         self._node, self._clock, self._keys = node, clock, keys

@@ -54,7 +54,7 @@ def _parse_error(body: bytes, error: orjson.JSONDecodeError) -> ProtocolError:
     if "valid UTF-8" in reason:  # the text of orjson's error, as below
         reason = "it holds bytes that are not"
     elif "infinity" in reason:
-        reason = f"a number is beyond any double; an integer may have {MAX_INTEGER_DIGITS} digits"
+        reason = f"a number is beyond any double; an integer may have at most {MAX_INTEGER_DIGITS} digits"
     return ProtocolError(400, PARSE_ERROR, f"Parse error: the body must be JSON in UTF-8, but {reason}")
 
 

@@ -1,4 +1,4 @@
-"""Checks of a JSON text before it is decoded, each in one pass over the text."""
+"""Checks on a JSON text before decoding, each in a single pass over the text."""
 
 from __future__ import annotations
 

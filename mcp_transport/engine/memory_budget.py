@@ -96,7 +96,7 @@ class Reservation:
             raise ProtocolError(
                 413,
                 INVALID_REQUEST,
-                f"the body and its decoded values take {size} bytes of memory, a caller may take {limit}: "
+                f"the body and its decoded values take {size} bytes of memory, a caller may use at most {limit}: "
                 "send fewer values, or several requests",
             )
         with budget.lock:

@@ -88,26 +88,26 @@ def _check_lengths(params: Mapping[str, Any], size: int) -> None:
         container = params.get(parent) if parent else params
         text = container.get(member) if isinstance(container, dict) else None
         if isinstance(text, str) and len(text) > max_length:
-            raise _refusal(f"{path} may have {max_length} characters, got {len(text)}")
+            raise _refusal(f"{path} may have at most {max_length} characters, got {len(text)}")
 
 
 def _check_counts(params: Mapping[str, Any]) -> None:
     answers = params.get("inputResponses")
     if isinstance(answers, dict) and len(answers) > MAX_INPUT_RESPONSES:
-        raise _refusal(f"inputResponses may hold {MAX_INPUT_RESPONSES} answers, got {len(answers)}")
+        raise _refusal(f"inputResponses may hold at most {MAX_INPUT_RESPONSES} answers, got {len(answers)}")
     uris = _listen_filter(params).get("resourceSubscriptions")
     if isinstance(uris, list) and len(uris) > MAX_LISTEN_URIS:
-        raise _refusal(f"notifications.resourceSubscriptions may hold {MAX_LISTEN_URIS} URIs, got {len(uris)}")
+        raise _refusal(f"resourceSubscriptions may hold at most {MAX_LISTEN_URIS} URIs, got {len(uris)}")
     max_length = max((len(uri) for uri in uris if isinstance(uri, str)), default=0) if isinstance(uris, list) else 0
     if max_length > MAX_LENGTHS["uri"]:
-        raise _refusal(f"a URI in notifications may have {MAX_LENGTHS['uri']} characters, got {max_length}")
+        raise _refusal(f"a URI in notifications may have at most {MAX_LENGTHS['uri']} characters, got {max_length}")
 
 
 def _check_sizes(params: Mapping[str, Any]) -> None:
     if encoded_size(params.get("_meta")) > MAX_META_BYTES:
-        raise _refusal(f"_meta may hold {MAX_META_BYTES} bytes, it holds more")
+        raise _refusal(f"_meta may hold at most {MAX_META_BYTES} bytes")
     if encoded_size(_listen_filter(params)) > MAX_LISTEN_BYTES:
-        raise _refusal(f"notifications may hold {MAX_LISTEN_BYTES} bytes, it holds more")
+        raise _refusal(f"notifications may hold at most {MAX_LISTEN_BYTES} bytes")
 
 
 def _listen_filter(params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -53,9 +53,9 @@ class SessionHandle:
         Raises: ValueError for a URI that is too long, or one too many.
         """
         if len(uri) > _MAX_URI_LENGTH:
-            raise ValueError(f"a URI may have {_MAX_URI_LENGTH} characters")
+            raise ValueError(f"a URI may have at most {_MAX_URI_LENGTH} characters")
         if not await self._backend.subscribe(self._key, uri, active, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES):
             raise ValueError(
-                f"a session may subscribe to {_MAX_SUBSCRIPTIONS} resources, with {_MAX_SUBSCRIBED_BYTES} bytes of "
-                "URIs in total; unsubscribe from another one first"
+                f"a session may subscribe to at most {_MAX_SUBSCRIPTIONS} resources, with at most "
+                f"{_MAX_SUBSCRIBED_BYTES} bytes of URIs in total; unsubscribe from another one first"
             )

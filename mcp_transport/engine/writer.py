@@ -113,7 +113,7 @@ class Writer:
         return not any(event.payload for event in self._recent if event.seq > seq)
 
     def enable_log(self, holder: str = "") -> None:
-        """Log the events so far and all further ones; `holder` is the node that has the socket."""
+        """Log all events, past and future; `holder` is the node that has the socket."""
         self.is_logged = True
         self._node.tasks.spawn(self.flush(holder))
 

@@ -42,7 +42,7 @@ class LimitError(MCPError):
     """A message of the client exceeds a size limit."""
 
     def __init__(self, where: str, limit: str, size: object) -> None:
-        super().__init__(INVALID_PARAMS, f"{where} may hold {limit}, got {size}")
+        super().__init__(INVALID_PARAMS, f"{where} may hold at most {limit}, got {size}")
 
 
 def limit_params(request: Request, *, counts_arguments: bool = False) -> Request:

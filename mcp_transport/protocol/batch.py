@@ -22,7 +22,7 @@ def parse_batch(values: list[object], limit: int) -> tuple[tuple[Message, ...], 
     if not values:
         raise invalid_request("a batch must contain at least one message")
     if len(values) > limit:
-        raise invalid_request(f"a batch may contain {limit} messages, got {len(values)}")
+        raise invalid_request(f"a batch may contain at most {limit} messages, got {len(values)}")
     messages, faults = _parse_each(values)
     if len({isinstance(message, Response) for message in messages}) > 1:
         raise invalid_request("a batch must contain either requests and notifications, or responses")

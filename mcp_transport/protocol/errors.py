@@ -72,7 +72,7 @@ def cancelled_call_error(by: str) -> dict[str, Any]:
 
 def lost_call_error(reason: str, safe: bool) -> dict[str, Any]:
     """Build the error of a call whose node stopped or died; `safe` says whether a client may retry it."""
-    unsafe = "it may have taken effect: check before you retry"
+    unsafe = "the call may have taken effect: check before you retry"
     return {
         "code": INTERNAL_ERROR,
         "message": f"{reason} before the call ended; {'it is safe to retry' if safe else unsafe}",
@@ -112,7 +112,7 @@ def error_body(code: int, message: str, *, request_id: str | int | None = None, 
 
 def too_many_values(limit: int) -> ProtocolError:
     """Build the error for a body with more than `limit` JSON values: 413."""
-    text = f"the body may contain {limit} JSON values, it contains more: send less at a time"
+    text = f"the body may contain at most {limit} JSON values: send less at a time"
     return ProtocolError(413, INVALID_REQUEST, text)
 
 

@@ -28,14 +28,14 @@ def check_limits(headers: Headers) -> None:
         ProtocolError: 431, naming the limit that is exceeded.
     """
     if headers.count > MAX_LINES:
-        raise _too_large(f"the headers may have {MAX_LINES} lines, got {headers.count}: send fewer")
+        raise _too_large(f"the headers may have at most {MAX_LINES} lines, got {headers.count}: send fewer")
     if headers.size > MAX_CHARACTERS:
-        raise _too_large(f"the headers may have {MAX_CHARACTERS} characters, got {headers.size}: send less")
+        raise _too_large(f"the headers may have at most {MAX_CHARACTERS} characters, got {headers.size}: send less")
     if headers.size <= MAX_LIST:
         return
     for name in _LISTS:
         if (length := sum(map(len, headers.lines(name)))) > MAX_LIST:
-            raise _too_large(f"{name} header may have {MAX_LIST} characters, got {length}: name fewer items")
+            raise _too_large(f"{name} header may have at most {MAX_LIST} characters, got {length}: name fewer items")
 
 
 def _too_large(problem: str) -> ProtocolError:

@@ -112,7 +112,7 @@ def _parse_call(value: dict[str, Any]) -> Request | Notification:
     if not isinstance(method, str) or not method:
         raise invalid_request(f'"method" must be a non-empty string, got {_kind(method)}')
     if len(method) > MAX_METHOD:
-        raise invalid_request(f'"method" may have {MAX_METHOD} characters, got {len(method)}')
+        raise invalid_request(f'"method" may have at most {MAX_METHOD} characters, got {len(method)}')
     if value.get("result") is not None or value.get("error") is not None:
         raise invalid_request('a message with "method" must not carry "result" or "error"')
     if "id" not in value:
@@ -147,7 +147,7 @@ def _response_fault(value: dict[str, Any], result: object, error: object) -> str
 def _parse_id(value: object) -> RequestId:
     if not is_request_id(value):
         raise invalid_request(
-            f'"id" must be a string of up to {MAX_ID} characters or an integer of as many digits, got {_kind(value)}'
+            f'"id" must be a string or an integer of up to {MAX_ID} characters or digits, got {_kind(value)}'
         )
     return value
 

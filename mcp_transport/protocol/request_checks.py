@@ -224,7 +224,7 @@ def check_before_body(request: HTTPRequest, rules: RequestRules) -> None:
 
 def body_too_large(rules: RequestRules) -> ProtocolError:
     """Build the error for a body over the size limit: 413."""
-    return ProtocolError(413, INVALID_REQUEST, f"the body may have {rules.max_request_bytes} bytes, it has more")
+    return ProtocolError(413, INVALID_REQUEST, f"the body may have at most {rules.max_request_bytes} bytes")
 
 
 def _header_code(request: HTTPRequest, rules: RequestRules) -> int:

@@ -22,7 +22,7 @@ from tests.support.tools import Gate
 from tests.support.visits import Visitor, aside, page
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
-LOOKS = "looks at the payloads"
+LOOKS = "viewed the payloads"
 
 Ask = Callable[..., Any]
 
@@ -163,7 +163,7 @@ async def test_looking_is_logged_once_for_each_page(
     cursor = (await ask(boss, visitor, cursor=cursor, payloads="1"))["cursor"]
     await ask(boss, visitor, cursor=cursor, payloads="1")
     user = await User.objects.aget()
-    line = f"user {user.pk} looks at the payloads of session {visitor.short_id}"
+    line = f"user {user.pk} viewed the payloads of session {visitor.short_id}"
     assert looks(caplog) == [line]
     await ask(boss, visitor, cursor=plain, payloads="1")  # by hand, without the page
     assert looks(caplog) == [line, line]

@@ -21,8 +21,8 @@ from tests.support.stores import FlakyBackend
 KEYS = [b"k" * 32]
 LONG = "x" * MAX_ANSWER_BYTES
 DEEP = json.loads("[" * 900 + "]" * 900)
-BYTES = f"the response to a server request may hold {MAX_ANSWER_BYTES} bytes of JSON, got more"
-VALUES = f"the response to a server request may hold {MAX_VALUES} JSON values, got more"
+BYTES = f"the response to a server request may hold at most {MAX_ANSWER_BYTES} bytes of JSON, got more"
+VALUES = f"the response to a server request may hold at most {MAX_VALUES} JSON values, got more"
 either_node = pytest.mark.parametrize("where", [0, 1], ids=["here", "there"])
 
 

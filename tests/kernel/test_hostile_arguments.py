@@ -259,4 +259,4 @@ async def test_arguments_of_a_fastmcp_server_count_like_all_parameters() -> None
     refused = await at_once(
         send(kernel, "2026-07-28", "tools/call", {"name": "total", "arguments": {"xs": ["a"] * MANY}})
     )
-    assert refused.malformed and "may hold 2000 JSON values" in text_of(refused)
+    assert refused.malformed and "may hold at most 2000 JSON values" in text_of(refused)

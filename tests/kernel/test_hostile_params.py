@@ -29,7 +29,7 @@ from tests.support.plain_calls import envelope
 EMPTY_LISTS: dict[str, Any] = {str(number): [] for number in range(MANY)}
 REFERENCE = {"type": "ref/prompt", "name": "greet"}
 ARGUMENT = {"name": "name", "value": ""}
-VALUES = "may hold 2000 JSON values, got more"
+VALUES = "may hold at most 2000 JSON values, got more"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 CLIENT = "io.modelcontextprotocol/clientInfo"
 
@@ -37,7 +37,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "text to complete": (
         "completion/complete",
         {"ref": REFERENCE, "argument": {"name": "name", "value": "v" * LONG}},
-        "params.argument may hold 65536 bytes of JSON, got more",
+        "params.argument may hold at most 65536 bytes of JSON, got more",
     ),
     "context of a completion": (
         "completion/complete",
@@ -45,8 +45,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         VALUES,
     ),
     "reference": ("completion/complete", {"ref": EMPTY_LISTS, "argument": ARGUMENT}, VALUES),
-    "cursor": ("tools/list", {"cursor": "c" * LONG}, "params.cursor may hold 65536 bytes of JSON"),
-    "unknown member": ("tools/list", {"m" * LONG: "x" * LONG}, "mmm... may hold 65536 bytes of JSON"),
+    "cursor": ("tools/list", {"cursor": "c" * LONG}, "params.cursor may hold at most 65536 bytes of JSON"),
+    "unknown member": ("tools/list", {"m" * LONG: "x" * LONG}, "mmm... may hold at most 65536 bytes of JSON"),
     "unknown members": ("tools/list", EMPTY_LISTS, VALUES),
     "_meta": ("tools/list", {"_meta": {"com.example/own": objects()}}, VALUES),
     "_meta of a call": ("tools/call", {"name": "ask", "_meta": {"com.example/own": objects()}}, VALUES),
@@ -69,9 +69,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "long input response": (
         "tools/call",
         {"name": "ask", "inputResponses": {"a": {"action": "accept", "content": {"a": "x" * LONG}}}},
-        "params.inputResponses may hold 1048576 bytes of JSON",
+        "params.inputResponses may hold at most 1048576 bytes of JSON",
     ),
-    "level": ("logging/setLevel", {"level": "x" * LONG}, "params.level may hold 65536 bytes of JSON"),
+    "level": ("logging/setLevel", {"level": "x" * LONG}, "params.level may hold at most 65536 bytes of JSON"),
     "_meta of a method of its own": ("acme/do", {"_meta": {"com.example/own": objects()}}, VALUES),
 }
 

@@ -71,5 +71,5 @@ def test_a_list_longer_than_its_limit_is_refused_by_name(make: Any, name: str) -
 
 
 def test_a_refusal_says_what_is_allowed_and_what_came() -> None:
-    assert str(refusal(Headers([("a", "1")] * 300))) == "the headers may have 200 lines, got 300: send fewer"
+    assert str(refusal(Headers([("a", "1")] * 300))) == "the headers may have at most 200 lines, got 300: send fewer"
     assert "65536 characters, got 100001" in str(refusal(Headers([("a", "1" * 100_000)])))

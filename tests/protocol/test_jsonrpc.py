@@ -194,7 +194,7 @@ def test_a_method_has_up_to_128_characters() -> None:
     message = {"jsonrpc": "2.0", "id": 1, "method": "m" * 128}
     assert parse_message(message) == Request(1, "m" * 128, None)
     for id in ({"id": 1}, {}):
-        with pytest.raises(ProtocolError, match='"method" may have 128 characters, got 4000000') as caught:
+        with pytest.raises(ProtocolError, match='"method" may have at most 128 characters, got 4000000') as caught:
             parse_message({"jsonrpc": "2.0", **id, "method": "m" * 4_000_000})
         assert (caught.value.status, caught.value.code) == (400, -32600)
 

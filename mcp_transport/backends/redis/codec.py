@@ -71,7 +71,7 @@ def strict(decode: Callable[_P, _T]) -> Callable[_P, _T]:
             return decode(*args, **options)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"[:200]
-            raise Unreadable(f"{decode.__name__.lstrip('_')} cannot read what is stored: {reason}") from error
+            raise Unreadable(f"{decode.__name__.lstrip('_')} cannot read the stored value: {reason}") from error
 
     return guarded
 

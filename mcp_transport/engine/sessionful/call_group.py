@@ -38,7 +38,7 @@ class CallGroup:
         faults: Sequence[ProtocolError] = (),
         batch: bool = False,
     ) -> None:
-        """Prepare `requests`; those already `cancelled`, and `faults` of a batch, are answered with an error."""
+        """Prepare `requests`; answer those in `cancelled`, and the `faults` of a batch, with an error."""
         self._context, self._node, self._is_batch = context, context.node, batch
         self._writer = writer
         self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests

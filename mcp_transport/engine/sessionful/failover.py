@@ -69,7 +69,7 @@ def _answer(entry: InFlightRequest, losses: int) -> bytes:
     if _ending(entry, losses) is Ending.GIVEN_UP:
         error = abandoned_call_error(losses)
     else:
-        error = lost_call_error("the server that ran it was lost", entry.safe)
+        error = lost_call_error("the server that ran the call was lost", entry.safe)
     return encode({"jsonrpc": "2.0", "id": entry.request_id, "error": error})
 
 

@@ -53,7 +53,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     is_valid = isinstance(info, dict) and isinstance(capabilities, dict)  # else the kernel refuses the request
     if encoded_size(info, capabilities) > _MAX_CLIENT_BYTES:
         raise ProtocolError(
-            400, INVALID_PARAMS, f"clientInfo and capabilities may have {_MAX_CLIENT_BYTES} bytes in total"
+            400, INVALID_PARAMS, f"clientInfo and capabilities may have at most {_MAX_CLIENT_BYTES} bytes in total"
         )
     now = node.clock.now()
     session = Session(
@@ -100,7 +100,8 @@ def _opened(session: Session, principal: Principal) -> SessionOpened:
 
 def _too_many(limit: int) -> ProtocolError:
     text = (
-        f"a caller may have {limit} sessions, and all of yours run a request: end one with DELETE, or try again later"
+        f"a caller may have at most {limit} sessions, and all of yours run a request: "
+        "end one with DELETE, or try again later"
     )
     return ProtocolError(429, INVALID_REQUEST, text, headers=(("Retry-After", str(_RETRY_AFTER_SECONDS)),))
 

@@ -197,7 +197,7 @@ async def _process_unanswered(context: SessionRequest, work: SessionPost, early:
     """Process responses and notifications; return the errors of a batch.
 
     Raises:
-        ProtocolError: for a batch that the revision does not have, and for an invalid single message.
+        ProtocolError: the revision has no batches, or the single message is invalid.
     """
     if work.batch and not REVISIONS[context.session.protocol_version].batches:
         raise invalid_request(f"{context.session.protocol_version} has no batches: send one message per POST")
