@@ -85,7 +85,7 @@ def authentication() -> Authentication:
 
 
 def faults() -> list[Fault]:
-    """Return the errors in the settings, which `manage.py check` reports and because of which requests are refused.
+    """Return the errors in the settings: `manage.py check` reports them, and the endpoint refuses requests.
 
     Raises: any exception of an app's `mcp.py`.
     """

@@ -37,7 +37,7 @@ def opened_connection() -> bool:
 def end_connections() -> None:
     """Do what Django does after a request: close this thread's connections, except those that CONN_MAX_AGE keeps.
 
-    Connections in a transaction are closed, too: the code that has started it has ended.
+    Connections in a transaction are closed, too: the code that started the transaction has ended.
     """
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:

@@ -72,7 +72,7 @@ class LiveConsumer(_Consumer, ABC):
             await asyncio.wait([self._following])
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Ignore what the page sends."""
+        """Ignore messages from the page."""
 
     @property
     def query(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""All exceptions of this package, in one hierarchy by whose fault they are.
+"""All exceptions of this package, grouped by the party at fault.
 
 MCPTransportError
  +-- ProtocolError       the client's fault: answered with an HTTP status and a JSON-RPC code

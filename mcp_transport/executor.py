@@ -95,11 +95,11 @@ class _Worker:
         threading.Thread(target=self._run, name=owner.name, daemon=True).start()
 
     def clean(self) -> None:
-        """Run `clean` after the functions submitted so far."""
+        """Run `clean` after the functions that were already submitted."""
         self.put(self._clean)
 
     def finish(self) -> None:
-        """Run `clean` after the functions submitted so far, and return the thread to the pool."""
+        """Run `clean` after the functions that were already submitted, and return the thread to the pool."""
         self.clean()
         self.put(self._finish)
 

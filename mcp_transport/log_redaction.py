@@ -1,6 +1,6 @@
 """Redaction of log records: exception texts and local variables may contain the arguments of tools.
 
-The type and the stack of an exception always reach the handlers of `logging`, and so Sentry and ADMINS. With
+The type and the traceback of an exception always reach the handlers of `logging`, and so Sentry and ADMINS. With
 `LOG_EXCEPTION_TEXTS`, or while DEBUG is on, texts and variables do as well.
 """
 

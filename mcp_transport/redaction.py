@@ -1,4 +1,4 @@
-"""Stand-ins for exceptions, with the type and the stack but without the text and the local variables."""
+"""Replacements for exceptions, with the type and the traceback but without the text and the local variables."""
 
 from __future__ import annotations
 

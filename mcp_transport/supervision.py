@@ -69,7 +69,7 @@ async def attempt(what: str, work: Awaitable[_T], otherwise: _T) -> _T:
 
 
 class Supervised:
-    """A task that repeats `turn` until it is stopped, whatever that raises.
+    """A task that repeats `turn` until the task is stopped, whatever `turn` raises.
 
     It pauses after a failure, each time twice as long, up to `max_pause` seconds.
     """

@@ -28,7 +28,7 @@ _CHUNK: Final = 65536
 
 
 def machine_view(view: _ViewT) -> _ViewT:
-    """Exempt a view from what Django does around views for people.
+    """Exempt a view from features of Django that are meant for browsers.
 
     CSRF: cross-site requests are refused by their Origin, and a form cannot send application/json.
     Login: a redirect to a login page is useless to a client; the endpoint authenticates its callers itself.

@@ -1,4 +1,4 @@
-"""The JSON Schemas of the OpenAPI document: records from their fields, and what the API wraps around them."""
+"""The JSON Schemas of the OpenAPI document: the records, from their fields, and the lists and errors of the API."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class NodeList(OperatorView):
 
 
 class ToolList(OperatorView):
-    """Lists the declared tools, whoever may use them."""
+    """Lists all declared tools, regardless of their access rules."""
 
     def get(self, request: Any) -> Any:
         """Return all of them."""

@@ -202,7 +202,7 @@ class Backend(ABC):
         """End a session with its streams and state, for its `principal` or, with None, for an operator."""
 
     def forget(self, key: str) -> None:  # noqa: B027 (some have nothing)
-        """Drop what this process stores of a session that has ended."""
+        """Drop this process's data of a session that has ended."""
 
     @abstractmethod
     async def get(self, key: str) -> Session | None:

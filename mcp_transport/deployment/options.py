@@ -253,7 +253,7 @@ class Deployment:
 
     @property
     def server_timeout(self) -> int:
-        """Return after how long a server may kill its own workers: after draining."""
+        """Return the seconds until a server may kill its own workers: the drain time and a margin."""
         return self.drain + 10
 
     @property
@@ -293,7 +293,7 @@ class Deployment:
 
     @property
     def session_ttl(self) -> int:
-        """Return after how long an unused session expires: SESSION_TTL_SECONDS."""
+        """Return the seconds until an unused session expires: SESSION_TTL_SECONDS."""
         return math.ceil(self.policy.session_ttl)
 
     @property

@@ -1,4 +1,4 @@
-"""Loads the project in a subprocess with the environment of the generated files, and reports what it is."""
+"""Loads the project in a subprocess with the environment of the generated files, and reports its properties."""
 
 from __future__ import annotations
 

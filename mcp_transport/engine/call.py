@@ -39,7 +39,7 @@ _FAILED: Final = Outcome(error={"code": INTERNAL_ERROR, "message": "Internal ser
 class CallContexts(Protocol):
     """Builds the context of a call, such as a thread for synchronous code.
 
-    Without a principal, it is the context of a request's authentication; without a request either, one of its own.
+    Without a principal, the context is for the authentication of a request; without a request, for a second run.
     """
 
     def __call__(

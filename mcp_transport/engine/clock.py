@@ -1,4 +1,4 @@
-"""The engine's clock; tests replace it by one that they move by hand."""
+"""The engine's clock; tests replace it with one that they advance by hand."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class ClientChannel(Protocol):
         """
 
     def withdraw(self) -> None:
-        """Cancel the requests to the client whose replies nobody awaits any more."""
+        """Cancel the requests to the client whose replies are no longer awaited."""
 
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on the session's GET stream."""

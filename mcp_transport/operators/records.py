@@ -1,4 +1,4 @@
-"""What the operations of staff return, besides what backends return."""
+"""Values that operations of staff return, in addition to the records of backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages of a client: its requests, the notifications meanwhile, and the server's requests."""
+"""The messages of a client: its requests, and the notifications and requests of the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLIENT: Final = {"name": "mcp_transport.test", "version": "1"}
 
 @dataclass(kw_only=True)
 class Exchange:
-    """One request, and what was received for it."""
+    """One request, and the messages that were received in response."""
 
     id: int = 0
     status: int = 0

@@ -141,7 +141,7 @@ async def test_callers_without_credentials_leave_a_part_to_those_with_some(
 async def test_a_body_that_never_fits_is_too_large(kind: Kind, build_endpoint: BuildEndpoint) -> None:
     endpoint = build_endpoint(max_bytes_in_flight_per_caller=SIZE // 2)
     answer = await (await opened_as(kind, endpoint)).hold()
-    assert f"a caller may take {SIZE // 2}" in refused_with(answer, 413)
+    assert f"a caller may use at most {SIZE // 2}" in refused_with(answer, 413)
     assert endpoint.budget.reserved_bytes == 0
 
 

@@ -242,7 +242,7 @@ class Membership:
     # -- dead nodes ----------------------------------------------------------------------------------
 
     async def _sweep(self, dead: str) -> None:
-        """Have the streams of a dead node taken over; a lock lets only one node do so.
+        """Start the take-over of a dead node's streams, under a lock, so that only one node starts it.
 
         A stream stays in the dead node's journal until it is claimed, and the node in the list of nodes until its
         journal is empty: if this node dies meanwhile, the next one continues.

@@ -32,7 +32,7 @@ class RedisSessionIndex(RedisStore):
     """Adds sessions to the index, and removes them from it."""
 
     async def _write_index(self) -> None:
-        """Write changes, and remove expired sessions; a node long idle does neither. Raises: BackendError."""
+        """Write changes and remove expired sessions, unless this node has long been idle. Raises: BackendError."""
         if self._opened or self._served:
             # By then, the last of these sessions has expired, and was removed.
             self._sweeps_until = time.monotonic() + self._policy.session_ttl + 5 * self._policy.lease

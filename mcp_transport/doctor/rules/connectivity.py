@@ -149,7 +149,7 @@ def without_tool(id: str, observed: Observations) -> Finding:
 
 
 def clock(observed: Observations) -> Finding:
-    """Compare the Date headers of responses, whoever wrote them, with this machine's clock."""
+    """Compare the Date headers of responses, set by any server on the path, with this machine's clock."""
     responses = (
         observed.anonymous,
         observed.discover,

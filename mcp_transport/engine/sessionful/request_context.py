@@ -67,7 +67,7 @@ class SessionRequest:
 
     @property
     def owner(self) -> str:
-        """Return what requests to the client are signed for: only this session and principal may reply."""
+        """Return the owner for which requests to the client are signed: only this session and principal may reply."""
         return f"{self.session.key}\n{self.session.principal}"
 
     @property

@@ -65,7 +65,7 @@ def to_json(fields: Iterable[Field[_R]], record: _R, **more: Any) -> dict[str, A
 
 
 def object_schema(fields: Iterable[Field[Any]], **more: Schema) -> Schema:
-    """Return the JSON Schema of what `to_json` returns."""
+    """Return the JSON Schema of the value that `to_json` returns."""
     members = {**more, **{item.name: item.schema for item in fields}}
     return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
 

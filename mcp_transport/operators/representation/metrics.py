@@ -96,7 +96,7 @@ def _memory(overview: Overview) -> str:
 
 
 def overview_rows(overview: Overview) -> list[list[str]]:
-    """Return what describes all sessions, in rows; the memory only where it is known."""
+    """Return the rows that summarize all sessions; the memory only if it is known."""
     ages = map(_with_sample, pick(OVERVIEW, "mean_duration", "median_duration"))
     memory = Field("memory", _("Redis memory"), kinds.TEXT, _memory)
     fields = (*pick(OVERVIEW, "sessions", "opened"), *ages, *((memory,) if overview.memory else ()))
@@ -235,7 +235,7 @@ _TRAFFIC_ROWS: Final[tuple[Field[TrafficSummary], ...]] = (
 
 
 def traffic_rows(traffic: TrafficSummary) -> list[list[str]]:
-    """Return what describes the traffic as a whole, in rows."""
+    """Return the rows that summarize all traffic."""
     return detail_rows(_TRAFFIC_ROWS, traffic)
 
 

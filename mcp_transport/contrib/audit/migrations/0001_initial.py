@@ -1,4 +1,4 @@
-"""The table of what happened."""
+"""Create the table of audit events."""
 
 from __future__ import annotations
 
