@@ -160,10 +160,10 @@ ENDPOINTS: list[tuple[str, list[Script], dict[str, Any]]] = [
     *(("An endpoint answers 502 or 504", [called(answer(status)), {}], {}) for status in ("502 No", "504 No")),
     ("The answer is lost on the way", [called(b""), {}], {}),
     ("The answer is lost, and", [called(b"", document(**DONE), initialize=[KEEPS])], {}),
-    ("A stream is cut whose events have ids", [called(WITH_ID, GET=[RESUMED])], {}),
-    ("A stream is cut without ids", [called(WITHOUT_ID, document(**DONE))], {}),
-    ("Each stream is cut, without ids", [called(WITHOUT_ID)], RATHER_SOON),
-    ("`deadline` is over", [called(HANG), called(HANG)], RATHER_SOON),
+    ("A stream whose events have IDs is cut", [called(WITH_ID, GET=[RESUMED])], {}),
+    ("A stream without event IDs is cut", [called(WITHOUT_ID, document(**DONE))], {}),
+    ("Each stream is cut, without event IDs", [called(WITHOUT_ID)], RATHER_SOON),
+    ("`deadline` has passed", [called(HANG), called(HANG)], RATHER_SOON),
     *(
         ("The server refuses", [called(refused), {}], {})
         for refused in (*(answer(f"{status} No") for status in (400, 401, 403, 500)), REFUSED)
@@ -238,7 +238,7 @@ async def test_row_of_the_budget(tool: str, column: int) -> None:
         async with client_of(server) as client:
             assert client._delivery
             client._delivery._budget = RetryBudget(capacity=0.0, tokens=0.0)
-            assert cell("The budget", column).startswith(await outcome(client, tool))
+            assert cell("The retry budget", column).startswith(await outcome(client, tool))
 
 
 @pytest.mark.parametrize(("tool", "column"), TOOLS)
@@ -290,8 +290,8 @@ async def test_rows_of_a_node_that_dies() -> None:
                 safe,
                 unsafe,
             )
-            assert cell(row, 1).endswith("of a durable tool the result") == (durable == "the result")
-            assert cell(row, 1).endswith("so of a durable tool") == (durable == "ResultUnknown")
+            assert cell(row, 1).endswith("for a durable tool the result") == (durable == "the result")
+            assert cell(row, 1).endswith("even for a durable tool") == (durable == "ResultUnknown")
 
 
 async def _killed(site: Site, mode: str, tools: Sequence[str]) -> list[str]:
@@ -329,7 +329,7 @@ def test_every_row_of_the_table_has_a_case() -> None:
         "An endpoint refuses",
         "An endpoint has a w",
         "All endpoints are down",
-        "The budget",
+        "The retry budget",
         "The session is lost",
         "The answer is lost, then the session",
     )
