@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 from mcp_transport.backends.base import Backend, Closing
 from mcp_transport.domain.audit_events import SessionClosed
 from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.session import session_key, short_id
+from mcp_transport.domain.session import Session, session_key, short_id
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.sessionful.request_context import with_rehydration
@@ -43,38 +42,26 @@ async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Repl
 
 async def close_session(node: Node, key: str, principal: str | None, *, reason: str) -> Closing | None:
     """End a session; return None if `principal` has no such session."""
-    now, send = node.clock.now(), node.send_in_background
-    return await _close(node.backend, node.observer, now, send, key, principal, reason)
+    closing = await node.backend.close(key, principal)
+    if closing is not None:
+        for name in closing.nodes:
+            node.send_in_background(name, Closed(key))
+        _record(node.observer, node.clock.now(), key, closing.session, reason)
+    return closing
 
 
 async def close_session_for_staff(backend: Backend, observer: Observer, now: float, key: str) -> bool:
     """End anybody's session from a loop that may have no node: wait until the nodes are notified."""
-    messages: list[Awaitable[None]] = []
-
-    def send(node: str, message: Closed) -> None:
-        messages.append(ignore_outage(backend.send(node, message)))
-
-    closing = await _close(backend, observer, now, send, key, None, "staff")
-    await asyncio.gather(*messages)
+    closing = await backend.close(key, None)
+    if closing is not None:
+        _record(observer, now, key, closing.session, "staff")
+        await asyncio.gather(*(ignore_outage(backend.send(name, Closed(key))) for name in closing.nodes))
     return closing is not None
 
 
-async def _close(
-    backend: Backend,
-    observer: Observer,
-    now: float,
-    send: Callable[[str, Closed], None],
-    key: str,
-    principal: str | None,
-    reason: str,
-) -> Closing | None:
-    """Delete a session, notify the nodes that run its calls or hold its streams, and audit it."""
-    closing = await backend.close(key, principal)
-    if closing is not None:
-        for node in closing.nodes:
-            send(node, Closed(key))
-        logger.info("session %s closed", short_id(key))
-        if observer.audits(SessionClosed):
-            owner = Principal.from_binding(closing.session.principal, closing.session.user)
-            observer.audit(SessionClosed(when=now, principal=owner, session=short_id(key), reason=reason))
-    return closing
+def _record(observer: Observer, now: float, key: str, session: Session, reason: str) -> None:
+    """Log and audit the end of a session."""
+    logger.info("session %s closed", short_id(key))
+    if observer.audits(SessionClosed):
+        owner = Principal.from_binding(session.principal, session.user)
+        observer.audit(SessionClosed(when=now, principal=owner, session=short_id(key), reason=reason))
