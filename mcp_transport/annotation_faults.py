@@ -93,11 +93,9 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "an option or a schema contains itself"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
-    return (
-        lines[-1].removeprefix("error: ").removeprefix("SchemaError: ")
-        if isinstance(error, SchemaError)
-        else lines[0]
-    )
+    if isinstance(error, SchemaError):
+        return lines[-1].removeprefix("error: ").removeprefix("SchemaError: ")
+    return lines[0]
 
 
 def _wrong_constraint(hint: Any) -> str:

@@ -76,6 +76,5 @@ def _log_abandoned(name: str, error: BaseException) -> None:
 def databases_with_atomic_requests(function: Callable[..., Any]) -> list[str]:
     """Return the databases on which Django would run this function, if it were a view, in a transaction."""
     exempt = getattr(function, "_non_atomic_requests", ())  # set by transaction.non_atomic_requests
-    return [
-        alias for alias, options in connections.settings.items() if options["ATOMIC_REQUESTS"] and alias not in exempt
-    ]
+    databases = connections.settings.items()
+    return [alias for alias, options in databases if options["ATOMIC_REQUESTS"] and alias not in exempt]

@@ -61,9 +61,7 @@ def aliases(parameters: Iterable[inspect.Parameter]) -> dict[str, str]:
         alias = parameter.name
         for info in _infos(parameter.annotation):
             if not isinstance(info.alias, str | None):
-                raise DefinitionError(
-                    f"the alias of the parameter {parameter.name!r} must be a str, got {info.alias!r}"
-                )
+                raise DefinitionError(f"the alias of parameter {parameter.name!r} must be a str, got {info.alias!r}")
             alias = info.alias or alias
         if alias in names:
             both = f"{names[alias]} and {parameter.name}"

@@ -120,9 +120,8 @@ def _plain(value: Any) -> Any:
     if _is_sent_as_list(value):
         return _read(value)
     if isinstance(value, AsyncIterable | Awaitable):
-        raise DefinitionError(
-            f"a result contains {type(value).__name__}, which cannot be sent; await it, or return a list"
-        )
+        kind = type(value).__name__
+        raise DefinitionError(f"a result contains {kind}, which cannot be sent; await it, or return a list")
     if isinstance(value, Promise):
         return to_wire(_evaluated(value))
     return value if isinstance(value, Enum) else _plain_value(value)

@@ -49,11 +49,9 @@ class DeclaredFunction:
         """Copy the name, docstring and signature to the wrapper `run`."""
         functools.update_wrapper(run, self.function)
         run.__name__, run.__doc__, run.__signature__ = self.name, self.doc, self.signature
-        annotations = {item.name: item.annotation for item in self.signature.parameters.values()}
-        annotations["return"] = self.signature.return_annotation
-        run.__annotations__ = {
-            name: hint for name, hint in annotations.items() if hint is not inspect.Signature.empty
-        }
+        hints = {item.name: item.annotation for item in self.signature.parameters.values()}
+        hints["return"] = self.signature.return_annotation
+        run.__annotations__ = {name: hint for name, hint in hints.items() if hint is not inspect.Signature.empty}
         return run
 
 
@@ -78,10 +76,8 @@ def inspect_function(function: Any) -> DeclaredFunction:
     if len(contexts) > 1:
         raise definition_error(target, f"the parameters {' and '.join(contexts)} both take the context")
     hints |= dict.fromkeys(contexts, SDKContext)  # the SDK looks for no other class, and not inside Annotated
-    annotated = (
-        item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
-    )
-    parameters, names = _parameters(target, annotated)
+    typed = (item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items())
+    parameters, names = _parameters(target, typed)
     returns = hints.get("return", inspect.Signature.empty)
     return DeclaredFunction(
         function=target,
@@ -168,13 +164,11 @@ def _hints(function: Any) -> dict[str, Any]:
     return hints
 
 
-def _parameters(
-    function: Any, annotated: Iterable[inspect.Parameter]
-) -> tuple[list[inspect.Parameter], dict[str, str]]:
+def _parameters(function: Any, typed: Iterable[inspect.Parameter]) -> tuple[list[inspect.Parameter], dict[str, str]]:
     """Return parameters in the form that the SDK can publish, and their aliases."""
     try:
         # Keyword-only: arguments are passed by name, and required ones may follow optional ones.
-        parameters = [translated_parameter(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in annotated]
+        parameters = [translated_parameter(item).replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in typed]
         return parameters, aliases(parameters)
     except DefinitionError as error:
         raise definition_error(function, str(error)) from error

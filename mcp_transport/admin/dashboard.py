@@ -46,6 +46,4 @@ class Dashboard:
 
     def points(self) -> list[list[float]]:
         """Return the charts' points, the oldest first: seconds, calls, milliseconds, errors and streams."""
-        return [
-            [-point.age, point.calls, point.p95 * 1000, point.errors, point.streams] for point in self.traffic.points
-        ]
+        return [[-item.age, item.calls, item.p95 * 1000, item.errors, item.streams] for item in self.traffic.points]

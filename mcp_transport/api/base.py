@@ -61,9 +61,7 @@ class CannotList(_Error):
     """Raised if there is nothing to list; answered with 501."""
 
     status_code = 501
-    default_detail = (
-        "The session backend cannot list sessions. Name a session by its whole key, or use another backend."
-    )
+    default_detail = "The session backend cannot list sessions. Give a session's whole key, or use another backend."
     default_code = "cannot_list"
 
 

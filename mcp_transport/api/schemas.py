@@ -8,15 +8,7 @@ from mcp_transport.operators.representation import kinds
 from mcp_transport.operators.representation.fields import object_schema
 from mcp_transport.operators.representation.kinds import Schema, array, reference
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, POINT, TRAFFIC
-from mcp_transport.operators.representation.sessions import (
-    CALL,
-    DETAIL,
-    HISTORY,
-    MESSAGE,
-    PAYLOAD,
-    SESSION,
-    STREAM,
-)
+from mcp_transport.operators.representation.sessions import CALL, DETAIL, HISTORY, MESSAGE, PAYLOAD, SESSION, STREAM
 
 __all__ = ["SCHEMAS"]
 
@@ -63,17 +55,10 @@ SCHEMAS: Final[Schema] = {
     },
     "Stream": object_schema(STREAM),
     "MessageList": _object(
-        next={
-            "type": "string",
-            "format": "uri",
-            "description": "The next messages; valid for this session only.",
-        },
+        next={"type": "string", "format": "uri", "description": "The next messages; valid for this session only."},
         results=array(reference("Message")),
     ),
-    "Message": {
-        **object_schema((*MESSAGE, PAYLOAD)),
-        "required": [field.name for field in MESSAGE],
-    },
+    "Message": {**object_schema((*MESSAGE, PAYLOAD)), "required": [field.name for field in MESSAGE]},
     "Overview": object_schema(OVERVIEW, all_processes=_origin("Are these the sessions")),
     "Metrics": object_schema(TRAFFIC, all_processes=_origin("Are these the counts")),
     "Point": object_schema(POINT),

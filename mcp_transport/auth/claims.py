@@ -106,10 +106,8 @@ class ClaimReader:
 
     def _scopes(self, claims: Mapping[str, Any]) -> frozenset[str]:
         granted = next((claims[name] for name in self._scope_claims if claims.get(name) is not None), "")
-        listed = granted.split() if isinstance(granted, str) else granted
-        return (
-            frozenset(item for item in listed if isinstance(item, str)) if isinstance(listed, list) else frozenset()
-        )
+        names = granted.split() if isinstance(granted, str) else granted
+        return frozenset(item for item in names if isinstance(item, str)) if isinstance(names, list) else frozenset()
 
     async def _user(self, claims: Mapping[str, Any]) -> Any:
         """Return the user of the token, or None if the options require none."""

@@ -72,9 +72,7 @@ class IntrospectionAuthenticator(Authenticator):
         self._audience, self._require_audience = Audience(audience), require_audience
         self._reader = ClaimReader(issuer, user_claim=user_claim, user_field=user_field, user=user)
         self._cache_seconds, self._now = cache_seconds, now
-        self._responses: TLRUCache[bytes, dict[str, Any], float] = TLRUCache(
-            _MAX_RESPONSES, self._expires_at, timer=now
-        )
+        self._responses: TLRUCache[bytes, dict[str, Any], float] = TLRUCache(_MAX_RESPONSES, self._expiry, timer=now)
         self._recently_active: TTLCache[bytes, bool] = TTLCache(_MAX_RESPONSES, _RECENTLY_ACTIVE_SECONDS, timer=now)
         self._lock = threading.Lock()  # event loops may run in several threads
         self._pool, self._logged_at = Pool(max_questions), -math.inf
@@ -153,7 +151,7 @@ class IntrospectionAuthenticator(Authenticator):
         else:
             logger.warning("introspection at %s failed: %s", self._url, error)
 
-    def _expires_at(self, _key: bytes, response: dict[str, Any], now: float) -> float:
+    def _expiry(self, _key: bytes, response: dict[str, Any], now: float) -> float:
         """Return when a cached response expires: no later than the token itself."""
         if not response["active"]:
             return now + min(self._cache_seconds, _INACTIVE_SECONDS)

@@ -19,13 +19,11 @@ MAX_COMMON_VALUES: Final = 20
 """How many of the commonest values a summary lists for each field."""
 
 
-def page_of(
-    sessions: Iterable[Session], now: float, offset: int, limit: int, query: SessionQuery, order: str
-) -> Page:
+def page_of(sessions: Iterable[Session], now: float, start: int, limit: int, query: SessionQuery, order: str) -> Page:
     """Return a page of the sessions that match a query, in one of `domain.session_query.ORDERS`."""
     matches = [session for session in sessions if not query or query.matches(session, now)]
     matches.sort(key=lambda session: _sort_key(session, order.removeprefix("-")), reverse=order.startswith("-"))
-    return Page(tuple(matches[offset : offset + limit]), len(matches))
+    return Page(tuple(matches[start : start + limit]), len(matches))
 
 
 def summarize(sessions: Sequence[Session], now: float) -> Overview:

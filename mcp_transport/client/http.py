@@ -28,12 +28,10 @@ logger = logging.getLogger(__name__)
 class FailoverHTTP(httpx2.AsyncClient):
     """Handles the requests of one SDK transport, and sends them through the user's HTTP client."""
 
-    def __init__(
-        self, delivery: Delivery, session: SessionState, on_session_lost: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, delivery: Delivery, session: SessionState, on_lost: Callable[[], Awaitable[None]]) -> None:
         """Take the delivery, the session, and the callback for a session that the server lost."""
         super().__init__(transport=_NoTransport(), trust_env=False)
-        self._delivery, self._session, self._on_session_lost = delivery, session, on_session_lost
+        self._delivery, self._session, self._on_session_lost = delivery, session, on_lost
         self._renewal_lock = asyncio.Lock()
         self._url: httpx2.URL | None = None
         self._callback_task: asyncio.Task[None] | None = None

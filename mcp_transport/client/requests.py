@@ -72,9 +72,8 @@ class Outgoing:
 
     def resumption(self, last_event_id: str) -> Outgoing:
         """Return the GET that resumes the stream."""
-        headers = {
-            name: value for name, value in self.headers.items() if name not in ("content-type", "idempotency-key")
-        }
+        post_only = ("content-type", "idempotency-key")
+        headers = {name: value for name, value in self.headers.items() if name not in post_only}
         headers |= {"accept": "text/event-stream", "last-event-id": last_event_id}
         return Outgoing("GET", headers, message=self.message)
 

@@ -21,9 +21,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def _blocking(
-    method: Callable[Concatenate[Client, _P], Awaitable[_R]],
-) -> Callable[Concatenate[SyncClient, _P], _R]:
+def _blocking(method: Callable[Concatenate[Client, _P], Awaitable[_R]]) -> Callable[Concatenate[SyncClient, _P], _R]:
     """Return a blocking version of a method of `Client`."""
 
     def call(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:

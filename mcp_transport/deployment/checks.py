@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -48,9 +48,6 @@ def deployment_warnings(deployment: Deployment, output: Path, targets: Set[str])
             f"{output.resolve()} is outside the project's folder: move the files to {project.root() / 'deploy'}, "
             "which their relative paths expect."
         )
-
-
-_Check = Callable[[Deployment, ProjectReport, Set[str]], Iterator[str]]
 
 
 def project_warnings(deployment: Deployment, report: ProjectReport, targets: Set[str]) -> list[str]:
@@ -149,13 +146,4 @@ def _static_files(deployment: Deployment, report: ProjectReport, targets: Set[st
         )
 
 
-_CHECKS: Final[tuple[_Check, ...]] = (
-    _debug,
-    _hosts,
-    _https,
-    _path,
-    _secret_key,
-    _sessions,
-    _databases,
-    _static_files,
-)
+_CHECKS: Final = (_debug, _hosts, _https, _path, _secret_key, _sessions, _databases, _static_files)

@@ -120,9 +120,8 @@ class StreamObservation:
     @property
     def is_stream(self) -> bool:
         """Whether the server opened a stream."""
-        return self.response.status == 200 and self.response.headers.get("content-type", "").startswith(
-            "text/event-stream"
-        )
+        content_type = self.response.headers.get("content-type", "")
+        return self.response.status == 200 and content_type.startswith("text/event-stream")
 
     @cached_property
     def frames(self) -> list[Frame]:

@@ -170,9 +170,8 @@ async def _probe_origins(client: EndpointClient, observed: Observations, harmles
 async def _probe_headers(client: EndpointClient, observed: Observations) -> None:
     """Send invalid header values: a server that accepts one has not received the header."""
     if observed.session_id:
-        observed.bad_version = await client.send(
-            _session(observed, "ping", 1).adding(MCP_Protocol_Version="1999-01-01")
-        )
+        bad_version = _session(observed, "ping", 1).adding(MCP_Protocol_Version="1999-01-01")
+        observed.bad_version = await client.send(bad_version)
         bad_event_id = _get_stream(observed.initialize).adding(Last_Event_ID="mcp_doctor made this up")
         observed.bad_event_id = await client.listen(bad_event_id, _STREAM_SECONDS, until=bool)
     if observed.has_sessionless:

@@ -305,6 +305,5 @@ class OpenStream:
         self.on_loss_reported(events=self._lost)
         self._lost = 0
         params = {"level": "warning", "logger": "mcp_transport", "data": text}
-        return sse.event(
-            encode_notification("notifications/message", params), str(Cursor(self.stream, before.seq - 1))
-        )
+        event_id = str(Cursor(self.stream, before.seq - 1))
+        return sse.event(encode_notification("notifications/message", params), event_id)

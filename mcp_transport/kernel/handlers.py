@@ -238,7 +238,6 @@ def lowlevel(server: Any) -> Server[Any]:
     for attribute in ("_lowlevel_server", "_mcp_server"):  # private, of MCPServer and of FastMCP 4
         server = getattr(server, attribute, server)
     if not isinstance(server, Server):
-        raise TypeError(
-            f"expected an MCPServer, a low-level Server or a FastMCP 4 server, got {type(server).__name__}"
-        )
+        kind = type(server).__name__
+        raise TypeError(f"expected an MCPServer, a low-level Server or a FastMCP 4 server, got {kind}")
     return server

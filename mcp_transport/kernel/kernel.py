@@ -226,18 +226,16 @@ class Kernel:
             runner.result, runner.traced = result, False
         return await _run(runner, exchange(), request.method, request.params)
 
-    def has_listener(self, notification: Notification) -> bool:
+    def has_listener(self, message: Notification) -> bool:
         """Return whether a notification has any effect: on a handler, a middleware or, if it is invalid, the log.
 
         A request method sent without an id has none: it gets no response, and a middleware could reveal hidden names.
         """
-        is_request = notification.method in SPEC_CLIENT_METHODS or self.server.get_request_handler(
-            notification.method
-        )
+        is_request = message.method in SPEC_CLIENT_METHODS or self.server.get_request_handler(message.method)
         return not is_request and bool(
-            notification.params
-            or notification.method not in _WITHOUT_PARAMS
-            or self.server.get_notification_handler(notification.method) is not None
+            message.params
+            or message.method not in _WITHOUT_PARAMS
+            or self.server.get_notification_handler(message.method) is not None
             or self._has_custom_middleware()
             or is_traced(None)
         )

@@ -18,13 +18,7 @@ from mcp_transport.operators.representation.metrics import (
     traffic_rows,
     traffic_tables,
 )
-from mcp_transport.operators.representation.sessions import (
-    MESSAGE,
-    PAYLOAD,
-    SESSION,
-    activity_tables,
-    detail_table,
-)
+from mcp_transport.operators.representation.sessions import MESSAGE, PAYLOAD, SESSION, activity_tables, detail_table
 
 __all__ = ["detail_lines", "message_lines", "node_lines", "overview_lines", "session_lines", "traffic_lines"]
 

@@ -60,9 +60,7 @@ def parse_key(text: str) -> str:
     key = _ESCAPED.sub(r"\1", quoted[1]) if quoted is not None else text if _BARE.fullmatch(text) else ""
     if 0 < len(key) <= MAX_KEY:
         return key
-    raise invalid_request(
-        f"Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters, in double quotes or without"
-    )
+    raise invalid_request(f"Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters, double-quoted or not")
 
 
 def stream_name(key: str) -> str:

@@ -118,9 +118,7 @@ def _check_single_headers(request: HTTPRequest, rules: RequestRules) -> None:
     # A proxy may read the first copy of a duplicate, and the server the last one.
     for name in _SINGLE_HEADERS if request.headers.repeated else ():
         if name in request.headers.repeated:
-            raise ProtocolError(
-                400, _header_code(request, rules), f"{name} header must appear once, got more than one"
-            )
+            raise ProtocolError(400, _header_code(request, rules), f"{name} header must appear once, got several")
 
 
 def _check_host(request: HTTPRequest, rules: RequestRules) -> None:
@@ -173,12 +171,7 @@ def _check_length(request: HTTPRequest, rules: RequestRules) -> None:
         raise body_too_large(rules)
 
 
-_BEFORE_AUTHENTICATION: Final = (
-    _check_origin,
-    _check_ascii_headers,
-    _check_single_headers,
-    _check_host,
-)
+_BEFORE_AUTHENTICATION: Final = (_check_origin, _check_ascii_headers, _check_single_headers, _check_host)
 _BEFORE_BODY: Final = (_check_method, _check_content_type, _check_encoding, _check_accept, _check_length)
 
 

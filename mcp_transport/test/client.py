@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Coroutine, Mapping
-from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from asgiref.sync import AsyncSingleThreadContext, async_to_sync, sync_to_async
@@ -171,17 +170,13 @@ class MCPClient:
     def __enter__(self) -> MCPClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> MCPClient:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     # -- internals ---------------------------------------------------------------------------------------

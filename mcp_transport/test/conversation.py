@@ -175,11 +175,7 @@ class SessionConversation(Conversation):
         """Open the session unless it is open; return the exchange if it was refused."""
         if self.id is not None:
             return None
-        params = {
-            "protocolVersion": self.version,
-            "capabilities": self._answers.capabilities,
-            "clientInfo": _CLIENT,
-        }
+        params = {"protocolVersion": self.version, "capabilities": self._answers.capabilities, "clientInfo": _CLIENT}
         exchange = await self.request("initialize", params)
         if "result" not in exchange.response:
             return exchange

@@ -140,7 +140,7 @@ MEMBERS = ("sub", "username", "client_id", "aud", "exp", "iss", "scope", "scp", 
 def test_arbitrary_answer_breaks_nothing(number: int) -> None:
     def rule(answer: dict[str, Any]) -> None:
         authenticator = introspecting(answer, require_audience=False)
-        authenticator._expires_at(b"", answer, 0.0)
+        authenticator._expiry(b"", answer, 0.0)
         try:
             outcome = asyncio.run(authenticator.authenticate(request("a-token")))
         except InvalidCredentials:

@@ -71,7 +71,7 @@ async def test_a_parameter_is_published_as_by_the_sdk(row: Row, declarations: De
 
 # -- what is refused ---------------------------------------------------------------------------------
 
-ALIAS = "the alias of the parameter 'given' must be a str, got .*"
+ALIAS = "the alias of parameter 'given' must be a str, got .*"
 LAZY_ALIAS: Any = _("from")
 PASSWORD: Any = _("Password")
 REFUSED: dict[str, tuple[Any, str]] = {

@@ -216,10 +216,7 @@ class Membership:
         """Register this node and journal its streams; sweep dead nodes. Raises: BackendError."""
         arguments = [self.node, milliseconds(self._lease)]
         expired = self._pipeline.run(self._scripts["nodes"], [self._keys.nodes], arguments)
-        dead, _ = await asyncio.gather(
-            attempt("the list of nodes cannot be read", expired, ()),
-            self._journal_streams(),
-        )
+        dead, _ = await asyncio.gather(attempt("the nodes cannot be read", expired, ()), self._journal_streams())
         names = decode_names(dead)
         if len(names) < len(dead):
             unreadable = [name for name in dead if name.decode(errors="replace") not in names]

@@ -148,4 +148,4 @@ class RedisStore(Backend):
 
 
 async def _names(reply: Awaitable[Any]) -> list[str]:
-    return decode_names(await attempt("the list of nodes cannot be read", reply, []))
+    return decode_names(await attempt("the nodes cannot be read", reply, []))

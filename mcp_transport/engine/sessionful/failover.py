@@ -49,7 +49,7 @@ async def fail_over(
     successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
     successor.enable_log()
     reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
-    if reruns and not await _try_run_again(node, successor, reruns, find_principal):
+    if reruns and not await _try_rerun(node, successor, reruns, find_principal):
         reruns = []
     ended = [entry for entry in in_flight if entry not in reruns]
     for entry in ended:
@@ -73,12 +73,12 @@ def _answer(entry: InFlightRequest, losses: int) -> bytes:
     return encode({"jsonrpc": "2.0", "id": entry.request_id, "error": error})
 
 
-async def _try_run_again(
+async def _try_rerun(
     node: Node, writer: Writer, in_flight: list[InFlightRequest], find_principal: PrincipalLookup
 ) -> bool:
     """Run durable calls again; return whether they have started."""
     try:
-        await _run_again(node, writer, in_flight, find_principal)
+        await _rerun(node, writer, in_flight, find_principal)
     except BaseException as error:
         if is_cancellation(error):
             raise
@@ -97,7 +97,7 @@ def _report(node: Node, key: str, ended: Sequence[InFlightRequest], losses: int,
         node.observer.report(ClusterEvent.ABANDONED, key, stream=stream, calls=lost, node=writer)
 
 
-async def _run_again(
+async def _rerun(
     node: Node, writer: Writer, in_flight: list[InFlightRequest], find_principal: PrincipalLookup
 ) -> None:
     """Run durable calls again as if the client had sent them; of the HTTP headers, only the trace was stored."""

@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, target: str, output: str, check: bool, no_preflight: bool, **options: Any) -> None:
         names = list(TARGETS) if target == "all" else [target]
-        deployment, generated = _generated(names, options, Path(output))
+        deployment, generated = _render(names, options, Path(output))
         if check:
             for name, files in generated.items():
                 _check(files, Path(output, name))
@@ -84,9 +84,7 @@ def _add_option(parser: CommandParser, item: Any, default: Any) -> None:
         parser.add_argument(alias, dest=item.name, type=kind, default=default, help=argparse.SUPPRESS)
 
 
-def _generated(
-    names: list[str], options: dict[str, Any], output: Path
-) -> tuple[Deployment, dict[str, dict[Path, str]]]:
+def _render(names: list[str], options: dict[str, Any], output: Path) -> tuple[Deployment, dict[str, dict[Path, str]]]:
     """Return the deployment and the files of each target. Raises: CommandError naming the invalid option."""
     values = {item.name: options[item.name] for item in fields(Deployment) if item.metadata}
     values |= {item.name: options[item.name] == "yes" for item in fields(Deployment) if item.type == "bool"}
@@ -110,9 +108,7 @@ def _preflight(deployment: Deployment, targets: Set[str]) -> list[str]:
         return []
     module = deployment.settings_module
     if targets & checks.RUNS_PROJECT and not project.exists(module):
-        raise CommandError(
-            f"--settings-module: {module} cannot be found; set it to the settings module of the project."
-        )
+        raise CommandError(f"--settings-module: {module} cannot be found; set it to the project's settings module.")
     report = preflight.run(deployment)
     if report.application_error and targets & checks.STARTS_APPLICATION:
         raise CommandError(

@@ -76,9 +76,7 @@ def _check_values(options: dict[str, Any]) -> None:
         if not all(_is_header(value) for value in options[name]):
             raise CommandError(f"--{name}: expected visible ASCII")
     if "*" in options["origin"] or origins_fault(options["origin"]):
-        raise CommandError(
-            "--origin: expected a scheme and a host, and a port other than the default: https://app.example"
-        )
+        raise CommandError("--origin: expected a scheme, a host, and a port if not the default: https://app.example")
 
 
 def _is_header(value: str) -> bool:

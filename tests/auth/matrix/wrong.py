@@ -29,7 +29,7 @@ class Refusal:
 MISSING, INVALID = "credentials are required: authenticate", "the credentials are not valid here: get new ones"
 NONE = Refusal(401, MISSING, f'Bearer scope="mcp", {METADATA}')
 REFUSED = Refusal(401, INVALID, f'Bearer error="invalid_token", scope="mcp", {METADATA}')
-TWICE = Refusal(400, "authorization header must appear once, got more than one")
+TWICE = Refusal(400, "authorization header must appear once, got several")
 NOT_PLAIN = Refusal(400, "authorization header must be visible ASCII")
 LOCAL_NONE = Refusal(401, MISSING, "Session, Token")
 LOCAL_REFUSED = Refusal(401, INVALID, "Session, Token")
