@@ -108,7 +108,7 @@ class RedactExceptionText(logging.Filter):
                 captured.append(raised)
             shown = raised if shows_texts and not is_long(raised) else redacted(raised)
             record.exc_info, record.exc_text = (type(shown), shown, shown.__traceback__), None
-            # The message is the subject of mails to ADMINS, and tells them apart.
+            # The message is the subject of mails to ADMINS, and distinguishes them.
             message = f"{message if args else message.replace('%', '%%')}: %s"
             args = (*args, type(raised).__name__)
         if args:

@@ -1,4 +1,4 @@
-"""Replacements for exceptions, with the type and the traceback but without the text and the local variables."""
+"""Redacted copies of exceptions, with the type and the traceback but without the text and the local variables."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _MODULE_GLOBALS: Final[tuple[str, ...]] = ("__name__", "__file__", "__loader__")
 
 
 def redacted(error: BaseException) -> BaseException:
-    """Return a stand-in for an exception, its causes, contexts and members; texts of this package's errors stay."""
-    stand_ins: dict[int, tuple[BaseException, BaseException]] = {}
+    """Return a redacted copy of an exception, its causes, contexts and members; this package's own texts are kept."""
+    copies: dict[int, tuple[BaseException, BaseException]] = {}
     pending = [error]
     while pending:
         original = pending.pop()
         members = original.exceptions if isinstance(original, BaseExceptionGroup) else ()
-        if missing := [member for member in members if id(member) not in stand_ins]:
+        if missing := [member for member in members if id(member) not in copies]:
             pending += [original, *missing]
-        elif id(original) not in stand_ins:
-            stand_ins[id(original)] = original, _stand_in(original, [stand_ins[id(member)][1] for member in members])
+        elif id(original) not in copies:
+            copies[id(original)] = original, _copy(original, [copies[id(member)][1] for member in members])
             pending += [linked for linked in (original.__cause__, original.__context__) if linked is not None]
-    for original, stand_in in stand_ins.values():
+    for original, copy in copies.values():
         if original.__cause__ is not None:
-            stand_in.__cause__ = stand_ins[id(original.__cause__)][1]
+            copy.__cause__ = copies[id(original.__cause__)][1]
         if original.__context__ is not None:
-            stand_in.__context__ = stand_ins[id(original.__context__)][1]
-        stand_in.__suppress_context__ = original.__suppress_context__
-    return stand_ins[id(error)][1]
+            copy.__context__ = copies[id(original.__context__)][1]
+        copy.__suppress_context__ = original.__suppress_context__
+    return copies[id(error)][1]
 
 
 def is_long(error: BaseException) -> bool:
@@ -76,14 +76,14 @@ def raised_in(error: BaseException) -> str:
     return str(modules[-1]) if modules else ""
 
 
-def _stand_in(original: BaseException, members: Sequence[BaseException]) -> BaseException:
+def _copy(original: BaseException, members: Sequence[BaseException]) -> BaseException:
     base: Any = Exception if isinstance(original, Exception) else BaseException
     if isinstance(original, BaseExceptionGroup):
         base = ExceptionGroup if isinstance(original, ExceptionGroup) else BaseExceptionGroup
     kind = type(original)
     make = _kind(base, kind.__name__, kind.__qualname__, str(kind.__module__))
-    stand_in: BaseException = make(_text(original), members) if members else make(_text(original))
-    return stand_in.with_traceback(_without_locals(original.__traceback__))
+    copy: BaseException = make(_text(original), members) if members else make(_text(original))
+    return copy.with_traceback(_without_locals(original.__traceback__))
 
 
 @lru_cache(maxsize=256)
@@ -108,10 +108,10 @@ def _is_own(error: BaseException) -> bool:
 
 def _without_locals(traceback: TracebackType | None) -> TracebackType | None:
     """Return a traceback with the same lines, whose frames have no local variables."""
-    stand_in: TracebackType | None = None
+    copy: TracebackType | None = None
     for frame, line in reversed(list(_frames(traceback))):
-        stand_in = TracebackType(stand_in, _stand_in_frame(frame, line), 0, line)
-    return stand_in
+        copy = TracebackType(copy, _frame_at(frame, line), 0, line)
+    return copy
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
@@ -121,7 +121,7 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
         traceback = traceback.tb_next
 
 
-def _stand_in_frame(frame: FrameType, line: int) -> FrameType:
+def _frame_at(frame: FrameType, line: int) -> FrameType:
     """Return a frame at a line of the same function, without local variables and callers.
 
     It is the frame of a generator that has not started: the frame of a running function would keep its callers'
@@ -131,8 +131,8 @@ def _stand_in_frame(frame: FrameType, line: int) -> FrameType:
     code, line = frame.f_code, line or frame.f_code.co_firstlineno
     module_globals = {name: frame.f_globals[name] for name in _MODULE_GLOBALS if name in frame.f_globals}
     generator = FunctionType(_code(code.co_filename, line, code.co_name, code.co_qualname), module_globals)()
-    stand_in: FrameType = generator.gi_frame
-    return stand_in
+    copy: FrameType = generator.gi_frame
+    return copy
 
 
 def _empty() -> Iterator[None]:

@@ -207,7 +207,7 @@ def resource(
                 )
             names = [item.name for item in parameters if item.annotation is not SDKContext]
             build_declaration(adapted, lambda _: check_variables(uri, names))
-            # A temporary server compares the URI with the function's parameters while its location is at hand.
+            # A temporary server compares the URI with the function's parameters while its location is known.
             server = quiet_server("check")
             build_declaration(adapted, lambda _: server.resource(uri, **checked)(adapted))
             normalized_uri = build_declaration(adapted, lambda _: normalized(uri))

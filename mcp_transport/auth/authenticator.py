@@ -22,7 +22,7 @@ class Authenticator(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if hasattr(cls, "recall"):  # ignoring it would run calls again as nobody
+        if hasattr(cls, "recall"):  # ignoring it would run calls again without a user
             raise TypeError(f"{cls.__qualname__}.recall() must be renamed to principal_without_request()")
 
     @property

@@ -125,7 +125,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def send(self, node: str, message: NodeMessage) -> bool:
-        """Deliver `message` to `node`; return False for a node that is gone.
+        """Deliver `message` to `node`; return False for a node that no longer exists.
 
         Raises: BackendError, also when the node's inbox is full.
         """
@@ -167,7 +167,7 @@ class Backend(ABC):
         Return None for a session that is unknown, closed, expired, or another principal's.
         """
 
-    async def flush(self) -> None:  # noqa: B027 (most have nothing under way)
+    async def flush(self) -> None:  # noqa: B027 (most have no pending operations)
         """Wait until no cancelled operation can still reach the store."""
 
     @abstractmethod
@@ -248,9 +248,9 @@ class Backend(ABC):
 
     @abstractmethod
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
-        """Return the request in flight with its node, or store the cancellation for a request yet to come.
+        """Return the request in flight with its node, or store the cancellation for a request that may still arrive.
 
-        A cancellation of a request that ended less than CANCEL_KEEP_SECONDS ago came too late, and is not stored.
+        A cancellation of a request that ended less than CANCEL_KEEP_SECONDS ago arrived too late, and is not stored.
         """
 
     @abstractmethod

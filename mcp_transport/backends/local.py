@@ -55,7 +55,7 @@ class LocalBackend(Backend):
         self._policy, self._now = policy, now
         self._local: OrderedDict[str, tuple[float, LocalSession]] = OrderedDict()
         self._inboxes, self._bus = Inboxes(), Bus(_MAX_BROADCASTS)
-        # Sessions whose record is being written, and those of them that were closed meanwhile.
+        # Sessions whose record is being written, and those that were closed in the meantime.
         self._writing_now: Counter[str] = Counter()
         self._closed_meanwhile: set[str] = set()
 
@@ -103,7 +103,7 @@ class LocalBackend(Backend):
     ) -> Entered | None:
         if (session := await self._use(key, self._used_by(principal, node, len(requests)))) is None:
             return None
-        # Nothing awaits from here on, so that of two requests with one id, one comes first.
+        # Nothing awaits from here on, so one of two requests with the same id comes first.
         local, now = self._local_session(key), self._now()
         local.drop_expired(now, self._policy.stream_keep, CANCEL_KEEP_SECONDS)
         if requests and (digest := local.ended_digest(requests[0].stream)) is not None:

@@ -57,7 +57,7 @@ async def attempt(
 ) -> httpx2.Response:
     """Send a request to an endpoint; return its response, which is read completely unless it is a stream.
 
-    After `seconds` without a response the attempt ends if the request may be repeated, and goes on otherwise.
+    After `seconds` without a response the attempt ends if the request may be repeated, and continues otherwise.
 
     Raises:
         AttemptFailed: the endpoint is unreachable or overloaded, or its response is missing or incomplete.

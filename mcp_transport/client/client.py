@@ -86,7 +86,7 @@ class Client(mcp.client.Client):
 
         Args:
             endpoints: URLs in order of preference; the client stays with one endpoint while it works.
-            http_client: HTTP client for the requests, for TLS, proxies, HTTP/2 and the like; it is not closed.
+            http_client: HTTP client for the requests, for options such as TLS, proxies and HTTP/2; it is not closed.
             headers: headers of each request; not together with `http_client`.
             auth: credentials of each request; not together with `http_client`.
             choice: "ordered" or "fastest": the next endpoint when one fails.
@@ -128,7 +128,7 @@ class Client(mcp.client.Client):
         read, write = await stack.enter_async_context(transport)
         self._delivery, self._requests = delivery, ClientErrorDispatcher(read, write)
         if self._saved is not None:
-            # Other processes may resume the session too: random ids keep their request ids apart.
+            # Other processes may resume the session too: random ids prevent equal request ids.
             self._requests.next_request_id = secrets.randbelow(2**52)
         self._requests.prefers_sessions = mode == "auto"
         return self._requests

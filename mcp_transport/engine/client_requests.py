@@ -49,7 +49,7 @@ class ClientRequests:
         return name.partition(".")[0] if is_valid else None
 
     async def forward_once(self, request_id: str, send: Callable[[], Awaitable[object]]) -> None:
-        """Send a reply, unless another reply to its request came by this node, or the request has expired.
+        """Send a reply, unless another reply to its request arrived on this node, or the request has expired.
 
         A reply that could not be sent does not count.
         """

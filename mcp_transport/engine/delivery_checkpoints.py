@@ -21,7 +21,7 @@ __all__ = ["DeliveryCheckpoints"]
 
 _SAVE_INTERVAL_SECONDS: Final = 1.0
 
-# For a node to say how far it has delivered a stream which another one takes over.
+# The time for a node to report how far it has delivered a stream that another node takes over.
 _TAKEOVER_TIMEOUT_SECONDS: Final = 1.0
 
 

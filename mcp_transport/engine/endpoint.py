@@ -303,7 +303,7 @@ class Endpoint:
         return node
 
     async def _drain_and_stop(self, ports_closed: bool) -> None:
-        """Stop for good; if the ports are closed, first serve further requests on open connections."""
+        """Stop permanently; if the ports are closed, first serve further requests on open connections."""
         self._is_stopping = True
         await self.stop(self.policy.drain, serving=ports_closed)
 
@@ -322,7 +322,7 @@ class Endpoint:
         return await sessionful.close_session_for_staff(self.backend, self.observer, self._clock.now(), key)
 
     async def disconnect_if_idle(self) -> None:
-        """Close the running loop's connections to the store, unless it serves requests; for commands and the like."""
+        """Close the running loop's connections to the store, unless it serves requests; for management commands."""
         if asyncio.get_running_loop() not in self._nodes:
             await self.backend.disconnect()
 

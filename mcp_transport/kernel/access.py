@@ -86,7 +86,7 @@ class Access:
         return self._rules.get(key) if key is not None else self._samples.get(kind)
 
     def _exists(self, kind: str, name: str) -> bool:
-        """Return whether a name exists; True without a look-up where no rule hides anything of its kind."""
+        """Return whether a name exists; True without a lookup where no rule hides anything of its kind."""
         return kind not in self._samples or self._key(kind, name) is not None
 
     def _key(self, kind: str, name: object) -> _Key | None:

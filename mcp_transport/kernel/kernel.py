@@ -130,7 +130,7 @@ class Kernel:
             self._header_parameters.check(name, schema, arguments, headers)
 
     async def _input_schema(self, name: str, version: str, exchange: Callable[[], Exchange]) -> Any:
-        """Look up a tool's schema; on a server without such a look-up, search its tool list."""
+        """Look up a tool's schema; on a server without such a lookup, search its tool list."""
         if self.server.get_tool_input_schema is not None:
             return self.server.get_tool_input_schema(name)
         cursor, listing = None, replace(exchange(), progress_token=None)

@@ -52,7 +52,7 @@ class _Getter(Getter[Mapping[str, Any]]):
     """Reads headers and `_meta`; ignores values that are not printable ASCII of at most `_MAX_VALUE` characters."""
 
     def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
-        # Lines of one name form a list (RFC 9110, 5.3); a list of traceparents is invalid, and thus ignored.
+        # Lines of one name form a list (RFC 9110, 5.3); a list of traceparents is invalid, so it is ignored.
         value = ",".join(carrier.lines(key)) if isinstance(carrier, Headers) else carrier.get(key)
         if not value or not isinstance(value, str) or len(value) > _MAX_VALUE:
             return None

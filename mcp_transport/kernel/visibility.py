@@ -1,4 +1,4 @@
-"""Hide tools, prompts and resources from a caller: look-ups run as usual and find nothing (docs/adr/0023)."""
+"""Hide tools, prompts and resources from a caller: lookups run as usual and find nothing (docs/adr/0023)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_hidden(kind: str, name: object) -> bool:
 def install_hiding(server: MCPServer[Any], target: Server[Any], exists: Exists) -> None:
     """Prepare a server, and the low-level one inside it, for requests with a hidden target.
 
-    Such requests run as usual up to the look-up of the name. Methods without a look-up are checked before their
+    Such requests run as usual up to the lookup of the name. Methods without a lookup are checked before their
     handler, and treat hidden and missing names alike: a completion is refused, a subscription is ignored.
     """
     _hide_in_registries(server)
@@ -87,7 +87,7 @@ def _hide_in_registries(server: MCPServer[Any]) -> None:
         get = _NO_RESOURCES.get_resource if is_hidden("resource", str(uri)) else get_resource
         return await get(uri, context)
 
-    # Patches the instances: the SDK has no hook here, but uses these methods for every look-up.
+    # Patches the instances: the SDK has no hook here, but uses these methods for every lookup.
     vars(tools).update(get_tool=visible_tool)
     vars(prompts).update(get_prompt=visible_prompt, list_prompts=visible_prompts)
     vars(resources).update(get_resource=visible_resource)

@@ -147,7 +147,7 @@ async def end_session(key: str) -> bool:
 
 
 async def cancel_call(key: str, request_id: RequestId) -> bool:
-    """Cancel a call of a session, whose client is told; return False if it is not running. Raises: BackendError."""
+    """Cancel a call and notify its client; return False if the call is not running. Raises: BackendError."""
     async with _backend() as backend:
         session = await backend.get(key)
         if session is None or request_id not in {call.request_id for call in await backend.in_flight(key)}:

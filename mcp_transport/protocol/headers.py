@@ -19,7 +19,7 @@ _WHITESPACE: Final = " \t"
 # Characters of an Accept header up to which its parsing is cached.
 _MAX_CACHED: Final = 512
 
-# Common header names, decoded in advance: a dict look-up is cheaper than decoding and lower-casing.
+# Common header names, decoded in advance: a dict lookup is cheaper than decoding and lower-casing.
 _COMMON_NAMES: Final = {
     name.encode(): name
     for name in (

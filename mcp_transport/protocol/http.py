@@ -57,7 +57,7 @@ class FrameSource(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def close(self) -> None:
-        """Stop producing frames: the consumer has gone."""
+        """Stop producing frames: the consumer no longer reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

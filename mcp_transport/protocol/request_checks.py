@@ -1,7 +1,7 @@
-"""The checks of an HTTP request, in order, and its classification by era.
+"""The checks of an HTTP request, in order, and its classification as session-based or sessionless.
 
 Each check is a small function; the tuples define their order. The checks of the headers run before any byte of the
-body is read; those of the body determine the era and the kind of message.
+body is read; those of the body determine this classification and the kind of message.
 Order and statuses: 2025-11-25 basic/transports; 2026-07-28 streamable-http and basic, "Versioning".
 """
 
@@ -229,10 +229,10 @@ def _header_code(request: HTTPRequest, rules: RequestRules) -> int:
 
 
 def classify(request: HTTPRequest, value: object, rules: RequestRules) -> ClassifiedPost:
-    """Determine the era and the kind of a decoded POST body.
+    """Determine whether a decoded POST body is session-based or sessionless, and its kind.
 
-    `_meta` declares the era, for any method; the header counts only if `_meta` does not (2026-07-28, basic,
-    "Versioning").
+    `_meta` declares a sessionless request, for any method; the header counts only if `_meta` does not (2026-07-28,
+    basic, "Versioning").
 
     Raises:
         ProtocolError: 400 with -32600, -32602, -32020 or -32022.
@@ -329,7 +329,7 @@ def check_version(request: HTTPRequest, rules: RequestRules) -> None:
 
     Raises:
         ProtocolError: 400 / -32600 when it names no revision served in sessions (2025-06-18, "Protocol
-            Version Header"). A code of 2026-07-28 would indicate the wrong era to the client.
+            Version Header"). A code of 2026-07-28 would indicate a sessionless request to the client.
     """
     served = sessionful(rules.versions)
     version = request.headers.get(VERSION_HEADER)

@@ -80,7 +80,7 @@ CLUSTER_COMMANDS: Final = ("asking", "cluster|slots", "command")
 SENTINEL_COMMANDS: Final = ("client|setname", "sentinel|masters")
 """The commands of redis-py for a sentinel."""
 
-# Revokes all earlier permissions, also those of selectors; the password stays.
+# Revokes all earlier permissions, also those of selectors; the password is kept.
 _REVOKE_ALL: Final = "resetkeys resetchannels clearselectors -@all"
 # Characters with a meaning in key patterns or in redis-cli.
 _SPECIAL: Final = r"""[\s*?\[\]\\'"]"""

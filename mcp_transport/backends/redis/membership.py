@@ -80,7 +80,7 @@ class Membership:
         self._index_task = self._supervised("the index", self._followers[1].run_once)
 
     def _supervised(self, what: str, turn: Callable[[], Awaitable[None]]) -> Supervised:
-        # Much shorter than the lease, or each failure would cost the lease as well.
+        # Much shorter than the lease, or each failure would also lose the lease.
         pause = min(_MAX_RETRY_SECONDS, self._lease / 3)
         return Supervised(f"{what} of node {self.node}", turn, max_pause=pause)
 
@@ -192,7 +192,7 @@ class Membership:
         if lapsed and not first:
             self.receive(LeaseLapsed())
         if lapsed:
-            # The store may have been away, or emptied, for all nodes: give them the time of a lease to return.
+            # The store may have been unavailable or empty for all nodes: give them the time of a lease to reconnect.
             self._grace_until, self._journaled = self._renewed_at + self._lease, set()
         self._may_be_lost, self._next_heartbeat = False, now + self._lease / 3
         # Only now, when `_grace_until` is set: without it, the check would declare live nodes dead.

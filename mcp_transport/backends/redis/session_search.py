@@ -22,7 +22,7 @@ from mcp_transport.supervision import attempt, log_failure, suppress_and_log
 
 __all__ = ["RedisSessionSearch"]
 
-# Up to so many candidates are read and sorted at once; if there are more, all sessions are scanned in order.
+# Up to this many candidates are read and sorted at once; if there are more, all sessions are scanned in order.
 _MAX_SORTED: Final = 5000
 # How many records are read at a time, at least.
 _RECORD_BATCH: Final = 100

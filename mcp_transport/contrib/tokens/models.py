@@ -151,7 +151,7 @@ class PersonalToken(models.Model):
             PersonalToken.objects.filter(is_outdated, pk=self.pk).update(last_used=now)
 
     def revoke(self) -> None:
-        """Revoke the token; the time of the first revocation stays."""
+        """Revoke the token; the time of the first revocation is kept."""
         if self.revoked is None:
             self.revoked = timezone.now()
             self.save(update_fields=["revoked"])
