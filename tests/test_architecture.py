@@ -56,6 +56,7 @@ MAY_IMPORT = {
     "connections": ("django",),
     "threads": (".connections", ".executor", "asgiref"),
 }
+COMPOSITION_ROOT = "mcp_transport.bootstrap"
 LAYERS = ("protocol", "domain", "kernel", "backends", "engine", "adapters")
 SDK_SEAMS = ("mcp.server.runner", "mcp.server.connection", "mcp.server.lowlevel", "mcp.shared")
 SDK_PUBLIC = ("mcp.server.mcpserver", "mcp.server.caching", "mcp_types")
@@ -66,7 +67,7 @@ SDK_READERS = (
 CONCRETE_BACKENDS = tuple(
     f"mcp_transport.backends.{name}" for name in ("memory", "cache", "redis", "local", "streams")
 )
-# Who does not use Channels or Django REST framework has neither.
+# Optional packages, and the modules that need them.
 OPTIONAL = {
     "channels": ("mcp_transport.consumers", "mcp_transport.routing"),
     "rest_framework": ("mcp_transport.api", "mcp_transport.auth.drf"),
@@ -146,16 +147,16 @@ def test_only_the_kernel_and_the_client_touch_the_seams_of_the_sdk() -> None:
 
 
 def test_djangos_files_know_no_concrete_backend_and_no_inside_of_the_engine() -> None:
-    """The bootstrap is where backend and engine are put together."""
+    """Except in the composition root, which puts backend and engine together (design, section 3)."""
     wrong = {
         (module, name)
         for module in OUTSIDE_THE_LAYERS
-        if module != "mcp_transport.bootstrap"
+        if module != COMPOSITION_ROOT
         for name in imports_of(module)
         if is_under(name, *CONCRETE_BACKENDS)
         or (is_under(name, "mcp_transport.engine") and name != "mcp_transport.engine.endpoint")
     }
-    assert not wrong, f"imports of what only the bootstrap knows: {wrong}"
+    assert not wrong, f"imports of what only the composition root may import: {wrong}"
 
 
 def test_only_conf_and_its_checks_read_the_settings_of_this_package() -> None:
