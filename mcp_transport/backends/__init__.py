@@ -1,1 +1,1 @@
-"""Where sessions, streams and messages between nodes live."""
+"""Backends: storage of sessions and streams, and messages between nodes."""

@@ -87,7 +87,7 @@ class Backend(ABC):
 
     @property
     def keeps_answers(self) -> bool:
-        """Tell whether each process that can read a session also has the answers to its idempotency keys."""
+        """Return whether each process that can read a session also has the answers to its idempotency keys."""
         return False
 
     # -- nodes ---------------------------------------------------------------------------------------

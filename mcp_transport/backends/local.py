@@ -294,14 +294,14 @@ class LocalBackend(Backend):
         return min(session.last_seen + self._policy.session_ttl, session.ends) - self._now()
 
     def is_busy(self, key: str) -> bool:
-        """Tell whether requests of a session are in flight here."""
+        """Return whether requests of a session are in flight here."""
         return key in self._local and bool(self._local[key][1].in_flight)
 
     def forget(self, key: str) -> None:
         self._local.pop(key, None)
 
     async def _has_ended(self, key: str) -> bool:
-        """Tell whether a record no longer exists; an unreadable one does not end the stream."""
+        """Return whether a record no longer exists; an unreadable one does not end the stream."""
         try:
             return await self.load(key) is None
         except BackendError:

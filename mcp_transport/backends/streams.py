@@ -103,7 +103,7 @@ class LocalSession:
             self.history.popleft()
 
     def has_just_ended(self, request_id: RequestId, after: float) -> bool:
-        """Tell whether a request ended at or after a time, so that its cancellation came too late."""
+        """Return whether a request ended at or after a time, so that its cancellation came too late."""
         ended = (entry for entry in reversed(self.history) if entry.what is HistoryEvent.ENDED)
         recent = takewhile(lambda entry: entry.when >= after, ended)
         return any(entry.request_id == request_id for entry in recent)

@@ -29,7 +29,7 @@ class Circuit:
     """When the next request is allowed."""
 
     def allows(self, now: float) -> bool:
-        """Tell whether a request may go to the endpoint."""
+        """Return whether a request may go to the endpoint."""
         return now >= self.open_until
 
     def probing(self, now: float, seconds: float) -> Circuit:

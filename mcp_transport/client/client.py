@@ -165,7 +165,7 @@ class Client(mcp.client.Client):
             await result
 
     async def _is_idempotent(self, tool: str) -> bool:
-        """Tell whether a tool's annotations allow calling it twice."""
+        """Return whether a tool's annotations allow calling it twice."""
         async with self._tools_lock:
             if tool not in self._idempotent:
                 try:

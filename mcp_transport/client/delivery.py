@@ -81,12 +81,12 @@ class Delivery:
         """How long the server stores responses for idempotency keys; 0 if it does not."""
 
     async def may_repeat(self, outgoing: Outgoing) -> bool:
-        """Tell whether a request that may have run can be sent again in its session."""
+        """Return whether a request that may have run can be sent again in its session."""
         has_stored_answer = _KEY in outgoing.headers and time.monotonic() < outgoing.unfinished_at + self.keep_seconds
         return has_stored_answer or await self.may_run_twice(outgoing)
 
     async def may_run_twice(self, outgoing: Outgoing) -> bool:
-        """Tell whether a second run of a request does no harm."""
+        """Return whether a second run of a request does no harm."""
         if outgoing.is_repeatable or outgoing.verb != "POST":
             return True
         if outgoing.tool and not outgoing.is_idempotent:

@@ -70,7 +70,7 @@ def from_jsonrpc_error(error: MCPError) -> Exception:
 
 
 def is_lost_call(data: object) -> bool:
-    """Tell whether an error's `data` is that of a call whose node died (docs/reference/errors.md)."""
+    """Return whether an error's `data` is that of a call whose node died (docs/reference/errors.md)."""
     return isinstance(data, dict) and data.keys() == {"retryable"} and isinstance(data["retryable"], bool)
 
 

@@ -53,7 +53,7 @@ class Outgoing:
 
     @property
     def is_listening(self) -> bool:
-        """Tell whether it opens the session's GET stream, which may be silent for hours."""
+        """Return whether the request opens the session's GET stream, which may be silent for hours."""
         return self.verb == "GET" and not self.message
 
     @property
@@ -64,7 +64,7 @@ class Outgoing:
 
     @property
     def is_repeatable(self) -> bool:
-        """Tell whether a repetition is safe with any server.
+        """Return whether a repetition is safe with any server.
 
         A reply has one id, a cancellation names one request, and other notifications state facts.
         """

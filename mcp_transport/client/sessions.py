@@ -24,7 +24,7 @@ _HEADERS: Final = {"accept": "application/json, text/event-stream", "content-typ
 
 @dataclass(frozen=True, kw_only=True)
 class SavedSession:
-    """What another process needs to resume a session; `to_json` is for files, caches and databases.
+    """The data that another process needs to resume a session; `to_json` is for files, caches and databases.
 
     It is a credential: anyone who has it can use the session.
     """

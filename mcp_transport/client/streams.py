@@ -26,7 +26,7 @@ _MAX_RETRY_MILLISECONDS: Final = 86_400_000
 
 
 class Position:
-    """How far a stream has been read."""
+    """The position up to which a stream has been read."""
 
     def __init__(self, last_event_id: str = "") -> None:
         """Start after an event, or at the beginning."""
@@ -178,7 +178,7 @@ class _TimedResponse:
 
 
 def is_stream(response: httpx2.Response) -> bool:
-    """Tell whether a response is an event stream."""
+    """Return whether a response is an event stream."""
     return response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 

@@ -25,7 +25,7 @@ _MULTI_NODE: Final = frozenset({"compose", "kubernetes", "systemd", *_PROXIES})
 
 
 def needs_preflight(targets: Set[str]) -> bool:
-    """Tell whether the warnings for any of these targets depend on the project."""
+    """Return whether the warnings for any of these targets depend on the project."""
     return bool(targets & (RUNS_PROJECT | _PROXIES))
 
 

@@ -171,7 +171,7 @@ class Deployment:
 
     @property
     def closes_port_first(self) -> bool:
-        """Tell whether the server closes its port before its running calls have ended."""
+        """Return whether the server closes its port before its running calls have ended."""
         return self.server in ("daphne", "uvicorn")
 
     @property
@@ -222,7 +222,7 @@ class Deployment:
 
     @property
     def serves_static_files(self) -> bool:
-        """Tell whether nginx serves the collected static files."""
+        """Return whether nginx serves the collected static files."""
         return bool(self.static_files and self.static_url and self.static_root)
 
     @property

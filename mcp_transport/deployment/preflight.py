@@ -22,7 +22,7 @@ _TIMEOUT_SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectReport:
-    """What the project is in that environment; contains no secret."""
+    """The properties of the project in that environment; contains no secret."""
 
     settings_error: str = ""
     """Why the settings cannot be loaded; then all other fields have their defaults."""

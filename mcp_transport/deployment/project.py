@@ -25,7 +25,7 @@ def defaults() -> dict[str, Any]:
 
 
 def exists(module: str) -> bool:
-    """Tell whether a module exists; only its parent packages are imported."""
+    """Return whether a module exists; only its parent packages are imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -39,7 +39,7 @@ def root() -> Path:
 
 
 def is_inside(output: Path) -> bool:
-    """Tell whether a folder is inside the project's folder."""
+    """Return whether a folder is inside the project's folder."""
     return output.resolve().is_relative_to(root())
 
 

@@ -1,4 +1,4 @@
-"""What the probes observed, with times; the rules judge it."""
+"""The observations of the probes, with times; the rules evaluate them."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class TLS:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
-    """What the tool of `mcp_transport.contrib.doctor` reported about one request, as it reached the node."""
+    """The report of the tool of `mcp_transport.contrib.doctor` about a request, as it reached the node."""
 
     node: str
     http: str = ""
@@ -160,7 +160,7 @@ class NodeReport:
 
 @dataclass(kw_only=True)
 class Observations:
-    """All observations of an endpoint; None for what could not be probed."""
+    """All observations of an endpoint; None where nothing could be probed."""
 
     options: DoctorOptions
     now: float = 0.0

@@ -12,7 +12,7 @@ __all__ = ["AccessRule"]
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """What a caller needs to use a declaration."""
+    """The requirements for a caller of a declaration."""
 
     scopes: frozenset[str] = frozenset()
     """The scopes that the caller must have; a caller without them gets an error that names them."""

@@ -19,7 +19,7 @@ _NAMED_METHODS: Final = ("tools/call", "prompts/get")
 
 
 class Ending(StrEnum):
-    """How a request ended."""
+    """The outcome of a request."""
 
     OK = "ok"
     ERROR = "error"

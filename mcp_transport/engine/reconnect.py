@@ -1,4 +1,4 @@
-"""What a node does after it was paused, or the store was unavailable or emptied: others may have taken over calls."""
+"""Reconnection of a node that was paused, or whose store was unavailable: others may have taken over its calls."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What staff can see and do: the admin, the REST API and the commands share it."""
+"""The operations of staff, shared by the admin, the REST API and the commands."""

@@ -54,7 +54,7 @@ class SortedSetFacet(Facet):
         return "-inf" if self._low is None else self._low, "+inf" if self._high is None else self._high
 
     def is_part_of(self, name: str) -> bool:
-        """Tell whether these are members of the sorted set `name`."""
+        """Return whether these are members of the sorted set `name`."""
         return self._name == name
 
     async def part(self, pipeline: CommandBatcher, offset: int, limit: int, *, is_reversed: bool) -> list[bytes]:

@@ -111,7 +111,7 @@ class Membership:
         await self._heartbeat()
 
     def may_declare_dead(self) -> bool:
-        """Tell whether this node has reached the store for long enough to declare another node dead."""
+        """Return whether this node has reached the store for long enough to declare another node dead."""
         return self._loop.time() >= self._grace_until
 
     async def wait_for_grace(self, *, restart: bool = False) -> None:
@@ -121,7 +121,7 @@ class Membership:
         await asyncio.sleep(max(0.0, self._grace_until - self._loop.time()))
 
     def lease_may_be_lost(self) -> bool:
-        """Tell whether this process has been blocked for so long that its lease may have expired."""
+        """Return whether this process has been blocked for so long that its lease may have expired."""
         if self._loop.time() - self._renewed_at > self._lease * 0.9:
             self._may_be_lost = True
         return self._may_be_lost

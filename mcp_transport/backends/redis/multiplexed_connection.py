@@ -49,7 +49,7 @@ class MultiplexedConnection(asyncio.Protocol):
 
     @property
     def is_broken(self) -> bool:
-        """Tell whether commands need another connection."""
+        """Return whether commands need another connection."""
         return self._broken is not None or self._transport.is_closing()
 
     def send(self, commands: Sequence[tuple[Any, ...]], callbacks: Sequence[ReplyCallback]) -> None:

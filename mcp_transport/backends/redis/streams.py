@@ -154,7 +154,7 @@ class RedisStreams(RedisStore):
         return Claimed(codec.decode_session(key, record), requests, following, losses)
 
     async def _is_dead(self, node: str, member: Membership | None) -> bool:
-        """Tell whether a node's lease has expired, rather than all leases in an outage or by emptying the store."""
+        """Return whether a node's lease has expired, rather than all leases in an outage or by emptying the store."""
         lease, execute = self._keys.lease(node), self._pipeline().execute
         if member is None:
             return not await execute("EXISTS", lease)

@@ -27,7 +27,7 @@ class Event(models.TextChoices):
 
 
 class Outcome(models.TextChoices):
-    """How a call ended, or why a session was closed."""
+    """The outcome of a call, or the reason why a session was closed."""
 
     OK = "ok", _("ok")
     ERROR = "error", _("error")

@@ -49,7 +49,7 @@ def reachable(observed: Observations) -> Finding:
 
 
 def _adds_slash(location: str, url: str) -> bool:
-    """Tell whether a redirect only appends a slash to the path."""
+    """Return whether a redirect only appends a slash to the path."""
     try:
         return urlsplit(location).path == f"{urlsplit(url).path}/"
     except ValueError:  # the server may send anything
@@ -57,7 +57,7 @@ def _adds_slash(location: str, url: str) -> bool:
 
 
 def _refuses_host(response: Response) -> bool:
-    """Tell whether the endpoint, a page of Django or the SDK's application refused the Host header."""
+    """Return whether the endpoint, a page of Django or the SDK's application refused the Host header."""
     is_page = response.status == 400 and not response.message
     return is_page or response.status == 421 or (response.status == 400 and "Host header" in response.outcome)
 

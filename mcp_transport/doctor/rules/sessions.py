@@ -91,12 +91,12 @@ def headers(observed: Observations) -> Finding:
 
 
 def _session_id_is_lost(observed: Observations) -> bool:
-    """Tell whether the server did not receive the session ID: it answers 400, and 404 for an unknown one."""
+    """Return whether the server did not receive the session ID: it answers 400, and 404 for an unknown one."""
     return bool(observed.pings) and all(response.status == 400 for response in observed.pings)
 
 
 def _has_arrived(response: Response | None) -> bool | None:
-    """Tell whether an invalid value was refused (400) or not received (200); None for any other status."""
+    """Return whether an invalid value was refused (400) or not received (200); None for any other status."""
     return {400: True, 200: False}.get(response.status) if response is not None else None
 
 

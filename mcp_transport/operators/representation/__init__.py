@@ -1,1 +1,1 @@
-"""What operators see: the fields from which REST, OpenAPI, `mcp_sessions` and the admin are made."""
+"""The fields that operators see; REST, OpenAPI, `mcp_sessions` and the admin are built from them."""

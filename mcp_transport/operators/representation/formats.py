@@ -1,4 +1,4 @@
-"""How operators read times, durations, percentiles and sizes."""
+"""The formats of times, durations, percentiles and sizes for operators."""
 
 from __future__ import annotations
 
