@@ -131,7 +131,7 @@ class Counters:
         ordered = sorted(self.operations.items(), key=lambda item: (-item[1].calls, item[0]))
         return {name: Histogram.from_json(histogram.to_json()) for name, histogram in ordered[:MAX_OPERATIONS]}
 
-    def merge(self, other: Counters, limit: float = MAX_OPERATIONS) -> None:
+    def merge(self, other: Counters | ProcessMetrics, limit: float = MAX_OPERATIONS) -> None:
         """Add the counts of `other`."""
         for name, histogram in other.operations.items():
             self.histogram(name, limit).merge(histogram)
@@ -235,22 +235,19 @@ class TrafficSummary:
 def aggregate(processes: Iterable[ProcessMetrics]) -> TrafficSummary:
     """Add up the counts of several processes."""
     metrics = list(processes)
-    total, operations = Histogram(), dict[str, Histogram]()
-    versions, refused = Counter[str](), Counter[str]()
+    total, counts = Histogram(), Counters()
     for item in metrics:
-        for name, histogram in item.operations.items():
-            operations.setdefault(name, Histogram()).merge(histogram)
-            total.merge(histogram)
-        versions.update(item.versions)
-        refused.update(item.refused)
+        counts.merge(item, limit=math.inf)
+    for histogram in counts.operations.values():
+        total.merge(histogram)
     return TrafficSummary(
         processes=len(metrics),
         seconds=INTERVAL_SECONDS * max((len(item.intervals) for item in metrics), default=0),
         total=total,
-        operations=dict(sorted(operations.items(), key=lambda item: (-item[1].calls, item[0]))),
-        versions=dict(sorted(versions.items())),
-        refused=dict(sorted(refused.items())),
-        opened=sum(item.opened for item in metrics),
+        operations=dict(sorted(counts.operations.items(), key=lambda item: (-item[1].calls, item[0]))),
+        versions=dict(sorted(counts.versions.items())),
+        refused=dict(sorted(counts.refused.items())),
+        opened=counts.opened,
         points=tuple(_points(metrics)),
     )
 

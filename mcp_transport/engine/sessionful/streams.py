@@ -120,8 +120,7 @@ async def _skip_delivered(node: Node, key: str, attached: Attached) -> Attached:
 def _notify_others(node: Node, key: str, stream: str, attached: Attached) -> None:
     if attached.previous is not None:
         node.observer.report(ClusterEvent.TAKEN_OVER, key, stream=stream)
-        superseded = Superseded(key, stream, attached.holder.epoch)
-        node.send_in_background(attached.previous.node, superseded)
+        node.send_in_background(attached.previous.node, Superseded(key, stream, attached.holder.epoch))
     if attached.writer:
         node.verify_writer(key, stream, attached.writer)
     if stream == GET_STREAM:
