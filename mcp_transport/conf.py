@@ -177,7 +177,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         1,
     ),
     "MAX_BYTES_IN_FLIGHT_PER_CALLER": _from_policy(
-        "max_bytes_in_flight_per_caller", int, "How much of it one caller may use.", 1
+        "max_bytes_in_flight_per_caller", int, "How much of this memory one caller may use.", 1
     ),
     "MAX_BATCH": _from_policy("max_batch", int, "The maximum number of messages in a batch (2025-03-26).", 1),
     "BODY_TIMEOUT_SECONDS": _from_policy(

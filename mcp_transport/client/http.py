@@ -210,7 +210,7 @@ class FailoverHTTP(httpx2.AsyncClient):
             try:
                 response = await self._delivery.send(outgoing.resumption(last) if last else outgoing)
                 if response.status_code == 404 and session_id:
-                    # Is the session unknown, or only the stream? A POST tells.
+                    # Is the session unknown, or only the stream? A POST finds out.
                     await self._send_in_session(self._session.ping(outgoing))
                     if self._session.id == session_id:
                         return response

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StaleRequests"]
 
-# For a node to say whether a request that it runs has ended.
+# The time for a node to report whether a request that it runs has ended.
 _REPLY_TIMEOUT_SECONDS: Final = 2.0
 
 

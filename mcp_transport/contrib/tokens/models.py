@@ -25,7 +25,7 @@ _USE_INTERVAL: Final = timedelta(minutes=1)
 
 
 class State(models.TextChoices):
-    """The state of a token: active, or the reason why it is refused."""
+    """The state of a token: valid, or the reason why it is refused."""
 
     VALID = "valid", _("valid")
     EXPIRED = "expired", _("expired")

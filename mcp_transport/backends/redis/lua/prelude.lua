@@ -62,7 +62,7 @@ local function request_parts(value)
   return string.match(value, '^(%S+) (%S+) (.*)$')
 end
 
--- Tell whether a stream belongs to an idempotency key; its only request is then looked up by the stream.
+-- Return whether a stream belongs to an idempotency key; its only request is then looked up by the stream.
 local function is_keyed(stream)
   return string.sub(stream, 1, 1) == 'k'
 end
@@ -115,7 +115,7 @@ local function end_request(record, requests, history, limit, id, ending, only, t
   return (ending == 'error' or ending == 'lost' or ending == 'given_up') and 1 or 0
 end
 
--- Tell whether a request ended at or after a time, by the last hundred lines of the history.
+-- Return whether a request ended at or after a time, by the last hundred lines of the history.
 local function has_just_ended(history, id, after)
   for _, line in ipairs(redis.call('LRANGE', history, 0, 99)) do
     local ended = string.match(line, '^ended (%d+) ')
@@ -259,7 +259,7 @@ local function events_after(stream, log, after)
   return events, lost
 end
 
--- Tell whether an event in a flat list has a payload (after the first byte, see `codec.encode_event`).
+-- Return whether an event in a flat list has a payload (after the first byte, see `codec.encode_event`).
 local function has_message(events)
   for at = 2, #events, 2 do
     if #events[at] > 1 then return true end
