@@ -6,7 +6,7 @@ import io
 import keyword
 import re
 import tokenize
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import mcp_transport
@@ -76,12 +76,15 @@ ALLOWED = {
 }
 
 
-def identifiers() -> Iterator[tuple[str, str]]:
-    """Yield each identifier of the package with its file."""
+@cache
+def identifiers() -> dict[str, str]:
+    """Return the identifiers of the package, each with one of its files."""
+    names: dict[str, str] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
             if token.type == tokenize.NAME and not keyword.iskeyword(token.string):
-                yield token.string, str(path.relative_to(PACKAGE))
+                names[token.string] = str(path.relative_to(PACKAGE))
+    return names
 
 
 def words_of(identifier: str) -> set[str]:
@@ -96,13 +99,10 @@ def test_identifiers_are_split_into_words() -> None:
 
 
 def test_identifiers_use_the_terms_of_the_field() -> None:
-    refused: dict[str, set[str]] = {}
-    for name, file in identifiers():
-        if words_of(name) & REFUSED and name not in ALLOWED:
-            refused.setdefault(name, set()).add(file)
-    assert not refused
+    refused = {name: file for name, file in identifiers().items() if words_of(name) & REFUSED}
+    assert not {name: file for name, file in refused.items() if name not in ALLOWED}
 
 
 def test_each_exception_is_needed() -> None:
-    assert set(ALLOWED) <= {name for name, _ in identifiers()}
+    assert set(ALLOWED) <= set(identifiers())
     assert all(words_of(name) & REFUSED and reason for name, reason in ALLOWED.items())

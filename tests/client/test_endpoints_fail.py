@@ -36,6 +36,7 @@ KINDS: dict[str, tuple[Callable[[], Serving], str]] = {
 }
 
 
+@pytest.mark.slow  # each starts two servers and a client
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_next_endpoint_is_taken(kind: str, mode: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 from tests.support import loop_guard
 from tests.support.loop_guard import LIMIT, MARK
 
-pytestmark = pytest.mark.blocks_loop("these show what the guard finds")
+pytestmark = [pytest.mark.blocks_loop("these show what the guard finds"), pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 
