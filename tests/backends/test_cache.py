@@ -34,6 +34,7 @@ class TestLocMem(BackendContract):
         return build({"BACKEND": LOCMEM})
 
 
+@pytest.mark.slow  # the contract once more; a cache in memory is tested each time
 class TestFiles(BackendContract):
     @pytest.fixture
     def backend(self, build: Build, tmp_path: Path) -> CacheBackend:

@@ -58,6 +58,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow  # each writes a cache of files
 @pytest.mark.parametrize("place", PLACES)
 async def test_what_cannot_be_read_costs_one_record(
     place: str, build: Build, clock: HandClock, tmp_path: Path, caplog: pytest.LogCaptureFixture

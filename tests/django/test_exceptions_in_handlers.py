@@ -75,7 +75,7 @@ def declare_others() -> None:
     prompt(name="ask")(lambda text: str(text))
 
 
-@each_era
+@pytest.mark.parametrize("era", [ERAS[-1], *(pytest.param(era, marks=pytest.mark.slow) for era in ERAS[:-1])])
 @pytest.mark.parametrize(
     ("way", "kind"),
     [
