@@ -61,7 +61,10 @@ ALLOWED = {
     **dict.fromkeys(
         ("session_not_found", "METHOD_NOT_FOUND", "RESOURCE_NOT_FOUND"), "errors of HTTP, JSON-RPC and MCP"
     ),
-    **dict.fromkeys(("NotFound", "HttpResponseNotFound"), "404, as Django and REST framework name it"),
+    **dict.fromkeys(
+        ("NotFound", "_NotFound", "SessionNotFound", "HttpResponseNotFound"),
+        "404, as Django and REST framework name it",
+    ),
     **dict.fromkeys(("WELL_KNOWN", "well_known"), "RFC 8615: /.well-known/; a project includes this module"),
     "TAKEN_OVER": "take-over is the term; the log line has it",
     **dict.fromkeys(("wait_for_grace", "_grace_until"), "a grace period is the term"),

@@ -18,9 +18,9 @@ __all__ = [
     "JSONText",
     "LimitedJSONParser",
     "MayOperate",
-    "NotFound",
     "OperatorThrottle",
     "OperatorView",
+    "SessionNotFound",
     "StoreUnavailable",
 ]
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the framework has no types, and a subclass of Any cannot be
     from django.views import View as _View
 
     _Error = Exception
+    _NotFound = Exception
     _Parser = object
     _Permission = object
     _Renderer = object
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # the framework has no types, and a subclass of Any cannot be
 else:
     _View = views.APIView
     _Error = exceptions.APIException
+    _NotFound = exceptions.NotFound
     _Parser = parsers.BaseParser
     _Permission = permissions.BasePermission
     _Renderer = renderers.JSONRenderer
@@ -65,12 +67,10 @@ class CannotList(_Error):
     default_code = "cannot_list"
 
 
-class NotFound(_Error):
-    """Raised if there is no such session or call; answered with 404."""
+class SessionNotFound(_NotFound):
+    """Raised if there is no such session; answered with 404."""
 
-    status_code = 404
     default_detail = "There is no such session: it has ended, or never existed."
-    default_code = "not_found"
 
 
 class MayOperate(_Permission):

@@ -12,7 +12,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from mcp_transport import bootstrap
-from mcp_transport.api.base import CannotList, NotFound, OperatorView
+from mcp_transport.api.base import CannotList, OperatorView, SessionNotFound
 from mcp_transport.api.openapi import document
 from mcp_transport.api.paging import MessageCursor, MessageQuery, SessionCursor
 from mcp_transport.api.tools import tools_are_declared, tools_json
@@ -68,7 +68,7 @@ class SessionDetail(OperatorView):
         """End it on every node."""
         key = _key(id)
         if not async_to_sync(service.end_session)(key):
-            raise NotFound
+            raise SessionNotFound
         logger.info("user %s ended session %s", request.user.pk, short_id(key))
         return Response(status=204)
 
@@ -91,7 +91,7 @@ class CallCancel(OperatorView):
         request_id = _request_id(request.data)
         key = _key(id)
         if not async_to_sync(service.cancel_call)(key, request_id):
-            raise NotFound("No such call is running in this session.")
+            raise exceptions.NotFound("No such call is running in this session.")
         logger.info("user %s cancelled a call of session %s", request.user.pk, short_id(key))
         return Response(status=204)
 
@@ -106,7 +106,7 @@ class MessageList(OperatorView):
         cursor = MessageCursor(request, key)
         batch = async_to_sync(service.new_messages)(key, cursor.after)
         if batch is None:
-            raise NotFound
+            raise SessionNotFound
         if payloads:
             logger.info("user %s read payloads of session %s", request.user.pk, short_id(key))
         fields = (*MESSAGE, PAYLOAD) if payloads else MESSAGE
@@ -160,24 +160,24 @@ class Schema(OperatorView):
 
 
 def _key(id: str) -> str:
-    """Return the key of the session with this key or short ID. Raises: NotFound, CannotList, BackendError."""
+    """Return the key of the session with this key or short ID. Raises: SessionNotFound, CannotList, BackendError."""
     if _KEY.fullmatch(id):
         return id.upper()
     if not _PREFIX.fullmatch(id):
-        raise NotFound
+        raise SessionNotFound
     if not service.can_list():
         raise CannotList
     try:
         return async_to_sync(service.find_session)(id).key
     except LookupError as error:
-        raise NotFound(str(error)) from None
+        raise SessionNotFound(str(error)) from None
 
 
 def _session_detail(id: str) -> records.SessionDetail:
-    """Return a session with its activity. Raises: NotFound, CannotList, BackendError."""
+    """Return a session with its activity. Raises: SessionNotFound, CannotList, BackendError."""
     detail = async_to_sync(service.session_detail)(_key(id))
     if detail is None:
-        raise NotFound
+        raise SessionNotFound
     return detail
 
 

@@ -9,7 +9,7 @@ from mcp_transport.backends.base import Backend, Closing
 from mcp_transport.domain.audit_events import SessionClosed
 from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.session import Session, session_key, short_id
+from mcp_transport.domain.session import session_key, short_id
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.sessionful.request_context import with_rehydration
@@ -41,27 +41,29 @@ async def delete(node: Node, request: HTTPRequest, principal: Principal) -> Repl
 
 
 async def close_session(node: Node, key: str, principal: str | None, *, reason: str) -> Closing | None:
-    """End a session; return None if `principal` has no such session."""
-    closing = await node.backend.close(key, principal)
-    if closing is not None:
-        for name in closing.nodes:
-            node.send_in_background(name, Closed(key))
-        _record(node.observer, node.clock.now(), key, closing.session, reason)
+    """End a session, and notify the nodes in the background; return None if `principal` has no such session."""
+    closing = await _close(node.backend, node.observer, node.clock.now(), key, principal, reason)
+    for name in closing.nodes if closing is not None else ():
+        node.send_in_background(name, Closed(key))
     return closing
 
 
 async def close_session_for_staff(backend: Backend, observer: Observer, now: float, key: str) -> bool:
     """End anybody's session from a loop that may have no node: wait until the nodes are notified."""
-    closing = await backend.close(key, None)
-    if closing is not None:
-        _record(observer, now, key, closing.session, "staff")
-        await asyncio.gather(*(ignore_outage(backend.send(name, Closed(key))) for name in closing.nodes))
+    closing = await _close(backend, observer, now, key, None, "staff")
+    nodes = closing.nodes if closing is not None else ()
+    await asyncio.gather(*(ignore_outage(backend.send(name, Closed(key))) for name in nodes))
     return closing is not None
 
 
-def _record(observer: Observer, now: float, key: str, session: Session, reason: str) -> None:
-    """Log and audit the end of a session."""
-    logger.info("session %s closed", short_id(key))
-    if observer.audits(SessionClosed):
-        owner = Principal.from_binding(session.principal, session.user)
-        observer.audit(SessionClosed(when=now, principal=owner, session=short_id(key), reason=reason))
+async def _close(
+    backend: Backend, observer: Observer, now: float, key: str, principal: str | None, reason: str
+) -> Closing | None:
+    """Delete a session, then log and audit its end; the nodes of the result must be notified."""
+    closing = await backend.close(key, principal)
+    if closing is not None:
+        logger.info("session %s closed", short_id(key))
+        if observer.audits(SessionClosed):
+            owner = Principal.from_binding(closing.session.principal, closing.session.user)
+            observer.audit(SessionClosed(when=now, principal=owner, session=short_id(key), reason=reason))
+    return closing

@@ -129,6 +129,8 @@ class _Count(NamedTuple):
     number: int
 
 
+_P95_NOTE: Final = "The 95th percentile of durations, in seconds; null without calls."
+
 _CALLS: Final[tuple[Field[_Calls], ...]] = (
     Field("calls", _("Calls"), kinds.COUNT, attrgetter("calls.calls")),
     Field("errors", _("Errors"), kinds.COUNT, attrgetter("calls.errors")),
@@ -145,7 +147,7 @@ _CALLS: Final[tuple[Field[_Calls], ...]] = (
         _("p95 latency"),
         kinds.LATENCY,
         lambda item: item.calls.percentile(0.95) if item.calls.calls else None,
-        "The 95th percentile of durations, in seconds; null without calls.",
+        _P95_NOTE,
     ),
 )
 _OPERATION: Final[tuple[Field[_Calls], ...]] = (Field("operation", _("Operation")), *_CALLS)
@@ -181,7 +183,7 @@ POINT: Final[tuple[Field[Point], ...]] = (
     Field("age", _("Seconds ago"), kinds.NUMBER),
     Field("calls_per_second", _("Calls per second"), kinds.RATE, attrgetter("calls")),
     Field("errors_per_second", _("Errors per second"), kinds.RATE, attrgetter("errors")),
-    Field("p95", _("p95 latency"), kinds.LATENCY, lambda point: point.p95 or None, "As above."),
+    Field("p95", _("p95 latency"), kinds.LATENCY, lambda point: point.p95 or None, _P95_NOTE),
     Field("streams", _("Streams"), kinds.COUNT, note="The number of streams to which a client was connected."),
 )
 

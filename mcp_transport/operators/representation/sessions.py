@@ -59,6 +59,7 @@ _ENDINGS: Final[dict[Ending, Label]] = {
     Ending.GIVEN_UP: pgettext_lazy("a request", "Given up: two nodes were lost with it"),
 }
 
+_OPERATION_NOTE: Final = "The method and, for a tool or a prompt, its name."
 _VISIBLE: Final = "As far as the answering process can see them."
 
 STATE: Final = Kind(kinds.choice(State), lambda state: str(STATE_LABELS[state]))
@@ -107,7 +108,7 @@ SESSION: Final[tuple[Field[Session], ...]] = (
 
 CALL: Final[tuple[Field[InFlightRequest], ...]] = (
     Field("request_id", _("Request"), kinds.REQUEST_ID),
-    Field("operation", _("Operation"), note="The method and, for a tool or a prompt, its name."),
+    Field("operation", _("Operation"), note=_OPERATION_NOTE),
     Field("node", _("Node")),
     Field("started", _("Started"), kinds.TIME),
     Field("safe", _("Safe to retry"), kinds.FLAG, note="Can it be sent again without taking effect twice?"),
@@ -136,7 +137,7 @@ def _event_label(entry: HistoryEntry) -> Label:
 HISTORY: Final[tuple[Field[HistoryEntry], ...]] = (
     Field("when", _("Time"), kinds.TIME),
     Field("what", _("Event"), Kind(kinds.choice(HistoryEvent))),
-    Field("operation", _("Operation"), note="As for a running call."),
+    Field("operation", _("Operation"), note=_OPERATION_NOTE),
     Field("request_id", _("Request"), kinds.NULLABLE_REQUEST_ID),
     Field("ending", _("Ending"), Kind({"enum": [*Ending, None]})),
     Field(
