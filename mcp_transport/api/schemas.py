@@ -31,7 +31,7 @@ def _list_of(name: str) -> Schema:
     return _object(results=array(reference(name)))
 
 
-def _origin(subject: str) -> Schema:
+def _all_processes(subject: str) -> Schema:
     return _described(_FLAG, f"{subject} of all processes? Otherwise of the answering process only.")
 
 
@@ -44,7 +44,7 @@ SCHEMAS: Final[Schema] = {
         previous=_LINK,
         results=array(reference("Session")),
     ),
-    "SessionDetail": object_schema(DETAIL, all_processes=_origin("Are the calls, streams and history those")),
+    "SessionDetail": object_schema(DETAIL, all_processes=_all_processes("Are the calls, streams and history those")),
     "HistoryEntry": object_schema(HISTORY),
     "Call": object_schema(CALL),
     "CallList": _list_of("Call"),
@@ -59,8 +59,8 @@ SCHEMAS: Final[Schema] = {
         results=array(reference("Message")),
     ),
     "Message": {**object_schema((*MESSAGE, PAYLOAD)), "required": [field.name for field in MESSAGE]},
-    "Overview": object_schema(OVERVIEW, all_processes=_origin("Are these the sessions")),
-    "Metrics": object_schema(TRAFFIC, all_processes=_origin("Are these the counts")),
+    "Overview": object_schema(OVERVIEW, all_processes=_all_processes("Are these the sessions")),
+    "Metrics": object_schema(TRAFFIC, all_processes=_all_processes("Are these the counts")),
     "Point": object_schema(POINT),
     "NodeList": _list_of("Node"),
     "Node": object_schema(NODE),

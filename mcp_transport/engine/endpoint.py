@@ -72,7 +72,7 @@ def _insufficient_scope(needed: frozenset[str]) -> ProtocolError:
     return ProtocolError(403, INVALID_REQUEST, f"the credentials lack a scope: this needs {' '.join(sorted(needed))}")
 
 
-async def _anonymous_principal(binding: str, name: str) -> Principal:
+async def _stored_principal(binding: str, name: str) -> Principal:
     return Principal.from_binding(binding, name)
 
 
@@ -94,7 +94,7 @@ class Endpoint:
         keys: Sequence[bytes],
         session_keys: Sequence[bytes] = (),
         authenticate: Authenticate = _anonymous,
-        principal_without_request: sessionful.PrincipalLookup = _anonymous_principal,
+        principal_without_request: sessionful.PrincipalLookup = _stored_principal,
         step_up: StepUp = _insufficient_scope,
         observer: Observer | None = None,
         call_context: CallContexts = no_context,
