@@ -71,6 +71,16 @@ CANCEL_KEEP_SECONDS: Final = 2.0
 NO_ENDINGS: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
 
 
+# Former names of methods with a default: a backend that overrides one would run without its override.
+_FORMER_NAMES: Final = {
+    "is_in_doubt": "lease_may_be_lost",
+    "watch": "journal_at_once",
+    "settled": "flush",
+    "retire": "announce_drain",
+    "numbers": "metrics",
+}
+
+
 class Backend(ABC):
     """Stores sessions and streams, and carries messages between nodes."""
 
@@ -84,6 +94,11 @@ class Backend(ABC):
     """Can a session that the store has lost be rebuilt from the content of its id?"""
     measure: Callable[[], ProcessMetrics] = ProcessMetrics
     """Returns the metrics of this process; the endpoint sets it."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for former in _FORMER_NAMES.keys() & vars(cls).keys():
+            raise TypeError(f"{cls.__qualname__}.{former}() must be renamed to {_FORMER_NAMES[former]}()")
 
     @property
     def keeps_answers(self) -> bool:

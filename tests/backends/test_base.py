@@ -37,3 +37,11 @@ async def test_a_backend_that_cannot_list_says_what_to_do() -> None:
     assert not silent.keeps_answers
     assert await silent.claim("K", "s", "n1", "n2") is None
     assert [*await silent.streams("K"), *await silent.history("K"), *await silent.nodes()] == []
+
+
+def test_the_former_name_of_a_method_with_a_default_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Old\.is_in_doubt\(\) must be renamed to lease_may_be_lost\(\)"):
+
+        class Old(Backend):
+            def is_in_doubt(self, node: str) -> bool:
+                return True
