@@ -168,6 +168,8 @@ class Membership:
                     self._unacked_bytes += len(members[b"m"])
                     if (message := decode_message(members[b"m"])) is not None:
                         self.receive(message)
+                if self._unacked_bytes >= _ACK_BYTES:
+                    await asyncio.sleep(0)  # a full inbox takes long: let other tasks run in between
         if self._unacked >= _ACK_MESSAGES or self._unacked_bytes >= _ACK_BYTES:
             await self._ack_inbox()
 

@@ -7,14 +7,17 @@ import json
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from mcp_transport.backends.redis.codec import decode_message, encode_message
-from mcp_transport.domain.node_messages import ReplyArrived
+from mcp_transport.domain.node_messages import NodeMessage, ReplyArrived
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
 from tests.support.client import SessionClient, text_of
 from tests.support.loop_guard import LIMIT, watching
+from tests.support.redis.backend import build, leave
+from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
 pytestmark = pytest.mark.servers
@@ -74,6 +77,30 @@ async def test_replies_for_another_node_do_not_keep_the_loop_busy(
     assert {answer.status for answer in answers} == {status}
     assert all(("error" in last or last["result"].get("isError", False)) is (status != 202) for last in ended)
     assert not found, f"one callback took more than {LIMIT} s of processor time: {found}"
+
+
+async def test_other_tasks_run_between_the_long_messages_of_a_full_inbox(server: RedisServer) -> None:
+    """An inbox holds up to 64 MiB, which take the loop a fifth of a second; all are there before the next read."""
+    long, turn, delivered_in = ReplyArrived("n.1.2.p", {"name": "x" * 2**20}, None), 0, list[int]()
+
+    def deliver(message: NodeMessage) -> None:
+        delivered_in.append(turn)
+        if len(delivered_in) == 1:
+            with Redis.from_url(server.admin_url) as client:
+                for _ in range(8):
+                    client.xadd("mcp:{in:n1}:q", {"m": encode_message(long)})
+
+    backend = build(server, POLICY)
+    try:
+        await backend.start("n1", deliver)
+        assert await backend.send("n1", long)
+        async with asyncio.timeout(20):
+            while len(delivered_in) < 9:
+                turn += 1
+                await asyncio.sleep(0)
+    finally:
+        await leave(backend)
+    assert len({*delivered_in}) == 9
 
 
 # -- integers beyond 64 bits ---------------------------------------------------------------------------
