@@ -34,10 +34,15 @@ def _folder_of(item: pytest.Item) -> str:
     return item.path.relative_to(_HERE).parts[0] if item.path.is_relative_to(_HERE) else ""
 
 
+def pytest_sessionstart() -> None:
+    """Collect the tests without the garbage collector, which finds no garbage among them: a quarter of the time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through thousands of tests again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from mcp_transport import Context, completion, prompt, resource, tool
-from tests.django.declared import ERAS, later, response
+from tests.django.declared import ERAS, each_era, later, response
 from tests.django.raised import KINDS, TELLING, Fail, crash_in, text_of_failure
 from tests.support.calls import call, result_of
 from tests.support.project import Serve
@@ -75,7 +75,7 @@ def declare_others() -> None:
     prompt(name="ask")(lambda text: str(text))
 
 
-@pytest.mark.parametrize("era", [ERAS[-1], *(pytest.param(era, marks=pytest.mark.slow) for era in ERAS[:-1])])
+@each_era
 @pytest.mark.parametrize(
     ("way", "kind"),
     [
