@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
 
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Ending", "HistoryEntry", "HistoryEvent", "ended_entry", "operation_name"]
-
-# Characters of a method and a name, which the client chooses, that operators are shown.
-_MAX_NAME: Final = 100
-# Methods whose `name` is part of the operation's name. A URI is left out, since it may contain private data.
-_NAMED_METHODS: Final = ("tools/call", "prompts/get")
+__all__ = ["Ending", "HistoryEntry", "HistoryEvent", "ended_entry"]
 
 
 class Ending(StrEnum):
@@ -63,12 +56,6 @@ class HistoryEntry:
     def repeats(self, older: HistoryEntry) -> bool:
         """Return whether both entries attach to the same stream: a polling client is listed once."""
         return self.what is older.what is HistoryEvent.ATTACHED and self.stream == older.stream
-
-
-def operation_name(method: str, params: Mapping[str, Any] | None) -> str:
-    """Return a request's method and, for a tool or prompt, the name: `tools/call add`."""
-    name = (params or {}).get("name") if method in _NAMED_METHODS else None
-    return f"{method} {name}"[:_MAX_NAME] if isinstance(name, str) and name else method[:_MAX_NAME]
 
 
 def ended_entry(request: InFlightRequest, ending: Ending, now: float) -> HistoryEntry:

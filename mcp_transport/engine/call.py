@@ -11,17 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mcp_transport.domain.audit_events import ToolCalled
-from mcp_transport.domain.history import Ending, operation_name
+from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.codec import encode, encode_notification, within_limit
 from mcp_transport.engine.handler_tasks import begin_handler
 from mcp_transport.engine.memory_budget import Reservation
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.writer import Writer
-from mcp_transport.kernel import ClientError, Exchange, Outcome, TooLarge, is_interrupt
+from mcp_transport.kernel import ClientError, Exchange, TooLarge, is_interrupt
 from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, cancelled_call_error, lost_call_error
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.jsonrpc import MAX_OPERATION, Outcome, Request
 
 if TYPE_CHECKING:
     from mcp_transport.engine.node import Node
@@ -133,7 +133,7 @@ class Call:
         if self.outcome is not None and (self.outcome.error or {}).get("code") == METHOD_NOT_FOUND:
             return "unknown"  # clients may send any number of method names
         is_refused = self.request.hidden or (self.outcome is not None and self.outcome.error is not None)
-        return operation_name(self.request.method, None if is_refused else self.request.params)
+        return self.request.method[:MAX_OPERATION] if is_refused else self.request.operation
 
     def _audit(self, seconds: float) -> None:
         observer, caller, params = self._node.observer, self.exchange().caller, self.request.params or {}

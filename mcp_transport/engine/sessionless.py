@@ -14,12 +14,12 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import complete_reply
 from mcp_transport.engine.stream import Frames, Pipe
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel import Caller, NoChannel, Outcome, open_envelope
+from mcp_transport.kernel import Caller, NoChannel, open_envelope
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import INVALID_REQUEST, sessionless_status
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.jsonrpc import Outcome, Request
 from mcp_transport.protocol.versions import sessionless
 
 __all__ = ["serve"]

@@ -30,7 +30,7 @@ from mcp_transport.kernel.output_schema import SerializationSchema, output_schem
 from mcp_transport.kernel.request_meta import open_envelope, request_headers
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
-from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo, Outcome, RetrySafety
+from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo, RetrySafety
 from mcp_transport.kernel.validation_errors import explain
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "LimitError",
     "MCPError",
     "NoChannel",
-    "Outcome",
     "RetrySafety",
     "SerializationSchema",
     "TooLarge",

@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 
-from mcp_transport.kernel.types import Caller, ClientChannel, ClientInfo, Outcome
+from mcp_transport.kernel.types import Caller, ClientChannel, ClientInfo
 from mcp_transport.protocol.capabilities import all_missing_capabilities, missing_capabilities
 from mcp_transport.protocol.errors import (
     INVALID_REQUEST,
@@ -21,7 +21,7 @@ from mcp_transport.protocol.errors import (
     MISSING_CLIENT_CAPABILITY,
     REQUEST_TIMEOUT,
 )
-from mcp_transport.protocol.jsonrpc import RequestId
+from mcp_transport.protocol.jsonrpc import Outcome, RequestId
 
 __all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel", "reject_unanswerable"]
 

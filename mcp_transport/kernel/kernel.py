@@ -20,7 +20,6 @@ from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
 from mcp_transport.domain.access_rule import AccessRule
-from mcp_transport.domain.history import operation_name
 from mcp_transport.kernel.access import Access, request_target
 from mcp_transport.kernel.discover import declare_in_discover
 from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel, reject_unanswerable
@@ -34,12 +33,12 @@ from mcp_transport.kernel.limits import LimitError, limit_params
 from mcp_transport.kernel.request_meta import HeaderParameters
 from mcp_transport.kernel.runner import Runner, close, connection_of
 from mcp_transport.kernel.tracing import TracedMessage, in_sdk_span, is_traced
-from mcp_transport.kernel.types import Outcome, RetrySafety
+from mcp_transport.kernel.types import RetrySafety
 from mcp_transport.kernel.validation_errors import explain, truncate_uri
 from mcp_transport.kernel.visibility import hiding
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, sessionless_code
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.jsonrpc import Notification, Request
+from mcp_transport.protocol.jsonrpc import Notification, Outcome, Request
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["Kernel"]
@@ -277,15 +276,13 @@ class Kernel:
         # Outside the `except`: an exception in a logging handler would otherwise carry this one, with its text.
         if request.method == "tools/call" and not isinstance(failure, Exception):  # which the SDK does not catch
             return Outcome(result=self._fast_calls.exception_result(_name(request), version, failure))
-        operation = operation_name(request.method, request.params)
-        logger.error("the handler of %s failed", operation, exc_info=failure, extra=_log_extra(request))
+        logger.error("the handler of %s failed", request.operation, exc_info=failure, extra=_log_extra(request))
         del failure  # as in `FastToolCalls.call`
         return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
     def too_large_outcome(self, request: Request, version: str, error: TooLarge) -> Outcome:
         """Log that a message is too large, and return the error; for a tool call, a result that says so."""
-        operation = operation_name(request.method, request.params)
-        logger.warning("%s: %s (MAX_RESULT_BYTES)", operation, error.error.message, extra=_log_extra(request))
+        logger.warning("%s: %s (MAX_RESULT_BYTES)", request.operation, error.error.message, extra=_log_extra(request))
         if request.method != "tools/call":
             return _error(request, version, error)
         text = f"Error executing tool {_name(request)}: {error}"

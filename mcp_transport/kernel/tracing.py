@@ -22,8 +22,8 @@ from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.propagate import extract, inject
 from opentelemetry.propagators.textmap import Getter
 
-from mcp_transport.kernel.types import Outcome
 from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.jsonrpc import Outcome
 
 __all__ = ["TracedMessage", "continued_trace", "in_sdk_span", "in_span", "is_traced", "trace_headers"]
 

@@ -10,9 +10,8 @@ from starlette.requests import Request
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Caller", "CallerSession", "ClientChannel", "ClientInfo", "Outcome", "RetrySafety"]
+__all__ = ["Caller", "CallerSession", "ClientChannel", "ClientInfo", "RetrySafety"]
 
 
 class CallerSession(Protocol):
@@ -112,23 +111,3 @@ class RetrySafety:
     """May a client retry it, since running it twice has no further effect?"""
     durable: bool = False
     """Does another node run it again without the client's help?"""
-
-
-@dataclass(slots=True)  # not frozen: see `protocol.http`
-class Outcome:
-    """The result or the JSON-RPC error of a request."""
-
-    result: Mapping[str, Any] | None = None
-    error: Mapping[str, Any] | None = None
-    malformed: bool = False
-    """Were the parameters invalid for the method? Then a sessionless request gets status 400."""
-
-    def body(self, request_id: RequestId) -> dict[str, Any]:
-        """Build the JSON-RPC response."""
-        member = {"error": self.error} if self.error is not None else {"result": self.result}
-        return {"jsonrpc": "2.0", "id": request_id, **member}
-
-    @property
-    def failed(self) -> bool:
-        """Return whether this counts as an error in metrics and histories."""
-        return self.error is not None or bool(self.result and self.result.get("isError"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from mcp_transport.protocol.errors import invalid_request
@@ -11,8 +11,10 @@ from mcp_transport.protocol.errors import invalid_request
 __all__ = [
     "MAX_ID",
     "MAX_METHOD",
+    "MAX_OPERATION",
     "Message",
     "Notification",
+    "Outcome",
     "Request",
     "RequestId",
     "Response",
@@ -29,6 +31,11 @@ _ID_LIMIT: Final = 10**MAX_ID
 # Characters of a method, which error messages repeat.
 MAX_METHOD: Final = 128
 
+# Characters of a method and a name, which the client chooses, that operators are shown.
+MAX_OPERATION: Final = 100
+# Methods whose `name` is part of the operation. A URI is left out, since it may contain private data.
+_NAMED_METHODS: Final = ("tools/call", "prompts/get")
+
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
 class Request:
@@ -39,6 +46,13 @@ class Request:
     params: Mapping[str, Any] | None
     hidden: bool = False
     """Is its target hidden from its caller? Then it is answered as if the target did not exist."""
+    operation: str = field(init=False, repr=False, compare=False)
+    """The method and, for a tool or prompt, the name: `tools/call add`."""
+
+    def __post_init__(self) -> None:
+        name = self.params.get("name") if self.params and self.method in _NAMED_METHODS else None
+        operation = f"{self.method} {name}" if isinstance(name, str) and name else self.method
+        self.operation = operation[:MAX_OPERATION]
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -70,6 +84,26 @@ class Response:
     error: Mapping[str, Any] | None
     fault: str = ""
     """Why neither is usable; raised where the response is awaited."""
+
+
+@dataclass(slots=True)  # not frozen: see `protocol.http`
+class Outcome:
+    """The result or the JSON-RPC error of a request."""
+
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    malformed: bool = False
+    """Were the parameters invalid for the method? Then a sessionless request gets status 400."""
+
+    def body(self, request_id: RequestId) -> dict[str, Any]:
+        """Build the JSON-RPC response."""
+        member = {"error": self.error} if self.error is not None else {"result": self.result}
+        return {"jsonrpc": "2.0", "id": request_id, **member}
+
+    @property
+    def failed(self) -> bool:
+        """Return whether this counts as an error in metrics and histories."""
+        return self.error is not None or bool(self.result and self.result.get("isError"))
 
 
 Message = Request | Notification | Response

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry, operation_name
+from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
 from mcp_transport.domain.session import InFlightRequest
-
-
-@pytest.mark.parametrize(
-    ("method", "params", "operation"),
-    [
-        ("tools/call", {"name": "add", "arguments": {"a": "secret"}}, "tools/call add"),
-        ("prompts/get", {"name": "greet"}, "prompts/get greet"),
-        ("resources/read", {"uri": "shop://orders/7"}, "resources/read"),
-        ("completion/complete", {"name": "x", "ref": {}}, "completion/complete"),
-        ("ping", None, "ping"),
-        ("tools/call", None, "tools/call"),
-        ("tools/call", {"name": ""}, "tools/call"),
-        ("tools/call", {"name": ["a"]}, "tools/call"),
-        ("tools/call", {"name": "n" * 1000}, "tools/call " + "n" * 89),
-        ("m" * 1000, {}, "m" * 100),
-    ],
-)
-def test_operation_is_the_method_and_the_name_of_what_is_declared(method: str, params: Any, operation: str) -> None:
-    assert operation_name(method, params) == operation
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from mcp_transport.engine.codec import encode
-from mcp_transport.kernel import Kernel, Outcome
-from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.kernel import Kernel
+from mcp_transport.protocol.jsonrpc import Outcome, Request
 from tests.support.kernel import Recorder, exchange
 from tests.support.plain_calls import envelope
 

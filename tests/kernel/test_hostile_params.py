@@ -15,13 +15,12 @@ from pydantic import create_model
 
 from mcp_transport.kernel import (
     Kernel,
-    Outcome,
     apply_spec_corrections,
     register_session_handlers,
     request_client,
     serve_completions,
 )
-from mcp_transport.protocol.jsonrpc import Notification, Request
+from mcp_transport.protocol.jsonrpc import Notification, Outcome, Request
 from tests.kernel.hostile import AT_ONCE, LONG, MANY, SHORT, VERSIONS, at_once, objects, send, text_of
 from tests.support.kernel import Recorder, exchange
 from tests.support.plain_calls import envelope

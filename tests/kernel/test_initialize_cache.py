@@ -8,7 +8,8 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner
 
-from mcp_transport.kernel import Kernel, Outcome, apply_spec_corrections, initialize_cache
+from mcp_transport.kernel import Kernel, apply_spec_corrections, initialize_cache
+from mcp_transport.protocol.jsonrpc import Outcome
 from tests.support.kernel import Recorder, exchange
 
 

@@ -212,3 +212,22 @@ def test_a_method_has_up_to_128_characters() -> None:
 def test_a_request_says_what_its_progress_is_named_by(params: Any, meta: dict[str, Any], token: Any) -> None:
     request = Request(1, "ping", params)
     assert (request.meta, request.progress_token) == (meta, token)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "operation"),
+    [
+        ("tools/call", {"name": "add", "arguments": {"a": "secret"}}, "tools/call add"),
+        ("prompts/get", {"name": "greet"}, "prompts/get greet"),
+        ("resources/read", {"uri": "shop://orders/7"}, "resources/read"),
+        ("completion/complete", {"name": "x", "ref": {}}, "completion/complete"),
+        ("ping", None, "ping"),
+        ("tools/call", None, "tools/call"),
+        ("tools/call", {"name": ""}, "tools/call"),
+        ("tools/call", {"name": ["a"]}, "tools/call"),
+        ("tools/call", {"name": "n" * 1000}, "tools/call " + "n" * 89),
+        ("m" * 1000, {}, "m" * 100),
+    ],
+)
+def test_operation_is_the_method_and_the_name_of_what_is_declared(method: str, params: Any, operation: str) -> None:
+    assert Request(1, method, params).operation == operation

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_transport.domain.principal import Principal
-from mcp_transport.kernel import Caller, ClientInfo, Exchange, Kernel, Outcome
+from mcp_transport.kernel import Caller, ClientInfo, Exchange, Kernel
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.jsonrpc import Outcome, Request
 
 
 class Recorder:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mcp_transport.backends.base import Entered, Event
-from mcp_transport.domain.history import Ending, operation_name
+from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import CancelCall, Wake
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, session_key
@@ -120,7 +120,7 @@ def _in_flight_request(node: Node, request: Request, digest: bytes, stream: str)
         digest=digest,
         node=node.id,
         stream=stream,
-        operation=operation_name(request.method, request.params),
+        operation=request.operation,
         safe=retry_safety.safe,
         body=_durable_body(request) if retry_safety.durable and node.backend.shares_streams else b"",
     )
