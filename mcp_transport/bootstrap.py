@@ -139,12 +139,13 @@ def _build_endpoint() -> Endpoint:
 
     authenticator, clock = _cached_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
     return Endpoint(
-        Kernel(configured_server(), access=configured_access()),
+        Kernel(configured_server()),
         build_backend(clock),
         conf.policy(),
         keys=derived_keys("replies"),
         session_keys=derived_keys("session-id"),
         authenticate=authenticator.authenticate,
+        access=configured_access(),
         principal_without_request=authenticator.principal_without_request,
         step_up=authenticator.step_up,
         observer=Observer(SignalAuditor()),
@@ -187,10 +188,11 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     backend = MemoryBackend(policy, SystemClock().now)
     # A kernel that announces nothing does not disturb the listeners of the live endpoint.
     return Endpoint(
-        Kernel(configured_server(), access=configured_access() if restricted else {}, broadcasts=False),
+        Kernel(configured_server(), broadcasts=False),
         backend,
         policy,
         keys=derived_keys("replies"),
+        access=configured_access() if restricted else None,
         authenticate=Authentication([UserAuthenticator()], is_open=True, resource=Resource()).authenticate,
         call_context=call_contexts(),
     )

@@ -13,13 +13,14 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.domain.audit_events import AccessDenied
+from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.engine import reply as replies
 from mcp_transport.engine import sessionful, sessionless
+from mcp_transport.engine.authorization import Authorization, StepUp, audit_denial, insufficient_scope
 from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.clock import Clock, SystemClock
@@ -33,10 +34,9 @@ from mcp_transport.engine.request_body import read_body
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
 from mcp_transport.protocol.client_address import TrustedProxies
-from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
+from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.idempotency import idempotency_capability
-from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.origin import cors_headers, has_allowed_origin, preflight_headers
 from mcp_transport.protocol.request_checks import (
     ClassifiedPost,
@@ -48,6 +48,7 @@ from mcp_transport.protocol.request_checks import (
     check_before_body,
     classify,
 )
+from mcp_transport.protocol.targets import Target
 from mcp_transport.supervision import log_failure
 
 __all__ = ["Authenticate", "CallContexts", "Endpoint"]
@@ -57,19 +58,12 @@ logger = logging.getLogger(__name__)
 Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
 _UNREACHABLE: Final = "the session store cannot be reached"  # public, so without details, which are logged
 
-StepUp = Callable[[frozenset[str]], ProtocolError]
-"""Builds the response to an operation that needs scopes which the credentials lack."""
-
 OnStart = Callable[[Callable[[bool], Awaitable[None]]], None]
 """Prepares the process; its argument drains and stops the endpoint, and takes whether the ports are closed."""
 
 
 async def _anonymous(request: HTTPRequest) -> Principal:
     return ANONYMOUS
-
-
-def _insufficient_scope(needed: frozenset[str]) -> ProtocolError:
-    return ProtocolError(403, INVALID_REQUEST, f"the credentials lack a scope: this needs {' '.join(sorted(needed))}")
 
 
 async def _stored_principal(binding: str, name: str) -> Principal:
@@ -82,7 +76,8 @@ class Endpoint:
     `keys` are the secrets for requests to clients, `session_keys` those for session ids: the first one signs or
     seals, each of them verifies or opens. `principal_without_request` finds the principal of a call that is run
     again. `call_context` builds the context of each call, such as a thread for synchronous code; a call that is run
-    again has no request. `on_start` prepares the process, for example for SIGTERM, before a server's first request.
+    again has no request. `access` holds the rules of the server's declarations; `step_up` builds the response to a
+    caller without the scopes. `on_start` prepares the process, as for SIGTERM, before a server's first request.
     """
 
     def __init__(
@@ -95,7 +90,8 @@ class Endpoint:
         session_keys: Sequence[bytes] = (),
         authenticate: Authenticate = _anonymous,
         principal_without_request: sessionful.PrincipalLookup = _stored_principal,
-        step_up: StepUp = _insufficient_scope,
+        access: Mapping[Target, AccessRule] | None = None,
+        step_up: StepUp = insufficient_scope,
         observer: Observer | None = None,
         call_context: CallContexts = no_context,
         on_start: OnStart | None = None,
@@ -103,9 +99,10 @@ class Endpoint:
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
-        self._step_up, self._call_context = step_up, call_context
+        self._call_context = call_context
         self._session_keys, self._principal_without_request = session_keys, principal_without_request
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock)
+        self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self.proxies = TrustedProxies(policy.trusted_proxies)
         backend.measure = self.process_metrics
@@ -115,6 +112,10 @@ class Endpoint:
         kernel.bus.publish_to = self._broadcast
         if backend.keeps_answers:
             kernel.declare_experimental(idempotency_capability(policy.versions, policy.stream_keep))
+
+    def _build_authorization(self, access: Mapping[Target, AccessRule], step_up: StepUp) -> Authorization:
+        visibility, context = self.kernel.visibility(), self._call_context
+        return Authorization(access, visibility, self.observer, self._clock, step_up=step_up, call_context=context)
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
         """Answer one request; `body` is read only after the earlier checks, and may raise TimeoutError.
@@ -164,7 +165,8 @@ class Endpoint:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
         self.call_metrics.record_refusal(str(error.status))
         if error.status in (401, 403):
-            self._audit_denial(request, error.principal or principal, error.message, value)
+            principal = error.principal or principal
+            audit_denial(self.observer, self._clock, request, principal, error.message, value)
         return replies.error_reply(error, value)
 
     async def _handle_post(
@@ -172,8 +174,8 @@ class Endpoint:
     ) -> Reply | StreamReply:
         if isinstance(work, IgnoredPost):
             return replies.accepted()
-        if self.kernel.access and isinstance(work, SessionlessPost | SessionPost):
-            work = await self._authorize(request, work, principal)
+        if self._authorization is not None and isinstance(work, SessionlessPost | SessionPost):
+            work = await self._authorization.authorize(request, work, principal)
         node = await self._node_for(request)
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
@@ -183,45 +185,6 @@ class Endpoint:
                 return await sessionful.open_session(node, request, message, principal)
             case SessionPost():
                 return await sessionful.post(node, request, work, digest, principal)
-
-    def _audit_denial(self, request: HTTPRequest, principal: Principal, reason: str, body: Any) -> None:
-        """Audit a refusal with 401 or 403; `body` is the decoded body of the request, None before it was read."""
-        if not self.observer.audits(AccessDenied):
-            return
-        message = body if isinstance(body, dict) else {}
-        params = message.get("params") or {}
-        self.observer.audit(
-            AccessDenied(
-                when=self._clock.now(),
-                reason=reason,
-                principal=principal,
-                address=request.peer,
-                operation=str(message.get("method", request.method))[:200],
-                name=str(params.get("name", params.get("uri", "")))[:200] if isinstance(params, Mapping) else "",
-            )
-        )
-
-    async def _authorize(
-        self, request: HTTPRequest, work: SessionlessPost | SessionPost, principal: Principal
-    ) -> SessionlessPost | SessionPost:
-        """Apply the access rules to the messages. Raises: ProtocolError with 403 for missing scopes."""
-        access = self.kernel.access
-        async with self._call_context(request, principal):
-            judged = [
-                await access.apply(item, principal) if isinstance(item, Request) else item for item in work.messages
-            ]
-        for item in judged:
-            if isinstance(item, Request) and item.hidden:
-                message = {"method": item.method, "params": item.params}
-                self._audit_denial(request, principal, "it may not be used by this caller", message)
-        scopes = [access.scopes(item) for item in judged if isinstance(item, Request) and not item.hidden]
-        needed = frozenset[str]().union(*scopes)
-        if not principal.has_scopes(needed):
-            raise self._step_up(needed)
-        if isinstance(work, SessionPost):
-            return replace(work, messages=tuple(judged))
-        (item,) = judged
-        return SessionlessPost(item) if isinstance(item, Request) else work
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
@@ -291,7 +254,11 @@ class Endpoint:
             observer=self.observer,
             call_metrics=self.call_metrics,
             budget=self.budget,
-            fail_over=partial(sessionful.fail_over, find_principal=self._principal_without_request),
+            fail_over=partial(
+                sessionful.fail_over,
+                find_principal=self._principal_without_request,
+                authorization=self._authorization,
+            ),
             call_context=self._call_context,
         )
         try:

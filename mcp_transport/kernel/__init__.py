@@ -32,6 +32,7 @@ from mcp_transport.kernel.text_arguments import non_text_parameters, template_va
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
 from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo, RetrySafety
 from mcp_transport.kernel.validation_errors import explain
+from mcp_transport.kernel.visibility import Visibility
 
 __all__ = [
     "Caller",
@@ -51,6 +52,7 @@ __all__ = [
     "RetrySafety",
     "SerializationSchema",
     "TooLarge",
+    "Visibility",
     "apply_spec_corrections",
     "check_answer",
     "continued_trace",

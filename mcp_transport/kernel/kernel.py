@@ -19,8 +19,6 @@ from mcp_types import InputRequiredResult, SubscriptionsListenRequestParams
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
-from mcp_transport.domain.access_rule import AccessRule
-from mcp_transport.kernel.access import Access, request_target
 from mcp_transport.kernel.discover import declare_in_discover
 from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel, reject_unanswerable
 from mcp_transport.kernel.errors import TooLarge, is_cancellation
@@ -35,10 +33,11 @@ from mcp_transport.kernel.runner import Runner, close, connection_of
 from mcp_transport.kernel.tracing import TracedMessage, in_sdk_span, is_traced
 from mcp_transport.kernel.types import RetrySafety
 from mcp_transport.kernel.validation_errors import explain, truncate_uri
-from mcp_transport.kernel.visibility import hiding
+from mcp_transport.kernel.visibility import Visibility, hiding
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, sessionless_code
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Notification, Outcome, Request
+from mcp_transport.protocol.targets import request_target
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["Kernel"]
@@ -61,12 +60,10 @@ class Kernel:
     `broadcasts=False` leaves the server's events to the kernel that took them over before.
     """
 
-    def __init__(
-        self, server: Any, *, access: Mapping[tuple[str, str], AccessRule] | None = None, broadcasts: bool = True
-    ) -> None:
-        self.server = lowlevel(server)
+    def __init__(self, server: Any, *, broadcasts: bool = True) -> None:
+        self.server, self._declared = lowlevel(server), server
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
-        self.access, self._fast_calls = Access(server, access or {}), FastToolCalls(server)
+        self._fast_calls = FastToolCalls(server)
         # FastMCP reports every error in arguments, and builds its validators for each call.
         self._counts_arguments = not isinstance(server, MCPServer | Server)
         self._header_parameters, self._initialize_cache = HeaderParameters(), InitializeCache()
@@ -88,6 +85,10 @@ class Kernel:
         """Declare experimental capabilities in results of `initialize` and `server/discover`."""
         self._experimental = experimental or None
         declare_in_discover(self.server, experimental)
+
+    def visibility(self) -> Visibility:
+        """Return the means to hide names of the server. Raises: TypeError unless it is an `MCPServer`."""
+        return Visibility(self._declared)
 
     # -- lifespan ------------------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ from mcp_transport.kernel.parse_cache import short_json
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.quoting import truncate
+from mcp_transport.protocol.targets import LISTEN, listen_uris
 
-__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "LimitError", "check_answer", "json_size", "limit_params", "listen_uris"]
+__all__ = ["MAX_ANSWER_BYTES", "MAX_VALUES", "LimitError", "check_answer", "json_size", "limit_params"]
 
 # JSON values of all members together, and bytes of each member as JSON.
 MAX_VALUES: Final = 2000
@@ -32,7 +33,6 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 # Members that hold answers, or URIs, whose number and length are limited before.
 _LARGE_MEMBERS: Final = {"inputResponses": MAX_ANSWER_BYTES, "notifications": MAX_ANSWER_BYTES}
 
-_LISTEN: Final = "subscriptions/listen"
 _SPEC_METHODS: Final = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
 # Members that a handler checks itself; `requestState` comes from the server and is sealed.
 _UNCHECKED: Final = frozenset({"arguments", "requestState"})
@@ -55,7 +55,7 @@ def limit_params(request: Request, *, counts_arguments: bool = False) -> Request
     params = request.params or {}
     if request.method not in _SPEC_METHODS:
         params = {"_meta": params.get("_meta")}
-    if request.method == _LISTEN and (uris := listen_uris(request)):
+    if request.method == LISTEN and (uris := listen_uris(request)):
         notifications = {**params["notifications"], "resourceSubscriptions": uris}
         params = {**params, "notifications": notifications}
         request = replace(request, params=params)
@@ -69,16 +69,6 @@ def check_answer(answer: Mapping[str, Any]) -> None:
     if short_json(answer) is None:
         _check_count("the response to a server request", answer)
         _check_size("the response to a server request", answer, MAX_ANSWER_BYTES)
-
-
-def listen_uris(request: Request) -> list[Any]:
-    """Return the URIs of `subscriptions/listen` without duplicates; an empty list where it is malformed."""
-    notifications = (request.params or {}).get("notifications")
-    uris = notifications.get("resourceSubscriptions") if isinstance(notifications, Mapping) else None
-    if not isinstance(uris, list):
-        return []
-    invalid = next(([uri] for uri in uris if not isinstance(uri, str)), [])  # one is enough for the SDK to refuse
-    return [*dict.fromkeys(uri for uri in uris if isinstance(uri, str)), *invalid]
 
 
 def _check_members(members: Mapping[str, Any]) -> None:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
-from mcp.server.context import HandlerResult
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.resources import ResourceManager
 from mcp.shared.exceptions import MCPError
 from mcp_types import EmptyResult
 
+from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.errors import INVALID_PARAMS
+from mcp_transport.protocol.targets import Target
 
-__all__ = ["hiding", "install_hiding", "is_hidden"]
+__all__ = ["Visibility", "hiding", "is_hidden"]
 
-Exists = Callable[[str, str], bool]
-"""Returns whether a `resource` exists for a URI, a `template` for a URI or URI template, a `prompt` for a name."""
+IsListed = Callable[[str, object, Principal], Awaitable[bool]]
+"""Returns whether lists show an item, given by its kind and its name, URI or URI template, to a caller."""
+
+# The member that holds the items of a list, the kind of the items, and the member that identifies one.
+_LISTS: Final = {
+    "tools/list": ("tools", "tool", "name"),
+    "prompts/list": ("prompts", "prompt", "name"),
+    "resources/list": ("resources", "resource", "uri"),
+    "resources/templates/list": ("resourceTemplates", "resource", "uriTemplate"),
+}
 
 # The kind and the name of the hidden target of the request being served.
-_hidden: ContextVar[tuple[str, str] | None] = ContextVar("hidden", default=None)
+_hidden: ContextVar[Target | None] = ContextVar("hidden", default=None)
 
 # Raises the SDK's own error for a missing resource.
 _NO_RESOURCES: Final = ResourceManager()
@@ -30,7 +40,7 @@ _NO_RESOURCES: Final = ResourceManager()
 
 @contextmanager
 def hiding(kind: str, name: str) -> Iterator[None]:
-    """Hide a name in the registries of a server that was prepared by `install_hiding`."""
+    """Hide a name in the registries of a server that `Visibility.install` has prepared."""
     token = _hidden.set((kind, name))
     try:
         yield
@@ -43,30 +53,80 @@ def is_hidden(kind: str, name: object) -> bool:
     return _hidden.get() == (kind, name)
 
 
-def install_hiding(server: MCPServer[Any], target: Server[Any], exists: Exists) -> None:
-    """Prepare a server, and the low-level one inside it, for requests with a hidden target.
+class Visibility:
+    """Looks up the names of an `MCPServer`, and hides some of them from some callers.
 
-    Such requests run as usual up to the lookup of the name. Methods without a lookup are checked before their
-    handler, and treat hidden and missing names alike: a completion is refused, a subscription is ignored.
+    Raises: TypeError for any other server.
     """
-    _hide_in_registries(server)
 
-    def is_visible(kind: str, name: str) -> bool:
-        return not is_hidden(kind, name) and exists(kind, name)
+    def __init__(self, server: Any) -> None:
+        if not isinstance(server, MCPServer):
+            raise TypeError(f"access rules need an MCPServer, got {type(server).__name__}")
+        self._server, self._kinds = server, frozenset[str]()
 
-    def complete(params: Any) -> None:
+    def key(self, kind: str, name: object) -> Target | None:
+        """Return the key of a target's access rule; None if the SDK would not find the target."""
+        if not isinstance(name, str):
+            return None
+        # The managers are private: the server's public methods list, call and render, but do not look up.
+        if kind == "tool":
+            return (kind, name) if self._server._tool_manager.get_tool(name) is not None else None
+        if kind == "prompt":
+            return (kind, name) if self._server._prompt_manager.get_prompt(name) is not None else None
+        resources = self._server._resource_manager  # `get_resource` would run a matching template's function
+        if name in resources._resources or (kind == "template" and name in resources._templates):
+            return ("resource", name)
+        with suppress(ValueError):  # the SDK refuses to match such a URI, so it reads nothing
+            for template in resources._templates.values():  # the SDK reads the first match
+                if template.matches(name) is not None:
+                    return ("resource", str(template.uri_template))
+        return None
+
+    def install(self, kinds: Iterable[str], is_listed: IsListed) -> None:
+        """Prepare the server for requests with a hidden target of one of the `kinds`.
+
+        Such requests run as usual up to the lookup of the name. Methods without a lookup are checked before their
+        handler, and treat hidden and missing names alike: a completion is refused, a subscription is ignored.
+        """
+        self._kinds, target = frozenset(kinds), self._server._lowlevel_server
+        _hide_in_registries(self._server)
+        _check_before(target, "completion/complete", self._check_completion)
+        _check_before(target, "resources/subscribe", self._ignore_subscription)
+        _check_before(target, "resources/unsubscribe", self._ignore_subscription)
+        target.middleware.append(_ListFilter(is_listed))
+
+    def _is_visible(self, kind: str, name: str) -> bool:
+        """Return whether a name exists and is not hidden; no lookup where no rule hides anything of its kind."""
+        return not is_hidden(kind, name) and (kind not in self._kinds or self.key(kind, name) is not None)
+
+    def _check_completion(self, params: Any) -> None:
         ref = params.ref
-        if ref.type == "ref/prompt" and not is_visible("prompt", ref.name):
+        if ref.type == "ref/prompt" and not self._is_visible("prompt", ref.name):
             raise MCPError(INVALID_PARAMS, f"Unknown prompt: {ref.name[:128]}")
-        if ref.type == "ref/resource" and not is_visible("template", ref.uri):
+        if ref.type == "ref/resource" and not self._is_visible("template", ref.uri):
             raise MCPError(INVALID_PARAMS, f"Unknown resource: {ref.uri[:128]}")
 
-    def subscribe(params: Any) -> EmptyResult | None:
-        return None if is_visible("resource", params.uri) else EmptyResult()
+    def _ignore_subscription(self, params: Any) -> EmptyResult | None:
+        return None if self._is_visible("resource", params.uri) else EmptyResult()
 
-    _check_before(target, "completion/complete", complete)
-    _check_before(target, "resources/subscribe", subscribe)
-    _check_before(target, "resources/unsubscribe", subscribe)
+
+class _ListFilter:
+    """Middleware that removes hidden items from lists, and marks these as private (2026-07-28, caching)."""
+
+    allows_fast_path = True
+
+    def __init__(self, is_listed: IsListed) -> None:
+        self._is_listed = is_listed
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        result = await call_next(ctx)
+        if ctx.method not in _LISTS or not isinstance(result, dict):
+            return result
+        member, kind, name = _LISTS[ctx.method]
+        principal = ctx.request.principal if ctx.request is not None else Principal()
+        items = [item for item in result.get(member, []) if await self._is_listed(kind, item.get(name), principal)]
+        scope = {"cacheScope": "private"} if "cacheScope" in result else {}
+        return {**result, member: items, **scope}
 
 
 def _hide_in_registries(server: MCPServer[Any]) -> None:

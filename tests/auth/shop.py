@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mcp_transport import Context, Principal, completion, prompt, resource, tool
 from mcp_transport.declarations import Declarations
+from mcp_transport.engine.authorization import insufficient_scope
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.server import build_server
@@ -45,7 +46,9 @@ async def only_bob(principal: Principal) -> bool:
 
 def serve_declared(endpoint: Endpoint, declarations: Declarations, server: Any = None) -> Endpoint:
     """Have an endpoint that has served nothing yet serve what is declared, or a server with these rules."""
-    endpoint.kernel = Kernel(server or build_server((b"k" * 32,)), access=declarations.access)
+    endpoint.kernel = Kernel(server or build_server((b"k" * 32,)))
+    access = declarations.access
+    endpoint._authorization = endpoint._build_authorization(access, insufficient_scope) if access else None
     endpoint.kernel.bus.publish_to = endpoint._broadcast
     endpoint._authenticate = authenticate
     return endpoint

@@ -16,7 +16,6 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.engine.sessionful.failover import fail_over
 from mcp_transport.kernel import Kernel
 from mcp_transport.server import build_server
 from tests.auth.test_challenges import Knows
@@ -51,11 +50,12 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
         return FULL
 
     endpoint = Endpoint(
-        Kernel(build_server(KEYS), access=declarations.access),
+        Kernel(build_server(KEYS)),
         Losing(policy, clock.now),
         policy,
         keys=KEYS,
         authenticate=authenticate,
+        access=declarations.access,
         principal_without_request=gate.principal_without_request,
         clock=clock,
     )
@@ -75,7 +75,8 @@ async def test_what_scopes_showed_is_hidden_and_what_scopes_admitted_runs_withou
     assert text_of(first.json) == "read write"
     backend: Any = endpoint.backend
     key, stream = session_key(client.session_id), backend.entered[0].stream
-    await fail_over(await endpoint.node(), key, stream, "lost", None, endpoint._principal_without_request)
+    node = await endpoint.node()
+    node.fail_over(key, stream, "lost")
     await settle()
     events: tuple[Event, ...] = (await backend.read(key, stream, 1_000_000_000))[0]
     assert again.encode() in events[-1].payload

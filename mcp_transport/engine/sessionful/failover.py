@@ -10,6 +10,7 @@ from typing import Final
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest
+from mcp_transport.engine.authorization import Authorization
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import ClusterEvent
@@ -35,7 +36,13 @@ PrincipalLookup = Callable[[str, str], Awaitable[Principal]]
 
 
 async def fail_over(
-    node: Node, key: str, stream: str, writer: str, request_id: RequestId | None, find_principal: PrincipalLookup
+    node: Node,
+    key: str,
+    stream: str,
+    writer: str,
+    request_id: RequestId | None,
+    find_principal: PrincipalLookup,
+    authorization: Authorization | None = None,
 ) -> None:
     """Take over a stream whose writer has died or lost it: end its calls with an error, or run durable ones again."""
     claimed = await node.retry_until_expired(lambda: node.backend.claim(key, stream, writer, node.id))
@@ -49,7 +56,7 @@ async def fail_over(
     successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
     successor.enable_log()
     reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
-    if reruns and not await _try_rerun(node, successor, reruns, find_principal):
+    if reruns and not await _has_started(_rerun(node, successor, reruns, find_principal, authorization)):
         reruns = []
     ended = [entry for entry in in_flight if entry not in reruns]
     for entry in ended:
@@ -73,12 +80,10 @@ def _answer(entry: InFlightRequest, losses: int) -> bytes:
     return encode({"jsonrpc": "2.0", "id": entry.request_id, "error": error})
 
 
-async def _try_rerun(
-    node: Node, writer: Writer, in_flight: list[InFlightRequest], find_principal: PrincipalLookup
-) -> bool:
+async def _has_started(rerun: Awaitable[None]) -> bool:
     """Run durable calls again; return whether they have started."""
     try:
-        await _rerun(node, writer, in_flight, find_principal)
+        await rerun
     except BaseException as error:
         if is_cancellation(error):
             raise
@@ -98,7 +103,11 @@ def _report(node: Node, key: str, ended: Sequence[InFlightRequest], losses: int,
 
 
 async def _rerun(
-    node: Node, writer: Writer, in_flight: list[InFlightRequest], find_principal: PrincipalLookup
+    node: Node,
+    writer: Writer,
+    in_flight: list[InFlightRequest],
+    find_principal: PrincipalLookup,
+    authorization: Authorization | None,
 ) -> None:
     """Run durable calls again as if the client had sent them; of the HTTP headers, only the trace was stored."""
     session, bodies = writer.session, [decode(entry.body) for entry in in_flight]
@@ -109,8 +118,8 @@ async def _rerun(
     memory.force(sum(estimate_bytes(entry.body) for entry in in_flight))  # the lost node has admitted them
     request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
     try:
-        async with node.call_context(None, principal):
-            requests = [await node.kernel.access.apply(request, principal) for request in requests]
+        if authorization is not None:
+            requests = await authorization.apply_to_all(None, requests, principal)
         node.observer.report(ClusterEvent.RERUN, session.key, stream=writer.stream, calls=len(requests))
         with continued_trace(headers):
             CallGroup(SessionRequest(node, request, principal, session, "", is_rerun=True), writer, requests).start()
