@@ -179,13 +179,14 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     from mcp_transport.auth.authentication import Authentication
     from mcp_transport.auth.resource import Resource
     from mcp_transport.auth.user import UserAuthenticator
+    from mcp_transport.backends.base import Backend
     from mcp_transport.backends.memory import MemoryBackend
     from mcp_transport.call_context import call_contexts
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.kernel import Kernel
 
     policy = Policy(allowed_hosts=("localhost",))
-    backend = MemoryBackend(policy, SystemClock().now)
+    backend = Backend.of(MemoryBackend(policy, SystemClock().now))
     # A kernel that announces nothing does not disturb the listeners of the live endpoint.
     return Endpoint(
         Kernel(configured_server(), broadcasts=False),
@@ -255,32 +256,37 @@ def build_backend(clock: Clock | None = None) -> Backend:
     """Build the session backend; the memory and cache backends read the time from `clock`.
 
     Raises:
-        ImproperlyConfigured: BACKEND is neither a bundled backend nor the dotted path of a `Backend` class.
+        ImproperlyConfigured: BACKEND is neither a bundled backend nor the dotted path of a function that returns a
+            `Backend`, or of a `LocalBackend` class.
     """
-    from mcp_transport.backends.base import Backend as BaseBackend
+    from mcp_transport.backends.base import Backend
+    from mcp_transport.backends.local import LocalBackend
     from mcp_transport.backends.memory import MemoryBackend
 
     name, policy, now = backend_name(), conf.policy(), (clock or SystemClock()).now
     if name == "memory":
-        return MemoryBackend(policy, now)
+        return Backend.of(MemoryBackend(policy, now))
     if name == "cache":
         from mcp_transport.backends.cache import CacheBackend
 
-        return CacheBackend(policy, now, conf.get("CACHE"))
+        return Backend.of(CacheBackend(policy, now, conf.get("CACHE")))
     if name == "redis":
         _require_redis()
         from mcp_transport.backends.redis import RedisBackend
 
-        return RedisBackend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER"))
+        return Backend.of(RedisBackend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER")))
     try:
-        backend: Backend = import_string(name)(policy, now)
+        backend = import_string(name)(policy, now)
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['BACKEND'] = {name!r} must be auto, memory, cache, redis or the path of a class: {error}"
+            f"MCP_TRANSPORT['BACKEND'] = {name!r} must be auto, memory, cache, redis or a dotted path: {error}"
         ) from error
-    if not isinstance(backend, BaseBackend):
+    if isinstance(backend, LocalBackend):
+        return Backend.of(backend)
+    if not isinstance(backend, Backend):
         raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['BACKEND'] = {name!r} is not a subclass of {BaseBackend.__module__}.Backend"
+            f"MCP_TRANSPORT['BACKEND'] = {name!r} must return a {Backend.__module__}.Backend or be a subclass of "
+            f"{LocalBackend.__module__}.LocalBackend, got {type(backend).__name__}"
         )
     return backend
 

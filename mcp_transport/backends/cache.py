@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from django.core.cache import BaseCache, caches
 
-from mcp_transport.backends.base import Overview, Page
+from mcp_transport.backends.base import Overview, Page, SessionIndex
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.connections import end_connections
@@ -56,10 +56,8 @@ _UNREADABLE: Final = (
 _THREADS: Final = 4
 
 
-class CacheBackend(LocalBackend):
+class CacheBackend(LocalBackend, SessionIndex):
     """Stores session records in the cache of one alias."""
-
-    supports_listing = True
 
     def __init__(self, policy: Policy, now: Callable[[], float], alias: str = "default") -> None:
         super().__init__(policy, now)
@@ -78,7 +76,7 @@ class CacheBackend(LocalBackend):
         return not caches.settings[self._alias]["BACKEND"].endswith(("LocMemCache", "DummyCache"))
 
     @property
-    def keeps_answers(self) -> bool:
+    def keeps_answers(self) -> bool:  # type: ignore[override]
         return not self.shares_sessions  # other processes can read the session, but not its streams
 
     async def ping(self) -> None:
@@ -119,10 +117,10 @@ class CacheBackend(LocalBackend):
 
         await self._in_thread(drop)
 
-    async def sessions(
+    async def page(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        return self.page(await self._live_sessions(), offset, limit, query, order)
+        return self.page_of(await self._live_sessions(), offset, limit, query, order)
 
     async def overview(self) -> Overview:
         return self.summarize(await self._live_sessions())

@@ -9,28 +9,32 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from mcp_transport.backends import listing
 from mcp_transport.backends.base import (
     CANCEL_KEEP_SECONDS,
     NO_ENDINGS,
     Appended,
     Attached,
-    Backend,
     Closing,
     Deliver,
     Emitted,
     Entered,
     Event,
     HolderChanged,
+    Measure,
+    NodeBus,
     Overview,
     Page,
+    SessionStore,
+    StreamLog,
     StreamOver,
     StreamRecord,
     UnknownStream,
 )
-from mcp_transport.backends.listing import page_of, summarize
-from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
+from mcp_transport.backends.streams import Bus, EventLog, Inboxes, LocalSession
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
+from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
@@ -48,13 +52,14 @@ _MAX_CANCELS: Final = 100
 _MAX_BROADCASTS: Final = 1000
 
 
-class LocalBackend(Backend):
+class LocalBackend(SessionStore, StreamLog, NodeBus):
     """Serves any number of nodes of one process."""
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         self._policy, self._now = policy, now
         self._local: OrderedDict[str, tuple[float, LocalSession]] = OrderedDict()
         self._inboxes, self._bus = Inboxes(), Bus(_MAX_BROADCASTS)
+        self._measures: dict[str, Measure] = {}
         # Sessions whose record is being written, and those that were closed in the meantime.
         self._writing_now: Counter[str] = Counter()
         self._closed_meanwhile: set[str] = set()
@@ -78,11 +83,17 @@ class LocalBackend(Backend):
 
     # -- nodes ---------------------------------------------------------------------------------------
 
-    async def start(self, node: str, deliver: Deliver) -> None:
+    async def start(self, node: str, deliver: Deliver, measure: Measure = ProcessMetrics) -> None:
         self._inboxes.add(node, deliver)
+        self._measures[node] = measure
 
     async def stop(self, node: str) -> None:
         self._inboxes.remove(node)
+        self._measures.pop(node, None)
+
+    async def metrics(self) -> tuple[ProcessMetrics, ...]:
+        # The nodes of one process have one function.
+        return tuple(measure() for measure in set(self._measures.values()))
 
     async def send(self, node: str, message: NodeMessage) -> bool:
         return self._inboxes.send(node, message)
@@ -115,13 +126,13 @@ class LocalBackend(Backend):
             local.in_flight[request.request_id] = replace(request, started=now)
         return Entered(session, running, cancelled)
 
-    def page(self, live: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str) -> Page:
+    def page_of(self, live: Iterable[Session], offset: int, limit: int, query: SessionQuery, order: str) -> Page:
         """Return a page of the live sessions."""
-        return page_of(map(self._with_counts, live), self._now(), offset, limit, query, order)
+        return listing.page_of(map(self._with_counts, live), self._now(), offset, limit, query, order)
 
     def summarize(self, live: Sequence[Session]) -> Overview:
         """Summarize the live sessions."""
-        return summarize(live, self._now())
+        return listing.summarize(live, self._now())
 
     def _with_counts(self, session: Session) -> Session:
         """Fill in the number of calls and open streams in this process."""
@@ -130,7 +141,7 @@ class LocalBackend(Backend):
         _, local = self._local[session.key]
         return replace(session, calls=len(local.in_flight), streams=local.open_streams)
 
-    async def streams(self, key: str) -> tuple[StreamRecord, ...]:
+    async def stream_records(self, key: str) -> tuple[StreamRecord, ...]:
         if key not in self._local or await self.load(key) is None:
             return ()
         return tuple(log.record(name) for name, log in self._local[key][1].logs.items())
@@ -331,10 +342,10 @@ class LocalBackend(Backend):
 
         return change
 
-    def _log(self, key: str, stream: str) -> StreamLog:
+    def _log(self, key: str, stream: str) -> EventLog:
         local = self._local_session(key)
         if stream not in local.logs:
-            local.logs[stream] = StreamLog(self._policy.stream_max_events, self._policy.stream_max_bytes)
+            local.logs[stream] = EventLog(self._policy.stream_max_events, self._policy.stream_max_bytes)
             local.logs[stream].last_broadcast = local.first_broadcast
         return local.logs[stream]
 

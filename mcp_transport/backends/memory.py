@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 
-from mcp_transport.backends.base import NoRoom, Overview, Page
+from mcp_transport.backends.base import NoRoom, Overview, Page, SessionIndex
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
@@ -15,10 +15,10 @@ from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 __all__ = ["MemoryBackend"]
 
 
-class MemoryBackend(LocalBackend):
+class MemoryBackend(LocalBackend, SessionIndex):
     """Keeps sessions as long as the process lives."""
 
-    supports_listing = True
+    keeps_answers = True
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         super().__init__(policy, now)
@@ -27,10 +27,6 @@ class MemoryBackend(LocalBackend):
         self._owned: dict[str, OrderedDict[str, None]] = {}
         self._by_creation: OrderedDict[str, None] = OrderedDict()  # the next to reach its absolute end comes first
         self._state: dict[str, dict[str, bytes]] = {}
-
-    @property
-    def keeps_answers(self) -> bool:
-        return True
 
     async def ping(self) -> None:
         return None
@@ -80,10 +76,10 @@ class MemoryBackend(LocalBackend):
             if not owned:
                 del self._owned[session.caller]
 
-    async def sessions(
+    async def page(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        return self.page(await self._live_sessions(), offset, limit, query, order)
+        return self.page_of(await self._live_sessions(), offset, limit, query, order)
 
     async def overview(self) -> Overview:
         return self.summarize(await self._live_sessions())

@@ -14,10 +14,10 @@ from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Bus", "Inboxes", "LocalSession", "StreamLog"]
+__all__ = ["Bus", "EventLog", "Inboxes", "LocalSession"]
 
 
-class StreamLog:
+class EventLog:
     """One stream's events, limited by number and by bytes; the oldest are dropped first."""
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -84,7 +84,7 @@ class LocalSession:
         """The last broadcast before the session was first used here."""
         self.in_flight: dict[RequestId, InFlightRequest] = {}
         self.cancels: dict[RequestId, float] = {}
-        self.logs: dict[str, StreamLog] = {}
+        self.logs: dict[str, EventLog] = {}
         self.subscriptions: frozenset[str] = frozenset()
         self.history: deque[HistoryEntry] = deque()
         self._ended: deque[tuple[float, str]] = deque()

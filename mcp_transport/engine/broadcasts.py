@@ -38,7 +38,7 @@ class Broadcasts:
 
     async def skip_earlier(self) -> None:
         """Skip the broadcasts of the time before the node joined. Raises: BackendError."""
-        self._last_number = await self._node.backend.last_broadcast()
+        self._last_number = await self._node.backend.bus.last_broadcast()
 
     async def deliver_missed(self) -> None:
         """Deliver the broadcasts that the store has and the sessions and listen streams here have not received.
@@ -56,7 +56,7 @@ class Broadcasts:
                 await asyncio.gather(*(self._deliver(key, message) for key in keys if key not in self._catching_up))
 
     async def _read_after(self, number: str) -> tuple[Broadcast, ...]:
-        return await self._node.retry_until_expired(lambda: self._node.backend.broadcasts(number)) or ()
+        return await self._node.retry_until_expired(lambda: self._node.backend.bus.broadcasts(number)) or ()
 
     async def _deliver(self, key: str, message: Broadcast) -> None:
         try:
@@ -86,7 +86,7 @@ class Broadcasts:
 
     async def _emit(self, key: str, message: Broadcast) -> None:
         params = {"uri": message.uri} if message.uri else None
-        emitted = await self._node.backend.emit(key, encode_notification(message.method, params), message)
+        emitted = await self._node.backend.streams.emit(key, encode_notification(message.method, params), message)
         if (stream := self._node.streams.get((key, GET_STREAM))) is not None:
             stream.record_broadcast(message.number, emitted.seq if emitted is not None else 0)
         if emitted is not None and emitted.holder is not None:

@@ -73,7 +73,7 @@ class DeliveryCheckpoints:
         """
         superseded = Superseded(key, GET_STREAM, epoch, self._node.id)
         with suppress(BackendError):
-            return await self._node_requests.send(key, self._node.backend.send(previous.node, superseded)) or 0
+            return await self._node_requests.send(key, self._node.backend.bus.send(previous.node, superseded)) or 0
         return 0
 
     def receive(self, message: GaveWay) -> None:
@@ -93,4 +93,6 @@ class DeliveryCheckpoints:
         delivered = stream.cursor if stream.stream == GET_STREAM else 0  # clients of other streams send an event id
         broadcast = stream.last_delivered_broadcast
         with suppress(BackendError):
-            await self._node.backend.checkpoint(stream.key, stream.stream, delivered, broadcast, released_epoch=left)
+            await self._node.backend.streams.checkpoint(
+                stream.key, stream.stream, delivered, broadcast, released_epoch=left
+            )

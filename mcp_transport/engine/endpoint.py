@@ -105,12 +105,11 @@ class Endpoint:
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
         self.proxies = TrustedProxies(policy.trusted_proxies)
-        backend.measure = self.process_metrics
         self._on_start, self._is_stopping = on_start, False
         self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
         self._started: dict[asyncio.AbstractEventLoop, Node] = {}
         kernel.bus.publish_to = self._broadcast
-        if backend.keeps_answers:
+        if backend.streams.keeps_answers:
             kernel.declare_experimental(idempotency_capability(policy.versions, policy.stream_keep))
 
     def _build_authorization(self, access: Mapping[Target, AccessRule], step_up: StepUp) -> Authorization:
@@ -220,7 +219,7 @@ class Endpoint:
     async def _broadcast(self, message: Broadcast) -> None:
         """Broadcast a change to all nodes or, while the store is unavailable, to this one."""
         try:
-            await self.backend.broadcast(message)
+            await self.backend.bus.broadcast(message)
         except BackendError as error:
             logger.warning("a change reaches only this node: %s", error)
             self.kernel.bus.deliver(message)
@@ -260,6 +259,7 @@ class Endpoint:
                 authorization=self._authorization,
             ),
             call_context=self._call_context,
+            measure=self.process_metrics,
         )
         try:
             await node.start()
@@ -291,7 +291,7 @@ class Endpoint:
     async def disconnect_if_idle(self) -> None:
         """Close the running loop's connections to the store, unless it serves requests; for management commands."""
         if asyncio.get_running_loop() not in self._nodes:
-            await self.backend.disconnect()
+            await self.backend.sessions.disconnect()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -310,8 +310,8 @@ class Endpoint:
         try:
             if node is not None:
                 await node.join()
-            await self.backend.ping()
+            await self.backend.sessions.ping()
         except Exception as error:
             log_failure("this process is not ready", error)
             return _UNREACHABLE
-        return _UNREACHABLE if node is not None and self.backend.failure(node.id) is not None else ""
+        return _UNREACHABLE if node is not None and self.backend.bus.failure(node.id) is not None else ""

@@ -83,9 +83,9 @@ class Expiry:
     async def _refresh(self, key: str, session: Session, is_connected: bool) -> None:
         backend = self._node.backend
         with suppress(BackendError):  # the next check asks again
-            if is_connected and await backend.touch(key):
+            if is_connected and await backend.sessions.touch(key):
                 self._last_seen[key] = self._node.clock.now()
-            elif (stored := await backend.get(key)) is not None:
+            elif (stored := await backend.sessions.get(key)) is not None:
                 self._last_seen[key] = stored.last_seen
             else:
                 self.end_if_expired(session)
@@ -95,7 +95,7 @@ def end_session(
     node: Node, key: str, reason: str = "its session was ended", event: ClusterEvent | None = None
 ) -> None:
     """End a session's calls and streams on a node; connected clients receive an error."""
-    node.backend.forget(key)
+    node.backend.sessions.forget(key)
     for writer in [writer for (owner, _), writer in node.writers.items() if owner == key]:
         writer.discard_log()
     for call in [call for (owner, _), call in node.calls.items() if owner == key]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from mcp_transport.backends.base import Backend, Holder
+from mcp_transport.backends.base import Backend, Holder, Measure
 from mcp_transport.domain.node_messages import (
     Broadcast,
     CancelCall,
@@ -89,12 +89,13 @@ class Node:
         budget: MemoryBudget,
         fail_over: FailOver,
         call_context: CallContexts,
+        measure: Measure,
     ) -> None:
         self.id = secrets.token_hex(6)  # set at the first request, after any fork, so that workers do not share it
         self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
         self.session_keys, self.observer = session_keys, observer
         self.call_metrics, self.budget = call_metrics, budget
-        self._fail_over, self.call_context, self.tasks = fail_over, call_context, TaskSet()
+        self._fail_over, self._measure, self.call_context, self.tasks = fail_over, measure, call_context, TaskSet()
         self.client_requests, self.stale_requests = ClientRequests(self.id, clock, keys), StaleRequests(self)
         self.broadcasts, self.checkpoints, self.expiry = Broadcasts(self), DeliveryCheckpoints(self), Expiry(self)
         self.is_draining = self.is_stopping = self.is_checking = False
@@ -123,7 +124,7 @@ class Node:
         async with self._joining:
             if not self._joined:
                 await self.broadcasts.skip_earlier()
-                await self.backend.start(self.id, self._receive_anywhere)
+                await self.backend.bus.start(self.id, self._receive_anywhere, self._measure)
                 self._joined = True
                 logger.debug("node %s joined", self.id)
 
@@ -138,7 +139,7 @@ class Node:
                 stream.end(retry_ms=self.policy.retry_ms + random.randrange(_RECONNECT_JITTER_MS))  # noqa: S311 (no secret)
         if report:
             self.observer.report(ClusterEvent.DRAINED, node=self.id, calls=len(self.running))
-        self.tasks.spawn(ignore_outage(self.backend.announce_drain(self.id)))
+        self.tasks.spawn(ignore_outage(self.backend.bus.announce_drain(self.id)))
 
     async def stop(self, drain_seconds: float = 0.0, *, serving: bool = False, report: bool = True) -> None:
         """Drain, end calls that still run after `drain_seconds`, and leave the other nodes.
@@ -162,8 +163,8 @@ class Node:
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNREGISTER_TIMEOUT_SECONDS):
                 if self._joined:
-                    await self.backend.stop(self.id)
-                await self.backend.disconnect()
+                    await self.backend.bus.stop(self.id)
+                await self.backend.sessions.disconnect()
         logger.debug("node %s stopped", self.id)
 
     def _is_busy(self) -> bool:
@@ -273,15 +274,15 @@ class Node:
 
     def lease_may_be_lost(self) -> bool:
         """Return whether other nodes may have declared this node dead without its knowledge."""
-        return self.is_checking or self.backend.lease_may_be_lost(self.id)
+        return self.is_checking or self.backend.bus.lease_may_be_lost(self.id)
 
     def send_in_background(self, node: str, message: NodeMessage) -> None:
         """Send a message to a node without waiting; a lost message only delays its effect."""
-        self.tasks.spawn(ignore_outage(self.backend.send(node, message)))
+        self.tasks.spawn(ignore_outage(self.backend.bus.send(node, message)))
 
     async def restore(self, session: Session) -> bool:
         """Store a session that the store has lost. Raises: BackendError."""
-        restored = await self.backend.restore(session)
+        restored = await self.backend.sessions.restore(session)
         if restored:
             self.observer.report(ClusterEvent.REHYDRATED, session.key)
         return restored
@@ -323,7 +324,9 @@ class Node:
 
     async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
         """Send a notification on a session's GET stream, whichever node holds its socket."""
-        emitted = await self.backend.emit(key, encode_notification(method, params, self.policy.max_result_bytes))
+        emitted = await self.backend.streams.emit(
+            key, encode_notification(method, params, self.policy.max_result_bytes)
+        )
         if emitted is not None and emitted.holder is not None:
             self.send_in_background(emitted.holder.node, Wake(key, GET_STREAM))
 

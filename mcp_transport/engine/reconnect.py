@@ -45,7 +45,7 @@ async def reclaim_stream(node: Node, stream: OpenStream) -> bool:
     Raises: BackendError.
     """
     key, name, session = stream.key, stream.stream, stream.session
-    if session is None or (await node.backend.get(key) is None and not await node.restore(session)):
+    if session is None or (await node.backend.sessions.get(key) is None and not await node.restore(session)):
         if session is None:
             end_session(node, key)
         else:
@@ -57,9 +57,9 @@ async def reclaim_stream(node: Node, stream: OpenStream) -> bool:
         return False  # its call has ended, and nothing more will be written
     # The store may return a new epoch. With the old one, a read would report that this node superseded itself.
     before, stream.epoch = stream.epoch, 0
-    appended = await node.backend.append(key, name, (), holder=node.id)
+    appended = await node.backend.streams.append(key, name, (), holder=node.id)
     if name == GET_STREAM:
-        await node.backend.checkpoint(key, name, stream.cursor, stream.last_delivered_broadcast)
+        await node.backend.streams.checkpoint(key, name, stream.cursor, stream.last_delivered_broadcast)
     if stream.writer:
         node.verify_writer(key, name, stream.writer)
     if appended is None or appended.holder is None:
@@ -80,4 +80,4 @@ async def _adopt_holder(node: Node, stream: OpenStream, holder: Holder) -> None:
     if stream_key in node.streams:
         stream.wake()
     else:  # its socket closed while the store was unavailable
-        await node.backend.checkpoint(*stream_key, 0, released_epoch=holder.epoch)
+        await node.backend.streams.checkpoint(*stream_key, 0, released_epoch=holder.epoch)

@@ -29,11 +29,11 @@ class SessionHandle:
 
     async def read(self) -> dict[str, bytes]:
         """Return the session state of the tools."""
-        return await self._backend.read_state(self._key)
+        return await self._backend.sessions.read_state(self._key)
 
     async def write(self, name: str, value: bytes | None) -> bool:
         """Store a value, or delete it with None; return whether it existed before."""
-        return await self._backend.write_state(self._key, name, value)
+        return await self._backend.sessions.write_state(self._key, name, value)
 
     def to_json(self, value: Any) -> bytes:
         """Encode a value. Raises: TypeError, ValueError, RecursionError if it is not JSON."""
@@ -45,7 +45,7 @@ class SessionHandle:
 
     async def set_log_level(self, level: str) -> None:
         """Set the minimum severity of the client's log messages."""
-        await self._backend.update(self._key, log_level=level)
+        await self._backend.sessions.update(self._key, log_level=level)
 
     async def subscribe(self, uri: str, *, active: bool) -> None:
         """Subscribe the client to changes of a resource, or unsubscribe it.
@@ -54,7 +54,9 @@ class SessionHandle:
         """
         if len(uri) > _MAX_URI_LENGTH:
             raise ValueError(f"a URI may have at most {_MAX_URI_LENGTH} characters")
-        if not await self._backend.subscribe(self._key, uri, active, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES):
+        if not await self._backend.sessions.subscribe(
+            self._key, uri, active, _MAX_SUBSCRIPTIONS, _MAX_SUBSCRIBED_BYTES
+        ):
             raise ValueError(
                 f"a session may subscribe to at most {_MAX_SUBSCRIPTIONS} resources, with at most "
                 f"{_MAX_SUBSCRIBED_BYTES} bytes of URIs in total; unsubscribe from another one first"

@@ -42,7 +42,7 @@ class StaleRequests:
         if entry.node == node.id:
             return await self._remove(*request_key)
         question = Doubted(*request_key, node.id)
-        return await self._node_requests.send(request_key, node.backend.send(entry.node, question))
+        return await self._node_requests.send(request_key, node.backend.bus.send(entry.node, question))
 
     def receive(self, message: Doubted | Cleared) -> None:
         """Answer another node's question, or pass on another node's answer."""
@@ -64,5 +64,5 @@ class StaleRequests:
             return False
         # The request never ran, or its removal is under way: a second removal changes nothing.
         endings = {request_id: Ending.CANCELLED}
-        await node.retry_until_expired(lambda: node.backend.leave(key, endings, stream=stream))
+        await node.retry_until_expired(lambda: node.backend.sessions.leave(key, endings, stream=stream))
         return True

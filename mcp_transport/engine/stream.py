@@ -267,7 +267,9 @@ class OpenStream:
 
     async def _read_log(self) -> tuple[Event, ...]:
         try:
-            events, self._lost = await self._backend.read(self.key, self.stream, self.cursor, epoch=self.epoch)
+            events, self._lost = await self._backend.streams.read(
+                self.key, self.stream, self.cursor, epoch=self.epoch
+            )
         except BackendError:
             return ()
         return events
@@ -275,7 +277,7 @@ class OpenStream:
     async def _is_session_alive(self) -> bool:
         """Keep the session alive; return False if it has ended. An unavailable store counts as alive."""
         try:
-            return await self._backend.touch(self.key, self.stream) or await self.restore()
+            return await self._backend.sessions.touch(self.key, self.stream) or await self.restore()
         except BackendError:
             return True
 

@@ -146,7 +146,7 @@ class Writer:
         refills = True
         while True:
             batch = self.unlogged
-            appended = await self._node.backend.append(
+            appended = await self._node.backend.streams.append(
                 self.key,
                 self.stream,
                 batch,
@@ -222,7 +222,7 @@ class Writer:
 
     async def stop_if_fenced(self) -> None:
         """Stop if another node has taken over the stream. Raises: BackendError."""
-        writer = await self._node.backend.writer(self.key, self.stream)
+        writer = await self._node.backend.streams.writer(self.key, self.stream)
         if writer not in ("", self._node.id) and not self.is_stopped:
             self._node.observer.report(ClusterEvent.FENCED, self.key, stream=self.stream)
             self.stop()
@@ -230,7 +230,7 @@ class Writer:
     async def verify_and_restore(self) -> None:
         """Call `stop_if_fenced`, and restore session and requests in an emptied store. Raises: BackendError."""
         await self.stop_if_fenced()
-        in_flight = await self._node.backend.in_flight(self.key)
+        in_flight = await self._node.backend.sessions.in_flight(self.key)
         if self.is_stopped or self._ended or self.stream in {entry.stream for entry in in_flight}:
             return
         if await self._restore() and self.is_logged:
@@ -239,14 +239,14 @@ class Writer:
     async def _restore(self) -> bool:
         """Restore session and requests in a store that has lost them; stop if the session has ended."""
         backend, session = self._node.backend, self.session
-        if await backend.get(self.key) is None and not await self._node.restore(session):
+        if await backend.sessions.get(self.key) is None and not await self._node.restore(session):
             self._node.expiry.end_missing(session)
             return False
         self._stored = 0
         endings = {} if is_keyed(self.stream) else self._endings
         left = [entry for entry in self._in_flight if entry.request_id not in endings]
-        await backend.enter(self.key, session.principal, self._node.id, left)
+        await backend.sessions.enter(self.key, session.principal, self._node.id, left)
         return True
 
     async def _remove(self) -> bool:
-        return await self._node.backend.leave(self.key, self._endings, stream=self.stream)
+        return await self._node.backend.sessions.leave(self.key, self._endings, stream=self.stream)

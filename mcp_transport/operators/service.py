@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from mcp_transport import bootstrap
-from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, StreamRecord
+from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, SessionIndex, StreamRecord
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
 from mcp_transport.domain.node_messages import CancelCall
 from mcp_transport.domain.session import Session
@@ -52,13 +52,13 @@ async def sessions(
 ) -> Page:
     """Return a page of sessions, in one of `ORDERS`. Raises: BackendError; NotImplementedError unless `can_list`."""
     async with _backend() as backend:
-        return await backend.sessions(offset, limit, query, order)
+        return await _index(backend).page(offset, limit, query, order)
 
 
 async def overview() -> Overview:
     """Return a summary of all sessions. Raises: BackendError; NotImplementedError unless `can_list`."""
     async with _backend() as backend:
-        return await backend.overview()
+        return await _index(backend).overview()
 
 
 async def traffic() -> TrafficSummary:
@@ -67,7 +67,7 @@ async def traffic() -> TrafficSummary:
     Raises: BackendError.
     """
     async with _backend() as backend:
-        return aggregate(await backend.metrics())
+        return aggregate(await backend.bus.metrics())
 
 
 async def find_session(name: str) -> Session:
@@ -79,7 +79,9 @@ async def find_session(name: str) -> Session:
     """
     async with _backend() as backend:
         # A new session may not be indexed yet, so the newest sessions are searched, too.
-        pages = [await backend.sessions(0, _MAX_CANDIDATES, query) for query in (SessionQuery(text=name), EVERYTHING)]
+        pages = [
+            await _index(backend).page(0, _MAX_CANDIDATES, query) for query in (SessionQuery(text=name), EVERYTHING)
+        ]
     candidates = {session.key: session for page in pages for session in page.sessions}
     matches = [session for session in candidates.values() if session.key.lower().startswith(name.lower())]
     if len(matches) != 1:
@@ -91,17 +93,17 @@ async def find_session(name: str) -> Session:
 async def session_detail(key: str) -> SessionDetail | None:
     """Return a session with its calls, streams and history; None if it has ended. Raises: BackendError."""
     async with _backend() as backend:
-        session = await backend.get(key)
+        session = await backend.sessions.get(key)
         if session is None:
             return None
-        calls = await attempt(_UNREADABLE, backend.in_flight(key), ())
+        calls = await attempt(_UNREADABLE, backend.sessions.in_flight(key), ())
         return SessionDetail(
             session=replace(session, calls=len(calls)),
             calls=calls,
-            streams=await attempt(_UNREADABLE, backend.streams(key), ()),
-            state_keys=tuple(sorted(await attempt(_UNREADABLE, backend.read_state(key), {}))),
-            subscriptions=tuple(sorted(await attempt(_UNREADABLE, backend.subscriptions(key), frozenset()))),
-            history=await attempt(_UNREADABLE, backend.history(key), ()),
+            streams=await attempt(_UNREADABLE, backend.streams.stream_records(key), ()),
+            state_keys=tuple(sorted(await attempt(_UNREADABLE, backend.sessions.read_state(key), {}))),
+            subscriptions=tuple(sorted(await attempt(_UNREADABLE, backend.sessions.subscriptions(key), frozenset()))),
+            history=await attempt(_UNREADABLE, backend.sessions.history(key), ()),
         )
 
 
@@ -114,9 +116,9 @@ async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewM
     Raises: BackendError.
     """
     async with _backend() as backend:
-        if await backend.get(key) is None:
+        if await backend.sessions.get(key) is None:
             return None
-        streams = await attempt(_UNREADABLE, backend.streams(key), ())
+        streams = await attempt(_UNREADABLE, backend.streams.stream_records(key), ())
         if len(streams) > _MAX_STREAMS:
             streams = tuple(stream for stream in streams if not stream.ended)[:_MAX_STREAMS]
         messages, cursor = list[StreamMessage](), dict[str, int]()
@@ -131,7 +133,7 @@ async def new_messages(key: str, after: Mapping[str, int] | None = None) -> NewM
 
 async def _events(backend: Backend, key: str, stream: StreamRecord, after: int) -> tuple[Event, ...]:
     try:
-        events, _ = await backend.read(key, stream.name, after)
+        events, _ = await backend.streams.read(key, stream.name, after)
     except LookupError:  # it ended, or was deleted, after it was listed
         return ()
     except Unreadable as error:
@@ -149,11 +151,11 @@ async def end_session(key: str) -> bool:
 async def cancel_call(key: str, request_id: RequestId) -> bool:
     """Cancel a call and notify its client; return False if the call is not running. Raises: BackendError."""
     async with _backend() as backend:
-        session = await backend.get(key)
-        if session is None or request_id not in {call.request_id for call in await backend.in_flight(key)}:
+        session = await backend.sessions.get(key)
+        if session is None or request_id not in {call.request_id for call in await backend.sessions.in_flight(key)}:
             return False
-        call = await backend.cancel(key, session.principal, request_id)
-        return call is not None and await backend.send(
+        call = await backend.sessions.cancel(key, session.principal, request_id)
+        return call is not None and await backend.bus.send(
             call.node, CancelCall(key, request_id, by_staff=True, stream=call.stream)
         )
 
@@ -161,7 +163,13 @@ async def cancel_call(key: str, request_id: RequestId) -> bool:
 async def nodes() -> tuple[NodeRecord, ...]:
     """Return the live nodes, if the backend shares them between processes. Raises: BackendError."""
     async with _backend() as backend:
-        return await backend.nodes()
+        return await backend.bus.nodes()
+
+
+def _index(backend: Backend) -> SessionIndex:
+    if backend.index is None:
+        raise NotImplementedError("the backend cannot list sessions: use one that can")
+    return backend.index
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ def trusting(proxies: list[str]) -> Any:
 
 async def recorded(session_id: str) -> str:
     """Return the address that operators see of a session."""
-    session = await endpoint().backend.get(session_key(session_id))
+    session = await endpoint().backend.sessions.get(session_key(session_id))
     assert session is not None
     return session.address
 

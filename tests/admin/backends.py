@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from mcp_transport.backends.base import Overview, Page
+from mcp_transport.backends.base import Backend, Page
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import SessionQuery
 
 
-class Unlisted(MemoryBackend):
-    """A backend that cannot list."""
-
-    supports_listing = False
-
-    async def overview(self) -> Overview:
-        raise NotImplementedError
+def unlisted(policy: Policy, now: Callable[[], float]) -> Backend:
+    """Build a backend that cannot list."""
+    return replace(Backend.of(MemoryBackend(policy, now)), index=None)
 
 
 class Crowd(MemoryBackend):
@@ -25,7 +24,7 @@ class Crowd(MemoryBackend):
     exact = True
     asked: tuple[int, int, SessionQuery, str]
 
-    async def sessions(self, offset: int = 0, limit: int = 100, query: Any = None, order: str = "") -> Page:
+    async def page(self, offset: int = 0, limit: int = 100, query: Any = None, order: str = "") -> Page:
         type(self).asked = (offset, limit, query, order)
         everybody = [
             Session(key=f"{at:026}", protocol_version="x", last_seen=1.0, calls=at % 2, streams=3, errors=5)

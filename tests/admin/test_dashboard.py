@@ -188,7 +188,7 @@ def test_numbers_of_this_process_alone_are_said_to_be_so(admin_client: Client) -
 
 
 def test_backend_that_cannot_list_says_so_and_shows_the_rest(admin_client: Client, settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.Unlisted"}
+    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.unlisted"}
     text = page(admin_client.get(DASHBOARD))
     assert "cannot list sessions" in text
     assert "Calls by operation" in text

@@ -135,7 +135,7 @@ def filled(server: RedisServer) -> dict[str, Any]:
 
 
 async def _open_some() -> None:
-    backend: Any = bootstrap.endpoint().backend
+    backend: Any = bootstrap.endpoint().backend.sessions
     made = [_session(number) for number in range(COUNT // COPIES)]
     await asyncio.gather(*(backend.restore(session) for session in made))  # as old as they are said to be
     for number in range(0, len(made), 10):

@@ -46,7 +46,7 @@ async def visitor(endpoint: Endpoint) -> Visitor:
 async def test_sessions_are_listed_and_found(boss: Client, visitor: Visitor) -> None:
     phone = Visitor(visitor.endpoint, "phone", version="2025-06-18")
     await phone.open()
-    await visitor.endpoint.backend._write_index()  # type: ignore[attr-defined]
+    await visitor.endpoint.backend.sessions._write_index()  # type: ignore[attr-defined]
     text = page(response := await elsewhere(boss.get, LIST))
     assert set(ids(response)) == {visitor.short_id, phone.short_id}
     assert "Each server process" not in text

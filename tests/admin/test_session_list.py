@@ -247,7 +247,7 @@ def test_nothing_to_end_is_said(admin_client: Client, shared_cache: None) -> Non
 
 
 def test_backend_that_cannot_list_says_so(admin_client: Client, settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.Unlisted"}
+    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.unlisted"}
     text = page(admin_client.get(LIST))
     assert "cannot list sessions" in text
     assert "<form" not in text.partition('id="content-main"')[2]

@@ -18,6 +18,7 @@ from mcp_transport import bootstrap
 from mcp_transport.api.base import OperatorView
 from mcp_transport.domain.session import Session, session_key
 from mcp_transport.domain.session_query import SessionQuery
+from tests.support.backends import index_of
 from tests.support.project import declarations, fresh_endpoint
 from tests.support.project_clients import open_session, status_of_ping
 from tests.support.redis.server import RedisServer
@@ -105,11 +106,11 @@ async def store(*sessions: Session, subscriptions: Sequence[str] = ()) -> None:
     """Put records into the project's backend, each with the same subscriptions."""
     endpoint = bootstrap.endpoint()
     for session in sessions:
-        await endpoint.backend.open(session)
+        await endpoint.backend.sessions.open(session)
         for uri in subscriptions:
-            assert await endpoint.backend.subscribe(session.key, uri, True, 10, 1000)
+            assert await endpoint.backend.sessions.subscribe(session.key, uri, True, 10, 1000)
     # Has what was opened written to the index, where there is one.
-    await endpoint.backend.sessions(0, 1, SessionQuery(text="nobody"))
+    await index_of(endpoint.backend).page(0, 1, SessionQuery(text="nobody"))
     await endpoint.disconnect_if_idle()
 
 

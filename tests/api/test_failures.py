@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 
 from mcp_transport.api.base import OperatorThrottle
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import BackendError
 from tests.api.conftest import Operator, ask, record, store
 
@@ -36,19 +39,15 @@ ASKING = [
 class Out(MemoryBackend):
     """A backend whose store is gone."""
 
-    async def sessions(self, *args: Any) -> Any:
+    async def page(self, *args: Any) -> Any:
         raise BackendError("redis at 10.0.0.1 did not answer")
 
-    get = close = nodes = overview = metrics = sessions  # type: ignore[assignment]
+    get = close = nodes = overview = metrics = page  # type: ignore[assignment]
 
 
-class Silent(MemoryBackend):
-    """A backend without a list."""
-
-    supports_listing = False
-
-    async def sessions(self, *args: Any) -> Any:
-        raise NotImplementedError
+def unlisted(policy: Policy, now: Callable[[], float]) -> Backend:
+    """Build a backend without a list."""
+    return replace(Backend.of(MemoryBackend(policy, now)), index=None)
 
 
 class OutCache(BaseCache):
@@ -95,7 +94,7 @@ def test_cache_that_is_out_is_503_too(alias: str, settings: Any, superuser: APIC
 
 @pytest.fixture
 def silent(settings: Any) -> None:
-    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.Silent"}
+    settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.unlisted"}
 
 
 @pytest.mark.parametrize(

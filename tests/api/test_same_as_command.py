@@ -11,11 +11,11 @@ from django.core.management import call_command
 from rest_framework.test import APIClient
 
 from mcp_transport import bootstrap
-from mcp_transport.backends.base import Backend
 from mcp_transport.operators.representation.fields import Field, object_schema
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, POINT, TRAFFIC
 from mcp_transport.operators.representation.sessions import CALL, DETAIL, HISTORY, MESSAGE, SESSION, STREAM
 from tests.api.conftest import ROOT, record, store
+from tests.api.test_schema import Busy
 
 KEY = record(1).key
 
@@ -30,8 +30,8 @@ def command(*words: str) -> Any:
 def busy(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have something of everything, and a backend that claims that other processes see it."""
     settings.MCP_TRANSPORT = {"BACKEND": "tests.api.test_schema.Busy"}
-    monkeypatch.setattr(Backend, "shares_sessions", True)
-    monkeypatch.setattr(Backend, "shares_streams", True)
+    monkeypatch.setattr(Busy, "shares_sessions", True)
+    monkeypatch.setattr(Busy, "shares_streams", True)
     store(record(1, user="ann", principal="django\n7"), record(2), subscriptions=("shop://hours",))
 
 

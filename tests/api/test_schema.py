@@ -32,7 +32,7 @@ class Busy(MemoryBackend):
     async def nodes(self) -> tuple[NodeRecord, ...]:
         return (NodeRecord("here", "host", 7, calls=1, draining=True, age=0.5),)
 
-    async def streams(self, key: str) -> tuple[StreamRecord, ...]:
+    async def stream_records(self, key: str) -> tuple[StreamRecord, ...]:
         return (StreamRecord(name="s", writer="here", holder="here", epoch=1, last=2, bytes=3),)
 
     async def in_flight(self, key: str) -> tuple[InFlightRequest, ...]:
@@ -208,7 +208,7 @@ def test_refused_callers_are_told_as_described(
             check(served, path, method, answer)
 
 
-@pytest.mark.parametrize(("backend", "status"), [("Out", 503), ("Silent", 501)])
+@pytest.mark.parametrize(("backend", "status"), [("Out", 503), ("unlisted", 501)])
 def test_failures_are_as_described(
     backend: str, status: int, settings: Any, served: dict[str, Any], superuser: APIClient
 ) -> None:

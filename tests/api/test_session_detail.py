@@ -33,7 +33,7 @@ def test_values_that_tools_keep_are_named_and_not_shown(superuser: APIClient) ->
     @async_to_sync
     async def keep(key: str) -> None:
         for name in ("cart", "address"):
-            await bootstrap.endpoint().backend.write_state(key, name, b'"canary"')
+            await bootstrap.endpoint().backend.sessions.write_state(key, name, b'"canary"')
 
     store(record(1))
     keep(record(1).key)

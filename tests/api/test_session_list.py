@@ -100,7 +100,7 @@ def test_query_is_passed_on_to_the_store(query: str, superuser: APIClient, monke
         asked.append((offset, limit, order, query))
         return Page((), 0)
 
-    monkeypatch.setattr(type(bootstrap.endpoint().backend), "sessions", listed)
+    monkeypatch.setattr(type(bootstrap.endpoint().backend.index), "page", listed)
     assert superuser.get(f"{SESSIONS}?{query}&page_size=7").status_code == 200
     assert asked == [(0, 7, *QUERIES[query])]
 
@@ -180,7 +180,7 @@ def test_full_page_has_a_next_one_where_the_total_is_a_guess(
     async def listed(*args: Any) -> Page:
         return Page(tuple(map(record, range(known))), 2, is_exact=False)
 
-    monkeypatch.setattr(type(bootstrap.endpoint().backend), "sessions", listed)
+    monkeypatch.setattr(type(bootstrap.endpoint().backend.index), "page", listed)
     page = superuser.get(f"{SESSIONS}?page_size=2").json()
     assert (page["count_is_exact"], page["next"] is not None) == (False, more)
 
@@ -211,7 +211,7 @@ def test_hostile_names_of_clients_are_text(name: str, superuser: APIClient, monk
         return Page((record(1, client_info={"name": name}, user_agent=name),), 1)
 
     # Right from a backend: not every store could keep each of these.
-    monkeypatch.setattr(type(bootstrap.endpoint().backend), "sessions", listed)
+    monkeypatch.setattr(type(bootstrap.endpoint().backend.index), "page", listed)
     answer = superuser.get(SESSIONS)
     assert answer["Content-Type"] == "application/json"
     assert answer["X-Content-Type-Options"] == "nosniff"

@@ -106,7 +106,7 @@ async def test_a_subscription_to_what_is_hidden_or_missing_is_answered_and_not_k
         for uri in ("shop://orders", "shop://missing"):
             message = {"jsonrpc": "2.0", "id": uri, "method": "resources/subscribe", "params": {"uri": uri}}
             assert (await client.post(message)).json["result"] == {}
-        assert await served.backend.subscriptions(session_key(client.session_id)) == kept
+        assert await served.backend.sessions.subscriptions(session_key(client.session_id)) == kept
 
 
 async def listen(served: Endpoint, user: str, *uris: str) -> Answer:

@@ -10,7 +10,7 @@ import pytest
 from mcp_transport import Context, tool
 from mcp_transport.auth.authentication import Authentication
 from mcp_transport.auth.resource import Resource
-from mcp_transport.backends.base import Event
+from mcp_transport.backends.base import Backend, Event
 from mcp_transport.declarations import Declarations
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import Principal
@@ -51,7 +51,7 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
 
     endpoint = Endpoint(
         Kernel(build_server(KEYS)),
-        Losing(policy, clock.now),
+        Backend.of(Losing(policy, clock.now)),
         policy,
         keys=KEYS,
         authenticate=authenticate,
@@ -73,7 +73,7 @@ async def test_what_scopes_showed_is_hidden_and_what_scopes_admitted_runs_withou
     await client.open()
     first = await client.post(request("tools/call", {"name": name, "arguments": {}}, id=7))
     assert text_of(first.json) == "read write"
-    backend: Any = endpoint.backend
+    backend: Any = endpoint.backend.sessions
     key, stream = session_key(client.session_id), backend.entered[0].stream
     node = await endpoint.node()
     node.fail_over(key, stream, "lost")

@@ -16,9 +16,9 @@ class CountingContract:
         addresses = ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1")
         keys = [session_key(f"anonymous {number}") for number in range(len(addresses))]
         for key, address in zip(keys, addresses, strict=True):
-            assert await backend.open(session(clock, key, "", address=address)) == ()
-            assert await backend.touch(key)
-        (idle,) = await backend.open(session(clock, session_key("one more"), "", address="192.0.2.1"))
+            assert await backend.sessions.open(session(clock, key, "", address=address)) == ()
+            assert await backend.sessions.touch(key)
+        (idle,) = await backend.sessions.open(session(clock, session_key("one more"), "", address="192.0.2.1"))
         assert idle in keys[:3]
-        assert await backend.close(idle, "") is not None
-        assert await backend.open(session(clock, session_key("last"), "", address="2001:db8::2")) == ()
+        assert await backend.sessions.close(idle, "") is not None
+        assert await backend.sessions.open(session(clock, session_key("last"), "", address="2001:db8::2")) == ()

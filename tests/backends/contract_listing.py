@@ -2,60 +2,61 @@
 
 from __future__ import annotations
 
-import pytest
-
 from mcp_transport.backends.base import Backend, Page
 from mcp_transport.domain.session_query import SessionQuery
 from tests.backends.contract_operators import OperatorContract
-from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, THIRD_KEY, HandClock, session
+from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, THIRD_KEY, HandClock, index_of, session
 
 
 class ListingContract(OperatorContract):
-    """The contract of backends that list sessions; others raise NotImplementedError."""
+    """The contract of backends that list sessions; others have no index."""
 
     async def test_sessions_are_listed_last_seen_first_page_by_page(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:
-            with pytest.raises(NotImplementedError, match=type(backend).__name__):
-                await backend.sessions()
+            assert backend.index is None
             return
-        assert await backend.sessions() == Page((), 0)
+        assert await index_of(backend).page() == Page((), 0)
         for key, principal in ((KEY, ANN), (OTHER_KEY, BOB), (THIRD_KEY, "")):
-            await backend.open(session(clock, key, principal))
+            await backend.sessions.open(session(clock, key, principal))
             clock.advance(1)
-        await backend.touch(KEY)
-        await backend.update(OTHER_KEY, initialized=True)  # a change is no use: the order stays
-        page = await backend.sessions()
+        await backend.sessions.touch(KEY)
+        await backend.sessions.update(OTHER_KEY, initialized=True)  # a change is no use: the order stays
+        page = await index_of(backend).page()
         assert ([item.key for item in page.sessions], page.total) == ([KEY, THIRD_KEY, OTHER_KEY], 3)
-        assert page.sessions[0] == await backend.get(KEY)
-        second = await backend.sessions(offset=1, limit=1)
+        assert page.sessions[0] == await backend.sessions.get(KEY)
+        second = await index_of(backend).page(offset=1, limit=1)
         assert ([item.key for item in second.sessions], second.total) == ([THIRD_KEY], 3)
-        assert await backend.sessions(offset=3) == Page((), 3)
+        assert await index_of(backend).page(offset=3) == Page((), 3)
 
     async def test_only_live_sessions_are_listed(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:
             return  # the test before this one has seen it say so
         short = session(clock, KEY, ends=clock() + 90)
-        await backend.open(short)
-        await backend.open(session(clock, OTHER_KEY))
-        await backend.open(session(clock, THIRD_KEY))
-        await backend.close(THIRD_KEY, None)
+        await backend.sessions.open(short)
+        await backend.sessions.open(session(clock, OTHER_KEY))
+        await backend.sessions.open(session(clock, THIRD_KEY))
+        await backend.sessions.close(THIRD_KEY, None)
         clock.advance(80)
-        await backend.touch(OTHER_KEY)
-        await backend.touch(KEY)  # the last one used, and the first one to end
+        await backend.sessions.touch(OTHER_KEY)
+        await backend.sessions.touch(KEY)  # the last one used, and the first one to end
         clock.advance(11)
-        page = await backend.sessions()
+        page = await index_of(backend).page()
         assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 1)
 
     async def test_sessions_are_found_by_what_is_known_of_them(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:
             return
         claude, cursor = {"name": "Claude", "version": "1"}, {"name": "Cursor", "version": "2"}
-        await backend.open(session(clock, KEY, ANN, user="ann", client_info=claude, address="192.0.2.7"))
+        await backend.sessions.open(session(clock, KEY, ANN, user="ann", client_info=claude, address="192.0.2.7"))
         clock.advance(1)
-        await backend.open(session(clock, OTHER_KEY, BOB, user="bob", client_info=claude, address="192.0.2.8"))
+        await backend.sessions.open(
+            session(clock, OTHER_KEY, BOB, user="bob", client_info=claude, address="192.0.2.8")
+        )
         clock.advance(1)
-        await backend.open(session(clock, THIRD_KEY, user="", client_info=cursor, protocol_version="2025-03-26"))
-        await backend.enter(THIRD_KEY, ANN, "n3")
+        await backend.sessions.open(
+            session(clock, THIRD_KEY, user="", client_info=cursor, protocol_version="2025-03-26")
+        )
+        await backend.sessions.enter(THIRD_KEY, ANN, "n3")
         await self.index(backend)
         for query, keys in {
             SessionQuery(text="a"): {KEY},
@@ -74,24 +75,24 @@ class ListingContract(OperatorContract):
             SessionQuery(text="c", node="n3"): {THIRD_KEY},
             SessionQuery(text="c", user="ann"): {KEY},
         }.items():
-            page = await backend.sessions(query=query)
+            page = await index_of(backend).page(query=query)
             assert {item.key for item in page.sessions} == keys, query
             assert (page.total, page.is_exact) == (len(keys), True), query
-        page = await backend.sessions(0, 1, SessionQuery(client="Claude 1"))
+        page = await index_of(backend).page(0, 1, SessionQuery(client="Claude 1"))
         assert ([item.key for item in page.sessions], page.total) == ([OTHER_KEY], 2), "last seen first"
-        page = await backend.sessions(1, 1, SessionQuery(client="Claude 1"))
+        page = await index_of(backend).page(1, 1, SessionQuery(client="Claude 1"))
         assert ([item.key for item in page.sessions], page.total) == ([KEY], 2)
 
     async def test_sessions_that_are_over_are_not_found(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:
             return
         for key in (KEY, OTHER_KEY, THIRD_KEY):
-            await backend.open(session(clock, key, user="ann", client_info={"name": "Claude"}))
+            await backend.sessions.open(session(clock, key, user="ann", client_info={"name": "Claude"}))
         await self.index(backend)
-        await backend.close(KEY, None)
+        await backend.sessions.close(KEY, None)
         clock.advance(POLICY.session_ttl - 1)
-        await backend.touch(THIRD_KEY)
+        await backend.sessions.touch(THIRD_KEY)
         clock.advance(2)
         for query in (SessionQuery(text="ann"), SessionQuery(user="ann"), SessionQuery(client="Claude")):
-            page = await backend.sessions(query=query)
+            page = await index_of(backend).page(query=query)
             assert ([item.key for item in page.sessions], page.total) == ([THIRD_KEY], 1), query

@@ -19,6 +19,7 @@ from tests.support.backends import (
     ended,
     events,
     in_flight,
+    index_of,
     session,
 )
 
@@ -32,17 +33,17 @@ class OperatorContract:
     # -- history -------------------------------------------------------------------------------------
 
     async def test_history_tells_what_happened_the_newest_first(self, backend: Backend, clock: HandClock) -> None:
-        await backend.open(session(clock))
-        assert await backend.history(KEY) == ()
-        await backend.enter(KEY, ANN, "n1", [in_flight(1), in_flight("two words", stream="bb")])
+        await backend.sessions.open(session(clock))
+        assert await backend.sessions.history(KEY) == ()
+        await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1), in_flight("two words", stream="bb")])
         began = clock()
         clock.advance(2)
-        await backend.leave(KEY, {1: Ending.OK, "two words": Ending.CANCELLED})
+        await backend.sessions.leave(KEY, {1: Ending.OK, "two words": Ending.CANCELLED})
         left = clock()
         clock.advance(1)
-        await backend.attach(KEY, ANN, "g", None, "n2")
+        await backend.streams.attach(KEY, ANN, "g", None, "n2")
         one, two = in_flight(1), in_flight("two words", stream="bb")
-        assert await backend.history(KEY) == (
+        assert await backend.sessions.history(KEY) == (
             HistoryEntry(when=clock(), what=HistoryEvent.ATTACHED, node="n2", stream="g"),
             *(
                 HistoryEntry(
@@ -60,72 +61,72 @@ class OperatorContract:
         )
 
     async def test_an_answer_in_the_log_is_in_the_history(self, backend: Backend, clock: HandClock) -> None:
-        await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
-        await backend.append(KEY, STREAM, events(1, end=True), leaving=ended(1, ending=Ending.LOST))
-        (entry,) = await backend.history(KEY)
+        await backend.sessions.open(session(clock))
+        await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
+        await backend.streams.append(KEY, STREAM, events(1, end=True), leaving=ended(1, ending=Ending.LOST))
+        (entry,) = await backend.sessions.history(KEY)
         assert (entry.what, entry.request_id, entry.ending) == (HistoryEvent.ENDED, 1, Ending.LOST)
-        found = await backend.get(KEY)
+        found = await backend.sessions.get(KEY)
         assert found is not None and found.errors == 1
 
     async def test_what_was_not_in_flight_is_not_in_the_history(self, backend: Backend, clock: HandClock) -> None:
-        await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [in_flight(1)])
-        await backend.leave(KEY, ended(1, "never"), stream="another")
-        await backend.leave(KEY, ended("never", ending=Ending.ERROR))
-        assert await backend.history(KEY) == ()
+        await backend.sessions.open(session(clock))
+        await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
+        await backend.sessions.leave(KEY, ended(1, "never"), stream="another")
+        await backend.sessions.leave(KEY, ended("never", ending=Ending.ERROR))
+        assert await backend.sessions.history(KEY) == ()
 
     async def test_history_is_short_and_ends_with_its_session(self, backend: Backend, clock: HandClock) -> None:
-        await backend.open(session(clock))
+        await backend.sessions.open(session(clock))
         for number in range(POLICY.session_history + 5):
-            await backend.enter(KEY, ANN, "n1", [in_flight(number)])
-            await backend.leave(KEY, ended(number))
+            await backend.sessions.enter(KEY, ANN, "n1", [in_flight(number)])
+            await backend.sessions.leave(KEY, ended(number))
             clock.advance(POLICY.session_ttl / 3)
             if number % 10 == 9:
-                await backend.touch(KEY)
-        kept = [entry.request_id for entry in await backend.history(KEY)]
+                await backend.sessions.touch(KEY)
+        kept = [entry.request_id for entry in await backend.sessions.history(KEY)]
         assert kept == [*range(POLICY.session_history + 4, 4, -1)]
-        assert await backend.history(OTHER_KEY) == ()
-        await backend.close(KEY, None)
-        assert await backend.history(KEY) == ()
+        assert await backend.sessions.history(OTHER_KEY) == ()
+        await backend.sessions.close(KEY, None)
+        assert await backend.sessions.history(KEY) == ()
 
     # -- open streams --------------------------------------------------------------------------------
 
     async def test_open_streams_have_a_socket_and_no_end(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:
             return
-        await backend.open(session(clock))
-        await backend.enter(KEY, ANN, "n1", [in_flight(1), in_flight(2, stream="bb")])
+        await backend.sessions.open(session(clock))
+        await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1), in_flight(2, stream="bb")])
         assert await self.counts(backend) == (2, 0)
-        await backend.append(KEY, STREAM, events(1), holder="n1")
-        await backend.append(KEY, "bb", events(1), holder="n1")
-        taken = await backend.attach(KEY, ANN, "g", None, "n2")
+        await backend.streams.append(KEY, STREAM, events(1), holder="n1")
+        await backend.streams.append(KEY, "bb", events(1), holder="n1")
+        taken = await backend.streams.attach(KEY, ANN, "g", None, "n2")
         assert taken is not None
         assert await self.counts(backend) == (2, 3)
-        await backend.append(KEY, "bb", events(2, end=True), leaving=ended(2))
+        await backend.streams.append(KEY, "bb", events(2, end=True), leaving=ended(2))
         assert await self.counts(backend) == (1, 2)
-        await backend.checkpoint(KEY, "g", 0, released_epoch=taken.holder.epoch)
+        await backend.streams.checkpoint(KEY, "g", 0, released_epoch=taken.holder.epoch)
         assert await self.counts(backend) == (1, 1)
 
     async def test_a_socket_that_left_late_takes_nothing_from_its_successor(
         self, backend: Backend, clock: HandClock
     ) -> None:
-        await backend.open(session(clock))
-        first = await backend.attach(KEY, ANN, "g", None, "n1")
-        second = await backend.attach(KEY, ANN, "g", None, "n2")
+        await backend.sessions.open(session(clock))
+        first = await backend.streams.attach(KEY, ANN, "g", None, "n1")
+        second = await backend.streams.attach(KEY, ANN, "g", None, "n2")
         assert first is not None and second is not None
-        await backend.checkpoint(KEY, "g", 0, released_epoch=first.holder.epoch)
-        emitted = await backend.emit(KEY, b"{}")
+        await backend.streams.checkpoint(KEY, "g", 0, released_epoch=first.holder.epoch)
+        emitted = await backend.streams.emit(KEY, b"{}")
         assert emitted is not None and emitted.holder == second.holder
-        await backend.checkpoint(KEY, "g", 0, released_epoch=second.holder.epoch)
-        emitted = await backend.emit(KEY, b"{}")
+        await backend.streams.checkpoint(KEY, "g", 0, released_epoch=second.holder.epoch)
+        emitted = await backend.streams.emit(KEY, b"{}")
         assert emitted is not None and emitted.holder is None
-        third = await backend.attach(KEY, ANN, "g", 0, "n3")
+        third = await backend.streams.attach(KEY, ANN, "g", 0, "n3")
         assert third is not None
         assert (third.previous, third.holder.epoch, len(third.events)) == (None, 3, 2)
 
     async def counts(self, backend: Backend) -> tuple[int, int]:
-        (found,) = (await backend.sessions()).sessions
+        (found,) = (await index_of(backend).page()).sessions
         return found.calls, found.streams
 
     # -- orders, states and ages ---------------------------------------------------------------------
@@ -133,13 +134,13 @@ class OperatorContract:
     async def different(self, backend: Backend, clock: HandClock) -> None:
         """Open three sessions that differ in every field to order by."""
         for key, principal in ((KEY, ANN), (OTHER_KEY, BOB), (THIRD_KEY, ANN)):
-            await backend.open(session(clock, key, principal))
+            await backend.sessions.open(session(clock, key, principal))
             clock.advance(10)
         for key, principal, requests, errors in ((THIRD_KEY, ANN, 1, 1), (KEY, ANN, 3, 0), (OTHER_KEY, BOB, 2, 2)):
             for number in range(requests):
-                await backend.enter(key, principal, "n1", [in_flight(number)])
+                await backend.sessions.enter(key, principal, "n1", [in_flight(number)])
                 ending = Ending.ERROR if number < errors else Ending.OK
-                await backend.leave(key, ended(number, ending=ending))
+                await backend.sessions.leave(key, ended(number, ending=ending))
             clock.advance(1)
         await self.index(backend)
 
@@ -161,9 +162,9 @@ class OperatorContract:
         await self.different(backend, clock)
         for order, expected in ((by, keys), (f"-{by}", keys[::-1])):
             for query in (SessionQuery(), SessionQuery(text="ann"), SessionQuery(protocol_version="2025-11-25")):
-                page = await backend.sessions(0, 10, query, order)
+                page = await index_of(backend).page(0, 10, query, order)
                 assert ([item.key for item in page.sessions], page.total) == (expected, 3), (order, query)
-                page = await backend.sessions(1, 1, query, order)
+                page = await index_of(backend).page(1, 1, query, order)
                 assert ([item.key for item in page.sessions], page.total) == (expected[1:2], 3), (order, query)
 
     async def test_sessions_are_found_by_age(self, backend: Backend, clock: HandClock) -> None:
@@ -178,23 +179,23 @@ class OperatorContract:
             SessionQuery(created_after=begun + 21): [],
             SessionQuery(created_after=begun + 10, user="ann"): [THIRD_KEY, OTHER_KEY],
         }.items():
-            page = await backend.sessions(0, 10, query, "-created")
+            page = await index_of(backend).page(0, 10, query, "-created")
             assert ([item.key for item in page.sessions], page.total) == (keys, len(keys)), query
 
     async def test_sessions_are_found_by_what_they_are_at(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:
             return
-        await backend.start("n1", lambda message: None)
+        await backend.bus.start("n1", lambda message: None)
         for key in (KEY, OTHER_KEY, THIRD_KEY):
-            await backend.open(session(clock, key, initialized=key == THIRD_KEY))
-        await backend.update(KEY, initialized=True)
+            await backend.sessions.open(session(clock, key, initialized=key == THIRD_KEY))
+        await backend.sessions.update(KEY, initialized=True)
         await self.index(backend)
         assert await self.at(backend, "opening") == {OTHER_KEY}
         assert await self.at(backend, "active") == {KEY, THIRD_KEY}
-        await backend.update(OTHER_KEY, initialized=True)
-        await backend.enter(OTHER_KEY, ANN, "n1", [in_flight(1)])
+        await backend.sessions.update(OTHER_KEY, initialized=True)
+        await backend.sessions.enter(OTHER_KEY, ANN, "n1", [in_flight(1)])
         clock.advance(59)
-        await backend.touch(THIRD_KEY)
+        await backend.sessions.touch(THIRD_KEY)
         clock.advance(2)
         await self.index(backend)
         assert await self.at(backend, "opening") == set()
@@ -202,31 +203,29 @@ class OperatorContract:
         assert await self.at(backend, "active") == {THIRD_KEY}
         assert await self.at(backend, "idle") == {KEY}
         assert await self.at(backend, "nothing of the kind") == set()
-        await backend.leave(OTHER_KEY, ended(1))
+        await backend.sessions.leave(OTHER_KEY, ended(1))
         assert await self.at(backend, "busy") == set()
         assert await self.at(backend, "idle") == {KEY, OTHER_KEY}
-        await backend.stop("n1")
+        await backend.bus.stop("n1")
 
     async def at(self, backend: Backend, state: str) -> set[str]:
-        page = await backend.sessions(0, 10, SessionQuery(state=state))
+        page = await index_of(backend).page(0, 10, SessionQuery(state=state))
         return {item.key for item in page.sessions}
 
     # -- all of them ---------------------------------------------------------------------------------
 
     async def test_all_sessions_are_summed_up(self, backend: Backend, clock: HandClock) -> None:
         if not backend.supports_listing:
-            with pytest.raises(NotImplementedError, match=type(backend).__name__):
-                await backend.overview()
             return
-        assert (await backend.overview()).total == 0
-        await backend.open(session(clock, KEY, user="ann", client_info={"name": "Claude", "version": "1"}))
+        assert (await index_of(backend).overview()).total == 0
+        await backend.sessions.open(session(clock, KEY, user="ann", client_info={"name": "Claude", "version": "1"}))
         clock.advance(50)
-        await backend.open(session(clock, OTHER_KEY, BOB, user="bob", client_info={"name": "Cursor"}))
-        await backend.open(session(clock, THIRD_KEY, user="ann", client_info={"name": "Cursor"}))
+        await backend.sessions.open(session(clock, OTHER_KEY, BOB, user="bob", client_info={"name": "Cursor"}))
+        await backend.sessions.open(session(clock, THIRD_KEY, user="ann", client_info={"name": "Cursor"}))
         clock.advance(30)
-        await backend.touch(KEY)
+        await backend.sessions.touch(KEY)
         await self.index(backend)
-        overview = await backend.overview()
+        overview = await index_of(backend).overview()
         assert (overview.total, overview.sampled, overview.opened) == (3, 3, 2)
         assert overview.values == {
             "client": (("Cursor", 2), ("Claude 1", 1)),

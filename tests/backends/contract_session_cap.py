@@ -19,6 +19,7 @@ from tests.support.backends import (
     HandClock,
     ended,
     in_flight,
+    index_of,
     session,
 )
 
@@ -28,7 +29,7 @@ MANY = [session_key(f"many-{number}") for number in range(40)]
 
 async def alive(backend: Backend, *keys: str) -> list[str]:
     """Return the keys that have a session."""
-    return [key for key in keys if await backend.get(key) is not None]
+    return [key for key in keys if await backend.sessions.get(key) is not None]
 
 
 class SessionCapContract:
@@ -40,55 +41,55 @@ class SessionCapContract:
     async def fill(self, backend: Backend, clock: HandClock, *busy: str) -> None:
         """Open three sessions, some of them busy."""
         for key in (KEY, OTHER_KEY, THIRD_KEY):
-            assert await backend.open(session(clock, key)) == ()
+            assert await backend.sessions.open(session(clock, key)) == ()
             if key in busy:
-                await backend.enter(key, ANN, "n1", [in_flight(1)])
+                await backend.sessions.enter(key, ANN, "n1", [in_flight(1)])
             clock.advance(1)
 
     async def test_over_the_cap_a_principals_idlest_session_makes_room(
         self, backend: Backend, clock: HandClock
     ) -> None:
         await self.fill(backend, clock)
-        await backend.touch(KEY)
+        await backend.sessions.touch(KEY)
         await self.index(backend)
-        assert await backend.open(session(clock, FOURTH_KEY)) == (OTHER_KEY,)
+        assert await backend.sessions.open(session(clock, FOURTH_KEY)) == (OTHER_KEY,)
 
     async def test_a_change_of_its_record_does_not_make_a_session_less_idle(
         self, backend: Backend, clock: HandClock
     ) -> None:
         await self.fill(backend, clock)
-        await backend.update(KEY, initialized=True)
+        await backend.sessions.update(KEY, initialized=True)
         await self.index(backend)
-        assert await backend.open(session(clock, FOURTH_KEY)) == (KEY,)
+        assert await backend.sessions.open(session(clock, FOURTH_KEY)) == (KEY,)
 
     async def test_a_session_with_a_running_call_does_not_make_room(self, backend: Backend, clock: HandClock) -> None:
         await self.fill(backend, clock, KEY, OTHER_KEY, THIRD_KEY)
-        await backend.leave(THIRD_KEY, ended(1))
-        assert await backend.open(session(clock, FOURTH_KEY)) == (THIRD_KEY,)
+        await backend.sessions.leave(THIRD_KEY, ended(1))
+        assert await backend.sessions.open(session(clock, FOURTH_KEY)) == (THIRD_KEY,)
 
     async def test_when_all_are_busy_there_is_no_room(self, backend: Backend, clock: HandClock) -> None:
         await self.fill(backend, clock, KEY, OTHER_KEY, THIRD_KEY)
         for _ in range(3):
             with pytest.raises(NoRoom):
-                await backend.open(session(clock, FOURTH_KEY))
+                await backend.sessions.open(session(clock, FOURTH_KEY))
         assert await alive(backend, KEY, OTHER_KEY, THIRD_KEY, FOURTH_KEY) == [KEY, OTHER_KEY, THIRD_KEY]
         if backend.supports_listing:
-            assert (await backend.sessions()).total == 3
-        await backend.leave(OTHER_KEY, ended(1))
-        assert await backend.open(session(clock, FOURTH_KEY)) == (OTHER_KEY,)
+            assert (await index_of(backend).page()).total == 3
+        await backend.sessions.leave(OTHER_KEY, ended(1))
+        assert await backend.sessions.open(session(clock, FOURTH_KEY)) == (OTHER_KEY,)
 
     async def test_a_busy_session_that_ends_makes_room(self, backend: Backend, clock: HandClock) -> None:
         await self.fill(backend, clock, KEY, OTHER_KEY, THIRD_KEY)
-        await backend.close(KEY, ANN)
-        assert await backend.open(session(clock, FOURTH_KEY)) == ()
+        await backend.sessions.close(KEY, ANN)
+        assert await backend.sessions.open(session(clock, FOURTH_KEY)) == ()
 
     async def test_principals_and_expired_sessions_do_not_count_for_each_other(
         self, backend: Backend, clock: HandClock
     ) -> None:
         await self.fill(backend, clock, KEY, OTHER_KEY, THIRD_KEY)
-        assert await backend.open(session(clock, FOURTH_KEY, BOB)) == ()
+        assert await backend.sessions.open(session(clock, FOURTH_KEY, BOB)) == ()
         clock.advance(POLICY.session_ttl)
-        assert await backend.open(session(clock, session_key("five"))) == ()
+        assert await backend.sessions.open(session(clock, session_key("five"))) == ()
 
     @pytest.mark.parametrize("busy", [(), (KEY,), (KEY, THIRD_KEY)])
     async def test_however_many_are_opened_at_once_the_cap_holds(
@@ -97,8 +98,8 @@ class SessionCapContract:
         await self.fill(backend, clock, *busy)
 
         async def open_one(key: str) -> None:
-            for idle in await backend.open(session(clock, key)):
-                await backend.close(idle, None)
+            for idle in await backend.sessions.open(session(clock, key)):
+                await backend.sessions.close(idle, None)
 
         await asyncio.gather(*(open_one(key) for key in MANY))
         living = await alive(backend, KEY, OTHER_KEY, THIRD_KEY, *MANY)

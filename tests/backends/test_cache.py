@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from django.core.cache import caches
 
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.domain.history import Ending
 from mcp_transport.exceptions import BackendError
@@ -30,15 +31,15 @@ from tests.support.backends import (
 
 class TestLocMem(BackendContract):
     @pytest.fixture
-    def backend(self, build: Build) -> CacheBackend:
-        return build({"BACKEND": LOCMEM})
+    def backend(self, build: Build) -> Backend:
+        return Backend.of(build({"BACKEND": LOCMEM}))
 
 
 @pytest.mark.slow  # the contract once more; a cache in memory is tested each time
 class TestFiles(BackendContract):
     @pytest.fixture
-    def backend(self, build: Build, tmp_path: Path) -> CacheBackend:
-        return build({"BACKEND": FILES, "LOCATION": str(tmp_path)})
+    def backend(self, build: Build, tmp_path: Path) -> Backend:
+        return Backend.of(build({"BACKEND": FILES, "LOCATION": str(tmp_path)}))
 
 
 # -- what other processes see ------------------------------------------------------------------------
@@ -60,9 +61,9 @@ async def test_another_process_knows_a_session_its_state_and_its_end(
     await here.write_state(KEY, "a", b"1")
     assert await there.get(KEY) == stored
     assert await there.read_state(KEY) == {"a": b"1"}
-    assert [item.key for item in (await there.sessions()).sessions] == [KEY]
+    assert [item.key for item in (await there.page()).sessions] == [KEY]
     await there.close(KEY, ANN)
-    await assert_refuses_everything(here, KEY)
+    await assert_refuses_everything(Backend.of(here), KEY)
 
 
 async def test_another_process_does_not_know_its_streams(
@@ -84,7 +85,7 @@ def test_it_says_whether_other_processes_see_its_sessions(build: Build, backend:
     built = build({"BACKEND": backend})
     assert built.shares_sessions is shared
     assert built.shares_streams is False
-    assert built.supports_listing is True
+    assert Backend.of(built).supports_listing is True
 
 
 async def test_only_the_alias_it_was_given_is_used(build: Build, clock: HandClock) -> None:
@@ -139,7 +140,7 @@ OPERATIONS: dict[str, Callable[[CacheBackend, HandClock], Awaitable[object]]] = 
     "close": lambda backend, clock: backend.close(KEY, ANN),
     "attach": lambda backend, clock: backend.attach(KEY, ANN, "g", None, "n1"),
     "emit": lambda backend, clock: backend.emit(KEY, b"{}"),
-    "sessions": lambda backend, clock: backend.sessions(),
+    "sessions": lambda backend, clock: backend.page(),
     "read_state": lambda backend, clock: backend.read_state(KEY),
     "write_state": lambda backend, clock: backend.write_state(KEY, "a", b"1"),
 }
@@ -257,8 +258,8 @@ async def test_a_session_closed_while_its_record_is_written_stays_closed(
     pausing: CacheBackend, use: Callable[[CacheBackend], Awaitable[object]]
 ) -> None:
     await meet(pausing, use(pausing), pausing.close(KEY, ANN))
-    await assert_refuses_everything(pausing, KEY)
-    assert (await pausing.sessions()).total == 0
+    await assert_refuses_everything(Backend.of(pausing), KEY)
+    assert (await pausing.page()).total == 0
 
 
 async def test_a_subscription_is_not_lost_to_a_request_that_enters_meanwhile(pausing: CacheBackend) -> None:

@@ -76,7 +76,7 @@ async def test_what_cannot_be_read_costs_one_record(
             assert await backend.enter(KEY, ANN, "n1") is None, name
             assert await backend.get(KEY) is None, name
             assert await backend.close(KEY, ANN) is None, name
-        listed = {item.key for item in (await backend.sessions()).sessions}
+        listed = {item.key for item in (await backend.page()).sessions}
         assert listed <= {KEY, OTHER_KEY, THIRD_KEY}, name
         assert OTHER_KEY in listed or place.startswith("index"), name
         await backend.overview()
@@ -125,7 +125,7 @@ async def test_a_cache_that_does_not_answer_is_no_unknown_session(
 ) -> None:
     backend = build({"BACKEND": f"{FailingCache.__module__}.{FailingCache.__name__}"})
     monkeypatch.setattr(FailingCache, "failing", FailingCache.operations)
-    for operation in (lambda: backend.enter(KEY, ANN, "n1"), lambda: backend.get(KEY), backend.sessions):
+    for operation in (lambda: backend.enter(KEY, ANN, "n1"), lambda: backend.get(KEY), backend.page):
         with pytest.raises(BackendError) as raised:
             await operation()
         assert type(raised.value) is BackendError

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mcp_transport import bootstrap
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.local import Change, LocalBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
@@ -71,15 +72,16 @@ class ShelfBackend(LocalBackend):
 
 class TestThirdParty(BackendContract):
     @pytest.fixture
-    def backend(self, clock: HandClock) -> ShelfBackend:
-        return ShelfBackend(POLICY, clock)
+    def backend(self, clock: HandClock) -> Backend:
+        return Backend.of(ShelfBackend(POLICY, clock))
 
 
 def test_a_backend_of_a_third_party_is_named_by_its_path(settings: Any) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": "tests.backends.test_local.ShelfBackend", "SESSION_TTL_SECONDS": 7}
     backend = bootstrap.build_backend()
-    assert type(backend) is ShelfBackend
-    assert backend._policy.session_ttl == 7
+    assert type(backend.sessions) is ShelfBackend
+    assert backend.index is None
+    assert backend.sessions._policy.session_ttl == 7
 
 
 @pytest.mark.parametrize("missing", ["load", "modify", "remove", "ping", "open", "read_state", "write_state"])
@@ -97,5 +99,5 @@ async def test_what_is_kept_here_of_an_expired_session_goes_when_another_one_is_
         await backend.open(session(clock, key))
         await backend.enter(key, ANN, "n1", [in_flight(1)])
         clock.advance(POLICY.session_ttl + 1)
-    assert await backend.streams(KEY) == ()
+    assert await backend.stream_records(KEY) == ()
     assert list(backend._local) == [OTHER_KEY]

@@ -4,6 +4,7 @@ from collections import deque
 
 import pytest
 
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.domain.history import Ending
 from tests.backends.contract import BackendContract
@@ -28,8 +29,8 @@ from tests.support.backends import (
 
 class TestMemory(BackendContract, CountingContract, SessionCapContract):
     @pytest.fixture
-    def backend(self, clock: HandClock) -> MemoryBackend:
-        return MemoryBackend(POLICY, clock)
+    def backend(self, clock: HandClock) -> Backend:
+        return Backend.of(MemoryBackend(POLICY, clock))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def use(backend: MemoryBackend, key: str) -> None:
 
 def test_it_says_that_it_is_one_process_own() -> None:
     backend = MemoryBackend(POLICY, HandClock())
-    assert (backend.supports_listing, backend.shares_sessions, backend.shares_streams) == (True, False, False)
+    assert (backend.shares_sessions, backend.shares_streams, backend.restores_sessions) == (False, False, False)
 
 
 async def test_nothing_is_left_of_closed_sessions(backend: MemoryBackend, clock: HandClock) -> None:

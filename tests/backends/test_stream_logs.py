@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_transport.backends.base import Event, Holder
-from mcp_transport.backends.streams import Bus, Inboxes, LocalSession, StreamLog
+from mcp_transport.backends.streams import Bus, EventLog, Inboxes, LocalSession
 from mcp_transport.domain.node_messages import Broadcast, Closed, NodeMessage
 from tests.support.backends import events, in_flight
 
@@ -17,7 +17,7 @@ REPEATS = st.lists(st.integers(0, 3), min_size=1, max_size=5)
 def test_a_log_is_the_tail_of_what_was_written_and_counts_the_rest(
     sizes: list[int], repeats: list[int], max_events: int, max_bytes: int, cursor: int
 ) -> None:
-    log = StreamLog(max_events, max_bytes)
+    log = EventLog(max_events, max_bytes)
     written = [Event(number, b"x" * size) for number, size in enumerate(sizes, start=1)]
     for position in range(len(written)):
         back = repeats[position % len(repeats)]
@@ -40,7 +40,7 @@ def test_a_log_is_the_tail_of_what_was_written_and_counts_the_rest(
 
 
 def test_a_log_remembers_when_it_ended() -> None:
-    log = StreamLog(5, 100)
+    log = EventLog(5, 100)
     log.append(events(1), now=3.0)
     assert log.ended_at is None
     log.append(events(2, end=True), now=4.0)
@@ -49,11 +49,11 @@ def test_a_log_remembers_when_it_ended() -> None:
 
 
 def test_an_empty_log_has_nothing_and_lost_nothing() -> None:
-    assert StreamLog(5, 100).after(0) == ((), 0)
+    assert EventLog(5, 100).after(0) == ((), 0)
 
 
 def test_taking_a_stream_raises_its_epoch() -> None:
-    log = StreamLog(5, 100)
+    log = EventLog(5, 100)
     assert log.hand_to("n1") == (Holder("n1", 1), None)
     assert log.hand_to("n2") == (Holder("n2", 2), Holder("n1", 1))
     assert log.holder == Holder("n2", 2)
@@ -63,7 +63,7 @@ def test_a_session_is_told_on_every_node_that_runs_or_holds_something_of_it() ->
     local = LocalSession()
     assert local.nodes() == frozenset()
     local.in_flight[1] = in_flight(1, node="n1")
-    local.logs["aa"], local.logs["bb"] = StreamLog(5, 100), StreamLog(5, 100)
+    local.logs["aa"], local.logs["bb"] = EventLog(5, 100), EventLog(5, 100)
     local.logs["aa"].hand_to("n2")
     assert local.nodes() == {"n1", "n2"}
 
@@ -71,7 +71,7 @@ def test_a_session_is_told_on_every_node_that_runs_or_holds_something_of_it() ->
 def test_only_what_is_over_for_long_enough_is_dropped() -> None:
     local = LocalSession()
     for name, ended in (("old", 10.0), ("new", 15.0), ("open", None)):
-        local.logs[name] = StreamLog(5, 100)
+        local.logs[name] = EventLog(5, 100)
         local.append(name, events(1, end=ended is not None), now=ended or 0.0)
     local.cancels = {1: 10.0, 2: 15.0}
     local.drop_expired(now=18.0, keep=5.0, cancel_keep=7.0)

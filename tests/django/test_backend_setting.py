@@ -41,7 +41,7 @@ def caches(kind: str, location: str = "redis://somewhere") -> dict[str, Any]:
 def test_auto_backend_goes_by_the_kind_of_cache(kind: str, name: str, settings: Any) -> None:
     settings.CACHES = caches(kind)
     assert bootstrap.backend_name() == name
-    assert type(bootstrap.build_backend()) is BACKENDS[name]
+    assert type(bootstrap.build_backend().sessions) is BACKENDS[name]
 
 
 def test_auto_backend_looks_at_the_cache_that_is_named(settings: Any) -> None:
@@ -55,12 +55,12 @@ def test_named_backend_is_built_whatever_the_cache(name: str, settings: Any) -> 
     settings.MCP_TRANSPORT = {"BACKEND": name}
     for cache in ("locmem.LocMemCache", "redis.RedisCache"):
         settings.CACHES = caches(cache)
-        assert type(bootstrap.build_backend()) is BACKENDS[name]
+        assert type(bootstrap.build_backend().sessions) is BACKENDS[name]
 
 
 async def test_backend_of_the_projects_own_serves_sessions(settings: Any, serve: Serve) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": f"{__name__}.OwnBackend"}
-    assert type(serve().backend) is OwnBackend
+    assert type(serve().backend.sessions) is OwnBackend
     client = await opened(serve())
     assert (await client.request("ping")).json["result"] == {}
 

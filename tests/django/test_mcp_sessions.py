@@ -149,7 +149,7 @@ def test_session_is_shown_by_a_part_of_its_id(ids: list[str]) -> None:
 async def store(*sessions: Session) -> None:
     """Put records into the project's backend."""
     for session in sessions:
-        await bootstrap.endpoint().backend.open(session)
+        await bootstrap.endpoint().backend.sessions.open(session)
     await bootstrap.endpoint().disconnect_if_idle()
 
 

@@ -139,7 +139,7 @@ async def test_messages_are_printed_and_payloads_only_when_asked(client: Session
 async def test_more_messages_than_are_read_at_a_time_are_all_printed(client: SessionClient) -> None:
     key = session_key(client.session_id)
     for number in range(450):
-        await client.endpoint.backend.emit(key, b'{"jsonrpc": "2.0", "method": "notifications/%d"}' % number)
+        await client.endpoint.backend.streams.emit(key, b'{"jsonrpc": "2.0", "method": "notifications/%d"}' % number)
     kinds = [item["kind"] for item in await as_json("messages", id_of(client))]
     methods = [f"notifications/{number}" for number in range(450)][-len(kinds) :]
     assert (kinds, len(kinds) > 200) == (methods, True)
@@ -171,7 +171,7 @@ async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionCli
 
 
 async def test_session_that_is_over_is_said_so(client: SessionClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    id, stored = id_of(client), await client.endpoint.backend.get(session_key(client.session_id))
+    id, stored = id_of(client), await client.endpoint.backend.sessions.get(session_key(client.session_id))
     await run("end", id)
 
     async def still_found(name: str) -> Any:

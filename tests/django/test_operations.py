@@ -172,6 +172,6 @@ async def test_a_store_that_is_away_is_said_so(client: SessionClient, monkeypatc
     async def away(*_: Any, **__: Any) -> Any:
         raise BackendError("away")
 
-    monkeypatch.setattr(client.endpoint.backend, "sessions", away)
+    monkeypatch.setattr(client.endpoint.backend.index, "page", away)
     with pytest.raises(BackendError):
         await service.sessions()

@@ -97,7 +97,7 @@ async def test_what_the_books_have_and_no_node_runs_is_run(keyed: Keyed, here: S
     sent = request("tools/call", {"name": "add", "arguments": ADD, "_meta": meta}, id=7)
     digest, node = hashlib.sha256(json.dumps(sent).encode()).digest(), await here.endpoint.node()
     flight = InFlightRequest(request_id=7, digest=digest, node=node.id, stream=stream_name(parse_key(keyed.key)))
-    entered = await here.endpoint.backend.enter(session_key(here.session_id), "", node.id, [flight])
+    entered = await here.endpoint.backend.sessions.enter(session_key(here.session_id), "", node.id, [flight])
     assert entered is not None
     assert text_of((await keyed.call("add", ADD)).json) == "3"
     assert gate.runs == 1
@@ -167,9 +167,7 @@ async def test_server_discover_declares_what_a_session_would_have(here: SessionC
 class SharedRecords(MemoryBackend):
     """Shares sessions with other processes, and no streams, as a cache does."""
 
-    @property
-    def keeps_answers(self) -> bool:
-        return False
+    keeps_answers = False
 
 
 async def announced(endpoint: Endpoint) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from mcp.server.mcpserver import Context, MCPServer
 
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.redis.codec import decode_id, decode_message, encode_id, encode_message
@@ -67,7 +68,7 @@ def build_server() -> MCPServer[Any]:
 async def endpoint(request: pytest.FixtureRequest) -> AsyncIterator[Endpoint]:
     policy = Policy()
     store = MemoryBackend(policy, time.time) if request.param == "memory" else CacheBackend(policy, time.time)
-    endpoint = Endpoint(Kernel(build_server()), store, policy, keys=KEYS)
+    endpoint = Endpoint(Kernel(build_server()), Backend.of(store), policy, keys=KEYS)
     yield endpoint
     await endpoint.stop()
 

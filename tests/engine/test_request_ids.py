@@ -225,7 +225,7 @@ async def test_a_retry_gets_what_a_node_that_does_not_say_so_has_just_answered(
 
     monkeypatch.setattr((await client.endpoint.node()).stale_requests, "have_ended", silent_node)
     backend, may_leave = client.endpoint.backend, asyncio.Event()
-    leave, attach = backend.leave, backend.attach
+    leave, attach = backend.sessions.leave, backend.streams.attach
 
     async def late(*arguments: Any, **options: Any) -> bool:
         await may_leave.wait()
@@ -237,8 +237,8 @@ async def test_a_retry_gets_what_a_node_that_does_not_say_so_has_just_answered(
         await settle()
         return attached
 
-    monkeypatch.setattr(backend, "leave", late)
-    monkeypatch.setattr(backend, "attach", early)
+    monkeypatch.setattr(backend.sessions, "leave", late)
+    monkeypatch.setattr(backend.streams, "attach", early)
     assert (await client.request("ping", id=1)).json["id"] == 1
     again = await client.request("ping", id=1)
     assert [message["id"] for message in await again.messages()] == [1]

@@ -24,7 +24,7 @@ def key_of(client: SessionClient) -> str:
 
 
 async def subscriptions(client: SessionClient) -> frozenset[str]:
-    return await client.endpoint.backend.subscriptions(key_of(client))
+    return await client.endpoint.backend.sessions.subscriptions(key_of(client))
 
 
 async def announce(endpoint: Endpoint) -> None:
@@ -52,7 +52,7 @@ async def test_subscribers_hear_of_a_resource_until_they_unsubscribe(client: Ses
 
 async def test_a_session_may_not_subscribe_without_end(client: SessionClient) -> None:
     for number in range(1000):
-        assert await client.endpoint.backend.subscribe(key_of(client), f"test://{number}", True, 1000, 65536)
+        assert await client.endpoint.backend.sessions.subscribe(key_of(client), f"test://{number}", True, 1000, 65536)
     refused = await client.request("resources/subscribe", {"uri": "test://too-many"})
     assert refused.error_code == -32602
     assert "1000 resources" in refused.json["error"]["message"]

@@ -21,7 +21,7 @@ REVISIONS = ["2025-03-26", "2025-06-18", "2025-11-25"]
 
 
 async def record(client: SessionClient) -> Session:
-    found = await client.endpoint.backend.get(session_key(client.session_id))
+    found = await client.endpoint.backend.sessions.get(session_key(client.session_id))
     assert found is not None
     return found
 

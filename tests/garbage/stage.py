@@ -10,6 +10,7 @@ from typing import Any
 from mcp_transport import bootstrap
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.admin.tables import session_row, session_tables
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
@@ -48,7 +49,7 @@ class Stage:
 
     @property
     def backends(self) -> tuple[RedisBackend, RedisBackend]:
-        return self.one.backend, self.two.backend  # type: ignore[return-value]
+        return self.one.backend.sessions, self.two.backend.sessions  # type: ignore[return-value]
 
     async def set_up(self) -> None:
         """Have something of everything in the session of `ann`."""
@@ -60,7 +61,8 @@ class Stage:
         await call.message()
         await self.gate.wait(self.gate.entered)
         await self.ann.call("announce", id="a")
-        backend, key = self.one.backend, session_key(self.ann.session_id)
+        backend: Any = self.one.backend.sessions
+        key = session_key(self.ann.session_id)
         await backend.write_state(key, "colour", b"1")
         (flight,) = await backend.in_flight(key)
         await backend.journal_at_once(self.node, key, flight.stream)
@@ -166,7 +168,7 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
     built = [
         Endpoint(
             Kernel(build_tools(gate)),
-            build(server, POLICY),
+            Backend.of(build(server, POLICY)),
             POLICY,
             keys=KEYS,
             session_keys=KEYS,
@@ -185,5 +187,5 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
         gate.open.set()
         for endpoint in built:
             await endpoint.stop()
-            await leave(endpoint.backend)  # type: ignore[arg-type]
+            await leave(endpoint.backend.sessions)  # type: ignore[arg-type]
         await until(lambda: all(not endpoint.nodes for endpoint in built))

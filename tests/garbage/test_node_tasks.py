@@ -159,7 +159,7 @@ async def test_numbers_that_cannot_be_told_cost_no_lease(
         raise RuntimeError("odd")
 
     async with Pair(on(server)) as pair:
-        pair.here.measure = fail
+        pair.here._measure = fail
         await pair.member._heartbeat()
         assert [node.name for node in await pair.there.nodes()] == ["here", "there"]
         assert "node here cannot report its metrics" in caplog.text

@@ -62,8 +62,8 @@ async def test_a_lease_of_a_newer_release_is_read(made: Stage, store: redis.Redi
     told["numbers"]["newer"] = told["newer"] = {}
     told["numbers"]["intervals"] = [[[1, 0, 0.1, [[3, 1]], "newer"], 2, "newer"]]
     store.set(lease, orjson.dumps(told))
-    assert {node.name for node in await made.two.backend.nodes()} == {made.node, made.two.nodes[0].id}
-    assert len(await made.two.backend.metrics()) == 2
+    assert {node.name for node in await made.two.backend.bus.nodes()} == {made.node, made.two.nodes[0].id}
+    assert len(await made.two.backend.bus.metrics()) == 2
 
 
 async def test_a_stream_of_a_thousand_million_million_events_holds_up_nobody(made: Stage, store: redis.Redis) -> None:

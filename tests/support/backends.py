@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mcp_transport.backends.base import Event
+from mcp_transport.backends.base import Backend, Event, SessionIndex
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session, session_key
@@ -23,6 +23,12 @@ POLICY = Policy(
     stream_max_events=5,
     stream_max_bytes=100,
 )
+
+
+def index_of(backend: Backend) -> SessionIndex:
+    """Return the part of a backend that lists sessions."""
+    assert backend.index is not None
+    return backend.index
 
 
 class HandClock:

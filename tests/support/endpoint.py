@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.backends.local import LocalBackend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import ANONYMOUS, Principal
@@ -25,11 +26,12 @@ async def authenticate(request: HTTPRequest) -> Principal:
 
 
 def endpoint_of(
-    server: Any, clock: FakeClock, policy: Policy | None = None, backend: Backend | None = None
+    server: Any, clock: FakeClock, policy: Policy | None = None, backend: Backend | LocalBackend | None = None
 ) -> Endpoint:
     """Build an endpoint that whoever builds it has to stop."""
     policy = policy or Policy()
     store = backend or MemoryBackend(policy, clock.now)
+    store = store if isinstance(store, Backend) else Backend.of(store)
     return Endpoint(Kernel(server), store, policy, keys=KEYS, authenticate=authenticate, clock=clock)
 
 

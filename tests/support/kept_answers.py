@@ -117,7 +117,7 @@ class KeptAnswers:
         async with asyncio.timeout(20):
             while await keyed.flights():
                 await settle()
-        assert await keyed.client.endpoint.backend.streams(session_key(keyed.client.session_id)) == ()
+        assert await keyed.client.endpoint.backend.streams.stream_records(session_key(keyed.client.session_id)) == ()
         await keyed.client.call("add", ADD, id=7)
         assert gate.runs == 2
 

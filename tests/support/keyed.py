@@ -20,8 +20,9 @@ class Hold:
 
     def __init__(self, backend: Backend, operation: str) -> None:
         self.reached, self._released = asyncio.Event(), asyncio.Event()
-        self._work = getattr(backend, operation)
-        setattr(backend, operation, self._wait)
+        part = next(part for part in (backend.sessions, backend.streams) if hasattr(part, operation))
+        self._work = getattr(part, operation)
+        setattr(part, operation, self._wait)
 
     async def _wait(self, *arguments: Any, **options: Any) -> Any:
         self.reached.set()
@@ -49,11 +50,11 @@ class Keyed:
         return await self.client.call(tool, arguments, id=id, headers=headers, **options)
 
     async def flights(self) -> int:
-        return len(await self.client.endpoint.backend.in_flight(session_key(self.client.session_id)))
+        return len(await self.client.endpoint.backend.sessions.in_flight(session_key(self.client.session_id)))
 
     async def is_kept(self) -> bool:
         """Tell whether the store has the end of a stream, and nothing is in flight."""
-        streams = await self.client.endpoint.backend.streams(session_key(self.client.session_id))
+        streams = await self.client.endpoint.backend.streams.stream_records(session_key(self.client.session_id))
         return any(stream.ended for stream in streams) and not await self.flights()
 
     async def until_kept(self) -> None:

@@ -6,13 +6,18 @@ import asyncio
 import inspect
 from typing import Any
 
-from mcp_transport.backends.base import Backend
+from mcp_transport.backends.base import NodeBus, SessionIndex, SessionStore, StreamLog
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError
 from tests.support.clock import settle
 
-_OPERATIONS = {name for name, member in vars(Backend).items() if inspect.iscoroutinefunction(member)}
+_OPERATIONS = {
+    name
+    for contract in (SessionStore, StreamLog, NodeBus, SessionIndex)
+    for name, member in vars(contract).items()
+    if inspect.iscoroutinefunction(member)
+}
 
 
 class FlakyBackend(MemoryBackend):
@@ -52,8 +57,9 @@ async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
     """Return what an endpoint still has of requests that are over; an empty dict is a clean house."""
     await settle()
     node, backend = await endpoint.node(), endpoint.backend
-    sessions = (await backend.sessions()).sessions if isinstance(backend, MemoryBackend) else ()
-    flights = [flight for session in sessions for flight in await backend.in_flight(session.key)]
+    index = backend.index if isinstance(backend.index, MemoryBackend) else None
+    sessions = (await index.page()).sessions if index is not None else ()
+    flights = [flight for session in sessions for flight in await backend.sessions.in_flight(session.key)]
     found = {
         "sessions": [session.key for session in sessions],
         "flights": flights,

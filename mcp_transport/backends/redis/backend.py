@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from mcp_transport.backends.base import Deliver, NodeRecord
+from mcp_transport.backends.base import Deliver, Measure, NodeRecord
 from mcp_transport.backends.redis import membership
 from mcp_transport.backends.redis.connection import connect
 from mcp_transport.backends.redis.membership import Membership
@@ -32,18 +32,16 @@ _MAX_TIME_DIGITS: Final = 13
 class RedisBackend(RedisSessions, RedisStreams):
     """Stores everything in one Redis, Sentinel group or Cluster."""
 
-    supports_listing = True
     shares_sessions = True
     shares_streams = True
+    keeps_answers = True
+    _measure: Measure = ProcessMetrics
     _process_name: tuple[int, str] | None = None
-
-    @property
-    def keeps_answers(self) -> bool:
-        return True
 
     # -- nodes ---------------------------------------------------------------------------------------
 
-    async def start(self, node: str, deliver: Deliver) -> None:
+    async def start(self, node: str, deliver: Deliver, measure: Measure = ProcessMetrics) -> None:
+        self._measure = measure
         member = Membership(
             node,
             deliver,
@@ -78,7 +76,7 @@ class RedisBackend(RedisSessions, RedisStreams):
         """Return the process' name and metrics, which the node of each loop writes into its lease."""
         if self._process_name is None or self._process_name[0] != os.getpid():  # a fork needs another name
             self._process_name = os.getpid(), secrets.token_hex(6)
-        return {"process": self._process_name[1], "numbers": self.measure().to_json()}
+        return {"process": self._process_name[1], "numbers": self._measure().to_json()}
 
     async def ping(self) -> None:
         await self._pipeline().execute("EXISTS", self._keys.store_created_at)

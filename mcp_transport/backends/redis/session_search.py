@@ -38,7 +38,7 @@ _BROKEN_INDEX: Final = "an index of sessions cannot be read"
 class RedisSessionSearch(RedisSessionIndex):
     """Lists and searches sessions."""
 
-    async def sessions(
+    async def page(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
         await self._write_last_use()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from mcp_transport.backends.base import Backend
+from mcp_transport.backends.base import NodeBus, SessionIndex, SessionStore, StreamLog
 from mcp_transport.backends.redis.codec import decode_names, milliseconds
 from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.connection import connect, describe, key_prefix
@@ -27,7 +27,7 @@ SESSION_PARTS: Final = ("requests", "streams", "cancels", "state", "history", "s
 _INDEX_MARGIN_SECONDS: Final = 3600.0
 
 
-class RedisStore(Backend):
+class RedisStore(SessionStore, StreamLog, NodeBus, SessionIndex):
     """The base of the backend; `cache` is the Django cache alias with Redis's address and options.
 
     Raises:

@@ -55,7 +55,7 @@ class RedisStreams(RedisStore):
             self._log_unreadable(key, error)
             return None
 
-    async def streams(self, key: str) -> tuple[StreamRecord, ...]:
+    async def stream_records(self, key: str) -> tuple[StreamRecord, ...]:
         flat = await self._run("streams", key, ("streams",), [])
         return codec.decode_streams(flat) if flat is not None else ()
 

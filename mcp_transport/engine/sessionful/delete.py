@@ -52,7 +52,7 @@ async def close_session_for_staff(backend: Backend, observer: Observer, now: flo
     """End anybody's session from a loop that may have no node: wait until the nodes are notified."""
     closing = await _close(backend, observer, now, key, None, "staff")
     nodes = closing.nodes if closing is not None else ()
-    await asyncio.gather(*(ignore_outage(backend.send(name, Closed(key))) for name in nodes))
+    await asyncio.gather(*(ignore_outage(backend.bus.send(name, Closed(key))) for name in nodes))
     return closing is not None
 
 
@@ -60,7 +60,7 @@ async def _close(
     backend: Backend, observer: Observer, now: float, key: str, principal: str | None, reason: str
 ) -> Closing | None:
     """Delete a session, then log and audit its end; the nodes of the result must be notified."""
-    closing = await backend.close(key, principal)
+    closing = await backend.sessions.close(key, principal)
     if closing is not None:
         logger.info("session %s closed", short_id(key))
         if observer.audits(SessionClosed):

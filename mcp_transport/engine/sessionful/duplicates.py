@@ -74,7 +74,7 @@ async def replayed_answer(
     if stored_digest not in (b"", digest):
         raise key_reused()
     try:
-        events, lost = await context.node.backend.read(context.session.key, stream, 0)
+        events, lost = await context.node.backend.streams.read(context.session.key, stream, 0)
     except LookupError:
         return None
     if not events or not events[-1].terminal:  # evicted by a store without free memory

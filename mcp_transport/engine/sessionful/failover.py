@@ -45,7 +45,7 @@ async def fail_over(
     authorization: Authorization | None = None,
 ) -> None:
     """Take over a stream whose writer has died or lost it: end its calls with an error, or run durable ones again."""
-    claimed = await node.retry_until_expired(lambda: node.backend.claim(key, stream, writer, node.id))
+    claimed = await node.retry_until_expired(lambda: node.backend.streams.claim(key, stream, writer, node.id))
     if claimed is None:
         return
     if (open_stream := node.streams.get((key, stream))) is not None:

@@ -71,7 +71,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
         ends=now + node.policy.session_max_age,
     )
     # A sealed id contains the session, for stores in which it can be restored.
-    session_id = seal(session, node.session_keys if node.backend.restores_sessions and is_valid else ())
+    session_id = seal(session, node.session_keys if node.backend.sessions.restores_sessions and is_valid else ())
     session = replace(session, key=session_key(session_id))
     context = SessionRequest(node, request, principal, session, session_id)
     writer = Writer(node, session, "")
@@ -108,7 +108,7 @@ def _too_many(limit: int) -> ProtocolError:
 
 async def _store(node: Node, session: Session) -> None:
     try:
-        idle = await node.backend.open(session)
+        idle = await node.backend.sessions.open(session)
     except NoRoom:
         logger.info("session refused for %.80r: session limit reached, and all sessions are busy", session.user)
         raise _too_many(node.policy.max_sessions_per_principal) from None

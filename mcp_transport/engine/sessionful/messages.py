@@ -99,7 +99,7 @@ async def _handle(context: SessionRequest, exchange: Exchange, notification: Not
 
 async def _record_initialized(node: Node, key: str) -> None:
     with suppress(BackendError):  # only operators see it
-        await node.backend.update(key, initialized=True)
+        await node.backend.sessions.update(key, initialized=True)
 
 
 async def _send_reply(node: Node, sender: str, reply: Response) -> bool:
@@ -112,7 +112,7 @@ async def _send_reply(node: Node, sender: str, reply: Response) -> bool:
     if fault is not None:
         result, error = None, {"code": fault.code, "message": fault.message}
     arrived = ReplyArrived(str(reply.id), result, error)
-    await node.client_requests.forward_once(arrived.request_id, lambda: node.backend.send(sender, arrived))
+    await node.client_requests.forward_once(arrived.request_id, lambda: node.backend.bus.send(sender, arrived))
     if fault is not None:
         raise fault
     return True
@@ -129,7 +129,7 @@ def _reply_fault(reply: Response) -> ProtocolError | None:
 
 
 async def _cancel(node: Node, key: str, principal: str, request_id: RequestId) -> bool:
-    entry = await node.backend.cancel(key, principal, request_id)
+    entry = await node.backend.sessions.cancel(key, principal, request_id)
     if entry is not None:
         node.send_in_background(entry.node, CancelCall(key, request_id, stream=entry.stream))
     return True

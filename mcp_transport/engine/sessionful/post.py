@@ -68,7 +68,7 @@ async def post(
             is_new = not entered.running and entered.ended_digest is None
             faults = await _process_unanswered(context, work, early) if is_new else []
             if is_new and any(entry.body for entry in in_flight):
-                await node.backend.journal_at_once(node.id, key, stream)
+                await node.backend.bus.journal_at_once(node.id, key, stream)
         except BaseException:
             # Also when the client has disconnected: requests that do not run must not stay in flight.
             node.tasks.spawn(_discard(node, key, stream, in_flight))
@@ -144,7 +144,7 @@ async def _enter(
     key = session_key(session_id)
 
     async def enter() -> Entered | None:
-        return await node.backend.enter(key, principal.binding, node.id, in_flight)
+        return await node.backend.sessions.enter(key, principal.binding, node.id, in_flight)
 
     entered = with_rehydration(node, session_id, principal, enter)
     if len(work.messages) != 1 or not can_send_early(work.messages[0]):
@@ -163,11 +163,11 @@ async def _discard(node: Node, key: str, stream: str, in_flight: Sequence[InFlig
     """Remove requests that do not run from the store, but not those of another POST with the same ids."""
     ids = [entry.request_id for entry in in_flight]
     if ids:
-        await node.backend.flush()  # their registration may be queued
+        await node.backend.sessions.flush()  # their registration may be queued
         if is_keyed(stream) and not await node.retry_until_expired(lambda: _is_orphaned(node, key, stream)):
             return
         endings = dict.fromkeys(ids, Ending.CANCELLED)
-        await node.retry_until_expired(lambda: node.backend.leave(key, endings, stream=stream))
+        await node.retry_until_expired(lambda: node.backend.sessions.leave(key, endings, stream=stream))
         await node.retry_until_expired(lambda: _end_joined_streams(node, key, stream, in_flight))
 
 
@@ -178,17 +178,19 @@ async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
     """
     if (key, stream) in node.writers or (key, stream) in node.early_messages:
         return False
-    return any(entry.stream == stream and entry.node == node.id for entry in await node.backend.in_flight(key))
+    return any(
+        entry.stream == stream and entry.node == node.id for entry in await node.backend.sessions.in_flight(key)
+    )
 
 
 async def _end_joined_streams(node: Node, key: str, stream: str, in_flight: Sequence[InFlightRequest]) -> None:
     """End the streams of clients that have joined requests which never ran."""
-    if not await node.backend.writer(key, stream):
+    if not await node.backend.streams.writer(key, stream):
         return
     error = lost_call_error("its first connection broke", True)
     bodies = [{"jsonrpc": "2.0", "id": entry.request_id, "error": error} for entry in in_flight]
     events = [Event(number, encode(body), number == len(bodies)) for number, body in enumerate(bodies, 1)]
-    appended = await node.backend.append(key, stream, events, writer=node.id)
+    appended = await node.backend.streams.append(key, stream, events, writer=node.id)
     if appended is not None and appended.holder is not None:
         node.send_in_background(appended.holder.node, Wake(key, stream))
 

@@ -32,7 +32,7 @@ async def with_rehydration(
     """
     try:
         entered = await enter()
-        if entered is None and node.backend.restores_sessions:
+        if entered is None and node.backend.sessions.restores_sessions:
             session = unseal(session_id, node.session_keys, principal.binding, node.clock.now())
             if session is not None and await node.restore(session):
                 return await enter()

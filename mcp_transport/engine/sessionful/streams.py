@@ -62,7 +62,7 @@ async def _admit(node: Node, session_id: str, principal: Principal) -> None:
     """Enter the session. Raises: ProtocolError, 404 for an unknown session."""
     key = session_key(session_id)
     if not await with_rehydration(
-        node, session_id, principal, lambda: node.backend.enter(key, principal.binding, node.id)
+        node, session_id, principal, lambda: node.backend.sessions.enter(key, principal.binding, node.id)
     ):
         raise session_not_found()
 
@@ -71,11 +71,15 @@ async def _is_held(node: Node, session_id: str, principal: Principal, stream: st
     """Return whether a live node holds an open stream. Raises: ProtocolError, 404 for an unknown session."""
     await _admit(node, session_id, principal)
     key = session_key(session_id)
-    records = [record for record in await node.backend.streams(key) if record.name == stream and not record.ended]
+    records = [
+        record
+        for record in await node.backend.streams.stream_records(key)
+        if record.name == stream and not record.ended
+    ]
     holders = {record.holder for record in records if record.holder}
     if not node.backend.shares_streams:
         return bool(holders)  # of this process
-    return not holders.isdisjoint([peer.name for peer in await node.backend.nodes()])
+    return not holders.isdisjoint([peer.name for peer in await node.backend.bus.nodes()])
 
 
 async def attach(node: Node, session_id: str, principal: Principal, cursor: Cursor | None) -> StreamReply:
@@ -92,7 +96,7 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
         await node.checkpoints.flush(key)
 
     async def take_over() -> Attached | None:
-        return await node.backend.attach(key, principal.binding, stream, after, node.id)
+        return await node.backend.streams.attach(key, principal.binding, stream, after, node.id)
 
     with node.early_messages.subscribe(key, stream) as early_messages:
         attached = await with_rehydration(node, session_id, principal, take_over)

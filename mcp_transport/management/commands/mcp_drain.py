@@ -67,7 +67,7 @@ class Command(BaseCommand):
             self.stdout.write(_announcement(nodes))
             self.stdout.flush()
             for node in nodes:
-                await backend.send(node.name, Drain())
+                await backend.bus.send(node.name, Drain())
             while not _are_drained(nodes) or time.monotonic() - started < wait:
                 if time.monotonic() - started >= limit:
                     calls = sum(node.calls for node in nodes)
@@ -77,7 +77,7 @@ class Command(BaseCommand):
                 nodes = await _nodes_here(backend)
             self.stdout.write(f"drained {_count(nodes)}")
         finally:
-            await backend.disconnect()
+            await backend.sessions.disconnect()
 
 
 def _announcement(nodes: list[NodeRecord]) -> str:
@@ -94,7 +94,7 @@ def _count(nodes: list[NodeRecord]) -> str:
 
 
 async def _nodes_here(backend: Backend) -> list[NodeRecord]:
-    return [node for node in await backend.nodes() if node.host == socket.gethostname()]
+    return [node for node in await backend.bus.nodes() if node.host == socket.gethostname()]
 
 
 def _are_drained(nodes: list[NodeRecord]) -> bool:

@@ -41,7 +41,7 @@ class Scene:
 
     @property
     def store(self) -> FlakyBackend:
-        store = endpoint().backend
+        store = endpoint().backend.sessions
         assert isinstance(store, FlakyBackend)
         return store
 
@@ -104,7 +104,7 @@ async def snapshot() -> dict[str, Any]:
     """Return everything that the endpoint and its store know, as values that stay as they are."""
     await settle()
     served = endpoint()
-    node, store = await served.node(), served.backend
+    node, store = await served.node(), served.backend.sessions
     assert isinstance(store, FlakyBackend)
     return {
         "ran": list(project.work.ran),

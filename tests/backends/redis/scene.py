@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.domain.node_messages import Broadcast, Drain
 from mcp_transport.domain.policy import Policy
@@ -28,7 +29,7 @@ async def two_endpoints(
     server.cli("FLUSHALL")
     backends = [build(server, policy) for _ in range(2)]
     one, other = (
-        Endpoint(Kernel(build_tools(gate)), backend, policy, keys=KEYS, session_keys=KEYS, **options)
+        Endpoint(Kernel(build_tools(gate)), Backend.of(backend), policy, keys=KEYS, session_keys=KEYS, **options)
         for backend in backends
     )
     for endpoint in (one, other):
@@ -69,7 +70,7 @@ async def use(one: RedisBackend, other: RedisBackend) -> None:
     await other.broadcast(Broadcast("notifications/resources/updated", "test://a"))
     assert await one.send("n2", Drain())
     await one._update_indexes()
-    assert (await other.sessions(query=SessionQuery(user="ann"))).total == 1
+    assert (await other.page(query=SessionQuery(user="ann"))).total == 1
     assert [node.name for node in await other.nodes()] == ["n1", "n2"]
     overview = await other.overview()
     assert (overview.total, overview.memory > 0) == (1, True)

@@ -20,9 +20,9 @@ class TestRedis(BackendContract, CountingContract, SessionCapContract):
         return clock
 
     @pytest.fixture
-    def backend(self, backend: RedisBackend) -> RedisBackend:
-        return backend
+    def backend(self, backend: RedisBackend) -> Backend:
+        return Backend.of(backend)
 
     async def index(self, backend: Backend) -> None:
-        assert isinstance(backend, RedisBackend)
-        await backend._update_indexes()
+        assert isinstance(backend.sessions, RedisBackend)
+        await backend.sessions._update_indexes()

@@ -99,7 +99,9 @@ class TestADeadNode:
             safe=safe,
             body=body and json.dumps(sent).encode(),
         )
-        entered = await keyed.client.endpoint.backend.enter(session_key(keyed.client.session_id), "", DEAD, [flight])
+        entered = await keyed.client.endpoint.backend.sessions.enter(
+            session_key(keyed.client.session_id), "", DEAD, [flight]
+        )
         assert entered is not None and not entered.running
 
     @pytest.mark.parametrize("safe", [True, False])
@@ -119,7 +121,7 @@ class TestADeadNode:
     ) -> None:
         await self.died(keyed)
         key, stream = session_key(keyed.client.session_id), stream_name(parse_key(keyed.key))
-        backend = keyed.client.endpoint.backend
+        backend: Any = keyed.client.endpoint.backend.sessions
         await backend.append(key, stream, (), writer=DEAD)
         await backend.leave(key, {7: Ending.CANCELLED})
         body = b'{"jsonrpc":"2.0","id":7,"result":{}}'

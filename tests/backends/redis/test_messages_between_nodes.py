@@ -14,6 +14,7 @@ from mcp_transport.domain.node_messages import NodeMessage, ReplyArrived
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
+from tests.support.backends import index_of
 from tests.support.client import SessionClient, text_of
 from tests.support.loop_guard import LIMIT, watching
 from tests.support.redis.backend import build, leave
@@ -128,11 +129,11 @@ async def test_large_integers_reach_every_node(nodes: tuple[Endpoint, Endpoint],
     assert text_of(
         (await client.request("tools/call", {"name": "add", "arguments": {"a": BIG, "b": 1}})).json
     ) == str(BIG + 1)
-    assert {entry.request_id for entry in await nodes[0].backend.history((await sessions(nodes[0]))[0])} >= {
+    assert {entry.request_id for entry in await nodes[0].backend.sessions.history((await sessions(nodes[0]))[0])} >= {
         BIG,
         -BIG,
     }
 
 
 async def sessions(endpoint: Endpoint) -> list[str]:
-    return [session.key for session in (await endpoint.backend.sessions()).sessions]
+    return [session.key for session in (await index_of(endpoint.backend).page()).sessions]

@@ -22,7 +22,7 @@ ROUNDS = 20
 async def connections(request: pytest.FixtureRequest, nodes: tuple[Endpoint, Endpoint]) -> None:
     """On several connections, commands may overtake one another, as in a Cluster."""
     for endpoint in nodes:
-        endpoint.backend._pipeline()._shares_connection = request.param == "one connection"  # type: ignore[attr-defined]
+        endpoint.backend.sessions._pipeline()._shares_connection = request.param == "one connection"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("step", [0, 1], ids=["one node", "two nodes"])
@@ -75,7 +75,7 @@ async def test_a_gone_nodes_id_is_free_when_its_calls_were_taken_over(
     running = asyncio.ensure_future(client.call("blocked", id=7))
     await gate.wait(gate.entered)
     node = await nodes[0].node()
-    await nodes[0].backend.stop(node.id)
+    await nodes[0].backend.bus.stop(node.id)
     refused = await client.request("ping", id=7, endpoint=nodes[1])
     assert (refused.status, refused.json["id"]) == (503, 7)
     served = []

@@ -85,6 +85,6 @@ async def test_under_a_limit_that_was_lowered_sessions_become_fewer(server: Redi
         for key in idle:
             await few.close(key, None)
     assert left[-1] == 1
-    assert (await few.sessions()).total == 2
+    assert (await few.page()).total == 2
     for backend in (many, few):
         await leave(backend)

@@ -34,7 +34,7 @@ async def fill(backend: RedisBackend, clock: HandClock, keys: list[str] = KEYS, 
 
 
 async def found(backend: RedisBackend, query: SessionQuery, offset: int = 0, limit: int = 100) -> list[str]:
-    return [item.key for item in (await backend.sessions(offset, limit, query)).sessions]
+    return [item.key for item in (await backend.page(offset, limit, query)).sessions]
 
 
 async def test_a_new_session_is_listed_at_once_and_found_after_the_heartbeat(
@@ -129,7 +129,7 @@ async def test_a_search_looks_at_no_more_than_it_may(
     monkeypatch.setattr(session_search, "_MAX_SCANNED", 4)
     await fill(backend, clock, KEYS[:3], user="bob")
     await fill(backend, clock, KEYS[3:])
-    page = await backend.sessions(query=SessionQuery(user="bob"))
+    page = await backend.page(query=SessionQuery(user="bob"))
     assert (page.sessions, page.total, page.is_exact) == ((), 3, False)
 
 
@@ -210,7 +210,7 @@ async def test_a_count_that_comes_before_the_session_is_known_is_kept(
     await backend.enter(KEYS[0], ANN, "n1", [])
     backend._counts["requests"][KEYS[0]] = 7
     await backend._update_indexes()
-    page = await backend.sessions(0, 10, SessionQuery(), "-requests")
+    page = await backend.page(0, 10, SessionQuery(), "-requests")
     assert [item.key for item in page.sessions] == KEYS[:2]
     await backend.close(KEYS[0], None)
     backend._counts["requests"][KEYS[0]] = 9

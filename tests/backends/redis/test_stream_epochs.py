@@ -31,7 +31,7 @@ async def test_a_socket_that_left_before_takes_a_stream_from_nobody(
     assert first is not None and second is not None
     assert second.holder.epoch > first.holder.epoch
     await backend.checkpoint(KEY, stream, 0, released_epoch=first.holder.epoch)
-    assert [item.holder for item in await backend.streams(KEY) if item.name == stream] == ["n2"]
+    assert [item.holder for item in await backend.stream_records(KEY) if item.name == stream] == ["n2"]
     with pytest.raises(HolderChanged):
         await backend.read(KEY, stream, 0, epoch=first.holder.epoch)
 

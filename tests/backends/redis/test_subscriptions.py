@@ -39,7 +39,7 @@ OPERATIONS: dict[str, Callable[[RedisBackend], Awaitable[object]]] = {
     "touch": lambda backend: backend.touch(KEY),
     "update": lambda backend: backend.update(KEY, initialized=True),
     "get": lambda backend: backend.get(KEY),
-    "list": lambda backend: backend.sessions(query=SessionQuery(user="ann")),
+    "list": lambda backend: backend.page(query=SessionQuery(user="ann")),
     "close": lambda backend: backend.close(KEY, ANN),
 }
 
