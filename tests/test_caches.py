@@ -15,7 +15,8 @@ from mcp_transport.adapters import asgi
 from mcp_transport.backends.redis import codec, keys
 from mcp_transport.domain import session
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel.parse_cache import cached_by_json, short_json
+from mcp_transport.kernel.fast_path.cache import cached_by_json
+from mcp_transport.kernel.limits import short_json
 from mcp_transport.protocol import headers, origin
 from mcp_transport.protocol.headers import Accepts, Headers
 from mcp_transport.protocol.http import HTTPRequest
@@ -75,7 +76,7 @@ BY_THE_SERVER = {
     "mcp_transport.engine.session_id._cipher",
     "mcp_transport.kernel.arguments._fail_fast_validator",
     "mcp_transport.kernel.arguments._non_string_arguments",
-    "mcp_transport.kernel.fast_path._wrapped_scalar",
+    "mcp_transport.kernel.fast_path.path._wrapped_scalar",
     "mcp_transport.kernel.text_arguments._model",
     "mcp_transport.model_fields._plain_type",
     "mcp_transport.model_fields._plan",

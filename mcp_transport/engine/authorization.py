@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mcp_transport.domain.access_rule import AccessRule
@@ -29,30 +29,25 @@ StepUp = Callable[[frozenset[str]], ProtocolError]
 logger = logging.getLogger(__name__)
 
 
+@dataclass
 class Authorization:
-    """Applies access rules, which are stored by kind and by name, URI or URI template.
+    """Applies access rules, which are stored by kind and by name, URI or URI template."""
 
-    `call_context` is the context in which rules are evaluated.
-    """
+    rules: Mapping[Target, AccessRule]
+    visibility: Visibility
+    observer: Observer
+    clock: Clock
+    step_up: StepUp
+    call_context: CallContexts
+    """The context in which rules are evaluated."""
 
-    def __init__(
-        self,
-        rules: Mapping[Target, AccessRule],
-        visibility: Visibility,
-        observer: Observer,
-        clock: Clock,
-        *,
-        step_up: StepUp,
-        call_context: CallContexts,
-    ) -> None:
-        self._rules, self._visibility, self._observer, self._clock = rules, visibility, observer, clock
-        self._step_up, self._call_context = step_up, call_context
-        self._samples = {kind: rule for (kind, _), rule in rules.items() if rule.permits is not None}
+    def __post_init__(self) -> None:
+        self._samples = {kind: rule for (kind, _), rule in self.rules.items() if rule.permits is not None}
         """One hiding rule of each kind. Missing names are checked against it, too, so that timing reveals nothing."""
         if "resource" in self._samples:
             self._samples["template"] = self._samples["resource"]
         if self._samples:
-            visibility.install(self._samples.keys(), self._is_listed)
+            self.visibility.install(self._samples.keys(), self._is_listed)
 
     async def authorize(
         self, request: HTTPRequest, work: SessionlessPost | SessionPost, principal: Principal
@@ -63,10 +58,10 @@ class Authorization:
         for item in requests:
             if item.hidden:
                 reason, body = "it may not be used by this caller", {"method": item.method, "params": item.params}
-                audit_denial(self._observer, self._clock, request, principal, reason, body)
+                audit_denial(self.observer, self.clock, request, principal, reason, body)
         needed = frozenset[str]().union(*(self._scopes(item) for item in requests if not item.hidden))
         if not principal.has_scopes(needed):
-            raise self._step_up(needed)
+            raise self.step_up(needed)
         if isinstance(work, SessionPost):
             return replace(work, messages=tuple(messages))
         return SessionlessPost(*requests)
@@ -75,7 +70,7 @@ class Authorization:
         self, request: HTTPRequest | None, messages: Sequence[Message], principal: Principal
     ) -> list[Any]:
         """Mark the messages that are requests for hidden targets; without a `request`, calls run again."""
-        async with self._call_context(request, principal):
+        async with self.call_context(request, principal):
             return [await self._apply(item, principal) if isinstance(item, Request) else item for item in messages]
 
     async def _apply(self, request: Request, principal: Principal) -> Request:
@@ -84,7 +79,7 @@ class Authorization:
             return await self._visible_subscriptions(request, principal)
         if (target := request_target(request)) is None:
             return request
-        key = self._visibility.key(*target)
+        key = self.visibility.key(*target)
         permitted = await _permits(self._rule(target[0], key), principal)
         return request if permitted or key is None else replace(request, hidden=True)
 
@@ -92,18 +87,18 @@ class Authorization:
         """Return the scopes that a request needs; subscribing to a resource needs those of reading it."""
         target = request_target(request)
         targets = [("resource", uri) for uri in listen_uris(request)] if request.method == LISTEN else [target]
-        keys = [self._visibility.key(*each) for each in targets if each is not None]
-        rules = [self._rules.get(key) for key in keys if key is not None]
+        keys = [self.visibility.key(*each) for each in targets if each is not None]
+        rules = [self.rules.get(key) for key in keys if key is not None]
         return frozenset[str]().union(*(rule.scopes for rule in rules if rule is not None))
 
     def _rule(self, kind: str, key: Target | None) -> AccessRule | None:
-        return self._rules.get(key) if key is not None else self._samples.get(kind)
+        return self.rules.get(key) if key is not None else self._samples.get(kind)
 
     async def _visible_subscriptions(self, request: Request, principal: Principal) -> Request:
         """Remove the URIs of hidden resources, and of missing ones, which must look the same."""
         if "resource" not in self._samples or not (uris := listen_uris(request)):
             return request
-        keys = [self._visibility.key("resource", uri) for uri in uris]
+        keys = [self.visibility.key("resource", uri) for uri in uris]
         permitted = {key: await _permits(self._rule("resource", key), principal) for key in set(keys)} | {None: False}
         # The SDK refuses a URI that is not a string.
         visible = [uri for uri, key in zip(uris, keys, strict=True) if permitted[key] or not isinstance(uri, str)]
@@ -112,7 +107,7 @@ class Authorization:
         return replace(request, params={**params, "notifications": notifications})
 
     async def _is_listed(self, kind: str, name: object, principal: Principal) -> bool:
-        return await _permits(self._rules.get((kind, str(name))), principal)
+        return await _permits(self.rules.get((kind, str(name))), principal)
 
 
 def audit_denial(

@@ -114,7 +114,7 @@ class Endpoint:
 
     def _build_authorization(self, access: Mapping[Target, AccessRule], step_up: StepUp) -> Authorization:
         visibility, context = self.kernel.visibility(), self._call_context
-        return Authorization(access, visibility, self.observer, self._clock, step_up=step_up, call_context=context)
+        return Authorization(access, visibility, self.observer, self._clock, step_up, context)
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
         """Answer one request; `body` is read only after the earlier checks, and may raise TimeoutError.

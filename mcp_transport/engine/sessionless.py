@@ -14,7 +14,7 @@ from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import complete_reply
 from mcp_transport.engine.stream import Frames, Pipe
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel import Caller, NoChannel, open_envelope
+from mcp_transport.kernel import Caller, NoChannel
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import INVALID_REQUEST, sessionless_status
 from mcp_transport.protocol.headers import Accepts
@@ -67,7 +67,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     can_stream = accepts.sse and request.streaming
     if message.method == "subscriptions/listen" and not can_stream:
         raise ProtocolError(406, INVALID_REQUEST, "subscriptions/listen answers with text/event-stream")
-    client = open_envelope(message, request.headers, sessionless(node.policy.versions))
+    client = node.kernel.open_envelope(message, request.headers, sessionless(node.policy.versions))
     pipe = Pipe(node.clock, node.policy.keepalive)
     channel = _ResponseChannel(pipe, can_stream, node.policy.max_result_bytes)
     version = client.protocol_version

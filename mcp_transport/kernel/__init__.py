@@ -11,26 +11,24 @@ from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
 from mcp_transport.kernel.dispatch_context import ClientError, Exchange, NoChannel
 from mcp_transport.kernel.errors import MCPError, TooLarge, is_cancellation, is_interrupt
-from mcp_transport.kernel.events import EventBus
 from mcp_transport.kernel.handlers import (
     apply_spec_corrections,
     convert_context,
-    header_annotation_fault,
     lowlevel,
     register_session_handlers,
     request_client,
     send_log,
     serve_completions,
 )
+from mcp_transport.kernel.header_parameters import header_annotation_fault, request_headers
 from mcp_transport.kernel.kernel import Kernel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError, check_answer, json_size
 from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
-from mcp_transport.kernel.output_schema import SerializationSchema, output_schema
-from mcp_transport.kernel.request_meta import open_envelope, request_headers
+from mcp_transport.kernel.schemas import SerializationSchema, output_schema
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
-from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo, RetrySafety
+from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo
 from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.kernel.visibility import Visibility
 
@@ -42,14 +40,12 @@ __all__ = [
     "ClientInfo",
     "ElicitSchemaModelT",
     "ElicitationResult",
-    "EventBus",
     "Exchange",
     "Kernel",
     "Lifespan",
     "LimitError",
     "MCPError",
     "NoChannel",
-    "RetrySafety",
     "SerializationSchema",
     "TooLarge",
     "Visibility",
@@ -65,7 +61,6 @@ __all__ = [
     "listing_fault",
     "lowlevel",
     "non_text_parameters",
-    "open_envelope",
     "output_schema",
     "register_session_handlers",
     "request_client",

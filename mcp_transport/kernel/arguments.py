@@ -10,18 +10,18 @@ from functools import lru_cache
 from typing import Any, Final
 
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.tools import Tool, ToolManager
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import SchemaValidator
 
-from mcp_transport.kernel.json_types import accepts_type
-from mcp_transport.kernel.output_schema import has_numbers, number_fault
-from mcp_transport.kernel.parse_cache import short_json
+from mcp_transport.kernel.limits import short_json
+from mcp_transport.kernel.schemas import accepts_type, has_numbers, number_fault
 from mcp_transport.kernel.validation_errors import argument_error, is_short, summarize_errors
+from mcp_transport.protocol.jsonrpc import Request
 
-__all__ = ["BoundedMetadata", "bound_validation"]
+__all__ = ["BoundedMetadata", "bounded_tool"]
 
 # JSON values inside the strings of one call that are parsed: as many as a body may hold.
 _MAX_PARSED_VALUES: Final = 100_000
@@ -87,14 +87,19 @@ class BoundedMetadata(FuncMetadata):
         return parsed | unparsed
 
 
-def bound_validation(tool: Tool) -> None:
-    """Make a tool validate its arguments at a bounded cost, unless a project replaced its metadata."""
-    original = tool.fn_metadata
-    if type(original) is FuncMetadata:
+def bounded_tool(tools: ToolManager | None, request: Request) -> Tool | None:
+    """Return the tool that a request calls, and make it validate its arguments at a bounded cost from now on.
+
+    Metadata that a project replaced stays.
+    """
+    name = (request.params or {}).get("name") if request.method == "tools/call" else None
+    tool = tools.get_tool(name) if tools is not None and isinstance(name, str) else None
+    if tool is not None and type(original := tool.fn_metadata) is FuncMetadata:
         bounded = BoundedMetadata.model_construct(arg_model=original.arg_model, wrap_output=original.wrap_output)
         bounded.output_schema, bounded.output_model = original.output_schema, original.output_model
         bounded._has_numbers = has_numbers(original.output_schema)
         tool.fn_metadata = bounded
+    return tool
 
 
 @lru_cache(maxsize=1024)

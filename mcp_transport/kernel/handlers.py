@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from mcp.server.connection import allowed_log_levels
@@ -12,14 +13,15 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     CompleteRequestParams,
     Completion,
+    DiscoverResult,
     EmptyResult,
     LoggingMessageNotification,
     LoggingMessageNotificationParams,
+    RequestParams,
     ServerRequest,
     SetLevelRequestParams,
     SubscribeRequestParams,
@@ -35,7 +37,7 @@ from mcp_transport.protocol.versions import REVISIONS
 __all__ = [
     "apply_spec_corrections",
     "convert_context",
-    "header_annotation_fault",
+    "declare_in_discover",
     "lowlevel",
     "register_session_handlers",
     "request_client",
@@ -61,20 +63,14 @@ def register_session_handlers(server: MCPServer[Any]) -> None:
         await ctx.request.own_session.set_log_level(params.level)
         return EmptyResult()
 
-    async def subscribe(ctx: Any, params: SubscribeRequestParams) -> EmptyResult:
-        return await _subscribe(ctx, str(params.uri), active=True)
-
-    async def unsubscribe(ctx: Any, params: UnsubscribeRequestParams) -> EmptyResult:
-        return await _subscribe(ctx, str(params.uri), active=False)
-
     target.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
-    target.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
-    target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+    target.add_request_handler("resources/subscribe", SubscribeRequestParams, partial(_subscribe, active=True))
+    target.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, partial(_subscribe, active=False))
 
 
-async def _subscribe(ctx: Any, uri: str, *, active: bool) -> EmptyResult:
+async def _subscribe(ctx: Any, params: Any, *, active: bool) -> EmptyResult:
     try:
-        await ctx.request.own_session.subscribe(uri, active=active)
+        await ctx.request.own_session.subscribe(str(params.uri), active=active)
     except ValueError as error:
         raise MCPError(INVALID_PARAMS, str(error)) from None
     return EmptyResult()
@@ -194,15 +190,23 @@ def _name_missing_resources(server: MCPServer[Any]) -> ServerMiddleware[Any]:
     return name
 
 
-def header_annotation_fault(schema: dict[str, Any]) -> str:
-    """Return what is wrong with a schema's x-mcp-header annotations, or "" (2026-07-28, server/tools).
+def declare_in_discover(server: Server[Any], experimental: Mapping[str, dict[str, Any]]) -> None:
+    """Add experimental capabilities to the result of `server/discover`: the SDK's handler has no way to."""
+    entry = server.get_request_handler("server/discover")
+    if entry is not None:
+        handler = entry.handler.handler if isinstance(entry.handler, _Discover) else entry.handler
+        server.add_request_handler("server/discover", RequestParams, _Discover(handler, experimental))
 
-    The specification allows `_`, but proxies drop headers whose name contains it.
-    """
-    if (reason := find_invalid_x_mcp_header(schema)) is not None:
-        return reason
-    dropped = [token for token in x_mcp_header_map(schema).values() if "_" in token]
-    return f"{dropped[0]!r} contains '_', and proxies drop such headers" if dropped else ""
+
+class _Discover:
+    def __init__(self, handler: Any, experimental: Mapping[str, dict[str, Any]]) -> None:
+        self.handler, self._experimental = handler, experimental
+
+    async def __call__(self, context: Any, params: RequestParams) -> Any:
+        result = await self.handler(context, params)
+        if isinstance(result, DiscoverResult):
+            result.capabilities.experimental = {**(result.capabilities.experimental or {}), **self._experimental}
+        return result
 
 
 async def send_log(context: SDKContext[Any, Any], level: str, data: Any, logger_name: str | None) -> None:

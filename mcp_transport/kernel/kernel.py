@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp.server.connection import Connection
-from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.mcpserver import MCPServer
-from mcp.server.runner import ServerRunner
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
-from mcp_types import InputRequiredResult, SubscriptionsListenRequestParams
+from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    CLIENT_INFO_META_KEY,
+    PROTOCOL_VERSION_META_KEY,
+    SubscriptionsListenRequestParams,
+)
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
-from mcp_transport.kernel.discover import declare_in_discover
-from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel, reject_unanswerable
+from mcp_transport.kernel.arguments import bounded_tool
+from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import TooLarge, is_cancellation
 from mcp_transport.kernel.events import EventBus, ListenHandlers
-from mcp_transport.kernel.fast_path import FastToolCalls, allows_fast_path
-from mcp_transport.kernel.handlers import lowlevel
-from mcp_transport.kernel.initialize_cache import InitializeCache
+from mcp_transport.kernel.fast_path import FastPath
+from mcp_transport.kernel.handlers import declare_in_discover, lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError, limit_params
-from mcp_transport.kernel.request_meta import HeaderParameters
-from mcp_transport.kernel.runner import Runner, close, connection_of
-from mcp_transport.kernel.tracing import TracedMessage, in_sdk_span, is_traced
-from mcp_transport.kernel.types import RetrySafety
+from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
+from mcp_transport.kernel.types import ClientInfo, RetrySafety
 from mcp_transport.kernel.validation_errors import explain, truncate_uri
 from mcp_transport.kernel.visibility import Visibility, hiding
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, sessionless_code
@@ -45,11 +45,8 @@ __all__ = ["Kernel"]
 # Pages of a server's tool list that are read; a list without an end must not block the client.
 _MAX_PAGES: Final = 100
 
-# Notifications without parameters.
-_WITHOUT_PARAMS: Final = ("notifications/initialized", "notifications/roots/list_changed")
-
 # The kind of thing that `params.name` names, by method.
-_KINDS: Final = {"tools/call": "tool", "prompts/get": "prompt"}
+_KINDS: Final = {TOOL_CALL: "tool", "prompts/get": "prompt"}
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +54,14 @@ logger = logging.getLogger(__name__)
 class Kernel:
     """Serves single requests with an `MCPServer`, a low-level `Server` or a FastMCP 4 server.
 
-    `broadcasts=False` leaves the server's events to the kernel that took them over before.
+    `fast=False` serves every message the SDK's own way, without the shortcuts of `FastPath`. `broadcasts=False`
+    leaves the server's events to the kernel that took them over before.
     """
 
-    def __init__(self, server: Any, *, broadcasts: bool = True) -> None:
+    def __init__(self, server: Any, *, fast: bool = True, broadcasts: bool = True) -> None:
         self.server, self._declared = lowlevel(server), server
         self._tools = server._tool_manager if isinstance(server, MCPServer) else None
-        self._fast_calls = FastToolCalls(server)
-        # FastMCP reports every error in arguments, and builds its validators for each call.
-        self._counts_arguments = not isinstance(server, MCPServer | Server)
-        self._header_parameters, self._initialize_cache = HeaderParameters(), InitializeCache()
+        self._path: SDKPath = FastPath(server) if fast else SDKPath(server)
         self.bus = EventBus()
         self._experimental: dict[str, dict[str, Any]] | None = None
         self.listen_handlers = ListenHandlers(self.bus)
@@ -107,7 +102,21 @@ class Kernel:
         """End every listen stream of the running loop with its final result."""
         self.listen_handlers.close()
 
-    # -- the headers of 2026-07-28 --------------------------------------------------------------------
+    # -- the envelope and the headers of 2026-07-28 ---------------------------------------------------
+
+    def open_envelope(self, request: Request, headers: Headers, versions: Sequence[str]) -> ClientInfo:
+        """Check the envelope and headers of a sessionless request; return the client's information.
+
+        Raises:
+            ProtocolError: 400 with -32602, -32020 or -32022 (2026-07-28, basic and streamable-http).
+        """
+        self._path.check_envelope(request, headers, versions)
+        meta = request.meta
+        return ClientInfo(
+            protocol_version=meta[PROTOCOL_VERSION_META_KEY],
+            client_info=meta.get(CLIENT_INFO_META_KEY),
+            capabilities=meta[CLIENT_CAPABILITIES_META_KEY],
+        )
 
     async def check_param_headers(
         self, request: Request, headers: Headers, version: str, exchange: Callable[[], Exchange]
@@ -119,7 +128,7 @@ class Kernel:
         """
         params = request.params or {}
         name, arguments = params.get("name"), params.get("arguments") or {}
-        if request.method != "tools/call" or not isinstance(name, str) or not isinstance(arguments, dict):
+        if request.method != TOOL_CALL or not isinstance(name, str) or not isinstance(arguments, dict):
             return
         if request.hidden:
             return  # an error in the headers would reveal that the tool exists
@@ -127,7 +136,7 @@ class Kernel:
             return
         schema = await self._input_schema(name, version, exchange)
         if schema is not None:
-            self._header_parameters.check(name, schema, arguments, headers)
+            self._path.check_param_headers(name, schema, arguments, headers)
 
     async def _input_schema(self, name: str, version: str, exchange: Callable[[], Exchange]) -> Any:
         """Look up a tool's schema; on a server without such a lookup, search its tool list."""
@@ -147,10 +156,9 @@ class Kernel:
 
     def retry_safety(self, request: Request) -> RetrySafety:
         """Return whether a request may run twice; for a tool, by its hints (2025-06-18, ToolAnnotations)."""
-        if request.method != "tools/call":
+        if request.method != TOOL_CALL:
             return RetrySafety(safe=True)
-        name = (request.params or {}).get("name")
-        tool = self._tools.get_tool(name) if self._tools is not None and isinstance(name, str) else None
+        tool = bounded_tool(self._tools, request)
         if tool is None or request.hidden:
             return RetrySafety(safe=False)
         hints = tool.annotations
@@ -163,24 +171,9 @@ class Kernel:
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
         """Serve `initialize`; an outcome with a result implies valid `params`."""
         options = self.server.create_initialization_options(NotificationOptions(True, True, True), self._experimental)
-        traced = is_traced(exchange.meta)
-        is_cacheable = not traced and not self._has_custom_middleware()
-        if is_cacheable and (result := self._initialize_cache.get(options, params)) is not None:
-            return Outcome(result=result)
-        connection = Connection.for_loop(StandaloneChannel(exchange))
-        runner = Runner(self.server, connection, exchange.lifespan, init_options=options, traced=traced)
         request = Request(0, "initialize", params)
-        work = self._initialize(runner, exchange, request)
-        outcome = await self._outcome(request, exchange.client.protocol_version, work)
-        if is_cacheable and outcome.result is not None:
-            self._initialize_cache.store(options, params, outcome.result)
-        return outcome
-
-    async def _initialize(self, runner: Runner, exchange: Exchange, request: Request) -> Outcome:
-        return await _run(runner, exchange, request.method, self._bounded(request).params)
-
-    def _has_custom_middleware(self) -> bool:
-        return not all(map(allows_fast_path, self.server.middleware))
+        work = self._path.initialize(exchange, request, options)
+        return await self._outcome(request, exchange.client.protocol_version, work)
 
     async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
         """Run the handler of one request to its end.
@@ -190,41 +183,11 @@ class Kernel:
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are validated (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
+        work = self._path.serve(request, version, exchange)
         if request.hidden and (target := request_target(request)) is not None:
             with hiding(*target):
-                return await self._outcome(request, version, self._call(request, exchange))
-        if (tool := self._fast_calls.tool(request)) is not None:
-            work = self._run_fast(tool, request, version, exchange)
-            if is_traced(request.meta):
-                message = TracedMessage(request.method, request.params, version, request.id, request.meta)
-                work = in_sdk_span(self.server.middleware, message, work)
-            return await self._outcome(request, version, work)
-        return await self._outcome(request, version, self._call(request, exchange))
-
-    def _bounded(self, request: Request) -> Request:
-        return limit_params(request, counts_arguments=self._counts_arguments)
-
-    async def _run_fast(self, tool: Any, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
-        params = request.params or {}
-        if tool.context_kwarg is None:
-            result = await self._fast_calls.call(tool, version, params)
-        else:
-            runner = self._runner(exchange())
-            try:
-                result = await self._fast_calls.call(tool, version, params, (runner, exchange()))
-            finally:
-                await close(runner.connection)
-        # An InputRequiredResult must pass the SDK's middleware, which seals its `requestState`.
-        return Outcome(result=result) if isinstance(result, dict) else await self._call(request, exchange, result)
-
-    async def _call(
-        self, request: Request, exchange: Callable[[], Exchange], result: InputRequiredResult | None = None
-    ) -> Outcome:
-        request = self._bounded(request)
-        runner = self._runner(exchange())
-        if result is not None:  # of a fast call, which has its span
-            runner.result, runner.traced = result, False
-        return await _run(runner, exchange(), request.method, request.params)
+                return await self._outcome(request, version, work)
+        return await self._outcome(request, version, work)
 
     def has_listener(self, message: Notification) -> bool:
         """Return whether a notification has any effect: on a handler, a middleware or, if it is invalid, the log.
@@ -232,32 +195,23 @@ class Kernel:
         A request method sent without an id has none: it gets no response, and a middleware could reveal hidden names.
         """
         is_request = message.method in SPEC_CLIENT_METHODS or self.server.get_request_handler(message.method)
-        return not is_request and bool(
-            message.params
-            or message.method not in _WITHOUT_PARAMS
-            or self.server.get_notification_handler(message.method) is not None
-            or self._has_custom_middleware()
-            or is_traced(None)
-        )
+        return not is_request and not self._path.can_drop(message)
 
     async def notify(self, exchange: Exchange, notification: Notification) -> None:
         """Run the handler of a notification, if it has one; drop a notification that exceeds the limits."""
         message = Request(0, notification.method, notification.params)
         try:
-            self._bounded(message)
+            limit_params(message)
         except LimitError as error:
             logger.debug("dropped a notification: %s", error.message)
             return
-        runner = self._runner(exchange)
-        runner.traced = is_traced(message.meta)
+        exchange.meta = message.meta
         try:
-            await runner.on_notify(exchange, notification.method, notification.params)
+            await self._path.notify(exchange, notification)
         except BaseException as error:  # the SDK logs exceptions of handlers itself, but not all of BaseException
             if is_cancellation(error):
                 raise
             logger.exception("the handler of %s failed", notification.method)
-        finally:
-            await close(runner.connection)
 
     async def _outcome(self, request: Request, version: str, work: Awaitable[Outcome]) -> Outcome:
         """Await an outcome; turn an exception into the matching error."""
@@ -275,31 +229,19 @@ class Kernel:
                 raise
             failure = error
         # Outside the `except`: an exception in a logging handler would otherwise carry this one, with its text.
-        if request.method == "tools/call" and not isinstance(failure, Exception):  # which the SDK does not catch
-            return Outcome(result=self._fast_calls.exception_result(_name(request), version, failure))
+        if request.method == TOOL_CALL and not isinstance(failure, Exception):  # which the SDK does not catch
+            return Outcome(result=self._path.exception_result(_name(request), version, failure))
         logger.error("the handler of %s failed", request.operation, exc_info=failure, extra=_log_extra(request))
-        del failure  # as in `FastToolCalls.call`
+        del failure  # as in `FastPath._result`
         return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
     def too_large_outcome(self, request: Request, version: str, error: TooLarge) -> Outcome:
         """Log that a message is too large, and return the error; for a tool call, a result that says so."""
         logger.warning("%s: %s (MAX_RESULT_BYTES)", request.operation, error.error.message, extra=_log_extra(request))
-        if request.method != "tools/call":
+        if request.method != TOOL_CALL:
             return _error(request, version, error)
         text = f"Error executing tool {_name(request)}: {error}"
-        return Outcome(result=self._fast_calls.error_result(version, text))
-
-    def _runner(self, exchange: Exchange) -> Runner:
-        return Runner(self.server, connection_of(exchange), exchange.lifespan, traced=is_traced(exchange.meta))
-
-
-async def _run(
-    runner: ServerRunner[Any], exchange: Exchange, method: str, params: Mapping[str, Any] | None
-) -> Outcome:
-    try:
-        return reject_unanswerable(exchange, await runner.on_request(exchange, method, params))
-    finally:
-        await close(runner.connection)
+        return Outcome(result=self._path.error_result(version, text))
 
 
 def _error(request: Request, version: str, error: MCPError) -> Outcome:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.prompts import Prompt
-from mcp.server.mcpserver.resources import ResourceTemplate
+from mcp.server.mcpserver.resources import ResourceManager, ResourceTemplate
 from mcp.server.mcpserver.utilities.func_metadata import func_metadata
 from mcp.shared.uri_template import UriTemplate
 from pydantic import BaseModel, BeforeValidator, PlainValidator, ValidationError, WrapValidator
 
-from mcp_transport.kernel.json_types import accepts_type
+from mcp_transport.kernel.schemas import accepts_type
 from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.protocol.quoting import truncate
 
-__all__ = ["non_text_parameters", "prompt_fault", "template_variables", "variables_fault"]
+__all__ = ["match_template", "non_text_parameters", "prompt_fault", "template_variables", "variables_fault"]
 
 # JSON Schema types that pydantic parses from a string.
 _PARSED_TYPES: Final = ("string", "integer", "number", "boolean", None)
@@ -40,17 +41,19 @@ def prompt_fault(prompt: Prompt, arguments: Mapping[str, Any]) -> str:
 
 def variables_fault(server: MCPServer[Any], uri: str) -> str:
     """Return what is wrong with the variables of the template that a URI matches, or ""."""
-    manager = server._resource_manager  # `get_resource` would run the template's function
-    if uri in manager._resources:
+    resources = server._resource_manager  # private: `get_resource` would run the template's function
+    if uri in resources._resources or (match := match_template(resources, uri)) is None:
         return ""
-    for template in manager._templates.values():
-        try:
-            values = template.matches(uri)
-        except ValueError:  # path traversal in a variable, which the SDK refuses itself
-            return ""
-        if values is not None:
-            return _fault(template, values)
-    return ""
+    return _fault(*match)
+
+
+def match_template(resources: ResourceManager, uri: str) -> tuple[ResourceTemplate, dict[str, Any]] | None:
+    """Return the template that the SDK reads a URI with, the first that matches, and the values of its variables."""
+    with suppress(ValueError):  # path traversal in a variable, which the SDK refuses itself
+        for template in resources._templates.values():
+            if (values := template.matches(uri)) is not None:
+                return template, values
+    return None
 
 
 def template_variables(uri: str) -> list[str]:

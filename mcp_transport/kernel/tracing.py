@@ -10,12 +10,13 @@ import logging
 import os
 from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from copy import copy
+from types import SimpleNamespace
 from typing import Any, Final
 
 from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.context import CallNext, HandlerResult
-from mcp_types import RequestId
+from mcp.server.lowlevel.server import Server
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
@@ -23,9 +24,16 @@ from opentelemetry.propagate import extract, inject
 from opentelemetry.propagators.textmap import Getter
 
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.jsonrpc import Outcome
+from mcp_transport.protocol.jsonrpc import Outcome, Request
 
-__all__ = ["TracedMessage", "continued_trace", "in_sdk_span", "in_span", "is_traced", "trace_headers"]
+__all__ = [
+    "LinkedSpans",
+    "continued_trace",
+    "in_sdk_span",
+    "is_traced",
+    "link_spans",
+    "trace_headers",
+]
 
 _HAS_PROVIDER_VARIABLE: Final = OTEL_PYTHON_TRACER_PROVIDER in os.environ
 
@@ -35,17 +43,6 @@ _MAX_VALUE: Final = 8192
 _NO_CHANGE: Final = nullcontext()
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class TracedMessage:
-    """The attributes of a message that the SDK's tracing middleware reads."""
-
-    method: str
-    params: Mapping[str, Any] | None
-    protocol_version: str
-    request_id: RequestId | None
-    meta: Mapping[str, Any] | None
 
 
 class _Getter(Getter[Mapping[str, Any]]):
@@ -103,27 +100,39 @@ def trace_headers() -> dict[str, str]:
     return carrier
 
 
-async def in_span(middleware: OpenTelemetryMiddleware, ctx: Any, call_next: CallNext) -> HandlerResult:
-    """Run the SDK's tracing middleware in the trace that `_meta` names, else in the current one."""
-    current = get_current()
-    context = _extract(ctx.meta, current) if ctx.meta else current
-    link = trace.get_current_span(current).get_span_context()
-    is_linked = link.is_valid and not _is_same(link, trace.get_current_span(context).get_span_context())
+class LinkedSpans(OpenTelemetryMiddleware):
+    """The SDK's tracing middleware, in the trace that `_meta` names, else in the current one."""
 
-    async def call_linked(_: Any) -> HandlerResult:
-        if is_linked:
-            trace.get_current_span().add_link(link)
-        return await call_next(ctx)
+    async def __call__(self, ctx: Any, call_next: CallNext) -> HandlerResult:
+        """Handle a message in a span."""
+        current = get_current()
+        context = _extract(ctx.meta, current) if ctx.meta else current
+        link = trace.get_current_span(current).get_span_context()
+        is_linked = link.is_valid and not _is_same(link, trace.get_current_span(context).get_span_context())
 
-    with _CurrentContext(context):
-        # Without `_meta` the middleware uses the current context.
-        return await middleware(replace(ctx, meta=None), call_linked)
+        async def call_linked(_: Any) -> HandlerResult:
+            if is_linked:
+                trace.get_current_span().add_link(link)
+            return await call_next(ctx)
+
+        untraced = copy(ctx)
+        untraced.meta = None  # so that the middleware uses the current context
+        with _CurrentContext(context):
+            return await super().__call__(untraced, call_linked)
 
 
-async def in_sdk_span(middlewares: Iterable[Any], message: TracedMessage, work: Awaitable[Outcome]) -> Outcome:
+def link_spans(server: Server[Any]) -> None:
+    """Replace the SDK's tracing middleware of a server by `LinkedSpans`."""
+    middlewares = server.middleware
+    middlewares[:] = [LinkedSpans() if type(each) is OpenTelemetryMiddleware else each for each in middlewares]
+
+
+async def in_sdk_span(
+    middlewares: Iterable[Any], request: Request, version: str, work: Awaitable[Outcome]
+) -> Outcome:
     """Await work that passes no middleware, in the span of the SDK's tracing middleware if the server has that."""
-    middleware = next((each for each in middlewares if type(each) is OpenTelemetryMiddleware), None)
-    if middleware is None:
+    spans = next((each for each in middlewares if type(each) is LinkedSpans), None)
+    if spans is None:
         return await work
     outcomes: list[Outcome] = []
 
@@ -131,7 +140,8 @@ async def in_sdk_span(middlewares: Iterable[Any], message: TracedMessage, work: 
         outcomes.append(await work)
         return dict(outcomes[0].result or {})
 
-    await in_span(middleware, message, call_next)
+    message = {"method": request.method, "params": request.params, "meta": request.meta}
+    await spans(SimpleNamespace(**message, protocol_version=version, request_id=request.id), call_next)
     return outcomes[0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import EmptyResult
 
 from mcp_transport.domain.principal import Principal
+from mcp_transport.kernel.text_arguments import match_template
 from mcp_transport.protocol.errors import INVALID_PARAMS
 from mcp_transport.protocol.targets import Target
 
@@ -76,11 +77,8 @@ class Visibility:
         resources = self._server._resource_manager  # `get_resource` would run a matching template's function
         if name in resources._resources or (kind == "template" and name in resources._templates):
             return ("resource", name)
-        with suppress(ValueError):  # the SDK refuses to match such a URI, so it reads nothing
-            for template in resources._templates.values():  # the SDK reads the first match
-                if template.matches(name) is not None:
-                    return ("resource", str(template.uri_template))
-        return None
+        match = match_template(resources, name)
+        return ("resource", str(match[0].uri_template)) if match is not None else None
 
     def install(self, kinds: Iterable[str], is_listed: IsListed) -> None:
         """Prepare the server for requests with a hidden target of one of the `kinds`.

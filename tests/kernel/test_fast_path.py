@@ -20,7 +20,8 @@ from mcp_types import (
 from pydantic import BaseModel, ConfigDict, computed_field, model_serializer
 
 from mcp_transport.kernel import Kernel, apply_spec_corrections, send_log
-from mcp_transport.kernel.fast_path import _scalar_text, _wrapped_scalar
+from mcp_transport.kernel.fast_path import FastPath
+from mcp_transport.kernel.fast_path.path import _scalar_text, _wrapped_scalar
 from mcp_transport.protocol.jsonrpc import Outcome, Request
 from mcp_transport.protocol.versions import REVISIONS
 from tests.support.kernel import Recorder, exchange, served
@@ -63,27 +64,25 @@ def server() -> MCPServer[Any]:
     return server
 
 
-def without_fast_path(kernel: Kernel) -> Kernel:
-    """Disable the fast path of a kernel and return it."""
-    plain: Any = kernel._fast_calls
-    plain.tool = lambda request: None
-    return kernel
+def is_fast(server: MCPServer[Any], request: Request) -> bool:
+    return FastPath(server).fast_tool(request) is not None
 
 
 async def both_ways(server: MCPServer[Any], version: str, params: Any) -> tuple[bool, Outcome, Outcome]:
-    """Serve a call by default and without the fast path; return whether the first one was fast, and both outcomes."""
-    kernel, request = Kernel(server), Request(7, "tools/call", params)
-    is_fast = kernel._fast_calls.tool(request) is not None
-    outcome = await served(kernel, exchange(Recorder(), version), request)
-    return is_fast, outcome, await served(without_fast_path(kernel), exchange(Recorder(), version), request)
+    """Serve a call on the fast path and without it; return whether it is served fast, and both outcomes."""
+    request = Request(7, "tools/call", params)
+    outcome, expected = [
+        await served(Kernel(server, fast=fast), exchange(Recorder(), version), request) for fast in (True, False)
+    ]
+    return is_fast(server, request), outcome, expected
 
 
 @pytest.mark.parametrize("version", ERAS)
 @pytest.mark.parametrize("name", [*RETURNS, *RAISES])
 async def test_results_and_errors_are_the_same(whole: MCPServer[Any], name: str, version: str) -> None:
     params = {"name": name, "_meta": envelope(version)}
-    is_fast, outcome, expected = await both_ways(whole, version, params)
-    assert is_fast
+    fast, outcome, expected = await both_ways(whole, version, params)
+    assert fast
     assert outcome == expected
 
 
@@ -157,8 +156,8 @@ async def test_arguments_and_meta_are_judged_the_same(
 @pytest.mark.parametrize("version", REVISIONS)
 async def test_what_is_out_of_the_ordinary_goes_the_whole_way(whole: MCPServer[Any], version: str) -> None:
     for params in OUT_OF_THE_ORDINARY:
-        is_fast, outcome, expected = await both_ways(whole, version, enveloped(params, version))
-        assert not is_fast
+        fast, outcome, expected = await both_ways(whole, version, enveloped(params, version))
+        assert not fast
         assert outcome == expected
 
 
@@ -175,7 +174,7 @@ async def test_a_question_is_sealed_like_any_other(server: MCPServer[Any]) -> No
     result = InputRequiredResult(input_requests={"q": elicitation}, request_state="not for the client's eyes")
     server.add_tool(returning(result, Any), name="question")
     kernel, request = Kernel(server), Request(7, "tools/call", {"name": "question", "_meta": envelope("2026-07-28")})
-    assert kernel._fast_calls.tool(request) is not None
+    assert is_fast(server, request)
     outcome = await served(kernel, exchange(Recorder(), "2026-07-28", elicitation={}), request)
     assert outcome.result is not None
     assert outcome.result["resultType"] == "input_required"
@@ -196,8 +195,8 @@ async def test_tools_that_want_more_go_the_whole_way(server: MCPServer[Any]) -> 
         return value
 
     server.add_tool(wants_resolved)
-    assert Kernel(server)._fast_calls.tool(call_of("wants_resolved")) is None
-    assert Kernel(server)._fast_calls.tool(call_of("int")) is not None
+    assert not is_fast(server, call_of("wants_resolved"))
+    assert is_fast(server, call_of("int"))
 
 
 async def uses_context(ctx: Context, a: int = 0) -> dict[str, Any]:
@@ -242,11 +241,9 @@ class Name(BaseModel):
 async def test_a_context_is_the_same(whole: MCPServer[Any], name: str, meta: Any, version: str) -> None:
     params = enveloped({"name": name, "_meta": meta}, version)
     channels, outcomes = [Recorder(), Recorder()], []
-    for channel, is_fast in zip(channels, (True, False), strict=True):
-        kernel, running = Kernel(whole), exchange(channel, version, elicitation={})
-        outcomes.append(
-            await served(kernel if is_fast else without_fast_path(kernel), running, Request(7, "tools/call", params))
-        )
+    for channel, fast in zip(channels, (True, False), strict=True):
+        kernel, running = Kernel(whole, fast=fast), exchange(channel, version, elicitation={})
+        outcomes.append(await served(kernel, running, Request(7, "tools/call", params)))
     assert outcomes[0] == outcomes[1]
     assert vars(channels[0]) == vars(channels[1])
     if meta == {} and name == "uses_context":
@@ -300,12 +297,11 @@ def become_a_class_of_its_own(server: MCPServer[Any]) -> None:
 async def test_what_a_project_put_around_calls_is_not_left_out(
     server: MCPServer[Any], change: Callable[[MCPServer[Any]], None]
 ) -> None:
-    kernel = Kernel(server)
-    assert kernel._fast_calls.tool(call_of("int")) is not None
+    path = FastPath(server)
+    assert path.fast_tool(call_of("int")) is not None
     change(server)
-    assert (Kernel(server) if change is become_a_class_of_its_own else kernel)._fast_calls.tool(
-        call_of("int")
-    ) is None
+    path = FastPath(server) if change is become_a_class_of_its_own else path
+    assert path.fast_tool(call_of("int")) is None
 
 
 async def test_a_crash_is_logged_and_its_text_stays_here(

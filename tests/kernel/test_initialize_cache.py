@@ -8,7 +8,8 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp.server.runner import ServerRunner
 
-from mcp_transport.kernel import Kernel, apply_spec_corrections, initialize_cache
+from mcp_transport.kernel import Kernel, apply_spec_corrections
+from mcp_transport.kernel.fast_path import path
 from mcp_transport.protocol.jsonrpc import Outcome
 from tests.support.kernel import Recorder, exchange
 
@@ -94,7 +95,7 @@ async def test_a_middleware_hears_of_each(server: MCPServer[Any]) -> None:
 async def test_long_words_are_not_kept_and_short_ones_not_without_end(
     server: MCPServer[Any], handled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(initialize_cache, "_MAX_ENTRIES", 3)
+    monkeypatch.setattr(path, "_MAX_INITIALIZED", 3)
     kernel = Kernel(server)
     long = {"name": "c" * 5000, "version": "1"}
     for _ in range(2):
@@ -102,4 +103,5 @@ async def test_long_words_are_not_kept_and_short_ones_not_without_end(
     assert len(handled) == 2
     for number in range(10):
         await greeted(kernel, clientInfo={"name": str(number), "version": "1"})
-    assert 0 < len(kernel._initialize_cache._results) <= 3
+    fast: Any = kernel._path
+    assert 0 < len(fast._initialized) <= 3

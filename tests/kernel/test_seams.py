@@ -24,7 +24,6 @@ from mcp_transport.kernel import (
     Kernel,
     apply_spec_corrections,
     convert_context,
-    open_envelope,
     output_schema,
 )
 from mcp_transport.kernel.events import ListenHandlers
@@ -158,13 +157,14 @@ async def test_the_envelope_is_checked_by_the_sdk() -> None:
     }
     request = Request(1, "tools/list", {"_meta": meta})
     lines = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")]
-    client = open_envelope(request, Headers(lines), ["2026-07-28"])
+    kernel = Kernel(MCPServer("seams"))
+    client = kernel.open_envelope(request, Headers(lines), ["2026-07-28"])
     assert client.protocol_version == "2026-07-28" and client.capabilities == {"roots": {}}
     with pytest.raises(ProtocolError) as refused:
-        open_envelope(request, Headers(lines[:1]), ["2026-07-28"])
+        kernel.open_envelope(request, Headers(lines[:1]), ["2026-07-28"])
     assert (refused.value.status, refused.value.code) == (400, -32020)
     with pytest.raises(ProtocolError) as refused:
-        open_envelope(request, Headers(lines), ["2027-01-01"])
+        kernel.open_envelope(request, Headers(lines), ["2027-01-01"])
     assert refused.value.code == -32022 and refused.value.data["supported"] == ["2027-01-01"]
 
 

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from mcp_transport.kernel import Kernel, apply_spec_corrections
+from mcp_transport.kernel.sdk_path import SDKPath
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
 from tests.support.kernel import Recorder, exchange, served
@@ -48,16 +49,10 @@ def told(span: ReadableSpan) -> Any:
     return span.name, span.kind, dict(span.attributes or {}), span.status.status_code, span.status.description, events
 
 
-def no_tool(request: Request) -> None:
-    """Know no tool that can be called plainly."""
-
-
 async def both_ways(spans: Spans, server: MCPServer[Any], version: str, params: Any) -> tuple[Any, Any]:
     found = []
     for is_plain in (True, False):
-        kernel, request = Kernel(server), Request(7, "tools/call", params)
-        if not is_plain:
-            kernel._fast_calls.tool = no_tool  # type: ignore[method-assign]
+        kernel, request = Kernel(server, fast=is_plain), Request(7, "tools/call", params)
         outcome = await served(kernel, exchange(Recorder(), version, elicitation={}), request)
         found.append(([told(span) for span in spans.take()], outcome.failed))
     return found[0], found[1]
@@ -101,17 +96,10 @@ async def test_a_provider_sends_no_plain_call_the_whole_way(
     server.add_tool(wants_context)
     install(monkeypatch, PROVIDERS[provider]())
     kernel, went = Kernel(server), list[str]()
-    call = kernel._fast_calls.call
-
-    def call_plainly(*args: Any) -> Any:
-        went.append("plainly")
-        return call(*args)
-
-    monkeypatch.setattr(kernel._fast_calls, "call", call_plainly)
-    monkeypatch.setattr(kernel, "_call", lambda *args: went.append("the whole way"))
+    monkeypatch.setattr(SDKPath, "serve", lambda *args: went.append("the SDK's own way"))
     params = {"name": name, "_meta": {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}}
     assert (await served(kernel, exchange(Recorder()), Request(7, "tools/call", params))).result is not None
-    assert went == ["plainly"]
+    assert went == []
 
 
 async def test_a_server_without_the_sdks_middleware_has_no_spans(spans: Spans, server: MCPServer[Any]) -> None:

@@ -1,14 +1,15 @@
-"""Output schemas of tools: the published schema is that of serialization, not of validation."""
+"""JSON Schemas of declarations; the output schema of a tool is that of serialization, not of validation."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, StrictJsonSchema, _inline_root_ref
 
-__all__ = ["SerializationSchema", "has_numbers", "number_fault", "output_schema"]
+__all__ = ["SerializationSchema", "accepts_type", "has_numbers", "number_fault", "output_schema"]
 
 
 class SerializationSchema(StrictJsonSchema):
@@ -47,3 +48,12 @@ def number_fault(value: Any) -> str:
     if isinstance(value, dict):
         return next(filter(None, map(number_fault, value.values())), "")
     return next(filter(None, map(number_fault, value)), "") if isinstance(value, list) else ""
+
+
+def accepts_type(schema: Mapping[str, Any], definitions: Mapping[str, Any], types: Collection[str | None]) -> bool:
+    """Return whether a schema accepts one of `types`; None stands for a schema without a type."""
+    if "$ref" in schema:
+        return accepts_type(definitions[schema["$ref"].rpartition("/")[2]], definitions, types)
+    if alternatives := schema.get("anyOf", schema.get("oneOf")):
+        return any(accepts_type(alternative, definitions, types) for alternative in alternatives)
+    return schema.get("type") in types

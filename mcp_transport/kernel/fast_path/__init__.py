@@ -1,0 +1,10 @@
+"""Every shortcut around what the SDK itself would do, with the same results (docs/adr/0020 and 0021).
+
+`Kernel(fast=False)` and the setting `FAST_PATH` turn all of them off.
+"""
+
+from __future__ import annotations
+
+from mcp_transport.kernel.fast_path.path import FastPath
+
+__all__ = ["FastPath"]
