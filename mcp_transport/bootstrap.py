@@ -139,7 +139,7 @@ def _build_endpoint() -> Endpoint:
 
     authenticator, clock = _cached_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
     return Endpoint(
-        Kernel(configured_server()),
+        Kernel(configured_server(), fast=conf.get("FAST_PATH")),
         build_backend(clock),
         conf.policy(),
         keys=derived_keys("replies"),
@@ -189,7 +189,7 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     backend = Backend.of(MemoryBackend(policy, SystemClock().now))
     # A kernel that announces nothing does not disturb the listeners of the live endpoint.
     return Endpoint(
-        Kernel(configured_server(), broadcasts=False),
+        Kernel(configured_server(), fast=conf.get("FAST_PATH"), broadcasts=False),
         backend,
         policy,
         keys=derived_keys("replies"),

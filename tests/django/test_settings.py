@@ -27,6 +27,7 @@ RIGHT: dict[str, list[Any]] = {
     "WEBSITE_URL": ["https://shop.example", None],
     "CACHE_HINTS": [{"tools/list": (60_000, "public")}],
     "SERVER": ["shop.mcp.server", None],
+    "FAST_PATH": [True, False],
     "BACKEND": ["memory", "cache", "redis", "auto", "shop.sessions.Backend"],
     "REDIS_CLUSTER": [True, False, None],
     "CACHE": ["default"],

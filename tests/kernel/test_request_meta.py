@@ -13,6 +13,7 @@ from mcp_transport.kernel import ClientInfo, Kernel
 from mcp_transport.kernel.fast_path.path import _headers_match
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Request
+from tests.support.kernel import ON_THE_FAST_PATH
 
 VERSION = "2026-07-28"
 PREFIX = "io.modelcontextprotocol/"
@@ -49,6 +50,7 @@ def verdict(kernel: Kernel, request: Request, headers: Headers) -> ClientInfo | 
         return error.status, error.code, error.message, error.data
 
 
+@ON_THE_FAST_PATH
 def test_both_ways_judge_the_same() -> None:
     cases = []
     for (method, params), meta, lines in product(CALLS, METAS, product(VERSIONS, METHODS, NAMES)):

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from mcp_transport.domain.principal import Principal
 from mcp_transport.kernel import Caller, ClientInfo, Exchange, Kernel
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Outcome, Request
+
+ON_THE_FAST_PATH = pytest.mark.parametrize("fast", [True], indirect=True)
+"""Marks a test of the fast path itself, or one that compares both ways."""
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "sdk"])
+def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Serve on the fast path, and the SDK's own way; return whether it is the former."""
+    build: Any = Kernel.__init__
+    monkeypatch.setitem(build.__kwdefaults__, "fast", request.param)
+    return bool(request.param)
 
 
 class Recorder:
