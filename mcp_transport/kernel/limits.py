@@ -106,7 +106,7 @@ def json_size(value: Any) -> int:
     except TypeError as error:
         if "64-bit" not in str(error):  # orjson refuses larger integers; the standard library encodes them
             return sys.maxsize
-        return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+        return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass"))
 
 
 def _holds_more(value: Any, limit: int) -> bool:
