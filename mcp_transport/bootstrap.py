@@ -177,8 +177,8 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     A `restricted` endpoint applies the declarations' access rules, an unrestricted one does not.
     """
     from mcp_transport.auth.authentication import Authentication
+    from mcp_transport.auth.request_user import UserAuthenticator
     from mcp_transport.auth.resource import Resource
-    from mcp_transport.auth.user import UserAuthenticator
     from mcp_transport.backends.base import Backend
     from mcp_transport.backends.memory import MemoryBackend
     from mcp_transport.call_context import call_contexts

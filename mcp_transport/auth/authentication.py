@@ -9,8 +9,9 @@ from dataclasses import replace
 from django.db import Error as DatabaseError
 
 from mcp_transport.auth.authenticator import Authenticator, unavailable
+from mcp_transport.auth.request_user import UserAuthenticator
 from mcp_transport.auth.resource import Resource
-from mcp_transport.auth.user import UserAuthenticator, anonymous_user
+from mcp_transport.auth.user import anonymous_user
 from mcp_transport.call_context import call_contexts
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.endpoint import CallContexts
@@ -83,17 +84,20 @@ class Authentication:
     async def principal_without_request(self, binding: str, name: str) -> Principal:
         """Return the principal of a stored session, for a call that runs again without its request.
 
-        It has no scopes, since the session does not store which credentials opened it. A principal that no
-        authenticator recognizes keeps its binding and has the anonymous user.
+        It has no scopes, since the session does not store which credentials opened it.
+
+        Raises:
+            InvalidCredentials: no authenticator restores it, for example because its user is not active any more.
         """
-        issuer, _, subject = binding.partition("\n")
-        anonymous = Principal.from_binding(binding, name, anonymous_user())
-        async with self._context(None, anonymous):
-            for authenticator in self.authenticators if subject else ():
-                principal = await authenticator.principal_without_request(issuer, subject)
+        stored = Principal.from_binding(binding, name, anonymous_user())
+        if not stored.subject:
+            return stored
+        async with self._context(None, stored):
+            for authenticator in self.authenticators:
+                principal = await authenticator.principal_without_request(stored.issuer, stored.subject)
                 if principal is not None and principal.binding == binding:
                     return replace(principal, scopes=frozenset())
-        return anonymous
+        raise InvalidCredentials("no authenticator restores the principal of the session")
 
     def step_up(self, needed: Set[str]) -> ProtocolError:
         """Return the 403 for an operation that needs more scopes than the credentials have."""

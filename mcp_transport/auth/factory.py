@@ -18,7 +18,7 @@ from mcp_transport.engine.endpoint import CallContexts
 __all__ = ["AUTHENTICATORS", "build_authentication", "build_resource"]
 
 AUTHENTICATORS: Final[Mapping[str, str]] = {
-    "user": "mcp_transport.auth.user.UserAuthenticator",
+    "user": "mcp_transport.auth.request_user.UserAuthenticator",
     "session": "mcp_transport.auth.session_cookie.SessionAuthenticator",
     "jwt": "mcp_transport.auth.jwt.JWTAuthenticator",
     "introspection": "mcp_transport.auth.introspection.IntrospectionAuthenticator",

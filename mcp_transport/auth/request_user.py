@@ -1,21 +1,36 @@
-"""The user of a Django request, evaluated in the thread of the request."""
+"""The user that the project's middleware has set on a request."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
-__all__ = ["request_user"]
+from mcp_transport.auth.authenticator import Authenticator
+from mcp_transport.auth.user import principal_of
+from mcp_transport.domain.principal import Principal
+from mcp_transport.protocol.http import HTTPRequest
+
+__all__ = ["UserAuthenticator", "request_user"]
 
 # The function in the SimpleLazyObject of AuthenticationMiddleware. By name: importing its module needs models.
 _GETTER: Final = ("django.contrib.auth.middleware", "AuthenticationMiddleware.process_request.<locals>.<lambda>")
 
 
+class UserAuthenticator(Authenticator):
+    """Authenticates the user that Django's or Channels' middleware has set on the request."""
+
+    scheme: ClassVar[str] = "Session"
+
+    async def authenticate(self, request: HTTPRequest) -> Principal | None:
+        user = request.user
+        return None if user is None or not user.is_authenticated else principal_of(user)
+
+
 async def request_user(request: HttpRequest) -> Any:
-    """Return the user that the project's middleware has set on a request; None without such middleware.
+    """Return the user of a Django request, evaluated in its thread; None without such middleware.
 
     Not `request.auser()`: it bypasses middleware that has replaced the user, and the synchronous methods of a
     project's authentication backend or session store.

@@ -156,12 +156,12 @@ def test_a_principal_without_limits_has_every_scope_and_an_anonymous_one_has_non
     assert Principal().has_scopes(frozenset())
 
 
-async def test_recall_asks_each_and_else_returns_nobodys_user() -> None:
+async def test_each_authenticator_may_restore_a_principal_which_is_refused_if_none_does() -> None:
     closed = gate(Knows("one"), Knows("two", "all"), implied={"all": ["orders"]})
     restored = await closed.principal_without_request("test\ntwo", "name")
     assert (restored.name, restored.scopes, restored.binding) == ("recalled", frozenset(), "test\ntwo")
-    unknown = await closed.principal_without_request("test\nthree", "name")
-    assert (unknown.name, unknown.binding, unknown.user.is_authenticated) == ("name", "test\nthree", False)
+    with pytest.raises(InvalidCredentials):
+        await closed.principal_without_request("test\nthree", "name")
     assert (await closed.principal_without_request("", "")).binding == ""
 
 

@@ -1,7 +1,8 @@
-"""A call that is run again is judged again, for a principal whose scopes are forgotten."""
+"""A call that is run again is judged again, for a principal without scopes; without a principal it ends."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
+from mcp_transport.engine.sessionful import failover
 from mcp_transport.kernel import Kernel
 from mcp_transport.server import build_server
 from tests.auth.test_challenges import Knows
@@ -36,7 +38,7 @@ RULES: dict[str, dict[str, Any]] = {"open": {}, "scoped": {"scopes": ["write"]},
 
 @pytest.fixture
 async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
-    """Serve durable tools that tell their principal's scopes; its gate recalls principals with all scopes."""
+    """Serve durable tools that return their principal's scopes; an authenticator restores it with all scopes."""
 
     async def scopes(ctx: Context) -> str:
         return " ".join(sorted(ctx.principal.scopes or ())) or "none"
@@ -44,7 +46,7 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
     for name, rule in RULES.items():
         tool(name=name, durable=True, **rule)(scopes)
     policy, clock = Policy(), FakeClock()
-    gate = Authentication([Knows("one", "read", "write")], is_open=False, resource=Resource())
+    authentication = Authentication([Knows("one", "read", "write")], is_open=False, resource=Resource())
 
     async def authenticate(_: Any) -> Principal:
         return FULL
@@ -56,7 +58,7 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
         keys=KEYS,
         authenticate=authenticate,
         access=declarations.access,
-        principal_without_request=gate.principal_without_request,
+        principal_without_request=authentication.principal_without_request,
         clock=clock,
     )
     yield endpoint
@@ -69,6 +71,25 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
 async def test_what_scopes_showed_is_hidden_and_what_scopes_admitted_runs_without_them(
     name: str, again: str, endpoint: Endpoint
 ) -> None:
+    assert again.encode() in await last_event_after_loss(endpoint, name)
+
+
+async def test_a_call_whose_principal_is_not_restored_ends_with_an_error_and_a_line_in_the_log(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def forget(self: Knows, issuer: str, subject: str) -> None: ...
+
+    monkeypatch.setattr(Knows, "principal_without_request", forget)
+    error = json.loads(await last_event_after_loss(endpoint, "open"))["error"]
+    assert (error["code"], error["data"]) == (-32603, {"retryable": True})
+    [record] = [record for record in caplog.records if record.name == failover.__name__]
+    reason = "no authenticator restores the principal of the session"
+    assert record.getMessage() == f"calls of a lost node are not run again: {reason}"
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+
+
+async def last_event_after_loss(endpoint: Endpoint, name: str) -> bytes:
+    """Call a tool in a session as if its node were lost, and return the stream's last event."""
     client = SessionClient(endpoint)
     await client.open()
     first = await client.post(request("tools/call", {"name": name, "arguments": {}}, id=7))
@@ -79,4 +100,4 @@ async def test_what_scopes_showed_is_hidden_and_what_scopes_admitted_runs_withou
     node.fail_over(key, stream, "lost")
     await settle()
     events: tuple[Event, ...] = (await backend.read(key, stream, 1_000_000_000))[0]
-    assert again.encode() in events[-1].payload
+    return events[-1].payload

@@ -19,7 +19,7 @@ from django.test import AsyncClient, Client, override_settings
 
 from mcp_transport import bootstrap, conf
 from mcp_transport.asgi import mount
-from mcp_transport.auth.user import UserAuthenticator
+from mcp_transport.auth.request_user import UserAuthenticator
 from mcp_transport.metrics import EndpointCollector
 from tests.support.client import ENVELOPE
 from tests.support.http.inprocess import Direct

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
-from mcp_transport.auth.user import find_principal, principal_of
+from mcp_transport.auth.user import principal_of
 from mcp_transport.contrib.tokens.token_secrets import PREFIX
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
@@ -42,7 +42,9 @@ class TokenAuthenticator(Authenticator):
         return await in_thread(partial(_authenticate, secret))
 
     async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
-        return await find_principal(issuer, subject)
+        principal = await super().principal_without_request(issuer, subject)
+        is_valid = principal is not None and await in_thread(partial(_has_valid_token, principal.user))
+        return principal if is_valid else None
 
 
 def _authenticate(secret: str) -> Principal:
@@ -57,6 +59,12 @@ def _authenticate(secret: str) -> Principal:
         raise InvalidCredentials(f"the user of the personal token {token.hint} is not active")
     _record_use(token)
     return principal_of(token.user, token.scope_set)
+
+
+def _has_valid_token(user: Any) -> bool:
+    from mcp_transport.contrib.tokens.models import PersonalToken, State
+
+    return any(token.state is State.VALID for token in PersonalToken.objects.filter(user=user))
 
 
 def _record_use(token: Any) -> None:

@@ -17,6 +17,7 @@ from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.sessionful.call_group import CallGroup
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.writer import Writer
+from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.kernel import continued_trace, is_cancellation
 from mcp_transport.protocol.errors import abandoned_call_error, lost_call_error
 from mcp_transport.protocol.headers import Headers
@@ -84,6 +85,9 @@ async def _has_started(rerun: Awaitable[None]) -> bool:
     """Run durable calls again; return whether they have started."""
     try:
         await rerun
+    except InvalidCredentials as error:
+        logger.warning("calls of a lost node are not run again: %s", error)
+        return False
     except BaseException as error:
         if is_cancellation(error):
             raise
