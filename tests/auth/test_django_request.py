@@ -56,6 +56,7 @@ def test_request_is_translated() -> None:
         ("[::1]:8000", "[::1]", "8000"),
         ("testserver:x", "testserver:x", "80"),
         ("", "unknown", "80"),
+        (":8000", "unknown", "8000"),
     ],
 )
 def test_host_becomes_name_and_port(host: str, name: str, port: str) -> None:
