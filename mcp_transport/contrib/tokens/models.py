@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,12 +13,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from mcp_transport.auth.access import is_scope
 from mcp_transport.contrib.tokens.token_secrets import HINT_LENGTH, digest, generate_secret
 
 __all__ = ["PersonalToken", "PersonalTokens", "State", "validate_future", "validate_scopes"]
-
-
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
 
 _USE_INTERVAL: Final = timedelta(minutes=1)
 
@@ -39,7 +36,7 @@ def validate_scopes(value: str) -> None:
         ValidationError: a scope has an invalid character.
     """
     for scope in value.split():
-        if not _SCOPE.fullmatch(scope):
+        if not is_scope(scope):
             raise ValidationError(
                 _('"%(scope)s" is not a valid scope: use printable ASCII without quotes and backslashes.'),
                 params={"scope": scope},
