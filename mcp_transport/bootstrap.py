@@ -147,7 +147,7 @@ def _build_endpoint() -> Endpoint:
         authenticate=authenticator.authenticate,
         access=configured_access(),
         principal_without_request=authenticator.principal_without_request,
-        step_up=authenticator.step_up,
+        step_up=authenticator.resource.forbidden,
         observer=Observer(SignalAuditor()),
         call_context=call_contexts(project_context()),
         on_start=prepare_process,

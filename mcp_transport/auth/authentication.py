@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from django.db import Error as DatabaseError
@@ -15,7 +15,7 @@ from mcp_transport.auth.user import anonymous_user
 from mcp_transport.call_context import call_contexts
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.endpoint import CallContexts
-from mcp_transport.exceptions import InvalidCredentials, ProtocolError
+from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
 
 __all__ = ["Authentication"]
@@ -99,14 +99,10 @@ class Authentication:
                     return replace(principal, scopes=frozenset())
         raise InvalidCredentials("no authenticator restores the principal of the session")
 
-    def step_up(self, needed: Set[str]) -> ProtocolError:
-        """Return the 403 for an operation that needs more scopes than the credentials have."""
-        return self.resource.forbidden(needed)
-
     def _with_required_scopes(self, principal: Principal) -> Principal:
         principal = self._with_implied(principal)
         if not principal.has_scopes(self._required):
-            refusal = self.step_up(frozenset())
+            refusal = self.resource.forbidden(frozenset())
             refusal.principal = principal
             raise refusal
         return principal

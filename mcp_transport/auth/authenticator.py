@@ -65,6 +65,6 @@ def bearer_token(request: HTTPRequest) -> str | None:
     return token if scheme.lower() == "bearer" and token and " " not in token else None
 
 
-def unavailable(reason: str) -> ProtocolError:
+def unavailable(reason: str = "the authorization server does not respond") -> ProtocolError:
     """Return the 503 for credentials that cannot be verified now: they may be valid."""
     return ProtocolError(503, INTERNAL_ERROR, f"{reason}; try again", headers=(("Retry-After", "2"),))

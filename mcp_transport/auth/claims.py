@@ -12,7 +12,6 @@ from django.core.exceptions import FieldError, ImproperlyConfigured, ValidationE
 from django.utils.module_loading import import_string
 
 from mcp_transport import conf
-from mcp_transport.auth.resource import is_audience
 from mcp_transport.auth.user import anonymous_user, find_user
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
@@ -38,13 +37,14 @@ class Audience:
             ImproperlyConfigured: there are none, so that a token for any resource would do (RFC 8707; RFC 9068, 4).
         """
         urls = conf.get("RESOURCE_URL") if audience is None else audience
-        self._urls = tuple(url for url in ([urls] if isinstance(urls, str) else urls) if url)
+        self._urls = {url.rstrip("/") for url in ([urls] if isinstance(urls, str) else urls)} - {""}
         if not self._urls:
             raise ImproperlyConfigured("tokens must be bound to this resource: set RESOURCE_URL or AUDIENCE")
 
     def __contains__(self, audience: object) -> bool:
-        """Return whether a token's `aud` names one of the accepted audiences."""
-        return any(is_audience(audience, url) for url in self._urls)
+        """Return whether a token's `aud` names an accepted audience (RFC 7519, 4.1.3), ignoring a trailing slash."""
+        names = audience if isinstance(audience, list) else [audience]
+        return any(isinstance(name, str) and name.rstrip("/") in self._urls for name in names)
 
 
 class ClaimReader:

@@ -19,10 +19,9 @@ import httpx2
 import orjson
 from django.core.exceptions import ImproperlyConfigured
 
-from mcp_transport.auth import authenticator
-from mcp_transport.exceptions import MCPTransportError, ProtocolError
+from mcp_transport.exceptions import MCPTransportError
 
-__all__ = ["Pool", "PoolExhausted", "SingleFlight", "UpstreamError", "checked_url", "request_json", "unavailable"]
+__all__ = ["Pool", "PoolExhausted", "SingleFlight", "UpstreamError", "checked_url", "request_json"]
 
 TIMEOUT_SECONDS: Final = 5.0
 POOL_WAIT_SECONDS: Final = 2.0
@@ -212,8 +211,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761, 6.3
-
-
-def unavailable(reason: str = "the authorization server does not respond") -> ProtocolError:
-    """Return the 503 for credentials that the authorization server cannot verify now."""
-    return authenticator.unavailable(reason)

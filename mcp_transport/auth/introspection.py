@@ -16,9 +16,9 @@ from urllib.parse import quote_plus
 from cachetools import TLRUCache, TTLCache
 from django.core.exceptions import ImproperlyConfigured
 
-from mcp_transport.auth.authenticator import Authenticator, bearer_token
+from mcp_transport.auth.authenticator import Authenticator, bearer_token, unavailable
 from mcp_transport.auth.claims import MAX_TOKEN_LENGTH, Audience, ClaimReader, UserLookup, text_claim
-from mcp_transport.auth.http_client import Pool, PoolExhausted, SingleFlight, UpstreamError, checked_url, unavailable
+from mcp_transport.auth.http_client import Pool, PoolExhausted, SingleFlight, UpstreamError, checked_url
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest

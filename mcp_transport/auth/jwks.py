@@ -20,7 +20,8 @@ from django.core.exceptions import ImproperlyConfigured
 from jwt import PyJWK, PyJWTError
 from jwt.algorithms import AllowedPublicKeys, HMACAlgorithm
 
-from mcp_transport.auth.http_client import SingleFlight, UpstreamError, checked_url, request_json, unavailable
+from mcp_transport.auth.authenticator import unavailable
+from mcp_transport.auth.http_client import SingleFlight, UpstreamError, checked_url, request_json
 
 __all__ = ["ASYMMETRIC", "SYMMETRIC", "FetchedKeys", "KeySet", "PublicKey", "SharedSecret", "StaticKeys"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_REQUEST
 
-__all__ = ["WELL_KNOWN", "Resource", "is_audience"]
+__all__ = ["WELL_KNOWN", "Resource"]
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 
@@ -56,10 +56,6 @@ class Resource:
         }
         return {name: value for name, value in document.items() if value}
 
-    def is_audience(self, audience: object) -> bool:
-        """Return whether a token's `aud` names this resource."""
-        return is_audience(audience, self.url)
-
     def unauthorized(self, *, refused: bool) -> ProtocolError:
         """Return the 401 for missing credentials, or for credentials that were `refused`."""
         message = (
@@ -89,14 +85,3 @@ class Resource:
         }
         parameters = ", ".join(f'{name}="{value}"' for name, value in values.items() if value)
         return f"{scheme} {parameters}" if parameters else scheme
-
-
-def is_audience(audience: object, url: str) -> bool:
-    """Return whether a token's `aud` names a resource (RFC 7519, 4.1.3), ignoring a trailing slash."""
-    audiences = [audience] if isinstance(audience, str) else audience
-    expected = url.rstrip("/")
-    return (
-        bool(expected)
-        and isinstance(audiences, Sequence)
-        and any(isinstance(item, str) and item.rstrip("/") == expected for item in audiences)
-    )

@@ -131,7 +131,7 @@ async def test_challenges_lead_to_the_metadata_and_name_the_scopes() -> None:
     assert challenge(await refused(closed, "Bearer x")) == f'Bearer error="invalid_token", scope="base", {METADATA}'
     error = await refused(closed, "Bearer one")
     assert (error.status, challenge(error)) == (403, f'Bearer error="insufficient_scope", scope="base", {METADATA}')
-    error = closed.step_up(frozenset({"orders:write", "orders:read"}))
+    error = closed.resource.forbidden(frozenset({"orders:write", "orders:read"}))
     assert challenge(error) == f'Bearer error="insufficient_scope", scope="base orders:read orders:write", {METADATA}'
 
 
