@@ -196,6 +196,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[PublicKey, ...] | None:
     listed = document.get("keys")
     if not isinstance(listed, list):
         return None
+    # Not PyJWKSet: an "alg" of "none" or a list would break it, it raises for an empty set, and skips Ed448 keys.
     return tuple(key for key in map(_from_jwk, listed) if key is not None)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from django.core.exceptions import ImproperlyConfigured
 from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mcp_transport.auth import jwks
 from mcp_transport.auth.jwks import FetchedKeys, SharedSecret, StaticKeys
@@ -84,6 +85,7 @@ PRIVATE = {
     "RSA": {"kid": "rsa-1", **RSAAlgorithm.to_jwk(private_key("rsa-1"), as_dict=True), "key_ops": ["verify"]},
 }
 OCT = {"kty": "oct", "k": "c2VjcmV0" * 8, "kid": "rsa-1"}
+ED448 = {"kid": "ed448-1", **OKPAlgorithm.to_jwk(Ed448PrivateKey.generate().public_key(), as_dict=True)}
 ACCEPTED = {
     "plain": (jwk("rsa-1"), "RS256"),
     "for signatures": (jwk("rsa-1", use="sig"), "RS256"),
@@ -91,6 +93,7 @@ ACCEPTED = {
     "to verify": (jwk("ec-1", key_ops=["verify"]), "ES256"),
     "a longer curve": (jwk("ec384-1"), "ES384"),
     "Edwards": (jwk("ed-1"), "EdDSA"),
+    "Edwards, the longer curve": (ED448, "EdDSA"),
     "with members nobody knows": (jwk("rsa-1", x5t="AQ", exp=1), "RS256"),
 }
 LEFT_OUT = {
@@ -100,6 +103,7 @@ LEFT_OUT = {
     "for an algorithm of another type": (jwk("rsa-1", alg="ES256"), "ES256"),
     "for an algorithm of another curve": (jwk("ec384-1", alg="ES256"), "ES256"),
     "for no algorithm": (jwk("rsa-1", alg="none"), "none"),
+    "for a list of algorithms": (jwk("rsa-1", alg=["RS256"]), "RS256"),
     "to sign": (jwk("rsa-1", key_ops=["sign"]), "RS256"),
     "with odd operations": (jwk("rsa-1", key_ops="verify"), "RS256"),
     "a secret": (OCT, "HS256"),
