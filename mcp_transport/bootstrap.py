@@ -278,17 +278,12 @@ def build_backend(clock: Clock | None = None) -> Backend:
     try:
         backend = import_string(name)(policy, now)
     except ImportError as error:
-        raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['BACKEND'] = {name!r} must be auto, memory, cache, redis or a dotted path: {error}"
-        ) from error
-    if isinstance(backend, LocalBackend):
-        return Backend.of(backend)
-    if not isinstance(backend, Backend):
-        raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['BACKEND'] = {name!r} must return a {Backend.__module__}.Backend or be a subclass of "
-            f"{LocalBackend.__module__}.LocalBackend, got {type(backend).__name__}"
-        )
-    return backend
+        expected = "auto, memory, cache, redis or a dotted path"
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['BACKEND'] = {name!r} must be {expected}: {error}") from error
+    if isinstance(backend, Backend | LocalBackend):
+        return backend if isinstance(backend, Backend) else Backend.of(backend)
+    expected = f"return a {Backend.__module__}.Backend or be a subclass of {LocalBackend.__module__}.LocalBackend"
+    raise ImproperlyConfigured(f"MCP_TRANSPORT['BACKEND'] = {name!r} must {expected}")
 
 
 def redis_acl_rule(user: str) -> str:

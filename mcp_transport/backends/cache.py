@@ -62,6 +62,8 @@ class CacheBackend(LocalBackend, SessionIndex):
     def __init__(self, policy: Policy, now: Callable[[], float], alias: str = "default") -> None:
         super().__init__(policy, now)
         self._alias = alias
+        self.shares_sessions = not caches.settings[alias]["BACKEND"].endswith(("LocMemCache", "DummyCache"))
+        self.keeps_answers = not self.shares_sessions  # other processes can read the session, but not its streams
         # Django's cache handler is local to a context, which under ASGI means a new client for each request. So
         # each thread of a small pool has its own client for the life of the process.
         threads = DaemonThreads("mcp-cache")
@@ -70,14 +72,6 @@ class CacheBackend(LocalBackend, SessionIndex):
         self._thread_local = threading.local()
         # Serializes the writes of this process; of concurrent writes of two processes the later one wins.
         self._locks = [threading.Lock() for _ in range(_SHARDS)]
-
-    @property
-    def shares_sessions(self) -> bool:  # type: ignore[override]
-        return not caches.settings[self._alias]["BACKEND"].endswith(("LocMemCache", "DummyCache"))
-
-    @property
-    def keeps_answers(self) -> bool:  # type: ignore[override]
-        return not self.shares_sessions  # other processes can read the session, but not its streams
 
     async def ping(self) -> None:
         await self._in_thread(lambda cache: cache.get("mcp:ping"))

@@ -16,13 +16,10 @@ from mcp_transport.backends.base import (
     Appended,
     Attached,
     Closing,
-    Deliver,
     Emitted,
     Entered,
     Event,
     HolderChanged,
-    Measure,
-    NodeBus,
     Overview,
     Page,
     SessionStore,
@@ -31,11 +28,11 @@ from mcp_transport.backends.base import (
     StreamRecord,
     UnknownStream,
 )
-from mcp_transport.backends.streams import Bus, EventLog, Inboxes, LocalSession
+from mcp_transport.backends.local_bus import LocalNodeBus
+from mcp_transport.backends.streams import EventLog, LocalSession
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry
-from mcp_transport.domain.metrics import ProcessMetrics
-from mcp_transport.domain.node_messages import Broadcast, NodeMessage
+from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.domain.session_query import SessionQuery
@@ -48,18 +45,14 @@ __all__ = ["Change", "LocalBackend"]
 Change = Callable[[Session], Session | None]
 
 _MAX_CANCELS: Final = 100
-# Broadcasts that are stored for sessions without a holder.
-_MAX_BROADCASTS: Final = 1000
 
 
-class LocalBackend(SessionStore, StreamLog, NodeBus):
+class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
     """Serves any number of nodes of one process."""
 
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
-        self._policy, self._now = policy, now
+        super().__init__(policy, now)
         self._local: OrderedDict[str, tuple[float, LocalSession]] = OrderedDict()
-        self._inboxes, self._bus = Inboxes(), Bus(_MAX_BROADCASTS)
-        self._measures: dict[str, Measure] = {}
         # Sessions whose record is being written, and those that were closed in the meantime.
         self._writing_now: Counter[str] = Counter()
         self._closed_meanwhile: set[str] = set()
@@ -80,32 +73,6 @@ class LocalBackend(SessionStore, StreamLog, NodeBus):
     @abstractmethod
     async def remove(self, key: str) -> None:
         """Delete a record and the session's state."""
-
-    # -- nodes ---------------------------------------------------------------------------------------
-
-    async def start(self, node: str, deliver: Deliver, measure: Measure = ProcessMetrics) -> None:
-        self._inboxes.add(node, deliver)
-        self._measures[node] = measure
-
-    async def stop(self, node: str) -> None:
-        self._inboxes.remove(node)
-        self._measures.pop(node, None)
-
-    async def metrics(self) -> tuple[ProcessMetrics, ...]:
-        # The nodes of one process have one function.
-        return tuple(measure() for measure in set(self._measures.values()))
-
-    async def send(self, node: str, message: NodeMessage) -> bool:
-        return self._inboxes.send(node, message)
-
-    async def broadcast(self, message: Broadcast) -> None:
-        self._inboxes.send_all(self._bus.add(message, self._now(), self._policy.stream_keep))
-
-    async def last_broadcast(self) -> str:
-        return self._bus.last
-
-    async def broadcasts(self, after: str) -> tuple[Broadcast, ...]:
-        return self._bus.after(after)
 
     # -- sessions ------------------------------------------------------------------------------------
 
@@ -353,7 +320,7 @@ class LocalBackend(SessionStore, StreamLog, NodeBus):
         """Return the session's data in this process, and drop the data of sessions that have expired."""
         now = self._now()
         _, local = self._local.pop(key, (now, None))
-        self._local[key] = (now, local or LocalSession(self._bus.last))
+        self._local[key] = (now, local or LocalSession(self._last))
         # Threads of a WSGI server may change the order meanwhile; then the next call purges.
         with suppress(RuntimeError, StopIteration, KeyError):
             while (oldest := next(iter(self._local))) and self._local[oldest][0] + self._policy.session_ttl < now:

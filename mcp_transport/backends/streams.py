@@ -1,20 +1,18 @@
-"""Stream logs, inboxes and requests in flight in this process's memory, for the memory and the cache backend."""
+"""Stream logs and requests in flight in this process's memory, for the memory and the cache backend."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from mcp_transport.backends.base import Deliver, Event, Holder, StreamRecord
+from mcp_transport.backends.base import Event, Holder, StreamRecord
 from mcp_transport.domain.history import HistoryEntry, HistoryEvent
-from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
 
-__all__ = ["Bus", "EventLog", "Inboxes", "LocalSession"]
+__all__ = ["EventLog", "LocalSession"]
 
 
 class EventLog:
@@ -144,56 +142,3 @@ class LocalSession:
             self.logs.pop(self._ended.popleft()[1], None)
         for request_id in [item for item, at in self.cancels.items() if at + cancel_keep < now]:
             del self.cancels[request_id]
-
-
-class Bus:
-    """The last broadcasts, with numbers that sort as text."""
-
-    def __init__(self, limit: int) -> None:
-        self._broadcasts: deque[tuple[float, Broadcast]] = deque(maxlen=limit)
-        self._count = 0
-
-    @property
-    def last(self) -> str:
-        """Return the number of the newest broadcast."""
-        return f"{self._count:012d}"
-
-    def add(self, message: Broadcast, now: float, keep: float) -> Broadcast:
-        """Number a broadcast, and drop those older than `keep` seconds."""
-        self._count += 1
-        numbered = replace(message, number=self.last)
-        self._broadcasts.append((now, numbered))
-        while self._broadcasts[0][0] + keep < now:
-            self._broadcasts.popleft()
-        return numbered
-
-    def after(self, number: str) -> tuple[Broadcast, ...]:
-        """Return the broadcasts with a greater number."""
-        return tuple(message for _, message in self._broadcasts if message.number > number)
-
-
-class Inboxes:
-    """The nodes of this process, with the functions that deliver messages to them."""
-
-    def __init__(self) -> None:
-        self._deliver: dict[str, Deliver] = {}
-
-    def add(self, node: str, deliver: Callable[[NodeMessage], None]) -> None:
-        """Register a node."""
-        self._deliver[node] = deliver
-
-    def remove(self, node: str) -> None:
-        """Remove a node."""
-        self._deliver.pop(node, None)
-
-    def send(self, node: str, message: NodeMessage) -> bool:
-        """Deliver a message to a node; return False if it is not in this process."""
-        if node not in self._deliver:
-            return False
-        self._deliver[node](message)
-        return True
-
-    def send_all(self, message: NodeMessage) -> None:
-        """Deliver a message to every node."""
-        for deliver in list(self._deliver.values()):
-            deliver(message)

@@ -65,7 +65,6 @@ _ADMISSION_SECONDS: Final = 0.05  # until an admitted request counts as running
 _KEEPALIVE_DRAIN_SECONDS: Final = 0.5  # for one more request on each connection that a proxy keeps open
 _UNREGISTER_TIMEOUT_SECONDS: Final = 2.0  # without an answer from the store, the node's lease just expires
 _OUTAGE_RETRY_SECONDS: Final = 2.0
-
 # Clients of a draining node reconnect spread over this many milliseconds.
 _RECONNECT_JITTER_MS: Final = 2000
 

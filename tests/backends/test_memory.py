@@ -40,7 +40,7 @@ def backend(clock: HandClock) -> MemoryBackend:
 
 def left_behind(backend: MemoryBackend) -> dict[str, object]:
     """Return the data that the backend still has, by the name of its attribute."""
-    containers = {**vars(backend), "_inboxes": backend._inboxes._deliver}
+    containers = vars(backend)
     return {name: held for name, held in containers.items() if isinstance(held, dict | list | set | deque) and held}
 
 

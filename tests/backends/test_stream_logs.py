@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_transport.backends.base import Event, Holder
-from mcp_transport.backends.streams import Bus, EventLog, Inboxes, LocalSession
-from mcp_transport.domain.node_messages import Broadcast, Closed, NodeMessage
+from mcp_transport.backends.streams import EventLog, LocalSession
 from tests.support.backends import events, in_flight
 
 SIZES = st.lists(st.integers(0, 60), max_size=30)
@@ -77,29 +76,3 @@ def test_only_what_is_over_for_long_enough_is_dropped() -> None:
     local.drop_expired(now=18.0, keep=5.0, cancel_keep=7.0)
     assert set(local.logs) == {"new", "open"}
     assert set(local.cancels) == {2}
-
-
-def test_a_node_may_leave_while_all_are_told() -> None:
-    inboxes, told = Inboxes(), list[tuple[str, NodeMessage]]()
-
-    def leave(message: NodeMessage) -> None:
-        told.append(("n1", message))
-        inboxes.remove("n2")
-        inboxes.remove("n1")
-
-    inboxes.add("n1", leave)
-    inboxes.add("n2", lambda message: told.append(("n2", message)))
-    inboxes.send_all(Closed("K"))
-    inboxes.send_all(Closed("L"))
-    assert told[0] == ("n1", Closed("K"))
-    assert all(message != Closed("L") for _, message in told)
-
-
-def test_broadcasts_are_numbered_and_forgotten_in_time_and_by_number() -> None:
-    bus = Bus(3)
-    numbers = [bus.add(Broadcast(f"m{at}"), now=float(at), keep=10.0).number for at in (0, 20, 21, 22, 23)]
-    assert numbers == sorted(numbers)
-    assert [item.method for item in bus.after("")] == ["m21", "m22", "m23"]
-    bus.add(Broadcast("m40"), now=40.0, keep=10.0)
-    assert [item.method for item in bus.after("")] == ["m40"]
-    assert (bus.after(bus.last), bus.last > numbers[-1]) == ((), True)

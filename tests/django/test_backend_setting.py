@@ -68,7 +68,7 @@ async def test_backend_of_the_projects_own_serves_sessions(settings: Any, serve:
 @pytest.mark.parametrize("name", ["redis", "no.such.Backend", f"{__name__}.NoBackend"])
 def test_backend_that_is_not_there_is_the_operators_fault(name: str, settings: Any) -> None:
     settings.MCP_TRANSPORT = {"BACKEND": name}
-    otherwise = "must be auto, memory, cache, redis or the path of a class"
+    otherwise = "must be auto, memory, cache, redis or a dotted path"
     expected = "needs a Redis cache" if name == "redis" else otherwise
     with pytest.raises(ImproperlyConfigured, match=expected):
         bootstrap.build_backend()
