@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 
 from tests.auth.issuer import AuthServer, auth_server
 from tests.support.endpoint import build_endpoint, clock, gate
+from tests.support.kernel import fast
 from tests.support.project import declarations, fresh_endpoint
 
-__all__ = ["build_endpoint", "clock", "declarations", "fresh_endpoint", "gate"]
+__all__ = ["build_endpoint", "clock", "declarations", "fast", "fresh_endpoint", "gate"]
 
 
 @pytest.fixture

@@ -8,16 +8,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from mcp.server.lowlevel import Server
 
 from mcp_transport import Principal, bootstrap, resource, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import DefinitionError
+from mcp_transport.kernel import Kernel
 from tests.auth.shop import ANN, PEOPLE, declare, only_ann, serve_declared
 from tests.support.client import Answer, SessionClient, send_sessionless
 
-pytestmark = pytest.mark.usefixtures("declarations")
+pytestmark = pytest.mark.usefixtures("fast", "declarations")
 
 Ask = Callable[..., Awaitable[Answer]]
 
@@ -159,6 +161,11 @@ async def test_listening_takes_the_scopes_of_what_it_names(served: Endpoint, mon
         answer = await listen(served, "carl", uri)
         assert answer.status == status
     answer.close()
+
+
+def test_rules_need_a_server_whose_names_can_be_looked_up() -> None:
+    with pytest.raises(TypeError, match="access rules need an MCPServer, got Server"):
+        Kernel(Server("low")).visibility()
 
 
 async def test_completion_for_something_hidden_is_refused(ask: Ask) -> None:

@@ -14,6 +14,8 @@ from fastmcp.server.dependencies import get_context
 
 from mcp_transport import bootstrap, server
 from mcp_transport.checks import check_settings
+from mcp_transport.kernel.fast_path import FastPath
+from mcp_transport.kernel.sdk_path import SDKPath
 from tests.support import mcp_servers as servers
 from tests.support.calls import call, error_of, failure, listed, opened, result_of, text_of
 from tests.support.project import Serve
@@ -142,3 +144,15 @@ async def test_fastmcp_tool_reports_and_asks_in_a_session(fast: Serve) -> None:
     await client.reply(question["id"], {"action": "accept", "content": {"value": "Ann"}})
     assert await pending.text() == "accept Ann"
     assert text_of(await client.call("request", id=77)) == "77"
+
+
+@pytest.mark.parametrize(
+    ("options", "path"), [({}, FastPath), ({"FAST_PATH": True}, FastPath), ({"FAST_PATH": False}, SDKPath)]
+)
+async def test_the_fast_path_can_be_turned_off(
+    serve: Serve, settings: Any, options: dict[str, Any], path: type
+) -> None:
+    settings.MCP_TRANSPORT = options
+    for endpoint in (serve(), bootstrap.private_endpoint()):
+        assert type(endpoint.kernel._path) is path
+    assert await listed(serve(), "tools", "search_products")

@@ -12,9 +12,10 @@ from tests.support.calls import opened
 from tests.support.client import SessionClient
 from tests.support.clock import FakeClock
 from tests.support.endpoint import BuildEndpoint, build_endpoint, client, clock, endpoint, gate
+from tests.support.kernel import fast
 from tests.support.stores import FlakyBackend
 
-__all__ = ["build_endpoint", "client", "clock", "endpoint", "gate"]
+__all__ = ["build_endpoint", "client", "clock", "endpoint", "fast", "gate"]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from mcp_transport.kernel import Kernel, apply_spec_corrections, register_sessio
 from tests.support.client import SessionClient, request, send, send_sessionless
 from tests.support.tools import KEYS, NAME_SCHEMA
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fast")]
 
 BIG = 10**21
 OLD, NEW = "2025-11-25", "2026-07-28"

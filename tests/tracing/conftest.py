@@ -12,9 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.support.endpoint import build_endpoint, clock, endpoint, gate
+from tests.support.kernel import fast
 from tests.support.project import declarations, fresh_endpoint
 
-__all__ = ["build_endpoint", "clock", "declarations", "endpoint", "fresh_endpoint", "gate"]
+__all__ = ["build_endpoint", "clock", "declarations", "endpoint", "fast", "fresh_endpoint", "gate"]
 
 
 class Spans:
@@ -50,3 +51,8 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     install(monkeypatch, spans.provider)
     yield spans
     spans.provider.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _both_ways(fast: bool) -> None:
+    """Run each test on the fast path and the SDK's own way."""

@@ -16,7 +16,7 @@ from mcp_transport.kernel import Kernel, apply_spec_corrections
 from mcp_transport.kernel.sdk_path import SDKPath
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import REVISIONS
-from tests.support.kernel import Recorder, exchange, served
+from tests.support.kernel import ON_THE_FAST_PATH, Recorder, exchange, served
 from tests.support.plain_calls import ARGUMENTS, META, RAISES, RETURNS, envelope, raising, returning, with_arguments
 from tests.tracing.conftest import Spans, install
 
@@ -59,6 +59,7 @@ async def both_ways(spans: Spans, server: MCPServer[Any], version: str, params: 
 
 
 @pytest.mark.parametrize("version", REVISIONS)
+@ON_THE_FAST_PATH
 async def test_plain_calls_have_the_spans_of_the_sdk(spans: Spans, server: MCPServer[Any], version: str) -> None:
     asked = ElicitRequest(
         params=ElicitRequestFormParams(message="?", requested_schema={"type": "object", "properties": {}})
@@ -71,6 +72,7 @@ async def test_plain_calls_have_the_spans_of_the_sdk(spans: Spans, server: MCPSe
 
 
 @pytest.mark.parametrize("version", REVISIONS)
+@ON_THE_FAST_PATH
 async def test_odd_meta_has_the_spans_of_the_sdk(spans: Spans, server: MCPServer[Any], version: str) -> None:
     for meta in META:
         params = {"name": "int", "_meta": envelope(version, **meta) if isinstance(meta, dict) else meta}
@@ -87,6 +89,7 @@ PROVIDERS: dict[str, Callable[[], trace.TracerProvider]] = {
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("name", ["int", "wants_context", "crash"])
+@ON_THE_FAST_PATH
 async def test_a_provider_sends_no_plain_call_the_whole_way(
     name: str, provider: str, server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +105,7 @@ async def test_a_provider_sends_no_plain_call_the_whole_way(
     assert went == []
 
 
+@ON_THE_FAST_PATH
 async def test_a_server_without_the_sdks_middleware_has_no_spans(spans: Spans, server: MCPServer[Any]) -> None:
     server._lowlevel_server.middleware.clear()
     for params in ({"name": "int"}, {"name": "absent"}):
