@@ -7,6 +7,7 @@ the other, with connections that end with the call. docs/explanation/threads-and
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from mcp_transport.executor import DaemonThreads, SerialExecutor, call_for_futur
 
 __all__ = [
     "CallThread",
+    "call_function",
     "detached_from_request_thread",
     "end_request_thread",
     "in_thread",
@@ -106,6 +108,14 @@ async def in_thread(work: Callable[[], _T]) -> _T:
         return await run()
     async with CallThread():
         return await run()
+
+
+async def call_function(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a coroutine function, or a synchronous function in the thread of the call, since it may use the ORM."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments)
+    result = await in_thread(partial(function, *arguments))
+    return await result if inspect.isawaitable(result) else result  # awaitable: a wrapper of a coroutine function
 
 
 # -- a limit for functions that may never return ---------------------------------------------------------

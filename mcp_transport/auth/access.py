@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import DefinitionError
-from mcp_transport.threads import in_thread
+from mcp_transport.threads import call_function, in_thread
 
 __all__ = ["Visible", "access_rule", "is_scope"]
 
@@ -59,12 +58,7 @@ def _has_permissions(user: Any, permissions: tuple[str, ...]) -> bool:
 
 async def _is_visible(visible: Visible, principal: Principal) -> bool:
     """Call a `visible` function. Raises: TypeError: it did not return a bool, so nothing is permitted."""
-    if inspect.iscoroutinefunction(visible):
-        answer = await visible(principal)
-    else:
-        answer = await in_thread(lambda: visible(principal))
-        if inspect.isawaitable(answer):  # a wrapper of a coroutine function, or an object that is called like one
-            answer = await answer
+    answer = await call_function(visible, principal)
     if not isinstance(answer, int | None):
         raise TypeError(f"visible must return True or False, got {type(answer).__name__}")
     return bool(answer)

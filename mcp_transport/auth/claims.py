@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from django.apps import apps
@@ -15,7 +14,7 @@ from mcp_transport import conf
 from mcp_transport.auth.user import anonymous_user, find_user
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
-from mcp_transport.threads import in_thread
+from mcp_transport.threads import call_function
 
 __all__ = ["MAX_TOKEN_LENGTH", "Audience", "ClaimReader", "UserLookup", "text_claim"]
 
@@ -112,7 +111,7 @@ class ClaimReader:
     async def _user(self, claims: Mapping[str, Any]) -> Any:
         """Return the user of the token, or None if the options require none."""
         if self._lookup is not None:
-            user = await self._lookup(dict(claims))
+            user = await call_function(self._lookup, dict(claims))
         elif self._user_claim:
             user = await find_user(self._user_field, self._key(claims))
         else:
@@ -151,8 +150,8 @@ def _check_field(field: str) -> None:
         return  # the field exists and is not a text field
 
 
-def _lookup(user: UserLookup | str | None) -> Callable[[dict[str, Any]], Awaitable[Any]] | None:
-    """Return USER as a coroutine function; a synchronous one runs in a thread, since it may read the database."""
+def _lookup(user: UserLookup | str | None) -> UserLookup | None:
+    """Return the function that USER names, or None."""
     if not user:
         return None
     try:
@@ -161,11 +160,4 @@ def _lookup(user: UserLookup | str | None) -> Callable[[dict[str, Any]], Awaitab
         raise ImproperlyConfigured(f"USER cannot be imported: {error}") from error
     if not callable(find):
         raise ImproperlyConfigured("USER must be callable")
-
-    async def look_up(claims: dict[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(find):
-            return await find(claims)
-        user = await in_thread(lambda: find(claims))
-        return await user if inspect.isawaitable(user) else user
-
-    return look_up
+    return find
