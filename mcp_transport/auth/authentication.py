@@ -90,9 +90,9 @@ class Authentication:
             InvalidCredentials: no authenticator restores it, for example because its user is not active any more.
         """
         stored = Principal.from_binding(binding, name, anonymous_user())
-        if not stored.subject:
-            return stored
         async with self._context(None, stored):
+            if not stored.subject:
+                return stored
             for authenticator in self.authenticators:
                 principal = await authenticator.principal_without_request(stored.issuer, stored.subject)
                 if principal is not None and principal.binding == binding:
