@@ -9,7 +9,6 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequenc
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
@@ -253,11 +252,7 @@ class Endpoint:
             observer=self.observer,
             call_metrics=self.call_metrics,
             budget=self.budget,
-            fail_over=partial(
-                sessionful.fail_over,
-                find_principal=self._principal_without_request,
-                authorization=self._authorization,
-            ),
+            fail_over=sessionful.FailOver(self._principal_without_request, self._authorization),
             call_context=self._call_context,
             measure=self.process_metrics,
         )

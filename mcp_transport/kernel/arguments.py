@@ -95,8 +95,9 @@ def bounded_tool(tools: ToolManager | None, request: Request) -> Tool | None:
     name = (request.params or {}).get("name") if request.method == "tools/call" else None
     tool = tools.get_tool(name) if tools is not None and isinstance(name, str) else None
     if tool is not None and type(original := tool.fn_metadata) is FuncMetadata:
-        bounded = BoundedMetadata.model_construct(arg_model=original.arg_model, wrap_output=original.wrap_output)
-        bounded.output_schema, bounded.output_model = original.output_schema, original.output_model
+        bounded = BoundedMetadata.model_construct(
+            **{name: getattr(original, name) for name in FuncMetadata.model_fields}
+        )
         bounded._has_numbers = has_numbers(original.output_schema)
         tool.fn_metadata = bounded
     return tool

@@ -98,10 +98,9 @@ class Exchange:
             raise MCPError(METHOD_NOT_FOUND, text)
         timeout = (opts or {}).get("timeout")
         try:
-            reply = await self.channel.request(method, params, timeout)
+            return await self.channel.request(method, params, timeout)
         except TimeoutError:
             raise MCPError(REQUEST_TIMEOUT, f"the client did not answer {method} in time") from None
-        return reply
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the request's own stream."""
@@ -115,11 +114,9 @@ class Exchange:
         if self.progress_token is None or (self._progress is not None and progress <= self._progress):
             return  # it MUST increase (2025-11-25, basic/utilities/progress)
         self._progress = progress
-        optional = {"total": total, "message": message}
-        params = {"progressToken": self.progress_token, "progress": progress}
-        await self.notify(
-            "notifications/progress", params | {name: value for name, value in optional.items() if value is not None}
-        )
+        params = {"progressToken": self.progress_token, "progress": progress, "total": total, "message": message}
+        present = {name: value for name, value in params.items() if value is not None}
+        await self.notify("notifications/progress", present)
 
 
 class StandaloneChannel:

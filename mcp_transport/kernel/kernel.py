@@ -184,10 +184,10 @@ class Kernel:
             # Before its parameters are validated (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
         work = self._path.serve(request, version, exchange)
-        if request.hidden and (target := request_target(request)) is not None:
-            with hiding(*target):
-                return await self._outcome(request, version, work)
-        return await self._outcome(request, version, work)
+        if not request.hidden:
+            return await self._outcome(request, version, work)
+        with hiding(request_target(request)):
+            return await self._outcome(request, version, work)
 
     def has_listener(self, message: Notification) -> bool:
         """Return whether a notification has any effect: on a handler, a middleware or, if it is invalid, the log.

@@ -44,10 +44,9 @@ class Lifespan:
                 raise
             if self.entered.done():
                 logger.exception("the server's lifespan failed after start-up")
-            elif isinstance(error, Exception):
-                self.entered.set_exception(error)
             else:
-                self.entered.set_exception(RuntimeError(f"the server's lifespan raised {type(error).__name__}"))
+                text = f"the server's lifespan raised {type(error).__name__}"
+                self.entered.set_exception(error if isinstance(error, Exception) else RuntimeError(text))
         finally:
             if not self.entered.done():
                 self.entered.set_exception(RuntimeError("the lifespan was cancelled before it started"))

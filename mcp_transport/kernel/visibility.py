@@ -40,9 +40,9 @@ _NO_RESOURCES: Final = ResourceManager()
 
 
 @contextmanager
-def hiding(kind: str, name: str) -> Iterator[None]:
-    """Hide a name in the registries of a server that `Visibility.install` has prepared."""
-    token = _hidden.set((kind, name))
+def hiding(target: Target | None) -> Iterator[None]:
+    """Hide a target in the registries of a server that `Visibility.install` has prepared."""
+    token = _hidden.set(target)
     try:
         yield
     finally:

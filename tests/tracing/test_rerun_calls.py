@@ -13,7 +13,7 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.endpoint import Endpoint
-from mcp_transport.engine.sessionful.failover import fail_over
+from mcp_transport.engine.sessionful.failover import FailOver
 from mcp_transport.server import build_server
 from tests.support.client import SessionClient
 from tests.support.clock import settle
@@ -50,7 +50,7 @@ def work(number: int, meta: str | None) -> dict[str, Any]:
 
 async def run_again(endpoint: Endpoint, client: SessionClient, backend: Losing) -> None:
     node = await endpoint.node()
-    await fail_over(node, session_key(client.session_id), backend.entered[0].stream, "lost", None, nobody)
+    await FailOver(nobody)(node, session_key(client.session_id), backend.entered[0].stream, "lost", None)
     await settle()
 
 
@@ -86,7 +86,7 @@ async def test_the_span_of_whoever_notices_the_loss_is_no_part_of_it(
     await client.post(work(7, None), headers={"traceparent": HOP})
     spans.take()
     node = await client.endpoint.node()
-    node._fail_over = lambda node, key, stream, writer, asked: fail_over(node, key, stream, writer, asked, nobody)
+    node._fail_over = FailOver(nobody)
     with spans.tracer.start_as_current_span("GET /mcp"):
         node.fail_over(session_key(client.session_id), backend.entered[0].stream, "lost")
     await settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mcp_transport.domain.history import Ending
@@ -25,7 +25,7 @@ from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Request, RequestId, parse_message
 from mcp_transport.protocol.memory_estimate import estimate_bytes
 
-__all__ = ["PrincipalLookup", "fail_over"]
+__all__ = ["FailOver", "PrincipalLookup"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,37 +36,56 @@ PrincipalLookup = Callable[[str, str], Awaitable[Principal]]
 """Finds a principal by the binding and the name that are stored with its session."""
 
 
-async def fail_over(
-    node: Node,
-    key: str,
-    stream: str,
-    writer: str,
-    request_id: RequestId | None,
-    find_principal: PrincipalLookup,
-    authorization: Authorization | None = None,
-) -> None:
-    """Take over a stream whose writer has died or lost it: end its calls with an error, or run durable ones again."""
-    claimed = await node.retry_until_expired(lambda: node.backend.streams.claim(key, stream, writer, node.id))
-    if claimed is None:
-        return
-    if (open_stream := node.streams.get((key, stream))) is not None:
-        open_stream.writer = ""
-    in_flight = [replace(entry, node=node.id) for entry in claimed.requests]
-    if not in_flight and request_id is not None:
-        in_flight = [InFlightRequest(request_id=request_id, digest=b"", node=node.id, stream=stream)]
-    successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
-    successor.enable_log()
-    reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
-    if reruns and not await _has_started(_rerun(node, successor, reruns, find_principal, authorization)):
-        reruns = []
-    ended = [entry for entry in in_flight if entry not in reruns]
-    for entry in ended:
-        successor.record_ending(entry.request_id, _ending(entry, claimed.losses))
-    for entry in ended[: None if reruns else -1]:
-        successor.add_response(_answer(entry, claimed.losses))
-    if not reruns:
-        successor.end(_answer(ended[-1], claimed.losses) if ended else b"")
-    _report(node, key, ended, claimed.losses, stream=stream, writer=writer)
+@dataclass(frozen=True)
+class FailOver:
+    """Takes over calls whose node has died; a call that is run again passes its principal's access rules again."""
+
+    find_principal: PrincipalLookup
+    authorization: Authorization | None = None
+
+    async def __call__(self, node: Node, key: str, stream: str, writer: str, request_id: RequestId | None) -> None:
+        """Take over a stream whose writer has died or lost it; end its calls with an error, or rerun durable ones."""
+        claimed = await node.retry_until_expired(lambda: node.backend.streams.claim(key, stream, writer, node.id))
+        if claimed is None:
+            return
+        if (open_stream := node.streams.get((key, stream))) is not None:
+            open_stream.writer = ""
+        in_flight = [replace(entry, node=node.id) for entry in claimed.requests]
+        if not in_flight and request_id is not None:
+            in_flight = [InFlightRequest(request_id=request_id, digest=b"", node=node.id, stream=stream)]
+        successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
+        successor.enable_log()
+        reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
+        if reruns and not await _has_started(self._rerun(node, successor, reruns)):
+            reruns = []
+        ended = [entry for entry in in_flight if entry not in reruns]
+        for entry in ended:
+            successor.record_ending(entry.request_id, _ending(entry, claimed.losses))
+        for entry in ended[: None if reruns else -1]:
+            successor.add_response(_answer(entry, claimed.losses))
+        if not reruns:
+            successor.end(_answer(ended[-1], claimed.losses) if ended else b"")
+        _report(node, key, ended, claimed.losses, stream=stream, writer=writer)
+
+    async def _rerun(self, node: Node, writer: Writer, in_flight: list[InFlightRequest]) -> None:
+        """Run durable calls again as if the client had sent them; of the HTTP headers, only the trace was stored."""
+        session, bodies = writer.session, [decode(entry.body) for entry in in_flight]
+        requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
+        headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
+        principal = await self.find_principal(session.principal, session.user)
+        memory = node.budget.reserve(principal, session.address)
+        memory.force(sum(estimate_bytes(entry.body) for entry in in_flight))  # the lost node has admitted them
+        request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
+        try:
+            if self.authorization is not None:
+                requests = await self.authorization.apply_to_all(None, requests, principal)
+            node.observer.report(ClusterEvent.RERUN, session.key, stream=writer.stream, calls=len(requests))
+            with continued_trace(headers):
+                CallGroup(
+                    SessionRequest(node, request, principal, session, "", is_rerun=True), writer, requests
+                ).start()
+        finally:
+            memory.release()
 
 
 def _ending(entry: InFlightRequest, losses: int) -> Ending:
@@ -104,28 +123,3 @@ def _report(node: Node, key: str, ended: Sequence[InFlightRequest], losses: int,
         node.observer.report(ClusterEvent.GIVEN_UP, key, **details)
     if lost := len(ended) - len(abandoned):
         node.observer.report(ClusterEvent.ABANDONED, key, stream=stream, calls=lost, node=writer)
-
-
-async def _rerun(
-    node: Node,
-    writer: Writer,
-    in_flight: list[InFlightRequest],
-    find_principal: PrincipalLookup,
-    authorization: Authorization | None,
-) -> None:
-    """Run durable calls again as if the client had sent them; of the HTTP headers, only the trace was stored."""
-    session, bodies = writer.session, [decode(entry.body) for entry in in_flight]
-    requests = [message for body in bodies if isinstance(message := parse_message(body), Request)]
-    headers = Headers([("accept", "application/json, text/event-stream"), *bodies[0].get("trace", {}).items()])
-    principal = await find_principal(session.principal, session.user)
-    memory = node.budget.reserve(principal, session.address)
-    memory.force(sum(estimate_bytes(entry.body) for entry in in_flight))  # the lost node has admitted them
-    request = HTTPRequest(method="POST", headers=headers, path="", peer=session.address, memory=memory)
-    try:
-        if authorization is not None:
-            requests = await authorization.apply_to_all(None, requests, principal)
-        node.observer.report(ClusterEvent.RERUN, session.key, stream=writer.stream, calls=len(requests))
-        with continued_trace(headers):
-            CallGroup(SessionRequest(node, request, principal, session, "", is_rerun=True), writer, requests).start()
-    finally:
-        memory.release()

@@ -71,8 +71,8 @@ class FastPath(SDKPath):
     def __init__(self, server: Any) -> None:
         super().__init__(server)
         # Not for a subclass, which may override calls. The handler is private: by it, a replaced one is detected.
-        self._own = server if type(server) is MCPServer else None
-        self._handler: Any = self._own._handle_call_tool if self._own is not None else None
+        self._own: Any = server if type(server) is MCPServer else None
+        self._handler = self._own._handle_call_tool if self._own is not None else None
         self._envelope = lru_cache(self._make_envelope)
         self._options: InitializationOptions | None = None
         self._initialized: dict[bytes, Outcome] = {}
@@ -199,7 +199,6 @@ class FastPath(SDKPath):
         self, runner: ServerRunner[Any], exchange: Exchange, version: str, params: Mapping[str, Any]
     ) -> Context[Any, Any]:
         """Build the context that the SDK's own handler passes to a tool."""
-        assert self._own is not None, "the fast path serves only an MCPServer"  # noqa: S101
         return Context(  # private seams: `_handle_call_tool` builds its context from the same parts
             request_context=runner._make_context(exchange, TOOL_CALL, params, _extract_meta(params), version),
             mcp_server=self._own,
@@ -260,16 +259,15 @@ class _Runner(ServerRunner[Any]):
 
 def _headers_match(request: Request, headers: Headers, versions: Sequence[str]) -> bool:
     """Return whether headers and body match literally."""
-    meta, method = request.meta, request.method
-    version = meta.get(PROTOCOL_VERSION_META_KEY)
-    if version not in versions or CLIENT_CAPABILITIES_META_KEY not in meta:
-        return False
-    if headers.get("mcp-protocol-version") != version or headers.get("mcp-method") != method:
-        return False
-    if (member := NAME_BEARING_METHODS.get(method)) is None:
-        return True
-    name = (request.params or {}).get(member)
-    return name is None or (headers.get("mcp-name") == name and not name.startswith(_ENCODED_PREFIX))
+    meta, params = request.meta, request.params or {}
+    name = params.get(NAME_BEARING_METHODS.get(request.method, ""))
+    return (
+        meta.get(PROTOCOL_VERSION_META_KEY) in versions
+        and CLIENT_CAPABILITIES_META_KEY in meta
+        and headers.get("mcp-protocol-version") == meta[PROTOCOL_VERSION_META_KEY]
+        and headers.get("mcp-method") == request.method
+        and (name is None or (headers.get("mcp-name") == name and not name.startswith(_ENCODED_PREFIX)))
+    )
 
 
 def _allows_fast_path(middleware: Any) -> bool:
