@@ -163,8 +163,7 @@ class Endpoint:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
         self.call_metrics.record_refusal(str(error.status))
         if error.status in (401, 403):
-            principal = error.principal or principal
-            audit_denial(self.observer, self._clock, request, principal, error.message, value)
+            audit_denial(self.observer, self._clock, request, error.principal or principal, error.message, value)
         return replies.error_reply(error, value)
 
     async def _handle_post(

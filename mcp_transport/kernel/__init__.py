@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
-from mcp_transport.kernel.dispatch_context import ClientError, Exchange, NoChannel
-from mcp_transport.kernel.errors import MCPError, TooLarge, is_cancellation, is_interrupt
+from mcp_transport.kernel.dispatch_context import Exchange
+from mcp_transport.kernel.errors import ClientError, MCPError, NoChannel, TooLarge, is_cancellation, is_interrupt
 from mcp_transport.kernel.handlers import (
     apply_spec_corrections,
     convert_context,

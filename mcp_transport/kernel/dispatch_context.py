@@ -9,36 +9,16 @@ from typing import Any
 
 import anyio
 from mcp.shared.dispatcher import CallOptions
-from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 
+from mcp_transport.kernel.errors import MCPError, NoChannel
 from mcp_transport.kernel.types import Caller, ClientChannel, ClientInfo
 from mcp_transport.protocol.capabilities import all_missing_capabilities, missing_capabilities
-from mcp_transport.protocol.errors import (
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY,
-    REQUEST_TIMEOUT,
-)
+from mcp_transport.protocol.errors import METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY, REQUEST_TIMEOUT
 from mcp_transport.protocol.jsonrpc import Outcome, RequestId
 
-__all__ = ["ClientError", "Exchange", "NoChannel", "StandaloneChannel", "reject_unanswerable"]
-
-
-class ClientError(MCPError):
-    """The client answered a request of ours with an error."""
-
-
-class NoChannel(MCPError):
-    """The client cannot be sent a request: there is no stream to carry it."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__(
-            INVALID_REQUEST,
-            f"{method} cannot be sent: this request is answered with one JSON document, or the client speaks "
-            "2026-07-28, where a handler returns an InputRequiredResult instead",
-        )
+__all__ = ["Exchange", "StandaloneChannel", "reject_unanswerable"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -7,9 +7,9 @@ import signal
 
 from mcp.shared.exceptions import MCPError
 
-from mcp_transport.protocol.errors import INTERNAL_ERROR
+from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 
-__all__ = ["MCPError", "TooLarge", "is_cancellation", "is_interrupt"]
+__all__ = ["ClientError", "MCPError", "NoChannel", "TooLarge", "is_cancellation", "is_interrupt"]
 
 
 class TooLarge(MCPError):
@@ -17,6 +17,21 @@ class TooLarge(MCPError):
 
     def __init__(self, name: str, size: int | str, limit: int) -> None:
         super().__init__(INTERNAL_ERROR, f"{name} has {size} bytes, at most {limit} can be sent")
+
+
+class ClientError(MCPError):
+    """The client answered a request of ours with an error."""
+
+
+class NoChannel(MCPError):
+    """The client cannot be sent a request: there is no stream to carry it."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            INVALID_REQUEST,
+            f"{method} cannot be sent: this request is answered with one JSON document, or the client speaks "
+            "2026-07-28, where a handler returns an InputRequiredResult instead",
+        )
 
 
 def is_cancellation(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from mcp.shared.inbound import (
     x_mcp_header_map,
 )
 
-__all__ = ["has_header_annotations", "header_annotation_fault", "request_headers"]
+__all__ = ["header_annotation_fault", "request_headers"]
 
 
 def request_headers(method: str, params: Mapping[str, Any], schema: Any = None) -> dict[str, str]:
@@ -24,11 +24,6 @@ def request_headers(method: str, params: Mapping[str, Any], schema: Any = None) 
     if schema is not None:
         headers |= mcp_param_headers(x_mcp_header_map(schema), params.get("arguments") or {})
     return headers
-
-
-def has_header_annotations(schema: Any) -> bool:
-    """Return whether a tool's schema validly annotates an argument with a header."""
-    return find_invalid_x_mcp_header(schema) is None and bool(x_mcp_header_map(schema))
 
 
 def header_annotation_fault(schema: dict[str, Any]) -> str:

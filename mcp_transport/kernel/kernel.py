@@ -13,12 +13,7 @@ from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    CLIENT_CAPABILITIES_META_KEY,
-    CLIENT_INFO_META_KEY,
-    PROTOCOL_VERSION_META_KEY,
-    SubscriptionsListenRequestParams,
-)
+from mcp_types import SubscriptionsListenRequestParams
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
@@ -26,7 +21,7 @@ from mcp_transport.kernel.arguments import bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange
 from mcp_transport.kernel.errors import TooLarge, is_cancellation
 from mcp_transport.kernel.events import EventBus, ListenHandlers
-from mcp_transport.kernel.fast_path import FastPath
+from mcp_transport.kernel.fast_path.path import FastPath
 from mcp_transport.kernel.handlers import declare_in_discover, lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError, limit_params
@@ -60,7 +55,6 @@ class Kernel:
 
     def __init__(self, server: Any, *, fast: bool = True, broadcasts: bool = True) -> None:
         self.server, self._declared = lowlevel(server), server
-        self._tools = server._tool_manager if isinstance(server, MCPServer) else None
         self._path: SDKPath = FastPath(server) if fast else SDKPath(server)
         self.bus = EventBus()
         self._experimental: dict[str, dict[str, Any]] | None = None
@@ -111,12 +105,7 @@ class Kernel:
             ProtocolError: 400 with -32602, -32020 or -32022 (2026-07-28, basic and streamable-http).
         """
         self._path.check_envelope(request, headers, versions)
-        meta = request.meta
-        return ClientInfo(
-            protocol_version=meta[PROTOCOL_VERSION_META_KEY],
-            client_info=meta.get(CLIENT_INFO_META_KEY),
-            capabilities=meta[CLIENT_CAPABILITIES_META_KEY],
-        )
+        return ClientInfo.from_meta(request.meta)
 
     async def check_param_headers(
         self, request: Request, headers: Headers, version: str, exchange: Callable[[], Exchange]
@@ -130,9 +119,8 @@ class Kernel:
         name, arguments = params.get("name"), params.get("arguments") or {}
         if request.method != TOOL_CALL or not isinstance(name, str) or not isinstance(arguments, dict):
             return
-        if request.hidden:
-            return  # an error in the headers would reveal that the tool exists
-        if not arguments and not any(header.startswith("mcp-param-") for header in headers):
+        # Of a hidden tool, an error in the headers would reveal that it exists.
+        if request.hidden or not (arguments or any(header.startswith("mcp-param-") for header in headers)):
             return
         schema = await self._input_schema(name, version, exchange)
         if schema is not None:
@@ -158,7 +146,7 @@ class Kernel:
         """Return whether a request may run twice; for a tool, by its hints (2025-06-18, ToolAnnotations)."""
         if request.method != TOOL_CALL:
             return RetrySafety(safe=True)
-        tool = bounded_tool(self._tools, request)
+        tool = bounded_tool(self._path.tools, request)
         if tool is None or request.hidden:
             return RetrySafety(safe=False)
         hints = tool.annotations

@@ -42,7 +42,7 @@ class SDKPath:
 
     def __init__(self, server: Any) -> None:
         self._server = lowlevel(server)
-        self._tools = server._tool_manager if isinstance(server, MCPServer) else None  # private, as its lookups are
+        self.tools = server._tool_manager if isinstance(server, MCPServer) else None  # private, as its lookups are
         # FastMCP reports every error in arguments, and builds its validators for each call.
         self._counts_arguments = not isinstance(server, MCPServer | Server)
         link_spans(self._server)
@@ -67,7 +67,7 @@ class SDKPath:
     async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
         """Serve any other request. Raises: MCPError, ValidationError, and what handlers raise."""
         request = limit_params(request, counts_arguments=self._counts_arguments)
-        bounded_tool(self._tools, request)
+        bounded_tool(self.tools, request)
         return await self._run(self._runner(exchange()), exchange(), request)
 
     def can_drop(self, notification: Notification) -> bool:

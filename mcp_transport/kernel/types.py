@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from starlette.requests import Request
 
 from mcp_transport.domain.principal import Principal
@@ -101,6 +102,12 @@ class ClientInfo:
     client_info: Mapping[str, Any] | None = None
     capabilities: Mapping[str, Any] | None = None
     session_id: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> ClientInfo:
+        """Return what the envelope in `_meta` says; a checked one has a revision and capabilities."""
+        version, capabilities = meta[PROTOCOL_VERSION_META_KEY], meta[CLIENT_CAPABILITIES_META_KEY]
+        return cls(protocol_version=version, client_info=meta.get(CLIENT_INFO_META_KEY), capabilities=capabilities)
 
 
 @dataclass(frozen=True, slots=True)

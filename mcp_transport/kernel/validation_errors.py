@@ -67,9 +67,8 @@ def _first(error: ValidationError) -> list[dict[str, Any]]:
 
 def _rest(error: ValidationError, shown: int) -> list[str]:
     count = error.error_count() - shown
-    if not count:
-        return []
-    return [f"{count} more errors" if shown else f"{count} errors, too many to list: compare it with the schema"]
+    text = f"{count} more errors" if shown else f"{count} errors, too many to list: compare it with the schema"
+    return [text] if count else []
 
 
 def _truncate_all(location: Iterable[int | str]) -> tuple[int | str, ...]:

@@ -14,7 +14,7 @@ from fastmcp.server.dependencies import get_context
 
 from mcp_transport import bootstrap, server
 from mcp_transport.checks import check_settings
-from mcp_transport.kernel.fast_path import FastPath
+from mcp_transport.kernel.fast_path.path import FastPath
 from mcp_transport.kernel.sdk_path import SDKPath
 from tests.support import mcp_servers as servers
 from tests.support.calls import call, error_of, failure, listed, opened, result_of, text_of

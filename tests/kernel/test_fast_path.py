@@ -20,8 +20,7 @@ from mcp_types import (
 from pydantic import BaseModel, ConfigDict, computed_field, model_serializer
 
 from mcp_transport.kernel import Kernel, apply_spec_corrections, send_log
-from mcp_transport.kernel.fast_path import FastPath
-from mcp_transport.kernel.fast_path.path import _scalar_text, _wrapped_scalar
+from mcp_transport.kernel.fast_path.path import FastPath, _scalar_text, _wrapped_scalar
 from mcp_transport.protocol.jsonrpc import Outcome, Request
 from mcp_transport.protocol.versions import REVISIONS
 from tests.support.kernel import ON_THE_FAST_PATH, Recorder, exchange, served

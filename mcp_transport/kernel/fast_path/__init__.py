@@ -2,9 +2,3 @@
 
 `Kernel(fast=False)` and the setting `FAST_PATH` turn all of them off.
 """
-
-from __future__ import annotations
-
-from mcp_transport.kernel.fast_path.path import FastPath
-
-__all__ = ["FastPath"]

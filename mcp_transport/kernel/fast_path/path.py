@@ -23,7 +23,7 @@ from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateBoundary
 from mcp.server.runner import ServerRunner, _extract_meta
 from mcp.shared.exceptions import MCPError
-from mcp.shared.inbound import NAME_BEARING_METHODS
+from mcp.shared.inbound import NAME_BEARING_METHODS, find_invalid_x_mcp_header, x_mcp_header_map
 from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     PROTOCOL_VERSION_META_KEY,
@@ -37,7 +37,6 @@ from pydantic import BaseModel, create_model
 from mcp_transport.kernel.arguments import BoundedMetadata, bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel
 from mcp_transport.kernel.fast_path.cache import check_meta, parse_client
-from mcp_transport.kernel.header_parameters import has_header_annotations
 from mcp_transport.kernel.limits import limit_params, short_json
 from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
 from mcp_transport.kernel.tracing import LinkedSpans, in_sdk_span, is_traced
@@ -87,7 +86,8 @@ class FastPath(SDKPath):
         """Check the headers of a tool whose schema has annotations; that is cached per schema object."""
         cached = self._annotated.get(name)
         if cached is None or cached[0] is not schema:
-            cached = self._annotated[name] = (schema, has_header_annotations(schema))
+            is_annotated = find_invalid_x_mcp_header(schema) is None and bool(x_mcp_header_map(schema))
+            cached = self._annotated[name] = (schema, is_annotated)
         if cached[1]:
             super().check_param_headers(name, schema, arguments, headers)
 
@@ -126,7 +126,7 @@ class FastPath(SDKPath):
 
     def fast_tool(self, request: Request) -> Tool | None:
         """Return the tool that a request calls, if it has no resolved parameters and no project changed its call."""
-        if self._own is None or (tool := bounded_tool(self._tools, request)) is None:
+        if self._own is None or (tool := bounded_tool(self.tools, request)) is None:
             return None
         if type(tool).run is not Tool.run or tool.resolved_params or not _are_simple(request.params or {}):
             return None
