@@ -171,11 +171,10 @@ class Kernel:
         if not REVISIONS[version].sessionful and self.server.get_request_handler(request.method) is None:
             # Before its parameters are validated (2026-07-28, streamable-http: 404).
             return Outcome(error={"code": METHOD_NOT_FOUND, "message": "Method not found", "data": request.method})
-        work = self._path.serve(request, version, exchange)
         if not request.hidden:
-            return await self._outcome(request, version, work)
+            return await self._outcome(request, version, self._path.serve(request, version, exchange))
         with hiding(request_target(request)):
-            return await self._outcome(request, version, work)
+            return await self._outcome(request, version, self._path.serve(request, version, exchange))
 
     def has_listener(self, message: Notification) -> bool:
         """Return whether a notification has any effect: on a handler, a middleware or, if it is invalid, the log.

@@ -6,7 +6,7 @@ Whatever is unusual takes the SDK's own way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import NoneType
@@ -115,14 +115,12 @@ class FastPath(SDKPath):
             or is_traced(None)
         )
 
-    async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
+    def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Coroutine[Any, Any, Outcome]:
         """Call a tool directly if `fast_tool` returns it."""
         if (tool := self.fast_tool(request)) is None:
-            return await super().serve(request, version, exchange)
+            return super().serve(request, version, exchange)
         work = self._call(tool, request, version, exchange)
-        if is_traced(request.meta):
-            work = in_sdk_span(self._server.middleware, request, version, work)
-        return await work
+        return in_sdk_span(self._server.middleware, request, version, work) if is_traced(request.meta) else work
 
     def fast_tool(self, request: Request) -> Tool | None:
         """Return the tool that a request calls, if it has no resolved parameters and no project changed its call."""
