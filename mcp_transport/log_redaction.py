@@ -66,6 +66,8 @@ _MAX_QUOTED_ITEMS: Final = 20
 
 # How the SDK's log messages quote the text of a handler's exception.
 _QUOTING_SUFFIX: Final = "failed: %r"
+# How they list wrong arguments: paths, which contain members of objects, that is the caller's data.
+_FIELDS_SUFFIX: Final = "rejected arguments: %r"
 
 # How the SDK's log messages begin, and the record's attribute for their first argument. A resource URI has arguments.
 _SUBJECT_ATTRIBUTES: Final = {"Tool %r": "tool", "Completion for argument %r": "argument"}
@@ -102,6 +104,8 @@ class RedactExceptionText(logging.Filter):
             args = ("(URI withheld)", *args[1:])
         if not shows_texts and args and message.endswith(_QUOTING_SUFFIX):
             args = (*args[:-1], WITHHELD)
+        if args and message.endswith(_FIELDS_SUFFIX) and isinstance(paths := args[-1], list):
+            args = (*args[:-1], sorted({str(path).partition(".")[0] for path in paths}))
         if isinstance(record.exc_info, tuple) and isinstance(error := record.exc_info[1], BaseException):
             raised = _handler_error(error)
             if (captured := captured_exceptions.get()) is not None:

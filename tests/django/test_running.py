@@ -57,7 +57,12 @@ async def test_a_synchronous_function_that_finds_no_next_item_fails(serve: Serve
     assert "RuntimeError" in caplog.text
 
 
-async def test_names_of_wrong_arguments_are_logged_without_what_they_hold(serve: Serve, caplog: Any) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+async def test_names_of_wrong_arguments_are_logged_without_what_they_hold(
+    serve: Serve, settings: Any, caplog: Any, fast: bool
+) -> None:
+    settings.MCP_TRANSPORT = {"FAST_PATH": fast}
+
     @tool
     def counts(numbers: dict[str, int]) -> int:
         raise AssertionError("it ran")
