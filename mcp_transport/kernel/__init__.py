@@ -2,7 +2,7 @@
 
 The SDK serves a single request without its own loop when it is given a `Connection` built from `ClientInfo` and a
 dispatch context. These seams may move in a minor release: nothing outside this package imports them, and
-`tests/kernel/test_seams.py` fails when one moves.
+`tests/kernel/test_private_seams.py` names each of them, and fails when one moves.
 """
 
 from __future__ import annotations
