@@ -28,6 +28,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
     from mcp_transport.discovery import discover
     from mcp_transport.health import report
+    from mcp_transport.process import startup
     from mcp_transport.well_known import metadata
 
     discover()  # reports errors in declarations before the first request, also under a management command
@@ -45,6 +46,8 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
             except Misconfigured:
                 await _send(send, ERROR_REPLY.status, ERROR_REPLY.headers, ERROR_REPLY.body)
             else:
+                if not startup.is_prepared:
+                    startup.prepare(served.pool.drain_and_stop)
                 await serve(served, scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)

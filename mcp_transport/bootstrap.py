@@ -134,7 +134,6 @@ def _build_endpoint() -> Endpoint:
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
     from mcp_transport.kernel import Kernel
-    from mcp_transport.process.startup import prepare_process
     from mcp_transport.signals import SignalAuditor
 
     authenticator, clock = _cached_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
@@ -150,7 +149,6 @@ def _build_endpoint() -> Endpoint:
         step_up=authenticator.resource.forbidden,
         observer=Observer(SignalAuditor()),
         call_context=call_contexts(project_context()),
-        on_start=prepare_process,
         clock=clock,
     )
 

@@ -21,8 +21,8 @@ async def report(path: str) -> tuple[int, dict[str, Any]] | None:
     if path not in ("/readyz", "/health"):
         return None
     try:
-        reason = await (served := endpoint()).unready_reason()
-        await served.disconnect_if_idle()  # under WSGI, the loop ends with the request
+        reason = await (pool := endpoint().pool).unready_reason()
+        await pool.disconnect_if_idle()  # under WSGI, the loop ends with the request
     except Misconfigured:
         reason = "misconfigured"  # the details are logged
     return (503, {"status": "unavailable", "reason": reason}) if reason else (200, {"status": "ok"})

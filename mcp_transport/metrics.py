@@ -61,12 +61,12 @@ def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
         events.add_metric([event], count)
     yield events
     yield from _call_metrics(served.call_metrics.since_start() if served else Counters())
-    nodes = served.nodes if served else ()
+    held = served.pool.gauges() if served else None
     gauges = {
-        "streams": ("Open streams of sessions.", sum(len(node.streams) for node in nodes)),
-        "calls": ("Running requests.", sum(len(node.running) for node in nodes)),
+        "streams": ("Open streams of sessions.", held.streams if held else 0),
+        "calls": ("Running requests.", held.calls if held else 0),
         "body_bytes": ("Memory reserved for request bodies.", served.budget.reserved_bytes if served else 0),
-        "draining": ("1 while the process drains.", any(node.is_draining for node in nodes)),
+        "draining": ("1 while the process drains.", held is not None and held.is_draining),
     }
     for name, (help, value) in gauges.items():
         yield core.GaugeMetricFamily(f"mcp_transport_{name}", help, value)

@@ -16,6 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from mcp_transport.auth.request_user import request_user
 from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
 from mcp_transport.exceptions import ClientDisconnected
+from mcp_transport.process import startup
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import MAX_HTTP_METHOD, FrameSource, HTTPRequest, Reply
 from mcp_transport.threads import detached_from_request_thread, end_request_thread, release_request_connections
@@ -52,7 +53,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         method=(request.method or "")[:MAX_HTTP_METHOD],
         headers=headers,
         path=request.path,
-        peer=served.proxies.client(request.META.get("REMOTE_ADDR", ""), headers),
+        peer=served.client_address(request.META.get("REMOTE_ADDR", ""), headers),
         user=await request_user(request),
         scheme=request.scheme or "",
         http_version=getattr(request, "scope", {}).get("http_version", ""),
@@ -60,6 +61,8 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         streaming=streaming,
     )
     if streaming:
+        if not startup.is_prepared:
+            startup.prepare(served.pool.drain_and_stop)
         await release_request_connections()
     try:
         with detached_from_request_thread() if streaming else nullcontext():
@@ -68,7 +71,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse(status=400)  # the client has disconnected
     finally:
         if not streaming:
-            await served.stop(report=False)  # the loop ends with the request
+            await served.pool.stop(report=False)  # the loop ends with the request
     if isinstance(reply, Reply):
         response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
     else:

@@ -34,7 +34,7 @@ async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) 
         method=scope["method"][:MAX_HTTP_METHOD],
         headers=headers,
         path=scope["path"],
-        peer=endpoint.proxies.client((scope.get("client") or ("",))[0], headers),
+        peer=endpoint.client_address((scope.get("client") or ("",))[0], headers),
         user=scope.get("user"),
         scheme=scope.get("scheme", ""),
         http_version=scope.get("http_version", ""),

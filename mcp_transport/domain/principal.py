@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 __all__ = ["ANONYMOUS", "Principal"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Principal:
     """An authenticated caller: the issuer and the subject that it names.
 
@@ -32,7 +33,7 @@ class Principal:
         issuer, _, subject = binding.partition("\n")
         return cls(issuer=issuer, subject=subject, user=user, name=name)
 
-    @property
+    @cached_property
     def binding(self) -> str:
         """Return the identity stored with a session to recognise its owner; empty for an anonymous caller."""
         return f"{self.issuer}\n{self.subject}" if self.subject else ""

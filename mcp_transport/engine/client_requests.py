@@ -34,17 +34,20 @@ class ClientRequests:
         # Requests whose reply arrived on this node, and when they expire.
         self._answered: OrderedDict[str, float] = OrderedDict()
 
-    def new_id(self, owner: str, seconds: float) -> str:
-        """Return a request id: this node, a counter, the expiry, and a signature that binds it to `owner`."""
+    def new_id(self, key: str, principal: str, seconds: float) -> str:
+        """Return a request id: this node, a counter, the expiry, and a signature.
+
+        Only the session `key` and its principal may reply.
+        """
         self._count += 1
         expiry = math.ceil(min(self._clock.now() + seconds + _CLOCK_TOLERANCE_SECONDS, MAX_TIMESTAMP))
         name = f"{self._node}.{self._count}.{expiry}"
-        return f"{name}.{_signature(self._keys[0], owner, name)}"
+        return f"{name}.{_signature(self._keys[0], key, principal, name)}"
 
-    def sender(self, request_id: RequestId, owner: str) -> str | None:
-        """Return the node that sent a request to `owner`, or None if no node did."""
+    def sender(self, request_id: RequestId, key: str, principal: str) -> str | None:
+        """Return the node that sent a request to a session of a principal, or None if no node did."""
         name, _, signature = str(request_id).rpartition(".")
-        expected = (_signature(key, owner, name).encode() for key in self._keys)
+        expected = (_signature(secret, key, principal, name).encode() for secret in self._keys)
         is_valid = any(hmac.compare_digest(item, signature.encode()) for item in expected)
         return name.partition(".")[0] if is_valid else None
 
@@ -94,5 +97,5 @@ def _expiry(request_id: str) -> float:
     return float(expiry[0]) if expiry else math.inf
 
 
-def _signature(key: bytes, owner: str, name: str) -> str:
-    return hmac.new(key, f"{owner}\n{name}".encode(), hashlib.sha256).hexdigest()[:24]
+def _signature(secret: bytes, key: str, principal: str, name: str) -> str:
+    return hmac.new(secret, f"{key}\n{principal}\n{name}".encode(), hashlib.sha256).hexdigest()[:24]

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SteadyClock", "SystemClock", "set_within_two_ticks", "wait"]
+__all__ = ["Clock", "SteadyClock", "SystemClock", "wait"]
 
 
 class Clock(Protocol):
@@ -22,8 +22,7 @@ class Clock(Protocol):
 class SystemClock(Clock):
     """The machine's clock."""
 
-    def now(self) -> float:
-        return time.time()
+    now = staticmethod(time.time)
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)
@@ -40,15 +39,6 @@ class SteadyClock(SystemClock):
 
     def now(self) -> float:
         return self._offset + time.monotonic()
-
-
-async def set_within_two_ticks(event: asyncio.Event) -> bool:
-    """Yield to the loop twice and return whether `event` is set: most calls finish by then, without a timer."""
-    for _ in range(2):  # once for the task, once for the callback of its end
-        await asyncio.sleep(0)
-        if event.is_set():
-            return True
-    return False
 
 
 async def wait(clock: Clock, event: asyncio.Event, seconds: float | None) -> bool:

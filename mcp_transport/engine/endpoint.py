@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from contextvars import Context
 from dataclasses import replace
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.metrics import ProcessMetrics
-from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.engine import reply as replies
 from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.authorization import Authorization, StepUp, audit_denial, insufficient_scope
+from mcp_transport.engine.broadcasts import publish
 from mcp_transport.engine.call import CallContexts, no_context
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
-from mcp_transport.engine.handler_tasks import contain_exits
 from mcp_transport.engine.memory_budget import MemoryBudget, Reservation
 from mcp_transport.engine.node import Node
+from mcp_transport.engine.node_pool import NodePool
 from mcp_transport.engine.observer import Observer
-from mcp_transport.engine.param_limits import check_params
+from mcp_transport.engine.param_limits import VALID_BODY_BYTES, check_params
 from mcp_transport.engine.request_body import read_body
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
 from mcp_transport.protocol.client_address import TrustedProxies
 from mcp_transport.protocol.errors import INTERNAL_ERROR
+from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.idempotency import idempotency_capability
 from mcp_transport.protocol.origin import cors_headers, has_allowed_origin, preflight_headers
@@ -48,17 +47,12 @@ from mcp_transport.protocol.request_checks import (
     classify,
 )
 from mcp_transport.protocol.targets import Target
-from mcp_transport.supervision import log_failure
 
 __all__ = ["Authenticate", "CallContexts", "Endpoint"]
 
 logger = logging.getLogger(__name__)
 
 Authenticate = Callable[[HTTPRequest], Awaitable[Principal]]
-_UNREACHABLE: Final = "the session store cannot be reached"  # public, so without details, which are logged
-
-OnStart = Callable[[Callable[[bool], Awaitable[None]]], None]
-"""Prepares the process; its argument drains and stops the endpoint, and takes whether the ports are closed."""
 
 
 async def _anonymous(request: HTTPRequest) -> Principal:
@@ -76,7 +70,7 @@ class Endpoint:
     seals, each of them verifies or opens. `principal_without_request` finds the principal of a call that is run
     again. `call_context` builds the context of each call, such as a thread for synchronous code; a call that is run
     again has no request. `access` holds the rules of the server's declarations; `step_up` builds the response to a
-    caller without the scopes. `on_start` prepares the process, as for SIGTERM, before a server's first request.
+    caller without the scopes.
     """
 
     def __init__(
@@ -93,7 +87,6 @@ class Endpoint:
         step_up: StepUp = insufficient_scope,
         observer: Observer | None = None,
         call_context: CallContexts = no_context,
-        on_start: OnStart | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
@@ -103,17 +96,19 @@ class Endpoint:
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock)
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
-        self.proxies = TrustedProxies(policy.trusted_proxies)
-        self._on_start, self._is_stopping = on_start, False
-        self._nodes: dict[asyncio.AbstractEventLoop, asyncio.Future[Node]] = {}
-        self._started: dict[asyncio.AbstractEventLoop, Node] = {}
-        kernel.bus.publish_to = self._broadcast
+        self._proxies = TrustedProxies(policy.trusted_proxies) if policy.trusted_proxies else None
+        self.pool = NodePool(self._build_node, backend, policy.drain)
+        kernel.bus.publish_to = partial(publish, backend, kernel.bus.deliver)
         if backend.streams.keeps_answers:
             kernel.declare_experimental(idempotency_capability(policy.versions, policy.stream_keep))
 
     def _build_authorization(self, access: Mapping[Target, AccessRule], step_up: StepUp) -> Authorization:
         visibility, context = self.kernel.visibility(), self._call_context
         return Authorization(access, visibility, self.observer, self._clock, step_up, context)
+
+    def client_address(self, peer: str, headers: Headers) -> str:
+        """Return the address of the client, which may be behind trusted proxies."""
+        return peer if self._proxies is None else self._proxies.client(peer, headers)
 
     async def handle(self, request: HTTPRequest, body: AsyncIterable[bytes]) -> Reply | StreamReply:
         """Answer one request; `body` is read only after the earlier checks, and may raise TimeoutError.
@@ -136,7 +131,9 @@ class Endpoint:
                 content, memory = await read_body(body, request, principal, self.policy, self.budget)
                 request = request if memory is None else replace(request, memory=memory)
                 value = decode(content, self.policy.max_request_values)
-                work = check_params(classify(request, value, self.policy), len(content))
+                work = classify(request, value, self.policy)
+                if len(content) > VALID_BODY_BYTES:
+                    work = check_params(work, len(content))
                 digest = hashlib.sha256(content).digest() if isinstance(work, SessionPost) else b""
                 del content  # frees the memory: a call may take long
                 with continued_trace(request.headers):
@@ -156,7 +153,7 @@ class Endpoint:
             if memory is not None:
                 memory.release()
         reply = replies.with_length(reply)
-        return self._with_cors(request, replies.close_connection(reply, request) if self._is_stopping else reply)
+        return self._with_cors(request, replies.close_connection(reply, request) if self.pool.is_stopping else reply)
 
     def _refuse(self, request: HTTPRequest, error: ProtocolError, principal: Principal, value: Any) -> Reply:
         if not error.is_logged:
@@ -173,10 +170,11 @@ class Endpoint:
             return replies.accepted()
         if self._authorization is not None and isinstance(work, SessionlessPost | SessionPost):
             work = await self._authorization.authorize(request, work, principal)
-        node = await self._node_for(request)
+        node = await self.pool.node_for(request)
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
-        await node.join()
+        if not node.has_joined:
+            await node.join()
         match work:
             case InitializePost(message):
                 return await sessionful.open_session(node, request, message, principal)
@@ -185,24 +183,11 @@ class Endpoint:
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
-        node = await self._node_for(request)
+        node = await self.pool.node_for(request)
         if node.is_draining and request.method == "GET":
             raise replies.server_stopping(request)
         await node.join()
         return await handle(node, request, principal)
-
-    async def _node_for(self, request: HTTPRequest) -> Node:
-        """Return the node for a request. Raises: ProtocolError with 503 while it stops."""
-        loop = asyncio.get_running_loop()
-        if self._is_stopping and loop not in self._nodes:
-            raise replies.server_stopping(request)
-        node = self._started.get(loop) or await self.node()
-        if node.is_stopping:
-            raise replies.server_stopping(request)
-        if request.streaming and self._on_start is not None:
-            on_start, self._on_start = self._on_start, None
-            on_start(self._drain_and_stop)
-        return node
 
     def _preflight(self, request: HTTPRequest) -> Reply:
         requested = request.headers.get("access-control-request-headers")
@@ -214,34 +199,8 @@ class Endpoint:
             return reply
         return replace(reply, headers=(*reply.headers, *cors_headers(origin)))
 
-    async def _broadcast(self, message: Broadcast) -> None:
-        """Broadcast a change to all nodes or, while the store is unavailable, to this one."""
-        try:
-            await self.backend.bus.broadcast(message)
-        except BackendError as error:
-            logger.warning("a change reaches only this node: %s", error)
-            self.kernel.bus.deliver(message)
-
-    # -- start and stop ------------------------------------------------------------------------------
-
-    def skip_on_start(self) -> None:
-        """Do not call `on_start`: the process is a test run."""
-        self._on_start = None
-
-    async def node(self) -> Node:
-        """Return the node of the running loop, and start it for the first request."""
-        loop = asyncio.get_running_loop()
-        starting = self._nodes.get(loop)
-        if starting is None or (starting.done() and loop not in self._started):
-            self._nodes = {other: node for other, node in self._nodes.items() if not other.is_closed()}
-            self._started = {other: node for other, node in self._started.items() if not other.is_closed()}
-            # In an empty context: the node outlives the request that starts it.
-            starting = self._nodes[loop] = loop.create_task(self._start_node(), context=Context())
-        return await asyncio.shield(starting)
-
-    async def _start_node(self) -> Node:
-        contain_exits(asyncio.get_running_loop())
-        node = Node(
+    def _build_node(self) -> Node:
+        return Node(
             self.backend,
             self.kernel,
             self.policy,
@@ -255,57 +214,11 @@ class Endpoint:
             call_context=self._call_context,
             measure=self.process_metrics,
         )
-        try:
-            await node.start()
-        except BaseException:
-            await node.stop()
-            raise
-        self._started[asyncio.get_running_loop()] = node
-        return node
-
-    async def _drain_and_stop(self, ports_closed: bool) -> None:
-        """Stop permanently; if the ports are closed, first serve further requests on open connections."""
-        self._is_stopping = True
-        await self.stop(self.policy.drain, serving=ports_closed)
-
-    async def stop(self, drain_seconds: float = 0.0, *, serving: bool = False, report: bool = True) -> None:
-        """Stop the node of the running loop, if there is one."""
-        loop = asyncio.get_running_loop()
-        if (starting := self._nodes.get(loop)) is None:
-            return
-        with suppress(Exception):  # the request that started the node has reported its failure
-            await (await starting).stop(drain_seconds, serving=serving, report=report)
-        self._nodes.pop(loop, None)
-        self._started.pop(loop, None)
 
     async def close_session(self, key: str) -> bool:
         """End a session on every node, for staff; return False if it has already ended. Raises: BackendError."""
         return await sessionful.close_session_for_staff(self.backend, self.observer, self._clock.now(), key)
 
-    async def disconnect_if_idle(self) -> None:
-        """Close the running loop's connections to the store, unless it serves requests; for management commands."""
-        if asyncio.get_running_loop() not in self._nodes:
-            await self.backend.sessions.disconnect()
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """Return the started nodes, each of which has its own loop."""
-        return tuple(node for loop, node in list(self._started.items()) if not loop.is_closed())
-
     def process_metrics(self) -> ProcessMetrics:
         """Return the metrics of this process for the last minutes."""
-        return self.call_metrics.process_metrics(sum(len(node.streams) for node in self.nodes))
-
-    async def unready_reason(self) -> str:
-        """Return why this process should get no traffic, or "" if it should; the text is public."""
-        node = self._started.get(asyncio.get_running_loop())
-        if self._is_stopping or (node is not None and node.is_draining):
-            return "draining"
-        try:
-            if node is not None:
-                await node.join()
-            await self.backend.sessions.ping()
-        except Exception as error:
-            log_failure("this process is not ready", error)
-            return _UNREACHABLE
-        return _UNREACHABLE if node is not None and self.backend.bus.failure(node.id) is not None else ""
+        return self.call_metrics.process_metrics(self.pool.gauges().streams)

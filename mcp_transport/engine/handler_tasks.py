@@ -9,17 +9,13 @@ from typing import Any, Final
 
 from mcp_transport.kernel import is_interrupt
 
-__all__ = ["begin_handler", "contain_exits"]
+__all__ = ["contain_exits", "in_handler"]
 
 # asyncio propagates the first two out of the loop; the third closes the coroutine that awaits the task.
 _EXITS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
 
-_in_handler: Final[ContextVar[bool]] = ContextVar("mcp_transport_in_handler", default=False)
-
-
-def begin_handler() -> None:
-    """Contain the exits of tasks that the running task creates, and of tasks that those create."""
-    _in_handler.set(True)
+in_handler: Final[ContextVar[bool]] = ContextVar("mcp_transport_in_handler", default=False)
+"""Set it to contain the exits of tasks that the running task creates, and of tasks that those create."""
 
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
@@ -33,7 +29,7 @@ def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
         return
 
     def create_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
-        if _in_handler.get() and asyncio.iscoroutine(work):
+        if in_handler.get() and asyncio.iscoroutine(work):
             work = _Contained(work)
         return previous(loop, work, **options) if previous is not None else asyncio.Task(work, loop=loop, **options)
 

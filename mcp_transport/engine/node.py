@@ -7,11 +7,11 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from mcp_transport.backends.base import Backend, Holder, Measure
+from mcp_transport.backends.base import Backend, Measure
 from mcp_transport.domain.node_messages import (
     Broadcast,
     CancelCall,
@@ -31,31 +31,28 @@ from mcp_transport.domain.node_messages import (
     Wake,
 )
 from mcp_transport.domain.policy import Policy
-from mcp_transport.domain.session import Session
 from mcp_transport.engine.broadcasts import Broadcasts
-from mcp_transport.engine.call import Call, CallContexts
+from mcp_transport.engine.call import CallContexts
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.client_requests import ClientRequests
-from mcp_transport.engine.clock import Clock, wait
-from mcp_transport.engine.codec import encode_notification
+from mcp_transport.engine.clock import Clock
 from mcp_transport.engine.delivery_checkpoints import DeliveryCheckpoints
-from mcp_transport.engine.early_messages import EarlyMessages
-from mcp_transport.engine.expiry import Expiry, end_session
+from mcp_transport.engine.expiry import Expiry
+from mcp_transport.engine.log_appender import LogAppender
 from mcp_transport.engine.memory_budget import MemoryBudget
+from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent, Observer
-from mcp_transport.engine.reconnect import resynchronize
+from mcp_transport.engine.reconnect import Reconnection
+from mcp_transport.engine.registry import Registry
 from mcp_transport.engine.stale_requests import StaleRequests
 from mcp_transport.engine.stream import OpenStream
-from mcp_transport.engine.tasks import TaskSet, ignore_outage, wait_while
-from mcp_transport.engine.writer import Writer
-from mcp_transport.exceptions import BackendError, Unreadable
+from mcp_transport.engine.tasks import ignore_outage, wait_while
+from mcp_transport.exceptions import BackendError
 from mcp_transport.kernel import Caller, ClientChannel, ClientInfo, Exchange, Kernel, Lifespan
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.jsonrpc import Request, RequestId
 
 __all__ = ["FailOver", "Node"]
-
-_T = TypeVar("_T")
 
 FailOver = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, Any, None]]
 """Takes over a stream: the node, the session key, the stream, its writer, and a request that waits for the stream."""
@@ -64,14 +61,14 @@ _FINAL_FLUSH_SECONDS: Final = 5.0  # for responses to reach the log when the nod
 _ADMISSION_SECONDS: Final = 0.05  # until an admitted request counts as running
 _KEEPALIVE_DRAIN_SECONDS: Final = 0.5  # for one more request on each connection that a proxy keeps open
 _UNREGISTER_TIMEOUT_SECONDS: Final = 2.0  # without an answer from the store, the node's lease just expires
-_OUTAGE_RETRY_SECONDS: Final = 2.0
+
 # Clients of a draining node reconnect spread over this many milliseconds.
 _RECONNECT_JITTER_MS: Final = 2000
 
 logger = logging.getLogger(__name__)
 
 
-class Node:
+class Node(NodeContext):
     """The part of an endpoint that belongs to one event loop; other nodes can serve its sessions without it."""
 
     def __init__(
@@ -90,20 +87,20 @@ class Node:
         call_context: CallContexts,
         measure: Measure,
     ) -> None:
-        self.id = secrets.token_hex(6)  # set at the first request, after any fork, so that workers do not share it
-        self.backend, self.kernel, self.policy, self.clock = backend, kernel, policy, clock
-        self.session_keys, self.observer = session_keys, observer
-        self.call_metrics, self.budget = call_metrics, budget
-        self._fail_over, self._measure, self.call_context, self.tasks = fail_over, measure, call_context, TaskSet()
-        self.client_requests, self.stale_requests = ClientRequests(self.id, clock, keys), StaleRequests(self)
-        self.broadcasts, self.checkpoints, self.expiry = Broadcasts(self), DeliveryCheckpoints(self), Expiry(self)
-        self.is_draining = self.is_stopping = self.is_checking = False
-        self.running: set[Call] = set()
-        self.calls: dict[tuple[str, RequestId], Call] = {}
-        self.writers: dict[tuple[str, str], Writer] = {}
-        self.streams: dict[tuple[str, str], OpenStream] = {}
+        # The id is set at the first request, after any fork, so that workers do not share it.
+        super().__init__(secrets.token_hex(6), backend, kernel, policy, clock, observer, call_metrics)
+        self.session_keys, self.budget, self.call_context = session_keys, budget, call_context
+        self._fail_over, self._measure = fail_over, measure
+        self.registry = registry = Registry(self.id, observer)
+        self.client_requests = ClientRequests(self.id, clock, keys)
+        self.broadcasts, self.checkpoints = Broadcasts(self, registry), DeliveryCheckpoints(self, registry)
+        self.expiry = Expiry(self, registry)
+        self.log = LogAppender(self, registry, self.expiry)
+        self.stale_requests = StaleRequests(self, registry, self.log)
+        self.reconnection = Reconnection(self, registry, self.log, self.expiry, self.broadcasts, self.verify_writer)
+        self.is_draining = False
         self._lost_nodes: deque[str] = deque(maxlen=100)
-        self.early_messages, self._joined, self._joining = EarlyMessages(), False, asyncio.Lock()
+        self.has_joined, self._joining = False, asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._lifespan: Lifespan | None = None
 
@@ -118,13 +115,13 @@ class Node:
 
     async def join(self) -> None:
         """Register with the store and start to receive messages, once. Raises: BackendError."""
-        if self._joined:
+        if self.has_joined:
             return
         async with self._joining:
-            if not self._joined:
+            if not self.has_joined:
                 await self.broadcasts.skip_earlier()
                 await self.backend.bus.start(self.id, self._receive_anywhere, self._measure)
-                self._joined = True
+                self.has_joined = True
                 logger.debug("node %s joined", self.id)
 
     async def drain(self, *, report: bool = True) -> None:
@@ -133,11 +130,11 @@ class Node:
             return
         self.is_draining = True
         self.kernel.close_listen_streams()
-        for stream_key, stream in list(self.streams.items()):
-            if stream_key not in self.writers:  # GET streams, and streams of calls that other nodes run
+        for stream_key, stream in list(self.registry.streams.items()):
+            if stream_key not in self.registry.writers:  # GET streams, and streams of calls that other nodes run
                 stream.end(retry_ms=self.policy.retry_ms + random.randrange(_RECONNECT_JITTER_MS))  # noqa: S311 (no secret)
         if report:
-            self.observer.report(ClusterEvent.DRAINED, node=self.id, calls=len(self.running))
+            self.observer.report(ClusterEvent.DRAINED, node=self.id, calls=len(self.registry.running))
         self.tasks.spawn(ignore_outage(self.backend.bus.announce_drain(self.id)))
 
     async def stop(self, drain_seconds: float = 0.0, *, serving: bool = False, report: bool = True) -> None:
@@ -152,7 +149,7 @@ class Node:
         if serving:
             self.is_stopping = True
             await wait_while(self._is_busy, deadline, initial_delay=_ADMISSION_SECONDS)
-        for call in list(self.running):
+        for call in self.registry.running:
             if call.request.method != "subscriptions/listen":
                 call.abandon("the server stopped", ClusterEvent.ABANDONED)
         await self.tasks.wait_idle(_FINAL_FLUSH_SECONDS)
@@ -161,21 +158,16 @@ class Node:
         await self.tasks.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNREGISTER_TIMEOUT_SECONDS):
-                if self._joined:
+                if self.has_joined:
                     await self.backend.bus.stop(self.id)
                 await self.backend.sessions.disconnect()
         logger.debug("node %s stopped", self.id)
 
     def _is_busy(self) -> bool:
         """Return whether requests are being admitted, run, answered or logged."""
-        running = any(call.request.method != "subscriptions/listen" for call in self.running)
-        streaming = any(name != GET_STREAM for _, name in self.streams)
-        return running or streaming or bool(self.early_messages or self.writers)
-
-    @property
-    def lifespan_state(self) -> Any:
-        """Return the value that the server's lifespan yielded."""
-        return self._lifespan.state if self._lifespan is not None else None
+        running = any(call.request.method != "subscriptions/listen" for call in self.registry.running)
+        streaming = any(name != GET_STREAM for _, name in self.registry.streams)
+        return running or streaming or not self.registry.is_empty
 
     def exchange(
         self, client: ClientInfo, channel: ClientChannel, caller: Caller, request: Request | None = None
@@ -185,23 +177,11 @@ class Node:
             client=client,
             channel=channel,
             caller=caller,
-            lifespan=self.lifespan_state,
+            lifespan=self._lifespan.state if self._lifespan is not None else None,
             request_id=request.id if request is not None else None,
             progress_token=request.progress_token if request is not None else None,
             meta=request.meta if request is not None else {},
         )
-
-    async def retry_until_expired(self, work: Callable[[], Awaitable[_T]]) -> _T | None:
-        """Retry a store operation until it succeeds, or return None when the stream's retention has passed."""
-        deadline = self.clock.now() + self.policy.stream_keep
-        while True:
-            try:
-                return await work()
-            except BackendError as error:
-                if isinstance(error, Unreadable) or self.clock.now() >= deadline:
-                    logger.error("a store operation was given up: %s", error)
-                    return None
-            await wait(self.clock, asyncio.Event(), _OUTAGE_RETRY_SECONDS)
 
     # -- the inbox -----------------------------------------------------------------------------------
 
@@ -219,12 +199,13 @@ class Node:
 
     def receive(self, message: NodeMessage) -> None:
         """Handle a message from another node."""
-        self.early_messages.store(message)
+        if self.registry.opening_streams:
+            self.registry.store_early(message)
         match message:
             case Wake(key, stream):
                 self._wake(key, stream)
-            case Superseded(key, stream, epoch, requester):
-                self.yield_to_newer_holder(key, stream, epoch, requester)
+            case Superseded():
+                self._yield(message)
             case GaveWay():
                 self.checkpoints.receive(message)
             case CancelCall():
@@ -236,9 +217,7 @@ class Node:
             case ReplyArrived():
                 self.client_requests.resolve(message)
             case Closed(key):
-                end_session(self, key)
-            case Broadcast():
-                self.tasks.spawn(self.broadcasts.deliver_missed())
+                self.expiry.end_session(key)
             case _:
                 self._receive_cluster_message(message)
 
@@ -248,18 +227,19 @@ class Node:
                 if name not in self._lost_nodes:
                     self._lost_nodes.append(name)
                     self.observer.report(ClusterEvent.NODE_LOST, node=name)
-                for (key, stream), open_stream in list(self.streams.items()):
+                for (key, stream), open_stream in list(self.registry.streams.items()):
                     if open_stream.writer == name:
                         self.fail_over(key, stream, name)
             case Orphaned(key, stream, writer):
                 self.fail_over(key, stream, writer)
-            case LeaseLapsed():
-                self.is_checking = True  # until `resynchronize` knows which calls other nodes run now
-                self.tasks.spawn(resynchronize(self))
-            case StoreReturned():
-                self.tasks.spawn(resynchronize(self))
+            case LeaseLapsed() | StoreReturned():
+                # Until `resynchronize` knows which calls other nodes run now.
+                self.is_checking = self.is_checking or isinstance(message, LeaseLapsed)
+                self.tasks.spawn(self.reconnection.resynchronize())
             case Drain():
                 self.tasks.spawn(self.drain())
+            case Broadcast():
+                self.tasks.spawn(self.broadcasts.deliver_missed())
 
     def fail_over(self, key: str, stream: str, writer: str, request_id: RequestId | None = None) -> None:
         """Take over a stream if its writer is dead or no longer has it; the request `request_id` waits for it."""
@@ -271,80 +251,33 @@ class Node:
             self.fail_over(key, stream, writer)
         self.send_in_background(writer, Joined(key, stream))
 
-    def lease_may_be_lost(self) -> bool:
-        """Return whether other nodes may have declared this node dead without its knowledge."""
-        return self.is_checking or self.backend.bus.lease_may_be_lost(self.id)
-
-    def send_in_background(self, node: str, message: NodeMessage) -> None:
-        """Send a message to a node without waiting; a lost message only delays its effect."""
-        self.tasks.spawn(ignore_outage(self.backend.bus.send(node, message)))
-
-    async def restore(self, session: Session) -> bool:
-        """Store a session that the store has lost. Raises: BackendError."""
-        restored = await self.backend.sessions.restore(session)
-        if restored:
-            self.observer.report(ClusterEvent.REHYDRATED, session.key)
-        return restored
+    def socket_closed(self, stream: OpenStream) -> None:
+        """Handle the end of a stream's socket."""
+        self.checkpoints.socket_closed(stream)
+        self.registry.remove_stream(stream)
+        stream.end()
 
     def _wake(self, key: str, stream: str) -> None:
-        if (open_stream := self.streams.get((key, stream))) is not None:
+        if (open_stream := self.registry.streams.get((key, stream))) is not None:
             open_stream.wake()
 
+    def _yield(self, message: Superseded) -> None:
+        """Yield a stream to a newer holder, and report how far it was delivered to the node that asks for it."""
+        open_stream = self.registry.streams.get((message.key, message.stream))
+        self.registry.yield_to_newer_holder(message.key, message.stream, message.epoch)
+        if message.asker:
+            delivered = open_stream.cursor if open_stream is not None else 0
+            self.send_in_background(message.asker, GaveWay(message.key, delivered))
+
     def _cancel(self, message: CancelCall) -> None:
-        call = self.calls.get((message.key, message.request_id))
+        call = self.registry.call(message.key, message.request_id)
         if call is not None and message.stream in ("", call.stream):
             cancel = call.cancel_by_staff if message.by_staff else call.cancel
             cancel()
 
     def _log_call(self, key: str, stream: str, request_id: RequestId | None) -> None:
-        if (writer := self.writers.get((key, stream))) is not None:
-            writer.enable_log()
-        elif (key, stream) not in self.early_messages:
+        if (writer := self.registry.writers.get((key, stream))) is not None:
+            self.log.enable(writer)
+        elif not self.registry.is_opening(key, stream):
             # The call has ended without a log, or the store has lost its end: its client must not wait for ever.
             self.fail_over(key, stream, self.id, request_id)
-
-    def adopt_holder(self, key: str, stream: str, holder: Holder) -> None:
-        """Adopt the store's record of the node that holds a stream which this node writes."""
-        open_stream = self.streams.get((key, stream))
-        if open_stream is not None and open_stream.epoch == 0 and holder.node == self.id:
-            open_stream.epoch = holder.epoch
-        elif holder.node != self.id:
-            self.yield_to_newer_holder(key, stream, holder.epoch)
-
-    def yield_to_newer_holder(self, key: str, stream: str, epoch: int, requester: str = "") -> None:
-        """Close the socket of a stream with a newer holder since `epoch`; send `requester` the delivery position."""
-        open_stream = self.streams.get((key, stream))
-        if open_stream is not None and open_stream.epoch < epoch:
-            self.observer.report(ClusterEvent.SUPERSEDED, key, stream=stream)
-            self.unregister_stream(open_stream)
-            open_stream.supersede()
-        if requester:
-            self.send_in_background(requester, GaveWay(key, open_stream.cursor if open_stream is not None else 0))
-
-    async def emit(self, key: str, method: str, params: Mapping[str, Any] | None) -> None:
-        """Send a notification on a session's GET stream, whichever node holds its socket."""
-        emitted = await self.backend.streams.emit(
-            key, encode_notification(method, params, self.policy.max_result_bytes)
-        )
-        if emitted is not None and emitted.holder is not None:
-            self.send_in_background(emitted.holder.node, Wake(key, GET_STREAM))
-
-    # -- open streams --------------------------------------------------------------------------------
-
-    def register_stream(self, stream: OpenStream, epoch: int) -> None:
-        """Register an open stream, and end its older response; epoch 0 means that it is not stored yet."""
-        stream.epoch = epoch
-        if (older := self.streams.get((stream.key, stream.stream))) is not None:
-            older.supersede()
-        self.streams[stream.key, stream.stream] = stream
-
-    def unregister_stream(self, stream: OpenStream) -> None:
-        """Remove an open stream, unless a newer response has replaced it."""
-        if self.streams.get((stream.key, stream.stream)) is stream:
-            del self.streams[stream.key, stream.stream]
-
-    def socket_closed(self, stream: OpenStream) -> None:
-        """Handle the end of a stream's socket."""
-        self.checkpoints.socket_closed(stream)
-        self.unregister_stream(stream)
-        stream.end()

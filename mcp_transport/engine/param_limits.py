@@ -17,6 +17,7 @@ __all__ = [
     "MAX_LISTEN_BYTES",
     "MAX_LISTEN_URIS",
     "MAX_META_BYTES",
+    "VALID_BODY_BYTES",
     "check_params",
 ]
 
@@ -38,21 +39,19 @@ MAX_INPUT_RESPONSES: Final = 100
 
 _PATHS: Final = sorted((max_length, path, *path.rpartition(".")[::2]) for path, max_length in MAX_LENGTHS.items())
 # A body of so many bytes cannot exceed any of these limits.
-_VALID_BODY_BYTES: Final = min(MAX_LENGTHS.values())
+VALID_BODY_BYTES: Final = min(MAX_LENGTHS.values())
 # A body of so many bytes has neither too many input responses nor too long a URI.
 _VALID_COUNTS_BYTES: Final = min(MAX_INPUT_RESPONSES * len('"":0,'), MAX_LENGTHS["uri"])
 
 
 def check_params(work: ClassifiedPost, size: int) -> ClassifiedPost:
-    """Check the parameters of messages; `size` is that of the body in bytes.
+    """Check the parameters of messages; `size` is that of the body in bytes, above VALID_BODY_BYTES.
 
     Return the valid part of a batch, with the errors of its other requests.
 
     Raises:
         ProtocolError: 400 / -32602, which names the member.
     """
-    if size <= _VALID_BODY_BYTES:
-        return work
     if isinstance(work, SessionPost) and work.batch:
         return _checked_batch(work, size)
     for message in work.messages:

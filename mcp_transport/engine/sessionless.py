@@ -8,11 +8,12 @@ from typing import Any
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.engine.call import Call
-from mcp_transport.engine.clock import set_within_two_ticks, wait
+from mcp_transport.engine.clock import wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import complete_reply
 from mcp_transport.engine.stream import Frames, Pipe
+from mcp_transport.engine.tasks import set_within_two_ticks
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Caller, NoChannel
 from mcp_transport.protocol import sse
@@ -73,13 +74,15 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     version = client.protocol_version
     context = node.call_context(request, principal)
     exchange = lambda _: node.exchange(client, channel, Caller(request, principal), message)  # noqa: E731
-    call = Call(node, message, version, exchange, context)
+    call = Call(node, message, version, request, principal, build_exchange=exchange, call_context=context)
     await node.kernel.check_param_headers(message, request.headers, version, call.exchange)
 
     def done(call: Call) -> None:
+        node.registry.remove_call(call)
         pipe.end(sse.event(call.payload) if call.outcome is not None else b"")
         channel.output_ready.set()
 
+    node.registry.add_call(call)
     call.start(done, request.memory)
     try:
         # 2026-07-28, streamable-http: a status other than 200 is only possible before the stream begins.

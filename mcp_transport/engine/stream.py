@@ -11,13 +11,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
-from mcp_transport.backends.base import Backend, Event, HolderChanged, UnknownStream
+from mcp_transport.backends.base import Event, HolderChanged, UnknownStream
 from mcp_transport.domain.session import Session
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
+from mcp_transport.engine.node_context import NodeContext
+from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.exceptions import BackendError
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.cursor import Cursor
+from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["Frames", "OpenStream", "Pipe"]
 
@@ -94,7 +97,7 @@ class Pipe:
                 yield sse.COMMENT
 
 
-async def _is_over() -> bool:
+async def _is_over(stream: OpenStream) -> bool:
     return False
 
 
@@ -103,44 +106,41 @@ class OpenStream:
 
     def __init__(
         self,
-        backend: Backend,
-        clock: Clock,
-        *,
-        key: str,
+        context: NodeContext,
+        session: Session,
         stream: str,
         cursor: int,
-        keepalive: float,
-        queue: int,
-        opening: bytes = sse.COMMENT,
+        *,
+        epoch: int = 0,
+        writer: str = "",
         events: Iterable[Event] = (),
         lost: int = 0,
-        on_delivered: Callable[[OpenStream], None] = lambda _: None,
         last_broadcast: str = "",
+        starts_from_log: bool = True,
+        restore: Callable[[OpenStream], Awaitable[bool]] = _is_over,
+        on_newer_holder: Callable[[str, str, int], None] = lambda *_: None,
+        on_delivered: Callable[[OpenStream], None] | None = None,
     ) -> None:
-        """Continue a stream after event `cursor`; a GET stream continues after the broadcast `last_broadcast`."""
-        self._backend, self._clock = backend, clock
-        self.key, self.stream, self.cursor = key, stream, cursor
-        self.epoch = 0
-        self.writer = ""
+        """Continue a stream after event `cursor`; a GET stream continues after the broadcast `last_broadcast`.
+
+        `restore` is called when the store no longer has the session or the stream, and returns whether it has them
+        again; `on_newer_holder` with session, stream and epoch of a newer response; `on_delivered` after each event.
+        """
+        self._context, self.session = context, session
+        self.key, self.stream, self.cursor = session.key, stream, cursor
+        self.epoch = epoch
+        """The epoch in which this node became the holder; 0 until the store has recorded it."""
+        self.writer = writer
         """The other node that writes the stream, if one does."""
-        self.session: Session | None = None
         self.last_broadcast = self._last_delivered_broadcast = last_broadcast
         # Event and number of each broadcast on the stream that may not have reached the socket.
         self._undelivered_broadcasts: deque[tuple[int, str]] = deque()
-        self.starts_from_log = False
+        self.starts_from_log = starts_from_log
         """Does the response start with events of the log, instead of with its call?"""
-        self._keepalive, self._max_queued = keepalive, queue
-        self._opening = opening
         self._initial_events = list(events)
         self._queue: deque[Event] = deque()
         self._lost = lost
-        self._on_delivered = on_delivered
-        self.restore: Callable[[], Awaitable[bool]] = _is_over
-        """Called when the store no longer has the session or the stream; returns whether it has them again."""
-        self.on_newer_holder: Callable[[int], None] = lambda _: None
-        """Called with the epoch of the newer response for the stream."""
-        self.on_loss_reported: Callable[..., None] = lambda **_: None
-        """Called with the number of lost `events` when the client is notified of a loss."""
+        self._restore, self._on_newer_holder, self._on_delivered = restore, on_newer_holder, on_delivered
         self._must_read_log = self._is_superseded = False
         self._newest_offered = cursor
         """The newest event that was offered, queued or not."""
@@ -167,7 +167,7 @@ class OpenStream:
     def offer(self, event: Event) -> None:
         """Queue an event for the socket; if the queue is full, the client is served from the log instead."""
         self._newest_offered = event.seq
-        if len(self._queue) < self._max_queued:
+        if len(self._queue) < self._context.policy.stream_queue:
             self._queue.append(event)
         else:
             self._must_read_log = self.has_missed_event = True
@@ -192,7 +192,7 @@ class OpenStream:
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Yield the opening, then each event after the cursor once and in order, and keep-alive comments."""
-        yield self._opening
+        yield self._opening()
         while True:
             self._wake.clear()
             try:
@@ -208,7 +208,7 @@ class OpenStream:
                 return
             if self.ended.is_set():
                 break
-            if not self._queue and not await wait(self._clock, self._wake, self._keepalive):
+            if not self._queue and not await self._wait():
                 if not await self._is_session_alive():
                     return
                 self._must_read_log = True  # a lost wake-up delays events by one keep-alive interval
@@ -216,11 +216,26 @@ class OpenStream:
         for frame in [self._moved_notice()] if self._is_superseded else self._closing_frames:
             yield frame
 
+    @property
+    def _supports_polling(self) -> bool:
+        return REVISIONS[self.session.protocol_version].polling
+
+    def _opening(self) -> bytes:
+        """Return what makes servers and proxies send the headers: a priming event, for clients that support it."""
+        if not self._supports_polling:
+            return sse.COMMENT
+        return sse.priming_event(str(Cursor(self.stream, self.cursor)), self._context.policy.retry_ms)
+
+    async def _wait(self) -> bool:
+        """Wait for events, at most a keep-alive interval; return whether there may be some."""
+        return await wait(self._context.clock, self._wake, self._context.policy.keepalive)
+
     def _frames_of(self, event: Event) -> Iterator[bytes]:
         if self._lost:
             yield self._loss_notice(before=event)
         self.cursor = event.seq
-        self._on_delivered(self)
+        if self._on_delivered is not None:
+            self._on_delivered(self)
         if event.payload:
             yield sse.event(event.payload, str(Cursor(self.stream, event.seq)))
 
@@ -229,7 +244,7 @@ class OpenStream:
         try:
             return await self._next_events()
         except HolderChanged as error:
-            self.on_newer_holder(error.epoch)
+            self._on_newer_holder(self.key, self.stream, error.epoch)
             raise
         except UnknownStream:
             if await self._is_restored():
@@ -267,9 +282,8 @@ class OpenStream:
 
     async def _read_log(self) -> tuple[Event, ...]:
         try:
-            events, self._lost = await self._backend.streams.read(
-                self.key, self.stream, self.cursor, epoch=self.epoch
-            )
+            read = self._context.backend.streams.read
+            events, self._lost = await read(self.key, self.stream, self.cursor, epoch=self.epoch)
         except BackendError:
             return ()
         return events
@@ -277,14 +291,15 @@ class OpenStream:
     async def _is_session_alive(self) -> bool:
         """Keep the session alive; return False if it has ended. An unavailable store counts as alive."""
         try:
-            return await self._backend.sessions.touch(self.key, self.stream) or await self.restore()
+            is_live = await self._context.backend.sessions.touch(self.key, self.stream)
+            return is_live or await self._restore(self)
         except BackendError:
             return True
 
     async def _is_restored(self) -> bool:
         """Restore the stream in a store that has lost it; an unavailable store counts as restored."""
         try:
-            return await self.restore()
+            return await self._restore(self)
         except BackendError:
             return True
 
@@ -294,17 +309,17 @@ class OpenStream:
         Clients before 2025-11-25 do not support events without a message (ADR 32).
         """
         event_id = str(Cursor(self.stream, self.cursor, moved=True))
-        if self._opening != sse.COMMENT:
+        if self._supports_polling:
             return sse.id_event(event_id)
         text = "another stream of this session receives its messages from now on"
-        level = (self.session and self.session.log_level) or "info"  # a level that the client accepts
+        level = self.session.log_level or "info"  # a level that the client accepts
         params = {"level": level, "logger": "mcp_transport", "data": text}
         return sse.event(encode_notification("notifications/message", params), event_id)
 
     def _loss_notice(self, before: Event) -> bytes:
         """Notify the client that the log was too short; the event id resumes after the lost events."""
         text = f"{self._lost} messages of this stream are lost: the client was away longer than they are kept"
-        self.on_loss_reported(events=self._lost)
+        self._context.observer.report(ClusterEvent.LOST, self.key, stream=self.stream, events=self._lost)
         self._lost = 0
         params = {"level": "warning", "logger": "mcp_transport", "data": text}
         event_id = str(Cursor(self.stream, before.seq - 1))

@@ -1,4 +1,4 @@
-"""Task ownership: every task of the engine belongs to a `TaskSet` and ends with it."""
+"""Task ownership: every task of the engine belongs to a `TaskSet` and ends with it; and waiting for tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mcp_transport.exceptions import BackendError
 
-__all__ = ["TaskSet", "ignore_outage", "wait_while"]
+__all__ = ["TaskSet", "ignore_outage", "set_within_two_ticks", "wait_while"]
 
 _POLL_SECONDS: Final = 0.05
 
@@ -78,6 +78,15 @@ async def ignore_outage(operation: Awaitable[object]) -> None:
     """Run a store operation that may be skipped while the store is unavailable."""
     with suppress(BackendError):
         await operation
+
+
+async def set_within_two_ticks(event: asyncio.Event) -> bool:
+    """Yield to the loop twice and return whether `event` is set: most calls finish by then, without a timer."""
+    for _ in range(2):  # once for the task, once for the callback of its end
+        await asyncio.sleep(0)
+        if event.is_set():
+            return True
+    return False
 
 
 async def wait_while(condition: Callable[[], bool], deadline: float, *, initial_delay: float) -> None:

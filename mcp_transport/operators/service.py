@@ -179,4 +179,4 @@ async def _backend() -> AsyncIterator[Backend]:
     try:
         yield endpoint.backend
     finally:
-        await endpoint.disconnect_if_idle()
+        await endpoint.pool.disconnect_if_idle()

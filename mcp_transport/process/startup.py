@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Awaitable, Callable
-from functools import cache
 
 from mcp_transport.process.sigterm import drain_before_sigterm
 
-__all__ = ["freeze_gc", "prepare_process"]
+__all__ = ["is_prepared", "prepare", "skip"]
+
+is_prepared = False
+"""Was the process prepared, or is it a test run? Read before each request, so that only the first one prepares it."""
 
 
-def prepare_process(drain_and_stop: Callable[[bool], Awaitable[None]]) -> None:
-    """Run `drain_and_stop` at SIGTERM, before the server's own handler, and freeze the objects of the start-up."""
-    drain_before_sigterm(drain_and_stop)
-    freeze_gc()
+def prepare(drain_and_stop: Callable[[bool], Awaitable[None]]) -> None:
+    """Run `drain_and_stop` at SIGTERM, before the server's own handler, and freeze the objects of the start-up.
 
-
-@cache
-def freeze_gc() -> None:
-    """Freeze the objects that exist at start-up (`gc.freeze`), once a process: code, schemas and settings.
-
-    A collection that traverses them takes tens of milliseconds, during which no request is served.
+    These are code, schemas and settings: a garbage collection that traverses them takes tens of milliseconds, during
+    which no request is served.
     """
+    skip()
+    drain_before_sigterm(drain_and_stop)
     gc.collect()
     gc.freeze()
+
+
+def skip() -> None:
+    """Do not prepare this process: it has been prepared, or is a test run."""
+    global is_prepared
+    is_prepared = True

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
+from operator import methodcaller
 from typing import Any, Final
 
 from mcp_transport.exceptions import ProtocolError
@@ -37,6 +39,10 @@ MAX_KEY: Final = 128
 
 _PREFIX: Final = "k"  # not a hexadecimal digit: the names of all other streams consist of those
 _DIGITS: Final = 24
+
+is_keyed: Final[Callable[[str], bool]] = methodcaller("startswith", _PREFIX)
+"""Returns whether a stream belongs to a key; such a stream has exactly one request."""
+
 # RFC 8941, 3.3.3: only quotes and backslashes are escaped, with a backslash.
 _QUOTED: Final = re.compile(r'"((?:[!#-\[\]-~]|\\["\\])*)"')
 _BARE: Final = re.compile(r"[!#-~][!-~]*")
@@ -66,11 +72,6 @@ def parse_key(text: str) -> str:
 def stream_name(key: str) -> str:
     """Return the name of the stream of a key within a session."""
     return _PREFIX + hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
-
-
-def is_keyed(stream: str) -> bool:
-    """Return whether a stream belongs to a key; such a stream has exactly one request."""
-    return stream.startswith(_PREFIX)
 
 
 def key_reused() -> ProtocolError:

@@ -21,8 +21,7 @@ from mcp_transport.protocol.errors import (
     UNSUPPORTED_VERSION,
     invalid_request,
 )
-from mcp_transport.protocol.header_limits import check_limits
-from mcp_transport.protocol.headers import MAX_SESSION_ID, Accepts
+from mcp_transport.protocol.headers import MAX_SESSION_ID, Accepts, check_limits
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY
 from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from mcp_transport.bootstrap import endpoint
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.log_redaction import captured_exceptions
+from mcp_transport.process import startup
 from mcp_transport.signals import collect_events, send
 from mcp_transport.test.thread import on_waiting_thread
 from mcp_transport.threads import shared_thread
@@ -37,9 +38,8 @@ async def serving() -> AsyncIterator[asyncio.Lock]:
     """
     usage = _usages.setdefault(asyncio.get_running_loop(), _LoopUsage())
     async with usage.lock:  # no request starts while a node stops
-        current = endpoint()
-        current.skip_on_start()
-        usage.endpoints.add(current)
+        startup.skip()
+        usage.endpoints.add(endpoint())
         usage.requests += 1
     with shared_thread(), on_waiting_thread(), collect_events() as events:
         try:
@@ -48,7 +48,7 @@ async def serving() -> AsyncIterator[asyncio.Lock]:
             async with usage.lock:
                 usage.requests -= 1
                 while not usage.requests and usage.endpoints:
-                    await usage.endpoints.pop().stop()
+                    await usage.endpoints.pop().pool.stop()
             for event in events:
                 await sync_to_async(send)(event)
 

@@ -54,7 +54,7 @@ async def test_a_session_has_the_address_of_its_client(
         assert visit.status == 200
         assert await recorded(visit.header("mcp-session-id") or "") == address
         await visit.end()
-        await endpoint().stop()
+        await endpoint().pool.stop()
 
 
 @by_trust

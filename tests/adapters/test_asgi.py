@@ -35,7 +35,7 @@ async def configured(**changes: Any) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await endpoint().stop()
+            await endpoint().pool.stop()
 
 
 @pytest.fixture

@@ -170,4 +170,4 @@ async def test_authenticators_and_tools_see_the_paths_that_views_see(
                 expected = ASGIRequest(scope_of(Request(path=path), root_path=root_path), BytesIO())
                 assert Places.noted == [(expected.path, expected.path_info, prefix)]
         await direct.close()
-        await endpoint().stop()
+        await endpoint().pool.stop()

@@ -250,7 +250,7 @@ async def test_its_session_expired(configure: Callable[..., None], caller: Calle
 
 async def test_its_node_stopped(caller: Caller) -> None:
     await begins(caller)
-    await endpoint().stop()
+    await endpoint().pool.stop()
     [outcome] = await caller.rest()
     assert outcome["error"]["message"].startswith("the server stopped before the call ended")
 

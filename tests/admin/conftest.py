@@ -54,7 +54,7 @@ def open_session() -> Callable[..., Visitor]:
     async def opened(name: Any = "test", user: str = "", **options: Any) -> Visitor:
         visitor = Visitor(bootstrap.endpoint(), name, user, **options)
         await visitor.open()
-        await visitor.endpoint.stop()
+        await visitor.endpoint.pool.stop()
         assert visitor.key == session_key(visitor.session_id)
         return visitor
 
@@ -74,7 +74,7 @@ async def endpoint(tools: None, gate: Gate) -> AsyncIterator[Endpoint]:
     served = bootstrap.endpoint()
     yield served
     gate.open.set()
-    await served.stop()
+    await served.pool.stop()
 
 
 @pytest.fixture

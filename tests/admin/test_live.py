@@ -72,7 +72,7 @@ async def test_news_are_told(ask: Ask, boss: Client, visitor: Visitor) -> None:
     facts = dict(news["tables"]["details"])
     assert (facts["Client"], facts["User"], facts["State"]) == (f"{HOSTILE} 1", "ann", "busy")
     [[id, operation, age, node, stream]] = news["tables"]["calls"]
-    assert (id, operation, node) == (f'"{HOSTILE}"', "tools/call talk", visitor.endpoint.nodes[0].id)
+    assert (id, operation, node) == (f'"{HOSTILE}"', "tools/call talk", visitor.endpoint.pool.nodes[0].id)
     assert re.fullmatch(r"0:00:0\d", age)
     assert news["tables"]["streams"][0][0] == stream
     assert news["tables"]["history"][-1][1] == "Session opened"

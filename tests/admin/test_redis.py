@@ -50,7 +50,7 @@ async def test_sessions_are_listed_and_found(boss: Client, visitor: Visitor) -> 
     text = page(response := await elsewhere(boss.get, LIST))
     assert set(ids(response)) == {visitor.short_id, phone.short_id}
     assert "Each server process" not in text
-    node = visitor.endpoint.nodes[0].id
+    node = visitor.endpoint.pool.nodes[0].id
     assert f'<option value="{node}">' in text
     for query, found in {
         "user=ann": visitor,
@@ -71,7 +71,7 @@ async def test_call_of_another_process_is_shown_and_cancelled(boss: Client, visi
     text = page(await elsewhere(boss.get, visitor.url()))
     assert "Each server process" not in text
     assert "Cancel call 5" in text
-    assert visitor.endpoint.nodes[0].id in text
+    assert visitor.endpoint.pool.nodes[0].id in text
     response = await elsewhere(boss.post, visitor.url("cancel"), {"request": "5"}, follow=True)
     assert messages(response) == ["The call is being cancelled."]
     await gate.wait(gate.left)

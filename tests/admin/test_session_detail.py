@@ -50,7 +50,7 @@ async def calling(visitor: Visitor, gate: Gate, id: Any = 5) -> Any:
 async def test_facts_are_shown(boss: Client, visitor: Visitor, gate: Gate) -> None:
     await calling(visitor, gate)
     text = page(await aside(boss.get, visitor.url()))
-    for fact in ("desk 1", "ann", "2025-11-25", "127.0.0.1", "agent/1", visitor.endpoint.nodes[0].id):
+    for fact in ("desk 1", "ann", "2025-11-25", "127.0.0.1", "agent/1", visitor.endpoint.pool.nodes[0].id):
         assert fact in text
     assert "&quot;elicitation&quot;: {\n    &quot;form&quot;: {}\n  }," in text
     assert "<bdi>basket</bdi>" in text
@@ -68,7 +68,7 @@ async def test_running_call_is_shown_and_cancelled(boss: Client, visitor: Visito
     assert messages(response) == ["The call is being cancelled."]
     await gate.wait(gate.left)
     assert gate.cancelled
-    await until(lambda: not visitor.endpoint.nodes[0].running)
+    await until(lambda: not visitor.endpoint.pool.nodes[0].registry.running)
     assert "Cancel call 5" not in page(await aside(boss.get, visitor.url()))
     [entry] = await aside(lambda: list(LogEntry.objects.all()))
     assert (entry.action_flag, entry.object_repr) == (CHANGE, visitor.short_id)

@@ -193,7 +193,7 @@ def test_pages_hold_no_credentials(admin_client: Client, shared_cache: None, set
     async def opened() -> AnnsClient:
         client = AnnsClient(bootstrap.endpoint())
         await client.open()
-        await client.endpoint.stop()
+        await client.endpoint.pool.stop()
         return client
 
     client = opened()

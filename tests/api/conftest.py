@@ -111,7 +111,7 @@ async def store(*sessions: Session, subscriptions: Sequence[str] = ()) -> None:
             assert await endpoint.backend.sessions.subscribe(session.key, uri, True, 10, 1000)
     # Has what was opened written to the index, where there is one.
     await index_of(endpoint.backend).page(0, 1, SessionQuery(text="nobody"))
-    await endpoint.disconnect_if_idle()
+    await endpoint.pool.disconnect_if_idle()
 
 
 def record(number: int, **members: Any) -> Session:

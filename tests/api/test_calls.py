@@ -67,7 +67,7 @@ async def hanging(declarations: Any) -> AsyncIterator[Hanging]:
     await client.open()
     made = Hanging(client)
     yield made
-    await endpoint.stop()
+    await endpoint.pool.stop()
 
 
 async def ask(client: APIClient, method: str, path: str, body: Any = None) -> Any:

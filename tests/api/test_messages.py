@@ -128,7 +128,7 @@ async def talker(backend: None, declarations: Any) -> AsyncIterator[SessionClien
     client = SessionClient(endpoint)
     await client.open()
     yield client
-    await endpoint.stop()
+    await endpoint.pool.stop()
 
 
 async def test_messages_are_told_once_and_in_order(talker: SessionClient, superuser: APIClient) -> None:

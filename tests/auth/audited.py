@@ -62,7 +62,7 @@ async def endpoint(settings: Any, gate: Gate) -> AsyncIterator[Endpoint]:
     served = bootstrap.endpoint()
     yield served
     gate.open.set()
-    await served.stop()
+    await served.pool.stop()
 
 
 @pytest.fixture

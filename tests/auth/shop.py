@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from mcp_types import Completion
@@ -10,6 +11,7 @@ from pydantic import Field
 from mcp_transport import Context, Principal, completion, prompt, resource, tool
 from mcp_transport.declarations import Declarations
 from mcp_transport.engine.authorization import insufficient_scope
+from mcp_transport.engine.broadcasts import publish
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.server import build_server
@@ -49,7 +51,7 @@ def serve_declared(endpoint: Endpoint, declarations: Declarations, server: Any =
     endpoint.kernel = Kernel(server or build_server((b"k" * 32,)))
     access = declarations.access
     endpoint._authorization = endpoint._build_authorization(access, insufficient_scope) if access else None
-    endpoint.kernel.bus.publish_to = endpoint._broadcast
+    endpoint.kernel.bus.publish_to = partial(publish, endpoint.backend, endpoint.kernel.bus.deliver)
     endpoint._authenticate = authenticate
     return endpoint
 

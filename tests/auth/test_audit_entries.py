@@ -244,7 +244,7 @@ async def session_of_calls() -> str:
     await client.delete()
     wrong: dict[str, str | None] = {"authorization": "Bearer stolen-token"}
     assert (await send_sessionless(endpoint, "tools/list", headers=wrong)).status == 401
-    await endpoint.stop()
+    await endpoint.pool.stop()
     signals.settle()
     return client.session_id
 

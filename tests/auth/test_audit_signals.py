@@ -78,7 +78,7 @@ async def test_the_limit_of_sessions_ends_one(settings: Any, received: list[Any]
     first, second = AnnsClient(endpoint), AnnsClient(endpoint)
     await first.open()
     await second.open()
-    await endpoint.stop()
+    await endpoint.pool.stop()
     signals.settle()
     [closed] = [event for event in received if isinstance(event, SessionClosed)]
     assert (closed.session, closed.reason, said(closed.principal)[:2]) == (first.short_id, "limit", ("badges", "7"))
@@ -95,7 +95,7 @@ def test_an_operator_ends_a_session(settings: Any, tmp_path: Any, received: list
     async def opened() -> str:
         client = AnnsClient(bootstrap.endpoint())
         await client.open()
-        await client.endpoint.stop()
+        await client.endpoint.pool.stop()
         return client.short_id
 
     session = opened()
@@ -161,7 +161,7 @@ async def test_a_client_leaves_a_call(client: AnnsClient, gate: Gate, received: 
         assert await answer.message()
         answer.close()
     await gate.wait(gate.left)
-    await until(lambda: not client.endpoint.nodes[0].running)
+    await until(lambda: not client.endpoint.pool.nodes[0].registry.running)
     event = only(received, ToolCalled)
     session = client.short_id if leaves == "cancels" else ""
     assert (event.tool, event.outcome, event.session) == ("wait", "cancelled", session)
@@ -196,7 +196,7 @@ async def test_seconds_are_measured(
     await clock.advance(2.5)
     gate.open.set()
     assert await answer.text() == "through"
-    await endpoint.stop()
+    await endpoint.pool.stop()
     signals.settle()
     assert (received[-1].seconds, received[-1].when) == (2.5, clock.now())
 

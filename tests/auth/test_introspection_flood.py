@@ -176,7 +176,7 @@ async def application(server: AuthServer, settings: Any, transactional_db: None)
         "AUTHENTICATORS": [{"BACKEND": "introspection", "OPTIONS": options}],
     }
     yield lambda adapter: mount(ASGIHandler()) if adapter == "mounted" else ASGIHandler()
-    await endpoint().stop()
+    await endpoint().pool.stop()
 
 
 def listing(token: str) -> Request:

@@ -62,7 +62,7 @@ async def endpoint(declarations: Declarations) -> AsyncIterator[Endpoint]:
         clock=clock,
     )
     yield endpoint
-    await endpoint.stop()
+    await endpoint.pool.stop()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ async def last_event_after_loss(endpoint: Endpoint, name: str) -> bytes:
     assert text_of(first.json) == "read write"
     backend: Any = endpoint.backend.sessions
     key, stream = session_key(client.session_id), backend.entered[0].stream
-    node = await endpoint.node()
+    node = await endpoint.pool.node()
     node.fail_over(key, stream, "lost")
     await settle()
     events: tuple[Event, ...] = (await backend.read(key, stream, 1_000_000_000))[0]

@@ -64,7 +64,7 @@ async def served(settings: Any) -> Any:
     declare()
     endpoint = bootstrap.endpoint()
     yield endpoint
-    await endpoint.stop()
+    await endpoint.pool.stop()
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -78,7 +78,7 @@ async def test_sessions_in_a_cache_survive_a_restart(settings: Any, serve: Serve
     settings.CACHES = caches("filebased.FileBasedCache", str(tmp_path))
     client = await opened(serve())
     before = client.endpoint
-    await before.stop()
+    await before.pool.stop()
     settings.MCP_TRANSPORT = {}
     client.endpoint = serve()
     assert client.endpoint is not before

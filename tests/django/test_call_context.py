@@ -296,4 +296,4 @@ async def test_what_middleware_has_set_up_reaches_the_tool(name: str, settings: 
     for carrier in (Direct(get_asgi_application()), Synchronous()):
         assert await text(carrier, call(name).setting("Accept", "application/json")) == expected
         await carrier.close()
-    await bootstrap.endpoint().stop()
+    await bootstrap.endpoint().pool.stop()

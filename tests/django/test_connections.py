@@ -63,7 +63,7 @@ async def served(application: Application) -> AsyncIterator[Direct]:
         yield carrier
     finally:
         await carrier.close()
-        await endpoint().stop()
+        await endpoint().pool.stop()
 
 
 VIEWS = {

@@ -102,8 +102,8 @@ async def test_a_notification_that_is_handled_badly_is_logged(
     assert (await client.notify("notifications/roots/list_changed", {"_meta": {}})).status == 202
     await until(lambda: any(record.exc_info for record in caplog.records))
     assert (await client.request("ping")).status == 200
-    node = await client.endpoint.node()
-    await until(lambda: not node.running)
+    node = await client.endpoint.pool.node()
+    await until(lambda: not node.registry.running)
 
 
 async def refused(endpoint: Any) -> None:

@@ -197,8 +197,8 @@ async def test_a_call_that_its_client_cancels_ends_alone_and_is_not_answered(
     answer = await asyncio.wait_for(calling, 5)
     assert [message["method"] for message in await answer.messages()] == ["notifications/progress"] * speaks
     await asyncio.wait_for(left.wait(), 5)
-    node = await endpoint.node()
-    await until(lambda: not node.running)
+    node = await endpoint.pool.node()
+    await until(lambda: not node.registry.running)
     if end in (goes_on_with_its_cancellation, returns_nevertheless):
         # asyncio may still log tasks of other tests, which nobody waited for.
         ours = [record for record in caplog.records if record.name.startswith("mcp_transport")]

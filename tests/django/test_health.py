@@ -70,7 +70,7 @@ async def test_what_is_wrong_with_the_store_is_for_the_log_alone(
 
 
 async def test_draining_node_is_not_ready(serve: Serve) -> None:
-    (await serve().node()).is_draining = True
+    (await serve().pool.node()).is_draining = True
     assert await ask("/readyz") == (503, {"status": "unavailable", "reason": "draining"})
     assert await ask("/healthz") == OK
 

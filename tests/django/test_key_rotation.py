@@ -90,7 +90,7 @@ async def test_question_sent_before_a_key_rotation_can_still_be_answered(
     answer = await client.call("ask")
     question = await answer.message()
     assert question is not None
-    node: Any = await client.endpoint.node()
+    node: Any = await client.endpoint.pool.node()
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, [OLD]
     node._keys = bootstrap.derived_keys("replies")  # as after a restart of the process that takes the reply
     assert (await client.reply(question["id"], {"action": "accept", "content": {}})).status == 202

@@ -150,7 +150,7 @@ async def store(*sessions: Session) -> None:
     """Put records into the project's backend."""
     for session in sessions:
         await bootstrap.endpoint().backend.sessions.open(session)
-    await bootstrap.endpoint().disconnect_if_idle()
+    await bootstrap.endpoint().pool.disconnect_if_idle()
 
 
 def test_hostile_names_command_no_terminal(shared_cache: None) -> None:

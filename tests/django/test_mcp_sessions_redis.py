@@ -51,7 +51,7 @@ async def endpoint(server: RedisServer, settings: Any, declarations: Any, gate: 
     served = bootstrap.endpoint()
     yield served
     gate.open.set()
-    await served.stop()
+    await served.pool.stop()
     caches.close_all()
 
 
@@ -91,7 +91,7 @@ async def test_running_call_is_shown_and_cancelled(client: SessionClient, gate: 
     assert (call["request_id"], call["operation"], call["node"]) == (
         7,
         "tools/call wait",
-        client.endpoint.nodes[0].id,
+        client.endpoint.pool.nodes[0].id,
     )
     text = await run("show", id)
     calls = text.split("\nrunning calls\n")[1].split("\n\n")[0].splitlines()
@@ -158,7 +158,7 @@ async def test_history_is_shown(client: SessionClient) -> None:
 
 
 async def test_nodes_and_traffic_of_other_processes_are_shown(client: SessionClient) -> None:
-    node = client.endpoint.nodes[0].id
+    node = client.endpoint.pool.nodes[0].id
     [told] = await as_json("nodes")
     assert (told["name"], told["draining"]) == (node, False)
     assert 0 <= told["age"] < 60

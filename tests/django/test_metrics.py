@@ -97,7 +97,7 @@ async def test_streams_and_calls_are_counted_while_they_are_open_and_draining_wh
         return "done"
 
     assert await gauges() == (0, 0, 0)
-    node = await serve().node()
+    node = await serve().pool.node()
     assert await gauges() == (0, 0, 0)
     clients = [await opened(serve()) for _ in range(2)]
     answers = [await client.get() for client in clients]
@@ -118,22 +118,22 @@ async def test_streams_and_calls_are_counted_while_they_are_open_and_draining_wh
 async def test_nodes_of_all_loops_are_added_up(serve: Serve) -> None:
     client = await opened(serve())
     await client.get()
-    [node] = serve().nodes
-    serve()._started[other := asyncio.new_event_loop()] = node
-    assert serve().nodes == (node, node)
+    [node] = serve().pool.nodes
+    serve().pool._started[other := asyncio.new_event_loop()] = node
+    assert serve().pool.nodes == (node, node)
     assert (await gauges())[0] == 2
     other.close()
-    assert serve().nodes == (node,)
+    assert serve().pool.nodes == (node,)
     assert (await gauges())[0] == 1
 
 
 async def test_node_that_could_not_start_counts_as_none(serve: Serve) -> None:
     failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    serve()._nodes[asyncio.get_running_loop()] = failed
-    assert serve().nodes == ()
+    serve().pool._starting[asyncio.get_running_loop()] = failed
+    assert serve().pool.nodes == ()
     failed.set_exception(RuntimeError("no lifespan"))
-    assert serve().nodes == ()
-    del serve()._nodes[asyncio.get_running_loop()]
+    assert serve().pool.nodes == ()
+    del serve().pool._starting[asyncio.get_running_loop()]
 
 
 async def test_durations_are_a_histogram_by_operation(serve: Serve) -> None:

@@ -61,7 +61,7 @@ async def endpoint(backend: str, gate: Gate) -> AsyncIterator[Endpoint]:
     endpoint = bootstrap.endpoint()
     yield endpoint
     gate.open.set()
-    await endpoint.stop()
+    await endpoint.pool.stop()
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ async def test_a_loop_that_serves_nobody_has_the_same_powers(client: SessionClie
     assert await elsewhere(lambda: service.cancel_call(key, 7))
     await gate.wait(gate.left)
     await task
-    assert [node.name for node in await elsewhere(service.nodes)] == [node.id for node in client.endpoint.nodes]
+    assert [node.name for node in await elsewhere(service.nodes)] == [node.id for node in client.endpoint.pool.nodes]
     assert await elsewhere(lambda: service.end_session(key))
     assert (await client.request("ping")).status == 404
 

@@ -112,7 +112,7 @@ async def test_a_function_that_its_caller_has_left_holds_memory_until_it_returns
     served, params = serve(), {"name": "holds", "arguments": {"value": "x" * 10_000}}
     try:
         await leave(asyncio.ensure_future(send_sessionless(served, "tools/call", params)), entered)
-        await until(lambda: not served.nodes[0].running)
+        await until(lambda: not served.pool.nodes[0].registry.running)
         await settle()
         assert served.budget.reserved_bytes > 10_000, "the thread has the argument"
     finally:

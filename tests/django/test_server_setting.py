@@ -62,7 +62,7 @@ async def test_sdk_server_is_served_unchanged_in_both_eras(name: str, info: Any,
     answer = await (await opened(endpoint)).call("where", {"thing": "tea"})
     assert (await answer.text() if answer.stream else text_of(answer)) == "tea left False"
     assert servers.lives == ["entered"]
-    await endpoint.stop()
+    await endpoint.pool.stop()
     assert servers.lives == ["entered", "left"]
 
 

@@ -105,7 +105,7 @@ async def test_a_cancellation_that_meets_a_request_on_its_way_in_counts(
     store.hold("enter")
     answer = asyncio.ensure_future(here.call("add", {"a": 1, "b": 2}, id=7))
     await until(lambda: "enter" in store.calls)
-    (await nodes[0].node()).receive(CancelCall(session_key(here.session_id), 7))
+    (await nodes[0].pool.node()).receive(CancelCall(session_key(here.session_id), 7))
     store.held["enter"].set()
     assert (await answer).error_code == CANCELLED
     assert gate.runs == 0

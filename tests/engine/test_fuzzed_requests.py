@@ -240,7 +240,7 @@ async def run(items: list[Any]) -> None:
         await another.open()
         assert text_of((await another.call("add", {"a": 1, "b": 2})).json) == "3"
     finally:
-        await endpoint.stop()
+        await endpoint.pool.stop()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -218,13 +218,13 @@ async def test_a_moved_client_is_served_when_the_node_of_the_other_one_is_dead(
 ) -> None:
     store = _Shared(Policy(), clock.now)
     here, there = build_endpoint(store), build_endpoint(store)
-    store.living = frozenset({(await here.node()).id, (await there.node()).id})
+    store.living = frozenset({(await here.pool.node()).id, (await there.pool.node()).id})
     client = await opened(here)
     first, _second = await client.get(), await client.get(endpoint=there)
     await settle()
     last = await last_id(first)
     assert (await client.get(last)).status == 204
-    store.living = frozenset({(await here.node()).id})
+    store.living = frozenset({(await here.pool.node()).id})
     third = await client.get(last)
     await whisper(client, "a")
     assert await hear(third) == "a"
@@ -239,7 +239,7 @@ async def test_a_node_that_drains_sends_readers_of_calls_elsewhere(
     first.close()
     second = await client.get(last, **there)
     await second.frame()
-    await (await there["endpoint"].node()).drain()
+    await (await there["endpoint"].pool.node()).drain()
     while (frame := await second.frame()) is not None:
         last, retry = frame.id or last, frame.retry
     assert retry is not None

@@ -50,9 +50,9 @@ async def test_nothing_but_the_log_is_left_of_an_answer(keyed: Keyed, here: Sess
     for _ in range(2):
         await keyed.call("add", ADD)
         await settle()
-    node = await here.endpoint.node()
+    node = await here.endpoint.pool.node()
     assert set(await left_behind(here.endpoint)) == {"sessions"}
-    assert node.writers == {}
+    assert node.registry.writers == {}
 
 
 async def test_an_outage_behind_the_answer_does_not_have_it_run_again(
@@ -95,7 +95,7 @@ async def test_what_the_books_have_and_no_node_runs_is_run(keyed: Keyed, here: S
     """Its client left when the store had let it in, and sent it again before it was off the books."""
     meta = {"progressToken": "p"}
     sent = request("tools/call", {"name": "add", "arguments": ADD, "_meta": meta}, id=7)
-    digest, node = hashlib.sha256(json.dumps(sent).encode()).digest(), await here.endpoint.node()
+    digest, node = hashlib.sha256(json.dumps(sent).encode()).digest(), await here.endpoint.pool.node()
     flight = InFlightRequest(request_id=7, digest=digest, node=node.id, stream=stream_name(parse_key(keyed.key)))
     entered = await here.endpoint.backend.sessions.enter(session_key(here.session_id), "", node.id, [flight])
     assert entered is not None

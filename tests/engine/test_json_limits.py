@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.engine.codec import decode, encode
-from mcp_transport.engine.json_text import has_more_values, has_too_large_integer, request_id_of
+from mcp_transport.engine.codec import decode, encode, has_more_values, has_too_large_integer, request_id_of
 from mcp_transport.exceptions import ProtocolError
 
 TEXTS = st.text(st.sampled_from('",[{}]\\: aé\n0')) | st.text()

@@ -134,7 +134,7 @@ async def test_an_error_after_the_stream_began_is_told_in_it(
     endpoint: Endpoint, call: Call, clock: FakeClock, gate: Gate
 ) -> None:
     answer = await silent(clock, gate.entered, call("blocked"))
-    await endpoint.stop()
+    await endpoint.pool.stop()
     assert answer.status == 200
     messages = await answer.messages()
     assert messages and all("error" in message for message in messages)

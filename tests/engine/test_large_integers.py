@@ -70,7 +70,7 @@ async def endpoint(request: pytest.FixtureRequest) -> AsyncIterator[Endpoint]:
     store = MemoryBackend(policy, time.time) if request.param == "memory" else CacheBackend(policy, time.time)
     endpoint = Endpoint(Kernel(build_server()), Backend.of(store), policy, keys=KEYS)
     yield endpoint
-    await endpoint.stop()
+    await endpoint.pool.stop()
 
 
 @dataclass

@@ -291,7 +291,7 @@ async def test_arguments_are_gone_when_the_call_ends_though_its_stream_is_not_re
     answer = await holding(await opened_as(kind, endpoint), clock, gate, id=7)
     assert remembered()
     if end == "cancellation":
-        next(iter(endpoint.nodes[0].running)).cancel()
+        next(iter(endpoint.pool.nodes[0].registry.running)).cancel()
     else:
         gate.fails = end == "failure"
         gate.open.set()

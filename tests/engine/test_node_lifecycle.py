@@ -75,7 +75,7 @@ async def test_nothing_starts_before_the_first_request_that_is_served(
     lived: Endpoint, lifespan: Lifespan, store: FlakyBackend
 ) -> None:
     assert (await send(lived, raw=b"{")).status == 400
-    await lived.stop()
+    await lived.pool.stop()
     assert (lifespan.events, store.calls) == ([], [])
 
 
@@ -87,33 +87,33 @@ async def test_the_lifespan_is_entered_once_for_many_requests_and_left_by_the_fi
     assert [text_of(answer.json) for answer in answers] == ["3"] * 5
     assert (lifespan.events, store.calls.count("start")) == (["entered"], 1)
     for _ in range(2):
-        await lived.stop()
+        await lived.pool.stop()
     assert (lifespan.events, store.calls.count("stop")) == (["entered", "left"], 1)
     assert text_of((await add(lived)).json) == "3", "a request after a stop begins anew"
-    await lived.stop()
+    await lived.pool.stop()
     assert lifespan.events == ["entered", "left"] * 2
 
 
 async def test_each_loop_has_a_node_of_its_own(endpoint: Endpoint) -> None:
     async def elsewhere() -> tuple[str, str]:
-        node = await endpoint.node()
+        node = await endpoint.pool.node()
         answer = await add(endpoint)
-        await endpoint.stop()
+        await endpoint.pool.stop()
         return node.id, text_of(answer.json)
 
-    here = await endpoint.node()
-    assert await endpoint.node() is here
+    here = await endpoint.pool.node()
+    assert await endpoint.pool.node() is here
     there, text = await asyncio.to_thread(asyncio.run, elsewhere())
     assert (there != here.id, text) == (True, "3")
     assert text_of((await add(endpoint)).json) == "3"
-    assert await endpoint.node() is here
+    assert await endpoint.pool.node() is here
 
 
 def test_a_node_of_a_closed_loop_is_forgotten() -> None:
     endpoint = endpoint_of(build_tools(Gate()), FakeClock())
     for _ in range(4):
-        asyncio.run(endpoint.node())
-    assert len(endpoint._nodes) == 1
+        asyncio.run(endpoint.pool.node())
+    assert len(endpoint.pool._starting) == 1
 
 
 async def test_a_stop_on_one_loop_leaves_the_streams_of_another(endpoint: Endpoint) -> None:
@@ -124,7 +124,7 @@ async def test_a_stop_on_one_loop_leaves_the_streams_of_another(endpoint: Endpoi
 
     async def elsewhere() -> None:
         await send_sessionless(endpoint, "tools/list")
-        await endpoint.stop()
+        await endpoint.pool.stop()
         in_between.set()
 
     await asyncio.to_thread(asyncio.run, elsewhere())
@@ -142,7 +142,7 @@ async def test_a_start_that_failed_is_tried_again_by_the_next_request(
     assert b"cannot begin" not in failed.body
     assert text_of((await add(lived)).json) == "3"
     assert lifespan.events == ["entered"]
-    await lived.stop()
+    await lived.pool.stop()
     assert store.calls.count("start") == store.calls.count("stop"), "a node that never began stays registered"
 
 
@@ -167,7 +167,7 @@ async def test_a_start_goes_on_when_its_first_request_leaves(
     lifespan.may_enter.set()
     if failures:
         await settle()
-        assert await lived.unready_reason() == ""
+        assert await lived.pool.unready_reason() == ""
     assert text_of((await add(lived)).json) == "3"
     assert lifespan.events == ["entered"]
 
@@ -198,7 +198,7 @@ async def test_a_stop_ends_everything(
     call = await silent(clock, gate.entered, client.call("blocked"))
     listener = await send_sessionless(lived, "subscriptions/listen", {"notifications": {}})
     async with asyncio.timeout(20):
-        await lived.stop()
+        await lived.pool.stop()
     assert gate.cancelled
     assert await stream.messages() == []
     assert not any("result" in message for message in await call.messages())
@@ -238,7 +238,7 @@ async def test_a_stop_waits_no_second_time_for_what_ignores_its_cancellation(
 
 
 async def test_a_stop_leaves_sessions_to_the_other_nodes(here: SessionClient, there: dict[str, Any]) -> None:
-    await here.endpoint.stop()
+    await here.endpoint.pool.stop()
     assert (await here.request("ping", **there)).status == 200
 
 
@@ -247,7 +247,7 @@ async def test_a_stop_while_the_store_is_away_still_leaves_the_lifespan(
 ) -> None:
     await add(lived)
     store.away = {"*"}
-    await lived.stop()
+    await lived.pool.stop()
     store.away.clear()
     assert lifespan.events == ["entered", "left"]
 
@@ -258,7 +258,7 @@ async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(
     answer = await client.call("count", {"steps": 2})
     await answer.event()
     await settle()
-    [call] = (await endpoint.node()).running
+    [call] = (await endpoint.pool.node()).registry.running
     call.abandon("the server stopped", ClusterEvent.ABANDONED)
     assert call.writer is not None
     call.writer.write(b'{"jsonrpc": "2.0", "method": "notifications/message"}')
@@ -277,19 +277,19 @@ def test_a_private_kernel_leaves_the_announcements_of_the_live_one_alone() -> No
 
 
 async def test_it_is_ready_before_and_after_the_first_request(lived: Endpoint) -> None:
-    assert await lived.unready_reason() == ""
+    assert await lived.pool.unready_reason() == ""
     await add(lived)
-    assert await lived.unready_reason() == ""
+    assert await lived.pool.unready_reason() == ""
 
 
 async def test_it_is_not_ready_while_the_store_is_away(
     lived: Endpoint, store: FlakyBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.away = {"*"}
-    assert await lived.unready_reason() == "the session store cannot be reached"
+    assert await lived.pool.unready_reason() == "the session store cannot be reached"
     assert "this process is not ready: the store is away" in caplog.text
     store.away.clear()
-    assert await lived.unready_reason() == ""
+    assert await lived.pool.unready_reason() == ""
 
 
 async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_ready(
@@ -297,19 +297,19 @@ async def test_a_node_that_could_not_join_does_when_it_is_asked_whether_it_is_re
 ) -> None:
     store.away = {"start"}
     await add(lived)
-    assert await lived.unready_reason() == "the session store cannot be reached"
+    assert await lived.pool.unready_reason() == "the session store cannot be reached"
     store.away.clear()
-    assert await lived.unready_reason() == ""
-    (node,) = lived.nodes
+    assert await lived.pool.unready_reason() == ""
+    (node,) = lived.pool.nodes
     assert await store.send(node.id, Drain())
 
 
 async def test_it_is_not_ready_while_it_stops(lived: Endpoint, lifespan: Lifespan) -> None:
     await add(lived)
     lifespan.may_leave.clear()
-    stopping = asyncio.ensure_future(lived.stop())
+    stopping = asyncio.ensure_future(lived.pool.stop())
     await asyncio.wait_for(lifespan.leaving.wait(), 5)
-    reason = await lived.unready_reason()
+    reason = await lived.pool.unready_reason()
     lifespan.may_leave.set()
     await stopping
     assert reason == "draining"

@@ -221,7 +221,7 @@ async def test_a_refusal_of_what_was_decoded_has_the_id_wherever_it_stands(endpo
 
 
 async def test_a_node_that_stops_refuses_with_503_and_the_id(endpoint: Endpoint, client: SessionClient) -> None:
-    node = await endpoint.node()
+    node = await endpoint.pool.node()
     node.is_draining = node.is_stopping = True
     with_id = [await client.request("ping", id=7), await send_sessionless(endpoint, "tools/list", id=7)]
     answers = [*with_id, await client.get(), await client.delete()]
@@ -233,7 +233,7 @@ async def test_a_node_that_stops_refuses_with_503_and_the_id(endpoint: Endpoint,
 async def test_a_node_that_stops_has_a_proxy_drop_the_connection(
     endpoint: Endpoint, version: str, connection: str | None
 ) -> None:
-    node = await endpoint.node()
+    node = await endpoint.pool.node()
     node.is_draining = node.is_stopping = True
     answer = await send_sessionless(endpoint, "tools/list", http_version=version)
     assert answer.headers.get("connection") == connection

@@ -91,9 +91,9 @@ async def test_the_longest_reply_is_taken(here: SessionClient, nodes: tuple[Endp
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 300.0, 1e9, 1e300, math.inf])
 def test_a_question_may_take_any_time(seconds: float) -> None:
     made = ClientRequests("node", FakeClock(), KEYS)
-    id = made.new_id("owner", seconds)
+    id = made.new_id("key", "owner", seconds)
     assert len(id) <= 256
-    assert made.sender(id, "owner") == "node"
+    assert made.sender(id, "key", "owner") == "node"
 
 
 class Sender:
@@ -115,16 +115,16 @@ async def test_answered_questions_are_forgotten_with_their_time_and_by_number(
     clock, send = FakeClock(), Sender()
     made = ClientRequests("node", clock, KEYS)
     for _ in range(5):
-        await made.forward_once(made.new_id("owner", 10.0), send)
+        await made.forward_once(made.new_id("key", "owner", 10.0), send)
     assert len(made._answered) == 3
     await clock.advance(10.0 + client_requests._CLOCK_TOLERANCE_SECONDS + 1)
-    await made.forward_once(last := made.new_id("owner", 10.0), send)
+    await made.forward_once(last := made.new_id("key", "owner", 10.0), send)
     assert [*made._answered] == [last]
 
 
 async def test_a_reply_that_was_not_sent_is_not_remembered() -> None:
     made, send = ClientRequests("node", FakeClock(), KEYS), Sender()
-    id = made.new_id("owner", 10.0)
+    id = made.new_id("key", "owner", 10.0)
     send.is_away = True
     with pytest.raises(BackendError):
         await made.forward_once(id, send)
@@ -139,8 +139,8 @@ async def test_a_reply_that_was_not_sent_is_not_remembered() -> None:
 
 async def test_a_question_of_the_previous_release_is_answered_once() -> None:
     made, send = ClientRequests("node", FakeClock(), KEYS), Sender()
-    id = f"older.1.{client_requests._signature(KEYS[0], 'owner', 'older.1')}"
-    assert (made.sender(id, "owner"), made.sender(id, "another")) == ("older", None)
+    id = f"older.1.{client_requests._signature(KEYS[0], 'key', 'owner', 'older.1')}"
+    assert (made.sender(id, "key", "owner"), made.sender(id, "key", "another")) == ("older", None)
     for _ in range(3):
         await made.forward_once(id, send)
     assert send.sent == 1
@@ -148,6 +148,6 @@ async def test_a_question_of_the_previous_release_is_answered_once() -> None:
 
 def test_the_previous_release_knows_who_asked() -> None:
     made = ClientRequests("node", FakeClock(), KEYS)
-    name, _, proof = made.new_id("owner", 300.0).rpartition(".")
-    assert proof == client_requests._signature(KEYS[0], "owner", name)
+    name, _, proof = made.new_id("key", "owner", 300.0).rpartition(".")
+    assert proof == client_requests._signature(KEYS[0], "key", "owner", name)
     assert name.partition(".")[0] == "node"

@@ -171,7 +171,7 @@ async def test_a_node_that_does_not_say_whether_a_request_is_over_costs_a_try(
     here: SessionClient, nodes: Nodes, gate: Gate, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await silent(clock, gate.entered, here.call("blocked", id=7))
-    monkeypatch.setattr((await nodes[0].node()).stale_requests, "receive", lambda message: None)
+    monkeypatch.setattr((await nodes[0].pool.node()).stale_requests, "receive", lambda message: None)
     refused = await later(clock, 2.0, here.request("tools/call", OTHER, id=7, endpoint=nodes[1]))
     assert (refused.status, refused.json["id"], refused.headers["retry-after"]) == (503, 7, "2")
 
@@ -223,7 +223,7 @@ async def test_a_retry_gets_what_a_node_that_does_not_say_so_has_just_answered(
     async def silent_node(*_: Any) -> None:
         """Say nothing, as a node of the previous release."""
 
-    monkeypatch.setattr((await client.endpoint.node()).stale_requests, "have_ended", silent_node)
+    monkeypatch.setattr((await client.endpoint.pool.node()).stale_requests, "have_ended", silent_node)
     backend, may_leave = client.endpoint.backend, asyncio.Event()
     leave, attach = backend.sessions.leave, backend.streams.attach
 

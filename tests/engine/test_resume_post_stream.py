@@ -245,7 +245,7 @@ async def test_a_call_cut_off_by_a_stopping_node_ends_with_an_error_on_the_other
     first = await answer.event()
     await gate.wait(gate.entered)
     await settle()
-    await here.endpoint.stop()
+    await here.endpoint.pool.stop()
     assert not any("result" in message for message in await answer.messages())
     *_, last = await (await here.get(first.id, **there)).messages()
     assert last["id"] == "cut"

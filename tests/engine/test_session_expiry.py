@@ -69,9 +69,9 @@ async def test_a_call_that_goes_on_talking_to_nobody_ends_as_well(
     for _ in range(round((TTL + LOOK) / 2)):
         gate.orders.put_nowait(True)
         await clock.advance(2.0)
-    node = await client.endpoint.node()
+    node = await client.endpoint.pool.node()
     await settle()
-    assert not node.running
+    assert not node.registry.running
     assert expired(client) == 1
 
 

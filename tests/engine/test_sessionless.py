@@ -119,7 +119,7 @@ async def serve() -> AsyncIterator[Serve]:
 
     yield build
     for endpoint in built:
-        await endpoint.stop()
+        await endpoint.pool.stop()
 
 
 @pytest.fixture

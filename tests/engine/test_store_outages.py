@@ -116,7 +116,7 @@ async def test_streams_of_a_session_that_the_store_has_lost_end_when_it_is_back(
     await stream.event()
     call = await silent(clock, gate.entered, here.call("blocked")) if runs else None
     await store.remove(session_key(here.session_id))
-    (await here.endpoint.node()).receive(StoreReturned())
+    (await here.endpoint.pool.node()).receive(StoreReturned())
     async with asyncio.timeout(20):
         assert await stream.messages() == []
     if call is not None:
@@ -131,7 +131,7 @@ async def test_sessionless_calls_are_served_without_the_store(
 ) -> None:
     endpoint = build_endpoint(store)
     if began_before:
-        await endpoint.node()
+        await endpoint.pool.node()
     store.calls.clear()
     store.away = {"*"}
     answer = await send_sessionless(endpoint, "tools/call", CALL["params"])

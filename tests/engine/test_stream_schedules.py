@@ -162,7 +162,7 @@ async def run(queue: int, steps: list[str]) -> None:
         schedule.store.away = set()
         schedule.release()
         for node in schedule.nodes:
-            await node.stop()
+            await node.pool.stop()
 
 
 generated = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

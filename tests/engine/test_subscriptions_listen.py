@@ -41,7 +41,7 @@ async def test_it_is_acknowledged_first_and_every_message_names_the_subscription
 
 async def test_a_stop_ends_it_with_the_final_result(endpoint: Endpoint) -> None:
     answers = {id: await listen(endpoint, id=id) for id in (1, "two")}
-    await endpoint.stop()
+    await endpoint.pool.stop()
     for id, answer in answers.items():
         *_, last = await answer.messages()
         assert last["id"] == id
@@ -64,7 +64,7 @@ async def test_only_what_was_asked_for_is_sent(endpoint: Endpoint, wanted: dict[
     answer = await listen(endpoint, wanted)
     await announce(endpoint)
     await settle()
-    await endpoint.stop()
+    await endpoint.pool.stop()
     acknowledged, *changes, final = await answer.messages()
     assert acknowledged["method"] == ACKNOWLEDGED
     assert [message["method"] for message in changes] == kinds
@@ -77,7 +77,7 @@ async def test_listeners_hear_of_changes_on_any_node(nodes: tuple[Endpoint, Endp
         await announce(node)
     await settle()
     for node in nodes:
-        await node.stop()
+        await node.pool.stop()
     for listener in listeners:
         methods = [message.get("method") for message in await listener.messages()]
         assert methods == [ACKNOWLEDGED, LIST, LIST, None]

@@ -45,7 +45,7 @@ class Stage:
     def __init__(self, one: Endpoint, two: Endpoint, gate: Gate) -> None:
         self.one, self.two, self.gate = one, two, gate
         self.ann, self.bob = SessionClient(one, user="ann"), SessionClient(one, user="bob")
-        self.node = one.nodes[0].id
+        self.node = one.pool.nodes[0].id
 
     @property
     def backends(self) -> tuple[RedisBackend, RedisBackend]:
@@ -92,7 +92,7 @@ class Stage:
         assert (await bob.delete(endpoint=self.two)).status == 204
         assert (await bob.request("ping")).status == 404
         for endpoint in (self.one, self.two):
-            assert await endpoint.unready_reason() == ""
+            assert await endpoint.pool.unready_reason() == ""
 
     async def _check_resuming(self, bob: SessionClient) -> None:
         call = await bob.call("ask")
@@ -157,7 +157,7 @@ class Stage:
         for endpoint in (self.one, self.two):
             assert (await self.ann.request("ping", id="p", endpoint=endpoint)).status == 200
             assert (await self.bob.request("ping", id="p", endpoint=endpoint)).status == 200
-        assert {node.name for node in await service.nodes()} == {self.node, self.two.nodes[0].id}
+        assert {node.name for node in await service.nodes()} == {self.node, self.two.pool.nodes[0].id}
 
 
 @asynccontextmanager
@@ -178,7 +178,7 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
     ]
     monkeypatch.setattr(bootstrap, "_endpoint", built[0])
     for endpoint in built:
-        await endpoint.node()
+        await endpoint.pool.node()
     made = Stage(built[0], built[1], gate)
     try:
         await made.set_up()
@@ -186,6 +186,6 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
     finally:
         gate.open.set()
         for endpoint in built:
-            await endpoint.stop()
+            await endpoint.pool.stop()
             await leave(endpoint.backend.sessions)  # type: ignore[arg-type]
-        await until(lambda: all(not endpoint.nodes for endpoint in built))
+        await until(lambda: all(not endpoint.pool.nodes for endpoint in built))

@@ -73,9 +73,9 @@ async def test_readiness_says_nothing_of_the_store_to_anybody(
     with redis.Redis.from_url(server.admin_url) as store:
         store.execute_command("ACL SETUSER", "mcp", "-exists")
         try:
-            assert await made.one.unready_reason() == "the session store cannot be reached"
+            assert await made.one.pool.unready_reason() == "the session store cannot be reached"
         finally:
             store.execute_command("ACL SETUSER", "mcp", "+exists")
         store.execute_command("ACL LOG", "RESET")
     assert "no permissions to run the 'exists' command" in caplog.text
-    assert await made.one.unready_reason() == ""
+    assert await made.one.pool.unready_reason() == ""

@@ -10,7 +10,6 @@ import pytest
 import redis
 
 from mcp_transport.domain.session import session_key
-from mcp_transport.engine.reconnect import resynchronize
 from tests.garbage.stage import Stage
 
 
@@ -35,7 +34,7 @@ async def test_a_session_that_cannot_be_read_keeps_no_other_one_from_going_on(
     store.delete(f"mcp:{{{session_key(made.ann.session_id)}}}")
     store.set(f"mcp:{{{session_key(made.ann.session_id)}}}", "garbage")
     async with asyncio.timeout(20):
-        await resynchronize(made.one.nodes[0])
+        await made.one.pool.nodes[0].reconnection.resynchronize()
     await made.bob.call("whisper", {"text": "still here"}, endpoint=made.two)
     assert (await listening.message() or {})["params"]["data"] == "still here"
     await made.check_others()
@@ -62,7 +61,7 @@ async def test_a_lease_of_a_newer_release_is_read(made: Stage, store: redis.Redi
     told["numbers"]["newer"] = told["newer"] = {}
     told["numbers"]["intervals"] = [[[1, 0, 0.1, [[3, 1]], "newer"], 2, "newer"]]
     store.set(lease, orjson.dumps(told))
-    assert {node.name for node in await made.two.backend.bus.nodes()} == {made.node, made.two.nodes[0].id}
+    assert {node.name for node in await made.two.backend.bus.nodes()} == {made.node, made.two.pool.nodes[0].id}
     assert len(await made.two.backend.bus.metrics()) == 2
 
 

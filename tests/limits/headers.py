@@ -11,8 +11,7 @@ from mcp_transport.auth.introspection import IntrospectionAuthenticator
 from mcp_transport.auth.jwt import JWTAuthenticator
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol import origin
-from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES, MAX_LIST
-from mcp_transport.protocol.headers import MAX_SESSION_ID, Headers
+from mcp_transport.protocol.headers import MAX_CHARACTERS, MAX_LINES, MAX_LIST, MAX_SESSION_ID, Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.idempotency import MAX_KEY
 from tests.limits.cases import Stage, case

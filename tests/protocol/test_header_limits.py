@@ -8,8 +8,7 @@ import pytest
 
 from mcp_transport.domain.policy import Policy
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.protocol.header_limits import MAX_CHARACTERS, MAX_LINES, MAX_LIST, check_limits
-from mcp_transport.protocol.headers import Headers
+from mcp_transport.protocol.headers import MAX_CHARACTERS, MAX_LINES, MAX_LIST, Headers, check_limits
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.request_checks import check_before_authentication
 

@@ -60,7 +60,7 @@ async def build_endpoint(clock: FakeClock, gate: Gate) -> AsyncIterator[BuildEnd
     yield build
     gate.open.set()
     for endpoint in built:
-        await endpoint.stop()
+        await endpoint.pool.stop()
 
 
 @pytest.fixture

@@ -66,7 +66,8 @@ class Keyed:
 def busy(endpoint: Endpoint) -> bool:
     """Tell whether a node does anything but run calls."""
     return any(
-        node.tasks._tasks - node.tasks._permanent - {call._task for call in node.running} for node in endpoint.nodes
+        node.tasks._tasks - node.tasks._permanent - {call._task for call in node.registry.running}
+        for node in endpoint.pool.nodes
     )
 
 

@@ -49,4 +49,4 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
 
     yield build
     for endpoint in built:
-        await endpoint.stop()
+        await endpoint.pool.stop()

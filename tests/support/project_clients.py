@@ -17,7 +17,7 @@ async def open_session(user: Any = None) -> SessionClient:
     """Open a session as another process would, which then ends."""
     client = SessionClient(bootstrap.endpoint(), user=user)
     await client.open()
-    await client.endpoint.stop()
+    await client.endpoint.pool.stop()
     return client
 
 
@@ -26,4 +26,4 @@ async def status_of_ping(client: SessionClient) -> int:
     try:
         return (await client.request("ping")).status
     finally:
-        await client.endpoint.stop()
+        await client.endpoint.pool.stop()

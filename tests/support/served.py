@@ -118,7 +118,7 @@ async def in_process(project_without_database: None) -> AsyncIterator[InProcess]
     yield call
     for carrier in open_ones:
         await carrier.close()
-    await endpoint().stop()
+    await endpoint().pool.stop()
     left = [repr(task) for task in asyncio.all_tasks() - before if task is not asyncio.current_task()]
     assert not left, left
 

@@ -56,15 +56,15 @@ class FlakyBackend(MemoryBackend):
 async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
     """Return what an endpoint still has of requests that are over; an empty dict is a clean house."""
     await settle()
-    node, backend = await endpoint.node(), endpoint.backend
+    node, backend = await endpoint.pool.node(), endpoint.backend
     index = backend.index if isinstance(backend.index, MemoryBackend) else None
     sessions = (await index.page()).sessions if index is not None else ()
     flights = [flight for session in sessions for flight in await backend.sessions.in_flight(session.key)]
     found = {
         "sessions": [session.key for session in sessions],
         "flights": flights,
-        "calls": list(node.calls),
-        "streams": list(node.streams),
+        "calls": list(node.registry._calls),
+        "streams": list(node.registry.streams),
         "replies": list(node.client_requests.pending),
         "listeners": list(endpoint.kernel.listen_handlers.here._streams),
         "tasks": node.tasks._tasks - node.tasks._permanent,

@@ -58,7 +58,7 @@ async def status_of_ping(visitor: Visitor) -> int:
     try:
         return (await visitor.request("ping")).status
     finally:
-        await visitor.endpoint.stop()
+        await visitor.endpoint.pool.stop()
 
 
 def page(response: Any, status: int = 200) -> str:

@@ -49,7 +49,7 @@ def work(number: int, meta: str | None) -> dict[str, Any]:
 
 
 async def run_again(endpoint: Endpoint, client: SessionClient, backend: Losing) -> None:
-    node = await endpoint.node()
+    node = await endpoint.pool.node()
     await FailOver(nobody)(node, session_key(client.session_id), backend.entered[0].stream, "lost", None)
     await settle()
 
@@ -85,7 +85,7 @@ async def test_the_span_of_whoever_notices_the_loss_is_no_part_of_it(
 ) -> None:
     await client.post(work(7, None), headers={"traceparent": HOP})
     spans.take()
-    node = await client.endpoint.node()
+    node = await client.endpoint.pool.node()
     node._fail_over = FailOver(nobody)
     with spans.tracer.start_as_current_span("GET /mcp"):
         node.fail_over(session_key(client.session_id), backend.entered[0].stream, "lost")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence, Set
-from functools import partial
 
-from mcp_transport.engine.call import Call, SessionChannel
-from mcp_transport.engine.clock import set_within_two_ticks, wait
-from mcp_transport.engine.observer import ClusterEvent
+from mcp_transport.engine.call import Call
+from mcp_transport.engine.clock import wait
 from mcp_transport.engine.reply import batch_error, cancelled_response, complete_reply
+from mcp_transport.engine.session_channel import CallChannel
 from mcp_transport.engine.sessionful.request_context import SessionRequest
-from mcp_transport.engine.sessionful.streams import stream_reply
-from mcp_transport.engine.stream import Frames, OpenStream
+from mcp_transport.engine.sessionful.streams import stream_reply, unheld_stream_reply
+from mcp_transport.engine.stream import OpenStream
+from mcp_transport.engine.tasks import set_within_two_ticks
 from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Exchange
-from mcp_transport.protocol import sse
-from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.http import Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import Request, RequestId
@@ -48,24 +46,26 @@ class CallGroup:
 
     def _exchange(self, request: Request) -> Exchange:
         context = self._context
-        channel = SessionChannel(
-            context.node,
-            self._writer,
-            owner=context.owner,
-            log_level=context.session.log_level,
-            can_stream=context.accepts.sse,
-            polling=context.supports_polling,
-        )
-        return context.node.exchange(context.client_info(), channel, context.caller(), request)
+        node, can_stream = context.node, context.accepts.sse
+        channel = CallChannel(node, node.client_requests, node.log, self._writer, can_stream=can_stream)
+        return node.exchange(context.client_info(), channel, context.caller(), request)
 
     def start(self) -> None:
         """Start the calls."""
-        session = self._context.session
+        context, node = self._context, self._node
         for request in self._requests:
-            call_context = self._node.call_context(self._context.sent_request, self._context.principal)
-            call = Call(self._node, request, session.protocol_version, self._exchange, call_context, self._writer)
-            self._node.calls[session.key, request.id] = call
-            call.start(self._on_call_end, self._context.request.memory)
+            call = Call(
+                node,
+                request,
+                context.session.protocol_version,
+                context.request,
+                context.principal,
+                build_exchange=self._exchange,
+                call_context=node.call_context(context.sent_request, context.principal),
+                writer=self._writer,
+            )
+            node.registry.add_call(call)
+            call.start(self._on_call_end, context.request.memory)
         for number, payload in enumerate(self._responses, 1):
             if self._running or number < len(self._responses):
                 self._writer.add_response(payload)
@@ -85,7 +85,7 @@ class CallGroup:
                 await wait(clock, self._writer.output_ready, self._node.policy.sse_after if accepts.sse else None)
         except asyncio.CancelledError:
             # 2025-11-25, basic/transports: a disconnect is no cancellation. The client may repeat the POST.
-            self._writer.enable_log()
+            self._node.log.enable(self._writer)
             raise
         if self._writer.is_stopped:
             raise _lost_lease_error()
@@ -98,7 +98,7 @@ class CallGroup:
         return complete_reply(body, accepts)
 
     def _on_call_end(self, call: Call) -> None:
-        self._node.calls.pop((self._context.session.key, call.request.id), None)
+        self._node.registry.remove_call(call)
         self._running -= 1
         self._writer.record_ending(call.request.id, call.ending)
         if call.outcome is not None:
@@ -111,40 +111,35 @@ class CallGroup:
     async def _remove_requests(self) -> None:
         """Remove the requests from the store in the background, after the response."""
         if self._node.lease_may_be_lost():
-            await self._writer.stop_if_fenced()
+            await self._node.log.stop_if_fenced(self._writer)
             if self._writer.is_stopped:
                 raise _lost_lease_error()
-        removal = self._node.tasks.spawn(self._writer.remove_requests())
+        removal = self._node.tasks.spawn(self._node.log.remove_requests(self._writer))
         if not self._context.request.streaming:
             await asyncio.wait([removal])  # the loop ends with this request
 
     def _stream(self) -> StreamReply:
-        policy, writer = self._node.policy, self._writer
+        node, writer = self._node, self._writer
         is_repeated = writer.is_logged  # the client has repeated its POST, which has the stream now
-        priming = sse.priming_event(str(Cursor(writer.stream, 0)), policy.retry_ms)
+        may_be_lost = node.lease_may_be_lost()  # then the log decides
         stream = OpenStream(
-            self._node.backend,
-            self._node.clock,
-            key=writer.key,
-            stream=writer.stream,
-            cursor=0,
-            keepalive=policy.keepalive,
-            queue=policy.stream_queue,
-            opening=priming if self._context.supports_polling else sse.COMMENT,
-            events=() if self._node.lease_may_be_lost() else writer.unlogged,
+            node,
+            self._context.session,
+            writer.stream,
+            0,
+            events=() if may_be_lost else writer.unlogged,
             lost=writer.unlogged[0].seq - 1 if writer.unlogged else 0,
+            starts_from_log=may_be_lost,
+            restore=node.reconnection.reclaim,
+            on_newer_holder=node.registry.yield_to_newer_holder,
         )
-        stream.session = self._context.session
-        report = self._node.observer.report
-        stream.on_loss_reported = partial(report, ClusterEvent.LOST, writer.key, stream=writer.stream)
-        stream.starts_from_log = self._node.lease_may_be_lost()  # then the log decides
         if is_repeated:
             stream.end()
-            return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=stream.end))
-        writer.enable_log(holder=self._node.id)
+            return unheld_stream_reply(stream)
+        node.log.enable(writer, holder=node.id)
         if writer.closes_on_open:
             stream.end()
-        return stream_reply(self._node, stream, epoch=0)
+        return stream_reply(node, stream)
 
 
 def _lost_lease_error() -> ProtocolError:

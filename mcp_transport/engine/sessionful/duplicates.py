@@ -10,9 +10,7 @@ from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.engine.codec import decode, encode
 from mcp_transport.engine.reply import cancelled_response, complete_reply, node_unresponsive
 from mcp_transport.engine.sessionful.request_context import SessionRequest
-from mcp_transport.engine.sessionful.streams import attach, resumed_stream
-from mcp_transport.engine.stream import Frames
-from mcp_transport.protocol import sse
+from mcp_transport.engine.sessionful.streams import attach, resumed_stream, unheld_stream_reply
 from mcp_transport.protocol.cursor import Cursor
 from mcp_transport.protocol.errors import invalid_request, lost_answer_error
 from mcp_transport.protocol.http import Reply, StreamReply
@@ -88,5 +86,4 @@ async def replayed_answer(
         return complete_reply(events[-1].payload, context.accepts)
     # The stream has no holder; a client that is cut off resumes it like any other stream.
     attached = Attached(context.session, Holder("", 0), None, events, 0, ended=True, lost=lost)
-    replay = resumed_stream(context.node, context.session.key, stream, attached)
-    return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(replay.frames(), on_close=replay.end))
+    return unheld_stream_reply(resumed_stream(context.node, stream, attached))

@@ -48,13 +48,13 @@ class FailOver:
         claimed = await node.retry_until_expired(lambda: node.backend.streams.claim(key, stream, writer, node.id))
         if claimed is None:
             return
-        if (open_stream := node.streams.get((key, stream))) is not None:
+        if (open_stream := node.registry.streams.get((key, stream))) is not None:
             open_stream.writer = ""
         in_flight = [replace(entry, node=node.id) for entry in claimed.requests]
         if not in_flight and request_id is not None:
             in_flight = [InFlightRequest(request_id=request_id, digest=b"", node=node.id, stream=stream)]
-        successor = Writer(node, claimed.session, stream, in_flight, first=claimed.next)
-        successor.enable_log()
+        successor = node.log.new_writer(claimed.session, stream, in_flight, first=claimed.next)
+        node.log.enable(successor)
         reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
         if reruns and not await _has_started(self._rerun(node, successor, reruns)):
             reruns = []

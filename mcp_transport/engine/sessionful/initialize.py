@@ -10,14 +10,13 @@ from mcp_transport.backends.base import NoRoom
 from mcp_transport.domain.audit_events import SessionOpened
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import Session, session_key, short_id
-from mcp_transport.engine.call import SessionChannel
 from mcp_transport.engine.codec import encode, encoded_size
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.reply import complete_reply
+from mcp_transport.engine.session_channel import SessionChannel
 from mcp_transport.engine.session_id import seal
 from mcp_transport.engine.sessionful.delete import close_session
 from mcp_transport.engine.sessionful.request_context import SessionRequest
-from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_PARAMS, INVALID_REQUEST
 from mcp_transport.protocol.headers import Accepts
@@ -74,8 +73,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     session_id = seal(session, node.session_keys if node.backend.sessions.restores_sessions and is_valid else ())
     session = replace(session, key=session_key(session_id))
     context = SessionRequest(node, request, principal, session, session_id)
-    writer = Writer(node, session, "")
-    channel = SessionChannel(node, writer, owner="", log_level="", can_stream=False, polling=False)
+    channel = SessionChannel(node, session.key)
     exchange = node.exchange(context.client_info(), channel, context.caller(), message)
     outcome = await node.kernel.initialize(exchange, params)
     accepts = Accepts.parse(request.headers)

@@ -9,11 +9,10 @@ from contextvars import copy_context
 
 from mcp_transport.domain.node_messages import CancelCall, ReplyArrived
 from mcp_transport.domain.principal import Principal
-from mcp_transport.engine.call import SessionChannel
-from mcp_transport.engine.handler_tasks import begin_handler
+from mcp_transport.engine.handler_tasks import in_handler
 from mcp_transport.engine.node import Node
+from mcp_transport.engine.session_channel import SessionChannel
 from mcp_transport.engine.sessionful.request_context import SessionRequest
-from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import BackendError, ProtocolError
 from mcp_transport.kernel import Exchange, LimitError, check_answer, is_cancellation
 from mcp_transport.protocol.errors import invalid_request
@@ -37,7 +36,7 @@ async def send_before_admission(node: Node, key: str, principal: Principal, mess
     The id of a reply authenticates its sender, and the store checks the principal of a cancellation.
     """
     if isinstance(message, Response):
-        sender = node.client_requests.sender(message.id, f"{key}\n{principal.binding}")
+        sender = node.client_requests.sender(message.id, key, principal.binding)
         return None if sender is None else await _send_reply(node, sender, message)
     if isinstance(message, Notification) and message.method == "notifications/cancelled":
         request_id = (message.params or {}).get("requestId")
@@ -53,7 +52,8 @@ async def take_reply(context: SessionRequest, reply: Response, early: object) ->
         ProtocolError: 400 / -32600 for a malformed reply, or one that answers no request of this session; -32602
             for one that is too long.
     """
-    sender = context.node.client_requests.sender(reply.id, context.owner)
+    session = context.session
+    sender = context.node.client_requests.sender(reply.id, session.key, session.principal)
     if sender is None:
         raise invalid_request("the response answers no request that this server has sent in this session")
     if early is None:
@@ -75,9 +75,7 @@ async def take_notification(context: SessionRequest, notification: Notification,
             await asyncio.wait([recorded])
     if not node.kernel.has_listener(notification):
         return
-    channel = SessionChannel(
-        node, Writer(node, context.session, ""), owner="", log_level="", can_stream=False, polling=False
-    )
+    channel = SessionChannel(node, context.session.key)
     exchange = node.exchange(context.client_info(), channel, context.caller())
     handled = node.tasks.spawn(_handle(context, exchange, notification), copy_context())
     if context.request.memory is not None:
@@ -87,7 +85,7 @@ async def take_notification(context: SessionRequest, notification: Notification,
 
 
 async def _handle(context: SessionRequest, exchange: Exchange, notification: Notification) -> None:
-    begin_handler()
+    in_handler.set(True)
     try:
         async with context.node.call_context(context.request, context.principal):
             await context.node.kernel.notify(exchange, notification)

@@ -24,7 +24,6 @@ from mcp_transport.engine.sessionful.messages import (
     take_reply,
 )
 from mcp_transport.engine.sessionful.request_context import SessionRequest, with_rehydration
-from mcp_transport.engine.writer import Writer
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import trace_headers
 from mcp_transport.protocol.errors import INVALID_PARAMS, invalid_request, lost_call_error
@@ -59,7 +58,7 @@ async def post(
     requests = [message for message in work.messages if isinstance(message, Request)]
     key, stream = session_key(session_id), _stream_name(request, requests, work)
     in_flight = [_in_flight_request(node, item, digest, stream) for item in requests]
-    with node.early_messages.subscribe(key, stream) as early_messages:
+    with node.registry.opening(key, stream) as early_messages:
         try:
             entered, early = await _enter(node, session_id, principal, in_flight, work)
             if entered is None:
@@ -74,7 +73,7 @@ async def post(
             node.tasks.spawn(_discard(node, key, stream, in_flight))
             raise
         if is_new and requests:
-            writer = Writer(node, context.session, stream, in_flight)
+            writer = node.log.new_writer(context.session, stream, in_flight)
     if not is_new:
         reply = await _answer_repeated(context, entered, in_flight, checked_streams)
         # Without a reply, the earlier POST has ended and left nothing.
@@ -147,7 +146,7 @@ async def _enter(
         return await node.backend.sessions.enter(key, principal.binding, node.id, in_flight)
 
     entered = with_rehydration(node, session_id, principal, enter)
-    if len(work.messages) != 1 or not can_send_early(work.messages[0]):
+    if in_flight or len(work.messages) != 1 or not can_send_early(work.messages[0]):
         return await entered, None
     # Shielded, because clients do not repeat a reply or a cancellation after a disconnect.
     return await _shielded(asyncio.gather(entered, send_before_admission(node, key, principal, work.messages[0])))
@@ -176,7 +175,7 @@ async def _is_orphaned(node: Node, key: str, stream: str) -> bool:
 
     Another POST with the same idempotency key may run it.
     """
-    if (key, stream) in node.writers or (key, stream) in node.early_messages:
+    if (key, stream) in node.registry.writers or node.registry.is_opening(key, stream):
         return False
     return any(
         entry.stream == stream and entry.node == node.id for entry in await node.backend.sessions.in_flight(key)

@@ -15,7 +15,6 @@ from mcp_transport.exceptions import Unreadable
 from mcp_transport.kernel import Caller, ClientInfo
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.versions import REVISIONS
 from mcp_transport.supervision import log_failure
 
 __all__ = ["SessionRequest", "with_rehydration"]
@@ -64,16 +63,6 @@ class SessionRequest:
         """Return which responses the client accepts; without streaming, that is only JSON."""
         accepts = Accepts.parse(self.request.headers)
         return accepts if self.request.streaming else Accepts(json=accepts.json, sse=False)
-
-    @property
-    def owner(self) -> str:
-        """Return the owner for which requests to the client are signed: only this session and principal may reply."""
-        return f"{self.session.key}\n{self.session.principal}"
-
-    @property
-    def supports_polling(self) -> bool:
-        """Return whether the client supports priming events and polling."""
-        return REVISIONS[self.session.protocol_version].polling
 
     def caller(self) -> Caller:
         """Describe the caller to a handler."""

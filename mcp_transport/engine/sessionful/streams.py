@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from mcp_transport.backends.base import Attached, StreamOver
 from mcp_transport.domain.node_messages import Superseded
@@ -11,7 +11,6 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.node import Node
 from mcp_transport.engine.observer import ClusterEvent
-from mcp_transport.engine.reconnect import reclaim_stream
 from mcp_transport.engine.sessionful.request_context import with_rehydration
 from mcp_transport.engine.stream import Frames, OpenStream
 from mcp_transport.protocol import sse
@@ -19,9 +18,8 @@ from mcp_transport.protocol.cursor import GET_STREAM, Cursor
 from mcp_transport.protocol.errors import invalid_request
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.request_checks import check_version, required_session_id, session_not_found
-from mcp_transport.protocol.versions import REVISIONS
 
-__all__ = ["attach", "get", "resumed_stream", "stream_reply"]
+__all__ = ["attach", "get", "resumed_stream", "stream_reply", "unheld_stream_reply"]
 
 
 async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
@@ -54,7 +52,7 @@ async def get(node: Node, request: HTTPRequest, principal: Principal) -> Reply |
 
 def _is_over(node: Node, key: str, cursor: Cursor) -> bool:
     """Return whether a call of this node has ended after event `cursor`; the store may not know yet."""
-    writer = node.writers.get((key, cursor.stream))
+    writer = node.registry.writers.get((key, cursor.stream))
     return writer is not None and writer.ended_silently_after(cursor.seq)
 
 
@@ -98,13 +96,13 @@ async def attach(node: Node, session_id: str, principal: Principal, cursor: Curs
     async def take_over() -> Attached | None:
         return await node.backend.streams.attach(key, principal.binding, stream, after, node.id)
 
-    with node.early_messages.subscribe(key, stream) as early_messages:
+    with node.registry.opening(key, stream) as early_messages:
         attached = await with_rehydration(node, session_id, principal, take_over)
         if attached is None:
             raise session_not_found()
         if cursor is None:
             attached = await _skip_delivered(node, key, attached)
-        reply = stream_reply(node, resumed_stream(node, key, stream, attached), attached.holder.epoch)
+        reply = stream_reply(node, resumed_stream(node, stream, attached))
     for message in tuple(early_messages):
         node.receive(message)
     _notify_others(node, key, stream, attached)
@@ -131,38 +129,34 @@ def _notify_others(node: Node, key: str, stream: str, attached: Attached) -> Non
         node.broadcasts.catch_up(key, attached.last_broadcast)
 
 
-def resumed_stream(node: Node, key: str, stream: str, attached: Attached) -> OpenStream:
+def resumed_stream(node: Node, stream: str, attached: Attached) -> OpenStream:
     """Build the response that continues a stream."""
-    policy = node.policy
-    polling = REVISIONS[attached.session.protocol_version].polling
     open_stream = OpenStream(
-        node.backend,
-        node.clock,
-        key=key,
-        stream=stream,
-        cursor=attached.cursor,
-        keepalive=policy.keepalive,
-        queue=policy.stream_queue,
-        opening=sse.priming_event(str(Cursor(stream, attached.cursor)), policy.retry_ms) if polling else sse.COMMENT,
+        node,
+        attached.session,
+        stream,
+        attached.cursor,
+        epoch=attached.holder.epoch,
+        writer=attached.writer,
         events=attached.events,
         lost=attached.lost,
         last_broadcast=attached.last_broadcast,
-        **({"on_delivered": node.checkpoints.delivered} if stream == GET_STREAM else {}),
+        restore=node.reconnection.reclaim,
+        on_newer_holder=node.registry.yield_to_newer_holder,
+        on_delivered=node.checkpoints.delivered if stream == GET_STREAM else None,
     )
-    open_stream.starts_from_log = True
-    open_stream.session = attached.session
-    open_stream.writer = attached.writer
-    open_stream.on_loss_reported = partial(node.observer.report, ClusterEvent.LOST, key, stream=stream)
     if attached.ended:
         open_stream.end()
     return open_stream
 
 
-def stream_reply(node: Node, stream: OpenStream, epoch: int) -> StreamReply:
+def stream_reply(node: Node, stream: OpenStream) -> StreamReply:
     """Answer with a stream that this node holds until its socket closes."""
-    stream.restore = partial(reclaim_stream, node, stream)
-    stream.on_newer_holder = partial(node.yield_to_newer_holder, stream.key, stream.stream)
-    node.register_stream(stream, epoch)
-    return StreamReply(
-        status=200, headers=sse.HEADERS, frames=Frames(stream.frames(), on_close=lambda: node.socket_closed(stream))
-    )
+    node.registry.add_stream(stream)
+    return unheld_stream_reply(stream, on_close=lambda: node.socket_closed(stream))
+
+
+def unheld_stream_reply(stream: OpenStream, on_close: Callable[[], None] | None = None) -> StreamReply:
+    """Answer with a stream; without `on_close`, one that no node holds."""
+    frames = Frames(stream.frames(), on_close=on_close or stream.end)
+    return StreamReply(status=200, headers=sse.HEADERS, frames=frames)

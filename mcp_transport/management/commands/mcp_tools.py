@@ -144,7 +144,7 @@ async def _result(method: str, params: dict[str, Any], user: Any = None) -> dict
     try:
         reply = await endpoint.handle(request, _chunks(json.dumps(message).encode()))
     finally:
-        await endpoint.stop(report=False)
+        await endpoint.pool.stop(report=False)
     body = json.loads(reply.body) if isinstance(reply, Reply) else {}
     if "result" not in body:
         raise CommandError(body["error"]["message"])

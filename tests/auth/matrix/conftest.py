@@ -78,7 +78,7 @@ class Stage:
             await self._untouched.goes_on()
         for carrier in self._carriers.values():
             await carrier.close()
-        await endpoint().stop()
+        await endpoint().pool.stop()
 
 
 @asynccontextmanager

@@ -104,7 +104,7 @@ async def snapshot() -> dict[str, Any]:
     """Return everything that the endpoint and its store know, as values that stay as they are."""
     await settle()
     served = endpoint()
-    node, store = await served.node(), served.backend.sessions
+    node, store = await served.pool.node(), served.backend.sessions
     assert isinstance(store, FlakyBackend)
     return {
         "ran": list(project.work.ran),
@@ -114,10 +114,10 @@ async def snapshot() -> dict[str, Any]:
         "state": {key: dict(state) for key, state in store._state.items()},
         "local": {key: _local(local) for key, (_, local) in store._local.items()},
         "broadcasts": await store.last_broadcast(),
-        "calls": dict(node.calls),
-        "running": set(node.running),
-        "writers": dict(node.writers),
-        "streams": {name: (stream, stream.epoch, stream.cursor) for name, stream in node.streams.items()},
+        "calls": dict(node.registry._calls),
+        "running": set(node.registry.running),
+        "writers": dict(node.registry.writers),
+        "streams": {name: (stream, stream.epoch, stream.cursor) for name, stream in node.registry.streams.items()},
         "questions": dict(node.client_requests.pending),
         "listeners": list(served.kernel.listen_handlers.here._streams),
     }

@@ -162,7 +162,7 @@ class Meter:
     async def _is_quiet(self) -> bool:
         before = len(self.trips)
         for endpoint in self._endpoints:
-            node, backend = await endpoint.node(), endpoint.backend.sessions
+            node, backend = await endpoint.pool.node(), endpoint.backend.sessions
             assert isinstance(backend, RedisBackend)
             await settle()
             if not all(trip.returned for trip in self.trips):

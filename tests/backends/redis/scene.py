@@ -33,11 +33,11 @@ async def two_endpoints(
         for backend in backends
     )
     for endpoint in (one, other):
-        await endpoint.node()
+        await endpoint.pool.node()
     yield one, other
     gate.open.set()
     for endpoint in (one, other):
-        await endpoint.stop()
+        await endpoint.pool.stop()
     for backend in backends:
         await leave(backend)
 

@@ -74,7 +74,7 @@ async def test_a_gone_nodes_id_is_free_when_its_calls_were_taken_over(
 ) -> None:
     running = asyncio.ensure_future(client.call("blocked", id=7))
     await gate.wait(gate.entered)
-    node = await nodes[0].node()
+    node = await nodes[0].pool.node()
     await nodes[0].backend.bus.stop(node.id)
     refused = await client.request("ping", id=7, endpoint=nodes[1])
     assert (refused.status, refused.json["id"]) == (503, 7)

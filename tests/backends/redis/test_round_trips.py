@@ -139,7 +139,7 @@ async def test_a_notification_for_a_get_stream(
 ) -> None:
     stream = await client.get(endpoint=nodes[where == "another node"])
     assert (await stream.frame()) is not None
-    node = await nodes[0].node()
+    node = await nodes[0].pool.node()
     _, cost = await meter.of(node.emit(session_key(client.session_id), "notifications/message", {"data": 1}))
     reading = asyncio.ensure_future(stream.message())
     cost.behind += (await meter.rest()).behind
@@ -151,7 +151,7 @@ async def test_what_was_delivered_is_marked_once_a_second(
     client: SessionClient, nodes: tuple[Endpoint, Endpoint], clock: FakeClock, meter: Meter, table: Table
 ) -> None:
     stream = await client.get()
-    node = await nodes[0].node()
+    node = await nodes[0].pool.node()
     for _ in range(5):
         await node.emit(session_key(client.session_id), "notifications/message", {"data": 1})
         assert await stream.message()
@@ -172,8 +172,8 @@ async def test_a_stream_is_resumed_elsewhere(
 
 def call_stream(client: SessionClient) -> str:
     """Return the name of the one stream that the client's first node writes."""
-    (node,) = client.endpoint.nodes
-    ((_, stream),) = node.streams
+    (node,) = client.endpoint.pool.nodes
+    ((_, stream),) = node.registry.streams
     return stream
 
 
@@ -261,7 +261,7 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
     backend, monitor = build(server, policy), Monitor()
     server.cli("FLUSHALL")
     endpoint = Endpoint(Kernel(build_tools(gate)), Backend.of(backend), policy, keys=KEYS, clock=clock)
-    await endpoint.node()
+    await endpoint.pool.node()
     await monitor.open(server)
     async with asyncio.timeout(20):
         while not (waiting := server.cli("CLIENT", "LIST").count(" flags=b ")):
@@ -274,7 +274,7 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
             found += await monitor.take()
     took = time.monotonic() - began
     await monitor.close()
-    await endpoint.stop()
+    await endpoint.pool.stop()
     assert set(found) == {"HEARTBEAT", "NODES"}
     assert found["HEARTBEAT"] - found["NODES"] in (0, 1), "it checks other nodes right after a heartbeat"
     assert took >= (found["HEARTBEAT"] - 2) * policy.lease / 3, "more heartbeats than necessary"

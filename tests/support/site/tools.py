@@ -139,8 +139,8 @@ async def header(name: str, ctx: Context) -> str:
 
 async def held(session_id: str) -> int:
     """Count the sockets that this node writes streams of a session to."""
-    node = await endpoint().node()
-    return sum(key == session_key(session_id) for key, _ in node.streams)
+    node = await endpoint().pool.node()
+    return sum(key == session_key(session_id) for key, _ in node.registry.streams)
 
 
 TOOLS = (
