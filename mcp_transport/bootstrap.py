@@ -270,9 +270,9 @@ def build_backend(clock: Clock | None = None) -> Backend:
         return Backend.of(CacheBackend(policy, now, conf.get("CACHE")))
     if name == "redis":
         _require_redis()
-        from mcp_transport.backends.redis import RedisBackend
+        from mcp_transport.backends.redis import redis_backend
 
-        return Backend.of(RedisBackend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER")))
+        return redis_backend(policy, caches.settings[conf.get("CACHE")], cluster=conf.get("REDIS_CLUSTER"))
     try:
         backend = import_string(name)(policy, now)
     except ImportError as error:

@@ -19,6 +19,7 @@ from redis import Redis
 
 from mcp_transport import bootstrap
 from mcp_transport.domain.session import Session, session_key
+from tests.support.redis.backend import write_index
 from tests.support.redis.server import RedisServer
 from tests.support.visits import LIST, ids
 
@@ -135,14 +136,14 @@ def filled(server: RedisServer) -> dict[str, Any]:
 
 
 async def _open_some() -> None:
-    backend: Any = bootstrap.endpoint().backend.sessions
+    backend = bootstrap.endpoint().backend
     made = [_session(number) for number in range(COUNT // COPIES)]
-    await asyncio.gather(*(backend.restore(session) for session in made))  # as old as they are said to be
+    await asyncio.gather(*(backend.sessions.restore(session) for session in made))  # as old as they are said to be
     for number in range(0, len(made), 10):
         for _ in range(number % 4 + 1):
-            await backend.enter(made[number].key, made[number].principal, f"n{number // 10 % 5}")
-    await backend._write_index()  # as a node's beat does
-    await backend.disconnect()
+            await backend.sessions.enter(made[number].key, made[number].principal, f"n{number // 10 % 5}")
+    await write_index(backend)  # as a node's beat does
+    await backend.sessions.disconnect()
 
 
 def _session(number: int) -> Session:

@@ -11,6 +11,7 @@ from django.test import Client
 from mcp_transport import Context, tool
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.canaries import PLANTED
+from tests.support.redis.backend import write_index
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 from tests.support.visits import LIST, Visitor, elsewhere, ids, messages, page
@@ -46,7 +47,7 @@ async def visitor(endpoint: Endpoint) -> Visitor:
 async def test_sessions_are_listed_and_found(boss: Client, visitor: Visitor) -> None:
     phone = Visitor(visitor.endpoint, "phone", version="2025-06-18")
     await phone.open()
-    await visitor.endpoint.backend.sessions._write_index()  # type: ignore[attr-defined]
+    await write_index(visitor.endpoint.backend)
     text = page(response := await elsewhere(boss.get, LIST))
     assert set(ids(response)) == {visitor.short_id, phone.short_id}
     assert "Each server process" not in text

@@ -12,11 +12,11 @@ from django.core.exceptions import ImproperlyConfigured
 from mcp_transport import bootstrap
 from mcp_transport.backends.cache import CacheBackend
 from mcp_transport.backends.memory import MemoryBackend
-from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.backends.redis.sessions import RedisSessionStore
 from tests.support.calls import opened
 from tests.support.project import Serve
 
-BACKENDS = {"memory": MemoryBackend, "cache": CacheBackend, "redis": RedisBackend}
+BACKENDS = {"memory": MemoryBackend, "cache": CacheBackend, "redis": RedisSessionStore}
 
 
 class OwnBackend(MemoryBackend):

@@ -11,7 +11,6 @@ from mcp_transport import bootstrap
 from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.admin.tables import session_row, session_tables
 from mcp_transport.backends.base import Backend
-from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
 from mcp_transport.domain.session_query import ORDERS, SessionQuery, State
@@ -23,7 +22,7 @@ from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFF
 from mcp_transport.operators.representation.sessions import DETAIL, MESSAGE, PAYLOAD, SESSION
 from tests.support.client import SessionClient, text_of, until
 from tests.support.endpoint import authenticate
-from tests.support.redis.backend import build, leave
+from tests.support.redis.backend import build, leave, members, write_index
 from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
 
@@ -48,8 +47,8 @@ class Stage:
         self.node = one.pool.nodes[0].id
 
     @property
-    def backends(self) -> tuple[RedisBackend, RedisBackend]:
-        return self.one.backend.sessions, self.two.backend.sessions  # type: ignore[return-value]
+    def backends(self) -> tuple[Backend, Backend]:
+        return self.one.backend, self.two.backend
 
     async def set_up(self) -> None:
         """Have something of everything in the session of `ann`."""
@@ -61,22 +60,22 @@ class Stage:
         await call.message()
         await self.gate.wait(self.gate.entered)
         await self.ann.call("announce", id="a")
-        backend: Any = self.one.backend.sessions
+        backend = self.one.backend
         key = session_key(self.ann.session_id)
-        await backend.write_state(key, "colour", b"1")
-        (flight,) = await backend.in_flight(key)
-        await backend.journal_at_once(self.node, key, flight.stream)
+        await backend.sessions.write_state(key, "colour", b"1")
+        (flight,) = await backend.sessions.in_flight(key)
+        await backend.bus.journal_at_once(self.node, key, flight.stream)
         await self.bob.open()
         await self.beat()
-        assert (await backend.get(key)) is not None
+        assert (await backend.sessions.get(key)) is not None
 
     async def beat(self) -> None:
         """Have both nodes beat, look after each other, and write what is for the index."""
         for backend in self.backends:
-            for member in backend._members.values():
+            for member in members(backend).values():
                 await member._heartbeat()
                 await member._check_nodes()
-            await backend._update_indexes()
+            await write_index(backend)
 
     # -- what must be right ---------------------------------------------------------------------------
 
@@ -168,7 +167,7 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
     built = [
         Endpoint(
             Kernel(build_tools(gate)),
-            Backend.of(build(server, POLICY)),
+            build(server, POLICY),
             POLICY,
             keys=KEYS,
             session_keys=KEYS,
@@ -187,5 +186,5 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
         gate.open.set()
         for endpoint in built:
             await endpoint.pool.stop()
-            await leave(endpoint.backend.sessions)  # type: ignore[arg-type]
+            await leave(endpoint.backend)
         await until(lambda: all(not endpoint.pool.nodes for endpoint in built))

@@ -12,13 +12,14 @@ import orjson
 import pytest
 import redis
 
-from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.backends.redis import redis_backend
 from mcp_transport.backends.redis.acl import acl_rule
 from mcp_transport.backends.redis.membership import Membership
+from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.domain.node_messages import CancelCall, NodeLost
 from mcp_transport.domain.policy import Policy
 from tests.support.redis.aliases import django
-from tests.support.redis.backend import leave
+from tests.support.redis.backend import leave, members
 from tests.support.redis.server import RedisServer
 from tests.support.redis.users import PASSWORD
 
@@ -30,13 +31,13 @@ class Pair:
     """A node whose messages are kept, and another one that sends some."""
 
     def __init__(self, cache: Any, policy: Policy = QUICK) -> None:
-        self.here, self.there = RedisBackend(policy, cache), RedisBackend(policy, cache)
+        self.here, self.there = redis_backend(policy, cache), redis_backend(policy, cache)
         self.told: list[Any] = []
         self.told_there: list[Any] = []
 
     async def __aenter__(self) -> Pair:
-        await self.here.start("here", self.told.append)
-        await self.there.start("there", self.told_there.append)
+        await self.here.bus.start("here", self.told.append)
+        await self.there.bus.start("there", self.told_there.append)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -45,11 +46,11 @@ class Pair:
 
     @property
     def member(self) -> Membership:
-        return self.here._members["here"]
+        return members(self.here)["here"]
 
     async def hears(self) -> bool:
         self.told.clear()
-        assert await self.there.send("here", HEARD)
+        assert await self.there.bus.send("here", HEARD)
         await eventually(lambda: HEARD in self.told)
         return True
 
@@ -88,7 +89,7 @@ async def test_a_task_of_a_node_in_which_something_is_cancelled_goes_on(
         assert await pair.hears()
         await eventually(lambda: pair.member.failure() is None)
         assert tasks_of("here") == found
-        assert {node.name for node in await pair.there.nodes()} == {"here", "there"}
+        assert {node.name for node in await pair.there.bus.nodes()} == {"here", "there"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ async def test_an_index_that_is_not_written_keeps_no_message_from_being_read(
         begun.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(RedisBackend, "_update_indexes", lambda self: hang())
+    monkeypatch.setattr(SessionIndexWriter, "write_last_use", lambda self: hang())
     pair = Pair(on(server))
     await pair.__aenter__()
     async with asyncio.timeout(20):
@@ -159,11 +160,11 @@ async def test_numbers_that_cannot_be_told_cost_no_lease(
         raise RuntimeError("odd")
 
     async with Pair(on(server)) as pair:
-        pair.here._measure = fail
+        pair.here.bus._measure = fail  # type: ignore[attr-defined]
         await pair.member._heartbeat()
-        assert [node.name for node in await pair.there.nodes()] == ["here", "there"]
+        assert [node.name for node in await pair.there.bus.nodes()] == ["here", "there"]
         assert "node here cannot report its metrics" in caplog.text
-        assert len(await pair.there.metrics()) == 1
+        assert len(await pair.there.bus.metrics()) == 1
 
 
 # -- messages --------------------------------------------------------------------------------------------
@@ -211,10 +212,10 @@ async def test_a_command_that_is_refused_is_logged_and_readiness_follows(
     store.execute_command("ACL SETUSER", *acl_rule(user="few").split(" ")[2:], "on", f">{PASSWORD}", "-xread")
     async with Pair(django(f"{server.url_of('few')}/0")) as pair:
         for _ in range(2):
-            await eventually(lambda: pair.here.failure("here") is not None)
+            await eventually(lambda: pair.here.bus.failure("here") is not None)
             assert store.exists("mcp:{in:here}:lease")
             store.execute_command("ACL SETUSER", "few", "+xread")
-            await eventually(lambda: pair.here.failure("here") is None)
+            await eventually(lambda: pair.here.bus.failure("here") is None)
             assert await pair.hears()
             store.execute_command("ACL SETUSER", "few", "-xread")
             store.execute_command("CLIENT KILL", "USER", "few")  # what it reads already it goes on reading
@@ -225,13 +226,13 @@ async def test_a_command_that_is_refused_is_logged_and_readiness_follows(
 
 async def test_who_cannot_write_a_lease_is_not_ready_until_he_can(server: RedisServer, store: redis.Redis) -> None:
     async with Pair(on(server)) as pair:
-        assert pair.here.failure("here") is None
+        assert pair.here.bus.failure("here") is None
         store.config_set("min-replicas-to-write", 3)
         try:
-            await eventually(lambda: pair.here.failure("here") is not None)
+            await eventually(lambda: pair.here.bus.failure("here") is not None)
         finally:
             store.config_set("min-replicas-to-write", 0)
-        await eventually(lambda: pair.here.failure("here") is None)
+        await eventually(lambda: pair.here.bus.failure("here") is None)
         assert await pair.hears()
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mcp_transport.backends.redis.backend import RedisBackend
+from mcp_transport.backends.redis.backend import redis_backend
 
-__all__ = ["RedisBackend"]
+__all__ = ["redis_backend"]

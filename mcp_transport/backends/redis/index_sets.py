@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from mcp_transport.backends.redis.command_batcher import CommandBatcher
+from mcp_transport.backends.redis.client import RedisClient
 
 __all__ = ["Facet", "FixedFacet", "SetFacet", "SortedSetFacet"]
 
@@ -15,15 +15,15 @@ class Facet(ABC):
     """The keys of the sessions that match one condition of a query."""
 
     @abstractmethod
-    async def size(self, pipeline: CommandBatcher) -> int:
+    async def size(self, client: RedisClient) -> int:
         """Return the number of sessions."""
 
     @abstractmethod
-    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
+    async def members(self, client: RedisClient) -> list[bytes]:
         """Return the keys of all sessions."""
 
     @abstractmethod
-    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
+    async def has(self, client: RedisClient, keys: Sequence[bytes]) -> Sequence[bool]:
         """Return for each key whether it is in the set."""
 
 
@@ -33,14 +33,14 @@ class SetFacet(Facet):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    async def size(self, pipeline: CommandBatcher) -> int:
-        return int(await pipeline.execute("SCARD", self._name))
+    async def size(self, client: RedisClient) -> int:
+        return int(await client.execute("SCARD", self._name))
 
-    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
-        return list(await pipeline.execute("SMEMBERS", self._name))
+    async def members(self, client: RedisClient) -> list[bytes]:
+        return list(await client.execute("SMEMBERS", self._name))
 
-    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
-        return [bool(is_member) for is_member in await pipeline.execute("SMISMEMBER", self._name, *keys)]
+    async def has(self, client: RedisClient, keys: Sequence[bytes]) -> Sequence[bool]:
+        return [bool(is_member) for is_member in await client.execute("SMISMEMBER", self._name, *keys)]
 
 
 class SortedSetFacet(Facet):
@@ -57,21 +57,21 @@ class SortedSetFacet(Facet):
         """Return whether these are members of the sorted set `name`."""
         return self._name == name
 
-    async def part(self, pipeline: CommandBatcher, offset: int, limit: int, *, is_reversed: bool) -> list[bytes]:
+    async def part(self, client: RedisClient, offset: int, limit: int, *, is_reversed: bool) -> list[bytes]:
         """Return a part of the members, in order."""
         first, last = self._range[::-1] if is_reversed else self._range
         order = ["REV"] if is_reversed else []
         command = ("ZRANGE", self._name, first, last, "BYSCORE", *order, "LIMIT", offset, limit)
-        return list(await pipeline.execute(*command))
+        return list(await client.execute(*command))
 
-    async def size(self, pipeline: CommandBatcher) -> int:
-        return int(await pipeline.execute("ZCOUNT", self._name, *self._range))
+    async def size(self, client: RedisClient) -> int:
+        return int(await client.execute("ZCOUNT", self._name, *self._range))
 
-    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
-        return list(await pipeline.execute("ZRANGEBYSCORE", self._name, *self._range))
+    async def members(self, client: RedisClient) -> list[bytes]:
+        return list(await client.execute("ZRANGEBYSCORE", self._name, *self._range))
 
-    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
-        return [self._contains(score) for score in await pipeline.execute("ZMSCORE", self._name, *keys)]
+    async def has(self, client: RedisClient, keys: Sequence[bytes]) -> Sequence[bool]:
+        return [self._contains(score) for score in await client.execute("ZMSCORE", self._name, *keys)]
 
     def _contains(self, score: Any) -> bool:
         if score is None:
@@ -86,11 +86,11 @@ class FixedFacet(Facet):
     def __init__(self, keys: frozenset[bytes]) -> None:
         self._keys = keys
 
-    async def size(self, pipeline: CommandBatcher) -> int:
+    async def size(self, client: RedisClient) -> int:
         return len(self._keys)
 
-    async def members(self, pipeline: CommandBatcher) -> list[bytes]:
+    async def members(self, client: RedisClient) -> list[bytes]:
         return list(self._keys)
 
-    async def has(self, pipeline: CommandBatcher, keys: Sequence[bytes]) -> Sequence[bool]:
+    async def has(self, client: RedisClient, keys: Sequence[bytes]) -> Sequence[bool]:
         return [key in self._keys for key in keys]

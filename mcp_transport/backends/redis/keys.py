@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["NAMESPACE", "Keys"]
+__all__ = ["NAMESPACE", "Keys", "session_keys"]
 
 NAMESPACE: Final = "mcp:"
 """The start of every key, after the project's prefix."""
@@ -19,49 +20,56 @@ NAMESPACE: Final = "mcp:"
 # Digests of longer texts are not cached: clients choose these texts.
 _MAX_CACHED_CHARACTERS: Final = 512
 
-# The ends of the keys beside a session's record.
+# The ends of a session's keys; that of a log continues with the stream.
 _SUFFIXES: Final = {
-    "requests": "r",
-    "streams": "t",
-    "cancels": "c",
-    "state": "d",
-    "history": "h",
-    "subscriptions": "u",
+    "record": "",
+    "requests": ":r",
+    "streams": ":t",
+    "cancels": ":c",
+    "state": ":d",
+    "history": ":h",
+    "subscriptions": ":u",
+    "log": ":l:",
 }
+
+
+@lru_cache(maxsize=1024)  # a session has many requests
+def session_keys(prefix: str, key: str) -> Mapping[str, str]:
+    """Return the keys of a session's record and of the parts beside it, by part."""
+    return {part: f"{prefix}{{{key}}}{suffix}" for part, suffix in _SUFFIXES.items()}
 
 
 class Keys:
     """Builds key names; `prefix` separates projects that share one Redis."""
 
     def __init__(self, prefix: str) -> None:
-        self._prefix = f"{prefix}{NAMESPACE}"
-        self.nodes = f"{self._prefix}nodes"
-        self.broadcasts = f"{self._prefix}bus"
-        self.store_created_at = f"{self._prefix}born"
-        self.sessions = f"{self._prefix}sessions"
-        self.search_terms = f"{self._prefix}words"
-        self.index_entries = f"{self._prefix}facts"
+        self.prefix = f"{prefix}{NAMESPACE}"
+        self.nodes = f"{self.prefix}nodes"
+        self.broadcasts = f"{self.prefix}bus"
+        self.store_created_at = f"{self.prefix}born"
+        self.sessions = f"{self.prefix}sessions"
+        self.search_terms = f"{self.prefix}words"
+        self.index_entries = f"{self.prefix}facts"
 
-    def of_session(self, key: str, *parts: str) -> list[str]:
-        """Return the keys of a session's record and of some parts beside it."""
-        record = f"{self._prefix}{{{key}}}"
-        return [record, *(f"{record}:{_SUFFIXES[part]}" for part in parts)]
+    def of_session(self, key: str, part: str = "record") -> str:
+        """Return the key of a session's record, or of a part beside it."""
+        return session_keys(self.prefix, key)[part]
 
     def log(self, key: str, stream: str) -> str:
         """Return the key of one stream's log."""
-        return f"{self._prefix}{{{key}}}:l:{stream}"
+        return self.of_session(key, "log") + stream
 
     def sessions_of(self, caller: str) -> str:
         """Return the key of the index of a caller's sessions (`Session.caller`)."""
-        return f"{self._prefix}{{{_digest_of(caller)}}}:s"
+        return f"{self.prefix}{{{_digest_of(caller)}}}:s"
 
     def facet(self, name: str, value: str) -> str:
         """Return the key of the set of sessions that have a value; it has a digest, since clients choose values."""
-        return f"{self._prefix}facet:{name}:{_digest_of(value)}"
+        return f"{self.prefix}facet:{name}:{_digest_of(value)}"
 
     def ordered(self, by: str) -> str:
         """Return the key of the sessions sorted by one of `domain.session_query.ORDERS`."""
-        return self.sessions if by == "last_seen" else f"{self._prefix}by:{by}"
+        return self.sessions if by == "last_seen" else f"{self.prefix}by:{by}"
 
     def lease(self, node: str) -> str:
         """Return the key of a node's lease, which exists as long as the node lives."""
@@ -84,7 +92,7 @@ class Keys:
         return self._of_node(node, "sweep")
 
     def _of_node(self, node: str, part: str) -> str:
-        return f"{self._prefix}{{in:{node}}}:{part}"
+        return f"{self.prefix}{{in:{node}}}:{part}"
 
 
 def _digest_of(text: str) -> str:

@@ -13,16 +13,15 @@ from typing import Any, Final
 import orjson
 
 from mcp_transport.backends.base import Deliver
+from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.codec import decode_message, decode_names, encode_message, milliseconds
-from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.connection import recover
-from mcp_transport.backends.redis.keys import Keys
-from mcp_transport.backends.redis.scripts import Script
+from mcp_transport.backends.redis.pending import RunningStreams
 from mcp_transport.domain.node_messages import LeaseLapsed, NodeLost, NodeMessage, Orphaned, StoreReturned
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.supervision import Supervised, attempt, suppress_and_log
 
-__all__ = ["Membership", "send"]
+__all__ = ["Membership", "journal_entry", "send"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +39,9 @@ _KEEP_MILLISECONDS: Final = 3_600_000
 # The longest pause between two attempts to reach Redis during an outage.
 _MAX_RETRY_SECONDS: Final = 1.0
 
+# A process that has not renewed its lease for this share of it may have been blocked, and may have lost it.
+_SAFE_SHARE: Final = 0.9
+
 # How long messages are stored for a node whose lease has expired.
 _INBOX_KEEP_MILLISECONDS: Final = 60_000
 
@@ -55,25 +57,23 @@ class Membership:
         self,
         node: str,
         deliver: Deliver,
-        *,
-        pipeline: CommandBatcher,
-        inbox: Any,
-        keys: Keys,
-        scripts: Mapping[str, Script],
-        lease: float,
+        client: RedisClient,
+        running: RunningStreams,
         process_info: Callable[[], Mapping[str, Any]],
+        *,
         after_heartbeat: Callable[[], Awaitable[None]],
     ) -> None:
         self.node, self._deliver = node, deliver
-        self._pipeline, self._inbox, self._keys, self._scripts = pipeline, inbox, keys, scripts
-        self._lease, self._process_info = lease, process_info
+        self._client, self._keys, self._inbox = client, client.keys, client.connect_inbox()
+        self._lease, self._process_info = client.policy.lease, process_info
         self._loop = asyncio.get_running_loop()
         self._last_id, self._unacked, self._unacked_bytes = "0-0", 0, 0
-        self._renewed_at = self._next_heartbeat = self._grace_until = self._loop.time()
-        self._may_be_lost = self._draining = False
-        # Streams whose calls run here: the actual ones, and those in the journal, which a sweep would read.
-        self.streams: set[tuple[str, str]] = set()
-        self._journaled: set[tuple[str, str]] = set()
+        self._next_heartbeat = self._grace_until = self._loop.time()
+        self.holds_lease_until = self._loop.time() + self._lease * _SAFE_SHARE
+        """Until then, others cannot have declared this node dead; in seconds of the loop's clock."""
+        self._draining = False
+        # The streams in the journal, which a sweep would read.
+        self._running, self._journaled = running, set[tuple[str, str]]()
         self._followers = _AfterHeartbeat(self._check_nodes), _AfterHeartbeat(after_heartbeat)
         self._inbox_task = self._supervised("the inbox", self._listen)
         self._check_task = self._supervised("the check of other nodes", self._followers[0].run_once)
@@ -96,10 +96,12 @@ class Membership:
         for task in (self._index_task, self._check_task, self._inbox_task):
             await task.stop()
         await self._inbox.aclose()
-        keys, node, execute = self._keys, self.node, self._pipeline.execute
+        keys, node, execute = self._keys, self.node, self._client.execute
         own_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
         with suppress(BackendError):
             await asyncio.gather(execute("DEL", *own_keys), execute("ZREM", keys.nodes, node))
+        for stream in self._streams():
+            self._running.pop(stream, None)
 
     def failure(self) -> BaseException | None:
         """Return why the node cannot renew its lease, read its inbox or check other nodes; None if it can."""
@@ -120,12 +122,6 @@ class Membership:
             self._grace_until = self._loop.time() + self._lease
         await asyncio.sleep(max(0.0, self._grace_until - self._loop.time()))
 
-    def lease_may_be_lost(self) -> bool:
-        """Return whether this process has been blocked for so long that its lease may have expired."""
-        if self._loop.time() - self._renewed_at > self._lease * 0.9:
-            self._may_be_lost = True
-        return self._may_be_lost
-
     def receive(self, message: NodeMessage) -> None:
         """Deliver a message to the node."""
         try:
@@ -136,7 +132,7 @@ class Membership:
     async def journal(self, key: str, stream: str) -> None:
         """Record at once that a stream's calls run here. Raises: BackendError."""
         self._journaled.add((key, stream))
-        await self._pipeline.execute("HSET", self._keys.journal(self.node), f"{key} {stream}", "")
+        await self._client.execute("HSET", self._keys.journal(self.node), journal_entry(key, stream), "")
 
     # -- lease and inbox, in one task ----------------------------------------------------------------
 
@@ -159,7 +155,7 @@ class Membership:
         try:
             reply = await self._inbox.xread(after, count=_ACK_MESSAGES, block=block)
         except Exception as error:
-            raise self._pipeline.translated(error) from error
+            raise self._client.batcher.translated(error) from error
         for _, entries in reply or ():
             for number, members in entries:
                 self._last_id = number.decode()
@@ -178,25 +174,27 @@ class Membership:
         unacked_bytes, self._unacked, self._unacked_bytes = self._unacked_bytes, 0, 0
         keys = [self._keys.inbox(self.node), self._keys.inbox_bytes(self.node)]
         with suppress_and_log(f"the inbox of node {self.node} cannot be emptied"):
-            await self._pipeline.run(self._scripts["ack_inbox"], keys, [self._last_id, unacked_bytes])
+            await self._client.run("ack_inbox", keys, [self._last_id, unacked_bytes])
 
     # -- the heartbeat -------------------------------------------------------------------------------
 
     async def _heartbeat(self, *, first: bool = False) -> None:
         """Renew the lease, with current information. Raises: BackendError."""
-        self.lease_may_be_lost()  # check before `_renewed_at` changes
-        now = self._renewed_at = self._loop.time()
+        now = self._loop.time()
+        renewed_until = now + self._lease * _SAFE_SHARE
+        if now <= self.holds_lease_until:
+            self.holds_lease_until = renewed_until
         keys, node = self._keys, self.node
         own_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
         arguments = [self._description(), milliseconds(self._lease), _KEEP_MILLISECONDS]
         ack = [self._ack_inbox()] if self._unacked else []
-        lapsed, *_ = await asyncio.gather(self._pipeline.run(self._scripts["heartbeat"], own_keys, arguments), *ack)
+        lapsed, *_ = await asyncio.gather(self._client.run("heartbeat", own_keys, arguments), *ack)
         if lapsed and not first:
             self.receive(LeaseLapsed())
         if lapsed:
             # The store may have been unavailable or empty for all nodes: give them the time of a lease to reconnect.
-            self._grace_until, self._journaled = self._renewed_at + self._lease, set()
-        self._may_be_lost, self._next_heartbeat = False, now + self._lease / 3
+            self._grace_until, self._journaled = now + self._lease, set()
+        self.holds_lease_until, self._next_heartbeat = renewed_until, now + self._lease / 3
         # Only now, when `_grace_until` is set: without it, the check would declare live nodes dead.
         for follower in self._followers:
             follower.is_due.set()
@@ -206,7 +204,7 @@ class Membership:
         own: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "calls": len(self.streams),
+            "calls": len(self._streams()),
             "draining": self._draining,
         }
         description = orjson.dumps(own)
@@ -217,25 +215,30 @@ class Membership:
     async def _check_nodes(self) -> None:
         """Register this node and journal its streams; sweep dead nodes. Raises: BackendError."""
         arguments = [self.node, milliseconds(self._lease)]
-        expired = self._pipeline.run(self._scripts["nodes"], [self._keys.nodes], arguments)
+        expired = self._client.run("nodes", [self._keys.nodes], arguments)
         dead, _ = await asyncio.gather(attempt("the nodes cannot be read", expired, ()), self._journal_streams())
         names = decode_names(dead)
         if len(names) < len(dead):
             unreadable = [name for name in dead if name.decode(errors="replace") not in names]
-            await self._pipeline.execute("ZREM", self._keys.nodes, *unreadable)
+            await self._client.execute("ZREM", self._keys.nodes, *unreadable)
         for name in names:
             if name != self.node and self.may_declare_dead():
                 with suppress_and_log(f"node {self.node} cannot sweep a dead node"):
                     await self._sweep(name)
 
+    def _streams(self) -> set[tuple[str, str]]:
+        """Return the streams whose calls this node runs."""
+        return {stream for stream, node in list(self._running.items()) if node == self.node}
+
     async def _journal_streams(self) -> None:
-        started, ended = self.streams - self._journaled, self._journaled - self.streams
-        journal, execute = self._keys.journal(self.node), self._pipeline.execute
+        streams = self._streams()
+        started, ended = streams - self._journaled, self._journaled - streams
+        journal, execute = self._keys.journal(self.node), self._client.execute
         with suppress_and_log(f"the streams of node {self.node} cannot be journaled"):
             if started:
-                await execute("HSET", journal, *(text for item in started for text in (" ".join(item), "")))
+                await execute("HSET", journal, *(text for item in started for text in (journal_entry(*item), "")))
             if ended:
-                await execute("HDEL", journal, *(" ".join(item) for item in ended))
+                await execute("HDEL", journal, *(journal_entry(*item) for item in ended))
             self._journaled = (self._journaled | started) - ended
 
     # -- dead nodes ----------------------------------------------------------------------------------
@@ -246,7 +249,7 @@ class Membership:
         A stream stays in the dead node's journal until it is claimed, and the node in the list of nodes until its
         journal is empty: if this node dies meanwhile, the next one continues.
         """
-        keys, execute = self._keys, self._pipeline.execute
+        keys, execute = self._keys, self._client.execute
         if await execute("EXISTS", keys.lease(dead)):
             return
         if not await execute("SET", keys.sweep_lock(dead), self.node, "NX", "PX", milliseconds(self._lease / 2)):
@@ -274,7 +277,7 @@ class Membership:
 
     async def _try_to_send(self, node: str, message: NodeMessage) -> None:
         with suppress(BackendError):
-            await send(self._pipeline, self._scripts, self._keys, node, message)
+            await send(self._client, node, message)
 
 
 class _AfterHeartbeat:
@@ -290,17 +293,20 @@ class _AfterHeartbeat:
         await self._work()
 
 
-async def send(
-    pipeline: CommandBatcher, scripts: Mapping[str, Script], keys: Keys, node: str, message: NodeMessage
-) -> bool:
+def journal_entry(key: str, stream: str) -> str:
+    """Return the name of a stream in a node's journal."""
+    return f"{key} {stream}"
+
+
+async def send(client: RedisClient, node: str, message: NodeMessage) -> bool:
     """Put a message into a node's inbox; return False if the node's lease has expired.
 
     Raises: BackendError, also when the inbox is full.
     """
     arguments = [encode_message(message), _MAX_MESSAGES, _MAX_BYTES, _INBOX_KEEP_MILLISECONDS]
-    node_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node)]
+    node_keys = [client.keys.lease(node), client.keys.inbox(node), client.keys.inbox_bytes(node)]
     try:
-        reply = await pipeline.run(scripts["send"], node_keys, arguments)
+        reply = await client.run("send", node_keys, arguments)
     except Unreadable as error:  # the inbox is unreadable, and not the session of the message
         raise BackendError(f"no message can be sent to node {node}: {error}") from error
     if reply < 0:

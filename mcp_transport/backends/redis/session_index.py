@@ -1,68 +1,164 @@
 """Maintain the index of sessions, which `session_search` reads for operators' queries.
 
-The index is written after a node's heartbeat, so it is a few seconds older than the sessions, and costs requests
-nothing. Every key expires, and searches check each match against the session's record.
+Sessions are listed when they open. The rest is written after a heartbeat, so it is a few seconds older than the
+sessions, and costs requests nothing. Every key expires, and searches check each match against the session's record.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import orjson
 
+from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.codec import milliseconds
-from mcp_transport.backends.redis.store import RedisStore
+from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import State, client_of, search_terms
 from mcp_transport.exceptions import BackendError
 from mcp_transport.supervision import attempt, suppress_and_log
 
-__all__ = ["RedisSessionIndex"]
+__all__ = ["SessionIndexWriter"]
 
 # How many sessions are written at a time.
 _BATCH: Final = 250
 # How many expired sessions one heartbeat removes.
 _SWEEP_BATCH: Final = 500
+# How much longer than a session the index lives, so that a sweep finds the session there.
+_INDEX_MARGIN_SECONDS: Final = 3600.0
+# The most sessions that a new one evicts, if the limit was lowered.
+_MAX_EVICTED: Final = 32
+# The numbers that sessions are sorted by.
+_COUNTS: Final = ("requests", "errors")
 
 
-class RedisSessionIndex(RedisStore):
+class SessionIndexWriter:
     """Adds sessions to the index, and removes them from it."""
 
-    async def _write_index(self) -> None:
-        """Write changes and remove expired sessions, unless this node has long been idle. Raises: BackendError."""
-        if self._opened or self._served:
+    def __init__(self, client: RedisClient, changes: IndexChanges) -> None:
+        self._client, self._keys, self._changes = client, client.keys, changes
+        policy = client.policy
+        # How long an index lists an unused session: heartbeats report its use.
+        self._keep = client.ttl + milliseconds(policy.lease)
+        # Longer than any session in an index lives.
+        self._index_ttl = milliseconds(policy.session_max_age + policy.lease + _INDEX_MARGIN_SECONDS)
+        self._opening_key = client.keys.facet("state", State.OPENING)
+        # Used sessions that are not written in full yet.
+        self._used: dict[str, Session] = {}
+        self._sweeps_until = 0.0
+
+    # -- when a session opens or closes --------------------------------------------------------------
+
+    def admit(self, session: Session, *, leaving: Sequence[bytes] = (), busy: Sequence[bytes] = ()) -> Awaitable[Any]:
+        """Add a session to its caller's index, within the limit or in place of `leaving`; ignore a bad index.
+
+        Return how many sessions must leave, with the least recently used ones; or 0, with those that have left.
+        """
+        index, limit = self._keys.sessions_of(session.caller), self._client.policy.max_sessions_per_principal
+        arguments = [session.key, self._keep, self._keep, limit, _MAX_EVICTED, len(leaving), *leaving, *busy]
+        run = self._client.run("admit", [index], arguments)
+        return attempt(f"the index {index} cannot be written", run, (0, []))
+
+    def add_to_all(self, session: Session) -> Awaitable[Any]:
+        """Add a session to the index of all sessions."""
+        return self._add_to(self._keys.sessions, session)
+
+    def add_to_caller(self, session: Session) -> Awaitable[Any]:
+        """Add a session to its caller's index, whatever the limit."""
+        return self._add_to(self._keys.sessions_of(session.caller), session)
+
+    def _add_to(self, index: str, session: Session) -> Awaitable[Any]:
+        run = self._client.run("index", [index], [session.key, self._ttl_of(index)])
+        return attempt(f"the index {index} cannot be written", run, 0)
+
+    def _ttl_of(self, index: str) -> int:
+        """Return the TTL of an index in milliseconds; that of all sessions outlives every session."""
+        return self._index_ttl if index == self._keys.sessions else self._keep
+
+    def remove_deferred(self, session: Session) -> None:
+        """Remove a closed session by deferred commands; a sweep repeats those that fail."""
+        post, key = self._client.batcher.post, session.key
+        self._changes.opened.pop(key, None)
+        post("ZREM", self._keys.sessions_of(session.caller), key)
+        post("ZREM", self._keys.search_terms, *(f"{term}\0{key}" for term in search_terms(session)))
+        for name, value in _values(session).items():
+            post("SREM", self._keys.facet(name, value), key)
+        for by in ("created", *_COUNTS):
+            post("ZREM", self._keys.ordered(by), key)
+        self.remove_opening(key)
+        post("HDEL", self._keys.index_entries, key)
+        post("ZREM", self._keys.sessions, key)
+
+    def remove_opening(self, key: str) -> None:
+        """Remove, by a deferred command, a session from those that are not initialized yet."""
+        self._client.batcher.post("SREM", self._opening_key, key)
+
+    # -- after a heartbeat ---------------------------------------------------------------------------
+
+    async def write(self) -> None:
+        """Write changes, and remove expired sessions unless this node has long been idle. Raises: BackendError."""
+        await self.write_last_use()
+        changes, policy = self._changes, self._client.policy
+        if changes.opened or self._used:
             # By then, the last of these sessions has expired, and was removed.
-            self._sweeps_until = time.monotonic() + self._policy.session_ttl + 5 * self._policy.lease
+            self._sweeps_until = time.monotonic() + policy.session_ttl + 5 * policy.lease
         elif time.monotonic() >= self._sweeps_until:
             return
         # In batches, so that neither this loop nor Redis blocks for long.
-        while opened := [self._opened.pop(key) for key in list(self._opened)[:_BATCH]]:
+        while opened := [changes.opened.pop(key) for key in list(changes.opened)[:_BATCH]]:
             try:
                 await self._add(opened)
             except BackendError:
-                self._opened = {session.key: session for session in opened} | self._opened
+                changes.opened = {session.key: session for session in opened} | changes.opened
                 raise
-        served, self._served = self._served, {}
-        for node, keys in served.items():
-            for batch in _batches(list(keys)):
-                await self._record_served(node, batch)
-        for by, counts in self._counts.items():
-            self._counts[by] = {}
-            for batch in _batches(list(counts)):
-                scores = [item for key in batch for item in (counts[key], key)]
-                await self._execute_each([("ZADD", self._keys.ordered(by), "XX", *scores)])
-        initialized, self._initialized = list(self._initialized), set()
-        for batch in _batches(initialized):
+        used, self._used = self._used, {}
+        await self._write_served(used.values())
+        await self._write_counts("requests", {key: session.requests for key, session in used.items()})
+        errors, changes.errors = changes.errors, {}
+        await self._write_counts("errors", errors)
+        initialized, changes.initialized = changes.initialized, set()
+        for batch in _batches(list(initialized)):
             await self._execute_each([("SREM", self._opening_key, *batch)])
         await self._sweep_expired()
 
-    @property
-    def _opening_key(self) -> str:
-        """Return the key of the sessions whose client has not sent `notifications/initialized` yet."""
-        return self._keys.facet("state", State.OPENING)
+    async def write_last_use(self) -> None:
+        """Write when sessions were last used here. Raises: BackendError."""
+        used, self._changes.used = self._changes.used, {}
+        touched, self._changes.touched = self._changes.touched, {}
+        self._used |= used
+        uses = dict(touched)
+        for key, session in list(used.items()):
+            at = milliseconds(session.last_seen)
+            if key not in uses or uses[key][1] < at:
+                uses[key] = session.caller, at
+        by_index: dict[str, list[Any]] = {}
+        for key, (caller, at) in uses.items():
+            for index in (self._keys.sessions_of(caller), self._keys.sessions):
+                by_index.setdefault(index, []).extend((at, key))
+        commands = [
+            command
+            for index, members in by_index.items()
+            for command in (("ZADD", index, "XX", *members), ("PEXPIRE", index, self._ttl_of(index)))
+        ]
+        await self._execute_each(commands)
+
+    async def _write_served(self, sessions: Iterable[Session]) -> None:
+        """Write which node has served a session last."""
+        by_node: dict[str, list[str]] = {}
+        for session in sessions:
+            by_node.setdefault(session.node, []).append(session.key)
+        for node, keys in by_node.items():
+            for batch in _batches(keys):
+                run = self._client.run("served", [self._keys.facet("node", node)], [self._keep, *batch])
+                await attempt("the sessions of a node cannot be indexed", run, None)
+
+    async def _write_counts(self, by: str, counts: dict[str, int]) -> None:
+        for batch in _batches(list(counts)):
+            scores = [item for key in batch for item in (counts[key], key)]
+            await self._execute_each([("ZADD", self._keys.ordered(by), "XX", *scores)])
 
     async def _add(self, sessions: Sequence[Session]) -> None:
         members: dict[str, list[str]] = {}
@@ -79,28 +175,23 @@ class RedisSessionIndex(RedisStore):
         commands += [("ZADD", self._keys.search_terms, *terms), ("HSET", self._keys.index_entries, *entries)]
         commands += [("ZADD", self._keys.ordered("created"), *created)]
         # NX, since another node may already have counted requests of the session.
-        commands += [("ZADD", self._keys.ordered(by), "NX", *zeros) for by in self._counts]
+        commands += [("ZADD", self._keys.ordered(by), "NX", *zeros) for by in _COUNTS]
         await self._write(commands)
         # Another node may have closed a session before this write, and would leave it in the index.
-        reply = self._pipeline().execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
+        reply = self._client.execute("ZMSCORE", self._keys.sessions, *(item.key for item in sessions))
         scores = await attempt("the index of sessions cannot be read", reply, [0.0] * len(sessions))
         if closed := [item.key.encode() for item, score in zip(sessions, scores, strict=True) if score is None]:
-            await self._remove(closed)
+            await self.remove(closed)
         await self._add_opening([item.key for item, score in zip(sessions, scores, strict=True) if score is not None])
 
     async def _add_opening(self, keys: Sequence[str]) -> None:
         """Add the sessions whose record, which any node may have changed, is not initialized yet."""
-        execute = self._pipeline().execute
-        records = [self._keys.of_session(key)[0] for key in keys]
+        execute = self._client.execute
+        records = [self._keys.of_session(key) for key in keys]
         replies = [execute("HGET", record, "initialized") for record in records]
         values = await asyncio.gather(*(attempt("a session cannot be read", reply, None) for reply in replies))
         if opening := [key for key, value in zip(keys, values, strict=True) if value == b"0"]:
             await self._write([("SADD", self._opening_key, *opening)])
-
-    async def _record_served(self, node: str, keys: Sequence[str]) -> None:
-        arguments = [self._ttl + milliseconds(self._policy.lease), *keys]
-        run = self._pipeline().run(self._scripts["served"], [self._keys.facet("node", node)], arguments)
-        await attempt("the sessions of a node cannot be indexed", run, None)
 
     async def _write(self, commands: Iterable[tuple[Any, ...]]) -> None:
         await self._execute_each(
@@ -108,20 +199,19 @@ class RedisSessionIndex(RedisStore):
         )
 
     async def _sweep_expired(self) -> None:
-        arguments = [self._ttl + milliseconds(self._policy.lease), _SWEEP_BATCH]
-        run = self._pipeline().run(self._scripts["expired"], [self._keys.sessions], arguments)
+        run = self._client.run("expired", [self._keys.sessions], [self._keep, _SWEEP_BATCH])
         if expired := await attempt("the index of sessions cannot be read", run, []):
-            await self._remove(expired)
+            await self.remove(expired)
 
-    async def _remove(self, keys: Sequence[bytes]) -> None:
+    async def remove(self, keys: Sequence[bytes]) -> None:
         """Remove sessions that have ended from the index."""
-        reply = self._pipeline().execute("HMGET", self._keys.index_entries, *keys)
+        reply = self._client.execute("HMGET", self._keys.index_entries, *keys)
         entries = await attempt("the index entries of sessions cannot be read", reply, [None] * len(keys))
         commands = list[tuple[Any, ...]]()
         for key, entry in zip(keys, entries, strict=True):
             with suppress_and_log("the index entry of a session cannot be read"):
                 commands += self._removal_commands(key, entry) if entry is not None else ()
-        commands += [("ZREM", self._keys.ordered(by), *keys) for by in ("created", *self._counts)]
+        commands += [("ZREM", self._keys.ordered(by), *keys) for by in ("created", *_COUNTS)]
         commands.append(("SREM", self._opening_key, *keys))
         # Last: as long as a session is in `sessions`, a sweep finds it and removes the rest.
         commands += [("HDEL", self._keys.index_entries, *keys), ("ZREM", self._keys.sessions, *keys)]
@@ -134,18 +224,11 @@ class RedisSessionIndex(RedisStore):
         facets = [("SREM", self._keys.facet(name, value), key) for name, value in values.items()]
         return [("ZREM", self._keys.search_terms, *terms), *facets]
 
-    def _remove_deferred(self, session: Session) -> None:
-        """Remove a closed session from the index by deferred commands; a sweep repeats those that fail."""
-        post, key = self._pipeline().post, session.key
-        self._opened.pop(key, None)
-        post("ZREM", self._keys.search_terms, *(f"{term}\0{key}" for term in search_terms(session)))
-        for name, value in _values(session).items():
-            post("SREM", self._keys.facet(name, value), key)
-        for by in ("created", *self._counts):
-            post("ZREM", self._keys.ordered(by), key)
-        post("SREM", self._opening_key, key)
-        post("HDEL", self._keys.index_entries, key)
-        post("ZREM", self._keys.sessions, key)
+    async def _execute_each(self, commands: Iterable[tuple[Any, ...]]) -> None:
+        """Send commands; log the failure of each, so that it affects no other. Raises: BackendError."""
+        execute = self._client.execute
+        sent = [(f"the index {command[1]} cannot be written", execute(*command)) for command in commands]
+        await asyncio.gather(*(attempt(what, answer, None) for what, answer in sent))
 
 
 def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -9,18 +9,20 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError
 
-from mcp_transport.backends.base import Overview, Page
+from mcp_transport.backends.base import Overview, Page, SessionIndex
 from mcp_transport.backends.listing import NEW_SESSION_SECONDS, summarize
 from mcp_transport.backends.redis import codec
+from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.index_sets import Facet, FixedFacet, SetFacet, SortedSetFacet
-from mcp_transport.backends.redis.session_index import RedisSessionIndex
-from mcp_transport.domain.session import InFlightRequest, Session, short_id
+from mcp_transport.backends.redis.pending import RunningStreams
+from mcp_transport.backends.redis.session_index import SessionIndexWriter
+from mcp_transport.domain.session import Session, short_id
 from mcp_transport.domain.session_query import ACTIVE_SECONDS, EVERYTHING, SessionQuery, State
 from mcp_transport.exceptions import BackendError, Unreadable
 from mcp_transport.supervision import attempt, log_failure, suppress_and_log
 
-__all__ = ["RedisSessionSearch"]
+__all__ = ["RedisSessionIndex"]
 
 # Up to this many candidates are read and sorted at once; if there are more, all sessions are scanned in order.
 _MAX_SORTED: Final = 5000
@@ -35,13 +37,16 @@ _SAMPLE_SIZE: Final = 500
 _BROKEN_INDEX: Final = "an index of sessions cannot be read"
 
 
-class RedisSessionSearch(RedisSessionIndex):
+class RedisSessionIndex(SessionIndex):
     """Lists and searches sessions."""
+
+    def __init__(self, client: RedisClient, writer: SessionIndexWriter, running: RunningStreams) -> None:
+        self._client, self._keys, self._writer, self._running = client, client.keys, writer, running
 
     async def page(
         self, offset: int = 0, limit: int = 100, query: SessionQuery = EVERYTHING, order: str = "-last_seen"
     ) -> Page:
-        await self._write_last_use()
+        await self._writer.write_last_use()
         try:
             if not query:
                 return await self._page_of_all(offset, limit, order)
@@ -52,32 +57,32 @@ class RedisSessionSearch(RedisSessionIndex):
 
     async def _page_of_matches(self, offset: int, limit: int, query: SessionQuery, order: str) -> Page:
         """Return a page of the sessions that match a query."""
-        _, now = await self._store_times()
+        _, now = await self._client.store_times()
         facets = await self._facets(query, now)
         search = _Search(query, order, now / 1000)
         if query.term:
             first = f"[{query.term}".encode()
             bounds = first, first + b"\xff", "LIMIT", 0, _MAX_SORTED  # no UTF-8 contains the byte 0xff
-            terms = await self._pipeline().execute("ZRANGEBYLEX", self._keys.search_terms, *bounds)
+            terms = await self._client.execute("ZRANGEBYLEX", self._keys.search_terms, *bounds)
             candidates = list(dict.fromkeys(term.rpartition(b"\0")[2] for term in terms))
             return await self._sorted_page(candidates, facets, search, offset, limit, is_all=len(terms) < _MAX_SORTED)
-        sizes = await asyncio.gather(*(facet.size(self._pipeline()) for facet in facets))
+        sizes = await asyncio.gather(*(facet.size(self._client) for facet in facets))
         size, smallest = min(zip(sizes, facets, strict=True), key=lambda item: item[0])
         if size <= _MAX_SORTED:
-            candidates = await smallest.members(self._pipeline())
+            candidates = await smallest.members(self._client)
             others = [facet for facet in facets if facet is not smallest]
             return await self._sorted_page(candidates, others, search, offset, limit, is_all=True)
         return await self._scan(facets, size, search, offset, limit)
 
     async def overview(self) -> Overview:
-        await self._write_last_use()
-        pipeline, keys, scripts = self._pipeline(), self._keys, self._scripts
-        page = pipeline.run(scripts["page"], [keys.sessions], [self._ttl, 0, 0, 1])
-        new = pipeline.run(scripts["count_created"], [keys.ordered("created")], [milliseconds(NEW_SESSION_SECONDS)])
+        await self._writer.write_last_use()
+        client, keys = self._client, self._keys
+        page = client.run("page", [keys.sessions], [client.ttl, 0, 0, 1])
+        new = client.run("count_created", [keys.ordered("created")], [milliseconds(NEW_SESSION_SECONDS)])
         (_, total), opened, sample = await asyncio.gather(
             attempt(_BROKEN_INDEX, page, ([], 0)),
             attempt(_BROKEN_INDEX, new, 0),
-            attempt(_BROKEN_INDEX, pipeline.execute("ZRANDMEMBER", keys.sessions, _SAMPLE_SIZE), []),
+            attempt(_BROKEN_INDEX, client.execute("ZRANDMEMBER", keys.sessions, _SAMPLE_SIZE), []),
         )
         sampled, _ = await self._records(sample)
         summary = summarize(sampled, 0.0)
@@ -124,11 +129,13 @@ class RedisSessionSearch(RedisSessionIndex):
         return facets
 
     async def _busy(self) -> frozenset[bytes]:
-        """Return the sessions with calls in flight, by the journals of all nodes and the members in this process."""
-        replies = [self._pipeline().execute("HKEYS", self._keys.journal(node)) for node in await self._node_names()]
+        """Return the sessions with calls in flight, by the journals of all nodes and the streams that run here."""
+        replies = [
+            self._client.execute("HKEYS", self._keys.journal(node)) for node in await self._client.node_names()
+        ]
         what = "the streams of a node cannot be read"
         journals: list[list[bytes]] = await asyncio.gather(*(attempt(what, reply, []) for reply in replies))
-        local = {key.encode() for member in self._members.values() for key, _ in member.streams}
+        local = {key.encode() for key, _ in list(self._running)}
         return frozenset({item.partition(b" ")[0] for journal in journals for item in journal} | local)
 
     # -- the search ----------------------------------------------------------------------------------
@@ -140,19 +147,19 @@ class RedisSessionSearch(RedisSessionIndex):
             sessions, ended = await self._records(keys)
             if not ended:
                 return Page(tuple(sessions), total)
-            await self._remove(ended)
+            await self._writer.remove(ended)
 
     async def _slice(self, order: str, offset: int, limit: int) -> tuple[list[bytes], int]:
         """Return a part of all sessions in order, and the number of all sessions."""
         by, is_reversed = order.removeprefix("-"), order.startswith("-")
         by_last_use = by == "last_seen"
-        arguments = [self._ttl, offset if by_last_use else 0, limit if by_last_use else 0, int(is_reversed)]
-        page = self._pipeline().run(self._scripts["page"], [self._keys.sessions], arguments)
+        arguments = [self._client.ttl, offset if by_last_use else 0, limit if by_last_use else 0, int(is_reversed)]
+        page = self._client.run("page", [self._keys.sessions], arguments)
         if by_last_use:
             keys, total = await page
             return keys, total
         command = ("ZRANGE", self._keys.ordered(by), offset, offset + limit - 1, *(["REV"] if is_reversed else []))
-        keys, (_, total) = await asyncio.gather(self._pipeline().execute(*command), page)
+        keys, (_, total) = await asyncio.gather(self._client.execute(*command), page)
         return keys, total
 
     async def _sorted_page(
@@ -177,10 +184,10 @@ class RedisSessionSearch(RedisSessionIndex):
     async def _in_order(self, keys: Sequence[bytes], order: str) -> list[bytes]:
         """Return the keys of sessions that cannot have expired, in order."""
         by = order.removeprefix("-")
-        times = await self._pipeline().run(self._scripts["last_seen"], [self._keys.sessions], [self._ttl, *keys])
+        times = await self._client.run("last_seen", [self._keys.sessions], [self._client.ttl, *keys])
         scores = times
         if by != "last_seen":
-            scores = await self._pipeline().execute("ZMSCORE", self._keys.ordered(by), *keys)
+            scores = await self._client.execute("ZMSCORE", self._keys.ordered(by), *keys)
         live = [(float(score or 0), float(at), key) for score, at, key in zip(scores, times, keys, strict=True) if at]
         return [key for _, _, key in sorted(live, reverse=order.startswith("-"))]
 
@@ -201,7 +208,7 @@ class RedisSessionSearch(RedisSessionIndex):
         name, is_reversed = self._keys.ordered(order.removeprefix("-")), order.startswith("-")
         for facet in facets:
             if isinstance(facet, SortedSetFacet) and facet.is_part_of(name):
-                return await facet.part(self._pipeline(), at, _SCAN_BATCH, is_reversed=is_reversed)
+                return await facet.part(self._client, at, _SCAN_BATCH, is_reversed=is_reversed)
         keys, _ = await self._slice(order, at, _SCAN_BATCH)
         return keys
 
@@ -209,7 +216,7 @@ class RedisSessionSearch(RedisSessionIndex):
         """Return the keys that are in every facet."""
         if not keys or not facets:
             return keys
-        columns = await asyncio.gather(*(facet.has(self._pipeline(), keys) for facet in facets))
+        columns = await asyncio.gather(*(facet.has(self._client, keys) for facet in facets))
         return [key for key, *is_member in zip(keys, *columns, strict=True) if all(is_member)]
 
     async def _first_matches(self, keys: Sequence[bytes], search: _Search, limit: int) -> tuple[list[Session], int]:
@@ -228,13 +235,13 @@ class RedisSessionSearch(RedisSessionIndex):
         if search.query.state == State.OPENING:
             for item in records:
                 if item.initialized:  # the index is outdated
-                    self._pipeline().post("SREM", self._opening_key, item.key)
+                    self._writer.remove_opening(item.key)
         return matches
 
     async def _records(self, keys: Sequence[bytes]) -> tuple[list[Session], list[bytes]]:
         """Return the live sessions, and the keys of those that have ended; log and skip unreadable ones."""
         names, sessions, ended = codec.decode_names(keys), list[Session](), list[bytes]()
-        replies = (self._run("summary", name, ("requests", "streams"), []) for name in names)
+        replies = (self._client.run_in_session("summary", name, ("requests", "streams")) for name in names)
         for name, reply in zip(names, await asyncio.gather(*replies, return_exceptions=True), strict=True):
             with suppress_and_log(f"session {short_id(name)} cannot be read, and is not listed"):
                 if reply is None:
@@ -243,21 +250,10 @@ class RedisSessionSearch(RedisSessionIndex):
                     sessions.append(_session(name, reply))
         return sessions, ended
 
-    async def _load(self, key: str) -> tuple[Session | None, tuple[InFlightRequest, ...]]:
-        try:
-            reply = await self._run("get", key, ("requests",), [])
-            if reply is None:
-                return None, ()
-            requests = tuple(codec.decode_request(*item) for item in codec.pairs(reply[1]))
-            return codec.decode_session(key, reply[0]), requests
-        except Unreadable as error:
-            self._log_unreadable(key, error)
-            return None, ()
-
     async def _memory(self) -> tuple[int, int]:
         """Return how many bytes Redis uses, and may use; zeros if it does not report them."""
         try:
-            info = await self._pipeline().execute("INFO", "memory")
+            info = await self._client.execute("INFO", "memory")
         except BackendError as error:
             is_a_service = isinstance(error, Unreadable)  # a hosted Redis without INFO
             if not is_a_service and not isinstance(error.__cause__, NoPermissionError):

@@ -1,50 +1,63 @@
-"""Sessions and the state that tools store in them."""
+"""The store of sessions, their requests in flight, and the state that tools keep in them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import CANCEL_KEEP_SECONDS, Closing, Entered, NoRoom
+from mcp_transport.backends.base import CANCEL_KEEP_SECONDS, Closing, Entered, NoRoom, SessionStore
 from mcp_transport.backends.redis import codec
+from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
 from mcp_transport.backends.redis.codec import milliseconds
-from mcp_transport.backends.redis.session_search import RedisSessionSearch
-from mcp_transport.backends.redis.store import SESSION_PARTS
+from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
+from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.domain.history import Ending, HistoryEntry
-from mcp_transport.domain.session import InFlightRequest, Session
+from mcp_transport.domain.session import InFlightRequest, Session, short_id
+from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.supervision import attempt
+from mcp_transport.supervision import log_failure
 
-__all__ = ["RedisSessions"]
+__all__ = ["RedisSessionStore"]
 
-# The most sessions that a new one evicts, if the limit was lowered.
-_MAX_EVICTED: Final = 32
 # After so many searches among the least recently used sessions (31 or more each) without an idle one, give up.
 _MAX_IDLE_SEARCHES: Final = 8
-
 # How far apart the clocks of a Cluster's servers may be; session ids also round to whole seconds.
 _MAX_CLOCK_SKEW_MILLISECONDS: Final = 2000
+_MAX_CANCELS: Final = 100
 
 
-class RedisSessions(RedisSessionSearch):
+class RedisSessionStore(SessionStore):
     """Opens, enters, changes and closes sessions."""
 
-    # -- sessions ------------------------------------------------------------------------------------
+    shares_sessions = True
+
+    def __init__(
+        self, client: RedisClient, changes: IndexChanges, running: RunningStreams, index: SessionIndexWriter
+    ) -> None:
+        self._client, self._changes, self._running, self._index = client, changes, running, index
+        self._run = client.run_in_session
+        self.restores_sessions = client.policy.rehydrate
+
+    async def ping(self) -> None:
+        await self._client.execute("EXISTS", self._client.keys.store_created_at)
+
+    async def disconnect(self) -> None:
+        await self._client.disconnect()
 
     async def open(self, session: Session) -> tuple[str, ...]:
         _, created, (excess, keys), _ = await asyncio.gather(
-            self._store_times(),
+            self._client.store_times(),
             self._store(session, created=""),
-            self._admit(session),
-            self._index(self._keys.sessions, session),
+            self._index.admit(session),
+            self._index.add_to_all(session),
         )
         idle = await self._evict_idle(session, keys) if excess else ()
         # By Redis's clock, like the record; None means that the record already existed.
-        self._opened[session.key] = session if created is None else replace(session, created=created / 1000)
+        self._changes.opened[session.key] = session if created is None else replace(session, created=created / 1000)
         return idle
 
     async def _evict_idle(self, session: Session, idlest: Sequence[bytes]) -> tuple[str, ...]:
@@ -53,45 +66,34 @@ class RedisSessions(RedisSessionSearch):
         while searches < _MAX_IDLE_SEARCHES and not checked.issuperset(idlest):
             # The index is as old as the last heartbeat, and does not contain requests in flight.
             parts = ("requests", "streams")
-            replies = await asyncio.gather(*(self._run("summary", key.decode(), parts, []) for key in idlest))
+            replies = await asyncio.gather(*(self._run("summary", key.decode(), parts) for key in idlest))
             ended = [key for key, reply in zip(idlest, replies, strict=True) if reply is None]
             busy = [key for key, reply in zip(idlest, replies, strict=True) if reply is not None and reply[1]]
             idle = [key for key in idlest if key not in ended and key not in busy]
-            excess, idlest = await self._admit(session, leaving=[*ended, *idle], busy=busy)
+            excess, idlest = await self._index.admit(session, leaving=[*ended, *idle], busy=busy)
             if not excess:
                 return tuple(key.decode() for key in idlest if key in idle)
             checked.update(busy)
             searches += not ended and not idle  # otherwise another node was faster: not counted
-        record, *_ = self._keys.of_session(session.key)
-        execute = self._pipeline().execute
-        await asyncio.gather(execute("DEL", record), execute("ZREM", self._keys.sessions, session.key))
+        keys, execute = self._client.keys, self._client.execute
+        record = keys.of_session(session.key)
+        await asyncio.gather(execute("DEL", record), execute("ZREM", keys.sessions, session.key))
         raise NoRoom
-
-    def _admit(
-        self, session: Session, *, leaving: Sequence[bytes] = (), busy: Sequence[bytes] = ()
-    ) -> Awaitable[Any]:
-        """Add a session to the caller's index, within the limit or in place of `leaving`; ignore a bad index."""
-        index, limit = self._keys.sessions_of(session.caller), self._policy.max_sessions_per_principal
-        arguments = [session.key, self._max_idle, self._ttl_of(index), limit, _MAX_EVICTED, len(leaving)]
-        run = self._pipeline().run(self._scripts["admit"], [index], [*arguments, *leaving, *busy])
-        return attempt(f"the index {index} cannot be written", run, (0, []))
 
     async def restore(self, session: Session) -> bool:
         if not self.restores_sessions:
             return False
-        store_created_at, now = await self._store_times()
+        store_created_at, now = await self._client.store_times()
         created = milliseconds(session.created)
         # A session from before the store was last emptied was lost with it, and a recent one cannot have expired.
         # Any other has expired, since it was not used.
-        if created + _MAX_CLOCK_SKEW_MILLISECONDS >= store_created_at and now >= created + self._ttl:
+        if created + _MAX_CLOCK_SKEW_MILLISECONDS >= store_created_at and now >= created + self._client.ttl:
             return False
         if await self._store(session, created=created) is None:
             # The session was closed; or another node was faster, and then it exists.
             return await self.get(session.key) is not None
-        await asyncio.gather(
-            self._index(self._keys.sessions_of(session.caller), session), self._index(self._keys.sessions, session)
-        )
-        self._opened[session.key] = session
+        await asyncio.gather(self._index.add_to_caller(session), self._index.add_to_all(session))
+        self._changes.opened[session.key] = session
         return True
 
     async def enter(
@@ -99,38 +101,56 @@ class RedisSessions(RedisSessionSearch):
     ) -> Entered | None:
         flat = [part for item in requests for part in (codec.encode_id(item.request_id), codec.encode_request(item))]
         keyed_stream = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
-        arguments = [principal, node, milliseconds(CANCEL_KEEP_SECONDS), self._stream_keep, keyed_stream, *flat]
+        arguments = [
+            principal,
+            node,
+            milliseconds(CANCEL_KEEP_SECONDS),
+            self._client.stream_keep,
+            keyed_stream,
+            *flat,
+        ]
         reply = await self._run("enter", key, SESSION_PARTS, arguments)
         if reply is None:
             return None
         record, raw, cancelled, digest = reply
-        session = codec.decode_session(key, record)
+        self._changes.used[key] = session = codec.decode_session(key, record)
         if digest:
-            return Entered(self._record_use(session, node), ended_digest=codec.decode_digest(*digest))
+            return Entered(session, ended_digest=codec.decode_digest(*digest))
         running = tuple(codec.decode_request(*item) for item in codec.pairs(raw))
-        if requests and not running and (member := self._members.get(node)) is not None:
-            member.streams.update((key, item.stream) for item in requests)
-        return Entered(self._record_use(session, node), running, frozenset(map(codec.decode_id, cancelled)))
+        for request in requests if not running else ():
+            self._running[key, request.stream] = node
+        return Entered(session, running, frozenset(map(codec.decode_id, cancelled)))
 
     async def flush(self) -> None:
-        await self._pipeline().flush()
+        await self._client.batcher.flush()
 
     async def leave(self, key: str, endings: Mapping[RequestId, Ending], *, stream: str = "") -> bool:
-        self._remove_stream(key, stream)
-        arguments = [stream, self._policy.session_history, *codec.encode_endings(endings)]
-        keys = self._keys.of_session(key, "requests", "history", "streams")
-        errors, is_held = await self._pipeline().run(self._scripts["leave"], keys, arguments, deferred=True)
+        self._running.pop((key, stream), None)
+        arguments = [stream, self._client.policy.session_history, *codec.encode_endings(endings)]
+        parts = ("requests", "history", "streams")
+        errors, is_held = await self._run("leave", key, parts, arguments, deferred=True)
         if errors:
-            self._counts["errors"][key] = errors
+            self._changes.errors[key] = errors
         return bool(is_held)
 
+    async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
+        name = codec.encode_id(request_id)
+        try:
+            arguments = [principal, name, _MAX_CANCELS, milliseconds(CANCEL_KEEP_SECONDS)]
+            parts = ("requests", "cancels", "history")
+            value = await self._run("cancel", key, parts, arguments)
+            return codec.decode_request(name, value) if value is not None else None
+        except Unreadable as error:
+            _log_unreadable(key, error)
+            return None
+
     async def history(self, key: str) -> tuple[HistoryEntry, ...]:
-        lines = await self._run("history", key, ("history",), [])
+        lines = await self._run("history", key, ("history",))
         return codec.decode_history(lines) if lines is not None else ()
 
     async def update(self, key: str, **changes: Any) -> None:
         if changes.get("initialized"):
-            self._initialized.add(key)
+            self._changes.initialized.add(key)
         await self._run("update", key, (), codec.encode_changes(changes))
 
     async def subscribe(self, key: str, uri: str, subscribed: bool, limit: int, max_bytes: int) -> bool:
@@ -138,12 +158,12 @@ class RedisSessions(RedisSessionSearch):
         return bool(await self._run("subscribe", key, ("subscriptions",), arguments))
 
     async def subscriptions(self, key: str) -> frozenset[str]:
-        return frozenset(codec.decode_names(await self._run("subscriptions", key, ("subscriptions",), [])))
+        return frozenset(codec.decode_names(await self._run("subscriptions", key, ("subscriptions",))))
 
     async def touch(self, key: str, stream: str = "") -> bool:
         reply = await self._run("touch", key, SESSION_PARTS, [stream], log=stream or GET_STREAM)
         if reply is not None:
-            self._record_last_use(key, codec.decode_caller(*reply[0]), reply[1])
+            self._changes.touched[key] = codec.decode_caller(*reply[0]), reply[1]
         return reply is not None
 
     async def close(self, key: str, principal: str | None) -> Closing | None:
@@ -154,11 +174,15 @@ class RedisSessions(RedisSessionSearch):
         session = codec.decode_session(key, reply[0])
         nodes, streams = codec.decode_parts(reply[1], reply[2])
         # Deferred, since the remaining keys expire by themselves.
-        self._pipeline().post("ZREM", self._keys.sessions_of(session.caller), key)
-        self._remove_deferred(session)
+        self._index.remove_deferred(session)
         for stream in streams:
-            self._pipeline().post("UNLINK", self._keys.log(key, stream))
+            self._client.batcher.post("UNLINK", self._client.keys.log(key, stream))
         return Closing(session, nodes)
+
+    def forget(self, key: str) -> None:
+        for item in list(self._running):
+            if item[0] == key:
+                self._running.pop(item, None)
 
     async def get(self, key: str) -> Session | None:
         return (await self._load(key))[0]
@@ -166,10 +190,21 @@ class RedisSessions(RedisSessionSearch):
     async def in_flight(self, key: str) -> tuple[InFlightRequest, ...]:
         return (await self._load(key))[1]
 
+    async def _load(self, key: str) -> tuple[Session | None, tuple[InFlightRequest, ...]]:
+        try:
+            reply = await self._run("get", key, ("requests",))
+            if reply is None:
+                return None, ()
+            requests = tuple(codec.decode_request(*item) for item in codec.pairs(reply[1]))
+            return codec.decode_session(key, reply[0]), requests
+        except Unreadable as error:
+            _log_unreadable(key, error)
+            return None, ()
+
     # -- session state of tools ----------------------------------------------------------------------
 
     async def read_state(self, key: str) -> dict[str, bytes]:
-        return codec.decode_state(await self._run("read_state", key, ("state",), []))
+        return codec.decode_state(await self._run("read_state", key, ("state",)))
 
     async def write_state(self, key: str, name: str, value: bytes | None) -> bool:
         arguments: list[Any] = [name] if value is None else [name, value]
@@ -179,11 +214,7 @@ class RedisSessions(RedisSessionSearch):
         lifetime = milliseconds(session.ends - session.created)
         return self._run("open", session.key, (), [created, lifetime, *codec.encode_members(session)])
 
-    def _index(self, index: str, session: Session) -> Awaitable[Any]:
-        run = self._pipeline().run(self._scripts["index"], [index], [session.key, self._ttl_of(index)])
-        return attempt(f"the index {index} cannot be written", run, 0)
 
-    @property
-    def _max_idle(self) -> int:
-        """Return for how many milliseconds an index keeps an unused session; heartbeats update the index."""
-        return self._ttl + milliseconds(self._policy.lease)
+def _log_unreadable(key: str, error: Unreadable) -> None:
+    """Log why a session counts as unknown from now on."""
+    log_failure(f"session {short_id(key)} cannot be read, and is unknown", error)

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mcp_transport.backends.redis import RedisBackend
 from mcp_transport.backends.redis.command_batcher import CommandBatcher
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.clock import settle
+from tests.support.redis.backend import client_of, members
 from tests.support.redis.server import RedisServer
 from tests.support.redis.users import ADMIN, PASSWORD
 
@@ -162,15 +162,14 @@ class Meter:
     async def _is_quiet(self) -> bool:
         before = len(self.trips)
         for endpoint in self._endpoints:
-            node, backend = await endpoint.pool.node(), endpoint.backend.sessions
-            assert isinstance(backend, RedisBackend)
+            node, client = await endpoint.pool.node(), client_of(endpoint.backend)
             await settle()
             if not all(trip.returned for trip in self.trips):
                 return False
-            if backend._pipeline()._waiting:
+            if client.batcher._waiting:
                 return False
-            member = backend._members[node.id]
-            newest = await member._inbox.xrevrange(backend._keys.inbox(node.id), count=1)
+            member = members(endpoint.backend)[node.id]
+            newest = await member._inbox.xrevrange(client.keys.inbox(node.id), count=1)
             if newest and newest[0][0].decode() != member._last_id:
                 return False
         await settle()

@@ -20,7 +20,7 @@ from mcp_transport.backends.redis import acl
 from mcp_transport.backends.redis.keys import Keys
 from mcp_transport.backends.redis.scripts import load_scripts
 from tests.backends.redis.scene import nodes, use
-from tests.support.backends import KEY, session
+from tests.support.backends import KEY, index_of, session
 from tests.support.docs import DOCS
 from tests.support.processes import free_port
 from tests.support.redis.aliases import Alias, client, clusters, django
@@ -64,8 +64,8 @@ def sent_by_python(known: set[str]) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isupper():
                 found.add(node.value.lower())
-            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self._inbox", "self._client"):
-                found.add(node.attr)
+            elif isinstance(node, ast.Call):
+                found |= {*re.findall(r"^self\._(?:inbox|client)\.(\w+)$", ast.unparse(node.func))}
     return found & known
 
 
@@ -140,7 +140,7 @@ def cluster() -> Iterator[list[RedisServer]]:
 
 @clusters
 async def test_it_is_enough_for_a_cluster_whose_slots_move(cluster: list[RedisServer]) -> None:
-    slot = cluster[0].cli("CLUSTER", "KEYSLOT", Keys("").of_session(KEY)[0]).strip()
+    slot = cluster[0].cli("CLUSTER", "KEYSLOT", Keys("").of_session(KEY)).strip()
     old, new = cluster if int(slot) < 8192 else cluster[::-1]
     old_id, new_id = (server.cli("CLUSTER", "MYID").strip() for server in (old, new))
     for server in cluster:
@@ -148,7 +148,7 @@ async def test_it_is_enough_for_a_cluster_whose_slots_move(cluster: list[RedisSe
     new.cli("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
     old.cli("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
     async with nodes(django([server.url for server in cluster]), cluster=True) as (one, other):
-        await one.open(session(time.time))
+        await one.sessions.open(session(time.time))
         for server in (new, old):
             server.cli("CLUSTER", "SETSLOT", slot, "NODE", new_id)
         await use(one, other)
@@ -193,8 +193,8 @@ async def test_nothing_is_too_much_for_a_sentinel(command: str, sentinel: RedisS
 async def test_who_may_not_ask_for_the_memory_sees_the_rest(server: RedisServer, admin: redis.Redis) -> None:
     server.cli(lines=f"{acl.acl_rule(user='few')}\nACL SETUSER few on >{PASSWORD} -info\n")
     async with nodes(django(server.url_of("few"))) as (one, _):
-        await one.open(session(time.time))
-        overview = await one.overview()
+        await one.sessions.open(session(time.time))
+        overview = await index_of(one).overview()
     assert (overview.total, overview.memory, overview.memory_limit) == (1, 0, 0)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mcp_transport.backends.base import Backend
-from mcp_transport.backends.redis import RedisBackend
 from tests.backends.contract import BackendContract
 from tests.backends.contract_counting import CountingContract
 from tests.backends.contract_session_cap import SessionCapContract
 from tests.support.backends import HandClock
+from tests.support.redis.backend import write_index
 
 pytestmark = pytest.mark.servers
 
@@ -20,9 +20,8 @@ class TestRedis(BackendContract, CountingContract, SessionCapContract):
         return clock
 
     @pytest.fixture
-    def backend(self, backend: RedisBackend) -> Backend:
-        return Backend.of(backend)
+    def backend(self, backend: Backend) -> Backend:
+        return backend
 
     async def index(self, backend: Backend) -> None:
-        assert isinstance(backend.sessions, RedisBackend)
-        await backend.sessions._update_indexes()
+        await write_index(backend)

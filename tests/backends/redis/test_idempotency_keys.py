@@ -121,11 +121,11 @@ class TestADeadNode:
     ) -> None:
         await self.died(keyed)
         key, stream = session_key(keyed.client.session_id), stream_name(parse_key(keyed.key))
-        backend: Any = keyed.client.endpoint.backend.sessions
-        await backend.append(key, stream, (), writer=DEAD)
-        await backend.leave(key, {7: Ending.CANCELLED})
+        backend = keyed.client.endpoint.backend
+        await backend.streams.append(key, stream, (), writer=DEAD)
+        await backend.sessions.leave(key, {7: Ending.CANCELLED})
         body = b'{"jsonrpc":"2.0","id":7,"result":{}}'
-        await backend.append(key, stream, [Event(1, body, terminal=True)], writer=DEAD)
+        await backend.streams.append(key, stream, [Event(1, body, terminal=True)], writer=DEAD)
         assert (await keyed.call("add", ADD, **again)).body == body
         assert (await keyed.call("add", ADD, id=8, **again)).status == 422
         assert gate.runs == 0

@@ -33,11 +33,10 @@ def names_of(prefix: str = "") -> set[str]:
     for name, method in inspect.getmembers(made, inspect.ismethod):
         if not name.startswith("_"):
             parameters = inspect.signature(method).parameters.values()
-            given = [WORDS[item.name] for item in parameters if item.kind is not item.VAR_POSITIONAL]
-            parts = keys._SUFFIXES if "parts" in {item.name for item in parameters} else ()
-            named = method(*given, *parts)
-            found |= {named} if isinstance(named, str) else {*named}
-    found |= {name for attribute, name in vars(made).items() if not attribute.startswith("_")}
+            given = [WORDS[item.name] for item in parameters if item.default is item.empty]
+            found.add(method(*given))
+    found |= {made.of_session("S", part) for part in keys._SUFFIXES if part != "log"}
+    found |= {name for attribute, name in vars(made).items() if attribute != "prefix"}
     for value in ("C", "V"):
         found = {name.replace(keys._digest(value), value) for name in found}
     return found

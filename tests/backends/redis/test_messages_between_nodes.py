@@ -93,8 +93,8 @@ async def test_other_tasks_run_between_the_long_messages_of_a_full_inbox(server:
 
     backend = build(server, POLICY)
     try:
-        await backend.start("n1", deliver)
-        assert await backend.send("n1", long)
+        await backend.bus.start("n1", deliver)
+        assert await backend.bus.send("n1", long)
         async with asyncio.timeout(20):
             while len(delivered_in) < 9:
                 turn += 1

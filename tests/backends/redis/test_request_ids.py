@@ -10,6 +10,7 @@ import redis
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.endpoint import Endpoint
 from tests.support.client import SessionClient, text_of, until
+from tests.support.redis.backend import client_of
 from tests.support.redis.server import RedisServer
 from tests.support.tools import Gate
 
@@ -22,7 +23,7 @@ ROUNDS = 20
 async def connections(request: pytest.FixtureRequest, nodes: tuple[Endpoint, Endpoint]) -> None:
     """On several connections, commands may overtake one another, as in a Cluster."""
     for endpoint in nodes:
-        endpoint.backend.sessions._pipeline()._shares_connection = request.param == "one connection"  # type: ignore[attr-defined]
+        client_of(endpoint.backend).batcher._shares_connection = request.param == "one connection"
 
 
 @pytest.mark.parametrize("step", [0, 1], ids=["one node", "two nodes"])

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 
-from mcp_transport.backends.base import Backend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
@@ -260,7 +259,7 @@ async def test_an_idle_node_listens_and_renews_its_lease(server: RedisServer, cl
     policy = Policy(lease=0.9)
     backend, monitor = build(server, policy), Monitor()
     server.cli("FLUSHALL")
-    endpoint = Endpoint(Kernel(build_tools(gate)), Backend.of(backend), policy, keys=KEYS, clock=clock)
+    endpoint = Endpoint(Kernel(build_tools(gate)), backend, policy, keys=KEYS, clock=clock)
     await endpoint.pool.node()
     await monitor.open(server)
     async with asyncio.timeout(20):

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import redis
 
-from mcp_transport.backends.redis import RedisBackend, session_search
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.redis import session_search
+from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.exceptions import BackendError
-from tests.support.backends import ANN, POLICY, HandClock, session
-from tests.support.redis.backend import build, leave
+from tests.support.backends import ANN, POLICY, HandClock, index_of, session
+from tests.support.redis.backend import build, changes_of, client_of, leave, write_index
 from tests.support.redis.server import RedisServer
 
 pytestmark = pytest.mark.servers
@@ -26,80 +28,78 @@ def index_keys(server: RedisServer) -> list[str]:
     return [key for key in server.cli("KEYS", "*").split() if any(f"mcp:{name}" in key for name in OF_INDEX)]
 
 
-async def fill(backend: RedisBackend, clock: HandClock, keys: list[str] = KEYS, **members: Any) -> None:
+async def fill(backend: Backend, clock: HandClock, keys: list[str] = KEYS, **members: Any) -> None:
     for key in keys:
         clock.advance(1)
-        await backend.open(session(clock, key, **{"client_info": {"name": "Claude"}, **members}))
-    await backend._update_indexes()
+        await backend.sessions.open(session(clock, key, **{"client_info": {"name": "Claude"}, **members}))
+    await write_index(backend)
 
 
-async def found(backend: RedisBackend, query: SessionQuery, offset: int = 0, limit: int = 100) -> list[str]:
-    return [item.key for item in (await backend.page(offset, limit, query)).sessions]
+async def found(backend: Backend, query: SessionQuery, offset: int = 0, limit: int = 100) -> list[str]:
+    return [item.key for item in (await index_of(backend).page(offset, limit, query)).sessions]
 
 
 async def test_a_new_session_is_listed_at_once_and_found_after_the_heartbeat(
-    backend: RedisBackend, clock: HandClock
+    backend: Backend, clock: HandClock
 ) -> None:
-    await backend.open(session(clock, KEYS[0]))
+    await backend.sessions.open(session(clock, KEYS[0]))
     assert await found(backend, SessionQuery()) == [KEYS[0]]
     assert await found(backend, SessionQuery(user="ann")) == []
-    await backend._update_indexes()
+    await write_index(backend)
     assert await found(backend, SessionQuery(user="ann")) == [KEYS[0]]
 
 
 async def test_what_is_closed_leaves_nothing_in_the_index(
-    backend: RedisBackend, clock: HandClock, server: RedisServer
+    backend: Backend, clock: HandClock, server: RedisServer
 ) -> None:
     await fill(backend, clock)
     assert len(index_keys(server)) >= 5
     for key in KEYS:
-        await backend.close(key, None)
-    await backend.ping()
+        await backend.sessions.close(key, None)
+    await backend.sessions.ping()
     assert index_keys(server) == []
 
 
 async def test_what_has_expired_is_swept_from_the_index(
-    backend: RedisBackend, clock: HandClock, server: RedisServer
+    backend: Backend, clock: HandClock, server: RedisServer
 ) -> None:
     await fill(backend, clock)
     clock.advance(POLICY.session_ttl + POLICY.lease + 1)
     await fill(backend, clock, ["Z" * 26], user="bob", client_info={"name": "Cursor"})
     assert await found(backend, SessionQuery(text="claude")) == []
-    await backend.close("Z" * 26, None)
-    await backend.ping()
+    await backend.sessions.close("Z" * 26, None)
+    await backend.sessions.ping()
     assert index_keys(server) == []
 
 
-async def test_every_key_of_the_index_has_an_end(
-    backend: RedisBackend, clock: HandClock, server: RedisServer
-) -> None:
+async def test_every_key_of_the_index_has_an_end(backend: Backend, clock: HandClock, server: RedisServer) -> None:
     await fill(backend, clock)
-    await backend.enter(KEYS[0], ANN, "n9")
-    await backend._update_indexes()
+    await backend.sessions.enter(KEYS[0], ANN, "n9")
+    await write_index(backend)
     keys = index_keys(server)
     assert [key for key in keys if int(server.cli("PTTL", key)) <= 0] == []
 
 
 async def test_a_heartbeat_that_fails_is_made_up_for(
-    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(sessions: Any) -> None:
+    async def away(writer: SessionIndexWriter, sessions: Any) -> None:
         raise BackendError("away")
 
-    await backend.open(session(clock, KEYS[0]))
+    await backend.sessions.open(session(clock, KEYS[0]))
     with monkeypatch.context() as patch:
-        patch.setattr(backend, "_add", away)
+        patch.setattr(SessionIndexWriter, "_add", away)
         with pytest.raises(BackendError):
-            await backend._update_indexes()
-    await backend._update_indexes()
+            await write_index(backend)
+    await write_index(backend)
     assert await found(backend, SessionQuery(user="ann")) == [KEYS[0]]
 
 
-async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: RedisBackend, clock: HandClock) -> None:
+async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: Backend, clock: HandClock) -> None:
     await fill(backend, clock, KEYS[:2])
     for node in ("n8", "n9"):
-        await backend.enter(KEYS[0], ANN, node)
-        await backend._update_indexes()
+        await backend.sessions.enter(KEYS[0], ANN, node)
+        await write_index(backend)
     assert await found(backend, SessionQuery(node="n8")) == []
     assert await found(backend, SessionQuery(node="n9")) == [KEYS[0]]
 
@@ -107,7 +107,7 @@ async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: Red
 @pytest.mark.parametrize("few", [1, 3, 5000], ids="few={}".format)
 @pytest.mark.parametrize("stride", [1, 3, 500], ids="stride={}".format)
 async def test_pages_are_the_same_however_many_share_a_value(
-    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch, few: int, stride: int
+    backend: Backend, clock: HandClock, monkeypatch: pytest.MonkeyPatch, few: int, stride: int
 ) -> None:
     monkeypatch.setattr(session_search, "_MAX_SORTED", few)
     monkeypatch.setattr(session_search, "_SCAN_BATCH", stride)
@@ -122,21 +122,19 @@ async def test_pages_are_the_same_however_many_share_a_value(
 
 
 async def test_a_search_looks_at_no_more_than_it_may(
-    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_search, "_MAX_SORTED", 1)
     monkeypatch.setattr(session_search, "_SCAN_BATCH", 2)
     monkeypatch.setattr(session_search, "_MAX_SCANNED", 4)
     await fill(backend, clock, KEYS[:3], user="bob")
     await fill(backend, clock, KEYS[3:])
-    page = await backend.page(query=SessionQuery(user="bob"))
+    page = await index_of(backend).page(query=SessionQuery(user="bob"))
     assert (page.sessions, page.total, page.is_exact) == ((), 3, False)
 
 
 @pytest.mark.parametrize("name", ["anna", "an\xff", "anя", "an\U0001f9ff"])
-async def test_whatever_follows_a_words_beginning_is_found(
-    backend: RedisBackend, clock: HandClock, name: str
-) -> None:
+async def test_whatever_follows_a_words_beginning_is_found(backend: Backend, clock: HandClock, name: str) -> None:
     await fill(backend, clock, KEYS[:1], user=name)
     assert await found(backend, SessionQuery(text="an")) == [KEYS[0]]
     assert await found(backend, SessionQuery(text="am")) == []
@@ -144,86 +142,85 @@ async def test_whatever_follows_a_words_beginning_is_found(
 
 @pytest.mark.parametrize("name", ["", "\0", "x" * 300, "\U0001f9ff", "a\nb", "ANN", "İ"])
 async def test_odd_names_are_indexed_and_forgotten(
-    backend: RedisBackend, clock: HandClock, server: RedisServer, name: str
+    backend: Backend, clock: HandClock, server: RedisServer, name: str
 ) -> None:
     await fill(backend, clock, KEYS[:1], user=name, client_info={"name": name, "version": 7})
     if name.strip("\0"):
         assert await found(backend, SessionQuery(user=name)) == [KEYS[0]]
         assert await found(backend, SessionQuery(text=name)) == [KEYS[0]]
-    await backend.close(KEYS[0], None)
-    await backend.ping()
+    await backend.sessions.close(KEYS[0], None)
+    await backend.sessions.ping()
     assert index_keys(server) == []
 
 
 async def test_what_another_node_closed_before_the_heartbeat_is_not_indexed(
-    backend: RedisBackend, clock: HandClock, server: RedisServer
+    backend: Backend, clock: HandClock, server: RedisServer
 ) -> None:
-    await backend.open(session(clock, KEYS[0]))
-    opened = dict(backend._opened)
-    await backend.close(KEYS[0], None)
-    await backend.ping()
-    backend._opened = opened  # as on the node that opened it, and does not know
-    await backend._update_indexes()
+    await backend.sessions.open(session(clock, KEYS[0]))
+    opened = dict(changes_of(backend).opened)
+    await backend.sessions.close(KEYS[0], None)
+    await backend.sessions.ping()
+    changes_of(backend).opened = opened  # as on the node that opened it, and does not know
+    await write_index(backend)
     assert index_keys(server) == []
 
 
 async def test_sessions_in_use_stay_listed_without_new_ones(
-    backend: RedisBackend, clock: HandClock, server: RedisServer
+    backend: Backend, clock: HandClock, server: RedisServer
 ) -> None:
-    await backend.open(session(clock, KEYS[0]))
-    listing = backend._keys.sessions
+    await backend.sessions.open(session(clock, KEYS[0]))
+    listing = client_of(backend).keys.sessions
     server.cli("PEXPIRE", listing, "1000")
-    await backend.enter(KEYS[0], ANN, "n1")
-    await backend._update_indexes()
+    await backend.sessions.enter(KEYS[0], ANN, "n1")
+    await write_index(backend)
     assert int(server.cli("PTTL", listing)) > POLICY.session_ttl * 1000
 
 
 async def test_the_summary_says_how_much_memory_there_is(
-    backend: RedisBackend, clock: HandClock, server: RedisServer
+    backend: Backend, clock: HandClock, server: RedisServer
 ) -> None:
     server.cli("config", "set", "maxmemory", "200mb")
     try:
-        overview = await backend.overview()
+        overview = await index_of(backend).overview()
     finally:
         server.cli("config", "set", "maxmemory", "0")
     assert overview.memory > 500_000
     assert overview.memory_limit == 200 * 2**20
-    assert (await backend.overview()).memory_limit == 0
+    assert (await index_of(backend).overview()).memory_limit == 0
 
 
 async def test_of_very_many_sessions_a_sample_is_summed_up(
-    backend: RedisBackend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_search, "_SAMPLE_SIZE", 4)
     await fill(backend, clock)
-    overview = await backend.overview()
+    overview = await index_of(backend).overview()
     assert (overview.total, overview.sampled) == (8, 4)
     assert overview.values["user"] == (("ann", 8),)
     assert sum(count for _, count in overview.values["client"]) == 8
 
 
-async def test_a_count_that_comes_before_the_session_is_known_is_kept(
-    backend: RedisBackend, clock: HandClock
-) -> None:
-    await backend.open(session(clock, KEYS[0]))
-    await backend.open(session(clock, KEYS[1]))
-    await backend.enter(KEYS[0], ANN, "n1", [])
-    backend._counts["requests"][KEYS[0]] = 7
-    await backend._update_indexes()
-    page = await backend.page(0, 10, SessionQuery(), "-requests")
+async def test_a_count_that_comes_before_the_session_is_known_is_kept(backend: Backend, clock: HandClock) -> None:
+    await backend.sessions.open(session(clock, KEYS[0]))
+    await backend.sessions.open(session(clock, KEYS[1]))
+    await backend.sessions.enter(KEYS[0], ANN, "n1", [])
+    changes_of(backend).errors[KEYS[0]] = 7
+    await write_index(backend)
+    page = await index_of(backend).page(0, 10, SessionQuery(), "-errors")
     assert [item.key for item in page.sessions] == KEYS[:2]
-    await backend.close(KEYS[0], None)
-    backend._counts["requests"][KEYS[0]] = 9
-    await backend._update_indexes()
-    assert await backend._pipeline().execute("ZSCORE", backend._keys.ordered("requests"), KEYS[0]) is None
+    await backend.sessions.close(KEYS[0], None)
+    changes_of(backend).errors[KEYS[0]] = 9
+    await write_index(backend)
+    client = client_of(backend)
+    assert await client.execute("ZSCORE", client.keys.ordered("errors"), KEYS[0]) is None
 
 
 async def test_the_index_outlives_a_session_that_is_used_to_its_end(server: RedisServer, admin: redis.Redis) -> None:
     policy = Policy(session_ttl=60.0, session_max_age=7 * 86_400.0)
     backend = build(server, policy)
     ends = time.time() + policy.session_max_age
-    await backend.open(session(time.time, KEYS[0], ends=ends))
-    await backend._update_indexes()
+    await backend.sessions.open(session(time.time, KEYS[0], ends=ends))
+    await write_index(backend)
     left = {name: admin.pttl(name) for name in index_keys(server)}
     assert len(left) >= 5
     assert not {name: rest for name, rest in left.items() if rest < policy.session_max_age * 1000}

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 import redis
 
-from mcp_transport.backends.redis import RedisBackend
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.redis import redis_backend
+from mcp_transport.backends.redis.client import RedisClient
+from mcp_transport.backends.redis.membership import Membership
+from mcp_transport.backends.redis.pending import IndexChanges
 from mcp_transport.backends.redis.scripts import PRELUDE, load_scripts
 from mcp_transport.domain.policy import Policy
 from tests.support.backends import POLICY, HandClock
@@ -66,18 +70,51 @@ def by_hand() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def backend(server: RedisServer, clock: HandClock) -> AsyncIterator[RedisBackend]:
-    backend = build(server)
-    backend._scripts = by_hand()
+async def backend(server: RedisServer, clock: HandClock) -> AsyncIterator[Backend]:
+    backend = build_by_hand(server)
     yield backend
     await leave(backend)
 
 
-def build(server: RedisServer, policy: Policy = POLICY) -> RedisBackend:
-    return RedisBackend(policy, {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"})
+def build(server: RedisServer, policy: Policy = POLICY) -> Backend:
+    return redis_backend(policy, {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": f"{server.url}/0"})
 
 
-async def leave(backend: RedisBackend) -> None:
+def build_by_hand(server: RedisServer, policy: Policy = POLICY) -> Backend:
+    """Build a backend on the clock that is moved by hand."""
+    backend = build(server, policy)
+    client_of(backend).scripts = by_hand()
+    return backend
+
+
+def client_of(backend: Backend) -> RedisClient:
+    """Return the connection that the parts of a backend share."""
+    sessions: Any = backend.sessions
+    client: RedisClient = sessions._client
+    return client
+
+
+def changes_of(backend: Backend) -> IndexChanges:
+    """Return what requests have left to the next heartbeat."""
+    sessions: Any = backend.sessions
+    changes: IndexChanges = sessions._changes
+    return changes
+
+
+def members(backend: Backend) -> dict[str, Membership]:
+    """Return the memberships of a backend's nodes, by node."""
+    bus: Any = backend.bus
+    members: dict[str, Membership] = bus._members
+    return members
+
+
+async def write_index(backend: Backend) -> None:
+    """Write what requests have left to the next heartbeat, as a node does."""
+    sessions: Any = backend.sessions
+    await sessions._index.write()
+
+
+async def leave(backend: Backend) -> None:
     """Have every node leave, and close the connections."""
-    await asyncio.gather(*(backend.stop(node) for node in list(backend._members)))
-    await backend.disconnect()
+    await asyncio.gather(*(backend.bus.stop(node) for node in list(members(backend))))
+    await backend.sessions.disconnect()
