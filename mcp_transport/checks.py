@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve,
 from django.utils.module_loading import import_string
 
 from mcp_transport import bootstrap, conf, static_files
+from mcp_transport.backends.base import Backend
 from mcp_transport.discovery import declared, needs_declarations
 from mcp_transport.protocol.origin import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS
 
@@ -39,15 +41,24 @@ def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_workers(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about a backend in process memory with several worker processes."""
-    if conf.faults():
-        return
-    count = _workers()
-    if count > 1 and bootstrap.backend_name() in ("memory", "cache"):
-        data = "sessions" if bootstrap.backend_name() == "memory" else "streams"
+    count = 0 if conf.faults() else _workers()
+    if count > 1 and (backend := _backend()) and not (backend.shares_sessions and backend.shares_streams):
+        data = "streams" if backend.shares_sessions else "sessions"
         yield Warning(
             f"{count} workers are configured, but {data} are stored in the memory of one process: requests that "
             "reach another worker fail.",
             hint="Run one worker, or set MCP_TRANSPORT['BACKEND'] to a backend that all workers share.",
+            id="mcp_transport.W001",
+        )
+
+
+def check_listing(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about a backend without an index of sessions."""
+    if needs_declarations() and not conf.faults() and (backend := _backend()) and backend.index is None:
+        yield Warning(
+            f"The backend {bootstrap.backend_name()!r} cannot list sessions: the admin, the REST API and "
+            "mcp_sessions show none.",
+            hint="Give the Backend an index, or silence this check if nobody needs to see sessions.",
             id="mcp_transport.W001",
         )
 
@@ -257,6 +268,7 @@ DEPLOY_CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (check
 CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_settings,
     check_workers,
+    check_listing,
     check_middleware,
     check_trailing_slash,
     check_eviction,
@@ -299,6 +311,13 @@ def _missing_in_cors(path: str) -> dict[str, list[str]]:
 def _missing(required: Sequence[str], allowed: Sequence[str]) -> list[str]:
     lowercase = {name.lower() for name in allowed}
     return [name for name in required if name.lower() not in lowercase]
+
+
+def _backend() -> Backend | None:
+    """Build the backend of the settings; None if that fails, which `check_settings` reports."""
+    with suppress(Exception):
+        return bootstrap.build_backend()
+    return None
 
 
 def _workers() -> int:

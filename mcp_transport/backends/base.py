@@ -30,9 +30,11 @@ from mcp_transport.backends.results import (
     StreamOver,
     UnknownStream,
 )
+from mcp_transport.domain.session_query import EVERYTHING
 
 __all__ = [
     "CANCEL_KEEP_SECONDS",
+    "EVERYTHING",
     "NO_ENDINGS",
     "Appended",
     "Attached",

@@ -96,6 +96,16 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("2 workers are configured, but streams are stored in the memory of one process", "MCP_TRANSPORT['BACKEND']"),
     ),
     (
+        "W001",
+        ours(WORKERS=2, BACKEND="mcp_transport.backends.memory.MemoryBackend"),
+        ("2 workers are configured, but sessions are stored in the memory of one process",),
+    ),
+    (
+        "W001",
+        ours(BACKEND="tests.backends.test_local.ShelfBackend"),
+        ("The backend 'tests.backends.test_local.ShelfBackend' cannot list sessions", "Give the Backend an index"),
+    ),
+    (
         "W003",
         {"MIDDLEWARE": [*MIDDLEWARE, f"{__name__}.sync_only", f"{__name__}.both"]},
         (f"{__name__}.sync_only is not async-capable", "MIDDLEWARE"),
@@ -152,6 +162,9 @@ SILENT: list[tuple[str, dict[str, Any]]] = [
     ("W001", ours()),
     ("W001", ours(WORKERS=1)),
     ("W001", ours(WORKERS=4, BACKEND="shop.Shared")),
+    *(("W001", {**ours(), **cache(kind)}) for kind in (LOCMEM, FILE, REDIS)),
+    ("W001", ours(BACKEND="shop.Shared")),
+    ("W001", {**ours(WORKERS=4), **cache(REDIS)}),
     ("W003", {"MIDDLEWARE": DJANGOS}),
     ("W003", {"MIDDLEWARE": ["no.such.Middleware"]}),  # which is Django's to name
     ("W004", {"ROOT_URLCONF": (ENDPOINT,)}),

@@ -195,6 +195,12 @@ def test_unknown_or_ambiguous_id_fails_and_ends_nothing(verb: str, ids: list[str
 # -- backends that know less -------------------------------------------------------------------------
 
 
+def test_backend_that_cannot_list_is_refused(settings: Any) -> None:
+    settings.MCP_TRANSPORT = {"BACKEND": "tests.admin.backends.unlisted"}
+    with pytest.raises(CommandError, match=r"'tests\.admin\.backends\.unlisted' backend cannot list sessions"):
+        call_command("mcp_sessions", "list")
+
+
 @pytest.mark.parametrize("values", [{}, {"BACKEND": "memory"}, {"BACKEND": "cache"}], ids=str)
 def test_backend_that_no_other_process_sees_is_refused(values: Any, settings: Any) -> None:
     settings.MCP_TRANSPORT = values

@@ -110,10 +110,11 @@ def test_example_tests_of_access_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_backend_of_the_how_to_keeps_the_contract(tmp_path: Path) -> None:
+def test_backends_of_the_how_to_keep_the_contracts(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/__init__.py").touch()
-    _, backend, tests = python_blocks("howto/write-a-backend.md")
+    _, backend, listed, tests = python_blocks("howto/write-a-backend.md")
     (tmp_path / "shop/sessions.py").write_text(backend)
+    (tmp_path / "shop/listed_sessions.py").write_text(listed)
     (tmp_path / "test_sessions.py").write_text(tests)
     carry_out(tmp_path, "-p", "tests.backends.conftest", str(tmp_path / "test_sessions.py"))

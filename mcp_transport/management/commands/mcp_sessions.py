@@ -97,7 +97,9 @@ class Command(BaseCommand):
 def _require_shared(verb: str) -> None:
     """Raise CommandError if this process cannot see the data that a verb needs."""
     backend, name = bootstrap.endpoint().backend, bootstrap.backend_name()
-    if not (backend.supports_listing and backend.shares_sessions):
+    if not backend.supports_listing:
+        raise CommandError(f"The {name!r} backend cannot list sessions.")
+    if not backend.shares_sessions:
         raise CommandError(
             f"The {name!r} backend keeps sessions where no other process can see them. "
             "Use a cache that processes share: MCP_TRANSPORT['CACHE']."
