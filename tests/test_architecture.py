@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "process": (),
     # What calls other servers knows nothing of this one. The SDK's client and its seams: how it gets its dispatcher.
     "client": ("mcp", "mcp_types", "httpx2", "tenacity", "orjson", "anyio"),
-    "client.sync": ("mcp_types", "anyio", "django"),
+    "client.sync": ("mcp", "mcp_types", "anyio", "django"),
     # Threads and connections are below everything of Django's.
     "supervision": (),
     "executor": (),
@@ -131,6 +131,14 @@ def test_imports_point_inwards() -> None:
         if not is_allowed(name, module, rule)
     }
     assert not wrong, f"imports that lead outwards, or are not pure ({PURE}): {wrong}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Neither directly, nor by others, nor for type checking only."""
+    inner = {module: imports_of(module) & FILES.keys() - {module} for module in FILES}
+    while free := [module for module, names in inner.items() if not names]:
+        inner = {module: names - set(free) for module, names in inner.items() if module not in free}
+    assert not inner, f"modules that import each other, or what does: {sorted(inner)}"
 
 
 def test_only_the_kernel_and_the_client_touch_the_seams_of_the_sdk() -> None:

@@ -29,7 +29,7 @@ from mcp_transport.client.errors import unwrap_single
 from mcp_transport.client.http import FailoverHTTP
 from mcp_transport.client.sessions import SavedSession, SessionState, keep_seconds
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports Django, which the client does not need
     from mcp_transport.client.sync import SyncClient
 
 __all__ = ["Client"]
@@ -211,7 +211,7 @@ class Client(mcp.client.Client):
         """Return a context manager with this client for synchronous code."""
         from mcp_transport.client.sync import SyncClient
 
-        return SyncClient(self)
+        return SyncClient(self, self.save_session)
 
 
 def _resume_options(session: SavedSession) -> SDKOptions:

@@ -11,8 +11,8 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import mcp_types as types
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from django.core.exceptions import SynchronousOnlyOperation
+from mcp import Client
 
-from mcp_transport.client.client import Client
 from mcp_transport.client.sessions import SavedSession
 
 __all__ = ["SyncClient"]
@@ -34,9 +34,9 @@ def _blocking(method: Callable[Concatenate[Client, _P], Awaitable[_R]]) -> Calla
 class SyncClient:
     """A `Client` in a background thread with its own event loop, for the `with` block; threads may share it."""
 
-    def __init__(self, client: Client) -> None:
-        """Take a client that is not connected."""
-        self._client = client
+    def __init__(self, client: Client, save_session: Callable[[], SavedSession]) -> None:
+        """Take a client of this package that is not connected, and its method that saves its session."""
+        self._client, self._save_session = client, save_session
         self._portal: BlockingPortal | None = None
         self._stack = ExitStack()
 
@@ -91,7 +91,7 @@ class SyncClient:
 
     def save_session(self) -> SavedSession:
         """Return what another process needs to resume this session."""
-        return self._client.save_session()
+        return self._save_session()
 
 
 def _refuse_in_a_loop() -> None:
