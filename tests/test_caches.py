@@ -18,7 +18,7 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel.fast_path.cache import cached_by_json
 from mcp_transport.kernel.limits import short_json
 from mcp_transport.protocol import headers, origin
-from mcp_transport.protocol.headers import Accepts, Headers
+from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.request_checks import required_session_id
 
@@ -48,7 +48,7 @@ def try_session_id(text: str) -> None:
 
 BY_CLIENTS = {
     "mcp_transport.protocol.headers._parse_cached": ByClients(
-        headers._parse_cached, lambda text: Accepts.parse(header("accept", text))
+        headers._parse_cached, lambda text: header("accept", text).accepts
     ),
     "mcp_transport.protocol.origin._host_is_allowed": ByClients(
         origin._host_is_allowed, lambda text: origin.host_is_allowed(text, ("*",))

@@ -18,7 +18,6 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Caller, NoChannel
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import INVALID_REQUEST, sessionless_status
-from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import Outcome, Request
 from mcp_transport.protocol.versions import sessionless
@@ -64,7 +63,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     Raises:
         ProtocolError: 400 from the envelope's checks; 406 if the method needs a stream and none is possible.
     """
-    accepts = Accepts.parse(request.headers)
+    accepts = request.headers.accepts
     can_stream = accepts.sse and request.streaming
     if message.method == "subscriptions/listen" and not can_stream:
         raise ProtocolError(406, INVALID_REQUEST, "subscriptions/listen answers with text/event-stream")

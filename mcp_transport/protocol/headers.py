@@ -51,12 +51,13 @@ class Headers(Mapping[str, str]):
     so that no time is spent on them.
     """
 
-    __slots__ = ("_lines", "_raw", "_text", "count", "repeated", "size")
+    __slots__ = ("_accepts", "_lines", "_raw", "_text", "count", "repeated", "size")
 
     def __init__(self, lines: Collection[tuple[str, str]]) -> None:
         self._lines: dict[str, tuple[str, ...]] = {}
         self._raw: list[tuple[bytes, bytes]] | None = None
         self._text = ""
+        self._accepts: Accepts | None = None
         self.count = len(lines)
         """The number of lines."""
         self.size = 0
@@ -118,6 +119,14 @@ class Headers(Mapping[str, str]):
         lines = self._lines.get(name) or self._lines.get(name.lower())
         return lines[0] if lines is not None else default
 
+    @property
+    def accepts(self) -> Accepts:
+        """Return the media types that Accept names, parsed once; a quality of 0 excludes one (RFC 9110, 12.5.1)."""
+        if self._accepts is None:
+            line = ",".join(self.lines("accept")) if "accept" in self.repeated else self.get("accept", "")
+            self._accepts = _parse_cached(line) if len(line) <= _MAX_CACHED else _parse_accept(line)
+        return self._accepts
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)
 
@@ -154,12 +163,6 @@ class Accepts:
 
     json: bool
     sse: bool
-
-    @classmethod
-    def parse(cls, headers: Headers) -> Accepts:
-        """Parse the Accept header; a quality of 0 excludes a type (RFC 9110, 12.5.1)."""
-        line = ",".join(headers.lines("accept")) if "accept" in headers.repeated else headers.get("accept", "")
-        return _parse_cached(line) if len(line) <= _MAX_CACHED else _parse_accept(line)
 
 
 def _parse_accept(line: str) -> Accepts:

@@ -21,7 +21,7 @@ from mcp_transport.protocol.errors import (
     UNSUPPORTED_VERSION,
     invalid_request,
 )
-from mcp_transport.protocol.headers import MAX_SESSION_ID, Accepts, check_limits
+from mcp_transport.protocol.headers import MAX_SESSION_ID, check_limits
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.idempotency import IDEMPOTENCY_KEY
 from mcp_transport.protocol.jsonrpc import Message, Notification, Request, Response, parse_message
@@ -157,7 +157,7 @@ def _check_encoding(request: HTTPRequest, rules: RequestRules) -> None:
 
 
 def _check_accept(request: HTTPRequest, rules: RequestRules) -> None:
-    accepts = Accepts.parse(request.headers)
+    accepts = request.headers.accepts
     if request.method == "POST" and not (accepts.json or (accepts.sse and request.streaming)):
         raise ProtocolError(406, INVALID_REQUEST, "Accept must list application/json and text/event-stream")
     if request.method == "GET" and not accepts.sse:

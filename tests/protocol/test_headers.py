@@ -10,7 +10,7 @@ JSON, SSE = "application/json", "text/event-stream"
 
 
 def accepts(*lines: str) -> tuple[bool, bool]:
-    parsed = Accepts.parse(Headers([("Accept", line) for line in lines]))
+    parsed = Headers([("Accept", line) for line in lines]).accepts
     return parsed.json, parsed.sse
 
 
@@ -74,7 +74,7 @@ def test_several_accept_lines_are_one_list() -> None:
 
 
 def test_without_an_accept_header_nothing_is_taken() -> None:
-    assert Accepts.parse(Headers([])) == Accepts(json=False, sse=False)
+    assert Headers([]).accepts == Accepts(json=False, sse=False)
 
 
 @pytest.mark.parametrize("raw", ["value", " value", "value ", "\tvalue\t", " \t value \t "])

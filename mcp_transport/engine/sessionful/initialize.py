@@ -19,7 +19,6 @@ from mcp_transport.engine.sessionful.delete import close_session
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INVALID_PARAMS, INVALID_REQUEST
-from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HTTPRequest, Reply
 from mcp_transport.protocol.jsonrpc import Request
 from mcp_transport.protocol.versions import negotiate
@@ -76,7 +75,7 @@ async def open_session(node: Node, request: HTTPRequest, message: Request, princ
     channel = SessionChannel(node, session.key)
     exchange = node.exchange(context.client_info(), channel, context.caller(), message)
     outcome = await node.kernel.initialize(exchange, params)
-    accepts = Accepts.parse(request.headers)
+    accepts = request.headers.accepts
     if outcome.error is not None:
         return complete_reply(encode(outcome.body(message.id)), accepts)
     await _store(node, session)

@@ -61,7 +61,7 @@ class SessionRequest:
     @property
     def accepts(self) -> Accepts:
         """Return which responses the client accepts; without streaming, that is only JSON."""
-        accepts = Accepts.parse(self.request.headers)
+        accepts = self.request.headers.accepts
         return accepts if self.request.streaming else Accepts(json=accepts.json, sse=False)
 
     def caller(self) -> Caller:
