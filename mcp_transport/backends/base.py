@@ -7,6 +7,8 @@ from typing import Any
 
 from mcp_transport.backends.contracts import (
     CANCEL_KEEP_SECONDS,
+    MAX_BROADCASTS,
+    MAX_CANCELS,
     NO_ENDINGS,
     Deliver,
     Measure,
@@ -35,6 +37,8 @@ from mcp_transport.domain.session_query import EVERYTHING
 __all__ = [
     "CANCEL_KEEP_SECONDS",
     "EVERYTHING",
+    "MAX_BROADCASTS",
+    "MAX_CANCELS",
     "NO_ENDINGS",
     "Appended",
     "Attached",

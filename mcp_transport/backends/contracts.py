@@ -36,6 +36,8 @@ from mcp_transport.protocol.jsonrpc import RequestId
 
 __all__ = [
     "CANCEL_KEEP_SECONDS",
+    "MAX_BROADCASTS",
+    "MAX_CANCELS",
     "NO_ENDINGS",
     "Deliver",
     "Measure",
@@ -50,6 +52,10 @@ Deliver = Callable[[NodeMessage], None]
 # Seconds that an early cancellation waits for its request. Clients send the two within moments, and only a load
 # balancer that sends them to two nodes can reorder them. A later request with this id is a new one.
 CANCEL_KEEP_SECONDS: Final = 2.0
+
+# The most cancellations that wait in a session, and the most broadcasts for sessions without a holder.
+MAX_CANCELS: Final = 100
+MAX_BROADCASTS: Final = 1000
 
 NO_ENDINGS: Final[Mapping[RequestId, Ending]] = MappingProxyType({})
 

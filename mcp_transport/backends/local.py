@@ -7,11 +7,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from mcp_transport.backends import listing
 from mcp_transport.backends.base import (
     CANCEL_KEEP_SECONDS,
+    MAX_CANCELS,
     NO_ENDINGS,
     Appended,
     Attached,
@@ -43,8 +44,6 @@ from mcp_transport.protocol.jsonrpc import RequestId
 __all__ = ["Change", "LocalBackend"]
 
 Change = Callable[[Session], Session | None]
-
-_MAX_CANCELS: Final = 100
 
 
 class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
@@ -180,7 +179,7 @@ class LocalBackend(LocalNodeBus, SessionStore, StreamLog):
         local = self._local_session(key)
         request = local.in_flight.get(request_id)
         is_late = local.has_just_ended(request_id, self._now() - CANCEL_KEEP_SECONDS)
-        if request is None and not is_late and len(local.cancels) < _MAX_CANCELS:
+        if request is None and not is_late and len(local.cancels) < MAX_CANCELS:
             local.cancels[request_id] = self._now()
         return request
 

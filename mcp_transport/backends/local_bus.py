@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
-from mcp_transport.backends.base import Deliver, Measure, NodeBus
+from mcp_transport.backends.base import MAX_BROADCASTS, Deliver, Measure, NodeBus
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.policy import Policy
 
 __all__ = ["LocalNodeBus"]
-
-# Broadcasts that are stored for sessions without a holder.
-_MAX_BROADCASTS: Final = 1000
 
 
 class LocalNodeBus(NodeBus):
@@ -24,7 +20,7 @@ class LocalNodeBus(NodeBus):
     def __init__(self, policy: Policy, now: Callable[[], float]) -> None:
         self._policy, self._now = policy, now
         self._nodes: dict[str, tuple[Deliver, Measure]] = {}
-        self._broadcasts: deque[tuple[float, Broadcast]] = deque(maxlen=_MAX_BROADCASTS)
+        self._broadcasts: deque[tuple[float, Broadcast]] = deque(maxlen=MAX_BROADCASTS)
         self._count = 0
 
     async def start(self, node: str, deliver: Deliver, measure: Measure = ProcessMetrics) -> None:

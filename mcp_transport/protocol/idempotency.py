@@ -19,6 +19,7 @@ from mcp_transport.protocol.versions import sessionful
 __all__ = [
     "CAPABILITY",
     "IDEMPOTENCY_KEY",
+    "KEYED_PREFIX",
     "MAX_KEY",
     "idempotency_capability",
     "is_keyed",
@@ -34,13 +35,15 @@ IDEMPOTENCY_KEY: Final = "idempotency-key"
 CAPABILITY: Final = "mcp_transport/idempotencyKey"
 """The experimental capability that declares that a server stores responses, and for how long."""
 
+KEYED_PREFIX: Final = "k"  # not a hexadecimal digit: the names of all other streams consist of those
+"""The first character of the name of a key's stream."""
+
 MAX_KEY: Final = 128
 """Characters of the longest key, without quotes and escapes."""
 
-_PREFIX: Final = "k"  # not a hexadecimal digit: the names of all other streams consist of those
 _DIGITS: Final = 24
 
-is_keyed: Final[Callable[[str], bool]] = methodcaller("startswith", _PREFIX)
+is_keyed: Final[Callable[[str], bool]] = methodcaller("startswith", KEYED_PREFIX)
 """Returns whether a stream belongs to a key; such a stream has exactly one request."""
 
 # RFC 8941, 3.3.3: only quotes and backslashes are escaped, with a backslash.
@@ -71,7 +74,7 @@ def parse_key(text: str) -> str:
 
 def stream_name(key: str) -> str:
     """Return the name of the stream of a key within a session."""
-    return _PREFIX + hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
+    return KEYED_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
 
 
 def key_reused() -> ProtocolError:

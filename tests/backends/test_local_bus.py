@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mcp_transport.backends.local_bus import _MAX_BROADCASTS, LocalNodeBus
+from mcp_transport.backends.base import MAX_BROADCASTS
+from mcp_transport.backends.local_bus import LocalNodeBus
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from tests.support.backends import POLICY, HandClock
 
@@ -35,7 +36,7 @@ async def test_broadcasts_are_numbered_and_dropped_in_time_and_by_number() -> No
     assert numbers == sorted(numbers)
     assert [item.method for item in await bus.broadcasts("")] == ["m20", "m21", "m22"]
     assert [item.method for item in await bus.broadcasts(numbers[1])] == ["m21", "m22"]
-    for _ in range(_MAX_BROADCASTS):
+    for _ in range(MAX_BROADCASTS):
         await bus.broadcast(Broadcast("more"))
     assert {item.method for item in await bus.broadcasts("")} == {"more"}
     assert await bus.broadcasts(await bus.last_broadcast()) == ()

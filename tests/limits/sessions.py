@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcp_transport.backends.local import _MAX_CANCELS
+from mcp_transport.backends.base import MAX_CANCELS
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES
@@ -60,13 +60,13 @@ async def subscribed_bytes(stage: Stage) -> Answer:
     return await stage.client.request("resources/subscribe", {"uri": "test://more"})
 
 
-@case("cancellations that arrived before their request, each for 2 s", _MAX_CANCELS)
+@case("cancellations that arrived before their request, each for 2 s", MAX_CANCELS)
 async def cancellations(stage: Stage) -> None:
-    for number in range(_MAX_CANCELS + 1):
+    for number in range(MAX_CANCELS + 1):
         await stage.client.notify("notifications/cancelled", {"requestId": f"early-{number}"})
-    ignored = await stage.client.call("add", {"a": 1, "b": 2}, id=f"early-{_MAX_CANCELS}")
+    ignored = await stage.client.call("add", {"a": 1, "b": 2}, id=f"early-{MAX_CANCELS}")
     assert ignored.json["result"]["structuredContent"] == {"result": 3}
-    await stage.client.call("add", {"a": 1, "b": 2}, id=f"early-{_MAX_CANCELS - 1}")
+    await stage.client.call("add", {"a": 1, "b": 2}, id=f"early-{MAX_CANCELS - 1}")
     assert stage.gate.runs == 1
 
 

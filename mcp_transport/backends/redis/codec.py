@@ -24,6 +24,11 @@ from mcp_transport.protocol.jsonrpc import RequestId, is_request_id
 from mcp_transport.supervision import log_failure
 
 __all__ = [
+    "HISTORY_FIELDS",
+    "NEXT_CLEANUP",
+    "RECORD_FIELDS",
+    "REQUEST_FIELDS",
+    "TERMINAL",
     "decode_caller",
     "decode_digest",
     "decode_events",
@@ -52,6 +57,23 @@ __all__ = [
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _Raw = TypeVar("_Raw")
+
+RECORD_FIELDS: Final = (
+    "principal", "initialized", "log_level", "node", "requests", "errors", "created", "last_seen", "ends", "about"
+)  # fmt: skip
+"""The fields of a record, as scripts return them."""
+
+REQUEST_FIELDS: Final = ("node", "stream", "started", "digest", "safe", "operation", "body")
+"""A request in flight: fields separated by blanks, of which only the last one may contain some."""
+
+HISTORY_FIELDS: Final = ("what", "time", "node", "stream", "duration", "ending", "operation", "id")
+"""An entry of a session's history, in the same form; only a request that ended has the last four."""
+
+TERMINAL: Final = b"."
+"""The first byte of an event that ends its stream."""
+
+NEXT_CLEANUP: Final = b"!"
+"""The field beside a session's streams with the time of the next cleanup."""
 
 # Fields that never change are stored as one value.
 _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
@@ -143,7 +165,7 @@ def encode_changes(changes: dict[str, Any]) -> list[Any]:
 
 @strict
 def decode_session(key: str, members: Sequence[Any]) -> Session:
-    """Decode a record from the list that `read_record` of the prelude returns."""
+    """Decode a record from the values of RECORD_FIELDS."""
     principal, initialized, log_level, node, requests, errors, created, last_seen, ends, about = members
     return Session(
         key=key,
@@ -192,8 +214,8 @@ def decode_id(raw: bytes) -> RequestId:
 
 
 def encode_request(request: InFlightRequest) -> bytes:
-    """Encode a request in flight, without its start, which `enter.lua` inserts after the stream."""
-    head = f"{request.node} {request.stream} {request.digest.hex()} {request.safe:d} {_quoted(request.operation)} "
+    """Encode a request in flight, in the order of REQUEST_FIELDS; `enter.lua` sets its start."""
+    head = f"{request.node} {request.stream} 0 {request.digest.hex()} {request.safe:d} {_quoted(request.operation)} "
     return head.encode() + request.body
 
 
@@ -205,7 +227,7 @@ def _quoted(text: str) -> str:
 @strict
 def decode_request(request_id: bytes, value: bytes) -> InFlightRequest:
     """Decode a request in flight."""
-    node, stream, started, digest, safe, operation, body = value.split(b" ", 6)
+    node, stream, started, digest, safe, operation, body = value.split(b" ", len(REQUEST_FIELDS) - 1)
     return InFlightRequest(
         request_id=decode_id(request_id),
         node=node.decode(),
@@ -235,7 +257,7 @@ def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
 
 
 def _history_entry(line: bytes) -> HistoryEntry:
-    what, time, node, stream, *rest = line.split(b" ", 7)
+    what, time, node, stream, *rest = line.split(b" ", len(HISTORY_FIELDS) - 1)
     occasion, when = HistoryEvent(what.decode()), _seconds(time)
     if occasion is not HistoryEvent.ENDED:
         return HistoryEntry(when=when, what=occasion, node=node.decode(), stream=stream.decode())
@@ -266,7 +288,7 @@ def decode_parts(requests: Sequence[bytes], streams: Sequence[bytes]) -> tuple[f
 
 def decode_streams(streams: Sequence[bytes]) -> tuple[StreamRecord, ...]:
     """Decode a session's streams."""
-    items = [item for item in pairs(streams) if item[0] != b"!"]  # `NEXT_CLEANUP` of the prelude
+    items = [item for item in pairs(streams) if item[0] != NEXT_CLEANUP]
     return tuple(_each("a session's stream", items, _stream))
 
 
@@ -296,14 +318,14 @@ def _text(value: Any) -> str:
 
 
 def encode_event(event: Event) -> bytes:
-    """Encode an event; the first byte is "." for the end of the stream, else "+"."""
-    return (b"." if event.terminal else b"+") + event.payload
+    """Encode an event; the first byte is TERMINAL for the end of the stream, else "+"."""
+    return (TERMINAL if event.terminal else b"+") + event.payload
 
 
 @strict
 def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
     """Decode events from a flat list of numbers and values."""
-    return tuple(Event(int(number), value[1:], value[:1] == b".") for number, value in pairs(flat))
+    return tuple(Event(int(number), value[1:], value[:1] == TERMINAL) for number, value in pairs(flat))
 
 
 def encode_message(message: NodeMessage) -> bytes:

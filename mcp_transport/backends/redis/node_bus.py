@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from mcp_transport.backends.base import Deliver, Measure, NodeBus, NodeRecord
+from mcp_transport.backends.base import MAX_BROADCASTS, Deliver, Measure, NodeBus, NodeRecord
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.membership import Membership, journal_entry, send
 from mcp_transport.backends.redis.pending import RunningStreams
@@ -22,8 +22,6 @@ from mcp_transport.supervision import attempt, suppress_and_log
 
 __all__ = ["RedisNodeBus"]
 
-# Broadcasts that are stored for sessions without a holder.
-_MAX_BROADCASTS: Final = 1000
 # The digits of a time until the year 2286: after a later one, every new broadcast would count as delivered.
 _MAX_TIME_DIGITS: Final = 13
 
@@ -140,7 +138,7 @@ class RedisNodeBus(NodeBus):
         return await send(self._client, node, message)
 
     async def broadcast(self, message: Broadcast) -> None:
-        arguments = [self._client.stream_keep, _MAX_BROADCASTS, message.method, message.uri]
+        arguments = [self._client.stream_keep, MAX_BROADCASTS, message.method, message.uri]
         run = self._client.run("broadcast", [self._keys.broadcasts], arguments)
         number, names = await asyncio.gather(run, self._client.node_names())
         numbered = Broadcast(message.method, message.uri, _number(number))

@@ -1,16 +1,49 @@
-"""The Lua scripts: one file each, prepended with the prelude that all of them share."""
+"""The Lua scripts: one file each, after constants from Python and a prelude, which all of them share."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
+from mcp_transport.backends.redis import codec
+from mcp_transport.domain.history import Ending, HistoryEvent
+from mcp_transport.protocol.cursor import GET_STREAM, WRITER_SPAN
+from mcp_transport.protocol.idempotency import KEYED_PREFIX
+
 __all__ = ["PRELUDE", "Script", "load_scripts"]
 
 _FOLDER: Final = resources.files("mcp_transport.backends.redis") / "lua"
-PRELUDE: Final = (_FOLDER / "prelude.lua").read_text()
+
+_CONSTANTS: Final[Mapping[str, object]] = {
+    "SPAN": WRITER_SPAN,
+    "GET_STREAM": repr(GET_STREAM),
+    "KEYED_PREFIX": repr(KEYED_PREFIX),
+    "TERMINAL": repr(codec.TERMINAL.decode()),
+    "NEXT_CLEANUP": repr(codec.NEXT_CLEANUP.decode()),
+    "REQUEST_PATTERN": f"'^{' '.join(['([^ ]*)'] * (len(codec.REQUEST_FIELDS) - 1))} (.*)$'",
+    "ERROR_ENDINGS": f"{{{', '.join(f'{ending} = 1' for ending in Ending if ending.is_error)}}}",
+    **{event.name: repr(event.value) for event in HistoryEvent},
+    **{name.upper(): position for position, name in enumerate(codec.RECORD_FIELDS, start=1)},
+}
+"""Lua expressions; the last ones are the positions of fields in the list that `read_record` returns."""
+
+_READ_RECORD: Final = f"""
+-- Return the fields of a record.
+local function read_record(record)
+  return redis.call('HMGET', record, {", ".join(map(repr, codec.RECORD_FIELDS))})
+end
+"""
+
+PRELUDE: Final = "\n".join(
+    [
+        *(f"local {name} = {expression}" for name, expression in _CONSTANTS.items()),
+        _READ_RECORD,
+        (_FOLDER / "prelude.lua").read_text(),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import CANCEL_KEEP_SECONDS, Closing, Entered, NoRoom, SessionStore
+from mcp_transport.backends.base import CANCEL_KEEP_SECONDS, MAX_CANCELS, Closing, Entered, NoRoom, SessionStore
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
 from mcp_transport.backends.redis.codec import milliseconds
@@ -27,7 +27,6 @@ __all__ = ["RedisSessionStore"]
 _MAX_IDLE_SEARCHES: Final = 8
 # How far apart the clocks of a Cluster's servers may be; session ids also round to whole seconds.
 _MAX_CLOCK_SKEW_MILLISECONDS: Final = 2000
-_MAX_CANCELS: Final = 100
 
 
 class RedisSessionStore(SessionStore):
@@ -136,7 +135,7 @@ class RedisSessionStore(SessionStore):
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
         name = codec.encode_id(request_id)
         try:
-            arguments = [principal, name, _MAX_CANCELS, milliseconds(CANCEL_KEEP_SECONDS)]
+            arguments = [principal, name, MAX_CANCELS, milliseconds(CANCEL_KEEP_SECONDS)]
             parts = ("requests", "cancels", "history")
             value = await self._run("cancel", key, parts, arguments)
             return codec.decode_request(name, value) if value is not None else None

@@ -9,7 +9,7 @@ local name, writer, log = ARGV[5], ARGV[6], KEYS[5]
 local stream = load_stream(KEYS[3], name, time)
 if not stream then
   drop_expired_streams(KEYS[3], tonumber(ARGV[2]), time)
-  stream = name == 'g' and new_get_stream(KEYS[1]) or new_stream(writer)
+  stream = name == GET_STREAM and new_get_stream(KEYS[1]) or new_stream(writer)
 end
 if writer ~= '' and stream.writer ~= '' and stream.writer ~= writer then return {'fenced'} end
 local first = 11 + 2 * ARGV[10]
@@ -20,12 +20,12 @@ if stream.writer == '' then stream.writer = writer end
 if ARGV[7] ~= '' and stream.epoch == 0 then hand_to(KEYS[1], stream, ARGV[7]) end
 for at = first, #ARGV, 2 do
   add_event(stream, log, tonumber(ARGV[at]), ARGV[at + 1])
-  if string.sub(ARGV[at + 1], 1, 1) == '.' then stream.kept_until = time + ARGV[2] end
+  if string.sub(ARGV[at + 1], 1, 1) == TERMINAL then stream.kept_until = time + ARGV[2] end
 end
 trim(stream, log, tonumber(ARGV[3]), tonumber(ARGV[4]))
 if first > 11 and is_keyed(name) then
   local request = redis.call('HGET', KEYS[2], ARGV[11])
-  if request then stream.digest = request_digest(request) end
+  if request then stream.digest = select(4, split_request(request)) end
 end
 save_stream(KEYS[3], name, stream)
 expire_with(KEYS[1], KEYS[3])

@@ -9,8 +9,8 @@ local log = table.remove(KEYS)
 redis.call('HSET', KEYS[1], 'node', ARGV[5])
 extend_life(KEYS, ARGV[1], time)
 local stream = load_stream(KEYS[3], name, time)
-if not stream and name ~= 'g' and not running then return {} end
-stream = stream or (name == 'g' and new_get_stream(KEYS[1]) or new_stream(running or ''))
+if not stream and name ~= GET_STREAM and not running then return {} end
+stream = stream or (name == GET_STREAM and new_get_stream(KEYS[1]) or new_stream(running or ''))
 local cursor = ARGV[4] == '' and stream.delivered or tonumber(ARGV[4])
 if cursor > stream.last and not running then return {} end
 local events, lost = events_after(stream, log, cursor)

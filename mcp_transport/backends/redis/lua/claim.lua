@@ -7,9 +7,9 @@ if not time then return nil end
 local requests = {}
 local all = redis.call('HGETALL', KEYS[2])
 for at = 1, #all, 2 do
-  local node, name, rest = request_parts(all[at + 1])
+  local node, name, started, digest, safe, operation, body = split_request(all[at + 1])
   if name == ARGV[2] and node == ARGV[3] then
-    redis.call('HSET', KEYS[2], all[at], ARGV[4] .. ' ' .. name .. ' ' .. rest)
+    redis.call('HSET', KEYS[2], all[at], join_request(ARGV[4], name, started, digest, safe, operation, body))
     table.insert(requests, all[at])
     table.insert(requests, all[at + 1])
   end
@@ -22,5 +22,5 @@ if ARGV[3] ~= ARGV[4] then stream.losses = (stream.losses or 0) + 1 end
 stream.last = (math.floor(stream.last / SPAN) + 1) * SPAN
 save_stream(KEYS[3], ARGV[2], stream)
 expire_with(KEYS[1], KEYS[3])
-add_history(KEYS[1], KEYS[4], tonumber(ARGV[5]), table.concat({'claimed', time, ARGV[4], ARGV[2]}, ' '))
+add_history(KEYS[1], KEYS[4], tonumber(ARGV[5]), CLAIMED, time, ARGV[4], ARGV[2])
 return {read_record(KEYS[1]), requests, stream.last + 1, stream.losses or 0}

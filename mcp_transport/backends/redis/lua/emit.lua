@@ -2,7 +2,7 @@
 -- KEYS record, streams, subscriptions, log  ARGV ttl, max_events, max_bytes, value, broadcast, uri
 local time = check_open(KEYS[1], ARGV[1])
 if not time then return nil end
-local stream = load_stream(KEYS[2], 'g', time) or new_get_stream(KEYS[1])
+local stream = load_stream(KEYS[2], GET_STREAM, time) or new_get_stream(KEYS[1])
 if ARGV[5] ~= '' then
   if ARGV[5] <= (stream.heard or '') then return nil end
   stream.heard = ARGV[5]
@@ -16,6 +16,6 @@ if is_subscribed then
   trim(stream, KEYS[4], tonumber(ARGV[2]), tonumber(ARGV[3]))
   expire_with(KEYS[1], KEYS[4])
 end
-save_stream(KEYS[2], 'g', stream)
+save_stream(KEYS[2], GET_STREAM, stream)
 expire_with(KEYS[1], KEYS[2])
 return is_subscribed and {stream.holder, stream.epoch, stream.last} or nil

@@ -8,7 +8,7 @@
 local function request_of(requests, stream)
   local all = redis.call('HGETALL', requests)
   for at = 1, #all, 2 do
-    local _, name = request_parts(all[at + 1])
+    local _, name = split_request(all[at + 1])
     if name == stream then return {all[at], all[at + 1]} end
   end
   return {}
@@ -41,8 +41,8 @@ for at = 7, #ARGV, 2 do
   if may_be_cancelled and redis.call('ZSCORE', KEYS[4], ARGV[at]) then table.insert(cancelled, ARGV[at]) end
   if #running == 0 and #digest == 0 then
     if may_be_cancelled then redis.call('ZREM', KEYS[4], ARGV[at]) end
-    local node, stream, rest = request_parts(ARGV[at + 1])
-    redis.call('HSET', KEYS[2], ARGV[at], node .. ' ' .. stream .. ' ' .. time .. ' ' .. rest)
+    local node, stream, _, digest, safe, operation, body = split_request(ARGV[at + 1])
+    redis.call('HSET', KEYS[2], ARGV[at], join_request(node, stream, time, digest, safe, operation, body))
   end
 end
 record[NODE], record[LAST_SEEN], record[REQUESTS] = ARGV[3], time, count

@@ -1,7 +1,5 @@
--- Functions for all scripts; this file is prepended to each of them. Times are milliseconds of Redis's own clock.
-
--- The events of each writer of a stream are numbered from a multiple of this.
-local SPAN = 1000000000
+-- Functions for all scripts; this file is prepended to each of them, after the constants that `scripts.py` takes from
+-- Python (names in capitals). Times are milliseconds of Redis's own clock.
 
 local function now()
   local time = redis.call('TIME')
@@ -21,17 +19,6 @@ local function check_open(record, ttl, principal)
   local fields = redis.call('HMGET', record, 'principal', 'last_seen', 'ends')
   return time_if_open(fields[1], fields[2], fields[3], ttl, principal)
 end
-
--- Return the fields of a record in the order that `codec.decode_session` expects.
-local function read_record(record)
-  return redis.call(
-    'HMGET', record, 'principal', 'initialized', 'log_level', 'node', 'requests', 'errors', 'created', 'last_seen',
-    'ends', 'about'
-  )
-end
-
--- The positions of some fields in this list.
-local PRINCIPAL, NODE, REQUESTS, LAST_SEEN, ENDS = 1, 4, 5, 8, 9
 
 local function time_left(ends, ttl, time)
   return math.max(1, math.min(tonumber(ttl), ends - time))
@@ -57,19 +44,9 @@ local function legacy_subscriptions(record)
   return cjson.decode(redis.call('HGET', record, 'subscriptions') or '[]')
 end
 
--- Split a request in flight, "node stream started digest safe operation body", into node, stream and the rest.
-local function request_parts(value)
-  return string.match(value, '^(%S+) (%S+) (.*)$')
-end
-
 -- Return whether a stream belongs to an idempotency key; its only request is then looked up by the stream.
 local function is_keyed(stream)
-  return string.sub(stream, 1, 1) == 'k'
-end
-
--- Return the digest of a request, its fourth part.
-local function request_digest(value)
-  return string.match(value, '^%S+ %S+ %S+ (%x*) ') or ''
+  return string.sub(stream, 1, 1) == KEYED_PREFIX
 end
 
 -- Return how many messages and bytes are in an inbox; delete an inbox or a count that cannot be read.
@@ -86,19 +63,30 @@ local function repair_inbox(inbox, waiting)
   return messages, 0
 end
 
--- Add a line to a session's history, and drop the oldest beyond `limit`.
-local function add_history(record, history, limit, line)
+-- Split a request in flight into the fields of `codec.REQUEST_FIELDS`.
+local function split_request(value)
+  return string.match(value, REQUEST_PATTERN)
+end
+
+-- Join these fields again.
+local function join_request(...)
+  return table.concat({...}, ' ')
+end
+
+-- Add the first fields of `codec.HISTORY_FIELDS` to a session's history, and drop the oldest entries beyond `limit`.
+local function add_history(record, history, limit, ...)
   if limit == 0 then return end
-  local length = redis.call('LPUSH', history, line)
+  local length = redis.call('LPUSH', history, table.concat({...}, ' '))
   if length == 1 then expire_with(record, history) end
   if length > limit then redis.call('LTRIM', history, 0, limit - 1) end
 end
 
 -- Record in the history that a stream has a new holder; repeats, of a client that polls, are recorded once.
 local function add_attached(record, history, limit, time, node, stream)
-  local newest = redis.call('LRANGE', history, 0, 0)[1]
-  if newest and string.match(newest, '^attached %S+ %S+ (%S+)$') == stream then redis.call('LTRIM', history, 1, -1) end
-  add_history(record, history, limit, table.concat({'attached', time, node, stream}, ' '))
+  local newest = redis.call('LRANGE', history, 0, 0)[1] or ''
+  local what, previous = string.match(newest, '^(%S+) %S+ %S+ (%S+)$')
+  if what == ATTACHED and previous == stream then redis.call('LTRIM', history, 1, -1) end
+  add_history(record, history, limit, ATTACHED, time, node, stream)
 end
 
 -- Remove a request from those in flight, if it belongs to stream `only` ("": to any), and record its ending in the
@@ -106,21 +94,19 @@ end
 local function end_request(record, requests, history, limit, id, ending, only, time)
   local value = redis.call('HGET', requests, id)
   if not value then return 0 end
-  local node, stream, rest = request_parts(value)
+  local node, stream, started, _, _, operation = split_request(value)
   if only ~= '' and stream ~= only then return 0 end
   redis.call('HDEL', requests, id)
-  local started, operation = string.match(rest, '^(%S+) [^ ]* [^ ]* ([^ ]*)')
-  local took = time - started
-  add_history(record, history, limit, table.concat({'ended', time, node, stream, took, ending, operation, id}, ' '))
-  return (ending == 'error' or ending == 'lost' or ending == 'given_up') and 1 or 0
+  add_history(record, history, limit, ENDED, time, node, stream, time - started, ending, operation, id)
+  return ERROR_ENDINGS[ending] or 0
 end
 
 -- Return whether a request ended at or after a time, by the last hundred lines of the history.
 local function has_just_ended(history, id, after)
   for _, line in ipairs(redis.call('LRANGE', history, 0, 99)) do
-    local ended = string.match(line, '^ended (%d+) ')
-    if ended and tonumber(ended) < after then return false end
-    if ended and string.sub(line, -#id - 1) == ' ' .. id then return true end
+    local what, time = string.match(line, '^(%S+) (%d+) ')
+    if what == ENDED and tonumber(time) < after then return false end
+    if what == ENDED and string.sub(line, -#id - 1) == ' ' .. id then return true end
   end
   return false
 end
@@ -128,7 +114,7 @@ end
 -- Return the node that runs the calls of a stream, or nil.
 local function node_of(requests, stream)
   for _, value in ipairs(redis.call('HVALS', requests)) do
-    local node, name = request_parts(value)
+    local node, name = split_request(value)
     if name == stream then return node end
   end
   return nil
@@ -187,9 +173,7 @@ local function save_stream(streams, name, stream)
 end
 
 -- Delete streams that ended long enough ago. This reads all streams, so it runs every `keep` / 4 at most, and stores
--- the time of the next run in a field beside the streams.
-local NEXT_CLEANUP = '!'
-
+-- the time of the next run in the field NEXT_CLEANUP beside the streams.
 local function drop_expired_streams(streams, keep, time)
   if time < (tonumber(redis.call('HGET', streams, NEXT_CLEANUP) or '0') or 0) then return end
   local all = redis.call('HGETALL', streams)

@@ -5,7 +5,7 @@ local time = check_open(KEYS[1], ARGV[1])
 if not time then return nil end
 local stream = load_stream(KEYS[3], ARGV[2], time)
 if not stream then
-  if ARGV[2] ~= 'g' and not node_of(KEYS[2], ARGV[2]) then return nil end
+  if ARGV[2] ~= GET_STREAM and not node_of(KEYS[2], ARGV[2]) then return nil end
   return {0, {}}
 end
 local after, epoch = tonumber(ARGV[3]), tonumber(ARGV[4])
