@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import lru_cache, wraps
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
@@ -38,6 +38,7 @@ __all__ = [
     "decode_names",
     "decode_parts",
     "decode_request",
+    "decode_requests",
     "decode_session",
     "decode_state",
     "decode_streams",
@@ -50,7 +51,6 @@ __all__ = [
     "encode_message",
     "encode_request",
     "milliseconds",
-    "pairs",
     "strict",
 ]
 
@@ -77,6 +77,7 @@ NEXT_CLEANUP: Final = b"!"
 
 # Fields that never change are stored as one value.
 _FIXED: Final = ("protocol_version", "client_info", "capabilities", "user", "address", "user_agent")
+_CHANGING: Final = ("initialized", "log_level", "node", "requests", "errors")
 # Longer values are decoded each time and not cached: clients choose most of their content.
 _MAX_CACHED_BYTES: Final = 1024
 _MESSAGES: Final = {kind.__name__: kind for kind in NodeMessage.__args__}
@@ -126,7 +127,7 @@ def decode_names(names: Iterable[bytes]) -> list[str]:
     return _each("a name in an index", names, bytes.decode)
 
 
-def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+def _pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
     """Split a flat list of names and values, the form in which scripts return a hash."""
     return zip(flat[::2], flat[1::2], strict=True)
 
@@ -134,15 +135,7 @@ def pairs(flat: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
 def encode_members(session: Session) -> list[Any]:
     """Encode a record's fields, except the times, as a flat list of names and values."""
     fixed = _dumps({name: getattr(session, name) for name in _FIXED})
-    changing = encode_changes(
-        {
-            "initialized": session.initialized,
-            "log_level": session.log_level,
-            "node": session.node,
-            "requests": session.requests,
-            "errors": session.errors,
-        }
-    )
+    changing = encode_changes({name: getattr(session, name) for name in _CHANGING})
     # The previous release stores subscriptions here, and cannot read a record without this field.
     return ["principal", session.principal, "about", fixed, "subscriptions", b"[]", *changing]
 
@@ -224,6 +217,11 @@ def _quoted(text: str) -> str:
     return quote(text, safe="/", errors="replace")
 
 
+def decode_requests(flat: Sequence[bytes]) -> tuple[InFlightRequest, ...]:
+    """Decode requests in flight from a flat list of ids and values."""
+    return tuple(decode_request(*item) for item in _pairs(flat))
+
+
 @strict
 def decode_request(request_id: bytes, value: bytes) -> InFlightRequest:
     """Decode a request in flight."""
@@ -258,15 +256,13 @@ def decode_history(lines: Sequence[bytes]) -> tuple[HistoryEntry, ...]:
 
 def _history_entry(line: bytes) -> HistoryEntry:
     what, time, node, stream, *rest = line.split(b" ", len(HISTORY_FIELDS) - 1)
-    occasion, when = HistoryEvent(what.decode()), _seconds(time)
+    occasion = HistoryEvent(what.decode())
+    entry = HistoryEntry(when=_seconds(time), what=occasion, node=node.decode(), stream=stream.decode())
     if occasion is not HistoryEvent.ENDED:
-        return HistoryEntry(when=when, what=occasion, node=node.decode(), stream=stream.decode())
+        return entry
     duration, ending, operation, request_id = rest
-    return HistoryEntry(
-        when=when,
-        what=occasion,
-        node=node.decode(),
-        stream=stream.decode(),
+    return replace(
+        entry,
         operation=unquote(operation.decode()),
         request_id=decode_id(request_id),
         ending=Ending(ending.decode()),
@@ -276,7 +272,7 @@ def _history_entry(line: bytes) -> HistoryEntry:
 
 def decode_state(flat: Sequence[bytes]) -> dict[str, bytes]:
     """Decode the values that tools have stored in a session."""
-    return dict(_each("a name in a session's state", pairs(flat), lambda item: (item[0].decode(), item[1])))
+    return dict(_each("a name in a session's state", _pairs(flat), lambda item: (item[0].decode(), item[1])))
 
 
 def decode_parts(requests: Sequence[bytes], streams: Sequence[bytes]) -> tuple[frozenset[str], list[str]]:
@@ -288,7 +284,7 @@ def decode_parts(requests: Sequence[bytes], streams: Sequence[bytes]) -> tuple[f
 
 def decode_streams(streams: Sequence[bytes]) -> tuple[StreamRecord, ...]:
     """Decode a session's streams."""
-    items = [item for item in pairs(streams) if item[0] != NEXT_CLEANUP]
+    items = [item for item in _pairs(streams) if item[0] != NEXT_CLEANUP]
     return tuple(_each("a session's stream", items, _stream))
 
 
@@ -325,7 +321,7 @@ def encode_event(event: Event) -> bytes:
 @strict
 def decode_events(flat: Sequence[bytes]) -> tuple[Event, ...]:
     """Decode events from a flat list of numbers and values."""
-    return tuple(Event(int(number), value[1:], value[:1] == TERMINAL) for number, value in pairs(flat))
+    return tuple(Event(int(number), value[1:], value[:1] == TERMINAL) for number, value in _pairs(flat))
 
 
 def encode_message(message: NodeMessage) -> bytes:

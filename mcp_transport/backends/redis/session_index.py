@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -62,15 +62,8 @@ class SessionIndexWriter:
         run = self._client.run("admit", [index], arguments)
         return attempt(f"the index {index} cannot be written", run, (0, []))
 
-    def add_to_all(self, session: Session) -> Awaitable[Any]:
-        """Add a session to the index of all sessions."""
-        return self._add_to(self._keys.sessions, session)
-
-    def add_to_caller(self, session: Session) -> Awaitable[Any]:
-        """Add a session to its caller's index, whatever the limit."""
-        return self._add_to(self._keys.sessions_of(session.caller), session)
-
-    def _add_to(self, index: str, session: Session) -> Awaitable[Any]:
+    def add(self, session: Session, index: str) -> Awaitable[Any]:
+        """Add a session to the index of all sessions, or of its caller, whatever the limit; ignore a bad index."""
         run = self._client.run("index", [index], [session.key, self._ttl_of(index)])
         return attempt(f"the index {index} cannot be written", run, 0)
 
@@ -80,17 +73,12 @@ class SessionIndexWriter:
 
     def remove_deferred(self, session: Session) -> None:
         """Remove a closed session by deferred commands; a sweep repeats those that fail."""
-        post, key = self._client.batcher.post, session.key
+        key = session.key
         self._changes.opened.pop(key, None)
-        post("ZREM", self._keys.sessions_of(session.caller), key)
-        post("ZREM", self._keys.search_terms, *(f"{term}\0{key}" for term in search_terms(session)))
-        for name, value in _values(session).items():
-            post("SREM", self._keys.facet(name, value), key)
-        for by in ("created", *_COUNTS):
-            post("ZREM", self._keys.ordered(by), key)
-        self.remove_opening(key)
-        post("HDEL", self._keys.index_entries, key)
-        post("ZREM", self._keys.sessions, key)
+        commands = [("ZREM", self._keys.sessions_of(session.caller), key)]
+        commands += self._removal_of_values(key, _values(session), search_terms(session))
+        for command in [*commands, *self._removal([key])]:
+            self._client.batcher.post(*command)
 
     def remove_opening(self, key: str) -> None:
         """Remove, by a deferred command, a session from those that are not initialized yet."""
@@ -138,11 +126,9 @@ class SessionIndexWriter:
         for key, (caller, at) in uses.items():
             for index in (self._keys.sessions_of(caller), self._keys.sessions):
                 by_index.setdefault(index, []).extend((at, key))
-        commands = [
-            command
-            for index, members in by_index.items()
-            for command in (("ZADD", index, "XX", *members), ("PEXPIRE", index, self._ttl_of(index)))
-        ]
+        commands = list[tuple[Any, ...]]()
+        for index, members in by_index.items():
+            commands += [("ZADD", index, "XX", *members), ("PEXPIRE", index, self._ttl_of(index))]
         await self._execute_each(commands)
 
     async def _write_served(self, sessions: Iterable[Session]) -> None:
@@ -210,19 +196,25 @@ class SessionIndexWriter:
         commands = list[tuple[Any, ...]]()
         for key, entry in zip(keys, entries, strict=True):
             with suppress_and_log("the index entry of a session cannot be read"):
-                commands += self._removal_commands(key, entry) if entry is not None else ()
-        commands += [("ZREM", self._keys.ordered(by), *keys) for by in ("created", *_COUNTS)]
-        commands.append(("SREM", self._opening_key, *keys))
-        # Last: as long as a session is in `sessions`, a sweep finds it and removes the rest.
-        commands += [("HDEL", self._keys.index_entries, *keys), ("ZREM", self._keys.sessions, *keys)]
-        await self._execute_each(commands)
+                commands += self._removal_of_values(key.decode(), *orjson.loads(entry)) if entry is not None else ()
+        await self._execute_each([*commands, *self._removal(keys)])
 
-    def _removal_commands(self, key: bytes, entry: bytes) -> list[tuple[Any, ...]]:
-        """Return the commands that remove a session's terms and values. Raises: any exception for a bad entry."""
-        values, own_terms = orjson.loads(entry)
-        terms = [f"{term}\0{key.decode()}" for term in own_terms]
-        facets = [("SREM", self._keys.facet(name, value), key) for name, value in values.items()]
-        return [("ZREM", self._keys.search_terms, *terms), *facets]
+    def _removal(self, keys: Sequence[bytes | str]) -> Iterator[tuple[Any, ...]]:
+        """Return the commands that remove sessions from the sets of all sessions."""
+        for by in ("created", *_COUNTS):
+            yield "ZREM", self._keys.ordered(by), *keys
+        yield "SREM", self._opening_key, *keys
+        # Last: as long as a session is in `sessions`, a sweep finds it and removes the rest.
+        yield "HDEL", self._keys.index_entries, *keys
+        yield "ZREM", self._keys.sessions, *keys
+
+    def _removal_of_values(
+        self, key: str, values: Mapping[str, str], terms: Iterable[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Return the commands that remove a session's terms and values."""
+        yield "ZREM", self._keys.search_terms, *(f"{term}\0{key}" for term in terms)
+        for name, value in values.items():
+            yield "SREM", self._keys.facet(name, value), key
 
     async def _execute_each(self, commands: Iterable[tuple[Any, ...]]) -> None:
         """Send commands; log the failure of each, so that it affects no other. Raises: BackendError."""

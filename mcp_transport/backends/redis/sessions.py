@@ -28,6 +28,8 @@ _MAX_IDLE_SEARCHES: Final = 8
 # How far apart the clocks of a Cluster's servers may be; session ids also round to whole seconds.
 _MAX_CLOCK_SKEW_MILLISECONDS: Final = 2000
 
+_CANCEL_KEEP: Final = milliseconds(CANCEL_KEEP_SECONDS)
+
 
 class RedisSessionStore(SessionStore):
     """Opens, enters, changes and closes sessions."""
@@ -52,7 +54,7 @@ class RedisSessionStore(SessionStore):
             self._client.store_times(),
             self._store(session, created=""),
             self._index.admit(session),
-            self._index.add_to_all(session),
+            self._index.add(session, self._client.keys.sessions),
         )
         idle = await self._evict_idle(session, keys) if excess else ()
         # By Redis's clock, like the record; None means that the record already existed.
@@ -91,7 +93,8 @@ class RedisSessionStore(SessionStore):
         if await self._store(session, created=created) is None:
             # The session was closed; or another node was faster, and then it exists.
             return await self.get(session.key) is not None
-        await asyncio.gather(self._index.add_to_caller(session), self._index.add_to_all(session))
+        indexes = (self._client.keys.sessions_of(session.caller), self._client.keys.sessions)
+        await asyncio.gather(*(self._index.add(session, index) for index in indexes))
         self._changes.opened[session.key] = session
         return True
 
@@ -100,14 +103,7 @@ class RedisSessionStore(SessionStore):
     ) -> Entered | None:
         flat = [part for item in requests for part in (codec.encode_id(item.request_id), codec.encode_request(item))]
         keyed_stream = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
-        arguments = [
-            principal,
-            node,
-            milliseconds(CANCEL_KEEP_SECONDS),
-            self._client.stream_keep,
-            keyed_stream,
-            *flat,
-        ]
+        arguments = [principal, node, _CANCEL_KEEP, self._client.stream_keep, keyed_stream, *flat]
         reply = await self._run("enter", key, SESSION_PARTS, arguments)
         if reply is None:
             return None
@@ -115,7 +111,7 @@ class RedisSessionStore(SessionStore):
         self._changes.used[key] = session = codec.decode_session(key, record)
         if digest:
             return Entered(session, ended_digest=codec.decode_digest(*digest))
-        running = tuple(codec.decode_request(*item) for item in codec.pairs(raw))
+        running = codec.decode_requests(raw)
         for request in requests if not running else ():
             self._running[key, request.stream] = node
         return Entered(session, running, frozenset(map(codec.decode_id, cancelled)))
@@ -135,7 +131,7 @@ class RedisSessionStore(SessionStore):
     async def cancel(self, key: str, principal: str, request_id: RequestId) -> InFlightRequest | None:
         name = codec.encode_id(request_id)
         try:
-            arguments = [principal, name, MAX_CANCELS, milliseconds(CANCEL_KEEP_SECONDS)]
+            arguments = [principal, name, MAX_CANCELS, _CANCEL_KEEP]
             parts = ("requests", "cancels", "history")
             value = await self._run("cancel", key, parts, arguments)
             return codec.decode_request(name, value) if value is not None else None
@@ -194,8 +190,7 @@ class RedisSessionStore(SessionStore):
             reply = await self._run("get", key, ("requests",))
             if reply is None:
                 return None, ()
-            requests = tuple(codec.decode_request(*item) for item in codec.pairs(reply[1]))
-            return codec.decode_session(key, reply[0]), requests
+            return codec.decode_session(key, reply[0]), codec.decode_requests(reply[1])
         except Unreadable as error:
             _log_unreadable(key, error)
             return None, ()

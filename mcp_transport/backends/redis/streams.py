@@ -139,8 +139,7 @@ class RedisStreamLog(StreamLog):
             return None
         self._running[key, stream] = node
         record, raw, following, losses = reply
-        requests = tuple(codec.decode_request(*item) for item in codec.pairs(raw))
-        return Claimed(codec.decode_session(key, record), requests, following, losses)
+        return Claimed(codec.decode_session(key, record), codec.decode_requests(raw), following, losses)
 
     async def writer(self, key: str, stream: str) -> str:
         value = await self._client.execute("HGET", self._client.keys.of_session(key, "streams"), stream)
