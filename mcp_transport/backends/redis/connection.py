@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
+from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
@@ -26,20 +27,6 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthenticationWrongNumberOfArgsError,
-    AuthorizationError,
-    ClusterError,
-    InvalidResponse,
-    MovedError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    ResponseError,
-    TryAgainError,
-)
 
 from mcp_transport.backends.redis import cache_settings
 from mcp_transport.backends.redis.cache_settings import describe, is_redis, key_prefix, misconfigured
@@ -58,24 +45,24 @@ __all__ = [
 
 # The store did not answer, or refuses the command at the moment; a later attempt may succeed.
 STORE_ERRORS: Final[tuple[type[Exception], ...]] = (
-    redis.exceptions.ConnectionError,  # also: loading, pool exhausted, Sentinel knows no master, wrong password
-    redis.exceptions.TimeoutError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    ClusterError,  # also: cluster down, master down, too many redirections
-    TryAgainError,
-    RedisClusterException,  # no node reachable, slots not covered
-    InvalidResponse,
+    exceptions.ConnectionError,  # also: loading, pool exhausted, Sentinel knows no master, wrong password
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
+    exceptions.ClusterError,  # also: cluster down, master down, too many redirections
+    exceptions.TryAgainError,
+    exceptions.RedisClusterException,  # no node reachable, slots not covered
+    exceptions.InvalidResponse,
     OSError,  # also: TimeoutError, which is asyncio's
 )
 
 # Only an operator can fix these. Some are subclasses of STORE_ERRORS in redis-py, so check these first.
 _SETUP_ERRORS: Final[tuple[type[Exception], ...]] = (
-    AuthenticationError,
-    AuthenticationWrongNumberOfArgsError,
-    AuthorizationError,
-    NoPermissionError,
-    MovedError,  # a Cluster that is not configured as one
+    exceptions.AuthenticationError,
+    exceptions.AuthenticationWrongNumberOfArgsError,
+    exceptions.AuthorizationError,
+    exceptions.NoPermissionError,
+    exceptions.MovedError,  # a Cluster that is not configured as one
 )
 
 # The text of NOPERM inside a script.
@@ -108,7 +95,9 @@ _CLUSTER_OPTIONS: Final = ("address_remap", "dynamic_startup_nodes", "require_fu
 
 def is_store_error(error: BaseException) -> bool:
     """Return whether the store failed, rather than the command: the STORE_ERRORS, and some replies."""
-    return isinstance(error, STORE_ERRORS) or (isinstance(error, ResponseError) and str(error).startswith(_REFUSALS))
+    return isinstance(error, STORE_ERRORS) or (
+        isinstance(error, exceptions.ResponseError) and str(error).startswith(_REFUSALS)
+    )
 
 
 def is_setup_error(error: BaseException) -> bool:
