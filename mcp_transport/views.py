@@ -11,7 +11,6 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
-from django.views.decorators.csrf import csrf_exempt
 
 from mcp_transport.auth.request_user import request_user
 from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
@@ -35,9 +34,9 @@ def machine_view(view: _ViewT) -> _ViewT:
     Login: a redirect to a login page is useless to a client; the endpoint authenticates its callers itself.
     Transactions: ATOMIC_REQUESTS does not support async views, and a call may outlive its request.
     """
-    view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
-    view.login_required = False  # type: ignore[attr-defined]
-    return csrf_exempt(view)
+    # Attributes, as Django's decorators set them, which would add a coroutine to each request.
+    vars(view).update(_non_atomic_requests=set(connections), login_required=False, csrf_exempt=True)
+    return view
 
 
 @machine_view
@@ -72,14 +71,13 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     finally:
         if not streaming:
             await served.pool.stop(report=False)  # the loop ends with the request
+    lines = dict(reply.headers)
     if isinstance(reply, Reply):
-        response: HttpResponseBase = HttpResponse(reply.body, status=reply.status)
+        response: HttpResponseBase = HttpResponse(reply.body, status=reply.status, headers=lines)
     else:
-        response = StreamingHttpResponse(_Frames(reply.frames), status=reply.status)
-    if not any(name == "Content-Type" for name, _ in reply.headers):
-        del response["Content-Type"]
-    for name, value in reply.headers:
-        response[name] = value
+        response = StreamingHttpResponse(_Frames(reply.frames), status=reply.status, headers=lines)
+    if "Content-Type" not in lines:
+        del response["Content-Type"]  # Django's default
     return response
 
 
