@@ -11,7 +11,7 @@ from mcp_transport.engine.codec import encode, encode_notification, within_limit
 from mcp_transport.engine.log_appender import LogAppender
 from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.writer import Writer
-from mcp_transport.kernel import ClientError, NoChannel
+from mcp_transport.kernel import ClientChannel, ClientError
 from mcp_transport.protocol.versions import REVISIONS
 
 __all__ = ["CallChannel", "SessionChannel"]
@@ -19,30 +19,14 @@ __all__ = ["CallChannel", "SessionChannel"]
 _LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
-class SessionChannel:
+class SessionChannel(ClientChannel):
     """The channel for a message of a session that has no stream of its own: it can use the GET stream only."""
-
-    can_request = False
 
     def __init__(self, context: NodeContext, key: str) -> None:
         self._context, self._key = context, key
 
-    async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Do nothing: there is no stream."""
-
-    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
-        """Refuse: there is no stream. Raises: NoChannel."""
-        raise NoChannel(method)
-
-    def withdraw(self) -> None:
-        """Do nothing: there are no requests to the client."""
-
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Send a notification on the session's GET stream."""
         await self._context.emit(self._key, method, params)
-
-    async def close_stream(self) -> None:
-        """Do nothing: there is no stream."""
 
 
 class CallChannel(SessionChannel):

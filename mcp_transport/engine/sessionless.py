@@ -15,7 +15,7 @@ from mcp_transport.engine.reply import complete_reply
 from mcp_transport.engine.stream import Frames, Pipe
 from mcp_transport.engine.tasks import set_within_two_ticks
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.kernel import Caller, NoChannel
+from mcp_transport.kernel import Caller, ClientChannel
 from mcp_transport.protocol import sse
 from mcp_transport.protocol.errors import INVALID_REQUEST, sessionless_status
 from mcp_transport.protocol.http import HTTPRequest, Reply, StreamReply
@@ -25,10 +25,8 @@ from mcp_transport.protocol.versions import sessionless
 __all__ = ["serve"]
 
 
-class _ResponseChannel:
-    """The channel to a sessionless client: notifications go to the response's stream, requests are not possible."""
-
-    can_request = False
+class _ResponseChannel(ClientChannel):
+    """The channel to a sessionless client: notifications go to the response's stream, nothing else is possible."""
 
     def __init__(self, pipe: Pipe, can_stream: bool, limit: int) -> None:
         self._pipe, self._can_stream, self._limit = pipe, can_stream, limit
@@ -43,18 +41,6 @@ class _ResponseChannel:
             await self._pipe.put(sse.event(payload))
             if is_first:
                 await asyncio.sleep(0)  # sends it before a handler that never awaits continues
-
-    async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
-        raise NoChannel(method)
-
-    def withdraw(self) -> None:
-        """Do nothing: this revision has no requests to clients."""
-
-    async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Do nothing: at this revision, clients receive changes only through subscriptions/listen."""
-
-    async def close_stream(self) -> None:
-        """Do nothing: this revision has no resumption."""
 
 
 async def serve(node: Node, request: HTTPRequest, message: Request, principal: Principal) -> Reply | StreamReply:

@@ -10,6 +10,7 @@ from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOC
 from starlette.requests import Request
 
 from mcp_transport.domain.principal import Principal
+from mcp_transport.kernel.errors import NoChannel
 from mcp_transport.protocol.http import HTTPRequest
 
 __all__ = ["Caller", "CallerSession", "ClientChannel", "ClientInfo", "RetrySafety"]
@@ -68,30 +69,30 @@ class Caller(Request):
         self.cancelled = False
 
 
-class ClientChannel(Protocol):
-    """Sends a running request's messages to its client."""
+class ClientChannel:
+    """Sends a handler's messages to its client; a subclass overrides what is possible."""
 
-    @property
-    def can_request(self) -> bool:
-        """Can a request to the client be delivered and its reply received?"""
+    can_request: bool = False
+    """Can a request to the client be delivered and its reply received?"""
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Send a notification on the request's own stream."""
+        """Send a notification on the request's own stream, if it has one."""
 
     async def request(self, method: str, params: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         """Send a request on the request's own stream and wait for the reply, `seconds` at most.
 
-        Raises: ClientError, TimeoutError.
+        Raises: ClientError, NoChannel, TimeoutError.
         """
+        raise NoChannel(method)
 
     def withdraw(self) -> None:
         """Cancel the requests to the client whose replies are no longer awaited."""
 
     async def emit(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Send a notification on the session's GET stream."""
+        """Send a notification on the session's GET stream, if there is a session."""
 
     async def close_stream(self) -> None:
-        """Close the socket; the client reconnects for the remaining events."""
+        """Close the socket, if the client reconnects for the remaining events."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: see `protocol.http`

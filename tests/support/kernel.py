@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_transport.domain.principal import Principal
-from mcp_transport.kernel import Caller, ClientInfo, Exchange, Kernel
+from mcp_transport.kernel import Caller, ClientChannel, ClientInfo, Exchange, Kernel
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import Outcome, Request
@@ -25,7 +25,7 @@ def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
     return bool(request.param)
 
 
-class Recorder:
+class Recorder(ClientChannel):
     """A client channel that records what is sent."""
 
     can_request = True
