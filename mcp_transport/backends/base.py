@@ -87,11 +87,6 @@ class Backend:
         return cls(store, store, store, store if isinstance(store, SessionIndex) else None)
 
     @property
-    def supports_listing(self) -> bool:
-        """Return whether operators can list sessions."""
-        return self.index is not None
-
-    @property
     def shares_sessions(self) -> bool:
         """Return whether other processes can read a session."""
         return self.sessions.shares_sessions

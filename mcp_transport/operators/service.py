@@ -44,7 +44,7 @@ _UNREADABLE: Final = "part of a session cannot be read"
 
 def can_list() -> bool:
     """Return whether the backend can list sessions."""
-    return bootstrap.endpoint().backend.supports_listing
+    return bootstrap.endpoint().backend.index is not None
 
 
 async def sessions(

@@ -37,7 +37,7 @@ def inheriting(contract: Any) -> Any:
 async def test_a_part_does_nothing_special_unless_it_says_so() -> None:
     sessions, streams, bus = inheriting(SessionStore), inheriting(StreamLog), inheriting(NodeBus)
     backend = Backend(sessions, streams, bus)
-    assert (backend.supports_listing, backend.shares_sessions, backend.shares_streams) == (False, False, False)
+    assert (backend.index, backend.shares_sessions, backend.shares_streams) == (None, False, False)
     assert (sessions.restores_sessions, streams.keeps_answers) == (False, False)
     assert await streams.claim("K", "s", "n1", "n2") is None
     assert [*await streams.stream_records("K"), *await sessions.history("K"), *await bus.nodes()] == []

@@ -85,7 +85,7 @@ def test_it_says_whether_other_processes_see_its_sessions(build: Build, backend:
     built = build({"BACKEND": backend})
     assert built.shares_sessions is shared
     assert built.shares_streams is False
-    assert Backend.of(built).supports_listing is True
+    assert Backend.of(built).index is built
 
 
 async def test_only_the_alias_it_was_given_is_used(build: Build, clock: HandClock) -> None:

@@ -97,7 +97,7 @@ class Command(BaseCommand):
 def _require_shared(verb: str) -> None:
     """Raise CommandError if this process cannot see the data that a verb needs."""
     backend, name = bootstrap.endpoint().backend, bootstrap.backend_name()
-    if not backend.supports_listing:
+    if backend.index is None:
         raise CommandError(f"The {name!r} backend cannot list sessions.")
     if not backend.shares_sessions:
         raise CommandError(
