@@ -7,7 +7,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from asgiref.sync import sync_to_async
@@ -24,22 +24,8 @@ logger = logging.getLogger(__name__)
 _NORMAL_CLOSURE: Final = 1000
 _INTERNAL_ERROR: Final = 1011
 
-if TYPE_CHECKING:  # the framework has no types, and a subclass of Any cannot be checked
 
-    class _Consumer:
-        scope: dict[str, Any]
-
-        @classmethod
-        def as_asgi(cls) -> Any: ...
-        async def accept(self) -> None: ...
-        async def close(self, code: int | None = None) -> None: ...
-        async def send_json(self, content: Any) -> None: ...
-
-else:
-    _Consumer = AsyncJsonWebsocketConsumer
-
-
-class LiveConsumer(_Consumer, ABC):
+class LiveConsumer(AsyncJsonWebsocketConsumer, ABC):
     """Sends updates to a user who may view sessions, whenever they differ from the previous one."""
 
     interval: float = 1.0

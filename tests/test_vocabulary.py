@@ -62,7 +62,7 @@ ALLOWED = {
         ("session_not_found", "METHOD_NOT_FOUND", "RESOURCE_NOT_FOUND"), "errors of HTTP, JSON-RPC and MCP"
     ),
     **dict.fromkeys(
-        ("NotFound", "_NotFound", "SessionNotFound", "HttpResponseNotFound"),
+        ("NotFound", "SessionNotFound", "HttpResponseNotFound"),
         "404, as Django and REST framework name it",
     ),
     **dict.fromkeys(("WELL_KNOWN", "well_known"), "RFC 8615: /.well-known/; a project includes this module"),

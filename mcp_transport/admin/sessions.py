@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
@@ -30,11 +30,6 @@ from mcp_transport.operators.representation.formats import pretty_json
 
 __all__ = ["SessionAdmin"]
 
-if TYPE_CHECKING:
-    _Admin = admin.ModelAdmin[Session]
-else:
-    _Admin = admin.ModelAdmin  # which cannot be subscripted at run time
-
 _SELECTED: Final = "_selected_action"
 _KEY: Final = re.compile(r"[A-Z2-7]{26}")
 
@@ -56,7 +51,7 @@ def _handles_outages(view: _View[_P]) -> _View[_P]:
     return guarded
 
 
-class SessionAdmin(_Admin):
+class SessionAdmin(admin.ModelAdmin):
     """Shows the sessions of the backend, ends them and cancels their calls.
 
     The view permission shows the list and sessions, delete ends sessions, and change cancels calls.

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rest_framework import exceptions, parsers, permissions, renderers, throttling, views
 from rest_framework.settings import api_settings
@@ -24,24 +24,6 @@ __all__ = [
     "StoreUnavailable",
 ]
 
-if TYPE_CHECKING:  # the framework has no types, and a subclass of Any cannot be checked
-    from django.views import View as _View
-
-    _Error = Exception
-    _NotFound = Exception
-    _Parser = object
-    _Permission = object
-    _Renderer = object
-    _Throttle = object
-else:
-    _View = views.APIView
-    _Error = exceptions.APIException
-    _NotFound = exceptions.NotFound
-    _Parser = parsers.BaseParser
-    _Permission = permissions.BasePermission
-    _Renderer = renderers.JSONRenderer
-    _Throttle = throttling.UserRateThrottle
-
 logger = logging.getLogger(__name__)
 
 _DEFAULT_RATE: Final = "120/min"
@@ -49,7 +31,7 @@ _DEFAULT_RATE: Final = "120/min"
 _MAX_BODY_BYTES: Final = 4096
 
 
-class StoreUnavailable(_Error):
+class StoreUnavailable(exceptions.APIException):
     """Raised while the session store is unavailable; answered with 503."""
 
     status_code = 503
@@ -59,7 +41,7 @@ class StoreUnavailable(_Error):
     """Seconds, for `Retry-After`."""
 
 
-class CannotList(_Error):
+class CannotList(exceptions.APIException):
     """Raised if there is nothing to list; answered with 501."""
 
     status_code = 501
@@ -67,13 +49,13 @@ class CannotList(_Error):
     default_code = "cannot_list"
 
 
-class SessionNotFound(_NotFound):
+class SessionNotFound(exceptions.NotFound):
     """Raised if there is no such session; answered with 404."""
 
     default_detail = "There is no such session: it has ended, or never existed."
 
 
-class MayOperate(_Permission):
+class MayOperate(permissions.BasePermission):
     """Requires the permission on sessions that the view declares for the method."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
@@ -84,7 +66,7 @@ class MayOperate(_Permission):
         return bool(is_authenticated and user.has_perm(f"mcp_transport.{action}_session"))
 
 
-class OperatorThrottle(_Throttle):
+class OperatorThrottle(throttling.UserRateThrottle):
     """Limits each user to the rate `mcp` of DEFAULT_THROTTLE_RATES; None there means no limit."""
 
     scope = "mcp"
@@ -96,19 +78,19 @@ class OperatorThrottle(_Throttle):
     def allow_request(self, request: Any, view: Any) -> bool:
         """Return whether another request is allowed. Raises: StoreUnavailable, if the cache is unavailable."""
         try:
-            return bool(throttling.UserRateThrottle.allow_request(self, request, view))
+            return bool(super().allow_request(request, view))
         except Exception as error:  # each cache backend raises its own
             logger.warning("the cache that counts requests did not answer: %s", type(error).__name__)
             raise StoreUnavailable from error
 
 
-class JSONText(_Renderer):
+class JSONText(renderers.JSONRenderer):
     """Renders JSON in ASCII: a client's name may contain a lone surrogate, which UTF-8 cannot encode."""
 
     ensure_ascii = True
 
 
-class LimitedJSONParser(_Parser):
+class LimitedJSONParser(parsers.BaseParser):
     """Parses a small JSON document, and reads no more than its limit."""
 
     media_type = "application/json"
@@ -124,7 +106,7 @@ class LimitedJSONParser(_Parser):
             raise exceptions.ParseError("The body is not JSON.") from None
 
 
-class OperatorView(_View):
+class OperatorView(views.APIView):
     """The base of every view; callers are authenticated by the project's authentication classes."""
 
     actions: Mapping[str, str] = MappingProxyType({})
@@ -144,10 +126,10 @@ class OperatorView(_View):
         if isinstance(exc, BackendError):
             logger.warning("the session store did not answer the REST API: %s", exc)
             exc = StoreUnavailable()
-        return views.APIView.handle_exception(self, exc)
+        return super().handle_exception(exc)
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Forbid caching, and that browsers guess another content type."""
         response["Cache-Control"] = "no-store"
         response["X-Content-Type-Options"] = "nosniff"
-        return views.APIView.finalize_response(self, request, response, *args, **kwargs)
+        return super().finalize_response(request, response, *args, **kwargs)

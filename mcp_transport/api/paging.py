@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.core.signing import BadSignature, Signer
 from rest_framework import exceptions, serializers
@@ -23,16 +23,6 @@ __all__ = [
     "MessageQuery",
     "SessionCursor",
 ]
-
-if TYPE_CHECKING:  # the framework has no types
-
-    class _Serializer:
-        validated_data: dict[str, Any]
-
-        def __init__(self, *, data: Any) -> None: ...
-        def is_valid(self, *, raise_exception: bool) -> bool: ...
-else:
-    _Serializer = serializers.Serializer
 
 PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
@@ -68,7 +58,7 @@ def _time() -> Any:
     )
 
 
-class ListQuery(_Serializer):
+class ListQuery(serializers.Serializer):
     """Validates the query parameters of the list of sessions."""
 
     search = _text()
@@ -83,7 +73,7 @@ class ListQuery(_Serializer):
     page_size = serializers.IntegerField(required=False, default=PAGE_SIZE, min_value=1, max_value=MAX_PAGE_SIZE)
 
 
-class MessageQuery(_Serializer):
+class MessageQuery(serializers.Serializer):
     """Validates the query parameters of the list of messages."""
 
     payloads = serializers.BooleanField(required=False, default=False)

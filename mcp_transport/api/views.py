@@ -11,11 +11,11 @@ from asgiref.sync import async_to_sync
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from mcp_transport import bootstrap
+from mcp_transport import bootstrap, conf
 from mcp_transport.api.base import CannotList, OperatorView, SessionNotFound
 from mcp_transport.api.openapi import document
 from mcp_transport.api.paging import MessageCursor, MessageQuery, SessionCursor
-from mcp_transport.api.tools import tools_are_declared, tools_json
+from mcp_transport.discovery import declared
 from mcp_transport.domain.session import short_id
 from mcp_transport.operators import records, service
 from mcp_transport.operators.representation.fields import to_json
@@ -146,9 +146,9 @@ class ToolList(OperatorView):
 
     def get(self, request: Any) -> Any:
         """Return all of them."""
-        if not tools_are_declared():
+        if conf.get("SERVER") is not None:  # it would have to run to list them
             raise CannotList("MCP_TRANSPORT['SERVER'] has tools of its own: see `manage.py mcp_tools list`.")
-        return Response({"results": tools_json()})
+        return Response({"results": [_tool_json(tool) for tool in declared().tools.values()]})
 
 
 class Schema(OperatorView):
@@ -183,6 +183,16 @@ def _session_detail(id: str) -> records.SessionDetail:
 
 def _shares_streams() -> bool:
     return bootstrap.endpoint().backend.shares_streams
+
+
+def _tool_json(tool: Any) -> dict[str, Any]:
+    hints = ("read_only", "destructive", "idempotent", "open_world")
+    return {
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description or None,
+        "hints": {name: getattr(tool.annotations, f"{name}_hint", None) for name in hints},
+    }
 
 
 def _includes_payloads(request: Any) -> bool:

@@ -103,7 +103,7 @@ def test_paths_methods_and_permissions_are_those_of_the_views(served: dict[str, 
 
 def test_query_parameters_are_those_that_are_read(served: dict[str, Any]) -> None:
     described = {item["name"]: item["schema"] for item in served["paths"]["/sessions/"]["get"]["parameters"]}
-    fields = ListQuery(data={}).fields  # type: ignore[attr-defined]
+    fields = ListQuery(data={}).fields
     assert set(described) == {*fields, "cursor"}
     size = fields["page_size"]
     bounds = {"minimum": size.min_value, "maximum": size.max_value, "default": size.default}
@@ -114,7 +114,7 @@ def test_query_parameters_are_those_that_are_read(served: dict[str, Any]) -> Non
         assert described[name]["enum"] == list(fields[name].choices)
     assert described["ordering"]["default"] == fields["ordering"].default
     of_messages = {item["name"] for item in served["paths"]["/sessions/{id}/messages/"]["get"]["parameters"]}
-    assert of_messages == {*MessageQuery(data={}).fields, "cursor"}  # type: ignore[attr-defined]
+    assert of_messages == {*MessageQuery(data={}).fields, "cursor"}
 
 
 @pytest.fixture

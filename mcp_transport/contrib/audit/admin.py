@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -12,14 +10,9 @@ from mcp_transport.contrib.audit.models import AuditEntry
 
 __all__ = ["AuditEntryAdmin"]
 
-if TYPE_CHECKING:
-    _Admin = admin.ModelAdmin[AuditEntry]
-else:
-    _Admin = admin.ModelAdmin  # cannot be subscripted at run time
-
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(_Admin):
+class AuditEntryAdmin(admin.ModelAdmin):
     """Shows audit entries, which cannot be added or changed; the delete permission applies as usual."""
 
     date_hierarchy = "when"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin
@@ -18,15 +18,8 @@ from mcp_transport.contrib.tokens.models import PersonalToken
 
 __all__ = ["PersonalTokenAdmin", "PersonalTokenForm"]
 
-if TYPE_CHECKING:
-    _Admin = admin.ModelAdmin[PersonalToken]
-    _Form = forms.ModelForm[PersonalToken]
-else:  # these cannot be subscripted at run time
-    _Admin = admin.ModelAdmin
-    _Form = forms.ModelForm
 
-
-class PersonalTokenForm(_Form):
+class PersonalTokenForm(forms.ModelForm):
     """The form of a new token; `issuer` is the user who submits it."""
 
     issuer: Any = None
@@ -46,7 +39,7 @@ def _may_issue(issuer: Any, user: Any) -> bool:
 
 
 @admin.register(PersonalToken)
-class PersonalTokenAdmin(_Admin):
+class PersonalTokenAdmin(admin.ModelAdmin):
     """Issues, shows and revokes tokens.
 
     With the add permission, users may issue tokens for themselves. Tokens for others need the permission
