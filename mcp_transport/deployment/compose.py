@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from pathlib import PurePosixPath
 from typing import Final
 
-from mcp_transport.deployment import docker, nginx
+from mcp_transport.deployment import docker
 from mcp_transport.deployment.options import Deployment, Files
 from mcp_transport.deployment.rendering import render
 
@@ -39,7 +39,7 @@ def files(deployment: Deployment) -> Files:
     return {
         "compose.yaml": render("compose/compose.yaml", deployment, **context),
         ".env.example": render("compose/env.example", deployment, **context),
-        **nginx.files(replace(deployment, upstreams=upstreams, listen="*")),
+        "nginx.conf": render("nginx/nginx.conf", replace(deployment, upstreams=upstreams, listen="*")),
     }
 
 

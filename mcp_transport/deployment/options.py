@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from mcp_transport.domain.policy import Policy
 
@@ -131,6 +131,41 @@ class Deployment:
     folder: str = "deploy"
     """The folder of the generated files, relative to the project folder."""
 
+    # -- constants in several files ------------------------------------------------------------------
+
+    uid: ClassVar[int] = 10001
+    """The user and group id of containers, which no user of a machine has."""
+    open_files: ClassVar[int] = 65536
+    """The limit of open files and sockets of a process: one for each stream, two in a proxy."""
+    drain_notice: ClassVar[int] = 5
+    """How long a draining node accepts requests, until load balancers see that it is not ready."""
+    pre_stop_timeout: ClassVar[int] = 15
+    """How long `mcp_drain` waits for running calls; after that SIGTERM waits for them."""
+    connect_timeout: ClassVar[int] = 2
+    """How long a proxy waits for a connection to a node."""
+    idle_timeout: ClassVar[int] = 3
+    """How long a proxy keeps an idle connection to a node: less than any server does (uvicorn: 5)."""
+    keep_alive: ClassVar[int] = 75
+    """How long a server keeps idle connections, if it has an option: longer than an ALB (60)."""
+    connections: ClassVar[int] = 8192
+    """The maximum number of client connections of a proxy: one for each open stream."""
+    proxy_sockets: ClassVar[int] = 2 * connections
+    """The maximum number of sockets of a proxy: each client connection has another one to a node."""
+    proxy_files: ClassVar[int] = 2 * proxy_sockets
+    """The limit of open files of a proxy: buffered bodies are files too."""
+    hsts: ClassVar[int] = 86400
+    """The max-age of HSTS if Django sets none: a day, short while a deployment is new."""
+    check_interval: ClassVar[int] = 2
+    """The interval of readiness checks; two failures, within `drain_notice`, remove a node."""
+    scrape_interval: ClassVar[int] = 15
+    """The scrape interval of Prometheus: the interval in which Kubernetes' autoscaler decides."""
+    cpu_percent: ClassVar[int] = 50
+    """The CPU utilisation above which nodes are added; the rest is headroom while those start."""
+    memory_percent: ClassVar[int] = 70
+    """The memory utilisation above which nodes are added."""
+    p95_milliseconds: ClassVar[int] = 100
+    """The p95 latency above which nodes are added."""
+
     def __post_init__(self) -> None:
         for item in fields(self):
             if item.metadata and (error := _value_error(item.type, item.metadata, getattr(self, item.name))):
@@ -160,29 +195,9 @@ class Deployment:
         return list(dict.fromkeys(self.secrets.split(",")))
 
     @property
-    def uid(self) -> int:
-        """Return the user and group id of containers, which no user of a machine has."""
-        return 10001
-
-    @property
-    def open_files(self) -> int:
-        """Return the limit of open files and sockets of a process: one for each stream, two in a proxy."""
-        return 65536
-
-    @property
     def closes_port_first(self) -> bool:
         """Return whether the server closes its port before its running calls have ended."""
         return self.server in ("daphne", "uvicorn")
-
-    @property
-    def drain_notice(self) -> int:
-        """Return how long a draining node accepts requests, until load balancers see that it is not ready."""
-        return 5
-
-    @property
-    def pre_stop_timeout(self) -> int:
-        """Return how long `mcp_drain` waits for running calls; after that SIGTERM waits for them."""
-        return 15
 
     @property
     def drain(self) -> int:
@@ -198,16 +213,6 @@ class Deployment:
     def read_timeout(self) -> int:
         """Return how long a proxy waits for a node's next byte: many keep-alive intervals of an idle stream."""
         return max(300, math.ceil(8 * self.policy.keepalive))
-
-    @property
-    def connect_timeout(self) -> int:
-        """Return how long a proxy waits for a connection to a node."""
-        return 2
-
-    @property
-    def idle_timeout(self) -> int:
-        """Return how long a proxy keeps an idle connection to a node: less than any server does (uvicorn: 5)."""
-        return 3
 
     @property
     def addresses(self) -> list[str]:
@@ -247,11 +252,6 @@ class Deployment:
         return f":{port}" if port != default_port else ""
 
     @property
-    def keep_alive(self) -> int:
-        """Return how long a server keeps idle connections, if it has an option: longer than an ALB (60)."""
-        return 75
-
-    @property
     def server_timeout(self) -> int:
         """Return the seconds until a server may kill its own workers: the drain time and a margin."""
         return self.drain + 10
@@ -267,54 +267,9 @@ class Deployment:
         return max(60, math.ceil(2 * self.policy.write_timeout))
 
     @property
-    def connections(self) -> int:
-        """Return the maximum number of client connections of a proxy: one for each open stream."""
-        return 8192
-
-    @property
-    def proxy_sockets(self) -> int:
-        """Return the maximum number of sockets of a proxy: each client connection has another one to a node."""
-        return 2 * self.connections
-
-    @property
-    def proxy_files(self) -> int:
-        """Return the limit of open files of a proxy: buffered bodies are files too."""
-        return 2 * self.proxy_sockets
-
-    @property
-    def hsts(self) -> int:
-        """Return the max-age of HSTS if Django sets none: a day, short while a deployment is new."""
-        return 86400
-
-    @property
-    def check_interval(self) -> int:
-        """Return the interval of readiness checks; two failures, within `drain_notice`, remove a node."""
-        return 2
-
-    @property
     def session_ttl(self) -> int:
         """Return the seconds until an unused session expires: SESSION_TTL_SECONDS."""
         return math.ceil(self.policy.session_ttl)
-
-    @property
-    def scrape_interval(self) -> int:
-        """Return the scrape interval of Prometheus: the interval in which Kubernetes' autoscaler decides."""
-        return 15
-
-    @property
-    def cpu_percent(self) -> int:
-        """Return the CPU utilisation above which nodes are added; the rest is headroom while those start."""
-        return 50
-
-    @property
-    def memory_percent(self) -> int:
-        """Return the memory utilisation above which nodes are added."""
-        return 70
-
-    @property
-    def p95_milliseconds(self) -> int:
-        """Return the p95 latency above which nodes are added."""
-        return 100
 
     @property
     def max_body_bytes(self) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from mcp_transport.deployment import compose, docker, grafana, haproxy, kubernetes, nginx, prometheus, systemd
+from mcp_transport.deployment import compose, docker, grafana, kubernetes, prometheus, systemd
 from mcp_transport.deployment.options import Deployment, FileGenerator, Files
+from mcp_transport.deployment.rendering import render
 
 __all__ = ["TARGETS", "generate"]
 
@@ -16,8 +17,8 @@ TARGETS: Final[Mapping[str, FileGenerator]] = MappingProxyType(
         "docker": docker.files,
         "compose": compose.files,
         "kubernetes": kubernetes.files,
-        "nginx": nginx.files,
-        "haproxy": haproxy.files,
+        "nginx": lambda deployment: {"nginx.conf": render("nginx/nginx.conf", deployment)},
+        "haproxy": lambda deployment: {"haproxy.cfg": render("haproxy/haproxy.cfg", deployment)},
         "prometheus": prometheus.files,
         "grafana": grafana.files,
         "systemd": systemd.files,
