@@ -7,7 +7,9 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["DAY_SECONDS", "MAX_DAYS", "seconds", "whole_number"]
+from django.core.management.base import CommandParser
+
+__all__ = ["DAY_SECONDS", "MAX_DAYS", "add_seconds", "seconds", "whole_number"]
 
 DAY_SECONDS: Final = 24 * 3600
 
@@ -31,6 +33,11 @@ def seconds(minimum: float, maximum: float = DAY_SECONDS) -> Callable[[str], flo
         return value
 
     return read
+
+
+def add_seconds(parser: CommandParser, option: str, minimum: float, default: float, help: str) -> None:
+    """Add an option for a duration; its help text names the default."""
+    parser.add_argument(option, type=seconds(minimum), default=default, help=f"{help} (default %(default)s)")
 
 
 def whole_number(minimum: int | None = None, maximum: int | None = None) -> Callable[[str], int]:

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
 from mcp_transport.kernel import MCPError
-from mcp_transport.management.argument_types import seconds
+from mcp_transport.management.argument_types import add_seconds, seconds
 from mcp_transport.management.elicitation import ElicitationPrompt
 from mcp_transport.management.terminal import Terminal, log_lines
 from mcp_transport.management.tool_arguments import add_tool_arguments, tool_arguments
@@ -64,12 +64,7 @@ class Command(BaseCommand):
             default="ordered",
             help="how the next endpoint is chosen when one fails",
         )
-        parser.add_argument(
-            "--deadline",
-            type=seconds(0.1),
-            default=30.0,
-            help="seconds within which an endpoint must start to respond (default %(default)s)",
-        )
+        add_seconds(parser, "--deadline", 0.1, 30.0, "seconds within which an endpoint must start to respond")
         parser.add_argument(
             "--timeout", type=seconds(0.1), help="seconds after which the call is cancelled (default: none)"
         )

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport.doctor import DoctorOptions, Status, evaluate, run_probes
 from mcp_transport.doctor.report import as_json, lines
-from mcp_transport.management.argument_types import seconds, whole_number
+from mcp_transport.management.argument_types import add_seconds, whole_number
 from mcp_transport.validation import origins_fault
 
 __all__ = ["Command"]
@@ -40,12 +40,7 @@ class Command(BaseCommand):
             default=0,
             help="expected number of nodes (processes)",
         )
-        parser.add_argument(
-            "--idle",
-            type=seconds(1),
-            default=20.0,
-            help="seconds for which idle streams are held open (default %(default)s)",
-        )
+        add_seconds(parser, "--idle", 1, 20.0, "seconds for which idle streams are held open")
         parser.add_argument("--origin", action="append", default=[], help="origin that must be allowed (repeatable)")
         parser.add_argument("--insecure", action="store_true", help="continue with an untrusted certificate")
         parser.add_argument("--json", action="store_true", help="print the findings as JSON")

@@ -15,7 +15,7 @@ from mcp_transport import bootstrap
 from mcp_transport.backends.base import Backend, NodeRecord
 from mcp_transport.domain.node_messages import Drain
 from mcp_transport.exceptions import BackendError
-from mcp_transport.management.argument_types import seconds
+from mcp_transport.management.argument_types import add_seconds
 
 __all__ = ["Command"]
 
@@ -32,18 +32,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--wait",
-            type=seconds(0),
-            default=5.0,
-            help="seconds for load balancers to notice (default %(default)s)",
-        )
-        parser.add_argument(
-            "--timeout",
-            type=seconds(0.1),
-            default=15.0,
-            help="seconds after which the command returns anyway (default %(default)s)",
-        )
+        add_seconds(parser, "--wait", 0, 5.0, "seconds for load balancers to notice")
+        add_seconds(parser, "--timeout", 0.1, 15.0, "seconds after which the command returns anyway")
 
     def handle(self, *args: Any, wait: float, timeout: float, **options: Any) -> None:
         try:
