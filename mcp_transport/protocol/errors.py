@@ -72,31 +72,25 @@ def cancelled_call_error(by: str) -> dict[str, Any]:
 
 def lost_call_error(reason: str, safe: bool) -> dict[str, Any]:
     """Build the error of a call whose node stopped or died; `safe` says whether a client may retry it."""
-    unsafe = "the call may have taken effect: check before you retry"
-    return {
-        "code": INTERNAL_ERROR,
-        "message": f"{reason} before the call ended; {'it is safe to retry' if safe else unsafe}",
-        "data": {"retryable": safe},
-    }
+    advice = "it is safe to retry" if safe else "the call may have taken effect: check before you retry"
+    return _call_error(f"{reason} before the call ended; {advice}", retryable=safe)
 
 
 def lost_answer_error() -> dict[str, Any]:
     """Build the error of a call that has ended, but whose result is missing in the store."""
-    return {
-        "code": INTERNAL_ERROR,
-        "message": "the call has ended, but its result was lost; check its effects before you retry",
-        "data": {"retryable": False},
-    }
+    return _call_error("the call has ended, but its result was lost; check its effects before you retry")
 
 
 def abandoned_call_error(nodes: int) -> dict[str, Any]:
     """Build the error of a durable call that is not run again because `nodes` nodes were lost while running it."""
-    return {
-        "code": INTERNAL_ERROR,
-        "message": f"{nodes} servers were lost while running this call, perhaps because of it; it is not run again: "
-        "find the cause before you retry",
-        "data": {"retryable": False},
-    }
+    return _call_error(
+        f"{nodes} servers were lost while running this call, perhaps because of it; it is not run again: "
+        "find the cause before you retry"
+    )
+
+
+def _call_error(message: str, *, retryable: bool = False) -> dict[str, Any]:
+    return {"code": INTERNAL_ERROR, "message": message, "data": {"retryable": retryable}}
 
 
 def error_body(code: int, message: str, *, request_id: str | int | None = None, data: Any = None) -> dict[str, Any]:
