@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from inspect import iscoroutinefunction, unwrap
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.http import HttpResponse
-from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
+from django.urls import NoReverseMatch, get_script_prefix, is_valid_path, reverse
 from django.utils.module_loading import import_string
 
 from mcp_transport import bootstrap, conf, static_files
@@ -65,7 +65,6 @@ def check_listing(**kwargs: Any) -> Iterator[CheckMessage]:
 
 def check_middleware(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about middleware that moves the view from the event loop to a thread."""
-    mount = "use `mcp_transport.asgi.mount`, which bypasses middleware"
     for path in settings.MIDDLEWARE:
         try:
             middleware = import_string(path)
@@ -74,18 +73,14 @@ def check_middleware(**kwargs: Any) -> Iterator[CheckMessage]:
         if not getattr(middleware, "async_capable", False):
             yield Warning(
                 f"{path} is not async-capable: each request occupies a thread until its response starts.",
-                hint=f"Remove it from MIDDLEWARE, or {mount}.",
+                hint="Remove it from MIDDLEWARE, or use `mcp_transport.asgi.mount`, which bypasses middleware.",
                 id="mcp_transport.W003",
             )
 
 
 def check_trailing_slash(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about an endpoint whose URL requires a trailing slash."""
-    try:
-        url = reverse("mcp_transport:endpoint")
-    except (NoReverseMatch, ImproperlyConfigured):
-        return  # served by the ASGI mount only
-    if url.endswith("/"):
+    if (url := _endpoint_url()).endswith("/"):
         yield Warning(
             f"The endpoint is served at {url} only: APPEND_SLASH turns a POST to {url.rstrip('/')} into a GET.",
             hint='Use path("mcp", include("mcp_transport.urls")), without a slash, which serves both URLs.',
@@ -150,20 +145,12 @@ def check_resource(**kwargs: Any) -> Iterator[CheckMessage]:
         resource, _ = build_authentication().resource, reverse("mcp_transport:endpoint")
     except (NoReverseMatch, ImproperlyConfigured):
         return  # reported by check_settings, or served by the ASGI mount, which serves the metadata, too
-    if resource.has_metadata and not any(map(_is_routed, resource.metadata_paths)):
+    if resource.has_metadata and not any(map(is_valid_path, resource.metadata_paths)):
         yield Warning(
             f"No URL pattern matches {resource.metadata_paths[0]}, where clients discover the authorization server.",
             hint='Add path("", include("mcp_transport.well_known")) to the root URLconf.',
             id="mcp_transport.W010",
         )
-
-
-def _is_routed(path: str) -> bool:
-    try:
-        resolve(path)
-    except Resolver404:
-        return False
-    return True
 
 
 def check_sdk(**kwargs: Any) -> Iterator[CheckMessage]:
@@ -201,9 +188,9 @@ def check_transactions(**kwargs: Any) -> Iterator[CheckMessage]:
         return  # most projects; the following imports the SDK
     from mcp_transport.function_adapter import databases_with_atomic_requests
 
-    asynchronous = {name: tool for name, tool in declared().tools.items() if _is_asynchronous(tool.fn)}
-    tools = [name for name, tool in asynchronous.items() if tool.atomic and databases_with_atomic_requests(tool.fn)]
-    if tools:
+    atomic = {name: tool.fn for name, tool in declared().tools.items() if tool.atomic}
+    functions = {name: function for name, function in atomic.items() if databases_with_atomic_requests(function)}
+    if tools := [name for name, function in functions.items() if iscoroutinefunction(unwrap(function))]:
         yield Warning(
             "ATOMIC_REQUESTS has no effect on asynchronous tools, since Django has no asynchronous transactions: "
             f"{', '.join(tools)}.",
@@ -227,18 +214,11 @@ def check_persistent_connections(**kwargs: Any) -> Iterator[CheckMessage]:
             )
 
 
-def _is_asynchronous(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(inspect.unwrap(function))
-
-
 def check_cors(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about django-cors-headers if it handles the endpoint without the headers of MCP."""
-    try:
-        url = reverse("mcp_transport:endpoint")
-    except (NoReverseMatch, ImproperlyConfigured):
-        return  # served by the ASGI mount only, which bypasses middleware
+    url = _endpoint_url()  # the ASGI mount bypasses middleware
     path = "/" + url.removeprefix(get_script_prefix())
-    if conf.faults() or not (missing := _missing_in_cors(path)):
+    if not url or conf.faults() or not (missing := _missing_in_cors(path)):
         return
     details = "; ".join(f"{setting} lacks {', '.join(names)}" for setting, names in missing.items())
     yield Warning(
@@ -311,6 +291,13 @@ def _missing_in_cors(path: str) -> dict[str, list[str]]:
 def _missing(required: Sequence[str], allowed: Sequence[str]) -> list[str]:
     lowercase = {name.lower() for name in allowed}
     return [name for name in required if name.lower() not in lowercase]
+
+
+def _endpoint_url() -> str:
+    """Return the URL of the view; empty if only the ASGI mount serves the endpoint."""
+    with suppress(NoReverseMatch, ImproperlyConfigured):
+        return reverse("mcp_transport:endpoint")
+    return ""
 
 
 def _backend() -> Backend | None:
