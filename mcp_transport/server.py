@@ -114,8 +114,8 @@ def tool(
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)
-            _add(declared.tools, declaration.name, declaration, "tool", adapted)
-            _restrict("tool", declaration.name, access)
+            _register("tool", declaration.name, adapted, access)
+            declared.tools[declaration.name] = declaration
         return function
 
     return declare if function is None else declare(function)
@@ -165,8 +165,8 @@ def prompt(
             server = quiet_server("check")
             server.add_prompt(declaration)
             check_listing(function, server)
-            _add(declared.prompts, declaration.name, declaration, "prompt", adapted)
-            _restrict("prompt", declaration.name, access)
+            _register("prompt", declaration.name, adapted, access)
+            declared.prompts[declaration.name] = declaration
         return function
 
     return declare if function is None else declare(function)
@@ -212,8 +212,8 @@ def resource(
             build_declaration(adapted, lambda _: server.resource(uri, **checked)(adapted))
             normalized_uri = build_declaration(adapted, lambda _: normalized(uri))
             check_listing(function, server)
-            _add(declared.resources, normalized_uri, (adapted, checked), "resource", adapted)
-            _restrict("resource", normalized_uri, access)
+            _register("resource", normalized_uri, adapted, access)
+            declared.resources[normalized_uri] = adapted, checked
         return function
 
     return declare
@@ -283,16 +283,13 @@ def _bound_principal(ctx: Any) -> str | None:
     return ctx.request.principal.binding or None
 
 
-def _add(registered: dict[str, Any], name: str, declaration: Any, kind: str, adapted: Callable[..., Any]) -> None:
-    if name in registered:
+def _register(kind: str, name: str, adapted: Callable[..., Any], access: AccessRule | None) -> None:
+    """Record the location and the access rule of a declaration. Raises: DefinitionError, if its name is taken."""
+    if (kind, name) in declared.locations:
         raise DefinitionError(
             f"the {kind} {name!r} is declared twice, by {declared.locations[kind, name]} and by "
             f"{qualified_name(adapted)}; rename one of them"
         )
-    registered[name] = declaration
     declared.locations[kind, name] = qualified_name(adapted)
-
-
-def _restrict(kind: str, name: str, access: AccessRule | None) -> None:
     if access is not None:
         declared.access[kind, name] = access
