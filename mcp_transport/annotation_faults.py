@@ -8,8 +8,6 @@ from collections.abc import AsyncIterable, Iterator
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from django.conf import settings
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -21,6 +19,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
 from typing_extensions import is_typeddict
 
+from mcp_transport.model_fields import is_user
 from mcp_transport.return_types import json_schema
 from mcp_transport.serialization import RESPONSE_FAULT
 
@@ -130,7 +129,7 @@ def _alternative(hint: Any) -> str:
             continue
         if issubclass(part, HttpRequest):
             return "Use a context parameter, as in ctx: Context, and ctx.request"
-        if issubclass(part, AbstractBaseUser) or _is_user_model(part) or _is_anonymous_user(part):
+        if (issubclass(part, models.Model) and is_user(part)) or _is_anonymous_user(part):
             return "Use a context parameter, as in ctx: Context, and ctx.user, or the primary key of another user"
         if issubclass(part, models.QuerySet | models.Manager):
             return "Use primary keys, as in ids: list[int], and get the objects in the function"
@@ -145,10 +144,6 @@ def _alternative(hint: Any) -> str:
 def _is_anonymous_user(part: type) -> bool:
     # By name: its module contains models, which cannot be imported without django.contrib.auth.
     return (part.__module__, part.__qualname__) == ("django.contrib.auth.models", "AnonymousUser")
-
-
-def _is_user_model(kind: type) -> bool:
-    return issubclass(kind, models.Model) and kind._meta.label_lower == settings.AUTH_USER_MODEL.lower()
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

@@ -23,6 +23,7 @@ __all__ = [
     "annotation_of",
     "instance_values",
     "is_served",
+    "is_user",
     "json_value",
     "object_type",
     "served_fields",
@@ -57,7 +58,7 @@ def served_fields(model: type[models.Model]) -> tuple[models.Field[Any, Any], ..
 
 def is_served(field: models.Field[Any, Any]) -> bool:
     """Return whether a field may be part of results: not if it is binary, or a user's password hash."""
-    return not isinstance(field, models.BinaryField) and not (field.name == "password" and _is_user(field.model))
+    return not isinstance(field, models.BinaryField) and not (field.name == "password" and is_user(field.model))
 
 
 def unread_fields(instance: models.Model) -> list[str]:
@@ -158,7 +159,8 @@ def _text(field: Any, value: Any, instance: Any) -> str | None:
     return None if text is None else str(text)
 
 
-def _is_user(model: type[models.Model]) -> bool:
+def is_user(model: type[models.Model]) -> bool:
+    """Return whether a model is one of users."""
     return issubclass(model, AbstractBaseUser) or model._meta.label_lower == settings.AUTH_USER_MODEL.lower()
 
 

@@ -14,6 +14,7 @@ from mcp_transport.protocol.client_address import UNIX, parse_network
 __all__ = [
     "cache_hints_fault",
     "implied_scopes_fault",
+    "is_scope",
     "kind_name",
     "origins_fault",
     "proxies_fault",
@@ -78,9 +79,14 @@ def _matches(kind: Any, value: Any) -> bool:
     return isinstance(value, kind)
 
 
+def is_scope(value: object) -> bool:
+    """Return whether a value is a scope (RFC 6749, 3.3)."""
+    return isinstance(value, str) and _SCOPE.fullmatch(value) is not None
+
+
 def scopes_fault(scopes: Sequence[Any]) -> str:
-    """Check a list of scopes (RFC 6749, 3.3)."""
-    invalid = [scope for scope in scopes if not isinstance(scope, str) or not _SCOPE.fullmatch(scope)]
+    """Check a list of scopes."""
+    invalid = [scope for scope in scopes if not is_scope(scope)]
     return f"expected scopes, which are names without spaces or quotes, got {invalid[0]!r}" if invalid else ""
 
 

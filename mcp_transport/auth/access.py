@@ -9,8 +9,9 @@ from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import DefinitionError
 from mcp_transport.threads import call_function, in_thread
+from mcp_transport.validation import is_scope
 
-__all__ = ["Visible", "access_rule", "is_scope"]
+__all__ = ["Visible", "access_rule"]
 
 Visible = Callable[[Principal], bool | Awaitable[bool]]
 """Returns whether a caller may see a declaration; a synchronous one runs in a thread and may use the database."""
@@ -29,18 +30,13 @@ def access_rule(permission: str | Sequence[str], scopes: Sequence[Any], visible:
     for name in permissions:
         if not isinstance(name, str) or not all(name.partition(".")):
             raise DefinitionError(f"permission must be like 'shop.view_order', got {name!r}")
-    if isinstance(scopes, str) or not all(isinstance(scope, str) and is_scope(scope) for scope in scopes):
+    if isinstance(scopes, str) or not all(map(is_scope, scopes)):
         raise DefinitionError(f"scopes must be a list of names without spaces or quotes, got {scopes!r}")
     if visible is not None and not callable(visible):
         raise DefinitionError(f"visible must be a function that takes the principal, got {visible!r}")
     if not permissions and not scopes and visible is None:
         return None
     return AccessRule(frozenset(scopes), _check(permissions, visible) if permissions or visible is not None else None)
-
-
-def is_scope(text: str) -> bool:
-    """Return whether a text is a scope token (RFC 6749, 3.3)."""
-    return bool(text) and all("!" <= character <= "~" and character not in '"\\' for character in text)
 
 
 def _check(permissions: tuple[str, ...], visible: Visible | None) -> Callable[[Principal], Awaitable[bool]]:

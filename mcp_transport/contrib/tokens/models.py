@@ -13,8 +13,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from mcp_transport.auth.access import is_scope
 from mcp_transport.contrib.tokens.token_secrets import HINT_LENGTH, digest, generate_secret
+from mcp_transport.validation import is_scope
 
 __all__ = ["PersonalToken", "PersonalTokens", "State", "validate_future", "validate_scopes"]
 
