@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeVar
 
 from asgiref.sync import _restore_context, sync_to_async
@@ -127,14 +126,12 @@ class _InProject:
     def _django_request(self) -> HttpRequest | None:
         return None if self._request is None else self._request.source or django_request(self._request)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *details: Any) -> None:
         try:
             if isinstance(self._manager, AbstractContextManager):
-                await self._in_thread(lambda: self._manager.__exit__(kind, error, trace))
+                await self._in_thread(lambda: self._manager.__exit__(*details))
             else:
-                await self._manager.__aexit__(kind, error, trace)
+                await self._manager.__aexit__(*details)
         except BaseException as raised:
             if is_cancellation(raised):
                 raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -66,17 +65,12 @@ class FailoverHTTP(httpx2.AsyncClient):
         task.add_done_callback(self._cancellations.discard)
         return httpx2.Response(202)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    async def __aexit__(self, *details: Any) -> None:
         if self._cancellations and self._session.is_saved:  # otherwise DELETE has ended its calls
             await asyncio.wait(self._cancellations, timeout=self._delivery.limits.attempt_timeout)
         for task in (*self._cancellations, *filter(None, [self._callback_task])):
             task.cancel()
-        await super().__aexit__(kind, error, traceback)
+        await super().__aexit__(*details)
 
     async def _deliver(self, outgoing: Outgoing) -> httpx2.Response:
         if outgoing.verb == "GET" and "last-event-id" not in outgoing.headers:
