@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from django.core.management.base import OutputWrapper
 
 from mcp_transport.management.tool_text import plain
 
-__all__ = ["Terminal", "log_lines"]
+__all__ = ["Terminal", "log_lines", "write_result"]
 
 _BAR_WIDTH: Final = 30
 _DEFAULT_COLUMNS: Final = 80
@@ -93,6 +94,12 @@ class Terminal:
     def _write(self, text: str) -> None:
         self._out.write(text, style_func=str, ending="")
         self._out.flush()
+
+
+def write_result(out: OutputWrapper, options: dict[str, Any], value: Any, lines: Iterable[str]) -> None:
+    """Write a result as JSON with the option `--json`, or else its lines."""
+    for line in [json.dumps(value, indent=2)] if options["json"] else lines:
+        out.write(line)
 
 
 def _bar(progress: float, total: float | None) -> str:

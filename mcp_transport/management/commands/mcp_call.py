@@ -17,7 +17,7 @@ from mcp_transport.client import Client, EndpointsUnavailable, ResultUnknown
 from mcp_transport.kernel import MCPError
 from mcp_transport.management.argument_types import add_seconds, seconds
 from mcp_transport.management.elicitation import ElicitationPrompt
-from mcp_transport.management.terminal import Terminal, log_lines
+from mcp_transport.management.terminal import Terminal, log_lines, write_result
 from mcp_transport.management.tool_arguments import add_tool_arguments, tool_arguments
 from mcp_transport.management.tool_text import result_lines, tool_lines
 
@@ -82,11 +82,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             call.terminal.say("Interrupted.")
             sys.exit(_INTERRUPTED)
-        if options["json"]:
-            self.stdout.write(json.dumps(answer, indent=2))
-        else:
-            for line in tool_lines(answer["tools"]) if options["list"] else result_lines(answer):
-                self.stdout.write(call.terminal.safe(line))
+        lines = tool_lines(answer["tools"]) if options["list"] else result_lines(answer)
+        write_result(self.stdout, options, answer, map(call.terminal.safe, lines))
         if answer.get("isError"):
             raise CommandError(call.terminal.safe(f"The tool {tool!r} reported an error."), returncode=_TOOL_ERROR)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from typing import Any, Final
@@ -14,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from mcp_transport.doctor import DoctorOptions, Status, evaluate, run_probes
 from mcp_transport.doctor.report import as_json, lines
 from mcp_transport.management.argument_types import add_seconds, whole_number
+from mcp_transport.management.terminal import write_result
 from mcp_transport.validation import origins_fault
 
 __all__ = ["Command"]
@@ -57,10 +57,7 @@ class Command(BaseCommand):
             insecure=options["insecure"],
         )
         findings = evaluate(asyncio.run(run_probes(doctor_options)))
-        if options["json"]:
-            self.stdout.write(json.dumps(as_json(doctor_options.url, findings), indent=2))
-        else:
-            self.stdout.write("\n".join(lines(doctor_options.url, findings)))
+        write_result(self.stdout, options, as_json(url, findings), lines(url, findings))
         if any(finding.status is Status.PROBLEM for finding in findings):
             sys.exit(1)
 

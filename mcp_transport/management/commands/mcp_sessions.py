@@ -17,6 +17,7 @@ from mcp_transport.domain.stream_messages import StreamMessage
 from mcp_transport.exceptions import BackendError
 from mcp_transport.management import text_tables as text
 from mcp_transport.management.session_arguments import add_verbs
+from mcp_transport.management.terminal import write_result
 from mcp_transport.operators import service
 from mcp_transport.operators.representation.fields import to_json
 from mcp_transport.operators.representation.metrics import NODE, OVERVIEW, TRAFFIC
@@ -90,8 +91,7 @@ class Command(BaseCommand):
         self._print(options, to_json(TRAFFIC, traffic, all_processes=True), text.traffic_lines(traffic))
 
     def _print(self, options: dict[str, Any], value: Any, lines: Iterable[str]) -> None:
-        for line in [json.dumps(value, indent=2)] if options["json"] else lines:
-            self.stdout.write(line)
+        write_result(self.stdout, options, value, lines)
 
 
 def _require_shared(verb: str) -> None:

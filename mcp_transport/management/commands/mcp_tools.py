@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import module_has_submodule
 
 from mcp_transport import bootstrap, conf
+from mcp_transport.management.terminal import write_result
 from mcp_transport.management.tool_arguments import add_tool_arguments, tool_arguments
 from mcp_transport.management.tool_text import plain, result_lines
 from mcp_transport.protocol.headers import Headers
@@ -49,15 +50,7 @@ class Command(BaseCommand):
 
     def _list(self, **options: Any) -> None:
         tools = _result("tools/list", {})["tools"]
-        if options["json"]:
-            self.stdout.write(json.dumps(tools, indent=2))
-            return
-        for line in () if tools else _no_tools():
-            self.stdout.write(line)
-        width = max((len(tool["name"]) for tool in tools), default=0)
-        for tool in tools:
-            summary = (tool.get("description") or "").strip().partition("\n")[0]
-            self.stdout.write(f"{tool['name']:{width}}  {summary}".rstrip())
+        write_result(self.stdout, options, tools, _list_lines(tools) if tools else _no_tools())
 
     def _show(self, *, name: str, **options: Any) -> None:
         tools = {tool["name"]: tool for tool in _result("tools/list", {})["tools"]}
@@ -68,13 +61,16 @@ class Command(BaseCommand):
     def _call(self, *, name: str, user: str | None, **options: Any) -> None:
         params = {"name": name, "arguments": tool_arguments(options["pairs"], options["arguments"])}
         result = _result("tools/call", params, _find_user(user) if user else None)
-        if options["json"]:
-            self.stdout.write(json.dumps(result, indent=2))
-        else:
-            for line in _lines(result):
-                self.stdout.write(line)
+        write_result(self.stdout, options, result, _lines(result))
         if result.get("isError"):
             raise CommandError(f"The tool {name!r} reported an error.")
+
+
+def _list_lines(tools: list[dict[str, Any]]) -> Iterator[str]:
+    width = max(len(tool["name"]) for tool in tools)
+    for tool in tools:
+        summary = (tool.get("description") or "").strip().partition("\n")[0]
+        yield f"{tool['name']:{width}}  {summary}".rstrip()
 
 
 def _no_tools() -> Iterator[str]:
