@@ -184,11 +184,10 @@ def private_endpoint(*, restricted: bool = False) -> Endpoint:
     from mcp_transport.kernel import Kernel
 
     policy = Policy(allowed_hosts=("localhost",))
-    backend = Backend.of(MemoryBackend(policy, SystemClock().now))
     # A kernel that announces nothing does not disturb the listeners of the live endpoint.
     return Endpoint(
         Kernel(configured_server(), fast=conf.get("FAST_PATH"), broadcasts=False),
-        backend,
+        Backend.of(MemoryBackend(policy, SystemClock().now)),
         policy,
         keys=derived_keys("replies"),
         access=configured_access() if restricted else None,
@@ -217,9 +216,7 @@ def configured_server() -> Any:
 
 def configured_access() -> Mapping[tuple[str, str], AccessRule]:
     """Return the access rules of the apps' declarations; a server named by SERVER has none here."""
-    if conf.get("SERVER") is not None:
-        return {}
-    return declared().access
+    return declared().access if conf.get("SERVER") is None else {}
 
 
 def backend_name() -> str:

@@ -230,14 +230,14 @@ def policy() -> Policy:
     values = {setting.policy: get(name) for name, setting in SETTINGS.items() if setting.policy}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     hosts = settings.ALLOWED_HOSTS or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
-    django_values = {
-        "allowed_hosts": tuple(hosts),
-        "forwarded_host": bool(settings.USE_X_FORWARDED_HOST),
-        "forwarded_port": bool(settings.USE_X_FORWARDED_PORT),
-        "forwarded_scheme": _forwarded_scheme(settings.SECURE_PROXY_SSL_HEADER),
-        "secure_host": _secure_host(get("RESOURCE_URL")),
-    }
-    return Policy(**{**values, **lists, **django_values})
+    return Policy(
+        allowed_hosts=tuple(hosts),
+        forwarded_host=bool(settings.USE_X_FORWARDED_HOST),
+        forwarded_port=bool(settings.USE_X_FORWARDED_PORT),
+        forwarded_scheme=_forwarded_scheme(settings.SECURE_PROXY_SSL_HEADER),
+        secure_host=_secure_host(get("RESOURCE_URL")),
+        **{**values, **lists},
+    )
 
 
 def _forwarded_scheme(setting: Any) -> tuple[str, str] | None:
