@@ -74,16 +74,11 @@ def _build(entry: Any) -> Authenticator:
     try:
         kind = import_string(AUTHENTICATORS.get(name, name))
     except ImportError as error:
-        extra = "rest" if name == "drf" else "oauth"
+        fault = f"must be one of {', '.join(AUTHENTICATORS)}, or the dotted path of a class: {error}"
         if name in AUTHENTICATORS:
-            raise ImproperlyConfigured(
-                f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} needs packages that are not installed ({error}): "
-                f"pip install 'django-mcp-transport[{extra}]'"
-            ) from error
-        raise ImproperlyConfigured(
-            f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} must be one of {', '.join(AUTHENTICATORS)}, or the dotted "
-            f"path of a class: {error}"
-        ) from error
+            command = f"pip install 'django-mcp-transport[{'rest' if name == 'drf' else 'oauth'}]'"
+            fault = f"needs packages that are not installed ({error}): {command}"
+        raise ImproperlyConfigured(f"MCP_TRANSPORT['AUTHENTICATORS']: {name!r} {fault}") from error
     try:
         built = kind(**keyword_arguments(kind, name, config.get("OPTIONS", {})))
     except (TypeError, ValueError) as error:

@@ -58,12 +58,9 @@ class Resource:
 
     def unauthorized(self, *, refused: bool) -> ProtocolError:
         """Return the 401 for missing credentials, or for credentials that were `refused`."""
-        message = (
-            "the credentials are not valid here: get new ones"
-            if refused
-            else "credentials are required: authenticate"
-        )
-        error = "invalid_token" if refused else ""
+        message, error = "credentials are required: authenticate", ""
+        if refused:
+            message, error = "the credentials are not valid here: get new ones", "invalid_token"
         # One header: a framework that stores headers in a dict would keep only the last of several.
         challenges = ", ".join(self._challenge(scheme, error=error, scopes=self.scopes) for scheme in self.schemes)
         return ProtocolError(401, INVALID_REQUEST, message, headers=(("WWW-Authenticate", challenges),))
