@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from mcp_transport.admin.tables import LIST_COLUMNS
 from mcp_transport.backends.base import NodeRecord, Page
-from mcp_transport.domain.session_query import EVERYTHING, ORDERS, SessionQuery, client_of
+from mcp_transport.domain.session_query import ORDERS, SessionQuery, client_of
 from mcp_transport.operators.representation.sessions import STATE_LABELS
 
 __all__ = ["PAGE_SIZE", "ListQuery", "columns", "filters"]
@@ -65,13 +65,11 @@ class ListQuery:
     @property
     def query(self) -> SessionQuery:
         """Return the query for the backend, as of now."""
-        changes: dict[str, Any] = {name: value for name, value in self.values.items() if name != "age"}
-        query = replace(EVERYTHING, text=self.text, **changes)
-        if "age" not in self.values:
-            return query
-        bound, seconds, _label = _AGES[self.values["age"]]
-        limit: dict[str, Any] = {bound: time.time() - seconds}
-        return replace(query, **limit)
+        criteria: dict[str, Any] = dict(self.values)
+        if age := criteria.pop("age", None):
+            bound, seconds, _label = _AGES[age]
+            criteria[bound] = time.time() - seconds
+        return SessionQuery(text=self.text, **criteria)
 
     @property
     def is_filtered(self) -> bool:

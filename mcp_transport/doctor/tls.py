@@ -23,7 +23,6 @@ async def probe_tls(options: DoctorOptions) -> TLS | None:
     if parts.scheme != "https":
         return None
     host, port = parts.hostname or "", parts.port or 443
-    failure = ""
     try:
         return await _handshake(host, port, httpx2.create_ssl_context())
     except ssl.SSLCertVerificationError as error:

@@ -9,13 +9,12 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 
 __all__ = ["Answers", "Elicit", "Roots", "Sample"]
 
-_FormAnswer = Mapping[str, Any] | str
-_SampleAnswer = Mapping[str, Any] | str
+_Answer = Mapping[str, Any] | str
 
-Elicit = _FormAnswer | Sequence[_FormAnswer] | Callable[[str, Any], Any] | Literal[False] | None
+Elicit = _Answer | Sequence[_Answer] | Callable[[str, Any], Any] | Literal[False] | None
 """The form's values, "decline", "cancel", a list of those, or a function of the message and the form's schema."""
 
-Sample = _SampleAnswer | Sequence[_SampleAnswer] | Callable[[Mapping[str, Any]], Any] | Literal[False] | None
+Sample = _Answer | Sequence[_Answer] | Callable[[Mapping[str, Any]], Any] | Literal[False] | None
 """The model's text, a complete result, a list of those, or a function of the request's params."""
 
 Roots = Sequence[str | Mapping[str, Any]] | Literal[False] | None

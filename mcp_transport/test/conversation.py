@@ -106,12 +106,8 @@ class Conversation:
     async def _send(self, exchange: Exchange, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         self._last_id += 1
         exchange.id, exchange.response = self._last_id, {}
-        message = {
-            "jsonrpc": "2.0",
-            "id": exchange.id,
-            "method": method,
-            "params": {**params, "_meta": self._meta(exchange)},
-        }
+        members = {**params, "_meta": self._meta(exchange)}
+        message = {"jsonrpc": "2.0", "id": exchange.id, "method": method, "params": members}
         headers = {"Accept": _JSON_OR_EVENTS, **self._headers(method, params)}
         async with self._http.send("POST", headers, message) as response:
             exchange.status, exchange.headers = response.status, response.headers

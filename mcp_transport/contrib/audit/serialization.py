@@ -28,13 +28,13 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 def values_of(event: AuditEvent) -> dict[str, Any]:
     """Return the values of an event by column name; strings are not truncated yet."""
     principal = event.principal
-    common = {
+    return {
         "when": _datetime(event.when),
         "issuer": principal.issuer,
         "subject": principal.subject,
         "user": principal.name,
+        **_own_values(event),
     }
-    return {**common, **_own_values(event)}
 
 
 def _own_values(event: AuditEvent) -> dict[str, Any]:
