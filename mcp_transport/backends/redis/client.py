@@ -42,10 +42,10 @@ class RedisClient:
     def batcher(self) -> CommandBatcher:
         """Return the command batcher of the running loop."""
         loop = asyncio.get_running_loop()
-        if loop not in self._batchers:
+        if (batcher := self._batchers.get(loop)) is None:
             self._batchers = {each: item for each, item in self._batchers.items() if not each.is_closed()}
-            self._batchers[loop] = CommandBatcher(connect(self._cache, cluster=self._cluster), self._name)
-        return self._batchers[loop]
+            batcher = self._batchers[loop] = CommandBatcher(connect(self._cache, cluster=self._cluster), self._name)
+        return batcher
 
     def connect_inbox(self) -> Any:
         """Return a client of redis-py for commands that block for up to a third of the lease."""
