@@ -39,7 +39,10 @@ MAY_IMPORT = {
     "backends.redis.codec": (".protocol", ".domain", ".supervision", "orjson"),
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
     "backends.redis.cache_settings": ("django",),
-    "engine": (".protocol", ".domain", ".kernel", ".backends.base", ".supervision", "orjson"),
+    "engine": (
+        *(".protocol", ".domain", ".kernel", ".supervision", "orjson"),
+        *(".backends.base", ".backends.contracts", ".backends.records", ".backends.results"),
+    ),
     # The one module that seals: session ids.
     "engine.session_id": (".protocol", ".domain", "cryptography", "orjson"),
     "adapters": (".protocol", ".domain", ".engine"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from mcp_transport.backends.base import NodeRecord, Overview
+from mcp_transport.backends.records import NodeRecord, Overview
 from mcp_transport.domain.metrics import TrafficSummary
 from mcp_transport.operators.representation.fields import Table
 from mcp_transport.operators.representation.metrics import (

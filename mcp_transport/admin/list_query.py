@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from mcp_transport.admin.tables import LIST_COLUMNS
-from mcp_transport.backends.base import NodeRecord, Page
+from mcp_transport.backends.records import NodeRecord, Page
 from mcp_transport.domain.session_query import ORDERS, SessionQuery, client_of
 from mcp_transport.operators.representation.sessions import STATE_LABELS
 

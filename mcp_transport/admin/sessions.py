@@ -20,7 +20,7 @@ from mcp_transport import bootstrap
 from mcp_transport.admin import live
 from mcp_transport.admin.list_query import PAGE_SIZE, ListQuery, columns, filters
 from mcp_transport.admin.tables import MessageRow, parse_request_id, session_row, session_tables
-from mcp_transport.backends.base import NodeRecord, Page
+from mcp_transport.backends.records import NodeRecord, Page
 from mcp_transport.domain.session import short_id
 from mcp_transport.exceptions import BackendError
 from mcp_transport.models import Session

@@ -1,69 +1,13 @@
-"""A session backend, and the types of its operations."""
+"""A session backend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_transport.backends.contracts import (
-    CANCEL_KEEP_SECONDS,
-    MAX_BROADCASTS,
-    MAX_CANCELS,
-    NO_ENDINGS,
-    Deliver,
-    Measure,
-    NodeBus,
-    SessionIndex,
-    SessionStore,
-    StreamLog,
-)
-from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
-from mcp_transport.backends.results import (
-    Appended,
-    Attached,
-    Claimed,
-    Closing,
-    Emitted,
-    Entered,
-    Event,
-    Holder,
-    HolderChanged,
-    NoRoom,
-    StreamOver,
-    UnknownStream,
-)
-from mcp_transport.domain.session_query import EVERYTHING
+from mcp_transport.backends.contracts import NodeBus, SessionIndex, SessionStore, StreamLog
 
-__all__ = [
-    "CANCEL_KEEP_SECONDS",
-    "EVERYTHING",
-    "MAX_BROADCASTS",
-    "MAX_CANCELS",
-    "NO_ENDINGS",
-    "Appended",
-    "Attached",
-    "Backend",
-    "Claimed",
-    "Closing",
-    "Deliver",
-    "Emitted",
-    "Entered",
-    "Event",
-    "Holder",
-    "HolderChanged",
-    "Measure",
-    "NoRoom",
-    "NodeBus",
-    "NodeRecord",
-    "Overview",
-    "Page",
-    "SessionIndex",
-    "SessionStore",
-    "StreamLog",
-    "StreamOver",
-    "StreamRecord",
-    "UnknownStream",
-]
+__all__ = ["Backend"]
 
 
 @dataclass(frozen=True, slots=True)

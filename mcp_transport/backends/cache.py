@@ -19,8 +19,9 @@ from typing import Any, Final, TypeVar
 import orjson
 from django.core.cache import BaseCache, caches
 
-from mcp_transport.backends.base import Overview, Page, SessionIndex
+from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.local import Change, LocalBackend
+from mcp_transport.backends.records import Overview, Page
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.connections import end_connections
 from mcp_transport.domain.policy import Policy

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from mcp_transport.backends import listing
-from mcp_transport.backends.base import (
-    CANCEL_KEEP_SECONDS,
-    MAX_CANCELS,
-    NO_ENDINGS,
+from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, NO_ENDINGS, SessionStore, StreamLog
+from mcp_transport.backends.local_bus import LocalNodeBus
+from mcp_transport.backends.records import Overview, Page, StreamRecord
+from mcp_transport.backends.results import (
     Appended,
     Attached,
     Closing,
@@ -21,15 +21,9 @@ from mcp_transport.backends.base import (
     Entered,
     Event,
     HolderChanged,
-    Overview,
-    Page,
-    SessionStore,
-    StreamLog,
     StreamOver,
-    StreamRecord,
     UnknownStream,
 )
-from mcp_transport.backends.local_bus import LocalNodeBus
 from mcp_transport.backends.streams import EventLog, LocalSession
 from mcp_transport.backends.subscriptions import changed_uris
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent, ended_entry

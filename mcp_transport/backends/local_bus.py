@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from mcp_transport.backends.base import MAX_BROADCASTS, Deliver, Measure, NodeBus
+from mcp_transport.backends.contracts import MAX_BROADCASTS, Deliver, Measure, NodeBus
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from mcp_transport.domain.policy import Policy

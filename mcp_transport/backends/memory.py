@@ -6,8 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 
-from mcp_transport.backends.base import NoRoom, Overview, Page, SessionIndex
+from mcp_transport.backends.contracts import SessionIndex
 from mcp_transport.backends.local import Change, LocalBackend
+from mcp_transport.backends.records import Overview, Page
+from mcp_transport.backends.results import NoRoom
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery

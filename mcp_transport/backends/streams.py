@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from mcp_transport.backends.base import Event, Holder, StreamRecord
+from mcp_transport.backends.records import StreamRecord
+from mcp_transport.backends.results import Event, Holder
 from mcp_transport.domain.history import HistoryEntry, HistoryEvent
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import is_keyed

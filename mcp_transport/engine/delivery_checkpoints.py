@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from mcp_transport.backends.base import Holder
+from mcp_transport.backends.results import Holder
 from mcp_transport.domain.node_messages import GaveWay, Superseded
 from mcp_transport.engine.clock import wait
 from mcp_transport.engine.node_context import NodeContext

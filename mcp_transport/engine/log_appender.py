@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcp_transport.backends.base import Appended, Event
+from mcp_transport.backends.results import Appended, Event
 from mcp_transport.domain.node_messages import Wake
 from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.engine.expiry import Expiry

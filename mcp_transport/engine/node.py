@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from mcp_transport.backends.base import Backend, Measure
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.contracts import Measure
 from mcp_transport.domain.node_messages import (
     Broadcast,
     CancelCall,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from mcp_transport.backends.base import Holder
+from mcp_transport.backends.results import Holder
 from mcp_transport.engine.broadcasts import Broadcasts
 from mcp_transport.engine.expiry import Expiry
 from mcp_transport.engine.log_appender import LogAppender

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mcp_transport.backends.base import Holder
+from mcp_transport.backends.results import Holder
 from mcp_transport.domain.node_messages import CancelCall, Closed, Joined, NodeMessage, Superseded, Wake
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.observer import ClusterEvent, Observer

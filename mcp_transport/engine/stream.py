@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
-from mcp_transport.backends.base import Event, HolderChanged, UnknownStream
+from mcp_transport.backends.results import Event, HolderChanged, UnknownStream
 from mcp_transport.domain.session import Session
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from mcp_transport.backends.base import Event
+from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session

@@ -8,7 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from mcp_transport import bootstrap
-from mcp_transport.backends.base import Backend, Event, NodeRecord, Overview, Page, SessionIndex, StreamRecord
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.contracts import SessionIndex
+from mcp_transport.backends.records import NodeRecord, Overview, Page, StreamRecord
+from mcp_transport.backends.results import Event
 from mcp_transport.domain.metrics import TrafficSummary, aggregate
 from mcp_transport.domain.node_messages import CancelCall
 from mcp_transport.domain.session import Session

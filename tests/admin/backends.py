@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mcp_transport.backends.base import Backend, Page
+from mcp_transport.backends.base import Backend
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.backends.records import Page
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
 from mcp_transport.domain.session_query import SessionQuery

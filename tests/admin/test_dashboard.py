@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from mcp_transport.admin.dashboard import Dashboard
-from mcp_transport.backends.base import NodeRecord, Overview
+from mcp_transport.backends.records import NodeRecord, Overview
 from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics, aggregate
 from mcp_transport.operators import service
 from tests.support.visits import LIST, Visitor, page

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from mcp_transport import bootstrap
-from mcp_transport.backends.base import NodeRecord
+from mcp_transport.backends.records import NodeRecord
 from mcp_transport.domain.session import session_key
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.operators import service

@@ -14,9 +14,9 @@ from mcp_transport import tool
 from mcp_transport.api.base import OperatorThrottle, OperatorView
 from mcp_transport.api.openapi import document
 from mcp_transport.api.paging import ListQuery, MessageQuery
-from mcp_transport.backends.base import Event
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.backends.records import NodeRecord, StreamRecord
+from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.metrics import Histogram, Interval, ProcessMetrics
 from mcp_transport.domain.session import InFlightRequest

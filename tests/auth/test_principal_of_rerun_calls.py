@@ -11,7 +11,8 @@ import pytest
 from mcp_transport import Context, tool
 from mcp_transport.auth.authentication import Authentication
 from mcp_transport.auth.resource import Resource
-from mcp_transport.backends.base import Backend, Event
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import Event
 from mcp_transport.declarations import Declarations
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import Principal

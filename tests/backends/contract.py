@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Backend, Closing, Emitted
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import Closing, Emitted
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, Closed, NodeMessage, Wake

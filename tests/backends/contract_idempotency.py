@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_transport.backends.base import Backend, Entered, Event
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import Entered, Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.protocol.idempotency import stream_name

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mcp_transport.backends.base import Backend, Page
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.records import Page
 from mcp_transport.domain.session_query import SessionQuery
 from tests.backends.contract_operators import OperatorContract
 from tests.support.backends import ANN, BOB, KEY, OTHER_KEY, POLICY, THIRD_KEY, HandClock, index_of, session

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from mcp_transport.backends.base import Backend, NoRoom
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import NoRoom
 from mcp_transport.domain.session import session_key
 from tests.support.backends import (
     ANN,

@@ -7,16 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import (
-    Appended,
-    Attached,
-    Backend,
-    Emitted,
-    Event,
-    Holder,
-    HolderChanged,
-    StreamOver,
-)
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import Appended, Attached, Emitted, Event, Holder, HolderChanged, StreamOver
 from mcp_transport.domain.node_messages import Broadcast
 from tests.support.backends import (
     ANN,

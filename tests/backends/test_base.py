@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.backends.base import Backend, NodeBus, SessionIndex, SessionStore, StreamLog
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.contracts import NodeBus, SessionIndex, SessionStore, StreamLog
 from mcp_transport.backends.memory import MemoryBackend
 from tests.support.backends import POLICY, HandClock
 

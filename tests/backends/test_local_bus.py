@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mcp_transport.backends.base import MAX_BROADCASTS
+from mcp_transport.backends.contracts import MAX_BROADCASTS
 from mcp_transport.backends.local_bus import LocalNodeBus
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
 from tests.support.backends import POLICY, HandClock

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_transport.backends.base import Event, Holder
+from mcp_transport.backends.results import Event, Holder
 from mcp_transport.backends.streams import EventLog, LocalSession
 from tests.support.backends import events, in_flight
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.backends.base import CANCEL_KEEP_SECONDS
+from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS
 from mcp_transport.domain.node_messages import CancelCall
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint

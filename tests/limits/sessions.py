@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcp_transport.backends.base import MAX_CANCELS
+from mcp_transport.backends.contracts import MAX_CANCELS
 from mcp_transport.domain.policy import Policy
 from mcp_transport.engine.session_handle import _MAX_SUBSCRIBED_BYTES, _MAX_SUBSCRIPTIONS
 from mcp_transport.kernel.limits import MAX_ANSWER_BYTES, MAX_VALUES

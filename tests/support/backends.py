@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mcp_transport.backends.base import Backend, Event, SessionIndex
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.contracts import SessionIndex
+from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, Session, session_key

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcp_transport.backends.base import Claimed, Entered
 from mcp_transport.backends.memory import MemoryBackend
+from mcp_transport.backends.results import Claimed, Entered
 from mcp_transport.domain.session import InFlightRequest
 
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import Any
 
-from mcp_transport.backends.base import NodeBus, SessionIndex, SessionStore, StreamLog
+from mcp_transport.backends.contracts import NodeBus, SessionIndex, SessionStore, StreamLog
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.exceptions import BackendError

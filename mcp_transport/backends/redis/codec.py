@@ -14,7 +14,8 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from mcp_transport.backends.base import Event, StreamRecord
+from mcp_transport.backends.records import StreamRecord
+from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending, HistoryEntry, HistoryEvent
 from mcp_transport.domain.node_messages import NodeMessage
 from mcp_transport.domain.session import MAX_TIMESTAMP, InFlightRequest, Session, validated_members

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from mcp_transport.backends.base import Deliver
+from mcp_transport.backends.contracts import Deliver
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.codec import decode_message, decode_names, encode_message, milliseconds
 from mcp_transport.backends.redis.connection import recover

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from mcp_transport.backends.base import MAX_BROADCASTS, Deliver, Measure, NodeBus, NodeRecord
+from mcp_transport.backends.contracts import MAX_BROADCASTS, Deliver, Measure, NodeBus
+from mcp_transport.backends.records import NodeRecord
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.membership import Membership, journal_entry, send
 from mcp_transport.backends.redis.pending import RunningStreams

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import CANCEL_KEEP_SECONDS, MAX_CANCELS, Closing, Entered, NoRoom, SessionStore
+from mcp_transport.backends.contracts import CANCEL_KEEP_SECONDS, MAX_CANCELS, SessionStore
 from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
+from mcp_transport.backends.results import Closing, Entered, NoRoom
 from mcp_transport.domain.history import Ending, HistoryEntry
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.exceptions import Unreadable

@@ -6,8 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from mcp_transport.backends.base import (
-    NO_ENDINGS,
+from mcp_transport.backends.contracts import NO_ENDINGS, StreamLog
+from mcp_transport.backends.records import StreamRecord
+from mcp_transport.backends.redis import codec
+from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
+from mcp_transport.backends.redis.codec import milliseconds
+from mcp_transport.backends.redis.node_bus import RedisNodeBus
+from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
+from mcp_transport.backends.results import (
     Appended,
     Attached,
     Claimed,
@@ -15,16 +21,9 @@ from mcp_transport.backends.base import (
     Event,
     Holder,
     HolderChanged,
-    StreamLog,
     StreamOver,
-    StreamRecord,
     UnknownStream,
 )
-from mcp_transport.backends.redis import codec
-from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
-from mcp_transport.backends.redis.codec import milliseconds
-from mcp_transport.backends.redis.node_bus import RedisNodeBus
-from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import Broadcast
 from mcp_transport.protocol.cursor import GET_STREAM

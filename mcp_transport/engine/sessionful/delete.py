@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from mcp_transport.backends.base import Backend, Closing
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import Closing
 from mcp_transport.domain.audit_events import SessionClosed
 from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.principal import Principal

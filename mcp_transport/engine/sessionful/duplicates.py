@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcp_transport.backends.base import Attached, Holder
+from mcp_transport.backends.results import Attached, Holder
 from mcp_transport.domain.node_messages import Joined
 from mcp_transport.domain.session import InFlightRequest
 from mcp_transport.engine.codec import decode, encode

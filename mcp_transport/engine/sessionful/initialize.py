@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Any, Final
 
-from mcp_transport.backends.base import NoRoom
+from mcp_transport.backends.results import NoRoom
 from mcp_transport.domain.audit_events import SessionOpened
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import Session, session_key, short_id

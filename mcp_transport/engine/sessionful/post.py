@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mcp_transport.backends.base import Entered, Event
+from mcp_transport.backends.results import Entered, Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import CancelCall, Wake
 from mcp_transport.domain.principal import Principal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mcp_transport.backends.base import Attached, StreamOver
+from mcp_transport.backends.results import Attached, StreamOver
 from mcp_transport.domain.node_messages import Superseded
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import session_key

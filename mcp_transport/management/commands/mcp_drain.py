@@ -12,7 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mcp_transport import bootstrap
-from mcp_transport.backends.base import Backend, NodeRecord
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.records import NodeRecord
 from mcp_transport.domain.node_messages import Drain
 from mcp_transport.exceptions import BackendError
 from mcp_transport.management.argument_types import add_seconds

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mcp_transport.backends.base import Event
+from mcp_transport.backends.results import Event
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import InFlightRequest, session_key

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_transport.backends.base import Backend, NoRoom
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import NoRoom
 from mcp_transport.domain.session import session_key
 from tests.support.backends import ANN, POLICY, HandClock, in_flight, index_of, session
 from tests.support.redis.backend import build_by_hand, leave

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_transport.backends.base import Backend, HolderChanged
+from mcp_transport.backends.base import Backend
+from mcp_transport.backends.results import HolderChanged
 from tests.support.backends import ANN, KEY, STREAM, HandClock, events, session
 from tests.support.redis.server import RedisServer
 
