@@ -59,7 +59,7 @@ def check_listing(**kwargs: Any) -> Iterator[CheckMessage]:
             f"The backend {bootstrap.backend_name()!r} cannot list sessions: the admin, the REST API and "
             "mcp_sessions show none.",
             hint="Give the Backend an index, or silence this check if nobody needs to see sessions.",
-            id="mcp_transport.W001",
+            id="mcp_transport.W015",
         )
 
 

@@ -1,4 +1,4 @@
-"""The warnings of `manage.py check`, W001 to W014: when each speaks, when it keeps silent, and what its hint says.
+"""The warnings of `manage.py check`, W001 to W015: when each speaks, when it keeps silent, and what its hint says.
 
 The errors have their tests in `test_faulty_settings`.
 """
@@ -101,7 +101,7 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("2 workers are configured, but sessions are stored in the memory of one process",),
     ),
     (
-        "W001",
+        "W015",
         ours(BACKEND="tests.backends.test_local.ShelfBackend"),
         ("The backend 'tests.backends.test_local.ShelfBackend' cannot list sessions", "Give the Backend an index"),
     ),
@@ -163,7 +163,8 @@ SILENT: list[tuple[str, dict[str, Any]]] = [
     ("W001", ours(WORKERS=1)),
     ("W001", ours(WORKERS=4, BACKEND="shop.Shared")),
     *(("W001", {**ours(), **cache(kind)}) for kind in (LOCMEM, FILE, REDIS)),
-    ("W001", ours(BACKEND="shop.Shared")),
+    ("W015", ours(BACKEND="shop.Shared")),
+    ("W015", ours()),
     ("W001", {**ours(WORKERS=4), **cache(REDIS)}),
     ("W003", {"MIDDLEWARE": DJANGOS}),
     ("W003", {"MIDDLEWARE": ["no.such.Middleware"]}),  # which is Django's to name

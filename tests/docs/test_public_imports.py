@@ -16,10 +16,12 @@ PUBLIC = {
     "mcp_transport.asgi": {"mount"},
     "mcp_transport.auth.authenticator": {"Authenticator"},
     "mcp_transport.auth.user": {"anonymous_user", "principal_of"},
-    "mcp_transport.backends.base": {"EVERYTHING", "Backend", "SessionIndex"},
+    "mcp_transport.backends.base": {"Backend"},
+    "mcp_transport.backends.contracts": {"SessionIndex"},
     "mcp_transport.backends.local": {"LocalBackend"},
     "mcp_transport.client": {"Client", "EndpointsUnavailable", "ResultUnknown", "SavedSession"},
     "mcp_transport.contrib.tokens.models": {"PersonalToken"},
+    "mcp_transport.domain.session_query": {"EVERYTHING"},
     "mcp_transport.exceptions": {"BackendError", "InvalidCredentials", "MCPTransportError"},
     "mcp_transport.routing": {"websocket"},
     "mcp_transport.signals": {
