@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -39,35 +38,27 @@ def end_connections() -> None:
 
     Connections in a transaction are closed, too: the code that started the transaction has ended.
     """
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is not None:
-            with _logged():
-                _end(connection)
+    _for_each_open(_end)
 
 
 def release_connections() -> None:
     """Close this thread's connections, except those in a transaction, which the request's code may continue."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            with _logged():
-                connection.close()
+    _for_each_open(_release)
 
 
 def close_connections() -> None:
     """Close this thread's connections before the thread ends."""
+    _for_each_open(_close)
+
+
+def _for_each_open(work: Callable[[Any], None]) -> None:
+    """Call `work` with each open connection; errors are logged, so that the other connections are closed, too."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
-            with _logged():
-                _close(connection)
-
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Log an error of closing a connection, so that the others are closed, too."""
-    try:
-        yield
-    except Exception:
-        logger.exception("a database connection could not be closed")
+            try:
+                work(connection)
+            except Exception:
+                logger.exception("a database connection could not be closed")
 
 
 def _end(connection: Any) -> None:
@@ -83,6 +74,11 @@ def _end(connection: Any) -> None:
     else:
         connection.health_check_done = False  # CONN_HEALTH_CHECKS: check at the next use
         connection.queries_log.clear()  # as at the start of a request
+
+
+def _release(connection: Any) -> None:
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def _close(connection: BaseDatabaseWrapper) -> None:
