@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,44 +26,25 @@ _MAX_DEPTH: Final = 50
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
+# The name of each kind of event, and its fields whose columns have other names.
+_EVENTS: Final[Mapping[type[AuditEvent], tuple[str, Mapping[str, str]]]] = {
+    SessionOpened: ("session_opened", {}),
+    SessionClosed: ("session_closed", {"reason": "outcome"}),
+    ToolCalled: ("tool_called", {"tool": "name"}),
+    AccessDenied: ("access_denied", {}),
+}
+
+
 def values_of(event: AuditEvent) -> dict[str, Any]:
     """Return the values of an event by column name; strings are not truncated yet."""
-    principal = event.principal
-    return {
-        "when": _datetime(event.when),
-        "issuer": principal.issuer,
-        "subject": principal.subject,
-        "user": principal.name,
-        **_own_values(event),
-    }
-
-
-def _own_values(event: AuditEvent) -> dict[str, Any]:
-    match event:
-        case SessionOpened():
-            own = {"session": event.session, "address": event.address, "client": event.client}
-            return {"event": "session_opened", **own}
-        case SessionClosed():
-            return {"event": "session_closed", "session": event.session, "outcome": event.reason}
-        case ToolCalled():
-            return {
-                "event": "tool_called",
-                "session": event.session,
-                "address": event.address,
-                "operation": "tools/call",
-                "name": event.tool,
-                "outcome": event.outcome,
-                "seconds": round(event.seconds, 6),
-                "arguments": storable_arguments(event.arguments),
-            }
-        case AccessDenied():
-            return {
-                "event": "access_denied",
-                "address": event.address,
-                "operation": event.operation,
-                "name": event.name,
-                "reason": event.reason,
-            }
+    name, columns = _EVENTS[type(event)]
+    values = {columns.get(field.name, field.name): getattr(event, field.name) for field in fields(event)}
+    principal = values.pop("principal")
+    values |= {"issuer": principal.issuer, "subject": principal.subject, "user": principal.name}
+    if isinstance(event, ToolCalled):
+        arguments = storable_arguments(event.arguments)
+        values |= {"operation": "tools/call", "seconds": round(event.seconds, 6), "arguments": arguments}
+    return {**values, "event": name, "when": _datetime(event.when)}
 
 
 def single_line(text: str, max_length: int) -> str:
