@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import httpx2
@@ -29,22 +30,17 @@ _BUSY: Final = (429, _STILL_RUNNING)
 _MAX_REDIRECTS: Final = 5
 
 
+@dataclass(eq=False)
 class AttemptFailed(Exception):
     """An attempt that got no response from the server."""
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        may_have_run: bool,
-        retry_after: float = 0.0,
-        is_busy: bool = False,
-        is_sent: bool = True,
-    ) -> None:
-        """Store why; `is_busy` is for an endpoint that answered and refused the request for now."""
-        super().__init__(reason)
-        self.reason, self.may_have_run, self.retry_after, self.is_busy = reason, may_have_run, retry_after, is_busy
-        self.is_sent = is_sent
+    reason: str
+    _: KW_ONLY
+    may_have_run: bool
+    retry_after: float = 0.0
+    is_busy: bool = False
+    """Did the endpoint answer, and refuse the request for now?"""
+    is_sent: bool = True
 
 
 async def attempt(

@@ -29,7 +29,8 @@ class FailoverHTTP(httpx2.AsyncClient):
 
     def __init__(self, delivery: Delivery, session: SessionState, on_lost: Callable[[], Awaitable[None]]) -> None:
         """Take the delivery, the session, and the callback for a session that the server lost."""
-        super().__init__(transport=_NoTransport(), trust_env=False)
+        # A transport that raises: all requests go through the user's HTTP client.
+        super().__init__(transport=httpx2.AsyncBaseTransport(), trust_env=False)
         self._delivery, self._session, self._on_session_lost = delivery, session, on_lost
         self._renewal_lock = asyncio.Lock()
         self._url: httpx2.URL | None = None
@@ -216,10 +217,6 @@ class FailoverHTTP(httpx2.AsyncClient):
                 logger.info("cannot open the GET stream of the session: %s", error)
                 await asyncio.sleep(backoff(failures))
                 failures += 1
-
-
-class _NoTransport(httpx2.AsyncBaseTransport):
-    """Must not be used: all requests go through the user's HTTP client."""
 
 
 def _failure(outgoing: Outgoing, error: ClientError) -> httpx2.Response:
