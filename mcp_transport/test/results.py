@@ -7,11 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self
 
 __all__ = ["Log", "Progress", "PromptResult", "ResourceResult", "Result", "ToolResult"]
-
-_ResultT = TypeVar("_ResultT", bound="Result")
 
 
 class Progress(NamedTuple):
@@ -89,13 +87,13 @@ class Result:
     def _text(self) -> str:
         return "\n".join(block["text"] for block in self.content if "text" in block)
 
-    def assert_ok(self: _ResultT) -> _ResultT:
+    def assert_ok(self) -> Self:
         """Fail if there is an error; return self."""
         if self.error is not None:
             raise AssertionError(f"expected a result, got an error\n{self}")
         return self
 
-    def assert_error(self: _ResultT, text: str = "", *, code: int | None = None) -> _ResultT:
+    def assert_error(self, text: str = "", *, code: int | None = None) -> Self:
         """Fail unless there is an error that contains `text` and has the JSON-RPC `code`, if given; return self."""
         if self.error is None:
             raise AssertionError(f"expected an error, got a result\n{self}")

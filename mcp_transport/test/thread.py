@@ -38,14 +38,21 @@ class _TrackedExecutor(CurrentThreadExecutor):
 vars(asgiref.sync)["CurrentThreadExecutor"] = _TrackedExecutor
 
 
-class FallbackExecutor:
+class _Wrapper:
+    """An executor around another one, whose attributes asgiref reads from it."""
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
+
+
+class FallbackExecutor(_Wrapper):
     """Runs work on the thread that waits in a middleware, and on asgiref's default thread when it no longer waits.
 
     asgiref binds the call's task to the first one permanently (django/asgiref#526).
     """
-
-    def __init__(self, executor: Any) -> None:
-        self._executor = executor
 
     def submit(self, *work: Any) -> Any:
         """Run work, like an executor."""
@@ -54,15 +61,9 @@ class FallbackExecutor:
         except (AttributeError, RuntimeError):  # it has ended, and its parent has ended or does not exist
             return SyncToAsync.single_thread_executor.submit(*work)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._executor, name)  # asgiref's executors read attributes of their parent
 
-
-class _InnermostExecutor:
+class _InnermostExecutor(_Wrapper):
     """Runs work on a thread that a synchronous tool occupies, if the tool waits there for asynchronous code."""
-
-    def __init__(self, executor: Any) -> None:
-        self._executor = executor
 
     def submit(self, *work: Any) -> Any:
         default: Any = SyncToAsync.single_thread_executor if self._executor is None else self._executor
@@ -72,9 +73,6 @@ class _InnermostExecutor:
         if self._executor is not None and self._executor not in waiting:
             waiting = []  # it has ended, and delegates to its parent
         return (waiting[-1] if waiting else default).submit(_run_and_clean_up, *work)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._executor, name)
 
 
 def _run_and_clean_up(work: Callable[..., Any], *arguments: Any) -> Any:
