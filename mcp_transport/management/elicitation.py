@@ -15,7 +15,7 @@ __all__ = ["ElicitationPrompt"]
 
 _YES: Final = ("y", "yes", "true", "1")
 _NO: Final = ("n", "no", "false", "0")
-_LENGTHS: Final = (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "values"))
+_LENGTHS: Final = {str: ("minLength", "maxLength", "characters"), list: ("minItems", "maxItems", "values")}
 
 
 class _NotAnswered(Exception):
@@ -144,10 +144,8 @@ def _number(typed: str, schema: Mapping[str, Any], kind: type[int] | type[float]
 
 
 def _check_length(value: str | list[Any], schema: Mapping[str, Any]) -> None:
-    for minimum, maximum, unit in _LENGTHS:
-        if unit != ("values" if isinstance(value, list) else "characters"):
-            continue
-        if isinstance(schema.get(minimum), int) and len(value) < schema[minimum]:
-            raise ValueError(f"Expected at least {schema[minimum]} {unit}.")
-        if isinstance(schema.get(maximum), int) and len(value) > schema[maximum]:
-            raise ValueError(f"Expected at most {schema[maximum]} {unit}.")
+    minimum, maximum, unit = _LENGTHS[type(value)]
+    if isinstance(schema.get(minimum), int) and len(value) < schema[minimum]:
+        raise ValueError(f"Expected at least {schema[minimum]} {unit}.")
+    if isinstance(schema.get(maximum), int) and len(value) > schema[maximum]:
+        raise ValueError(f"Expected at most {schema[maximum]} {unit}.")

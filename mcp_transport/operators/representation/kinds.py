@@ -49,17 +49,13 @@ def choice(values: Iterable[Any]) -> Schema:
     return {"type": "string", "enum": list(values)}
 
 
-def _unchanged(value: Any) -> Any:
-    return value
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of value: its JSON Schema, its text in a table, and its form in JSON."""
 
     schema: Schema
     text: Callable[[Any], str] = str
-    json: Callable[[Any], Any] = _unchanged
+    json: Callable[[Any], Any] = lambda value: value
 
 
 _IDS: Final[list[Schema]] = [{"type": "string", "maxLength": 256}, {"type": "integer"}]
