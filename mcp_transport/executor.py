@@ -19,9 +19,6 @@ __all__ = ["DaemonThreads", "SerialExecutor", "call_for_future"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# Idle threads end after this time, and close their connections.
-_IDLE_SECONDS: Final = 5.0
-
 # A future refuses the first, so its waiter would wait for ever; it takes the second for its own cancellation; and the
 # third closes the coroutines that wait.
 _UNSUPPORTED_BY_FUTURES: Final = (StopIteration, CancelledError, GeneratorExit)
@@ -46,15 +43,13 @@ class DaemonThreads:
     `clean` runs in a thread before and after each use, `dispose` before the thread ends.
     """
 
+    idle_seconds: float = 5.0
+    """After this time idle threads end, and close their connections."""
+
     def __init__(
-        self,
-        name: str,
-        *,
-        clean: Callable[[], None] = _do_nothing,
-        dispose: Callable[[], None] = _do_nothing,
-        idle_seconds: float = _IDLE_SECONDS,
+        self, name: str, *, clean: Callable[[], None] = _do_nothing, dispose: Callable[[], None] = _do_nothing
     ) -> None:
-        self.name, self.clean, self.dispose, self.idle_seconds = name, clean, dispose, idle_seconds
+        self.name, self.clean, self.dispose = name, clean, dispose
         self._forget()
         os.register_at_fork(after_in_child=self._forget)
 

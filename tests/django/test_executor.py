@@ -23,7 +23,9 @@ def nothing() -> None: ...
 def threads(
     clean: Callable[[], None] = nothing, dispose: Callable[[], None] = nothing, idle_seconds: float = 60.0
 ) -> DaemonThreads:
-    return DaemonThreads("test", clean=clean, dispose=dispose, idle_seconds=idle_seconds)
+    pool = DaemonThreads("test", clean=clean, dispose=dispose)
+    pool.idle_seconds = idle_seconds
+    return pool
 
 
 def test_functions_run_one_after_the_other_in_one_thread() -> None:
