@@ -62,9 +62,8 @@ async def attempt(
     request = http.build_request(outgoing.verb, endpoint.url, headers=headers, content=outgoing.content or None)
     try:
         response = await _with_timeout(seconds, may_repeat, _send(http, request))
-        if response.status_code == _STILL_RUNNING and "idempotency-key" in outgoing.headers:
-            raise await _refusal(response)
-        if response.status_code in _NOT_PROCESSED or response.status_code in _GATEWAY:
+        is_running = response.status_code == _STILL_RUNNING and "idempotency-key" in outgoing.headers
+        if is_running or response.status_code in (*_NOT_PROCESSED, *_GATEWAY):
             raise await _refusal(response)
         return response if is_stream(response) else await _read(response)
     except _NOT_SENT as error:

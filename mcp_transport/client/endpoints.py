@@ -67,9 +67,6 @@ class Endpoints:
         self._choice, self._clock = choice, clock
         self._current = self._all[0]
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     @property
     def names(self) -> list[str]:
         """Return all URLs, for messages."""
