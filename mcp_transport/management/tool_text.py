@@ -37,14 +37,12 @@ def _is_control(character: str) -> bool:
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
     """Return the content of a result as lines: texts unchanged, other content by its type."""
-    return [
-        plain(
-            block["text"]
-            if block["type"] == "text"
-            else f"[{block['type']}: {block.get('mimeType', block.get('uri', ''))}]"
-        )
-        for block in result.get("content", [])
-    ]
+    return [plain(_block_text(block)) for block in result.get("content", [])]
+
+
+def _block_text(block: Mapping[str, Any]) -> object:
+    is_text = block["type"] == "text"
+    return block["text"] if is_text else f"[{block['type']}: {block.get('mimeType', block.get('uri', ''))}]"
 
 
 def tool_lines(tools: Sequence[Mapping[str, Any]]) -> Iterator[str]:

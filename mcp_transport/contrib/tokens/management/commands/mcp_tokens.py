@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from django.utils import timezone
 
 from mcp_transport.contrib.tokens.models import PersonalToken
 from mcp_transport.management.argument_types import MAX_DAYS, whole_number
+from mcp_transport.management.terminal import write_result
 
 __all__ = ["Command"]
 
@@ -69,13 +69,9 @@ class Command(BaseCommand):
         tokens = PersonalToken.objects.select_related("user")
         if user is not None:
             tokens = tokens.filter(user=_find_user(user))
-        if options["json"]:
-            self.stdout.write(json.dumps([_public(token) for token in tokens], indent=2))
-            return
-        self.stdout.write(_ROW.format("id", "hint", "name", "user", "scopes", "expires", "last used", "state"))
-        for token in tokens:
-            self.stdout.write(_row(token))
-        self.stdout.write(f"{len(tokens)} token{'' if len(tokens) == 1 else 's'}")
+        heads = _ROW.format("id", "hint", "name", "user", "scopes", "expires", "last used", "state")
+        lines = [heads, *map(_row, tokens), f"{len(tokens)} token{'' if len(tokens) == 1 else 's'}"]
+        write_result(self.stdout, options, [_public(token) for token in tokens], lines)
 
     def _revoke(self, *, names: list[str], **options: Any) -> None:
         for token in [_find(name) for name in names]:
