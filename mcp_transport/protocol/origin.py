@@ -189,8 +189,4 @@ def _host_name(host: str) -> str:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return (
-        pattern == "*"
-        or name == pattern
-        or (pattern.startswith(".") and (name.endswith(pattern) or name == pattern[1:]))
-    )
+    return pattern in ("*", name) or (pattern.startswith(".") and f".{name}".endswith(pattern))

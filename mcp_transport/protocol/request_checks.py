@@ -133,12 +133,9 @@ def _check_origin(request: HTTPRequest, rules: RequestRules) -> None:
 def _check_method(request: HTTPRequest, rules: RequestRules) -> None:
     served = _served_methods(rules.versions, request.streaming)
     if request.method not in served:
-        raise ProtocolError(
-            405,
-            INVALID_REQUEST,
-            f"method {request.method} not allowed: use {', '.join(served)}",
-            headers=(("Allow", ", ".join(served)),),
-        )
+        allowed = ", ".join(served)
+        problem = f"method {request.method} not allowed: use {allowed}"
+        raise ProtocolError(405, INVALID_REQUEST, problem, headers=(("Allow", allowed),))
 
 
 def _check_content_type(request: HTTPRequest, rules: RequestRules) -> None:
@@ -275,13 +272,10 @@ def _classify_initialize(message: Request, header: str | None, rules: RequestRul
             400, HEADER_MISMATCH, f"MCP-Protocol-Version names {header}, which has no initialize: use server/discover"
         )
     if not sessionful(rules.versions):
-        requested = (message.params or {}).get("protocolVersion")
-        raise ProtocolError(
-            400,
-            UNSUPPORTED_VERSION,
-            "Unsupported protocol version: this server has no sessions",
-            data={"supported": list(rules.versions), "requested": quoted_version(requested)},
-        )
+        requested = quoted_version((message.params or {}).get("protocolVersion"))
+        problem = "Unsupported protocol version: this server has no sessions"
+        data = {"supported": list(rules.versions), "requested": requested}
+        raise ProtocolError(400, UNSUPPORTED_VERSION, problem, data=data)
     return InitializePost(message)
 
 
