@@ -101,8 +101,7 @@ def _build_fault(name: str, build: Callable[[], object]) -> Fault | None:
         build()
     except Exception as error:
         place = f"MCP_TRANSPORT[{name!r}]"
-        message = f"{place} is invalid: {_reason(error)}"
-        return Fault(name, message, f"Correct {place}.", "mcp_transport.E003")
+        return Fault(name, f"{place} is invalid: {_reason(error)}", f"Correct {place}.", "mcp_transport.E003")
     return None
 
 

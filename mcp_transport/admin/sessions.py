@@ -285,12 +285,10 @@ async def _end_all(keys: Iterable[str]) -> tuple[list[str], BackendError | None]
     return ended, None
 
 
-def _json_response(
-    update: Callable[_P, Coroutine[Any, Any, dict[str, Any]]], *args: _P.args, **kwargs: _P.kwargs
-) -> JsonResponse:
+def _json_response(update: Callable[..., Coroutine[Any, Any, dict[str, Any]]], *args: Any) -> JsonResponse:
     """Return an update as JSON, or the store's error with status 503."""
     try:
-        return JsonResponse(async_to_sync(update)(*args, **kwargs))
+        return JsonResponse(async_to_sync(update)(*args))
     except BackendError as error:
         return JsonResponse({"error": str(error)}, status=503)
 

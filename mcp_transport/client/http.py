@@ -93,9 +93,8 @@ class FailoverHTTP(httpx2.AsyncClient):
         position: Position | None = None,
     ) -> httpx2.Response:
         stream = EventStream(response, resume, idle=self._delivery.limits.idle_timeout, position=position)
-        headers = {"content-type": response.headers["content-type"]}
-        if "mcp-session-id" in response.headers:
-            headers["mcp-session-id"] = response.headers["mcp-session-id"]
+        names = ("content-type", "mcp-session-id")
+        headers = {name: response.headers[name] for name in names if name in response.headers}
         return httpx2.Response(response.status_code, headers=headers, stream=stream)
 
     async def _send_in_session(self, outgoing: Outgoing) -> httpx2.Response:

@@ -35,8 +35,7 @@ class ApplicationHandler(AsyncClientHandler):
         if is_stream:
             response = StreamingHttpResponse(request, status=start["status"])
         else:
-            pieces = [piece async for piece in request]
-            response = HttpResponse(b"".join(pieces), status=start["status"])
+            response = HttpResponse(b"".join([piece async for piece in request]), status=start["status"])
         del response["Content-Type"]
         for name, value in headers:
             response[name] = value

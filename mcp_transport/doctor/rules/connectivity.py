@@ -119,12 +119,9 @@ def connection_reuse(observed: Observations) -> Finding:
         return unknown("connection-reuse", first.failure or "no two responses to compare")
     if first.local_address == others[0].local_address:
         return ok("connection-reuse", "two requests used one connection")
-    text = first.headers.get("connection", "nothing")
-    return problem(
-        "connection-reuse",
-        f"the second request needed a new connection (Connection: {text})",
-        "persistent connections: otherwise each request needs new TCP and TLS handshakes",
-    )
+    text = f"the second request needed a new connection (Connection: {first.headers.get('connection', 'nothing')})"
+    expected = "persistent connections: otherwise each request needs new TCP and TLS handshakes"
+    return problem("connection-reuse", text, expected)
 
 
 def upstream(observed: Observations) -> Finding:
