@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from mcp_transport.exceptions import BackendError, Unreadable
 
-__all__ = ["Supervised", "attempt", "forget_failures", "log_failure", "suppress_and_log"]
+__all__ = ["Supervised", "attempt", "forget_failures", "log_failure", "result_of", "suppress_and_log"]
 
 _T = TypeVar("_T")
 
@@ -65,6 +65,16 @@ async def attempt(what: str, work: Awaitable[_T], otherwise: _T) -> _T:
     result = otherwise
     with suppress_and_log(what):
         result = await work
+    return result
+
+
+def result_of(what: str, reply: _T | BaseException, otherwise: _T) -> _T:
+    """Return a result that `gather` has returned, or `otherwise` in place of an exception, as `attempt`."""
+    result = otherwise
+    with suppress_and_log(what):
+        if isinstance(reply, BaseException):
+            raise reply
+        result = reply
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -52,20 +52,20 @@ class SessionIndexWriter:
 
     # -- when a session opens or closes --------------------------------------------------------------
 
-    def admit(self, session: Session, *, leaving: Sequence[bytes] = (), busy: Sequence[bytes] = ()) -> Awaitable[Any]:
-        """Add a session to its caller's index, within the limit or in place of `leaving`; ignore a bad index.
+    def admit(
+        self, session: Session, *, leaving: Sequence[bytes] = (), busy: Sequence[bytes] = ()
+    ) -> asyncio.Future[Any]:
+        """Send the script that adds a session to its caller's index, within the limit or in place of `leaving`.
 
         Return how many sessions must leave, with the least recently used ones; or 0, with those that have left.
         """
         index, limit = self._keys.sessions_of(session.caller), self._client.policy.max_sessions_per_principal
         arguments = [session.key, self._keep, self._keep, limit, _MAX_EVICTED, len(leaving), *leaving, *busy]
-        run = self._client.run("admit", [index], arguments)
-        return attempt(f"the index {index} cannot be written", run, (0, []))
+        return self._client.run("admit", [index], arguments)
 
-    def add(self, session: Session, index: str) -> Awaitable[Any]:
-        """Add a session to the index of all sessions, or of its caller, whatever the limit; ignore a bad index."""
-        run = self._client.run("index", [index], [session.key, self._ttl_of(index)])
-        return attempt(f"the index {index} cannot be written", run, 0)
+    def add(self, session: Session, index: str) -> asyncio.Future[Any]:
+        """Send the script that adds a session to the index of all, or of its caller, whatever the limit."""
+        return self._client.run("index", [index], [session.key, self._ttl_of(index)])
 
     def _ttl_of(self, index: str) -> int:
         """Return the TTL of an index in milliseconds; that of all sessions outlives every session."""

@@ -20,7 +20,7 @@ from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.idempotency import is_keyed
 from mcp_transport.protocol.jsonrpc import RequestId
-from mcp_transport.supervision import log_failure
+from mcp_transport.supervision import attempt, log_failure, result_of
 
 __all__ = ["RedisSessionStore"]
 
@@ -28,6 +28,8 @@ __all__ = ["RedisSessionStore"]
 _MAX_IDLE_SEARCHES: Final = 8
 # How far apart the clocks of a Cluster's servers may be; session ids also round to whole seconds.
 _MAX_CLOCK_SKEW_MILLISECONDS: Final = 2000
+
+_BAD_INDEX: Final = "a session cannot be added to an index"
 
 _CANCEL_KEEP: Final = milliseconds(CANCEL_KEEP_SECONDS)
 
@@ -51,12 +53,21 @@ class RedisSessionStore(SessionStore):
         await self._client.disconnect()
 
     async def open(self, session: Session) -> tuple[str, ...]:
-        _, created, (excess, keys), _ = await asyncio.gather(
-            self._client.store_times(),
+        # Futures, and no coroutines, which would be one more task each.
+        replies = await asyncio.gather(
             self._store(session, created=""),
             self._index.admit(session),
             self._index.add(session, self._client.keys.sessions),
+            self._client.store_times(),
+            return_exceptions=True,
         )
+        created, admitted, added, times = replies
+        if isinstance(created, BaseException):
+            raise created
+        if isinstance(times, BaseException):
+            raise times
+        excess, keys = result_of(_BAD_INDEX, admitted, (0, []))
+        result_of(_BAD_INDEX, added, 0)
         idle = await self._evict_idle(session, keys) if excess else ()
         # By Redis's clock, like the record; None means that the record already existed.
         self._changes.opened[session.key] = session if created is None else replace(session, created=created / 1000)
@@ -72,7 +83,8 @@ class RedisSessionStore(SessionStore):
             ended = [key for key, reply in zip(idlest, replies, strict=True) if reply is None]
             busy = [key for key, reply in zip(idlest, replies, strict=True) if reply is not None and reply[1]]
             idle = [key for key in idlest if key not in ended and key not in busy]
-            excess, idlest = await self._index.admit(session, leaving=[*ended, *idle], busy=busy)
+            admitted = self._index.admit(session, leaving=[*ended, *idle], busy=busy)
+            excess, idlest = await attempt(_BAD_INDEX, admitted, (0, []))
             if not excess:
                 return tuple(key.decode() for key in idlest if key in idle)
             checked.update(busy)
@@ -95,7 +107,7 @@ class RedisSessionStore(SessionStore):
             # The session was closed; or another node was faster, and then it exists.
             return await self.get(session.key) is not None
         indexes = (self._client.keys.sessions_of(session.caller), self._client.keys.sessions)
-        await asyncio.gather(*(self._index.add(session, index) for index in indexes))
+        await asyncio.gather(*(attempt(_BAD_INDEX, self._index.add(session, index), 0) for index in indexes))
         self._changes.opened[session.key] = session
         return True
 
