@@ -25,7 +25,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
     from django.core.handlers.asgi import get_script_prefix
     from django.urls import set_script_prefix
 
-    from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
+    from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, drain_and_stop, endpoint
     from mcp_transport.discovery import discover
     from mcp_transport.health import report
     from mcp_transport.process import startup
@@ -47,7 +47,7 @@ def mount(inner: Application, path: str = "/mcp") -> Application:
                 await _send(send, ERROR_REPLY.status, ERROR_REPLY.headers, ERROR_REPLY.body)
             else:
                 if not startup.is_prepared:
-                    startup.prepare(served.pool.drain_and_stop)
+                    await startup.prepare(served.pool.node, drain_and_stop)
                 await serve(served, scope, receive, send)
         elif (health := await report(local)) is not None:
             await _send_json(send, *health)

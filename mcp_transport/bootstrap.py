@@ -39,6 +39,7 @@ __all__ = [
     "configured_access",
     "configured_server",
     "derived_keys",
+    "drain_and_stop",
     "endpoint",
     "faults",
     "private_endpoint",
@@ -75,6 +76,11 @@ def endpoint() -> Endpoint:
             _check_settings()
             _endpoint = _build_endpoint()
         return _endpoint
+
+
+async def drain_and_stop(ports_closed: bool) -> None:
+    """Drain and stop the endpoint at SIGTERM; see `NodePool.drain_and_stop`."""
+    await endpoint().pool.drain_and_stop(ports_closed)
 
 
 def authentication() -> Authentication:

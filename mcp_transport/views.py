@@ -13,7 +13,7 @@ from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 
 from mcp_transport.auth.request_user import request_user
-from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, endpoint
+from mcp_transport.bootstrap import ERROR_REPLY, Misconfigured, drain_and_stop, endpoint
 from mcp_transport.exceptions import ClientDisconnected
 from mcp_transport.process import startup
 from mcp_transport.protocol.headers import Headers
@@ -61,7 +61,7 @@ async def endpoint_view(request: HttpRequest) -> HttpResponseBase:
     )
     if streaming:
         if not startup.is_prepared:
-            startup.prepare(served.pool.drain_and_stop)
+            await startup.prepare(served.pool.node, drain_and_stop)
         await release_request_connections()
     try:
         with detached_from_request_thread() if streaming else nullcontext():

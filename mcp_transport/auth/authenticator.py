@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from mcp_transport.auth.user import ISSUER, find_user, principal_of
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INTERNAL_ERROR
@@ -48,11 +47,10 @@ class Authenticator(ABC):
     async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
         """Return a principal that this authenticator returned before; None if it cannot, or must not any more.
 
-        A call of a lost node runs again as this principal, always without scopes, or ends with an error.
-        This method restores Django users who are active.
+        A call of a lost node runs again as this principal, always without scopes, or ends with an error. This method
+        restores nobody: only an authenticator knows whether credentials of its kind are still valid.
         """
-        user = await find_user("pk", subject) if issuer == ISSUER else None
-        return principal_of(user) if user is not None else None
+        return None
 
 
 def bearer_token(request: HTTPRequest) -> str | None:

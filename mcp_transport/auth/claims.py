@@ -36,7 +36,8 @@ class Audience:
             ImproperlyConfigured: there are none, so that a token for any resource would do (RFC 8707; RFC 9068, 4).
         """
         urls = conf.get("RESOURCE_URL") if audience is None else audience
-        self._urls = {url.rstrip("/") for url in ([urls] if isinstance(urls, str) else urls)} - {""}
+        listed = [urls] if isinstance(urls, str) else urls or ()
+        self._urls = {url.rstrip("/") for url in listed if isinstance(url, str)} - {""}
         if not self._urls:
             raise ImproperlyConfigured("tokens must be bound to this resource: set RESOURCE_URL or AUDIENCE")
 

@@ -37,8 +37,12 @@ def django_request(request: HTTPRequest) -> HttpRequest:
 
 
 def _headers(request: HTTPRequest) -> list[tuple[bytes, bytes]]:
-    """Return the headers, without the length of a body; HTTP/2 may split cookies, which Django joins with commas."""
-    lines = {name: request.headers.lines(name) for name in request.headers if name != "content-length"}
+    """Return the headers without the length of a body; HTTP/2 may split cookies, which Django joins with commas.
+
+    Names with an underscore are left out, as by servers: `X_Remote_User` would stand for `X-Remote-User`.
+    """
+    names = [name for name in request.headers if name != "content-length" and "_" not in name]
+    lines = {name: request.headers.lines(name) for name in names}
     joined = {name: ("; " if name == "cookie" else ",").join(values) for name, values in lines.items()}
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in joined.items()]
 

@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from mcp_transport.auth.authenticator import Authenticator, unavailable
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.auth.user import anonymous_user, principal_of
+from mcp_transport.auth.user import anonymous_user, principal_of, restored_user
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.headers import Headers
@@ -54,6 +54,9 @@ class DRFAuthenticator(Authenticator):
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         return await in_thread(partial(self._authenticate, request))
+
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await restored_user(issuer, subject)
 
     def _authenticate(self, request: HTTPRequest) -> Principal | None:
         classes = [kind() for kind in self._kinds]

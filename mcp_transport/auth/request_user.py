@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
 from mcp_transport.auth.authenticator import Authenticator
-from mcp_transport.auth.user import principal_of
+from mcp_transport.auth.user import principal_of, restored_user
 from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
 
@@ -27,6 +27,9 @@ class UserAuthenticator(Authenticator):
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         user = request.user
         return None if user is None or not user.is_authenticated else principal_of(user)
+
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await restored_user(issuer, subject)
 
 
 async def request_user(request: HttpRequest) -> Any:

@@ -16,7 +16,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 
 from mcp_transport.auth.authenticator import Authenticator
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.auth.user import principal_of
+from mcp_transport.auth.user import principal_of, restored_user
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
 from mcp_transport.protocol.http import HTTPRequest
@@ -47,6 +47,9 @@ class SessionAuthenticator(Authenticator):
         key = http_request.COOKIES.get(settings.SESSION_COOKIE_NAME)
         user = await in_thread(partial(_session_user, http_request, key, request.user)) if key else None
         return principal_of(user) if user is not None else None
+
+    async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
+        return await restored_user(issuer, subject)
 
 
 def _is_anonymous(request: HTTPRequest) -> bool:

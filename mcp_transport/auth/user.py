@@ -13,7 +13,7 @@ from mcp_transport.threads import in_thread
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
-__all__ = ["ISSUER", "anonymous_user", "find_user", "principal_of"]
+__all__ = ["ISSUER", "anonymous_user", "find_user", "principal_of", "restored_user"]
 
 ISSUER: Final = "django"
 """The issuer of principals that are this project's own users, however they authenticated."""
@@ -38,6 +38,12 @@ async def find_user(field: str, value: str) -> Any:
 
     user = await in_thread(find)
     return user if user is not None and user.is_active else None
+
+
+async def restored_user(issuer: str, subject: str) -> Principal | None:
+    """Return the principal of an active user, for `principal_without_request`; None for any other."""
+    user = await find_user("pk", subject) if issuer == ISSUER else None
+    return principal_of(user) if user is not None else None
 
 
 def anonymous_user() -> Any:

@@ -31,7 +31,7 @@ class LocalNodeBus(NodeBus):
 
     async def metrics(self) -> tuple[ProcessMetrics, ...]:
         # The nodes of one process have one function.
-        return tuple(measure() for measure in {measure for _, measure in self._nodes.values()})
+        return tuple(measure() for measure in {measure for _, measure in list(self._nodes.values())})
 
     async def send(self, node: str, message: NodeMessage) -> bool:
         if node not in self._nodes:

@@ -22,7 +22,8 @@ class Clock(Protocol):
 class SystemClock(Clock):
     """The machine's clock."""
 
-    now = staticmethod(time.time)
+    def now(self) -> float:
+        return time.time()
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)

@@ -24,7 +24,7 @@ from mcp_transport.kernel.events import EventBus, ListenHandlers
 from mcp_transport.kernel.fast_path.path import FastPath
 from mcp_transport.kernel.handlers import declare_in_discover, lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
-from mcp_transport.kernel.limits import LimitError, limit_params
+from mcp_transport.kernel.limits import LimitError
 from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
 from mcp_transport.kernel.types import ClientInfo, RetrySafety
 from mcp_transport.kernel.validation_errors import explain, truncate_uri
@@ -188,7 +188,7 @@ class Kernel:
         """Run the handler of a notification, if it has one; drop a notification that exceeds the limits."""
         message = Request(0, notification.method, notification.params)
         try:
-            limit_params(message)
+            self._path.limited(message)
         except LimitError as error:
             logger.debug("dropped a notification: %s", error.message)
             return

@@ -58,15 +58,19 @@ class SDKPath:
         lines: Any = SimpleNamespace(items=headers.pairs)  # duplicates included, which the SDK's check must see
         _raise_rejection(validate_mcp_param_headers(schema, arguments, lines))
 
+    def limited(self, request: Request) -> Request:
+        """Return a request whose parameters keep the limits. Raises: LimitError."""
+        return limit_params(request, counts_arguments=self._counts_arguments)
+
     async def initialize(self, exchange: Exchange, request: Request, options: InitializationOptions) -> Outcome:
         """Serve `initialize`. Raises: MCPError, ValidationError."""
         connection = Connection.for_loop(StandaloneChannel(exchange))
         runner = ServerRunner(self._server, connection, exchange.lifespan, init_options=options)
-        return await self._run(runner, exchange, limit_params(request))
+        return await self._run(runner, exchange, self.limited(request))
 
     async def serve(self, request: Request, version: str, exchange: Callable[[], Exchange]) -> Outcome:
         """Serve any other request. Raises: MCPError, ValidationError, and what handlers raise."""
-        request = limit_params(request, counts_arguments=self._counts_arguments)
+        request = self.limited(request)
         bounded_tool(self.tools, request)
         return await self._run(self._runner(exchange()), exchange(), request)
 

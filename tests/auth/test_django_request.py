@@ -29,6 +29,7 @@ def test_request_is_translated() -> None:
             ("Cookie", "a=1; b=2"),
             ("Cookie", "c=3"),
             ("X_Real_IP", "192.0.2.9"),
+            ("x_remote_user", "admin"),
             method="POST",
             host="testserver:8000",
         )
@@ -42,7 +43,7 @@ def test_request_is_translated() -> None:
     assert built.COOKIES == {"a": "1", "b": "2", "c": "3"}
     assert (built.content_type, built.headers["Accept"]) == ("application/json", "text/html,text/plain")
     assert (built.META["REMOTE_ADDR"], built.META["SERVER_NAME"]) == ("192.0.2.1", "testserver")
-    assert "HTTP_X_REAL_IP" not in built.META
+    assert {"HTTP_X_REAL_IP", "HTTP_X_REMOTE_USER"}.isdisjoint(built.META)
     assert (built.body, dict(built.POST), dict(built.GET)) == (b"", {}, {})
     assert built.build_absolute_uri() == "http://testserver:8000/mcp"
     assert not hasattr(built, "user")

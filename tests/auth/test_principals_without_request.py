@@ -27,14 +27,13 @@ DJANGOS: dict[str, Any] = {
     "token": "token",
     "drf": {"BACKEND": "drf", "OPTIONS": {"CLASSES": ["rest_framework.authentication.SessionAuthentication"]}},
     "own": {"BACKEND": f"{__name__}.Restoring"},
-    "plain": {"BACKEND": f"{__name__}.Plain"},
 }
 """What returns Django's users."""
 PAIRS = [*permutations(DJANGOS, 1), *permutations(DJANGOS, 2)]
 
 
 class Plain(Authenticator):
-    """Restores what the base class restores."""
+    """Does not say whom it restores."""
 
     async def authenticate(self, request: HTTPRequest) -> Principal | None:
         return None
@@ -139,6 +138,11 @@ def test_the_subject_of_a_token_is_restored_without_its_scopes(
 def test_a_subject_whose_user_needs_the_token_is_refused(option: dict[str, str], ann: User, settings: Any) -> None:
     configure(settings, {"BACKEND": "jwt", "OPTIONS": {"ISSUER": ISSUER, "SECRET": SECRET, **option}})
     assert is_refused(f"{ISSUER}\nann")
+
+
+def test_an_authenticator_that_does_not_say_whom_it_restores_restores_nobody(ann: User, settings: Any) -> None:
+    configure(settings, f"{__name__}.Plain")
+    assert is_refused(f"django\n{ann.pk}"), "its key may have been revoked"
 
 
 def test_nobody_is_restored_as_somebody_else(ann: User, settings: Any) -> None:

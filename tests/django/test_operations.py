@@ -175,3 +175,20 @@ async def test_a_store_that_is_away_is_said_so(client: SessionClient, monkeypatc
     monkeypatch.setattr(client.endpoint.backend.index, "page", away)
     with pytest.raises(BackendError):
         await service.sessions()
+
+
+async def test_traffic_has_the_calls_of_a_node_that_has_ended(
+    client: SessionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under WSGI a node ends with its request."""
+    await client.request("ping")
+    metrics = client.endpoint.call_metrics
+    now = metrics._now
+    monkeypatch.setattr(metrics, "_now", lambda: now() + 60)  # the interval of the call is over
+    assert (await service.traffic()).processes == 1
+    await client.endpoint.pool.stop()
+    after = await service.traffic()
+    if client.endpoint.backend.shares_streams:
+        assert after.processes == 0, "it leaves with its lease"
+    else:
+        assert (after.processes, after.opened, [*after.operations]) == (1, 1, ["ping"])

@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 
 from mcp_transport.kernel import Kernel, apply_spec_corrections
 from tests.kernel.hostile import LONG, MANY, SHORT, at_once, objects, send, text_of
+from tests.support.kernel import Recorder, exchange
 
 pytestmark = pytest.mark.slow
 
@@ -260,3 +261,6 @@ async def test_arguments_of_a_fastmcp_server_count_like_all_parameters() -> None
         send(kernel, "2026-07-28", "tools/call", {"name": "total", "arguments": {"xs": ["a"] * MANY}})
     )
     assert refused.malformed and "may hold at most 2000 JSON values" in text_of(refused)
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+    refused = await kernel.initialize(exchange(Recorder()), {**params, "arguments": {"xs": ["a"] * MANY}})
+    assert "may hold at most 2000 JSON values" in text_of(refused)

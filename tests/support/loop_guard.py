@@ -39,7 +39,7 @@ MARK: Final = "THE LOOP WAS KEPT BUSY"
 STARTUP: Final = (
     "mcp_transport.bootstrap._check_settings",
     "mcp_transport.bootstrap._build_endpoint",
-    "mcp_transport.process.startup.prepare",
+    "mcp_transport.process.startup.freeze_gc",
 )
 """What the first request of a process makes: the endpoint with its schemas, and a last full garbage collection."""
 

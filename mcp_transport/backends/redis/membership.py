@@ -98,10 +98,12 @@ class Membership:
         await self._inbox.aclose()
         keys, node, execute = self._keys, self.node, self._client.execute
         own_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
-        with suppress(BackendError):
-            await asyncio.gather(execute("DEL", *own_keys), execute("ZREM", keys.nodes, node))
-        for stream in self._streams():
-            self._running.pop(stream, None)
+        try:
+            with suppress(BackendError):
+                await asyncio.gather(execute("DEL", *own_keys), execute("ZREM", keys.nodes, node))
+        finally:  # `Node.stop` does not wait for ever
+            for stream in self._streams():
+                self._running.pop(stream, None)
 
     def failure(self) -> BaseException | None:
         """Return why the node cannot renew its lease, read its inbox or check other nodes; None if it can."""

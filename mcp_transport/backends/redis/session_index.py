@@ -103,8 +103,12 @@ class SessionIndexWriter:
                 changes.opened = {session.key: session for session in opened} | changes.opened
                 raise
         used, self._used = self._used, {}
-        await self._write_served(used.values())
-        await self._write_counts("requests", {key: session.requests for key, session in used.items()})
+        try:
+            await self._write_served(used.values())
+            await self._write_counts("requests", {key: session.requests for key, session in used.items()})
+        except BackendError:
+            self._used = used | self._used
+            raise
         errors, changes.errors = changes.errors, {}
         await self._write_counts("errors", errors)
         initialized, changes.initialized = changes.initialized, set()

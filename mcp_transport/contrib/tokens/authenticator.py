@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from mcp_transport.auth.authenticator import Authenticator, bearer_token
-from mcp_transport.auth.user import principal_of
+from mcp_transport.auth.user import principal_of, restored_user
 from mcp_transport.contrib.tokens.token_secrets import PREFIX
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import InvalidCredentials
@@ -42,7 +42,7 @@ class TokenAuthenticator(Authenticator):
         return await in_thread(partial(_authenticate, secret))
 
     async def principal_without_request(self, issuer: str, subject: str) -> Principal | None:
-        principal = await super().principal_without_request(issuer, subject)
+        principal = await restored_user(issuer, subject)
         is_valid = principal is not None and await in_thread(partial(_has_valid_token, principal.user))
         return principal if is_valid else None
 

@@ -37,7 +37,7 @@ from pydantic import BaseModel, create_model
 from mcp_transport.kernel.arguments import BoundedMetadata, bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange, StandaloneChannel
 from mcp_transport.kernel.fast_path.cache import check_meta, parse_client
-from mcp_transport.kernel.limits import limit_params, short_json
+from mcp_transport.kernel.limits import short_json
 from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
 from mcp_transport.kernel.tracing import LinkedSpans, in_sdk_span, is_traced
 from mcp_transport.protocol.headers import Headers
@@ -160,7 +160,7 @@ class FastPath(SDKPath):
             return Outcome(result=result)
         # An InputRequiredResult must pass the middleware that seals its `requestState`; the call has its span.
         final = _Runner(self._server, self._connection(exchange()), exchange().lifespan, traced=False, result=result)
-        return await self._run(final, exchange(), limit_params(request))
+        return await self._run(final, exchange(), self.limited(request))
 
     async def _result(
         self, tool: Tool, version: str, arguments: dict[str, Any], context: Any

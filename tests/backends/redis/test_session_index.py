@@ -14,7 +14,7 @@ from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.exceptions import BackendError
-from tests.support.backends import ANN, POLICY, HandClock, index_of, session
+from tests.support.backends import ANN, POLICY, HandClock, in_flight, index_of, session
 from tests.support.redis.backend import build, changes_of, client_of, leave, write_index
 from tests.support.redis.server import RedisServer
 
@@ -93,6 +93,25 @@ async def test_a_heartbeat_that_fails_is_made_up_for(
             await write_index(backend)
     await write_index(backend)
     assert await found(backend, SessionQuery(user="ann")) == [KEYS[0]]
+
+
+async def test_uses_that_a_heartbeat_could_not_write_are_written_by_the_next_one(
+    backend: Backend, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(writer: SessionIndexWriter, sessions: Any) -> None:
+        raise BackendError("away")
+
+    await fill(backend, clock, KEYS[:2])
+    for number in range(3):
+        await backend.sessions.enter(KEYS[0], ANN, "n9", [in_flight(number)])
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionIndexWriter, "_write_served", away)
+        with pytest.raises(BackendError):
+            await write_index(backend)
+    await write_index(backend)
+    assert await found(backend, SessionQuery(node="n9")) == [KEYS[0]]
+    page = await index_of(backend).page(0, 2, SessionQuery(), "-requests")
+    assert [session.key for session in page.sessions] == [KEYS[0], KEYS[1]]
 
 
 async def test_a_session_that_moved_is_found_by_its_last_node_alone(backend: Backend, clock: HandClock) -> None:
