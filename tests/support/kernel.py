@@ -17,7 +17,7 @@ ON_THE_FAST_PATH = pytest.mark.parametrize("fast", [True], indirect=True)
 """Marks a test of the fast path itself, or one that compares both ways."""
 
 
-@pytest.fixture(params=[True, False], ids=["fast", "sdk"])
+@pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["fast", "sdk"])
 def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Serve on the fast path, and the SDK's own way; return whether it is the former."""
     build: Any = Kernel.__init__
