@@ -90,6 +90,8 @@ class Call:
         if memory is not None:
             self._task.add_done_callback(lambda _: self._drop_arguments())
             memory.hold_until_done(self._task)
+        if self._context.abandons_calls:  # admitted late, since the store was slow
+            self.abandon_at_stop()
 
     def _end(self) -> None:
         if not self._has_ended:
@@ -207,6 +209,11 @@ class Call:
             self._context.observer.report(event, key, node=self._context.id)
         safe = self._context.kernel.retry_safety(self.request).safe
         self._end_with_error(lost_call_error(reason, safe), Ending.LOST)
+
+    def abandon_at_stop(self) -> None:
+        """Stop the handler, because the node stops; `subscriptions/listen` ends by itself."""
+        if self.request.method != "subscriptions/listen":
+            self.abandon("the server stopped", ClusterEvent.ABANDONED)
 
     def cancel_by_staff(self) -> None:
         """Stop the handler and answer the client, which has not requested it (JSON-RPC 2.0, section 5)."""

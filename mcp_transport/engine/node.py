@@ -58,7 +58,7 @@ __all__ = ["FailOver", "Node"]
 FailOver = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, Any, None]]
 """Takes over a stream: the node, the session key, the stream, its writer, and a request that waits for the stream."""
 
-_FINAL_FLUSH_SECONDS: Final = 5.0  # for responses to reach the log when the node stops
+_FINAL_FLUSH_SECONDS: Final = 5.0  # for requests to be admitted, and responses logged, when the node stops
 _ADMISSION_SECONDS: Final = 0.05  # until an admitted request counts as running
 _KEEPALIVE_DRAIN_SECONDS: Final = 0.5  # for one more request on each connection that a proxy keeps open
 _UNREGISTER_TIMEOUT_SECONDS: Final = 2.0  # without an answer from the store, the node's lease just expires
@@ -150,10 +150,12 @@ class Node(NodeContext):
         if serving:
             self.is_stopping = True
             await wait_while(self._is_busy, deadline, initial_delay=_ADMISSION_SECONDS)
+        self.abandons_calls = True
         for call in self.registry.running:
-            if call.request.method != "subscriptions/listen":
-                call.abandon("the server stopped", ClusterEvent.ABANDONED)
-        await self.tasks.wait_idle(_FINAL_FLUSH_SECONDS)
+            call.abandon_at_stop()
+        end = self._loop.time() + _FINAL_FLUSH_SECONDS
+        await wait_while(lambda: bool(self.registry.opening_streams), end, initial_delay=0.0)
+        await self.tasks.wait_idle(end - self._loop.time())
         if self._lifespan is not None:
             await self._lifespan.close()
         await self.tasks.stop()

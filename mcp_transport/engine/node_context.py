@@ -47,6 +47,8 @@ class NodeContext:
         self.is_checking = False
         """Is it unknown which calls other nodes have taken over, after the lease has lapsed?"""
         self.is_stopping = False
+        self.abandons_calls = False
+        """Does the node stop, and has the time passed in which calls may run?"""
 
     def lease_may_be_lost(self) -> bool:
         """Return whether other nodes may have declared this node dead without its knowledge."""

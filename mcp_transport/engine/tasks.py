@@ -48,9 +48,11 @@ class TaskSet:
 
     async def wait_idle(self, seconds: float) -> None:
         """Wait at most `seconds` until only permanent tasks run."""
-        passing = self._tasks - self._permanent - {asyncio.current_task()}
-        if passing:
-            await asyncio.wait(passing, timeout=seconds)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while passing := self._tasks - self._permanent - {asyncio.current_task()}:
+            if (remaining := deadline - asyncio.get_running_loop().time()) <= 0:
+                return
+            await asyncio.wait(passing, timeout=remaining)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -12,9 +12,11 @@ import pytest
 from mcp.server.lowlevel.server import Server
 
 from mcp_transport.domain.node_messages import Drain
+from mcp_transport.domain.session import session_key
 from mcp_transport.engine import tasks
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.observer import ClusterEvent
+from mcp_transport.engine.tasks import wait_while
 from mcp_transport.kernel import Kernel
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send, send_sessionless, silent, text_of
@@ -250,6 +252,24 @@ async def test_a_stop_while_the_store_is_away_still_leaves_the_lifespan(
     await lived.pool.stop()
     store.away.clear()
     assert lifespan.events == ["entered", "left"]
+
+
+async def test_a_call_that_is_admitted_after_its_node_has_ended_the_others_is_answered(
+    here: SessionClient, store: FlakyBackend, there: dict[str, Any]
+) -> None:
+    """As when the store is paused while the node stops: the end of the call must not be silent."""
+    store.hold("enter")
+    late = asyncio.ensure_future(here.call("count", {"steps": 1}, id=7))
+    await settle()
+    stopping = asyncio.ensure_future(here.endpoint.pool.stop())
+    node = await here.endpoint.pool.node()
+    await wait_while(lambda: not node.abandons_calls, asyncio.get_running_loop().time() + 20, initial_delay=0.0)
+    store.held.pop("enter").set()
+    answer = await late
+    [message] = [answer.json] if answer.stream is None else (await answer.messages())[-1:]
+    assert "the server stopped" in message["error"]["message"]
+    await stopping
+    assert await store.in_flight(session_key(here.session_id)) == ()
 
 
 async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(
