@@ -59,6 +59,7 @@ FailOver = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, An
 """Takes over a stream: the node, the session key, the stream, its writer, and a request that waits for the stream."""
 
 _FINAL_FLUSH_SECONDS: Final = 5.0  # for requests to be admitted, and responses logged, when the node stops
+_LATE_FLUSH_SECONDS: Final = 1.0  # for the responses to requests that were admitted after all
 _ADMISSION_SECONDS: Final = 0.05  # until an admitted request counts as running
 _KEEPALIVE_DRAIN_SECONDS: Final = 0.5  # for one more request on each connection that a proxy keeps open
 _UNREGISTER_TIMEOUT_SECONDS: Final = 2.0  # without an answer from the store, the node's lease just expires
@@ -150,12 +151,14 @@ class Node(NodeContext):
         if serving:
             self.is_stopping = True
             await wait_while(self._is_busy, deadline, initial_delay=_ADMISSION_SECONDS)
-        self.abandons_calls = True
-        for call in self.registry.running:
-            call.abandon_at_stop()
+        self._abandon_calls()
         end = self._loop.time() + _FINAL_FLUSH_SECONDS
+        # Requests that are being admitted, for which a slow store may take long, run until then.
         await wait_while(lambda: bool(self.registry.opening_streams), end, initial_delay=0.0)
         await self.tasks.wait_idle(end - self._loop.time())
+        self.abandons_calls = True
+        self._abandon_calls()
+        await self.tasks.wait_idle(_LATE_FLUSH_SECONDS)
         if self._lifespan is not None:
             await self._lifespan.close()
         await self.tasks.stop()
@@ -165,6 +168,10 @@ class Node(NodeContext):
                     await self.backend.bus.stop(self.id)
                 await self.backend.sessions.disconnect()
         logger.debug("node %s stopped", self.id)
+
+    def _abandon_calls(self) -> None:
+        for call in self.registry.running:
+            call.abandon_at_stop()
 
     def _is_busy(self) -> bool:
         """Return whether requests are being admitted, run, answered or logged."""
