@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -11,17 +12,21 @@ from typing import Any
 import pytest
 from mcp.server.lowlevel.server import Server
 
+from mcp_transport.domain.history import Ending, ended_entry
 from mcp_transport.domain.node_messages import Drain
+from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine import tasks
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.tasks import wait_while
 from mcp_transport.kernel import Kernel
+from tests.support.backends import in_flight
 from tests.support.calls import opened
 from tests.support.client import Answer, SessionClient, request, send, send_sessionless, silent, text_of
 from tests.support.clock import FakeClock, settle
 from tests.support.endpoint import BuildEndpoint, endpoint_of
+from tests.support.losing_backend import Losing
 from tests.support.stores import FlakyBackend
 from tests.support.tools import Gate, build_tools
 
@@ -274,6 +279,30 @@ async def test_a_call_that_is_admitted_after_its_node_has_ended_the_others_is_an
     assert is_answered or "the server stopped" in message["error"]["message"]
     await stopping
     assert await store.in_flight(session_key(here.session_id)) == ()
+
+
+async def test_a_lost_stream_whose_requests_have_left_the_store_ends_with_their_error(
+    build_endpoint: BuildEndpoint, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a POST that was repeated has never run: the client of the repetition waits on the stream."""
+    store = Losing(Policy(), clock.now)
+    endpoint = build_endpoint(store)
+    client = await opened(endpoint)
+    key, left = session_key(client.session_id), in_flight(7, stream="aa")
+    entry = ended_entry(left, Ending.CANCELLED, clock.now())
+
+    async def history(_: str) -> Any:
+        return (entry,)
+
+    monkeypatch.setattr(store, "history", history)
+    node = await endpoint.pool.node()
+    await store.enter(key, "", node.id, [left])  # so that there is a log
+    store.entered = ()
+    node.fail_over(key, "aa", "lost")
+    await settle()
+    [event] = (await store.read(key, "aa", 1_000_000_000))[0]
+    assert event.terminal and json.loads(event.payload)["id"] == 7
+    assert "error" in json.loads(event.payload)
 
 
 async def test_nothing_follows_the_error_of_a_call_that_its_node_has_ended(

@@ -51,8 +51,9 @@ class FailOver:
         if (open_stream := node.registry.streams.get((key, stream))) is not None:
             open_stream.writer = ""
         in_flight = [replace(entry, node=node.id) for entry in claimed.requests]
-        if not in_flight and request_id is not None:
-            in_flight = [InFlightRequest(request_id=request_id, digest=b"", node=node.id, stream=stream)]
+        if not in_flight:  # they have left the store, and a client that has repeated its POST waits for them
+            ids = [request_id] if request_id is not None else await _ended_on(node, key, stream)
+            in_flight = [InFlightRequest(request_id=id, digest=b"", node=node.id, stream=stream) for id in ids]
         successor = node.log.new_writer(claimed.session, stream, in_flight, first=claimed.next)
         node.log.enable(successor)
         reruns = [entry for entry in in_flight if entry.body and claimed.losses <= _MAX_RERUNS]
@@ -86,6 +87,12 @@ class FailOver:
                 ).start()
         finally:
             memory.release()
+
+
+async def _ended_on(node: Node, key: str, stream: str) -> list[RequestId]:
+    """Return the requests that have ended on a stream, as far as the session's history has them."""
+    entries = await node.retry_until_expired(lambda: node.backend.sessions.history(key)) or ()
+    return [entry.request_id for entry in entries if entry.stream == stream and entry.request_id is not None]
 
 
 def _ending(entry: InFlightRequest, losses: int) -> Ending:
