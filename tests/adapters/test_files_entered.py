@@ -24,7 +24,6 @@ from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
-from tests.support.clock import settle
 from tests.support.redis.backend import build, leave, server
 from tests.support.redis.server import RedisServer
 from tests.support.tools import KEYS, Gate, build_tools
@@ -57,6 +56,7 @@ class Exchange:
 
     def __init__(self, endpoint: Endpoint, verb: str, headers: dict[str, str], **message: Any) -> None:
         self.sent: list[Any] = []
+        self._endpoint = endpoint
         self.has_body, self.over = asyncio.Event(), asyncio.Event()
         self._body = json.dumps({"jsonrpc": "2.0", **message}).encode() if message else b""
         self._unread = [{"type": "http.request", "body": self._body}]
@@ -78,7 +78,7 @@ class Exchange:
         """Wait until the request is answered, and all is done that follows the answer."""
         await self.work
         assert self.sent[0]["status"] in (200, 202), self.sent
-        await settle()
+        await (await self._endpoint.pool.node()).tasks.wait_idle(20)
         return self.sent
 
     async def event(self) -> None:
@@ -170,7 +170,7 @@ async def test_an_event_on_a_get_stream(scene: Scene) -> None:
         with entered() as files:
             await exchange.event()
             await sending
-            await settle()
+            await node.tasks.wait_idle(20)
     exchange.over.set()
     await exchange.work
     assert "engine/stream.py" in files
