@@ -41,6 +41,7 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through thousands of tests again and again."""
+    gc.collect()  # after a full collection of so many objects, the next ones are rare
     gc.freeze()
     gc.enable()
 
