@@ -41,6 +41,7 @@ def fresh_endpoint() -> None:
 def people(django_db_setup: None, django_db_blocker: Any) -> Iterator[People]:
     """Create everybody, once a module."""
     with django_db_blocker.unblock(), auth_server() as issuer, everybody(issuer) as made:
+        issuer.headers["Connection"] = "close"  # connections end with their loop, which outlives a stage
         yield made
 
 
