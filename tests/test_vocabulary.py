@@ -67,7 +67,7 @@ ALLOWED = {
     ),
     **dict.fromkeys(("WELL_KNOWN", "well_known"), "RFC 8615: /.well-known/; a project includes this module"),
     "TAKEN_OVER": "take-over is the term; the log line has it",
-    **dict.fromkeys(("wait_for_grace", "_grace_until"), "a grace period is the term"),
+    **dict.fromkeys(("wait_for_grace", "_grace_until", "grace_left"), "a grace period is the term"),
     "GIVEN_UP": "an ending that stores and operators' output name so",
     "Doubted": "a node message: its name is stored, and nodes of two releases run side by side",
     "asker": "a field of a node message, which is stored",

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from mcp_transport.backends.contracts import Deliver
+from mcp_transport.backends.lease import Lease
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.codec import decode_message, decode_names, encode_message, milliseconds
 from mcp_transport.backends.redis.connection import recover
@@ -39,9 +40,6 @@ _KEEP_MILLISECONDS: Final = 3_600_000
 # The longest pause between two attempts to reach Redis during an outage.
 _MAX_RETRY_SECONDS: Final = 1.0
 
-# A process that has not renewed its lease for this share of it may have been blocked, and may have lost it.
-_SAFE_SHARE: Final = 0.9
-
 # How long messages are stored for a node whose lease has expired.
 _INBOX_KEEP_MILLISECONDS: Final = 60_000
 
@@ -65,12 +63,10 @@ class Membership:
     ) -> None:
         self.node, self._deliver = node, deliver
         self._client, self._keys, self._inbox = client, client.keys, client.connect_inbox()
-        self._lease, self._process_info = client.policy.lease, process_info
+        self._lease_seconds, self._process_info = client.policy.lease, process_info
         self._loop = asyncio.get_running_loop()
+        self.lease = Lease(client.policy.lease, self._loop.time())
         self._last_id, self._unacked, self._unacked_bytes = "0-0", 0, 0
-        self._next_heartbeat = self._grace_until = self._loop.time()
-        self.holds_lease_until = self._loop.time() + self._lease * _SAFE_SHARE
-        """Until then, others cannot have declared this node dead; in seconds of the loop's clock."""
         self._draining = False
         # The streams in the journal, which a sweep would read.
         self._running, self._journaled = running, set[tuple[str, str]]()
@@ -81,7 +77,7 @@ class Membership:
 
     def _supervised(self, what: str, turn: Callable[[], Awaitable[None]]) -> Supervised:
         # Much shorter than the lease, or each failure would also lose the lease.
-        pause = min(_MAX_RETRY_SECONDS, self._lease / 3)
+        pause = min(_MAX_RETRY_SECONDS, self._lease_seconds / 3)
         return Supervised(f"{what} of node {self.node}", turn, max_pause=pause)
 
     async def start(self) -> None:
@@ -115,14 +111,12 @@ class Membership:
         await self._heartbeat()
 
     def may_declare_dead(self) -> bool:
-        """Return whether this node has reached the store for long enough to declare another node dead."""
-        return self._loop.time() >= self._grace_until
+        """Return whether this node may trust that a lapsed lease is a death."""
+        return self.lease.may_declare_dead(self._loop.time())
 
     async def wait_for_grace(self, *, restart: bool = False) -> None:
         """Wait until this node may declare another node dead; with `restart`, for a whole lease from now on."""
-        if restart:
-            self._grace_until = self._loop.time() + self._lease
-        await asyncio.sleep(max(0.0, self._grace_until - self._loop.time()))
+        await asyncio.sleep(self.lease.grace_left(self._loop.time(), restart=restart))
 
     def receive(self, message: NodeMessage) -> None:
         """Deliver a message to the node."""
@@ -142,10 +136,10 @@ class Membership:
         """Renew the lease if it is due, and read the inbox until it is due."""
         has_failed = self._inbox_task.failure is not None
         try:
-            if self._loop.time() >= self._next_heartbeat:
+            if self._loop.time() >= self.lease.next_renewal:
                 await self._heartbeat()
             # After a failure, do not wait for messages, so that the recovery is noticed at once.
-            await self._read(0.0 if has_failed else self._next_heartbeat - self._loop.time())
+            await self._read(0.0 if has_failed else self.lease.next_renewal - self._loop.time())
         except Exception:
             await recover(self._inbox)
             raise
@@ -182,22 +176,19 @@ class Membership:
 
     async def _heartbeat(self, *, first: bool = False) -> None:
         """Renew the lease, with current information. Raises: BackendError."""
-        now = self._loop.time()
-        renewed_until = now + self._lease * _SAFE_SHARE
-        if now <= self.holds_lease_until:
-            self.holds_lease_until = renewed_until
+        began = self._loop.time()
+        self.lease.renewing(began)
         keys, node = self._keys, self.node
         own_keys = [keys.lease(node), keys.inbox(node), keys.inbox_bytes(node), keys.journal(node)]
-        arguments = [self._description(), milliseconds(self._lease), _KEEP_MILLISECONDS]
+        arguments = [self._description(), milliseconds(self._lease_seconds), _KEEP_MILLISECONDS]
         ack = [self._ack_inbox()] if self._unacked else []
         lapsed, *_ = await asyncio.gather(self._client.run("heartbeat", own_keys, arguments), *ack)
         if lapsed and not first:
             self.receive(LeaseLapsed())
         if lapsed:
-            # The store may have been unavailable or empty for all nodes: give them the time of a lease to reconnect.
-            self._grace_until, self._journaled = now + self._lease, set()
-        self.holds_lease_until, self._next_heartbeat = renewed_until, now + self._lease / 3
-        # Only now, when `_grace_until` is set: without it, the check would declare live nodes dead.
+            self._journaled = set()
+        self.lease.renewed(began, lapsed=bool(lapsed))
+        # Only now, when the grace period has begun: without it, the check would declare live nodes dead.
         for follower in self._followers:
             follower.is_due.set()
 
@@ -216,7 +207,7 @@ class Membership:
 
     async def _check_nodes(self) -> None:
         """Register this node and journal its streams; sweep dead nodes. Raises: BackendError."""
-        arguments = [self.node, milliseconds(self._lease)]
+        arguments = [self.node, milliseconds(self._lease_seconds)]
         expired = self._client.run("nodes", [self._keys.nodes], arguments)
         dead, _ = await asyncio.gather(attempt("the nodes cannot be read", expired, ()), self._journal_streams())
         names = decode_names(dead)
@@ -254,7 +245,8 @@ class Membership:
         keys, execute = self._keys, self._client.execute
         if await execute("EXISTS", keys.lease(dead)):
             return
-        if not await execute("SET", keys.sweep_lock(dead), self.node, "NX", "PX", milliseconds(self._lease / 2)):
+        lock_milliseconds = milliseconds(self._lease_seconds / 2)
+        if not await execute("SET", keys.sweep_lock(dead), self.node, "NX", "PX", lock_milliseconds):
             if await execute("PTTL", keys.sweep_lock(dead)) == -1:  # a lock without an end blocks every sweep
                 await execute("DEL", keys.sweep_lock(dead))
             return

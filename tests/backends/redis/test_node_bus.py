@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.backends.lease import Lease
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.domain.session_query import SessionQuery, State
 from mcp_transport.exceptions import BackendError
-from tests.support.backends import ANN, KEY, STREAM, HandClock, in_flight, index_of, session
+from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, in_flight, index_of, session
 from tests.support.redis.backend import members
 
 pytestmark = pytest.mark.servers
@@ -25,7 +26,7 @@ async def test_a_lease_that_was_not_renewed_for_most_of_its_time_may_be_lost_unt
     assert not backend.bus.lease_may_be_lost("n1")
     assert not backend.bus.lease_may_be_lost("a node of another process")
     member = members(backend)["n1"]
-    member.holds_lease_until = asyncio.get_running_loop().time() - 1
+    member.lease = Lease(POLICY.lease, asyncio.get_running_loop().time() - POLICY.lease)
     with monkeypatch.context() as patch:
         away = asyncio.get_running_loop().create_future()
         away.set_exception(BackendError("away"))
@@ -35,6 +36,24 @@ async def test_a_lease_that_was_not_renewed_for_most_of_its_time_may_be_lost_unt
     assert backend.bus.lease_may_be_lost("n1")
     await member._heartbeat()
     assert not backend.bus.lease_may_be_lost("n1")
+
+
+async def test_after_an_outage_shorter_than_a_lease_no_live_node_is_declared_dead(
+    backend: Backend, clock: HandClock
+) -> None:
+    for name in ("n1", "n2"):
+        await backend.bus.start(name, lambda message: None)
+    await backend.sessions.open(session(clock))
+    await backend.sessions.enter(KEY, ANN, "n1", [in_flight(1)])
+    # The lease of `n1`, renewed earlier, has lapsed, and that of `n2` has not; `n2` returns first.
+    n2, now = members(backend)["n2"], asyncio.get_running_loop().time()
+    n2.lease = Lease(1.0, now - 0.7)
+    assert await n2._client.execute("DEL", n2._keys.lease("n1")) == 1
+    claim = asyncio.ensure_future(backend.streams.claim(KEY, STREAM, "n1", "n2"))
+    for _ in range(3):
+        await n2._heartbeat()
+    await members(backend)["n1"]._heartbeat()
+    assert await claim is None
 
 
 async def test_streams_run_on_a_node_from_enter_until_leave_or_until_it_stops(
