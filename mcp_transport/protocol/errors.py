@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from mcp_transport.exceptions import ProtocolError
@@ -24,6 +25,8 @@ __all__ = [
     "invalid_request",
     "lost_answer_error",
     "lost_call_error",
+    "overload_data",
+    "refused_for_load",
     "sessionless_code",
     "sessionless_status",
     "too_many_values",
@@ -108,6 +111,24 @@ def too_many_values(limit: int) -> ProtocolError:
     """Build the error for a body with more than `limit` JSON values: 413."""
     text = f"the body may contain at most {limit} JSON values: send less at a time"
     return ProtocolError(413, INVALID_REQUEST, text)
+
+
+def overload_data(limit: str, key: str, retry_after: float) -> dict[str, Any]:
+    """Build the `data` of an error for load: the limit, whose it is, and when to try again, after `retry_after` s."""
+    return {"retryable": True, "limit": limit, "key": key, "retryAfterMs": math.ceil(retry_after * 1000)}
+
+
+def refused_for_load(status: int, message: str, *, limit: str, key: str, retry_after: float) -> ProtocolError:
+    """Refuse a request that did not run: with 429 for a limit of its caller, with 503 for one of the server.
+
+    `limit` is the setting or option that refuses, `key` says whose share is used up ("caller", "session", "address",
+    "tool", "server", or a project's own key), `retry_after` is in seconds.
+    """
+    headers = (("Retry-After", str(max(1, math.ceil(retry_after)))),)  # RFC 9110, 10.2.3: whole seconds
+    data = overload_data(limit, key, retry_after)
+    refusal = ProtocolError(status, INTERNAL_ERROR, message, data=data, headers=headers)
+    refusal.is_logged = True  # a flood of requests must not become a flood of log lines
+    return refusal
 
 
 def invalid_request(message: str) -> ProtocolError:
