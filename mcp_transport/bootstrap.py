@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from mcp_transport import conf
@@ -140,6 +141,7 @@ def _build_endpoint() -> Endpoint:
     from mcp_transport.engine.observer import Observer
     from mcp_transport.kernel import Kernel
     from mcp_transport.signals import SignalAuditor
+    from mcp_transport.threads import thread_limiter
 
     authenticator, clock = _cached_authentication(), SteadyClock() if backend_name() == "memory" else SystemClock()
     return Endpoint(
@@ -154,6 +156,7 @@ def _build_endpoint() -> Endpoint:
         step_up=authenticator.resource.forbidden,
         observer=Observer(SignalAuditor()),
         call_context=call_contexts(project_context()),
+        threads=thread_limiter,
         clock=clock,
     )
 
@@ -322,7 +325,6 @@ _BUILDERS: Final[Mapping[str, Callable[[], object]]] = {
 }
 """The parts of the endpoint that settings name, by setting."""
 
-
 _SETTINGS_READ: Final = frozenset(
     {
         "MCP_TRANSPORT",
@@ -339,12 +341,10 @@ _SETTINGS_READ: Final = frozenset(
 """The settings from which the endpoint is built."""
 
 
+@receiver(setting_changed)
 def _reset(*, setting: str, **kwargs: Any) -> None:
     """Rebuild the endpoint after `override_settings`."""
     global _endpoint, _authentication
     if setting in _SETTINGS_READ:
         _endpoint = _authentication = None
         _settings_error.cache_clear()
-
-
-setting_changed.connect(_reset)

@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 
 from mcp_transport import conf
 from mcp_transport.auth.django_request import django_request
-from mcp_transport.domain.principal import Principal
+from mcp_transport.domain.principal import ANONYMOUS, Principal
 from mcp_transport.engine.endpoint import CallContexts
 from mcp_transport.kernel import is_cancellation
 from mcp_transport.protocol.http import HTTPRequest
@@ -62,14 +62,16 @@ def call_contexts(project: ProjectContext | None = None) -> CallContexts:
 
 def _call_thread(request: HTTPRequest | None = None, principal: Principal | None = None) -> CallThread:
     if request is None:
-        return CallThread()
-    return CallThread(joins=not request.streaming, memory=request.memory)  # under WSGI the loop ends with the request
+        return CallThread(caller=principal.binding if principal is not None else "")
+    caller = (principal or ANONYMOUS).caller(request.peer)
+    # Under WSGI the loop ends with the request.
+    return CallThread(joins=not request.streaming, memory=request.memory, caller=caller)
 
 
 def _call_context(
     project: ProjectContext, request: HTTPRequest | None = None, principal: Principal | None = None
 ) -> AbstractAsyncContextManager[None]:
-    thread = _call_thread(request)
+    thread = _call_thread(request, principal)
     if request is None and principal is None:
         return thread
     return _InProject(thread, project, request, principal)

@@ -108,7 +108,29 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "WORKERS": Setting(
         None, int | None, "The number of processes that serve the endpoint; used by system checks only.", minimum=1
     ),
-    "TOOL_THREADS": Setting(32, int, "How many synchronous tools run concurrently in a process.", minimum=1),
+    "MAX_CONCURRENT_CALLS": _from_policy(
+        "max_concurrent_calls", int, "How many calls run in a process at a time; others wait.", 1
+    ),
+    "MAX_CONCURRENT_CALLS_PER_CALLER": _from_policy(
+        "max_concurrent_calls_per_caller", int, "How many calls of one caller run in a process at a time.", 1
+    ),
+    "MAX_QUEUED_CALLS": _from_policy(
+        "max_queued_calls", int, "How many calls wait in a process, for each limit; others are refused.", 0
+    ),
+    "MAX_QUEUED_CALLS_PER_CALLER": _from_policy(
+        "max_queued_calls_per_caller", int, "How many calls of one caller wait in a process, for each limit.", 0
+    ),
+    "QUEUE_TIMEOUT_SECONDS": _from_policy(
+        "queue_timeout", float, "How long a call waits until it may run, before it is refused.", 0
+    ),
+    "TOOL_THREADS": _from_policy("tool_threads", int, "How many synchronous tools run concurrently in a process.", 1),
+    "TOOL_TIMEOUT_SECONDS": _from_policy(
+        "tool_timeout",
+        float | None,
+        "How long a tool, resource or prompt may run, without the time in which it waits for its client; None sets "
+        "no limit.",
+        0.001,
+    ),
     "CALL_CONTEXT": Setting(
         None,
         str | None,

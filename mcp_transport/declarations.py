@@ -10,6 +10,7 @@ from mcp.server.mcpserver.tools import Tool
 from pydantic import Field
 
 from mcp_transport.domain.access_rule import AccessRule
+from mcp_transport.kernel import CallLimits
 
 __all__ = ["Declarations", "DeclaredTool"]
 
@@ -19,6 +20,7 @@ class DeclaredTool(Tool):
 
     durable: bool = Field(default=False, exclude=True)
     atomic: bool = Field(default=True, exclude=True)
+    limits: CallLimits = Field(default=CallLimits(), exclude=True)
 
 
 class Declarations:

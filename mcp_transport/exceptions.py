@@ -5,6 +5,7 @@ MCPTransportError
  +-- BackendError        the store's fault: answered with 503, never with 404
  |    +-- Unreadable     a record in the store is malformed: such a session is unknown
  +-- InvalidCredentials  the client's fault: answered with 401
+ +-- Overloaded          nobody's fault: answered with 429 or 503, and the client may try again
  +-- DefinitionError     the developer's fault: raised where a tool, resource or prompt is declared
  +-- ClientDisconnected  nobody's fault: the client disconnected before its request was read
 """
@@ -19,6 +20,7 @@ __all__ = [
     "DefinitionError",
     "InvalidCredentials",
     "MCPTransportError",
+    "Overloaded",
     "ProtocolError",
     "Unreadable",
 ]
@@ -47,6 +49,8 @@ class ProtocolError(MCPTransportError):
         """The id of a request that could not be decoded, if the id could be."""
         self.principal: Any = None
         """The principal of a refused request, if authenticated, for the audit log."""
+        self.reason = ""
+        """Why the request was refused, for metrics; the status if empty."""
         self.is_logged = False
         """Whether one log line already covers this error and others."""
 
@@ -61,6 +65,18 @@ class Unreadable(BackendError):
 
 class InvalidCredentials(MCPTransportError):
     """The credentials are invalid; the reason is logged, and the client gets only a 401."""
+
+
+class Overloaded(MCPTransportError):
+    """A call is refused, since too much runs and waits; it did not run, and may be sent again.
+
+    `limit` is the setting or option that refuses, `key` says whose share is used up ("caller", "tool" or "server"),
+    `retry_after` is in seconds.
+    """
+
+    def __init__(self, message: str, *, limit: str, key: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.limit, self.key, self.retry_after = limit, key, retry_after
 
 
 class DefinitionError(MCPTransportError, TypeError):

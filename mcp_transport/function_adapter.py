@@ -13,8 +13,9 @@ from django.db import connections, transaction
 from mcp.server.mcpserver import Context as SDKContext
 from mcp.server.mcpserver.exceptions import ToolError
 
-from mcp_transport import conf
-from mcp_transport.kernel import MCPError, convert_context
+from mcp_transport.exceptions import Overloaded
+from mcp_transport.kernel import MCPError, Refused, convert_context
+from mcp_transport.protocol.errors import overloaded
 from mcp_transport.serialization import to_wire, to_wire_async
 from mcp_transport.signatures import definition_error, inspect_function, qualified_name
 from mcp_transport.threads import run_limited
@@ -46,8 +47,10 @@ def adapt(function: Callable[..., Any], *, atomic: bool = True) -> Callable[...,
                 return await to_wire_async(await function(*args, **kwargs))
             work = partial(_run, function, atomic, args, kwargs)
             log = partial(_log_abandoned, qualified_name(function))
-            result = await run_limited(work, conf.get("TOOL_THREADS"), log)
+            result = await run_limited(work, log)
             return await to_wire_async(await result) if inspect.isawaitable(result) else result
+        except Overloaded as error:
+            raise Refused(overloaded(error)) from None
         except MCPError as error:
             error.error.data = await to_wire_async(error.data)
             raise

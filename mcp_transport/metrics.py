@@ -65,6 +65,9 @@ def _metric_families(served: Endpoint | None) -> Iterator[core.Metric]:
     gauges = {
         "streams": ("Open streams of sessions.", held.streams if held else 0),
         "calls": ("Running requests.", held.calls if held else 0),
+        "calls_waiting": ("Calls that wait until they may run.", held.waiting_calls if held else 0),
+        "tool_threads": ("Threads in which synchronous functions run.", held.threads if held else 0),
+        "tool_threads_lost": ("Threads whose calls have ended.", held.lost_threads if held else 0),
         "body_bytes": ("Memory reserved for request bodies.", served.budget.reserved_bytes if served else 0),
         "draining": ("1 while the process drains.", held is not None and held.is_draining),
     }
@@ -82,11 +85,14 @@ def _call_metrics(counted: Counters) -> Iterator[core.Metric]:
         buckets = [(repr(bound), histogram.count_within(bound)) for bound in _BOUNDS_SECONDS]
         seconds.add_metric([operation], [*buckets, ("+Inf", histogram.calls)], histogram.seconds)
         errors.add_metric([operation], histogram.errors)
+    waits = core.HistogramMetricFamily("mcp_transport_wait_seconds", "How long calls waited until they could run.")
+    buckets = [(repr(bound), counted.waits.count_within(bound)) for bound in _BOUNDS_SECONDS]
+    waits.add_metric([], [*buckets, ("+Inf", counted.waits.calls)], counted.waits.seconds)
     refused = core.CounterMetricFamily("mcp_transport_refused", "Refused requests.", labels=["reason"])
     for reason, count in counted.refused.items():
         refused.add_metric([reason], count)
     opened = core.CounterMetricFamily("mcp_transport_sessions_opened", "New sessions.", value=counted.opened)
-    yield from (seconds, errors, refused, opened)
+    yield from (seconds, errors, waits, refused, opened)
 
 
 @machine_view

@@ -38,6 +38,7 @@ from mcp_transport.sdk_declarations import (
     quiet_server,
     tool_hints,
 )
+from mcp_transport.tool_limits import tool_limits
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -65,6 +66,9 @@ def tool(
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
     atomic: bool = True,
+    max_concurrency: int | None = None,
+    timeout: float | None = None,
+    max_result_bytes: int | None = None,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -80,6 +84,9 @@ def tool(
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
     atomic: bool = True,
+    max_concurrency: int | None = None,
+    timeout: float | None = None,
+    max_result_bytes: int | None = None,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -90,7 +97,9 @@ def tool(
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
     (2025-06-18, schema, ToolAnnotations). `input_schema` replaces the derived schema. If the node that runs a
     `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
-    synchronous tool runs in a transaction unless `atomic` is False.
+    synchronous tool runs in a transaction unless `atomic` is False. `max_concurrency` calls of the tool run in a
+    process at a time, others wait. A call ends with an error after `timeout` seconds (default TOOL_TIMEOUT_SECONDS,
+    `math.inf` for no limit), and with a result of more than `max_result_bytes` (default MAX_RESULT_BYTES).
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -111,6 +120,9 @@ def tool(
             )
             declaration = build_declaration(adapted, make, returned)
             declaration.durable, declaration.atomic = durable, atomic
+            declaration.limits = tool_limits(
+                function, max_concurrency=max_concurrency, timeout=timeout, max_result_bytes=max_result_bytes
+            )
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)

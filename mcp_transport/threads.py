@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
 
+from mcp_transport.concurrency import ConcurrencyLimit, ConcurrencyLimiter
 from mcp_transport.connections import close_connections, end_connections, opened_connection, release_connections
 from mcp_transport.executor import DaemonThreads, SerialExecutor, call_for_future
 
@@ -30,6 +31,7 @@ __all__ = [
     "release_request_connections",
     "run_limited",
     "shared_thread",
+    "thread_limiter",
 ]
 
 _P = ParamSpec("_P")
@@ -48,10 +50,14 @@ class CallThread:
     `joins` it runs where asgiref runs its caller's synchronous code, as in a view.
     """
 
-    __slots__ = ("_before", "_executor", "_is_closed", "_memory", "_outer", "joins")
+    __slots__ = ("_before", "_executor", "_is_closed", "_memory", "_outer", "caller", "joins")
 
-    def __init__(self, *, joins: bool = False, memory: Any = None) -> None:
-        """Hold `memory`, reserved for the request, until its functions return, which have its arguments."""
+    def __init__(self, *, joins: bool = False, memory: Any = None, caller: str = "") -> None:
+        """Hold `memory`, reserved for the request, until its functions return, which have its arguments.
+
+        The functions count as those of `caller`.
+        """
+        self.caller = caller
         self.joins, self._memory = joins or _shared.get(), memory
         self._executor: SerialExecutor | None = None
         self._is_closed = False
@@ -120,51 +126,72 @@ async def call_function(function: Callable[..., Any], *arguments: Any) -> Any:
 
 # -- a limit for functions that may never return ---------------------------------------------------------
 
-_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, ConcurrencyLimiter] = WeakKeyDictionary()
 
 
-async def run_limited(work: Callable[[], _T], limit: int, abandoned: Callable[[BaseException], None]) -> _T:
-    """Run a declared function in its call's thread; at most `limit` such functions of a loop run at a time.
-
-    A function whose caller was cancelled counts until it returns; `abandoned` then receives its exception.
-    """
-    thread = _current.get()
-    if thread is None or thread.joins:
-        return await in_thread(work)
+def thread_limiter(limit: ConcurrencyLimit) -> ConcurrencyLimiter:
+    """Return the limiter of the running loop, which `run_limited` applies from now on."""
     loop = asyncio.get_running_loop()
-    if (slots := _slots.get(loop)) is None:
-        slots = _slots[loop] = asyncio.Semaphore(limit)
-    await slots.acquire()
-    executor: Any = _Limited(thread, partial(_release, loop, slots))  # asgiref uses only `submit`
+    if (limiter := _limiters.get(loop)) is None or limiter.limit != limit:
+        limiter = _limiters[loop] = ConcurrencyLimiter(limit)
+    return limiter
+
+
+async def run_limited(work: Callable[[], _T], abandoned: Callable[[BaseException], None]) -> _T:
+    """Run a declared function in its call's thread, within the limit of the running loop, if it has one.
+
+    A function whose call was cancelled counts until it returns; `abandoned` then receives its exception.
+
+    Raises: Overloaded; the exceptions of the function.
+    """
+    thread, limiter = _current.get(), _limiters.get(asyncio.get_running_loop())
+    if thread is None or thread.joins or limiter is None:
+        return await in_thread(work)
+    await limiter.acquire(thread.caller)
+    function = _LimitedFunction(thread, limiter)
+    executor: Any = function  # asgiref uses only `submit`
     try:
         result: _T = await sync_to_async(work, thread_sensitive=False, executor=executor)()
     except asyncio.CancelledError:
-        executor.future.add_done_callback(partial(_report_error, abandoned))
+        function.abandon(abandoned)
         raise
     return result
 
 
-class _Limited(Executor):
-    """Runs one function in a call's thread and calls `returned` after it."""
+class _LimitedFunction(Executor):
+    """Runs one function in a call's thread, and gives its place back when it returns."""
 
-    def __init__(self, thread: CallThread, returned: Callable[[Any], None]) -> None:
-        self._thread, self._returned = thread, returned
+    def __init__(self, thread: CallThread, limiter: ConcurrencyLimiter) -> None:
+        self._thread, self._limiter, self._loop = thread, limiter, asyncio.get_running_loop()
+        self._is_lost = self._has_returned = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        self.future = future = self._thread.executor.submit(fn, *args, **kwargs)
-        future.add_done_callback(self._returned)
+        self._future = future = self._thread.executor.submit(fn, *args, **kwargs)
+        future.add_done_callback(self._return_anywhere)
         return future
+
+    def abandon(self, receive: Callable[[BaseException], None]) -> None:
+        """Count the function as lost until it returns; `receive` then gets its exception."""
+        self._future.add_done_callback(partial(_report_error, receive))
+        if not self._has_returned:
+            self._is_lost = True
+            self._limiter.lost += 1
+
+    def _return_anywhere(self, _: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and nothing waits
+            self._loop.call_soon_threadsafe(self._return)
+
+    def _return(self) -> None:
+        self._has_returned = True
+        self._limiter.lost -= self._is_lost
+        self._limiter.release(self._thread.caller)
 
 
 def _report_error(abandoned: Callable[[BaseException], None], future: Future[Any]) -> None:
     error = None if future.cancelled() else future.exception()
     if error is not None and not isinstance(error, asyncio.CancelledError):  # not the cancellation of the call itself
         abandoned(error)
-
-
-def _release(loop: asyncio.AbstractEventLoop, slots: asyncio.Semaphore, _: Future[Any]) -> None:
-    with suppress(RuntimeError):  # the loop is closed, and nothing waits for a slot
-        loop.call_soon_threadsafe(slots.release)
 
 
 # -- tests -----------------------------------------------------------------------------------------------

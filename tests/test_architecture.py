@@ -40,7 +40,7 @@ MAY_IMPORT = {
     # What a cache alias says is read with Django; the rest of the backend knows Redis alone.
     "backends.redis.cache_settings": ("django",),
     "engine": (
-        *(".protocol", ".domain", ".kernel", ".supervision", "orjson"),
+        *(".protocol", ".domain", ".kernel", ".concurrency", ".supervision", "orjson"),
         *(".backends.base", ".backends.contracts", ".backends.records", ".backends.results"),
     ),
     # The one module that seals: session ids.
@@ -57,7 +57,8 @@ MAY_IMPORT = {
     "supervision": (),
     "executor": (),
     "connections": ("django",),
-    "threads": (".connections", ".executor", "asgiref"),
+    "concurrency": (),
+    "threads": (".concurrency", ".connections", ".executor", "asgiref"),
 }
 COMPOSITION_ROOT = "mcp_transport.bootstrap"
 LAYERS = ("protocol", "domain", "kernel", "backends", "engine", "adapters")

@@ -117,6 +117,8 @@ class Counters:
     """Refused requests, by the reasons of `ProcessMetrics.refused`."""
     opened: int = 0
     """New sessions."""
+    waits: Histogram = field(default_factory=Histogram)
+    """How long calls have waited until they could run, without those that ran at once."""
 
     def histogram(self, operation: str, limit: float = MAX_OPERATIONS) -> Histogram:
         """Return the histogram of an operation; beyond `limit` operations, new ones share one."""
@@ -138,6 +140,7 @@ class Counters:
         self.versions.update(other.versions)
         self.refused.update(other.refused)
         self.opened += other.opened
+        self.waits.merge(other.waits)
 
     def subtract(self, other: Counters) -> None:
         """Remove the counts of an interval that was merged into this one."""
@@ -148,6 +151,7 @@ class Counters:
         self.versions = self.versions - other.versions
         self.refused = self.refused - other.refused
         self.opened -= other.opened
+        self.waits.subtract(other.waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +173,11 @@ class ProcessMetrics:
     versions: Mapping[str, int] = field(default_factory=dict)
     """Calls by protocol revision."""
     refused: Mapping[str, int] = field(default_factory=dict)
-    """Refused requests by HTTP status; `room` counts sessions evicted at their principal's session limit."""
+    """Refused requests by HTTP status or by the limit that refused them; `room` counts evicted sessions."""
     opened: int = 0
     """New sessions."""
+    waits: Histogram = field(default_factory=Histogram)
+    """How long calls have waited until they could run, without those that ran at once."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -181,6 +187,7 @@ class ProcessMetrics:
             "versions": dict(self.versions),
             "refused": dict(self.refused),
             "opened": self.opened,
+            "waits": self.waits.to_json(),
         }
 
     @classmethod
@@ -192,6 +199,8 @@ class ProcessMetrics:
             versions={str(name): _count(count) for name, count in value["versions"].items()},
             refused={str(name): _count(count) for name, count in value["refused"].items()},
             opened=_count(value["opened"]),
+            # Absent in the metrics of the previous release.
+            waits=Histogram.from_json(value["waits"]) if "waits" in value else Histogram(),
         )
 
 

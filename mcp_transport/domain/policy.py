@@ -22,6 +22,13 @@ class Policy(RequestRules):
     max_result_bytes: int = 8 * 1024 * 1024  # the size of a stream's log
     max_bytes_in_flight: int = 128 * 1024 * 1024  # of a pod's 512 MiB; an idle process takes a fifth
     max_bytes_in_flight_per_caller: int = 64 * 1024 * 1024  # the largest body of ordinary records takes 56 MiB
+    max_concurrent_calls: int = 2000  # 33 KiB each
+    max_concurrent_calls_per_caller: int = 1000
+    max_queued_calls: int = 1000
+    max_queued_calls_per_caller: int = 250
+    queue_timeout: float = 10.0  # below the 30 s after which impatient clients give up
+    tool_threads: int = 32
+    tool_timeout: float | None = 300.0
     body_timeout: float = 30.0
     sse_after: float = 1.0
     keepalive: float = 15.0  # below the 60 s after which nginx and ALB close a silent connection

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from mcp_transport.protocol.client_address import caller_block
+
 __all__ = ["ANONYMOUS", "Principal"]
 
 
@@ -37,6 +39,10 @@ class Principal:
     def binding(self) -> str:
         """Return the identity stored with a session to recognise its owner; empty for an anonymous caller."""
         return f"{self.issuer}\n{self.subject}" if self.subject else ""
+
+    def caller(self, address: str) -> str:
+        """Return what counts as one caller for limits: the principal or, if anonymous, the client's network."""
+        return self.binding or caller_block(address)
 
     def has_scopes(self, needed: Set[str]) -> bool:
         """Return whether the credential covers `needed`."""

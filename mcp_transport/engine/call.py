@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from mcp_transport.domain.audit_events import ToolCalled
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import short_id
+from mcp_transport.engine.admission import AdmittedCall, is_limited
+from mcp_transport.engine.clock import Timer
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.handler_tasks import in_handler
 from mcp_transport.engine.memory_budget import Reservation
 from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent
 from mcp_transport.engine.writer import Writer
+from mcp_transport.exceptions import Overloaded
 from mcp_transport.kernel import Exchange, TooLarge, is_interrupt
-from mcp_transport.protocol.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, cancelled_call_error, lost_call_error
+from mcp_transport.protocol.errors import (
+    INTERNAL_ERROR,
+    METHOD_NOT_FOUND,
+    cancelled_call_error,
+    lost_call_error,
+    overloaded,
+)
 from mcp_transport.protocol.http import HTTPRequest
 from mcp_transport.protocol.jsonrpc import MAX_OPERATION, Outcome, Request
 
@@ -76,6 +86,12 @@ class Call:
         self._has_ended = self._is_audited = self._is_cancelled = False
         self._forced_ending: Ending | None = None
         self._started_at = 0.0
+        self._waited = 0.0  # how long the call has waited for its client when its timer last expired
+        self.has_started = False
+        """Has the call been admitted? One that still waits has had no effect."""
+        self._limits = context.kernel.limits(request)
+        self._admitted: AdmittedCall | None = None
+        self._timer: Timer | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self, done: Callable[[Call], None], memory: Reservation | None = None) -> None:
@@ -96,6 +112,8 @@ class Call:
     def _end(self) -> None:
         if not self._has_ended:
             self._has_ended = True
+            if self._timer is not None:
+                self._timer.cancel()
             self._done(self)
             self._report()
 
@@ -104,6 +122,10 @@ class Call:
         self.request = replace(self.request, params=None)
         self._task = self._exchange = None
         del self._build_exchange
+
+    @property
+    def _key(self) -> str:
+        return self.writer.key if self.writer is not None else ""
 
     @property
     def stream(self) -> str:
@@ -163,16 +185,53 @@ class Call:
         finally:
             self._end()
 
+    async def _admit(self) -> None:
+        """Wait until the call may run, and start the timer of its timeout. Raises: Overloaded."""
+        admission, caller = self._context.admission, self._principal.caller(self._sent.peer)
+        arguments = caller, self.request, self._limits
+        self._admitted = admission.try_admit(*arguments) or await admission.admit(*arguments)
+        if (timeout := self._timeout) is not None:
+            self._timer = self._context.clock.call_later(timeout, self._check_timeout)
+
+    @property
+    def _timeout(self) -> float | None:
+        timeout = self._limits.timeout
+        timeout = self._context.policy.tool_timeout if timeout is None else timeout
+        return None if timeout == math.inf else timeout
+
+    def _check_timeout(self) -> None:
+        """End the call, unless it has waited for its client in between."""
+        timeout = self._timeout or 0.0
+        waited = self._exchange.channel.seconds_waited() if self._exchange is not None else 0.0
+        if waited > self._waited:
+            self._waited, more = waited, waited - self._waited
+            self._timer = self._context.clock.call_later(more, self._check_timeout)
+            return
+        self._context.observer.report(ClusterEvent.TIMED_OUT, self._key, operation=self._operation())
+        outcome = self._context.kernel.timeout_outcome(self.request, self._version, timeout)
+        self._end_with(outcome, Ending.ERROR)
+
     async def _serve(self) -> None:
         try:
+            if is_limited(self.request):
+                await self._admit()
+            self.has_started = True
             async with self._call_context:
                 outcome = await self._context.kernel.serve(self.request, self._version, self.exchange)
+        except Overloaded as error:
+            refused = overloaded(error)
+            self._context.call_metrics.record_refusal(refused.reason)
+            outcome = Outcome(
+                error={"code": refused.code, "message": refused.message, "data": refused.data}, status=refused.status
+            )
         except BaseException as error:  # not from a handler: the kernel turns its exceptions into outcomes
             if self._is_expected(error):
                 raise
             logger.exception("the context of %s failed", self.request.method)
             outcome = _FAILED
         finally:
+            if self._admitted is not None:
+                self._admitted.release()
             if self._exchange is not None:
                 self._exchange.ended = True
         try:
@@ -181,8 +240,9 @@ class Call:
             logger.exception("the result of %s cannot be encoded as JSON", self._operation())
             outcome = _FAILED
             self.payload = encode(outcome.body(self.request.id))
-        if len(self.payload) > self._context.policy.max_result_bytes:
-            outcome = self._too_large(len(self.payload))
+        limit = self._limits.max_result_bytes or self._context.policy.max_result_bytes
+        if len(self.payload) > limit:
+            outcome = self._too_large(len(self.payload), limit)
             self.payload = encode(outcome.body(self.request.id))
         self.outcome = outcome
 
@@ -192,8 +252,8 @@ class Call:
             return self._is_cancelled or self._context.tasks.is_ending
         return is_interrupt(error)
 
-    def _too_large(self, size: int) -> Outcome:
-        error = TooLarge("the result", size, self._context.policy.max_result_bytes)
+    def _too_large(self, size: int, limit: int) -> Outcome:
+        error = TooLarge("the result", size, limit)
         return self._context.kernel.too_large_outcome(self.request, self._version, error)
 
     def exchange(self) -> Exchange:
@@ -205,10 +265,9 @@ class Call:
     def abandon(self, reason: str, event: ClusterEvent | None = None) -> None:
         """Stop the handler, answer the client with the `reason`, and report `event` to operators."""
         if event is not None:
-            key = self.writer.key if self.writer is not None else ""
-            self._context.observer.report(event, key, node=self._context.id)
-        safe = self._context.kernel.retry_safety(self.request).safe
-        self._end_with_error(lost_call_error(reason, safe), Ending.LOST)
+            self._context.observer.report(event, self._key, node=self._context.id)
+        safe = not self.has_started or self._context.kernel.retry_safety(self.request).safe
+        self._end_with(Outcome(error=lost_call_error(reason, safe)), Ending.LOST)
 
     def abandon_at_stop(self) -> None:
         """Stop the handler, because the node stops; `subscriptions/listen` ends by itself."""
@@ -217,11 +276,11 @@ class Call:
 
     def cancel_by_staff(self) -> None:
         """Stop the handler and answer the client, which has not requested it (JSON-RPC 2.0, section 5)."""
-        self._end_with_error(cancelled_call_error("the server's staff"), Ending.CANCELLED)
+        self._end_with(Outcome(error=cancelled_call_error("the server's staff")), Ending.CANCELLED)
 
-    def _end_with_error(self, error: dict[str, Any], ending: Ending) -> None:
+    def _end_with(self, outcome: Outcome, ending: Ending) -> None:
         self._forced_ending = ending
-        self.outcome = Outcome(error=error)
+        self.outcome = outcome
         self.payload = encode(self.outcome.body(self.request.id))
         self.cancel()
 

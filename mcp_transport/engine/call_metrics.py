@@ -48,6 +48,11 @@ class CallMetrics:
         with self._lock:
             self._count_pending().refused[reason] += 1
 
+    def record_wait(self, seconds: float) -> None:
+        """Count a call that has waited until it could run."""
+        with self._lock:
+            self._count_pending().waits.add(seconds)
+
     def record_session(self) -> None:
         """Count a new session."""
         with self._lock:
@@ -64,6 +69,7 @@ class CallMetrics:
                 versions=dict(self._recent.versions),
                 refused=dict(self._recent.refused),
                 opened=self._recent.opened,
+                waits=Histogram.from_json(self._recent.waits.to_json()),
             )
 
     def since_start(self) -> Counters:

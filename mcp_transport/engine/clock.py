@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Clock", "SteadyClock", "SystemClock", "wait"]
+__all__ = ["Clock", "SteadyClock", "SystemClock", "Timer", "wait"]
+
+
+class Timer(Protocol):
+    """A callback that is due later."""
+
+    def cancel(self) -> None:
+        """Do not call it."""
 
 
 class Clock(Protocol):
-    """A wall clock and timeouts."""
+    """A wall clock, timeouts and timers."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         """Return a context manager that raises TimeoutError after `seconds`; None sets no limit."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` after `seconds`, unless the timer is cancelled before."""
 
 
 class SystemClock(Clock):
@@ -27,6 +38,9 @@ class SystemClock(Clock):
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 class SteadyClock(SystemClock):

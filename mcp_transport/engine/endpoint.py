@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.concurrency import ConcurrencyLimiter
 from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.policy import Policy
@@ -23,7 +24,7 @@ from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.clock import Clock, SystemClock
 from mcp_transport.engine.codec import decode
 from mcp_transport.engine.memory_budget import MemoryBudget, Reservation
-from mcp_transport.engine.node import Node
+from mcp_transport.engine.node import Node, ThreadLimits
 from mcp_transport.engine.node_pool import NodePool
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import VALID_BODY_BYTES, check_params
@@ -69,8 +70,8 @@ class Endpoint:
     `keys` are the secrets for requests to clients, `session_keys` those for session ids: the first one signs or
     seals, each of them verifies or opens. `principal_without_request` finds the principal of a call that is run
     again. `call_context` builds the context of each call, such as a thread for synchronous code; a call that is run
-    again has no request. `access` holds the rules of the server's declarations; `step_up` builds the response to a
-    caller without the scopes.
+    again has no request. `threads` limits such threads. `access` holds the rules of the server's declarations;
+    `step_up` builds the response to a caller without the scopes.
     """
 
     def __init__(
@@ -87,11 +88,12 @@ class Endpoint:
         step_up: StepUp = insufficient_scope,
         observer: Observer | None = None,
         call_context: CallContexts = no_context,
+        threads: ThreadLimits = ConcurrencyLimiter,
         clock: Clock | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
-        self._call_context = call_context
+        self._call_context, self._threads = call_context, threads
         self._session_keys, self._principal_without_request = session_keys, principal_without_request
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock)
         self._authorization = self._build_authorization(access, step_up) if access else None
@@ -158,7 +160,7 @@ class Endpoint:
     def _refuse(self, request: HTTPRequest, error: ProtocolError, principal: Principal, value: Any) -> Reply:
         if not error.is_logged:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
-        self.call_metrics.record_refusal(str(error.status))
+        self.call_metrics.record_refusal(error.reason or str(error.status))
         if error.status in (401, 403):
             audit_denial(self.observer, self._clock, request, error.principal or principal, error.message, value)
         return replies.error_reply(error, value)
@@ -213,6 +215,7 @@ class Endpoint:
             fail_over=sessionful.FailOver(self._principal_without_request, self._authorization),
             call_context=self._call_context,
             measure=self.process_metrics,
+            threads=self._threads,
         )
 
     async def close_session(self, key: str) -> bool:

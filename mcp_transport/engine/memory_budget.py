@@ -11,7 +11,6 @@ from typing import Final
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.exceptions import ProtocolError
-from mcp_transport.protocol.client_address import caller_block
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 
 __all__ = ["MemoryBudget", "Reservation"]
@@ -43,7 +42,7 @@ class MemoryBudget:
 
     def reserve(self, principal: Principal, address: str) -> Reservation:
         """Return a reservation of 0 bytes, which its holder resizes and releases."""
-        return Reservation(self, principal.binding or caller_block(address), is_anonymous=not principal.binding)
+        return Reservation(self, principal.caller(address), is_anonymous=not principal.binding)
 
     def limit_for(self, *, is_anonymous: bool) -> int:
         """Return how many bytes a caller may hold at most."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from mcp_transport.backends.base import Backend
 from mcp_transport.backends.contracts import Measure
+from mcp_transport.concurrency import ConcurrencyLimit, ConcurrencyLimiter
 from mcp_transport.domain.node_messages import (
     Broadcast,
     CancelCall,
@@ -32,6 +33,7 @@ from mcp_transport.domain.node_messages import (
     Wake,
 )
 from mcp_transport.domain.policy import Policy
+from mcp_transport.engine.admission import thread_limit
 from mcp_transport.engine.broadcasts import Broadcasts
 from mcp_transport.engine.call import CallContexts
 from mcp_transport.engine.call_metrics import CallMetrics
@@ -53,10 +55,13 @@ from mcp_transport.kernel import Caller, ClientChannel, ClientInfo, Exchange, Ke
 from mcp_transport.protocol.cursor import GET_STREAM
 from mcp_transport.protocol.jsonrpc import Request, RequestId
 
-__all__ = ["FailOver", "Node"]
+__all__ = ["FailOver", "Node", "ThreadLimits"]
 
 FailOver = Callable[["Node", str, str, str, RequestId | None], Coroutine[Any, Any, None]]
 """Takes over a stream: the node, the session key, the stream, its writer, and a request that waits for the stream."""
+
+ThreadLimits = Callable[[ConcurrencyLimit], ConcurrencyLimiter]
+"""Returns the limiter of the running loop's threads for synchronous functions."""
 
 _FINAL_FLUSH_SECONDS: Final = 5.0  # for requests to be admitted, and responses logged, when the node stops
 _LATE_FLUSH_SECONDS: Final = 1.0  # for the responses to requests that were admitted after all
@@ -88,9 +93,19 @@ class Node(NodeContext):
         fail_over: FailOver,
         call_context: CallContexts,
         measure: Measure,
+        threads: ThreadLimits,
     ) -> None:
         # The id is set at the first request, after any fork, so that workers do not share it.
-        super().__init__(secrets.token_hex(6), backend, kernel, policy, clock, observer, call_metrics)
+        super().__init__(
+            secrets.token_hex(6),
+            backend,
+            kernel,
+            policy,
+            clock,
+            observer,
+            call_metrics,
+            threads(thread_limit(policy)),
+        )
         self.session_keys, self.budget, self.call_context = session_keys, budget, call_context
         self._fail_over, self._measure = fail_over, measure
         self.registry = registry = Registry(self.id, observer)

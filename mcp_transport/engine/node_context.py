@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from mcp_transport.backends.base import Backend
+from mcp_transport.concurrency import ConcurrencyLimiter
 from mcp_transport.domain.node_messages import NodeMessage, Wake
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.session import Session
+from mcp_transport.engine.admission import Admission
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
@@ -41,9 +43,11 @@ class NodeContext:
         clock: Clock,
         observer: Observer,
         call_metrics: CallMetrics,
+        threads: ConcurrencyLimiter,
     ) -> None:
         self.id, self.backend, self.kernel, self.policy, self.clock = id, backend, kernel, policy, clock
         self.observer, self.call_metrics, self.tasks = observer, call_metrics, TaskSet()
+        self.admission = Admission(policy, clock, threads, call_metrics.record_wait)
         self.is_checking = False
         """Is it unknown which calls other nodes have taken over, after the lease has lapsed?"""
         self.is_stopping = False

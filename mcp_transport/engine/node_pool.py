@@ -20,6 +20,8 @@ __all__ = ["Gauges", "NodePool"]
 
 _UNREACHABLE: Final = "the session store cannot be reached"  # public, so without details, which are logged
 
+_NO_THREADS: Final = "no synchronous tool can run: calls that have ended occupy all threads"
+
 
 @dataclass(frozen=True)
 class Gauges:
@@ -28,6 +30,12 @@ class Gauges:
     streams: int
     calls: int
     is_draining: bool
+    waiting_calls: int
+    """Calls that wait until they may run, or until a thread is free."""
+    threads: int
+    """Threads in which synchronous functions run."""
+    lost_threads: int
+    """Of these, the ones whose calls have ended."""
 
 
 class NodePool:
@@ -99,10 +107,14 @@ class NodePool:
     def gauges(self) -> Gauges:
         """Return what the nodes hold at the moment."""
         registries = [node.registry for node in self.nodes]
+        admissions = [node.admission for node in self.nodes]
         return Gauges(
             streams=sum(len(registry.streams) for registry in registries),
             calls=sum(len(registry.running) for registry in registries),
             is_draining=any(node.is_draining for node in self.nodes),
+            waiting_calls=sum(admission.waiting for admission in admissions),
+            threads=sum(admission.threads.running for admission in admissions),
+            lost_threads=sum(admission.threads.lost for admission in admissions),
         )
 
     async def unready_reason(self) -> str:
@@ -110,6 +122,8 @@ class NodePool:
         node = self._started.get(asyncio.get_running_loop())
         if self.is_stopping or (node is not None and node.is_draining):
             return "draining"
+        if node is not None and node.admission.has_lost_all_threads:
+            return _NO_THREADS
         try:
             if node is not None:
                 await node.join()

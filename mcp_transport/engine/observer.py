@@ -31,6 +31,7 @@ class ClusterEvent(StrEnum):
     REFILLED = "refilled"
     REHYDRATED = "rehydrated"
     NODE_LOST = "node_lost"
+    TIMED_OUT = "timed_out"
     DRAINED = "drained"
 
 
@@ -46,6 +47,7 @@ _LOG_LINES: Final = {
     ClusterEvent.REFILLED: (logging.INFO, "messages of a stream were stored again after the store had lost them"),
     ClusterEvent.REHYDRATED: (logging.INFO, "a session was rebuilt from its id"),
     ClusterEvent.NODE_LOST: (logging.WARNING, "a node did not renew its lease"),
+    ClusterEvent.TIMED_OUT: (logging.WARNING, "a call was ended: it has exceeded its timeout"),
     ClusterEvent.DRAINED: (logging.INFO, "a node accepts no new clients"),
 }
 

@@ -9,10 +9,10 @@ from typing import Any
 from mcp_transport.engine.codec import encode
 from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol import sse
-from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, error_body
+from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, error_body, retry_after
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
-from mcp_transport.protocol.jsonrpc import RequestId, rejected_id
+from mcp_transport.protocol.jsonrpc import Outcome, RequestId, rejected_id
 
 __all__ = [
     "accepted",
@@ -23,6 +23,7 @@ __all__ = [
     "complete_reply",
     "error_reply",
     "node_unresponsive",
+    "outcome_reply",
     "server_stopping",
     "store_unavailable",
     "with_length",
@@ -41,6 +42,14 @@ def complete_reply(payload: bytes, accepts: Accepts, *, status: int = 200, heade
     if accepts.json or status != 200:
         return Reply(status=status, headers=(*_JSON, *headers), body=payload)
     return Reply(status=status, headers=(*sse.HEADERS, *headers), body=sse.event(payload))
+
+
+def outcome_reply(outcome: Outcome, payload: bytes, accepts: Accepts, *, status: int = 200) -> Reply:
+    """Build the response to one request; one that was refused for load says in its headers when to try again."""
+    if not outcome.status or outcome.error is None:
+        return complete_reply(payload, accepts, status=status)
+    headers = retry_after(outcome.error["data"]["retryAfterMs"] / 1000)
+    return complete_reply(payload, accepts, status=outcome.status, headers=headers)
 
 
 def cancelled_response(request_id: RequestId) -> bytes:

@@ -44,6 +44,7 @@ class CallChannel(SessionChannel):
         super().__init__(context, writer.key)
         self._client_requests, self._log, self._writer = client_requests, log, writer
         self._pending_requests: set[str] = set()
+        self._waited, self._waiting_since = 0.0, 0.0
         self.can_request = can_stream
 
     async def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
@@ -71,17 +72,31 @@ class CallChannel(SessionChannel):
             **({} if params is None else {"params": params}),
         }
         self._writer.write(within_limit(encode(message), self._context.policy.max_result_bytes))
-        self._pending_requests.add(request_id)
+        self._wait_starts(request_id)
         try:
             reply = await self._client_requests.wait_for_reply(request_id, seconds)
         except (TimeoutError, asyncio.CancelledError):
             self._withdraw(request_id)
             raise
         finally:
-            self._pending_requests.discard(request_id)
+            self._wait_ends(request_id)
         if reply.error is not None:
             raise ClientError(reply.error["code"], reply.error["message"], reply.error.get("data"))
         return dict(reply.result or {})
+
+    def _wait_starts(self, request_id: str) -> None:
+        if not self._pending_requests:
+            self._waiting_since = self._context.clock.now()
+        self._pending_requests.add(request_id)
+
+    def _wait_ends(self, request_id: str) -> None:
+        if self._pending_requests == {request_id}:
+            self._waited = self.seconds_waited()
+        self._pending_requests.discard(request_id)
+
+    def seconds_waited(self) -> float:
+        """Return for how long the handler has waited for the client."""
+        return self._waited + (self._context.clock.now() - self._waiting_since if self._pending_requests else 0.0)
 
     def withdraw(self) -> None:
         """Cancel the pending requests to the client."""
@@ -91,7 +106,7 @@ class CallChannel(SessionChannel):
     def _withdraw(self, request_id: str) -> None:
         # 2025-11-25, basic/lifecycle, "Timeouts".
         if request_id in self._pending_requests:
-            self._pending_requests.remove(request_id)
+            self._wait_ends(request_id)
             cancelled = {"requestId": request_id, "reason": "no longer needed"}
             self._writer.write(encode_notification("notifications/cancelled", cancelled))
 

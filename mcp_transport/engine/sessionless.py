@@ -11,7 +11,7 @@ from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import wait
 from mcp_transport.engine.codec import encode_notification
 from mcp_transport.engine.node import Node
-from mcp_transport.engine.reply import complete_reply
+from mcp_transport.engine.reply import outcome_reply
 from mcp_transport.engine.stream import Frames, Pipe
 from mcp_transport.engine.tasks import set_within_two_ticks
 from mcp_transport.exceptions import ProtocolError
@@ -57,6 +57,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     pipe = Pipe(node.clock, node.policy.keepalive)
     channel = _ResponseChannel(pipe, can_stream, node.policy.max_result_bytes)
     version = client.protocol_version
+    node.admission.check(principal.caller(request.peer), message, node.kernel.limits(message))
     context = node.call_context(request, principal)
     exchange = lambda _: node.exchange(client, channel, Caller(request, principal), message)  # noqa: E731
     call = Call(node, message, version, request, principal, build_exchange=exchange, call_context=context)
@@ -77,7 +78,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
         call.cancel()
         raise
     if call.outcome is not None and not channel.has_messages:
-        return complete_reply(call.payload, accepts, status=_status(call.outcome))
+        return outcome_reply(call.outcome, call.payload, accepts, status=_status(call.outcome))
     return StreamReply(status=200, headers=sse.HEADERS, frames=Frames(pipe.frames(), on_close=call.cancel))
 
 

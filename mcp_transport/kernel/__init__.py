@@ -10,7 +10,15 @@ from __future__ import annotations
 from mcp.server.elicitation import ElicitationResult, ElicitSchemaModelT
 
 from mcp_transport.kernel.dispatch_context import Exchange
-from mcp_transport.kernel.errors import ClientError, MCPError, NoChannel, TooLarge, is_cancellation, is_interrupt
+from mcp_transport.kernel.errors import (
+    ClientError,
+    MCPError,
+    NoChannel,
+    Refused,
+    TooLarge,
+    is_cancellation,
+    is_interrupt,
+)
 from mcp_transport.kernel.handlers import (
     apply_spec_corrections,
     convert_context,
@@ -28,11 +36,12 @@ from mcp_transport.kernel.list_checks import listing_fault, tool_name_fault
 from mcp_transport.kernel.schemas import SerializationSchema, output_schema
 from mcp_transport.kernel.text_arguments import non_text_parameters, template_variables
 from mcp_transport.kernel.tracing import continued_trace, trace_headers
-from mcp_transport.kernel.types import Caller, CallerSession, ClientChannel, ClientInfo
+from mcp_transport.kernel.types import Caller, CallerSession, CallLimits, ClientChannel, ClientInfo
 from mcp_transport.kernel.validation_errors import explain
 from mcp_transport.kernel.visibility import Visibility
 
 __all__ = [
+    "CallLimits",
     "Caller",
     "CallerSession",
     "ClientChannel",
@@ -46,6 +55,7 @@ __all__ = [
     "LimitError",
     "MCPError",
     "NoChannel",
+    "Refused",
     "SerializationSchema",
     "TooLarge",
     "Visibility",

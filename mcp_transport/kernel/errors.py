@@ -7,9 +7,10 @@ import signal
 
 from mcp.shared.exceptions import MCPError
 
+from mcp_transport.exceptions import ProtocolError
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST
 
-__all__ = ["ClientError", "MCPError", "NoChannel", "TooLarge", "is_cancellation", "is_interrupt"]
+__all__ = ["ClientError", "MCPError", "NoChannel", "Refused", "TooLarge", "is_cancellation", "is_interrupt"]
 
 
 class TooLarge(MCPError):
@@ -17,6 +18,14 @@ class TooLarge(MCPError):
 
     def __init__(self, name: str, size: int | str, limit: int) -> None:
         super().__init__(INTERNAL_ERROR, f"{name} has {size} bytes, at most {limit} can be sent")
+
+
+class Refused(MCPError):
+    """A function is not called, since too many run and wait: the request ends with an HTTP `status` if it can."""
+
+    def __init__(self, refusal: ProtocolError) -> None:
+        super().__init__(refusal.code, refusal.message, refusal.data)
+        self.status = refusal.status
 
 
 class ClientError(MCPError):

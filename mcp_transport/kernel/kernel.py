@@ -19,17 +19,23 @@ from pydantic import ValidationError
 
 from mcp_transport.kernel.arguments import bounded_tool
 from mcp_transport.kernel.dispatch_context import Exchange
-from mcp_transport.kernel.errors import TooLarge, is_cancellation
+from mcp_transport.kernel.errors import Refused, TooLarge, is_cancellation
 from mcp_transport.kernel.events import EventBus, ListenHandlers
 from mcp_transport.kernel.fast_path.path import FastPath
 from mcp_transport.kernel.handlers import declare_in_discover, lowlevel
 from mcp_transport.kernel.lifespan import Lifespan
 from mcp_transport.kernel.limits import LimitError
 from mcp_transport.kernel.sdk_path import TOOL_CALL, SDKPath
-from mcp_transport.kernel.types import ClientInfo, RetrySafety
+from mcp_transport.kernel.types import CallLimits, ClientInfo, RetrySafety
 from mcp_transport.kernel.validation_errors import explain, truncate_uri
 from mcp_transport.kernel.visibility import Visibility, hiding
-from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, sessionless_code
+from mcp_transport.protocol.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    REQUEST_TIMEOUT,
+    sessionless_code,
+)
 from mcp_transport.protocol.headers import Headers
 from mcp_transport.protocol.jsonrpc import Notification, Outcome, Request
 from mcp_transport.protocol.targets import request_target
@@ -42,6 +48,8 @@ _MAX_PAGES: Final = 100
 
 # The kind of thing that `params.name` names, by method.
 _KINDS: Final = {TOOL_CALL: "tool", "prompts/get": "prompt"}
+
+_NO_LIMITS: Final = CallLimits()
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +162,11 @@ class Kernel:
         durable = getattr(tool, "durable", False)
         return RetrySafety(safe or durable, durable)
 
+    def limits(self, request: Request) -> CallLimits:
+        """Return the limits of the tool that a request calls."""
+        limits: CallLimits = getattr(bounded_tool(self._path.tools, request), "limits", _NO_LIMITS)
+        return limits
+
     # -- one message ---------------------------------------------------------------------------------
 
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
@@ -222,6 +235,16 @@ class Kernel:
         del failure  # as in `FastPath._result`
         return Outcome(error={"code": INTERNAL_ERROR, "message": "Internal server error"})
 
+    def timeout_outcome(self, request: Request, version: str, seconds: float) -> Outcome:
+        """Return the error of a call that has exceeded its timeout; for a tool call, a result that says so."""
+        problem, advice = f"it did not end within {seconds:g} s", ""
+        if not self.retry_safety(request).safe:
+            advice = "; it may have taken effect: check before you retry"
+        if request.method != TOOL_CALL:
+            return Outcome(error={"code": REQUEST_TIMEOUT, "message": f"{request.method}: {problem}{advice}"})
+        text = f"Error executing tool {_name(request)}: {problem}{advice}"
+        return Outcome(result=self._path.error_result(version, text))
+
     def too_large_outcome(self, request: Request, version: str, error: TooLarge) -> Outcome:
         """Log that a message is too large, and return the error; for a tool call, a result that says so."""
         logger.warning("%s: %s (MAX_RESULT_BYTES)", request.operation, error.error.message, extra=_log_extra(request))
@@ -236,7 +259,8 @@ def _error(request: Request, version: str, error: MCPError) -> Outcome:
     if not REVISIONS[version].sessionful:
         fields["code"] = sessionless_code(fields["code"])
     uri = (request.params or {}).get("uri")
-    return Outcome(error=truncate_uri(fields, uri), malformed=isinstance(error, LimitError))
+    status = error.status if isinstance(error, Refused) else 0
+    return Outcome(error=truncate_uri(fields, uri), malformed=isinstance(error, LimitError), status=status)
 
 
 def _name(request: Request) -> str:

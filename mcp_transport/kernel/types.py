@@ -13,7 +13,7 @@ from mcp_transport.domain.principal import Principal
 from mcp_transport.kernel.errors import NoChannel
 from mcp_transport.protocol.http import HTTPRequest
 
-__all__ = ["Caller", "CallerSession", "ClientChannel", "ClientInfo", "RetrySafety"]
+__all__ = ["CallLimits", "Caller", "CallerSession", "ClientChannel", "ClientInfo", "RetrySafety"]
 
 
 class CallerSession(Protocol):
@@ -85,6 +85,10 @@ class ClientChannel:
         """
         raise NoChannel(method)
 
+    def seconds_waited(self) -> float:
+        """Return for how long the handler has waited for the client."""
+        return 0.0
+
     def withdraw(self) -> None:
         """Cancel the requests to the client whose replies are no longer awaited."""
 
@@ -109,6 +113,19 @@ class ClientInfo:
         """Return what the envelope in `_meta` says; a checked one has a revision and capabilities."""
         version, capabilities = meta[PROTOCOL_VERSION_META_KEY], meta[CLIENT_CAPABILITIES_META_KEY]
         return cls(protocol_version=version, client_info=meta.get(CLIENT_INFO_META_KEY), capabilities=capabilities)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """The limits of one tool; None stands for the setting."""
+
+    max_concurrency: int | None = None
+    """How many calls of the tool run in a process at a time; None for any number."""
+    timeout: float | None = None
+    """In seconds, without the time in which the tool waits for its client."""
+    max_result_bytes: int | None = None
+    uses_thread: bool = False
+    """Is the tool a synchronous function?"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from mcp_transport.exceptions import ProtocolError
+from mcp_transport.exceptions import Overloaded, ProtocolError
 
 __all__ = [
     "HEADER_MISMATCH",
@@ -25,8 +25,9 @@ __all__ = [
     "invalid_request",
     "lost_answer_error",
     "lost_call_error",
-    "overload_data",
+    "overloaded",
     "refused_for_load",
+    "retry_after",
     "sessionless_code",
     "sessionless_status",
     "too_many_values",
@@ -113,22 +114,28 @@ def too_many_values(limit: int) -> ProtocolError:
     return ProtocolError(413, INVALID_REQUEST, text)
 
 
-def overload_data(limit: str, key: str, retry_after: float) -> dict[str, Any]:
-    """Build the `data` of an error for load: the limit, whose it is, and when to try again, after `retry_after` s."""
-    return {"retryable": True, "limit": limit, "key": key, "retryAfterMs": math.ceil(retry_after * 1000)}
+def retry_after(seconds: float) -> tuple[tuple[str, str], ...]:
+    """Build the header that says when to try again (RFC 9110, 10.2.3: in whole seconds)."""
+    return (("Retry-After", str(max(1, math.ceil(seconds)))),)
 
 
-def refused_for_load(status: int, message: str, *, limit: str, key: str, retry_after: float) -> ProtocolError:
+def refused_for_load(status: int, message: str, *, limit: str, key: str, seconds: float) -> ProtocolError:
     """Refuse a request that did not run: with 429 for a limit of its caller, with 503 for one of the server.
 
     `limit` is the setting or option that refuses, `key` says whose share is used up ("caller", "session", "address",
-    "tool", "server", or a project's own key), `retry_after` is in seconds.
+    "tool", "server", or a project's own key); the client may try again after so many `seconds`.
     """
-    headers = (("Retry-After", str(max(1, math.ceil(retry_after)))),)  # RFC 9110, 10.2.3: whole seconds
-    data = overload_data(limit, key, retry_after)
-    refusal = ProtocolError(status, INTERNAL_ERROR, message, data=data, headers=headers)
+    data = {"retryable": True, "limit": limit, "key": key, "retryAfterMs": math.ceil(seconds * 1000)}
+    refusal = ProtocolError(status, INTERNAL_ERROR, message, data=data, headers=retry_after(seconds))
+    refusal.reason = limit
     refusal.is_logged = True  # a flood of requests must not become a flood of log lines
     return refusal
+
+
+def overloaded(error: Overloaded) -> ProtocolError:
+    """Build the response to a call that is refused: 429 for its caller's share, 503 for a limit of the whole."""
+    status = 429 if error.key == "caller" else 503
+    return refused_for_load(status, str(error), limit=error.limit, key=error.key, seconds=error.retry_after)
 
 
 def invalid_request(message: str) -> ProtocolError:

@@ -94,6 +94,8 @@ class Outcome:
     error: Mapping[str, Any] | None = None
     malformed: bool = False
     """Were the parameters invalid for the method? Then a sessionless request gets status 400."""
+    status: int = 0
+    """The HTTP status of a request that was refused for load, if none has been sent yet; else 0."""
 
     def body(self, request_id: RequestId) -> dict[str, Any]:
         """Build the JSON-RPC response."""

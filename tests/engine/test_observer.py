@@ -13,7 +13,9 @@ from mcp_transport.engine.observer import _LOG_LINES, ClusterEvent, Observer
 
 ID = "an-id-that-a-client-sends"
 KEY = session_key(ID)
-NAMES = "taken_over superseded fenced abandoned rerun given_up expired lost refilled rehydrated node_lost drained"
+NAMES = """
+taken_over superseded fenced abandoned rerun given_up expired lost refilled rehydrated node_lost timed_out drained
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def test_names_are_the_ones_that_are_promised_and_counted_from_the_beginning() -
 
 def test_what_costs_a_client_something_is_a_warning() -> None:
     warnings = {event for event, (level, _) in _LOG_LINES.items() if level == logging.WARNING}
-    assert warnings == {"fenced", "abandoned", "rerun", "expired", "lost", "node_lost"}
+    assert warnings == {"fenced", "abandoned", "rerun", "expired", "lost", "node_lost", "timed_out"}
     assert {level for level, _ in _LOG_LINES.values()} == {logging.INFO, logging.WARNING, logging.ERROR}
 
 

@@ -7,7 +7,9 @@ from queue import SimpleQueue
 from threading import Event
 
 from mcp_transport import conf
-from mcp_transport.threads import CallThread, run_limited
+from mcp_transport.domain.policy import Policy
+from mcp_transport.engine.admission import thread_limit
+from mcp_transport.threads import CallThread, run_limited, thread_limiter
 from tests.limits.cases import Stage, case
 from tests.support.clock import settle
 
@@ -22,7 +24,9 @@ async def threads(stage: Stage) -> None:
 
     async def call() -> None:
         async with CallThread():
-            await run_limited(work, 2, print)
+            await run_limited(work, print)
+
+    thread_limiter(thread_limit(Policy(tool_threads=2)))
 
     calls = [asyncio.create_task(call()) for _ in range(3)]
     for _ in range(2):

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class FakeTimer:
+    due: float
+    callback: Callable[[], None] | None
+
+    def cancel(self) -> None:
+        self.callback = None  # asyncio forgets it, too
 
 
 class FakeClock:
@@ -11,6 +22,7 @@ class FakeClock:
     def __init__(self, start: float = 1_000_000.0) -> None:
         self._now = start
         self._deadlines: list[tuple[float, asyncio.Timeout]] = []
+        self._timers: list[FakeTimer] = []
         self.armed = asyncio.Event()
         """Set whenever something begins to wait with a deadline; clear it to wait for the next."""
 
@@ -24,6 +36,11 @@ class FakeClock:
             self.armed.set()
         return timeout
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(self._now + seconds, callback)
+        self._timers.append(timer)
+        return timer
+
     async def advance(self, seconds: float) -> None:
         """Let everything run as far as it can, move on, and let whatever expired run."""
         await settle()
@@ -35,6 +52,10 @@ class FakeClock:
                 timeout.reschedule(asyncio.get_running_loop().time())
             except RuntimeError:
                 continue  # what it guarded is over
+        for timer in [timer for timer in self._timers if timer.due <= self._now]:
+            self._timers.remove(timer)
+            if timer.callback is not None:
+                timer.callback()
         await settle()
 
 

@@ -68,5 +68,6 @@ async def left_behind(endpoint: Endpoint) -> dict[str, Any]:
         "replies": list(node.client_requests.pending),
         "listeners": list(endpoint.kernel.listen_handlers.here._streams),
         "tasks": node.tasks._tasks - node.tasks._permanent,
+        "admitted": node.admission.calls.running + node.admission.calls.waiting + node.admission.threads.running,
     }
     return {name: value for name, value in found.items() if value}

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 
 from mcp_transport.engine.call import Call
 from mcp_transport.engine.clock import wait
-from mcp_transport.engine.reply import batch_error, cancelled_response, complete_reply
+from mcp_transport.engine.reply import batch_error, cancelled_response, complete_reply, outcome_reply
 from mcp_transport.engine.session_channel import CallChannel
 from mcp_transport.engine.sessionful.request_context import SessionRequest
 from mcp_transport.engine.sessionful.streams import stream_reply, unheld_stream_reply
@@ -18,7 +18,7 @@ from mcp_transport.exceptions import ProtocolError
 from mcp_transport.kernel import Exchange
 from mcp_transport.protocol.errors import INTERNAL_ERROR
 from mcp_transport.protocol.http import Reply, StreamReply
-from mcp_transport.protocol.jsonrpc import Request, RequestId
+from mcp_transport.protocol.jsonrpc import Outcome, Request, RequestId
 
 __all__ = ["CallGroup"]
 
@@ -41,6 +41,7 @@ class CallGroup:
         self._writer = writer
         self._requests = [request for request in requests if request.id not in cancelled] if cancelled else requests
         self._running = len(self._requests)
+        self._outcome: Outcome | None = None
         self._responses = [batch_error(fault) for fault in faults]
         self._responses += [cancelled_response(request.id) for request in requests if request.id in cancelled]
 
@@ -94,14 +95,16 @@ class CallGroup:
         await self._remove_requests()
         if not self._responses:
             self._responses = [cancelled_response(request_id) for request_id in self._writer.request_ids]
-        body = b"[" + b",".join(self._responses) + b"]" if self._is_batch else self._responses[0]
-        return complete_reply(body, accepts)
+        if self._is_batch:
+            return complete_reply(b"[" + b",".join(self._responses) + b"]", accepts)
+        return outcome_reply(self._outcome or Outcome(), self._responses[0], accepts)
 
     def _on_call_end(self, call: Call) -> None:
         self._node.registry.remove_call(call)
         self._running -= 1
         self._writer.record_ending(call.request.id, call.ending)
         if call.outcome is not None:
+            self._outcome = call.outcome
             self._responses.append(call.payload)
         if not self._running:
             self._writer.end(call.payload)

@@ -56,6 +56,8 @@ async def post(
     session_id = required_session_id(request)
     check_version(request, node.policy)
     requests = [message for message in work.messages if isinstance(message, Request)]
+    for item in requests:
+        node.admission.check(principal.caller(request.peer), item, node.kernel.limits(item))
     key, stream = session_key(session_id), _stream_name(request, requests, work)
     in_flight = [_in_flight_request(node, item, digest, stream) for item in requests]
     with node.registry.opening(key, stream) as early_messages:

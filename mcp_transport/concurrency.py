@@ -1,0 +1,141 @@
+"""Limits on how much runs at a time: the rest waits in a bounded queue that is fair between callers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mcp_transport.exceptions import Overloaded
+
+__all__ = ["ConcurrencyLimit", "ConcurrencyLimiter"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcurrencyLimit:
+    """How much may run and wait at a time, in total and of one caller."""
+
+    name: str
+    """The setting or option that sets the limit."""
+    scope: str
+    """What the limit protects: "server" or "tool"."""
+    running: int
+    running_per_caller: int
+    waiting: int
+    waiting_per_caller: int
+    wait_seconds: float
+
+
+class _Waiter:
+    __slots__ = ("admitted", "caller")
+
+    def __init__(self, caller: str) -> None:
+        self.caller, self.admitted = caller, asyncio.Event()
+
+
+class ConcurrencyLimiter:
+    """Applies a limit on one event loop; callers whose calls wait are admitted in turn."""
+
+    def __init__(
+        self, limit: ConcurrencyLimit, timeout: Callable[[float], asyncio.Timeout] = asyncio.timeout
+    ) -> None:
+        self.limit, self._timeout = limit, timeout
+        self.running = self.waiting = 0
+        self.record_wait: Callable[[float], None] = lambda seconds: None
+        """Gets the seconds that each call has waited for room."""
+        self.lost = 0
+        """How many of those that run cannot be ended, although their calls have ended."""
+        self._running_of: Counter[str] = Counter()
+        # The caller whose turn is next comes first.
+        self._queues: dict[str, deque[_Waiter]] = {}
+
+    def check(self, caller: str) -> None:
+        """Check that a call would run or wait. Raises: Overloaded."""
+        if self._has_room_for(caller):
+            return
+        waiting = len(self._queues.get(caller, ()))
+        if waiting >= self.limit.waiting_per_caller:
+            raise self._overloaded(caller, is_own=True, reason=f"{waiting} calls of this caller wait already")
+        if self.waiting >= self.limit.waiting:
+            raise self._overloaded(caller, is_own=False, reason=f"{self.waiting} calls wait already")
+
+    def try_acquire(self, caller: str) -> bool:
+        """Start to run if there is room; return whether there was."""
+        # Whoever waits although there is room has used up its own share.
+        if not self._has_room_for(caller):
+            return False
+        self.running += 1
+        self._running_of[caller] += 1
+        return True
+
+    async def acquire(self, caller: str) -> None:
+        """Wait for room, `wait_seconds` at most. Raises: Overloaded."""
+        if self.try_acquire(caller):
+            return
+        self.check(caller)
+        waiter, began = _Waiter(caller), asyncio.get_running_loop().time()
+        self._queues.setdefault(caller, deque()).append(waiter)
+        self.waiting += 1
+        try:
+            async with self._timeout(self.limit.wait_seconds):
+                await waiter.admitted.wait()
+        except BaseException as error:
+            if waiter.admitted.is_set():
+                if not isinstance(error, TimeoutError):
+                    self.release(caller)
+                    raise
+            else:
+                self._remove(waiter)
+                if not isinstance(error, TimeoutError):
+                    raise
+                is_own = self._running_of[caller] >= self.limit.running_per_caller
+                reason = f"the call has waited for {self.limit.wait_seconds:g} s"
+                raise self._overloaded(caller, is_own=is_own, reason=reason) from None
+        finally:
+            self.record_wait(asyncio.get_running_loop().time() - began)
+
+    def release(self, caller: str) -> None:
+        """Stop to run, and admit who waits."""
+        self.running -= 1
+        self._running_of[caller] -= 1
+        if not self._running_of[caller]:
+            del self._running_of[caller]
+        while self.running < self.limit.running and (waiter := self._next()) is not None:
+            self.running += 1
+            self._running_of[waiter.caller] += 1
+            waiter.admitted.set()
+
+    def _has_room_for(self, caller: str) -> bool:
+        limit = self.limit
+        return self.running < limit.running and self._running_of[caller] < limit.running_per_caller
+
+    def _next(self) -> _Waiter | None:
+        """Remove the first waiter of the next caller that may run more."""
+        for caller, queue in self._queues.items():
+            if self._running_of[caller] < self.limit.running_per_caller:
+                waiter = queue.popleft()
+                self.waiting -= 1
+                del self._queues[caller]
+                if queue:
+                    self._queues[caller] = queue  # behind the others
+                return waiter
+        return None
+
+    def _remove(self, waiter: _Waiter) -> None:
+        queue = self._queues[waiter.caller]
+        queue.remove(waiter)
+        self.waiting -= 1
+        if not queue:
+            del self._queues[waiter.caller]
+
+    def _overloaded(self, caller: str, *, is_own: bool, reason: str) -> Overloaded:
+        limit = self.limit
+        running = self._running_of[caller] if is_own else self.running
+        whose = "of this caller run" if is_own else "run"
+        return Overloaded(
+            f"{reason}, and {running} {whose} ({limit.name}): try again later",
+            limit=limit.name,
+            key="caller" if is_own else limit.scope,
+            retry_after=limit.wait_seconds / 2,
+        )
