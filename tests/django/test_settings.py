@@ -56,6 +56,7 @@ WRONG: dict[Any, list[Any]] = {
     int: ["1", 1.5, True, None],
     int | None: ["1", 1.5, True],
     float: ["1", True, None],
+    float | None: ["1", True],
     bool: ["yes", 1, None],
     bool | None: ["yes", 1],
 }

@@ -10,6 +10,7 @@ from mcp_transport.auth import http_client, introspection
 from mcp_transport.backends.redis.membership import _MAX_RETRY_SECONDS
 from mcp_transport.contrib.audit.serialization import MAX_ARGUMENT_BYTES
 from mcp_transport.domain.policy import Policy
+from mcp_transport.engine.admission import _SHARE_PER_CALLER
 from mcp_transport.engine.expiry import _CHECK_INTERVAL_SECONDS
 from mcp_transport.engine.memory_budget import _ANONYMOUS_SHARE
 from mcp_transport.engine.request_body import _EXEMPT_BYTES
@@ -47,6 +48,32 @@ tested_by(
     "test_a_text_with_more_json_in_it_than_a_body_may_hold_stays_a_text",
 )
 tested_by(_MAX_BODY_BYTES, "the body of a request to the REST API", "test_odd_body_is_refused")
+
+# -- load
+
+tested_by(
+    POLICY.max_concurrent_calls,
+    "calls running at the same time",
+    "test_what_does_not_fit_waits_and_beyond_the_queue_is_refused_at_once",
+)
+tested_by(
+    POLICY.max_concurrent_calls_per_caller,
+    "calls of one caller running at the same time",
+    "test_a_caller_may_run_no_more_than_its_share",
+)
+tested_by(
+    POLICY.max_queued_calls,
+    "calls waiting for one limit",
+    "test_what_does_not_fit_waits_and_beyond_the_queue_is_refused_at_once",
+)
+tested_by(POLICY.max_queued_calls_per_caller, "calls of one caller waiting for one limit", "test_the_defaults_protect")
+tested_by(POLICY.queue_timeout, "the wait of a call", "test_a_call_that_waits_too_long_is_refused_on_its_stream")
+tested_by(
+    POLICY.tool_timeout or 0,
+    "the duration of a call, without its waits",
+    "test_a_call_that_overruns_is_answered_with_an_error",
+)
+tested_by(_SHARE_PER_CALLER, "the part of one caller's threads", "test_the_defaults_protect")
 
 # -- results
 
