@@ -66,7 +66,9 @@ tested_by(
     "calls waiting for one limit",
     "test_what_does_not_fit_waits_and_beyond_the_queue_is_refused_at_once",
 )
-tested_by(POLICY.max_queued_calls_per_caller, "calls of one caller waiting for one limit", "test_the_defaults_protect")
+tested_by(
+    POLICY.max_queued_calls_per_caller, "calls of one caller waiting for one limit", "test_the_defaults_protect"
+)
 tested_by(POLICY.queue_timeout, "the wait of a call", "test_a_call_that_waits_too_long_is_refused_on_its_stream")
 tested_by(
     POLICY.tool_timeout or 0,
