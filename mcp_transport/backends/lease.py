@@ -23,23 +23,20 @@ class Lease:
     def __init__(self, seconds: float, now: float) -> None:
         self._seconds = seconds
         self._renewed = self._grace_until = self.next_renewal = now
-        self._held_until = now + seconds * _SAFE_SHARE
+        self.held_until = now + seconds * _SAFE_SHARE
+        """Until then, others cannot have declared this node dead."""
 
     def renewing(self, now: float) -> None:
         """Record that a renewal begins; unless the lease may be lost already, its answer may take time."""
-        if not self.may_be_lost(now):
-            self._held_until = now + self._seconds * _SAFE_SHARE
+        if now <= self.held_until:
+            self.held_until = now + self._seconds * _SAFE_SHARE
 
     def renewed(self, began: float, *, lapsed: bool) -> None:
         """Record a renewal. After a lapse or an outage, others get the time of a lease to renew theirs."""
         if lapsed or self._is_late(began):
             self._grace_until = began + self._seconds
         self._renewed, self.next_renewal = began, began + self._seconds / _RENEWALS
-        self._held_until = began + self._seconds * _SAFE_SHARE
-
-    def may_be_lost(self, now: float) -> bool:
-        """Return whether others may have declared this node dead."""
-        return now > self._held_until
+        self.held_until = began + self._seconds * _SAFE_SHARE
 
     def may_declare_dead(self, now: float) -> bool:
         """Return whether this node has reached the store for long enough to trust that a lapsed lease is a death."""

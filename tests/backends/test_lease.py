@@ -64,18 +64,18 @@ def test_a_lapsed_lease_begins_a_grace_period() -> None:
 
 def test_a_lease_may_be_lost_from_nine_tenths_of_its_time_until_it_is_renewed() -> None:
     lease = renewed(*every(2.0, 20.0))
-    assert not lease.may_be_lost(25.4)
-    assert lease.may_be_lost(25.5)
+    assert lease.held_until >= 25.4
+    assert lease.held_until < 25.5
     lease.renewing(25.5)
-    assert lease.may_be_lost(25.5), "the answer decides"
+    assert lease.held_until < 25.5, "the answer decides"
     lease.renewed(25.5, lapsed=False)
-    assert not lease.may_be_lost(25.5)
+    assert lease.held_until >= 25.5
 
 
 def test_a_slow_answer_to_a_renewal_loses_nothing() -> None:
     lease = renewed(*every(2.0, 20.0))
     lease.renewing(22.0)
-    assert not lease.may_be_lost(27.0)
+    assert lease.held_until >= 27.0
 
 
 def test_renewals_are_due_three_times_a_lease() -> None:

@@ -45,3 +45,12 @@ def test_a_binding_stands_for_its_principal_and_has_no_scopes() -> None:
     assert [ann.has_scopes({"read"}), ann.has_scopes({"admin"})] == [True, False]
     assert not Principal.from_binding(ann.binding).has_scopes({"read"})
     assert Principal("django", "7", scopes=None).has_scopes({"anything"}), "a login is not limited by scopes"
+
+
+@pytest.mark.parametrize(
+    ("address", "caller"),
+    [("10.0.0.7", "10.0.0.7"), ("2001:db8::7", "2001:db8::/64"), ("::ffff:10.0.0.7", "10.0.0.7"), ("", "")],
+)
+def test_whoever_has_no_credentials_counts_by_network_and_everybody_else_by_them(address: str, caller: str) -> None:
+    assert ANONYMOUS.caller(address) == caller
+    assert Principal("issuer", "ann").caller(address) == "issuer\nann"
