@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import resource
+import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +21,10 @@ BROKEN, GIVEN_UP, NOT_SENT = 0, -1, -2
 """In place of a status: the connection broke, the client's patience ended, no connection could be opened."""
 
 _SPARE_FILES = 200
-_PORTS = 28_000  # of one address to one port
+# The kernel looks for a free port, for milliseconds where thousands are taken: each address has its own, once the
+# port is chosen at `connect` (Python has the name of the option from 3.12 on).
+_ADDRESSES = 32
+_BIND_ADDRESS_NO_PORT = 24
 
 
 @dataclass(slots=True)
@@ -65,7 +70,8 @@ class Pool:
         self.calls: list[Call] = []
         self.opened = 0
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = min(files - _SPARE_FILES, _PORTS)
+        self._most = files - _SPARE_FILES
+        self._addresses = itertools.count()
         self._idle: list[_Pooled] = []
         self._open: set[_Pooled] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -117,9 +123,8 @@ class Pool:
         return None
 
     async def _open_and_send(self, call: Call, request: bytes, number: int) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(_Pooled, LOOPBACK, self.port)
+            connection = await self._connect()
         except OSError:
             self._end(call, BROKEN)
             return
@@ -129,6 +134,19 @@ class Pool:
             self._idle.append(connection)
         else:
             self._send(connection, call, request, number)
+
+    async def _connect(self) -> _Pooled:
+        loop, end = asyncio.get_running_loop(), socket.socket()
+        try:
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_IP, _BIND_ADDRESS_NO_PORT, 1)
+            end.bind((f"127.0.0.{2 + next(self._addresses) % _ADDRESSES}", 0))
+            await loop.sock_connect(end, (LOOPBACK, self.port))
+            _, connection = await loop.create_connection(_Pooled, sock=end)
+        except BaseException:
+            end.close()
+            raise
+        return connection
 
     def _send(self, connection: _Pooled, call: Call, request: bytes, number: int) -> None:
         def answered(answer: Answer) -> None:

@@ -87,7 +87,7 @@ async def hostile(stage: Stage, tool: str) -> Facts:
         offer(stage.pool, flood, stage.began),
         _probe(stage, end),
     )
-    await stage.settle(theirs)
+    await stage.settle([*theirs, *probed])
     began = stage.began + undisturbed
     return {
         "late_ms": _late(stage, (*theirs, *its, *probed)),
