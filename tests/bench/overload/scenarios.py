@@ -90,6 +90,7 @@ async def hostile(stage: Stage, tool: str) -> Facts:
     await stage.settle([*theirs, *probed])
     began = stage.began + undisturbed
     return {
+        "without_core": stage.without_core(),
         "late_ms": _late(stage, (*theirs, *its, *probed)),
         "undisturbed": facts.answered([call for call in theirs if call.due < began]),
         "beside": facts.answered([call for call in theirs if call.due >= began]),
@@ -116,6 +117,7 @@ async def stuck(stage: Stage) -> Facts:
     sent = await offer(stage.pool, regular(_PROBES, kinds, stage.scale.seconds), stage.began)
     await stage.settle(sent)
     return {
+        "without_core": stage.without_core(),
         "late_ms": _late(stage, sent),
         "others": facts.by_kind(sent),
         "others_refusals": facts.refusals(sent),
@@ -140,6 +142,7 @@ async def _summary(stage: Stage, plan: Phases, sent: Sequence[Call], probed: Seq
     during = [call for call in sent if began <= call.due < began + seconds]
     normal = (before["p99"] or 0.0) * facts.NORMAL / 1000
     return {
+        "without_core": stage.without_core(),
         "late_ms": _late(stage, (*sent, *probed)),
         "undisturbed": {**before, "goodput": facts.goodput(sent, stage.began, plan.overload)},
         "offered": round(len(during) / seconds, 1),

@@ -78,6 +78,11 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 1024**2
 
 
+def seconds_without_core(pid: int) -> float:
+    """Return how long the first thread of a process, its event loop's, was ready to run and had no core to run on."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 async def watch_memory(process: ServerProcess, samples: list[tuple[float, float]]) -> None:
     """Write down time and memory (MiB), until cancelled."""
     while True:

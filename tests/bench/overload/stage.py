@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from math import inf
 from tests.bench.load import no_collections
 from tests.bench.overload.callers import Caller, opened
 from tests.bench.overload.pool import Call, Pool
-from tests.bench.overload.server import watch_memory
+from tests.bench.overload.server import seconds_without_core, watch_memory
 from tests.bench.process import ServerProcess
 from tests.bench.wire import now
 
@@ -63,7 +64,16 @@ class Stage:
     async def begin(self) -> None:
         """Open the session of the probes, which a ping needs whatever the others do, and start the clock."""
         self.prober = (await opened(["probe"], self.process.port, "session"))[0]
-        self.began = now()
+        self._waited, self.began = self._seconds_without_core(), now()
+
+    def without_core(self) -> dict[str, float]:
+        """Return which share of the time since `begin` server and load waited for a core: other processes had it."""
+        lasted, waited = now() - self.began, self._seconds_without_core()
+        return {name: round((waited[name] - before) / lasted, 3) for name, before in self._waited.items()}
+
+    def _seconds_without_core(self) -> dict[str, float]:
+        pids = {"server": self.process.pid, "load": os.getpid()}
+        return {name: seconds_without_core(pid) for name, pid in pids.items()}
 
     async def reach(self, seconds: float) -> None:
         """Wait until so many seconds are over."""

@@ -45,7 +45,7 @@ def _cell(verdict: Verdict | None) -> str:
 def overload(content: Content) -> str:
     """Show the overload in an open and in a closed loop."""
     head = ["", "undisturbed p50, p99 ms", "offered /s", "goodput /s", "accepted p50, p99 ms", "normal after s"]
-    head += ["memory MiB", "not answered"]
+    head += ["memory MiB", "not answered", "server, load waited for a core"]
     rows = [
         [
             name,
@@ -56,6 +56,7 @@ def overload(content: Content) -> str:
             number(facts["recovery"], 1),
             " to ".join(number(facts["memory"][part]) for part in ("before", "last third")),
             _counts(facts["refusals"]),
+            _starved(facts),
         ]
         for name, facts in _runs(content, "open", "closed")
     ]
@@ -81,11 +82,12 @@ def hostile(content: Content) -> str:
             _counts(facts["beside_refusals"]),
             number(facts["hostile"]["calls"]),
             _counts(facts["hostile"]["refusals"]),
+            _starved(facts),
         ]
         for name, facts in _runs(content, "hostile")
     ]
     head = ["ordinary callers: p50, p99 ms", "undisturbed", "beside", "not answered"]
-    return table([*head, "hostile calls", "of them not answered"], rows)
+    return table([*head, "hostile calls", "of them not answered", "server, load waited for a core"], rows)
 
 
 def stuck(content: Content) -> str:
@@ -114,6 +116,10 @@ def _probe(facts: Mapping[str, Any] | None) -> str:
         return "-"
     lost = "" if facts["share"] == 1 else f" ({facts['share']:.1%} answered)"
     return f"{number(facts['p50'], 1)}, {number(facts['p99'], 1)}{lost}"
+
+
+def _starved(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{facts['without_core'][name]:.0%}" for name in ("server", "load"))
 
 
 def _counts(counts: Mapping[str, int]) -> str:

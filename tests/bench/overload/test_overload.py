@@ -121,6 +121,7 @@ def result(scenario: str, mode: str, **more: Any) -> dict[str, Any]:
         "recovery": 0.5,
         "watched_after": 3,
         "memory": memory,
+        "without_core": {"server": 0.25, "load": 0.1},
         **more,
     }
     return {"scenario": scenario, "mode": mode, "facts": figures}
@@ -164,6 +165,7 @@ def test_a_generator_that_fell_behind_is_said_and_shown_nowhere_else() -> None:
     page = tables.page(content(late, result("open-sync", "without")))
     assert "the generator keeps up | ? (late) | - |" in page
     assert "open-sync, with |" not in page
+    assert "503 MAX_QUEUED_CALLS: 5 | 25%, 10% |" in page
 
 
 def test_a_page_gets_the_tables_that_it_has_places_for() -> None:
