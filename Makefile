@@ -23,6 +23,7 @@
 #   make bench-quick                         the same in one short round
 #   make bench-client                        compare the client with the SDK's own, in paired rounds
 #   make bench-paired OTHER=/path            compare this checkout with another one, round by round
+#   make bench-load [SECONDS=30] [LOAD_ARGS="--short"]    overload a server, with its limits and without: ten minutes
 #   make screenshots                         take the documentation's pictures of the admin anew
 #   make dist                                build what a release publishes, into dist/
 #   make requirements                        write requirements.txt anew, from pyproject.toml
@@ -39,6 +40,7 @@ HOST = 127.0.0.1
 PORT ?= 8000
 PYTEST_ARGS ?=
 ATTACK_ARGS ?=
+LOAD_ARGS ?=
 SECONDS ?= 600
 RUNS ?= 100
 
@@ -51,7 +53,7 @@ $(shell $(BIN)/python -c "" 2>/dev/null || rm -f $(VENV)/created $(RUNNABLE) $(I
 
 .PHONY: help run cluster servers browser containers databases test test-all coverage test-slow test-projects
 .PHONY: test-packaging lint security conformance conformance-cluster conformance-server soak failover attack bench bench-quick
-.PHONY: bench-client bench-paired screenshots dist requirements clean
+.PHONY: bench-client bench-paired bench-load screenshots dist requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -177,6 +179,11 @@ bench-client: $(INSTALLED) servers
 
 bench-paired: $(INSTALLED) servers
 	@$(BIN)/python -m tests.bench.paired $(OTHER)
+
+# SECONDS is the soak's, too, whose default is longer.
+bench-load: SECONDS = 30
+bench-load: $(INSTALLED) servers
+	@$(BIN)/python -m tests.bench.overload --seconds $(SECONDS) --output .bench/load $(LOAD_ARGS)
 
 screenshots: $(INSTALLED) browser
 	@$(BIN)/python -m tests.browser.screenshots
