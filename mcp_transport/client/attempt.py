@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import httpx2
 
 from mcp_transport.client.endpoints import Endpoint
+from mcp_transport.client.errors import LoadRefusal, load_refusal
 from mcp_transport.client.requests import Outgoing
+from mcp_transport.client.sessions import parse_response
 from mcp_transport.client.streams import is_stream
 
 __all__ = ["AttemptFailed", "attempt"]
@@ -41,6 +44,8 @@ class AttemptFailed(Exception):
     is_busy: bool = False
     """Did the endpoint answer, and refuse the request for now?"""
     is_sent: bool = True
+    is_for_tool: bool = False
+    """Is it a limit of the called tool, so that the endpoint takes other requests?"""
 
 
 async def attempt(
@@ -64,8 +69,14 @@ async def attempt(
         response = await _with_timeout(seconds, may_repeat, _send(http, request))
         is_running = response.status_code == _STILL_RUNNING and "idempotency-key" in outgoing.headers
         if is_running or response.status_code in (*_NOT_PROCESSED, *_GATEWAY):
-            raise await _refusal(response)
-        return response if is_stream(response) else await _read(response)
+            raise await _refusal(response, seconds)
+        if is_stream(response):
+            return response
+        await _read(response)
+        refusal = _load_refusal(response) if outgoing.begins_work else None
+        if refusal is not None:
+            raise _load_failure(_status(response), refusal)
+        return response
     except _NOT_SENT as error:
         raise AttemptFailed(_description(error), may_have_run=False, is_sent=False) from error
     except httpx2.RequestError as error:
@@ -120,13 +131,37 @@ def _is_same_origin(request: httpx2.Request, other: httpx2.Request) -> bool:
     return all(getattr(first, name) == getattr(second, name) for name in ("scheme", "host", "port", "userinfo"))
 
 
-async def _refusal(response: httpx2.Response) -> AttemptFailed:
+async def _refusal(response: httpx2.Response, seconds: float) -> AttemptFailed:
+    """Return the failure that a status means; its body, read within `seconds`, may say more."""
+    status = response.status_code
+    if status in _NOT_PROCESSED and response.headers.get("content-type", "").startswith("application/json"):
+        with suppress(httpx2.RequestError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                await response.aread()
+            if (refusal := _load_refusal(response)) is not None:
+                return _load_failure(_status(response), refusal)
     await response.aclose()
-    status, reason = response.status_code, response.reason_phrase
     retry_after = _retry_after_seconds(response.headers.get("retry-after", ""))
-    message = f"HTTP {status} {reason}".strip() + (f", Retry-After {retry_after:g} s" if retry_after else "")
+    message = _status(response) + (f", Retry-After {retry_after:g} s" if retry_after else "")
     may_have_run = status not in _NOT_PROCESSED
     return AttemptFailed(message, may_have_run=may_have_run, retry_after=retry_after, is_busy=status in _BUSY)
+
+
+def _status(response: httpx2.Response) -> str:
+    return f"HTTP {response.status_code} {response.reason_phrase}".strip()
+
+
+def _load_refusal(response: httpx2.Response) -> LoadRefusal | None:
+    if b'"retryAfterMs"' not in response.content:  # most responses are not worth being parsed here
+        return None
+    return load_refusal(parse_response(response.content))
+
+
+def _load_failure(status: str, refusal: LoadRefusal) -> AttemptFailed:
+    reason = f"{status}: {refusal.message}, Retry-After {refusal.seconds:g} s"
+    return AttemptFailed(
+        reason, may_have_run=False, retry_after=refusal.seconds, is_busy=True, is_for_tool=refusal.is_for_tool
+    )
 
 
 def _retry_after_seconds(retry_after: str) -> float:

@@ -28,9 +28,9 @@ class Circuit:
     open_until: float = 0.0
     """When the next request is allowed."""
 
-    def allows(self, now: float) -> bool:
-        """Return whether a request may go to the endpoint."""
-        return now >= self.open_until
+    def allows(self, now: float, begins_work: bool = True) -> bool:
+        """Return whether a request may go to the endpoint; a pause only delays those that begin work."""
+        return now >= self.open_until or not (self.failures or begins_work)
 
     def probing(self, now: float, seconds: float) -> Circuit:
         """Return the circuit during a request; a half-open one allows no other request for `seconds`."""

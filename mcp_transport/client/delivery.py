@@ -136,8 +136,8 @@ class Delivery:
         """Try each endpoint whose circuit allows it; a second attempt at one takes a token of the retry budget."""
         if outgoing.is_cancelled:
             raise _Exhausted("the request was cancelled")
-        retry_after = 0.0
-        for endpoint in self._endpoints.available(self.limits.attempt_timeout):
+        retry_after, refused = 0.0, {}
+        for endpoint in self._endpoints.available(self.limits.attempt_timeout, outgoing.begins_work):
             await self._refuse_second_run(outgoing, failures)
             if endpoint.name in failures and not self._budget.take(time.monotonic()):
                 raise _Exhausted("the retry budget of this client is exhausted")
@@ -146,10 +146,11 @@ class Delivery:
             except AttemptFailed as failure:
                 failures[endpoint.name] = failure.reason
                 retry_after = max(retry_after, failure.retry_after)
+                refused[endpoint.name] = failure.retry_after if failure.is_for_tool else 0.0
                 if outgoing.is_listening and failure.is_sent:
                     raise _RoundFailed(retry_after) from failure  # other endpoints may not know the session
         await self._refuse_second_run(outgoing, failures)
-        wait = self._endpoints.wait() if retry_after else 0.0
+        wait = self._endpoints.wait(refused) if retry_after else 0.0
         if wait > deadline - time.monotonic():
             raise _Exhausted(f"all endpoints ask to wait for {wait:.0f} s, which is beyond the deadline")
         raise _RoundFailed(wait)
@@ -175,7 +176,8 @@ class Delivery:
         except AttemptFailed as failure:
             outgoing.may_have_run = may_have_run or failure.may_have_run
             logger.info("endpoint %s failed: %s", endpoint.name, failure.reason)
-            if not outgoing.is_listening:  # an endpoint that limits streams may still answer requests
+            # An endpoint that limits streams may still answer requests, and one that limits a tool those of others.
+            if not outgoing.is_listening and not failure.is_for_tool:
                 record = self._endpoints.record_busy if failure.is_busy else self._endpoints.record_failure
                 record(endpoint, failure.reason, failure.retry_after)
             raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal
 
 import httpx2
@@ -77,15 +78,16 @@ class Endpoints:
         """Return the endpoint that responded last."""
         return self._current
 
-    def available(self, attempt_seconds: float) -> Iterator[Endpoint]:
+    def available(self, attempt_seconds: float, begins_work: bool = True) -> Iterator[Endpoint]:
         """Yield the endpoints whose circuit allows a request, each once; a half-open one gets one request at a time.
 
         Args:
             attempt_seconds: seconds that an attempt may take.
+            begins_work: whether a pause that an endpoint asked for applies to the request.
         """
         for endpoint in [self._current, *self._others()]:
             now = self._clock()
-            if endpoint.circuit.allows(now):
+            if endpoint.circuit.allows(now, begins_work):
                 endpoint.circuit = endpoint.circuit.probing(now, attempt_seconds)
                 yield endpoint
 
@@ -95,9 +97,17 @@ class Endpoints:
             others.sort(key=lambda endpoint: (endpoint.circuit.failures, endpoint.seconds))
         return others
 
-    def wait(self) -> float:
-        """Return the seconds until an endpoint may be tried again."""
-        return max(0.0, min(endpoint.circuit.open_until for endpoint in self._all) - self._clock())
+    def wait(self, refused: Mapping[str, float] = MappingProxyType({})) -> float:
+        """Return the seconds until an endpoint may be tried again.
+
+        Args:
+            refused: seconds for which endpoints, by name, refuse this request alone.
+        """
+        now = self._clock()
+        return max(
+            0.0,
+            min(max(each.circuit.open_until - now, refused.get(each.name, 0.0)) for each in self._all),
+        )
 
     def errors(self) -> dict[str, str]:
         """Return the last error of each failing endpoint, by name."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,9 +14,11 @@ from mcp_types import CONNECTION_CLOSED
 __all__ = [
     "ClientError",
     "EndpointsUnavailable",
+    "LoadRefusal",
     "ResultUnknown",
     "from_jsonrpc_error",
     "is_lost_call",
+    "load_refusal",
     "to_jsonrpc_error",
     "unwrap_single",
 ]
@@ -72,6 +76,31 @@ def from_jsonrpc_error(error: MCPError) -> Exception:
 def is_lost_call(data: object) -> bool:
     """Return whether an error's `data` is that of a call whose node died (docs/reference/errors.md)."""
     return isinstance(data, dict) and data.keys() == {"retryable"} and isinstance(data["retryable"], bool)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRefusal:
+    """A server's refusal of a request for load: the request did not run."""
+
+    message: str
+    seconds: float
+    """After which the server asks for the request again."""
+    is_for_tool: bool
+    """Is it a limit of the called tool, so that other requests need not wait?"""
+
+
+def load_refusal(response: Mapping[str, Any] | None) -> LoadRefusal | None:
+    """Return the refusal for load that a JSON-RPC response is (docs/reference/errors.md), or None."""
+    error = response.get("error") if response else None
+    data = error.get("data") if isinstance(error, dict) else None
+    if not isinstance(error, dict) or not isinstance(data, dict) or data.get("retryable") is not True:
+        return None
+    milliseconds = data.get("retryAfterMs")
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        return None
+    if not (math.isfinite(milliseconds) and milliseconds >= 0):
+        return None
+    return LoadRefusal(str(error.get("message", "")), milliseconds / 1000, data.get("key") == "tool")
 
 
 def unwrap_single(group: BaseExceptionGroup[BaseException]) -> BaseException:

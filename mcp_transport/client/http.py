@@ -92,7 +92,9 @@ class FailoverHTTP(httpx2.AsyncClient):
         resume: Callable[[Position], Awaitable[httpx2.Response | bytes | None]],
         position: Position | None = None,
     ) -> httpx2.Response:
-        stream = EventStream(response, resume, idle=self._delivery.limits.idle_timeout, position=position)
+        limits = self._delivery.limits
+        max_wait = limits.deadline if position is None else 0.0
+        stream = EventStream(response, resume, idle=limits.idle_timeout, max_wait=max_wait, position=position)
         names = ("content-type", "mcp-session-id")
         headers = {name: response.headers[name] for name in names if name in response.headers}
         return httpx2.Response(response.status_code, headers=headers, stream=stream)
@@ -149,14 +151,18 @@ class FailoverHTTP(httpx2.AsyncClient):
 
     async def _continue_stream(self, outgoing: Outgoing, position: Position) -> httpx2.Response | bytes | None:
         """Resume or repeat a request whose stream broke; return the continuation, or None if it was cancelled."""
-        outgoing.may_have_run, outgoing.unfinished_at = True, position.last_byte_at
-        await position.pause()
+        refusal, position.refusal = position.refusal, None
+        outgoing.may_have_run, outgoing.unfinished_at = refusal is None, position.last_byte_at
+        await (position.pause() if refusal is None else position.wait_after(refusal))
         if outgoing.is_cancelled:
             return None
         can_resume = position.last_event_id and not position.is_lost
         try:
             response = await self._resume(outgoing, position) if can_resume else None
-            if response is None:
+            if refusal is not None:
+                outgoing.headers.pop("idempotency-key", None)  # the stored response is the refusal
+                response = await self._send_in_session(outgoing)
+            elif response is None:
                 response = await self._repeat(outgoing, position)
         except ClientError as error:
             return _frame(outgoing, to_jsonrpc_error(error))

@@ -57,6 +57,11 @@ class Outgoing:
         return self.verb == "GET" and not self.message
 
     @property
+    def begins_work(self) -> bool:
+        """Return whether the request begins work; replies, cancellations, GET and DELETE serve work that goes on."""
+        return self.verb == "POST" and self.request_id is not None
+
+    @property
     def tool(self) -> str:
         """Return the name of the called tool; empty for other methods."""
         params = self.message.get("params")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, cast
@@ -13,7 +14,7 @@ import httpx2
 import orjson
 
 from mcp_transport.client.circuit_breaker import backoff
-from mcp_transport.client.errors import is_lost_call
+from mcp_transport.client.errors import LoadRefusal, is_lost_call, load_refusal
 
 __all__ = ["EventStream", "Position", "is_stream"]
 
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 _MAX_EVENT_BYTES: Final = 1024 * 1024
 _new_decoder: Final = codecs.getincrementaldecoder("utf-8")
 _MAX_RETRY_MILLISECONDS: Final = 86_400_000
+# Added to the wait after a refusal, so that clients that were refused together do not return together.
+_JITTER_SECONDS: Final = (0.05, 0.25)
 
 
 class Position:
@@ -38,6 +41,10 @@ class Position:
         self.is_answered = False
         self.is_lost = False
         """Did the node of the call die, and is a retry safe?"""
+        self.refusal: LoadRefusal | None = None
+        """Was the call refused for load after its stream had begun?"""
+        self.refused = 0.0
+        """Seconds waited after such refusals."""
         self.interruptions = 0
         """Consecutive connections that ended without data."""
         self.paused = 0.0
@@ -54,6 +61,7 @@ class Position:
     def record(self, event: httpx2.ServerSentEvent) -> bool:
         """Record an event; return False for progress that an earlier, lost run has reported already."""
         self.is_answered = self.is_lost = False
+        self.refusal = None
         if event.id:
             self.last_event_id = event.id
         if event.retry is not None:
@@ -62,6 +70,13 @@ class Position:
         if event.data and is_new:
             self.interruptions, self.paused = 0, 0.0
         return is_new
+
+    async def wait_after(self, refusal: LoadRefusal) -> None:
+        """Wait as the server asks before the call is sent again, on a new stream."""
+        self.last_event_id = ""
+        seconds = refusal.seconds + random.uniform(*_JITTER_SECONDS)  # noqa: S311 (no secret)
+        self.refused += seconds
+        await asyncio.sleep(seconds)
 
     def _record_message(self, data: str) -> bool:
         try:
@@ -76,6 +91,7 @@ class Position:
         error = message.get("error")
         details = error.get("data") if self.is_answered and isinstance(error, dict) else None
         self.is_lost = isinstance(details, dict) and is_lost_call(details) and details["retryable"]
+        self.refusal = load_refusal(message) if self.is_answered else None
         return True
 
     def _is_new_progress(self, params: object) -> bool:
@@ -99,15 +115,17 @@ class EventStream(httpx2.AsyncByteStream):
         resume: Callable[[Position], Awaitable[httpx2.Response | bytes | None]],
         *,
         idle: float,
+        max_wait: float = 0.0,
         position: Position | None = None,
     ) -> None:
         """Read `response`, then what `resume` returns: the next response, a last frame, or None at the end.
 
         Args:
             idle: seconds without a byte after which a resumable stream counts as broken.
+            max_wait: seconds to wait in all when the call is refused for load on its stream.
             position: the position of a GET stream, which no response ends.
         """
-        self._response, self._go_on, self._idle = response, resume, idle
+        self._response, self._go_on, self._idle, self._max_wait = response, resume, idle, max_wait
         self._has_answer = self._may_repeat = position is None
         self.position = position or Position()
 
@@ -117,6 +135,8 @@ class EventStream(httpx2.AsyncByteStream):
                 is_new = self.position.record(event)
                 if self.position.is_lost and self._may_repeat:
                     self._may_repeat = False  # only once: the call may have killed the node (ADR 30)
+                    break
+                if self._waits_for(self.position.refusal):
                     break
                 if is_new:
                     yield _frame(event)
@@ -129,6 +149,10 @@ class EventStream(httpx2.AsyncByteStream):
             if not isinstance(following, httpx2.Response):
                 return
             self._response = following
+
+    def _waits_for(self, refusal: LoadRefusal | None) -> bool:
+        """Return whether a call that was refused is sent again; otherwise its caller gets the refusal."""
+        return self._has_answer and refusal is not None and self.position.refused + refusal.seconds <= self._max_wait
 
     async def _events(self) -> AsyncIterator[httpx2.ServerSentEvent]:
         """Yield events until the connection ends or breaks."""

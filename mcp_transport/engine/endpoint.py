@@ -119,6 +119,7 @@ class Endpoint:
             ClientDisconnected: the client disconnected before it had sent its request.
         """
         value: Any = None
+        work: ClassifiedPost | None = None
         memory: Reservation | None = None
         principal = ANONYMOUS
         try:
@@ -141,7 +142,7 @@ class Endpoint:
                 with continued_trace(request.headers):
                     reply = await self._handle_post(request, work, digest, principal)
         except ProtocolError as error:
-            reply = self._refuse(request, error, principal, value)
+            reply = self._refuse(request, error, principal, value, work)
         except BackendError as error:
             logger.warning("%s answered with 503: %s", request.method, error)
             self.call_metrics.record_refusal("503")
@@ -157,12 +158,21 @@ class Endpoint:
         reply = replies.with_length(reply)
         return self._with_cors(request, replies.close_connection(reply, request) if self.pool.is_stopping else reply)
 
-    def _refuse(self, request: HTTPRequest, error: ProtocolError, principal: Principal, value: Any) -> Reply:
+    def _refuse(
+        self,
+        request: HTTPRequest,
+        error: ProtocolError,
+        principal: Principal,
+        value: Any,
+        work: ClassifiedPost | None,
+    ) -> Reply:
         if not error.is_logged:
             logger.info("%s refused with %d: %s", request.method, error.status, error.message)
         self.call_metrics.record_refusal(error.reason or str(error.status))
         if error.status in (401, 403):
             audit_denial(self.observer, self._clock, request, error.principal or principal, error.message, value)
+        if error.reason and isinstance(work, SessionPost) and work.requests:
+            return replies.refusal_in_session(error, work, request.headers.accepts)
         return replies.error_reply(error, value)
 
     async def _handle_post(

@@ -13,6 +13,7 @@ from mcp_transport.protocol.errors import INTERNAL_ERROR, REQUEST_CANCELLED, err
 from mcp_transport.protocol.headers import Accepts
 from mcp_transport.protocol.http import HeaderList, HTTPRequest, Reply, StreamReply
 from mcp_transport.protocol.jsonrpc import Outcome, RequestId, rejected_id
+from mcp_transport.protocol.request_checks import SessionPost
 
 __all__ = [
     "accepted",
@@ -24,6 +25,7 @@ __all__ = [
     "error_reply",
     "node_unresponsive",
     "outcome_reply",
+    "refusal_in_session",
     "server_stopping",
     "store_unavailable",
     "with_length",
@@ -44,12 +46,23 @@ def complete_reply(payload: bytes, accepts: Accepts, *, status: int = 200, heade
     return Reply(status=status, headers=(*sse.HEADERS, *headers), body=sse.event(payload))
 
 
-def outcome_reply(outcome: Outcome, payload: bytes, accepts: Accepts, *, status: int = 200) -> Reply:
+def outcome_reply(
+    outcome: Outcome, payload: bytes, accepts: Accepts, *, status: int = 200, status_of_refusal: int = 0
+) -> Reply:
     """Build the response to one request; one that was refused for load says in its headers when to try again."""
     if not outcome.status or outcome.error is None:
         return complete_reply(payload, accepts, status=status)
     headers = retry_after(outcome.error["data"]["retryAfterMs"] / 1000)
-    return complete_reply(payload, accepts, status=outcome.status, headers=headers)
+    return complete_reply(payload, accepts, status=status_of_refusal or outcome.status, headers=headers)
+
+
+def refusal_in_session(error: ProtocolError, work: SessionPost, accepts: Accepts) -> Reply:
+    """Build the response to requests in a session that were refused for load.
+
+    The status is 200: 429 and 503 end the session of a Python SDK 1.x client.
+    """
+    bodies = [error_body(error.code, error.message, request_id=item.id, data=error.data) for item in work.requests]
+    return complete_reply(encode(bodies if work.batch else bodies[0]), accepts, headers=error.headers)
 
 
 def cancelled_response(request_id: RequestId) -> bytes:

@@ -25,6 +25,7 @@ __all__ = [
     "invalid_request",
     "lost_answer_error",
     "lost_call_error",
+    "overload_data",
     "overloaded",
     "refused_for_load",
     "retry_after",
@@ -119,13 +120,18 @@ def retry_after(seconds: float) -> tuple[tuple[str, str], ...]:
     return (("Retry-After", str(max(1, math.ceil(seconds)))),)
 
 
+def overload_data(limit: str, key: str, seconds: float) -> dict[str, Any]:
+    """Build the `data` of an error for load; the client may try again after so many `seconds`."""
+    return {"retryable": True, "limit": limit, "key": key, "retryAfterMs": math.ceil(seconds * 1000)}
+
+
 def refused_for_load(status: int, message: str, *, limit: str, key: str, seconds: float) -> ProtocolError:
     """Refuse a request that did not run: with 429 for a limit of its caller, with 503 for one of the server.
 
     `limit` is the setting or option that refuses, `key` says whose share is used up ("caller", "session", "address",
     "tool", "server", or a project's own key); the client may try again after so many `seconds`.
     """
-    data = {"retryable": True, "limit": limit, "key": key, "retryAfterMs": math.ceil(seconds * 1000)}
+    data = overload_data(limit, key, seconds)
     refusal = ProtocolError(status, INTERNAL_ERROR, message, data=data, headers=retry_after(seconds))
     refusal.reason = limit
     refusal.is_logged = True  # a flood of requests must not become a flood of log lines

@@ -75,6 +75,11 @@ class SessionPost:
     faults: tuple[ProtocolError, ...] = ()
     """The errors of invalid elements of the array."""
 
+    @property
+    def requests(self) -> list[Request]:
+        """Return the messages that expect a response."""
+        return [message for message in self.messages if isinstance(message, Request)]
+
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`
 class SessionlessPost:

@@ -44,6 +44,11 @@ def test_an_endpoint_that_works_may_ask_for_a_rest() -> None:
     assert circuit.allows(3.0)
 
 
+def test_a_rest_only_delays_requests_that_begin_work() -> None:
+    assert Circuit().paused(0.0, 3.0).allows(1.0, begins_work=False)
+    assert not Circuit().failed(0.0, retry_after=3.0).allows(1.0, begins_work=False)
+
+
 def test_a_budget_is_spent_and_filled_up_over_time() -> None:
     budget = RetryBudget(capacity=3.0, per_second=1.0, tokens=3.0)
     assert [budget.take(0.0) for _ in range(4)] == [True, True, True, False]

@@ -121,3 +121,12 @@ def test_the_last_error_of_each_endpoint_is_known_until_it_answers(clock: Clock)
     assert endpoints.errors() == {"http://a/mcp": "refused", "http://b/mcp": "busy"}
     endpoints.record_success(first, 0.1)
     assert endpoints.errors() == {"http://b/mcp": "busy"}
+
+
+def test_a_request_that_endpoints_refuse_alone_waits_for_the_first_of_them(clock: Clock) -> None:
+    endpoints = Endpoints(URLS[:2], "ordered", clock)
+    endpoints.record_busy(endpoints.current, "busy", 7.0)
+    assert endpoints.wait() == 0.0
+    assert endpoints.wait({"http://b/mcp": 9.0}) == 7.0
+    assert [endpoint.name for endpoint in endpoints.available(5.0)] == ["http://b/mcp"]
+    assert len(list(endpoints.available(5.0, begins_work=False))) == 2

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.clients.proxy import CuttingProxy
+from tests.clients.refusing_proxy import MESSAGE, OK, TOO_MANY, UNAVAILABLE, Refusal, RefusingProxy, stream
 
 Report = dict[str, Any]
 Drive = Callable[..., Awaitable[Report]]
@@ -26,6 +27,7 @@ ORDER = ("place_order", {"sku": "mug-blue", "email": "ada@example.com", "quantit
 YES = {"action": "accept", "content": {"confirm": True}}
 NO = {"action": "accept", "content": {"confirm": False}}
 DECLINE = {"action": "decline"}
+PRODUCT = ("get_product", {"sku": "mug-blue"})
 
 WAIT_SECONDS = 1.5
 """Seconds after which a client that reconnects every 0.1 s, as `retry` asks, has done so."""
@@ -69,6 +71,8 @@ class ClientContract:
     """Tests for session-based and sessionless revisions."""
 
     protocol = "2025-11-25"
+    refusals: tuple[Refusal, ...] = (TOO_MANY, UNAVAILABLE, OK, stream)
+    """The forms of a refusal for load that the client survives."""
 
     @pytest.fixture
     def client(self) -> Drive:
@@ -117,9 +121,49 @@ class ClientContract:
         if ordered:
             assert order["structuredContent"]["lines"][0]["quantity"] == 2
 
+    async def test_goes_on_after_refusals_for_load(self, client: Drive, server: str) -> None:
+        """The caller gets each refusal, and the client repeats nothing by itself."""
+        calls = [call for _ in self.refusals for call in (PRODUCT, ("tools/list", {}))]
+        # Each driver lists the tools once before its calls.
+        refusals: dict[str, list[Refusal | None]] = {
+            "tools/call": [*self.refusals],
+            "tools/list": [None, *self.refusals],
+        }
+        report, proxy = await self.refused(client, server, refusals, *calls, PRODUCT, ("tools/list", {}))
+        *refused, product, tools = report["calls"]
+        assert all(MESSAGE in call["error"] for call in refused)
+        assert proxy.refused == len(refused)
+        assert not product["isError"]
+        assert tools["tools"]
+
+    async def refused(
+        self, client: Drive, server: str, refusals: dict[str, list[Refusal | None]], *calls: Any
+    ) -> tuple[Report, RefusingProxy]:
+        """Run a client against a server that refuses; it keeps its only session."""
+        proxy = RefusingProxy(server, refusals)
+        async with proxy.serve() as url:
+            report = await client(url, *calls, wait_seconds=WAIT_SECONDS if "GET" in refusals else 0)
+        sessions = 1 if self.protocol < "2026" else 0
+        assert proxy.kinds.count("initialize") == len(proxy.session_ids) == sessions
+        return report, proxy
+
 
 class SessionfulContract(ClientContract):
     """2025-11-25: sessions have state, and clients resume lost streams themselves."""
+
+    @pytest.mark.parametrize("refusal", [TOO_MANY, UNAVAILABLE], ids=["429", "503"])
+    async def test_works_without_the_get_stream_that_is_refused(
+        self, client: Drive, server: str, refusal: Refusal
+    ) -> None:
+        report, proxy = await self.refused(client, server, {"GET": [refusal] * 9}, PRODUCT)
+        assert not report["calls"][0]["isError"]
+        assert 1 <= proxy.kinds.count("GET") <= 2  # it gives up: refuse no GET that can be served
+
+    async def test_resumes_a_stream_when_a_resumption_was_refused(self, client: Drive, server: str) -> None:
+        """Once: after two refusals each client gives up, and two of them then wait without an end."""
+        report, proxy = await self.refused(client, server, {"resumption": [TOO_MANY]}, ("poll_demo", {}))
+        assert not report["calls"][0]["isError"]
+        assert proxy.refused == 1
 
     async def test_keeps_state_in_the_session(self, client: Drive, server: str) -> None:
         report = await client(
@@ -169,6 +213,14 @@ class SessionlessContract(ClientContract):
     """2026-07-28: no session and no event ids, so lost streams cannot be resumed."""
 
     protocol = "2026-07-28"
+
+    async def test_takes_a_refused_discover_for_an_old_server(self, client: Drive, server: str) -> None:
+        """So a refusal costs the server a session: `server/discover` must not be refused for load."""
+        proxy = RefusingProxy(server, {"server/discover": [TOO_MANY]})
+        async with proxy.serve() as url:
+            report = await client(url)
+        assert report["protocol"] == "2025-11-25"
+        assert proxy.kinds.count("initialize") == 1
 
     async def test_has_no_session_state(self, client: Drive, server: str) -> None:
         report = await client(server, ("cart_add", {"sku": "mug-blue"}))

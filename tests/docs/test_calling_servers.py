@@ -145,6 +145,11 @@ def called(*answers: bytes | None, **more: Sequence[bytes | None]) -> Script:
     return {"tools/call": answers, **more}
 
 
+def refused_on_stream(milliseconds: int) -> bytes:
+    error = {"code": -32603, "message": "no", "data": {"retryable": True, "retryAfterMs": milliseconds}}
+    return stream(f"data: {message(error=error)}\n\n")
+
+
 # What endpoints do, by the beginning of the row.
 ENDPOINTS: list[tuple[str, list[Script], dict[str, Any]]] = [
     ("An endpoint takes the call and never answers", [called(HANG), {}], RATHER_SOON),
@@ -157,6 +162,8 @@ ENDPOINTS: list[tuple[str, list[Script], dict[str, Any]]] = [
         ("All answer 429 or 503, with a `Retry-After` bey", [called(answer(status, "retry-after: 99"))] * 2, {})
         for status in ("429 No", "503 No")
     ),
+    ("A stream that has begun ends with a", [called(refused_on_stream(10), document(**DONE))], {}),
+    ("A refusal on a stream has", [called(refused_on_stream(99_000))], {}),
     *(("An endpoint answers 502 or 504", [called(answer(status)), {}], {}) for status in ("502 No", "504 No")),
     ("The answer is lost on the way", [called(b""), {}], {}),
     ("The answer is lost, and", [called(b"", document(**DONE), initialize=[KEEPS])], {}),

@@ -55,7 +55,7 @@ async def post(
     """
     session_id = required_session_id(request)
     check_version(request, node.policy)
-    requests = [message for message in work.messages if isinstance(message, Request)]
+    requests = work.requests
     for item in requests:
         node.admission.check(principal.caller(request.peer), item, node.kernel.limits(item))
     key, stream = session_key(session_id), _stream_name(request, requests, work)

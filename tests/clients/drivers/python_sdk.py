@@ -15,6 +15,13 @@ TIMEOUT_SECONDS = 0.3
 warnings.simplefilter("ignore", MCPDeprecationWarning)  # logging, which 2026-07-28 deprecates
 
 
+async def request(client: Client, name: str, arguments: dict[str, Any], **options: Any) -> types.Result:
+    """Call a tool, or list the tools."""
+    if name == "tools/list":
+        return await client.list_tools(cache_mode="bypass")
+    return await client.call_tool(name, arguments, **options)
+
+
 async def run(job: dict[str, Any]) -> dict[str, Any]:
     """Connect, list, read, and make the calls in order."""
     questions: list[str] = []
@@ -42,13 +49,13 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
         scope, timeout_seconds = anyio.CancelScope(), TIMEOUT_SECONDS if stopped_after == "time out" else None
         try:
             with scope:
-                result = await client.call_tool(
-                    name, arguments, read_timeout_seconds=timeout_seconds, progress_callback=on_progress
+                result = await request(
+                    client, name, arguments, read_timeout_seconds=timeout_seconds, progress_callback=on_progress
                 )
             if scope.cancelled_caught:
                 return {"error": "cancelled", "progress": steps}
         except MCPError as error:
-            return {"error": error.error.message, "progress": steps}
+            return {**error.error.model_dump(exclude={"message"}), "error": error.error.message, "progress": steps}
         return {**result.model_dump(by_alias=True), "progress": steps, "logs": list(logs)}
 
     async with Client(

@@ -17,6 +17,13 @@ from pydantic import AnyUrl
 TIMEOUT_SECONDS = timedelta(seconds=0.3)
 
 
+async def request(session: ClientSession, name: str, arguments: dict[str, Any], **options: Any) -> types.Result:
+    """Call a tool, or list the tools."""
+    if name == "tools/list":
+        return await session.list_tools()
+    return await session.call_tool(name, arguments, **options)
+
+
 async def run(job: dict[str, Any]) -> dict[str, Any]:
     """Connect, list, read, and make the calls in order."""
     questions: list[str] = []
@@ -46,13 +53,13 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
         scope, timeout_seconds = anyio.CancelScope(), TIMEOUT_SECONDS if stopped_after == "time out" else None
         try:
             with scope:
-                result = await session.call_tool(
-                    name, arguments, read_timeout_seconds=timeout_seconds, progress_callback=on_progress
+                result = await request(
+                    session, name, arguments, read_timeout_seconds=timeout_seconds, progress_callback=on_progress
                 )
             if scope.cancelled_caught:
                 return {"error": "cancelled", "progress": progress}
         except McpError as error:
-            return {"error": error.error.message, "progress": progress}
+            return {**error.error.model_dump(exclude={"message"}), "error": error.error.message, "progress": progress}
         return {**result.model_dump(), "progress": progress, "logs": list(logs)}
 
     async with (

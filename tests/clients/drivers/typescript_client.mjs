@@ -35,12 +35,13 @@ async function call([name, args, givenUp]) {
   };
   const patience = givenUp === "time out" ? { timeout: 300 } : {};
   try {
+    if (name === "tools/list") return await client.listTools();
     // Without sessions this client does not notice a lost stream, only a missing response.
     const options = { onprogress, signal: control.signal, timeout: 5_000, resetTimeoutOnProgress: !givenUp, ...patience };
     const result = await client.callTool({ name, arguments: args, _meta }, options);
     return { ...result, progress, logs };
   } catch (error) {
-    return { error: error.message, progress };
+    return { error: error.message, code: error.code, data: error.data, progress };
   }
 }
 

@@ -34,10 +34,11 @@ async function call([name, args, givenUp]) {
   };
   const patience = givenUp === "time out" ? { timeout: 300 } : {};
   try {
+    if (name === "tools/list") return await client.listTools();
     const result = await client.callTool({ name, arguments: args }, undefined, { onprogress, signal: control.signal, ...patience });
     return { ...result, progress, logs };
   } catch (error) {
-    return { error: error.message, progress };
+    return { error: error.message, code: error.code, data: error.data, progress };
   }
 }
 
