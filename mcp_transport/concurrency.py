@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from mcp_transport.exceptions import Overloaded
 
@@ -27,6 +29,16 @@ class ConcurrencyLimit:
     wait_seconds: float
 
 
+# A queue that has not been empty for this share of `wait_seconds` is a sign of overload, and not of a burst. Then
+# calls may wait for a tenth of the time only: the queue stays short, and is gone soon after the overload. That is the
+# idea of controlled delay (RFC 8289), with a deadline in place of dropping.
+_BURST_SHARE: Final = 0.5
+_SHARE_UNDER_OVERLOAD: Final = 0.1
+
+# The weight of the newest interval in the average interval between two admissions.
+_SMOOTHING: Final = 0.1
+
+
 class _Waiter:
     __slots__ = ("admitted", "caller")
 
@@ -38,9 +50,12 @@ class ConcurrencyLimiter:
     """Applies a limit on one event loop; callers whose calls wait are admitted in turn."""
 
     def __init__(
-        self, limit: ConcurrencyLimit, timeout: Callable[[float], asyncio.Timeout] = asyncio.timeout
+        self,
+        limit: ConcurrencyLimit,
+        timeout: Callable[[float], asyncio.Timeout] = asyncio.timeout,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limit, self._timeout = limit, timeout
+        self.limit, self._timeout, self._now = limit, timeout, now
         self.running = self.waiting = 0
         self.record_wait: Callable[[float], None] = lambda seconds: None
         """Gets the seconds that each call has waited for room."""
@@ -49,16 +64,24 @@ class ConcurrencyLimiter:
         self._running_of: Counter[str] = Counter()
         # The caller whose turn is next comes first.
         self._queues: dict[str, deque[_Waiter]] = {}
+        self._waiting_since = self._admitted_at = 0.0
+        self._interval = 0.0  # on average between two admissions from the queue; 0 if unknown
 
     def check(self, caller: str) -> None:
         """Check that a call would run or wait. Raises: Overloaded."""
         if self._has_room_for(caller):
             return
-        waiting = len(self._queues.get(caller, ()))
+        queue = self._queues.get(caller, ())
+        waiting, turns = len(queue), len(self._queues) + (not queue)
         if waiting >= self.limit.waiting_per_caller:
             raise self._overloaded(caller, is_own=True, reason=f"{waiting} calls of this caller wait already")
         if self.waiting >= self.limit.waiting:
             raise self._overloaded(caller, is_own=False, reason=f"{self.waiting} calls wait already")
+        # With each turn, one call of each caller is admitted.
+        expected = min(self.waiting + 1, (waiting + 1) * turns) * self._interval
+        if expected > self._patience():
+            is_own = waiting > self.waiting / 2
+            raise self._overloaded(caller, is_own=is_own, reason=f"the call would wait for {expected:.1f} s")
 
     def try_acquire(self, caller: str) -> bool:
         """Start to run if there is room; return whether there was."""
@@ -74,11 +97,13 @@ class ConcurrencyLimiter:
         if self.try_acquire(caller):
             return
         self.check(caller)
-        waiter, began = _Waiter(caller), asyncio.get_running_loop().time()
+        waiter, began, patience = _Waiter(caller), self._now(), self._patience()
+        if not self.waiting:
+            self._waiting_since = self._admitted_at = began
         self._queues.setdefault(caller, deque()).append(waiter)
         self.waiting += 1
         try:
-            async with self._timeout(self.limit.wait_seconds):
+            async with self._timeout(patience):
                 await waiter.admitted.wait()
         except BaseException as error:
             if waiter.admitted.is_set():
@@ -90,10 +115,10 @@ class ConcurrencyLimiter:
                 if not isinstance(error, TimeoutError):
                     raise
                 is_own = self._running_of[caller] >= self.limit.running_per_caller
-                reason = f"the call has waited for {self.limit.wait_seconds:g} s"
+                reason = f"the call has waited for {patience:g} s"
                 raise self._overloaded(caller, is_own=is_own, reason=reason) from None
         finally:
-            self.record_wait(asyncio.get_running_loop().time() - began)
+            self.record_wait(self._now() - began)
 
     def release(self, caller: str) -> None:
         """Stop to run, and admit who waits."""
@@ -104,7 +129,19 @@ class ConcurrencyLimiter:
         while self.running < self.limit.running and (waiter := self._next()) is not None:
             self.running += 1
             self._running_of[waiter.caller] += 1
+            self._measure_interval()
             waiter.admitted.set()
+
+    def _patience(self) -> float:
+        """Return for how many seconds a call may wait that arrives now."""
+        wait = self.limit.wait_seconds
+        is_burst = not self.waiting or self._now() - self._waiting_since <= wait * _BURST_SHARE
+        return wait if is_burst else wait * _SHARE_UNDER_OVERLOAD
+
+    def _measure_interval(self) -> None:
+        now = self._now()
+        interval, self._admitted_at = now - self._admitted_at, now
+        self._interval = self._interval + (interval - self._interval) * _SMOOTHING if self._interval else interval
 
     def _has_room_for(self, caller: str) -> bool:
         limit = self.limit

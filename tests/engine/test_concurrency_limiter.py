@@ -64,7 +64,7 @@ def clock() -> FakeClock:
 
 
 async def test_what_has_room_runs_at_once_and_the_rest_in_turn_between_callers(clock: FakeClock) -> None:
-    limiter = ConcurrencyLimiter(LIMIT, clock.timeout)
+    limiter = ConcurrencyLimiter(LIMIT, clock.timeout, clock.now)
     callers = Callers(limiter)
     await callers.start("a1", "a2", "a3", "a4", "b1", "c1")
     assert callers.order == ["a1", "a2"]
@@ -76,7 +76,7 @@ async def test_what_has_room_runs_at_once_and_the_rest_in_turn_between_callers(c
 
 
 async def test_a_caller_that_has_used_up_its_share_leaves_room_to_others(clock: FakeClock) -> None:
-    callers = Callers(ConcurrencyLimiter(replace(LIMIT, running=3), clock.timeout))
+    callers = Callers(ConcurrencyLimiter(replace(LIMIT, running=3), clock.timeout, clock.now))
     await callers.start("a1", "a2", "a3", "b1", "b2")
     assert callers.order == ["a1", "a2", "b1"]
     await callers.end("a1")
@@ -96,7 +96,7 @@ async def test_a_caller_that_has_used_up_its_share_leaves_room_to_others(clock: 
 async def test_beyond_the_queue_calls_are_refused(
     waiting: tuple[str, ...], key: str, reason: str, clock: FakeClock
 ) -> None:
-    limiter = ConcurrencyLimiter(LIMIT, clock.timeout)
+    limiter = ConcurrencyLimiter(LIMIT, clock.timeout, clock.now)
     callers = Callers(limiter)
     await callers.start("a1", "a2", *waiting)
     with pytest.raises(Overloaded) as refused:
@@ -111,7 +111,7 @@ async def test_beyond_the_queue_calls_are_refused(
 
 @pytest.mark.parametrize(("caller", "key"), [("a", "caller"), ("b", "server")])
 async def test_a_call_that_waits_too_long_is_refused(caller: str, key: str, clock: FakeClock) -> None:
-    limiter = ConcurrencyLimiter(LIMIT, clock.timeout)
+    limiter = ConcurrencyLimiter(LIMIT, clock.timeout, clock.now)
     callers = Callers(limiter)
     await callers.start("a1", "a2", f"{caller}3")
     await clock.advance(9.9)
@@ -125,7 +125,7 @@ async def test_a_call_that_waits_too_long_is_refused(caller: str, key: str, cloc
 
 
 async def test_a_call_that_is_cancelled_leaves_the_queue_or_what_it_was_given(clock: FakeClock) -> None:
-    limiter = ConcurrencyLimiter(LIMIT, clock.timeout)
+    limiter = ConcurrencyLimiter(LIMIT, clock.timeout, clock.now)
     callers = Callers(limiter)
     await callers.start("a1", "a2", "b1", "b2", "c1")
     callers.tasks["b1"].cancel()
@@ -142,11 +142,35 @@ async def test_a_call_that_is_cancelled_leaves_the_queue_or_what_it_was_given(cl
     assert (limiter.running, limiter.waiting) == (0, 0)
 
 
+async def test_a_queue_that_does_not_empty_is_overload_and_kept_short(clock: FakeClock) -> None:
+    """A burst may wait for 10 s; after 5 s with a queue, calls wait for 1 s, or are refused if that is not enough."""
+    limiter = ConcurrencyLimiter(replace(LIMIT, waiting=100, waiting_per_caller=100), clock.timeout, clock.now)
+    callers = Callers(limiter)
+    await callers.start("a1", "a2", *(f"b{number}" for number in range(16)))
+    for number in range(13):  # one call is admitted each 0.4 s
+        await clock.advance(0.4)
+        await callers.end(*callers.order[number : number + 1])
+    assert (len(callers.order), limiter.waiting) == (15, 3)
+    with pytest.raises(Overloaded, match=r"the call would wait for 1.6 s, and 2 of this caller run") as refused:
+        await limiter.acquire("b")
+    assert refused.value.key == "caller"
+    await callers.start("c1")  # whose turn is sooner
+    await clock.advance(1.1)
+    with pytest.raises(Overloaded, match="the call has waited for 1 s"):
+        await callers.tasks["c1"]
+    await callers.end_all()
+    assert limiter.waiting == 0
+    await callers.start("a8", "a9", "c2")
+    await clock.advance(9.0)
+    assert not callers.tasks["c2"].done(), "a burst may wait longer again"
+    await callers.end_all()
+
+
 @given(st.data())
 def test_the_limits_hold_whatever_happens_in_whatever_order(data: st.DataObject) -> None:
     async def run() -> None:
-        limiter, clock = ConcurrencyLimiter(LIMIT), FakeClock()
-        limiter._timeout = clock.timeout
+        clock = FakeClock()
+        limiter = ConcurrencyLimiter(LIMIT, clock.timeout, clock.now)
         callers = Callers(limiter)
         for number in range(data.draw(st.integers(1, 30))):
             live = sorted(name for name, task in callers.tasks.items() if not task.done())
