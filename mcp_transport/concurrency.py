@@ -79,7 +79,7 @@ class ConcurrencyLimiter:
             raise self._overloaded(caller, is_own=False, reason=f"{self.waiting} calls wait already")
         # With each turn, one call of each caller is admitted.
         expected = min(self.waiting + 1, (waiting + 1) * turns) * self._interval
-        if expected > self._patience():
+        if expected > self._max_wait():
             is_own = waiting > self.waiting / 2
             raise self._overloaded(caller, is_own=is_own, reason=f"the call would wait for {expected:.1f} s")
 
@@ -97,13 +97,13 @@ class ConcurrencyLimiter:
         if self.try_acquire(caller):
             return
         self.check(caller)
-        waiter, began, patience = _Waiter(caller), self._now(), self._patience()
+        waiter, began, max_wait = _Waiter(caller), self._now(), self._max_wait()
         if not self.waiting:
             self._waiting_since = self._admitted_at = began
         self._queues.setdefault(caller, deque()).append(waiter)
         self.waiting += 1
         try:
-            async with self._timeout(patience):
+            async with self._timeout(max_wait):
                 await waiter.admitted.wait()
         except BaseException as error:
             if waiter.admitted.is_set():
@@ -115,7 +115,7 @@ class ConcurrencyLimiter:
                 if not isinstance(error, TimeoutError):
                     raise
                 is_own = self._running_of[caller] >= self.limit.running_per_caller
-                reason = f"the call has waited for {patience:g} s"
+                reason = f"the call has waited for {max_wait:g} s"
                 raise self._overloaded(caller, is_own=is_own, reason=reason) from None
         finally:
             self.record_wait(self._now() - began)
@@ -132,7 +132,7 @@ class ConcurrencyLimiter:
             self._measure_interval()
             waiter.admitted.set()
 
-    def _patience(self) -> float:
+    def _max_wait(self) -> float:
         """Return for how many seconds a call may wait that arrives now."""
         wait = self.limit.wait_seconds
         is_burst = not self.waiting or self._now() - self._waiting_since <= wait * _BURST_SHARE
