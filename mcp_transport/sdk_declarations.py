@@ -41,7 +41,11 @@ _OPTIONS: Final = {
 }
 _ACCESS: Final = ("atomic", "permission", "scopes", "visible")
 _HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
-_OWN_OPTIONS: Final = {"tool": (*_HINTS, "input_schema", "durable", *_ACCESS), "prompt": _ACCESS, "resource": _ACCESS}
+_OWN_OPTIONS: Final = {
+    "tool": (*_HINTS, "input_schema", "durable", "rate_limit", *_ACCESS),
+    "prompt": _ACCESS,
+    "resource": _ACCESS,
+}
 
 
 def tool_hints(**hints: bool | None) -> ToolAnnotations | None:

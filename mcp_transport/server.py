@@ -64,6 +64,7 @@ def tool(
     structured_output: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    rate_limit: str | Sequence[str] = (),
     atomic: bool = True,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
@@ -79,6 +80,7 @@ def tool(
     open_world: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    rate_limit: str | Sequence[str] = (),
     atomic: bool = True,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
@@ -89,8 +91,9 @@ def tool(
 
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
     (2025-06-18, schema, ToolAnnotations). `input_schema` replaces the derived schema. If the node that runs a
-    `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
-    synchronous tool runs in a transaction unless `atomic` is False.
+    `durable` tool is lost, another node runs it again, so it must be safe to run twice. Each caller may call
+    the tool as often as `rate_limit` says, such as "10/min", or a list of rates. With ATOMIC_REQUESTS, a synchronous
+    tool runs in a transaction unless `atomic` is False.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -114,6 +117,7 @@ def tool(
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)
+            declared.limit_tool(declaration.name, rate_limit)
             _register("tool", declaration.name, adapted, access)
             declared.tools[declaration.name] = declaration
         return function

@@ -154,6 +154,13 @@ class Kernel:
         durable = getattr(tool, "durable", False)
         return RetrySafety(safe or durable, durable)
 
+    def tool_name(self, request: Request) -> str | None:
+        """Return the name of the tool that a request calls; None if there is none, or its caller may not use it."""
+        if request.method != TOOL_CALL or request.hidden:
+            return None
+        tool = bounded_tool(self._path.tools, request)
+        return tool.name if tool is not None else None
+
     # -- one message ---------------------------------------------------------------------------------
 
     async def initialize(self, exchange: Exchange, params: Mapping[str, Any]) -> Outcome:
