@@ -1,6 +1,7 @@
 """The buckets of rate limits as one process knows them: what it admitted, and what the store reported last.
 
-A fill here is never higher than the one that all nodes together would have: a refusal needs no store.
+A fill here is never higher than the store's after the next settlement, so a refusal needs no store. That one exceeds
+the exact fill by a lease per node at most: the store counts a cost later, and it drains from then on.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class RateBuckets:
                 if settles:
                     bucket.pending += charge.cost
                     self._pending[bucket.name] = bucket
-                    urgent = urgent or bucket.pending >= bucket.limit.lease / 2
+                    urgent = urgent or bucket.pending >= bucket.limit.lease / 2 - _ROUNDING
             return Admission.URGENT if urgent else Admission.ADMITTED
 
     def report(self, charge: Charge, fill: float, since: float) -> None:

@@ -31,7 +31,7 @@ class RateSettlement:
     """Applies the rate limits of a process to the requests of one node."""
 
     def __init__(self, limiter: RateLimiter, backend: Backend, tasks: TaskSet) -> None:
-        self._limiter, self._buckets, self._tasks = limiter, limiter.buckets, tasks
+        self._limiter, self.buckets, self._tasks = limiter, limiter.buckets, tasks
         self._store, self._charges_at_entry = backend.rates, backend.sessions.charges_at_entry
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -49,9 +49,9 @@ class RateSettlement:
         invalid = len(work.faults) if isinstance(work, SessionPost) else 0
         charges = self._limiter.charges(request, principal, work.messages, invalid)
         if self._charges_at_entry and isinstance(work, SessionPost):
-            if (refusal := self._buckets.refusal(charges)) is not None:
+            if (refusal := self.buckets.refusal(charges)) is not None:
                 raise refused(refusal)
-            return EntryCharges(charges, self._buckets, self._buckets.now()) if charges else None
+            return EntryCharges(charges, self.buckets, self.buckets.now()) if charges else None
         await self.charge(charges)
         return None
 
@@ -62,14 +62,14 @@ class RateSettlement:
     async def charge(self, charges: Sequence[Charge]) -> None:
         """Charge all buckets; wait for the store if a lease is used up. Raises: ProtocolError as `admit_post`."""
         while charges:
-            is_away, may_retry = self._buckets.is_store_away, self._buckets.now() >= self._buckets.retry_at
+            is_away, may_retry = self.buckets.is_store_away, self.buckets.now() >= self.buckets.retry_at
             if is_away and self._limiter.limits.refuses_without_store:
                 if may_retry:
                     await self._settle(charges)
-                if self._buckets.is_store_away:
+                if self.buckets.is_store_away:
                     raise _store_away()
             settles = self._store is not None and may_retry
-            verdict = self._buckets.admit(charges, settles=settles, leased=settles and not is_away)
+            verdict = self.buckets.admit(charges, settles=settles, leased=settles and not is_away)
             if isinstance(verdict, Refusal):
                 raise refused(verdict)
             if verdict is not Admission.EXHAUSTED:
@@ -84,7 +84,7 @@ class RateSettlement:
             self._timer.cancel()
             self._timer = None
         for _ in range(2):  # one that runs lacks what was admitted since
-            if self._running is not None or (self._buckets.has_pending and self._store is not None):
+            if self._running is not None or (self.buckets.has_pending and self._store is not None):
                 await self._settle()
 
     def _settle_later(self, *, urgent: bool) -> None:
@@ -114,28 +114,28 @@ class RateSettlement:
             await self._exchange()
         finally:
             self._running = None
-        if self._buckets.has_pending and not self._buckets.is_store_away:
+        if self.buckets.has_pending and not self.buckets.is_store_away:
             urgent, self._is_urgent = self._is_urgent, False
             self._settle_later(urgent=urgent)
 
     async def _exchange(self) -> None:
         """Send the pending cost to the store, and take over the fills that it reports."""
         requested, self._requested = self._requested, []
-        sent, since = self._buckets.take_unsettled(requested), self._buckets.now()
+        sent, since = self.buckets.take_unsettled(requested), self.buckets.now()
         if not sent or self._store is None:
             return
         try:
             async with asyncio.timeout(_SETTLE_TIMEOUT_SECONDS):
                 fills = await self._store.settle([item.charge for item in sent])
         except (BackendError, TimeoutError) as error:
-            if not self._buckets.is_store_away:
+            if not self.buckets.is_store_away:
                 logger.warning("the store does not count requests for rate limits: %r", error)
-            self._buckets.not_settled(sent, self._buckets.now() + _RETRY_SECONDS)
+            self.buckets.not_settled(sent, self.buckets.now() + _RETRY_SECONDS)
         except BaseException:
-            self._buckets.not_settled(sent)
+            self.buckets.not_settled(sent)
             raise
         else:
-            self._buckets.settled(sent, fills, since)
+            self.buckets.settled(sent, fills, since)
 
 
 def _store_away() -> ProtocolError:
