@@ -43,7 +43,7 @@ class Declarations:
         try:
             self.rate_limits[name] = limits("tool", rates, setting="rate_limit")
         except ValueError as error:
-            raise DefinitionError(f"rate_limit: {error}") from None
+            raise DefinitionError(f"the tool {name!r}: rate_limit: {error}") from None
 
     def copy(self) -> Declarations:
         """Return a copy of the declarations."""

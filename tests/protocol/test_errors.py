@@ -116,7 +116,9 @@ def test_too_many_values_are_413() -> None:
     assert (error.status, error.code, "5 JSON values" in error.message) == (413, -32600, True)
 
 
-@pytest.mark.parametrize(("retry_after", "seconds", "milliseconds"), [(0.0, "1", 0), (0.2, "1", 200), (2.5, "3", 2500)])
+@pytest.mark.parametrize(
+    ("retry_after", "seconds", "milliseconds"), [(0.0, "1", 0), (0.2, "1", 200), (2.5, "3", 2500)]
+)
 def test_a_request_that_is_refused_for_load_says_whose_limit_it_is_and_when_to_come_back(
     retry_after: float, seconds: str, milliseconds: int
 ) -> None:
