@@ -91,9 +91,8 @@ def tool(
 
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
     (2025-06-18, schema, ToolAnnotations). `input_schema` replaces the derived schema. If the node that runs a
-    `durable` tool is lost, another node runs it again, so it must be safe to run twice. Each caller may call
-    the tool as often as `rate_limit` says, such as "10/min", or a list of rates. With ATOMIC_REQUESTS, a synchronous
-    tool runs in a transaction unless `atomic` is False.
+    `durable` tool is lost, another node runs it again, so it must be safe to run twice. `rate_limit` is each caller's
+    rate, "10/min", or a list. With ATOMIC_REQUESTS, a synchronous tool runs in a transaction unless `atomic` is False.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -117,9 +116,7 @@ def tool(
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)
-            declared.limit_tool(declaration.name, rate_limit)
-            _register("tool", declaration.name, adapted, access)
-            declared.tools[declaration.name] = declaration
+            _register_tool(declaration, adapted, access, rate_limit)
         return function
 
     return declare if function is None else declare(function)
@@ -285,6 +282,15 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
 def _bound_principal(ctx: Any) -> str | None:
     """Return the principal that multi round-trip state is bound to; anonymous callers have none."""
     return ctx.request.principal.binding or None
+
+
+def _register_tool(
+    declaration: DeclaredTool, adapted: Callable[..., Any], access: AccessRule | None, rates: str | Sequence[str]
+) -> None:
+    """Register a tool with its access rule and its rate limits. Raises: DefinitionError."""
+    declared.limit_tool(declaration.name, rates)
+    _register("tool", declaration.name, adapted, access)
+    declared.tools[declaration.name] = declaration
 
 
 def _register(kind: str, name: str, adapted: Callable[..., Any], access: AccessRule | None) -> None:

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
-from mcp_transport.protocol.jsonrpc import Message, Request
 
 __all__ = [
     "GET_WEIGHT",
@@ -24,6 +23,7 @@ __all__ = [
     "Limit",
     "Rate",
     "RateLimits",
+    "conforms",
     "decide",
     "is_light",
     "limits",
@@ -37,9 +37,10 @@ _LIGHT: Final = 0.05
 GET_WEIGHT: Final = _LIGHT
 """The weight of a GET, which is counted in a bucket of its own."""
 
-# What clients send when they connect again. Notifications and replies are light, too.
+# What clients send when they connect again; "" stands for notifications and replies.
 _LIGHT_METHODS: Final = frozenset(
     {
+        "",
         *("initialize", "ping", "server/discover", "logging/setLevel"),
         *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
         *("resources/subscribe", "resources/unsubscribe", "subscriptions/listen"),
@@ -101,11 +102,17 @@ class Decision(NamedTuple):
     retry_after: float
 
 
+def conforms(fill: float, cost: float, capacity: float) -> bool:
+    """Return whether a request of `cost` is allowed, all in seconds."""
+    return fill + cost <= capacity + _ROUNDING
+
+
 def decide(fill: float, cost: float, capacity: float) -> Decision:
     """Decide by GCRA about a request of `cost` for a bucket with this fill and capacity, all in seconds."""
     fill = max(fill, 0.0)
-    excess = fill + cost - capacity
-    return Decision(False, fill, excess) if excess > _ROUNDING else Decision(True, fill + cost, 0.0)
+    if conforms(fill, cost, capacity):
+        return Decision(True, fill + cost, 0.0)
+    return Decision(False, fill, fill + cost - capacity)
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +171,7 @@ class RateLimits:
         return any((self.caller, self.session, self.address, self.tool, self.tools, self.functions))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # never changed; not frozen: see `protocol.http`
 class Charge:
     """What one request costs in one bucket, and the capacity up to which it conforms, both in seconds."""
 
@@ -187,11 +194,11 @@ def limits(
     return tuple(Limit(kind, rate, setting, name) for rate in dict.fromkeys(map(Rate.parse, texts)))
 
 
-def is_light(message: Message) -> bool:
-    """Return whether a message runs no function of the project."""
-    return not isinstance(message, Request) or message.method in _LIGHT_METHODS
+def is_light(method: str) -> bool:
+    """Return whether a request runs no function of the project; `method` is "" for notifications and replies."""
+    return method in _LIGHT_METHODS
 
 
-def weight_of(messages: Iterable[Message], invalid: int = 0) -> float:
-    """Return the weight of the messages of one POST, `invalid` of which could not be read."""
-    return invalid * _LIGHT + sum(_LIGHT if is_light(message) else 1.0 for message in messages)
+def weight_of(methods: Iterable[str], invalid: int = 0) -> float:
+    """Return the weight of a POST of messages with these methods, and of `invalid` ones that could not be read."""
+    return invalid * _LIGHT + sum(_LIGHT if is_light(method) else 1.0 for method in methods)

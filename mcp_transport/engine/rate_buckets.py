@@ -7,21 +7,20 @@ the exact fill by a lease per node at most: the store counts a cost later, and i
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import Final
 
-from mcp_transport.domain.rate_limit import Charge, Limit, decide
+from mcp_transport.domain.rate_limit import Charge, Limit, conforms, decide
 
 __all__ = ["MAX_BUCKETS", "Admission", "RateBuckets", "Refusal", "UnsettledCost"]
 
 MAX_BUCKETS: Final = 20_000
 """How many buckets a process keeps: about 10 MB."""
 
-# How many of the least recently used buckets are searched for an empty one, which can be dropped without effect.
+# How many buckets are searched for an empty one, which can be dropped without effect.
 _SEARCHED: Final = 20
 
 # In seconds: sums of costs are not exact.
@@ -47,28 +46,28 @@ class Admission(Enum):
 
 
 class _Bucket:
-    __slots__ = ("at", "fill", "limit", "name", "pending", "sent")
+    __slots__ = ("at", "fill", "half_lease", "lease", "limit", "name", "pending", "unsettled")
 
     def __init__(self, limit: Limit, name: str) -> None:
         self.limit, self.name = limit, name
+        self.lease, self.half_lease = limit.lease + _ROUNDING, limit.lease / 2 - _ROUNDING
         self.fill = self.at = 0.0
-        self.pending = self.sent = 0.0
-        """The admitted cost that the store has not counted: not sent yet, and sent."""
+        """The fill at a time."""
+        self.unsettled = 0.0
+        """The admitted cost that the store has not counted."""
+        self.pending = 0.0
+        """The part of it that was not sent to the store."""
 
     def fill_at(self, now: float) -> float:
-        return max(0.0, self.fill - (now - self.at))
+        fill = self.fill - now + self.at
+        return fill if fill > 0.0 else 0.0
 
     def set_fill(self, fill: float, now: float) -> None:
         self.fill, self.at = fill, now
 
     def remove_sent(self, cost: float) -> None:
-        remaining = self.sent - cost
-        self.sent = remaining if remaining > _ROUNDING else 0.0
-
-    def has_lease_for(self, cost: float) -> bool:
-        """Return whether this cost may be added before the store has counted it; a large one may come alone."""
-        unsettled = self.pending + self.sent
-        return unsettled <= 0.0 or unsettled + cost <= self.limit.lease + _ROUNDING
+        remaining = self.unsettled - cost
+        self.unsettled = remaining if remaining > _ROUNDING else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class RateBuckets:
     def __init__(self, now: Callable[[], float], max_buckets: int = MAX_BUCKETS) -> None:
         self.now, self._max = now, max_buckets
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: dict[str, _Bucket] = {}
         self._pending: dict[str, _Bucket] = {}
         self.retry_at = float("-inf")
         """When the store is to be tried again, after it did not answer."""
@@ -103,7 +102,11 @@ class RateBuckets:
         """Return why these charges are refused, as far as this process knows, or None; nothing is charged."""
         now = self.now()
         with self._lock:
-            return self._refusal([(charge, self._buckets.get(charge.bucket)) for charge in charges], now)
+            for charge in charges:
+                bucket = self._buckets.get(charge.bucket)
+                if bucket is not None and not conforms(bucket.fill_at(now), charge.cost, charge.capacity):
+                    return self._refusal(charges, now)
+        return None
 
     def admit(self, charges: Sequence[Charge], *, settles: bool, leased: bool) -> Refusal | Admission:
         """Charge all buckets, or none if one refuses or, with `leased`, has no lease left.
@@ -112,19 +115,19 @@ class RateBuckets:
         """
         now = self.now()
         with self._lock:
-            pairs = [(charge, self._bucket(charge)) for charge in charges]
-            if (refusal := self._refusal(pairs, now)) is not None:
-                return refusal
-            if leased and not all(bucket.has_lease_for(charge.cost) for charge, bucket in pairs):
+            admitted, has_lease = [], True
+            for charge in charges:
+                bucket, cost = self._buckets.get(charge.bucket) or self._add(charge), charge.cost
+                fill = bucket.fill_at(now)
+                if not conforms(fill, cost, charge.capacity):
+                    return self._refusal(charges, now)
+                # A cost that is larger than the lease may come alone.
+                if leased and bucket.unsettled and bucket.unsettled + cost > bucket.lease:
+                    has_lease = False
+                admitted.append((bucket, fill + cost, cost))
+            if not has_lease:
                 return Admission.EXHAUSTED
-            urgent = False
-            for charge, bucket in pairs:
-                bucket.set_fill(bucket.fill_at(now) + charge.cost, now)
-                if settles:
-                    bucket.pending += charge.cost
-                    self._pending[bucket.name] = bucket
-                    urgent = urgent or bucket.pending >= bucket.limit.lease / 2 - _ROUNDING
-            return Admission.URGENT if urgent else Admission.ADMITTED
+            return self._charge(admitted, now, settles=settles)
 
     def report(self, charge: Charge, fill: float, since: float) -> None:
         """Record a fill that the store reported; it was asked at the time `since`."""
@@ -154,20 +157,32 @@ class RateBuckets:
             if retry_at is not None:
                 self.is_store_away, self.retry_at = True, retry_at
 
-    def _refusal(self, pairs: Iterable[tuple[Charge, _Bucket | None]], now: float) -> Refusal | None:
-        refusal = None
-        for charge, bucket in pairs:
-            if bucket is None:
-                continue
-            decision = decide(bucket.fill_at(now), charge.cost, charge.capacity)
-            if not decision.allowed and (refusal is None or decision.retry_after > refusal.retry_after):
-                refusal = Refusal(charge, decision.retry_after)
-        return refusal
+    def _charge(self, admitted: list[tuple[_Bucket, float, float]], now: float, *, settles: bool) -> Admission:
+        result = Admission.ADMITTED
+        for bucket, fill, cost in admitted:
+            bucket.fill, bucket.at = fill, now
+            if settles:
+                if not bucket.pending:
+                    self._pending[bucket.name] = bucket
+                bucket.pending += cost
+                bucket.unsettled += cost
+                if bucket.pending >= bucket.half_lease:
+                    result = Admission.URGENT
+        return result
+
+    def _refusal(self, charges: Iterable[Charge], now: float) -> Refusal:
+        decisions = [
+            (decide(bucket.fill_at(now), charge.cost, charge.capacity), charge)
+            for charge in charges
+            if (bucket := self._buckets.get(charge.bucket)) is not None
+        ]
+        decision, charge = max(decisions, key=lambda pair: pair[0].retry_after)
+        return Refusal(charge, decision.retry_after)
 
     def _bucket(self, charge: Charge) -> _Bucket:
-        if (bucket := self._buckets.get(charge.bucket)) is not None:
-            self._buckets.move_to_end(charge.bucket)
-            return bucket
+        return self._buckets.get(charge.bucket) or self._add(charge)
+
+    def _add(self, charge: Charge) -> _Bucket:
         if len(self._buckets) >= self._max:
             self._drop_one()
         bucket = self._pending.get(charge.bucket) or _Bucket(charge.limit, charge.bucket)
@@ -175,14 +190,16 @@ class RateBuckets:
         return bucket
 
     def _drop_one(self) -> None:
-        """Drop an empty bucket or, if there is none, the least recently used one; its pending cost is still sent."""
-        now, oldest = self.now(), list(islice(self._buckets.values(), _SEARCHED))
-        empty = (bucket for bucket in oldest if not bucket.fill_at(now) and not bucket.pending)
-        del self._buckets[next(empty, oldest[0]).name]
+        """Drop the emptiest of some buckets, and search the others last; pending cost is still sent."""
+        now, some = self.now(), list(islice(self._buckets.values(), _SEARCHED))
+        emptiest = min(some, key=lambda bucket: (bucket.fill_at(now) + bucket.pending, bucket.at))
+        for bucket in some:
+            del self._buckets[bucket.name]
+            if bucket is not emptiest:
+                self._buckets[bucket.name] = bucket
 
     def _take(self, bucket: _Bucket) -> UnsettledCost:
         cost, bucket.pending = bucket.pending, 0.0
-        bucket.sent += cost
         return UnsettledCost(bucket, Charge(bucket.limit, bucket.name, cost, bucket.limit.capacity))
 
     def _report(self, bucket: _Bucket, fill: float, since: float) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from mcp_transport.backends.results import RateLimited
 from mcp_transport.domain.principal import Principal
-from mcp_transport.domain.rate_limit import GET_WEIGHT, Charge, Limit, RateLimits, is_light, weight_of
+from mcp_transport.domain.rate_limit import GET_WEIGHT, Charge, Limit, RateLimits, conforms, is_light, weight_of
 from mcp_transport.domain.session import session_key
 from mcp_transport.engine.rate_buckets import RateBuckets, Refusal
 from mcp_transport.exceptions import ProtocolError
@@ -23,8 +24,10 @@ __all__ = ["EntryCharges", "RateLimiter", "refused"]
 # Characters of what a bucket is named after; longer names are replaced by a digest.
 _MAX_IDENTITY: Final = 200
 
-ToolName = Callable[[Request], str | None]
-"""Returns the name of the tool that a request calls; None for other requests, and for tools that do not exist."""
+_MAX_CACHED: Final = 1024
+
+ToolName = Callable[[Message], str | None]
+"""Returns the name of the tool that a message calls; None for others, and for tools that do not exist."""
 
 
 class RateLimiter:
@@ -33,6 +36,8 @@ class RateLimiter:
     def __init__(self, limits: RateLimits, now: Callable[[], float], tool_name: ToolName) -> None:
         self.limits, self.buckets, self._tool_name = limits, RateBuckets(now), tool_name
         self._limits_tools = bool(limits.tool or limits.tools)
+        # A caller sends many requests of the same kind.
+        self._charges = lru_cache(maxsize=_MAX_CACHED)(self._build_charges)
 
     def charges(
         self, request: HTTPRequest, principal: Principal, messages: Sequence[Message], invalid: int = 0
@@ -42,47 +47,64 @@ class RateLimiter:
         Raises:
             ProtocolError: 400 for a batch that exceeds a burst, which would be refused at any time.
         """
-        weight, light = weight_of(messages, invalid), all(map(is_light, messages))
-        charges = [
-            limit.charge(identity, weight, is_light=light) for limit, identity in self._counted(request, principal)
-        ]
-        if self._limits_tools and not light:
-            charges += self._tool_charges(request, principal, messages)
-        for charge in charges if len(messages) > 1 else ():
-            if charge.cost > charge.capacity:
-                raise _never_allowed(charge)
-        return tuple(charges)
+        limits = self.limits
+        session = request.headers.get("mcp-session-id") if limits.session else None
+        identities = self._identities(request, principal) if limits.functions else ()
+        methods = tuple([item.method if isinstance(item, Request) else "" for item in messages])
+        tools = tuple([self._tool_name(item) for item in messages]) if self._limits_tools else ()
+        return self._charges(principal.binding, request.peer, session, identities, methods, tools, invalid)
 
     def get_charges(self, request: HTTPRequest, principal: Principal) -> tuple[Charge, ...]:
         """Return the charges of a GET, whose buckets are apart from those of POSTs."""
-        counted = self._counted(request, principal)
+        session = request.headers.get("mcp-session-id")
+        counted = self._counted(principal.binding, request.peer, session, self._identities(request, principal))
         return tuple(limit.charge(f"GET\n{identity}", GET_WEIGHT, is_light=True) for limit, identity in counted)
 
-    def _counted(self, request: HTTPRequest, principal: Principal) -> Iterator[tuple[Limit, str]]:
-        """Yield the limits of a request, each with whom it counts for."""
-        limits = self.limits
-        for limit in limits.caller:
-            yield limit, _caller(request, principal)
-        if limits.session and (session_id := request.headers.get("mcp-session-id")):
-            for limit in limits.session:
-                yield limit, session_key(session_id)
-        for limit in limits.address:
-            yield limit, _bounded(caller_block(request.peer))
-        for function, each in limits.functions:
-            if (identity := function(principal, request)) is not None:
-                if not isinstance(identity, str):
-                    raise TypeError(f"the function {each[0].name} of RATE_LIMITS must return a string or None")
-                for limit in each:
-                    yield limit, _bounded(identity)
+    def _identities(self, request: HTTPRequest, principal: Principal) -> tuple[str | None, ...]:
+        """Return whom the project's functions say that a request counts for."""
+        identities = tuple(function(principal, request) for function, _ in self.limits.functions)
+        for identity, (_, limits) in zip(identities, self.limits.functions, strict=True):
+            if identity is not None and not isinstance(identity, str):
+                raise TypeError(f"the function {limits[0].name} of RATE_LIMITS must return a string or None")
+        return identities
 
-    def _tool_charges(
-        self, request: HTTPRequest, principal: Principal, messages: Sequence[Message]
-    ) -> Iterator[Charge]:
-        calls = [name for item in messages if isinstance(item, Request) and (name := self._tool_name(item))]
-        caller = _caller(request, principal)
-        for name in dict.fromkeys(calls):
-            for limit in self.limits.tools.get(name, self.limits.tool):
-                yield limit.charge(f"{name}\n{caller}", calls.count(name), is_light=False)
+    def _build_charges(
+        self,
+        binding: str,
+        peer: str,
+        session: str | None,
+        identities: tuple[str | None, ...],
+        methods: tuple[str, ...],
+        tools: tuple[str | None, ...],
+        invalid: int,
+    ) -> tuple[Charge, ...]:
+        """Return the charges of a POST of messages with these methods, which call `tools`."""
+        weight, light = weight_of(methods, invalid), all(map(is_light, methods))
+        counted = self._counted(binding, peer, session, identities)
+        charges = [limit.charge(identity, weight, is_light=light) for limit, identity in counted]
+        caller = _bounded(binding or caller_block(peer))
+        for name in filter(None, dict.fromkeys(tools)):
+            limits = self.limits.tools.get(name, self.limits.tool)
+            charges += [limit.charge(f"{name}\n{caller}", tools.count(name), is_light=False) for limit in limits]
+        for charge in charges if len(methods) > 1 else ():
+            if not conforms(0.0, charge.cost, charge.capacity):
+                raise _never_allowed(charge)
+        return tuple(charges)
+
+    def _counted(
+        self, binding: str, peer: str, session: str | None, identities: Iterable[str | None]
+    ) -> Iterator[tuple[Limit, str]]:
+        """Yield the limits of a request, each with whom it counts for."""
+        limits, block = self.limits, _bounded(caller_block(peer))
+        for limit in limits.caller:
+            yield limit, _bounded(binding) or block
+        for limit in limits.session if session else ():
+            yield limit, session_key(session or "")
+        for limit in limits.address:
+            yield limit, block
+        for identity, (_, each) in zip(identities, limits.functions, strict=True):
+            for limit in each if identity is not None else ():
+                yield limit, _bounded(identity or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +139,6 @@ def _never_allowed(charge: Charge) -> ProtocolError:
         f"Invalid request: the limit is {rate} ({charge.limit.kind}), so at most {rate.burst} requests fit into a "
         "batch: send fewer at a time",
     )
-
-
-def _caller(request: HTTPRequest, principal: Principal) -> str:
-    return _bounded(principal.binding or caller_block(request.peer))
 
 
 def _bounded(identity: str) -> str:

@@ -62,21 +62,31 @@ class RateSettlement:
     async def charge(self, charges: Sequence[Charge]) -> None:
         """Charge all buckets; wait for the store if a lease is used up. Raises: ProtocolError as `admit_post`."""
         while charges:
-            is_away, may_retry = self.buckets.is_store_away, self.buckets.now() >= self.buckets.retry_at
-            if is_away and self._limiter.limits.refuses_without_store:
-                if may_retry:
-                    await self._settle(charges)
-                if self.buckets.is_store_away:
-                    raise _store_away()
-            settles = self._store is not None and may_retry
-            verdict = self.buckets.admit(charges, settles=settles, leased=settles and not is_away)
+            settles = leased = self._store is not None
+            if self.buckets.is_store_away:
+                settles, leased = await self._try_store(charges), False
+            verdict = self.buckets.admit(charges, settles=settles, leased=leased)
             if isinstance(verdict, Refusal):
                 raise refused(verdict)
             if verdict is not Admission.EXHAUSTED:
-                if settles:
+                if settles and (self._timer is None or verdict is Admission.URGENT):
                     self._settle_later(urgent=verdict is Admission.URGENT)
                 return
             await self._settle(charges)
+
+    async def _try_store(self, charges: Sequence[Charge]) -> bool:
+        """Return whether the store, which did not answer, is to be tried again with these charges.
+
+        Raises:
+            ProtocolError: 503 if requests are refused without the store.
+        """
+        may_retry = self.buckets.now() >= self.buckets.retry_at
+        if self._limiter.limits.refuses_without_store:
+            if may_retry:
+                await self._settle(charges)
+            if self.buckets.is_store_away:
+                raise _store_away()
+        return may_retry
 
     async def flush(self) -> None:
         """Have the store count everything, before the node stops."""

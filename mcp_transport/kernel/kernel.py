@@ -31,7 +31,7 @@ from mcp_transport.kernel.validation_errors import explain, truncate_uri
 from mcp_transport.kernel.visibility import Visibility, hiding
 from mcp_transport.protocol.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, sessionless_code
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.jsonrpc import Notification, Outcome, Request
+from mcp_transport.protocol.jsonrpc import Message, Notification, Outcome, Request
 from mcp_transport.protocol.targets import request_target
 from mcp_transport.protocol.versions import REVISIONS
 
@@ -154,11 +154,11 @@ class Kernel:
         durable = getattr(tool, "durable", False)
         return RetrySafety(safe or durable, durable)
 
-    def tool_name(self, request: Request) -> str | None:
-        """Return the name of the tool that a request calls; None if there is none, or its caller may not use it."""
-        if request.method != TOOL_CALL or request.hidden:
+    def tool_name(self, message: Message) -> str | None:
+        """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""
+        if not isinstance(message, Request) or message.method != TOOL_CALL or message.hidden:
             return None
-        tool = bounded_tool(self._path.tools, request)
+        tool = bounded_tool(self._path.tools, message)
         return tool.name if tool is not None else None
 
     # -- one message ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from mcp_transport.backends.rates import RateStore
@@ -39,4 +40,9 @@ def bucket_keys(client: RedisClient, charges: Sequence[Charge]) -> list[str]:
 
 def bucket_arguments(charges: Sequence[Charge]) -> list[str]:
     """Return cost and capacity of each charge for a script, in milliseconds."""
-    return [repr(seconds * 1000) for charge in charges for seconds in (charge.cost, charge.capacity)]
+    return [_milliseconds(seconds) for charge in charges for seconds in (charge.cost, charge.capacity)]
+
+
+@lru_cache(maxsize=1024)  # of a few limits
+def _milliseconds(seconds: float) -> str:
+    return repr(seconds * 1000)
