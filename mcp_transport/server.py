@@ -92,7 +92,7 @@ def tool(
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
     (2025-06-18, schema, ToolAnnotations). `input_schema` replaces the derived schema. If the node that runs a
     `durable` tool is lost, another node runs it again, so it must be safe to run twice. `rate_limit` is each caller's
-    rate, "10/min", or a list. With ATOMIC_REQUESTS, a synchronous tool runs in a transaction unless `atomic` is False.
+    rate, "10/min", or a list. With ATOMIC_REQUESTS, a synchronous tool runs in a transaction if `atomic` is True.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
