@@ -140,6 +140,7 @@ def _build_endpoint() -> Endpoint:
     from mcp_transport.engine.endpoint import Endpoint
     from mcp_transport.engine.observer import Observer
     from mcp_transport.kernel import Kernel
+    from mcp_transport.rate_limits import build_rate_limits, with_throttles
     from mcp_transport.signals import SignalAuditor
     from mcp_transport.threads import thread_limiter
 
@@ -150,7 +151,7 @@ def _build_endpoint() -> Endpoint:
         conf.policy(),
         keys=derived_keys("replies"),
         session_keys=derived_keys("session-id"),
-        authenticate=authenticator.authenticate,
+        authenticate=with_throttles(authenticator.authenticate),
         access=configured_access(),
         principal_without_request=authenticator.principal_without_request,
         step_up=authenticator.resource.forbidden,
@@ -158,6 +159,7 @@ def _build_endpoint() -> Endpoint:
         call_context=call_contexts(project_context()),
         threads=thread_limiter,
         clock=clock,
+        rate_limits=build_rate_limits(),
     )
 
 
@@ -169,12 +171,6 @@ def _cached_authentication() -> Authentication:
     if _authentication is None:
         _authentication = build_authentication(call_contexts(project_context()))
     return _authentication
-
-
-def _build_authentication() -> Authentication:
-    from mcp_transport.auth.factory import build_authentication
-
-    return build_authentication()
 
 
 def private_endpoint(*, restricted: bool = False) -> Endpoint:
@@ -311,17 +307,17 @@ def _lowlevel_server() -> object:
     return lowlevel(configured_server())
 
 
-def _project_context() -> object:
-    from mcp_transport.call_context import project_context
-
-    return project_context()
+def _builder(path: str, *arguments: object) -> Callable[[], object]:
+    return lambda: import_string(path)(*arguments)
 
 
 _BUILDERS: Final[Mapping[str, Callable[[], object]]] = {
     "SERVER": _lowlevel_server,
     "BACKEND": build_backend,
-    "AUTHENTICATORS": _build_authentication,
-    "CALL_CONTEXT": _project_context,
+    "AUTHENTICATORS": _builder("mcp_transport.auth.factory.build_authentication"),
+    "CALL_CONTEXT": _builder("mcp_transport.call_context.project_context"),
+    "RATE_LIMITS": _builder("mcp_transport.rate_limits.build_rate_limits"),
+    "THROTTLE_CLASSES": _builder("mcp_transport.rate_limits.with_throttles", None),
 }
 """The parts of the endpoint that settings name, by setting."""
 

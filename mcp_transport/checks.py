@@ -52,6 +52,18 @@ def check_workers(**kwargs: Any) -> Iterator[CheckMessage]:
         )
 
 
+def check_rate_limits(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about rate limits that each of several processes counts alone."""
+    count = 0 if conf.faults() else _workers()
+    if count > 1 and _has_rate_limits() and (backend := _backend()) and backend.rates is None:
+        yield Warning(
+            f"{count} workers are configured, and each of them counts rate limits alone: together they admit up to "
+            f"{count} times the rate.",
+            hint="Set MCP_TRANSPORT['BACKEND'] to 'redis', or divide the rates by the number of workers.",
+            id="mcp_transport.W016",
+        )
+
+
 def check_listing(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about a backend without an index of sessions."""
     if needs_declarations() and not conf.faults() and (backend := _backend()) and backend.index is None:
@@ -248,6 +260,7 @@ DEPLOY_CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (check
 CHECKS: Final[tuple[Callable[..., Iterator[CheckMessage]], ...]] = (
     check_settings,
     check_workers,
+    check_rate_limits,
     check_listing,
     check_middleware,
     check_trailing_slash,
@@ -298,6 +311,10 @@ def _endpoint_url() -> str:
     with suppress(NoReverseMatch, ImproperlyConfigured):
         return reverse("mcp_transport:endpoint")
     return ""
+
+
+def _has_rate_limits() -> bool:
+    return bool(conf.get("RATE_LIMITS") or (needs_declarations() and declared().rate_limits))
 
 
 def _backend() -> Backend | None:

@@ -137,6 +137,23 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "Dotted path of a function of the `HttpRequest` and the `Principal` that returns a context manager, entered "
         "around each call.",
     ),
+    "RATE_LIMITS": Setting(
+        {},
+        dict,
+        "How often tools may be called and other requests sent: 'caller', 'session', 'address', 'tool' or the dotted "
+        "path of a function to a rate such as '600/min' or '50/s burst 100', or to a list of rates.",
+        fault=validation.rate_limits_fault,
+    ),
+    "RATE_LIMITS_WITHOUT_STORE": Setting(
+        "count",
+        str,
+        "What rate limits do while the store does not answer: each process counts alone (`count`), or requests get "
+        "503 (`refuse`).",
+        fault=validation.without_store_fault,
+    ),
+    "THROTTLE_CLASSES": Setting(
+        (), list, "Dotted paths of throttle classes of REST framework, which each POST and GET must pass."
+    ),
     "AUTHENTICATORS": Setting(
         ("user", None),
         Sequence,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mcp.server.mcpserver.prompts import Prompt
@@ -10,6 +10,8 @@ from mcp.server.mcpserver.tools import Tool
 from pydantic import Field
 
 from mcp_transport.domain.access_rule import AccessRule
+from mcp_transport.domain.rate_limit import Limit, limits
+from mcp_transport.exceptions import DefinitionError
 from mcp_transport.kernel import CallLimits
 
 __all__ = ["Declarations", "DeclaredTool"]
@@ -32,7 +34,18 @@ class Declarations:
         self.resources: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
         self.completion: Callable[..., Any] | None = None
         self.access: dict[tuple[str, str], AccessRule] = {}
+        self.rate_limits: dict[str, tuple[Limit, ...]] = {}
+        """The limits of tools that have their own."""
         self.locations: dict[tuple[str, str], str] = {}
+
+    def limit_tool(self, name: str, rates: str | Sequence[str]) -> None:
+        """Set a tool's own rate limits, if there are any. Raises: DefinitionError for a value that is no rate."""
+        if rates == ():
+            return
+        try:
+            self.rate_limits[name] = limits("tool", rates, setting="rate_limit")
+        except ValueError as error:
+            raise DefinitionError(f"the tool {name!r}: rate_limit: {error}") from None
 
     def copy(self) -> Declarations:
         """Return a copy of the declarations."""

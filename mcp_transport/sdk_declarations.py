@@ -41,7 +41,7 @@ _OPTIONS: Final = {
 }
 _ACCESS: Final = ("atomic", "permission", "scopes", "visible")
 _HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
-_LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes")
+_LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes", "rate_limit")
 _OWN_OPTIONS: Final = {
     "tool": (*_HINTS, "input_schema", "durable", *_LIMITS, *_ACCESS),
     "prompt": _ACCESS,

@@ -38,7 +38,7 @@ from mcp_transport.sdk_declarations import (
     quiet_server,
     tool_hints,
 )
-from mcp_transport.tool_limits import tool_limits
+from mcp_transport.tool_limits import TOOL_LIMITS, tool_limits
 
 __all__ = ["build_server", "completion", "declared", "prompt", "resource", "tool"]
 
@@ -65,6 +65,7 @@ def tool(
     structured_output: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    rate_limit: str | Sequence[str] = (),
     atomic: bool = True,
     max_concurrency: int | None = None,
     timeout: float | None = None,
@@ -83,10 +84,8 @@ def tool(
     open_world: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
+    rate_limit: str | Sequence[str] = (),
     atomic: bool = True,
-    max_concurrency: int | None = None,
-    timeout: float | None = None,
-    max_result_bytes: int | None = None,
     permission: str | Sequence[str] = (),
     scopes: Sequence[str] = (),
     visible: Visible | None = None,
@@ -97,9 +96,9 @@ def tool(
     `read_only`, `destructive`, `idempotent` and `open_world` are the hints of the specification
     (2025-06-18, schema, ToolAnnotations). `input_schema` replaces the derived schema. If the node that runs a
     `durable` tool is lost, another node runs it again, so it must be safe to run twice. With ATOMIC_REQUESTS, a
-    synchronous tool runs in a transaction unless `atomic` is False. `max_concurrency` calls of the tool run in a
-    process at a time, others wait. A call ends with an error after `timeout` seconds (default TOOL_TIMEOUT_SECONDS,
-    `math.inf` for no limit), and with a result of more than `max_result_bytes` (default MAX_RESULT_BYTES).
+    synchronous tool runs in a transaction if `atomic` is True. `rate_limit` is each caller's rate, "10/min", or a
+    list. `max_concurrency` calls run in a process at a time; a call ends with an error after `timeout` seconds, and
+    with a result of more than `max_result_bytes`.
     The tool is hidden from callers without `permission` and from those for whom `visible` returns False. Callers
     without `scopes` receive a 403 that names them. The decorated function is returned unchanged.
 
@@ -109,7 +108,7 @@ def tool(
     annotations = tool_hints(
         read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=open_world
     )
-    access = access_rule(permission, scopes, visible)
+    access, limits = access_rule(permission, scopes, visible), {name: options.pop(name, None) for name in TOOL_LIMITS}
 
     def declare(function: _FunctionT) -> _FunctionT:
         with locate_errors(function):
@@ -120,14 +119,11 @@ def tool(
             )
             declaration = build_declaration(adapted, make, returned)
             declaration.durable, declaration.atomic = durable, atomic
-            declaration.limits = tool_limits(
-                function, max_concurrency=max_concurrency, timeout=timeout, max_result_bytes=max_result_bytes
-            )
+            declaration.limits = tool_limits(function, **limits)
             if options.get("structured_output") is not False:
                 check_return_type(function, declaration, returned)
             publish_schemas(function, declaration, input_schema)
-            _register("tool", declaration.name, adapted, access)
-            declared.tools[declaration.name] = declaration
+            _register_tool(declaration, adapted, access, rate_limit)
         return function
 
     return declare if function is None else declare(function)
@@ -293,6 +289,15 @@ def build_server(request_state_keys: tuple[bytes, ...]) -> MCPServer[Any]:
 def _bound_principal(ctx: Any) -> str | None:
     """Return the principal that multi round-trip state is bound to; anonymous callers have none."""
     return ctx.request.principal.binding or None
+
+
+def _register_tool(
+    declaration: DeclaredTool, adapted: Callable[..., Any], access: AccessRule | None, rates: str | Sequence[str]
+) -> None:
+    """Register a tool with its access rule and its rate limits. Raises: DefinitionError."""
+    declared.limit_tool(declaration.name, rates)
+    _register("tool", declaration.name, adapted, access)
+    declared.tools[declaration.name] = declaration
 
 
 def _register(kind: str, name: str, adapted: Callable[..., Any], access: AccessRule | None) -> None:

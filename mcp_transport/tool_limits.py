@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from mcp_transport.kernel import CallLimits
 from mcp_transport.signatures import definition_error, inspect_function
 
-__all__ = ["tool_limits"]
+__all__ = ["TOOL_LIMITS", "tool_limits"]
 
-_MIN_RESULT_BYTES = 1024
+TOOL_LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes")
+"""The options of `@tool` that `tool_limits` takes."""
+
+_MIN_RESULT_BYTES: Final = 1024
 """The minimum of MAX_RESULT_BYTES, too: an error must fit."""
 
 

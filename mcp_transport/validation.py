@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mcp_transport.domain.rate_limit import KINDS, limits
 from mcp_transport.protocol.client_address import UNIX, parse_network
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "kind_name",
     "origins_fault",
     "proxies_fault",
+    "rate_limits_fault",
     "result_bytes_fault",
     "scopes_fault",
     "type_fault",
     "url_fault",
+    "without_store_fault",
 ]
 
 # The largest integer that JavaScript and Lua can represent. The comparison also excludes NaN.
@@ -30,6 +33,7 @@ _MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\s*:]+|\[[0-9a-f:.]+\])(:\d+)?/?", re.I)  # RFC 6454, 6.2
+_DOTTED_PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 # The methods of 2026-07-28 whose results clients may cache (caching).
@@ -111,6 +115,23 @@ def cache_hints_fault(hints: Mapping[Any, Any]) -> str:
         if not is_pair or not _matches(int, hint[0]) or hint[0] < 0 or hint[1] not in ("public", "private"):
             return f"expected (milliseconds, 'public' or 'private') for {method!r}, got {hint!r}"
     return ""
+
+
+def rate_limits_fault(rates: Mapping[Any, Any]) -> str:
+    """Check a mapping of what limits count by to rates."""
+    for key, value in rates.items():
+        if key not in KINDS and not (isinstance(key, str) and _DOTTED_PATH.fullmatch(key)):
+            return f"expected {', '.join(KINDS)} or the dotted path of a function, got {key!r}"
+        try:
+            limits(key, value)
+        except ValueError as error:
+            return f"{key!r}: {error}"
+    return ""
+
+
+def without_store_fault(behavior: str) -> str:
+    """Check what rate limits do without the store."""
+    return "" if behavior in ("count", "refuse") else f"expected 'count' or 'refuse', got {behavior!r}"
 
 
 def result_bytes_fault(size: int) -> str:

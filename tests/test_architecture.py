@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "backends.redis.cache_settings": ("django",),
     "engine": (
         *(".protocol", ".domain", ".kernel", ".concurrency", ".supervision", "orjson"),
-        *(".backends.base", ".backends.contracts", ".backends.records", ".backends.results"),
+        *(".backends.base", ".backends.contracts", ".backends.rates", ".backends.records", ".backends.results"),
     ),
     # The one module that seals: session ids.
     "engine.session_id": (".protocol", ".domain", "cryptography", "orjson"),
@@ -74,7 +74,7 @@ CONCRETE_BACKENDS = tuple(
 # Optional packages, and the modules that need them.
 OPTIONAL = {
     "channels": ("mcp_transport.consumers", "mcp_transport.routing"),
-    "rest_framework": ("mcp_transport.api", "mcp_transport.auth.drf"),
+    "rest_framework": ("mcp_transport.api", "mcp_transport.auth.drf", "mcp_transport.auth.throttling"),
 }
 
 

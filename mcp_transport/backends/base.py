@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_transport.backends.contracts import NodeBus, SessionIndex, SessionStore, StreamLog
+from mcp_transport.backends.rates import RateStore
 
 __all__ = ["Backend"]
 
@@ -19,6 +20,8 @@ class Backend:
     bus: NodeBus
     index: SessionIndex | None = None
     """None if the backend cannot list sessions: the admin and the REST API then show none."""
+    rates: RateStore | None = None
+    """None if the backend counts nothing for rate limits: each process then counts alone."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         raise TypeError(
@@ -28,7 +31,11 @@ class Backend:
     @classmethod
     def of(cls, store: Any) -> Backend:
         """Return the backend whose parts are one object, which implements their contracts."""
-        return cls(store, store, store, store if isinstance(store, SessionIndex) else None)
+        index, rates = (
+            store if isinstance(store, SessionIndex) else None,
+            store if isinstance(store, RateStore) else None,
+        )
+        return cls(store, store, store, index, rates)
 
     @property
     def shares_sessions(self) -> bool:

@@ -30,6 +30,7 @@ from mcp_transport.backends.results import (
 from mcp_transport.domain.history import Ending, HistoryEntry
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.node_messages import Broadcast, NodeMessage
+from mcp_transport.domain.rate_limit import Charge
 from mcp_transport.domain.session import InFlightRequest, Session
 from mcp_transport.domain.session_query import EVERYTHING, SessionQuery
 from mcp_transport.protocol.jsonrpc import RequestId
@@ -90,6 +91,8 @@ class SessionStore(_Contract, ABC):
     """Can other processes read a session?"""
     restores_sessions: bool = False
     """Can a session that the store has lost be rebuilt from the content of its id?"""
+    charges_at_entry: bool = False
+    """Does `enter_charged` apply rate limits?"""
 
     @abstractmethod
     async def ping(self) -> None:
@@ -120,6 +123,12 @@ class SessionStore(_Contract, ABC):
         store keeps the ended stream, which takes precedence and has the digest of the request that `append` ended.
         Return None for a session that is unknown, closed, expired, or another principal's.
         """
+
+    async def enter_charged(
+        self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest], charges: Sequence[Charge]
+    ) -> Entered | None:
+        """Enter, and charge all buckets of rate limits. Raises: RateLimited if one refuses; nothing changes then."""
+        raise NotImplementedError
 
     async def flush(self) -> None:
         """Wait until no cancelled operation can still reach the store."""

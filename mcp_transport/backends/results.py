@@ -18,6 +18,7 @@ __all__ = [
     "Holder",
     "HolderChanged",
     "NoRoom",
+    "RateLimited",
     "StreamOver",
     "UnknownStream",
 ]
@@ -33,6 +34,14 @@ class HolderChanged(LookupError):
     def __init__(self, epoch: int) -> None:
         super().__init__(f"taken over in epoch {epoch}")
         self.epoch = epoch
+
+
+class RateLimited(Exception):
+    """Raised for a POST beyond a rate limit: the position of the charge that refuses it, and its bucket's fill."""
+
+    def __init__(self, position: int, fill: float) -> None:
+        super().__init__(f"charge {position} of the request is refused")
+        self.position, self.fill = position, fill
 
 
 class StreamOver(LookupError):

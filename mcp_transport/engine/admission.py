@@ -8,6 +8,7 @@ from typing import Final
 
 from mcp_transport.concurrency import ConcurrencyLimit, ConcurrencyLimiter
 from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.rate_limit import is_light
 from mcp_transport.engine.clock import Clock
 from mcp_transport.exceptions import Overloaded
 from mcp_transport.kernel import CallLimits
@@ -16,16 +17,14 @@ from mcp_transport.protocol.jsonrpc import Request
 
 __all__ = ["Admission", "AdmittedCall", "is_limited", "thread_limit"]
 
-# The methods whose handlers are a project's functions. Everything else must work beside any number of these.
-_LIMITED_METHODS: Final = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
-
 # The share of a scarce thing that one caller may have, so that calls which never return leave some of it to others.
 _SHARE_PER_CALLER: Final = 0.75
 
 
 def is_limited(request: Request) -> bool:
     """Return whether the number of such requests that run at a time is limited."""
-    return request.method in _LIMITED_METHODS and not request.hidden
+    # What runs no function of the project must work beside any number of calls.
+    return not is_light(request.method) and not request.hidden
 
 
 def thread_limit(policy: Policy) -> ConcurrencyLimit:

@@ -23,6 +23,9 @@ class Clock(Protocol):
     def now(self) -> float:
         """Return seconds since the epoch."""
 
+    def monotonic(self) -> float:
+        """Return seconds that only increase, whatever is done to the machine's time."""
+
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         """Return a context manager that raises TimeoutError after `seconds`; None sets no limit."""
 
@@ -35,6 +38,8 @@ class SystemClock(Clock):
 
     def now(self) -> float:
         return time.time()
+
+    monotonic = staticmethod(time.monotonic)
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)

@@ -15,6 +15,7 @@ from mcp_transport.domain.access_rule import AccessRule
 from mcp_transport.domain.metrics import ProcessMetrics
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import ANONYMOUS, Principal
+from mcp_transport.domain.rate_limit import RateLimits
 from mcp_transport.engine import reply as replies
 from mcp_transport.engine import sessionful, sessionless
 from mcp_transport.engine.authorization import Authorization, StepUp, audit_denial, insufficient_scope
@@ -28,6 +29,7 @@ from mcp_transport.engine.node import Node, ThreadLimits
 from mcp_transport.engine.node_pool import NodePool
 from mcp_transport.engine.observer import Observer
 from mcp_transport.engine.param_limits import VALID_BODY_BYTES, check_params
+from mcp_transport.engine.rate_limiter import RateLimiter
 from mcp_transport.engine.request_body import read_body
 from mcp_transport.exceptions import BackendError, ClientDisconnected, ProtocolError
 from mcp_transport.kernel import Kernel, continued_trace, is_cancellation
@@ -90,6 +92,7 @@ class Endpoint:
         call_context: CallContexts = no_context,
         threads: ThreadLimits = ConcurrencyLimiter,
         clock: Clock | None = None,
+        rate_limits: RateLimits | None = None,
     ) -> None:
         self.kernel, self.backend, self.policy = kernel, backend, policy
         self._keys, self._authenticate, self._clock = keys, authenticate, clock or SystemClock()
@@ -98,6 +101,7 @@ class Endpoint:
         self.observer, self.call_metrics = observer or Observer(), CallMetrics(self._clock)
         self._authorization = self._build_authorization(access, step_up) if access else None
         self.budget = MemoryBudget(policy.max_bytes_in_flight, policy.max_bytes_in_flight_per_caller, self._clock.now)
+        self._limiter = self._build_limiter(rate_limits) if rate_limits and rate_limits.are_set else None
         self._proxies = TrustedProxies(policy.trusted_proxies) if policy.trusted_proxies else None
         self.pool = NodePool(self._build_node, backend, policy.drain)
         kernel.bus.publish_to = partial(publish, backend, kernel.bus.deliver)
@@ -107,6 +111,9 @@ class Endpoint:
     def _build_authorization(self, access: Mapping[Target, AccessRule], step_up: StepUp) -> Authorization:
         visibility, context = self.kernel.visibility(), self._call_context
         return Authorization(access, visibility, self.observer, self._clock, step_up, context)
+
+    def _build_limiter(self, limits: RateLimits) -> RateLimiter:
+        return RateLimiter(limits, self._clock.monotonic, self.kernel.tool_name)
 
     def client_address(self, peer: str, headers: Headers) -> str:
         """Return the address of the client, which may be behind trusted proxies."""
@@ -183,6 +190,7 @@ class Endpoint:
         if self._authorization is not None and isinstance(work, SessionlessPost | SessionPost):
             work = await self._authorization.authorize(request, work, principal)
         node = await self.pool.node_for(request)
+        charges = await node.rates.admit_post(request, principal, work) if node.rates is not None else None
         if isinstance(work, SessionlessPost):
             return await sessionless.serve(node, request, work.request, principal)
         if not node.has_joined:
@@ -191,13 +199,15 @@ class Endpoint:
             case InitializePost(message):
                 return await sessionful.open_session(node, request, message, principal)
             case SessionPost():
-                return await sessionful.post(node, request, work, digest, principal)
+                return await sessionful.post(node, request, work, digest, principal, charges=charges)
 
     async def _handle_session(self, request: HTTPRequest, principal: Principal) -> Reply | StreamReply:
         handle = sessionful.get if request.method == "GET" else sessionful.delete
         node = await self.pool.node_for(request)
         if node.is_draining and request.method == "GET":
             raise replies.server_stopping(request)
+        if node.rates is not None and request.method == "GET":
+            await node.rates.admit_get(request, principal)
         await node.join()
         return await handle(node, request, principal)
 
@@ -226,6 +236,7 @@ class Endpoint:
             call_context=self._call_context,
             measure=self.process_metrics,
             threads=self._threads,
+            rate_limiter=self._limiter,
         )
 
     async def close_session(self, key: str) -> bool:

@@ -45,6 +45,8 @@ from mcp_transport.engine.log_appender import LogAppender
 from mcp_transport.engine.memory_budget import MemoryBudget
 from mcp_transport.engine.node_context import NodeContext
 from mcp_transport.engine.observer import ClusterEvent, Observer
+from mcp_transport.engine.rate_limiter import RateLimiter
+from mcp_transport.engine.rate_settlement import RateSettlement
 from mcp_transport.engine.reconnect import Reconnection
 from mcp_transport.engine.registry import Registry
 from mcp_transport.engine.stale_requests import StaleRequests
@@ -94,6 +96,7 @@ class Node(NodeContext):
         call_context: CallContexts,
         measure: Measure,
         threads: ThreadLimits,
+        rate_limiter: RateLimiter | None = None,
     ) -> None:
         # The id is set at the first request, after any fork, so that workers do not share it.
         super().__init__(
@@ -115,6 +118,7 @@ class Node(NodeContext):
         self.log = LogAppender(self, registry, self.expiry)
         self.stale_requests = StaleRequests(self, registry, self.log)
         self.reconnection = Reconnection(self, registry, self.log, self.expiry, self.broadcasts, self.verify_writer)
+        self.rates = RateSettlement(rate_limiter, backend, self.tasks) if rate_limiter is not None else None
         self.is_draining = False
         self._lost_nodes: deque[str] = deque(maxlen=100)
         self.has_joined, self._joining = False, asyncio.Lock()
@@ -171,6 +175,8 @@ class Node(NodeContext):
         # Requests that are being admitted, for which a slow store may take long, run until then.
         await wait_while(lambda: bool(self.registry.opening_streams), end, initial_delay=0.0)
         await self.tasks.wait_idle(end - self._loop.time())
+        if self.rates is not None:
+            await self.rates.flush()
         self.abandons_calls = True
         self._abandon_calls()
         await self.tasks.wait_idle(_LATE_FLUSH_SECONDS)

@@ -37,7 +37,7 @@ from mcp_transport.protocol.errors import (
     sessionless_code,
 )
 from mcp_transport.protocol.headers import Headers
-from mcp_transport.protocol.jsonrpc import Notification, Outcome, Request
+from mcp_transport.protocol.jsonrpc import Message, Notification, Outcome, Request
 from mcp_transport.protocol.targets import request_target
 from mcp_transport.protocol.versions import REVISIONS
 
@@ -166,6 +166,13 @@ class Kernel:
         """Return the limits of the tool that a request calls."""
         limits: CallLimits = getattr(bounded_tool(self._path.tools, request), "limits", _NO_LIMITS)
         return limits
+
+    def tool_name(self, message: Message) -> str | None:
+        """Return the name of the tool that a message calls; None if there is none, or its caller may not use it."""
+        if not isinstance(message, Request) or message.method != TOOL_CALL or message.hidden:
+            return None
+        tool = bounded_tool(self._path.tools, message)
+        return tool.name if tool is not None else None
 
     # -- one message ---------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def servers() -> Iterator[list[RedisServer]]:
 def shared(servers: list[RedisServer], request: pytest.FixtureRequest) -> Iterator[Stage]:
     urls = [server.url for server in servers]
     cache: dict[str, Any] = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": urls}
-    settings: dict[str, Any] = {"SSE_AFTER_SECONDS": 0.2}
+    settings: dict[str, Any] = {"SSE_AFTER_SECONDS": 0.2, "RATE_LIMITS": {"session": "100/h", "caller": "100000/h"}}
     if request.param == "by setting":
         settings |= {"REDIS_CLUSTER": True}
     else:
@@ -109,3 +109,18 @@ async def test_it_is_one_cluster_indeed(stage: Stage, caller: Client, servers: l
     for _ in range(20):
         await caller.initialize()
     await until(lambda: all(server.ask("DBSIZE") for server in servers), "keys on each server")
+
+
+async def test_nodes_share_rate_limits_whose_keys_lie_elsewhere(stage: Stage, servers: list[RedisServer]) -> None:
+    """A session's script cannot change them: the nodes decide, and settle each with a command of its own."""
+    async with Client(*stage.ports) as client:
+        await client.initialize()
+        statuses = []
+        for number in range(112):
+            answer = await client.call("add", {"a": 1, "b": 1}, port=stage.ports[number % 2])
+            statuses.append(answer.status)
+    assert set(statuses) == {200, 429}
+    assert 94 <= statuses.count(200) <= 110, "the rate, and a lease of five for each node"
+    for server in servers:
+        with server.connect() as redis:
+            assert [name for name in redis.scan_iter("mcp:rate:*") if redis.pttl(name) == -1] == []

@@ -1,4 +1,4 @@
-"""The warnings of `manage.py check`, W001 to W015: when each speaks, when it keeps silent, and what its hint says.
+"""The warnings of `manage.py check`, W001 to W016: when each speaks, when it keeps silent, and what its hint says.
 
 The errors have their tests in `test_faulty_settings`.
 """
@@ -100,6 +100,14 @@ WARNED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ours(WORKERS=2, BACKEND="mcp_transport.backends.memory.MemoryBackend"),
         ("2 workers are configured, but sessions are stored in the memory of one process",),
     ),
+    *(
+        (
+            "W016",
+            {**ours(WORKERS=3, RATE_LIMITS={"caller": "1/s"}), **cache(kind)},
+            ("3 workers are configured", "up to 3 times the rate", "MCP_TRANSPORT['BACKEND'] to 'redis'"),
+        )
+        for kind in (LOCMEM, FILE)
+    ),
     (
         "W015",
         ours(BACKEND="tests.backends.test_local.ShelfBackend"),
@@ -163,6 +171,9 @@ SILENT: list[tuple[str, dict[str, Any]]] = [
     ("W001", ours(WORKERS=1)),
     ("W001", ours(WORKERS=4, BACKEND="shop.Shared")),
     *(("W001", {**ours(), **cache(kind)}) for kind in (LOCMEM, FILE, REDIS)),
+    ("W016", ours(WORKERS=3)),
+    ("W016", ours(RATE_LIMITS={"caller": "1/s"})),
+    ("W016", {**ours(WORKERS=3, RATE_LIMITS={"caller": "1/s"}), **cache(REDIS)}),
     ("W015", ours(BACKEND="shop.Shared")),
     ("W015", ours()),
     ("W001", {**ours(WORKERS=4), **cache(REDIS)}),

@@ -16,6 +16,7 @@ from django.core.checks import ERROR, CheckMessage, run_checks
 from django.core.handlers.asgi import ASGIHandler
 from django.core.management import CommandError, call_command
 from django.test import AsyncClient, Client, override_settings
+from rest_framework.throttling import SimpleRateThrottle
 
 from mcp_transport import bootstrap, conf
 from mcp_transport.asgi import mount
@@ -43,6 +44,12 @@ class Plain(UserAuthenticator):
 
     def __init__(self, *, strict: bool = True, realm: str = "", seconds: float = 1) -> None:
         self.strict, self.realm, self.seconds = strict, realm, seconds
+
+
+class NoRate(SimpleRateThrottle):  # type: ignore[misc]
+    """A throttle class whose rate is not set."""
+
+    scope = "unset"
 
 
 async def through_view() -> tuple[int, bytes]:
@@ -130,6 +137,19 @@ FAULTS: list[tuple[str, Any, Any, tuple[str, ...]]] = [
     ("E002", "CACHE_HINTS", {"tools/list": (NAN, "public")}, ("expected (milli",)),
     ("E002", "CACHE_HINTS", {"tools/list": (1, ["public"])}, ("expected (milliseconds",)),
     ("E002", "CACHE_HINTS", {"tools/call": (1, "public")}, ("expected some of",)),
+    ("E002", "RATE_LIMITS", {"user": "1/s"}, ("expected caller, session, address, tool or the dotted path",)),
+    ("E002", "RATE_LIMITS", {5: "1/s"}, ("expected caller",)),
+    ("E002", "RATE_LIMITS", {"a..b": "1/s"}, ("expected caller",)),
+    ("E002", "RATE_LIMITS", {"caller": "often"}, ("'caller': expected a rate", "such as '600/min'", "got 'often'")),
+    ("E002", "RATE_LIMITS", {"tool": ["1/s", 5]}, ("'tool': expected a rate", "got 5")),
+    ("E002", "RATE_LIMITS", {"tool": []}, ("got an empty list",)),
+    ("E002", "RATE_LIMITS_WITHOUT_STORE", "admit", ("expected 'count' or 'refuse', got 'admit'",)),
+    ("E003", "RATE_LIMITS", {"no.such.function": "1/s"}, ("'no.such.function' cannot be imported",)),
+    ("E003", "RATE_LIMITS", {"django.VERSION": "1/s"}, ("'django.VERSION' must be a synchronous function",)),
+    ("E003", "RATE_LIMITS", {f"{__name__}.through_view": "1/s"}, ("must be a synchronous function",)),
+    ("E003", "THROTTLE_CLASSES", ["no.such.Throttle"], ("'no.such.Throttle' cannot be imported",)),
+    ("E003", "THROTTLE_CLASSES", ["builtins.dict"], ("'builtins.dict' is not a throttle class",)),
+    ("E003", "THROTTLE_CLASSES", [f"{__name__}.NoRate"], ("No default throttle rate set",)),
     ("E003", "BACKEND", "no.such.Backend", ("is invalid: ", "Correct MCP_TRANSPORT['BACKEND'].")),
     ("E003", "BACKEND", "redis", ("is invalid: ",)),
     ("E003", "BACKEND", "tests.django.test_faulty_settings.reported", ("is invalid: ",)),

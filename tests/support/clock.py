@@ -29,6 +29,9 @@ class FakeClock:
     def now(self) -> float:
         return self._now
 
+    def monotonic(self) -> float:
+        return self._now
+
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         timeout = asyncio.timeout(None)
         if seconds is not None:

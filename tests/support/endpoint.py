@@ -12,6 +12,7 @@ from mcp_transport.backends.local import LocalBackend
 from mcp_transport.backends.memory import MemoryBackend
 from mcp_transport.domain.policy import Policy
 from mcp_transport.domain.principal import ANONYMOUS, Principal
+from mcp_transport.domain.rate_limit import RateLimits
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
 from mcp_transport.protocol.http import HTTPRequest
@@ -26,13 +27,19 @@ async def authenticate(request: HTTPRequest) -> Principal:
 
 
 def endpoint_of(
-    server: Any, clock: FakeClock, policy: Policy | None = None, backend: Backend | LocalBackend | None = None
+    server: Any,
+    clock: FakeClock,
+    policy: Policy | None = None,
+    backend: Backend | LocalBackend | None = None,
+    rate_limits: RateLimits | None = None,
 ) -> Endpoint:
     """Build an endpoint that whoever builds it has to stop."""
     policy = policy or Policy()
     store = backend or MemoryBackend(policy, clock.now)
     store = store if isinstance(store, Backend) else Backend.of(store)
-    return Endpoint(Kernel(server), store, policy, keys=KEYS, authenticate=authenticate, clock=clock)
+    return Endpoint(
+        Kernel(server), store, policy, keys=KEYS, authenticate=authenticate, clock=clock, rate_limits=rate_limits
+    )
 
 
 @pytest.fixture
@@ -53,8 +60,10 @@ async def build_endpoint(clock: FakeClock, gate: Gate) -> AsyncIterator[BuildEnd
     """Build endpoints that are stopped at the end; two with one `backend` are two nodes."""
     built: list[Endpoint] = []
 
-    def build(backend: Any = None, server: Any = None, **changes: Any) -> Endpoint:
-        built.append(endpoint_of(server or build_tools(gate), clock, Policy(**changes), backend))
+    def build(
+        backend: Any = None, server: Any = None, rate_limits: RateLimits | None = None, **changes: Any
+    ) -> Endpoint:
+        built.append(endpoint_of(server or build_tools(gate), clock, Policy(**changes), backend, rate_limits))
         return built[-1]
 
     yield build

@@ -9,6 +9,7 @@ from mcp_transport.backends.base import Backend
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.backends.redis.node_bus import RedisNodeBus
 from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
+from mcp_transport.backends.redis.rates import RedisRateStore
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
 from mcp_transport.backends.redis.session_search import RedisSessionIndex
 from mcp_transport.backends.redis.sessions import RedisSessionStore
@@ -28,4 +29,5 @@ def redis_backend(policy: Policy, cache: Mapping[str, Any], *, cluster: bool | N
         RedisStreamLog(client, changes, running, bus),
         bus,
         RedisSessionIndex(client, writer, running),
+        RedisRateStore(client),
     )

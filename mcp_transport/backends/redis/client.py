@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mcp_transport.backends.redis.codec import decode_names, milliseconds
 from mcp_transport.backends.redis.command_batcher import CommandBatcher
-from mcp_transport.backends.redis.connection import connect, describe, key_prefix
+from mcp_transport.backends.redis.connection import connect, describe, is_cluster, key_prefix
 from mcp_transport.backends.redis.keys import Keys, session_keys
 from mcp_transport.backends.redis.scripts import load_scripts
 from mcp_transport.domain.policy import Policy
@@ -29,7 +29,7 @@ class RedisClient:
 
     def __init__(self, policy: Policy, cache: Mapping[str, Any], *, cluster: bool | None = None) -> None:
         self.policy, self._cache, self._cluster = policy, cache, cluster
-        self._name = describe(cache)
+        self._name, self.is_cluster = describe(cache), is_cluster(cache, cluster)
         connect(cache, cluster=cluster)  # so that `manage.py check` reports a wrong setting
         self.keys = Keys(key_prefix(cache))
         self.scripts = load_scripts()
@@ -73,13 +73,15 @@ class RedisClient:
         arguments: Sequence[Any] = (),
         *,
         log: str = "",
+        buckets: Sequence[str] = (),
         deferred: bool = False,
     ) -> asyncio.Future[Any]:
-        """Run a script with the keys of a session's record, of some `parts` beside it, and of a stream's log."""
+        """Run a script with the keys of a session's record, of `parts` beside it, of a log, and of `buckets`."""
         names = session_keys(self.keys.prefix, key)
         keys = [names["record"], *[names[part] for part in parts]]
         if log:
             keys.append(names["log"] + log)
+        keys += buckets
         return self.batcher.run(self.scripts[script], keys, [self.ttl, *arguments], deferred=deferred)
 
     def store_times(self) -> asyncio.Future[Any]:

@@ -63,6 +63,10 @@ class Keys:
         """Return the key of the index of a caller's sessions (`Session.caller`)."""
         return f"{self.prefix}{{{_digest_of(caller)}}}:s"
 
+    def rate_bucket(self, bucket: str) -> str:
+        """Return the key of a bucket of a rate limit; clients choose a part of its name."""
+        return f"{self.prefix}rate:{_digest_of(bucket)}"
+
     def facet(self, name: str, value: str) -> str:
         """Return the key of the set of sessions that have a value; it has a digest, since clients choose values."""
         return f"{self.prefix}facet:{name}:{_digest_of(value)}"

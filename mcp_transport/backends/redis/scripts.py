@@ -21,6 +21,7 @@ _CONSTANTS: Final[Mapping[str, object]] = {
     "SPAN": WRITER_SPAN,
     "GET_STREAM": repr(GET_STREAM),
     "KEYED_PREFIX": repr(KEYED_PREFIX),
+    "ROUNDING": 0.001,  # ms; sums of costs are not exact
     "TERMINAL": repr(codec.TERMINAL.decode()),
     "NEXT_CLEANUP": repr(codec.NEXT_CLEANUP.decode()),
     "REQUEST_PATTERN": f"'^{' '.join(['([^ ]*)'] * (len(codec.REQUEST_FIELDS) - 1))} (.*)$'",

@@ -12,9 +12,11 @@ from mcp_transport.backends.redis import codec
 from mcp_transport.backends.redis.client import SESSION_PARTS, RedisClient
 from mcp_transport.backends.redis.codec import milliseconds
 from mcp_transport.backends.redis.pending import IndexChanges, RunningStreams
+from mcp_transport.backends.redis.rates import bucket_arguments, bucket_keys
 from mcp_transport.backends.redis.session_index import SessionIndexWriter
-from mcp_transport.backends.results import Closing, Entered, NoRoom
+from mcp_transport.backends.results import Closing, Entered, NoRoom, RateLimited
 from mcp_transport.domain.history import Ending, HistoryEntry
+from mcp_transport.domain.rate_limit import Charge
 from mcp_transport.domain.session import InFlightRequest, Session, short_id
 from mcp_transport.exceptions import Unreadable
 from mcp_transport.protocol.cursor import GET_STREAM
@@ -45,6 +47,7 @@ class RedisSessionStore(SessionStore):
         self._client, self._changes, self._running, self._index = client, changes, running, index
         self._run = client.run_in_session
         self.restores_sessions = client.policy.rehydrate
+        self.charges_at_entry = not client.is_cluster  # a script there changes keys of one session only
 
     async def ping(self) -> None:
         await self._client.execute("EXISTS", self._client.keys.store_created_at)
@@ -114,12 +117,23 @@ class RedisSessionStore(SessionStore):
     async def enter(
         self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest] = ()
     ) -> Entered | None:
+        return await self.enter_charged(key, principal, node, requests, ())
+
+    async def enter_charged(
+        self, key: str, principal: str, node: str, requests: Sequence[InFlightRequest], charges: Sequence[Charge]
+    ) -> Entered | None:
         flat = [part for item in requests for part in (codec.encode_id(item.request_id), codec.encode_request(item))]
         keyed_stream = requests[0].stream if requests and is_keyed(requests[0].stream) else ""
         arguments = [principal, node, _CANCEL_KEEP, self._client.stream_keep, keyed_stream, *flat]
-        reply = await self._run("enter", key, SESSION_PARTS, arguments)
+        buckets: Sequence[str] = ()
+        if charges:
+            buckets = bucket_keys(self._client, charges)
+            arguments += bucket_arguments(charges)
+        reply = await self._run("enter", key, SESSION_PARTS, arguments, buckets=buckets)
         if reply is None:
             return None
+        if len(reply) == 2:
+            raise RateLimited(reply[0] - 1, float(reply[1]) / 1000)
         record, raw, cancelled, digest = reply
         self._changes.used[key] = session = codec.decode_session(key, record)
         if digest:

@@ -97,7 +97,7 @@ class CallGroup:
             self._responses = [cancelled_response(request_id) for request_id in self._writer.request_ids]
         if self._is_batch:
             return complete_reply(b"[" + b",".join(self._responses) + b"]", accepts)
-        # 200 also for a call that was refused for load: another status ends the session of some clients (ADR 36).
+        # 200 also for a call that was refused for load: another status ends the session of some clients.
         return outcome_reply(self._outcome or Outcome(), self._responses[0], accepts, status_of_refusal=200)
 
     def _on_call_end(self, call: Call) -> None:

@@ -7,13 +7,14 @@ import secrets
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mcp_transport.backends.results import Entered, Event
+from mcp_transport.backends.results import Entered, Event, RateLimited
 from mcp_transport.domain.history import Ending
 from mcp_transport.domain.node_messages import CancelCall, Wake
 from mcp_transport.domain.principal import Principal
 from mcp_transport.domain.session import InFlightRequest, session_key
 from mcp_transport.engine.codec import encode
 from mcp_transport.engine.node import Node
+from mcp_transport.engine.rate_limiter import EntryCharges
 from mcp_transport.engine.reply import accepted, batch_error_reply
 from mcp_transport.engine.sessionful.call_group import CallGroup
 from mcp_transport.engine.sessionful.duplicates import answer_running, replayed_answer
@@ -45,13 +46,14 @@ async def post(
     digest: bytes,
     principal: Principal,
     *,
+    charges: EntryCharges | None = None,
     checked_streams: frozenset[str] = frozenset(),
 ) -> Reply | StreamReply:
     """Process the messages of one POST; requests in flight on `checked_streams` were checked and are not stale.
 
     Raises:
         ProtocolError: 400 for a missing session id, an unsupported version, a batch that the revision does not
-            have, or a request id in use; 404 for an unknown session; 409 or 422 for an idempotency key in use.
+            have, or a request id in use; 404 for an unknown session; 409 or 422 for a used idempotency key; 429.
     """
     session_id = required_session_id(request)
     check_version(request, node.policy)
@@ -62,7 +64,7 @@ async def post(
     in_flight = [_in_flight_request(node, item, digest, stream) for item in requests]
     with node.registry.opening(key, stream) as early_messages:
         try:
-            entered, early = await _enter(node, session_id, principal, in_flight, work)
+            entered, early = await _enter(node, session_id, principal, in_flight, work, charges)
             if entered is None:
                 raise session_not_found()
             context = SessionRequest(node, request, principal, entered.session, session_id)
@@ -70,6 +72,8 @@ async def post(
             faults = await _process_unanswered(context, work, early) if is_new else []
             if is_new and any(entry.body for entry in in_flight):
                 await node.backend.bus.journal_at_once(node.id, key, stream)
+        except RateLimited as refusal:
+            raise charges.refused(refusal) if charges else refusal from None  # and nothing was registered
         except BaseException:
             # Also when the client has disconnected: requests that do not run must not stay in flight.
             node.tasks.spawn(_discard(node, key, stream, in_flight))
@@ -82,12 +86,16 @@ async def post(
         checked_streams |= {entry.stream for entry in entered.running}
         return reply or await post(node, request, work, digest, principal, checked_streams=checked_streams)
     if not requests:
-        are_all = len(faults) == len(work.messages) + len(work.faults)
-        return batch_error_reply(faults, context.accepts, are_all=are_all) if faults else accepted()
+        return _reply_without_requests(context, work, faults)
     for message in tuple(early_messages):
         node.receive(message)
     cancelled = entered.cancelled.union(item.request_id for item in early_messages if isinstance(item, CancelCall))
     return await CallGroup(context, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
+
+
+def _reply_without_requests(context: SessionRequest, work: SessionPost, faults: Sequence[ProtocolError]) -> Reply:
+    are_all = len(faults) == len(work.messages) + len(work.faults)
+    return batch_error_reply(faults, context.accepts, are_all=are_all) if faults else accepted()
 
 
 def _stream_name(request: HTTPRequest, requests: Sequence[Request], work: SessionPost) -> str:
@@ -139,12 +147,21 @@ def _durable_body(request: Request) -> bytes:
 
 
 async def _enter(
-    node: Node, session_id: str, principal: Principal, in_flight: Sequence[InFlightRequest], work: SessionPost
+    node: Node,
+    session_id: str,
+    principal: Principal,
+    in_flight: Sequence[InFlightRequest],
+    work: SessionPost,
+    charges: EntryCharges | None,
 ) -> tuple[Entered | None, object]:
     """Enter the session and forward a single reply or cancellation in the same round trip (ADR 15)."""
     key = session_key(session_id)
 
     async def enter() -> Entered | None:
+        if charges is not None:
+            return await node.backend.sessions.enter_charged(
+                key, principal.binding, node.id, in_flight, charges.charges
+            )
         return await node.backend.sessions.enter(key, principal.binding, node.id, in_flight)
 
     entered = with_rehydration(node, session_id, principal, enter)

@@ -11,6 +11,7 @@ from mcp_transport.backends.base import Backend
 from mcp_transport.backends.redis import redis_backend
 from mcp_transport.domain.node_messages import Broadcast, Drain
 from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.rate_limit import limits
 from mcp_transport.domain.session_query import SessionQuery
 from mcp_transport.engine.endpoint import Endpoint
 from mcp_transport.kernel import Kernel
@@ -59,6 +60,11 @@ async def use(one: Backend, other: Backend) -> None:
     """Run operations of every kind: sessions, calls, streams, messages, and operators' queries."""
     await one.sessions.open(session(time.time))
     await one.sessions.enter(KEY, ANN, "n1", [in_flight(1), in_flight(2)])
+    (limit,) = limits("caller", "10/min")
+    charge = limit.charge(ANN, 1.0, is_light=False)
+    await one.sessions.enter_charged(KEY, ANN, "n1", [], [charge] if one.sessions.charges_at_entry else [])
+    assert one.rates is not None
+    await one.rates.settle([charge])
     await one.bus.journal_at_once("n1", KEY, STREAM)
     await one.streams.append(KEY, STREAM, events(1, 2))
     await one.sessions.write_state(KEY, "name", b"value")

@@ -24,6 +24,7 @@ WORDS = {
     "value": "V",
     "by": "<order>",
     "node": "N",
+    "bucket": "B",
 }
 
 
@@ -37,7 +38,7 @@ def names_of(prefix: str = "") -> set[str]:
             found.add(method(*given))
     found |= {made.of_session("S", part) for part in keys._SUFFIXES if part != "log"}
     found |= {name for attribute, name in vars(made).items() if attribute != "prefix"}
-    for value in ("C", "V"):
+    for value in ("C", "V", "B"):
         found = {name.replace(keys._digest(value), value) for name in found}
     return found
 

@@ -14,4 +14,4 @@ def documented() -> dict[str, str]:
 
 def key_pattern(name: str) -> re.Pattern[str]:
     """Return what a documented key looks like in Redis."""
-    return re.compile(re.sub(r"(?<=[{:])(S|C|V|N)(?=[}:]|$)|<\w+>", lambda _: r"[^:{}]+", name).replace("{", r"\{"))
+    return re.compile(re.sub(r"(?<=[{:])(S|C|V|N|B)(?=[}:]|$)|<\w+>", lambda _: r"[^:{}]+", name).replace("{", r"\{"))

@@ -6,6 +6,18 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Rate limits count by GCRA (`domain/rate_limit.py`), in milliseconds. The key of a bucket holds the time at which the
+-- bucket is empty, and expires then. A fill of many capacities comes from a clock that was set back.
+local function fill_of(bucket, capacity, time)
+  local fill = (tonumber(redis.pcall('GET', bucket)) or 0) - time
+  if not (fill > 0) then return 0 end
+  return math.min(fill, 20 * capacity)
+end
+
+local function save_fill(bucket, fill, time)
+  redis.call('SET', bucket, string.format('%.3f', time + fill), 'PX', math.max(1, math.ceil(fill)))
+end
+
 -- Return the time if a session with these fields is open to `principal` (nil: to any principal), else nil.
 local function time_if_open(owner, last_seen, ends, ttl, principal)
   if not last_seen or (principal and owner ~= principal) then return nil end
