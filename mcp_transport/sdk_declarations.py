@@ -21,6 +21,7 @@ from mcp_transport.parameters import translated
 from mcp_transport.signatures import definition_error
 
 __all__ = [
+    "HINTS",
     "build_declaration",
     "check_listing",
     "check_return_type",
@@ -40,10 +41,11 @@ _OPTIONS: Final = {
     "resource": (*_COMMON, "mime_type", "annotations", "meta"),
 }
 _ACCESS: Final = ("atomic", "permission", "scopes", "visible")
-_HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
+HINTS: Final = ("read_only", "destructive", "idempotent", "open_world")
+"""The options of `@tool` that are hints."""
 _LIMITS: Final = ("max_concurrency", "timeout", "max_result_bytes", "rate_limit")
 _OWN_OPTIONS: Final = {
-    "tool": (*_HINTS, "input_schema", "durable", *_LIMITS, *_ACCESS),
+    "tool": (*HINTS, "input_schema", "durable", *_LIMITS, *_ACCESS),
     "prompt": _ACCESS,
     "resource": _ACCESS,
 }
@@ -52,7 +54,7 @@ _OWN_OPTIONS: Final = {
 def tool_hints(**hints: bool | None) -> ToolAnnotations | None:
     """Return the annotations of a tool, or None if no hint is set."""
     try:
-        annotations = ToolAnnotations(**hints)
+        annotations = ToolAnnotations(**{f"{name}_hint": value for name, value in hints.items()})
     except ValidationError as error:
         raise DefinitionError(f"@tool: {explain(error)}") from error
     return annotations if annotations.model_dump(exclude_none=True) else None

@@ -29,6 +29,7 @@ from mcp_transport.parameters import aliases
 from mcp_transport.prompt_messages import convert_messages
 from mcp_transport.resource_uris import check_variables, normalized
 from mcp_transport.sdk_declarations import (
+    HINTS,
     build_declaration,
     check_listing,
     check_return_type,
@@ -78,10 +79,6 @@ def tool(
     function: _FunctionT | None = None,
     /,
     *,
-    read_only: bool | None = None,
-    destructive: bool | None = None,
-    idempotent: bool | None = None,
-    open_world: bool | None = None,
     input_schema: dict[str, Any] | None = None,
     durable: bool = False,
     rate_limit: str | Sequence[str] = (),
@@ -105,9 +102,7 @@ def tool(
     Raises:
         DefinitionError: the function cannot be served.
     """
-    annotations = tool_hints(
-        read_only_hint=read_only, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=open_world
-    )
+    annotations = tool_hints(**{name: options.pop(name, None) for name in HINTS})
     access, limits = access_rule(permission, scopes, visible), {name: options.pop(name, None) for name in TOOL_LIMITS}
 
     def declare(function: _FunctionT) -> _FunctionT:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from mcp_transport.domain.principal import Principal
 from mcp_transport.protocol.http import HTTPRequest
+from mcp_transport.protocol.jsonrpc import LIGHT_METHODS
 
 __all__ = [
     "GET_WEIGHT",
@@ -36,16 +37,6 @@ KINDS: Final = ("caller", "session", "address", "tool")
 _LIGHT: Final = 0.05
 GET_WEIGHT: Final = _LIGHT
 """The weight of a GET, which is counted in a bucket of its own."""
-
-# What clients send when they connect again; "" stands for notifications and replies.
-_LIGHT_METHODS: Final = frozenset(
-    {
-        "",
-        *("initialize", "ping", "server/discover", "logging/setLevel"),
-        *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
-        *("resources/subscribe", "resources/unsubscribe", "subscriptions/listen"),
-    }
-)
 
 # The part of a burst, in addition to it, that only light messages can use: a caller whose calls have used up the rate
 # can still connect, cancel and reply.
@@ -196,7 +187,7 @@ def limits(
 
 def is_light(method: str) -> bool:
     """Return whether a request runs no function of the project; `method` is "" for notifications and replies."""
-    return method in _LIGHT_METHODS
+    return method in LIGHT_METHODS
 
 
 def weight_of(methods: Iterable[str], invalid: int = 0) -> float:

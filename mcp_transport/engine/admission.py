@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from mcp_transport.concurrency import ConcurrencyLimit, ConcurrencyLimiter
 from mcp_transport.domain.policy import Policy
-from mcp_transport.domain.rate_limit import is_light
 from mcp_transport.engine.clock import Clock
 from mcp_transport.exceptions import Overloaded
 from mcp_transport.kernel import CallLimits
 from mcp_transport.protocol.errors import overloaded
-from mcp_transport.protocol.jsonrpc import Request
+from mcp_transport.protocol.jsonrpc import LIGHT_METHODS, Request
 
 __all__ = ["Admission", "AdmittedCall", "is_limited", "thread_limit"]
 
@@ -24,7 +23,7 @@ _SHARE_PER_CALLER: Final = 0.75
 def is_limited(request: Request) -> bool:
     """Return whether the number of such requests that run at a time is limited."""
     # What runs no function of the project must work beside any number of calls.
-    return not is_light(request.method) and not request.hidden
+    return request.method not in LIGHT_METHODS and not request.hidden
 
 
 def thread_limit(policy: Policy) -> ConcurrencyLimit:
@@ -55,17 +54,19 @@ class Admission:
         """Return whether no synchronous function can run any more, until one of those that run returns."""
         return self.threads.lost >= self.threads.limit.running
 
-    def check(self, caller: str, request: Request, limits: CallLimits) -> None:
-        """Check that a call would run or wait, before anything is done for it. Raises: ProtocolError, 429 or 503."""
-        if not is_limited(request):
-            return
+    def check(self, caller: str, requests: Iterable[Request], limits: Callable[[Request], CallLimits]) -> None:
+        """Check that calls would run or wait, before anything is done for them. Raises: ProtocolError, 429 or 503."""
         try:
-            for limiter in self._limiters(request, limits):
-                limiter.check(caller)
-            if limits.uses_thread:
-                self.threads.check(caller)
+            for request in filter(is_limited, requests):
+                self._check(caller, request, limits(request))
         except Overloaded as error:
             raise overloaded(error) from None
+
+    def _check(self, caller: str, request: Request, limits: CallLimits) -> None:
+        for limiter in self._limiters(request, limits):
+            limiter.check(caller)
+        if limits.uses_thread:
+            self.threads.check(caller)
 
     def try_admit(self, caller: str, request: Request, limits: CallLimits) -> AdmittedCall | None:
         """Admit a call at once, or return None if it must wait."""

@@ -57,7 +57,7 @@ async def serve(node: Node, request: HTTPRequest, message: Request, principal: P
     pipe = Pipe(node.clock, node.policy.keepalive)
     channel = _ResponseChannel(pipe, can_stream, node.policy.max_result_bytes)
     version = client.protocol_version
-    node.admission.check(principal.caller(request.peer), message, node.kernel.limits(message))
+    node.admission.check(principal.caller(request.peer), (message,), node.kernel.limits)
     context = node.call_context(request, principal)
     exchange = lambda _: node.exchange(client, channel, Caller(request, principal), message)  # noqa: E731
     call = Call(node, message, version, request, principal, build_exchange=exchange, call_context=context)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeGuard
 from mcp_transport.protocol.errors import invalid_request
 
 __all__ = [
+    "LIGHT_METHODS",
     "MAX_ID",
     "MAX_METHOD",
     "MAX_OPERATION",
@@ -35,6 +36,18 @@ MAX_METHOD: Final = 128
 MAX_OPERATION: Final = 100
 # Methods whose `name` is part of the operation. A URI is left out, since it may contain private data.
 _NAMED_METHODS: Final = ("tools/call", "prompts/get")
+
+
+# What clients send when they connect again; "" stands for notifications and replies.
+LIGHT_METHODS: Final = frozenset(
+    {
+        "",
+        *("initialize", "ping", "server/discover", "logging/setLevel"),
+        *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
+        *("resources/subscribe", "resources/unsubscribe", "subscriptions/listen"),
+    }
+)
+"""The methods that run no function of a project."""
 
 
 @dataclass(slots=True)  # not frozen: see `protocol.http`

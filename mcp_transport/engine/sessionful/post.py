@@ -55,11 +55,9 @@ async def post(
         ProtocolError: 400 for a missing session id, an unsupported version, a batch that the revision does not
             have, or a request id in use; 404 for an unknown session; 409 or 422 for a used idempotency key; 429.
     """
-    session_id = required_session_id(request)
+    session_id, requests = required_session_id(request), work.requests
     check_version(request, node.policy)
-    requests = work.requests
-    for item in requests:
-        node.admission.check(principal.caller(request.peer), item, node.kernel.limits(item))
+    node.admission.check(principal.caller(request.peer), requests, node.kernel.limits)
     key, stream = session_key(session_id), _stream_name(request, requests, work)
     in_flight = [_in_flight_request(node, item, digest, stream) for item in requests]
     with node.registry.opening(key, stream) as early_messages:
