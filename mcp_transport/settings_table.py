@@ -223,6 +223,13 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "STREAM_MAX_EVENTS": _from_policy("stream_max_events", int, "How many events of a stream can be replayed.", 1),
     "STREAM_MAX_BYTES": _from_policy("stream_max_bytes", int, "How many bytes of a stream can be replayed.", 1),
+    "MAX_STORED_BYTES_PER_CALLER": _from_policy(
+        "max_stored_bytes_per_caller",
+        int,
+        "How many bytes of events the calls of one caller may add to the logs of a process's streams within "
+        "STREAM_KEEP_SECONDS; beyond it, its new calls are refused.",
+        1,
+    ),
     "STREAM_KEEP_SECONDS": _from_policy(
         "stream_keep",
         float,

@@ -39,6 +39,7 @@ class Policy(RequestRules):
     stream_max_events: int = 1000
     stream_max_bytes: int = 8 * 1024 * 1024
     stream_keep: float = 300.0
+    max_stored_bytes_per_caller: int = 128 * 1024 * 1024  # sixteen full logs, or 437 KB/s for ever
     stream_queue: int = 256
     lease: float = 10.0
     drain: float = 20.0  # below the 30 s after which Kubernetes kills the pod

@@ -98,7 +98,10 @@ class LogAppender:
                 if writer.still_has(appended.missing):
                     self._context.observer.report(ClusterEvent.REFILLED, writer.key, stream=writer.stream)
             else:
-                writer.stored = batch[-1].seq if batch else writer.stored
+                if batch:
+                    writer.stored = batch[-1].seq
+                    size = sum(len(event.payload) for event in batch)
+                    self._context.log_quota.add(writer.session.caller, size)
                 return appended
 
     def stop(self, writer: Writer) -> None:

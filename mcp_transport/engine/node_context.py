@@ -16,6 +16,7 @@ from mcp_transport.engine.admission import Admission
 from mcp_transport.engine.call_metrics import CallMetrics
 from mcp_transport.engine.clock import Clock, wait
 from mcp_transport.engine.codec import encode_notification
+from mcp_transport.engine.log_quota import LogQuota
 from mcp_transport.engine.observer import ClusterEvent, Observer
 from mcp_transport.engine.tasks import TaskSet, ignore_outage
 from mcp_transport.exceptions import BackendError, Unreadable
@@ -48,6 +49,7 @@ class NodeContext:
         self.id, self.backend, self.kernel, self.policy, self.clock = id, backend, kernel, policy, clock
         self.observer, self.call_metrics, self.tasks = observer, call_metrics, TaskSet()
         self.admission = Admission(policy, clock, threads, call_metrics.record_wait)
+        self.log_quota = LogQuota(policy, clock.now)
         self.is_checking = False
         """Is it unknown which calls other nodes have taken over, after the lease has lapsed?"""
         self.is_stopping = False

@@ -75,6 +75,11 @@ tested_by(
     "the duration of a call, without its waits",
     "test_a_call_that_overruns_is_answered_with_an_error",
 )
+tested_by(
+    POLICY.max_stored_bytes_per_caller,
+    "bytes that one caller's calls add to the logs of streams in a process, within `STREAM_KEEP_SECONDS`",
+    "test_a_caller_whose_streams_fill_the_logs_has_to_wait",
+)
 tested_by(_SHARE_PER_CALLER, "the part of one caller's threads", "test_the_defaults_protect")
 
 # -- results

@@ -57,7 +57,7 @@ async def post(
     """
     session_id, requests = required_session_id(request), work.requests
     check_version(request, node.policy)
-    node.admission.check(principal.caller(request.peer), requests, node.kernel.limits)
+    _check_load(node, principal.caller(request.peer), requests)
     key, stream = session_key(session_id), _stream_name(request, requests, work)
     in_flight = [_in_flight_request(node, item, digest, stream) for item in requests]
     with node.registry.opening(key, stream) as early_messages:
@@ -89,6 +89,13 @@ async def post(
         node.receive(message)
     cancelled = entered.cancelled.union(item.request_id for item in early_messages if isinstance(item, CancelCall))
     return await CallGroup(context, writer, requests, cancelled=cancelled, faults=faults, batch=work.batch).run()
+
+
+def _check_load(node: Node, caller: str, requests: Sequence[Request]) -> None:
+    """Check that requests would run or wait, and may log. Raises: ProtocolError, 429 or 503."""
+    node.admission.check(caller, requests, node.kernel.limits)
+    if requests and caller in node.log_quota.exceeded:
+        node.log_quota.check(caller)
 
 
 def _reply_without_requests(context: SessionRequest, work: SessionPost, faults: Sequence[ProtocolError]) -> Reply:
