@@ -115,6 +115,10 @@ class EntryCharges:
     buckets: RateBuckets
     since: float
 
+    def admitted(self) -> None:
+        """Record that the store has admitted and charged the POST."""
+        self.buckets.add(self.charges)
+
     def refused(self, reply: RateLimited) -> ProtocolError:
         """Return the 429 for a POST that the store refuses; further ones are then refused without the store."""
         charge = self.charges[reply.position]
