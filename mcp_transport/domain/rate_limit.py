@@ -37,10 +37,9 @@ _LIGHT: Final = 0.05
 GET_WEIGHT: Final = _LIGHT
 """The weight of a GET, which is counted in a bucket of its own."""
 
-# What clients send when they connect again; "" stands for notifications and replies.
+# What clients send when they connect again. Notifications and replies are light, too.
 _LIGHT_METHODS: Final = frozenset(
     {
-        "",
         *("initialize", "ping", "server/discover", "logging/setLevel"),
         *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
         *("resources/subscribe", "resources/unsubscribe", "subscriptions/listen"),
@@ -199,10 +198,10 @@ def limits(
 
 
 def is_light(method: str) -> bool:
-    """Return whether a request runs no function of the project; `method` is "" for notifications and replies."""
+    """Return whether requests with this method run no function of the project."""
     return method in _LIGHT_METHODS
 
 
-def weight_of(methods: Iterable[str], invalid: int = 0) -> float:
-    """Return the weight of a POST of messages with these methods, and of `invalid` ones that could not be read."""
-    return invalid * _LIGHT + sum(_LIGHT if is_light(method) else 1.0 for method in methods)
+def weight_of(light: int, heavy: int) -> float:
+    """Return the weight of a POST with so many light messages, and so many others."""
+    return light * _LIGHT + heavy

@@ -15,9 +15,8 @@ from tests.support.http.client import Client
 from tests.support.processes import start_all
 
 COUNT, BURST = 40, 200
-LEASE = (
-    10  # a twentieth of the burst, in requests; from this on sessions use leases, too, while buckets are half empty
-)
+LEASE = 10
+"""A twentieth of the burst, in requests; from this on sessions use leases, too, while buckets are half empty."""
 TOLERANCE = 0.02
 LIMITS = {"caller": f"{COUNT}/s burst {BURST}", "session": "10000/s", "address": "10000/s", "tool": "10000/s"}
 users = (f"user-{number}" for number in itertools.count())
