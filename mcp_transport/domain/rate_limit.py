@@ -44,6 +44,7 @@ _RESERVE: Final = 0.1
 
 # The part of a burst that a node admits before the store has counted it.
 _LEASE: Final = 0.05
+_LARGE_LEASE: Final = 10  # requests
 
 _UNITS: Final = {
     **dict.fromkeys(("s", "second"), 1),
@@ -121,6 +122,8 @@ class Limit:
     capacity: float = field(init=False)
     lease: float = field(init=False)
     """The cost that a node may admit before the store has counted it."""
+    has_large_lease: bool = field(init=False)
+    """Is the lease so large that settling it costs little for each request?"""
     _prefix: str = field(init=False, repr=False)
     _capacity_for_light: float = field(init=False, repr=False)
 
@@ -128,6 +131,7 @@ class Limit:
         self.interval = self.rate.period / self.rate.count
         self.capacity = self.rate.burst * self.interval
         self.lease = max(1.0, self.rate.burst * _LEASE) * self.interval
+        self.has_large_lease = self.rate.burst * _LEASE >= _LARGE_LEASE
         self._capacity_for_light = self.capacity + max(1.0, self.rate.burst * _RESERVE) * self.interval
         self._prefix = f"{self.kind}\n{self.name}\n{self.rate}\n"
 
@@ -186,10 +190,10 @@ def limits(
 
 
 def is_light(method: str) -> bool:
-    """Return whether a request runs no function of the project; `method` is "" for notifications and replies."""
+    """Return whether requests with this method run no function of the project."""
     return method in LIGHT_METHODS
 
 
-def weight_of(methods: Iterable[str], invalid: int = 0) -> float:
-    """Return the weight of a POST of messages with these methods, and of `invalid` ones that could not be read."""
-    return invalid * _LIGHT + sum(_LIGHT if is_light(method) else 1.0 for method in methods)
+def weight_of(light: int, heavy: int) -> float:
+    """Return the weight of a POST with so many light messages, and so many others."""
+    return light * _LIGHT + heavy

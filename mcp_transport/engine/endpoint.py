@@ -73,7 +73,7 @@ class Endpoint:
     seals, each of them verifies or opens. `principal_without_request` finds the principal of a call that is run
     again. `call_context` builds the context of each call, such as a thread for synchronous code; a call that is run
     again has no request. `threads` limits such threads. `access` holds the rules of the server's declarations;
-    `step_up` builds the response to a caller without the scopes.
+    `step_up` builds the response to a caller without the scopes. `rate_limits` apply to POST and GET.
     """
 
     def __init__(

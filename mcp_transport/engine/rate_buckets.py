@@ -118,7 +118,8 @@ class RateBuckets:
             admitted, has_lease = [], True
             for charge in charges:
                 bucket, cost = self._buckets.get(charge.bucket) or self._add(charge), charge.cost
-                fill = bucket.fill_at(now)
+                fill = bucket.fill - now + bucket.at
+                fill = fill if fill > 0.0 else 0.0
                 if not conforms(fill, cost, charge.capacity):
                     return self._refusal(charges, now)
                 # A cost that is larger than the lease may come alone.
@@ -128,6 +129,25 @@ class RateBuckets:
             if not has_lease:
                 return Verdict.EXHAUSTED
             return self._charge(admitted, now, settles=settles)
+
+    def are_far(self, charges: Iterable[Charge]) -> bool:
+        """Return whether all buckets are less than half full, as far as this process knows, and have large leases."""
+        now = self.now()
+        for charge in charges:
+            if not charge.limit.has_large_lease:
+                return False
+            bucket = self._buckets.get(charge.bucket)
+            if bucket is not None and bucket.fill - now + bucket.at > charge.limit.capacity / 2:
+                return False
+        return True
+
+    def add(self, charges: Iterable[Charge]) -> None:
+        """Record costs that the store has counted."""
+        now = self.now()
+        with self._lock:
+            for charge in charges:
+                bucket = self._bucket(charge)
+                bucket.set_fill(bucket.fill_at(now) + charge.cost, now)
 
     def report(self, charge: Charge, fill: float, since: float) -> None:
         """Record a fill that the store reported; it was asked at the time `since`."""

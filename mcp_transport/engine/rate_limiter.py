@@ -50,9 +50,10 @@ class RateLimiter:
         limits = self.limits
         session = request.headers.get("mcp-session-id") if limits.session else None
         identities = self._identities(request, principal) if limits.functions else ()
-        methods = tuple([item.method if isinstance(item, Request) else "" for item in messages])
         tools = tuple([self._tool_name(item) for item in messages]) if self._limits_tools else ()
-        return self._charges(principal.binding, request.peer, session, identities, methods, tools, invalid)
+        heavy = sum([isinstance(item, Request) and not is_light(item.method) for item in messages])
+        light = len(messages) - heavy + invalid
+        return self._charges(principal.binding, request.peer, session, identities, tools, light, heavy)
 
     def get_charges(self, request: HTTPRequest, principal: Principal) -> tuple[Charge, ...]:
         """Return the charges of a GET, whose buckets are apart from those of POSTs."""
@@ -74,19 +75,18 @@ class RateLimiter:
         peer: str,
         session: str | None,
         identities: tuple[str | None, ...],
-        methods: tuple[str, ...],
         tools: tuple[str | None, ...],
-        invalid: int,
+        light: int,
+        heavy: int,
     ) -> tuple[Charge, ...]:
-        """Return the charges of a POST of messages with these methods, which call `tools`."""
-        weight, light = weight_of(methods, invalid), all(map(is_light, methods))
-        counted = self._counted(binding, peer, session, identities)
-        charges = [limit.charge(identity, weight, is_light=light) for limit, identity in counted]
+        """Return the charges of a POST with so many light messages, and so many others, which call `tools`."""
+        counted, weight = self._counted(binding, peer, session, identities), weight_of(light, heavy)
+        charges = [limit.charge(identity, weight, is_light=not heavy) for limit, identity in counted]
         caller = _bounded(binding or caller_block(peer))
         for name in filter(None, dict.fromkeys(tools)):
             limits = self.limits.tools.get(name, self.limits.tool)
             charges += [limit.charge(f"{name}\n{caller}", tools.count(name), is_light=False) for limit in limits]
-        for charge in charges if len(methods) > 1 else ():
+        for charge in charges if light + heavy > 1 else ():
             if not conforms(0.0, charge.cost, charge.capacity):
                 raise _never_allowed(charge)
         return tuple(charges)
@@ -114,6 +114,10 @@ class EntryCharges:
     charges: Sequence[Charge]
     buckets: RateBuckets
     since: float
+
+    def admitted(self) -> None:
+        """Record that the store has admitted and charged the POST."""
+        self.buckets.add(self.charges)
 
     def refused(self, reply: RateLimited) -> ProtocolError:
         """Return the 429 for a POST that the store refuses; further ones are then refused without the store."""

@@ -49,11 +49,24 @@ class RateSettlement:
         invalid = len(work.faults) if isinstance(work, SessionPost) else 0
         charges = self._limiter.charges(request, principal, work.messages, invalid)
         if self._charges_at_entry and isinstance(work, SessionPost):
-            if (refusal := self.buckets.refusal(charges)) is not None:
-                raise refused(refusal)
-            return EntryCharges(charges, self.buckets, self.buckets.now()) if charges else None
+            return self._admit_to_session(charges)
         await self.charge(charges)
         return None
+
+    def _admit_to_session(self, charges: Sequence[Charge]) -> EntryCharges | None:
+        """Charge a POST if all its limits are far, as elsewhere; otherwise leave the exact decision to the store.
+
+        Raises:
+            ProtocolError: 429 for a request that the store need not be asked about.
+        """
+        if self._store is not None and not self.buckets.is_store_away and self.buckets.are_far(charges):
+            verdict = self.buckets.admit(charges, settles=True, leased=True)
+            if isinstance(verdict, Verdict) and verdict is not Verdict.EXHAUSTED:
+                self._settle_later(urgent=verdict is Verdict.URGENT)
+                return None
+        if (refusal := self.buckets.refusal(charges)) is not None:
+            raise refused(refusal)
+        return EntryCharges(charges, self.buckets, self.buckets.now()) if charges else None
 
     async def admit_get(self, request: HTTPRequest, principal: Principal) -> None:
         """Charge a GET. Raises: ProtocolError as `admit_post`."""

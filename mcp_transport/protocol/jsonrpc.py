@@ -38,10 +38,9 @@ MAX_OPERATION: Final = 100
 _NAMED_METHODS: Final = ("tools/call", "prompts/get")
 
 
-# What clients send when they connect again; "" stands for notifications and replies.
+# What clients send when they connect again.
 LIGHT_METHODS: Final = frozenset(
     {
-        "",
         *("initialize", "ping", "server/discover", "logging/setLevel"),
         *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
         *("resources/subscribe", "resources/unsubscribe", "subscriptions/listen"),

@@ -60,5 +60,6 @@ async def test_a_caller_whose_streams_fill_the_logs_has_to_wait(
     assert (await ben.call("add", {"a": 1, "b": 2})).json["result"]
     alone = {"name": "add", "arguments": {"a": 1, "b": 2}}
     assert (await send_sessionless(endpoint, "tools/call", alone, user="ann")).status == 200, "nothing is stored"
-    await clock.advance(float(refused.headers["retry-after"]))
-    assert (await ann.call("add", {"a": 1, "b": 2})).json["result"]
+    await clock.advance(2 * float(refused.headers["retry-after"]))
+    again = await ann.call("add", {"a": 1, "b": 2})
+    assert "result" in again.json, again.json

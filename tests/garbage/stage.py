@@ -12,6 +12,7 @@ from mcp_transport.admin.dashboard import Dashboard
 from mcp_transport.admin.tables import session_row, session_tables
 from mcp_transport.backends.base import Backend
 from mcp_transport.domain.policy import Policy
+from mcp_transport.domain.rate_limit import RateLimits, limits
 from mcp_transport.domain.session import session_key
 from mcp_transport.domain.session_query import ORDERS, SessionQuery, State
 from mcp_transport.engine.endpoint import Endpoint
@@ -172,6 +173,7 @@ async def stage(server: RedisServer, monkeypatch: Any) -> AsyncIterator[Stage]:
             keys=KEYS,
             session_keys=KEYS,
             authenticate=authenticate,
+            rate_limits=RateLimits(session=limits("session", "5000/day burst 199")),
         )
         for _ in range(2)
     ]

@@ -164,9 +164,11 @@ async def _enter(
 
     async def enter() -> Entered | None:
         if charges is not None:
-            return await node.backend.sessions.enter_charged(
-                key, principal.binding, node.id, in_flight, charges.charges
-            )
+            store, caller = node.backend.sessions, principal.binding
+            entered = await store.enter_charged(key, caller, node.id, in_flight, charges.charges)
+            if entered is not None:
+                charges.admitted()
+            return entered
         return await node.backend.sessions.enter(key, principal.binding, node.id, in_flight)
 
     entered = with_rehydration(node, session_id, principal, enter)

@@ -7,11 +7,11 @@ local function now()
 end
 
 -- Rate limits count by GCRA (`domain/rate_limit.py`), in milliseconds. The key of a bucket holds the time at which the
--- bucket is empty, and expires then. A fill of many capacities comes from a clock that was set back.
+-- bucket is empty, and expires then. A fill of many capacities is not ours, or from before a clock was set back.
 local function fill_of(bucket, capacity, time)
   local fill = (tonumber(redis.pcall('GET', bucket)) or 0) - time
-  if not (fill > 0) then return 0 end
-  return math.min(fill, 20 * capacity)
+  if fill > 0 and fill < 20 * capacity then return fill end
+  return 0
 end
 
 local function save_fill(bucket, fill, time)
