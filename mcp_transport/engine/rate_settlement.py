@@ -59,6 +59,8 @@ class RateSettlement:
         Raises:
             ProtocolError: 429 for a request that the store need not be asked about.
         """
+        if not charges:
+            return None
         if self._store is not None and not self.buckets.is_store_away and self.buckets.are_far(charges):
             verdict = self.buckets.admit(charges, settles=True, leased=True)
             if isinstance(verdict, Verdict) and verdict is not Verdict.EXHAUSTED:
@@ -66,7 +68,7 @@ class RateSettlement:
                 return None
         if (refusal := self.buckets.refusal(charges)) is not None:
             raise refused(refusal)
-        return EntryCharges(charges, self.buckets, self.buckets.now()) if charges else None
+        return EntryCharges(charges, self.buckets, self.buckets.now())
 
     async def admit_get(self, request: HTTPRequest, principal: Principal) -> None:
         """Charge a GET. Raises: ProtocolError as `admit_post`."""
