@@ -12,6 +12,7 @@ from mcp_transport.backends.base import Backend
 from mcp_transport.backends.lease import Lease
 from mcp_transport.backends.redis.client import RedisClient
 from mcp_transport.domain.metrics import Load, ProcessMetrics
+from mcp_transport.domain.node_messages import Closed
 from mcp_transport.domain.session_query import SessionQuery, State
 from mcp_transport.exceptions import BackendError
 from tests.support.backends import ANN, KEY, POLICY, STREAM, HandClock, in_flight, index_of, session
@@ -56,6 +57,17 @@ async def test_load_of_a_node_is_read_from_its_lease_as_far_as_it_is_there(backe
     del lease["numbers"]  # could not be measured
     await write(orjson.dumps(lease), "PX", 10_000)
     assert [node.load for node in await backend.bus.nodes()] == [Load()]
+
+
+async def test_inbox_of_a_node_that_dies_before_its_next_heartbeat_expires(backend: Backend) -> None:
+    await backend.bus.start("n1", lambda message: None)
+    member = members(backend).pop("n1")  # as another process sees it
+    keys = [member._keys.inbox("n1"), member._keys.inbox_bytes("n1")]
+    await member._client.execute("DEL", *keys)
+    await member.stop()
+    await member._client.execute("SET", member._keys.lease("n1"), "{}", "PX", 10_000)
+    assert await backend.bus.send("n1", Closed(KEY))
+    assert all([await member._client.execute("PTTL", key) > 0 for key in keys])
 
 
 async def test_after_an_outage_shorter_than_a_lease_no_live_node_is_declared_dead(

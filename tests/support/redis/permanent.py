@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from tests.support.processes import TICK_SECONDS
 from tests.support.redis.server import RedisServer
 
 PERMANENT: Final = {
@@ -16,6 +15,8 @@ OF_TESTS: Final = {"mcp:hand": "the time of a clock that tests advance"}
 
 SECONDS: Final = 5.0
 """How long a node may take between the command that writes a key and the one that makes it expire."""
+
+PAUSE: Final = 0.2
 
 
 def permanent_keys(redis: RedisServer) -> set[str]:
@@ -41,4 +42,4 @@ def refuse_permanent_keys(redis: RedisServer) -> None:
     deadline = time.monotonic() + SECONDS
     while found := permanent_keys(redis):
         assert time.monotonic() < deadline, f"keys that never expire: {sorted(found)[:10]}"
-        time.sleep(TICK_SECONDS)
+        time.sleep(PAUSE)
